@@ -1,1 +1,50 @@
-//! The server under hyperlane.
+//! The server under [`hyperlane`](https://docs.rs/hyperlane): connections, HTTP/1.1, WebSocket,
+//! Server-Sent Events, hooks.
+//!
+//! Programs use the facade crate `hyperlane`. This crate stands alone for those who want the server
+//! without macros and rooms, or only the codecs in [`proto`].
+//!
+//! Data flows one way: accept -> parse -> route -> hooks -> response or upgrade. A module uses those
+//! before it, never those after it; [`proto`] is pure.
+
+#[doc(hidden)]
+#[path = "private.rs"]
+#[allow(missing_docs)]
+pub mod __private;
+pub(crate) mod conn;
+mod context;
+mod error;
+mod hook;
+pub mod http;
+pub mod proto;
+pub mod route;
+mod server;
+mod sse;
+mod stream;
+mod websocket;
+
+pub use inventory;
+pub use serde_json;
+pub use tokio;
+
+pub use conn::{
+    WireFormat,
+    cork::{defer, flush_current},
+    out::PushError,
+    outbox::Outbox,
+};
+pub use context::{Context, RouteParams};
+pub use error::{PanicData, Place, RequestError, ResponseError, ServerError};
+pub use hook::{ServerHook, Status};
+pub use http::*;
+pub use proto::{
+    sse::{Event, EventError},
+    ws::{
+        CloseCode, CloseFrame, Message, ProtocolError, Utf8Bytes, WebSocketFrame, WebSocketOpcode,
+    },
+};
+pub use route::RouteError;
+pub use server::{BoundAddress, Server, ServerControlHook};
+pub use sse::ServerSentEvents;
+pub use stream::Stream;
+pub use websocket::{ClosedByClient, WebSocket};

@@ -1,0 +1,312 @@
+//! What one poll of a connection writes leaves in one system call.
+//!
+//! While a connection's task is polled, everything its own handler sends is collected here, in a
+//! buffer of the thread, without a lock. When the poll returns, the connection writes it at once.
+//! So replies to pipelined requests and to all frames of one read leave together, and nothing can be
+//! held back behind another await. Work that should happen once per poll (waking a room's hub after
+//! several publishes) is deferred here as well.
+
+use std::{cell::RefCell, sync::Arc};
+
+use bytes::Bytes;
+
+use super::Conn;
+
+/// Bytes after which the cork is written although the poll still runs.
+pub(crate) const SPILL: usize = 64 * 1024;
+
+/// Payloads from this size on are not copied into the cork but go out as they are, vectored.
+const SHARE_FROM: usize = 8 * 1024;
+
+/// Capacity that the thread's buffer keeps between polls.
+const KEEP: usize = SPILL + SHARE_FROM;
+
+thread_local! {
+    static CORK: RefCell<Cork> = const { RefCell::new(Cork::new()) };
+}
+
+/// What the running connection has sent in this poll.
+pub(crate) struct Cork {
+    /// The connection that is polled on this thread; 0: none.
+    owner: u64,
+    /// The same, for those who have to send what it has sent so far.
+    connection: Option<Arc<Conn>>,
+    bytes: Vec<u8>,
+    /// Large payloads and the place in `bytes` before which each belongs.
+    shared: Vec<(usize, Bytes)>,
+    shared_len: usize,
+    deferred: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Cork {
+    const fn new() -> Self {
+        Self {
+            owner: 0,
+            connection: None,
+            bytes: Vec::new(),
+            shared: Vec::new(),
+            shared_len: 0,
+            deferred: Vec::new(),
+        }
+    }
+
+    /// Where small pieces are written.
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Appends a payload, shared if it is large.
+    pub(crate) fn push(&mut self, payload: &Bytes) {
+        if payload.len() < SHARE_FROM {
+            self.bytes.extend_from_slice(payload);
+        } else {
+            self.shared_len += payload.len();
+            self.shared.push((self.bytes.len(), payload.clone()));
+        }
+    }
+
+    /// Whether it holds so much that it should be written now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() + self.shared_len >= SPILL
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.shared.is_empty()
+    }
+
+    /// Hands the collected pieces to `write`, in order.
+    fn drain(&mut self, write: impl FnOnce(Pieces<'_>)) {
+        if self.is_empty() {
+            return;
+        }
+        write(Pieces {
+            bytes: &self.bytes,
+            shared: &self.shared,
+        });
+        self.bytes.clear();
+        self.bytes.shrink_to(KEEP);
+        self.shared.clear();
+        self.shared_len = 0;
+    }
+}
+
+/// The pieces of a cork in the order they were sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Pieces<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) shared: &'a [(usize, Bytes)],
+}
+
+/// One piece.
+pub(crate) enum Piece<'a> {
+    Copied(&'a [u8]),
+    Shared(&'a Bytes),
+}
+
+impl<'a> Piece<'a> {
+    pub(crate) fn as_slice(&self) -> &'a [u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The piece without its first `skip` bytes, to be kept.
+    pub(crate) fn keep_from(&self, skip: usize) -> Bytes {
+        match self {
+            Self::Copied(bytes) => Bytes::copy_from_slice(bytes.get(skip..).unwrap_or_default()),
+            Self::Shared(bytes) => bytes.slice(skip.min(bytes.len())..),
+        }
+    }
+}
+
+impl<'a> Pieces<'a> {
+    /// All pieces, none of them empty.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Piece<'a>> {
+        let last = self.shared.last().map_or(0, |(at, _)| *at);
+        let mut before = 0;
+        let tail = self.bytes.get(last..).unwrap_or_default();
+        self.shared
+            .iter()
+            .flat_map(move |(at, payload)| {
+                let copied = self.bytes.get(before..*at).unwrap_or_default();
+                before = *at;
+                [Piece::Copied(copied), Piece::Shared(payload)]
+            })
+            .chain([Piece::Copied(tail)])
+            .filter(|piece| !piece.as_slice().is_empty())
+    }
+}
+
+/// Marks a connection as the one that this thread polls, until dropped.
+pub(crate) struct Polling {
+    entered: bool,
+}
+
+/// Starts a poll of a connection.
+///
+/// A poll inside another's (a handler that blocks on a runtime of its own) is not corked: what it
+/// sends is written at once, as from any other task.
+pub(crate) fn enter(connection: &Arc<Conn>) -> Polling {
+    enter_as(connection.id, Some(connection))
+}
+
+fn enter_as(id: u64, connection: Option<&Arc<Conn>>) -> Polling {
+    CORK.with_borrow_mut(|cork| {
+        let entered = cork.owner == 0;
+        if entered {
+            cork.owner = id;
+            cork.connection = connection.cloned();
+        }
+        Polling { entered }
+    })
+}
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        if self.entered {
+            // Dropped outside the borrow: a connection's end may send.
+            let connection = CORK.with_borrow_mut(|cork| {
+                cork.owner = 0;
+                cork.connection.take()
+            });
+            drop(connection);
+        }
+    }
+}
+
+/// Whether this thread polls connection `id` right now.
+pub(crate) fn is_polling(id: u64) -> bool {
+    CORK.with_borrow(|cork| cork.owner == id)
+}
+
+/// Writes into the cork of connection `id`; `None` unless this thread polls it.
+pub(crate) fn with<R>(id: u64, write: impl FnOnce(&mut Cork) -> R) -> Option<R> {
+    CORK.with_borrow_mut(|cork| (cork.owner == id).then(|| write(cork)))
+}
+
+/// Takes what connection `id` has sent so far in this poll.
+pub(crate) fn drain(id: u64, write: impl FnOnce(Pieces<'_>)) {
+    CORK.with_borrow_mut(|cork| {
+        if cork.owner == id {
+            cork.drain(write);
+        }
+    });
+}
+
+/// Sends at once what the connection that this thread polls has sent so far.
+///
+/// A handler that answers its own client and then publishes to many expects its client to see the
+/// answer first; publishing calls this so that no other thread can overtake it.
+pub fn flush_current() {
+    let connection = CORK.with_borrow(|cork| {
+        if cork.is_empty() {
+            None
+        } else {
+            cork.connection.clone()
+        }
+    });
+    if let Some(connection) = connection {
+        connection.flush_cork();
+    }
+}
+
+/// Runs `work` at the end of the current connection's poll, or at once outside of any.
+///
+/// For work that several sends of one poll would otherwise repeat, such as waking a task that
+/// delivers to many. Not for anything that blocks.
+pub fn defer(work: impl FnOnce() + Send + 'static) {
+    let now = CORK.with_borrow_mut(|cork| {
+        if cork.owner == 0 {
+            return Some(work);
+        }
+        cork.deferred.push(Box::new(work));
+        None
+    });
+    if let Some(work) = now {
+        work();
+    }
+}
+
+/// Runs what was deferred during the poll.
+pub(crate) fn run_deferred() {
+    // Taken out first: the work may come back here.
+    let mut work = CORK.with_borrow_mut(|cork| std::mem::take(&mut cork.deferred));
+    for work in work.drain(..) {
+        work();
+    }
+    // The emptied list goes back, so that steady traffic allocates it once.
+    CORK.with_borrow_mut(|cork| {
+        if cork.deferred.is_empty() {
+            cork.deferred = work;
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collected(pieces: Pieces<'_>) -> Vec<u8> {
+        pieces
+            .iter()
+            .flat_map(|piece| piece.as_slice().to_vec())
+            .collect()
+    }
+
+    #[test]
+    fn pieces_keep_the_order_of_copied_and_shared_payloads() {
+        let large = Bytes::from(vec![b'L'; SHARE_FROM]);
+        let _polling = enter_as(1, None);
+        with(1, |cork| {
+            cork.bytes().extend_from_slice(b"head ");
+            cork.push(&large);
+            cork.push(&Bytes::from_static(b" between "));
+            cork.push(&large);
+            cork.bytes().extend_from_slice(b" tail");
+        });
+        let mut expected = b"head ".to_vec();
+        expected.extend_from_slice(&large);
+        expected.extend_from_slice(b" between ");
+        expected.extend_from_slice(&large);
+        expected.extend_from_slice(b" tail");
+        let mut seen = Vec::new();
+        drain(1, |pieces| seen = collected(pieces));
+        assert_eq!(seen, expected);
+        let mut again = false;
+        drain(1, |_| again = true);
+        assert!(!again, "a drained cork is empty");
+    }
+
+    #[test]
+    fn only_the_polled_connection_is_corked() {
+        let outer = enter_as(1, None);
+        assert!(with(2, |_| ()).is_none());
+        {
+            let _inner = enter_as(2, None);
+            assert!(
+                with(2, |_| ()).is_none(),
+                "a poll inside a poll is not corked"
+            );
+        }
+        assert!(is_polling(1));
+        drop(outer);
+        assert!(!is_polling(1));
+    }
+
+    #[test]
+    fn deferred_work_runs_once_at_the_end_of_the_poll() {
+        let count = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let polling = enter_as(1, None);
+        let seen = count.clone();
+        defer(move || drop(seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst)));
+        assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 0);
+        run_deferred();
+        run_deferred();
+        assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
+        drop(polling);
+        let seen = count.clone();
+        defer(move || drop(seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst)));
+        assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 2);
+    }
+}

@@ -1,0 +1,318 @@
+//! One connection: its shared state, and the task that drives it.
+//!
+//! [`Conn`] is what every handle to a connection points at: the connection's own task
+//! ([`ConnectionTask`](task::ConnectionTask)), the [`Stream`](crate::Stream) lent to hooks, and the
+//! cheap handles that other tasks send through. Two locks, both held for moments and never across an
+//! await: `input` (the reading side; in practice the task's alone) and `out` (the outbox). Where
+//! both are needed, `input` comes first.
+
+pub(crate) mod buffer;
+pub(crate) mod cork;
+pub(crate) mod input;
+pub(crate) mod out;
+pub(crate) mod outbox;
+pub(crate) mod registry;
+pub(crate) mod task;
+pub(crate) mod timers;
+pub(crate) mod transport;
+pub(crate) mod upkeep;
+pub(crate) mod websocket;
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+    },
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use self::{
+    input::Input,
+    out::{Out, Sending},
+    timers::{Tick, TimerKey},
+    transport::{Reader, Writer},
+};
+use crate::server::shared::Shared;
+
+/// Why the task was woken, besides readiness.
+pub(crate) mod signals {
+    /// Its timer fired.
+    pub(crate) const TIMER: u8 = 1;
+    /// The server shuts down.
+    pub(crate) const SHUTDOWN: u8 = 2;
+    /// Writing failed.
+    pub(crate) const LOST: u8 = 4;
+    /// The drain time is over, or the connection was aborted.
+    pub(crate) const ABORT: u8 = 8;
+    /// Somebody else sent the last word, or made room in the inbox.
+    pub(crate) const LOOK: u8 = 16;
+}
+
+/// What a message looks like on this connection's wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WireFormat {
+    /// HTTP responses: no messages can be pushed.
+    Http,
+    /// WebSocket frames.
+    WebSocket,
+    /// Server-Sent Events, bytes as they are, until the connection closes.
+    EventStream,
+    /// Server-Sent Events in HTTP/1.1 chunks.
+    EventStreamChunked,
+}
+
+impl WireFormat {
+    const ALL: [Self; 4] = [
+        Self::Http,
+        Self::WebSocket,
+        Self::EventStream,
+        Self::EventStreamChunked,
+    ];
+
+    fn from_index(index: u8) -> Self {
+        Self::ALL
+            .get(usize::from(index))
+            .copied()
+            .unwrap_or(Self::Http)
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Inet(SocketAddr),
+    /// A Unix socket, or a transport without addresses.
+    Local,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Local => f.write_str("local"),
+        }
+    }
+}
+
+/// Runs when a connection is over.
+pub(crate) type EndHook = Box<dyn FnOnce() + Send>;
+
+/// The shared state of a connection.
+pub(crate) struct Conn {
+    pub(crate) id: u64,
+    pub(crate) slot: u32,
+    pub(crate) peer: Peer,
+    pub(crate) server: Arc<Shared>,
+    /// Wakes the task; tokio's is the same for a task's whole life.
+    task: OnceLock<Waker>,
+    signals: AtomicU8,
+    format: AtomicU8,
+    /// Something waits in the outbox.
+    backlog: AtomicBool,
+    /// Messages can still be sent.
+    open: AtomicBool,
+    /// The peer can no longer be reached (or has ended its side).
+    gone: AtomicBool,
+    /// When the wheel will look here next.
+    armed_at: AtomicU32,
+    /// A raw event stream stands at the start of a line.
+    at_line_end: AtomicBool,
+    /// The last read of this poll found nothing, so the socket's waker is set.
+    pub(crate) read_armed: AtomicBool,
+    /// Work done in this poll; see [`Conn::charge`].
+    spent: AtomicU32,
+    out: Mutex<Out>,
+    input: Mutex<Input>,
+    ends: Mutex<Vec<(u64, EndHook)>>,
+}
+
+/// Work that one poll may do before it lets others run: about 100 us.
+const POLL_BUDGET: u32 = 32 * 1024;
+
+impl Conn {
+    pub(crate) fn new(
+        key: TimerKey,
+        peer: Peer,
+        (reader, writer): (Reader, Writer),
+        server: Arc<Shared>,
+    ) -> Self {
+        let now = server.timers.now();
+        Self {
+            id: key.id,
+            slot: key.slot,
+            peer,
+            server,
+            task: OnceLock::new(),
+            signals: AtomicU8::new(0),
+            format: AtomicU8::new(WireFormat::Http as u8),
+            backlog: AtomicBool::new(false),
+            open: AtomicBool::new(true),
+            gone: AtomicBool::new(false),
+            armed_at: AtomicU32::new(u32::MAX),
+            at_line_end: AtomicBool::new(true),
+            read_armed: AtomicBool::new(false),
+            spent: AtomicU32::new(0),
+            out: Mutex::new(Out::new(writer, now)),
+            input: Mutex::new(Input::new(reader, now)),
+            ends: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Tick {
+        self.server.timers.now()
+    }
+
+    /// How this connection's messages are encoded.
+    pub(crate) fn format(&self) -> WireFormat {
+        WireFormat::from_index(self.format.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_format(&self, format: WireFormat) {
+        self.format.store(format as u8, Ordering::Relaxed);
+    }
+
+    /// Whether messages can still be sent.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    fn set_not_open(&self) {
+        self.open.store(false, Ordering::Release);
+    }
+
+    /// Whether the peer is known to be gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing at all can be sent any more.
+    fn is_lost(&self) -> bool {
+        !self.is_open() && self.lock_out().sending == Sending::Over
+    }
+
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.backlog.load(Ordering::Acquire)
+    }
+
+    /// Wakes the connection's task.
+    pub(crate) fn wake(&self) {
+        if let Some(task) = self.task.get() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Tells the task something.
+    pub(crate) fn signal(&self, signal: u8) {
+        self.signals.fetch_or(signal, Ordering::AcqRel);
+        self.wake();
+    }
+
+    fn take_signals(&self) -> u8 {
+        if self.signals.load(Ordering::Acquire) == 0 {
+            return 0;
+        }
+        self.signals.swap(0, Ordering::AcqRel)
+    }
+
+    /// Counts work towards the budget of this poll; true when it is used up and the handler should
+    /// let others run. Bytes that are buffered already cost tokio's own budget nothing, so without
+    /// this a flooding client would hold its thread.
+    pub(crate) fn charge(&self, work: usize) -> bool {
+        let work = u32::try_from(work).unwrap_or(u32::MAX);
+        let spent = self.spent.load(Ordering::Relaxed).saturating_add(work);
+        self.spent.store(spent, Ordering::Relaxed);
+        spent >= POLL_BUDGET
+    }
+
+    fn budget_is_spent(&self) -> bool {
+        self.spent.load(Ordering::Relaxed) >= POLL_BUDGET
+    }
+
+    /// Makes sure that the wheel looks here at `at` or before.
+    pub(crate) fn arm(&self, at: Tick) {
+        if at.0 < self.armed_at.load(Ordering::Relaxed) {
+            let key = TimerKey {
+                slot: self.slot,
+                id: self.id,
+            };
+            let at = self.server.timers.arm(key, at);
+            self.armed_at.store(at.0, Ordering::Relaxed);
+        }
+    }
+
+    /// The wheel looks here. An entry that was overtaken by an earlier one changes nothing.
+    pub(crate) fn timer_fired(&self, now: Tick) {
+        if self.armed_at.load(Ordering::Relaxed) <= now.0 {
+            self.armed_at.store(u32::MAX, Ordering::Relaxed);
+            self.signal(signals::TIMER);
+        }
+    }
+
+    /// How long the peer may take nothing while something waits for it.
+    fn stall_time(&self) -> Duration {
+        match self.format() {
+            WireFormat::Http => self.server.config.write_timeout,
+            _ => self.server.config.outbox_stall,
+        }
+    }
+
+    /// Runs `hook` when the connection is over; at once if it is. Returns a key to take it back.
+    pub(crate) fn on_end(&self, hook: EndHook) -> Option<u64> {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_gone() {
+            drop(ends);
+            hook();
+            return None;
+        }
+        let key = ends.last().map_or(0, |(key, _)| key + 1);
+        ends.push((key, hook));
+        Some(key)
+    }
+
+    /// Takes back a hook of [`on_end`](Self::on_end).
+    pub(crate) fn cancel_end(&self, key: u64) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.retain(|(known, _)| *known != key);
+        if ends.is_empty() {
+            *ends = Vec::new();
+        }
+    }
+
+    /// The peer is gone: tells everyone who waits for it.
+    pub(crate) fn set_gone(&self) {
+        let hooks = {
+            let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.gone.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            std::mem::take(&mut *ends)
+        };
+        self.set_not_open();
+        for (_, hook) in hooks {
+            hook();
+        }
+        let waiters = self.lock_out().take_waiters();
+        for waiter in waiters {
+            waiter.wake();
+        }
+    }
+
+    /// Waits until the peer is gone or the server shuts down.
+    pub(crate) fn poll_closed(&self, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        let over = || self.is_gone() || !self.is_open() || self.server.is_shutting_down();
+        if over() {
+            return Poll::Ready(());
+        }
+        self.lock_out().add_waiter(cx.waker());
+        // It may have ended between the look and the entry.
+        if over() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The sending side of a connection: the outbox.
+//!
+//! Anyone may send. A sender takes a short lock, never held across an await, and if nothing is waiting
+//! writes to the socket there and then; only what the socket does not take is queued. The
+//! connection's task sends the queue on when the socket takes bytes again.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    sync::{MutexGuard, PoisonError, atomic::Ordering},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, Bytes};
+
+use super::{
+    Conn,
+    cork::{self, Piece, Pieces},
+    signals,
+    timers::Tick,
+    transport::Writer,
+};
+
+/// Buffers handed to one system call.
+const VECTORED: usize = 16;
+
+/// What may still be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// Anything.
+    Open,
+    /// Only what is queued: a last word (a Close frame, a last chunk) stands at its end.
+    Ending,
+    /// Nothing; the transport is gone.
+    Over,
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// More than the outbox's high-water mark is waiting already; nothing was queued.
+    #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
+    Full,
+    /// The connection is over, or a Close was sent on it.
+    #[error("the connection is closed")]
+    Closed,
+}
+
+/// The queue behind the lock.
+pub(crate) struct Out {
+    pub(crate) writer: Writer,
+    queue: VecDeque<Bytes>,
+    queued: usize,
+    pub(crate) sending: Sending,
+    /// Since when the socket takes nothing although something waits.
+    stalled_since: Tick,
+    pub(crate) last_sent: Tick,
+    /// Tasks that wait for room or for the end of the connection.
+    waiters: Vec<Waker>,
+}
+
+impl Out {
+    pub(crate) fn new(writer: Writer, now: Tick) -> Self {
+        Self {
+            writer,
+            queue: VecDeque::new(),
+            queued: 0,
+            sending: Sending::Open,
+            stalled_since: now,
+            last_sent: now,
+            waiters: Vec::new(),
+        }
+    }
+
+    /// Bytes waiting.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Since when the peer has taken nothing, if something waits for it.
+    pub(crate) fn stalled_since(&self) -> Option<Tick> {
+        (!self.queue.is_empty()).then_some(self.stalled_since)
+    }
+
+    pub(crate) fn take_waiters(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.waiters)
+    }
+
+    pub(crate) fn add_waiter(&mut self, waker: &Waker) {
+        if !self.waiters.iter().any(|known| known.will_wake(waker)) {
+            self.waiters.push(waker.clone());
+        }
+    }
+
+    fn enqueue(&mut self, bytes: Bytes, now: Tick) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.queue.is_empty() {
+            self.stalled_since = now;
+        }
+        self.queued += bytes.len();
+        self.queue.push_back(bytes);
+    }
+
+    /// Takes `written` bytes off the front.
+    fn advance(&mut self, mut written: usize, now: Tick) {
+        self.queued = self.queued.saturating_sub(written);
+        self.stalled_since = now;
+        while let Some(front) = self.queue.front_mut() {
+            if front.len() > written {
+                front.advance(written);
+                return;
+            }
+            written -= front.len();
+            self.queue.pop_front();
+        }
+        // Nothing is held while nothing waits.
+        self.queue = VecDeque::new();
+    }
+
+    fn clear(&mut self) {
+        self.queue = VecDeque::new();
+        self.queued = 0;
+    }
+
+    /// Drops what waits, except an entry that is partly on the wire: entries are whole messages.
+    pub(crate) fn drop_unsent(&mut self) {
+        self.queue.truncate(1);
+        self.queued = self.queue.front().map_or(0, Bytes::len);
+    }
+}
+
+impl Conn {
+    pub(crate) fn lock_out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends whole messages from any task, without waiting.
+    pub(crate) fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
+        // What this connection's own handler sent earlier in the same poll goes first.
+        self.flush_cork();
+        let mut out = self.lock_out();
+        match out.sending {
+            Sending::Open => {}
+            _ => return Err(PushError::Closed),
+        }
+        if out.queued > self.server.config.outbox_bytes {
+            return Err(PushError::Full);
+        }
+        self.write(&mut out, Piece::Shared(bytes));
+        match out.sending {
+            Sending::Open => Ok(()),
+            _ => Err(PushError::Closed),
+        }
+    }
+
+    /// Sends copied bytes at once or queues them, whatever waits already.
+    pub(crate) fn push_slice(&self, bytes: &[u8]) -> Result<(), PushError> {
+        self.flush_cork();
+        let mut out = self.lock_out();
+        if out.sending != Sending::Open {
+            return Err(PushError::Closed);
+        }
+        self.write(&mut out, Piece::Copied(bytes));
+        Ok(())
+    }
+
+    /// Sends the last bytes that will ever be sent here. What was queued before still goes out,
+    /// unless `drop_unsent`.
+    pub(crate) fn push_last(&self, bytes: &[u8], drop_unsent: bool) -> Result<(), PushError> {
+        self.flush_cork();
+        let mut out = self.lock_out();
+        if out.sending != Sending::Open {
+            return Err(PushError::Closed);
+        }
+        if drop_unsent {
+            out.drop_unsent();
+        }
+        self.write(&mut out, Piece::Copied(bytes));
+        if out.sending == Sending::Open {
+            out.sending = Sending::Ending;
+        }
+        self.set_not_open();
+        Ok(())
+    }
+
+    /// Sends whole messages in the order of this connection's own sends, without waiting.
+    pub(crate) fn send_bytes(&self, bytes: &Bytes) -> Result<(), PushError> {
+        if !self.is_open() {
+            return Err(PushError::Closed);
+        }
+        match cork::with(self.id, |cork| {
+            cork.push(bytes);
+            cork.is_full()
+        }) {
+            Some(true) => self.flush_cork(),
+            Some(false) => {}
+            None => return self.push(bytes),
+        }
+        Ok(())
+    }
+
+    /// Writes what this connection's handler has sent in the current poll.
+    pub(crate) fn flush_cork(&self) {
+        cork::drain(self.id, |pieces| {
+            let mut out = self.lock_out();
+            if out.sending == Sending::Open {
+                self.write_pieces(&mut out, pieces);
+            }
+        });
+    }
+
+    fn write(&self, out: &mut Out, piece: Piece<'_>) {
+        let bytes = piece.as_slice();
+        let taken = self.write_now(out, &[IoSlice::new(bytes)]);
+        if taken < bytes.len() && out.sending != Sending::Over {
+            out.enqueue(piece.keep_from(taken), self.now());
+            self.backlog_started();
+        }
+    }
+
+    fn write_pieces(&self, out: &mut Out, pieces: Pieces<'_>) {
+        if pieces.shared.is_empty() {
+            return self.write(out, Piece::Copied(pieces.bytes));
+        }
+        let mut slices = [IoSlice::new(&[]); VECTORED];
+        let mut count = 0;
+        for (slot, piece) in slices.iter_mut().zip(pieces.iter()) {
+            *slot = IoSlice::new(piece.as_slice());
+            count += 1;
+        }
+        let mut taken = self.write_now(out, slices.get(..count).unwrap_or_default());
+        if out.sending == Sending::Over {
+            return;
+        }
+        let now = self.now();
+        for piece in pieces.iter() {
+            let length = piece.as_slice().len();
+            if taken < length {
+                out.enqueue(piece.keep_from(taken), now);
+            }
+            taken = taken.saturating_sub(length);
+        }
+        if !out.queue.is_empty() {
+            self.backlog_started();
+        }
+    }
+
+    /// Writes at once what the socket takes; nothing if something waits already.
+    fn write_now(&self, out: &mut Out, slices: &[IoSlice<'_>]) -> usize {
+        out.last_sent = self.now();
+        if !out.queue.is_empty() {
+            return 0;
+        }
+        loop {
+            match out.writer.try_write(slices) {
+                Ok(taken) => return taken,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => return 0,
+                    _ => {
+                        self.lost(out);
+                        return 0;
+                    }
+                },
+            }
+        }
+    }
+
+    /// The transport failed: nothing more can be sent. The task notices by its signal.
+    pub(super) fn lost(&self, out: &mut Out) {
+        out.sending = Sending::Over;
+        out.clear();
+        self.set_not_open();
+        self.signal(signals::LOST);
+    }
+
+    /// Something waits: the task has to send it on.
+    fn backlog_started(&self) {
+        if !self.backlog.swap(true, Ordering::AcqRel) {
+            self.arm(self.now().after(self.stall_time()));
+            if !cork::is_polling(self.id) {
+                self.wake();
+            }
+        }
+    }
+
+    /// Sends the queue on. Ready when nothing waits any more. Only the task calls this.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let driven = self.lock_out().writer.is_driven();
+        let flushed = if driven {
+            self.poll_flush_driven(cx)
+        } else {
+            self.poll_flush_socket(cx)
+        };
+        let waiters = {
+            let mut out = self.lock_out();
+            if out.queued <= self.server.config.outbox_bytes {
+                out.take_waiters()
+            } else {
+                Vec::new()
+            }
+        };
+        for waiter in waiters {
+            waiter.wake();
+        }
+        flushed
+    }
+
+    fn poll_flush_socket(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut out = self.lock_out();
+        loop {
+            if out.queue.is_empty() {
+                self.backlog.store(false, Ordering::Release);
+                return Poll::Ready(());
+            }
+            let written = {
+                let mut slices = [IoSlice::new(&[]); VECTORED];
+                let count = gather(&out.queue, &mut slices);
+                out.writer
+                    .try_write(slices.get(..count).unwrap_or_default())
+            };
+            match written {
+                Ok(written) => out.advance(written, self.now()),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => match out.writer.poll_writable(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(_)) => self.lost(&mut out),
+                    },
+                    _ => self.lost(&mut out),
+                },
+            }
+        }
+    }
+
+    fn poll_flush_driven(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // The task alone drives such a transport, so this lock is free; it comes before `out`.
+        let mut input = self.lock_input();
+        let mut out = self.lock_out();
+        while !out.queue.is_empty() {
+            let written = {
+                let mut slices = [IoSlice::new(&[]); VECTORED];
+                let count = gather(&out.queue, &mut slices);
+                input
+                    .reader
+                    .poll_write_driven(cx, slices.get(..count).unwrap_or_default())
+            };
+            match written {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(written)) if written > 0 => out.advance(written, self.now()),
+                Poll::Ready(_) => self.lost(&mut out),
+            }
+        }
+        match input.reader.poll_flush_driven(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => self.lost(&mut out),
+        }
+        self.backlog.store(false, Ordering::Release);
+        Poll::Ready(())
+    }
+
+    /// Waits until the outbox has room; an error when nothing can be sent any more.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
+        // Without a backlog there is room: the usual case costs one load.
+        if !self.backlog.load(Ordering::Acquire) {
+            return Poll::Ready(if self.is_lost() {
+                Err(PushError::Closed)
+            } else {
+                Ok(())
+            });
+        }
+        let mut out = self.lock_out();
+        if out.sending == Sending::Over {
+            return Poll::Ready(Err(PushError::Closed));
+        }
+        if out.queued <= self.server.config.outbox_bytes {
+            return Poll::Ready(Ok(()));
+        }
+        out.add_waiter(cx.waker());
+        Poll::Pending
+    }
+}
+
+impl Conn {
+    /// Waits until everything is with the operating system.
+    pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
+        let mut out = self.lock_out();
+        if out.sending == Sending::Over {
+            return Poll::Ready(Err(PushError::Closed));
+        }
+        if out.queue.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        out.add_waiter(cx.waker());
+        Poll::Pending
+    }
+}
+
+fn gather<'a>(queue: &'a VecDeque<Bytes>, slices: &mut [IoSlice<'a>; VECTORED]) -> usize {
+    let mut count = 0;
+    for (slot, bytes) in slices.iter_mut().zip(queue) {
+        *slot = IoSlice::new(bytes);
+        count += 1;
+    }
+    count
+}

@@ -1,0 +1,94 @@
+//! The handle through which other tasks send to a connection.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{Conn, WireFormat, out::PushError};
+use crate::proto::ws::CloseCode;
+
+/// A cheap handle to a connection's sending side, for code that delivers to many connections.
+///
+/// It never waits: what the socket does not take at once is queued, up to the outbox's high-water
+/// mark ([`ServerConfig::outbox_bytes`](crate::ServerConfig)). Bytes pushed here must be whole
+/// messages in the connection's [`WireFormat`]; they are never split by others' messages.
+#[derive(Clone)]
+pub struct Outbox {
+    connection: Arc<Conn>,
+}
+
+impl Outbox {
+    pub(crate) fn new(connection: Arc<Conn>) -> Self {
+        Self { connection }
+    }
+
+    /// Identifies the connection within this process; never used again.
+    pub fn id(&self) -> u64 {
+        self.connection.id
+    }
+
+    /// How messages have to be encoded.
+    pub fn format(&self) -> WireFormat {
+        self.connection.format()
+    }
+
+    /// Whether messages can still be sent.
+    pub fn is_open(&self) -> bool {
+        self.connection.is_open()
+    }
+
+    /// Bytes that wait for the peer to read.
+    pub fn queued(&self) -> usize {
+        if self.connection.has_backlog() {
+            self.connection.lock_out().queued()
+        } else {
+            0
+        }
+    }
+
+    /// Sends whole encoded messages, shared and not copied.
+    ///
+    /// # Errors
+    /// [`PushError::Full`] when more than the high-water mark is waiting already, so that a message of
+    /// any size fits into an outbox below it; [`PushError::Closed`] when the connection is over.
+    pub fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
+        self.connection.push(bytes)
+    }
+
+    /// Ends the connection: a WebSocket with a Close frame, dropping what waits if `drop_unsent`;
+    /// an event stream by its end, so that a browser comes back.
+    pub fn close(&self, code: CloseCode, reason: &str, drop_unsent: bool) {
+        match self.format() {
+            // Closed before: nothing is left to say.
+            WireFormat::WebSocket => {
+                let _ = self.connection.close_websocket(code, reason, drop_unsent);
+            }
+            WireFormat::EventStreamChunked if !drop_unsent => {
+                let _ = self.connection.push_last(crate::sse::LAST_CHUNK, false);
+                self.connection.signal_close();
+            }
+            _ => self.connection.signal_close(),
+        }
+    }
+
+    /// Runs `hook` once when the connection is over, at once if it is already.
+    /// The key takes it back with [`cancel_end`](Self::cancel_end).
+    pub fn on_end(&self, hook: impl FnOnce() + Send + 'static) -> Option<u64> {
+        self.connection.on_end(Box::new(hook))
+    }
+
+    /// Takes back a hook.
+    pub fn cancel_end(&self, key: u64) {
+        self.connection.cancel_end(key);
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("id", &self.id())
+            .field("format", &self.format())
+            .field("open", &self.is_open())
+            .finish()
+    }
+}

@@ -1,0 +1,72 @@
+//! The live connections of a server, by place.
+
+use std::sync::{
+    Arc, Mutex, PoisonError, Weak,
+    atomic::{AtomicU64, Ordering},
+};
+
+use slab::Slab;
+
+use super::{Conn, timers::TimerKey};
+
+/// Ids are unique in the process, because a cork belongs to a thread and not to a server.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// All live connections.
+#[derive(Default)]
+pub(crate) struct Registry {
+    connections: Mutex<Slab<Weak<Conn>>>,
+}
+
+impl Registry {
+    /// Makes a connection and registers it.
+    pub(crate) fn insert(&self, make: impl FnOnce(TimerKey) -> Conn) -> Arc<Conn> {
+        let mut connections = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let entry = connections.vacant_entry();
+        let key = TimerKey {
+            slot: u32::try_from(entry.key()).unwrap_or(u32::MAX),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        };
+        let connection = Arc::new(make(key));
+        entry.insert(Arc::downgrade(&connection));
+        connection
+    }
+
+    pub(crate) fn remove(&self, connection: &Conn) {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .try_remove(connection.slot as usize);
+    }
+
+    /// The connection that `key` was made for, if it is still there.
+    pub(crate) fn get(&self, key: TimerKey) -> Option<Arc<Conn>> {
+        let connection = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key.slot as usize)?
+            .upgrade()?;
+        (connection.id == key.id).then_some(connection)
+    }
+
+    /// All live connections.
+    pub(crate) fn all(&self) -> Vec<Arc<Conn>> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter_map(|(_, connection)| connection.upgrade())
+            .collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+}

@@ -1,0 +1,150 @@
+//! The task of a connection.
+//!
+//! At every poll it sends on what waits, lets the handler's side work, sends what that wrote, and
+//! reads ahead if the handler does not read itself. So a backlog drains and a Close is noticed
+//! whatever the handler awaits, without a second task.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Conn, cork, signals, timers::Tick, upkeep::Ending};
+
+pin_project_lite::pin_project! {
+    /// Drives one connection; `F` is the handler's side.
+    pub(crate) struct ConnectionTask<F> {
+        #[pin]
+        inner: Option<F>,
+        connection: Arc<Conn>,
+        guard: ConnectionGuard,
+        // When the handler is dropped if it has not ended after its peer is gone.
+        abandon_at: Option<Tick>,
+    }
+}
+
+/// What a live connection occupies.
+pub(crate) struct ConnectionGuard {
+    connection: Arc<Conn>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl ConnectionGuard {
+    pub(crate) fn new(connection: Arc<Conn>, permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            connection,
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        // Also when the runtime drops the task: rooms must not keep a ghost.
+        self.connection.set_gone();
+        self.connection.server.forget(&self.connection);
+    }
+}
+
+impl<F> ConnectionTask<F> {
+    pub(crate) fn new(
+        connection: Arc<Conn>,
+        permit: Option<OwnedSemaphorePermit>,
+        inner: F,
+    ) -> Self {
+        Self {
+            inner: Some(inner),
+            guard: ConnectionGuard::new(connection.clone(), permit),
+            connection,
+            abandon_at: None,
+        }
+    }
+}
+
+impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let connection = Arc::clone(this.connection);
+        let _ = connection.task.get_or_init(|| cx.waker().clone());
+        let polling = cork::enter(&connection);
+        connection.read_armed.store(false, Ordering::Relaxed);
+        connection.spent.store(0, Ordering::Relaxed);
+
+        let signals = connection.take_signals();
+        if signals != 0 {
+            attend(&connection, signals);
+        }
+        if connection.has_backlog() {
+            let _ = connection.poll_flush(cx);
+        }
+        if let Some(inner) = this.inner.as_mut().as_pin_mut()
+            && let Poll::Ready(ending) = inner.poll(cx)
+        {
+            this.inner.set(None);
+            connection.flush_cork();
+            connection.finish(ending);
+        }
+        connection.flush_cork();
+        let closed = connection.poll_transport(cx).is_ready();
+        // Answers to what was read ahead.
+        connection.flush_cork();
+        if connection.has_backlog() {
+            let _ = connection.poll_flush(cx);
+        }
+        drop(polling);
+        cork::run_deferred();
+        if !closed {
+            connection.settle_input();
+            if connection.is_ending() {
+                connection.set_gone();
+            }
+            return Poll::Pending;
+        }
+        connection.set_gone();
+        if this.inner.is_none() {
+            return Poll::Ready(());
+        }
+        // The peer is gone; the handler gets a while to notice and to clean up.
+        let now = connection.now();
+        match *this.abandon_at {
+            None => {
+                let at = now.after(connection.server.config.handler_linger);
+                *this.abandon_at = Some(at);
+                connection.arm(at);
+                // It may wait for something that this end has just changed.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(at) if now >= at => {
+                tracing::debug!(peer = %connection.peer, "handler dropped: its client has long gone");
+                this.inner.set(None);
+                Poll::Ready(())
+            }
+            Some(at) => {
+                connection.arm(at);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+fn attend(connection: &Conn, signals: u8) {
+    if signals & signals::ABORT != 0 {
+        connection.abort();
+    }
+    if signals & signals::SHUTDOWN != 0 {
+        connection.on_shutdown();
+    }
+    if signals & signals::LOST != 0 {
+        connection.abort();
+    }
+    if signals & signals::TIMER != 0 {
+        connection.on_timer();
+    }
+}

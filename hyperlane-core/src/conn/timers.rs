@@ -1,0 +1,149 @@
+//! A coarse clock and a timer wheel shared by all connections of a server.
+//!
+//! Deadlines of connections are tens of seconds, so a tick of 100 ms is fine enough, and reading the
+//! clock is one relaxed load. A connection has at most one live entry in the wheel; what it is
+//! waiting for moves freely without touching the wheel: when its entry fires, the connection looks at
+//! its own stamps and arms again. One task per server drives the wheel.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+/// A moment in ticks since the server started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(pub(crate) u32);
+
+/// Length of a tick.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// Slots of the wheel: what is due later than one turn (102 s) is looked at again after a turn.
+const SLOTS: usize = 1024;
+
+impl Tick {
+    /// The tick `after` from here, rounded up, so that nothing is due too early.
+    pub(crate) fn after(self, after: Duration) -> Self {
+        let ticks = after.as_millis().div_ceil(TICK.as_millis());
+        Self(
+            self.0
+                .saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX))
+                .saturating_add(1),
+        )
+    }
+}
+
+/// A registered connection as the wheel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimerKey {
+    /// Place in the registry.
+    pub(crate) slot: u32,
+    /// The connection that was there when the entry was made; places are used again.
+    pub(crate) id: u64,
+}
+
+/// Clock and wheel.
+pub(crate) struct Timers {
+    now: AtomicU32,
+    slots: Mutex<Vec<Vec<TimerKey>>>,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Self {
+        Self {
+            now: AtomicU32::new(1),
+            slots: Mutex::new(vec![Vec::new(); SLOTS]),
+        }
+    }
+
+    /// The current tick.
+    pub(crate) fn now(&self) -> Tick {
+        Tick(self.now.load(Ordering::Relaxed))
+    }
+
+    /// Enters `key` to fire at `at`, or after one turn of the wheel if that is sooner.
+    /// Returns the tick at which it really fires.
+    pub(crate) fn arm(&self, key: TimerKey, at: Tick) -> Tick {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read under the lock: `advance` moves the clock under it, so an entry never lands behind.
+        let now = self.now.load(Ordering::Relaxed);
+        let last = now.saturating_add(SLOTS as u32 - 1);
+        let at = at.0.clamp(now.saturating_add(1), last);
+        if let Some(slot) = slots.get_mut(at as usize % SLOTS) {
+            slot.push(key);
+        }
+        Tick(at)
+    }
+
+    /// Moves the clock on to `now` and puts what is due into `due`.
+    pub(crate) fn advance(&self, now: Tick, due: &mut Vec<TimerKey>) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.now.load(Ordering::Relaxed);
+        // After a long sleep of the machine every slot is due once, not once per missed turn.
+        let from = before
+            .saturating_add(1)
+            .max(now.0.saturating_sub(SLOTS as u32 - 1));
+        for tick in from..=now.0 {
+            if let Some(slot) = slots.get_mut(tick as usize % SLOTS) {
+                due.append(slot);
+                // A burst must not pin its memory for ever.
+                if slot.capacity() > 4096 {
+                    *slot = Vec::new();
+                }
+            }
+        }
+        self.now.store(now.0.max(before), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: u64) -> TimerKey {
+        TimerKey { slot: 0, id }
+    }
+
+    #[test]
+    fn entries_fire_at_their_tick_and_never_before() {
+        let timers = Timers::new();
+        let at = timers.arm(key(7), timers.now().after(Duration::from_secs(1)));
+        let mut due = Vec::new();
+        timers.advance(Tick(at.0 - 1), &mut due);
+        assert!(due.is_empty());
+        timers.advance(at, &mut due);
+        assert_eq!(due, [key(7)]);
+        timers.advance(Tick(at.0 + 5000), &mut due);
+        assert_eq!(due.len(), 1);
+    }
+
+    #[test]
+    fn far_deadlines_are_looked_at_after_one_turn() {
+        let timers = Timers::new();
+        let at = timers.arm(key(1), timers.now().after(Duration::from_secs(10_000)));
+        assert!(at.0 <= SLOTS as u32);
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_fires_at_the_next_tick() {
+        let timers = Timers::new();
+        let mut due = Vec::new();
+        timers.advance(Tick(500), &mut due);
+        timers.arm(key(2), Tick(3));
+        timers.advance(Tick(501), &mut due);
+        assert_eq!(due, [key(2)]);
+    }
+
+    #[test]
+    fn a_jump_over_many_turns_fires_all() {
+        let timers = Timers::new();
+        for id in 0..3000u64 {
+            timers.arm(key(id), Tick(id as u32));
+        }
+        let mut due = Vec::new();
+        timers.advance(Tick(1_000_000), &mut due);
+        assert_eq!(due.len(), 3000);
+    }
+}

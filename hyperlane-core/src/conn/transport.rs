@@ -1,0 +1,158 @@
+//! What bytes travel over: TCP, Unix sockets, or any other duplex stream.
+//!
+//! The halves of a socket are used from different places: only the connection's task reads (tokio
+//! keeps one waker per direction), but anyone may try to write without waiting. Other transports
+//! (TLS, in-memory pipes) need `&mut` to write, so only the connection's task drives them.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, tcp},
+};
+
+#[cfg(unix)]
+use tokio::net::{UnixStream, unix};
+
+/// A transport that only the connection's task can drive.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// The side of a transport that the connection's task owns.
+pub(crate) enum Reader {
+    Tcp(tcp::OwnedReadHalf),
+    #[cfg(unix)]
+    Unix(unix::OwnedReadHalf),
+    Driven(Box<dyn Duplex>),
+    /// The connection is over and its socket closed, whoever still holds a handle.
+    Gone,
+}
+
+/// The side of a transport that anyone may try to write to.
+pub(crate) enum Writer {
+    Tcp(tcp::OwnedWriteHalf),
+    #[cfg(unix)]
+    Unix(unix::OwnedWriteHalf),
+    /// Everything is queued; the connection's task writes.
+    Driven,
+    /// The connection is over.
+    Gone,
+}
+
+/// Splits a TCP connection.
+pub(crate) fn tcp(stream: TcpStream) -> (Reader, Writer) {
+    let (read, write) = stream.into_split();
+    (Reader::Tcp(read), Writer::Tcp(write))
+}
+
+/// Splits a Unix connection.
+#[cfg(unix)]
+pub(crate) fn unix(stream: UnixStream) -> (Reader, Writer) {
+    let (read, write) = stream.into_split();
+    (Reader::Unix(read), Writer::Unix(write))
+}
+
+/// Takes any other duplex stream.
+pub(crate) fn driven(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> (Reader, Writer) {
+    (Reader::Driven(Box::new(stream)), Writer::Driven)
+}
+
+impl Reader {
+    /// Reads into `target`; 0 is the end of the stream.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        target: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(target);
+        ready!(match self {
+            Self::Tcp(half) => Pin::new(half).poll_read(cx, &mut buffer),
+            #[cfg(unix)]
+            Self::Unix(half) => Pin::new(half).poll_read(cx, &mut buffer),
+            Self::Driven(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Self::Gone => Poll::Ready(Ok(())),
+        })?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Writes for a driven transport; the socket halves never come here.
+    pub(crate) fn poll_write_driven(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Driven(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            _ => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    /// Flushes what a driven transport holds back itself (TLS records).
+    pub(crate) fn poll_flush_driven(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Driven(stream) => Pin::new(stream).poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Ends the sending direction of a driven transport.
+    pub(crate) fn poll_shutdown_driven(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Driven(stream) => Pin::new(stream).poll_shutdown(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Writer {
+    /// Whether only the connection's task can write.
+    pub(crate) fn is_driven(&self) -> bool {
+        matches!(self, Self::Driven)
+    }
+
+    /// Writes what the socket takes without waiting; `WouldBlock` when it takes nothing.
+    pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (self, slices) {
+            (Self::Tcp(half), [one]) => half.try_write(one),
+            (Self::Tcp(half), many) => half.try_write_vectored(many),
+            #[cfg(unix)]
+            (Self::Unix(half), [one]) => half.try_write(one),
+            #[cfg(unix)]
+            (Self::Unix(half), many) => half.try_write_vectored(many),
+            (Self::Driven, _) => Err(io::ErrorKind::WouldBlock.into()),
+            (Self::Gone, _) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Waits until the socket takes bytes again. Only the connection's task may call it.
+    pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(half) => half.as_ref().poll_write_ready(cx),
+            #[cfg(unix)]
+            Self::Unix(half) => half.as_ref().poll_write_ready(cx),
+            Self::Driven | Self::Gone => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Ends the sending direction; what was written before still arrives.
+    pub(crate) fn shutdown(&self) {
+        // The peer may be gone already: there is nothing to tell then.
+        match self {
+            Self::Tcp(half) => {
+                drop(socket2::SockRef::from(half.as_ref()).shutdown(std::net::Shutdown::Write));
+            }
+            #[cfg(unix)]
+            Self::Unix(half) => {
+                drop(socket2::SockRef::from(half.as_ref()).shutdown(std::net::Shutdown::Write));
+            }
+            Self::Driven | Self::Gone => {}
+        }
+    }
+}

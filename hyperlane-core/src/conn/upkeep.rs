@@ -1,0 +1,319 @@
+//! What time does to a connection, and how its transport comes to an end.
+
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use super::{
+    Conn, WireFormat, buffer,
+    input::{Fill, Input, Mode, Transport, Wait},
+    out::Sending,
+    timers::Tick,
+    transport::{Reader, Writer},
+};
+use crate::proto::ws::{CloseCode, Message, encode_close, encode_to_bytes};
+
+/// How the work on a connection ended, as the handler's side sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The last response is out.
+    Http,
+    /// The WebSocket's handler returned.
+    WebSocket(CloseCode),
+    /// Nothing more can or shall be said.
+    Abort,
+}
+
+/// A comment, which keeps an event stream alive through proxies and is seen by nobody.
+const HEARTBEAT: &[u8] = b":\n";
+
+/// How long the peer may take to end its side after we ended ours.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Conn {
+    /// The limit of time on what is waited for.
+    pub(super) fn wait_limit(&self, wait: Wait) -> Option<Duration> {
+        let config = &self.server.config;
+        match wait {
+            Wait::Idle => Some(config.keep_alive_timeout),
+            Wait::Head => Some(config.header_timeout),
+            Wait::Body => Some(config.body_timeout),
+            Wait::Nothing => None,
+        }
+    }
+
+    /// Looks at every limit of time and arms the timer for the next one.
+    pub(super) fn on_timer(&self) {
+        let now = self.now();
+        let mut input = self.lock_input();
+        let mut next = Tick(u32::MAX);
+        if let Some(by) = input.close_by {
+            if by <= now {
+                input.transport = Transport::Closed;
+                return;
+            }
+            next = next.min(by);
+        }
+        if let Some(limit) = self.wait_limit(input.wait) {
+            let by = input.wait_since.after(limit);
+            if by <= now {
+                input.timed_out = true;
+                input.wake_readers();
+            } else {
+                next = next.min(by);
+            }
+        }
+        self.check_stall(&mut input, now, &mut next);
+        if input.transport == Transport::Open {
+            match self.format() {
+                WireFormat::Http => {}
+                WireFormat::WebSocket => self.check_ping(&mut input, now, &mut next),
+                WireFormat::EventStream | WireFormat::EventStreamChunked => {
+                    self.check_heartbeat(now, &mut next);
+                }
+            }
+        }
+        drop(input);
+        if next.0 != u32::MAX {
+            self.arm(next);
+        }
+    }
+
+    /// A peer that takes nothing is let go: politely if that is still possible, once.
+    fn check_stall(&self, input: &mut Input, now: Tick, next: &mut Tick) {
+        let (stalled_since, sending) = {
+            let out = self.lock_out();
+            (out.stalled_since(), out.sending)
+        };
+        let Some(since) = stalled_since else { return };
+        let by = since.after(self.stall_time());
+        if by > now {
+            *next = (*next).min(by);
+            return;
+        }
+        tracing::debug!(peer = %self.peer, "the client takes nothing: connection closed");
+        let mut said = false;
+        if sending == Sending::Open
+            && let Some(websocket) = input.websocket()
+            && !websocket.close_sent
+        {
+            websocket.close_sent = true;
+            let mut bytes = Vec::new();
+            encode_close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", &mut bytes);
+            said = self.push_last(&bytes, true).is_ok();
+        }
+        if said {
+            let by = now.after(self.server.config.close_timeout);
+            input.close_by = Some(by);
+            *next = (*next).min(by);
+        } else if input.close_by.is_none() {
+            input.transport = Transport::Closed;
+        }
+    }
+
+    fn check_ping(&self, input: &mut Input, now: Tick, next: &mut Tick) {
+        let every = self.server.config.ping_interval;
+        let last = input.last_received;
+        let inbox = self.server.config.inbox_bytes;
+        let within = self.server.config.pong_timeout;
+        let Some(websocket) = input.websocket() else {
+            return;
+        };
+        // Anything that comes in shows life. What we do not read cannot: the clock stands still.
+        if websocket.ping_sent.is_some_and(|sent| last > sent) || websocket.is_full(inbox) {
+            websocket.ping_sent = None;
+        }
+        if let Some(sent) = websocket.ping_sent {
+            let by = sent.after(within);
+            if by > now {
+                *next = (*next).min(by);
+                return;
+            }
+            tracing::debug!(peer = %self.peer, "no answer to a ping: connection closed");
+            websocket.ended_without_close();
+            input.transport = Transport::Closed;
+            return;
+        }
+        let due = last.after(every);
+        if due > now {
+            *next = (*next).min(due);
+            return;
+        }
+        if !websocket.close_sent && !websocket.is_full(inbox) {
+            websocket.ping_sent = Some(now);
+            // Full or closed: the stall or close limits act.
+            drop(self.push(&encode_to_bytes(&Message::Ping(bytes::Bytes::new()))));
+        }
+        *next = (*next).min(now.after(within));
+    }
+
+    fn check_heartbeat(&self, now: Tick, next: &mut Tick) {
+        let every = self.server.config.sse_heartbeat;
+        let due = self.lock_out().last_sent.after(every);
+        if due > now {
+            *next = (*next).min(due);
+            return;
+        }
+        // A comment line breaks no event, but it must not land inside a line of the program's own.
+        if self.at_line_end.load(std::sync::atomic::Ordering::Relaxed) {
+            let comment = crate::sse::frame(self.format(), HEARTBEAT);
+            drop(self.push(&comment));
+        }
+        *next = (*next).min(now.after(every));
+    }
+
+    /// The server shuts down: says so where a protocol has words for it.
+    pub(super) fn on_shutdown(&self) {
+        if self.format() == WireFormat::WebSocket {
+            drop(self.close_websocket(CloseCode::GOING_AWAY, "server shutting down", false));
+        }
+        self.lock_input().wake_readers();
+        let waiters = self.lock_out().take_waiters();
+        for waiter in waiters {
+            waiter.wake();
+        }
+    }
+
+    /// The handler's side is done.
+    pub(super) fn finish(&self, ending: Ending) {
+        match ending {
+            Ending::Http => {
+                let mut input = self.lock_input();
+                if input.transport == Transport::Open {
+                    self.set_not_open();
+                    if input.ended {
+                        input.transport = Transport::Flushing { linger: false };
+                    } else {
+                        self.begin_linger(&mut input);
+                    }
+                }
+            }
+            Ending::WebSocket(code) => {
+                self.stop_reading_messages();
+                drop(self.close_websocket(code, "", false));
+            }
+            Ending::Abort => self.lock_input().transport = Transport::Closed,
+        }
+    }
+
+    /// Sends what waits, ends our side, and waits a moment for the peer to end its side.
+    pub(super) fn begin_linger(&self, input: &mut Input) {
+        input.transport = Transport::Flushing { linger: true };
+        input.wait = Wait::Nothing;
+    }
+
+    /// Reads ahead, or brings the transport to its end. Ready when it is closed.
+    pub(super) fn poll_transport(&self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let transport = self.lock_input().transport;
+            match transport {
+                Transport::Open => {
+                    self.read_ahead();
+                    if self.lock_input().transport == Transport::Open {
+                        return Poll::Pending;
+                    }
+                }
+                Transport::Flushing { linger } => {
+                    self.flush_cork();
+                    if self.has_backlog() && self.poll_flush(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    let mut input = self.lock_input();
+                    if !linger || input.ended {
+                        input.transport = Transport::Closed;
+                        continue;
+                    }
+                    self.lock_out().writer.shutdown();
+                    // A transport that cannot end its side at once does it when it is dropped.
+                    let _ = input.reader.poll_shutdown_driven(cx);
+                    let by = self.now().after(LINGER);
+                    input.close_by = Some(by);
+                    input.transport = Transport::Lingering;
+                    drop(input);
+                    self.arm(by);
+                }
+                Transport::Lingering => {
+                    let mut input = self.lock_input();
+                    input.buffer.discard();
+                    match self.poll_fill(&mut input, buffer::READ_BUFFER) {
+                        Poll::Ready(Fill::End) => input.transport = Transport::Closed,
+                        Poll::Ready(_) => {}
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+                Transport::Closed => {
+                    self.close_transport();
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    /// Ends the connection from outside its task.
+    pub(crate) fn signal_close(&self) {
+        {
+            let mut input = self.lock_input();
+            if input.transport == Transport::Open {
+                self.begin_linger(&mut input);
+            }
+        }
+        self.set_not_open();
+        self.signal(super::signals::LOOK);
+    }
+
+    /// Sends events from here on; the client has nothing more to say.
+    pub(crate) fn begin_events(&self, format: WireFormat) {
+        let mut input = self.lock_input();
+        if matches!(input.mode, Mode::Discard) {
+            return;
+        }
+        input.mode = Mode::Discard;
+        input.wait_for(Wait::Nothing, self.now());
+        drop(input);
+        self.set_format(format);
+        self.arm(self.now().after(self.server.config.sse_heartbeat));
+    }
+
+    /// Notes whether a raw event stream stands at the start of a line.
+    pub(crate) fn note_line_end(&self, at_line_end: bool) {
+        self.at_line_end
+            .store(at_line_end, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Nothing can be exchanged any more.
+    pub(super) fn abort(&self) {
+        self.lock_input().transport = Transport::Closed;
+    }
+
+    /// Whether the end has begun, so that nobody should count on the peer any more.
+    pub(super) fn is_ending(&self) -> bool {
+        self.format() != WireFormat::Http && self.lock_input().transport != Transport::Open
+    }
+
+    /// Closes the socket, whoever still holds a handle to the connection.
+    fn close_transport(&self) {
+        {
+            let mut input = self.lock_input();
+            if matches!(input.reader, Reader::Gone) {
+                return;
+            }
+            input.ended = true;
+            input.reader = Reader::Gone;
+            input.buffer = buffer::ReadBuffer::default();
+            input.close_by = None;
+            input.wait = Wait::Nothing;
+            if let Some(websocket) = input.websocket() {
+                websocket.ended_without_close();
+            }
+            input.wake_readers();
+        }
+        {
+            let mut out = self.lock_out();
+            self.lost(&mut out);
+            out.writer = Writer::Gone;
+        }
+        self.backlog
+            .store(false, std::sync::atomic::Ordering::Release);
+    }
+}

@@ -1,0 +1,347 @@
+//! WebSocket frames of a connection, in both directions.
+//!
+//! Control frames are handled where they are decoded, whoever waits for what: a Ping is answered, a
+//! Pong noted, a Close echoed. Data messages go to the one who calls `recv`, or into the inbox.
+
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Conn, WireFormat, cork,
+    input::{Fill, Input, Mode, Transport},
+    out::PushError,
+    timers::Tick,
+};
+use crate::proto::ws::{
+    CloseCode, CloseFrame, Decoder, Incoming, Message, ProtocolError, encode_close, encode_message,
+    encode_to_bytes, frame_head,
+};
+
+/// How a WebSocket ended.
+#[derive(Clone, Debug)]
+pub(crate) enum WsEnd {
+    /// By a Close of the peer.
+    Closed(Option<CloseFrame>),
+    /// By our Close after a violation by the peer.
+    Violation(ProtocolError),
+    /// Without a Close: the transport ended, or a time limit passed.
+    Lost,
+}
+
+/// The reading state of a WebSocket.
+pub(crate) struct WsInput {
+    decoder: Decoder,
+    inbox: VecDeque<Message>,
+    inbox_bytes: usize,
+    /// Messages are dropped: nobody will ever read them.
+    unread: bool,
+    /// Our Close is out.
+    pub(super) close_sent: bool,
+    pub(super) end: Option<WsEnd>,
+    /// When a ping went out that nothing has answered yet.
+    pub(super) ping_sent: Option<Tick>,
+}
+
+impl WsInput {
+    pub(crate) fn new(decoder: Decoder) -> Self {
+        Self {
+            decoder,
+            inbox: VecDeque::new(),
+            inbox_bytes: 0,
+            unread: false,
+            close_sent: false,
+            end: None,
+            ping_sent: None,
+        }
+    }
+
+    pub(super) fn ended_without_close(&mut self) {
+        self.end.get_or_insert(WsEnd::Lost);
+    }
+
+    /// Whether the inbox is full, so that reading pauses.
+    pub(super) fn is_full(&self, limit: usize) -> bool {
+        self.inbox_bytes >= limit
+    }
+
+    fn pop(&mut self) -> Option<Message> {
+        let message = self.inbox.pop_front()?;
+        self.inbox_bytes = self.inbox_bytes.saturating_sub(weight(&message));
+        if self.inbox.is_empty() {
+            self.inbox = VecDeque::new();
+        }
+        Some(message)
+    }
+}
+
+/// What a waiting message counts against the inbox's limit.
+fn weight(message: &Message) -> usize {
+    message.len() + size_of::<Message>()
+}
+
+/// What decoding the buffered bytes gave.
+enum Next {
+    Message(Message),
+    /// The bytes are used up.
+    More,
+    /// No message will come any more.
+    Ended,
+}
+
+impl Conn {
+    /// Speaks WebSocket from here on.
+    pub(crate) fn begin_websocket(&self, decoder: Decoder) {
+        let mut input = self.lock_input();
+        input.mode = Mode::WebSocket(Box::new(WsInput::new(decoder)));
+        input.wait_for(super::input::Wait::Nothing, self.now());
+        input.last_received = self.now();
+        self.set_format(WireFormat::WebSocket);
+        self.arm(self.now().after(self.server.config.ping_interval));
+    }
+
+    /// The next data message.
+    pub(crate) fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Result<Message, WsEnd>> {
+        let mut input = self.lock_input();
+        let polled = cork::is_polling(self.id);
+        loop {
+            let limit = self.server.config.inbox_bytes;
+            let Some(websocket) = input.websocket() else {
+                return Poll::Ready(Err(WsEnd::Lost));
+            };
+            let was_full = websocket.is_full(limit);
+            if let Some(message) = websocket.pop() {
+                if was_full && !polled {
+                    // There is room again: the task reads on.
+                    self.signal(super::signals::LOOK);
+                }
+                return Poll::Ready(Ok(message));
+            }
+            if let Some(end) = &websocket.end {
+                return Poll::Ready(Err(end.clone()));
+            }
+            if !polled {
+                break;
+            }
+            if self.budget_is_spent() {
+                self.wake();
+                break;
+            }
+            match self.decode(&mut input) {
+                Next::Message(message) => {
+                    self.charge(64 + message.len());
+                    return Poll::Ready(Ok(message));
+                }
+                Next::Ended => continue,
+                Next::More => {}
+            }
+            match self.poll_fill(&mut input, super::buffer::READ_BUFFER) {
+                Poll::Ready(Fill::Bytes) => {}
+                Poll::Ready(_) => self.input_ended(&mut input),
+                Poll::Pending => break,
+            }
+        }
+        self.await_input(&mut input, cx);
+        Poll::Pending
+    }
+
+    /// Takes what is in the buffer into the inbox; false when reading has to pause.
+    pub(super) fn take_in(&self, input: &mut Input) -> bool {
+        let limit = self.server.config.inbox_bytes;
+        let mut arrived = false;
+        let go_on = loop {
+            if input
+                .websocket()
+                .is_none_or(|websocket| websocket.is_full(limit))
+            {
+                break false;
+            }
+            match self.decode(input) {
+                Next::Message(message) => {
+                    self.charge(64);
+                    if let Some(websocket) = input.websocket()
+                        && !websocket.unread
+                    {
+                        websocket.inbox_bytes += weight(&message);
+                        websocket.inbox.push_back(message);
+                        arrived = true;
+                    }
+                }
+                Next::More => break true,
+                Next::Ended => {
+                    arrived = true;
+                    break false;
+                }
+            }
+        };
+        if arrived {
+            input.wake_readers();
+        }
+        go_on
+    }
+
+    /// Decodes up to the next data message, handling control frames on the way.
+    fn decode(&self, input: &mut Input) -> Next {
+        loop {
+            let Input { mode, buffer, .. } = &mut *input;
+            let Mode::WebSocket(websocket) = mode else {
+                return Next::Ended;
+            };
+            if websocket.end.is_some() {
+                // Whatever follows a Close is not looked at (RFC 6455 §1.4).
+                buffer.discard();
+                return Next::Ended;
+            }
+            if buffer.is_empty() {
+                return Next::More;
+            }
+            let decoded = match websocket.decoder.next(buffer.unread()) {
+                Ok(decoded) => decoded,
+                Err(error) => {
+                    self.violation(input, error);
+                    return Next::Ended;
+                }
+            };
+            buffer.consume(decoded.consumed);
+            match decoded.event {
+                None => return Next::More,
+                Some(Incoming::Text(text)) => return Next::Message(Message::Text(text)),
+                Some(Incoming::Binary(bytes)) => return Next::Message(Message::Binary(bytes)),
+                // No extension was negotiated, so the decoder has refused RSV1 before.
+                Some(Incoming::Compressed(_)) => {
+                    self.violation(input, ProtocolError::ReservedBits);
+                    return Next::Ended;
+                }
+                Some(Incoming::Ping(payload)) => {
+                    self.charge(64);
+                    self.answer_ping(&payload);
+                }
+                Some(Incoming::Pong(_)) => {
+                    self.charge(64);
+                    websocket.ping_sent = None;
+                }
+                Some(Incoming::Close(frame)) => {
+                    self.closed_by_peer(input, frame);
+                    return Next::Ended;
+                }
+            }
+        }
+    }
+
+    fn answer_ping(&self, payload: &Bytes) {
+        // A peer that pings and does not read gets no more answers than the outbox holds; only the
+        // latest ping needs one (RFC 6455 §5.5.3).
+        if self.has_backlog() && self.lock_out().queued() > self.server.config.outbox_bytes {
+            return;
+        }
+        let message = Message::Pong(payload.clone());
+        if cork::with(self.id, |cork| encode_message(&message, cork.bytes())).is_none() {
+            drop(self.push(&encode_to_bytes(&message)));
+        }
+    }
+
+    fn closed_by_peer(&self, input: &mut Input, frame: Option<CloseFrame>) {
+        if let Some(websocket) = input.websocket() {
+            if !websocket.close_sent {
+                let mut bytes = Vec::new();
+                match &frame {
+                    Some(frame) => encode_close(frame.code, "", &mut bytes),
+                    None => encode_message(&Message::Close(None), &mut bytes),
+                }
+                // The peer closes, so what it did not fetch until now it does not want.
+                drop(self.push_last(&bytes, false));
+                websocket.close_sent = true;
+            }
+            websocket.end = Some(WsEnd::Closed(frame));
+        }
+        input.buffer.discard();
+        input.transport = Transport::Flushing { linger: false };
+    }
+
+    fn violation(&self, input: &mut Input, error: ProtocolError) {
+        tracing::debug!(peer = %self.peer, %error, "the client broke the WebSocket protocol");
+        let code = error.close_code();
+        let reason = error.to_string();
+        if let Some(websocket) = input.websocket() {
+            if !websocket.close_sent {
+                let mut bytes = Vec::new();
+                encode_close(code, &reason, &mut bytes);
+                drop(self.push_last(&bytes, false));
+                websocket.close_sent = true;
+            }
+            websocket.end = Some(WsEnd::Violation(error));
+        }
+        input.buffer.discard();
+        self.begin_linger(input);
+    }
+
+    /// Sends a Close. What the peer sent before its answer is still delivered.
+    pub(crate) fn close_websocket(
+        &self,
+        code: CloseCode,
+        reason: &str,
+        drop_unsent: bool,
+    ) -> Result<(), PushError> {
+        let mut input = self.lock_input();
+        let now = self.now();
+        let Some(websocket) = input.websocket() else {
+            return Err(PushError::Closed);
+        };
+        if websocket.close_sent {
+            return Err(PushError::Closed);
+        }
+        websocket.close_sent = true;
+        let mut bytes = Vec::new();
+        encode_close(code, reason, &mut bytes);
+        let sent = self.push_last(&bytes, drop_unsent);
+        let by = now.after(self.server.config.close_timeout);
+        input.close_by = Some(by);
+        drop(input);
+        self.arm(by);
+        self.signal(super::signals::LOOK);
+        sent
+    }
+
+    /// The handler has ended: what still comes in is dropped.
+    pub(super) fn stop_reading_messages(&self) {
+        if let Some(websocket) = self.lock_input().websocket() {
+            websocket.unread = true;
+            websocket.inbox = VecDeque::new();
+            websocket.inbox_bytes = 0;
+        }
+    }
+
+    /// Sends a message in the order of this connection's own sends, without waiting.
+    pub(crate) fn send_message(&self, message: &Message) -> Result<(), PushError> {
+        if !self.is_open() {
+            return Err(PushError::Closed);
+        }
+        let corked = cork::with(self.id, |cork| {
+            match message {
+                Message::Text(text) => {
+                    let head = frame_head(message.opcode(), text.len());
+                    cork.bytes().extend_from_slice(&head);
+                    cork.push(text.as_shared());
+                }
+                Message::Binary(bytes) => {
+                    let head = frame_head(message.opcode(), bytes.len());
+                    cork.bytes().extend_from_slice(&head);
+                    cork.push(bytes);
+                }
+                control => encode_message(control, cork.bytes()),
+            }
+            cork.is_full()
+        });
+        match corked {
+            Some(true) => {
+                self.flush_cork();
+                Ok(())
+            }
+            Some(false) => Ok(()),
+            None => self.push(&encode_to_bytes(message)),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The context of a request: what hooks read, set and pass on.
+
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+};
+
+use crate::{
+    Request, Response, Stream, WebSocket,
+    error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
+    sse::ServerSentEvents,
+};
+
+/// Values of a route's parameters, in the order of its pattern.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteParams {
+    values: Vec<(String, String)>,
+}
+
+impl RouteParams {
+    /// The decoded value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// All names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// How many parameters there are.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether the route has no parameters.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.values.clear();
+    }
+
+    pub(crate) fn push(&mut self, name: &str, value: String) {
+        self.values.push((name.to_owned(), value));
+    }
+}
+
+/// Values that every hook of a server can reach, one per type.
+#[derive(Clone, Default)]
+pub(crate) struct States {
+    values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+}
+
+impl States {
+    pub(crate) fn insert<T: Any + Send + Sync>(&mut self, value: T) {
+        self.values.insert(TypeId::of::<T>(), Arc::new(value));
+    }
+
+    fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.values
+            .get(&TypeId::of::<T>())
+            .and_then(|value| value.clone().downcast().ok())
+    }
+}
+
+/// Where the pipeline is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    #[default]
+    Middleware,
+    Route,
+}
+
+/// What few requests need, kept out of the way of the others.
+#[derive(Clone, Default)]
+struct Extras {
+    attributes: HashMap<String, Arc<dyn Any + Send + Sync>>,
+    panic: Option<PanicData>,
+    error: Option<RequestError>,
+}
+
+/// A request, its response, and what hooks share while they work on them.
+///
+/// One context serves all requests of a connection in turn; between them everything is reset.
+#[derive(Clone, Default)]
+pub struct Context {
+    request: Request,
+    response: Response,
+    route_params: RouteParams,
+    extras: Option<Box<Extras>>,
+    states: Arc<States>,
+    pub(crate) stage: Stage,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("request", &self.request)
+            .field("response", &self.response)
+            .field("route_params", &self.route_params)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    pub(crate) fn new(states: Arc<States>) -> Self {
+        Self {
+            states,
+            ..Self::default()
+        }
+    }
+
+    /// Makes it ready for the next request; capacities stay.
+    pub(crate) fn reset(&mut self) {
+        self.response.reset();
+        self.route_params.clear();
+        self.extras = None;
+        self.stage = Stage::Middleware;
+    }
+
+    /// Gives back what a connection that has been upgraded does not need.
+    pub(crate) fn shrink(&mut self) {
+        self.request.shrink();
+        self.response = Response::default();
+    }
+
+    /// The request.
+    pub fn get_request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The request, to change what later hooks see.
+    pub fn get_mut_request(&mut self) -> &mut Request {
+        &mut self.request
+    }
+
+    /// Replaces the request.
+    pub fn set_request(&mut self, request: Request) -> &mut Self {
+        self.request = request;
+        self
+    }
+
+    /// The response.
+    pub fn get_response(&self) -> &Response {
+        &self.response
+    }
+
+    /// The response, to be filled in. It is sent after the last hook unless a hook sent something.
+    pub fn get_mut_response(&mut self) -> &mut Response {
+        &mut self.response
+    }
+
+    /// Replaces the response.
+    pub fn set_response(&mut self, response: Response) -> &mut Self {
+        self.response = response;
+        self
+    }
+
+    /// All parameters of the route.
+    pub fn get_route_params(&self) -> &RouteParams {
+        &self.route_params
+    }
+
+    pub(crate) fn route_params_mut(&mut self) -> &mut RouteParams {
+        &mut self.route_params
+    }
+
+    /// The decoded value of a parameter of the route.
+    pub fn try_get_route_param(&self, name: impl AsRef<str>) -> Option<String> {
+        self.route_params.get(name.as_ref()).map(str::to_owned)
+    }
+
+    /// The decoded value of a parameter of the route, empty if there is none of that name.
+    pub fn get_route_param(&self, name: impl AsRef<str>) -> String {
+        self.try_get_route_param(name).unwrap_or_default()
+    }
+
+    /// Keeps a value for later hooks of this request.
+    pub fn set_attribute<V>(&mut self, key: impl AsRef<str>, value: V) -> &mut Self
+    where
+        V: Any + Send + Sync + Clone,
+    {
+        self.extras
+            .get_or_insert_default()
+            .attributes
+            .insert(key.as_ref().to_owned(), Arc::new(value));
+        self
+    }
+
+    /// A value that an earlier hook kept; `None` also when it has another type.
+    pub fn try_get_attribute<V>(&self, key: impl AsRef<str>) -> Option<V>
+    where
+        V: Any + Send + Sync + Clone,
+    {
+        self.extras
+            .as_ref()?
+            .attributes
+            .get(key.as_ref())?
+            .downcast_ref::<V>()
+            .cloned()
+    }
+
+    /// A value that an earlier hook kept.
+    ///
+    /// # Errors
+    /// [`RequestError::Missing`] when no hook kept one of that name and type.
+    pub fn get_attribute<V>(&self, key: impl AsRef<str>) -> Result<V, RequestError>
+    where
+        V: Any + Send + Sync + Clone,
+    {
+        let key = key.as_ref();
+        self.try_get_attribute(key)
+            .ok_or_else(|| RequestError::missing(ATTRIBUTE, key))
+    }
+
+    /// Forgets a value.
+    pub fn remove_attribute(&mut self, key: impl AsRef<str>) -> &mut Self {
+        if let Some(extras) = &mut self.extras {
+            extras.attributes.remove(key.as_ref());
+        }
+        self
+    }
+
+    /// Forgets all values.
+    pub fn clear_attribute(&mut self) -> &mut Self {
+        if let Some(extras) = &mut self.extras {
+            extras.attributes.clear();
+        }
+        self
+    }
+
+    /// What a hook of this request panicked with; for `task_panic` hooks.
+    pub fn try_get_task_panic_data(&self) -> Option<PanicData> {
+        self.extras.as_ref()?.panic.clone()
+    }
+
+    /// What a hook of this request panicked with; for `task_panic` hooks.
+    ///
+    /// # Errors
+    /// [`RequestError::Missing`] when no hook has panicked.
+    pub fn get_task_panic_data(&self) -> Result<PanicData, RequestError> {
+        self.try_get_task_panic_data()
+            .ok_or_else(|| RequestError::missing(FAILURE, "task panic"))
+    }
+
+    pub(crate) fn set_task_panic(&mut self, data: PanicData) {
+        self.extras.get_or_insert_default().panic = Some(data);
+    }
+
+    /// Why the request was refused; for `request_error` hooks.
+    pub fn try_get_request_error_data(&self) -> Option<RequestError> {
+        self.extras.as_ref()?.error.clone()
+    }
+
+    /// Why the request was refused; for `request_error` hooks.
+    ///
+    /// # Errors
+    /// [`RequestError::Missing`] when nothing was refused.
+    pub fn get_request_error_data(&self) -> Result<RequestError, RequestError> {
+        self.try_get_request_error_data()
+            .ok_or_else(|| RequestError::missing(FAILURE, "request error"))
+    }
+
+    pub(crate) fn set_request_error(&mut self, error: RequestError) {
+        self.extras.get_or_insert_default().error = Some(error);
+    }
+
+    /// The state of type `T` that was given to [`Server::state`](crate::Server::state), if any.
+    pub fn try_state<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.states.get()
+    }
+
+    /// The state of type `T` that was given to [`Server::state`](crate::Server::state).
+    ///
+    /// # Panics
+    /// If the program never registered one: a mistake in the program that its first request shows,
+    /// answered with 500. [`try_state`](Self::try_state) asks without that.
+    #[allow(
+        clippy::panic,
+        reason = "no input can cause it, only a missing line in the program"
+    )]
+    pub fn state<T: Any + Send + Sync>(&self) -> Arc<T> {
+        self.try_state().unwrap_or_else(|| {
+            panic!(
+                "no state of type `{0}`: call `server.state(..)` with one before `run`",
+                std::any::type_name::<T>()
+            )
+        })
+    }
+
+    /// Makes this connection a WebSocket and gives its handle; again the same if it is one already.
+    ///
+    /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin.
+    ///
+    /// # Errors
+    /// The rule that the request breaks; return it and the client gets the right refusal.
+    pub async fn upgrade(&mut self, stream: &mut Stream) -> Result<WebSocket, RequestError> {
+        stream.upgrade(self)
+    }
+
+    /// Starts an event stream as the response and gives its handle.
+    ///
+    /// It ends when the hook ends; a hook that only has others send waits with
+    /// [`ServerSentEvents::closed`].
+    ///
+    /// # Errors
+    /// [`ResponseError`](crate::ResponseError) when something was answered already or the client is gone.
+    pub async fn event_stream(
+        &mut self,
+        stream: &mut Stream,
+    ) -> Result<ServerSentEvents, crate::ResponseError> {
+        stream.start_events(self)
+    }
+}

@@ -1,0 +1,284 @@
+//! What can go wrong, apart by who is to blame: the request, the response, the program.
+
+use std::{fmt, io, panic::Location};
+
+use crate::{
+    conn::out::PushError,
+    proto::{
+        http::{chunked::ChunkedError, head::HeadError},
+        ws::{
+            CloseFrame, ProtocolError,
+            handshake::{HandshakeError, OriginRefused},
+        },
+    },
+    route::RouteError,
+};
+
+/// Why a request, or the next message of a WebSocket, could not be had.
+///
+/// The `request_error` hooks see it in the context; without one of their own answers, the client
+/// gets [`status`](Self::status) and the text.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The head broke a rule of HTTP (RFC 9112).
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// The path is not percent-encoded UTF-8.
+    #[error("the path is not valid percent-encoded UTF-8")]
+    InvalidPath,
+    /// The chunked body broke a rule of HTTP (RFC 9112 §7.1).
+    #[error(transparent)]
+    Chunked(#[from] ChunkedError),
+    /// The body is larger than the limit, in bytes.
+    #[error("the body is larger than {limit} bytes")]
+    BodyTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The head did not arrive in time.
+    #[error("the request head did not arrive in time")]
+    HeadTimeout,
+    /// The body stopped arriving.
+    #[error("the request body stopped arriving")]
+    BodyTimeout,
+    /// The client left in the middle of a request.
+    #[error("the client left in the middle of a request")]
+    ClientDisconnected,
+    /// There is no next request: the connection was idle and is over.
+    #[error("the connection is over")]
+    ConnectionClosed,
+    /// The WebSocket handshake broke a rule (RFC 6455 §4.2.1).
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// The page that opens the WebSocket comes from elsewhere.
+    #[error(transparent)]
+    Origin(#[from] OriginRefused),
+    /// The client closed the WebSocket.
+    #[error("the WebSocket was closed by the client")]
+    WebSocketClosed(Option<CloseFrame>),
+    /// The client broke the WebSocket protocol; it was closed with the fitting code.
+    #[error(transparent)]
+    WebSocketProtocol(#[from] ProtocolError),
+    /// A message was asked for on a connection that is not a WebSocket.
+    #[error("this connection is not a WebSocket: upgrade it first")]
+    NotUpgraded,
+    /// A request was asked for on a connection that has been upgraded.
+    #[error("this connection has been upgraded: it carries no further requests")]
+    Upgraded,
+    /// Something that the handler asks for is missing from the request.
+    #[error("{part} `{name}` is missing")]
+    Missing {
+        /// What kind of thing: "query parameter", "header", ...
+        part: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The body is not the JSON that the handler asks for.
+    #[error("invalid JSON body: {0}")]
+    Json(String),
+}
+
+impl RequestError {
+    /// Something the handler asks for is missing.
+    pub fn missing(part: &'static str, name: impl Into<String>) -> Self {
+        Self::Missing {
+            part,
+            name: name.into(),
+        }
+    }
+
+    /// The status with which it is answered.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Head(error) => error.status(),
+            Self::Chunked(error) => error.status(),
+            Self::BodyTooLarge { .. } => 413,
+            Self::HeadTimeout | Self::BodyTimeout => 408,
+            Self::Handshake(error) => error.status(),
+            Self::Origin(_) => 403,
+            // What only the program can have set and did not is not the client's fault.
+            Self::Missing { part, .. } if *part == ATTRIBUTE || *part == FAILURE => 500,
+            Self::NotUpgraded | Self::Upgraded => 500,
+            _ => 400,
+        }
+    }
+
+    /// The status with which it is answered, under the name that Hyperlane programs use.
+    pub fn get_http_status_code(&self) -> usize {
+        usize::from(self.status())
+    }
+
+    /// Whether there is nobody left to answer.
+    pub fn is_disconnect(&self) -> bool {
+        matches!(
+            self,
+            Self::ClientDisconnected | Self::ConnectionClosed | Self::WebSocketClosed(_)
+        )
+    }
+}
+
+/// Name of the part for attributes that middleware sets.
+pub(crate) const ATTRIBUTE: &str = "attribute";
+/// Name of the part for what only error hooks have.
+pub(crate) const FAILURE: &str = "failure data";
+
+/// Why something could not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResponseError {
+    /// The connection is over, or a Close was sent on it.
+    #[error("the connection is closed")]
+    ConnectionClosed,
+    /// The bytes after a complete response were not sent: one request has one response.
+    #[error("the response is complete already: nothing can be sent after it")]
+    AlreadyComplete,
+    /// The peer reads too slowly and the sender must not wait.
+    #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
+    Full,
+}
+
+impl From<PushError> for ResponseError {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Full => Self::Full,
+            PushError::Closed => Self::ConnectionClosed,
+        }
+    }
+}
+
+impl From<ResponseError> for io::Error {
+    fn from(error: ResponseError) -> Self {
+        let kind = match error {
+            ResponseError::ConnectionClosed => io::ErrorKind::BrokenPipe,
+            ResponseError::AlreadyComplete => io::ErrorKind::InvalidInput,
+            ResponseError::Full => io::ErrorKind::WouldBlock,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+/// What a hook panicked with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PanicData {
+    message: Option<String>,
+    location: Option<String>,
+    payload: Option<String>,
+}
+
+impl PanicData {
+    /// Puts together what is known of a panic.
+    pub fn new(message: Option<String>, location: Option<String>, payload: Option<String>) -> Self {
+        Self {
+            message,
+            location,
+            payload,
+        }
+    }
+
+    pub(crate) fn from_payload(payload: &(dyn std::any::Any + Send), hook: &str) -> Self {
+        let text = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned());
+        Self {
+            message: text.clone(),
+            location: Some(hook.to_owned()),
+            payload: text,
+        }
+    }
+
+    /// The panic's message, if it was text.
+    pub fn try_get_message(&self) -> Option<&str> {
+        self.message.as_deref()
+    }
+
+    /// The hook that panicked.
+    pub fn try_get_location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+
+    /// The payload, if it was text.
+    pub fn try_get_payload(&self) -> Option<&str> {
+        self.payload.as_deref()
+    }
+}
+
+impl fmt::Display for PanicData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message.as_deref().unwrap_or("a panic without text"))?;
+        if let Some(location) = &self.location {
+            write!(f, " in {location}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// An address could not be bound.
+    #[error("cannot listen on `{address}`: {source}")]
+    Bind {
+        /// The address as configured.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The configuration contradicts itself.
+    #[error("invalid configuration: {0}")]
+    Config(#[from] crate::ConfigError),
+    /// A route cannot be served.
+    #[error("{pattern:?} at {place}: {source}")]
+    Route {
+        /// The pattern as written.
+        pattern: String,
+        /// Where it was registered.
+        place: Place,
+        /// What is wrong with it.
+        source: RouteError,
+    },
+    /// Two handlers of one path can never be told apart.
+    #[error(
+        "the route {pattern:?} has two handlers that no guard tells apart: {first} and {second}; \
+         remove one, or give them different methods"
+    )]
+    Ambiguous {
+        /// The pattern of the second.
+        pattern: String,
+        /// Where the first was registered.
+        first: Place,
+        /// Where the second was registered.
+        second: Place,
+    },
+}
+
+/// A place in the source of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The file, as the compiler names it.
+    pub file: &'static str,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+}
+
+impl Place {
+    #[track_caller]
+    pub(crate) fn caller() -> Self {
+        let place = Location::caller();
+        Self {
+            file: place.file(),
+            line: place.line(),
+            column: place.column(),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}

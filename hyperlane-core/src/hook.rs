@@ -1,0 +1,264 @@
+//! Hooks: what a program runs for a request, and how it is registered.
+
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+};
+
+use crate::{
+    Context, Stream,
+    error::{PanicData, Place, RequestError},
+};
+
+/// What a hook decides about the rest of the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The next hook runs.
+    Continue,
+    /// No further hook runs. If nothing was answered by then, the answer is 403.
+    Reject,
+}
+
+impl Status {
+    /// Whether the next hook runs.
+    pub fn is_continue(&self) -> bool {
+        *self == Self::Continue
+    }
+
+    /// Whether the pipeline stops here.
+    pub fn is_reject(&self) -> bool {
+        *self == Self::Reject
+    }
+}
+
+/// A handler of requests: a route, or middleware around routes.
+///
+/// For every request a fresh value is made by [`new`](Self::new) and used up by
+/// [`handle`](Self::handle). Both may be decorated with the attribute macros.
+///
+/// # Cancel safety
+/// A hook is not dropped when its client leaves: sends and receives fail at once, and the hook has
+/// [`ServerConfig::handler_linger`](crate::ServerConfig) to end by itself. Only then is it dropped
+/// at its await.
+///
+/// ```
+/// use hyperlane_core::{Context, ServerHook, Status, Stream};
+///
+/// struct Hello;
+///
+/// impl ServerHook for Hello {
+///     async fn new(_: &mut Stream, _: &mut Context) -> Self {
+///         Self
+///     }
+///
+///     async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+///         ctx.get_mut_response().set_body("hello");
+///         Status::Continue
+///     }
+/// }
+/// ```
+pub trait ServerHook: Send + Sync + 'static {
+    /// Conditions under which `handle` runs at all; filled in by the guard macros.
+    #[doc(hidden)]
+    const GUARDS: &'static [Guard] = &[];
+
+    /// Makes the handler of one request.
+    fn new(stream: &mut Stream, ctx: &mut Context) -> impl Future<Output = Self> + Send;
+
+    /// Handles the request.
+    fn handle(self, stream: &mut Stream, ctx: &mut Context) -> impl Future<Output = Status> + Send;
+}
+
+/// A hook at work.
+pub type HookFuture<'a> = Pin<Box<dyn Future<Output = Status> + Send + 'a>>;
+
+/// A hook without state of its own.
+pub type HookFn = for<'a> fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a>;
+
+/// A hook that holds something.
+pub(crate) type SharedHookFn =
+    Arc<dyn for<'a> Fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a> + Send + Sync>;
+
+#[derive(Clone)]
+pub(crate) enum Run {
+    Fn(HookFn),
+    #[allow(dead_code, reason = "endpoints that capture a callback")]
+    Shared(SharedHookFn),
+}
+
+/// Runs a [`ServerHook`].
+pub(crate) fn run_hook<'a, S: ServerHook>(
+    stream: &'a mut Stream,
+    ctx: &'a mut Context,
+) -> HookFuture<'a> {
+    Box::pin(async move {
+        let hook = S::new(stream, ctx).await;
+        hook.handle(stream, ctx).await
+    })
+}
+
+/// A condition under which a handler takes a request.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct Guard {
+    pub kind: GuardKind,
+    pub check: fn(&Context) -> bool,
+}
+
+/// Kinds of guards, in the order they are checked; the last one reached decides the refusal.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GuardKind {
+    /// 421
+    Host,
+    /// 403
+    Referer,
+    /// 505
+    Version,
+    /// 405 with `Allow`
+    Method(&'static [&'static str]),
+    /// 426 with `Upgrade`
+    Upgrade(&'static str),
+}
+
+impl GuardKind {
+    pub(crate) fn rank(self) -> u8 {
+        match self {
+            Self::Host => 0,
+            Self::Referer => 1,
+            Self::Version => 2,
+            Self::Method(_) => 3,
+            Self::Upgrade(_) => 4,
+        }
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+/// Where in the pipeline a hook stands.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookKind {
+    Route(&'static str),
+    RequestMiddleware(Option<isize>),
+    ResponseMiddleware(Option<isize>),
+    TaskPanic(Option<isize>),
+    RequestError(Option<isize>),
+}
+
+/// A hook that an attribute macro registered.
+#[doc(hidden)]
+pub struct Registration {
+    pub(crate) kind: HookKind,
+    pub(crate) name: &'static str,
+    pub(crate) place: Place,
+    pub(crate) guards: &'static [Guard],
+    pub(crate) methods: &'static [&'static str],
+    pub(crate) run: HookFn,
+}
+
+impl Registration {
+    pub const fn of_hook<S: ServerHook>(
+        kind: HookKind,
+        name: &'static str,
+        place: Place,
+        methods: &'static [&'static str],
+    ) -> Self {
+        Self {
+            kind,
+            name,
+            place,
+            guards: S::GUARDS,
+            methods,
+            run: run_hook::<S>,
+        }
+    }
+
+    pub const fn of_function(
+        kind: HookKind,
+        name: &'static str,
+        place: Place,
+        guards: &'static [Guard],
+        run: HookFn,
+    ) -> Self {
+        Self {
+            kind,
+            name,
+            place,
+            guards,
+            methods: &[],
+            run,
+        }
+    }
+}
+
+inventory::collect!(Registration);
+
+thread_local! {
+    /// Set by a hook that refuses in the middle of its work; taken by the pipeline in the same poll.
+    static REFUSAL: RefCell<Option<Box<RequestError>>> = const { RefCell::new(None) };
+}
+
+/// Ends the hook that awaits this: the pipeline drops it and answers with `error`.
+///
+/// So an extractor can refuse in functions of any return type, `new` among them.
+#[doc(hidden)]
+pub async fn refuse(error: RequestError) -> Infallible {
+    let mut error = Some(Box::new(error));
+    std::future::poll_fn(move |_| {
+        if let Some(error) = error.take() {
+            REFUSAL.set(Some(error));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// How a hook ended.
+pub(crate) enum Outcome {
+    Done(Status),
+    Refused(RequestError),
+    Panicked(PanicData),
+}
+
+/// Polls a hook, catching its panics and refusals.
+pub(crate) struct Guarded<'a> {
+    future: HookFuture<'a>,
+    name: &'static str,
+}
+
+impl<'a> Guarded<'a> {
+    pub(crate) fn new(future: HookFuture<'a>, name: &'static str) -> Self {
+        Self { future, name }
+    }
+}
+
+impl Future for Guarded<'_> {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
+        // The future is dropped after a panic and never polled again, and what it borrowed (stream
+        // and context) is reset before its next use.
+        let name = self.name;
+        match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(cx))) {
+            Ok(Poll::Ready(status)) => Poll::Ready(Outcome::Done(status)),
+            Ok(Poll::Pending) => match REFUSAL.take() {
+                Some(error) => Poll::Ready(Outcome::Refused(*error)),
+                None => Poll::Pending,
+            },
+            Err(payload) => {
+                Poll::Ready(Outcome::Panicked(PanicData::from_payload(&*payload, name)))
+            }
+        }
+    }
+}

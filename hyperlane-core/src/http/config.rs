@@ -1,0 +1,642 @@
+//! Every limit of the server, in one place.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// What no duration may exceed, so that deadlines can always be computed.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// One row per field: documentation, name, type, default. Makes the struct, its `Default` and a builder method each.
+macro_rules! server_config {
+    ($($(#[$doc:meta])* $field:ident: $type:ty = $default:expr;)*) => {
+        /// Holds what a server is told before it starts: addresses, socket options, limits.
+        ///
+        /// Every limit is finite. Sizes are in bytes. Fields are public, and each has a builder method of its name;
+        /// [`validate`](Self::validate) is called when the server binds.
+        ///
+        /// ```
+        /// use hyperlane_core::http::ServerConfig;
+        /// use std::time::Duration;
+        ///
+        /// let config = ServerConfig::default().max_body(64 * 1024).keep_alive_timeout(Duration::from_secs(10));
+        /// assert!(config.validate().is_ok());
+        /// assert!(config.max_body(0).validate().is_err());
+        /// ```
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct ServerConfig {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl Default for ServerConfig {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        /// Builder methods, one for each field.
+        impl ServerConfig {
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
+                #[must_use]
+                pub fn $field(mut self, $field: $type) -> Self {
+                    self.$field = $field;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+server_config! {
+    /// Lists where to listen: `host:port`, `[ipv6]:port` or `unix:/path`. Default: `127.0.0.1:8080`, since a server
+    /// that is open to the network should be so on purpose.
+    addresses: Vec<String> = vec!["127.0.0.1:8080".to_owned()];
+    /// Sends small segments at once (`TCP_NODELAY`). Default: `None`, which means on: a real-time message must not
+    /// wait for the one before it.
+    nodelay: Option<bool> = None;
+    /// Sets the IP time to live, 1 to 255 hops. Default: `None`, the system's.
+    ttl: Option<u32> = None;
+    /// Bounds the connections the system queues before they are accepted. Default: 1024, as a crowd of clients
+    /// reconnects at once.
+    backlog: u32 = 1024;
+
+    /// Bounds the open connections. Default: `None`, 80 % of the descriptor limit, which leaves the program some.
+    max_connections: Option<usize> = None;
+    /// Bounds the open connections of one client address (IPv6: one /64; loopback exempt). Default: 256, more than a
+    /// household or small office needs.
+    max_connections_per_address: usize = 256;
+
+    /// Bounds the time from the first byte of a request to the end of its head. Default: 10 s, so that slow heads
+    /// cannot hold connections.
+    header_timeout: Duration = Duration::from_secs(10);
+    /// Bounds the wait for the next request of a connection. Default: 75 s, longer than common proxies wait.
+    keep_alive_timeout: Duration = Duration::from_secs(75);
+    /// Bounds the wait for more of a body. Default: 30 s without a byte.
+    body_timeout: Duration = Duration::from_secs(30);
+    /// Bounds how long a client may take nothing of a response. Default: 60 s without a byte.
+    write_timeout: Duration = Duration::from_secs(60);
+    /// Bounds how long a handler may run on after its peer is gone. Default: 120 s, enough to finish its work, and
+    /// an end to one that waits for something that never comes.
+    handler_linger: Duration = Duration::from_secs(120);
+
+    /// Bounds the request line. Default: 8 KiB, as RFC 9112 §3 recommends; beyond: 414.
+    max_request_line: usize = 8 * KIB;
+    /// Bounds all header fields of a request together. Default: 32 KiB; beyond: 431.
+    max_header_bytes: usize = 32 * KIB;
+    /// Bounds the number of header fields. Default: 100; beyond: 431.
+    max_header_count: usize = 100;
+    /// Bounds a request body that is read whole. Default: 2 MiB; beyond: 413. Streamed bodies may be longer.
+    max_body: usize = 2 * MIB;
+
+    /// Bounds the payload of one WebSocket frame. Default: 1 MiB; beyond: close code 1009.
+    max_frame: usize = MIB;
+    /// Bounds one WebSocket message, all fragments together, after inflating. Default: 1 MiB; beyond: close code
+    /// 1009.
+    max_message: usize = MIB;
+    /// Bounds the fragments of one WebSocket message. Default: 131 072; beyond: close code 1009.
+    max_fragments: u32 = 128 * 1024;
+    /// Says after how much quiet a WebSocket client is pinged. Default: 25 s, below the idle limits of common
+    /// proxies.
+    ping_interval: Duration = Duration::from_secs(25);
+    /// Bounds the wait for the pong; must be below `ping_interval`. Default: 20 s.
+    pong_timeout: Duration = Duration::from_secs(20);
+    /// Bounds the wait for the peer's half of the closing handshake. Default: 5 s.
+    close_timeout: Duration = Duration::from_secs(5);
+    /// Accepts WebSocket handshakes from pages of any origin. Default: false: else any page a user visits could
+    /// talk to the server in the user's name.
+    allow_any_origin: bool = false;
+    /// Lists origins (`https://example.com`) that may open WebSockets besides the server's own. Default: none.
+    allowed_origins: Vec<String> = Vec::new();
+    /// Offers compression of WebSocket messages (RFC 7692). Default: off, since it costs memory and processor time.
+    deflate: bool = false;
+    /// Keeps the compression window between messages. Default: off, since it costs up to 300 KiB a connection.
+    deflate_context_takeover: bool = false;
+    /// Bounds how many times larger a compressed message may become. Default: 100, more than real messages
+    /// reach and a tenth of what the format can.
+    deflate_max_ratio: usize = 100;
+
+    /// Says after how much quiet an event stream carries a comment. Default: 15 s, as the HTML standard advises.
+    sse_heartbeat: Duration = Duration::from_secs(15);
+
+    /// Sets the mark above which a connection's outbox takes no more. Default: 1 MiB; a message that begins below
+    /// the mark fits, whatever its size.
+    outbox_bytes: usize = MIB;
+    /// Bounds how long an outbox may stay above its mark without the client taking anything. Default: 15 s.
+    outbox_stall: Duration = Duration::from_secs(15);
+    /// Bounds what is read ahead while a handler is busy. Default: 64 KiB; beyond, reading pauses.
+    inbox_bytes: usize = 64 * KIB;
+
+    /// Bounds how long a shutdown waits for requests and closing handshakes. Default: 25 s, below the 30 s after
+    /// which orchestrators kill.
+    shutdown_timeout: Duration = Duration::from_secs(25);
+}
+
+/// The names programs know.
+impl ServerConfig {
+    /// Creates a configuration for one address, the rest as by default.
+    pub fn new(address: impl AsRef<str>, nodelay: Option<bool>, ttl: Option<u32>) -> Self {
+        Self {
+            addresses: vec![address.as_ref().to_owned()],
+            nodelay,
+            ttl,
+            ..Self::default()
+        }
+    }
+
+    /// Borrows the first address; empty if there is none.
+    pub fn get_address(&self) -> &str {
+        self.addresses.first().map_or("", String::as_str)
+    }
+
+    /// Replaces all addresses by this one.
+    pub fn set_address(&mut self, address: impl AsRef<str>) -> &mut Self {
+        self.addresses.clear();
+        self.add_address(address)
+    }
+
+    /// Adds an address.
+    pub fn add_address(&mut self, address: impl AsRef<str>) -> &mut Self {
+        self.addresses.push(address.as_ref().to_owned());
+        self
+    }
+
+    /// Gives the `nodelay` setting; `None` means on.
+    pub fn get_nodelay(&self) -> Option<bool> {
+        self.nodelay
+    }
+
+    /// Gives the `nodelay` setting; `None` means on.
+    pub fn try_get_nodelay(&self) -> Option<bool> {
+        self.nodelay
+    }
+
+    /// Sets `nodelay`; `None` means on.
+    pub fn set_nodelay(&mut self, nodelay: Option<bool>) -> &mut Self {
+        self.nodelay = nodelay;
+        self
+    }
+
+    /// Gives the time to live, in hops; `None` is the system's.
+    pub fn get_ttl(&self) -> Option<u32> {
+        self.ttl
+    }
+
+    /// Gives the time to live, in hops; `None` is the system's.
+    pub fn try_get_ttl(&self) -> Option<u32> {
+        self.ttl
+    }
+
+    /// Sets the time to live, in hops; `None` is the system's.
+    pub fn set_ttl(&mut self, ttl: Option<u32>) -> &mut Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Checks that the settings make sense, alone and together.
+    ///
+    /// # Errors
+    /// The [`ConfigError`] of the first setting that does not.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.addresses.is_empty() {
+            return Err(ConfigError::NoAddress);
+        }
+        if let Some(address) = self.addresses.iter().find(|address| !is_address(address)) {
+            return Err(ConfigError::Address(address.clone()));
+        }
+        if let Some(ttl) = self.ttl.filter(|ttl| !(1..=255).contains(ttl)) {
+            return Err(ConfigError::Ttl(ttl));
+        }
+        if let Some((name, _)) = self.sizes().into_iter().find(|&(_, size)| size == 0) {
+            return Err(ConfigError::Zero(name));
+        }
+        for (name, duration) in self.durations() {
+            if duration.is_zero() {
+                return Err(ConfigError::Zero(name));
+            }
+            if duration > MAX_DURATION {
+                return Err(ConfigError::TooLong(name));
+            }
+        }
+        if self.pong_timeout >= self.ping_interval {
+            return Err(ConfigError::PongAfterPing);
+        }
+        match self
+            .allowed_origins
+            .iter()
+            .find(|origin| !is_origin(origin))
+        {
+            Some(origin) => Err(ConfigError::Origin(origin.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn sizes(&self) -> [(&'static str, usize); 12] {
+        [
+            (
+                "backlog",
+                usize::try_from(self.backlog).unwrap_or(usize::MAX),
+            ),
+            (
+                "max_connections",
+                self.max_connections.unwrap_or(usize::MAX),
+            ),
+            (
+                "max_connections_per_address",
+                self.max_connections_per_address,
+            ),
+            ("max_request_line", self.max_request_line),
+            ("max_header_bytes", self.max_header_bytes),
+            ("max_header_count", self.max_header_count),
+            ("max_body", self.max_body),
+            ("max_frame", self.max_frame),
+            ("max_message", self.max_message),
+            ("deflate_max_ratio", self.deflate_max_ratio),
+            ("outbox_bytes", self.outbox_bytes),
+            ("inbox_bytes", self.inbox_bytes),
+        ]
+    }
+
+    fn durations(&self) -> [(&'static str, Duration); 11] {
+        [
+            ("header_timeout", self.header_timeout),
+            ("keep_alive_timeout", self.keep_alive_timeout),
+            ("body_timeout", self.body_timeout),
+            ("write_timeout", self.write_timeout),
+            ("handler_linger", self.handler_linger),
+            ("ping_interval", self.ping_interval),
+            ("pong_timeout", self.pong_timeout),
+            ("close_timeout", self.close_timeout),
+            ("sse_heartbeat", self.sse_heartbeat),
+            ("outbox_stall", self.outbox_stall),
+            ("shutdown_timeout", self.shutdown_timeout),
+        ]
+    }
+}
+
+/// Tells which setting of a [`ServerConfig`] makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is no address to listen on.
+    #[error("no address to listen on")]
+    NoAddress,
+    /// This address is neither `host:port` nor `unix:/path`.
+    #[error("address {0:?} is neither `host:port` nor `unix:/path`")]
+    Address(String),
+    /// The time to live is not in 1 to 255.
+    #[error("ttl {0} is not in 1 to 255")]
+    Ttl(u32),
+    /// This limit is zero, which would refuse everything.
+    #[error("{0} is zero")]
+    Zero(&'static str),
+    /// This duration is longer than a year.
+    #[error("{0} is longer than a year")]
+    TooLong(&'static str),
+    /// A pong may come later than the next ping, so that a dead peer would never be noticed.
+    #[error("pong_timeout is not below ping_interval")]
+    PongAfterPing,
+    /// This is not an origin: scheme, host and port, without a path.
+    #[error("allowed origin {0:?} is not `scheme://host[:port]`")]
+    Origin(String),
+}
+
+/// Names one name-and-port, numeric address or Unix path; whether it exists is seen at bind.
+fn is_address(address: &str) -> bool {
+    if let Some(path) = address.strip_prefix("unix:") {
+        return !path.is_empty() && !path.contains('\0');
+    }
+    let is_name = |host: &str| !host.is_empty() && !host.contains([':', '/', '[', ']', ' ']);
+    address.parse::<SocketAddr>().is_ok()
+        || address
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| is_name(host) && port.parse::<u16>().is_ok())
+}
+
+/// Checks the form of an origin (RFC 6454 §6.2). `null` is none that could be trusted: every sandboxed page has it.
+fn is_origin(origin: &str) -> bool {
+    origin.split_once("://").is_some_and(|(scheme, host)| {
+        !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '*'])
+    })
+}
+
+/// Holds the request limits that programs set in one go; [`apply`](Self::apply) puts them into a [`ServerConfig`].
+///
+/// Sizes in bytes, the timeout in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RequestConfig {
+    /// Sets the size of a read. Default: 4096. Kept for programs that set it: reads use buffers that connections
+    /// share, so it has no effect.
+    pub buffer_size: usize,
+    /// Bounds the request line. Default: 8192.
+    pub max_path_size: usize,
+    /// Bounds the number of header fields. Default: 100.
+    pub max_header_count: usize,
+    /// Bounds a header name. Default: 8192.
+    pub max_header_key_size: usize,
+    /// Bounds a header value. Default: 8192.
+    pub max_header_value_size: usize,
+    /// Bounds the body. Default: 2 MiB.
+    pub max_body_size: usize,
+    /// Bounds each wait for a request: for its beginning, for its head, for more of its body. Default: 6000.
+    pub read_timeout_ms: u64,
+}
+
+impl RequestConfig {
+    /// Creates a configuration from its seven values, in the order of the fields.
+    pub fn new(
+        buffer_size: usize,
+        max_path_size: usize,
+        max_header_count: usize,
+        max_header_key_size: usize,
+        max_header_value_size: usize,
+        max_body_size: usize,
+        read_timeout_ms: u64,
+    ) -> Self {
+        Self {
+            buffer_size,
+            max_path_size,
+            max_header_count,
+            max_header_key_size,
+            max_header_value_size,
+            max_body_size,
+            read_timeout_ms,
+        }
+    }
+
+    /// Reads a configuration from JSON; what is left out is as by default.
+    ///
+    /// # Errors
+    /// The error of `serde_json` if the text is not JSON, or has other fields or types.
+    pub fn from_json(json: impl AsRef<str>) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(json.as_ref())
+    }
+
+    /// Gives tight limits, for servers open to anyone.
+    pub fn high_security() -> Self {
+        Self::new(4 * KIB, 4 * KIB, 50, 4 * KIB, 4 * KIB, MIB, 3_000)
+    }
+
+    /// Gives very large limits, for clients that are trusted. They are finite still: no limit at all would let one
+    /// request take all memory.
+    pub fn low_security() -> Self {
+        Self::new(
+            4 * KIB,
+            MIB,
+            10_000,
+            64 * KIB,
+            MIB,
+            1024 * MIB,
+            60 * 60 * 1_000,
+        )
+    }
+
+    /// Puts these limits into a server's configuration.
+    ///
+    /// All header fields together may take twice what one may at most; a timeout of more than a year counts as one.
+    pub fn apply(&self, config: &mut ServerConfig) {
+        config.max_request_line = self.max_path_size;
+        config.max_header_count = self.max_header_count;
+        config.max_header_bytes = self
+            .max_header_key_size
+            .saturating_add(self.max_header_value_size)
+            .saturating_mul(2);
+        config.max_body = self.max_body_size;
+        let timeout = Duration::from_millis(self.read_timeout_ms).min(MAX_DURATION);
+        config.header_timeout = timeout;
+        config.keep_alive_timeout = timeout;
+        config.body_timeout = timeout;
+    }
+}
+
+macro_rules! request_config_accessors {
+    ($($get:ident $set:ident $field:ident: $type:ty;)*) => {
+        /// The names programs know.
+        impl RequestConfig {
+            $(
+                #[doc = concat!("Gives [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
+                pub fn $get(&self) -> $type {
+                    self.$field
+                }
+
+                #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
+                pub fn $set(&mut self, $field: $type) -> &mut Self {
+                    self.$field = $field;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+request_config_accessors! {
+    get_buffer_size set_buffer_size buffer_size: usize;
+    get_max_path_size set_max_path_size max_path_size: usize;
+    get_max_header_count set_max_header_count max_header_count: usize;
+    get_max_header_key_size set_max_header_key_size max_header_key_size: usize;
+    get_max_header_value_size set_max_header_value_size max_header_value_size: usize;
+    get_max_body_size set_max_body_size max_body_size: usize;
+    get_read_timeout_ms set_read_timeout_ms read_timeout_ms: u64;
+}
+
+impl Default for RequestConfig {
+    fn default() -> Self {
+        Self::new(4 * KIB, 8 * KIB, 100, 8 * KIB, 8 * KIB, 2 * MIB, 6_000)
+    }
+}
+
+impl From<RequestConfig> for ServerConfig {
+    fn from(request: RequestConfig) -> Self {
+        let mut config = Self::default();
+        request.apply(&mut config);
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(ServerConfig::default().validate(), Ok(()));
+        for request in [
+            RequestConfig::default(),
+            RequestConfig::high_security(),
+            RequestConfig::low_security(),
+        ] {
+            assert_eq!(ServerConfig::from(request).validate(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn addresses_are_replaced_added_and_checked() {
+        let mut config = ServerConfig::default();
+        config
+            .set_address("0.0.0.0:80")
+            .add_address("unix:/run/app.sock")
+            .add_address("localhost:0");
+        config.add_address("[::1]:443");
+        assert_eq!(
+            (config.get_address(), config.addresses.len()),
+            ("0.0.0.0:80", 4)
+        );
+        assert_eq!(config.validate(), Ok(()));
+        for wrong in [
+            "",
+            "localhost",
+            ":80",
+            "host:99999",
+            "host:x",
+            "::1:80",
+            "unix:",
+            "http://a:80",
+            "a b:1",
+        ] {
+            assert_eq!(
+                config.set_address(wrong).validate(),
+                Err(ConfigError::Address(wrong.to_owned()))
+            );
+        }
+        assert_eq!(
+            config.addresses(Vec::new()).validate(),
+            Err(ConfigError::NoAddress)
+        );
+    }
+
+    #[test]
+    fn familiar_setters_and_getters_agree() {
+        let mut config = ServerConfig::new("h:1", None, Some(3));
+        assert_eq!(
+            (config.get_nodelay(), config.get_ttl(), config.get_address()),
+            (None, Some(3), "h:1")
+        );
+        config.set_nodelay(Some(false)).set_ttl(None);
+        assert_eq!(
+            (config.try_get_nodelay(), config.try_get_ttl()),
+            (Some(false), None)
+        );
+        assert_eq!(
+            config,
+            ServerConfig::default()
+                .addresses(vec!["h:1".to_owned()])
+                .nodelay(Some(false))
+        );
+    }
+
+    #[test]
+    fn zero_means_nothing_would_ever_work() {
+        type Edit = fn(ServerConfig) -> ServerConfig;
+        let edits: [(&str, Edit); 8] = [
+            ("backlog", |config| config.backlog(0)),
+            ("max_connections", |config| config.max_connections(Some(0))),
+            ("max_header_count", |config| config.max_header_count(0)),
+            ("max_body", |config| config.max_body(0)),
+            ("outbox_bytes", |config| config.outbox_bytes(0)),
+            ("deflate_max_ratio", |config| config.deflate_max_ratio(0)),
+            ("header_timeout", |config| {
+                config.header_timeout(Duration::ZERO)
+            }),
+            ("sse_heartbeat", |config| {
+                config.sse_heartbeat(Duration::ZERO)
+            }),
+        ];
+        for (name, edit) in edits {
+            assert_eq!(
+                edit(ServerConfig::default()).validate(),
+                Err(ConfigError::Zero(name))
+            );
+        }
+    }
+
+    #[test]
+    fn settings_that_contradict_are_refused() {
+        let config = ServerConfig::default;
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            config()
+                .ping_interval(second)
+                .pong_timeout(second)
+                .validate(),
+            Err(ConfigError::PongAfterPing)
+        );
+        assert_eq!(
+            config().handler_linger(Duration::MAX).validate(),
+            Err(ConfigError::TooLong("handler_linger"))
+        );
+        assert_eq!(config().ttl(Some(0)).validate(), Err(ConfigError::Ttl(0)));
+        assert_eq!(
+            config().ttl(Some(256)).validate(),
+            Err(ConfigError::Ttl(256))
+        );
+        for wrong in [
+            "null",
+            "*",
+            "example.com",
+            "https://",
+            "https://a/",
+            "https://*.a",
+        ] {
+            let origins = vec!["https://fine:8443".to_owned(), wrong.to_owned()];
+            assert_eq!(
+                config().allowed_origins(origins).validate(),
+                Err(ConfigError::Origin(wrong.to_owned()))
+            );
+        }
+    }
+
+    #[test]
+    fn request_limits_are_applied() {
+        let mut config = ServerConfig::default();
+        RequestConfig::high_security().apply(&mut config);
+        assert_eq!(
+            (
+                config.max_request_line,
+                config.max_header_count,
+                config.max_body
+            ),
+            (4096, 50, MIB)
+        );
+        assert_eq!(
+            (config.max_header_bytes, config.header_timeout),
+            (16 * KIB, Duration::from_secs(3))
+        );
+        let endless = RequestConfig::new(
+            1,
+            usize::MAX,
+            usize::MAX,
+            usize::MAX,
+            usize::MAX,
+            usize::MAX,
+            u64::MAX,
+        );
+        endless.apply(&mut config);
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(config.max_header_bytes, usize::MAX);
+    }
+
+    #[test]
+    fn low_security_is_finite() {
+        let low = RequestConfig::low_security();
+        assert!(
+            low.max_body_size < usize::MAX
+                && low.max_path_size < usize::MAX
+                && low.read_timeout_ms < u64::MAX
+        );
+        assert!(low.get_max_body_size() > RequestConfig::default().get_max_body_size());
+    }
+
+    #[test]
+    fn json_fills_in_defaults_and_refuses_unknown_names() {
+        let config = RequestConfig::from_json(r#"{"max_body_size": 7}"#).unwrap();
+        assert_eq!(&config, RequestConfig::default().set_max_body_size(7));
+        assert!(RequestConfig::from_json(r#"{"max_body": 7}"#).is_err());
+        assert!(RequestConfig::from_json("{").is_err());
+    }
+}

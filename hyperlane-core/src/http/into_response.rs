@@ -1,0 +1,282 @@
+//! What a handler may return.
+
+use std::{borrow::Cow, convert::Infallible};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{HttpStatus, RequestBody, Response};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
+
+/// Turns a value into (a part of) the response.
+///
+/// Implementations change only what the value speaks of: text leaves the status alone, a status leaves the body
+/// alone. Text and bytes take a content type only if none is set; [`Json`] and [`Html`] set theirs.
+///
+/// ```
+/// use hyperlane_core::http::{HttpStatus, IntoResponse, Json, Response};
+///
+/// fn find(id: u32) -> Result<Json<[u32; 1]>, (HttpStatus, &'static str)> {
+///     if id == 7 { Ok(Json([id])) } else { Err((HttpStatus::NotFound, "no such thing")) }
+/// }
+///
+/// let mut response = Response::default();
+/// find(8).into_response(&mut response);
+/// assert_eq!((response.get_status_code(), response.get_body()), (404, &b"no such thing"[..]));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned from a handler: return text, bytes, `Json`, `Html`, an `HttpStatus`, \
+               `(HttpStatus, T)`, or an `Option` or `Result` of these"
+)]
+pub trait IntoResponse {
+    /// Writes the value into `response`.
+    fn into_response(self, response: &mut Response);
+}
+
+/// Answers with a value as JSON (`application/json`).
+///
+/// A value that cannot be serialized is logged and answered with 500.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Json<T>(pub T);
+
+/// Answers with text or bytes as HTML (`text/html; charset=utf-8`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Html<T>(pub T);
+
+/// Leaves the response as the handler made it.
+impl IntoResponse for () {
+    fn into_response(self, _: &mut Response) {}
+}
+
+impl IntoResponse for Infallible {
+    fn into_response(self, _: &mut Response) {
+        match self {}
+    }
+}
+
+/// Replaces the response.
+impl IntoResponse for Response {
+    fn into_response(self, response: &mut Response) {
+        *response = self;
+    }
+}
+
+/// Sets the status; `Unknown` is 500.
+impl IntoResponse for HttpStatus {
+    fn into_response(self, response: &mut Response) {
+        let status = if self == Self::Unknown {
+            Self::InternalServerError
+        } else {
+            self
+        };
+        response.set_status_code(status.code());
+    }
+}
+
+/// Takes the second for the response, then sets the status.
+impl<T: IntoResponse> IntoResponse for (HttpStatus, T) {
+    fn into_response(self, response: &mut Response) {
+        let (status, content) = self;
+        content.into_response(response);
+        status.into_response(response);
+    }
+}
+
+/// Answers 404 with an empty body for `None`.
+impl<T: IntoResponse> IntoResponse for Option<T> {
+    fn into_response(self, response: &mut Response) {
+        match self {
+            Some(content) => content.into_response(response),
+            None => {
+                response
+                    .set_status_code(HttpStatus::NotFound.code())
+                    .set_body_bytes(Bytes::new());
+            }
+        }
+    }
+}
+
+impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
+    fn into_response(self, response: &mut Response) {
+        match self {
+            Ok(content) => content.into_response(response),
+            Err(error) => error.into_response(response),
+        }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self, response: &mut Response) {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => {
+                response
+                    .set_header("content-type", JSON)
+                    .set_body_bytes(body);
+            }
+            Err(error) => {
+                // What went wrong is for the log; the client gets no internals.
+                tracing::error!(%error, "response body is not serializable");
+                response
+                    .set_status_code(HttpStatus::InternalServerError.code())
+                    .set_body_bytes(Bytes::new());
+            }
+        }
+    }
+}
+
+impl<T: Into<Bytes>> IntoResponse for Html<T> {
+    fn into_response(self, response: &mut Response) {
+        response
+            .set_header("content-type", HTML)
+            .set_body_bytes(self.0);
+    }
+}
+
+impl IntoResponse for &'static str {
+    fn into_response(self, response: &mut Response) {
+        set_content(response, TEXT, self);
+    }
+}
+
+impl IntoResponse for String {
+    fn into_response(self, response: &mut Response) {
+        set_content(response, TEXT, self);
+    }
+}
+
+impl IntoResponse for Cow<'static, str> {
+    fn into_response(self, response: &mut Response) {
+        match self {
+            Cow::Borrowed(text) => text.into_response(response),
+            Cow::Owned(text) => text.into_response(response),
+        }
+    }
+}
+
+impl IntoResponse for &'static [u8] {
+    fn into_response(self, response: &mut Response) {
+        set_content(response, BYTES, self);
+    }
+}
+
+impl<const N: usize> IntoResponse for &'static [u8; N] {
+    fn into_response(self, response: &mut Response) {
+        set_content(response, BYTES, self.as_slice());
+    }
+}
+
+impl IntoResponse for Vec<u8> {
+    fn into_response(self, response: &mut Response) {
+        set_content(response, BYTES, self);
+    }
+}
+
+impl IntoResponse for Bytes {
+    fn into_response(self, response: &mut Response) {
+        set_content(response, BYTES, self);
+    }
+}
+
+/// Sends a request body back.
+impl IntoResponse for RequestBody {
+    fn into_response(self, response: &mut Response) {
+        set_content(response, BYTES, self);
+    }
+}
+
+fn set_content(response: &mut Response, content_type: &str, body: impl Into<Bytes>) {
+    if !response.has_header("content-type") {
+        response.set_header("content-type", content_type);
+    }
+    response.set_body_bytes(body);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn check(value: impl IntoResponse, status: usize, content_type: Option<&str>, body: &[u8]) {
+        let mut response = Response::default();
+        value.into_response(&mut response);
+        assert_eq!(response.get_status_code(), status);
+        assert_eq!(response.header("content-type"), content_type);
+        assert_eq!(response.get_body(), body);
+    }
+
+    #[test]
+    fn every_kind_makes_its_response() {
+        check((), 200, None, b"");
+        check("text", 200, Some(TEXT), b"text");
+        check("text".to_owned(), 200, Some(TEXT), b"text");
+        check(Cow::Borrowed("text"), 200, Some(TEXT), b"text");
+        check(
+            Cow::<str>::Owned("text".to_owned()),
+            200,
+            Some(TEXT),
+            b"text",
+        );
+        check(b"bytes".as_slice(), 200, Some(BYTES), b"bytes");
+        check(b"bytes", 200, Some(BYTES), b"bytes");
+        check(vec![1, 2], 200, Some(BYTES), &[1, 2]);
+        check(Bytes::from_static(b"bytes"), 200, Some(BYTES), b"bytes");
+        check(RequestBody::from("echo"), 200, Some(BYTES), b"echo");
+        check(Html("<p>"), 200, Some(HTML), b"<p>");
+        check(Json([1, 2]), 200, Some(JSON), b"[1,2]");
+        check(HttpStatus::NoContent, 204, None, b"");
+        check(HttpStatus::Unknown, 500, None, b"");
+        check((HttpStatus::Created, "made"), 201, Some(TEXT), b"made");
+        check(Some("there"), 200, Some(TEXT), b"there");
+        check(None::<&str>, 404, None, b"");
+        check(Ok::<_, HttpStatus>("fine"), 200, Some(TEXT), b"fine");
+        check(
+            Err::<&str, _>((HttpStatus::Conflict, "no")),
+            409,
+            Some(TEXT),
+            b"no",
+        );
+    }
+
+    #[test]
+    fn unserializable_json_is_500_without_a_body() {
+        let keyed_by_list = HashMap::from([(vec![1], 2)]);
+        check(
+            (HttpStatus::InternalServerError, Json(&keyed_by_list)),
+            500,
+            None,
+            b"",
+        );
+        check(Json(keyed_by_list), 500, None, b"");
+    }
+
+    #[test]
+    fn text_leaves_type_and_status_that_are_set_and_json_sets_its_own_type() {
+        let mut response = Response::default();
+        response
+            .set_status_code(202)
+            .set_header("content-type", "text/csv");
+        "a,b".into_response(&mut response);
+        assert_eq!(
+            (response.get_status_code(), response.header("content-type")),
+            (202, Some("text/csv"))
+        );
+        Json(1).into_response(&mut response);
+        assert_eq!(
+            (response.get_status_code(), response.header("content-type")),
+            (202, Some(JSON))
+        );
+    }
+
+    #[test]
+    fn a_whole_response_replaces_what_was_there() {
+        let mut response = Response::default();
+        response.set_header("a", "b");
+        Response::default().into_response(&mut response);
+        assert_eq!(response, Response::default());
+    }
+}

@@ -1,0 +1,175 @@
+//! Request methods (RFC 9110 §9).
+
+use std::{convert::Infallible, fmt, str::FromStr};
+
+/// Names the method of a request, as programs know it.
+pub type RequestMethod = Method;
+
+/// Tells what a request wants done (RFC 9110 §9.3; `PATCH`: RFC 5789).
+///
+/// Methods are case-sensitive: `get` is an unknown method.
+///
+/// ```
+/// use hyperlane_core::http::Method;
+///
+/// assert!("GET".parse::<Method>().is_ok_and(|method| method.is_get()));
+/// assert_eq!(Method::from("PURGE").as_str(), "PURGE");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Fetches a representation.
+    #[default]
+    Get,
+    /// Has the resource process the body.
+    Post,
+    /// Replaces the resource by the body.
+    Put,
+    /// Removes the resource.
+    Delete,
+    /// Changes a part of the resource.
+    Patch,
+    /// Fetches what `GET` would answer, without the body.
+    Head,
+    /// Asks what the resource allows.
+    Options,
+    /// Asks for a tunnel.
+    Connect,
+    /// Asks for an echo of the request.
+    Trace,
+    /// Any other method, as it came.
+    Unknown(String),
+}
+
+impl Method {
+    /// Borrows the method as it stands on the request line.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Patch => "PATCH",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
+            Self::Connect => "CONNECT",
+            Self::Trace => "TRACE",
+            Self::Unknown(name) => name,
+        }
+    }
+
+    /// Tells whether this is `GET`.
+    pub fn is_get(&self) -> bool {
+        matches!(self, Self::Get)
+    }
+
+    /// Tells whether this is `POST`.
+    pub fn is_post(&self) -> bool {
+        matches!(self, Self::Post)
+    }
+
+    /// Tells whether this is `PUT`.
+    pub fn is_put(&self) -> bool {
+        matches!(self, Self::Put)
+    }
+
+    /// Tells whether this is `DELETE`.
+    pub fn is_delete(&self) -> bool {
+        matches!(self, Self::Delete)
+    }
+
+    /// Tells whether this is `PATCH`.
+    pub fn is_patch(&self) -> bool {
+        matches!(self, Self::Patch)
+    }
+
+    /// Tells whether this is `HEAD`.
+    pub fn is_head(&self) -> bool {
+        matches!(self, Self::Head)
+    }
+
+    /// Tells whether this is `OPTIONS`.
+    pub fn is_options(&self) -> bool {
+        matches!(self, Self::Options)
+    }
+
+    /// Tells whether this is `CONNECT`.
+    pub fn is_connect(&self) -> bool {
+        matches!(self, Self::Connect)
+    }
+
+    /// Tells whether this is `TRACE`.
+    pub fn is_trace(&self) -> bool {
+        matches!(self, Self::Trace)
+    }
+
+    /// Tells whether this is a method that the RFCs above do not define.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown(_))
+    }
+}
+
+impl From<&str> for Method {
+    fn from(name: &str) -> Self {
+        match name {
+            "GET" => Self::Get,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "DELETE" => Self::Delete,
+            "PATCH" => Self::Patch,
+            "HEAD" => Self::Head,
+            "OPTIONS" => Self::Options,
+            "CONNECT" => Self::Connect,
+            "TRACE" => Self::Trace,
+            _ => Self::Unknown(name.to_owned()),
+        }
+    }
+}
+
+impl FromStr for Method {
+    type Err = Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Ok(Self::from(name))
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_comes_back_from_its_name() {
+        type Is = fn(&Method) -> bool;
+        let known: [(Method, Is); 9] = [
+            (Method::Get, Method::is_get),
+            (Method::Post, Method::is_post),
+            (Method::Put, Method::is_put),
+            (Method::Delete, Method::is_delete),
+            (Method::Patch, Method::is_patch),
+            (Method::Head, Method::is_head),
+            (Method::Options, Method::is_options),
+            (Method::Connect, Method::is_connect),
+            (Method::Trace, Method::is_trace),
+        ];
+        for (method, is) in &known {
+            assert_eq!(Method::from(method.as_str()), *method);
+            assert_eq!(method.to_string(), method.as_str());
+            assert!(is(method) && !method.is_unknown());
+            assert_eq!(known.iter().filter(|(other, _)| is(other)).count(), 1);
+        }
+    }
+
+    #[test]
+    fn case_makes_another_method() {
+        let method: Method = "get".parse().unwrap();
+        assert_eq!(method, Method::Unknown("get".to_owned()));
+        assert!(method.is_unknown() && !method.is_get());
+        assert_eq!(method.to_string(), "get");
+    }
+}

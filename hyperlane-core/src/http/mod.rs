@@ -1,0 +1,38 @@
+//! The vocabulary of HTTP: methods, versions, header fields, requests, responses.
+//!
+//! Plain values, without sockets or clocks: the connection loop fills a [`Request`] and writes the head of a
+//! [`Response`]; handlers read the one and fill the other. Both are reused for every request of a connection, so
+//! that a keep-alive request costs no allocation. Semantics follow RFC 9110, the HTTP/1.1 form RFC 9112.
+
+pub mod constants;
+
+mod body;
+mod config;
+mod headers;
+mod into_response;
+mod method;
+mod path;
+mod query;
+mod request;
+mod response;
+mod status;
+mod upgrade;
+mod version;
+
+pub use self::{
+    body::{RequestBody, ResponseBody},
+    config::{ConfigError, RequestConfig, ServerConfig},
+    headers::{
+        HeaderError, Headers, HeadersIter, RequestHeaders, RequestHeadersValue,
+        RequestHeadersValueItem, ResponseHeaders,
+    },
+    into_response::{Html, IntoResponse, Json},
+    method::{Method, RequestMethod},
+    query::{Querys, QuerysIter, RequestQuerys, RequestQuerysValue},
+    request::{Request, RequestHost, RequestPath},
+    response::Response,
+    status::{HttpStatus, ResponseStatusCode},
+    upgrade::UpgradeType,
+    version::{HttpVersion, RequestVersion, ResponseVersion},
+};
+pub(crate) use self::{path::decode_param, response::Framing};

@@ -1,0 +1,236 @@
+//! Query parameters, decoded as HTML forms write them (`application/x-www-form-urlencoded`).
+
+use std::{fmt, ops::Range, slice};
+
+use percent_encoding::percent_decode_str;
+
+/// Names the query parameters of a request.
+pub type RequestQuerys = Querys;
+/// Names one value of a query parameter.
+pub type RequestQuerysValue = String;
+
+/// Holds query parameters in their order, several of one name included.
+///
+/// Names and values are decoded: `%41` is `A`, `+` is a space; bytes that are not UTF-8 become U+FFFD. Names are
+/// case-sensitive.
+///
+/// ```
+/// use hyperlane_core::http::Querys;
+///
+/// let querys = Querys::parse("q=to+be&tag=a&tag=b%2Fc&debug");
+/// assert_eq!(querys.get("q"), Some("to be"));
+/// assert_eq!(querys.get_all("tag").collect::<Vec<_>>(), ["a", "b/c"]);
+/// assert_eq!(querys.get("debug"), Some(""));
+/// ```
+#[derive(Clone, Default)]
+pub struct Querys {
+    text: String,
+    pairs: Vec<Pair>,
+}
+
+impl Querys {
+    /// Creates an empty set; allocates nothing.
+    pub const fn new() -> Self {
+        Self {
+            text: String::new(),
+            pairs: Vec::new(),
+        }
+    }
+
+    /// Parses the part of a request target behind the `?`. Empty parts (`a&&b`) are skipped.
+    pub fn parse(query: &str) -> Self {
+        let mut querys = Self::new();
+        for part in query.split('&').filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            querys.push(
+                |text| decode_into(name, text),
+                |text| decode_into(value, text),
+            );
+        }
+        querys
+    }
+
+    /// Adds a parameter, given decoded.
+    pub fn add(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
+        self.push(
+            |text| text.push_str(name.as_ref()),
+            |text| text.push_str(value.as_ref()),
+        );
+        self
+    }
+
+    /// Finds the first value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.get_all(name).next()
+    }
+
+    /// Finds the last value of a parameter.
+    pub fn get_last(&self, name: &str) -> Option<&str> {
+        self.iter()
+            .rfind(|(held, _)| *held == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Goes through the values of a parameter in their order.
+    pub fn get_all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.iter()
+            .filter(move |(held, _)| *held == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Tells whether a parameter is present.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Counts the parameters; one that came twice counts twice.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Tells whether there is no parameter at all.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// Goes through all parameters as (name, value), in order.
+    pub fn iter(&self) -> QuerysIter<'_> {
+        QuerysIter {
+            text: &self.text,
+            pairs: self.pairs.iter(),
+        }
+    }
+
+    fn push(&mut self, name: impl FnOnce(&mut String), value: impl FnOnce(&mut String)) {
+        let start = self.text.len();
+        name(&mut self.text);
+        let middle = self.text.len();
+        value(&mut self.text);
+        self.pairs.push(Pair {
+            name: start..middle,
+            value: middle..self.text.len(),
+        });
+    }
+}
+
+impl<'a> IntoIterator for &'a Querys {
+    type Item = (&'a str, &'a str);
+    type IntoIter = QuerysIter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl PartialEq for Querys {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Querys {}
+
+impl fmt::Debug for Querys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self).finish()
+    }
+}
+
+/// Goes through the parameters of a [`Querys`]; made by [`Querys::iter`].
+#[derive(Debug, Clone)]
+pub struct QuerysIter<'a> {
+    text: &'a str,
+    pairs: slice::Iter<'a, Pair>,
+}
+
+impl<'a> QuerysIter<'a> {
+    fn resolve(&self, pair: &Pair) -> (&'a str, &'a str) {
+        let part = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default();
+        (part(&pair.name), part(&pair.value))
+    }
+}
+
+impl<'a> Iterator for QuerysIter<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let pair = self.pairs.next()?;
+        Some(self.resolve(pair))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.pairs.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for QuerysIter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let pair = self.pairs.next_back()?;
+        Some(self.resolve(pair))
+    }
+}
+
+impl ExactSizeIterator for QuerysIter<'_> {}
+
+#[derive(Debug, Clone)]
+struct Pair {
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
+/// A character never spans a `+`, so the pieces between them can be decoded one by one, in place.
+fn decode_into(encoded: &str, text: &mut String) {
+    for (at, piece) in encoded.split('+').enumerate() {
+        if at > 0 {
+            text.push(' ');
+        }
+        text.push_str(&percent_decode_str(piece).decode_utf8_lossy());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_values_are_decoded() {
+        for (query, expected) in [
+            ("a=1&b=2", &[("a", "1"), ("b", "2")] as &[_]),
+            ("a+b=c+%2B+d", &[("a b", "c + d")]),
+            ("%C3%A4=%26%3D", &[("ä", "&=")]),
+            ("x=%zz&y=%", &[("x", "%zz"), ("y", "%")]),
+            ("x=%ff", &[("x", "\u{FFFD}")]),
+            ("&&a&=v&b==", &[("a", ""), ("", "v"), ("b", "=")]),
+            ("", &[]),
+        ] {
+            assert_eq!(
+                Querys::parse(query).iter().collect::<Vec<_>>(),
+                expected,
+                "{query}"
+            );
+        }
+    }
+
+    #[test]
+    fn repeated_names_keep_their_order() {
+        let mut querys = Querys::parse("a=1&b=2&a=3");
+        assert_eq!(
+            (querys.get("a"), querys.get_last("a"), querys.len()),
+            (Some("1"), Some("3"), 3)
+        );
+        querys.add("a", "4+");
+        assert_eq!(querys.get_all("a").collect::<Vec<_>>(), ["1", "3", "4+"]);
+        assert!(querys.contains("b") && !querys.contains("B"));
+        assert_eq!(querys.iter().next_back(), Some(("a", "4+")));
+    }
+
+    #[test]
+    fn equality_is_about_parameters() {
+        let mut built = Querys::new();
+        assert!(built.is_empty());
+        built.add("a b", "c");
+        assert_eq!(built, Querys::parse("a%20b=c"));
+        assert_ne!(built, Querys::parse("a=bc"));
+        assert_eq!(format!("{built:?}"), r#"{"a b": "c"}"#);
+    }
+}

@@ -1,0 +1,680 @@
+//! The request as hooks see it.
+
+use std::{fmt, sync::OnceLock};
+
+use serde::de::DeserializeOwned;
+
+use super::{
+    HttpVersion, Method, Querys, RequestBody, UpgradeType,
+    headers::{Headers, header_getters},
+    path::{DecodedPath, InvalidPath, encode_path},
+    upgrade::Asked,
+};
+
+/// Names the host of a request.
+pub type RequestHost = String;
+/// Names the path of a request.
+pub type RequestPath = String;
+
+/// Holds one request: head and body.
+///
+/// Nothing here panics: a `get_` method for something that may be absent answers with an empty value, its `try_get_`
+/// twin with `None`. Query parameters are parsed when first asked for. One value serves all requests of a connection
+/// and keeps its memory between them.
+///
+/// ```
+/// use hyperlane_core::http::{Method, Request};
+///
+/// let mut request = Request::default();
+/// request.set_method(Method::Post).set_path("/users/Jörg").set_body("{}");
+/// assert_eq!(request.get_raw_path(), "/users/J%C3%B6rg");
+/// assert_eq!(request.get_body_string(), "{}");
+/// assert_eq!(request.try_get_header_back("accept"), None);
+/// assert!(request.is_enable_keep_alive());
+/// ```
+#[derive(Clone, Default)]
+pub struct Request {
+    method: Method,
+    version: HttpVersion,
+    host: String,
+    /// The raw path, then, if there is a query, `?` and the query.
+    target: String,
+    path_len: usize,
+    /// Whether the path holds escapes and is to be read from `decoded`.
+    escaped: bool,
+    /// Boxed, as few requests need it; kept for the next one that does.
+    decoded: Option<Box<DecodedPath>>,
+    querys: OnceLock<Box<Querys>>,
+    headers: Headers,
+    body: RequestBody,
+}
+
+impl Request {
+    /// Borrows the method.
+    pub fn get_method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Borrows the method for change.
+    pub fn get_mut_method(&mut self) -> &mut Method {
+        &mut self.method
+    }
+
+    /// Replaces the method.
+    pub fn set_method(&mut self, method: Method) -> &mut Self {
+        self.method = method;
+        self
+    }
+
+    /// Borrows the host, with the port if the client named one; empty if an HTTP/1.0 client named no host.
+    pub fn get_host(&self) -> &str {
+        &self.host
+    }
+
+    /// Borrows the host for change.
+    pub fn get_mut_host(&mut self) -> &mut String {
+        &mut self.host
+    }
+
+    /// Replaces the host.
+    pub fn set_host(&mut self, host: impl Into<String>) -> &mut Self {
+        self.host = host.into();
+        self
+    }
+
+    /// Borrows the version.
+    pub fn get_version(&self) -> &HttpVersion {
+        &self.version
+    }
+
+    /// Borrows the version for change.
+    pub fn get_mut_version(&mut self) -> &mut HttpVersion {
+        &mut self.version
+    }
+
+    /// Replaces the version.
+    pub fn set_version(&mut self, version: HttpVersion) -> &mut Self {
+        self.version = version;
+        self
+    }
+
+    /// Borrows the percent-decoded path. An encoded slash cannot be told from a real one here; see
+    /// [`get_raw_path`](Self::get_raw_path).
+    pub fn get_path(&self) -> &str {
+        self.decoded_path()
+            .map_or(self.get_raw_path(), |decoded| &decoded.path)
+    }
+
+    /// Borrows the path as it came.
+    pub fn get_raw_path(&self) -> &str {
+        match self.target.get(..self.path_len) {
+            None | Some("") => "/",
+            Some(path) => path,
+        }
+    }
+
+    /// Borrows the query as it came, without its `?`; empty if there is none.
+    pub fn get_raw_query(&self) -> &str {
+        self.target.get(self.path_len + 1..).unwrap_or_default()
+    }
+
+    /// Borrows path and query as they came. A `?` with nothing behind it is not kept.
+    pub fn get_target(&self) -> &str {
+        if self.target.is_empty() {
+            "/"
+        } else {
+            &self.target
+        }
+    }
+
+    /// Replaces the path, given decoded; the query stays.
+    pub fn set_path(&mut self, path: impl AsRef<str>) -> &mut Self {
+        let path = path.as_ref();
+        let query = self.get_raw_query().to_owned();
+        self.target.clear();
+        encode_path(path, &mut self.target);
+        if path.is_empty() {
+            self.target.push('/');
+        }
+        // Both forms are known already; decoding could refuse what the caller asked for.
+        self.escaped = self.target.contains('%');
+        if self.escaped {
+            self.decoded.get_or_insert_default().assign_decoded(path);
+        }
+        self.end_path(&query);
+        self
+    }
+
+    /// Borrows the query parameters, decoded; parses them when first asked.
+    pub fn get_querys(&self) -> &Querys {
+        self.querys
+            .get_or_init(|| Box::new(Querys::parse(self.get_raw_query())))
+    }
+
+    /// Borrows the query parameters for change; the raw query does not follow.
+    pub fn get_mut_querys(&mut self) -> &mut Querys {
+        self.get_querys();
+        #[allow(
+            clippy::expect_used,
+            reason = "the line above fills the cell, and nobody else has it"
+        )]
+        self.querys.get_mut().expect("filled above")
+    }
+
+    /// Replaces the query parameters; the raw query does not follow.
+    pub fn set_querys(&mut self, querys: Querys) -> &mut Self {
+        self.querys = OnceLock::from(Box::new(querys));
+        self
+    }
+
+    /// Copies the first value of a query parameter.
+    pub fn try_get_query(&self, name: impl AsRef<str>) -> Option<String> {
+        self.query(name).map(str::to_owned)
+    }
+
+    /// Copies the first value of a query parameter; empty if it is absent.
+    pub fn get_query(&self, name: impl AsRef<str>) -> String {
+        self.try_get_query(name).unwrap_or_default()
+    }
+
+    /// Copies the first value of a query parameter.
+    pub fn try_get_query_front(&self, name: impl AsRef<str>) -> Option<String> {
+        self.try_get_query(name)
+    }
+
+    /// Copies the first value of a query parameter; empty if it is absent.
+    pub fn get_query_front(&self, name: impl AsRef<str>) -> String {
+        self.get_query(name)
+    }
+
+    /// Copies the last value of a query parameter.
+    pub fn try_get_query_back(&self, name: impl AsRef<str>) -> Option<String> {
+        self.get_querys().get_last(name.as_ref()).map(str::to_owned)
+    }
+
+    /// Copies the last value of a query parameter; empty if it is absent.
+    pub fn get_query_back(&self, name: impl AsRef<str>) -> String {
+        self.try_get_query_back(name).unwrap_or_default()
+    }
+
+    /// Counts the values of a query parameter; `None` if it is absent.
+    pub fn try_get_query_size(&self, name: impl AsRef<str>) -> Option<usize> {
+        Some(self.get_query_size(name)).filter(|&size| size > 0)
+    }
+
+    /// Counts the values of a query parameter.
+    pub fn get_query_size(&self, name: impl AsRef<str>) -> usize {
+        self.get_querys().get_all(name.as_ref()).count()
+    }
+
+    /// Counts the query parameters.
+    pub fn get_querys_size(&self) -> usize {
+        self.get_querys().len()
+    }
+
+    /// Tells whether a query parameter is present.
+    pub fn has_query(&self, name: impl AsRef<str>) -> bool {
+        self.query(name).is_some()
+    }
+
+    /// Borrows the first value of a query parameter.
+    pub fn query(&self, name: impl AsRef<str>) -> Option<&str> {
+        self.get_querys().get(name.as_ref())
+    }
+
+    header_getters!();
+
+    /// Borrows the body.
+    pub fn get_body(&self) -> &RequestBody {
+        &self.body
+    }
+
+    /// Borrows the body for change.
+    pub fn get_mut_body(&mut self) -> &mut RequestBody {
+        &mut self.body
+    }
+
+    /// Replaces the body.
+    pub fn set_body(&mut self, body: impl Into<RequestBody>) -> &mut Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Copies the body as text, with U+FFFD for what is not UTF-8.
+    pub fn get_body_string(&self) -> String {
+        self.body.to_string_lossy().into_owned()
+    }
+
+    /// Reads the body as JSON.
+    ///
+    /// # Errors
+    /// The error of `serde_json` if the body is not JSON or does not fit `T`.
+    pub fn try_get_body_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        self.body.json()
+    }
+
+    /// Reads the body as JSON; the default of `T` if it is not JSON or does not fit.
+    pub fn get_body_json<T: DeserializeOwned + Default>(&self) -> T {
+        self.try_get_body_json().unwrap_or_default()
+    }
+
+    /// Tells what the `Upgrade` fields ask for.
+    ///
+    /// An HTTP/1.0 request cannot ask (RFC 9110 §7.8); HTTP/2 and later have no such field.
+    pub fn get_upgrade_type(&self) -> UpgradeType {
+        self.asked_upgrade().into()
+    }
+
+    /// Tells whether the client asks for a WebSocket. Whether its handshake is in order is checked at the upgrade.
+    pub fn is_ws_upgrade_type(&self) -> bool {
+        self.asked_upgrade() == Asked::WebSocket
+    }
+
+    /// Tells whether the client asks for HTTP/2 without TLS.
+    pub fn is_h2c_upgrade_type(&self) -> bool {
+        self.asked_upgrade() == Asked::H2c
+    }
+
+    /// Tells whether the client asks for TLS.
+    pub fn is_tls_upgrade_type(&self) -> bool {
+        matches!(self.asked_upgrade(), Asked::Tls(_))
+    }
+
+    /// Tells whether the client asks for no upgrade, or for an unknown one.
+    pub fn is_unknown_upgrade_type(&self) -> bool {
+        matches!(self.asked_upgrade(), Asked::Other(_))
+    }
+
+    /// Tells whether the connection may serve another request after this one (RFC 9112 §9.3).
+    ///
+    /// `Connection: close` says no. Otherwise HTTP/1.1 and later say yes, HTTP/1.0 only with `keep-alive`.
+    pub fn is_enable_keep_alive(&self) -> bool {
+        if self.headers.has_token("connection", "close") {
+            return false;
+        }
+        match self.version {
+            HttpVersion::Http1_1 | HttpVersion::Http2 | HttpVersion::Http3 => true,
+            HttpVersion::Http1_0 => self.headers.has_token("connection", "keep-alive"),
+            HttpVersion::Http0_9 | HttpVersion::Unknown(_) => false,
+        }
+    }
+
+    /// Tells whether the connection ends with this request; see [`is_enable_keep_alive`](Self::is_enable_keep_alive).
+    pub fn is_disable_keep_alive(&self) -> bool {
+        !self.is_enable_keep_alive()
+    }
+
+    /// Empties the request and keeps its memory for the next one.
+    pub(crate) fn reset(&mut self) {
+        self.method = Method::default();
+        self.version = HttpVersion::default();
+        self.host.clear();
+        self.target.clear();
+        self.path_len = 0;
+        self.escaped = false;
+        self.querys.take();
+        self.headers.clear();
+        self.body = RequestBody::new();
+    }
+
+    /// Gives back all memory that this request does not need: it may live as long as the WebSocket it opened.
+    pub(crate) fn shrink(&mut self) {
+        self.host.shrink_to_fit();
+        self.target.shrink_to_fit();
+        self.headers.shrink_to_fit();
+        match &mut self.decoded {
+            Some(decoded) if self.escaped => decoded.shrink_to_fit(),
+            unused => *unused = None,
+        }
+    }
+
+    /// Takes over what the request line and `Host` say; headers and body come separately.
+    ///
+    /// Allocates only for an unknown method, and while buffers grow to the connection's needs. After an error the
+    /// request is to be refused, not used.
+    pub(crate) fn assign_head(
+        &mut self,
+        method: &str,
+        target_path: &str,
+        query: &str,
+        host: &str,
+        version: HttpVersion,
+    ) -> Result<(), InvalidPath> {
+        self.method = Method::from(method);
+        self.version = version;
+        self.host.clear();
+        self.host.push_str(host);
+        self.querys.take();
+        self.target.clear();
+        // An absolute-form target may have no path (RFC 9112 §3.2.1).
+        self.target.push_str(if target_path.is_empty() {
+            "/"
+        } else {
+            target_path
+        });
+        self.end_path(query);
+        self.escaped = false;
+        match memchr::memchr2(b'%', 0, target_path.as_bytes()) {
+            None => Ok(()),
+            Some(_) if target_path.contains('\0') => Err(InvalidPath::Nul),
+            Some(_) => {
+                self.decoded.get_or_insert_default().assign(target_path)?;
+                self.escaped = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Borrows the path that routes are matched on: decoded, but for `%2F` and `%25`. Its parts are decoded by
+    /// [`decode_param`](super::decode_param).
+    pub(crate) fn routing_path(&self) -> &str {
+        self.decoded_path()
+            .map_or(self.get_raw_path(), |decoded| &decoded.routing)
+    }
+
+    fn decoded_path(&self) -> Option<&DecodedPath> {
+        self.decoded.as_deref().filter(|_| self.escaped)
+    }
+
+    /// Notes where the path ends and puts the query behind it.
+    fn end_path(&mut self, query: &str) {
+        self.path_len = self.target.len();
+        if !query.is_empty() {
+            self.target.push('?');
+            self.target.push_str(query);
+        }
+    }
+
+    fn asked_upgrade(&self) -> Asked<'_> {
+        if self.version.is_http1_1_or_higher() {
+            Asked::of(self.headers.get_all("upgrade"))
+        } else {
+            Asked::Other("")
+        }
+    }
+}
+
+impl PartialEq for Request {
+    fn eq(&self, other: &Self) -> bool {
+        self.method == other.method
+            && self.version == other.version
+            && self.host == other.host
+            && self.get_target() == other.get_target()
+            && self.get_querys() == other.get_querys()
+            && self.headers == other.headers
+            && self.body == other.body
+    }
+}
+
+impl Eq for Request {}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("version", &self.version)
+            .field("host", &self.host)
+            .field("target", &self.get_target())
+            .field("headers", &self.headers)
+            .field("body", &self.body)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(path: &str, query: &str) -> Request {
+        let mut request = Request::default();
+        request
+            .assign_head("GET", path, query, "example.com", HttpVersion::Http1_1)
+            .unwrap();
+        request
+    }
+
+    fn with_header(version: HttpVersion, fields: &[(&str, &str)]) -> Request {
+        let mut request = request("/", "");
+        request.set_version(version);
+        for (name, value) in fields {
+            request.get_mut_headers().try_add(name, value).unwrap();
+        }
+        request
+    }
+
+    #[test]
+    fn head_is_taken_over() {
+        let mut request = Request::default();
+        request
+            .assign_head("PURGE", "/a%20b", "x=1", "h:80", HttpVersion::Http1_0)
+            .unwrap();
+        assert_eq!(request.get_method(), &Method::Unknown("PURGE".to_owned()));
+        assert_eq!(request.get_version(), &HttpVersion::Http1_0);
+        assert_eq!((request.get_host(), request.get_path()), ("h:80", "/a b"));
+        assert_eq!(
+            (request.get_raw_path(), request.get_raw_query()),
+            ("/a%20b", "x=1")
+        );
+        assert_eq!(request.get_target(), "/a%20b?x=1");
+    }
+
+    #[test]
+    fn a_default_request_asks_for_the_root() {
+        let request = Request::default();
+        assert_eq!(
+            (
+                request.get_path(),
+                request.get_target(),
+                request.get_raw_query()
+            ),
+            ("/", "/", "")
+        );
+        assert_eq!(request.routing_path(), "/");
+        assert!(request.get_method().is_get() && request.get_querys().is_empty());
+    }
+
+    #[test]
+    fn a_target_without_a_path_means_the_root() {
+        let request = request("", "q=1");
+        assert_eq!((request.get_path(), request.get_target()), ("/", "/?q=1"));
+        assert_eq!(request.get_query("q"), "1");
+    }
+
+    #[test]
+    fn an_encoded_slash_is_no_separator_for_routes() {
+        let request = request("/a%2Fb/c%20d/50%25", "");
+        assert_eq!(request.get_path(), "/a/b/c d/50%");
+        assert_eq!(request.routing_path(), "/a%2Fb/c d/50%25");
+    }
+
+    #[test]
+    fn bad_paths_are_refused() {
+        let mut request = Request::default();
+        let mut assign = |path| request.assign_head("GET", path, "", "h", HttpVersion::Http1_1);
+        assert_eq!(assign("/%g1"), Err(InvalidPath::Escape));
+        assert_eq!(assign("/%ff"), Err(InvalidPath::Utf8));
+        assert_eq!(assign("/%00"), Err(InvalidPath::Nul));
+        assert_eq!(assign("/\0"), Err(InvalidPath::Nul));
+        assert_eq!(assign("/fine"), Ok(()));
+        assert_eq!(request.get_path(), "/fine");
+    }
+
+    #[test]
+    fn nothing_of_one_request_is_seen_in_the_next() {
+        let mut request = request("/%41", "a=1");
+        assert_eq!(request.get_query("a"), "1");
+        request.get_mut_headers().try_set("x", "y").unwrap();
+        request.set_body("body");
+        request.reset();
+        assert_eq!(request, Request::default());
+        request
+            .assign_head("POST", "/b", "a=2", "h", HttpVersion::Http1_1)
+            .unwrap();
+        assert_eq!((request.get_path(), request.routing_path()), ("/b", "/b"));
+        assert_eq!(request.get_query("a"), "2");
+        // Also without a reset between them.
+        request
+            .assign_head("GET", "/c", "", "h", HttpVersion::Http1_1)
+            .unwrap();
+        assert!(request.get_querys().is_empty() && request.get_method().is_get());
+    }
+
+    #[test]
+    fn the_next_request_uses_the_same_memory() {
+        let mut request = request("/a/rather/long%20path", "and=query");
+        request.get_mut_headers().try_set("x", "y").unwrap();
+        let places = |request: &Request| {
+            (
+                request.host.as_ptr(),
+                request.target.as_ptr(),
+                request.routing_path().as_ptr(),
+                request.headers.iter().next().map(|(name, _)| name.as_ptr()),
+            )
+        };
+        let before = places(&request);
+        request.reset();
+        request
+            .assign_head("PUT", "/short%20one", "q", "h", HttpVersion::Http1_1)
+            .unwrap();
+        request.get_mut_headers().append_parsed(b"x", b"z");
+        assert_eq!(places(&request), before);
+    }
+
+    #[test]
+    fn shrink_gives_spare_memory_back() {
+        let mut request = request("/a%20path/that/is/long/enough/to/have/spare", "q=1");
+        request.reset();
+        request
+            .assign_head("GET", "/x", "", "h", HttpVersion::Http1_1)
+            .unwrap();
+        request.shrink();
+        assert_eq!((request.target.capacity(), request.host.capacity()), (2, 1));
+        assert!(request.decoded.is_none());
+        assert_eq!(request.get_path(), "/x");
+    }
+
+    #[test]
+    fn queries_are_parsed_only_when_asked_for() {
+        let mut request = request("/", "a=1&b=x+y&a=%32");
+        assert!(request.querys.get().is_none());
+        assert_eq!(request.try_get_query("a").as_deref(), Some("1"));
+        assert!(request.querys.get().is_some());
+        assert_eq!(request.try_get_query_back("a").as_deref(), Some("2"));
+        assert_eq!(
+            (request.get_query_size("a"), request.get_querys_size()),
+            (2, 3)
+        );
+        assert_eq!(request.query("b"), Some("x y"));
+        assert!(request.has_query("b") && !request.has_query("c"));
+        assert_eq!(
+            (request.get_query("c"), request.try_get_query_size("c")),
+            (String::new(), None)
+        );
+        request.get_mut_querys().add("c", "3");
+        assert_eq!(request.get_query_front("c"), "3");
+    }
+
+    #[test]
+    fn setting_the_path_keeps_query_and_forms_in_step() {
+        let mut request = request("/old%20", "q=1");
+        request.set_path("/50% of/a b");
+        assert_eq!(request.get_target(), "/50%25%20of/a%20b?q=1");
+        assert_eq!(
+            (request.get_path(), request.routing_path()),
+            ("/50% of/a b", "/50%25 of/a b")
+        );
+        request.set_path("/plain");
+        assert_eq!(
+            (request.get_path(), request.get_target()),
+            ("/plain", "/plain?q=1")
+        );
+        request.set_path("");
+        assert_eq!((request.get_path(), request.get_target()), ("/", "/?q=1"));
+    }
+
+    #[test]
+    fn absent_things_are_empty_and_never_panic() {
+        let request = Request::default();
+        assert!(request.get_header("x").is_empty());
+        assert_eq!(
+            (request.get_header_front("x"), request.get_header_back("x")),
+            (String::new(), String::new())
+        );
+        assert_eq!(
+            (
+                request.try_get_header("x"),
+                request.try_get_header_size("x")
+            ),
+            (None, None)
+        );
+        assert_eq!(request.get_body_json::<u8>(), 0);
+        assert!(request.try_get_body_json::<u8>().is_err());
+    }
+
+    #[test]
+    fn header_getters_see_all_values() {
+        let request = with_header(
+            HttpVersion::Http1_1,
+            &[("Accept", "a"), ("accept", "b"), ("x", "y")],
+        );
+        assert_eq!(request.get_header("ACCEPT"), ["a", "b"]);
+        assert_eq!(
+            (request.header("accept"), request.get_header_back("accept")),
+            (Some("a"), "b".to_owned())
+        );
+        assert_eq!(
+            (
+                request.get_headers_size(),
+                request.get_headers_values_size()
+            ),
+            (2, 3)
+        );
+        assert!(
+            request.has_header_value("accept", "b") && !request.has_header_value("accept", "c")
+        );
+    }
+
+    #[test]
+    fn keep_alive_follows_version_and_tokens() {
+        use HttpVersion::*;
+        for (version, fields, expected) in [
+            (Http1_1, &[] as &[_], true),
+            (Http1_1, &[("connection", "close")], false),
+            (Http1_1, &[("connection", "TE, Close")], false),
+            (
+                Http1_1,
+                &[("connection", "te"), ("connection", "close")],
+                false,
+            ),
+            (Http1_1, &[("connection", "upgrade")], true),
+            (Http1_0, &[], false),
+            (Http1_0, &[("connection", "Keep-Alive")], true),
+            (Http1_0, &[("connection", "x, keep-alive")], true),
+            (Http1_0, &[("connection", "keep-alive, close")], false),
+            (Http2, &[], true),
+            (Http0_9, &[("connection", "keep-alive")], false),
+        ] {
+            let request = with_header(version.clone(), fields);
+            assert_eq!(
+                request.is_enable_keep_alive(),
+                expected,
+                "{version} {fields:?}"
+            );
+            assert_eq!(request.is_disable_keep_alive(), !expected);
+        }
+    }
+
+    #[test]
+    fn upgrades_are_read_from_all_fields_but_not_from_1_0() {
+        let request = with_header(
+            HttpVersion::Http1_1,
+            &[("upgrade", "h2c"), ("Upgrade", "x, WebSocket")],
+        );
+        assert!(request.is_ws_upgrade_type() && !request.is_h2c_upgrade_type());
+        assert_eq!(request.get_upgrade_type(), UpgradeType::WebSocket);
+        let request = with_header(HttpVersion::Http1_0, &[("upgrade", "websocket")]);
+        assert!(request.is_unknown_upgrade_type() && !request.is_ws_upgrade_type());
+        assert!(with_header(HttpVersion::Http1_1, &[("upgrade", "TLS/1.2")]).is_tls_upgrade_type());
+        assert!(Request::default().is_unknown_upgrade_type());
+    }
+}

@@ -1,0 +1,734 @@
+//! The response as hooks fill it, and its head as it goes on the wire.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::{
+    HttpStatus, HttpVersion, ResponseStatusCode,
+    headers::{HeaderError, Headers, header_getters, is_field_text},
+    status::status_line,
+};
+
+/// Holds one response: status, header fields and body. Default: 200, HTTP/1.1, empty.
+///
+/// The server frames the message: `content-length` and `transfer-encoding` set by a program are dropped, since two
+/// opinions about where a message ends are how requests are smuggled (RFC 9112 §11.2). A `date` or `connection` set
+/// by a program is sent instead of the server's own.
+///
+/// Nothing here panics: a `get_` method for something that may be absent answers with an empty value, its `try_get_`
+/// twin with `None`.
+///
+/// ```
+/// use hyperlane_core::http::Response;
+///
+/// let mut response = Response::default();
+/// response.set_status_code(404).set_header("Cache-Control", "no-store").set_body("nothing here");
+/// let bytes = response.build();
+/// assert!(bytes.starts_with(b"HTTP/1.1 404 Not Found\r\n"));
+/// assert!(bytes.ends_with(b"\r\n\r\nnothing here"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    version: HttpVersion,
+    status: ResponseStatusCode,
+    /// Empty: the registered phrase.
+    reason: String,
+    headers: Headers,
+    body: Bytes,
+}
+
+/// How the receiver finds the end of the body (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// `content-length`.
+    Length(u64),
+    /// `transfer-encoding: chunked`.
+    Chunked,
+    /// There is no body and no field about it.
+    None,
+    /// The end of the connection.
+    UntilClose,
+}
+
+impl Response {
+    /// Borrows the version.
+    pub fn get_version(&self) -> &HttpVersion {
+        &self.version
+    }
+
+    /// Borrows the version for change.
+    pub fn get_mut_version(&mut self) -> &mut HttpVersion {
+        &mut self.version
+    }
+
+    /// Replaces the version. Only `HTTP/1.0` changes what is written; everything else goes out as HTTP/1.1, or as
+    /// the connection's own version where that has no status line.
+    pub fn set_version(&mut self, version: HttpVersion) -> &mut Self {
+        self.version = version;
+        self
+    }
+
+    /// Gives the status code.
+    pub fn get_status_code(&self) -> ResponseStatusCode {
+        self.status
+    }
+
+    /// Sets the status code. A number that is no status code (below 100, above 999) is logged and becomes 500.
+    pub fn set_status_code(&mut self, code: ResponseStatusCode) -> &mut Self {
+        self.status = if (100..=999).contains(&code) {
+            code
+        } else {
+            tracing::error!(code, "not a status code (RFC 9110 15), answering 500");
+            HttpStatus::InternalServerError.code()
+        };
+        self
+    }
+
+    /// Borrows the reason phrase: the one that was set, else the registered one.
+    pub fn get_reason_phrase(&self) -> &str {
+        if self.reason.is_empty() {
+            HttpStatus::phrase(self.status)
+        } else {
+            &self.reason
+        }
+    }
+
+    /// Sets the reason phrase; an empty one means the registered one. A phrase with control characters is dropped
+    /// and logged (RFC 9112 §4).
+    pub fn set_reason_phrase(&mut self, phrase: impl AsRef<str>) -> &mut Self {
+        let phrase = phrase.as_ref();
+        if is_field_text(phrase) {
+            self.reason.clear();
+            self.reason.push_str(phrase);
+        } else {
+            tracing::error!("reason phrase holds a control character (RFC 9112 4), dropped");
+        }
+        self
+    }
+
+    header_getters!();
+
+    /// Sets a header field and drops earlier ones of that name.
+    ///
+    /// A field that may not be written is dropped: an invalid one is logged as an error that names the rule;
+    /// `content-length` and `transfer-encoding` are the server's and are dropped silently.
+    pub fn set_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
+        let name = name.as_ref();
+        log_refused(name, self.try_set_header(name, value));
+        self
+    }
+
+    /// Adds a header field and keeps earlier ones of that name. Fields that may not be written are dropped as by
+    /// [`set_header`](Self::set_header).
+    pub fn add_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
+        let name = name.as_ref();
+        log_refused(name, self.try_add_header(name, value));
+        self
+    }
+
+    /// Sets a header field and drops earlier ones of that name.
+    ///
+    /// # Errors
+    /// [`HeaderError::Name`] or [`HeaderError::Value`] if the field could not be written safely,
+    /// [`HeaderError::Framing`] for the fields that are the server's. The response is unchanged then.
+    pub fn try_set_header(
+        &mut self,
+        name: impl AsRef<str>,
+        value: impl AsRef<str>,
+    ) -> Result<(), HeaderError> {
+        refuse_framing(name.as_ref())?;
+        self.headers.try_set(name.as_ref(), value.as_ref())
+    }
+
+    /// Adds a header field and keeps earlier ones of that name.
+    ///
+    /// # Errors
+    /// As for [`try_set_header`](Self::try_set_header).
+    pub fn try_add_header(
+        &mut self,
+        name: impl AsRef<str>,
+        value: impl AsRef<str>,
+    ) -> Result<(), HeaderError> {
+        refuse_framing(name.as_ref())?;
+        self.headers.try_add(name.as_ref(), value.as_ref())
+    }
+
+    /// Removes all header fields of a name.
+    pub fn remove_header(&mut self, name: impl AsRef<str>) -> &mut Self {
+        self.headers.remove(name.as_ref());
+        self
+    }
+
+    /// Removes the header fields of a name that have exactly this value.
+    pub fn remove_header_value(
+        &mut self,
+        name: impl AsRef<str>,
+        value: impl AsRef<str>,
+    ) -> &mut Self {
+        self.headers.remove_value(name.as_ref(), value.as_ref());
+        self
+    }
+
+    /// Removes all header fields.
+    pub fn clear_headers(&mut self) -> &mut Self {
+        self.headers.clear();
+        self
+    }
+
+    /// Borrows the body.
+    pub fn get_body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Replaces the body by a copy of these bytes; [`set_body_bytes`](Self::set_body_bytes) takes them without.
+    pub fn set_body(&mut self, body: impl AsRef<[u8]>) -> &mut Self {
+        self.body = Bytes::copy_from_slice(body.as_ref());
+        self
+    }
+
+    /// Replaces the body without copying it.
+    pub fn set_body_bytes(&mut self, body: impl Into<Bytes>) -> &mut Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Copies the body as text, with U+FFFD for what is not UTF-8.
+    pub fn get_body_string(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Reads the body as JSON.
+    ///
+    /// # Errors
+    /// The error of `serde_json` if the body is not JSON or does not fit `T`.
+    pub fn try_get_body_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.body)
+    }
+
+    /// Reads the body as JSON; the default of `T` if it is not JSON or does not fit.
+    pub fn get_body_json<T: DeserializeOwned + Default>(&self) -> T {
+        self.try_get_body_json().unwrap_or_default()
+    }
+
+    /// Goes back to an empty 200 and keeps the memory of the header fields.
+    pub fn reset(&mut self) -> &mut Self {
+        self.version = HttpVersion::default();
+        self.status = HttpStatus::Ok.code();
+        self.reason.clear();
+        self.headers.clear();
+        self.body = Bytes::new();
+        self
+    }
+
+    /// Writes the response as HTTP/1.1 bytes: status line, header fields, body.
+    ///
+    /// Adds `content-length`, and `content-type: text/plain; charset=utf-8` if there is a body without a type. A
+    /// body of `text/event-stream` has no length: it begins a stream, which gets `connection: close`,
+    /// `cache-control: no-cache` and `x-accel-buffering: no` unless they are set, and ends with the connection. 1xx,
+    /// 204 and 304 have neither length nor body (RFC 9112 §6.3), 205 an empty one. `date` is added by the server
+    /// where it answers by itself.
+    pub fn build(&mut self) -> Vec<u8> {
+        let framing = self.framing();
+        let body: &[u8] = match framing {
+            Framing::None | Framing::Length(0) => &[],
+            Framing::Length(_) | Framing::Chunked | Framing::UntilClose => &self.body,
+        };
+        let mut out = Vec::with_capacity(
+            HEAD_ROOM + self.reason.len() + self.headers.wire_len() + body.len(),
+        );
+        self.write_head(&mut out, framing, &[], None);
+        out.extend_from_slice(body);
+        out
+    }
+
+    /// Decides how the body in hand is framed.
+    pub(crate) fn framing(&self) -> Framing {
+        if !self.allows_body() {
+            Framing::None
+        } else if self.status == HttpStatus::ResetContent.code() {
+            // RFC 9110 §15.3.6: no content, but the length is said.
+            Framing::Length(0)
+        } else if self
+            .headers
+            .get("content-type")
+            .is_some_and(is_event_stream)
+        {
+            Framing::UntilClose
+        } else {
+            Framing::Length(self.body.len() as u64)
+        }
+    }
+
+    /// Tells whether a response of this status can have a body (RFC 9112 §6.3).
+    pub(crate) fn allows_body(&self) -> bool {
+        !matches!(self.status, 100..=199 | 204 | 304)
+    }
+
+    /// Shares the body.
+    pub(crate) fn body_bytes(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Writes status line and header fields, with the empty line that ends them. Allocates only if `out` must grow.
+    ///
+    /// `date` is the value of the field, empty for none; `connection` likewise. `framing` gives way to the status: no
+    /// framing field where there can be no body. [`Framing::UntilClose`] says `connection: close` by itself. No
+    /// automatic field appears beside one that is set, and framing fields that came in by way of
+    /// [`get_mut_headers`](Self::get_mut_headers) are left out.
+    pub(crate) fn write_head(
+        &self,
+        out: &mut Vec<u8>,
+        framing: Framing,
+        date: &[u8],
+        connection: Option<&str>,
+    ) {
+        let set = SetFields::of(&self.headers);
+        let framing = if self.allows_body() {
+            framing
+        } else {
+            Framing::None
+        };
+        self.write_status_line(out);
+        if !date.is_empty() && !set.date {
+            write_field(out, b"date: ", date);
+        }
+        match framing {
+            Framing::Length(length) => {
+                write_field(
+                    out,
+                    b"content-length: ",
+                    itoa::Buffer::new().format(length).as_bytes(),
+                );
+            }
+            Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+            Framing::None | Framing::UntilClose => {}
+        }
+        if !set.content_type && !matches!(framing, Framing::None | Framing::Length(0)) {
+            out.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\n");
+        }
+        let connection = if framing == Framing::UntilClose {
+            Some("close")
+        } else {
+            connection
+        };
+        if let Some(connection) = connection
+            && !set.connection
+        {
+            write_field(out, b"connection: ", connection.as_bytes());
+        }
+        if set.event_stream {
+            if !set.cache_control {
+                out.extend_from_slice(b"cache-control: no-cache\r\n");
+            }
+            if !set.accel_buffering {
+                out.extend_from_slice(b"x-accel-buffering: no\r\n");
+            }
+        }
+        if set.framing {
+            self.headers.write_where(out, |name| !is_framing(name));
+        } else {
+            self.headers.write_to(out);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_status_line(&self, out: &mut Vec<u8>) {
+        let is_1_0 = self.version.is_http1_0();
+        match status_line(self.status) {
+            Some(line) if self.reason.is_empty() && !is_1_0 => out.extend_from_slice(line),
+            _ => {
+                // The text of an unknown version is never written: it was not checked.
+                out.extend_from_slice(if is_1_0 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+                out.extend_from_slice(itoa::Buffer::new().format(self.status).as_bytes());
+                out.push(b' ');
+                out.extend_from_slice(self.get_reason_phrase().as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+}
+
+impl Default for Response {
+    fn default() -> Self {
+        Self {
+            version: HttpVersion::default(),
+            status: HttpStatus::Ok.code(),
+            reason: String::new(),
+            headers: Headers::new(),
+            body: Bytes::new(),
+        }
+    }
+}
+
+/// Room for status line and all automatic fields.
+const HEAD_ROOM: usize = 256;
+
+/// Which fields the program set that the server would set otherwise.
+#[derive(Debug, Default)]
+struct SetFields {
+    date: bool,
+    connection: bool,
+    content_type: bool,
+    event_stream: bool,
+    cache_control: bool,
+    accel_buffering: bool,
+    framing: bool,
+}
+
+impl SetFields {
+    fn of(headers: &Headers) -> Self {
+        let mut set = Self::default();
+        for (name, value) in headers {
+            match name {
+                "date" => set.date = true,
+                "connection" => set.connection = true,
+                "content-type" => {
+                    set.content_type = true;
+                    set.event_stream |= is_event_stream(value);
+                }
+                "cache-control" => set.cache_control = true,
+                "x-accel-buffering" => set.accel_buffering = true,
+                "content-length" | "transfer-encoding" => set.framing = true,
+                _ => {}
+            }
+        }
+        set
+    }
+}
+
+/// Compares the media type alone: parameters and case do not matter (RFC 9110 §8.3.1).
+fn is_event_stream(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default();
+    media_type
+        .trim_matches([' ', '\t'])
+        .eq_ignore_ascii_case("text/event-stream")
+}
+
+fn is_framing(name: &str) -> bool {
+    name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding")
+}
+
+fn refuse_framing(name: &str) -> Result<(), HeaderError> {
+    if is_framing(name) {
+        Err(HeaderError::Framing)
+    } else {
+        Ok(())
+    }
+}
+
+fn log_refused(name: &str, result: Result<(), HeaderError>) {
+    match result {
+        Ok(()) => {}
+        // Programs set it out of habit, and the server's own is right: nothing to mend.
+        Err(HeaderError::Framing) => {
+            tracing::debug!(name, "framing is the server's, header dropped")
+        }
+        Err(error) => tracing::error!(name, %error, "response header dropped"),
+    }
+}
+
+#[inline]
+fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(response: &mut Response) -> String {
+        String::from_utf8(response.build()).unwrap()
+    }
+
+    fn head(response: &Response, framing: Framing, connection: Option<&str>) -> String {
+        let mut out = Vec::new();
+        response.write_head(
+            &mut out,
+            framing,
+            b"Thu, 01 Jan 1970 00:00:00 GMT",
+            connection,
+        );
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_empty_response_has_length_zero_and_no_type() {
+        assert_eq!(
+            built(&mut Response::default()),
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_body_has_length_and_a_type() {
+        let mut response = Response::default();
+        assert_eq!(
+            built(response.set_body("hällo")),
+            "HTTP/1.1 200 OK\r\ncontent-length: 6\r\ncontent-type: text/plain; charset=utf-8\r\n\r\nhällo"
+        );
+        assert_eq!(
+            built(response.set_header("Content-Type", "a/b")),
+            "HTTP/1.1 200 OK\r\ncontent-length: 6\r\ncontent-type: a/b\r\n\r\nhällo"
+        );
+    }
+
+    #[test]
+    fn framing_fields_of_the_program_never_reach_the_wire() {
+        let mut response = Response::default();
+        response
+            .set_header("Content-Length", "99")
+            .add_header("transfer-encoding", "chunked")
+            .set_body("x");
+        assert!(response.get_headers().is_empty());
+        assert_eq!(
+            response.try_set_header("CONTENT-LENGTH", "1"),
+            Err(HeaderError::Framing)
+        );
+        response
+            .get_mut_headers()
+            .try_set("Content-Length", "99")
+            .unwrap();
+        response
+            .get_mut_headers()
+            .try_set("Transfer-Encoding", "chunked")
+            .unwrap();
+        response.get_mut_headers().try_set("x", "y").unwrap();
+        let text = built(&mut response);
+        assert_eq!(text.matches("content-length").count(), 1);
+        assert!(text.contains("content-length: 1\r\n") && text.contains("x: y\r\n"));
+        assert!(!text.contains("transfer-encoding"));
+    }
+
+    #[test]
+    fn header_injection_is_dropped() {
+        let mut response = Response::default();
+        response
+            .set_header("a", "b")
+            .set_header("a", "c\r\nset-cookie: evil")
+            .set_header("x y", "z");
+        response.set_reason_phrase("Fine\r\nset-cookie: evil");
+        assert_eq!(
+            built(&mut response),
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\na: b\r\n\r\n"
+        );
+        assert_eq!(response.try_set_header("a", "\n"), Err(HeaderError::Value));
+        assert_eq!(response.try_add_header("", "b"), Err(HeaderError::Name));
+    }
+
+    #[test]
+    fn an_event_stream_ends_with_the_connection() {
+        for content_type in ["text/event-stream", "Text/Event-Stream ; charset=utf-8"] {
+            let mut response = Response::default();
+            let text = built(
+                response
+                    .set_header("content-type", content_type)
+                    .set_body(Vec::new()),
+            );
+            assert_eq!(
+                text,
+                format!(
+                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n\
+                     content-type: {content_type}\r\n\r\n"
+                )
+            );
+        }
+        let mut response = Response::default();
+        response.set_header("content-type", "text/event-streams");
+        assert!(built(&mut response).contains("content-length: 0\r\n"));
+    }
+
+    #[test]
+    fn what_an_event_stream_sets_itself_is_not_doubled() {
+        let mut response = Response::default();
+        response
+            .set_header("content-type", "text/event-stream")
+            .set_header("Cache-Control", "no-store");
+        response
+            .set_header("Connection", "keep-alive")
+            .set_header("X-Accel-Buffering", "yes")
+            .set_body("data: 1\n\n");
+        let text = built(&mut response);
+        for line in [
+            "cache-control: no-store",
+            "connection: keep-alive",
+            "x-accel-buffering: yes",
+        ] {
+            assert!(text.contains(line));
+            assert_eq!(text.matches(line.split(':').next().unwrap()).count(), 1);
+        }
+        assert!(text.ends_with("\r\n\r\ndata: 1\n\n") && !text.contains("content-length"));
+    }
+
+    #[test]
+    fn statuses_without_a_body_have_no_length_either() {
+        for code in [100, 101, 199, 204, 304] {
+            let mut response = Response::default();
+            response
+                .set_status_code(code)
+                .set_body("never")
+                .set_header("a", "b");
+            let text = built(&mut response);
+            assert!(text.ends_with("\r\na: b\r\n\r\n"), "{text}");
+            assert!(!text.contains("content-"), "{text}");
+            for framing in [Framing::Length(5), Framing::Chunked, Framing::UntilClose] {
+                let head = head(&response, framing, None);
+                assert!(
+                    !head.contains("content-")
+                        && !head.contains("transfer-")
+                        && !head.contains("connection")
+                );
+            }
+        }
+        let mut response = Response::default();
+        response.set_status_code(205).set_body("never");
+        assert_eq!(
+            built(&mut response),
+            "HTTP/1.1 205 Reset Content\r\ncontent-length: 0\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn status_line_has_version_code_and_phrase() {
+        let mut response = Response::default();
+        let mut line = |edit: fn(&mut Response)| {
+            edit(response.reset());
+            built(&mut response)
+                .split("\r\n")
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(
+            line(|r| _ = r.set_status_code(503)),
+            "HTTP/1.1 503 Service Unavailable"
+        );
+        assert_eq!(line(|r| _ = r.set_status_code(599)), "HTTP/1.1 599 Unknown");
+        assert_eq!(line(|r| _ = r.set_reason_phrase("Gut")), "HTTP/1.1 200 Gut");
+        assert_eq!(
+            line(|r| _ = r.set_version(HttpVersion::Http1_0)),
+            "HTTP/1.0 200 OK"
+        );
+        assert_eq!(
+            line(|r| _ = r.set_version(HttpVersion::Http2)),
+            "HTTP/1.1 200 OK"
+        );
+        assert_eq!(
+            line(|r| _ = r.set_version(HttpVersion::Unknown("X\r\n".into()))),
+            "HTTP/1.1 200 OK"
+        );
+        for wrong in [0, 99, 1000, usize::MAX] {
+            assert_eq!(response.set_status_code(wrong).get_status_code(), 500);
+        }
+    }
+
+    #[test]
+    fn automatic_fields_give_way_to_set_ones() {
+        let mut response = Response::default();
+        response.set_body("x");
+        assert_eq!(
+            head(&response, Framing::Length(1), Some("keep-alive")),
+            "HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\ncontent-length: 1\r\n\
+             content-type: text/plain; charset=utf-8\r\nconnection: keep-alive\r\n\r\n"
+        );
+        response
+            .set_header("Date", "now")
+            .set_header("Connection", "upgrade")
+            .set_header("Content-Type", "a/b");
+        assert_eq!(
+            head(&response, Framing::Chunked, Some("close")),
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ndate: now\r\nconnection: upgrade\r\n\
+             content-type: a/b\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_body_until_close_says_so_and_none_says_nothing() {
+        let response = Response::default();
+        assert!(
+            head(&response, Framing::UntilClose, Some("keep-alive"))
+                .contains("connection: close\r\n")
+        );
+        let none = head(&response, Framing::None, None);
+        assert_eq!(
+            none,
+            "HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn head_is_written_without_growing_a_large_enough_buffer() {
+        let mut response = Response::default();
+        response
+            .set_header("server", "hyperlane")
+            .set_body("Hello, World!");
+        let mut out = Vec::with_capacity(512);
+        let place = out.as_ptr();
+        response.write_head(
+            &mut out,
+            response.framing(),
+            b"Thu, 01 Jan 1970 00:00:00 GMT",
+            Some("keep-alive"),
+        );
+        assert_eq!((out.as_ptr(), out.capacity()), (place, 512));
+    }
+
+    #[test]
+    fn build_reserves_once() {
+        let mut response = Response::default();
+        response
+            .set_header("content-type", "text/event-stream")
+            .set_reason_phrase("x".repeat(300))
+            .set_body("y");
+        let bytes = response.build();
+        assert!(bytes.capacity() - bytes.len() < HEAD_ROOM);
+    }
+
+    #[test]
+    fn body_is_shared_or_copied_as_asked() {
+        let bytes = Bytes::from(vec![1, 2, 3]);
+        let mut response = Response::default();
+        assert_eq!(
+            response.set_body_bytes(bytes.clone()).get_body().as_ptr(),
+            bytes.as_ptr()
+        );
+        assert_ne!(
+            response.set_body(&bytes).get_body().as_ptr(),
+            bytes.as_ptr()
+        );
+        assert_eq!(response.set_body("[1]").get_body_json::<Vec<u8>>(), [1]);
+        assert_eq!(
+            (
+                response.get_body_string().as_str(),
+                response.get_body_json::<bool>()
+            ),
+            ("[1]", false)
+        );
+    }
+
+    #[test]
+    fn reset_leaves_nothing_behind() {
+        let mut response = Response::default();
+        response
+            .set_status_code(404)
+            .set_header("a", "b")
+            .set_body("c")
+            .set_reason_phrase("d");
+        response.set_version(HttpVersion::Http1_0);
+        assert_eq!(response.reset(), &Response::default());
+    }
+
+    #[test]
+    fn headers_are_removed_by_name_and_by_value() {
+        let mut response = Response::default();
+        response
+            .add_header("a", "1")
+            .add_header("A", "2")
+            .add_header("b", "3")
+            .remove_header_value("a", "1");
+        assert_eq!(response.get_header("a"), ["2"]);
+        assert!(!response.remove_header("A").has_header("a"));
+        assert!(response.clear_headers().get_headers().is_empty());
+    }
+}

@@ -1,0 +1,144 @@
+//! Protocol versions (RFC 9110 §2.5).
+
+use std::{convert::Infallible, fmt, str::FromStr};
+
+/// Names the version of a request, as programs know it.
+pub type RequestVersion = HttpVersion;
+/// Names the version of a response, as programs know it.
+pub type ResponseVersion = HttpVersion;
+
+/// Tells which version of HTTP a message is in. Default: HTTP/1.1.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    /// HTTP/0.9, which the server does not speak.
+    Http0_9,
+    /// HTTP/1.0 (RFC 1945).
+    Http1_0,
+    /// HTTP/1.1 (RFC 9112).
+    #[default]
+    Http1_1,
+    /// HTTP/2 (RFC 9113).
+    Http2,
+    /// HTTP/3 (RFC 9114).
+    Http3,
+    /// Anything else, as it was written.
+    Unknown(String),
+}
+
+impl HttpVersion {
+    /// Borrows the version as it is written in a start line.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Http0_9 => "HTTP/0.9",
+            Self::Http1_0 => "HTTP/1.0",
+            Self::Http1_1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+            Self::Http3 => "HTTP/3",
+            Self::Unknown(text) => text,
+        }
+    }
+
+    /// Tells whether this is HTTP/0.9.
+    pub fn is_http0_9(&self) -> bool {
+        matches!(self, Self::Http0_9)
+    }
+
+    /// Tells whether this is HTTP/1.0.
+    pub fn is_http1_0(&self) -> bool {
+        matches!(self, Self::Http1_0)
+    }
+
+    /// Tells whether this is HTTP/1.1.
+    pub fn is_http1_1(&self) -> bool {
+        matches!(self, Self::Http1_1)
+    }
+
+    /// Tells whether this is HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        matches!(self, Self::Http2)
+    }
+
+    /// Tells whether this is HTTP/3.
+    pub fn is_http3(&self) -> bool {
+        matches!(self, Self::Http3)
+    }
+
+    /// Tells whether this is HTTP/1.1, HTTP/2 or HTTP/3.
+    pub fn is_http1_1_or_higher(&self) -> bool {
+        matches!(self, Self::Http1_1 | Self::Http2 | Self::Http3)
+    }
+
+    /// Tells whether this is any known version of HTTP.
+    pub fn is_http(&self) -> bool {
+        !self.is_unknown()
+    }
+
+    /// Tells whether the version is none that HTTP has.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown(_))
+    }
+}
+
+impl From<&str> for HttpVersion {
+    fn from(text: &str) -> Self {
+        match text {
+            "HTTP/0.9" => Self::Http0_9,
+            "HTTP/1.0" => Self::Http1_0,
+            "HTTP/1.1" => Self::Http1_1,
+            "HTTP/2" | "HTTP/2.0" => Self::Http2,
+            "HTTP/3" | "HTTP/3.0" => Self::Http3,
+            _ => Self::Unknown(text.to_owned()),
+        }
+    }
+}
+
+impl FromStr for HttpVersion {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::from(text))
+    }
+}
+
+impl fmt::Display for HttpVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_comes_back_from_its_text() {
+        type Is = fn(&HttpVersion) -> bool;
+        let known: [(HttpVersion, Is); 5] = [
+            (HttpVersion::Http0_9, HttpVersion::is_http0_9),
+            (HttpVersion::Http1_0, HttpVersion::is_http1_0),
+            (HttpVersion::Http1_1, HttpVersion::is_http1_1),
+            (HttpVersion::Http2, HttpVersion::is_http2),
+            (HttpVersion::Http3, HttpVersion::is_http3),
+        ];
+        for (version, is) in &known {
+            assert_eq!(HttpVersion::from(version.as_str()), *version);
+            assert!(is(version) && version.is_http() && !version.is_unknown());
+            assert_eq!(known.iter().filter(|(other, _)| is(other)).count(), 1);
+        }
+        assert_eq!(HttpVersion::default().to_string(), "HTTP/1.1");
+    }
+
+    #[test]
+    fn only_1_1_and_later_are_1_1_or_higher() {
+        let higher = |text: &str| HttpVersion::from(text).is_http1_1_or_higher();
+        assert!(higher("HTTP/1.1") && higher("HTTP/2.0") && higher("HTTP/3"));
+        assert!(!higher("HTTP/1.0") && !higher("HTTP/0.9") && !higher("HTTP/9"));
+    }
+
+    #[test]
+    fn unknown_text_is_kept() {
+        let version: HttpVersion = "http/1.1".parse().unwrap();
+        assert!(version.is_unknown() && !version.is_http());
+        assert_eq!(version.to_string(), "http/1.1");
+    }
+}

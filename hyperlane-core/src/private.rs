@@ -1,0 +1,265 @@
+//! What the attribute macros expand to. Not part of the API: it changes with them.
+
+use std::{any::Any, convert::Infallible};
+
+pub use inventory;
+
+pub use crate::{
+    Context, IntoResponse, PanicData, Request, RequestBody, RequestError, Server, ServerHook,
+    Status, Stream,
+    error::Place,
+    hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, refuse},
+};
+use serde_json::Error as JsonError;
+
+use crate::{context::Stage, error::FAILURE, http::HttpStatus};
+
+/// What a function may return that a guard, `filter` or `reject` can decline.
+#[diagnostic::on_unimplemented(
+    message = "a function that `filter`, `reject` or a guard may skip must return `Status` or nothing, not `{Self}`",
+    label = "this function has no value to return when it is skipped"
+)]
+pub trait Skipped {
+    fn skipped() -> Self;
+}
+
+impl Skipped for () {
+    fn skipped() -> Self {}
+}
+
+impl Skipped for Status {
+    fn skipped() -> Self {
+        Self::Continue
+    }
+}
+
+pub fn skip<T: Skipped>() -> T {
+    T::skipped()
+}
+
+/// What a function handler may return.
+#[diagnostic::on_unimplemented(
+    message = "a handler returns `Status` or something that implements `IntoResponse`; `{Self}` is neither",
+    note = "return a string, bytes, `Json(..)`, `Html(..)`, an `HttpStatus`, a tuple of status and body, or a `Result` or `Option` of these"
+)]
+pub trait HandlerReturn {
+    fn apply(self, ctx: &mut Context) -> Status;
+}
+
+impl HandlerReturn for Status {
+    fn apply(self, _: &mut Context) -> Status {
+        self
+    }
+}
+
+impl<T: IntoResponse> HandlerReturn for T {
+    fn apply(self, ctx: &mut Context) -> Status {
+        self.into_response(ctx.get_mut_response());
+        Status::Continue
+    }
+}
+
+pub fn respond_value<R: HandlerReturn>(ctx: &mut Context, value: R) -> Status {
+    value.apply(ctx)
+}
+
+pub fn respond<R: IntoResponse>(ctx: &mut Context, value: R) {
+    value.into_response(ctx.get_mut_response());
+}
+
+// ---------------------------------------------------------------- guards
+
+pub fn guard_method(ctx: &Context, names: &[&str]) -> bool {
+    crate::server::app::takes_method(names, ctx.get_request().get_method())
+}
+
+pub fn guard_upgrade(ctx: &Context, protocol: &str) -> bool {
+    let headers = ctx.get_request().get_headers();
+    headers.has_token("upgrade", protocol)
+        || (protocol == "tls"
+            && headers
+                .get_all("upgrade")
+                .any(|value| value.to_ascii_lowercase().starts_with("tls")))
+}
+
+pub fn guard_version(ctx: &Context, version: &str) -> bool {
+    ctx.get_request().get_version().to_string() == version
+}
+
+pub fn guard_host(ctx: &Context, host: impl AsRef<str>) -> bool {
+    ctx.get_request()
+        .get_host()
+        .eq_ignore_ascii_case(host.as_ref())
+}
+
+pub fn guard_referer(ctx: &Context, referer: impl AsRef<str>) -> bool {
+    ctx.get_request().get_headers().get("referer") == Some(referer.as_ref())
+}
+
+// ---------------------------------------------------------------- reads
+
+/// Upgrades where a route's guard says that it is a WebSocket; middleware only looks.
+pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
+    if ctx.stage == Stage::Route
+        && let Err(error) = stream.upgrade(ctx)
+    {
+        match refuse(error).await {}
+    }
+}
+
+/// The next message, or `None` when the WebSocket is over.
+pub async fn read_websocket(stream: &mut Stream, ctx: &mut Context) -> Option<RequestBody> {
+    // In a route this has happened; elsewhere the hook asks for it by reading.
+    if let Err(error) = stream.upgrade(ctx) {
+        match refuse(error).await {}
+    }
+    if stream.get_closed() {
+        return None;
+    }
+    stream.try_get_websocket_request().await.ok()
+}
+
+/// The next request of the connection, or `None` when there is none.
+pub async fn read_http(stream: &mut Stream, _: &mut Context) -> Option<Request> {
+    stream.try_get_http_request().await.ok()
+}
+
+// ---------------------------------------------------------------- extractors
+
+pub fn request_body(ctx: &Context) -> RequestBody {
+    ctx.get_request().get_body().clone()
+}
+
+pub fn request_body_json<T: serde::de::DeserializeOwned>(ctx: &Context) -> Result<T, RequestError> {
+    request_body_json_result(ctx).map_err(|error| RequestError::Json(error.to_string()))
+}
+
+pub fn request_body_json_result<T: serde::de::DeserializeOwned>(
+    ctx: &Context,
+) -> Result<T, JsonError> {
+    ctx.get_request().try_get_body_json()
+}
+
+pub fn try_route_param(ctx: &Context, name: impl AsRef<str>) -> Option<String> {
+    ctx.try_get_route_param(name)
+}
+
+pub fn route_param(ctx: &Context, name: impl AsRef<str>) -> Result<String, RequestError> {
+    let name = name.as_ref();
+    try_route_param(ctx, name).ok_or_else(|| RequestError::missing("route parameter", name))
+}
+
+pub fn try_request_query(ctx: &Context, name: impl AsRef<str>) -> Option<String> {
+    ctx.get_request().try_get_query_front(name.as_ref())
+}
+
+pub fn request_query(ctx: &Context, name: impl AsRef<str>) -> Result<String, RequestError> {
+    let name = name.as_ref();
+    try_request_query(ctx, name).ok_or_else(|| RequestError::missing("query parameter", name))
+}
+
+pub fn try_request_header(ctx: &Context, name: impl AsRef<str>) -> Option<String> {
+    ctx.get_request()
+        .get_headers()
+        .get_last(name.as_ref())
+        .map(str::to_owned)
+}
+
+pub fn request_header(ctx: &Context, name: impl AsRef<str>) -> Result<String, RequestError> {
+    let name = name.as_ref();
+    try_request_header(ctx, name).ok_or_else(|| RequestError::missing("header", name))
+}
+
+pub fn try_attribute<T: Any + Send + Sync + Clone>(
+    ctx: &Context,
+    key: impl AsRef<str>,
+) -> Option<T> {
+    ctx.try_get_attribute(key)
+}
+
+pub fn attribute<T: Any + Send + Sync + Clone>(
+    ctx: &Context,
+    key: impl AsRef<str>,
+) -> Result<T, RequestError> {
+    ctx.get_attribute(key)
+}
+
+pub fn try_task_panic_data(ctx: &Context) -> Option<PanicData> {
+    ctx.try_get_task_panic_data()
+}
+
+pub fn task_panic_data(ctx: &Context) -> Result<PanicData, RequestError> {
+    ctx.get_task_panic_data()
+}
+
+pub fn try_request_error_data(ctx: &Context) -> Option<RequestError> {
+    ctx.try_get_request_error_data()
+}
+
+pub fn request_error_data(ctx: &Context) -> Result<RequestError, RequestError> {
+    ctx.try_get_request_error_data()
+        .ok_or_else(|| RequestError::missing(FAILURE, "request error"))
+}
+
+// ---------------------------------------------------------------- setters and sends
+
+/// A number that can be a status code.
+pub trait StatusCode {
+    fn code(self) -> usize;
+}
+
+macro_rules! status_codes {
+    ($($number:ty)*) => {$(
+        impl StatusCode for $number {
+            fn code(self) -> usize {
+                // What is no status code at all becomes 500 where it is set.
+                usize::try_from(self).unwrap_or(0)
+            }
+        }
+    )*};
+}
+
+status_codes!(u8 u16 u32 u64 usize i16 i32 i64 isize);
+
+impl StatusCode for HttpStatus {
+    fn code(self) -> usize {
+        HttpStatus::code(&self)
+    }
+}
+
+pub fn set_status(ctx: &mut Context, status: impl StatusCode) {
+    ctx.get_mut_response().set_status_code(status.code());
+}
+
+pub async fn try_send(stream: &mut Stream, ctx: &mut Context) {
+    // The bare form ignores errors: the next read or send tells.
+    drop(stream.send_bare(ctx).await);
+}
+
+pub async fn send(stream: &mut Stream, ctx: &mut Context) {
+    let sent = stream.send_bare(ctx).await;
+    stream.note_failure(sent);
+}
+
+pub async fn try_send_bytes(stream: &mut Stream, data: impl AsRef<[u8]>) {
+    drop(stream.try_send(data).await);
+}
+
+pub async fn send_bytes(stream: &mut Stream, data: impl AsRef<[u8]>) {
+    stream.send(data).await;
+}
+
+pub async fn try_flush(stream: &mut Stream) {
+    drop(stream.try_flush().await);
+}
+
+pub async fn flush(stream: &mut Stream) {
+    stream.flush().await;
+}
+
+pub fn closed(stream: &mut Stream) {
+    stream.set_closed(true);
+}
+
+/// Keeps `Infallible` in the contract's vocabulary for generated code.
+pub type Never = Infallible;

@@ -1,0 +1,607 @@
+//! The chunked transfer coding (RFC 9112 §7.1): an incremental decoder, and what an encoder needs.
+
+use super::{is_token_byte, is_value_byte};
+
+/// Ends a body in chunks that has no trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Ends the data of one chunk.
+pub const CHUNK_END: &[u8] = b"\r\n";
+
+/// How many hexadecimal digits a chunk size may have, leading zeros included: what a `u64` holds.
+const MAX_SIZE_DIGITS: u8 = 16;
+
+/// Appends what goes before the data of a chunk: its length in hexadecimal and a line end.
+///
+/// [`CHUNK_END`] follows the data. A chunk of length 0 would end the body, so callers leave empty data out.
+///
+/// ```
+/// use hyperlane_core::proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head};
+///
+/// let mut out = Vec::new();
+/// encode_chunk_head(5, &mut out);
+/// out.extend_from_slice(b"hello");
+/// out.extend_from_slice(CHUNK_END);
+/// out.extend_from_slice(LAST_CHUNK);
+/// assert_eq!(out, b"5\r\nhello\r\n0\r\n\r\n");
+/// ```
+pub fn encode_chunk_head(len: usize, out: &mut Vec<u8>) {
+    let bits = usize::BITS - len.leading_zeros();
+    let digits = bits.div_ceil(4).max(1);
+    out.extend((0..digits).rev().map(|digit| {
+        let value = (len >> (digit * 4)) & 0xf;
+        // A nibble always fits.
+        let value = value as u8;
+        if value < 10 {
+            b'0' + value
+        } else {
+            b'a' + value - 10
+        }
+    }));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// How much a peer may send besides the data of its chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkedLimits {
+    /// Bytes of extensions in one chunk's line. Default: 256.
+    pub extension_line: u32,
+    /// Bytes of extensions in the whole body. Default: 16 KiB.
+    pub extension_total: u32,
+    /// Bytes of the trailer section, its line ends included. Default: 8 KiB.
+    pub trailer_bytes: u32,
+}
+
+impl Default for ChunkedLimits {
+    fn default() -> Self {
+        Self {
+            extension_line: 256,
+            extension_total: 16 * 1024,
+            trailer_bytes: 8 * 1024,
+        }
+    }
+}
+
+/// A rule of the chunked coding that a body broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChunkedError {
+    /// A chunk does not begin with a hexadecimal size (RFC 9112 §7.1).
+    #[error("a chunk size has the byte {byte:#04x}, which is not a hexadecimal digit")]
+    InvalidSize {
+        /// The byte found.
+        byte: u8,
+    },
+    /// A chunk size has more digits than 64 bits need.
+    #[error("a chunk size has more than {MAX_SIZE_DIGITS} digits")]
+    SizeTooLong,
+    /// A carriage return without a line feed after it (RFC 9112 §2.2).
+    #[error("bare carriage return in the chunked coding")]
+    BareCr,
+    /// A line feed without a carriage return before it (RFC 9112 §2.2).
+    #[error("bare line feed in the chunked coding")]
+    BareLf,
+    /// A control byte in a chunk extension (RFC 9112 §7.1.1).
+    #[error("a chunk extension has the byte {byte:#04x}")]
+    InvalidExtension {
+        /// The byte found.
+        byte: u8,
+    },
+    /// The extensions are larger than the limit.
+    #[error("the chunk extensions are too large")]
+    ExtensionsTooLarge,
+    /// The data of a chunk goes on after its size (RFC 9112 §7.1).
+    #[error("the data of a chunk is not followed by a line end")]
+    MissingChunkEnd,
+    /// A trailer line is not `name ":" value` (RFC 9112 §7.1.2).
+    #[error("a trailer field is malformed at the byte {byte:#04x}")]
+    InvalidTrailer {
+        /// The byte found.
+        byte: u8,
+    },
+    /// The trailer section is larger than the limit (RFC 6585 §5).
+    #[error("the trailer section is too large")]
+    TrailersTooLarge,
+}
+
+impl ChunkedError {
+    /// Gives the status code that answers the request; the connection closes after it.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::TrailersTooLarge => 431,
+            _ => 400,
+        }
+    }
+}
+
+/// What one call of [`ChunkedDecoder::decode`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step<'i> {
+    /// The next piece of the body; empty where the input had only framing.
+    pub data: &'i [u8],
+    /// How many bytes of the input are dealt with, `data` being the last of them.
+    pub consumed: usize,
+    /// Whether the body ended; what follows `consumed` belongs to the next message.
+    pub done: bool,
+}
+
+/// Takes a body out of its chunks, without copying it.
+///
+/// Input may be split anywhere. Trailer fields are checked and dropped (RFC 9110 §6.5.1). How large a body may get is up
+/// to the caller, who sees every piece.
+///
+/// ```
+/// use hyperlane_core::proto::http::chunked::ChunkedDecoder;
+///
+/// let mut input = &b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\nGET /next"[..];
+/// let mut decoder = ChunkedDecoder::default();
+/// let mut body = Vec::new();
+/// loop {
+///     let step = decoder.decode(input)?;
+///     body.extend_from_slice(step.data);
+///     input = &input[step.consumed..];
+///     if step.done || input.is_empty() {
+///         break;
+///     }
+/// }
+/// assert_eq!(body, b"hello");
+/// assert_eq!(input, b"GET /next");
+/// # Ok::<(), hyperlane_core::proto::http::chunked::ChunkedError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ChunkedDecoder {
+    /// Bytes of data left in this chunk, or its size as far as it has been read.
+    remaining: u64,
+    state: State,
+    digits: u8,
+    line_limit: u32,
+    line_left: u32,
+    extension_left: u32,
+    trailer_left: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size,
+    /// Blanks after the size: only an extension may follow them.
+    BlankBeforeExtension,
+    Extension,
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    EndLf,
+    Done,
+}
+
+impl Default for ChunkedDecoder {
+    fn default() -> Self {
+        Self::new(&ChunkedLimits::default())
+    }
+}
+
+impl ChunkedDecoder {
+    /// Starts before the first chunk.
+    pub const fn new(limits: &ChunkedLimits) -> Self {
+        Self {
+            remaining: 0,
+            state: State::Size,
+            digits: 0,
+            line_limit: limits.extension_line,
+            line_left: limits.extension_line,
+            extension_left: limits.extension_total,
+            trailer_left: limits.trailer_bytes,
+        }
+    }
+
+    /// Tells whether the whole body has been seen.
+    pub const fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Reads on until a piece of data, the end of the body, or the end of the input.
+    ///
+    /// Once the body ended, nothing more is consumed.
+    ///
+    /// # Errors
+    ///
+    /// A [`ChunkedError`]; the decoder is of no use after it.
+    pub fn decode<'i>(&mut self, input: &'i [u8]) -> Result<Step<'i>, ChunkedError> {
+        let mut rest = input;
+        while self.state != State::Done {
+            if self.state == State::Data {
+                let available = usize::try_from(self.remaining)
+                    .unwrap_or(usize::MAX)
+                    .min(rest.len());
+                let (data, rest) = rest.split_at_checked(available).unwrap_or((rest, &[]));
+                self.remaining -= data.len() as u64;
+                if self.remaining == 0 {
+                    self.state = State::DataCr;
+                }
+                return Ok(Step {
+                    data,
+                    consumed: input.len() - rest.len(),
+                    done: false,
+                });
+            }
+            let Some((byte, tail)) = rest.split_first() else {
+                break;
+            };
+            rest = tail;
+            self.state = self.framing(*byte)?;
+        }
+        Ok(Step {
+            data: &[],
+            consumed: input.len() - rest.len(),
+            done: self.is_done(),
+        })
+    }
+
+    /// Takes one byte that is not data.
+    fn framing(&mut self, byte: u8) -> Result<State, ChunkedError> {
+        match (self.state, byte) {
+            (State::Size, b'\r') if self.digits > 0 => Ok(State::SizeLf),
+            (State::Size, b';') if self.digits > 0 => self.extension(),
+            (State::Size, b' ' | b'\t') if self.digits > 0 => {
+                self.extension()?;
+                Ok(State::BlankBeforeExtension)
+            }
+            (State::Size, byte) => self.size_digit(byte),
+            // A blank there is bad whitespace that must be parsed, but only in front of an extension.
+            (State::BlankBeforeExtension, b';') => self.extension(),
+            (State::BlankBeforeExtension, b' ' | b'\t') => {
+                self.extension()?;
+                Ok(State::BlankBeforeExtension)
+            }
+            (State::BlankBeforeExtension, byte) => Err(ChunkedError::InvalidSize { byte }),
+            (State::Extension, b'\r') => Ok(State::SizeLf),
+            (State::Extension, byte) if is_value_byte(byte) => self.extension(),
+            (State::Extension, b'\n') => Err(ChunkedError::BareLf),
+            (State::Extension, byte) => Err(ChunkedError::InvalidExtension { byte }),
+            (State::SizeLf, b'\n') => Ok(self.after_size()),
+            (State::DataCr, b'\r') => Ok(State::DataLf),
+            (State::DataCr, _) => Err(ChunkedError::MissingChunkEnd),
+            (State::DataLf, b'\n') => Ok(self.next_chunk()),
+            (State::TrailerLf, b'\n') => self.trailer(State::TrailerStart),
+            (State::EndLf, b'\n') => self.trailer(State::Done),
+            (State::SizeLf | State::DataLf | State::TrailerLf | State::EndLf, _) => {
+                Err(ChunkedError::BareCr)
+            }
+            (State::TrailerStart, b'\r') => self.trailer(State::EndLf),
+            (State::TrailerStart | State::TrailerName, byte) if is_token_byte(byte) => {
+                self.trailer(State::TrailerName)
+            }
+            (State::TrailerName, b':') => self.trailer(State::TrailerValue),
+            (State::TrailerValue, b'\r') => self.trailer(State::TrailerLf),
+            (State::TrailerValue, byte) if is_value_byte(byte) => self.trailer(State::TrailerValue),
+            (State::TrailerStart | State::TrailerName | State::TrailerValue, b'\n') => {
+                Err(ChunkedError::BareLf)
+            }
+            (State::TrailerStart | State::TrailerName | State::TrailerValue, byte) => {
+                Err(ChunkedError::InvalidTrailer { byte })
+            }
+            // Neither takes framing; the caller's loop deals with them.
+            (State::Data | State::Done, _) => Ok(self.state),
+        }
+    }
+
+    fn size_digit(&mut self, byte: u8) -> Result<State, ChunkedError> {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            b'\n' => return Err(ChunkedError::BareLf),
+            _ => return Err(ChunkedError::InvalidSize { byte }),
+        };
+        if self.digits == MAX_SIZE_DIGITS {
+            return Err(ChunkedError::SizeTooLong);
+        }
+        self.digits += 1;
+        self.remaining = (self.remaining << 4) | u64::from(digit);
+        Ok(State::Size)
+    }
+
+    /// Charges one byte of an extension.
+    fn extension(&mut self) -> Result<State, ChunkedError> {
+        let charge = |left: u32| left.checked_sub(1).ok_or(ChunkedError::ExtensionsTooLarge);
+        self.line_left = charge(self.line_left)?;
+        self.extension_left = charge(self.extension_left)?;
+        Ok(State::Extension)
+    }
+
+    /// Charges one byte of the trailer section.
+    fn trailer(&mut self, next: State) -> Result<State, ChunkedError> {
+        self.trailer_left = self
+            .trailer_left
+            .checked_sub(1)
+            .ok_or(ChunkedError::TrailersTooLarge)?;
+        Ok(next)
+    }
+
+    const fn after_size(&self) -> State {
+        match self.remaining {
+            0 => State::TrailerStart,
+            _ => State::Data,
+        }
+    }
+
+    const fn next_chunk(&mut self) -> State {
+        self.digits = 0;
+        self.line_left = self.line_limit;
+        State::Size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body with the number of bytes left over, `None` where the input ends first.
+    type Outcome = Result<(Vec<u8>, Option<usize>), ChunkedError>;
+
+    fn feed(pieces: &[&[u8]], limits: &ChunkedLimits) -> Outcome {
+        let mut decoder = ChunkedDecoder::new(limits);
+        let mut body = Vec::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            let mut input = *piece;
+            while !input.is_empty() {
+                let step = decoder.decode(input)?;
+                body.extend_from_slice(step.data);
+                input = &input[step.consumed..];
+                if step.done {
+                    let later: usize = pieces[index + 1..].iter().map(|piece| piece.len()).sum();
+                    return Ok((body, Some(input.len() + later)));
+                }
+                assert!(step.consumed > 0, "no progress");
+            }
+        }
+        Ok((body, None))
+    }
+
+    fn check(rule: &str, input: &[u8], limits: &ChunkedLimits, want: Outcome) {
+        assert_eq!(feed(&[input], limits), want, "{rule}: whole");
+        let single: Vec<&[u8]> = input.chunks(1).collect();
+        assert_eq!(feed(&single, limits), want, "{rule}: byte by byte");
+        for cut in 0..=input.len() {
+            let (left, right) = input.split_at(cut);
+            assert_eq!(feed(&[left, right], limits), want, "{rule}: cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn chunked_bodies_are_read_strictly() {
+        use ChunkedError::*;
+        let accepted: &[(&str, &[u8], &[u8], Option<usize>)] = &[
+            ("7.1 empty body", b"0\r\n\r\n", b"", Some(0)),
+            (
+                "7.1 one chunk",
+                b"5\r\nhello\r\n0\r\n\r\n",
+                b"hello",
+                Some(0),
+            ),
+            (
+                "7.1 two chunks",
+                b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+                b"hello",
+                Some(0),
+            ),
+            (
+                "7.1 digits in both cases",
+                b"a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n",
+                b"01234567890123456789",
+                Some(0),
+            ),
+            (
+                "7.1 leading zeros",
+                b"0000000000000001\r\nx\r\n000\r\n\r\n",
+                b"x",
+                Some(0),
+            ),
+            (
+                "7.1 line ends are data inside a chunk",
+                b"4\r\n\r\n\r\n\r\n0\r\n\r\n",
+                b"\r\n\r\n",
+                Some(0),
+            ),
+            (
+                "7.1 the next message is left",
+                b"1\r\nx\r\n0\r\n\r\nGET /",
+                b"x",
+                Some(5),
+            ),
+            ("7.1 not yet at its end", b"5\r\nhel", b"hel", None),
+            (
+                "7.1 last chunk without the empty line",
+                b"1\r\nx\r\n0\r\n",
+                b"x",
+                None,
+            ),
+            (
+                "7.1.1 extension",
+                b"1;a\r\nx\r\n0;b=c\r\n\r\n",
+                b"x",
+                Some(0),
+            ),
+            (
+                "7.1.1 quoted extension",
+                b"1;a=\"b;c\"\r\nx\r\n0\r\n\r\n",
+                b"x",
+                Some(0),
+            ),
+            (
+                "7.1.1 blanks around an extension",
+                b"1 \t; a = b \r\nx\r\n0\r\n\r\n",
+                b"x",
+                Some(0),
+            ),
+            (
+                "7.1.2 trailers are dropped",
+                b"1\r\nx\r\n0\r\nA: b\r\nC:\r\n\r\nrest",
+                b"x",
+                Some(4),
+            ),
+        ];
+        for (rule, input, body, rest) in accepted {
+            check(
+                rule,
+                input,
+                &ChunkedLimits::default(),
+                Ok((body.to_vec(), *rest)),
+            );
+        }
+        let refused: &[(&str, &[u8], ChunkedError)] = &[
+            ("7.1 no size", b"\r\n", InvalidSize { byte: b'\r' }),
+            (
+                "7.1 extension without a size",
+                b";a\r\n",
+                InvalidSize { byte: b';' },
+            ),
+            ("7.1 sign", b"+1\r\nx", InvalidSize { byte: b'+' }),
+            ("7.1 negative", b"-1\r\nx", InvalidSize { byte: b'-' }),
+            ("7.1 prefix", b"0x1\r\nx", InvalidSize { byte: b'x' }),
+            (
+                "7.1 not hexadecimal",
+                b"1g\r\nx",
+                InvalidSize { byte: b'g' },
+            ),
+            ("7.1 blank in front", b" 1\r\nx", InvalidSize { byte: b' ' }),
+            ("7.1 blank behind", b"1 \r\nx", InvalidSize { byte: b'\r' }),
+            (
+                "7.1 blank between digits",
+                b"1 1\r\nx",
+                InvalidSize { byte: b'1' },
+            ),
+            ("7.1 NUL", b"1\0\r\nx", InvalidSize { byte: 0 }),
+            (
+                "7.1 too many digits",
+                b"00000000000000001\r\nx",
+                SizeTooLong,
+            ),
+            (
+                "7.1 more than 64 bits",
+                b"10000000000000000\r\nx",
+                SizeTooLong,
+            ),
+            ("2.2 bare LF after the size", b"1\nx\r\n", BareLf),
+            ("2.2 bare CR after the size", b"1\rx\r\n", BareCr),
+            ("2.2 bare LF in an extension", b"1;a\nx\r\n", BareLf),
+            ("2.2 bare CR in an extension", b"1;a\rb\r\n", BareCr),
+            (
+                "7.1.1 control in an extension",
+                b"1;a\x07\r\n",
+                InvalidExtension { byte: 7 },
+            ),
+            (
+                "7.1 data longer than its size",
+                b"1\r\nxy\r\n",
+                MissingChunkEnd,
+            ),
+            (
+                "7.1 bare LF after the data",
+                b"1\r\nx\n0\r\n\r\n",
+                MissingChunkEnd,
+            ),
+            ("2.2 bare CR after the data", b"1\r\nx\r0\r\n\r\n", BareCr),
+            ("2.2 bare LF at the end", b"0\r\n\n", BareLf),
+            ("2.2 bare CR at the end", b"0\r\n\rx", BareCr),
+            (
+                "7.1.2 folded trailer",
+                b"0\r\nA: b\r\n c\r\n\r\n",
+                InvalidTrailer { byte: b' ' },
+            ),
+            (
+                "7.1.2 trailer without a name",
+                b"0\r\n: b\r\n\r\n",
+                InvalidTrailer { byte: b':' },
+            ),
+            (
+                "7.1.2 trailer without a colon",
+                b"0\r\nA\r\n\r\n",
+                InvalidTrailer { byte: b'\r' },
+            ),
+            (
+                "7.1.2 blank before the colon",
+                b"0\r\nA : b\r\n\r\n",
+                InvalidTrailer { byte: b' ' },
+            ),
+            (
+                "7.1.2 NUL in a trailer",
+                b"0\r\nA: \0\r\n\r\n",
+                InvalidTrailer { byte: 0 },
+            ),
+            ("2.2 bare LF in a trailer", b"0\r\nA: b\n\r\n", BareLf),
+            ("2.2 bare CR in a trailer", b"0\r\nA: b\rc\r\n", BareCr),
+        ];
+        for (rule, input, error) in refused {
+            check(rule, input, &ChunkedLimits::default(), Err(*error));
+            assert_eq!(error.status(), 400);
+        }
+    }
+
+    #[test]
+    fn what_is_not_data_is_bounded() {
+        let limits = ChunkedLimits {
+            extension_line: 4,
+            extension_total: 6,
+            trailer_bytes: 8,
+        };
+        let check = |rule, input, want| check(rule, input, &limits, want);
+        let body = |body: &[u8]| Ok((body.to_vec(), Some(0)));
+        let too_large = || Err(ChunkedError::ExtensionsTooLarge);
+        check(
+            "a line at its limit",
+            b"1;abc\r\nx\r\n0;a\r\n\r\n",
+            body(b"x"),
+        );
+        check("a line over its limit", b"1;abcd\r\nx\r\n", too_large());
+        check("blanks count too", b"1     ;a\r\nx\r\n", too_large());
+        check(
+            "all lines over their limit",
+            b"1;abc\r\nx\r\n1;ab\r\nx\r\n0\r\n\r\n",
+            too_large(),
+        );
+        check("trailers at their limit", b"0\r\na: b\r\n\r\n", body(b""));
+        check(
+            "trailers over their limit",
+            b"0\r\na: bc\r\n\r\n",
+            Err(ChunkedError::TrailersTooLarge),
+        );
+        assert_eq!(ChunkedError::TrailersTooLarge.status(), 431);
+    }
+
+    #[test]
+    fn the_largest_size_does_not_overflow() {
+        let mut decoder = ChunkedDecoder::default();
+        let step = decoder.decode(b"ffffffffffffffff\r\nabc").unwrap();
+        assert_eq!(
+            (step.data, step.consumed, step.done),
+            (&b"abc"[..], 21, false)
+        );
+    }
+
+    #[test]
+    fn nothing_is_consumed_after_the_end() {
+        let mut decoder = ChunkedDecoder::default();
+        assert!(decoder.decode(LAST_CHUNK).unwrap().done);
+        let step = decoder.decode(b"5\r\nhello").unwrap();
+        assert_eq!((step.data, step.consumed, step.done), (&b""[..], 0, true));
+    }
+
+    #[test]
+    fn encoded_chunk_heads_decode_to_their_length() {
+        for len in [1, 9, 10, 15, 16, 255, 256, 4095, 65_536, usize::MAX] {
+            let mut head = Vec::new();
+            encode_chunk_head(len, &mut head);
+            assert_eq!(head, format!("{len:x}\r\n").into_bytes());
+        }
+    }
+
+    #[test]
+    fn the_decoder_is_small() {
+        assert!(size_of::<ChunkedDecoder>() <= 32);
+    }
+}

@@ -1,0 +1,172 @@
+//! The four forms of a request target (RFC 9112 §3.2), and authorities (RFC 3986 §3.2).
+
+use std::net::Ipv6Addr;
+
+use super::HeadError;
+
+/// What a request asks for (RFC 9112 §3.2). Nothing in it is percent-decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'b> {
+    /// `/path?query`, the usual form.
+    Origin {
+        /// The path, from its leading slash.
+        path: &'b str,
+        /// What follows the first question mark, if there is one.
+        query: Option<&'b str>,
+    },
+    /// `http://host/path?query`, as a proxy gets it.
+    Absolute {
+        /// The scheme, as sent.
+        scheme: &'b str,
+        /// The host with its optional port; never empty.
+        authority: &'b str,
+        /// The path; `/` where the URI has none.
+        path: &'b str,
+        /// What follows the first question mark, if there is one.
+        query: Option<&'b str>,
+    },
+    /// `host:port`, with CONNECT only.
+    Authority(&'b str),
+    /// `*`, with OPTIONS only: the server as a whole.
+    Asterisk,
+}
+
+impl<'b> Target<'b> {
+    /// Gives the path to route by; `*` and an authority are given as they are.
+    pub const fn path(&self) -> &'b str {
+        match self {
+            Self::Origin { path, .. } | Self::Absolute { path, .. } => path,
+            Self::Authority(authority) => authority,
+            Self::Asterisk => "*",
+        }
+    }
+
+    /// Gives the query, without its question mark.
+    pub const fn query(&self) -> Option<&'b str> {
+        match self {
+            Self::Origin { query, .. } | Self::Absolute { query, .. } => *query,
+            Self::Authority(_) | Self::Asterisk => None,
+        }
+    }
+
+    /// Reads a target in the form that the method allows.
+    pub(super) fn parse(method: &str, target: &'b str) -> Result<Self, HeadError> {
+        check_bytes(target)?;
+        if method == "CONNECT" {
+            return match is_authority(target, Port::Required) {
+                true => Ok(Self::Authority(target)),
+                false => Err(HeadError::ConnectNeedsAuthority),
+            };
+        }
+        if target.starts_with('/') {
+            let (path, query) = split_query(target);
+            return Ok(Self::Origin { path, query });
+        }
+        if target == "*" {
+            return match method {
+                "OPTIONS" => Ok(Self::Asterisk),
+                _ => Err(HeadError::AsteriskNeedsOptions),
+            };
+        }
+        let (scheme, rest) = target
+            .split_once("://")
+            .filter(|(scheme, _)| is_scheme(scheme))
+            .ok_or(HeadError::InvalidTarget)?;
+        let (authority, tail) = rest
+            .find(['/', '?'])
+            .and_then(|at| rest.split_at_checked(at))
+            .unwrap_or((rest, ""));
+        // Userinfo is refused with the rest: it only ever misleads (RFC 9110 §4.2.4).
+        if !is_authority(authority, Port::Optional) {
+            return Err(HeadError::InvalidAuthority);
+        }
+        let (path, query) = split_query(tail);
+        let path = if path.is_empty() { "/" } else { path };
+        Ok(Self::Absolute {
+            scheme,
+            authority,
+            path,
+            query,
+        })
+    }
+}
+
+/// Whether an authority may come without a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Port {
+    Optional,
+    Required,
+}
+
+/// Tells whether text is `host [":" port]`, with a host that is not empty and no userinfo (RFC 3986 §3.2).
+pub(super) fn is_authority(text: &str, port: Port) -> bool {
+    let (host_is_valid, rest) = match text.strip_prefix('[') {
+        Some(bracketed) => match bracketed.split_once(']') {
+            Some((address, rest)) => (address.parse::<Ipv6Addr>().is_ok(), rest),
+            None => return false,
+        },
+        None => {
+            let end = text.find(':').unwrap_or(text.len());
+            let (host, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+            (is_reg_name(host), rest)
+        }
+    };
+    let port_is_valid = match rest.strip_prefix(':') {
+        // `host:` is in the grammar: it means the default port.
+        Some("") => port == Port::Optional,
+        // The first test keeps out the sign that the number parser would take.
+        Some(digits) => {
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+        }
+        None => rest.is_empty() && port == Port::Optional,
+    };
+    host_is_valid && port_is_valid
+}
+
+/// Tells whether text is a non-empty `reg-name`, of which IPv4 addresses are a part (RFC 3986 §3.2.2).
+fn is_reg_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let valid = match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => true,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => true,
+            b'%' => [bytes.next(), bytes.next()]
+                .iter()
+                .all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit())),
+            _ => false,
+        };
+        if !valid {
+            return false;
+        }
+    }
+    !text.is_empty()
+}
+
+/// Tells whether text is a scheme (RFC 3986 §3.1).
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+}
+
+fn split_query(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (text, None),
+    }
+}
+
+/// Lets only visible ASCII through, and no fragment. One pass without branches; the offender is looked for after it.
+fn check_bytes(target: &str) -> Result<(), HeadError> {
+    let is_clean = target.bytes().fold(true, |clean, byte| {
+        clean & byte.is_ascii_graphic() & (byte != b'#')
+    });
+    if is_clean {
+        return Ok(());
+    }
+    match target.bytes().find(|byte| !byte.is_ascii_graphic()) {
+        Some(byte) => Err(HeadError::InvalidTargetByte { byte }),
+        None => Err(HeadError::FragmentInTarget),
+    }
+}

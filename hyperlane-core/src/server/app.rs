@@ -1,0 +1,272 @@
+//! The program's hooks, put in order and checked once at start.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{
+    Context, Method,
+    context::{RouteParams, States},
+    error::{Place, ServerError},
+    hook::{Guard, GuardKind, HookKind, Registration, Run},
+    route::RouteTable,
+};
+
+/// A registered hook.
+#[derive(Clone)]
+pub(crate) struct Hook {
+    pub(crate) run: Run,
+    pub(crate) name: &'static str,
+    pub(crate) place: Place,
+    guards: Vec<Guard>,
+}
+
+impl Hook {
+    pub(crate) fn new(
+        run: Run,
+        name: &'static str,
+        place: Place,
+        guards: &[Guard],
+        methods: &'static [&'static str],
+    ) -> Self {
+        let mut guards = guards.to_vec();
+        // Checked in the order of their kinds; those of one kind as they stand.
+        guards.sort_by_key(|guard| guard.kind.rank());
+        let mut hook = Self {
+            run,
+            name,
+            place,
+            guards,
+        };
+        if !methods.is_empty() {
+            // A function pointer cannot hold the names, so this guard is checked by its kind.
+            hook.guards.push(Guard {
+                kind: GuardKind::Method(methods),
+                check: |_| true,
+            });
+            hook.guards.sort_by_key(|guard| guard.kind.rank());
+        }
+        hook
+    }
+
+    pub(crate) fn from_registration(registration: &Registration) -> Self {
+        Self::new(
+            Run::Fn(registration.run),
+            registration.name,
+            registration.place,
+            registration.guards,
+            registration.methods,
+        )
+    }
+
+    /// The guard that declines this request, if one does.
+    pub(crate) fn declined(&self, ctx: &Context) -> Option<GuardKind> {
+        self.guards
+            .iter()
+            .find(|guard| {
+                let method_fits = match guard.kind {
+                    GuardKind::Method(names) => takes_method(names, ctx.get_request().get_method()),
+                    _ => true,
+                };
+                !(method_fits && (guard.check)(ctx))
+            })
+            .map(|guard| guard.kind)
+    }
+
+    /// The methods it takes; `None` for all.
+    fn methods(&self) -> Option<BTreeSet<&'static str>> {
+        self.guards
+            .iter()
+            .filter_map(|guard| match guard.kind {
+                GuardKind::Method(names) => Some(names.iter().copied().collect::<BTreeSet<_>>()),
+                _ => None,
+            })
+            .reduce(|one, other| one.intersection(&other).copied().collect())
+    }
+
+    /// Whether some request could reach `later` past this one.
+    fn can_be_told_from(&self, later: &Self) -> bool {
+        if self
+            .guards
+            .iter()
+            .any(|guard| !matches!(guard.kind, GuardKind::Method(_)))
+        {
+            return true;
+        }
+        match (self.methods(), later.methods()) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(first), Some(later)) => !later.is_subset(&first),
+        }
+    }
+}
+
+/// A handler of GET answers HEAD as well; the server keeps the body back.
+pub(crate) fn takes_method(names: &[&str], method: &Method) -> bool {
+    names.contains(&method.as_str()) || (method.is_head() && names.contains(&"GET"))
+}
+
+/// Everything that runs for a request.
+#[derive(Default)]
+pub(crate) struct App {
+    routes: RouteTable<Hook>,
+    pub(crate) request_middleware: Vec<Hook>,
+    pub(crate) response_middleware: Vec<Hook>,
+    pub(crate) task_panic: Vec<Hook>,
+    pub(crate) request_error: Vec<Hook>,
+    pub(crate) states: Arc<States>,
+}
+
+/// What the route table says to a request.
+pub(crate) enum Routed<'a> {
+    To(&'a Hook),
+    /// No pattern fits the path.
+    NotFound,
+    /// Handlers of this path declined; the one that got furthest did so by this guard.
+    Declined(GuardKind, BTreeSet<&'static str>),
+}
+
+/// A hook with its place in the pipeline, before sorting.
+pub(crate) struct Planned {
+    pub(crate) kind: PlannedKind,
+    pub(crate) hook: Hook,
+}
+
+#[derive(Clone)]
+/// As [`HookKind`], for patterns that were made at run time too.
+pub(crate) enum PlannedKind {
+    Route(String),
+    RequestMiddleware(Option<isize>),
+    ResponseMiddleware(Option<isize>),
+    TaskPanic(Option<isize>),
+    RequestError(Option<isize>),
+}
+
+impl From<HookKind> for PlannedKind {
+    fn from(kind: HookKind) -> Self {
+        match kind {
+            HookKind::Route(pattern) => Self::Route(pattern.to_owned()),
+            HookKind::RequestMiddleware(order) => Self::RequestMiddleware(order),
+            HookKind::ResponseMiddleware(order) => Self::ResponseMiddleware(order),
+            HookKind::TaskPanic(order) => Self::TaskPanic(order),
+            HookKind::RequestError(order) => Self::RequestError(order),
+        }
+    }
+}
+
+impl App {
+    /// Sorts and checks the hooks.
+    pub(crate) fn build(planned: Vec<Planned>, states: Arc<States>) -> Result<Self, ServerError> {
+        let mut app = Self {
+            states,
+            ..Self::default()
+        };
+        let mut routes: Vec<(String, Hook)> = Vec::new();
+        let mut lists: [(&str, Vec<(Option<isize>, Hook)>); 4] = [
+            ("request_middleware", Vec::new()),
+            ("response_middleware", Vec::new()),
+            ("task_panic", Vec::new()),
+            ("request_error", Vec::new()),
+        ];
+        let [request, response, panic, error] = &mut lists;
+        for Planned { kind, hook } in planned {
+            match kind {
+                PlannedKind::Route(pattern) => routes.push((pattern, hook)),
+                PlannedKind::RequestMiddleware(order) => request.1.push((order, hook)),
+                PlannedKind::ResponseMiddleware(order) => response.1.push((order, hook)),
+                PlannedKind::TaskPanic(order) => panic.1.push((order, hook)),
+                PlannedKind::RequestError(order) => error.1.push((order, hook)),
+            }
+        }
+        let [request, response, panic, error] = lists.map(|(kind, hooks)| in_order(kind, hooks));
+        app.request_middleware = request;
+        app.response_middleware = response;
+        app.task_panic = panic;
+        app.request_error = error;
+
+        for (pattern, hook) in routes {
+            let place = hook.place;
+            for other in app.routes.values(&pattern) {
+                if !other.can_be_told_from(&hook) {
+                    return Err(ServerError::Ambiguous {
+                        pattern,
+                        first: other.place,
+                        second: place,
+                    });
+                }
+            }
+            if let Err(source) = app.routes.insert(&pattern, hook) {
+                return Err(ServerError::Route {
+                    pattern,
+                    place,
+                    source,
+                });
+            }
+        }
+        Ok(app)
+    }
+
+    /// Finds the handler of a request and sets the context's parameters.
+    pub(crate) fn route(&self, ctx: &mut Context) -> Routed<'_> {
+        let Some(found) = self.routes.find(ctx.get_request().routing_path()) else {
+            return Routed::NotFound;
+        };
+        let mut furthest: Option<GuardKind> = None;
+        let mut allowed = BTreeSet::new();
+        for (hook, params) in found.iter() {
+            match hook.declined(ctx) {
+                None => {
+                    let mut values = RouteParams::default();
+                    for (name, value) in params {
+                        values.push(name, crate::http::decode_param(value));
+                    }
+                    *ctx.route_params_mut() = values;
+                    return Routed::To(hook);
+                }
+                Some(kind) => {
+                    if let GuardKind::Method(_) = kind {
+                        allowed.extend(hook.methods().unwrap_or_default());
+                    }
+                    if furthest.is_none_or(|known| known.rank() < kind.rank()) {
+                        furthest = Some(kind);
+                    }
+                }
+            }
+        }
+        match furthest {
+            Some(kind) => Routed::Declined(kind, allowed),
+            None => Routed::NotFound,
+        }
+    }
+}
+
+/// Hooks without a number first, within a file by line; then by number.
+fn in_order(kind: &str, mut hooks: Vec<(Option<isize>, Hook)>) -> Vec<Hook> {
+    hooks.sort_by_key(|(order, hook)| match order {
+        None => (
+            false,
+            0,
+            hook.place.file,
+            hook.place.line,
+            hook.place.column,
+        ),
+        Some(order) => (
+            true,
+            *order,
+            hook.place.file,
+            hook.place.line,
+            hook.place.column,
+        ),
+    });
+    let files: BTreeSet<_> = hooks
+        .iter()
+        .filter(|(order, _)| order.is_none())
+        .map(|(_, hook)| hook.place.file)
+        .collect();
+    if files.len() > 1 {
+        tracing::warn!(
+            "{kind} without a number stands in several files ({}): number it, or its order hangs \
+             on the files' names",
+            files.into_iter().collect::<Vec<_>>().join(", ")
+        );
+    }
+    hooks.into_iter().map(|(_, hook)| hook).collect()
+}

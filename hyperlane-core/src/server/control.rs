@@ -1,0 +1,199 @@
+//! The handle of a running server.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{Semaphore, watch},
+    task::{AbortHandle, JoinHandle},
+    time::Instant,
+};
+
+use super::{
+    app::App,
+    listener::{Accepted, BoundAddress},
+    serve,
+    shared::Shared,
+};
+use crate::conn::{Peer, transport};
+
+/// Controls a running server. Clones control the same one.
+///
+/// Dropping it does not stop the server.
+#[derive(Clone, Default)]
+pub struct ServerControlHook {
+    running: Option<Arc<Running>>,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    app: Arc<App>,
+    permits: Arc<Semaphore>,
+    addresses: Vec<BoundAddress>,
+    stop: watch::Sender<bool>,
+    /// True when everything has ended.
+    done: watch::Receiver<bool>,
+    draining: AtomicBool,
+}
+
+impl ServerControlHook {
+    pub(crate) fn new(
+        (shared, app, permits): (Arc<Shared>, Arc<App>, Arc<Semaphore>),
+        addresses: Vec<BoundAddress>,
+        stop: watch::Sender<bool>,
+        listeners: Vec<JoinHandle<()>>,
+        clock: AbortHandle,
+    ) -> Self {
+        let (done_sender, done) = watch::channel(false);
+        let (drained, stopped) = (shared.clone(), stop.subscribe());
+        tokio::spawn(async move {
+            drain(drained, stopped, listeners).await;
+            clock.abort();
+            // Nobody may be waiting.
+            drop(done_sender.send(true));
+        });
+        Self {
+            running: Some(Arc::new(Running {
+                shared,
+                app,
+                permits,
+                addresses,
+                stop,
+                done,
+                draining: AtomicBool::new(false),
+            })),
+        }
+    }
+
+    /// Waits until the server has ended, by [`shutdown`](Self::shutdown).
+    ///
+    /// A control hook that belongs to no server returns at once.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn wait(&self) {
+        if let Some(running) = &self.running {
+            // An error means that the drain task is gone, with the runtime.
+            let _ = running.done.clone().wait_for(|done| *done).await;
+        }
+    }
+
+    /// Shuts the server down and waits until it has ended.
+    ///
+    /// It stops accepting, finishes the requests that are under way, closes WebSockets with 1001 and ends
+    /// event streams. After
+    /// [`ServerConfig::shutdown_timeout`](crate::ServerConfig) what is left is cut.
+    ///
+    /// # Cancel safety
+    /// Once polled, the shutdown goes on by itself.
+    pub async fn shutdown(&self) {
+        if let Some(running) = &self.running {
+            if !running.draining.swap(true, Ordering::AcqRel) {
+                running.shared.begin_shutdown();
+                // The listeners may have ended with the runtime.
+                drop(running.stop.send(true));
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Serves a connection that the program has made itself: over TLS, a tunnel, or in memory.
+    ///
+    /// It counts against the limits like any other, and shuts down with the server. `peer` is whom
+    /// [`Stream::peer_addr`](crate::Stream::peer_addr) names. A control hook that belongs to no server
+    /// drops it.
+    ///
+    /// # Cancel safety
+    /// Waits for a free place among
+    /// [`ServerConfig::max_connections`](crate::ServerConfig); dropped before, the connection is dropped.
+    pub async fn serve<T>(&self, transport: T, peer: Option<SocketAddr>)
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Some(running) = &self.running else { return };
+        let peer = peer.map_or(Peer::Local, Peer::Inet);
+        // The semaphore is never closed.
+        let permit = running.permits.clone().acquire_owned().await.ok();
+        if *running.stop.borrow() || !running.shared.admit(peer) {
+            return;
+        }
+        let accepted = Accepted {
+            peer,
+            halves: transport::driven(transport),
+        };
+        tokio::spawn(serve::task(&running.shared, &running.app, accepted, permit));
+    }
+
+    /// Where the server listens, in the order of its configuration.
+    pub fn addresses(&self) -> &[BoundAddress] {
+        self.running
+            .as_ref()
+            .map_or(&[], |running| &running.addresses)
+    }
+
+    /// The first TCP address that the server listens on, with the port that the system chose.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses().iter().find_map(|address| match address {
+            BoundAddress::Tcp(address) => Some(*address),
+            BoundAddress::Unix(_) => None,
+        })
+    }
+
+    /// Live connections.
+    pub fn connections(&self) -> usize {
+        self.running
+            .as_ref()
+            .map_or(0, |running| running.shared.registry.len())
+    }
+}
+
+async fn drain(
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+    listeners: Vec<JoinHandle<()>>,
+) {
+    // The sender may be dropped with the last control hook: then nobody can shut down.
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    for listener in listeners {
+        // A listener never panics; if it did, it has ended all the same.
+        let _ = listener.await;
+    }
+    // Those accepted in the meantime hear of it too.
+    shared.begin_shutdown();
+    let deadline = Instant::now() + shared.config.shutdown_timeout;
+    if tokio::time::timeout_at(deadline, emptied(&shared))
+        .await
+        .is_err()
+    {
+        let left = shared.registry.len();
+        tracing::warn!(
+            left,
+            "shutdown: the drain time is over, connections are cut"
+        );
+        shared.abort_all();
+        // Handlers that ignore it end with the runtime.
+        let _ = tokio::time::timeout(Duration::from_secs(1), emptied(&shared)).await;
+    }
+}
+
+async fn emptied(shared: &Shared) {
+    loop {
+        let ended = shared.ended.notified();
+        tokio::pin!(ended);
+        // Registered before the look, so that no end is missed.
+        ended.as_mut().enable();
+        if shared.registry.len() == 0 {
+            return;
+        }
+        ended.await;
+    }
+}

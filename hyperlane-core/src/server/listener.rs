@@ -1,0 +1,212 @@
+//! Listening sockets and the accept loop.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::{Semaphore, watch},
+};
+
+#[cfg(unix)]
+use tokio::net::UnixListener;
+
+use super::{app::App, serve, shared::Shared};
+use crate::{
+    ServerConfig,
+    conn::{
+        Peer,
+        transport::{self, Reader, Writer},
+    },
+    error::ServerError,
+};
+
+/// Wait after running out of descriptors or memory; doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A socket that connections come in through.
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener, UnixPath),
+}
+
+/// A connection that came in.
+pub(crate) struct Accepted {
+    pub(crate) peer: Peer,
+    pub(crate) halves: (Reader, Writer),
+}
+
+/// Where a server can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BoundAddress {
+    /// A TCP address, with the port that the system chose if it was 0.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(std::path::PathBuf),
+}
+
+/// Removes the socket's file when the server ends.
+#[cfg(unix)]
+pub(crate) struct UnixPath(std::path::PathBuf);
+
+#[cfg(unix)]
+impl Drop for UnixPath {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+impl Listener {
+    /// Binds one configured address: `host:port`, or `unix:` and a path.
+    pub(crate) async fn bind(address: &str, config: &ServerConfig) -> Result<Self, ServerError> {
+        let bound = match address.strip_prefix("unix:") {
+            #[cfg(unix)]
+            Some(path) => bind_unix(path),
+            #[cfg(not(unix))]
+            Some(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this system has no Unix sockets",
+            )),
+            None => bind_tcp(address, config).await,
+        };
+        bound.map_err(|source| ServerError::Bind {
+            address: address.to_owned(),
+            source,
+        })
+    }
+
+    /// Where it can be reached.
+    pub(crate) fn address(&self) -> io::Result<BoundAddress> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(BoundAddress::Tcp),
+            #[cfg(unix)]
+            Self::Unix(_, path) => Ok(BoundAddress::Unix(path.0.clone())),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok(Accepted {
+                    peer: Peer::Inet(address),
+                    halves: transport::tcp(stream),
+                })
+            }
+            #[cfg(unix)]
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Accepted {
+                    peer: Peer::Local,
+                    halves: transport::unix(stream),
+                })
+            }
+        }
+    }
+
+    /// Accepts connections until the server shuts down; no error ends it.
+    pub(crate) async fn serve(
+        self,
+        shared: Arc<Shared>,
+        app: Arc<App>,
+        permits: Arc<Semaphore>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // The permit first: what cannot be served waits in the system's backlog, where it costs
+            // nothing.
+            let permit = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                permit = permits.clone().acquire_owned() => permit.ok(),
+            };
+            let accepted = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                accepted = self.accept() => accepted,
+            };
+            match accepted {
+                Ok(accepted) => {
+                    pause = FIRST_PAUSE;
+                    if shared.admit(accepted.peer) {
+                        tokio::spawn(serve::task(&shared, &app, accepted, permit));
+                    } else {
+                        tracing::debug!(peer = %accepted.peer, "too many connections from this address");
+                    }
+                }
+                Err(error) if is_of_the_connection(&error) => {
+                    tracing::debug!(%error, "a connection failed before it was accepted");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept: waiting {pause:?}");
+                    tokio::select! {
+                        _ = stop.wait_for(|stop| *stop) => return,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+}
+
+/// Errors that concern the connection that was about to be accepted, not the listener.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::TimedOut
+    )
+}
+
+async fn bind_tcp(address: &str, config: &ServerConfig) -> io::Result<Listener> {
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in tokio::net::lookup_host(address).await? {
+        match listen(address, config) {
+            Ok(listener) => return Ok(Listener::Tcp(listener)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn listen(address: SocketAddr, config: &ServerConfig) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A restarted server gets its port back although old connections linger in TIME_WAIT. On
+    // Windows the option means something else.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    // Accepted connections inherit it: no system call for each.
+    socket.set_nodelay(config.nodelay.unwrap_or(true))?;
+    if let Some(ttl) = config.ttl {
+        socket2::SockRef::from(&socket).set_ttl_v4(ttl)?;
+    }
+    socket.bind(address)?;
+    socket.listen(config.backlog)
+}
+
+#[cfg(unix)]
+fn bind_unix(path: &str) -> io::Result<Listener> {
+    use std::os::unix::fs::FileTypeExt;
+
+    let path = std::path::PathBuf::from(path);
+    // The file of a server that was killed stays behind. Only a socket that nobody answers is taken.
+    if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.file_type().is_socket())
+        && std::os::unix::net::UnixStream::connect(&path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    {
+        std::fs::remove_file(&path)?;
+    }
+    let listener = UnixListener::bind(&path)?;
+    Ok(Listener::Unix(listener, UnixPath(path)))
+}

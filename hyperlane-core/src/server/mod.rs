@@ -1,0 +1,274 @@
+//! The server: what a program configures and runs.
+
+pub(crate) mod app;
+mod control;
+mod listener;
+mod serve;
+pub(crate) mod shared;
+
+use std::{any::Any, fmt, io::Write, sync::Arc};
+
+use tokio::sync::{Semaphore, watch};
+
+use self::{
+    app::{App, Hook, Planned, PlannedKind},
+    listener::Listener,
+    shared::Shared,
+};
+pub use self::{control::ServerControlHook, listener::BoundAddress};
+use crate::{
+    RequestConfig, ServerConfig, ServerHook,
+    context::States,
+    error::{Place, ServerError},
+    hook::{Registration, Run, run_hook},
+};
+
+/// A server before it runs: its configuration, hooks and state.
+///
+/// ```
+/// use hyperlane_core::{Context, Server, ServerConfig, ServerHook, Status, Stream};
+///
+/// struct Hello;
+///
+/// impl ServerHook for Hello {
+///     async fn new(_: &mut Stream, _: &mut Context) -> Self {
+///         Self
+///     }
+///
+///     async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+///         ctx.get_mut_response().set_body("hello");
+///         Status::Continue
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), hyperlane_core::ServerError> {
+/// let mut server = Server::default();
+/// server.bind("127.0.0.1:0").route::<Hello>("/hello");
+/// let control = server.run().await?;
+/// println!("http://{}", control.local_addr().unwrap());
+/// control.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Default)]
+pub struct Server {
+    config: ServerConfig,
+    hooks: Vec<(PlannedKind, Hook)>,
+    states: States,
+    /// Whether `bind` has replaced the default address.
+    bound: bool,
+}
+
+impl Server {
+    /// A server with the default configuration.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Listens on `address` as well: `host:port` (port 0 lets the system choose), or `unix:` and a
+    /// path. The first call replaces the configured addresses.
+    pub fn bind(&mut self, address: impl AsRef<str>) -> &mut Self {
+        if self.bound {
+            self.config.add_address(address.as_ref());
+        } else {
+            self.config.set_address(address.as_ref());
+            self.bound = true;
+        }
+        self
+    }
+
+    /// Replaces the configuration.
+    pub fn server_config(&mut self, config: ServerConfig) -> &mut Self {
+        self.config = config;
+        self.bound = false;
+        self
+    }
+
+    /// Sets the limits of requests.
+    pub fn request_config(&mut self, config: RequestConfig) -> &mut Self {
+        config.apply(&mut self.config);
+        self
+    }
+
+    /// The configuration.
+    pub fn get_server_config(&self) -> &ServerConfig {
+        &self.config
+    }
+
+    /// The configuration, to be changed.
+    pub fn get_mut_server_config(&mut self) -> &mut ServerConfig {
+        &mut self.config
+    }
+
+    /// Shares a value with all hooks, one per type; they get it by
+    /// [`Context::state`](crate::Context::state).
+    pub fn state<T: Any + Send + Sync>(&mut self, value: T) -> &mut Self {
+        self.states.insert(value);
+        self
+    }
+
+    /// Serves the paths that fit `pattern` by `S`: `/users/:id`, `/users/{id}`, `/users/{id:\d+}`,
+    /// `/files/{*path}`. A pattern may have several handlers that guards tell apart.
+    #[track_caller]
+    pub fn route<S: ServerHook>(&mut self, pattern: impl AsRef<str>) -> &mut Self {
+        self.add::<S>(PlannedKind::Route(pattern.as_ref().to_owned()))
+    }
+
+    /// Runs `S` before the route of every request.
+    #[track_caller]
+    pub fn request_middleware<S: ServerHook>(&mut self) -> &mut Self {
+        self.add::<S>(PlannedKind::RequestMiddleware(None))
+    }
+
+    /// Runs `S` after the route of every request.
+    #[track_caller]
+    pub fn response_middleware<S: ServerHook>(&mut self) -> &mut Self {
+        self.add::<S>(PlannedKind::ResponseMiddleware(None))
+    }
+
+    /// Runs `S` when a hook has panicked; the response is preset to a plain 500.
+    #[track_caller]
+    pub fn task_panic<S: ServerHook>(&mut self) -> &mut Self {
+        self.add::<S>(PlannedKind::TaskPanic(None))
+    }
+
+    /// Runs `S` when a request cannot be read or handled; the response is preset to the fitting status.
+    #[track_caller]
+    pub fn request_error<S: ServerHook>(&mut self) -> &mut Self {
+        self.add::<S>(PlannedKind::RequestError(None))
+    }
+
+    #[track_caller]
+    fn add<S: ServerHook>(&mut self, kind: PlannedKind) -> &mut Self {
+        let hook = Hook::new(
+            Run::Fn(run_hook::<S>),
+            std::any::type_name::<S>(),
+            Place::caller(),
+            S::GUARDS,
+            &[],
+        );
+        self.hooks.push((kind, hook));
+        self
+    }
+
+    /// Registers every hook that the attribute macros collected in this program.
+    #[doc(hidden)]
+    pub fn __register_all(&mut self) -> &mut Self {
+        // The linker's order means nothing; within a file the line does.
+        let mut found: Vec<&Registration> = inventory::iter::<Registration>.into_iter().collect();
+        found.sort_by_key(|registration| registration.place);
+        for registration in found {
+            self.hooks.push((
+                registration.kind.into(),
+                Hook::from_registration(registration),
+            ));
+        }
+        self
+    }
+
+    /// Starts the server and returns as soon as it listens.
+    ///
+    /// # Errors
+    /// [`ServerError`] for an invalid configuration, an address that cannot be bound, a pattern that
+    /// cannot be served, or two handlers that can never be told apart.
+    pub async fn run(&self) -> Result<ServerControlHook, ServerError> {
+        let config = self.config.clone();
+        config.validate()?;
+        let planned = self
+            .hooks
+            .iter()
+            .map(|(kind, hook)| Planned {
+                kind: kind.clone(),
+                hook: hook.clone(),
+            })
+            .collect();
+        let app = Arc::new(App::build(planned, Arc::new(self.states.clone()))?);
+        let mut listeners = Vec::with_capacity(config.addresses.len());
+        let mut addresses = Vec::with_capacity(config.addresses.len());
+        for address in &config.addresses {
+            let listener = Listener::bind(address, &config).await?;
+            addresses.push(listener.address().map_err(|source| ServerError::Bind {
+                address: address.clone(),
+                source,
+            })?);
+            listeners.push(listener);
+        }
+        let most = config
+            .max_connections
+            .unwrap_or_else(shared::default_connections);
+        let permits = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
+        let shared = Shared::new(config);
+        let clock = tokio::spawn(shared.clone().keep_time()).abort_handle();
+        let (stop, stopped) = watch::channel(false);
+        let tasks = listeners
+            .into_iter()
+            .map(|listener| {
+                tokio::spawn(listener.serve(
+                    shared.clone(),
+                    app.clone(),
+                    permits.clone(),
+                    stopped.clone(),
+                ))
+            })
+            .collect();
+        Ok(ServerControlHook::new(
+            (shared, app, permits),
+            addresses,
+            stop,
+            tasks,
+            clock,
+        ))
+    }
+
+    /// `host:port` as a bind address.
+    pub fn format_bind_address(host: impl AsRef<str>, port: u16) -> String {
+        let host = host.as_ref();
+        if host.contains(':') && !host.starts_with('[') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        }
+    }
+
+    /// Flushes the standard output.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn try_flush_stdout() -> std::io::Result<()> {
+        std::io::stdout().flush()
+    }
+
+    /// Flushes the standard error output.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn try_flush_stderr() -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+impl From<ServerConfig> for Server {
+    fn from(config: ServerConfig) -> Self {
+        let mut server = Self::default();
+        server.server_config(config);
+        server
+    }
+}
+
+impl From<RequestConfig> for Server {
+    fn from(config: RequestConfig) -> Self {
+        let mut server = Self::default();
+        server.request_config(config);
+        server
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("config", &self.config)
+            .field("hooks", &self.hooks.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,254 @@
+//! The handler's side of a connection: request after request through the pipeline.
+
+use std::{fmt::Write, sync::Arc};
+
+use super::{
+    app::{App, Hook, Routed},
+    shared::Shared,
+};
+use crate::{
+    Context, Status, Stream,
+    conn::{Conn, upkeep::Ending},
+    context::Stage,
+    error::RequestError,
+    hook::{GuardKind, Guarded, Outcome, Run},
+    proto::ws::CloseCode,
+    stream::Answered,
+};
+
+/// Where the pipeline goes next. Kept flat, with one await for all hooks, so that the future of an
+/// idle connection stays small.
+#[derive(Clone, Copy)]
+enum Step {
+    RequestMiddleware(usize),
+    Route,
+    ResponseMiddleware(usize),
+    TaskPanic(usize),
+    RequestError(usize),
+    Done,
+}
+
+/// Serves a connection until it is over.
+pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
+    let mut stream = Stream::new(connection);
+    let mut ctx = Context::new(app.states.clone());
+    loop {
+        ctx.reset();
+        let read = stream.try_fill_http_request(ctx.get_mut_request()).await;
+        let mut step = Step::RequestMiddleware(0);
+        let mut route = None;
+        let mut rejected = false;
+        let mut panicked = false;
+        match read {
+            Ok(()) => match app.route(&mut ctx) {
+                Routed::To(hook) => route = Some(hook),
+                Routed::NotFound => not_found(&mut ctx),
+                Routed::Declined(kind, allowed) => declined(&mut ctx, kind, allowed),
+            },
+            Err(error) if error.is_disconnect() => {
+                return if error == RequestError::ConnectionClosed {
+                    Ending::Http
+                } else {
+                    Ending::Abort
+                };
+            }
+            Err(error) => {
+                refuse(&mut ctx, error);
+                step = Step::RequestError(0);
+            }
+        }
+        loop {
+            let hook = match step {
+                Step::RequestMiddleware(at) => match app.request_middleware.get(at) {
+                    Some(hook) => {
+                        step = Step::RequestMiddleware(at + 1);
+                        hook
+                    }
+                    None => {
+                        step = Step::Route;
+                        continue;
+                    }
+                },
+                Step::Route => {
+                    step = Step::ResponseMiddleware(0);
+                    let Some(hook) = route else { continue };
+                    ctx.stage = Stage::Route;
+                    hook
+                }
+                Step::ResponseMiddleware(at) => match app.response_middleware.get(at) {
+                    Some(hook) => {
+                        step = Step::ResponseMiddleware(at + 1);
+                        hook
+                    }
+                    None => break,
+                },
+                Step::TaskPanic(at) => match app.task_panic.get(at) {
+                    Some(hook) => {
+                        step = Step::TaskPanic(at + 1);
+                        hook
+                    }
+                    None => break,
+                },
+                Step::RequestError(at) => match app.request_error.get(at) {
+                    Some(hook) => {
+                        step = Step::RequestError(at + 1);
+                        hook
+                    }
+                    None => break,
+                },
+                Step::Done => break,
+            };
+            // The route's guards have been asked already.
+            if ctx.stage != Stage::Route && hook.declined(&ctx).is_some() {
+                continue;
+            }
+            let outcome = Guarded::new(start(hook, &mut stream, &mut ctx), hook.name).await;
+            ctx.stage = Stage::Middleware;
+            match outcome {
+                Outcome::Done(Status::Continue) => {}
+                Outcome::Done(Status::Reject) => {
+                    rejected = true;
+                    step = Step::Done;
+                }
+                Outcome::Refused(error) => {
+                    refuse(&mut ctx, error);
+                    // A hook that refuses while errors are handled ends the handling.
+                    step = match step {
+                        Step::RequestError(_) | Step::TaskPanic(_) => Step::Done,
+                        _ => Step::RequestError(0),
+                    };
+                }
+                Outcome::Panicked(data) => {
+                    tracing::error!(hook = hook.name, place = %hook.place, "panic: {data}");
+                    panicked = true;
+                    let again = matches!(step, Step::TaskPanic(_));
+                    fail(&mut ctx, 500);
+                    ctx.set_task_panic(data);
+                    step = if again {
+                        Step::Done
+                    } else {
+                        Step::TaskPanic(0)
+                    };
+                }
+            }
+        }
+        match stream.answered() {
+            Answered::No => {
+                if rejected && is_untouched(&ctx) {
+                    fail(&mut ctx, 403);
+                }
+                // The client may have gone meanwhile.
+                drop(stream.send_response(ctx.get_response(), false));
+            }
+            Answered::WebSocket => {
+                return Ending::WebSocket(if panicked {
+                    CloseCode::INTERNAL_ERROR
+                } else {
+                    CloseCode::NORMAL
+                });
+            }
+            Answered::Whole => {}
+            Answered::ThenClose if panicked => return Ending::Abort,
+            Answered::ThenClose => stream.end_events(),
+        }
+        if !stream.goes_on() {
+            return Ending::Http;
+        }
+    }
+}
+
+fn start<'a>(
+    hook: &Hook,
+    stream: &'a mut Stream,
+    ctx: &'a mut Context,
+) -> crate::hook::HookFuture<'a> {
+    match &hook.run {
+        Run::Fn(run) => run(stream, ctx),
+        Run::Shared(run) => run(stream, ctx),
+    }
+}
+
+fn is_untouched(ctx: &Context) -> bool {
+    let response = ctx.get_response();
+    response.get_status_code() == 200
+        && response.get_body().is_empty()
+        && response.get_headers().is_empty()
+}
+
+/// Sets a plain answer that gives nothing internal away.
+fn fail(ctx: &mut Context, status: usize) {
+    let response = ctx.get_mut_response();
+    response.reset();
+    response.set_status_code(status);
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "{status} {}", crate::HttpStatus::phrase(status));
+    response.set_header("content-type", "text/plain; charset=utf-8");
+    response.set_body(text);
+}
+
+fn not_found(ctx: &mut Context) {
+    fail(ctx, 404);
+}
+
+fn declined(ctx: &mut Context, kind: GuardKind, allowed: std::collections::BTreeSet<&'static str>) {
+    match kind {
+        GuardKind::Host => fail(ctx, 421),
+        GuardKind::Referer => fail(ctx, 403),
+        GuardKind::Version => fail(ctx, 505),
+        GuardKind::Method(_) => {
+            fail(ctx, 405);
+            let mut allow: Vec<_> = allowed.into_iter().collect();
+            if allow.contains(&"GET") && !allow.contains(&"HEAD") {
+                allow.push("HEAD");
+            }
+            ctx.get_mut_response().set_header("allow", allow.join(", "));
+        }
+        GuardKind::Upgrade(protocol) => {
+            fail(ctx, 426);
+            let response = ctx.get_mut_response();
+            response.set_header("upgrade", protocol);
+            response.set_header("connection", "upgrade");
+        }
+    }
+}
+
+/// Sets the answer to a request that cannot be handled.
+fn refuse(ctx: &mut Context, error: RequestError) {
+    let status = error.status();
+    fail(ctx, usize::from(status));
+    let response = ctx.get_mut_response();
+    if status < 500 || status == 501 || status == 505 {
+        // It says what the client did wrong, which is nothing internal.
+        let mut text = String::new();
+        let _ = writeln!(
+            text,
+            "{status} {}: {error}",
+            crate::HttpStatus::phrase(usize::from(status))
+        );
+        response.set_body(text);
+    } else {
+        tracing::error!(%error, "a hook could not go on");
+    }
+    if status == 426 {
+        response.set_header("sec-websocket-version", "13");
+        response.set_header("upgrade", "websocket");
+        response.set_header("connection", "upgrade");
+    }
+    ctx.set_request_error(error);
+}
+
+/// The task of a connection, ready to be spawned.
+pub(crate) fn task(
+    shared: &Arc<Shared>,
+    app: &Arc<App>,
+    accepted: super::listener::Accepted,
+    permit: Option<tokio::sync::OwnedSemaphorePermit>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let connection = shared
+        .registry
+        .insert(|key| Conn::new(key, accepted.peer, accepted.halves, shared.clone()));
+    connection.arm(connection.now().after(shared.config.header_timeout));
+    let inner = serve(connection.clone(), app.clone());
+    crate::conn::task::ConnectionTask::new(connection, permit, inner)
+}

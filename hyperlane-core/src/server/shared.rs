@@ -1,0 +1,220 @@
+//! What all connections of a server share.
+
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    ServerConfig,
+    conn::{
+        Conn, Peer,
+        buffer::READ_BUFFER,
+        registry::Registry,
+        signals,
+        timers::{TICK, Tick, Timers},
+    },
+    proto::http::head::HeadLimits,
+};
+
+/// Length of an IMF-fixdate (RFC 9110 §5.6.7).
+const DATE_LENGTH: usize = 29;
+
+/// Configuration, clock, and the live connections.
+pub(crate) struct Shared {
+    pub(crate) config: ServerConfig,
+    pub(crate) head_limits: HeadLimits,
+    pub(crate) timers: Timers,
+    pub(crate) registry: Registry,
+    per_address: Mutex<HashMap<IpAddr, u32>>,
+    shutting_down: AtomicBool,
+    /// A connection ended while the server shuts down.
+    pub(crate) ended: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(config: ServerConfig) -> Arc<Self> {
+        let head_limits = HeadLimits {
+            request_line: config.max_request_line,
+            header_bytes: config.max_header_bytes,
+            header_count: config.max_header_count,
+        };
+        Arc::new(Self {
+            config,
+            head_limits,
+            timers: Timers::new(),
+            registry: Registry::default(),
+            per_address: Mutex::new(HashMap::new()),
+            shutting_down: AtomicBool::new(false),
+            ended: Notify::new(),
+        })
+    }
+
+    /// Bytes that a head of any permitted size fits into.
+    pub(crate) fn head_space(&self) -> usize {
+        let limits = &self.head_limits;
+        (limits.request_line + limits.header_bytes + 1024).max(READ_BUFFER)
+    }
+
+    /// The value of a `Date` header (RFC 9110 §6.6.1), made once a second.
+    pub(crate) fn date(&self) -> [u8; DATE_LENGTH] {
+        thread_local! {
+            static DATE: Cell<(u32, [u8; DATE_LENGTH])> = const { Cell::new((0, [0; DATE_LENGTH])) };
+        }
+        let (made, date) = DATE.get();
+        // Ticks begin at 1. Half a second keeps it right to the second that clients can see.
+        let period = self.timers.now().0 / 5 + 1;
+        if made == period {
+            return date;
+        }
+        let text = httpdate::fmt_http_date(SystemTime::now());
+        let mut date = [b' '; DATE_LENGTH];
+        for (slot, byte) in date.iter_mut().zip(text.bytes()) {
+            *slot = byte;
+        }
+        DATE.set((period, date));
+        date
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Acquire)
+    }
+
+    /// Tells every connection that the server shuts down.
+    pub(crate) fn begin_shutdown(&self) {
+        self.shutting_down.store(true, Ordering::Release);
+        for connection in self.registry.all() {
+            connection.signal(signals::SHUTDOWN);
+        }
+    }
+
+    /// Ends every connection that is left.
+    pub(crate) fn abort_all(&self) {
+        for connection in self.registry.all() {
+            connection.signal(signals::ABORT);
+        }
+    }
+
+    /// Counts a connection from `peer`; false when that address has as many as it may.
+    pub(crate) fn admit(&self, peer: Peer) -> bool {
+        let Some(address) = counted_address(peer) else {
+            return true;
+        };
+        let mut counts = self
+            .per_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_insert(0);
+        if *count as usize >= self.config.max_connections_per_address {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    /// A connection is over.
+    pub(crate) fn forget(&self, connection: &Conn) {
+        self.registry.remove(connection);
+        if let Some(address) = counted_address(connection.peer) {
+            let mut counts = self
+                .per_address
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = counts.get_mut(&address) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(&address);
+                }
+            }
+        }
+        if self.is_shutting_down() {
+            self.ended.notify_waiters();
+        }
+    }
+
+    /// Moves the clock and wakes connections whose time has come, for as long as the server lives.
+    pub(crate) async fn keep_time(self: Arc<Self>) {
+        let start = Instant::now();
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut due = Vec::new();
+        loop {
+            interval.tick().await;
+            let passed = start.elapsed().as_millis() / TICK.as_millis();
+            let now = Tick(u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1));
+            self.timers.advance(now, &mut due);
+            for key in due.drain(..) {
+                if let Some(connection) = self.registry.get(key) {
+                    connection.timer_fired(now);
+                }
+            }
+            due.shrink_to(1024);
+        }
+    }
+}
+
+/// 80 % of the descriptors that the process may have; the rest is the program's.
+pub(crate) fn default_connections() -> usize {
+    #[cfg(unix)]
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(u64::MAX);
+    #[cfg(not(unix))]
+    let limit = 16 * 1024;
+    usize::try_from(limit / 5 * 4).unwrap_or(usize::MAX)
+}
+
+/// The address under which a peer is counted: an IPv6 client owns a whole /64. Loopback is exempt,
+/// because a proxy on the same machine speaks for everybody.
+fn counted_address(peer: Peer) -> Option<IpAddr> {
+    let Peer::Inet(address) = peer else {
+        return None;
+    };
+    match address.ip().to_canonical() {
+        ip if ip.is_loopback() => None,
+        IpAddr::V6(ip) => {
+            let network = u128::from(ip) & !u128::from(u64::MAX);
+            Some(IpAddr::V6(Ipv6Addr::from(network)))
+        }
+        ip => Some(ip),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(address: &str) -> Peer {
+        Peer::Inet(address.parse().unwrap())
+    }
+
+    #[test]
+    fn connections_are_counted_per_address_and_v6_network() {
+        let mut config = ServerConfig::default();
+        config.max_connections_per_address = 2;
+        let shared = Shared::new(config);
+        assert!(shared.admit(peer("192.0.2.1:1")));
+        assert!(shared.admit(peer("192.0.2.1:2")));
+        assert!(!shared.admit(peer("192.0.2.1:3")));
+        assert!(shared.admit(peer("192.0.2.2:1")));
+        assert!(shared.admit(peer("[2001:db8:1:2::1]:1")));
+        assert!(shared.admit(peer("[2001:db8:1:2:ffff::9]:1")));
+        assert!(!shared.admit(peer("[2001:db8:1:2::7]:1")));
+        assert!(shared.admit(peer("[2001:db8:1:3::1]:1")));
+        for port in 1..100 {
+            assert!(shared.admit(peer(&format!("127.0.0.1:{port}"))));
+            assert!(shared.admit(Peer::Local));
+        }
+    }
+}

@@ -1,0 +1,740 @@
+//! The raw connection as hooks see it.
+
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    Context, Request, RequestBody, Response, WebSocket,
+    conn::{
+        Conn, Peer, WireFormat,
+        buffer::READ_BUFFER,
+        cork,
+        input::{Fill, Wait},
+        outbox::Outbox,
+        websocket::WsEnd,
+    },
+    error::{RequestError, ResponseError},
+    http::{Framing, HttpVersion},
+    proto::{
+        http::{
+            chunked::ChunkedDecoder,
+            head::{self, BodyFraming, HeadScanner, HeadStorage},
+            track::ResponseTracker,
+        },
+        ws::{
+            Decoder, Limits, Message, Role,
+            handshake::{self, HandshakeRequest, origin_allowed},
+        },
+    },
+    sse::{self, ServerSentEvents},
+};
+
+/// What the connection carries now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carries {
+    Http,
+    WebSocket,
+    /// Typed events; `chunked` unless the client speaks HTTP/1.0.
+    Events {
+        chunked: bool,
+    },
+}
+
+/// How the current request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// Nothing was sent.
+    No,
+    /// A whole response was sent; another request may follow.
+    Whole,
+    /// Something was sent after which only the end of the connection can follow.
+    ThenClose,
+    /// The connection has become a WebSocket.
+    WebSocket,
+}
+
+/// The connection, lent to a hook.
+///
+/// What is sent during one poll of the hook leaves in one system call when that poll ends; nothing
+/// is held back behind an await. Sends wait only while more than the outbox's high-water mark
+/// waits for the peer.
+pub struct Stream {
+    connection: Arc<Conn>,
+    scanner: HeadScanner,
+    tracker: ResponseTracker,
+    carries: Carries,
+    /// A whole response went out on the typed path; with `must_close` after it.
+    sent: Option<bool>,
+    closed: bool,
+    head_request: bool,
+    version_1_0: bool,
+    /// The client allows another request on this connection.
+    client_keeps_alive: bool,
+    first_request: bool,
+}
+
+impl Stream {
+    pub(crate) fn new(connection: Arc<Conn>) -> Self {
+        Self {
+            connection,
+            scanner: HeadScanner::default(),
+            tracker: ResponseTracker::default(),
+            carries: Carries::Http,
+            sent: None,
+            closed: false,
+            head_request: false,
+            version_1_0: false,
+            client_keeps_alive: true,
+            first_request: true,
+        }
+    }
+
+    /// The address of the peer at the other end of the socket; `None` for Unix sockets.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        match self.connection.peer {
+            Peer::Inet(address) => Some(address),
+            Peer::Local => None,
+        }
+    }
+
+    /// Waits until the client has gone or the server shuts down.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn closed(&self) {
+        let connection = &self.connection;
+        poll_fn(|cx| {
+            if connection.lock_input().ended {
+                return Poll::Ready(());
+            }
+            // The end of input wakes its readers, the end of the connection everybody.
+            let mut input = connection.lock_input();
+            connection.await_end(&mut input, cx);
+            drop(input);
+            connection.poll_closed(cx)
+        })
+        .await;
+    }
+
+    /// A handle through which other tasks send to this connection once it is a WebSocket or an event
+    /// stream.
+    pub fn outbox(&self) -> Outbox {
+        Outbox::new(self.connection.clone())
+    }
+
+    /// Whether the connection will be closed after this request.
+    pub fn get_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Has the connection closed after this request; a WebSocket with a Close frame.
+    pub fn set_closed(&mut self, closed: bool) -> &mut Self {
+        self.closed = closed;
+        self
+    }
+
+    /// Whether another request may follow, given what the client wants.
+    pub fn is_keep_alive(&self, client_keeps_alive: bool) -> bool {
+        client_keeps_alive && !self.closed && self.connection.is_open()
+    }
+
+    // ---------------------------------------------------------------- reading
+
+    /// Reads the next request of this connection, body included.
+    ///
+    /// If the current one is unanswered, it stays so: answer it first.
+    ///
+    /// # Errors
+    /// [`RequestError::ConnectionClosed`] when there is no further request; otherwise the rule that it
+    /// breaks, after which no request can be read any more.
+    pub async fn try_get_http_request(&mut self) -> Result<Request, RequestError> {
+        let mut request = Request::default();
+        self.try_fill_http_request(&mut request).await?;
+        Ok(request)
+    }
+
+    /// Reads the next request into `request`; see [`try_get_http_request`](Self::try_get_http_request).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn try_fill_http_request(
+        &mut self,
+        request: &mut Request,
+    ) -> Result<(), RequestError> {
+        if self.carries != Carries::Http {
+            return Err(RequestError::Upgraded);
+        }
+        if self.closed || !self.connection.is_open() {
+            return Err(RequestError::ConnectionClosed);
+        }
+        let read = self.read_request(request).await;
+        if read.is_err() {
+            self.closed = true;
+        }
+        read
+    }
+
+    async fn read_request(&mut self, request: &mut Request) -> Result<(), RequestError> {
+        self.begin_request();
+        request.reset();
+        let (framing, expects_continue) = loop {
+            if let Some(head) = self.take_head(request)? {
+                break head;
+            }
+            let wait = self.head_wait();
+            let most = self.connection.server.head_space();
+            match poll_fn(|cx| self.connection.poll_more(cx, wait, most)).await {
+                Fill::Bytes => {}
+                Fill::End if self.connection.lock_input().buffer.is_empty() => {
+                    return Err(RequestError::ConnectionClosed);
+                }
+                Fill::End => return Err(RequestError::ClientDisconnected),
+                Fill::TimedOut(Wait::Head) if !self.connection.lock_input().buffer.is_empty() => {
+                    return Err(RequestError::HeadTimeout);
+                }
+                Fill::TimedOut(_) => return Err(RequestError::ConnectionClosed),
+                // The scanner refuses a head long before.
+                Fill::Full => return Err(RequestError::ConnectionClosed),
+            }
+        };
+        self.first_request = false;
+        match framing {
+            BodyFraming::None => {}
+            framing => {
+                let body = self.read_body(framing, expects_continue).await?;
+                request.set_body(body);
+            }
+        }
+        let now = self.connection.now();
+        self.connection.lock_input().wait_for(Wait::Nothing, now);
+        Ok(())
+    }
+
+    fn begin_request(&mut self) {
+        self.scanner.reset();
+        self.sent = None;
+    }
+
+    fn head_wait(&self) -> Wait {
+        if self.first_request || !self.connection.lock_input().buffer.is_empty() {
+            Wait::Head
+        } else {
+            Wait::Idle
+        }
+    }
+
+    /// Takes a whole head off the buffer, if it is there.
+    fn take_head(
+        &mut self,
+        request: &mut Request,
+    ) -> Result<Option<(BodyFraming, bool)>, RequestError> {
+        let limits = &self.connection.server.head_limits;
+        let mut input = self.connection.lock_input();
+        let Some(length) = self.scanner.scan(input.buffer.unread(), limits)? else {
+            return Ok(None);
+        };
+        let bytes = input.buffer.unread().get(..length).unwrap_or_default();
+        let mut storage = HeadStorage::new();
+        let head = head::parse(bytes, limits, &mut storage)?;
+        self.head_request = head.method == "HEAD";
+        self.version_1_0 = head.version == head::Version::Http10;
+        self.client_keeps_alive = head.keep_alive;
+        let version = if self.version_1_0 {
+            HttpVersion::Http1_0
+        } else {
+            HttpVersion::Http1_1
+        };
+        let query = head.target.query().unwrap_or_default();
+        request
+            .assign_head(head.method, head.target.path(), query, head.host, version)
+            .map_err(|_| RequestError::InvalidPath)?;
+        let headers = request.get_mut_headers();
+        for field in head.fields.iter() {
+            headers.append_parsed(field.name.as_bytes(), field.value);
+        }
+        let taken = (head.framing, head.expect_continue);
+        input.buffer.consume(length);
+        drop(input);
+        self.tracker.begin(self.head_request);
+        self.connection.charge(512 + length);
+        Ok(Some(taken))
+    }
+
+    async fn read_body(
+        &mut self,
+        framing: BodyFraming,
+        expects_continue: bool,
+    ) -> Result<Bytes, RequestError> {
+        let limit = self.connection.server.config.max_body;
+        if let BodyFraming::Length(length) = framing
+            && length > limit as u64
+        {
+            return Err(RequestError::BodyTooLarge { limit });
+        }
+        if expects_continue && self.connection.lock_input().buffer.is_empty() {
+            // The body is wanted: it is read before the hooks (RFC 9110 §10.1.1).
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        let mut body = BytesMut::new();
+        let mut chunked = ChunkedDecoder::default();
+        loop {
+            let done = match framing {
+                BodyFraming::Chunked => self.take_chunks(&mut chunked, &mut body, limit)?,
+                BodyFraming::Length(length) => {
+                    let mut input = self.connection.lock_input();
+                    let missing = usize::try_from(length).unwrap_or(usize::MAX) - body.len();
+                    let unread = input.buffer.unread();
+                    if body.is_empty() && unread.len() >= missing {
+                        let whole =
+                            Bytes::copy_from_slice(unread.get(..missing).unwrap_or_default());
+                        input.buffer.consume(missing);
+                        return Ok(whole);
+                    }
+                    let part = unread.get(..missing.min(unread.len())).unwrap_or_default();
+                    body.extend_from_slice(part);
+                    let count = part.len();
+                    input.buffer.consume(count);
+                    count == missing
+                }
+                BodyFraming::None => true,
+            };
+            if done {
+                return Ok(body.freeze());
+            }
+            match poll_fn(|cx| self.connection.poll_more(cx, Wait::Body, READ_BUFFER)).await {
+                Fill::Bytes | Fill::Full => {}
+                Fill::End => return Err(RequestError::ClientDisconnected),
+                Fill::TimedOut(_) => return Err(RequestError::BodyTimeout),
+            }
+        }
+    }
+
+    /// Decodes the chunks that are here; true after the last one.
+    fn take_chunks(
+        &self,
+        chunked: &mut ChunkedDecoder,
+        body: &mut BytesMut,
+        limit: usize,
+    ) -> Result<bool, RequestError> {
+        let mut input = self.connection.lock_input();
+        loop {
+            let unread = input.buffer.unread();
+            let step = chunked.decode(unread)?;
+            if body.len() + step.data.len() > limit {
+                return Err(RequestError::BodyTooLarge { limit });
+            }
+            body.extend_from_slice(step.data);
+            let (consumed, done) = (step.consumed, step.done);
+            input.buffer.consume(consumed);
+            if done || input.buffer.is_empty() {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Waits for the next data message of the WebSocket.
+    ///
+    /// # Errors
+    /// [`RequestError::WebSocketClosed`] after a Close of the client, and the reason in every other case
+    /// in which no message comes any more.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no message is lost.
+    pub async fn try_get_websocket_request(&mut self) -> Result<RequestBody, RequestError> {
+        if self.carries != Carries::WebSocket {
+            if !self.tracker.switching() {
+                return Err(RequestError::NotUpgraded);
+            }
+            // The program has answered the handshake itself.
+            self.begin_websocket();
+        }
+        poll_fn(|cx| self.connection.poll_message(cx))
+            .await
+            .map(RequestBody::from_message)
+            .map_err(|end| match end {
+                WsEnd::Closed(frame) => RequestError::WebSocketClosed(frame),
+                WsEnd::Violation(error) => RequestError::WebSocketProtocol(error),
+                WsEnd::Lost => RequestError::ClientDisconnected,
+            })
+    }
+
+    // ---------------------------------------------------------------- sending
+
+    /// Sends raw bytes: (parts of) an HTTP response, or after an upgrade whole frames.
+    ///
+    /// The server follows what is sent: it knows when the response is complete, keeps the body of a
+    /// response to HEAD back, and never sends a second response.
+    ///
+    /// # Errors
+    /// [`ResponseError::ConnectionClosed`] when the client is gone, [`ResponseError::AlreadyComplete`] for
+    /// bytes after a complete response.
+    ///
+    /// # Cancel safety
+    /// The bytes are taken at the first poll; dropped later, only the wait for room is lost.
+    pub async fn try_send(&mut self, data: impl AsRef<[u8]>) -> Result<(), ResponseError> {
+        self.send_raw(data.as_ref())?;
+        self.room().await
+    }
+
+    /// As [`try_send`](Self::try_send), but an error is logged and the connection closed.
+    pub async fn send(&mut self, data: impl AsRef<[u8]>) {
+        let sent = self.try_send(data).await;
+        self.note_failure(sent);
+    }
+
+    /// Sends several pieces as one: nothing comes between them.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    pub async fn try_send_list<I>(&mut self, list: I) -> Result<(), ResponseError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<[u8]>,
+    {
+        let mut whole = Vec::new();
+        for piece in list {
+            whole.extend_from_slice(piece.as_ref());
+        }
+        self.send_raw(&whole)?;
+        self.room().await
+    }
+
+    /// As [`try_send_list`](Self::try_send_list), but an error is logged and the connection closed.
+    pub async fn send_list<I>(&mut self, list: I)
+    where
+        I: IntoIterator,
+        I::Item: AsRef<[u8]>,
+    {
+        let mut whole = Vec::new();
+        for piece in list {
+            whole.extend_from_slice(piece.as_ref());
+        }
+        let sent = self.try_send(whole).await;
+        self.note_failure(sent);
+    }
+
+    /// Waits until everything that was sent is with the operating system.
+    ///
+    /// # Errors
+    /// [`ResponseError::ConnectionClosed`] when the client is gone before.
+    pub async fn try_flush(&mut self) -> Result<(), ResponseError> {
+        self.connection.flush_cork();
+        poll_fn(|cx| self.connection.poll_flushed(cx)).await?;
+        Ok(())
+    }
+
+    /// As [`try_flush`](Self::try_flush), but an error is logged and the connection closed.
+    pub async fn flush(&mut self) {
+        let flushed = self.try_flush().await;
+        self.note_failure(flushed);
+    }
+
+    pub(crate) fn note_failure(&mut self, result: Result<(), ResponseError>) {
+        if let Err(error) = result {
+            tracing::debug!(peer = %self.connection.peer, %error, "send failed: the connection is closed");
+            self.closed = true;
+        }
+    }
+
+    async fn room(&mut self) -> Result<(), ResponseError> {
+        poll_fn(|cx| self.connection.poll_room(cx)).await?;
+        Ok(())
+    }
+
+    fn send_raw(&mut self, data: &[u8]) -> Result<(), ResponseError> {
+        if !self.connection.is_open() {
+            return Err(ResponseError::ConnectionClosed);
+        }
+        match self.carries {
+            Carries::WebSocket => self.write(data),
+            Carries::Events { .. } => {
+                let framed = sse::frame(self.connection.format(), data);
+                self.write(&framed);
+            }
+            Carries::Http => {
+                if self.sent.is_some() {
+                    return Err(ResponseError::AlreadyComplete);
+                }
+                let tracked = self.tracker.track(data);
+                self.write(tracked.to_wire(data));
+                if self.tracker.is_event_stream() {
+                    self.connection.begin_events(WireFormat::EventStream);
+                    self.connection.note_line_end(data.last() == Some(&b'\n'));
+                }
+                if tracked.excess > 0 {
+                    return Err(ResponseError::AlreadyComplete);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        write_own(&self.connection, bytes);
+    }
+
+    // ---------------------------------------------------------------- the server's side
+
+    /// Sends the response: as a whole answer, or its body as a message or as events.
+    pub(crate) async fn send_bare(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        let response = ctx.get_response();
+        match self.carries {
+            Carries::Http if self.tracker.switching() || self.tracker.started() => {
+                return Err(ResponseError::AlreadyComplete);
+            }
+            Carries::Http if response.get_status_code() == 101 => {
+                // The program answers the handshake itself.
+                let head = ctx.get_mut_response().build();
+                self.send_raw(&head)?;
+            }
+            Carries::Http => self.send_response(response, false)?,
+            Carries::WebSocket => {
+                let message = match std::str::from_utf8(response.get_body()) {
+                    Ok(text) => Message::from(text),
+                    Err(_) => Message::Binary(response.body_bytes().clone()),
+                };
+                self.connection.send_message(&message)?;
+            }
+            Carries::Events { .. } => {
+                let body = response.body_bytes().clone();
+                self.send_raw(&body)?;
+            }
+        }
+        self.room().await
+    }
+
+    /// Sends the response of the context as a whole.
+    pub(crate) fn send_response(
+        &mut self,
+        response: &Response,
+        close: bool,
+    ) -> Result<(), ResponseError> {
+        if self.carries != Carries::Http || self.sent.is_some() || self.tracker.started() {
+            return Err(ResponseError::AlreadyComplete);
+        }
+        if !self.connection.is_open() {
+            return Err(ResponseError::ConnectionClosed);
+        }
+        let status = response.get_status_code();
+        let bodyless = matches!(status, 100..=199 | 204 | 304);
+        let body = response.body_bytes();
+        let close = close
+            || self.closed
+            || !self.client_keeps_alive
+            || response.get_headers().has_token("connection", "close")
+            || self.connection.server.is_shutting_down();
+        let framing = if bodyless {
+            Framing::None
+        } else {
+            Framing::Length(body.len() as u64)
+        };
+        let connection = match (close, self.version_1_0) {
+            (true, _) => Some("close"),
+            (false, true) => Some("keep-alive"),
+            (false, false) => None,
+        };
+        let with_body = !bodyless && !self.head_request;
+        let full = cork::with(self.connection.id, |cork| {
+            response.write_head(
+                cork.bytes(),
+                framing,
+                &self.connection.server.date(),
+                connection,
+            );
+            if with_body {
+                cork.push(body);
+            }
+            cork.is_full()
+        });
+        match full {
+            Some(true) => self.connection.flush_cork(),
+            Some(false) => {}
+            None => {
+                let mut bytes = Vec::with_capacity(256 + body.len());
+                response.write_head(
+                    &mut bytes,
+                    framing,
+                    &self.connection.server.date(),
+                    connection,
+                );
+                if with_body {
+                    bytes.extend_from_slice(body);
+                }
+                self.connection.push_slice(&bytes)?;
+            }
+        }
+        self.sent = Some(close);
+        Ok(())
+    }
+
+    /// How the current request was answered.
+    pub(crate) fn answered(&self) -> Answered {
+        match (self.carries, self.sent) {
+            (Carries::WebSocket, _) => Answered::WebSocket,
+            _ if self.tracker.switching() => Answered::WebSocket,
+            (Carries::Events { .. }, _) => Answered::ThenClose,
+            (_, Some(true)) => Answered::ThenClose,
+            (_, Some(false)) => Answered::Whole,
+            (_, None) if !self.tracker.started() => Answered::No,
+            _ if self.tracker.complete() && !self.tracker.must_close() => Answered::Whole,
+            _ => Answered::ThenClose,
+        }
+    }
+
+    /// Whether another request is read after this one.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.answered() == Answered::Whole
+            && self.client_keeps_alive
+            && !self.closed
+            && self.connection.is_open()
+            && !self.connection.server.is_shutting_down()
+    }
+
+    /// Ends a typed event stream with its last chunk.
+    pub(crate) fn end_events(&mut self) {
+        if self.carries == (Carries::Events { chunked: true }) && self.connection.is_open() {
+            self.write(sse::LAST_CHUNK);
+        }
+    }
+
+    /// Makes the connection a WebSocket.
+    pub(crate) fn upgrade(&mut self, ctx: &mut Context) -> Result<WebSocket, RequestError> {
+        if self.carries == Carries::Http {
+            if !self.tracker.switching() {
+                self.answer_handshake(ctx)?;
+            }
+            self.begin_websocket();
+            ctx.shrink();
+        }
+        if self.carries != Carries::WebSocket {
+            return Err(RequestError::Upgraded);
+        }
+        Ok(WebSocket::new(self.connection.clone()))
+    }
+
+    fn answer_handshake(&mut self, ctx: &mut Context) -> Result<(), RequestError> {
+        if self.sent.is_some() || self.tracker.started() {
+            return Err(RequestError::Upgraded);
+        }
+        let request = ctx.get_request();
+        let headers = request.get_headers();
+        let accepted = handshake::validate(HandshakeRequest {
+            method: request.get_method().as_str(),
+            version: if self.version_1_0 { (1, 0) } else { (1, 1) },
+            headers: headers.iter(),
+        })?;
+        let config = &self.connection.server.config;
+        origin_allowed(
+            headers.get("origin"),
+            request.get_host(),
+            false,
+            &config.allowed_origins,
+            config.allow_any_origin,
+        )
+        .inspect_err(|refused| tracing::warn!(peer = %self.connection.peer, "{refused}"))?;
+        let mut head = Vec::with_capacity(192);
+        head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ");
+        head.extend_from_slice(&accepted.accept_key);
+        head.extend_from_slice(b"\r\n");
+        for (name, value) in ctx.get_response().get_headers().iter() {
+            // The program's own headers (a cookie, a subprotocol) go along.
+            if !matches!(
+                name,
+                "upgrade"
+                    | "connection"
+                    | "sec-websocket-accept"
+                    | "content-type"
+                    | "content-length"
+            ) {
+                head.extend_from_slice(name.as_bytes());
+                head.extend_from_slice(b": ");
+                head.extend_from_slice(value.as_bytes());
+                head.extend_from_slice(b"\r\n");
+            }
+        }
+        head.extend_from_slice(b"\r\n");
+        self.write(&head);
+        Ok(())
+    }
+
+    fn begin_websocket(&mut self) {
+        let config = &self.connection.server.config;
+        let decoder = Decoder::new(
+            Role::Server,
+            Limits::default()
+                .frame(config.max_frame)
+                .message(config.max_message)
+                .fragments(config.max_fragments),
+        );
+        self.connection.begin_websocket(decoder);
+        self.carries = Carries::WebSocket;
+    }
+
+    /// Starts a typed event stream.
+    pub(crate) fn start_events(
+        &mut self,
+        ctx: &mut Context,
+    ) -> Result<ServerSentEvents, ResponseError> {
+        if self.carries != Carries::Http || self.sent.is_some() || self.tracker.started() {
+            return Err(ResponseError::AlreadyComplete);
+        }
+        if !self.connection.is_open() {
+            return Err(ResponseError::ConnectionClosed);
+        }
+        let chunked = !self.version_1_0;
+        let format = if chunked {
+            WireFormat::EventStreamChunked
+        } else {
+            WireFormat::EventStream
+        };
+        let response = ctx.get_mut_response();
+        response.set_header("content-type", "text/event-stream");
+        if !response.get_headers().contains("cache-control") {
+            response.set_header("cache-control", "no-cache");
+        }
+        if !response.get_headers().contains("x-accel-buffering") {
+            // Proxies that buffer would hold events back.
+            response.set_header("x-accel-buffering", "no");
+        }
+        let mut head = Vec::with_capacity(256);
+        response.write_head(
+            &mut head,
+            if chunked {
+                Framing::Chunked
+            } else {
+                Framing::UntilClose
+            },
+            &self.connection.server.date(),
+            Some("close"),
+        );
+        self.write(&head);
+        self.carries = Carries::Events { chunked };
+        if self.head_request {
+            // Only the head was asked for.
+            self.closed = true;
+            self.connection.signal_close();
+        }
+        self.connection.begin_events(format);
+        ctx.shrink();
+        Ok(ServerSentEvents::new(self.connection.clone()))
+    }
+}
+
+/// Sends bytes in the order of the connection's own sends.
+fn write_own(connection: &Arc<Conn>, bytes: &[u8]) {
+    let corked = cork::with(connection.id, |cork| {
+        if bytes.len() >= cork::SPILL {
+            return None;
+        }
+        cork.bytes().extend_from_slice(bytes);
+        Some(cork.is_full())
+    });
+    match corked {
+        Some(Some(false)) => {}
+        Some(Some(true)) => connection.flush_cork(),
+        // Too large to copy twice, or not in its own task: written or queued at once. Errors show in
+        // the next look at the connection.
+        Some(None) | None => drop(connection.push_slice(bytes)),
+    }
+}

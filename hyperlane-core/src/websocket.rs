@@ -1,0 +1,266 @@
+//! The handle of a WebSocket.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    conn::{Conn, Peer, out::PushError, outbox::Outbox, websocket::WsEnd},
+    proto::ws::{CloseCode, CloseFrame, Message},
+};
+
+/// A WebSocket, as a cheap clone that any task may hold.
+///
+/// Clones share the connection: each message that comes in is received by exactly one of them, and
+/// any of them may send. Pings are answered, and sent, by the connection itself.
+///
+/// ```
+/// use hyperlane_core::{Context, ServerHook, Status, Stream};
+///
+/// struct Echo;
+///
+/// impl ServerHook for Echo {
+///     async fn new(_: &mut Stream, _: &mut Context) -> Self {
+///         Self
+///     }
+///
+///     async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+///         let Ok(socket) = ctx.upgrade(stream).await else {
+///             return Status::Reject;
+///         };
+///         while let Ok(message) = socket.recv().await {
+///             if socket.send(message).await.is_err() {
+///                 break;
+///             }
+///         }
+///         Status::Continue
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct WebSocket {
+    connection: Arc<Conn>,
+}
+
+impl WebSocket {
+    pub(crate) fn new(connection: Arc<Conn>) -> Self {
+        Self { connection }
+    }
+
+    /// Whether messages can still be sent: no Close went in either direction.
+    pub fn is_open(&self) -> bool {
+        self.connection.is_open()
+    }
+
+    /// Identifies the connection within this process; never used again.
+    pub fn connection_id(&self) -> u64 {
+        self.connection.id
+    }
+
+    /// The address of the peer at the other end of the socket; `None` for Unix sockets.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        match self.connection.peer {
+            Peer::Inet(address) => Some(address),
+            Peer::Local => None,
+        }
+    }
+
+    /// The handle for code that delivers to many connections.
+    pub fn outbox(&self) -> Outbox {
+        Outbox::new(self.connection.clone())
+    }
+
+    /// Sends a message. Waits only while more than the outbox's high-water mark waits for the peer.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::BrokenPipe`] when the WebSocket is closed.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, the message is either sent whole or not at all.
+    pub async fn send(&self, message: impl Into<Message>) -> io::Result<()> {
+        let message = message.into();
+        match message {
+            Message::Close(frame) => {
+                let (code, reason) = frame.map_or((CloseCode::NORMAL, String::new()), |frame| {
+                    (frame.code, frame.reason.to_string())
+                });
+                self.close(code, &reason)
+            }
+            message => loop {
+                poll_fn(|cx| self.connection.poll_room(cx))
+                    .await
+                    .map_err(closed)?;
+                match self.connection.send_message(&message) {
+                    // Another sender was faster.
+                    Err(PushError::Full) => {}
+                    sent => return sent.map_err(closed),
+                }
+            },
+        }
+    }
+
+    /// Sends a value as JSON text.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] when the value has no JSON form; otherwise as [`send`](Self::send).
+    pub async fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> io::Result<()> {
+        let text = serde_json::to_string(value)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        self.send(text).await
+    }
+
+    /// Waits for the next text or binary message.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::ConnectionAborted`] after a Close of the client (the source tells code and
+    /// reason), [`io::ErrorKind::InvalidData`] when it broke the protocol,
+    /// [`io::ErrorKind::ConnectionReset`] when it left without a word.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no message is lost.
+    pub async fn recv(&self) -> io::Result<Message> {
+        poll_fn(|cx| self.connection.poll_message(cx))
+            .await
+            .map_err(ended)
+    }
+
+    /// Waits for the next message and reads it as JSON.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] when it is not the JSON of a `T`: the message is used up and the
+    /// WebSocket stays open; otherwise as [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn recv_json<T: DeserializeOwned>(&self) -> io::Result<T> {
+        let message = self.recv().await?;
+        serde_json::from_slice(message.as_bytes())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+    }
+
+    /// Sends a Ping. The connection does so by itself after silence.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`io::ErrorKind::InvalidInput`] for more than 125 bytes (RFC 6455 §5.5).
+    pub async fn ping(&self, payload: impl Into<Bytes>) -> io::Result<()> {
+        let payload = payload.into();
+        if payload.len() > 125 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a ping carries at most 125 bytes",
+            ));
+        }
+        self.send(Message::Ping(payload)).await
+    }
+
+    /// Starts the closing handshake. Messages that the client sent before its answer are still
+    /// received; the connection ends at most
+    /// [`ServerConfig::close_timeout`](crate::ServerConfig) later.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::BrokenPipe`] when it is closed already, [`io::ErrorKind::InvalidInput`] for a
+    /// code that must not be sent (RFC 6455 §7.4).
+    pub fn close(&self, code: CloseCode, reason: &str) -> io::Result<()> {
+        if !code.is_sendable() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("close code {code} must not be sent"),
+            ));
+        }
+        self.connection
+            .close_websocket(code, reason, false)
+            .map_err(closed)
+    }
+
+    /// Waits until the connection is over, whoever ended it, or the server shuts down.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn closed(&self) {
+        poll_fn(|cx| self.connection.poll_closed(cx)).await;
+    }
+}
+
+fn closed(error: PushError) -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, error)
+}
+
+/// The Close of the client, as the source of the error that [`WebSocket::recv`] ends with.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("closed by the client{}", .frame.as_ref().map_or(String::new(), |frame| format!(": {} {}", frame.code, frame.reason)))]
+pub struct ClosedByClient {
+    /// Code and reason, if the client gave any.
+    pub frame: Option<CloseFrame>,
+}
+
+fn ended(end: WsEnd) -> io::Error {
+    match end {
+        WsEnd::Closed(frame) => {
+            io::Error::new(io::ErrorKind::ConnectionAborted, ClosedByClient { frame })
+        }
+        WsEnd::Violation(error) => io::Error::new(io::ErrorKind::InvalidData, error),
+        WsEnd::Lost => io::Error::new(
+            io::ErrorKind::ConnectionReset,
+            "the client left without a Close",
+        ),
+    }
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("id", &self.connection.id)
+            .field("peer", &self.connection.peer)
+            .field("open", &self.is_open())
+            .finish()
+    }
+}
+
+/// The messages that come in; ends with the WebSocket.
+impl futures_core::Stream for WebSocket {
+    type Item = Message;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.connection.poll_message(cx).map(Result::ok)
+    }
+}
+
+impl futures_sink::Sink<Message> for WebSocket {
+    type Error = io::Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.poll_room(cx).map_err(closed)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> io::Result<()> {
+        if let Message::Close(frame) = &message {
+            let code = frame.as_ref().map_or(CloseCode::NORMAL, |frame| frame.code);
+            let reason = frame.as_ref().map_or("", |frame| &*frame.reason);
+            return self.close(code, reason);
+        }
+        self.connection.send_message(&message).map_err(closed)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.flush_cork();
+        self.connection.poll_flushed(cx).map_err(closed)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A Close that went before is as good.
+        drop(
+            self.connection
+                .close_websocket(CloseCode::NORMAL, "", false),
+        );
+        Poll::Ready(Ok(()))
+    }
+}
