@@ -29,7 +29,7 @@ pub use tokio;
 
 pub use conn::{
     WireFormat,
-    cork::{defer, flush_current},
+    cork::{defer, flush_current, polled_connection},
     out::PushError,
     outbox::Outbox,
 };

@@ -233,7 +233,7 @@ pub fn set_status(ctx: &mut Context, status: impl StatusCode) {
 
 pub async fn try_send(stream: &mut Stream, ctx: &mut Context) {
     // The bare form ignores errors: the next read or send tells.
-    drop(stream.send_bare(ctx).await);
+    let _ = stream.send_bare(ctx).await;
 }
 
 pub async fn send(stream: &mut Stream, ctx: &mut Context) {
@@ -242,7 +242,7 @@ pub async fn send(stream: &mut Stream, ctx: &mut Context) {
 }
 
 pub async fn try_send_bytes(stream: &mut Stream, data: impl AsRef<[u8]>) {
-    drop(stream.try_send(data).await);
+    let _ = stream.try_send(data).await;
 }
 
 pub async fn send_bytes(stream: &mut Stream, data: impl AsRef<[u8]>) {
@@ -250,7 +250,7 @@ pub async fn send_bytes(stream: &mut Stream, data: impl AsRef<[u8]>) {
 }
 
 pub async fn try_flush(stream: &mut Stream) {
-    drop(stream.try_flush().await);
+    let _ = stream.try_flush().await;
 }
 
 pub async fn flush(stream: &mut Stream) {

@@ -211,6 +211,13 @@ pub fn flush_current() {
     }
 }
 
+/// The connection that this thread polls right now, by the id of its [`Outbox`](crate::Outbox).
+///
+/// Tells code that defers work whether it did so in this very poll already.
+pub fn polled_connection() -> Option<u64> {
+    CORK.with_borrow(|cork| (cork.owner != 0).then_some(cork.owner))
+}
+
 /// Runs `work` at the end of the current connection's poll, or at once outside of any.
 ///
 /// For work that several sends of one poll would otherwise repeat, such as waking a task that

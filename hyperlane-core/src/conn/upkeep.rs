@@ -143,7 +143,7 @@ impl Conn {
         if !websocket.close_sent && !websocket.is_full(inbox) {
             websocket.ping_sent = Some(now);
             // Full or closed: the stall or close limits act.
-            drop(self.push(&encode_to_bytes(&Message::Ping(bytes::Bytes::new()))));
+            let _ = self.push(&encode_to_bytes(&Message::Ping(bytes::Bytes::new())));
         }
         *next = (*next).min(now.after(within));
     }
@@ -158,7 +158,7 @@ impl Conn {
         // A comment line breaks no event, but it must not land inside a line of the program's own.
         if self.at_line_end.load(std::sync::atomic::Ordering::Relaxed) {
             let comment = crate::sse::frame(self.format(), HEARTBEAT);
-            drop(self.push(&comment));
+            let _ = self.push(&comment);
         }
         *next = (*next).min(now.after(every));
     }

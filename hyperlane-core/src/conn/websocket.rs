@@ -239,7 +239,7 @@ impl Conn {
         }
         let message = Message::Pong(payload.clone());
         if cork::with(self.id, |cork| encode_message(&message, cork.bytes())).is_none() {
-            drop(self.push(&encode_to_bytes(&message)));
+            let _ = self.push(&encode_to_bytes(&message));
         }
     }
 

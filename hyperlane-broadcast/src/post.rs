@@ -1,0 +1,73 @@
+//! A published message, encoded once per wire format.
+
+use std::{io, sync::OnceLock};
+
+use bytes::Bytes;
+use hyperlane_core::{Message, WireFormat};
+
+use crate::room::{MemberId, Offset};
+
+/// For whom a message is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    All,
+    Except(MemberId),
+    /// These connections; sorted.
+    Only(Vec<MemberId>),
+}
+
+impl Audience {
+    pub(crate) fn includes(&self, member: MemberId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Except(excepted) => *excepted != member,
+            Self::Only(members) => members.binary_search(&member).is_ok(),
+        }
+    }
+}
+
+/// A message in a room.
+pub(crate) struct Post {
+    pub(crate) offset: Offset,
+    pub(crate) audience: Audience,
+    message: Message,
+    frame: OnceLock<Option<Bytes>>,
+    event: OnceLock<Option<Bytes>>,
+    chunk: OnceLock<Option<Bytes>>,
+}
+
+impl Post {
+    pub(crate) fn new(offset: Offset, audience: Audience, message: Message) -> Self {
+        Self {
+            offset,
+            audience,
+            message,
+            frame: OnceLock::new(),
+            event: OnceLock::new(),
+            chunk: OnceLock::new(),
+        }
+    }
+
+    /// Bytes that it counts in the history.
+    pub(crate) fn weight(&self) -> usize {
+        self.message.len() + size_of::<Self>()
+    }
+
+    /// The wire bytes in `format`; `None` where the format cannot carry the message.
+    pub(crate) fn encoded(&self, format: WireFormat) -> Option<&Bytes> {
+        let slot = match format {
+            WireFormat::WebSocket => &self.frame,
+            WireFormat::EventStream => &self.event,
+            WireFormat::EventStreamChunked => &self.chunk,
+            _ => return None,
+        };
+        slot.get_or_init(|| self.encode(format).ok()).as_ref()
+    }
+
+    fn encode(&self, format: WireFormat) -> io::Result<Bytes> {
+        format.encode(&self.message).inspect_err(|error| {
+            // Once per message and format, because the outcome is kept.
+            tracing::warn!(%error, ?format, "a message was kept from members of this format");
+        })
+    }
+}
