@@ -1,1 +1,3 @@
 //! The server under hyperlane.
+
+pub mod proto;

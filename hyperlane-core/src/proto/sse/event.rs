@@ -1,0 +1,295 @@
+//! Writing events (WHATWG HTML §9.2.5).
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use memchr::memchr2;
+use serde::Serialize;
+
+/// Builds one event; fields leave in the order in which they are set.
+///
+/// A value that the format cannot carry is remembered, and told by [`encode`](Self::encode) and
+/// [`into_bytes`](Self::into_bytes).
+///
+/// ```
+/// use hyperlane_core::proto::sse::Event;
+///
+/// let event = Event::new().id("42").data("first\nsecond");
+/// assert_eq!(event.into_bytes()?.as_ref(), b"id: 42\ndata: first\ndata: second\n\n");
+///
+/// assert!(Event::new().id("1\ndata: forged").into_bytes().is_err());
+/// # Ok::<(), hyperlane_core::proto::sse::EventError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Event {
+    /// The fields as they go out, without the empty line that ends the event.
+    fields: Vec<u8>,
+    error: Option<EventError>,
+}
+
+impl Event {
+    /// Starts an event without any field.
+    pub const fn new() -> Self {
+        Self {
+            fields: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// Sets the id that the client sends back as `Last-Event-ID`; an empty one forgets it.
+    ///
+    /// Carriage return, line feed and NUL are refused: the first two end the line, and with the last
+    /// clients ignore the id.
+    pub fn id(self, id: impl AsRef<str>) -> Self {
+        let id = id.as_ref().as_bytes();
+        match id.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            true => self.refuse(EventError::Id),
+            false => self.line(b"id: ", id),
+        }
+    }
+
+    /// Sets the name under which the client dispatches the event. Default: `message`.
+    ///
+    /// Carriage return and line feed are refused.
+    pub fn event(self, name: impl AsRef<str>) -> Self {
+        let name = name.as_ref().as_bytes();
+        match memchr2(b'\r', b'\n', name) {
+            Some(_) => self.refuse(EventError::Name),
+            None => self.line(b"event: ", name),
+        }
+    }
+
+    /// Sets how long the client waits before it reconnects, to the millisecond.
+    pub fn retry(self, wait: Duration) -> Self {
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.line(b"retry: ", itoa::Buffer::new().format(millis).as_bytes())
+    }
+
+    /// Adds a comment, which clients ignore; each of its lines becomes one.
+    pub fn comment(self, text: impl AsRef<str>) -> Self {
+        self.lines(b": ", text.as_ref().as_bytes())
+    }
+
+    /// Adds data; each of its lines, ended by CR LF, LF or CR, becomes a line of its own.
+    ///
+    /// The client joins them with LF, and what is added by several calls as well.
+    pub fn data(self, text: impl AsRef<str>) -> Self {
+        self.lines(b"data: ", text.as_ref().as_bytes())
+    }
+
+    /// Adds data given as bytes, which must be UTF-8: an event stream carries nothing else.
+    pub fn data_bytes(self, bytes: impl AsRef<[u8]>) -> Self {
+        match simdutf8::basic::from_utf8(bytes.as_ref()) {
+            Ok(text) => self.data(text),
+            Err(_) => self.refuse(EventError::NotUtf8),
+        }
+    }
+
+    /// Adds data as JSON on one line.
+    ///
+    /// # Errors
+    ///
+    /// What `value` gives when it cannot be serialised.
+    pub fn json_data(
+        mut self,
+        value: &(impl Serialize + ?Sized),
+    ) -> Result<Self, serde_json::Error> {
+        // Compact JSON escapes control characters, so it is one line and goes in as it is.
+        self.fields.extend_from_slice(b"data: ");
+        serde_json::to_writer(&mut self.fields, value)?;
+        self.fields.push(b'\n');
+        Ok(self)
+    }
+
+    /// Appends the event to a stream; on an error nothing.
+    ///
+    /// # Errors
+    ///
+    /// The first value that was refused.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), EventError> {
+        self.check()?;
+        out.reserve(self.fields.len() + 1);
+        out.extend_from_slice(&self.fields);
+        out.push(b'\n');
+        Ok(())
+    }
+
+    /// Encodes the event, to share among many connections; otherwise as [`encode`](Self::encode).
+    ///
+    /// # Errors
+    ///
+    /// The first value that was refused.
+    pub fn to_bytes(&self) -> Result<Bytes, EventError> {
+        let mut out = Vec::with_capacity(self.fields.len() + 1);
+        self.encode(&mut out)?;
+        Ok(Bytes::from(out))
+    }
+
+    /// Ends the event in place, without the copy of [`to_bytes`](Self::to_bytes).
+    ///
+    /// # Errors
+    ///
+    /// The first value that was refused.
+    pub fn into_bytes(mut self) -> Result<Bytes, EventError> {
+        self.check()?;
+        self.fields.push(b'\n');
+        Ok(Bytes::from(self.fields))
+    }
+
+    fn check(&self) -> Result<(), EventError> {
+        self.error.map_or(Ok(()), Err)
+    }
+
+    fn refuse(mut self, error: EventError) -> Self {
+        self.error.get_or_insert(error);
+        self
+    }
+
+    fn line(mut self, field: &[u8], value: &[u8]) -> Self {
+        self.fields.reserve(field.len() + value.len() + 2);
+        self.push(field, value);
+        self
+    }
+
+    fn lines(mut self, field: &[u8], mut text: &[u8]) -> Self {
+        // Two more: the end of this line, and of the event.
+        self.fields.reserve(field.len() + text.len() + 2);
+        while let Some((line, end)) =
+            memchr2(b'\r', b'\n', text).and_then(|end| text.split_at_checked(end))
+        {
+            self.push(field, line);
+            text = match end {
+                [b'\r', b'\n', after @ ..] | [_, after @ ..] => after,
+                [] => &[],
+            };
+        }
+        self.push(field, text);
+        self
+    }
+
+    fn push(&mut self, field: &[u8], value: &[u8]) {
+        // With the space a value may begin with one, as clients strip exactly one.
+        self.fields.extend_from_slice(field);
+        self.fields.extend_from_slice(value);
+        self.fields.push(b'\n');
+    }
+}
+
+impl From<&str> for Event {
+    fn from(data: &str) -> Self {
+        Self::new().data(data)
+    }
+}
+
+impl From<String> for Event {
+    fn from(data: String) -> Self {
+        Self::new().data(data)
+    }
+}
+
+impl From<&String> for Event {
+    fn from(data: &String) -> Self {
+        Self::new().data(data)
+    }
+}
+
+/// Names a value that an event stream cannot carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// The id has a CR, LF or NUL.
+    #[error("an event id must not contain CR, LF or NUL")]
+    Id,
+    /// The event's name has a CR or LF.
+    #[error("an event name must not contain CR or LF")]
+    Name,
+    /// The data is not UTF-8.
+    #[error("event data must be UTF-8")]
+    NotUtf8,
+}
+
+/// Becomes `InvalidData`.
+impl From<EventError> for io::Error {
+    fn from(error: EventError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(event: impl Into<Event>, expected: &str) {
+        let event = event.into();
+        let mut out = b"kept".to_vec();
+        event.encode(&mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), format!("kept{expected}"));
+        assert_eq!(event.to_bytes().unwrap(), expected);
+        assert_eq!(event.into_bytes().unwrap(), expected);
+    }
+
+    fn refuse(event: Event, error: EventError) {
+        let mut out = b"kept".to_vec();
+        assert_eq!(event.encode(&mut out), Err(error));
+        assert_eq!(out, b"kept");
+        assert_eq!(event.to_bytes(), Err(error));
+        assert_eq!(event.into_bytes(), Err(error));
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn fields_leave_in_the_order_they_are_set() {
+        check("x", "data: x\n\n");
+        check(String::from(""), "data: \n\n");
+        check(Event::new(), "\n");
+        check(
+            Event::new()
+                .comment("why")
+                .id("a-1")
+                .event("update")
+                .retry(Duration::from_millis(1500))
+                .data(" x")
+                .data_bytes("grüße"),
+            ": why\nid: a-1\nevent: update\nretry: 1500\ndata:  x\ndata: grüße\n\n",
+        );
+        check(
+            Event::new().retry(Duration::MAX),
+            "retry: 18446744073709551615\n\n",
+        );
+    }
+
+    #[test]
+    fn every_kind_of_line_end_starts_a_new_line() {
+        check("a\nb\rc\r\nd", "data: a\ndata: b\ndata: c\ndata: d\n\n");
+        check("\n", "data: \ndata: \n\n");
+        check("a\n\rb\r\n", "data: a\ndata: \ndata: b\ndata: \n\n");
+        check(
+            Event::new().comment("a\r\nb\rdata: c"),
+            ": a\n: b\n: data: c\n\n",
+        );
+    }
+
+    #[test]
+    fn json_is_one_line() {
+        let event = Event::new().json_data(&["a\nb", "c"]).unwrap();
+        check(event, "data: [\"a\\nb\",\"c\"]\n\n");
+        let keys_are_no_strings = std::collections::BTreeMap::from([((1, 2), 3)]);
+        assert!(Event::new().json_data(&keys_are_no_strings).is_err());
+    }
+
+    #[test]
+    fn what_would_forge_a_field_is_refused() {
+        for id in ["a\n", "\r", "a\0b"] {
+            refuse(Event::new().id(id).data("x"), EventError::Id);
+        }
+        for name in ["a\nb", "\r"] {
+            refuse(Event::new().data("x").event(name), EventError::Name);
+        }
+        refuse(
+            Event::new().data_bytes(b"\xff").id("\n"),
+            EventError::NotUtf8,
+        );
+    }
+}

@@ -1,0 +1,24 @@
+//! Server-sent events (WHATWG HTML §9.2): [`Event`] writes the stream, [`EventReader`] reads it.
+//!
+//! ```
+//! use hyperlane_core::proto::sse::{Event, EventReader, HEARTBEAT};
+//!
+//! let mut wire = Vec::new();
+//! Event::new().id("7").event("joke").data("knock\nknock").encode(&mut wire)?;
+//! wire.extend_from_slice(HEARTBEAT);
+//! assert_eq!(wire, b"id: 7\nevent: joke\ndata: knock\ndata: knock\n\n:\n\n");
+//!
+//! let mut events = Vec::new();
+//! EventReader::new().push(&wire, &mut events)?;
+//! assert_eq!(events[0].data, "knock\nknock");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod event;
+mod reader;
+
+pub use event::{Event, EventError};
+pub use reader::{EventReader, ReceivedEvent, StreamTooLong};
+
+/// Is a comment that keeps proxies and connections awake and that clients ignore.
+pub const HEARTBEAT: &[u8] = b":\n\n";

@@ -1,0 +1,268 @@
+//! Reading an event stream piece by piece (WHATWG HTML §9.2.6), for clients and tests.
+
+use std::time::Duration;
+
+use memchr::memchr2;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Holds an event as a browser would dispatch it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedEvent {
+    /// The event's name; `message` if the stream gave none.
+    pub event: String,
+    /// The data, its lines joined with LF.
+    pub data: String,
+    /// The last id that the stream gave, in this event or before; empty if none.
+    pub id: String,
+}
+
+/// Says that a line, or the data of one event, is longer than the reader's limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an event is longer than {limit} bytes")]
+pub struct StreamTooLong {
+    /// The limit in bytes.
+    pub limit: usize,
+}
+
+/// Parses an event stream that arrives in any pieces.
+#[derive(Clone, Debug)]
+pub struct EventReader {
+    limit: usize,
+    /// The line that has no end yet.
+    line: Vec<u8>,
+    /// A piece ended with CR; an LF right after it belongs to it.
+    after_cr: bool,
+    at_start: bool,
+    event: String,
+    data: String,
+    id: String,
+    retry: Option<Duration>,
+}
+
+impl Default for EventReader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EventReader {
+    /// Starts reading a stream. Lines, and the data of one event, may have 16 MiB.
+    pub const fn new() -> Self {
+        Self {
+            limit: 16 * 1024 * 1024,
+            line: Vec::new(),
+            after_cr: false,
+            at_start: true,
+            event: String::new(),
+            data: String::new(),
+            id: String::new(),
+            retry: None,
+        }
+    }
+
+    /// Sets how many bytes a line, or the data of one event, may have.
+    pub const fn with_limit(mut self, bytes: usize) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// Takes in the next piece of the stream and appends the events that it completes.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamTooLong`]; the stream should be given up then.
+    pub fn push(
+        &mut self,
+        mut piece: &[u8],
+        events: &mut Vec<ReceivedEvent>,
+    ) -> Result<(), StreamTooLong> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        if std::mem::take(&mut self.after_cr) {
+            piece = piece.strip_prefix(b"\n").unwrap_or(piece);
+        }
+        while let Some((head, end)) =
+            memchr2(b'\r', b'\n', piece).and_then(|end| piece.split_at_checked(end))
+        {
+            self.keep(head)?;
+            let line = std::mem::take(&mut self.line);
+            events.extend(self.take_line(&line)?);
+            piece = match end {
+                [b'\r'] => {
+                    self.after_cr = true;
+                    &[]
+                }
+                [b'\r', b'\n', after @ ..] | [_, after @ ..] => after,
+                [] => &[],
+            };
+        }
+        self.keep(piece)
+    }
+
+    /// Gives the last id that the stream gave, to send as `Last-Event-ID`; empty if none.
+    pub fn last_event_id(&self) -> &str {
+        &self.id
+    }
+
+    /// Gives how long to wait before reconnecting, if the stream said so.
+    pub const fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
+    fn keep(&mut self, part: &[u8]) -> Result<(), StreamTooLong> {
+        self.check_len(self.line.len(), part.len())?;
+        self.line.extend_from_slice(part);
+        Ok(())
+    }
+
+    fn check_len(&self, have: usize, more: usize) -> Result<(), StreamTooLong> {
+        match have.saturating_add(more) > self.limit {
+            true => Err(StreamTooLong { limit: self.limit }),
+            false => Ok(()),
+        }
+    }
+
+    fn take_line(&mut self, mut line: &[u8]) -> Result<Option<ReceivedEvent>, StreamTooLong> {
+        if std::mem::take(&mut self.at_start) {
+            line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+        }
+        if line.is_empty() {
+            return Ok(self.dispatch());
+        }
+        let line = String::from_utf8_lossy(line);
+        let (field, value) = line.split_once(':').unwrap_or((&line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => self.event = value.into(),
+            "data" => {
+                self.check_len(self.data.len(), value.len())?;
+                self.data.push_str(value);
+                self.data.push('\n');
+            }
+            "id" if !value.contains('\0') => self.id = value.into(),
+            "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.retry = value.parse().ok().map(Duration::from_millis).or(self.retry);
+            }
+            // An empty field name is a comment; unknown fields are ignored.
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn dispatch(&mut self) -> Option<ReceivedEvent> {
+        let event = std::mem::take(&mut self.event);
+        let mut data = std::mem::take(&mut self.data);
+        // Without a data field there is no event; one empty field leaves the LF to strip.
+        data.pop()?;
+        let event = if event.is_empty() {
+            "message".into()
+        } else {
+            event
+        };
+        Some(ReceivedEvent {
+            event,
+            data,
+            id: self.id.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Event, HEARTBEAT};
+    use super::*;
+
+    fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (EventReader, Vec<ReceivedEvent>) {
+        let (mut reader, mut events) = (EventReader::new(), Vec::new());
+        for piece in pieces {
+            reader.push(piece, &mut events).unwrap();
+        }
+        (reader, events)
+    }
+
+    /// Reads a stream whole, byte by byte and at every cut.
+    fn check(stream: &str, expected: &[(&str, &str, &str)]) -> EventReader {
+        let stream = stream.as_bytes();
+        let (reader, whole) = read([stream]);
+        let got: Vec<_> = whole
+            .iter()
+            .map(|it| (it.event.as_str(), it.data.as_str(), it.id.as_str()))
+            .collect();
+        assert_eq!(got, expected);
+        assert_eq!(read(stream.chunks(1)).1, whole, "byte by byte");
+        for cut in 0..=stream.len() {
+            let (head, tail) = stream.split_at(cut);
+            assert_eq!(read([head, b"", tail]).1, whole, "cut at {cut}");
+        }
+        reader
+    }
+
+    #[test]
+    fn streams_become_events() {
+        check("data: a\n\n", &[("message", "a", "")]);
+        check(
+            "data:a\n\ndata:  b\n\n",
+            &[("message", "a", ""), ("message", " b", "")],
+        );
+        check(
+            "event: e\nid: 1\ndata: a\ndata: b\n\n",
+            &[("e", "a\nb", "1")],
+        );
+        check(
+            "id: 1\ndata: a\n\ndata: b\n\n",
+            &[("message", "a", "1"), ("message", "b", "1")],
+        );
+        check(
+            "id: 1\ndata\n\nid\ndata\n\n",
+            &[("message", "", "1"), ("message", "", "")],
+        );
+        check("id: 1\nid: a\0b\ndata: x\n\n", &[("message", "x", "1")]);
+        check(": comment\nother: x\ndata: a\n\n", &[("message", "a", "")]);
+        check("event: lost\n\ndata: a\n\n", &[("message", "a", "")]);
+        check(
+            "data: a\r\rdata: b\r\n\r\n",
+            &[("message", "a", ""), ("message", "b", "")],
+        );
+        check("\u{feff}data: a\n\n", &[("message", "a", "")]);
+        check("data: never ended\n", &[]);
+    }
+
+    #[test]
+    fn retry_and_the_last_id_are_kept() {
+        let reader = check("retry: 250\nretry: x\nretry: -1\nid: 9\n\n", &[]);
+        assert_eq!(reader.retry(), Some(Duration::from_millis(250)));
+        assert_eq!(reader.last_event_id(), "9");
+    }
+
+    #[test]
+    fn a_line_and_an_events_data_are_bounded() {
+        let push = |stream: &[u8]| EventReader::new().with_limit(16).push(stream, &mut vec![]);
+        assert_eq!(push(b"data: 0123456789\n\n"), Ok(()));
+        assert_eq!(push(&[b'x'; 17]), Err(StreamTooLong { limit: 16 }));
+        assert_eq!(
+            push(&b"data: 12345678\n".repeat(2)),
+            Err(StreamTooLong { limit: 16 })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            events in prop::collection::vec(("[^\r\n\0]{1,9}", "[^\r\n]{1,9}", ".{0,9}([\r\n]{0,2}.{0,9}){0,4}"), 0..5),
+            size in 1_usize..40,
+        ) {
+            let (mut wire, mut expected) = (Vec::new(), Vec::new());
+            for (id, event, data) in events {
+                Event::new().id(&id).event(&event).data(&data).encode(&mut wire).unwrap();
+                wire.extend_from_slice(HEARTBEAT);
+                let data = data.replace("\r\n", "\n").replace('\r', "\n");
+                expected.push(ReceivedEvent { event, data, id });
+            }
+            prop_assert_eq!(read(wire.chunks(size)).1, expected);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A message of which only a part is there: its buffer, how that grows, and UTF-8 on the way.
+
+use bytes::Bytes;
+
+use super::decoder::{Compressed, Incoming};
+use super::{ProtocolError, Utf8Bytes, WebSocketOpcode, mask};
+
+/// The least room to ask for, so that a message in tiny pieces does not reallocate for each.
+const MIN_ROOM: usize = 64;
+
+/// Collects a data message from pieces of frames.
+///
+/// Its room never exceeds twice what arrived (or 64 bytes), whatever length a frame declares.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    opcode: WebSocketOpcode,
+    compressed: bool,
+    fragments: u32,
+    /// The payload so far; what lies beyond `ready` was read in by the caller and is still masked.
+    buf: Vec<u8>,
+    ready: usize,
+    /// Text up to here is known to be UTF-8; at most three bytes of a started character follow.
+    valid: usize,
+}
+
+impl Assembly {
+    pub(super) fn new(opcode: WebSocketOpcode, compressed: bool) -> Self {
+        Self {
+            opcode,
+            compressed,
+            fragments: 1,
+            buf: Vec::new(),
+            ready: 0,
+            valid: 0,
+        }
+    }
+
+    /// Gives the length so far, without what has not been announced.
+    pub(super) fn len(&self) -> usize {
+        self.ready
+    }
+
+    pub(super) fn fragments(&self) -> u32 {
+        self.fragments
+    }
+
+    pub(super) fn add_fragment(&mut self) {
+        self.fragments = self.fragments.saturating_add(1);
+    }
+
+    /// Appends payload bytes; `remaining` is what the frame still owes, `chunk` included.
+    pub(super) fn append(
+        &mut self,
+        chunk: &[u8],
+        key: Option<[u8; 4]>,
+        remaining: usize,
+    ) -> Result<(), ProtocolError> {
+        self.make_room(chunk.len(), remaining);
+        match key {
+            Some(key) => mask::copy(chunk, key, 0, &mut self.buf),
+            None => self.buf.extend_from_slice(chunk),
+        }
+        self.ready = self.buf.len();
+        self.check_text()
+    }
+
+    /// Lends the buffer with room for more of the frame, once enough came to be worth it.
+    pub(super) fn room(&mut self, remaining: usize) -> (&mut Vec<u8>, usize) {
+        if self.buf.len() == self.buf.capacity() {
+            self.buf.reserve_exact(self.buf.len().min(remaining));
+        }
+        let room = (self.buf.capacity() - self.buf.len()).min(remaining);
+        (&mut self.buf, room)
+    }
+
+    /// Takes in what the caller read into the lent buffer and gives its length.
+    pub(super) fn settle(
+        &mut self,
+        key: Option<[u8; 4]>,
+        remaining: usize,
+    ) -> Result<usize, ProtocolError> {
+        // A caller that reached around the limit and wrote too much loses the surplus.
+        self.buf.truncate(self.ready.saturating_add(remaining));
+        let Some(fresh) = self.buf.get_mut(self.ready..) else {
+            self.ready = self.buf.len();
+            self.valid = self.valid.min(self.ready);
+            return Ok(0);
+        };
+        let len = fresh.len();
+        if let Some(key) = key {
+            mask::apply(fresh, key, 0);
+        }
+        self.ready += len;
+        self.check_text()?;
+        Ok(len)
+    }
+
+    /// Ends the message.
+    pub(super) fn complete(mut self) -> Result<Incoming, ProtocolError> {
+        let is_text = self.checks_text();
+        if is_text && self.valid < self.buf.len() {
+            return Err(ProtocolError::InvalidUtf8);
+        }
+        // The doubling of a message in fragments may have left much room, which would live on.
+        if self.buf.capacity() - self.buf.len() > self.buf.len() / 4 {
+            self.buf.shrink_to_fit();
+        }
+        let payload = Bytes::from(self.buf);
+        Ok(match (self.compressed, is_text) {
+            (true, _) => Incoming::Compressed(Compressed {
+                opcode: self.opcode,
+                payload,
+            }),
+            (false, true) => Incoming::Text(Utf8Bytes::checked(payload)),
+            (false, false) => Incoming::Binary(payload),
+        })
+    }
+
+    /// Grows by doubling, but never beyond the end of the frame.
+    fn make_room(&mut self, chunk: usize, remaining: usize) {
+        if self.buf.capacity() - self.buf.len() < chunk {
+            let room = chunk.max(self.buf.len()).max(MIN_ROOM).min(remaining);
+            self.buf.reserve_exact(room);
+        }
+    }
+
+    /// What is compressed is text only after inflating.
+    fn checks_text(&self) -> bool {
+        self.opcode.is_text() && !self.compressed
+    }
+
+    /// Checks the new text; a byte that can never become UTF-8 is refused at once (RFC 6455 §8.1).
+    fn check_text(&mut self) -> Result<(), ProtocolError> {
+        if !self.checks_text() {
+            return Ok(());
+        }
+        let fresh = self.buf.get(self.valid..).unwrap_or_default();
+        match simdutf8::compat::from_utf8(fresh) {
+            Ok(text) => self.valid += text.len(),
+            Err(error) if error.error_len().is_none() => self.valid += error.valid_up_to(),
+            Err(_) => return Err(ProtocolError::InvalidUtf8),
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+}

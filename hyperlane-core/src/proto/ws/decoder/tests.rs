@@ -1,0 +1,693 @@
+use proptest::prelude::*;
+
+use super::super::{CloseCode, encode_frame, encode_masked_message, encode_message};
+use super::*;
+
+const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// Feeds `parts` one after the other, each as often as it takes.
+fn feed<'a>(
+    decoder: &mut Decoder,
+    parts: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Incoming>, Option<ProtocolError>) {
+    let mut events = Vec::new();
+    for mut part in parts {
+        loop {
+            match decoder.next(part) {
+                Ok(Decoded { consumed, event }) => {
+                    part = &part[consumed..];
+                    match event {
+                        Some(event) => events.push(event),
+                        None => break,
+                    }
+                }
+                Err(error) => return (events, Some(error)),
+            }
+        }
+        assert!(
+            part.is_empty(),
+            "no event means that everything was taken in"
+        );
+    }
+    (events, None)
+}
+
+/// Decodes `bytes` whole, byte by byte and at every cut; the outcome must be the same each time.
+fn decode(role: Role, limits: Limits, bytes: &[u8]) -> (Vec<Incoming>, Option<ProtocolError>) {
+    let new = || Decoder::new(role, limits);
+    let whole = feed(&mut new(), [bytes]);
+    assert_eq!(feed(&mut new(), bytes.chunks(1)), whole, "byte by byte");
+    for cut in 0..=bytes.len() {
+        let (head, tail) = bytes.split_at(cut);
+        assert_eq!(feed(&mut new(), [head, tail]), whole, "cut at {cut}");
+    }
+    whole
+}
+
+fn check(bytes: &[u8], events: &[Incoming]) {
+    assert_eq!(
+        decode(Role::Server, Limits::default(), bytes),
+        (events.to_vec(), None)
+    );
+}
+
+fn refuse(bytes: &[u8], error: ProtocolError, code: CloseCode) {
+    refuse_under(Limits::default(), bytes, error, code);
+}
+
+fn refuse_under(limits: Limits, bytes: &[u8], error: ProtocolError, code: CloseCode) {
+    let (_, refused) = decode(Role::Server, limits, bytes);
+    assert_eq!(refused, Some(error), "{bytes:x?}");
+    assert_eq!(error.close_code(), code);
+}
+
+/// One masked frame as a client sends it.
+fn frame(fin: bool, opcode: WebSocketOpcode, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_frame(fin, false, opcode, payload, Some(KEY), &mut out);
+    out
+}
+
+fn text(payload: &[u8]) -> Vec<u8> {
+    frame(true, Text, payload)
+}
+
+fn cat(frames: &[Vec<u8>]) -> Vec<u8> {
+    frames.concat()
+}
+
+use WebSocketOpcode::{Binary, Close, Continuation, Ping, Pong, Text};
+
+fn bytes(payload: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(payload)
+}
+
+#[test]
+fn whole_frames_become_events() {
+    check(b"", &[]);
+    check(&text(b"Hello"), &[Incoming::Text("Hello".into())]);
+    check(&text(b""), &[Incoming::Text("".into())]);
+    check(
+        &text("grüße 🎉".as_bytes()),
+        &[Incoming::Text("grüße 🎉".into())],
+    );
+    check(
+        &frame(true, Binary, b"\xff\0"),
+        &[Incoming::Binary(bytes(b"\xff\0"))],
+    );
+    check(&frame(true, Binary, b""), &[Incoming::Binary(Bytes::new())]);
+    check(
+        &frame(true, Binary, &[7; 300]),
+        &[Incoming::Binary(bytes(&[7; 300]))],
+    );
+    check(&frame(true, Ping, b"p"), &[Incoming::Ping(bytes(b"p"))]);
+    check(
+        &frame(true, Ping, &[1; 125]),
+        &[Incoming::Ping(bytes(&[1; 125]))],
+    );
+    check(&frame(true, Pong, b""), &[Incoming::Pong(Bytes::new())]);
+    check(&frame(true, Close, b""), &[Incoming::Close(None)]);
+    check(
+        &frame(true, Close, b"\x03\xe9bye"),
+        &[Incoming::Close(Some(CloseFrame::new(1001, "bye")))],
+    );
+}
+
+#[test]
+fn several_frames_in_one_read_keep_their_order() {
+    check(
+        &cat(&[
+            text(b"a"),
+            frame(true, Ping, b"b"),
+            text(b"c"),
+            frame(true, Binary, b"d"),
+        ]),
+        &[
+            Incoming::Text("a".into()),
+            Incoming::Ping(bytes(b"b")),
+            Incoming::Text("c".into()),
+            Incoming::Binary(bytes(b"d")),
+        ],
+    );
+}
+
+#[test]
+fn fragments_are_joined_and_control_frames_between_them_come_at_once() {
+    check(
+        &cat(&[
+            frame(false, Text, b"He"),
+            frame(true, Ping, b"now"),
+            frame(false, Continuation, b""),
+            frame(false, Continuation, b"l"),
+            frame(true, Pong, b""),
+            frame(true, Continuation, b"lo"),
+            text(b"next"),
+        ]),
+        &[
+            Incoming::Ping(bytes(b"now")),
+            Incoming::Pong(Bytes::new()),
+            Incoming::Text("Hello".into()),
+            Incoming::Text("next".into()),
+        ],
+    );
+    check(
+        &cat(&[frame(false, Binary, b""), frame(true, Continuation, b"")]),
+        &[Incoming::Binary(Bytes::new())],
+    );
+}
+
+#[test]
+fn a_character_may_be_cut_by_fragments() {
+    let party = "🎉".as_bytes();
+    for cut in 0..=party.len() {
+        check(
+            &cat(&[
+                frame(false, Text, &party[..cut]),
+                frame(true, Ping, b""),
+                frame(true, Continuation, &party[cut..]),
+            ]),
+            &[Incoming::Ping(Bytes::new()), Incoming::Text("🎉".into())],
+        );
+    }
+}
+
+#[test]
+fn what_follows_a_close_is_swallowed() {
+    check(
+        &cat(&[frame(true, Close, b""), b"\xff\xff".to_vec()]),
+        &[Incoming::Close(None)],
+    );
+    let mut decoder = Decoder::new(Role::Server, Limits::default());
+    assert!(decoder.next(b"\xff").is_err());
+    assert_eq!(
+        decoder.next(&text(b"x")),
+        Ok(Decoded {
+            consumed: 7,
+            event: None
+        })
+    );
+}
+
+#[test]
+fn masks_are_demanded_of_clients_and_refused_from_servers() {
+    refuse(
+        b"\x81\x00",
+        ProtocolError::UnmaskedFrame,
+        CloseCode::PROTOCOL_ERROR,
+    );
+    refuse(
+        b"\x89\x00",
+        ProtocolError::UnmaskedFrame,
+        CloseCode::PROTOCOL_ERROR,
+    );
+    let (events, error) = decode(Role::Client, Limits::default(), &text(b"x"));
+    assert_eq!((events, error), (vec![], Some(ProtocolError::MaskedFrame)));
+    let (events, error) = decode(Role::Client, Limits::default(), b"\x81\x01x");
+    assert_eq!((events, error), (vec![Incoming::Text("x".into())], None));
+}
+
+#[test]
+fn broken_frames_close_1002() {
+    let code = CloseCode::PROTOCOL_ERROR;
+    for first in [0xA1, 0x91, 0xC1, 0xC9, 0xC0] {
+        refuse(
+            &[first, 0x80, 0, 0, 0, 0],
+            ProtocolError::ReservedBits,
+            code,
+        );
+    }
+    for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
+        refuse(
+            &[0x80 | opcode, 0x80],
+            ProtocolError::ReservedOpcode(opcode),
+            code,
+        );
+    }
+    for opcode in [Close, Ping, Pong] {
+        refuse(
+            &frame(false, opcode, b""),
+            ProtocolError::FragmentedControl,
+            code,
+        );
+        refuse(
+            &frame(true, opcode, &[0; 126]),
+            ProtocolError::OversizedControl,
+            code,
+        );
+    }
+    refuse(
+        b"\x82\xfe\x00\x7d\0\0\0\0",
+        ProtocolError::NonMinimalLength,
+        code,
+    );
+    refuse(
+        b"\x82\xff\0\0\0\0\0\0\xff\xff\0\0\0\0",
+        ProtocolError::NonMinimalLength,
+        code,
+    );
+    refuse(
+        &[[0x82].as_slice(), &[0xff; 13]].concat(),
+        ProtocolError::LengthHighBit,
+        code,
+    );
+}
+
+#[test]
+fn fragments_out_of_order_close_1002() {
+    let code = CloseCode::PROTOCOL_ERROR;
+    let cont = |fin| frame(fin, Continuation, b"x");
+    refuse(&cont(true), ProtocolError::UnexpectedContinuation, code);
+    refuse(&cont(false), ProtocolError::UnexpectedContinuation, code);
+    refuse(
+        &cat(&[text(b"x"), cont(true)]),
+        ProtocolError::UnexpectedContinuation,
+        code,
+    );
+    let ended = [frame(false, Text, b"x"), cont(true), cont(true)];
+    refuse(&cat(&ended), ProtocolError::UnexpectedContinuation, code);
+    for opcode in [Text, Binary] {
+        for fin in [true, false] {
+            let inside = [frame(false, Binary, b"x"), frame(fin, opcode, b"y")];
+            refuse(&cat(&inside), ProtocolError::InterruptedMessage, code);
+        }
+    }
+}
+
+#[test]
+fn broken_close_frames_close_1002_and_1007() {
+    let protocol = CloseCode::PROTOCOL_ERROR;
+    refuse(
+        &frame(true, Close, b"\x03"),
+        ProtocolError::TruncatedCloseCode,
+        protocol,
+    );
+    for code in [
+        0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535_u16,
+    ] {
+        let payload = code.to_be_bytes();
+        refuse(
+            &frame(true, Close, &payload),
+            ProtocolError::InvalidCloseCode(code),
+            protocol,
+        );
+    }
+    for code in [
+        1000, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999_u16,
+    ] {
+        let close = Incoming::Close(Some(CloseFrame::new(code, "")));
+        check(&frame(true, Close, &code.to_be_bytes()), &[close]);
+    }
+    refuse(
+        &frame(true, Close, b"\x03\xe8\xff"),
+        ProtocolError::InvalidCloseReason,
+        CloseCode::INVALID_PAYLOAD,
+    );
+}
+
+#[test]
+fn text_that_is_not_utf8_closes_1007() {
+    let code = CloseCode::INVALID_PAYLOAD;
+    // Stray and missing continuation, overlong, surrogate, beyond U+10FFFF, and cut at the end.
+    for bad in [
+        &b"\x80"[..],
+        b"\xc3(",
+        b"\xc0\xaf",
+        b"\xed\xa0\x80",
+        b"\xf4\x90\x80\x80",
+        b"ok\xe2\x82",
+    ] {
+        refuse(&text(bad), ProtocolError::InvalidUtf8, code);
+        refuse(
+            &cat(&[frame(false, Text, b"fine"), frame(true, Continuation, bad)]),
+            ProtocolError::InvalidUtf8,
+            code,
+        );
+    }
+}
+
+#[test]
+fn invalid_text_is_refused_before_its_frame_ends() {
+    // A byte that no text can have, and one that is wrong only after the byte before it.
+    for bad in [
+        &b"abc\xff"[..],
+        b"abc\xf4\x90",
+        b"abc\xed\xa0",
+        b"abc\xe0\x80",
+    ] {
+        let declared = [bad, &[b'x'; 100]].concat();
+        let wire = text(&declared);
+        let header = 2 + 4;
+        let mut decoder = Decoder::new(Role::Server, Limits::default());
+        let fine = &wire[..header + bad.len() - 1];
+        assert_eq!(
+            decoder.next(fine),
+            Ok(Decoded {
+                consumed: fine.len(),
+                event: None
+            })
+        );
+        let next = &wire[fine.len()..=fine.len()];
+        assert_eq!(
+            decoder.next(next),
+            Err(ProtocolError::InvalidUtf8),
+            "{bad:x?}"
+        );
+    }
+}
+
+#[test]
+fn limits_hold_at_the_header() {
+    let limits = Limits::default().frame(10).message(15).fragments(3);
+    let big = CloseCode::MESSAGE_TOO_BIG;
+    let (first, rest) = (frame(false, Binary, &[1; 10]), |len| vec![1; len]);
+
+    let fits = cat(&[first.clone(), frame(true, Continuation, &rest(5))]);
+    let (events, error) = decode(Role::Server, limits, &fits);
+    assert_eq!(
+        (events, error),
+        (vec![Incoming::Binary(bytes(&[1; 15]))], None)
+    );
+
+    let header = &frame(true, Binary, &rest(11))[..6];
+    refuse_under(
+        limits,
+        header,
+        ProtocolError::FrameTooBig { limit: 10 },
+        big,
+    );
+    let message = cat(&[first, frame(true, Continuation, &rest(6))]);
+    refuse_under(
+        limits,
+        &message,
+        ProtocolError::MessageTooBig { limit: 15 },
+        big,
+    );
+    let one = |opcode| frame(false, opcode, b"");
+    let many = cat(&[
+        one(Binary),
+        one(Continuation),
+        one(Continuation),
+        one(Continuation),
+    ]);
+    let error = ProtocolError::TooManyFragments { limit: 3 };
+    refuse_under(limits, &many, error, CloseCode::POLICY_VIOLATION);
+    // Control frames are not data, and have a limit of their own.
+    let (events, error) = decode(Role::Server, limits, &frame(true, Ping, &rest(100)));
+    assert_eq!((events.len(), error), (1, None));
+}
+
+#[test]
+fn rsv1_marks_the_first_frame_of_a_compressed_message() {
+    let limits = Limits::default().rsv1_allowed(true);
+    let marked = |fin, opcode, payload: &[u8]| {
+        let mut out = Vec::new();
+        encode_frame(fin, true, opcode, payload, Some(KEY), &mut out);
+        out
+    };
+    // Compressed text is not UTF-8 yet.
+    let compressed = |payload: &[u8]| {
+        Incoming::Compressed(Compressed {
+            opcode: Text,
+            payload: bytes(payload),
+        })
+    };
+    for wire in [
+        marked(true, Text, b"\xff\xfe"),
+        cat(&[
+            marked(false, Text, b"\xff"),
+            frame(true, Continuation, b"\xfe"),
+        ]),
+    ] {
+        let (events, error) = decode(Role::Server, limits, &wire);
+        assert_eq!((events, error), (vec![compressed(b"\xff\xfe")], None));
+    }
+    let twice = cat(&[marked(false, Text, b""), marked(true, Continuation, b"")]);
+    refuse_under(
+        limits,
+        &twice,
+        ProtocolError::ReservedBits,
+        CloseCode::PROTOCOL_ERROR,
+    );
+    let ping = marked(true, Ping, b"");
+    refuse_under(
+        limits,
+        &ping,
+        ProtocolError::ReservedBits,
+        CloseCode::PROTOCOL_ERROR,
+    );
+    assert!(Message::try_from(compressed(b"x")).is_err());
+}
+
+#[test]
+fn a_declared_length_allocates_no_more_than_twice_what_came() {
+    let limits = Limits::default().frame(usize::MAX).message(usize::MAX);
+    for length in [1_u64 << 40, 1 << 62] {
+        let mut decoder = Decoder::new(Role::Server, limits);
+        let header = frame::encode_header(true, false, Binary, length, Some(KEY));
+        let mut arrived = 0;
+        assert_eq!(decoder.next(&header).unwrap().event, None);
+        for chunk in [1, 5, 1000, 64 * 1024, 3, 64 * 1024, 200_000] {
+            assert_eq!(decoder.next(&vec![0; chunk]).unwrap().consumed, chunk);
+            arrived += chunk;
+            if let Some(target) = decoder.direct_target(usize::MAX) {
+                assert!((1..=arrived).contains(&target.remaining_mut()));
+            }
+            let capacity = decoder
+                .partial
+                .as_ref()
+                .unwrap()
+                .message
+                .as_ref()
+                .unwrap()
+                .capacity();
+            assert!(
+                (arrived..=2 * arrived.max(64)).contains(&capacity),
+                "{arrived}: {capacity}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_large_frame_ends_in_a_buffer_of_its_size() {
+    let payload: Vec<u8> = (0..100_000).map(|i| (i % 251) as u8).collect();
+    let wire = frame(true, Binary, &payload);
+    let mut decoder = Decoder::new(Role::Server, Limits::default());
+    let (last, most) = wire.split_last().unwrap();
+    for part in most.chunks(1 << 14) {
+        assert_eq!(decoder.next(part).unwrap().event, None);
+    }
+    let message = decoder.partial.as_ref().unwrap().message.as_ref().unwrap();
+    assert_eq!(message.capacity(), payload.len());
+    assert_eq!(
+        decoder.next(&[*last]).unwrap().event,
+        Some(Incoming::Binary(payload.into()))
+    );
+}
+
+#[test]
+fn the_rest_of_a_large_frame_can_be_read_into_its_message() {
+    let payload = "grüße 🎉 ".repeat(20_000);
+    let wire = cat(&[text(payload.as_bytes()), text(b"next")]);
+    for first in [5000, 5001, 5002, 5003] {
+        let mut decoder = Decoder::new(Role::Server, Limits::default().frame(1 << 22));
+        let (head, mut socket) = wire.split_at(first);
+        let mut events = feed(&mut decoder, [head]).0;
+        let mut direct = 0;
+        while let Some(mut target) = decoder.direct_target(10_007) {
+            assert!(events.is_empty() && target.remaining_mut() <= 10_007);
+            let (read, rest) = socket.split_at(target.remaining_mut());
+            target.put_slice(read);
+            socket = rest;
+            direct += 1;
+            events.extend(decoder.direct_filled().unwrap());
+        }
+        assert!(direct > 10);
+        events.extend(feed(&mut decoder, [socket]).0);
+        let expected = [
+            Incoming::Text(payload.as_str().into()),
+            Incoming::Text("next".into()),
+        ];
+        assert!(events == expected);
+        assert!(decoder.is_idle());
+    }
+}
+
+#[test]
+fn direct_reads_are_checked_and_survive_misuse() {
+    let payload = [&[b'a'; 5000][..], &[0xff; 10_000]].concat();
+    let wire = text(&payload);
+    let mut decoder = Decoder::new(Role::Server, Limits::default());
+    assert!(decoder.direct_target(1 << 16).is_none(), "between frames");
+    assert_eq!(decoder.next(&wire[..100]).unwrap().event, None);
+    assert!(decoder.direct_target(1 << 16).is_none(), "too little came");
+    assert_eq!(decoder.next(&wire[100..5000]).unwrap().event, None);
+    decoder
+        .direct_target(1 << 16)
+        .unwrap()
+        .get_mut()
+        .truncate(17);
+    assert_eq!(decoder.direct_filled(), Ok(None));
+    assert_eq!(decoder.next(&wire[5000..5006]).unwrap().event, None);
+    assert!(
+        decoder.direct_target(1 << 16).is_none(),
+        "the message was cut"
+    );
+
+    let mut decoder = Decoder::new(Role::Server, Limits::default());
+    assert_eq!(decoder.next(&wire[..5006]).unwrap().event, None);
+    let mut target = decoder.direct_target(1 << 16).unwrap();
+    target.put_slice(&wire[5006..5007]);
+    // Forgetting to announce it does no harm either.
+    assert_eq!(
+        decoder.next(&wire[5007..5009]),
+        Err(ProtocolError::InvalidUtf8)
+    );
+
+    let mut decoder = Decoder::new(Role::Server, Limits::default());
+    let wire = frame(true, Binary, &[1; 10_000]);
+    assert_eq!(decoder.next(&wire[..6006]).unwrap().event, None);
+    decoder.next(&[]).unwrap();
+    assert!(decoder.direct_target(1 << 16).is_none(), "little is left");
+}
+
+#[test]
+fn writing_past_the_frame_loses_the_surplus() {
+    let wire = frame(true, Binary, &[1; 20_000]);
+    let mut decoder = Decoder::new(Role::Server, Limits::default());
+    assert_eq!(decoder.next(&wire[..8192]).unwrap().event, None);
+    let mut target = decoder.direct_target(1 << 16).unwrap();
+    target.get_mut().extend_from_slice(&wire[8192..]);
+    target.get_mut().extend_from_slice(b"surplus");
+    let event = decoder.direct_filled().unwrap();
+    assert_eq!(event, Some(Incoming::Binary(bytes(&[1; 20_000]))));
+}
+
+#[test]
+fn an_idle_decoder_is_small_and_holds_nothing() {
+    assert!(size_of::<Decoder>() <= 64, "{}", size_of::<Decoder>());
+    let mut decoder = Decoder::new(Role::Server, Limits::default());
+    let wire = cat(&[
+        frame(false, Text, b"a"),
+        frame(true, Ping, b"p"),
+        frame(true, Continuation, b"b"),
+    ]);
+    for (at, byte) in wire.iter().enumerate() {
+        assert_eq!(decoder.is_idle(), at == 0);
+        decoder.next(&[*byte]).unwrap();
+    }
+    assert!(decoder.is_idle());
+    decoder.next(&[]).unwrap();
+    assert!(decoder.is_idle());
+}
+
+/// A message, and where its payload is cut into fragments.
+fn messages() -> impl Strategy<Value = Vec<(Message, Vec<usize>)>> {
+    let control = || prop::collection::vec(any::<u8>(), 0..=125).prop_map(Bytes::from);
+    let message = prop_oneof![
+        4 => ".{0,200}".prop_map(Message::from),
+        4 => prop::collection::vec(any::<u8>(), 0..70_000).prop_map(Message::from),
+        1 => control().prop_map(Message::Ping),
+        1 => control().prop_map(Message::Pong),
+    ];
+    let cuts = prop::collection::vec(0_usize..70_000, 0..4);
+    prop::collection::vec((message, cuts), 0..6)
+}
+
+/// Encodes a message in fragments cut at `cuts`, a ping after each but the last.
+fn fragmented(message: &Message, cuts: &[usize], key: Option<[u8; 4]>, out: &mut Vec<u8>) -> usize {
+    let payload = message.as_bytes();
+    let mut cuts: Vec<usize> = match message.is_data() {
+        true => cuts.iter().map(|cut| cut % (payload.len() + 1)).collect(),
+        false => vec![],
+    };
+    cuts.sort_unstable();
+    cuts.push(payload.len());
+    let (mut start, last) = (0, cuts.len() - 1);
+    for (n, cut) in cuts.into_iter().enumerate() {
+        let opcode = if n == 0 {
+            message.opcode()
+        } else {
+            Continuation
+        };
+        encode_frame(n == last, false, opcode, &payload[start..cut], key, out);
+        if n != last {
+            encode_frame(true, false, Ping, b"between", key, out);
+        }
+        start = cut;
+    }
+    last
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn messages_survive_fragments_masks_and_cuts(
+        messages in messages(),
+        key: [u8; 4],
+        sizes in prop::collection::vec(1_usize..30_000, 1..20),
+        from_client: bool,
+        read_direct: bool,
+    ) {
+        let (role, key) = match from_client {
+            true => (Role::Server, Some(key)),
+            false => (Role::Client, None),
+        };
+        let (mut wire, mut expected) = (Vec::new(), Vec::new());
+        for (message, cuts) in messages {
+            match (cuts.is_empty(), key) {
+                (true, Some(key)) => encode_masked_message(&message, key, &mut wire),
+                (true, None) => encode_message(&message, &mut wire),
+                (false, key) => {
+                    let pings = fragmented(&message, &cuts, key, &mut wire);
+                    let ping = Message::Ping(Bytes::from_static(b"between"));
+                    expected.extend(std::iter::repeat_n(ping, pings));
+                }
+            }
+            expected.push(message);
+        }
+
+        let mut decoder = Decoder::new(role, Limits::default());
+        let (mut socket, mut sizes, mut got) = (&wire[..], sizes.iter().cycle(), Vec::new());
+        while !socket.is_empty() {
+            let size = *sizes.next().unwrap();
+            if let Some(mut target) = decoder.direct_target(size).filter(|_| read_direct) {
+                let (read, rest) = socket.split_at(target.remaining_mut());
+                target.put_slice(read);
+                socket = rest;
+                got.extend(decoder.direct_filled().unwrap());
+            } else {
+                let (read, rest) = socket.split_at(size.min(socket.len()));
+                socket = rest;
+                let (events, error) = feed(&mut decoder, [read]);
+                prop_assert_eq!(error, None);
+                got.extend(events);
+            }
+        }
+        let got: Vec<Message> = got.into_iter().map(|event| event.try_into().unwrap()).collect();
+        prop_assert!(decoder.is_idle());
+        prop_assert!(got == expected);
+    }
+
+    #[test]
+    fn any_bytes_give_the_same_outcome_however_they_are_cut(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..60),
+        masked: bool,
+        cut in 0_usize..60,
+    ) {
+        // Mostly headers that get past the first checks.
+        if let Some(first) = bytes.first_mut() {
+            *first &= 0x8F;
+        }
+        if let Some(second) = bytes.get_mut(1) {
+            *second = *second % 40 | if masked { 0x80 } else { 0 };
+        }
+        let role = if masked { Role::Server } else { Role::Client };
+        let new = || Decoder::new(role, Limits::default());
+        let whole = feed(&mut new(), [&bytes[..]]);
+        let (head, tail) = bytes.split_at(cut.min(bytes.len()));
+        prop_assert_eq!(feed(&mut new(), [head, tail]), whole.clone());
+        prop_assert_eq!(feed(&mut new(), bytes.chunks(1)), whole);
+    }
+}

@@ -1,0 +1,103 @@
+//! What a peer can get wrong, and the close code that answers it.
+
+use super::CloseCode;
+
+/// Names the rule that a peer broke; [`close_code`](Self::close_code) is the answer to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// RSV2 or RSV3 is set, or RSV1 where no extension gives it a meaning (RFC 6455 §5.2).
+    #[error("a reserved bit is set without an extension that defines it")]
+    ReservedBits,
+    /// The opcode has no meaning (RFC 6455 §5.2).
+    #[error("opcode {0:#x} is reserved")]
+    ReservedOpcode(u8),
+    /// A control frame without FIN (RFC 6455 §5.5).
+    #[error("a control frame is fragmented")]
+    FragmentedControl,
+    /// A control frame with more than 125 bytes (RFC 6455 §5.5).
+    #[error("a control frame has more than 125 bytes")]
+    OversizedControl,
+    /// A length that a shorter form can express (RFC 6455 §5.2).
+    #[error("a payload length is not in its shortest form")]
+    NonMinimalLength,
+    /// A 64-bit length whose first bit is set (RFC 6455 §5.2).
+    #[error("a payload length has its highest bit set")]
+    LengthHighBit,
+    /// A client's frame without a mask (RFC 6455 §5.1).
+    #[error("a frame from a client is not masked")]
+    UnmaskedFrame,
+    /// A server's frame with a mask (RFC 6455 §5.1).
+    #[error("a frame from a server is masked")]
+    MaskedFrame,
+    /// A continuation frame while no message is open (RFC 6455 §5.4).
+    #[error("a continuation frame continues nothing")]
+    UnexpectedContinuation,
+    /// A text or binary frame inside another message (RFC 6455 §5.4).
+    #[error("a new message starts inside a fragmented one")]
+    InterruptedMessage,
+    /// A close payload of one byte, too short for a code (RFC 6455 §5.5.1).
+    #[error("a close payload of one byte holds no code")]
+    TruncatedCloseCode,
+    /// A close code that must not be on the wire (RFC 6455 §7.4).
+    #[error("close code {0} must not be sent")]
+    InvalidCloseCode(u16),
+    /// A close reason that is not UTF-8 (RFC 6455 §5.5.1).
+    #[error("a close reason is not UTF-8")]
+    InvalidCloseReason,
+    /// A text message that is not UTF-8 (RFC 6455 §8.1).
+    #[error("a text message is not UTF-8")]
+    InvalidUtf8,
+    /// A frame longer than our limit, in bytes (RFC 6455 §10.4).
+    #[error("a frame is longer than {limit} bytes")]
+    FrameTooBig {
+        /// The limit that it broke.
+        limit: usize,
+    },
+    /// A message longer than our limit, in bytes (RFC 6455 §10.4).
+    #[error("a message is longer than {limit} bytes")]
+    MessageTooBig {
+        /// The limit that it broke.
+        limit: usize,
+    },
+    /// A message of more frames than our limit.
+    #[error("a message has more than {limit} fragments")]
+    TooManyFragments {
+        /// The limit that it broke.
+        limit: u32,
+    },
+}
+
+impl ProtocolError {
+    /// Gives the code to close with (RFC 6455 §7.4.1).
+    pub const fn close_code(self) -> CloseCode {
+        match self {
+            Self::ReservedBits
+            | Self::ReservedOpcode(_)
+            | Self::FragmentedControl
+            | Self::OversizedControl
+            | Self::NonMinimalLength
+            | Self::LengthHighBit
+            | Self::UnmaskedFrame
+            | Self::MaskedFrame
+            | Self::UnexpectedContinuation
+            | Self::InterruptedMessage
+            | Self::TruncatedCloseCode
+            | Self::InvalidCloseCode(_) => CloseCode::PROTOCOL_ERROR,
+            Self::InvalidCloseReason | Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            // Each fragment is allowed; it is their number that we refuse.
+            Self::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
+            Self::FrameTooBig { .. } | Self::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_stays_small() {
+        assert!(size_of::<ProtocolError>() <= 16);
+    }
+}

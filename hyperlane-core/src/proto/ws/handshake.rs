@@ -1,0 +1,392 @@
+//! The opening handshake, from the server's side (RFC 6455 §4.2), the check of `Origin`, and the
+//! choice of a subprotocol.
+
+mod origin;
+
+pub use origin::{OriginRefused, origin_allowed};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest, Sha1};
+
+/// What every server appends to the key (RFC 6455 §1.3).
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Makes the `Sec-WebSocket-Accept` value for a `Sec-WebSocket-Key`, as ASCII, without an allocation
+/// (RFC 6455 §4.2.2).
+///
+/// ```
+/// use hyperlane_core::proto::ws::handshake::accept_key;
+///
+/// // The example of RFC 6455 §1.3.
+/// assert_eq!(&accept_key("dGhlIHNhbXBsZSBub25jZQ=="), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+/// ```
+pub fn accept_key(key: &str) -> [u8; 28] {
+    accept_key_bytes(key.as_bytes())
+}
+
+fn accept_key_bytes(key: &[u8]) -> [u8; 28] {
+    let hash = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    let mut accept = [b'='; 28];
+    // 20 bytes are 28 in base64, always, so there is no error to have.
+    let _ = STANDARD.encode_slice(hash, &mut accept);
+    accept
+}
+
+/// Holds what of a request decides about the upgrade.
+#[derive(Clone, Debug)]
+pub struct HandshakeRequest<'a, H> {
+    /// The method, as on the wire.
+    pub method: &'a str,
+    /// Major and minor HTTP version; `(1, 1)` is HTTP/1.1.
+    pub version: (u8, u8),
+    /// All header fields, as pairs of a name in any case and a value.
+    pub headers: H,
+}
+
+/// Says that a request may be answered with 101, and with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The `Sec-WebSocket-Accept` value, ASCII.
+    pub accept_key: [u8; 28],
+}
+
+/// Says why a request cannot become a WebSocket; [`status`](Self::status) and
+/// [`headers`](Self::headers) make the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The method is not GET (RFC 6455 §4.1).
+    #[error("a WebSocket handshake is a GET request")]
+    Method,
+    /// The HTTP version is below 1.1 (RFC 6455 §4.1).
+    #[error("a WebSocket handshake needs HTTP/1.1")]
+    HttpVersion,
+    /// `Upgrade` does not ask for `websocket` (RFC 6455 §4.2.1).
+    #[error("the Upgrade header does not ask for websocket")]
+    Upgrade,
+    /// `Connection` does not say `upgrade` (RFC 6455 §4.2.1).
+    #[error("the Connection header does not say upgrade")]
+    Connection,
+    /// `Sec-WebSocket-Version` is not 13, missing, or repeated (RFC 6455 §4.4).
+    #[error("Sec-WebSocket-Version must be 13")]
+    Version,
+    /// `Sec-WebSocket-Key` is missing (RFC 6455 §4.2.1).
+    #[error("Sec-WebSocket-Key is missing")]
+    MissingKey,
+    /// `Sec-WebSocket-Key` comes more than once (RFC 6455 §11.3.1).
+    #[error("Sec-WebSocket-Key comes more than once")]
+    RepeatedKey,
+    /// `Sec-WebSocket-Key` is not 16 bytes in base64 (RFC 6455 §4.2.1).
+    #[error("Sec-WebSocket-Key is not 16 bytes in base64")]
+    InvalidKey,
+}
+
+impl HandshakeError {
+    /// Gives the status code to answer with.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Method => 405,
+            Self::HttpVersion => 505,
+            Self::Upgrade | Self::Version => 426,
+            Self::Connection | Self::MissingKey | Self::RepeatedKey | Self::InvalidKey => 400,
+        }
+    }
+
+    /// Gives the header fields that belong to that status (RFC 9110 §15.5.6, §15.5.22, RFC 6455
+    /// §4.4).
+    pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Method => &[("allow", "GET")],
+            Self::Upgrade => &[("upgrade", "websocket")],
+            Self::Version => &[("upgrade", "websocket"), ("sec-websocket-version", "13")],
+            _ => &[],
+        }
+    }
+}
+
+/// Checks that a request asks for a WebSocket as RFC 6455 §4.2.1 demands.
+///
+/// Not checked here: `Host`, which is the HTTP parser's, and `Origin`: see [`origin_allowed`].
+///
+/// # Errors
+///
+/// The first rule broken, in the order of [`HandshakeError`]'s variants.
+///
+/// ```
+/// use hyperlane_core::proto::ws::handshake::{HandshakeRequest, validate};
+///
+/// let headers = [
+///     ("Upgrade", "websocket"),
+///     ("Connection", "keep-alive, Upgrade"),
+///     ("Sec-WebSocket-Version", "13"),
+///     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+/// ];
+/// let accepted = validate(HandshakeRequest { method: "GET", version: (1, 1), headers }).unwrap();
+/// assert_eq!(&accepted.accept_key, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+/// ```
+pub fn validate<N, V>(
+    request: HandshakeRequest<'_, impl IntoIterator<Item = (N, V)>>,
+) -> Result<Accepted, HandshakeError>
+where
+    N: AsRef<[u8]>,
+    V: AsRef<[u8]>,
+{
+    if request.method != "GET" {
+        return Err(HandshakeError::Method);
+    }
+    if request.version < (1, 1) {
+        return Err(HandshakeError::HttpVersion);
+    }
+    let (mut upgrade, mut connection) = (false, false);
+    let mut version = Field::Missing;
+    let mut key = Field::Missing;
+    for (name, value) in request.headers {
+        let (name, text) = (name.as_ref(), value.as_ref());
+        if name.eq_ignore_ascii_case(b"upgrade") {
+            upgrade |= has_token(text, b"websocket");
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            connection |= has_token(text, b"upgrade");
+        } else if name.eq_ignore_ascii_case(b"sec-websocket-version") {
+            version.add(text.trim_ascii() == b"13");
+        } else if name.eq_ignore_ascii_case(b"sec-websocket-key") {
+            let text = text.trim_ascii();
+            key.add(is_valid_key(text).then(|| accept_key_bytes(text)));
+        }
+    }
+    if !upgrade {
+        return Err(HandshakeError::Upgrade);
+    }
+    if !connection {
+        return Err(HandshakeError::Connection);
+    }
+    if !matches!(version, Field::Once(true)) {
+        return Err(HandshakeError::Version);
+    }
+    match key {
+        Field::Missing => Err(HandshakeError::MissingKey),
+        Field::Repeated => Err(HandshakeError::RepeatedKey),
+        Field::Once(None) => Err(HandshakeError::InvalidKey),
+        Field::Once(Some(accept_key)) => Ok(Accepted { accept_key }),
+    }
+}
+
+/// Chooses a subprotocol: the first of the server's list that the client offers (RFC 6455 §4.2.2).
+///
+/// `offered` are the values of all `Sec-WebSocket-Protocol` fields, each a list; names are compared
+/// as they are written. `None` means that the answer has no such field.
+///
+/// ```
+/// use hyperlane_core::proto::ws::handshake::choose_subprotocol;
+///
+/// assert_eq!(choose_subprotocol(&["v2", "v1"], ["v0, v1", "v2"]), Some("v2"));
+/// assert_eq!(choose_subprotocol(&["v3"], ["v0, v1"]), None);
+/// ```
+pub fn choose_subprotocol<'s, 'o, S: AsRef<str>>(
+    supported: &'s [S],
+    offered: impl IntoIterator<Item = &'o str, IntoIter: Clone>,
+) -> Option<&'s str> {
+    let offered = offered.into_iter();
+    supported.iter().map(AsRef::as_ref).find(|wanted| {
+        offered
+            .clone()
+            .flat_map(|list| list.split(','))
+            .any(|offer| offer.trim_ascii() == *wanted)
+    })
+}
+
+/// A header field that must come exactly once.
+enum Field<T> {
+    Missing,
+    Once(T),
+    Repeated,
+}
+
+impl<T> Field<T> {
+    fn add(&mut self, value: T) {
+        *self = match self {
+            Self::Missing => Self::Once(value),
+            Self::Once(_) | Self::Repeated => Self::Repeated,
+        };
+    }
+}
+
+/// Tells whether a comma-separated list has `token`, in any case (RFC 9110 §5.6.1).
+fn has_token(list: &[u8], token: &[u8]) -> bool {
+    list.split(|byte| *byte == b',')
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// Tells whether `key` is 16 bytes in base64: 22 characters and two of padding.
+///
+/// The last character's four spare bits may be set, as some clients have them at random.
+pub(super) fn is_valid_key(key: &[u8]) -> bool {
+    key.strip_suffix(b"==").is_some_and(|digits| {
+        let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+        digits.len() == 22 && digits.iter().all(is_digit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+    const GOOD: [(&str, &str); 4] = [
+        ("upgrade", "websocket"),
+        ("connection", "Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", KEY),
+    ];
+
+    fn shake(headers: &[(&str, &str)]) -> Result<Accepted, HandshakeError> {
+        let headers = headers.iter().copied();
+        validate(HandshakeRequest {
+            method: "GET",
+            version: (1, 1),
+            headers,
+        })
+    }
+
+    /// The good request with one field replaced, or taken out.
+    fn with(name: &str, values: &[&str]) -> Result<Accepted, HandshakeError> {
+        let mut headers: Vec<_> = GOOD.into_iter().filter(|header| header.0 != name).collect();
+        headers.extend(values.iter().map(|value| (name, *value)));
+        shake(&headers)
+    }
+
+    #[test]
+    fn a_browsers_request_is_accepted() {
+        let accepted = shake(&GOOD).unwrap();
+        assert_eq!(&accepted.accept_key, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn names_and_tokens_match_in_any_case_and_place() {
+        for (name, values) in [
+            ("Upgrade", &["h2c, WebSocket"][..]),
+            ("upgrade", &["h2c", "websocket"]),
+            ("connection", &["keep-alive,UPGRADE"]),
+            ("connection", &["keep-alive", " upgrade "]),
+            ("SEC-WEBSOCKET-KEY", &[KEY]),
+            ("sec-websocket-version", &[" 13 "]),
+        ] {
+            let mut headers: Vec<_> = GOOD
+                .into_iter()
+                .filter(|header| !header.0.eq_ignore_ascii_case(name))
+                .collect();
+            headers.extend(values.iter().map(|value| (name, *value)));
+            assert!(shake(&headers).is_ok(), "{name}: {values:?}");
+        }
+    }
+
+    #[test]
+    fn every_broken_rule_has_its_status() {
+        let request = |method, version| {
+            validate(HandshakeRequest {
+                method,
+                version,
+                headers: GOOD,
+            })
+        };
+        assert_eq!(
+            request("GET", (2, 0)).map_err(HandshakeError::status),
+            shake(&GOOD).map_err(|_| 0)
+        );
+        for (result, error, status) in [
+            (request("POST", (1, 1)), HandshakeError::Method, 405),
+            (request("get", (1, 1)), HandshakeError::Method, 405),
+            (request("GET", (1, 0)), HandshakeError::HttpVersion, 505),
+            (with("upgrade", &[]), HandshakeError::Upgrade, 426),
+            (
+                with("upgrade", &["websockets"]),
+                HandshakeError::Upgrade,
+                426,
+            ),
+            (with("connection", &[]), HandshakeError::Connection, 400),
+            (
+                with("connection", &["keep-alive"]),
+                HandshakeError::Connection,
+                400,
+            ),
+            (
+                with("sec-websocket-version", &[]),
+                HandshakeError::Version,
+                426,
+            ),
+            (
+                with("sec-websocket-version", &["8"]),
+                HandshakeError::Version,
+                426,
+            ),
+            (
+                with("sec-websocket-version", &["13, 8"]),
+                HandshakeError::Version,
+                426,
+            ),
+            (
+                with("sec-websocket-version", &["13", "13"]),
+                HandshakeError::Version,
+                426,
+            ),
+            (
+                with("sec-websocket-key", &[]),
+                HandshakeError::MissingKey,
+                400,
+            ),
+            (
+                with("sec-websocket-key", &[KEY, KEY]),
+                HandshakeError::RepeatedKey,
+                400,
+            ),
+            (
+                with("sec-websocket-key", &[""]),
+                HandshakeError::InvalidKey,
+                400,
+            ),
+            (
+                with("sec-websocket-key", &["dGhlIHNhbXBsZSBub25jZQ="]),
+                HandshakeError::InvalidKey,
+                400,
+            ),
+            (
+                with("sec-websocket-key", &["dGhlIHNhbXBsZSBub25jZ==="]),
+                HandshakeError::InvalidKey,
+                400,
+            ),
+            (
+                with("sec-websocket-key", &["dGhlIHNhbXBs ZSBub25jZ=="]),
+                HandshakeError::InvalidKey,
+                400,
+            ),
+        ] {
+            assert_eq!(result, Err(error));
+            assert_eq!(error.status(), status);
+        }
+        assert!(
+            HandshakeError::Version
+                .headers()
+                .contains(&("sec-websocket-version", "13"))
+        );
+        assert!(
+            HandshakeError::Upgrade
+                .headers()
+                .contains(&("upgrade", "websocket"))
+        );
+        assert_eq!(HandshakeError::Method.headers(), [("allow", "GET")]);
+    }
+
+    #[test]
+    fn the_servers_order_decides_the_subprotocol() {
+        let none: [&str; 0] = [];
+        assert_eq!(choose_subprotocol(&["b", "a"], ["a", "b"]), Some("b"));
+        assert_eq!(choose_subprotocol(&["B"], ["b"]), None);
+        assert_eq!(choose_subprotocol(&["a"], none), None);
+        assert_eq!(choose_subprotocol(&none, ["a"]), None);
+        assert_eq!(
+            choose_subprotocol(&[String::from("mqtt")], ["x ,\tmqtt"]),
+            Some("mqtt")
+        );
+    }
+}

@@ -1,0 +1,290 @@
+//! Whole messages and control frames, as programs send and receive them.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{CloseFrame, Utf8Bytes, WebSocketOpcode};
+
+/// Carries one WebSocket message or control frame (RFC 6455 §5.5, §5.6).
+///
+/// Strings become text and byte strings binary; clones share the payload.
+///
+/// ```
+/// use hyperlane_core::proto::ws::Message;
+///
+/// assert!(Message::from("hello").is_text());
+/// assert!(Message::from(b"hello").is_binary());
+/// assert_eq!(String::try_from(Message::from(b"hello")).unwrap(), "hello");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Text, known to be UTF-8.
+    Text(Utf8Bytes),
+    /// Any bytes.
+    Binary(Bytes),
+    /// A ping with at most 125 bytes of payload.
+    Ping(Bytes),
+    /// A pong with at most 125 bytes of payload.
+    Pong(Bytes),
+    /// The closing handshake, with a code and reason if the sender gave them.
+    Close(Option<CloseFrame>),
+}
+
+impl Message {
+    /// Makes a text message.
+    pub fn text(text: impl Into<Utf8Bytes>) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// Makes a binary message.
+    pub fn binary(bytes: impl Into<Bytes>) -> Self {
+        Self::Binary(bytes.into())
+    }
+
+    /// Gives the opcode that the message travels under.
+    pub const fn opcode(&self) -> WebSocketOpcode {
+        match self {
+            Self::Text(_) => WebSocketOpcode::Text,
+            Self::Binary(_) => WebSocketOpcode::Binary,
+            Self::Ping(_) => WebSocketOpcode::Ping,
+            Self::Pong(_) => WebSocketOpcode::Pong,
+            Self::Close(_) => WebSocketOpcode::Close,
+        }
+    }
+
+    /// Borrows the payload; of a close frame, the reason.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => bytes,
+            Self::Close(frame) => frame.as_ref().map_or(&[], |frame| frame.reason.as_bytes()),
+        }
+    }
+
+    /// Gives the payload without a copy; of a close frame, the reason.
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Text(text) => text.into_bytes(),
+            Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => bytes,
+            Self::Close(frame) => frame.map_or_else(Bytes::new, |frame| frame.reason.into_bytes()),
+        }
+    }
+
+    /// Borrows the payload as text.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError::NotUtf8`] if the payload is not UTF-8; text always is.
+    pub fn to_str(&self) -> Result<&str, MessageError> {
+        simdutf8::basic::from_utf8(self.as_bytes()).map_err(|_| MessageError::NotUtf8)
+    }
+
+    /// Gives the length of the payload in bytes.
+    pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Tells whether the payload is empty.
+    pub fn is_empty(&self) -> bool {
+        self.as_bytes().is_empty()
+    }
+
+    /// Tells whether this is `Text`.
+    pub const fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+
+    /// Tells whether this is `Binary`.
+    pub const fn is_binary(&self) -> bool {
+        matches!(self, Self::Binary(_))
+    }
+
+    /// Tells whether this is `Ping`.
+    pub const fn is_ping(&self) -> bool {
+        matches!(self, Self::Ping(_))
+    }
+
+    /// Tells whether this is `Pong`.
+    pub const fn is_pong(&self) -> bool {
+        matches!(self, Self::Pong(_))
+    }
+
+    /// Tells whether this is `Close`.
+    pub const fn is_close(&self) -> bool {
+        matches!(self, Self::Close(_))
+    }
+
+    /// Tells whether this is `Text` or `Binary`.
+    pub const fn is_data(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Binary(_))
+    }
+
+    /// Tells whether this is `Ping`, `Pong` or `Close`.
+    pub const fn is_control(&self) -> bool {
+        !self.is_data()
+    }
+}
+
+/// Shows the text, bytes as text if they are UTF-8, and otherwise what kind of message it is.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => text.fmt(f),
+            Self::Binary(bytes) => match self.to_str() {
+                Ok(text) => f.pad(text),
+                Err(_) => write!(f, "<{} bytes>", bytes.len()),
+            },
+            Self::Ping(_) => f.pad("ping"),
+            Self::Pong(_) => f.pad("pong"),
+            Self::Close(None) => f.pad("close"),
+            Self::Close(Some(frame)) => write!(f, "close {frame}"),
+        }
+    }
+}
+
+/// Says why a message is not what it was asked to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// Text was wanted, and the bytes are not UTF-8.
+    #[error("the message is not UTF-8")]
+    NotUtf8,
+    /// Data was wanted, and this is a ping, pong or close frame.
+    #[error("a control frame carries no message")]
+    NotData,
+}
+
+impl From<MessageError> for io::Error {
+    fn from(error: MessageError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+macro_rules! from {
+    ($variant:ident: $($source:ty),+ $(,)?) => {
+        $(impl From<$source> for Message {
+            fn from(source: $source) -> Self {
+                Self::$variant(source.into())
+            }
+        })+
+    };
+}
+
+from!(Text: String, &str, &String, Box<str>, Cow<'_, str>, Utf8Bytes);
+from!(Binary: Vec<u8>, Box<[u8]>, Bytes, BytesMut);
+
+impl From<&[u8]> for Message {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Binary(Bytes::copy_from_slice(bytes))
+    }
+}
+
+impl From<&Vec<u8>> for Message {
+    fn from(bytes: &Vec<u8>) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Message {
+    fn from(bytes: &[u8; N]) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Message {
+    fn from(bytes: [u8; N]) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl TryFrom<Message> for Bytes {
+    type Error = MessageError;
+
+    fn try_from(message: Message) -> Result<Self, MessageError> {
+        match message.is_data() {
+            true => Ok(message.into_bytes()),
+            false => Err(MessageError::NotData),
+        }
+    }
+}
+
+impl TryFrom<Message> for Vec<u8> {
+    type Error = MessageError;
+
+    fn try_from(message: Message) -> Result<Self, MessageError> {
+        Bytes::try_from(message).map(Self::from)
+    }
+}
+
+impl TryFrom<Message> for Utf8Bytes {
+    type Error = MessageError;
+
+    fn try_from(message: Message) -> Result<Self, MessageError> {
+        match message {
+            Message::Text(text) => Ok(text),
+            other => Bytes::try_from(other)?.try_into(),
+        }
+    }
+}
+
+impl TryFrom<Message> for String {
+    type Error = MessageError;
+
+    fn try_from(message: Message) -> Result<Self, MessageError> {
+        Utf8Bytes::try_from(message).map(Self::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_text_and_byte_strings_are_binary() {
+        let texts: [Message; 3] = ["x".into(), String::from("x").into(), Cow::from("x").into()];
+        for text in texts {
+            assert_eq!(text, Message::Text("x".into()));
+        }
+        let binaries: [Message; 4] = [
+            b"x".into(),
+            (&b"x"[..]).into(),
+            vec![b'x'].into(),
+            Bytes::from("x").into(),
+        ];
+        for binary in binaries {
+            assert_eq!(binary, Message::Binary(Bytes::from_static(b"x")));
+        }
+    }
+
+    #[test]
+    fn data_converts_back_and_control_frames_do_not() {
+        assert_eq!(String::try_from(Message::from("a")), Ok("a".into()));
+        assert_eq!(Vec::try_from(Message::from("a")), Ok(b"a".to_vec()));
+        assert_eq!(
+            String::try_from(Message::from(b"\xff")),
+            Err(MessageError::NotUtf8)
+        );
+        for control in [Message::Ping(Bytes::new()), Message::Close(None)] {
+            assert_eq!(Vec::try_from(control.clone()), Err(MessageError::NotData));
+            assert_eq!(String::try_from(control), Err(MessageError::NotData));
+        }
+    }
+
+    #[test]
+    fn display_shows_what_a_log_needs() {
+        let close = Message::Close(Some(CloseFrame::new(1000, "done")));
+        for (message, shown) in [
+            (Message::from("text"), "text"),
+            (Message::from(b"text"), "text"),
+            (Message::from(b"\xff\x00"), "<2 bytes>"),
+            (Message::Ping(Bytes::from_static(b"x")), "ping"),
+            (Message::Close(None), "close"),
+            (close, "close 1000 (normal closure): done"),
+        ] {
+            assert_eq!(message.to_string(), shown);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! WebSocket frames and messages (RFC 6455).
+//!
+//! [`Decoder`] turns received bytes into messages, [`encode_message`] turns messages into bytes, and
+//! [`handshake`] answers the opening request. None of them reads, writes or waits.
+//!
+//! ```
+//! use hyperlane_core::proto::ws::{Decoder, Limits, Message, Role, encode_message};
+//!
+//! /// Answers every data message in `received` with itself.
+//! fn echo(decoder: &mut Decoder, mut received: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+//!     let mut reply = Vec::new();
+//!     loop {
+//!         let decoded = decoder.next(received)?;
+//!         // No event means that everything was taken in and more must be read.
+//!         let Some(event) = decoded.event else { return Ok(reply) };
+//!         let message = Message::try_from(event)?;
+//!         if message.is_data() {
+//!             encode_message(&message, &mut reply);
+//!         }
+//!         received = received.get(decoded.consumed..).unwrap_or_default();
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut decoder = Decoder::new(Role::Server, Limits::default());
+//! // "Hello" as a browser sends it (RFC 6455 §5.7), cut in the middle of the payload.
+//! let first = echo(&mut decoder, b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f")?;
+//! let second = echo(&mut decoder, b"\x4d\x51\x58")?;
+//! assert!(first.is_empty());
+//! assert_eq!(second, b"\x81\x05Hello");
+//! # Ok(())
+//! # }
+//! ```
+
+mod assembly;
+mod close;
+mod decoder;
+mod encoder;
+mod error;
+pub mod frame;
+pub mod handshake;
+pub mod mask;
+mod message;
+mod opcode;
+mod utf8;
+mod websocket_frame;
+
+pub use close::{CloseCode, CloseFrame};
+pub use decoder::{Compressed, Decoded, Decoder, Incoming, Limits, Role};
+pub use encoder::{
+    encode_close, encode_frame, encode_masked_message, encode_message, encode_to_bytes, frame_head,
+};
+pub use error::ProtocolError;
+pub use message::{Message, MessageError};
+pub use opcode::WebSocketOpcode;
+pub use utf8::Utf8Bytes;
+pub use websocket_frame::WebSocketFrame;
