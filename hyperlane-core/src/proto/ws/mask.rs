@@ -4,9 +4,8 @@
 
 const WORD: usize = size_of::<u64>();
 
-/// Large payloads are copied and masked block by block, so that the second step finds its bytes in
-/// the first-level cache.
-const BLOCK: usize = 8 * 1024;
+/// What [`copy`] masks in registers on its way, so that the payload is read and written once.
+const BLOCK: usize = 64;
 
 /// Masks or unmasks `buf` in place.
 ///
@@ -19,6 +18,7 @@ const BLOCK: usize = 8 * 1024;
 /// mask::apply(&mut payload, [0x37, 0xfa, 0x21, 0x3d], 0);
 /// assert_eq!(payload, [0x7f, 0x9f, 0x4d, 0x51, 0x58]);
 /// ```
+#[inline]
 pub fn apply(buf: &mut [u8], key: [u8; 4], phase: usize) {
     let key = rotate(key, phase);
     let wide = widen(key);
@@ -35,14 +35,16 @@ pub fn apply(buf: &mut [u8], key: [u8; 4], phase: usize) {
 pub fn copy(src: &[u8], key: [u8; 4], phase: usize, dst: &mut Vec<u8>) {
     let key = rotate(key, phase);
     dst.reserve(src.len());
-    // Blocks are a multiple of four long, so each starts at the same place of the key.
-    for block in src.chunks(BLOCK) {
-        let start = dst.len();
-        dst.extend_from_slice(block);
-        if let Some(copied) = dst.get_mut(start..) {
-            apply(copied, key, 0);
-        }
+    // A block is a multiple of four long, so each starts at the same place of the key.
+    let (blocks, tail) = src.as_chunks::<BLOCK>();
+    for block in blocks {
+        let mut block = *block;
+        apply(&mut block, key, 0);
+        dst.extend_from_slice(&block);
     }
+    let start = dst.len();
+    dst.extend_from_slice(tail);
+    apply(dst.get_mut(start..).unwrap_or_default(), key, 0);
 }
 
 /// Turns `key` so that its first byte meets the byte at `phase`.

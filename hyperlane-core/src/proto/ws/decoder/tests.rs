@@ -681,7 +681,7 @@ proptest! {
             *first &= 0x8F;
         }
         if let Some(second) = bytes.get_mut(1) {
-            *second = *second % 40 | if masked { 0x80 } else { 0 };
+            *second = (*second % 40) | if masked { 0x80 } else { 0 };
         }
         let role = if masked { Role::Server } else { Role::Client };
         let new = || Decoder::new(role, Limits::default());
