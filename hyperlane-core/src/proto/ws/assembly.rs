@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 
-use super::decoder::{Compressed, Incoming};
-use super::{ProtocolError, Utf8Bytes, WebSocketOpcode, mask};
+use super::{Compressed, Incoming, ProtocolError, Utf8Bytes, WebSocketOpcode, mask};
 
 /// The least room to ask for, so that a message in tiny pieces does not reallocate for each.
 const MIN_ROOM: usize = 64;
