@@ -36,6 +36,11 @@ impl Frame {
         self.remaining = self.remaining.saturating_sub(len);
         self.key = self.key.map(|key| mask::rotate(key, len));
     }
+
+    /// How much the message can still grow: by the rest of this frame, unless others follow.
+    fn growth(&self) -> usize {
+        if self.fin { self.remaining } else { usize::MAX }
+    }
 }
 
 impl Partial {
@@ -67,12 +72,12 @@ impl Partial {
     }
 
     /// Lends the message's buffer and how much of the frame fits into it, if the rest of the frame is
-    /// at least `min` long and the message is so too.
+    /// at least `min` long and the message is, too.
     pub(super) fn direct(&mut self, min: usize) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.as_ref().filter(|frame| frame.opcode.is_data())?;
         let message = self.message.as_mut()?;
         let is_worth_it = frame.remaining >= min && message.len() >= min;
-        is_worth_it.then(|| message.room(frame.remaining))
+        is_worth_it.then(|| message.room(frame.remaining, frame.growth()))
     }
 
     #[cfg(test)]
@@ -135,24 +140,20 @@ impl Partial {
         let Some(frame) = &mut self.frame else {
             return Ok(false);
         };
-        let message = self.message.as_mut().filter(|_| frame.opcode.is_data());
-        if let Some(message) = message {
+        let mut message = self.message.as_mut().filter(|_| frame.opcode.is_data());
+        if let Some(message) = &mut message {
             let settled = message.settle(frame.key, frame.remaining)?;
             frame.advance(settled);
-            let (chunk, after) = rest
-                .split_at_checked(frame.remaining)
-                .unwrap_or((*rest, &[]));
-            message.append(chunk, frame.key, frame.remaining)?;
-            frame.advance(chunk.len());
-            *rest = after;
-        } else {
-            let (chunk, after) = rest
-                .split_at_checked(frame.remaining)
-                .unwrap_or((*rest, &[]));
-            unmask_into(chunk, frame.key, &mut self.control);
-            frame.advance(chunk.len());
-            *rest = after;
         }
+        let (chunk, after) = rest
+            .split_at_checked(frame.remaining)
+            .unwrap_or((*rest, &[]));
+        match message {
+            Some(message) => message.append(chunk, frame.key, frame.growth())?,
+            None => unmask_into(chunk, frame.key, &mut self.control),
+        }
+        frame.advance(chunk.len());
+        *rest = after;
         Ok(frame.remaining == 0)
     }
 
