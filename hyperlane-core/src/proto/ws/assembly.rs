@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 
-use super::decoder::{Compressed, Incoming};
-use super::{ProtocolError, Utf8Bytes, WebSocketOpcode, mask};
+use super::{Compressed, Incoming, ProtocolError, Utf8Bytes, WebSocketOpcode, mask};
 
 /// The least room to ask for, so that a message in tiny pieces does not reallocate for each.
 const MIN_ROOM: usize = 64;
@@ -48,14 +47,15 @@ impl Assembly {
         self.fragments = self.fragments.saturating_add(1);
     }
 
-    /// Appends payload bytes; `remaining` is what the frame still owes, `chunk` included.
+    /// Appends payload bytes; `growth` is how much the message can still grow at most, `chunk`
+    /// included.
     pub(super) fn append(
         &mut self,
         chunk: &[u8],
         key: Option<[u8; 4]>,
-        remaining: usize,
+        growth: usize,
     ) -> Result<(), ProtocolError> {
-        self.make_room(chunk.len(), remaining);
+        self.make_room(chunk.len(), growth);
         match key {
             Some(key) => mask::copy(chunk, key, 0, &mut self.buf),
             None => self.buf.extend_from_slice(chunk),
@@ -64,12 +64,12 @@ impl Assembly {
         self.check_text()
     }
 
-    /// Lends the buffer with room for more of the frame, once enough came to be worth it.
-    pub(super) fn room(&mut self, remaining: usize) -> (&mut Vec<u8>, usize) {
-        if self.buf.len() == self.buf.capacity() {
-            self.buf.reserve_exact(self.buf.len().min(remaining));
-        }
-        let room = (self.buf.capacity() - self.buf.len()).min(remaining);
+    /// Lends the buffer and its room for the `remaining` bytes of the frame; `growth` as above.
+    pub(super) fn room(&mut self, remaining: usize, growth: usize) -> (&mut Vec<u8>, usize) {
+        self.make_room(1, growth);
+        // What was read in before, and not announced, counts against the frame as well.
+        let owed = remaining.saturating_sub(self.buf.len().saturating_sub(self.ready));
+        let room = (self.buf.capacity() - self.buf.len()).min(owed);
         (&mut self.buf, room)
     }
 
@@ -101,7 +101,8 @@ impl Assembly {
         if is_text && self.valid < self.buf.len() {
             return Err(ProtocolError::InvalidUtf8);
         }
-        // The doubling of a message in fragments may have left much room, which would live on.
+        // Doubling over many fragments may have left much room, which would live as long as the
+        // message. A message in one frame has none.
         if self.buf.capacity() - self.buf.len() > self.buf.len() / 4 {
             self.buf.shrink_to_fit();
         }
@@ -116,10 +117,10 @@ impl Assembly {
         })
     }
 
-    /// Grows by doubling, but never beyond the end of the frame.
-    fn make_room(&mut self, chunk: usize, remaining: usize) {
+    /// Grows by doubling, so that fragments of any size cost linear time, up to what can come.
+    fn make_room(&mut self, chunk: usize, growth: usize) {
         if self.buf.capacity() - self.buf.len() < chunk {
-            let room = chunk.max(self.buf.len()).max(MIN_ROOM).min(remaining);
+            let room = chunk.max(self.buf.len()).max(MIN_ROOM).min(growth);
             self.buf.reserve_exact(room);
         }
     }

@@ -39,18 +39,21 @@ mod encoder;
 mod error;
 pub mod frame;
 pub mod handshake;
+mod incoming;
 pub mod mask;
 mod message;
 mod opcode;
+mod partial;
 mod utf8;
 mod websocket_frame;
 
 pub use close::{CloseCode, CloseFrame};
-pub use decoder::{Compressed, Decoded, Decoder, Incoming, Limits, Role};
+pub use decoder::{Decoder, Limits, Role};
 pub use encoder::{
     encode_close, encode_frame, encode_masked_message, encode_message, encode_to_bytes, frame_head,
 };
 pub use error::ProtocolError;
+pub use incoming::{Compressed, Decoded, Incoming};
 pub use message::{Message, MessageError};
 pub use opcode::WebSocketOpcode;
 pub use utf8::Utf8Bytes;

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
-use super::super::{CloseCode, encode_frame, encode_masked_message, encode_message};
+use super::super::{
+    CloseCode, CloseFrame, Message, encode_frame, encode_masked_message, encode_message,
+};
 use super::*;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -452,14 +454,7 @@ fn a_declared_length_allocates_no_more_than_twice_what_came() {
             if let Some(target) = decoder.direct_target(usize::MAX) {
                 assert!((1..=arrived).contains(&target.remaining_mut()));
             }
-            let capacity = decoder
-                .partial
-                .as_ref()
-                .unwrap()
-                .message
-                .as_ref()
-                .unwrap()
-                .capacity();
+            let capacity = decoder.partial.as_ref().unwrap().capacity();
             assert!(
                 (arrived..=2 * arrived.max(64)).contains(&capacity),
                 "{arrived}: {capacity}"
@@ -477,12 +472,34 @@ fn a_large_frame_ends_in_a_buffer_of_its_size() {
     for part in most.chunks(1 << 14) {
         assert_eq!(decoder.next(part).unwrap().event, None);
     }
-    let message = decoder.partial.as_ref().unwrap().message.as_ref().unwrap();
-    assert_eq!(message.capacity(), payload.len());
+    let partial = decoder.partial.as_ref().unwrap();
+    assert_eq!(partial.capacity(), payload.len());
     assert_eq!(
         decoder.next(&[*last]).unwrap().event,
         Some(Incoming::Binary(payload.into()))
     );
+}
+
+#[test]
+fn many_fragments_grow_the_buffer_by_doubling_and_leave_little_room() {
+    let mut decoder = Decoder::new(Role::Server, Limits::default());
+    let (mut capacity, mut growths) = (0, 0);
+    for n in 0..10_000 {
+        let opcode = if n == 0 { Binary } else { Continuation };
+        let event = decoder.next(&frame(false, opcode, &[1; 7])).unwrap().event;
+        assert_eq!(event, None);
+        let now = decoder.partial.as_ref().unwrap().capacity();
+        growths += usize::from(now != capacity);
+        capacity = now;
+    }
+    assert!(growths <= 14, "{growths}");
+    assert!(capacity >= 70_000 + 70_000 / 4);
+    let event = decoder.next(&frame(true, Continuation, b"")).unwrap().event;
+    let Some(Incoming::Binary(message)) = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!(message.len(), 70_000);
+    assert!(Vec::from(message).capacity() <= 70_000 + 70_000 / 4);
 }
 
 #[test]
@@ -549,6 +566,26 @@ fn direct_reads_are_checked_and_survive_misuse() {
     assert_eq!(decoder.next(&wire[..6006]).unwrap().event, None);
     decoder.next(&[]).unwrap();
     assert!(decoder.direct_target(1 << 16).is_none(), "little is left");
+}
+
+#[test]
+fn two_reads_announced_as_one_stay_within_the_frame() {
+    let wire = cat(&[frame(true, Binary, &[1; 20_000]), text(b"next")]);
+    let mut decoder = Decoder::new(Role::Server, Limits::default());
+    let (head, mut socket) = wire.split_at(12_000);
+    assert_eq!(decoder.next(head).unwrap().event, None);
+    for _ in 0..3 {
+        let mut target = decoder.direct_target(5_000).unwrap();
+        let (read, rest) = socket.split_at(target.remaining_mut());
+        target.put_slice(read);
+        socket = rest;
+    }
+    let event = decoder.direct_filled().unwrap();
+    assert_eq!(event, Some(Incoming::Binary(bytes(&[1; 20_000]))));
+    assert_eq!(
+        feed(&mut decoder, [socket]).0,
+        [Incoming::Text("next".into())]
+    );
 }
 
 #[test]

@@ -1,0 +1,241 @@
+//! What is half read: a header, a frame, or a message in fragments, and the rules between frames.
+
+use bytes::Bytes;
+
+use super::assembly::Assembly;
+use super::decoder::{Limits, Role};
+use super::frame::{self, FrameHeader, MAX_HEADER};
+use super::{CloseFrame, Incoming, ProtocolError, WebSocketOpcode, mask};
+
+/// What is half read; at least one of its parts is in use.
+#[derive(Debug, Default)]
+pub(super) struct Partial {
+    /// The frame whose payload is being read.
+    frame: Option<Frame>,
+    /// The data message being put together.
+    message: Option<Assembly>,
+    /// The payload of the control frame being read.
+    control: Vec<u8>,
+    /// The first bytes of a header that is not whole yet.
+    header: [u8; MAX_HEADER],
+    header_len: usize,
+}
+
+/// The frame whose payload is being read.
+#[derive(Debug)]
+struct Frame {
+    opcode: WebSocketOpcode,
+    fin: bool,
+    /// Turned so that its first byte meets the next byte of payload.
+    key: Option<[u8; 4]>,
+    remaining: usize,
+}
+
+impl Frame {
+    fn advance(&mut self, len: usize) {
+        self.remaining = self.remaining.saturating_sub(len);
+        self.key = self.key.map(|key| mask::rotate(key, len));
+    }
+
+    /// How much the message can still grow: by the rest of this frame, unless others follow.
+    fn growth(&self) -> usize {
+        if self.fin { self.remaining } else { usize::MAX }
+    }
+}
+
+impl Partial {
+    pub(super) fn is_empty(&self) -> bool {
+        self.frame.is_none() && self.message.is_none() && self.header_len == 0
+    }
+
+    pub(super) fn advance(
+        &mut self,
+        rest: &mut &[u8],
+        role: Role,
+        limits: &Limits,
+    ) -> Result<Option<Incoming>, ProtocolError> {
+        loop {
+            if self.frame.is_none() {
+                let Some(header) = self.take_header(rest)? else {
+                    return Ok(None);
+                };
+                header.check(role, limits, self.message.as_ref())?;
+                self.begin(&header);
+            }
+            if !self.take_payload(rest)? {
+                return Ok(None);
+            }
+            if let Some(event) = self.finish()? {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    /// Lends the message's buffer and how much of the frame fits into it, if the rest of the frame is
+    /// at least `min` long and the message is, too.
+    pub(super) fn direct(&mut self, min: usize) -> Option<(&mut Vec<u8>, usize)> {
+        let frame = self.frame.as_ref().filter(|frame| frame.opcode.is_data())?;
+        let message = self.message.as_mut()?;
+        let is_worth_it = frame.remaining >= min && message.len() >= min;
+        is_worth_it.then(|| message.room(frame.remaining, frame.growth()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.message.as_ref().map_or(0, Assembly::capacity)
+    }
+
+    /// Reads a header out of what was kept and what is new; keeps what there is if it is not whole.
+    fn take_header(&mut self, rest: &mut &[u8]) -> Result<Option<FrameHeader>, ProtocolError> {
+        let room = self.header.get_mut(self.header_len..).unwrap_or_default();
+        let fresh = room.len().min(rest.len());
+        for (slot, byte) in room.iter_mut().zip(rest.iter()) {
+            *slot = *byte;
+        }
+        let known = self
+            .header
+            .get(..self.header_len + fresh)
+            .unwrap_or_default();
+        let parsed = frame::parse(known)?;
+        let used = match parsed {
+            Some((_, header_len)) => header_len.saturating_sub(self.header_len),
+            None => fresh,
+        };
+        *rest = rest.get(used..).unwrap_or_default();
+        self.header_len = if parsed.is_some() {
+            0
+        } else {
+            self.header_len + fresh
+        };
+        Ok(parsed.map(|(header, _)| header))
+    }
+
+    fn begin(&mut self, header: &FrameHeader) {
+        let FrameHeader {
+            fin,
+            rsv1,
+            opcode,
+            mask,
+            ..
+        } = *header;
+        // The limits are in `usize`, and the length was held against them.
+        let remaining = usize::try_from(header.length).unwrap_or(usize::MAX);
+        if opcode.is_control() {
+            self.control = Vec::with_capacity(remaining);
+        } else if let Some(message) = &mut self.message {
+            message.add_fragment();
+        } else {
+            self.message = Some(Assembly::new(opcode, rsv1));
+        }
+        self.frame = Some(Frame {
+            opcode,
+            fin,
+            key: mask,
+            remaining,
+        });
+    }
+
+    /// Takes what there is of the payload and tells whether that was all of it.
+    fn take_payload(&mut self, rest: &mut &[u8]) -> Result<bool, ProtocolError> {
+        let Some(frame) = &mut self.frame else {
+            return Ok(false);
+        };
+        let mut message = self.message.as_mut().filter(|_| frame.opcode.is_data());
+        if let Some(message) = &mut message {
+            let settled = message.settle(frame.key, frame.remaining)?;
+            frame.advance(settled);
+        }
+        let (chunk, after) = rest
+            .split_at_checked(frame.remaining)
+            .unwrap_or((*rest, &[]));
+        match message {
+            Some(message) => message.append(chunk, frame.key, frame.growth())?,
+            None => unmask_into(chunk, frame.key, &mut self.control),
+        }
+        frame.advance(chunk.len());
+        *rest = after;
+        Ok(frame.remaining == 0)
+    }
+
+    /// Ends the frame, and with it perhaps the message.
+    fn finish(&mut self) -> Result<Option<Incoming>, ProtocolError> {
+        let Some(frame) = self.frame.take() else {
+            return Ok(None);
+        };
+        if frame.opcode.is_control() {
+            let payload = Bytes::from(std::mem::take(&mut self.control));
+            return control_frame(frame.opcode, payload).map(Some);
+        }
+        match frame.fin {
+            true => self.message.take().map(Assembly::complete).transpose(),
+            false => Ok(None),
+        }
+    }
+}
+
+impl FrameHeader {
+    /// Applies the rules that depend on the connection, the limits, and a message half read.
+    pub(super) fn check(
+        &self,
+        role: Role,
+        limits: &Limits,
+        message: Option<&Assembly>,
+    ) -> Result<(), ProtocolError> {
+        match (role, self.mask) {
+            (Role::Server, None) => return Err(ProtocolError::UnmaskedFrame),
+            (Role::Client, Some(_)) => return Err(ProtocolError::MaskedFrame),
+            _ => {}
+        }
+        if self.opcode.is_control() {
+            return Ok(());
+        }
+        // An extension marks a message by its first frame alone (RFC 7692 §6).
+        if self.rsv1 && (!limits.rsv1_allowed || self.opcode.is_continuation()) {
+            return Err(ProtocolError::ReservedBits);
+        }
+        let (so_far, fragments) = match (message, self.opcode.is_continuation()) {
+            (None, true) => return Err(ProtocolError::UnexpectedContinuation),
+            (Some(_), false) => return Err(ProtocolError::InterruptedMessage),
+            (Some(message), true) => (message.len(), message.fragments()),
+            (None, false) => (0, 0),
+        };
+        if self.length > limits.frame as u64 {
+            return Err(ProtocolError::FrameTooBig {
+                limit: limits.frame,
+            });
+        }
+        if self.length > limits.message.saturating_sub(so_far) as u64 {
+            return Err(ProtocolError::MessageTooBig {
+                limit: limits.message,
+            });
+        }
+        if fragments >= limits.fragments {
+            return Err(ProtocolError::TooManyFragments {
+                limit: limits.fragments,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Reads a whole control frame (RFC 6455 §5.5).
+pub(super) fn control_frame(
+    opcode: WebSocketOpcode,
+    payload: Bytes,
+) -> Result<Incoming, ProtocolError> {
+    match opcode {
+        WebSocketOpcode::Close => CloseFrame::parse(payload).map(Incoming::Close),
+        WebSocketOpcode::Ping => Ok(Incoming::Ping(payload)),
+        WebSocketOpcode::Pong => Ok(Incoming::Pong(payload)),
+        // The header's checks let nothing else come here.
+        opcode => Err(ProtocolError::ReservedOpcode(opcode.to_u8())),
+    }
+}
+
+/// Appends a payload, unmasked if it was masked.
+pub(super) fn unmask_into(payload: &[u8], key: Option<[u8; 4]>, plain: &mut Vec<u8>) {
+    match key {
+        Some(key) => mask::copy(payload, key, 0, plain),
+        None => plain.extend_from_slice(payload),
+    }
+}
