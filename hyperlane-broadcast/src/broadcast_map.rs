@@ -251,7 +251,10 @@ mod tests {
             channel.send(value).unwrap();
         }
         let error = receiver.try_recv().unwrap_err();
-        assert_eq!(error, tokio::sync::broadcast::error::TryRecvError::Lagged(3));
+        assert_eq!(
+            error,
+            tokio::sync::broadcast::error::TryRecvError::Lagged(3)
+        );
         assert_eq!(receiver.try_recv().unwrap(), 3);
     }
 }

@@ -1,10 +1,6 @@
 //! The last messages of a room, for members that lag and for those who join later.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -115,8 +111,14 @@ mod tests {
             history.push(post(offset, "x"), now, &limits());
         }
         assert_eq!(offsets(&history.last(2)), [3, 4]);
-        assert_eq!(offsets(&history.since(Offset(3), Offset(5)).unwrap()), [3, 4]);
-        assert_eq!(offsets(&history.since(Offset(5), Offset(5)).unwrap()), [0; 0]);
+        assert_eq!(
+            offsets(&history.since(Offset(3), Offset(5)).unwrap()),
+            [3, 4]
+        );
+        assert_eq!(
+            offsets(&history.since(Offset(5), Offset(5)).unwrap()),
+            [0; 0]
+        );
         assert!(history.since(Offset(1), Offset(5)).is_none());
     }
 
@@ -124,7 +126,10 @@ mod tests {
     fn bytes_and_age_bound_it_too() {
         let mut history = History::default();
         let now = Instant::now();
-        let tight = HistoryLimits { bytes: 1000, ..limits() };
+        let tight = HistoryLimits {
+            bytes: 1000,
+            ..limits()
+        };
         history.push(post(0, &"x".repeat(600)), now, &tight);
         history.push(post(1, &"x".repeat(600)), now, &tight);
         assert_eq!(offsets(&history.last(9)), [1]);

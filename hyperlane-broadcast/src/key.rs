@@ -27,7 +27,11 @@ impl<T: ToString + PartialOrd> BroadcastType<T> {
     pub fn get_key(&self) -> String {
         match self {
             Self::PointToPoint(one, other) => {
-                let (first, second) = if one <= other { (one, other) } else { (other, one) };
+                let (first, second) = if one <= other {
+                    (one, other)
+                } else {
+                    (other, one)
+                };
                 let (first, second) = (first.to_string(), second.to_string());
                 // The length makes it unambiguous whatever the names contain.
                 let mut key = String::with_capacity(first.len() + second.len() + 12);

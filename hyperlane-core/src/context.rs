@@ -4,7 +4,7 @@ use std::{
     any::{Any, TypeId},
     collections::HashMap,
     fmt,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::{
@@ -58,11 +58,26 @@ impl RouteParams {
 #[derive(Clone, Default)]
 pub(crate) struct States {
     values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    /// Made when a hook first asks for them.
+    defaults: Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
 }
 
 impl States {
     pub(crate) fn insert<T: Any + Send + Sync>(&mut self, value: T) {
         self.values.insert(TypeId::of::<T>(), Arc::new(value));
+    }
+
+    fn get_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
+        if let Some(value) = self.get() {
+            return value;
+        }
+        let mut defaults = self.defaults.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = defaults
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Arc::new(T::default()))
+            .clone();
+        // The key is the type's own id, so the default is never made twice.
+        value.downcast().unwrap_or_default()
     }
 
     fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
@@ -295,6 +310,11 @@ impl Context {
                 std::any::type_name::<T>()
             )
         })
+    }
+
+    /// The state of type `T`, made by its default for this server if none was registered.
+    pub fn state_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
+        self.states.get_or_default()
     }
 
     /// Makes this connection a WebSocket and gives its handle; again the same if it is one already.

@@ -73,6 +73,11 @@ impl WireFormat {
         Self::EventStreamChunked,
     ];
 
+    /// Whether messages can be pushed to connections of this format.
+    pub fn is_pushable(self) -> bool {
+        self != Self::Http
+    }
+
     fn from_index(index: u8) -> Self {
         Self::ALL
             .get(usize::from(index))

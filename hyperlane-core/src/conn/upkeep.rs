@@ -166,7 +166,7 @@ impl Conn {
     /// The server shuts down: says so where a protocol has words for it.
     pub(super) fn on_shutdown(&self) {
         if self.format() == WireFormat::WebSocket {
-            drop(self.close_websocket(CloseCode::GOING_AWAY, "server shutting down", false));
+            let _ = self.close_websocket(CloseCode::GOING_AWAY, "server shutting down", false);
         }
         self.lock_input().wake_readers();
         let waiters = self.lock_out().take_waiters();
@@ -191,7 +191,7 @@ impl Conn {
             }
             Ending::WebSocket(code) => {
                 self.stop_reading_messages();
-                drop(self.close_websocket(code, "", false));
+                let _ = self.close_websocket(code, "", false);
             }
             Ending::Abort => self.lock_input().transport = Transport::Closed,
         }

@@ -252,7 +252,7 @@ impl Conn {
                     None => encode_message(&Message::Close(None), &mut bytes),
                 }
                 // The peer closes, so what it did not fetch until now it does not want.
-                drop(self.push_last(&bytes, false));
+                let _ = self.push_last(&bytes, false);
                 websocket.close_sent = true;
             }
             websocket.end = Some(WsEnd::Closed(frame));
@@ -269,7 +269,7 @@ impl Conn {
             if !websocket.close_sent {
                 let mut bytes = Vec::new();
                 encode_close(code, &reason, &mut bytes);
-                drop(self.push_last(&bytes, false));
+                let _ = self.push_last(&bytes, false);
                 websocket.close_sent = true;
             }
             websocket.end = Some(WsEnd::Violation(error));

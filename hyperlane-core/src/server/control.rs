@@ -57,7 +57,7 @@ impl ServerControlHook {
             drain(drained, stopped, listeners).await;
             clock.abort();
             // Nobody may be waiting.
-            drop(done_sender.send(true));
+            let _ = done_sender.send(true);
         });
         Self {
             running: Some(Arc::new(Running {
@@ -98,7 +98,7 @@ impl ServerControlHook {
             if !running.draining.swap(true, Ordering::AcqRel) {
                 running.shared.begin_shutdown();
                 // The listeners may have ended with the runtime.
-                drop(running.stop.send(true));
+                let _ = running.stop.send(true);
             }
             self.wait().await;
         }

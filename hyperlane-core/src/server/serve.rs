@@ -138,7 +138,7 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
                     fail(&mut ctx, 403);
                 }
                 // The client may have gone meanwhile.
-                drop(stream.send_response(ctx.get_response(), false));
+                let _ = stream.send_response(ctx.get_response(), false);
             }
             Answered::WebSocket => {
                 return Ending::WebSocket(if panicked {

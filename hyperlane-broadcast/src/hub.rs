@@ -1,0 +1,455 @@
+//! Hub tasks: they own the member lists and deliver.
+//!
+//! Every room has one lane per hub. Under the room's lock, joins, leaves and messages are posted to
+//! the lanes in one order. A hub's pass over a lane takes all that waits, joins the frames of
+//! consecutive messages once per wire format, and writes them to each member's outbox, some hundred
+//! members at a time, rooms in turn.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use hyperlane_core::{CloseCode, Outbox, PushError, WireFormat, defer, polled_connection};
+use tokio::sync::Notify;
+
+use crate::{
+    post::Post,
+    room::{MemberId, Offset, RoomCore},
+    rooms::{Rooms, WeakRooms},
+};
+
+/// Deliveries of one room before the next room has its turn.
+const DELIVERIES: usize = 256;
+
+/// Bytes of messages that are joined into one write.
+const JOINED: usize = 64 * 1024;
+
+/// How often members that lag are looked at.
+const RETRY_EVERY: Duration = Duration::from_millis(50);
+
+/// What is posted to a lane, in the room's order.
+pub(crate) enum Command {
+    Join {
+        outbox: Outbox,
+        replay: Vec<Arc<Post>>,
+    },
+    Leave(MemberId),
+    Post(Arc<Post>),
+}
+
+/// A room's members that one hub serves.
+#[derive(Default)]
+pub(crate) struct Lane {
+    queue: Mutex<Queue>,
+    /// The hub's own; the lock is never contended.
+    seats: Mutex<Vec<Seat>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    commands: VecDeque<Command>,
+    wake: Wake,
+}
+
+/// Whether the hub knows that something waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wake {
+    #[default]
+    Idle,
+    /// A connection will tell it at the end of its current poll.
+    Deferred(u64),
+    Told,
+}
+
+impl Lane {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn post(&self, command: Command) {
+        self.lock().commands.push_back(command);
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Vec<Seat>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A member as its hub sees it.
+struct Seat {
+    id: MemberId,
+    outbox: Outbox,
+    format: WireFormat,
+    /// Its outbox was full: the first message that it has not got.
+    behind: Option<Offset>,
+    /// Messages before this one it has got from the history.
+    from: Offset,
+}
+
+/// Messages that are delivered together.
+struct Batch {
+    posts: Vec<Arc<Post>>,
+    /// Some of them are not for everyone.
+    selective: bool,
+    frames: Option<Bytes>,
+    events: Option<Bytes>,
+    chunks: Option<Bytes>,
+}
+
+impl Batch {
+    fn new(posts: Vec<Arc<Post>>) -> Self {
+        let selective = posts
+            .iter()
+            .any(|post| !matches!(post.audience, crate::post::Audience::All));
+        Self {
+            posts,
+            selective,
+            frames: None,
+            events: None,
+            chunks: None,
+        }
+    }
+
+    fn first(&self) -> Offset {
+        self.posts.first().map_or(Offset(0), |post| post.offset)
+    }
+
+    /// All messages in one piece, for those whom all of them are for.
+    fn joined(&mut self, format: WireFormat) -> Bytes {
+        let slot = match format {
+            WireFormat::WebSocket => &mut self.frames,
+            WireFormat::EventStream => &mut self.events,
+            _ => &mut self.chunks,
+        };
+        slot.get_or_insert_with(|| match self.posts.as_slice() {
+            [one] => one.encoded(format).cloned().unwrap_or_default(),
+            many => {
+                let parts = || many.iter().filter_map(|post| post.encoded(format));
+                let mut joined = BytesMut::with_capacity(parts().map(Bytes::len).sum());
+                for part in parts() {
+                    joined.extend_from_slice(part);
+                }
+                joined.freeze()
+            }
+        })
+        .clone()
+    }
+}
+
+/// A hub: an inbox of lanes that have something to do.
+pub(crate) struct Hub {
+    lane: usize,
+    inbox: Mutex<VecDeque<Arc<RoomCore>>>,
+    told: Notify,
+    stopped: AtomicBool,
+}
+
+impl Hub {
+    pub(crate) fn new(lane: usize) -> Self {
+        Self {
+            lane,
+            inbox: Mutex::new(VecDeque::new()),
+            told: Notify::new(),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.told.notify_one();
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, VecDeque<Arc<RoomCore>>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the hub of a lane, once.
+    fn tell(&self, core: &Arc<RoomCore>) {
+        let Some(lane) = core.lanes.get(self.lane) else {
+            return;
+        };
+        {
+            let mut queue = lane.lock();
+            if queue.wake == Wake::Told {
+                return;
+            }
+            queue.wake = Wake::Told;
+        }
+        self.inbox().push_back(core.clone());
+        self.told.notify_one();
+    }
+
+    /// Delivers for as long as the rooms live.
+    pub(crate) async fn run(self: Arc<Self>, rooms: WeakRooms) {
+        let mut passes: VecDeque<Pass> = VecDeque::new();
+        let mut lagging: Vec<Arc<RoomCore>> = Vec::new();
+        loop {
+            passes.extend(
+                self.inbox()
+                    .drain(..)
+                    .map(|core| Pass::new(core, self.lane)),
+            );
+            let Some(mut pass) = passes.pop_front() else {
+                if self.stopped.load(Ordering::Acquire) {
+                    return;
+                }
+                if lagging.is_empty() {
+                    self.told.notified().await;
+                } else {
+                    tokio::select! {
+                        () = self.told.notified() => {}
+                        () = tokio::time::sleep(RETRY_EVERY) => {
+                            for core in lagging.drain(..) {
+                                passes.push_back(Pass::retry(core, self.lane));
+                            }
+                        }
+                    }
+                }
+                continue;
+            };
+            if pass.step() {
+                passes.push_back(pass);
+                tokio::task::yield_now().await;
+            } else {
+                let core = pass.core.clone();
+                let lags = pass.lags;
+                drop(pass);
+                if lags && !lagging.iter().any(|known| Arc::ptr_eq(known, &core)) {
+                    lagging.push(core);
+                } else if let Some(rooms) = rooms.upgrade() {
+                    rooms.forget_if_vacant(&core, 1);
+                }
+            }
+        }
+    }
+}
+
+/// A hub's way through one lane.
+struct Pass {
+    core: Arc<RoomCore>,
+    lane: usize,
+    seats: Vec<Seat>,
+    batch: Option<Batch>,
+    /// The next seat of the batch.
+    at: usize,
+    /// Seats that lag are to be looked at although nothing new waits.
+    retry: bool,
+    lags: bool,
+}
+
+impl Pass {
+    fn new(core: Arc<RoomCore>, lane: usize) -> Self {
+        let seats = core
+            .lanes
+            .get(lane)
+            .map(|lane| std::mem::take(&mut *lane.seats()))
+            .unwrap_or_default();
+        Self {
+            core,
+            lane,
+            seats,
+            batch: None,
+            at: 0,
+            retry: false,
+            lags: false,
+        }
+    }
+
+    fn retry(core: Arc<RoomCore>, lane: usize) -> Self {
+        Self {
+            retry: true,
+            ..Self::new(core, lane)
+        }
+    }
+
+    /// Works for a turn; true if there is more to do.
+    fn step(&mut self) -> bool {
+        let mut left = DELIVERIES;
+        if std::mem::take(&mut self.retry) {
+            for seat in &mut self.seats {
+                if seat.behind.is_some() {
+                    seat.catch_up(&self.core);
+                }
+            }
+        }
+        loop {
+            if let Some(batch) = &mut self.batch {
+                while let Some(seat) = self.seats.get_mut(self.at) {
+                    if left == 0 {
+                        return true;
+                    }
+                    left -= 1;
+                    self.at += 1;
+                    seat.deliver(batch, &self.core);
+                }
+                self.batch = None;
+            }
+            if !self.next_commands() {
+                return false;
+            }
+        }
+    }
+
+    /// Takes joins and leaves up to the next messages; false when the lane is empty.
+    fn next_commands(&mut self) -> bool {
+        let Some(lane) = self.core.lanes.get(self.lane) else {
+            return false;
+        };
+        let mut posts = Vec::new();
+        let mut weight = 0;
+        let mut joined = Vec::new();
+        {
+            let mut queue = lane.lock();
+            loop {
+                match queue.commands.front() {
+                    Some(Command::Post(_)) if weight < JOINED => {
+                        if let Some(Command::Post(post)) = queue.commands.pop_front() {
+                            weight += post.weight();
+                            posts.push(post);
+                        }
+                    }
+                    // Membership changes between two messages: those before first.
+                    Some(_) if !posts.is_empty() => break,
+                    Some(_) => match queue.commands.pop_front() {
+                        Some(Command::Join { outbox, replay }) => {
+                            let seat = Seat::new(outbox);
+                            if replay.is_empty() {
+                                self.seats.push(seat);
+                            } else {
+                                joined.push((self.seats.len(), replay));
+                                self.seats.push(seat);
+                                break;
+                            }
+                        }
+                        Some(Command::Leave(id)) => {
+                            if let Some(at) = self.seats.iter().position(|seat| seat.id == id) {
+                                self.seats.swap_remove(at);
+                            }
+                        }
+                        _ => break,
+                    },
+                    None => {
+                        if posts.is_empty() && joined.is_empty() {
+                            queue.wake = Wake::Idle;
+                            queue.commands = VecDeque::new();
+                            self.lags = self.seats.iter().any(|seat| seat.behind.is_some());
+                            // Put back under the queue's lock: the next pass finds them.
+                            *lane.seats() = std::mem::take(&mut self.seats);
+                            return false;
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        for (at, replay) in joined {
+            if let Some(seat) = self.seats.get_mut(at) {
+                seat.deliver(&mut Batch::new(replay), &self.core);
+            }
+        }
+        if !posts.is_empty() {
+            self.batch = Some(Batch::new(posts));
+            self.at = 0;
+        }
+        true
+    }
+}
+
+impl Seat {
+    fn new(outbox: Outbox) -> Self {
+        Self {
+            id: MemberId::from(&outbox),
+            format: outbox.format(),
+            outbox,
+            behind: None,
+            from: Offset(0),
+        }
+    }
+
+    fn deliver(&mut self, batch: &mut Batch, core: &RoomCore) {
+        if self.behind.is_some() {
+            // What it lacks stands in the history, this batch included.
+            self.catch_up(core);
+            return;
+        }
+        if batch.selective || batch.first() < self.from {
+            for post in &batch.posts {
+                if post.offset >= self.from && !self.deliver_one(post) {
+                    return;
+                }
+            }
+            return;
+        }
+        let bytes = batch.joined(self.format);
+        if !bytes.is_empty() && self.outbox.push(&bytes) == Err(PushError::Full) {
+            self.behind = Some(batch.first());
+        }
+    }
+
+    /// False when its outbox is full.
+    fn deliver_one(&mut self, post: &Post) -> bool {
+        if !post.audience.includes(self.id) {
+            return true;
+        }
+        let Some(bytes) = post.encoded(self.format) else {
+            return true;
+        };
+        if self.outbox.push(bytes) == Err(PushError::Full) {
+            self.behind = Some(post.offset);
+            return false;
+        }
+        true
+    }
+
+    /// Reads on from the history; a member that the history has moved past is let go.
+    fn catch_up(&mut self, core: &RoomCore) {
+        let Some(behind) = self.behind else { return };
+        if !self.outbox.is_open() {
+            self.behind = None;
+            return;
+        }
+        let Some(missed) = core.missed(behind) else {
+            tracing::debug!(room = %core.name, member = %self.id, "reads too slowly: let go");
+            self.behind = None;
+            self.outbox
+                .close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", true);
+            return;
+        };
+        self.behind = None;
+        for post in &missed {
+            if !self.deliver_one(post) {
+                return;
+            }
+            self.from = post.offset.next();
+        }
+    }
+}
+
+impl Rooms {
+    /// Tells a lane's hub that something waits: at the end of the poll if a connection's handler
+    /// posted it, so that all it posts in one poll is delivered together.
+    pub(crate) fn wake_lane(&self, core: &Arc<RoomCore>, lane: usize) {
+        let (Some(queue), Some(hub)) = (core.lanes.get(lane), self.hubs().get(lane)) else {
+            return;
+        };
+        let Some(connection) = polled_connection() else {
+            hub.tell(core);
+            return;
+        };
+        {
+            let mut queue = queue.lock();
+            if queue.wake == Wake::Told || queue.wake == Wake::Deferred(connection) {
+                return;
+            }
+            queue.wake = Wake::Deferred(connection);
+        }
+        let (hub, core) = (hub.clone(), core.clone());
+        defer(move || hub.tell(&core));
+    }
+}

@@ -1,0 +1,298 @@
+//! All rooms of a server.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    error::RoomError,
+    history::HistoryLimits,
+    hub::Hub,
+    room::{MemberId, Room, RoomCore},
+};
+
+/// How often rooms that nobody is in are looked at, to drop their expired history.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// Hub tasks at most: beyond, they would wait for the same network stack.
+const MOST_HUBS: usize = 16;
+
+/// Limits of rooms.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RoomsConfig {
+    /// Length of a room's name, in bytes. Default: 255.
+    pub name_bytes: usize,
+    /// Rooms that one connection may be in. Default: 128.
+    pub rooms_per_connection: usize,
+    /// Messages in a room's history: what members that lag read on from, and what later members can
+    /// ask for. Default: 100.
+    pub history_messages: usize,
+    /// Bytes in a room's history. Default: 1 MiB.
+    pub history_bytes: usize,
+    /// Age of the oldest message in a room's history. Default: 5 min.
+    pub history_age: Duration,
+}
+
+impl Default for RoomsConfig {
+    fn default() -> Self {
+        Self {
+            name_bytes: 255,
+            rooms_per_connection: 128,
+            history_messages: 100,
+            history_bytes: 1024 * 1024,
+            history_age: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+impl RoomsConfig {
+    /// Sets [`history_messages`](Self::history_messages).
+    #[must_use]
+    pub fn history_messages(mut self, messages: usize) -> Self {
+        self.history_messages = messages;
+        self
+    }
+
+    /// Sets [`history_bytes`](Self::history_bytes).
+    #[must_use]
+    pub fn history_bytes(mut self, bytes: usize) -> Self {
+        self.history_bytes = bytes;
+        self
+    }
+
+    /// Sets [`history_age`](Self::history_age).
+    #[must_use]
+    pub fn history_age(mut self, age: Duration) -> Self {
+        self.history_age = age;
+        self
+    }
+
+    /// Sets [`rooms_per_connection`](Self::rooms_per_connection).
+    #[must_use]
+    pub fn rooms_per_connection(mut self, rooms: usize) -> Self {
+        self.rooms_per_connection = rooms;
+        self
+    }
+
+    pub(crate) fn history_limits(&self) -> HistoryLimits {
+        HistoryLimits {
+            messages: self.history_messages,
+            bytes: self.history_bytes,
+            age: self.history_age,
+        }
+    }
+}
+
+/// The rooms that a connection is in.
+#[derive(Default)]
+pub(crate) struct Peer {
+    pub(crate) rooms: Vec<Arc<RoomCore>>,
+}
+
+/// All rooms of a server, as a cheap handle.
+///
+/// Hooks reach a server's own by [`RoomExt::room`](crate::RoomExt::room). A program that publishes from
+/// elsewhere makes them itself and shares them:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), hyperlane_broadcast::RoomError> {
+/// use hyperlane_broadcast::Rooms;
+/// use hyperlane_core::Server;
+///
+/// let rooms = Rooms::new();
+/// let mut server = Server::default();
+/// server.state(rooms.clone());
+///
+/// let reached = rooms.room("prices")?.broadcast("42").await;
+/// assert_eq!(reached, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Rooms {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: RoomsConfig,
+    rooms: Mutex<HashMap<Arc<str>, Arc<RoomCore>>>,
+    peers: Mutex<HashMap<MemberId, Peer>>,
+    /// Started by the first room, on its runtime.
+    hubs: OnceLock<Vec<Arc<Hub>>>,
+    hasher: RandomState,
+}
+
+/// A handle that does not keep the rooms alive.
+#[derive(Clone)]
+pub(crate) struct WeakRooms(Weak<Inner>);
+
+impl WeakRooms {
+    pub(crate) fn upgrade(&self) -> Option<Rooms> {
+        self.0.upgrade().map(|inner| Rooms { inner })
+    }
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Rooms {
+    /// Rooms with the default limits.
+    pub fn new() -> Self {
+        Self::with_config(RoomsConfig::default())
+    }
+
+    /// Rooms with limits of their own.
+    pub fn with_config(config: RoomsConfig) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                rooms: Mutex::new(HashMap::new()),
+                peers: Mutex::new(HashMap::new()),
+                hubs: OnceLock::new(),
+                hasher: RandomState::new(),
+            }),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &RoomsConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakRooms {
+        WeakRooms(Arc::downgrade(&self.inner))
+    }
+
+    /// The room of that name; it exists as soon as somebody asks for it.
+    ///
+    /// Must be called within a tokio runtime, whose worker threads then serve the rooms.
+    ///
+    /// # Errors
+    /// [`RoomError::Name`] for a name that is empty or too long.
+    pub fn room(&self, name: impl AsRef<str>) -> Result<Room, RoomError> {
+        let name = name.as_ref();
+        let limit = self.inner.config.name_bytes;
+        if name.is_empty() || name.len() > limit {
+            return Err(RoomError::Name {
+                length: name.len(),
+                limit,
+            });
+        }
+        let lanes = self.hubs().len();
+        let mut rooms = self.lock_rooms();
+        let core = match rooms.get(name) {
+            Some(core) => core.clone(),
+            None => {
+                let name: Arc<str> = name.into();
+                let core = Arc::new(RoomCore::new(name.clone(), lanes));
+                rooms.insert(name, core.clone());
+                core
+            }
+        };
+        Ok(Room::new(self.clone(), core))
+    }
+
+    /// How many rooms there are.
+    pub fn len(&self) -> usize {
+        self.lock_rooms().len()
+    }
+
+    /// Whether there is no room.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock_rooms(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Arc<RoomCore>>> {
+        self.inner
+            .rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn with_peers<R>(&self, work: impl FnOnce(&mut HashMap<MemberId, Peer>) -> R) -> R {
+        work(
+            &mut self
+                .inner
+                .peers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// Forgets a room that nobody would miss. `held` counts the handles that the caller holds itself.
+    pub(crate) fn forget_if_vacant(&self, core: &Arc<RoomCore>, held: usize) {
+        let mut rooms = self.lock_rooms();
+        // New handles are made under this lock, so the count cannot rise meanwhile.
+        if Arc::strong_count(core) <= held + 1
+            && rooms
+                .get(&core.name)
+                .is_some_and(|known| Arc::ptr_eq(known, core))
+            && core.is_vacant()
+        {
+            rooms.remove(&core.name);
+            if rooms.capacity() > 64 && rooms.len() < rooms.capacity() / 8 {
+                rooms.shrink_to_fit();
+            }
+        }
+    }
+
+    pub(crate) fn home_lane(&self, name: &str) -> usize {
+        let mut hasher = self.inner.hasher.build_hasher();
+        hasher.write(name.as_bytes());
+        let hubs = self.hubs().len().max(1);
+        usize::try_from(hasher.finish() % hubs as u64).unwrap_or(0)
+    }
+
+    pub(crate) fn hubs(&self) -> &[Arc<Hub>] {
+        self.inner.hubs.get_or_init(|| {
+            let runtime = tokio::runtime::Handle::current();
+            let count = runtime.metrics().num_workers().clamp(1, MOST_HUBS);
+            let hubs: Vec<_> = (0..count).map(|lane| Arc::new(Hub::new(lane))).collect();
+            for hub in &hubs {
+                runtime.spawn(hub.clone().run(self.downgrade()));
+            }
+            runtime.spawn(sweep(self.downgrade()));
+            hubs
+        })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for hub in self.hubs.get().into_iter().flatten() {
+            hub.stop();
+        }
+    }
+}
+
+/// Drops expired history of rooms that nobody is in, for as long as the rooms live.
+async fn sweep(rooms: WeakRooms) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let Some(rooms) = rooms.upgrade() else { return };
+        let limits = rooms.config().history_limits();
+        let cores: Vec<_> = rooms.lock_rooms().values().cloned().collect();
+        for core in cores {
+            core.lock().history.expire(Instant::now(), &limits);
+            rooms.forget_if_vacant(&core, 1);
+            // Thousands of rooms are not looked at in one go.
+            tokio::task::consume_budget().await;
+        }
+    }
+}
+
+impl fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rooms").field("rooms", &self.len()).finish()
+    }
+}
