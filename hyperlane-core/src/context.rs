@@ -185,8 +185,8 @@ impl Context {
         &self.route_params
     }
 
-    pub(crate) fn route_params_mut(&mut self) -> &mut RouteParams {
-        &mut self.route_params
+    pub(crate) fn set_route_params(&mut self, params: RouteParams) {
+        self.route_params = params;
     }
 
     /// The decoded value of a parameter of the route.

@@ -257,10 +257,9 @@ impl futures_sink::Sink<Message> for WebSocket {
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A Close that went before is as good.
-        drop(
-            self.connection
-                .close_websocket(CloseCode::NORMAL, "", false),
-        );
+        let _ = self
+            .connection
+            .close_websocket(CloseCode::NORMAL, "", false);
         Poll::Ready(Ok(()))
     }
 }

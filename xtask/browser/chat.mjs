@@ -134,7 +134,7 @@ const counts = (pages, text) => Promise.all(pages.map((page) => count(page, text
 const each = async (pages, test) => { await Promise.all(pages.map(test)); return true; };
 
 async function say(page, text) {
-  await page.getByLabel(/^Message/).fill(text);
+  await page.getByRole('textbox', { name: /^Message/ }).fill(text);
   await page.keyboard.press('Enter');
 }
 
@@ -213,7 +213,7 @@ async function run(browser) {
   const unicode = 'Grüße aus Zürich 🎉👩🏽‍💻 — 日本語, العربية, 𝒳\u0301';
   await say(ada, unicode);
   await check('unicode and emoji survive', () => each(everyone(), (page) => shows(page, unicode)));
-  await ada.getByLabel(/^Message/).fill('two');
+  await ada.getByRole('textbox', { name: /^Message/ }).fill('two');
   await ada.keyboard.press('Shift+Enter');
   await ada.keyboard.type('lines');
   await ada.keyboard.press('Enter');

@@ -184,15 +184,6 @@ impl App {
 
         for (pattern, hook) in routes {
             let place = hook.place;
-            for other in app.routes.values(&pattern) {
-                if !other.can_be_told_from(&hook) {
-                    return Err(ServerError::Ambiguous {
-                        pattern,
-                        first: other.place,
-                        second: place,
-                    });
-                }
-            }
             if let Err(source) = app.routes.insert(&pattern, hook) {
                 return Err(ServerError::Route {
                     pattern,
@@ -201,40 +192,68 @@ impl App {
                 });
             }
         }
+        app.check_places()?;
         Ok(app)
+    }
+
+    /// Refuses handlers of one place of which the later can never be reached.
+    fn check_places(&self) -> Result<(), ServerError> {
+        for place in self.routes.places() {
+            let mut rest = place;
+            while let Some((first, later)) = rest.split_first() {
+                rest = later;
+                let hidden = later
+                    .iter()
+                    .find(|later| !first.value().can_be_told_from(later.value()));
+                if let Some(hidden) = hidden {
+                    return Err(ServerError::Ambiguous {
+                        pattern: hidden.pattern().to_string(),
+                        first: first.value().place,
+                        second: hidden.value().place,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Finds the handler of a request and sets the context's parameters.
     pub(crate) fn route(&self, ctx: &mut Context) -> Routed<'_> {
+        match self.find(ctx) {
+            Ok((hook, params)) => {
+                ctx.set_route_params(params);
+                Routed::To(hook)
+            }
+            Err(routed) => routed,
+        }
+    }
+
+    fn find(&self, ctx: &Context) -> Result<(&Hook, RouteParams), Routed<'_>> {
         let Some(found) = self.routes.find(ctx.get_request().routing_path()) else {
-            return Routed::NotFound;
+            return Err(Routed::NotFound);
         };
         let mut furthest: Option<GuardKind> = None;
         let mut allowed = BTreeSet::new();
-        for (hook, params) in found.iter() {
-            match hook.declined(ctx) {
-                None => {
-                    let mut values = RouteParams::default();
-                    for (name, value) in params {
-                        values.push(name, crate::http::decode_param(value));
-                    }
-                    *ctx.route_params_mut() = values;
-                    return Routed::To(hook);
+        for (route, params) in found.iter() {
+            let hook = route.value();
+            let Some(kind) = hook.declined(ctx) else {
+                let mut values = RouteParams::default();
+                for (name, value) in params.iter() {
+                    values.push(name, crate::http::decode_param(value));
                 }
-                Some(kind) => {
-                    if let GuardKind::Method(_) = kind {
-                        allowed.extend(hook.methods().unwrap_or_default());
-                    }
-                    if furthest.is_none_or(|known| known.rank() < kind.rank()) {
-                        furthest = Some(kind);
-                    }
-                }
+                return Ok((hook, values));
+            };
+            if let GuardKind::Method(_) = kind {
+                allowed.extend(hook.methods().unwrap_or_default());
+            }
+            if furthest.is_none_or(|known| known.rank() < kind.rank()) {
+                furthest = Some(kind);
             }
         }
-        match furthest {
+        Err(match furthest {
             Some(kind) => Routed::Declined(kind, allowed),
             None => Routed::NotFound,
-        }
+        })
     }
 }
 

@@ -106,7 +106,7 @@ pub(super) fn is_authority(text: &str, port: Port) -> bool {
             None => return false,
         },
         None => {
-            let end = text.find(':').unwrap_or(text.len());
+            let end = memchr::memchr(b':', text.as_bytes()).unwrap_or(text.len());
             let (host, rest) = text.split_at_checked(end).unwrap_or((text, ""));
             (is_reg_name(host), rest)
         }
@@ -151,8 +151,8 @@ fn is_scheme(text: &str) -> bool {
 }
 
 fn split_query(text: &str) -> (&str, Option<&str>) {
-    match text.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
+    match memchr::memchr(b'?', text.as_bytes()).and_then(|at| text.split_at_checked(at)) {
+        Some((path, query)) => (path, query.get(1..)),
         None => (text, None),
     }
 }

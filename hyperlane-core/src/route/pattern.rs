@@ -1,0 +1,410 @@
+//! Route patterns: `/users/:id`, `/users/{id}`, `/users/{id:\d+}`, `/files/{*path}`.
+
+use std::fmt;
+
+use regex_lite::Regex;
+
+/// Why a text is no route pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// The pattern is empty; the root is `/`.
+    #[error("a route pattern cannot be empty; write `/` for the root")]
+    EmptyPattern,
+    /// The pattern does not begin with a slash.
+    #[error("the route pattern `{pattern}` must begin with `/`")]
+    NotAbsolute {
+        /// The whole pattern.
+        pattern: String,
+    },
+    /// The pattern has a `?` or `#` outside a regex, where no path can have it.
+    #[error(
+        "the route pattern `{pattern}` has a `{found}`, but only paths are matched, without query and fragment"
+    )]
+    QueryOrFragment {
+        /// The whole pattern.
+        pattern: String,
+        /// The character found.
+        found: char,
+    },
+    /// A regex does not compile.
+    #[error("the route pattern `{pattern}` has an invalid regex `{regex}`: {reason}")]
+    InvalidRegexPattern {
+        /// The whole pattern.
+        pattern: String,
+        /// The regex.
+        regex: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A regex has a slash, though it is matched against one segment.
+    #[error("the route pattern `{pattern}` has a `/` inside the braces of `{segment}`")]
+    SlashInBraces {
+        /// The whole pattern.
+        pattern: String,
+        /// The segment up to the slash.
+        segment: String,
+    },
+    /// Two parameters have the same name.
+    #[error("the route pattern `{pattern}` has the parameter `{name}` twice")]
+    DuplicateParameter {
+        /// The whole pattern.
+        pattern: String,
+        /// The name.
+        name: String,
+    },
+    /// A parameter has no name.
+    #[error("the route pattern `{pattern}` has a parameter without a name")]
+    EmptyParameter {
+        /// The whole pattern.
+        pattern: String,
+    },
+    /// A parameter's name has something else than letters, digits, `_` and `-`.
+    #[error(
+        "the route pattern `{pattern}` has the parameter name `{name}`; names are letters, digits, `_` and `-`"
+    )]
+    InvalidParameterName {
+        /// The whole pattern.
+        pattern: String,
+        /// The name.
+        name: String,
+    },
+    /// A segment follows a `{*rest}`.
+    #[error(
+        "the route pattern `{pattern}` goes on after `{{*{name}}}`, which takes the whole rest"
+    )]
+    CatchAllNotLast {
+        /// The whole pattern.
+        pattern: String,
+        /// The name.
+        name: String,
+    },
+    /// A brace is not closed.
+    #[error("the route pattern `{pattern}` does not close the brace in `{segment}`")]
+    UnclosedBrace {
+        /// The whole pattern.
+        pattern: String,
+        /// The segment.
+        segment: String,
+    },
+    /// A segment is only in part a parameter, or has a stray brace.
+    #[error(
+        "the route pattern `{pattern}` mixes text and braces in `{segment}`; a parameter takes a whole segment"
+    )]
+    PartialParameter {
+        /// The whole pattern.
+        pattern: String,
+        /// The segment.
+        segment: String,
+    },
+    /// A segment begins with `*`, as other routers write the rest of a path.
+    #[error(
+        "the route pattern `{pattern}` has the segment `{segment}`; write `{{*name}}` for the rest of the path"
+    )]
+    BareWildcard {
+        /// The whole pattern.
+        pattern: String,
+        /// The segment.
+        segment: String,
+    },
+}
+
+/// What a parameter's value must look like: a regex that has to match all of it.
+///
+/// Two constraints are equal if they are written the same.
+#[derive(Clone, Debug)]
+pub struct Constraint {
+    source: Box<str>,
+    regex: Regex,
+}
+
+impl Constraint {
+    fn new(source: &str) -> Result<Self, String> {
+        if source.is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        // Alone first, so that nothing such as `a)|(b` means something else by what is put around it.
+        Regex::new(source).map_err(|error| error.to_string())?;
+        let regex = Regex::new(&format!(r"\A(?:{source})\z")).map_err(|error| error.to_string())?;
+        Ok(Self {
+            source: source.into(),
+            regex,
+        })
+    }
+
+    /// Gives the regex as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.source
+    }
+
+    /// Tells whether the regex matches all of a value.
+    pub fn matches(&self, value: &str) -> bool {
+        self.regex.is_match(value)
+    }
+}
+
+impl PartialEq for Constraint {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for Constraint {}
+
+/// What stands between two slashes of a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// Text that must be the same, byte by byte; it may be empty.
+    Literal(Box<str>),
+    /// `:name` or `{name}`: any one segment that is not empty.
+    Param(Box<str>),
+    /// `{name:regex}`: a segment that the regex matches; as the last segment also the whole rest of the path.
+    Constrained {
+        /// The parameter's name.
+        name: Box<str>,
+        /// What its value must look like.
+        constraint: Constraint,
+    },
+    /// `{*name}`: the rest of the path, unless it is empty.
+    CatchAll(Box<str>),
+}
+
+impl Segment {
+    /// Gives the name of the parameter, where the segment is one.
+    pub fn param(&self) -> Option<&str> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Param(name) | Self::Constrained { name, .. } | Self::CatchAll(name) => Some(name),
+        }
+    }
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(text) => f.write_str(text),
+            Self::Param(name) => write!(f, "{{{name}}}"),
+            Self::Constrained { name, constraint } => {
+                write!(f, "{{{name}:{}}}", constraint.as_str())
+            }
+            Self::CatchAll(name) => write!(f, "{{*{name}}}"),
+        }
+    }
+}
+
+/// A route pattern.
+///
+/// ```
+/// use hyperlane_core::route::Pattern;
+///
+/// let pattern = Pattern::parse(r"/users/:name/posts/{year:\d{4}}")?;
+/// assert_eq!(pattern.params().collect::<Vec<_>>(), ["name", "year"]);
+/// assert_eq!(pattern.to_string(), r"/users/{name}/posts/{year:\d{4}}");
+/// # Ok::<(), hyperlane_core::route::RouteError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    segments: Box<[Segment]>,
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    ///
+    /// A [`RouteError`] that says what is wrong and where.
+    pub fn parse(pattern: &str) -> Result<Self, RouteError> {
+        if pattern.is_empty() {
+            return Err(RouteError::EmptyPattern);
+        }
+        let mut rest = pattern
+            .strip_prefix('/')
+            .ok_or_else(|| RouteError::NotAbsolute {
+                pattern: pattern.to_owned(),
+            })?;
+        let mut segments = Vec::new();
+        loop {
+            let (text, after) = cut_segment(pattern, rest)?;
+            segments.push(read_segment(pattern, text)?);
+            match after {
+                Some(after) => rest = after,
+                None => break,
+            }
+        }
+        check_params(pattern, &segments)?;
+        Ok(Self {
+            segments: segments.into(),
+        })
+    }
+
+    /// Gives the segments; at least one, as `/` is one empty literal.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Goes through the names of the parameters, from left to right.
+    pub fn params(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(Segment::param)
+    }
+
+    /// Tells whether the pattern has no parameters, so that it matches one path only.
+    pub fn is_static(&self) -> bool {
+        self.params().next().is_none()
+    }
+}
+
+/// Writes the pattern in its one normal form: `:id` becomes `{id}`.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.segments
+            .iter()
+            .try_for_each(|segment| write!(f, "/{segment}"))
+    }
+}
+
+/// Cuts off the first segment; what is after its slash is `None` at the end of the pattern.
+fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p str>), RouteError> {
+    if !rest.starts_with('{') {
+        return Ok(match rest.split_once('/') {
+            Some((text, after)) => (text, Some(after)),
+            None => (rest, None),
+        });
+    }
+    let close = closing_brace(rest);
+    // What stands between the segment's first slash and its brace tells a slash in a regex from a forgotten brace.
+    let segment = || rest.split('/').next().unwrap_or(rest).to_owned();
+    let Some((text, after)) = close.and_then(|close| rest.split_at_checked(close + 1)) else {
+        return Err(RouteError::UnclosedBrace {
+            pattern: pattern.to_owned(),
+            segment: segment(),
+        });
+    };
+    if text.contains('/') {
+        return Err(RouteError::SlashInBraces {
+            pattern: pattern.to_owned(),
+            segment: segment(),
+        });
+    }
+    match after.strip_prefix('/') {
+        Some(after) => Ok((text, Some(after))),
+        None if after.is_empty() => Ok((text, None)),
+        None => Err(RouteError::PartialParameter {
+            pattern: pattern.to_owned(),
+            segment: segment(),
+        }),
+    }
+}
+
+/// Finds the brace that closes the first one. Inside a regex, braces may be nested, escaped or in a class.
+fn closing_brace(text: &str) -> Option<usize> {
+    let mut depth = 0u32;
+    let mut in_class = false;
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'[' => in_class = true,
+            b']' => in_class = false,
+            b'{' if !in_class => depth += 1,
+            b'}' if !in_class => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn read_segment(pattern: &str, text: &str) -> Result<Segment, RouteError> {
+    let inner = text
+        .strip_prefix('{')
+        .and_then(|text| text.strip_suffix('}'));
+    if let Some(inner) = inner {
+        if let Some(name) = inner.strip_prefix('*') {
+            return Ok(Segment::CatchAll(read_name(pattern, name)?));
+        }
+        return match inner.split_once(':') {
+            None => Ok(Segment::Param(read_name(pattern, inner)?)),
+            Some((name, source)) => {
+                let name = read_name(pattern, name)?;
+                let constraint =
+                    Constraint::new(source).map_err(|reason| RouteError::InvalidRegexPattern {
+                        pattern: pattern.to_owned(),
+                        regex: source.to_owned(),
+                        reason,
+                    })?;
+                Ok(Segment::Constrained { name, constraint })
+            }
+        };
+    }
+    if let Some(name) = text.strip_prefix(':') {
+        return Ok(Segment::Param(read_name(pattern, name)?));
+    }
+    if text.starts_with('*') {
+        return Err(RouteError::BareWildcard {
+            pattern: pattern.to_owned(),
+            segment: text.to_owned(),
+        });
+    }
+    match text
+        .find(['{', '}', '?', '#'])
+        .and_then(|at| text.get(at..)?.chars().next())
+    {
+        None => Ok(Segment::Literal(text.into())),
+        Some(found @ ('?' | '#')) => Err(RouteError::QueryOrFragment {
+            pattern: pattern.to_owned(),
+            found,
+        }),
+        Some(_) => Err(RouteError::PartialParameter {
+            pattern: pattern.to_owned(),
+            segment: text.to_owned(),
+        }),
+    }
+}
+
+fn read_name(pattern: &str, name: &str) -> Result<Box<str>, RouteError> {
+    if name.is_empty() {
+        return Err(RouteError::EmptyParameter {
+            pattern: pattern.to_owned(),
+        });
+    }
+    if !name
+        .chars()
+        .all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-'))
+    {
+        return Err(RouteError::InvalidParameterName {
+            pattern: pattern.to_owned(),
+            name: name.to_owned(),
+        });
+    }
+    Ok(name.into())
+}
+
+/// Checks what concerns several segments.
+fn check_params(pattern: &str, segments: &[Segment]) -> Result<(), RouteError> {
+    let mut seen = Vec::new();
+    for name in segments.iter().filter_map(Segment::param) {
+        if seen.contains(&name) {
+            return Err(RouteError::DuplicateParameter {
+                pattern: pattern.to_owned(),
+                name: name.to_owned(),
+            });
+        }
+        seen.push(name);
+    }
+    let before_last = segments.split_last().map_or(&[][..], |(_, before)| before);
+    before_last.iter().try_for_each(|segment| match segment {
+        Segment::CatchAll(name) => Err(RouteError::CatchAllNotLast {
+            pattern: pattern.to_owned(),
+            name: name.to_string(),
+        }),
+        _ => Ok(()),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,411 @@
+//! The table of routes: from a path to the values of its best pattern.
+//!
+//! Paths without parameters are looked up in one hash map. All others are in a trie of whole segments, walked with
+//! backtracking: every edge takes one segment, so a walk visits a node at most once and no path makes it slow. A radix
+//! tree by bytes (`matchit`) cannot hold `{id}` and `{*rest}` in one place, nor constraints.
+
+use std::{cmp::Ordering, collections::HashMap, fmt};
+
+use super::pattern::{Constraint, Pattern, RouteError, Segment};
+
+/// How many parameters a match holds without an allocation.
+const INLINE_PARAMS: usize = 8;
+
+/// One value, with the pattern it was inserted under.
+#[derive(Clone, Debug)]
+pub struct Route<T> {
+    pattern: Pattern,
+    value: T,
+}
+
+impl<T> Route<T> {
+    /// Gives the pattern, with this value's own parameter names.
+    pub const fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// Gives the value.
+    pub const fn value(&self) -> &T {
+        &self.value
+    }
+}
+
+/// Finds the values that belong to a path.
+///
+/// At every segment, from the left, what is more particular goes first: the same text, then constrained parameters in
+/// the order inserted, then a plain parameter, then the rest by regex, then `{*rest}`. What leads nowhere is taken back, so
+/// nothing hides a route that matches. Patterns that differ in the names of their parameters only are one place: its values
+/// stay in the order inserted.
+///
+/// Paths are taken as they are: nothing is decoded, and `/a`, `/a/` and `//a` are three paths.
+///
+/// ```
+/// use hyperlane_core::route::RouteTable;
+///
+/// let mut table = RouteTable::new();
+/// table.insert("/users/me", 1)?;
+/// table.insert(r"/users/{id:\d+}", 2)?;
+/// table.insert("/users/{name}", 3)?;
+///
+/// let found = table.find("/users/42").unwrap();
+/// let (route, params) = found.iter().next().unwrap();
+/// assert_eq!(*route.value(), 2);
+/// assert_eq!(params.get("id"), Some("42"));
+/// # Ok::<(), hyperlane_core::route::RouteError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct RouteTable<T> {
+    fixed: HashMap<Box<str>, Place>,
+    root: Node,
+    places: Vec<Vec<Route<T>>>,
+}
+
+/// Where the values of a pattern are, in [`RouteTable::places`].
+#[derive(Clone, Copy, Debug)]
+struct Place(usize);
+
+/// What follows after a literal segment.
+#[derive(Clone, Debug)]
+struct Literal {
+    key: u64,
+    text: Box<str>,
+    node: Node,
+}
+
+impl Literal {
+    /// Orders by key first, so that a search compares numbers, and text only once.
+    fn compare(&self, key: u64, text: &str) -> Ordering {
+        self.key
+            .cmp(&key)
+            .then_with(|| self.text.as_ref().cmp(text))
+    }
+}
+
+/// What may follow after some segments.
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// Sorted by key, then text.
+    literals: Vec<Literal>,
+    /// In the order inserted.
+    constrained: Vec<(Constraint, Self)>,
+    param: Option<Box<Self>>,
+    /// Patterns whose last segment is a constrained parameter, which may take the whole rest.
+    tails: Vec<(Constraint, Place)>,
+    catch_all: Option<Place>,
+    /// The patterns that end here.
+    place: Option<Place>,
+}
+
+impl<T> RouteTable<T> {
+    /// Makes an empty table.
+    pub fn new() -> Self {
+        Self {
+            fixed: HashMap::new(),
+            root: Node::default(),
+            places: Vec::new(),
+        }
+    }
+
+    /// Adds a value under a pattern, after those that are there already.
+    ///
+    /// # Errors
+    ///
+    /// A [`RouteError`] if the pattern is none; the table is unchanged then.
+    pub fn insert(&mut self, pattern: &str, value: T) -> Result<(), RouteError> {
+        let pattern = Pattern::parse(pattern)?;
+        let fresh = Place(self.places.len());
+        let place = if pattern.is_static() {
+            *self
+                .fixed
+                .entry(pattern.to_string().into())
+                .or_insert(fresh)
+        } else {
+            self.root.insert(pattern.segments(), fresh)
+        };
+        let route = Route { pattern, value };
+        match self.places.get_mut(place.0) {
+            Some(routes) => routes.push(route),
+            None => self.places.push(vec![route]),
+        }
+        Ok(())
+    }
+
+    /// Finds the values of the best pattern that matches a path.
+    ///
+    /// Allocates nothing, unless the pattern has more than 8 parameters.
+    #[inline]
+    pub fn find<'t, 'p>(&'t self, path: &'p str) -> Option<Match<'t, 'p, T>> {
+        if let Some(place) = self.fixed.get(path) {
+            return self.found(*place, Captures::default());
+        }
+        let rest = path.strip_prefix('/')?;
+        let mut captures = Captures::default();
+        let place = self.root.find(rest, &mut captures)?;
+        self.found(place, captures)
+    }
+
+    /// Lists the places of the table, each with its values in the order inserted.
+    pub fn places(&self) -> impl Iterator<Item = &[Route<T>]> {
+        self.places.iter().map(Vec::as_slice)
+    }
+
+    /// Goes through all routes, pattern by pattern in the order in which those were first inserted.
+    pub fn iter(&self) -> impl Iterator<Item = &Route<T>> {
+        self.places.iter().flatten()
+    }
+
+    /// Tells whether nothing was inserted.
+    pub const fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    fn found<'t, 'p>(&'t self, place: Place, captures: Captures<'p>) -> Option<Match<'t, 'p, T>> {
+        let routes = self.places.get(place.0)?;
+        Some(Match { routes, captures })
+    }
+}
+
+impl<T> Default for RouteTable<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Node {
+    /// Makes a place for a pattern, or finds the one that is there.
+    fn insert(&mut self, segments: &[Segment], fresh: Place) -> Place {
+        let Some((segment, rest)) = segments.split_first() else {
+            return *self.place.get_or_insert(fresh);
+        };
+        match segment {
+            Segment::Literal(text) => {
+                let key = key(text);
+                let known = self.literals.binary_search_by(|own| own.compare(key, text));
+                let at = known.unwrap_or_else(|at| {
+                    let literal = Literal {
+                        key,
+                        text: text.clone(),
+                        node: Self::default(),
+                    };
+                    self.literals.insert(at, literal);
+                    at
+                });
+                match self.literals.get_mut(at) {
+                    Some(literal) => literal.node.insert(rest, fresh),
+                    None => fresh,
+                }
+            }
+            Segment::Param(_) => self.param.get_or_insert_default().insert(rest, fresh),
+            Segment::CatchAll(_) => *self.catch_all.get_or_insert(fresh),
+            Segment::Constrained { constraint, .. } => {
+                let known = self
+                    .constrained
+                    .iter()
+                    .position(|(own, _)| own == constraint);
+                let at = known.unwrap_or_else(|| {
+                    self.constrained.push((constraint.clone(), Self::default()));
+                    self.constrained.len() - 1
+                });
+                let place = match self.constrained.get_mut(at) {
+                    Some((_, node)) => node.insert(rest, fresh),
+                    None => fresh,
+                };
+                if rest.is_empty() && !self.tails.iter().any(|(own, _)| own == constraint) {
+                    self.tails.push((constraint.clone(), place));
+                }
+                place
+            }
+        }
+    }
+
+    /// Finds the best place for what is left of a path, after the slash.
+    fn find<'p>(&self, rest: &'p str, captures: &mut Captures<'p>) -> Option<Place> {
+        let (segment, after) =
+            match memchr::memchr(b'/', rest.as_bytes()).and_then(|at| rest.split_at_checked(at)) {
+                Some((segment, after)) => (segment, after.get(1..)),
+                None => (rest, None),
+            };
+        if let Some(node) = self.literal(segment)
+            && let Some(place) = node.go_on(after, captures)
+        {
+            return Some(place);
+        }
+        for (constraint, node) in &self.constrained {
+            if constraint.matches(segment)
+                && let Some(place) = captures.with(segment, |captures| node.go_on(after, captures))
+            {
+                return Some(place);
+            }
+        }
+        if let Some(node) = &self.param
+            && !segment.is_empty()
+            && let Some(place) = captures.with(segment, |captures| node.go_on(after, captures))
+        {
+            return Some(place);
+        }
+        // A rest of one segment was tried above.
+        let tail = self
+            .tails
+            .iter()
+            .filter(|_| after.is_some())
+            .find(|(constraint, _)| constraint.matches(rest));
+        let place = match tail {
+            Some((_, place)) => Some(*place),
+            None => self.catch_all.filter(|_| !rest.is_empty()),
+        };
+        captures.with(rest, |_| place)
+    }
+
+    fn literal(&self, segment: &str) -> Option<&Self> {
+        if self.literals.is_empty() {
+            return None;
+        }
+        let key = key(segment);
+        let at = self
+            .literals
+            .binary_search_by(|own| own.compare(key, segment))
+            .ok()?;
+        self.literals.get(at).map(|literal| &literal.node)
+    }
+
+    /// Goes on behind a segment: to the next one, or to what ends here.
+    fn go_on<'p>(&self, after: Option<&'p str>, captures: &mut Captures<'p>) -> Option<Place> {
+        match after {
+            Some(rest) => self.find(rest, captures),
+            None => self.place,
+        }
+    }
+}
+
+/// Mixes text into a number, eight bytes at a time.
+///
+/// Only patterns are ever stored by it, so nobody outside can make many of them meet in one key.
+fn key(text: &str) -> u64 {
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |key: u64, word: u64| (key.rotate_left(5) ^ word).wrapping_mul(SPREAD);
+    let (words, tail) = text.as_bytes().as_chunks::<8>();
+    let key = words.iter().fold(text.len() as u64, |key, word| {
+        mix(key, u64::from_le_bytes(*word))
+    });
+    mix(
+        key,
+        tail.iter()
+            .fold(0, |word, byte| (word << 8) | u64::from(*byte)),
+    )
+}
+
+/// The values that parameters took, from left to right.
+#[derive(Clone, Debug)]
+struct Captures<'p> {
+    inline: [&'p str; INLINE_PARAMS],
+    /// How many there are, in both parts.
+    count: usize,
+    spill: Vec<&'p str>,
+}
+
+impl Default for Captures<'_> {
+    fn default() -> Self {
+        Self {
+            inline: [""; INLINE_PARAMS],
+            count: 0,
+            spill: Vec::new(),
+        }
+    }
+}
+
+impl<'p> Captures<'p> {
+    /// Keeps a value if what is tried with it finds a place.
+    fn with(
+        &mut self,
+        value: &'p str,
+        attempt: impl FnOnce(&mut Self) -> Option<Place>,
+    ) -> Option<Place> {
+        match self.inline.get_mut(self.count) {
+            Some(slot) => *slot = value,
+            None => self.spill.push(value),
+        }
+        self.count += 1;
+        let place = attempt(self);
+        if place.is_none() {
+            self.count -= 1;
+            self.spill
+                .truncate(self.count.saturating_sub(INLINE_PARAMS));
+        }
+        place
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &'p str> {
+        self.inline
+            .iter()
+            .chain(&self.spill)
+            .take(self.count)
+            .copied()
+    }
+}
+
+/// The values that belong to a path, and what the path says for their parameters.
+#[derive(Clone, Debug)]
+pub struct Match<'t, 'p, T> {
+    routes: &'t [Route<T>],
+    captures: Captures<'p>,
+}
+
+impl<'t, 'p, T> Match<'t, 'p, T> {
+    /// Gives the routes, in the order inserted; there is at least one.
+    pub const fn routes(&self) -> &'t [Route<T>] {
+        self.routes
+    }
+
+    /// Goes through the routes, each with its parameters.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'t Route<T>, Params<'_, 'p>)> {
+        self.routes.iter().map(|route| (route, self.params(route)))
+    }
+
+    /// Gives the parameters by the names of one of the routes.
+    pub fn params<'m>(&'m self, route: &'m Route<T>) -> Params<'m, 'p> {
+        Params {
+            pattern: &route.pattern,
+            captures: &self.captures,
+        }
+    }
+}
+
+/// The parameters of one route: names from its pattern, values from the path.
+#[derive(Clone, Copy)]
+pub struct Params<'m, 'p> {
+    pattern: &'m Pattern,
+    captures: &'m Captures<'p>,
+}
+
+impl<'m, 'p> Params<'m, 'p> {
+    /// Goes through names and values, from left to right.
+    pub fn iter(&self) -> impl Iterator<Item = (&'m str, &'p str)> + use<'m, 'p> {
+        self.pattern.params().zip(self.captures.iter())
+    }
+
+    /// Finds the value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&'p str> {
+        self.iter()
+            .find(|(own, _)| *own == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Counts the parameters.
+    pub const fn len(&self) -> usize {
+        self.captures.count
+    }
+
+    /// Tells whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.captures.count == 0
+    }
+}
+
+impl fmt::Debug for Params<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;
