@@ -42,7 +42,7 @@ async function check(what, test) {
     const result = await test();
     report(what, result === true, `got ${JSON.stringify(result)}`);
   } catch (error) {
-    report(what, false, String(error.message ?? error).split('\n').slice(0, 3).join('\n    '));
+    report(what, false, String(error.message ?? error).split('\n')[0]);
   }
 }
 
@@ -249,6 +249,11 @@ async function run(browser) {
   await status(bob, 'live');
   await each(both(), (page) => membersAre(page, 'Ada', 'Bob'));
   await fence(bob, everyone());
+  await bob.reload();
+  await check('after a reload own messages are still on the own side',
+    () => until(bob, (text) => [...document.querySelectorAll('.group.own .bubble')].some((n) => n.textContent === text), `fence ${fences}`));
+  await status(bob, 'live');
+  await each(both(), (page) => membersAre(page, 'Ada', 'Bob'));
 
   // The connection breaks while the server lives on: the new welcome brings the known history again.
   const before = await ada.locator('.bubble').count();
@@ -310,9 +315,12 @@ async function run(browser) {
   await check('a message typed meanwhile waits in the page',
     async () => (await texts(ada, '#pending .bubble')).join() === queued && await count(bob, queued) === 0);
   if (options.shots) {
+    await ada.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
     await ada.setViewportSize({ width: 375, height: 812 });
+    await until(ada, () => getComputedStyle(document.querySelector('#pending .caption')).opacity === '1');
     await ada.screenshot({ path: join(options.shots, 'chat-reconnecting-phone-light.png') });
     await ada.setViewportSize({ width: 1280, height: 800 });
+    await ada.emulateMedia({ colorScheme: null, reducedMotion: null });
   }
   server = await startServer(`127.0.0.1:${server.port}`);
   await check('the server is back on its port', () => room.startsWith(`${server.url}/`));

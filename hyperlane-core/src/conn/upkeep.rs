@@ -19,6 +19,8 @@ use crate::proto::ws::{CloseCode, Message, encode_close, encode_to_bytes};
 pub(crate) enum Ending {
     /// The last response is out.
     Http,
+    /// The connection was waiting for a request that did not come.
+    Idle,
     /// The WebSocket's handler returned.
     WebSocket(CloseCode),
     /// Nothing more can or shall be said.
@@ -187,6 +189,14 @@ impl Conn {
                     } else {
                         self.begin_linger(&mut input);
                     }
+                }
+            }
+            Ending::Idle => {
+                let mut input = self.lock_input();
+                if input.transport == Transport::Open {
+                    self.set_not_open();
+                    // The last answer is long out, so there is nothing that a reset could destroy.
+                    input.transport = Transport::Flushing { linger: false };
                 }
             }
             Ending::WebSocket(code) => {

@@ -47,7 +47,7 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
             },
             Err(error) if error.is_disconnect() => {
                 return if error == RequestError::ConnectionClosed {
-                    Ending::Http
+                    Ending::Idle
                 } else {
                     Ending::Abort
                 };
