@@ -4,7 +4,7 @@ use std::{
     any::{Any, TypeId},
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
 use crate::{
@@ -109,7 +109,8 @@ struct Extras {
 #[derive(Clone, Default)]
 pub struct Context {
     request: Request,
-    response: Response,
+    /// Made when something is set; an upgraded connection holds none.
+    response: Option<Box<Response>>,
     route_params: RouteParams,
     extras: Option<Box<Extras>>,
     states: Arc<States>,
@@ -120,7 +121,7 @@ impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("request", &self.request)
-            .field("response", &self.response)
+            .field("response", self.get_response())
             .field("route_params", &self.route_params)
             .finish_non_exhaustive()
     }
@@ -136,7 +137,9 @@ impl Context {
 
     /// Makes it ready for the next request; capacities stay.
     pub(crate) fn reset(&mut self) {
-        self.response.reset();
+        if let Some(response) = &mut self.response {
+            response.reset();
+        }
         self.route_params.clear();
         self.extras = None;
         self.stage = Stage::Middleware;
@@ -145,7 +148,7 @@ impl Context {
     /// Gives back what a connection that has been upgraded does not need.
     pub(crate) fn shrink(&mut self) {
         self.request.shrink();
-        self.response = Response::default();
+        self.response = None;
     }
 
     /// The request.
@@ -166,17 +169,18 @@ impl Context {
 
     /// The response.
     pub fn get_response(&self) -> &Response {
-        &self.response
+        static UNTOUCHED: LazyLock<Response> = LazyLock::new(Response::default);
+        self.response.as_deref().unwrap_or(&UNTOUCHED)
     }
 
     /// The response, to be filled in. It is sent after the last hook unless a hook sent something.
     pub fn get_mut_response(&mut self) -> &mut Response {
-        &mut self.response
+        self.response.get_or_insert_default()
     }
 
     /// Replaces the response.
     pub fn set_response(&mut self, response: Response) -> &mut Self {
-        self.response = response;
+        self.response = Some(Box::new(response));
         self
     }
 

@@ -202,7 +202,8 @@ impl Stream {
         match framing {
             BodyFraming::None => {}
             framing => {
-                let body = self.read_body(framing, expects_continue).await?;
+                // On the heap: most connections never need its room.
+                let body = Box::pin(self.read_body(framing, expects_continue)).await?;
                 request.set_body(body);
             }
         }

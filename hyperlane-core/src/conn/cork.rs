@@ -306,14 +306,18 @@ mod tests {
         let count = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
         let polling = enter_as(1, None);
         let seen = count.clone();
-        defer(move || drop(seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst)));
+        defer(move || {
+            seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        });
         assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 0);
         run_deferred();
         run_deferred();
         assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
         drop(polling);
         let seen = count.clone();
-        defer(move || drop(seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst)));
+        defer(move || {
+            seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        });
         assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 2);
     }
 }

@@ -20,7 +20,6 @@ pin_project_lite::pin_project! {
     pub(crate) struct ConnectionTask<F> {
         #[pin]
         inner: Option<F>,
-        connection: Arc<Conn>,
         guard: ConnectionGuard,
         // When the handler is dropped if it has not ended after its peer is gone.
         abandon_at: Option<Tick>,
@@ -58,8 +57,7 @@ impl<F> ConnectionTask<F> {
     ) -> Self {
         Self {
             inner: Some(inner),
-            guard: ConnectionGuard::new(connection.clone(), permit),
-            connection,
+            guard: ConnectionGuard::new(connection, permit),
             abandon_at: None,
         }
     }
@@ -70,7 +68,7 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        let connection = Arc::clone(this.connection);
+        let connection = Arc::clone(&this.guard.connection);
         let _ = connection.task.get_or_init(|| cx.waker().clone());
         let polling = cork::enter(&connection);
         connection.read_armed.store(false, Ordering::Relaxed);
