@@ -353,7 +353,7 @@ fn methods(input: ParseStream<'_>) -> Result<Args> {
 fn nested(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
     let path = input.call(Path::parse_mod_style)?;
     let Some(segment) = path.segments.last() else {
-        return Err(Error::new(path.span(), "expected the name of a macro"));
+        return Err(Error::new_spanned(path, "expected the name of a macro"));
     };
     let name = segment.ident.clone();
     let Some(row) = table::find(&name.to_string()) else {
@@ -378,8 +378,8 @@ fn nested(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
     };
     let (applied, path) = parse(row, name, tokens)?;
     match path {
-        Some(path) => Err(Error::new(
-            path.span(),
+        Some(path) => Err(Error::new_spanned(
+            path,
             format!("`crate = …` belongs to `{}` itself", list.name),
         )),
         None => Ok(applied),
@@ -392,13 +392,13 @@ fn hook(value: &Expr) -> Result<()> {
         Expr::Path(_) => Ok(()),
         Expr::Call(call) => {
             let name = call.func.to_token_stream();
-            Err(Error::new(
-                value.span(),
+            Err(Error::new_spanned(
+                value,
                 format!("name the hook without calling it: `{name}`"),
             ))
         }
-        _ => Err(Error::new(
-            value.span(),
+        _ => Err(Error::new_spanned(
+            value,
             "expected the path of a hook, an `async fn(&mut Stream, &mut Context)`",
         )),
     }

@@ -280,7 +280,8 @@ fn with(value: &Expr, code: impl FnOnce(&Ident) -> TokenStream) -> TokenStream {
     let name = local("value", value.span());
     let code = code(&name);
     let span = at(value.span());
-    quote_spanned!(span=> match #value { #name => { #code } })
+    // Parentheses let a struct literal stand there.
+    quote_spanned!(span=> match (#value) { #name => { #code } })
 }
 
 /// Returns the expressions among the arguments.

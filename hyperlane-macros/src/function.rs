@@ -2,10 +2,11 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Error, Item, ItemFn, ReceiverKind, Result, ReturnType, Stmt, Type, parse_quote_spanned};
 
-use crate::args::{Applied, Args};
+use crate::args::{Applied, Args, mentions};
 use crate::emit::{Emitter, at, local};
 use crate::jumps::{self, Jumps};
 use crate::params::{self, Param, Params, Part, last_segment};
@@ -36,6 +37,8 @@ pub(crate) fn expand(
     }
     let phases = Phases::sort(applied, errors);
     let params = params::find(&mut item.sig);
+    // The body becomes a block inside the function's own; with the user's braces it would look like one too many.
+    item.block.brace_token = syn::token::Brace(at(item.block.brace_token.span.join()));
     let mut function = Function {
         private,
         returns: Returns::of(&item),
@@ -75,9 +78,7 @@ impl Returns {
                 // The hook trait asks for it, under whatever name.
                 _ if is_handler(item) => Self::Status(ty.clone()),
                 // Neither `impl Trait` nor `!` can be a variable's type.
-                _ if crate::args::mentions(ty.to_token_stream(), &["impl", "!"]) => {
-                    Self::Other { named: None }
-                }
+                _ if mentions(ty.to_token_stream(), &["impl", "!"]) => Self::Other { named: None },
                 _ => Self::Other {
                     named: Some(ty.clone()),
                 },
@@ -190,7 +191,7 @@ impl Function<'_> {
                     "`#[{}]` stands on a struct or a free function, not on a method",
                     applied.name
                 );
-                errors.push(Error::new(receiver.span(), message));
+                errors.push(Error::new_spanned(receiver, message));
             } else if !matches!(
                 applied.row.role,
                 Role::Register(crate::table::Register::Route(_))
@@ -213,7 +214,7 @@ impl Function<'_> {
                     self.params
                         .others
                         .iter()
-                        .map(|span| Error::new(*span, message)),
+                        .map(|other| Error::new_spanned(other, message)),
                 );
             }
         }
@@ -417,11 +418,22 @@ impl Function<'_> {
         if !shared {
             return block.to_token_stream();
         }
-        let lent = self.params.mutable_names().map(|name| {
-            let span = at(name.span());
-            quote_spanned!(span=> #[allow(unused_variables)] let #name = &mut *#name;)
-        });
+        let tokens = block.to_token_stream();
+        let names = self.params.mutable_names();
+        // By its own name: a body that moves it out moves the loan.
+        let lent = names
+            .filter(|name| mentions(tokens.clone(), &[&name.unraw().to_string()]))
+            .map(|name| {
+                let span = at(name.span());
+                quote_spanned!(span=> #[allow(unused_variables)] let #name = &mut *#name;)
+            });
         quote!({ #(#lent)* #block })
+    }
+
+    /// Takes the blame for being unreachable after a body that never ends, once for all that follows.
+    fn calm(&self) -> TokenStream {
+        let span = at(self.item.sig.ident.span());
+        quote_spanned!(span=> #[allow(unreachable_code)] let () = ();)
     }
 
     /// Tells an async block its value's type, by a return that never happens.
@@ -475,10 +487,11 @@ impl Function<'_> {
         } else {
             None
         };
+        let calm = self.calm();
         Ok(quote! {
             #before
-            #[allow(unused_braces, clippy::let_unit_value)]
-            let #value #ty = #run;
+                        let #value #ty = #run;
+            #calm
             #conversion
             #after
             #value
@@ -491,8 +504,8 @@ impl Function<'_> {
         let (after, close) = (self.after(errors), self.close(errors));
         let jumps = Jumps::of(&self.item.block);
         let in_async = jumps.leaves && (converts || !after.is_empty() || !close.is_empty());
-        let [over, end, turn, value, body] =
-            ["over", "end", "turn", "value", "body"].map(|name| local(name, span));
+        let [over, end, value, body] =
+            ["over", "end", "value", "body"].map(|name| local(name, span));
         let label = syn::Lifetime::new("'__hl_body", span);
         // Left by `break`, `return` or `?`, the loop is over; `continue` and the end of the body go on.
         let tracks = in_async || !jumps.loop_jumps.is_empty();
@@ -520,35 +533,31 @@ impl Function<'_> {
             )?;
         }
         let block = self.block(true);
-        // `From` has an impl for `!` in the standard library, so a body may end in a status, in `()` or not at all.
+        let calm = self.calm();
         let (declared, run) = match &self.returns {
-            Returns::Unit => (
-                None,
-                quote!(#[allow(unused_braces)] let #body: () = #block; #goes_on #body),
-            ),
             Returns::Status(_) => (
+                // The inherent method wins where the body's type is open, that is for a body that never ends; the
+                // trait's is found for `()` alone. So a body may end in a status, in `()` or not at all.
                 Some(quote_spanned! {span=>
-                    struct __HlTurn(#private::Status);
-                    impl ::core::convert::From<()> for __HlTurn {
-                        fn from(_: ()) -> Self { Self(#private::Status::Continue) }
+                    struct __HlTurn<T>(T);
+                    impl __HlTurn<#private::Status> {
+                        fn status(self) -> #private::Status { self.0 }
                     }
-                    impl ::core::convert::From<#private::Status> for __HlTurn {
-                        fn from(status: #private::Status) -> Self { Self(status) }
+                    trait __HlUnit: ::core::marker::Sized {
+                        fn status(self) -> #private::Status { #private::Status::Continue }
                     }
+                    impl __HlUnit for __HlTurn<()> {}
                 }),
                 quote! {
-                    #[allow(unused_braces)]
-                    let #turn: __HlTurn = ::core::convert::From::from(#block);
+                    let #body = #block;
+                    #calm
                     #goes_on
-                    #turn.0
+                    __HlTurn(#body).status()
                 },
             ),
-            Returns::Other { .. } => {
+            _ => {
                 let ty = self.returns.named().map(|ty| quote!(: #ty));
-                (
-                    None,
-                    quote!(#[allow(unused_braces)] let #body #ty = #block; #goes_on #body),
-                )
+                (None, quote!(let #body #ty = #block; #calm #goes_on #body))
             }
         };
         let run = if jumps.loop_jumps.is_empty() {
@@ -593,8 +602,8 @@ impl Function<'_> {
             #head {
                 #before
                 #start
-                #[allow(clippy::let_unit_value)]
-                let #value = #run;
+                                let #value = #run;
+                #calm
                 #conversion
                 #after
                 #stop

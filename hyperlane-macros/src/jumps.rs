@@ -131,7 +131,7 @@ impl VisitMut for Rewriter {
                 if let Some(value) = &jump.expr {
                     let message = "this loop reads messages and has no value; write `break` alone, or `return`";
                     self.error
-                        .get_or_insert_with(|| Error::new(value.span(), message));
+                        .get_or_insert_with(|| Error::new_spanned(value, message));
                 }
                 &self.on_break
             }

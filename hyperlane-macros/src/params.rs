@@ -1,6 +1,7 @@
 //! Finds the stream and the context among a function's parameters.
 
-use proc_macro2::{Ident, Span};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::ToTokens;
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, Pat, Result, Signature, Type, TypeReference};
 
@@ -11,7 +12,7 @@ pub(crate) struct Param {
     /// The variable; an error if the user's pattern binds none.
     name: Result<Ident>,
     pub(crate) mutable: bool,
-    ty: Span,
+    ty: TokenStream,
 }
 
 /// The two parameters that generated code works with.
@@ -19,9 +20,9 @@ pub(crate) struct Params {
     pub(crate) stream: Option<Param>,
     pub(crate) ctx: Option<Param>,
     /// A `&mut` parameter that could be either.
-    unclear: Option<Span>,
+    unclear: Option<TokenStream>,
     /// How many parameters there are besides `self` and these two.
-    pub(crate) others: Vec<Span>,
+    pub(crate) others: Vec<TokenStream>,
 }
 
 /// Which of the two is meant.
@@ -36,6 +37,13 @@ impl Part {
         match self {
             Self::Stream => "Stream",
             Self::Ctx => "Context",
+        }
+    }
+
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Ctx => "context",
         }
     }
 
@@ -63,7 +71,9 @@ pub(crate) fn find(signature: &mut Signature) -> Params {
         match last_segment(&reference.elem) {
             Some(ident) if ident == "Stream" && stream.is_none() => *stream = Some(index),
             Some(ident) if ident == "Context" && ctx.is_none() => *ctx = Some(index),
-            _ if reference.mutability.is_some() => unnamed.push((index, argument.ty.span())),
+            _ if reference.mutability.is_some() => {
+                unnamed.push((index, argument.ty.to_token_stream()))
+            }
             _ => {}
         }
     }
@@ -74,7 +84,7 @@ pub(crate) fn find(signature: &mut Signature) -> Params {
         ([None, Some(ctx)], [(stream, _)]) => [Some(*stream), Some(ctx)],
         ([Some(stream), Some(ctx)], _) => [Some(stream), Some(ctx)],
         (named, unnamed) => {
-            unclear = unnamed.first().map(|(_, span)| *span);
+            unclear = unnamed.first().map(|(_, ty)| ty.clone());
             named
         }
     };
@@ -93,7 +103,7 @@ pub(crate) fn find(signature: &mut Signature) -> Params {
         } else if Some(index) == ctx {
             params.ctx = Some(take(&mut argument.pat, &argument.ty, Part::Ctx));
         } else {
-            params.others.push(argument.span());
+            params.others.push(argument.to_token_stream());
         }
     }
     params
@@ -106,19 +116,19 @@ impl Params {
             Part::Stream => &self.stream,
             Part::Ctx => &self.ctx,
         };
-        let (macro_name, ty, name) = (&applied.name, part.ty(), part.name());
+        let (macro_name, what, ty, name) = (&applied.name, part.what(), part.ty(), part.name());
         let kind = if mutable { "&mut " } else { "&" };
         match found {
-            Some(param) if mutable && !param.mutable => Err(Error::new(
-                param.ty,
+            Some(param) if mutable && !param.mutable => Err(Error::new_spanned(
+                &param.ty,
                 format!(
-                    "`#[{macro_name}]` changes the {name}, so this parameter must be `&mut {ty}`"
+                    "`#[{macro_name}]` changes the {what}, so this parameter must be `&mut {ty}`"
                 ),
             )),
             Some(param) => param.name.as_ref().map_err(Clone::clone),
             None => Err(self.unclear().unwrap_or_else(|| {
                 applied.error(format!(
-                    "`#[{macro_name}]` needs the {name}; add the parameter `{name}: {kind}{ty}`"
+                    "`#[{macro_name}]` needs the {what}; add the parameter `{name}: {kind}{ty}`"
                 ))
             })),
         }
@@ -127,7 +137,9 @@ impl Params {
     /// Says that a lone `&mut` parameter may be either of the two.
     pub(crate) fn unclear(&self) -> Option<Error> {
         let message = "it is unclear whether this is the stream or the context; name its type `Stream` or `Context`";
-        self.unclear.map(|span| Error::new(span, message))
+        self.unclear
+            .as_ref()
+            .map(|ty| Error::new_spanned(ty, message))
     }
 
     /// Returns where the stream stands in a signature.
@@ -155,7 +167,7 @@ impl Param {
     /// Makes a `&mut` parameter that the expansion itself adds.
     pub(crate) fn added(name: Ident) -> Self {
         Self {
-            ty: name.span(),
+            ty: name.to_token_stream(),
             name: Ok(name),
             mutable: true,
         }
@@ -191,7 +203,7 @@ fn take(pat: &mut Box<Pat>, ty: &Type, part: Part) -> Param {
     Param {
         name,
         mutable,
-        ty: ty.span(),
+        ty: ty.to_token_stream(),
     }
 }
 
