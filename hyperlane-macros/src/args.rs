@@ -53,18 +53,18 @@ impl Shape {
         match self {
             Self::Nothing => format!("#[{name}]"),
             Self::Methods => format!("#[{name}(get, post)]"),
-            Self::MaybeName => format!("#[{name}] or #[{name}(message)]"),
+            Self::MaybeName => format!("#[{name}]` or `#[{name}(message)]"),
             Self::Names => format!("#[{name}(value)]"),
             Self::TypedNames => format!("#[{name}(value: Type)]"),
             Self::KeyedNames => format!("#[{name}(\"key\" => value)]"),
             Self::KeyedTypedNames => format!("#[{name}(\"key\" => value: Type)]"),
             Self::Value => format!("#[{name}(value)]"),
-            Self::MaybeValue => format!("#[{name}] or #[{name}(value)]"),
+            Self::MaybeValue => format!("#[{name}]` or `#[{name}(value)]"),
             Self::Values => format!("#[{name}(first, second)]"),
             Self::Header => format!("#[{name}(\"name\" => \"value\")]"),
             Self::Macros => format!("#[{name}(response_body(\"hi\"), try_flush)]"),
             Self::Pattern => format!("#[{name}(\"/path\")]"),
-            Self::Order => format!("#[{name}] or #[{name}(1)]"),
+            Self::Order => format!("#[{name}]` or `#[{name}(1)]"),
             Self::Declarations => format!("#[{name}(server: Server)]"),
         }
     }
@@ -121,7 +121,7 @@ pub(crate) fn parse(
             return Err(Error::new(
                 end,
                 format!(
-                    "`{0}` needs arguments: {1}",
+                    "`{0}` needs arguments: `{1}`",
                     row.name,
                     row.shape.example(row.name)
                 ),
@@ -130,11 +130,36 @@ pub(crate) fn parse(
         let args = parse_shape(row, input)?;
         match input.is_empty() {
             true => Ok(args),
-            false => Err(input.error(format!("expected {}", row.shape.example(row.name)))),
+            false => Err(input.error(format!("expected `{}`", row.shape.example(row.name)))),
         }
     };
-    let args = parser.parse2(tokens)?;
+    let last = tokens
+        .clone()
+        .into_iter()
+        .last()
+        .map_or(name.span(), |token| token.span());
+    let args = parser
+        .parse2(tokens)
+        .map_err(|error| point_at(error, last))?;
     Ok((Applied { row, name, args }, path))
+}
+
+/// Moves errors about a missing token to the last one there is. The parser puts them at the call site, which is
+/// the first attribute, whichever one they are about.
+fn point_at(error: Error, last: Span) -> Error {
+    let nowhere = format!("{:?}", Span::call_site());
+    let moved = error
+        .into_iter()
+        .map(|error| match format!("{:?}", error.span()) == nowhere {
+            true => Error::new(last, error),
+            false => error,
+        });
+    moved
+        .reduce(|mut all, error| {
+            all.combine(error);
+            all
+        })
+        .unwrap_or_else(|| Error::new(last, "these arguments cannot be read"))
 }
 
 /// Whether a shape takes no arguments at all.
@@ -188,7 +213,7 @@ fn parse_shape(row: &Row, input: ParseStream<'_>) -> Result<Args> {
         Shape::Declarations => {
             let declarations = list(input, |input| {
                 let name = Ident::parse(input)?;
-                input.parse::<Token![:]>()?;
+                colon(input, &name)?;
                 Ok((name, input.parse::<Type>()?))
             })?;
             unique(declarations.iter().map(|(name, _)| name))?;
@@ -274,7 +299,13 @@ fn binding(input: ParseStream<'_>, shape: Shape) -> Result<Binding> {
     let key = match keyed {
         true => {
             let key = input.parse::<Expr>()?;
-            input.parse::<Token![=>]>()?;
+            let arrow = input.parse::<Token![=>]>();
+            arrow.map_err(|error| {
+                Error::new(
+                    error.span(),
+                    "expected `=>` between the key and the variable",
+                )
+            })?;
             Some(key)
         }
         false => None,
@@ -285,9 +316,7 @@ fn binding(input: ParseStream<'_>, shape: Shape) -> Result<Binding> {
         .map_err(|error| Error::new(error.span(), "expected the name of the variable to bind"))?;
     let ty = match typed {
         true => {
-            input.parse::<Token![:]>().map_err(|error| {
-                Error::new(error.span(), format!("expected `: Type` after `{name}`"))
-            })?;
+            colon(input, &name)?;
             Some(input.parse::<Type>()?)
         }
         false => None,
@@ -298,6 +327,12 @@ fn binding(input: ParseStream<'_>, shape: Shape) -> Result<Binding> {
         name,
         ty,
     })
+}
+
+/// Parses the colon before a variable's type.
+fn colon(input: ParseStream<'_>, name: &Ident) -> Result<Token![:]> {
+    let colon = input.parse::<Token![:]>();
+    colon.map_err(|error| Error::new(error.span(), format!("expected `: Type` after `{name}`")))
 }
 
 /// Parses `key => value`, which replaces, or `key, value`, which adds.

@@ -104,10 +104,10 @@ fn sibling(path: &Path) -> Option<(&'static Row, &Ident)> {
     const CRATES: [&str; 3] = ["hyperlane", "hyperlane_core", "hyperlane_macros"];
     let last = &path.segments.last()?.ident;
     let first = &path.segments.first()?.ident;
-    let ours = (path.segments.len() == 1 && path.leading_colon.is_none())
-        || CRATES.iter().any(|name| first == name);
-    // The macro `hyperlane` shares its name with the crate: `hyperlane::x` is settled by its last segment.
+    // The name comes first: few attributes share one, and a look into the manifest costs more.
     let row = table::find(&last.to_string())?;
+    let bare = path.segments.len() == 1 && path.leading_colon.is_none();
+    let ours = bare || CRATES.iter().any(|name| first == name) || *first == krate::name();
     ours.then_some((row, last))
 }
 

@@ -11,7 +11,15 @@ pub(crate) fn private(chosen: Option<&Path>) -> TokenStream {
     if let Some(path) = chosen {
         return quote!(#path::__private);
     }
-    let name = ["hyperlane", "hyperlane-core"]
+    let name = name();
+    let name =
+        syn::parse_str::<Ident>(&name).unwrap_or_else(|_| Ident::new_raw(&name, Span::call_site()));
+    quote!(::#name::__private)
+}
+
+/// Returns the name under which the program knows the library.
+pub(crate) fn name() -> String {
+    ["hyperlane", "hyperlane-core"]
         .into_iter()
         .find_map(|package| match crate_name(package).ok()? {
             // `crate::` would be wrong in an example or a doctest, so the libraries name themselves
@@ -20,8 +28,5 @@ pub(crate) fn private(chosen: Option<&Path>) -> TokenStream {
             FoundCrate::Name(name) => Some(name),
         })
         // Whatever is wrong with the manifest, the compiler's own "cannot find hyperlane" says it best.
-        .unwrap_or_else(|| "hyperlane".into());
-    let name = syn::parse_str::<Ident>(&name)
-        .unwrap_or_else(|_| Ident::new_raw(&name.replace(['-', '.'], "_"), Span::call_site()));
-    quote!(::#name::__private)
+        .unwrap_or_else(|| "hyperlane".into())
 }

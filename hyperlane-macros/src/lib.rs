@@ -48,10 +48,30 @@ macro_rules! declare {
 
 declare! {
     /// Declares variables at the top of a function by their `Default`; a `Server` also takes in every hook that the macros registered: `#[hyperlane(server: Server)]`.
+    ///
+    /// ```
+    /// use hyperlane::*;
+    ///
+    /// #[hyperlane(server: Server)]
+    /// fn main() {
+    ///     let _ = server;
+    /// }
+    /// ```
     hyperlane;
     /// Registers a hook struct or an async function at a path, for every method: `#[route("/users/{id}")]`.
     ///
     /// Patterns: `/users/:id`, `/users/{id}`, `/users/{id:\d+}` and `/files/{*path}`, checked while the program compiles.
+    ///
+    /// ```
+    /// use hyperlane::*;
+    ///
+    /// #[get("/hello/{name}")]
+    /// #[route_param("name" => name)]
+    /// async fn hello() -> impl IntoResponse {
+    ///     format!("hello {name}")
+    /// }
+    /// # fn main() {}
+    /// ```
     route;
     /// Registers a hook struct or an async function at a path, for every method: `#[any("/status")]`.
     any;
@@ -118,6 +138,25 @@ declare! {
     /// Runs the function once per WebSocket message, until the connection is over: `#[try_get_websocket_request]`, or `#[try_get_websocket_request(message)]` to bind it.
     ///
     /// The body may end in a `Status`, in `()` or not at all; `Status::Reject` ends the loop, and so do `break` and `return`.
+    ///
+    /// ```
+    /// use hyperlane::*;
+    ///
+    /// #[route("/echo")]
+    /// struct Echo;
+    ///
+    /// impl ServerHook for Echo {
+    ///     async fn new(_: &mut Stream, _: &mut Context) -> Self {
+    ///         Self
+    ///     }
+    ///
+    ///     #[try_get_websocket_request(message)]
+    ///     #[response_body(&message)]
+    ///     #[send]
+    ///     async fn handle(self, _: &mut Stream, _: &mut Context) -> Status {}
+    /// }
+    /// # fn main() {}
+    /// ```
     try_get_websocket_request;
     /// Runs the function once per further HTTP request of the connection: `#[try_get_http_request]` or `#[try_get_http_request(request)]`.
     try_get_http_request;

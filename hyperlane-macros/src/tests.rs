@@ -751,3 +751,44 @@ fn an_expansion_is_made_of_whole_items() {
     let file: syn::File = syn::parse_str(&code).unwrap();
     assert_eq!(file.items.len(), 2, "{}", file.to_token_stream());
 }
+
+#[test]
+fn attributes_inside_the_body_stay_inside() {
+    let code = expanded(
+        "send",
+        "",
+        "async fn f(s: &mut Stream, c: &mut Context) { #![allow(unused)] body() }",
+    );
+    in_order(&code, &["async fn f", "{ #![allow(unused)]", "body()"]);
+}
+
+#[test]
+fn a_value_may_be_a_struct_literal() {
+    let code = expanded("response_body", "Body { text: 1 }", HANDLE);
+    syn::parse_str::<syn::ItemFn>(&code).unwrap();
+}
+
+#[test]
+fn listed_closes_run_once_after_a_read_loop() {
+    for list in ["closed, flush", "flush, closed"] {
+        for (name, args, sibling) in [
+            (
+                "epilogue_macros",
+                list,
+                "#[try_get_http_request]".to_owned(),
+            ),
+            (
+                "try_get_http_request",
+                "",
+                format!("#[epilogue_macros({list})]"),
+            ),
+        ] {
+            let code = expanded(name, args, &format!("{sibling} {HANDLE}"));
+            in_order(
+                &code,
+                &["while let", "flush(", "break;", "closed(", "__hl_end"],
+            );
+            assert_eq!(code.matches("closed (").count(), 1, "{code}");
+        }
+    }
+}
