@@ -16,10 +16,36 @@ use syn::{ExprReturn, ExprTry, ExprWhile, Item, Macro, Result};
 
 use crate::args::mentions;
 
+/// Macros of the standard library, which leave a body only by what stands in their arguments, or by a panic.
+const STAYS: [&str; 22] = [
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "concat",
+    "dbg",
+    "debug_assert",
+    "debug_assert_eq",
+    "debug_assert_ne",
+    "env",
+    "eprint",
+    "eprintln",
+    "format",
+    "format_args",
+    "matches",
+    "panic",
+    "print",
+    "println",
+    "todo",
+    "unreachable",
+    "vec",
+    "write",
+    "writeln",
+];
+
 /// What a body does besides running to its end.
 #[derive(Default)]
 pub(crate) struct Jumps {
-    /// `return` or `?`, or a macro call that may hide one, or a hidden `break`.
+    /// `return` or `?`, or a macro call that may hide one.
     pub(crate) leaves: bool,
     /// Where a `break` or `continue` means the loop around the body.
     pub(crate) loop_jumps: Vec<Span>,
@@ -53,7 +79,15 @@ impl<'ast> Visit<'ast> for Jumps {
     }
 
     fn visit_macro(&mut self, node: &'ast Macro) {
-        self.leaves |= mentions(node.tokens.clone(), &["return", "?", "break", "continue"]);
+        // What a macro expands to is unknown here (`bail!` returns), so only those of the standard library are trusted.
+        let name = node
+            .path
+            .segments
+            .last()
+            .map(|segment| segment.ident.to_string());
+        let trusted = name.is_some_and(|name| STAYS.contains(&name.as_str()));
+        self.leaves |=
+            !trusted || mentions(node.tokens.clone(), &["return", "?", "break", "continue"]);
     }
 
     fn visit_expr_break(&mut self, node: &'ast ExprBreak) {

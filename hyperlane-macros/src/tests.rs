@@ -632,7 +632,10 @@ fn an_async_block_holds_only_bodies_that_can_leave() {
         ("x.await", false),
         ("return", true),
         ("x?; ", true),
-        ("select! { a => return }", true),
+        ("select! { a => x }", true),
+        ("bail!()", true),
+        ("println!(\"{x}\")", false),
+        ("let y = vec![x?];", true),
         ("let f = || return;", false),
         ("async { x? };", false),
     ] {

@@ -89,6 +89,27 @@ fn epilogues_run_after_return_and_question_mark() {
     }
 }
 
+macro_rules! bail {
+    () => {
+        return Status::Reject
+    };
+}
+
+#[epilogue_macros(response_body("after"))]
+async fn hidden(ctx: &mut Context) -> Status {
+    if body(ctx).is_empty() {
+        bail!();
+    }
+    Status::Continue
+}
+
+#[test]
+fn epilogues_run_after_a_return_that_a_macro_hides() {
+    let mut ctx = Context::default();
+    assert!(matches!(run(hidden(&mut ctx)), Status::Reject));
+    assert_eq!(body(&ctx), "after");
+}
+
 #[prologue_macros(response_body("1"), filter(go), response_body("2"))]
 async fn listed(ctx: &mut Context, go: bool) {
     let text = body(ctx);
