@@ -1,0 +1,509 @@
+//! Parses what stands between a macro's parentheses; one parser per shape, shared by all rows.
+
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Path, Result, Token, Type, UnOp};
+
+use crate::nearest::nearest;
+use crate::pattern;
+use crate::table::{self, ROWS, Role, Row};
+
+/// What a macro's arguments look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// No arguments.
+    Nothing,
+    /// `get, post`.
+    Methods,
+    /// Nothing, or one name.
+    MaybeName,
+    /// `a, b`.
+    Names,
+    /// `a: A, b: B`.
+    TypedNames,
+    /// `"key" => a, KEY => b`.
+    KeyedNames,
+    /// `"key" => a: A`.
+    KeyedTypedNames,
+    /// One expression.
+    Value,
+    /// Nothing, or one expression.
+    MaybeValue,
+    /// Expressions, at least one.
+    Values,
+    /// `key => value` or `key, value`.
+    Header,
+    /// `macro, macro(arguments)`.
+    Macros,
+    /// A route pattern.
+    Pattern,
+    /// Nothing, or a number.
+    Order,
+    /// `variable: Type`.
+    Declarations,
+}
+
+impl Shape {
+    /// Shows a right way to write the macro.
+    fn example(self, name: &str) -> String {
+        match self {
+            Self::Nothing => format!("#[{name}]"),
+            Self::Methods => format!("#[{name}(get, post)]"),
+            Self::MaybeName => format!("#[{name}]` or `#[{name}(message)]"),
+            Self::Names => format!("#[{name}(value)]"),
+            Self::TypedNames => format!("#[{name}(value: Type)]"),
+            Self::KeyedNames => format!("#[{name}(\"key\" => value)]"),
+            Self::KeyedTypedNames => format!("#[{name}(\"key\" => value: Type)]"),
+            Self::Value => format!("#[{name}(value)]"),
+            Self::MaybeValue => format!("#[{name}]` or `#[{name}(value)]"),
+            Self::Values => format!("#[{name}(first, second)]"),
+            Self::Header => format!("#[{name}(\"name\" => \"value\")]"),
+            Self::Macros => format!("#[{name}(response_body(\"hi\"), try_flush)]"),
+            Self::Pattern => format!("#[{name}(\"/path\")]"),
+            Self::Order => format!("#[{name}]` or `#[{name}(1)]"),
+            Self::Declarations => format!("#[{name}(server: Server)]"),
+        }
+    }
+}
+
+/// Parsed arguments.
+pub(crate) enum Args {
+    Nothing,
+    Methods(Vec<String>),
+    Bindings(Vec<Binding>),
+    Values(Vec<Expr>),
+    Header {
+        key: Box<Expr>,
+        value: Box<Expr>,
+        replaces: bool,
+    },
+    Macros(Vec<Applied>),
+    Declarations(Vec<(Ident, Type)>),
+}
+
+/// A name to bind, with the key to look up and the type to read where the macro has them.
+pub(crate) struct Binding {
+    pub(crate) key: Option<Expr>,
+    pub(crate) mutability: Option<Token![mut]>,
+    pub(crate) name: Ident,
+    pub(crate) ty: Option<Type>,
+}
+
+/// A macro with its arguments, as it stands on an item or in a list.
+pub(crate) struct Applied {
+    pub(crate) row: &'static Row,
+    /// The name as the user wrote it: where errors about the whole macro point.
+    pub(crate) name: Ident,
+    pub(crate) args: Args,
+}
+
+impl Applied {
+    /// Makes an error that points at the macro's name.
+    pub(crate) fn error(&self, message: impl std::fmt::Display) -> Error {
+        Error::new(self.name.span(), message)
+    }
+}
+
+/// Parses the arguments of `row`, and the `crate = path` among them.
+pub(crate) fn parse(
+    row: &'static Row,
+    name: Ident,
+    tokens: TokenStream,
+) -> Result<(Applied, Option<Path>)> {
+    let (path, tokens) = take_crate(tokens)?;
+    let end = name.span();
+    let parser = |input: ParseStream<'_>| {
+        if input.is_empty() && !may_be_empty(row.shape) {
+            return Err(Error::new(
+                end,
+                format!(
+                    "`{0}` needs arguments: `{1}`",
+                    row.name,
+                    row.shape.example(row.name)
+                ),
+            ));
+        }
+        let args = parse_shape(row, input)?;
+        match input.is_empty() {
+            true => Ok(args),
+            false => Err(input.error(format!("expected `{}`", row.shape.example(row.name)))),
+        }
+    };
+    let last = tokens
+        .clone()
+        .into_iter()
+        .last()
+        .map_or(name.span(), |token| token.span());
+    let args = parser
+        .parse2(tokens)
+        .map_err(|error| point_at(error, last))?;
+    Ok((Applied { row, name, args }, path))
+}
+
+/// Moves errors about a missing token to the last one there is. The parser puts them at the call site, which is
+/// the first attribute, whichever one they are about.
+fn point_at(error: Error, last: Span) -> Error {
+    let nowhere = format!("{:?}", Span::call_site());
+    let moved = error
+        .into_iter()
+        .map(|error| match format!("{:?}", error.span()) == nowhere {
+            true => Error::new(last, error),
+            false => error,
+        });
+    moved
+        .reduce(|mut all, error| {
+            all.combine(error);
+            all
+        })
+        .unwrap_or_else(|| Error::new(last, "these arguments cannot be read"))
+}
+
+/// Whether a shape takes no arguments at all.
+fn may_be_empty(shape: Shape) -> bool {
+    matches!(
+        shape,
+        Shape::Nothing | Shape::MaybeName | Shape::MaybeValue | Shape::Order
+    )
+}
+
+/// Parses one shape.
+fn parse_shape(row: &Row, input: ParseStream<'_>) -> Result<Args> {
+    Ok(match row.shape {
+        Shape::Nothing => match input.is_empty() {
+            true => Args::Nothing,
+            false => return Err(input.error(format!("`{}` takes no arguments", row.name))),
+        },
+        Shape::MaybeName if input.is_empty() => Args::Nothing,
+        Shape::MaybeName => Args::Bindings(vec![binding(input, row.shape)?]),
+        Shape::Names | Shape::TypedNames | Shape::KeyedNames | Shape::KeyedTypedNames => {
+            let bindings = list(input, |input| binding(input, row.shape))?;
+            unique(bindings.iter().map(|binding| &binding.name))?;
+            Args::Bindings(bindings)
+        }
+        Shape::MaybeValue if input.is_empty() => Args::Nothing,
+        Shape::MaybeValue | Shape::Value => Args::Values(vec![one(input)?]),
+        Shape::Values => {
+            let values = list(input, Expr::parse)?;
+            if let Role::Hooks(_) = row.role {
+                values.iter().try_for_each(hook)?;
+            }
+            Args::Values(values)
+        }
+        Shape::Header => header(input)?,
+        Shape::Methods => methods(input)?,
+        Shape::Macros => Args::Macros(list(input, |input| nested(row, input))?),
+        Shape::Pattern => {
+            let expr = one(input)?;
+            if let Expr::Lit(ExprLit {
+                lit: Lit::Str(literal),
+                ..
+            }) = &expr
+            {
+                pattern::check(&literal.value())
+                    .map_err(|message| Error::new(literal.span(), message))?;
+            }
+            Args::Values(vec![expr])
+        }
+        Shape::Order if input.is_empty() => Args::Nothing,
+        Shape::Order => Args::Values(vec![order(one(input)?)?]),
+        Shape::Declarations => {
+            let declarations = list(input, |input| {
+                let name = Ident::parse(input)?;
+                colon(input, &name)?;
+                Ok((name, input.parse::<Type>()?))
+            })?;
+            unique(declarations.iter().map(|(name, _)| name))?;
+            Args::Declarations(declarations)
+        }
+    })
+}
+
+/// Takes `crate = path` out of a comma-separated list.
+fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
+    let is_punct = |token: Option<&TokenTree>, sign: char| matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == sign);
+    let mut found = None;
+    let mut kept: Vec<TokenTree> = Vec::new();
+    let mut tokens = tokens.into_iter().peekable();
+    let mut starts = true;
+    while let Some(token) = tokens.next() {
+        let names_crate = matches!(&token, TokenTree::Ident(ident) if *ident == "crate");
+        if !(starts && names_crate && is_punct(tokens.peek(), '=')) {
+            starts = is_punct(Some(&token), ',');
+            kept.push(token);
+            continue;
+        }
+        if found.is_some() {
+            return Err(Error::new(token.span(), "`crate` is given twice"));
+        }
+        let equals = tokens.next().map_or(token.span(), |equals| equals.span());
+        let path: TokenStream =
+            std::iter::from_fn(|| tokens.next_if(|token| !is_punct(Some(token), ','))).collect();
+        if path.is_empty() {
+            return Err(Error::new(
+                equals,
+                "expected a path, as in `crate = my_crate::hyperlane`",
+            ));
+        }
+        found = Some(Path::parse_mod_style.parse2(path)?);
+        // One of the two commas around it goes with it.
+        if tokens.next().is_none() {
+            kept.pop_if(|token| is_punct(Some(token), ','));
+        }
+    }
+    Ok((found, kept.into_iter().collect()))
+}
+
+/// Parses a comma-separated list; a comma may stand at its end.
+fn list<T>(input: ParseStream<'_>, item: impl Fn(ParseStream<'_>) -> Result<T>) -> Result<Vec<T>> {
+    let mut items = Vec::new();
+    while !input.is_empty() {
+        items.push(item(input)?);
+        if input.is_empty() {
+            break;
+        }
+        input.parse::<Token![,]>()?;
+    }
+    Ok(items)
+}
+
+/// Parses one expression; a comma may stand after it.
+fn one(input: ParseStream<'_>) -> Result<Expr> {
+    let value = input.parse::<Expr>()?;
+    input.parse::<Option<Token![,]>>()?;
+    Ok(value)
+}
+
+/// Refuses a name that stands twice in one list.
+fn unique<'a>(names: impl Iterator<Item = &'a Ident>) -> Result<()> {
+    let mut seen: Vec<&Ident> = Vec::new();
+    for name in names {
+        if seen.contains(&name) {
+            return Err(Error::new(
+                name.span(),
+                format!("`{name}` is named twice; remove one or rename it"),
+            ));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
+/// Parses `name`, `key => name` and their typed forms.
+fn binding(input: ParseStream<'_>, shape: Shape) -> Result<Binding> {
+    let keyed = matches!(shape, Shape::KeyedNames | Shape::KeyedTypedNames);
+    let typed = matches!(shape, Shape::TypedNames | Shape::KeyedTypedNames);
+    let key = match keyed {
+        true => {
+            let key = input.parse::<Expr>()?;
+            let arrow = input.parse::<Token![=>]>();
+            arrow.map_err(|error| {
+                Error::new(
+                    error.span(),
+                    "expected `=>` between the key and the variable",
+                )
+            })?;
+            Some(key)
+        }
+        false => None,
+    };
+    let mutability = input.parse()?;
+    let name = input
+        .parse::<Ident>()
+        .map_err(|error| Error::new(error.span(), "expected the name of the variable to bind"))?;
+    let ty = match typed {
+        true => {
+            colon(input, &name)?;
+            Some(input.parse::<Type>()?)
+        }
+        false => None,
+    };
+    Ok(Binding {
+        key,
+        mutability,
+        name,
+        ty,
+    })
+}
+
+/// Parses the colon before a variable's type.
+fn colon(input: ParseStream<'_>, name: &Ident) -> Result<Token![:]> {
+    let colon = input.parse::<Token![:]>();
+    colon.map_err(|error| Error::new(error.span(), format!("expected `: Type` after `{name}`")))
+}
+
+/// Parses `key => value`, which replaces, or `key, value`, which adds.
+fn header(input: ParseStream<'_>) -> Result<Args> {
+    let key = Box::new(input.parse::<Expr>()?);
+    let replaces = input.peek(Token![=>]);
+    if replaces {
+        input.parse::<Token![=>]>()?;
+    } else {
+        input.parse::<Token![,]>().map_err(|error| {
+            Error::new(
+                error.span(),
+                "expected `=>` to set the header, or `,` to add one more of its name",
+            )
+        })?;
+    }
+    Ok(Args::Header {
+        key,
+        value: Box::new(one(input)?),
+        replaces,
+    })
+}
+
+/// Parses lower-case method names.
+fn methods(input: ParseStream<'_>) -> Result<Args> {
+    const METHODS: [&str; 9] = [
+        "get", "post", "put", "delete", "patch", "head", "options", "connect", "trace",
+    ];
+    let names = Punctuated::<Ident, Token![,]>::parse_terminated(input)?;
+    unique(names.iter())?;
+    for name in &names {
+        let word = name.to_string();
+        if !METHODS.contains(&word.as_str()) {
+            let hint = match nearest(&word.to_lowercase(), METHODS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the methods are {}", METHODS.join(", ")),
+            };
+            return Err(Error::new(
+                name.span(),
+                format!("`{word}` is not a method; {hint}"),
+            ));
+        }
+    }
+    Ok(Args::Methods(
+        names
+            .iter()
+            .map(|name| name.to_string().to_uppercase())
+            .collect(),
+    ))
+}
+
+/// Parses one entry of `prologue_macros` or `epilogue_macros`.
+fn nested(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
+    let path = input.call(Path::parse_mod_style)?;
+    let Some(segment) = path.segments.last() else {
+        return Err(Error::new_spanned(path, "expected the name of a macro"));
+    };
+    let name = segment.ident.clone();
+    let Some(row) = table::find(&name.to_string()) else {
+        let hint = match nearest(&name.to_string(), ROWS.iter().map(|row| row.name)) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => format!(", so `{}` cannot run it", list.name),
+        };
+        return Err(Error::new(
+            name.span(),
+            format!("`{name}` is not a macro of hyperlane{hint}"),
+        ));
+    };
+    if let Role::Register(_) | Role::Declare | Role::Macros(_) = row.role {
+        return Err(Error::new(
+            name.span(),
+            format!("`{name}` cannot stand in a list; write it as an attribute of its own"),
+        ));
+    }
+    let tokens = match input.peek(syn::token::Paren) {
+        true => input.parse::<Group>()?.stream(),
+        false => TokenStream::new(),
+    };
+    let (applied, path) = parse(row, name, tokens)?;
+    match path {
+        Some(path) => Err(Error::new_spanned(
+            path,
+            format!("`crate = …` belongs to `{}` itself", list.name),
+        )),
+        None => Ok(applied),
+    }
+}
+
+/// Accepts what can be called with the stream and the context.
+fn hook(value: &Expr) -> Result<()> {
+    match value {
+        Expr::Path(_) => Ok(()),
+        Expr::Call(call) => {
+            let name = call.func.to_token_stream();
+            Err(Error::new_spanned(
+                value,
+                format!("name the hook without calling it: `{name}`"),
+            ))
+        }
+        _ => Err(Error::new_spanned(
+            value,
+            "expected the path of a hook, an `async fn(&mut Stream, &mut Context)`",
+        )),
+    }
+}
+
+/// Reads an order: a literal or its text becomes the number, anything else stays a constant expression.
+fn order(value: Expr) -> Result<Expr> {
+    let (negative, inner) = match &value {
+        Expr::Unary(ExprUnary {
+            op: UnOp::Neg(_),
+            expr,
+            ..
+        }) => (true, expr.as_ref()),
+        _ => (false, &value),
+    };
+    let Expr::Lit(ExprLit { lit, .. }) = inner else {
+        return Ok(value);
+    };
+    let digits = match lit {
+        Lit::Int(literal) => literal.base10_digits().to_owned(),
+        Lit::Str(literal) => literal.value(),
+        _ => {
+            return Err(Error::new(
+                lit.span(),
+                "an order is a whole number, as in `-1`, or a constant",
+            ));
+        }
+    };
+    let text = if negative {
+        format!("-{digits}")
+    } else {
+        digits
+    };
+    match text.trim().parse::<i64>() {
+        Ok(number) => Ok(number_at(number, value.span())),
+        Err(_) => Err(Error::new(
+            lit.span(),
+            format!("`{text}` is not a whole number that fits an order"),
+        )),
+    }
+}
+
+/// Writes a number literal, which carries its sign as a token of its own.
+fn number_at(number: i64, span: Span) -> Expr {
+    let mut digits = proc_macro2::Literal::u64_unsuffixed(number.unsigned_abs());
+    digits.set_span(span);
+    let digits: TokenTree = digits.into();
+    let tokens: TokenStream = match number.is_negative() {
+        true => [
+            proc_macro2::Punct::new('-', proc_macro2::Spacing::Alone).into(),
+            digits,
+        ]
+        .into_iter()
+        .collect(),
+        false => digits.into(),
+    };
+    Expr::Verbatim(tokens)
+}
+
+/// Whether a stream holds one of these words, at any depth.
+pub(crate) fn mentions(tokens: TokenStream, words: &[&str]) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => {
+            let ident = ident.unraw();
+            words.iter().any(|word| ident == word)
+        }
+        TokenTree::Punct(punct) => words
+            .iter()
+            .any(|word| word.len() == 1 && word.starts_with(punct.as_char())),
+        TokenTree::Group(group) => mentions(group.stream(), words),
+        TokenTree::Literal(_) => false,
+    })
+}

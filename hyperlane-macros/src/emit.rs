@@ -1,0 +1,301 @@
+//! Writes the code of single macros. Everything stands at the user's tokens, so that the compiler's errors do, and
+//! carries the expansion's own hygiene, so that names and lints stay apart from the user's.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Expr, Result};
+
+use crate::args::{Applied, Args, Binding, mentions};
+use crate::params::{Params, Part};
+use crate::table::{Check, Role};
+
+/// What the code of a macro depends on.
+pub(crate) struct Emitter<'a> {
+    /// The path to `__private`.
+    pub(crate) private: &'a TokenStream,
+    pub(crate) params: &'a Params,
+}
+
+/// Moves the expansion's hygiene to a place in the user's code.
+pub(crate) fn at(span: Span) -> Span {
+    Span::mixed_site().located_at(span)
+}
+
+/// Makes a local of the expansion.
+pub(crate) fn local(name: &str, span: Span) -> Ident {
+    Ident::new(&format!("__hl_{name}"), at(span))
+}
+
+impl Emitter<'_> {
+    /// Writes a macro that runs before or after the body; `decline` leaves where a condition says so.
+    pub(crate) fn step(&self, applied: &Applied, decline: &TokenStream) -> Result<TokenStream> {
+        match applied.row.role {
+            Role::Extract(call) => self.bindings(applied, call, false),
+            Role::Require(call) => self.bindings(applied, call, true),
+            Role::Condition { runs_when } => Ok(condition(applied, runs_when, decline)),
+            Role::SetStatus => {
+                let (private, span) = (self.private, at(applied.name.span()));
+                let ctx = self.params.need(Part::Ctx, true, applied)?;
+                let code = values(applied).iter().map(|value| {
+                    with(
+                        value,
+                        |value| quote_spanned!(span=> #private::set_status(&mut *#ctx, #value);),
+                    )
+                });
+                Ok(code.collect())
+            }
+            Role::SetHeader => self.header(applied),
+            Role::Set(method) => self.set(applied, method),
+            Role::Send { bare, value } => self.send(applied, bare, value),
+            Role::Flush(call) => {
+                let (private, span) = (self.private, at(applied.name.span()));
+                let stream = self.params.need(Part::Stream, true, applied)?;
+                let call = Ident::new(call, span);
+                Ok(quote_spanned!(span=> let _ = #private::#call(&mut *#stream).await;))
+            }
+            Role::Close => {
+                let (private, span) = (self.private, at(applied.name.span()));
+                let stream = self.params.need(Part::Stream, true, applied)?;
+                Ok(quote_spanned!(span=> #private::closed(&mut *#stream);))
+            }
+            Role::Hooks(_) => {
+                let stream = self.params.need(Part::Stream, true, applied)?;
+                let ctx = self.params.need(Part::Ctx, true, applied)?;
+                let calls = values(applied).iter().map(|hook| {
+                    let span = at(hook.span());
+                    quote_spanned!(span=> let _ = #hook(&mut *#stream, &mut *#ctx).await;)
+                });
+                Ok(calls.collect())
+            }
+            // These have places of their own.
+            Role::Register(_)
+            | Role::Declare
+            | Role::Guard(_)
+            | Role::Read(_)
+            | Role::Macros(_) => Ok(quote!()),
+        }
+    }
+
+    /// Writes a guard that runs in the body.
+    pub(crate) fn guard_in_body(
+        &self,
+        applied: &Applied,
+        decline: &TokenStream,
+    ) -> Result<TokenStream> {
+        let ctx = self.params.need(Part::Ctx, false, applied)?;
+        let span = at(applied.name.span());
+        let check = self.check(applied, &quote_spanned!(span=> &*#ctx));
+        Ok(quote_spanned!(span=> if !#check { #decline }))
+    }
+
+    /// Writes a guard that stands in a constant, to be seen by dispatch.
+    pub(crate) fn guard_const(&self, applied: &Applied) -> TokenStream {
+        let (private, span) = (self.private, at(applied.name.span()));
+        // The user's own name for the context, so that a guard's expression may read it.
+        let ctx = self.params.ctx.as_ref().and_then(|ctx| ctx.name()).cloned();
+        let ctx = ctx.unwrap_or_else(|| local("ctx", applied.name.span()));
+        let check = self.check(applied, &quote_spanned!(span=> #ctx));
+        let kind = match applied.row.role {
+            Role::Guard(Check::Method(methods)) => quote_spanned!(span=> Method(&[#(#methods),*])),
+            Role::Guard(Check::Methods) => {
+                let methods = methods(applied);
+                quote_spanned!(span=> Method(&[#(#methods),*]))
+            }
+            Role::Guard(Check::Upgrade(protocol)) => quote_spanned!(span=> Upgrade(#protocol)),
+            Role::Guard(Check::Referer { .. }) => quote_spanned!(span=> Referer),
+            Role::Guard(Check::Version(_)) => quote_spanned!(span=> Version),
+            _ => quote_spanned!(span=> Host),
+        };
+        quote_spanned!(span=> #private::Guard { kind: #private::GuardKind::#kind, check: |#ctx| #check })
+    }
+
+    /// Whether a guard needs what only the body has.
+    pub(crate) fn needs_body(&self, applied: &Applied) -> bool {
+        let stream = self
+            .params
+            .stream
+            .as_ref()
+            .and_then(|stream| stream.name())
+            .map(|name| name.unraw().to_string());
+        let words = ["self", "await", stream.as_deref().unwrap_or("self")];
+        values(applied)
+            .iter()
+            .any(|value| mentions(value.to_token_stream(), &words))
+    }
+
+    /// Writes the test of a guard.
+    fn check(&self, applied: &Applied, ctx: &TokenStream) -> TokenStream {
+        let (private, span) = (self.private, at(applied.name.span()));
+        let any = |call: &str, accepts: bool| {
+            let call = Ident::new(call, span);
+            let tests = values(applied).iter().map(|value| {
+                let span = at(value.span());
+                quote_spanned!(span=> #private::#call(#ctx, #value))
+            });
+            let tests = quote_spanned!(span=> (#(#tests)||*));
+            if accepts {
+                tests
+            } else {
+                quote_spanned!(span=> (!#tests))
+            }
+        };
+        match applied.row.role {
+            Role::Guard(Check::Method(methods)) => {
+                quote_spanned!(span=> #private::guard_method(#ctx, &[#(#methods),*]))
+            }
+            Role::Guard(Check::Methods) => {
+                let methods = methods(applied);
+                quote_spanned!(span=> #private::guard_method(#ctx, &[#(#methods),*]))
+            }
+            Role::Guard(Check::Upgrade(protocol)) => {
+                quote_spanned!(span=> #private::guard_upgrade(#ctx, #protocol))
+            }
+            Role::Guard(Check::Version(version)) => {
+                quote_spanned!(span=> #private::guard_version(#ctx, #version))
+            }
+            Role::Guard(Check::Host { accepts }) => any("guard_host", accepts),
+            Role::Guard(Check::Referer { accepts }) => any("guard_referer", accepts),
+            _ => quote!(true),
+        }
+    }
+
+    /// Writes one `let` per name; with `require`, an error goes to the `request_error` hooks and never returns.
+    fn bindings(&self, applied: &Applied, call: &str, require: bool) -> Result<TokenStream> {
+        let private = self.private;
+        let ctx = self.params.need(Part::Ctx, false, applied)?;
+        let Args::Bindings(bindings) = &applied.args else {
+            return Ok(quote!());
+        };
+        let code = bindings.iter().map(|Binding { key, mutability, name, ty }| {
+            let span = at(name.span());
+            let call = Ident::new(call, at(applied.name.span()));
+            let key = key.as_ref().map(|key| quote_spanned!(span=> , #key));
+            let read = quote_spanned!(span=> #private::#call(&*#ctx #key));
+            let allow = quote_spanned!(span=> #[allow(unused_variables, unused_mut)]);
+            let (value, error) = (local("value", name.span()), local("error", name.span()));
+            match (require, ty) {
+                (true, _) => {
+                    let ty = ty.as_ref().map(|ty| quote_spanned!(span=> : #ty));
+                    quote_spanned! {span=>
+                        #allow
+                        let #mutability #name #ty = match #read {
+                            ::core::result::Result::Ok(#value) => #value,
+                            ::core::result::Result::Err(#error) => match #private::refuse(#error).await {},
+                        };
+                    }
+                }
+                (false, Some(ty)) if call.to_string().starts_with("try_") => quote_spanned! {span=>
+                    #allow
+                    let #mutability #name: ::core::option::Option<#ty> = #read;
+                },
+                (false, Some(ty)) => quote_spanned! {span=>
+                    #allow
+                    let #mutability #name: ::core::result::Result<#ty, _> = #read;
+                },
+                (false, None) => quote_spanned!(span=> #allow let #mutability #name = #read;),
+            }
+        });
+        Ok(code.collect())
+    }
+
+    fn header(&self, applied: &Applied) -> Result<TokenStream> {
+        let ctx = self.params.need(Part::Ctx, true, applied)?;
+        let Args::Header {
+            key,
+            value,
+            replaces,
+        } = &applied.args
+        else {
+            return Ok(quote!());
+        };
+        let span = at(applied.name.span());
+        let method = Ident::new(
+            if *replaces {
+                "set_header"
+            } else {
+                "add_header"
+            },
+            span,
+        );
+        let (first, second) = (local("key", key.span()), local("value", value.span()));
+        // Both are made before the context is borrowed, as either may read it.
+        Ok(quote_spanned! {span=>
+            match (#key, #value) {
+                (#first, #second) => { let _ = #ctx.get_mut_response().#method(#first, #second); }
+            }
+        })
+    }
+
+    fn set(&self, applied: &Applied, method: &str) -> Result<TokenStream> {
+        let ctx = self.params.need(Part::Ctx, true, applied)?;
+        let span = at(applied.name.span());
+        let method = Ident::new(method, span);
+        Ok(match values(applied).first() {
+            Some(value) => with(
+                value,
+                |value| quote_spanned!(span=> let _ = #ctx.get_mut_response().#method(#value);),
+            ),
+            None => quote_spanned!(span=> let _ = #ctx.get_mut_response().#method();),
+        })
+    }
+
+    fn send(&self, applied: &Applied, bare: &str, bytes: &str) -> Result<TokenStream> {
+        let (private, span) = (self.private, at(applied.name.span()));
+        let stream = self.params.need(Part::Stream, true, applied)?;
+        Ok(match values(applied).first() {
+            Some(value) => {
+                let call = Ident::new(bytes, span);
+                with(
+                    value,
+                    |value| quote_spanned!(span=> let _ = #private::#call(&mut *#stream, #value).await;),
+                )
+            }
+            None => {
+                let ctx = self.params.need(Part::Ctx, true, applied)?;
+                let call = Ident::new(bare, span);
+                quote_spanned!(span=> let _ = #private::#call(&mut *#stream, &mut *#ctx).await;)
+            }
+        })
+    }
+}
+
+/// Writes a condition.
+fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> TokenStream {
+    let code = values(applied).iter().map(|value| {
+        let span = at(value.span());
+        let test = if runs_when {
+            quote_spanned!(span=> !(#value))
+        } else {
+            quote_spanned!(span=> (#value))
+        };
+        quote_spanned!(span=> if #test { #decline })
+    });
+    code.collect()
+}
+
+/// Evaluates `value` before `code` borrows anything; a match keeps its temporaries alive until `code` has run.
+fn with(value: &Expr, code: impl FnOnce(&Ident) -> TokenStream) -> TokenStream {
+    let name = local("value", value.span());
+    let code = code(&name);
+    let span = at(value.span());
+    // Parentheses let a struct literal stand there.
+    quote_spanned!(span=> match (#value) { #name => { #code } })
+}
+
+/// Returns the expressions among the arguments.
+pub(crate) fn values(applied: &Applied) -> &[Expr] {
+    match &applied.args {
+        Args::Values(values) => values,
+        _ => &[],
+    }
+}
+
+/// Returns the methods among the arguments.
+fn methods(applied: &Applied) -> &[String] {
+    match &applied.args {
+        Args::Methods(methods) => methods,
+        _ => &[],
+    }
+}

@@ -1,0 +1,130 @@
+//! The way from an attribute and its item to tokens.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote};
+use syn::parse::{ParseStream, Parser};
+use syn::{Attribute, Error, Item, ItemFn, Meta, Path, Result, Token, Visibility};
+
+use crate::args::{self, Applied};
+use crate::table::{self, Row};
+use crate::{function, krate, register};
+
+/// Expands the macro `name` with all its siblings on the item. On error the item stays, without our attributes.
+pub(crate) fn expand(name: &str, args: TokenStream, item: TokenStream) -> TokenStream {
+    let Some(row) = table::find(name) else {
+        let error = Error::new(
+            Span::call_site(),
+            format!("`{name}` has no row in the table"),
+        )
+        .into_compile_error();
+        return quote!(#item #error);
+    };
+    match parse_item(item.clone()) {
+        Ok(parsed) => expand_item(row, args, parsed),
+        Err(error) => {
+            let error = error.into_compile_error();
+            quote!(#item #error)
+        }
+    }
+}
+
+/// Parses functions and methods alike; the `self` of a method is no error for syn.
+fn parse_item(tokens: TokenStream) -> Result<Item> {
+    let is_type = |input: ParseStream<'_>| {
+        input.call(Attribute::parse_outer)?;
+        input.parse::<Visibility>()?;
+        let is_type =
+            input.peek(Token![struct]) || input.peek(Token![enum]) || input.peek(Token![union]);
+        let is_other = input.peek(Token![impl])
+            || input.peek(Token![mod])
+            || input.peek(Token![trait])
+            || input.peek(Token![use])
+            || input.peek(Token![static])
+            || input.peek(Token![type]);
+        input.parse::<TokenStream>()?;
+        Ok(is_type || is_other)
+    };
+    if is_type.parse2(tokens.clone())? {
+        return syn::parse2::<Item>(tokens);
+    }
+    syn::parse2::<ItemFn>(tokens).map(Item::Fn)
+}
+
+fn expand_item(row: &'static Row, args: TokenStream, mut item: Item) -> TokenStream {
+    let mut errors = Vec::new();
+    let mut krate = None;
+    let mut applied = Vec::new();
+    // The attribute itself carries no token of its name; the call site is the attribute.
+    let mut add = |parsed: Result<(Applied, Option<Path>)>, errors: &mut Vec<Error>| match parsed {
+        Ok((one, path)) => {
+            applied.push(one);
+            krate = krate.take().or(path);
+        }
+        Err(error) => errors.push(error),
+    };
+    add(
+        args::parse(row, Ident::new(row.name, Span::call_site()), args),
+        &mut errors,
+    );
+    for attribute in take_siblings(&mut item) {
+        add(parse_sibling(attribute), &mut errors);
+    }
+    let private = krate::private(krate.as_ref());
+    let kept = item.to_token_stream();
+    let code = match item {
+        _ if !errors.is_empty() => TokenStream::new(),
+        Item::Fn(function) => function::expand(&private, function, applied, &mut errors),
+        item => {
+            let code = register::of_type(&private, &item, &applied, &mut errors);
+            quote!(#item #code)
+        }
+    };
+    if errors.is_empty() {
+        return code;
+    }
+    let errors = errors.into_iter().map(Error::into_compile_error);
+    quote!(#kept #(#errors)*)
+}
+
+/// Takes our attributes off an item.
+fn take_siblings(item: &mut Item) -> Vec<Attribute> {
+    let attrs = match item {
+        Item::Fn(item) => &mut item.attrs,
+        Item::Struct(item) => &mut item.attrs,
+        Item::Enum(item) => &mut item.attrs,
+        _ => return Vec::new(),
+    };
+    attrs
+        .extract_if(.., |attribute| sibling(attribute.path()).is_some())
+        .collect()
+}
+
+/// Recognises one of our macros: by its bare name, or by a path into one of our crates.
+fn sibling(path: &Path) -> Option<(&'static Row, &Ident)> {
+    const CRATES: [&str; 3] = ["hyperlane", "hyperlane_core", "hyperlane_macros"];
+    let last = &path.segments.last()?.ident;
+    let first = &path.segments.first()?.ident;
+    // The name comes first: few attributes share one, and a look into the manifest costs more.
+    let row = table::find(&last.to_string())?;
+    let bare = path.segments.len() == 1 && path.leading_colon.is_none();
+    let ours = bare || CRATES.iter().any(|name| first == name) || *first == krate::name();
+    ours.then_some((row, last))
+}
+
+fn parse_sibling(attribute: Attribute) -> Result<(Applied, Option<Path>)> {
+    let Some((row, name)) = sibling(attribute.path()) else {
+        return Err(Error::new_spanned(
+            attribute,
+            "expected a macro of hyperlane",
+        ));
+    };
+    let name = name.clone();
+    match attribute.meta {
+        Meta::Path(_) => args::parse(row, name, TokenStream::new()),
+        Meta::List(list) => args::parse(row, name, list.tokens),
+        Meta::NameValue(pair) => {
+            let message = format!("arguments stand in parentheses, as in `#[{name}(…)]`");
+            Err(Error::new_spanned(pair.eq_token, message))
+        }
+    }
+}

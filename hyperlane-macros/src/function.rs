@@ -1,0 +1,307 @@
+//! Expands all macros on a function at once: guards, reads, extractors, conditions, setters, the body, epilogues.
+
+mod body;
+mod route;
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{
+    AttrStyle, Error, Item, ItemFn, ReceiverKind, Result, ReturnType, Stmt, Type,
+    parse_quote_spanned,
+};
+
+use crate::args::{Applied, mentions};
+use crate::emit::{Emitter, at};
+use crate::params::{self, Params, last_segment};
+use crate::phases::Phases;
+use crate::register;
+use crate::table::{Register, Role};
+
+/// Stands in every body that was expanded, so that a macro that comes too late notices.
+const MARK: &str = "hyperlane: expanded";
+
+/// Expands `applied` on `item`; errors go to `errors`, and the code is then of no use.
+pub(crate) fn expand(
+    private: &TokenStream,
+    mut item: ItemFn,
+    applied: Vec<Applied>,
+    errors: &mut Vec<Error>,
+) -> TokenStream {
+    let unmarked = applied
+        .iter()
+        .all(|applied| applied.row.role == Role::Declare);
+    if let (false, true, Some(late)) = (unmarked, is_marked(&item), applied.first()) {
+        errors.push(late.error(format!(
+            "`#[{}]` came after the attributes above it were expanded; import it under its own name, \
+             or put the `cfg_attr` it stands in first",
+            late.name
+        )));
+        return TokenStream::new();
+    }
+    let phases = Phases::sort(applied, errors);
+    let params = params::find(&mut item.sig);
+    // The body becomes a block inside the function's own; with the user's braces it would look like one too many.
+    item.block.brace_token = syn::token::Brace(at(item.block.brace_token.span.join()));
+    let mut function = Function {
+        private,
+        returns: Returns::of(&item),
+        is_handler: is_handler(&item),
+        phases,
+        params,
+        item,
+    };
+    match function.expand(errors) {
+        Ok(code) => code,
+        Err(error) => {
+            errors.push(error);
+            TokenStream::new()
+        }
+    }
+}
+
+/// What a function returns, as far as its tokens tell.
+enum Returns {
+    Unit,
+    Status(Box<Type>),
+    /// Anything else; `named` where a variable can be declared with it.
+    Other {
+        named: Option<Box<Type>>,
+    },
+}
+
+impl Returns {
+    fn of(item: &ItemFn) -> Self {
+        match &item.sig.output {
+            ReturnType::Default => Self::Unit,
+            ReturnType::Type(_, ty) => match ty.as_ref() {
+                Type::Tuple(tuple) if tuple.elems.is_empty() => Self::Unit,
+                _ if last_segment(ty).is_some_and(|ident| ident == "Status") => {
+                    Self::Status(ty.clone())
+                }
+                // The hook trait asks for it, under whatever name.
+                _ if is_handler(item) => Self::Status(ty.clone()),
+                // Neither `impl Trait` nor `!` can be a variable's type.
+                _ if mentions(ty.to_token_stream(), &["impl", "!"]) => Self::Other { named: None },
+                _ => Self::Other {
+                    named: Some(ty.clone()),
+                },
+            },
+        }
+    }
+
+    /// Returns the type to declare a variable with.
+    fn named(&self) -> Option<TokenStream> {
+        match self {
+            Self::Unit => Some(quote!(())),
+            Self::Status(ty) => Some(ty.to_token_stream()),
+            Self::Other { named } => named.as_ref().map(|ty| ty.to_token_stream()),
+        }
+    }
+}
+
+struct Function<'a> {
+    private: &'a TokenStream,
+    item: ItemFn,
+    phases: Phases,
+    params: Params,
+    returns: Returns,
+    is_handler: bool,
+}
+
+impl Function<'_> {
+    fn expand(&mut self, errors: &mut Vec<Error>) -> Result<TokenStream> {
+        let before = errors.len();
+        self.validate(errors);
+        if errors.len() > before {
+            return Ok(TokenStream::new());
+        }
+        let (in_constant, in_body) = self.split_guards();
+        // The value of a route is turned into the response before the epilogues, so they move into one function.
+        let converts = self.is_route()
+            && matches!(self.returns, Returns::Other { .. })
+            && self.needs_conversion(&in_body);
+        if self.is_route() {
+            self.add_missing_params(!in_body.is_empty());
+        }
+        let constants = self.constant_guards(&in_constant);
+        let code = match self.body(&in_body, converts, errors) {
+            Ok(body) => body,
+            Err(error) => {
+                errors.push(error);
+                return Ok(TokenStream::new());
+            }
+        };
+        if converts {
+            let (private, span) = (self.private, at(self.item.sig.output.span()));
+            self.item.sig.output = parse_quote_spanned!(span=> -> #private::Status);
+        }
+        let registrations = self.registrations(&constants, converts);
+        let (vis, sig) = (&self.item.vis, &self.item.sig);
+        // syn keeps `#![…]` at the top of the body with the others.
+        let (outer, inner): (Vec<_>, Vec<_>) = self
+            .item
+            .attrs
+            .iter()
+            .partition(|attr| matches!(attr.style, AttrStyle::Outer));
+        let default = &self.item.modifiers.defaultness;
+        let sibling = (self.is_handler && !constants.is_empty()).then(|| {
+            let (private, span) = (self.private, at(sig.ident.span()));
+            let cfgs = outer.iter().filter(|attr| attr.path().is_ident("cfg"));
+            quote_spanned! {span=>
+                #(#cfgs)*
+                #[doc(hidden)]
+                const GUARDS: &'static [#private::Guard] = &[#(#constants),*];
+            }
+        });
+        Ok(quote! {
+            #sibling
+            #(#outer)*
+            #vis #default #sig { #(#inner)* #code }
+            #registrations
+        })
+    }
+
+    fn is_route(&self) -> bool {
+        !self.phases.registers.is_empty()
+    }
+
+    /// Whether generated code runs around the body of a route, or the value could borrow from the context.
+    fn needs_conversion(&self, in_body: &[usize]) -> bool {
+        self.phases.wrap_body()
+            || !in_body.is_empty()
+            || self.phases.upgrades().is_some()
+            || matches!(self.returns, Returns::Other { named: None })
+    }
+
+    fn validate(&self, errors: &mut Vec<Error>) {
+        let signature = &self.item.sig;
+        let phases = &self.phases;
+        let all = [
+            &phases.registers,
+            &phases.guards,
+            &phases.extractors,
+            &phases.conditions,
+            &phases.setup,
+            &phases.epilogue,
+        ];
+        let first = all
+            .into_iter()
+            .flatten()
+            .chain(&phases.read)
+            .chain(&phases.close)
+            .next();
+        if let (None, Some(applied)) = (signature.asyncness, first) {
+            let message = format!("`#[{}]` needs an `async fn`; add `async`", applied.name);
+            errors.push(Error::new(signature.fn_token.span, message));
+        }
+        for applied in &phases.registers {
+            if let Some(receiver) = signature.receiver() {
+                let message = format!(
+                    "`#[{}]` stands on a struct or a free function, not on a method",
+                    applied.name
+                );
+                errors.push(Error::new_spanned(receiver, message));
+            } else if !matches!(applied.row.role, Role::Register(Register::Route(_))) {
+                errors.push(applied.error(format!(
+                    "`#[{}]` stands on a struct that implements `ServerHook`",
+                    applied.name
+                )));
+            } else if signature.generics.type_params().next().is_some()
+                || signature.generics.const_params().next().is_some()
+            {
+                errors.push(register::generic(applied, &signature.generics));
+            }
+        }
+        if self.is_route() {
+            errors.extend(self.params.unclear());
+            let message = "a route function takes the stream and the context only; read the rest with an extractor";
+            if self.params.unclear().is_none() {
+                errors.extend(
+                    self.params
+                        .others
+                        .iter()
+                        .map(|other| Error::new_spanned(other, message)),
+                );
+            }
+        }
+        if signature.ident == "new"
+            && matches!(self.returns, Returns::Other { .. })
+            && !self.is_route()
+        {
+            for applied in phases.guards.iter().chain(&phases.conditions) {
+                errors.push(applied.error(format!(
+                    "`#[{}]` can decline, but `new` must make a value; move it to `handle`",
+                    applied.name
+                )));
+            }
+        }
+        if let (Some(read), Returns::Other { .. }, false) =
+            (&phases.read, &self.returns, self.is_route())
+        {
+            errors.push(read.error(format!(
+                "`#[{}]` repeats the body, so the function must return `Status` or nothing",
+                read.name
+            )));
+        }
+    }
+
+    /// Splits the guards into those for a constant and those for the body.
+    fn split_guards(&self) -> (Vec<usize>, Vec<usize>) {
+        let constant = self.is_handler || self.is_route();
+        let emitter = self.emitter();
+        let guards = self.phases.guards.iter().enumerate();
+        let (in_body, in_constant): (Vec<_>, Vec<_>) =
+            guards.partition(|(_, guard)| !constant || emitter.needs_body(guard));
+        let places =
+            |guards: Vec<(usize, &Applied)>| guards.into_iter().map(|(at, _)| at).collect();
+        (places(in_constant), places(in_body))
+    }
+
+    fn emitter(&self) -> Emitter<'_> {
+        Emitter {
+            private: self.private,
+            params: &self.params,
+        }
+    }
+
+    fn constant_guards(&self, places: &[usize]) -> Vec<TokenStream> {
+        let emitter = self.emitter();
+        places
+            .iter()
+            .filter_map(|place| self.phases.guards.get(*place))
+            .map(|guard| emitter.guard_const(guard))
+            .collect()
+    }
+}
+
+/// Adds code, or the error that stands in its way.
+fn collect(code: &mut TokenStream, errors: &mut Vec<Error>, step: Result<TokenStream>) {
+    match step {
+        Ok(step) => code.extend(step),
+        // A parameter that two macros lack is reported once.
+        Err(error) if errors.iter().any(|other| same(other, &error)) => {}
+        Err(error) => errors.push(error),
+    }
+}
+
+fn same(left: &Error, right: &Error) -> bool {
+    left.to_string() == right.to_string()
+}
+
+/// Whether the function is `ServerHook::handle`, as far as its tokens tell.
+fn is_handler(item: &ItemFn) -> bool {
+    let by_value = item
+        .sig
+        .receiver()
+        .is_some_and(|receiver| matches!(receiver.kind, ReceiverKind::Value));
+    by_value && item.sig.ident == "handle" && item.sig.inputs.len() == 3
+}
+
+/// Whether macros were expanded on this function before.
+fn is_marked(item: &ItemFn) -> bool {
+    let Some(Stmt::Item(Item::Const(mark))) = item.block.stmts.first() else {
+        return false;
+    };
+    matches!(mark.expr.as_ref(), syn::Expr::Lit(literal) if matches!(&literal.lit, syn::Lit::Str(text) if text.value() == MARK))
+}

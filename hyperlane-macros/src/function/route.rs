@@ -1,0 +1,105 @@
+//! Plain functions as routes: the parameters they lack, and their registration.
+
+use proc_macro2::TokenStream;
+use quote::quote_spanned;
+use syn::parse_quote_spanned;
+use syn::spanned::Spanned;
+
+use super::{Function, Returns};
+use crate::emit::{at, local};
+use crate::params::Param;
+use crate::register;
+use crate::table::Role;
+
+impl Function<'_> {
+    /// Gives a route function the parameters that its macros need and its author left out.
+    pub(super) fn add_missing_params(&mut self, guards_in_body: bool) {
+        let phases = &self.phases;
+        let converts = matches!(self.returns, Returns::Other { .. });
+        let any = phases.wrap_body()
+            || guards_in_body
+            || phases.upgrades().is_some()
+            || (converts && self.needs_conversion(&[]));
+        if !any {
+            return;
+        }
+        let span = at(self.item.sig.ident.span());
+        let private = self.private;
+        if self.params.stream.is_none() {
+            let name = local("stream", span);
+            self.item
+                .sig
+                .inputs
+                .insert(0, parse_quote_spanned!(span=> #name: &mut #private::Stream));
+            self.params.stream = Some(Param::added(name));
+        }
+        if self.params.ctx.is_none() {
+            let name = local("ctx", span);
+            self.item
+                .sig
+                .inputs
+                .push(parse_quote_spanned!(span=> #name: &mut #private::Context));
+            self.params.ctx = Some(Param::added(name));
+        }
+    }
+
+    /// Registers a route function, once per route attribute.
+    pub(super) fn registrations(&self, guards: &[TokenStream], converts: bool) -> TokenStream {
+        let (private, name) = (self.private, &self.item.sig.ident);
+        let mut code = TokenStream::new();
+        for applied in &self.phases.registers {
+            let Role::Register(role) = applied.row.role else {
+                continue;
+            };
+            let kind = register::kind(private, applied, role);
+            let method = match register::methods_of(role) {
+                [] => None,
+                methods => {
+                    let span = at(applied.name.span());
+                    Some(quote_spanned! {span=>
+                        #private::Guard {
+                            kind: #private::GuardKind::Method(&[#(#methods),*]),
+                            check: |ctx| #private::guard_method(ctx, &[#(#methods),*]),
+                        },
+                    })
+                }
+            };
+            let run = self.runner(converts);
+            code.extend(register::submit(private, name, &self.item.attrs, |place| {
+                let (span, text) = (at(name.span()), name.to_string());
+                quote_spanned! {span=>
+                    #private::Registration::of_function(#kind, #text, #place, &[#method #(#guards),*], #run)
+                }
+            }));
+        }
+        code
+    }
+
+    /// Writes the function pointer that dispatch calls.
+    fn runner(&self, converts: bool) -> TokenStream {
+        let (private, name) = (self.private, &self.item.sig.ident);
+        let span = at(name.span());
+        let [stream, ctx, value] = ["stream", "ctx", "value"].map(|name| local(name, span));
+        let arguments = self.item.sig.inputs.iter().enumerate().map(|(index, _)| {
+            let is_stream = self.params.stream_index(&self.item.sig) == Some(index);
+            if is_stream {
+                quote_spanned!(span=> &mut *#stream)
+            } else {
+                quote_spanned!(span=> &mut *#ctx)
+            }
+        });
+        let call = quote_spanned!(span=> #name(#(#arguments),*).await);
+        let run = match (&self.returns, converts) {
+            (Returns::Unit, _) => quote_spanned!(span=> #call; #private::Status::Continue),
+            (Returns::Status(_), _) | (_, true) => call,
+            (Returns::Other { .. }, false) => {
+                let out = at(self.item.sig.output.span());
+                let respond = quote_spanned!(out=> #private::respond_value(&mut *#ctx, #value));
+                quote_spanned!(span=> let #value = #call; #respond)
+            }
+        };
+        quote_spanned!(span=> |#stream, #ctx| ::std::boxed::Box::pin(async move {
+            #run
+        }))
+    }
+}

@@ -1,0 +1,196 @@
+//! Finds the ways in which control can leave a body before its end.
+//!
+//! A read loop runs the user's body as a block, so a `break` or `continue` there means the loop; both are rewritten to
+//! leave the block instead, that the epilogues still run. `return` and `?` are left to an async block around the body.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote_spanned;
+use syn::spanned::Spanned;
+use syn::visit::{self, Visit};
+use syn::visit_mut::{self, VisitMut};
+use syn::{
+    Block, Error, Expr, ExprAsync, ExprBreak, ExprClosure, ExprConst, ExprContinue, ExprForLoop,
+    ExprLoop,
+};
+use syn::{ExprReturn, ExprTry, ExprWhile, Item, Macro, Result};
+
+use crate::args::mentions;
+
+/// Macros of the standard library, which leave a body only by what stands in their arguments, or by a panic.
+const STAYS: [&str; 22] = [
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "concat",
+    "dbg",
+    "debug_assert",
+    "debug_assert_eq",
+    "debug_assert_ne",
+    "env",
+    "eprint",
+    "eprintln",
+    "format",
+    "format_args",
+    "matches",
+    "panic",
+    "print",
+    "println",
+    "todo",
+    "unreachable",
+    "vec",
+    "write",
+    "writeln",
+];
+
+/// What a body does besides running to its end.
+#[derive(Default)]
+pub(crate) struct Jumps {
+    /// `return` or `?`, or a macro call that may hide one.
+    pub(crate) leaves: bool,
+    /// Where a `break` or `continue` means the loop around the body.
+    pub(crate) loop_jumps: Vec<Span>,
+    depth: usize,
+}
+
+impl Jumps {
+    /// Looks through a body.
+    pub(crate) fn of(block: &Block) -> Self {
+        let mut jumps = Self::default();
+        jumps.visit_block(block);
+        jumps
+    }
+
+    fn inside_loop(&mut self, visit: impl FnOnce(&mut Self)) {
+        self.depth += 1;
+        visit(self);
+        self.depth -= 1;
+    }
+}
+
+impl<'ast> Visit<'ast> for Jumps {
+    fn visit_expr_return(&mut self, node: &'ast ExprReturn) {
+        self.leaves = true;
+        visit::visit_expr_return(self, node);
+    }
+
+    fn visit_expr_try(&mut self, node: &'ast ExprTry) {
+        self.leaves = true;
+        visit::visit_expr_try(self, node);
+    }
+
+    fn visit_macro(&mut self, node: &'ast Macro) {
+        // What a macro expands to is unknown here (`bail!` returns), so only those of the standard library are trusted.
+        let name = node
+            .path
+            .segments
+            .last()
+            .map(|segment| segment.ident.to_string());
+        let trusted = name.is_some_and(|name| STAYS.contains(&name.as_str()));
+        self.leaves |=
+            !trusted || mentions(node.tokens.clone(), &["return", "?", "break", "continue"]);
+    }
+
+    fn visit_expr_break(&mut self, node: &'ast ExprBreak) {
+        if self.depth == 0 && node.label.is_none() {
+            self.loop_jumps.push(node.span());
+        }
+        visit::visit_expr_break(self, node);
+    }
+
+    fn visit_expr_continue(&mut self, node: &'ast ExprContinue) {
+        if self.depth == 0 && node.label.is_none() {
+            self.loop_jumps.push(node.span());
+        }
+    }
+
+    fn visit_expr_loop(&mut self, node: &'ast ExprLoop) {
+        self.inside_loop(|this| visit::visit_expr_loop(this, node));
+    }
+
+    fn visit_expr_while(&mut self, node: &'ast ExprWhile) {
+        self.inside_loop(|this| visit::visit_expr_while(this, node));
+    }
+
+    fn visit_expr_for_loop(&mut self, node: &'ast ExprForLoop) {
+        self.visit_expr(&node.expr);
+        self.inside_loop(|this| this.visit_block(&node.body));
+    }
+
+    // What these hold belongs to them.
+    fn visit_expr_closure(&mut self, _: &'ast ExprClosure) {}
+    fn visit_expr_async(&mut self, _: &'ast ExprAsync) {}
+    fn visit_expr_const(&mut self, _: &'ast ExprConst) {}
+    fn visit_item(&mut self, _: &'ast Item) {}
+}
+
+/// Replaces each `break` and `continue` of the loop around `block`.
+pub(crate) fn rewrite(
+    block: &mut Block,
+    on_break: TokenStream,
+    on_continue: TokenStream,
+) -> Result<()> {
+    let mut rewriter = Rewriter {
+        on_break,
+        on_continue,
+        depth: 0,
+        error: None,
+    };
+    rewriter.visit_block_mut(block);
+    rewriter.error.map_or(Ok(()), Err)
+}
+
+struct Rewriter {
+    on_break: TokenStream,
+    on_continue: TokenStream,
+    depth: usize,
+    error: Option<Error>,
+}
+
+impl Rewriter {
+    fn inside_loop(&mut self, visit: impl FnOnce(&mut Self)) {
+        self.depth += 1;
+        visit(self);
+        self.depth -= 1;
+    }
+}
+
+impl VisitMut for Rewriter {
+    fn visit_expr_mut(&mut self, node: &mut Expr) {
+        visit_mut::visit_expr_mut(self, node);
+        if self.depth > 0 {
+            return;
+        }
+        let jump = match node {
+            Expr::Break(jump) if jump.label.is_none() => {
+                if let Some(value) = &jump.expr {
+                    let message = "this loop reads messages and has no value; write `break` alone, or `return`";
+                    self.error
+                        .get_or_insert_with(|| Error::new_spanned(value, message));
+                }
+                &self.on_break
+            }
+            Expr::Continue(jump) if jump.label.is_none() => &self.on_continue,
+            _ => return,
+        };
+        let span = Span::mixed_site().located_at(node.span());
+        *node = Expr::Verbatim(quote_spanned!(span=> { #jump }));
+    }
+
+    fn visit_expr_loop_mut(&mut self, node: &mut ExprLoop) {
+        self.inside_loop(|this| visit_mut::visit_expr_loop_mut(this, node));
+    }
+
+    fn visit_expr_while_mut(&mut self, node: &mut ExprWhile) {
+        self.inside_loop(|this| visit_mut::visit_expr_while_mut(this, node));
+    }
+
+    fn visit_expr_for_loop_mut(&mut self, node: &mut ExprForLoop) {
+        self.visit_expr_mut(&mut node.expr);
+        self.inside_loop(|this| this.visit_block_mut(&mut node.body));
+    }
+
+    fn visit_expr_closure_mut(&mut self, _: &mut ExprClosure) {}
+    fn visit_expr_async_mut(&mut self, _: &mut ExprAsync) {}
+    fn visit_expr_const_mut(&mut self, _: &mut ExprConst) {}
+    fn visit_item_mut(&mut self, _: &mut Item) {}
+}

@@ -1,0 +1,228 @@
+//! Finds the stream and the context among a function's parameters.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::ToTokens;
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, Pat, Result, Signature, Type, TypeReference};
+
+use crate::args::Applied;
+
+/// The stream or the context of a function.
+pub(crate) struct Param {
+    /// The variable; an error if the user's pattern binds none.
+    name: Result<Ident>,
+    pub(crate) mutable: bool,
+    ty: TokenStream,
+}
+
+/// The two parameters that generated code works with.
+pub(crate) struct Params {
+    pub(crate) stream: Option<Param>,
+    pub(crate) ctx: Option<Param>,
+    /// A `&mut` parameter that could be either.
+    unclear: Option<TokenStream>,
+    /// How many parameters there are besides `self` and these two.
+    pub(crate) others: Vec<TokenStream>,
+}
+
+/// Which of the two is meant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Stream,
+    Ctx,
+}
+
+impl Part {
+    const fn ty(self) -> &'static str {
+        match self {
+            Self::Stream => "Stream",
+            Self::Ctx => "Context",
+        }
+    }
+
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Ctx => "context",
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Ctx => "ctx",
+        }
+    }
+}
+
+/// Finds both: by the last segment of the type's name, anywhere; else the `&mut` parameters left, in their order.
+/// A parameter found that is named `_` gets a name.
+pub(crate) fn find(signature: &mut Signature) -> Params {
+    let mut named: [Option<usize>; 2] = [None, None];
+    let mut unnamed = Vec::new();
+    for (index, argument) in signature.inputs.iter().enumerate() {
+        let FnArg::Typed(argument) = argument else {
+            continue;
+        };
+        let Some(reference) = reference(&argument.ty) else {
+            continue;
+        };
+        let [stream, ctx] = &mut named;
+        match last_segment(&reference.elem) {
+            Some(ident) if ident == "Stream" && stream.is_none() => *stream = Some(index),
+            Some(ident) if ident == "Context" && ctx.is_none() => *ctx = Some(index),
+            _ if reference.mutability.is_some() => {
+                unnamed.push((index, argument.ty.to_token_stream()))
+            }
+            _ => {}
+        }
+    }
+    let mut unclear = None;
+    let [stream, ctx] = match (named, unnamed.as_slice()) {
+        ([None, None], [(first, _), (second, _)]) => [Some(*first), Some(*second)],
+        ([Some(stream), None], [(ctx, _)]) => [Some(stream), Some(*ctx)],
+        ([None, Some(ctx)], [(stream, _)]) => [Some(*stream), Some(ctx)],
+        ([Some(stream), Some(ctx)], _) => [Some(stream), Some(ctx)],
+        (named, unnamed) => {
+            unclear = unnamed.first().map(|(_, ty)| ty.clone());
+            named
+        }
+    };
+    let mut params = Params {
+        stream: None,
+        ctx: None,
+        unclear,
+        others: Vec::new(),
+    };
+    for (index, argument) in signature.inputs.iter_mut().enumerate() {
+        let FnArg::Typed(argument) = argument else {
+            continue;
+        };
+        if Some(index) == stream {
+            params.stream = Some(take(&mut argument.pat, &argument.ty, Part::Stream));
+        } else if Some(index) == ctx {
+            params.ctx = Some(take(&mut argument.pat, &argument.ty, Part::Ctx));
+        } else {
+            params.others.push(argument.to_token_stream());
+        }
+    }
+    params
+}
+
+impl Params {
+    /// Returns the variable of `part` for `applied`, or says what is missing.
+    pub(crate) fn need(&self, part: Part, mutable: bool, applied: &Applied) -> Result<&Ident> {
+        let found = match part {
+            Part::Stream => &self.stream,
+            Part::Ctx => &self.ctx,
+        };
+        let (macro_name, what, ty, name) = (&applied.name, part.what(), part.ty(), part.name());
+        let kind = if mutable { "&mut " } else { "&" };
+        match found {
+            Some(param) if mutable && !param.mutable => Err(Error::new_spanned(
+                &param.ty,
+                format!(
+                    "`#[{macro_name}]` changes the {what}, so this parameter must be `&mut {ty}`"
+                ),
+            )),
+            Some(param) => param.name.as_ref().map_err(Clone::clone),
+            None => Err(self.unclear().unwrap_or_else(|| {
+                applied.error(format!(
+                    "`#[{macro_name}]` needs the {what}; add the parameter `{name}: {kind}{ty}`"
+                ))
+            })),
+        }
+    }
+
+    /// Says that a lone `&mut` parameter may be either of the two.
+    pub(crate) fn unclear(&self) -> Option<Error> {
+        let message = "it is unclear whether this is the stream or the context; name its type `Stream` or `Context`";
+        self.unclear
+            .as_ref()
+            .map(|ty| Error::new_spanned(ty, message))
+    }
+
+    /// Returns where the stream stands in a signature.
+    pub(crate) fn stream_index(&self, signature: &Signature) -> Option<usize> {
+        let stream = self.stream.as_ref()?.name()?;
+        signature.inputs.iter().position(|argument| match argument {
+            FnArg::Typed(argument) => {
+                matches!(argument.pat.as_ref(), Pat::Ident(pat) if pat.ident == *stream)
+            }
+            FnArg::Receiver(_) => false,
+        })
+    }
+
+    /// Returns the `&mut` ones whose variable is known.
+    pub(crate) fn mutable_names(&self) -> impl Iterator<Item = &Ident> {
+        let both = [&self.stream, &self.ctx];
+        both.into_iter()
+            .flatten()
+            .filter(|param| param.mutable)
+            .filter_map(|param| param.name.as_ref().ok())
+    }
+}
+
+impl Param {
+    /// Makes a `&mut` parameter that the expansion itself adds.
+    pub(crate) fn added(name: Ident) -> Self {
+        Self {
+            ty: name.to_token_stream(),
+            name: Ok(name),
+            mutable: true,
+        }
+    }
+
+    /// Returns the variable, where the pattern has one.
+    pub(crate) fn name(&self) -> Option<&Ident> {
+        self.name.as_ref().ok()
+    }
+}
+
+/// Reads the variable of a parameter, after naming it where it has no name.
+fn take(pat: &mut Box<Pat>, ty: &Type, part: Part) -> Param {
+    let mutable = reference(ty).is_some_and(|reference| reference.mutability.is_some());
+    if let Pat::Wild(wild) = pat.as_ref() {
+        let span = Span::mixed_site().located_at(wild.span());
+        let name = Ident::new(&format!("__hl_{}", part.name()), span);
+        **pat = Pat::Ident(syn::PatIdent {
+            attrs: Vec::new(),
+            by_ref: None,
+            mutability: None,
+            ident: name,
+            subpat: None,
+        });
+    }
+    let name = match pat.as_ref() {
+        Pat::Ident(pat) => Ok(pat.ident.clone()),
+        other => Err(Error::new(
+            other.span(),
+            format!("give this parameter a name, as in `{}`", part.name()),
+        )),
+    };
+    Param {
+        name,
+        mutable,
+        ty: ty.to_token_stream(),
+    }
+}
+
+/// Looks through parentheses for a reference.
+fn reference(ty: &Type) -> Option<&TypeReference> {
+    match ty {
+        Type::Reference(reference) => Some(reference),
+        Type::Paren(inner) => reference(&inner.elem),
+        Type::Group(inner) => reference(&inner.elem),
+        _ => None,
+    }
+}
+
+/// Returns the last segment of a type's path.
+pub(crate) fn last_segment(ty: &Type) -> Option<&Ident> {
+    match ty {
+        Type::Path(path) => path.path.segments.last().map(|segment| &segment.ident),
+        Type::Paren(inner) => last_segment(&inner.elem),
+        Type::Group(inner) => last_segment(&inner.elem),
+        _ => None,
+    }
+}

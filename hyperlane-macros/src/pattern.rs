@@ -1,0 +1,171 @@
+//! Checks route patterns while the program compiles.
+
+/// Says what is wrong with a route pattern, and how to mend it.
+pub(crate) fn check(pattern: &str) -> Result<(), String> {
+    let Some(path) = pattern.strip_prefix('/') else {
+        return Err(match pattern {
+            "" => "a route pattern cannot be empty; the root is \"/\"".into(),
+            _ => format!("a route pattern starts with `/`: write \"/{pattern}\""),
+        });
+    };
+    let segments = split(path)?;
+    let mut names: Vec<&str> = Vec::new();
+    let mut rest = segments.iter();
+    while let Some(segment) = rest.next() {
+        let Some(parameter) = parse_segment(segment)? else {
+            continue;
+        };
+        if parameter.catch_all && rest.len() > 0 {
+            return Err(format!(
+                "the catch-all `{{*{}}}` takes the rest of the path, so it must come last",
+                parameter.name
+            ));
+        }
+        if names.contains(&parameter.name) {
+            return Err(format!(
+                "the parameter `{}` appears twice; give the second one another name",
+                parameter.name
+            ));
+        }
+        names.push(parameter.name);
+    }
+    Ok(())
+}
+
+/// A parameter segment.
+struct Parameter<'a> {
+    name: &'a str,
+    catch_all: bool,
+}
+
+/// Splits at every `/` outside braces; a constraint may have braces of its own (`{id:\d{3}}`).
+fn split(path: &str) -> Result<Vec<&str>, String> {
+    let mut segments = Vec::new();
+    let mut depth = 0_usize;
+    let mut start = 0;
+    let mut escaped = false;
+    for (at, letter) in path.char_indices() {
+        let was_escaped = std::mem::take(&mut escaped);
+        match letter {
+            _ if was_escaped => {}
+            '\\' if depth > 0 => escaped = true,
+            '{' => depth += 1,
+            '}' if depth == 0 => return Err("a `}` has no `{` before it".into()),
+            '}' => depth -= 1,
+            '/' if depth > 0 => {
+                return Err("a parameter cannot contain `/`, since it matches one segment; close its brace with `}` first".into());
+            }
+            '/' => {
+                segments.extend(path.get(start..at));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if depth > 0 {
+        return Err("a `{` is never closed; add the missing `}`".into());
+    }
+    segments.extend(path.get(start..));
+    Ok(segments)
+}
+
+/// Reads `:name`, `{name}`, `{name:regex}` or `{*name}`; `None` is a literal segment.
+fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
+    if let Some(name) = segment.strip_prefix(':') {
+        return parameter(name, false).map(Some);
+    }
+    if let Some(name) = segment.strip_prefix('*') {
+        let name = if name.is_empty() { "rest" } else { name };
+        return Err(format!("a catch-all is written `{{*{name}}}`"));
+    }
+    let Some(inner) = segment.strip_prefix('{') else {
+        return match segment.contains('{') {
+            true => Err(format!(
+                "a parameter fills a whole segment, so `{segment}` needs a `/` before its `{{`"
+            )),
+            false => Ok(None),
+        };
+    };
+    let Some(inner) = inner.strip_suffix('}') else {
+        return Err(format!(
+            "a parameter fills a whole segment, so `{segment}` needs a `/` after its `}}`"
+        ));
+    };
+    if let Some(name) = inner.strip_prefix('*') {
+        return parameter(name, true).map(Some);
+    }
+    match inner.split_once(':') {
+        Some((name, "")) => Err(format!(
+            "the constraint of `{name}` is empty; write `{{{name}}}` to match any segment"
+        )),
+        Some((name, _)) => parameter(name, false).map(Some),
+        None => parameter(inner, false).map(Some),
+    }
+}
+
+/// Checks a parameter's name.
+fn parameter(name: &str, catch_all: bool) -> Result<Parameter<'_>, String> {
+    if name.is_empty() {
+        return Err("a parameter needs a name, as in `{id}`".into());
+    }
+    match name
+        .chars()
+        .find(|letter| !letter.is_alphanumeric() && !matches!(letter, '_' | '-'))
+    {
+        Some(letter) => Err(format!(
+            "`{letter}` cannot be part of the parameter name `{name}`; use letters, digits, `_` and `-`"
+        )),
+        None => Ok(Parameter { name, catch_all }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_patterns_pass() {
+        for pattern in [
+            "/",
+            "/users",
+            "/users/",
+            "/users/:id",
+            "/users/{id}/posts/{post-id}",
+            r"/users/{id:\d+}",
+            r"/y/{year:[0-9]{4}}/{month:\d{2}}",
+            r"/odd/{x:a\}b}",
+            "/files/{*path}",
+            "/a.b/~c",
+        ] {
+            assert_eq!(check(pattern), Ok(()), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn bad_patterns_say_what_to_mend() {
+        for (pattern, part) in [
+            ("", "cannot be empty"),
+            ("users", "write \"/users\""),
+            ("/a/{id", "never closed"),
+            ("/a/id}", "no `{`"),
+            ("/a/{id/b}", "cannot contain `/`"),
+            ("/a/{}", "needs a name"),
+            ("/a/:", "needs a name"),
+            ("/a/{*}", "needs a name"),
+            ("/a/{id:}", "constraint of `id` is empty"),
+            ("/a/{:x}", "needs a name"),
+            ("/{id}/{id}", "appears twice"),
+            ("/:id/{id:\\d+}", "appears twice"),
+            ("/{*rest}/b", "must come last"),
+            ("/a{id}", "whole segment"),
+            ("/{id}a", "whole segment"),
+            ("/:id.json", "cannot be part"),
+            ("/{a b}", "cannot be part"),
+            ("/files/*path", "{*path}"),
+            ("/files/*", "{*rest}"),
+        ] {
+            let message = check(pattern).expect_err(pattern);
+            assert!(message.contains(part), "{pattern}: {message}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Writes registrations, which `inventory` collects across the program.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::quote_spanned;
+use syn::{Attribute, Error, Generics, Item};
+
+use crate::args::Applied;
+use crate::emit::{at, values};
+use crate::table::{Register, Role};
+
+/// Registers a hook type. What cannot stand on a type goes to `errors`.
+pub(crate) fn of_type(
+    private: &TokenStream,
+    item: &Item,
+    applied: &[Applied],
+    errors: &mut Vec<Error>,
+) -> TokenStream {
+    let (name, generics, attrs) = match item {
+        Item::Struct(item) => (&item.ident, &item.generics, &item.attrs),
+        Item::Enum(item) => (&item.ident, &item.generics, &item.attrs),
+        _ => {
+            errors.extend(applied.iter().map(|applied| {
+                let message = format!("`#[{}]` stands on a struct or a function", applied.name);
+                applied.error(message)
+            }));
+            return TokenStream::new();
+        }
+    };
+    let mut code = TokenStream::new();
+    for applied in applied {
+        match applied.row.role {
+            Role::Register(_) if !generics.params.is_empty() => errors.push(generic(applied, generics)),
+            Role::Register(register) => {
+                let kind = kind(private, applied, register);
+                let methods = methods_of(register);
+                code.extend(submit(private, name, attrs, |place| {
+                    let span = at(name.span());
+                    let text = name.to_string();
+                    quote_spanned! {span=>
+                        #private::Registration::of_hook::<#name>(#kind, #text, #place, &[#(#methods),*])
+                    }
+                }));
+            }
+            Role::Declare => errors.push(applied.error("`#[hyperlane]` stands on a function, as a rule on `main`")),
+            _ => errors.push(applied.error(format!(
+                "`#[{}]` stands on a function; move it to `handle` or `new` in the `impl ServerHook`",
+                applied.name
+            ))),
+        }
+    }
+    code
+}
+
+/// Says that a generic item cannot be registered.
+pub(crate) fn generic(applied: &Applied, generics: &Generics) -> Error {
+    let message = format!(
+        "`#[{}]` cannot register a generic item, since there would be nothing to make it of",
+        applied.name
+    );
+    Error::new_spanned(generics, message)
+}
+
+/// Submits one registration; `value` gets the code of the item's place.
+pub(crate) fn submit(
+    private: &TokenStream,
+    name: &Ident,
+    attrs: &[Attribute],
+    value: impl FnOnce(TokenStream) -> TokenStream,
+) -> TokenStream {
+    // At the user's very token, where `line!` then points.
+    let here = name.span();
+    let place = quote_spanned! {here=>
+        #private::Place { file: ::core::file!(), line: ::core::line!(), column: ::core::column!() }
+    };
+    let (span, value) = (at(here), value(place));
+    // An item that is configured away takes its registration along.
+    let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+    quote_spanned!(span=> #(#cfgs)* #private::inventory::submit! { #value })
+}
+
+/// Writes the kind of hook.
+pub(crate) fn kind(private: &TokenStream, applied: &Applied, register: Register) -> TokenStream {
+    let span = at(applied.name.span());
+    match (register, values(applied).first()) {
+        (Register::Route(_), pattern) => quote_spanned!(span=> #private::HookKind::Route(#pattern)),
+        (Register::Ordered(kind), order) => {
+            let kind = Ident::new(kind, span);
+            match order {
+                Some(order) => quote_spanned! {span=>
+                    #private::HookKind::#kind(::core::option::Option::Some(#order))
+                },
+                None => {
+                    quote_spanned!(span=> #private::HookKind::#kind(::core::option::Option::None))
+                }
+            }
+        }
+    }
+}
+
+/// Returns the methods a registration is limited to.
+pub(crate) fn methods_of(register: Register) -> &'static [&'static str] {
+    match register {
+        Register::Route(methods) => methods,
+        Register::Ordered(_) => &[],
+    }
+}

@@ -1,0 +1,301 @@
+//! The table of macros: one row each. A new macro is a row here and its doc line in `lib.rs`.
+
+use crate::args::Shape;
+
+/// One macro: its name, what its arguments look like and what it does.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) shape: Shape,
+    pub(crate) role: Role,
+}
+
+/// What a macro does, which also decides the phase it runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Registers the item: a hook struct, or a plain function where it is a route.
+    Register(Register),
+    /// Declares variables at the top of a function.
+    Declare,
+    /// Declines the hook before anything is read.
+    Guard(Check),
+    /// Runs the rest once per message that this `__private` function reads.
+    Read(&'static str),
+    /// Binds what this `__private` function returns.
+    Extract(&'static str),
+    /// Binds the `Ok` value of this `__private` function; an error refuses the request.
+    Require(&'static str),
+    /// Runs the body only if the expression has this value.
+    Condition { runs_when: bool },
+    /// Sets the response's status code.
+    SetStatus,
+    /// Sets or adds a response header.
+    SetHeader,
+    /// Calls this method of the response, with the value if the shape has one.
+    Set(&'static str),
+    /// Sends the response through `bare`, or the given bytes through `value`.
+    Send {
+        bare: &'static str,
+        value: &'static str,
+    },
+    /// Flushes through this `__private` function.
+    Flush(&'static str),
+    /// Closes the connection.
+    Close,
+    /// Calls other hooks.
+    Hooks(Side),
+    /// Runs other macros of this table.
+    Macros(Side),
+}
+
+/// Which side of the body a list stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Before,
+    After,
+}
+
+/// What an item is registered as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Register {
+    /// A route, with the methods it takes; none means every method.
+    Route(&'static [&'static str]),
+    /// This variant of `HookKind`, which takes an order.
+    Ordered(&'static str),
+}
+
+/// What a guard compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    Method(&'static [&'static str]),
+    /// The methods named by the arguments.
+    Methods,
+    Upgrade(&'static str),
+    Version(&'static str),
+    Host {
+        accepts: bool,
+    },
+    Referer {
+        accepts: bool,
+    },
+}
+
+/// Finds the row of a macro.
+pub(crate) fn find(name: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.name == name)
+}
+
+/// Writes one row.
+const fn row(name: &'static str, shape: Shape, role: Role) -> Row {
+    Row { name, shape, role }
+}
+
+/// A route attribute.
+const fn route(name: &'static str, methods: &'static [&'static str]) -> Row {
+    row(
+        name,
+        Shape::Pattern,
+        Role::Register(Register::Route(methods)),
+    )
+}
+
+/// A registration with an optional order.
+const fn ordered(name: &'static str, kind: &'static str) -> Row {
+    row(name, Shape::Order, Role::Register(Register::Ordered(kind)))
+}
+
+/// A guard on the request method.
+const fn method(name: &'static str, methods: &'static [&'static str]) -> Row {
+    row(name, Shape::Nothing, Role::Guard(Check::Method(methods)))
+}
+
+/// A guard on the protocol the client wants to change to.
+const fn upgrade(name: &'static str, protocol: &'static str) -> Row {
+    row(name, Shape::Nothing, Role::Guard(Check::Upgrade(protocol)))
+}
+
+/// A guard on the protocol version.
+const fn version(name: &'static str, version: &'static str) -> Row {
+    row(name, Shape::Nothing, Role::Guard(Check::Version(version)))
+}
+
+/// Every macro of this crate, by topic.
+pub(crate) const ROWS: &[Row] = &[
+    row("hyperlane", Shape::Declarations, Role::Declare),
+    // Registration.
+    route("route", &[]),
+    route("any", &[]),
+    route("get", &["GET"]),
+    route("post", &["POST"]),
+    route("put", &["PUT"]),
+    route("delete", &["DELETE"]),
+    route("patch", &["PATCH"]),
+    route("head", &["HEAD"]),
+    route("options", &["OPTIONS"]),
+    ordered("request_middleware", "RequestMiddleware"),
+    ordered("response_middleware", "ResponseMiddleware"),
+    ordered("task_panic", "TaskPanic"),
+    ordered("request_error", "RequestError"),
+    // Guards.
+    method("is_get_method", &["GET"]),
+    method("is_post_method", &["POST"]),
+    method("is_put_method", &["PUT"]),
+    method("is_delete_method", &["DELETE"]),
+    method("is_patch_method", &["PATCH"]),
+    method("is_head_method", &["HEAD"]),
+    method("is_options_method", &["OPTIONS"]),
+    method("is_connect_method", &["CONNECT"]),
+    method("is_trace_method", &["TRACE"]),
+    row("methods", Shape::Methods, Role::Guard(Check::Methods)),
+    upgrade("is_ws_upgrade_type", "websocket"),
+    upgrade("is_h2c_upgrade_type", "h2c"),
+    upgrade("is_tls_upgrade_type", "tls"),
+    version("is_http1_0_version", "HTTP/1.0"),
+    version("is_http1_1_version", "HTTP/1.1"),
+    row(
+        "host",
+        Shape::Values,
+        Role::Guard(Check::Host { accepts: true }),
+    ),
+    row(
+        "reject_host",
+        Shape::Values,
+        Role::Guard(Check::Host { accepts: false }),
+    ),
+    row(
+        "referer",
+        Shape::Values,
+        Role::Guard(Check::Referer { accepts: true }),
+    ),
+    row(
+        "reject_referer",
+        Shape::Values,
+        Role::Guard(Check::Referer { accepts: false }),
+    ),
+    // Reads.
+    row(
+        "try_get_websocket_request",
+        Shape::MaybeName,
+        Role::Read("read_websocket"),
+    ),
+    row(
+        "try_get_http_request",
+        Shape::MaybeName,
+        Role::Read("read_http"),
+    ),
+    // Extractors.
+    row("request_body", Shape::Names, Role::Extract("request_body")),
+    row(
+        "request_body_json",
+        Shape::TypedNames,
+        Role::Require("request_body_json"),
+    ),
+    row(
+        "request_body_json_result",
+        Shape::TypedNames,
+        Role::Extract("request_body_json_result"),
+    ),
+    row(
+        "route_param",
+        Shape::KeyedNames,
+        Role::Require("route_param"),
+    ),
+    row(
+        "try_get_route_param",
+        Shape::KeyedNames,
+        Role::Extract("try_route_param"),
+    ),
+    row(
+        "request_query",
+        Shape::KeyedNames,
+        Role::Require("request_query"),
+    ),
+    row(
+        "try_get_request_query",
+        Shape::KeyedNames,
+        Role::Extract("try_request_query"),
+    ),
+    row(
+        "request_header",
+        Shape::KeyedNames,
+        Role::Require("request_header"),
+    ),
+    row(
+        "try_get_request_header",
+        Shape::KeyedNames,
+        Role::Extract("try_request_header"),
+    ),
+    row(
+        "attribute",
+        Shape::KeyedTypedNames,
+        Role::Require("attribute"),
+    ),
+    row(
+        "try_get_attribute",
+        Shape::KeyedTypedNames,
+        Role::Extract("try_attribute"),
+    ),
+    row(
+        "task_panic_data",
+        Shape::Names,
+        Role::Require("task_panic_data"),
+    ),
+    row(
+        "try_get_task_panic_data",
+        Shape::Names,
+        Role::Extract("try_task_panic_data"),
+    ),
+    row(
+        "request_error_data",
+        Shape::Names,
+        Role::Require("request_error_data"),
+    ),
+    row(
+        "try_get_request_error_data",
+        Shape::Names,
+        Role::Extract("try_request_error_data"),
+    ),
+    // Conditions.
+    row("filter", Shape::Value, Role::Condition { runs_when: true }),
+    row("reject", Shape::Value, Role::Condition { runs_when: false }),
+    // The response.
+    row("response_status_code", Shape::Value, Role::SetStatus),
+    row(
+        "response_reason_phrase",
+        Shape::Value,
+        Role::Set("set_reason_phrase"),
+    ),
+    row("response_version", Shape::Value, Role::Set("set_version")),
+    row("response_header", Shape::Header, Role::SetHeader),
+    row("response_body", Shape::Value, Role::Set("set_body")),
+    row(
+        "clear_response_headers",
+        Shape::Nothing,
+        Role::Set("clear_headers"),
+    ),
+    // Output.
+    row(
+        "try_send",
+        Shape::MaybeValue,
+        Role::Send {
+            bare: "try_send",
+            value: "try_send_bytes",
+        },
+    ),
+    row(
+        "send",
+        Shape::MaybeValue,
+        Role::Send {
+            bare: "send",
+            value: "send_bytes",
+        },
+    ),
+    row("try_flush", Shape::Nothing, Role::Flush("try_flush")),
+    row("flush", Shape::Nothing, Role::Flush("flush")),
+    row("closed", Shape::Nothing, Role::Close),
+    // Lists.
+    row("prologue_hooks", Shape::Values, Role::Hooks(Side::Before)),
+    row("epilogue_hooks", Shape::Values, Role::Hooks(Side::After)),
+    row("prologue_macros", Shape::Macros, Role::Macros(Side::Before)),
+    row("epilogue_macros", Shape::Macros, Role::Macros(Side::After)),
+];

@@ -1,0 +1,48 @@
+//! Plain functions as routes: any of the two parameters, any answer.
+#![deny(warnings)]
+
+use hyperlane::*;
+
+#[route("/hello")]
+async fn hello(ctx: &mut Context) -> impl IntoResponse {
+    let _ = ctx;
+    "hello"
+}
+
+#[get("/nothing")]
+async fn nothing() -> &'static str {
+    "nothing"
+}
+
+#[post("/stream/{id}")]
+#[put("/stream/:id")]
+#[send]
+async fn stream_only(stream: &mut Stream) -> String {
+    let _ = stream;
+    String::new()
+}
+
+#[any("/both/{*rest}")]
+#[route_param("rest" => rest)]
+async fn both(ctx: &mut Context, stream: &mut Stream) -> impl IntoResponse {
+    let _ = (ctx, stream);
+    rest
+}
+
+#[patch("/status")]
+#[host("localhost", "127.0.0.1")]
+async fn status(_: &mut Stream, _: &mut Context) -> Status {
+    Status::Continue
+}
+
+#[delete(r"/unit/{id:\d+}")]
+#[response_status_code(204)]
+async fn unit() {}
+
+#[cfg(any())]
+#[options("/off")]
+async fn configured_away() {
+    missing()
+}
+
+fn main() {}
