@@ -1,16 +1,69 @@
-//! The facade.
+#![doc = include_str!("../README.md")]
+
+// The macros' paths begin here, also inside this package's own examples and tests.
 extern crate self as hyperlane;
 
+#[doc(hidden)]
 pub use hyperlane_core::__private;
 pub use hyperlane_core::*;
+pub use hyperlane_macros::*;
 
 /// Rooms over connected streams, and channels between tasks.
 pub mod broadcast {
-    pub use hyperlane_broadcast::*;
+    pub use hyperlane_broadcast::{
+        Broadcast, BroadcastMap, BroadcastMapReceiver, BroadcastMapSendError, BroadcastMapSender,
+        BroadcastReceiver, BroadcastSendError, BroadcastSendResult, BroadcastSender, BroadcastType,
+        Capacity, Connected, DEFAULT_BROADCAST_SENDER_CAPACITY, Join, Member, MemberId, Offset,
+        ReceiverCount, Room, RoomError, RoomExt, Rooms, RoomsConfig,
+    };
 }
 
 /// What most programs need, in one import.
+///
+/// ```
+/// use hyperlane::prelude::*;
+///
+/// #[get("/hello/{name}")]
+/// #[route_param("name" => name)]
+/// async fn hello(ctx: &mut Context) -> impl IntoResponse {
+///     format!("hello {name}")
+/// }
+/// ```
 pub mod prelude {
-    pub use hyperlane_broadcast::{Join, Member, MemberId, Room, RoomError, RoomExt, Rooms};
-    pub use hyperlane_core::*;
+    pub use crate::{
+        BoundAddress,
+        CloseCode,
+        Context,
+        Event,
+        Html,
+        HttpStatus,
+        HttpVersion,
+        IntoResponse,
+        Json,
+        Message,
+        Method,
+        Request,
+        RequestBody,
+        RequestConfig,
+        RequestError,
+        Response,
+        ResponseBody,
+        ResponseError,
+        Server,
+        ServerConfig,
+        ServerControlHook,
+        ServerError,
+        ServerHook,
+        ServerSentEvents,
+        Status,
+        Stream,
+        WebSocket,
+        WebSocketFrame,
+        broadcast::{
+            Connected, Join, Member, MemberId, Room, RoomError, RoomExt, Rooms, RoomsConfig,
+        },
+        // Names of header fields and media types.
+        constants::*,
+    };
+    pub use hyperlane_macros::*;
 }

@@ -11,6 +11,9 @@
 #[path = "private.rs"]
 #[allow(missing_docs)]
 pub mod __private;
+// Generated code names this crate by its name when a program depends on it alone.
+extern crate self as hyperlane_core;
+
 pub(crate) mod conn;
 mod context;
 mod error;
@@ -36,7 +39,8 @@ pub use conn::{
 pub use context::{Context, RouteParams};
 pub use error::{PanicData, Place, RequestError, ResponseError, ServerError};
 pub use hook::{ServerHook, Status};
-pub use http::*;
+// The vocabulary has one place; its names are the paved path, constants included.
+pub use http::{constants::*, *};
 pub use proto::{
     sse::{Event, EventError},
     ws::{
