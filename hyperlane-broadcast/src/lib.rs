@@ -8,6 +8,8 @@
 //!
 //! [`Broadcast`] and [`BroadcastMap`] are channels of any values between tasks.
 
+#![warn(unreachable_pub)]
+
 mod broadcast;
 mod broadcast_map;
 mod error;

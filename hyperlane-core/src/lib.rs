@@ -7,6 +7,8 @@
 //! Data flows one way: accept -> parse -> route -> hooks -> response or upgrade. A module uses those
 //! before it, never those after it; [`proto`] is pure.
 
+#![warn(unreachable_pub)]
+
 #[doc(hidden)]
 #[path = "private.rs"]
 #[allow(missing_docs)]

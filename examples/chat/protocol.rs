@@ -1,0 +1,129 @@
+//! What page and server say to each other: JSON objects with a `type`.
+
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use hyperlane::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Characters in a message at most.
+const TEXT_CHARS: usize = 4000;
+/// Characters in a name at most.
+const NAME_CHARS: usize = 32;
+
+/// What the page sends.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum FromClient {
+    Message { text: String },
+    Rename { name: String },
+}
+
+/// What the page gets, over the WebSocket and over the event stream alike.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum ToClient<'a> {
+    Welcome {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+        members: Vec<Who>,
+        history: Vec<&'a Said>,
+    },
+    Joined {
+        member: &'a Who,
+    },
+    Left {
+        member: &'a Who,
+    },
+    Renamed {
+        member: &'a Who,
+    },
+    Message(&'a Said),
+    Error {
+        text: String,
+    },
+}
+
+/// A member as the page shows it.
+#[derive(Clone, Serialize)]
+pub struct Who {
+    pub id: u64,
+    pub name: String,
+}
+
+/// A message as the page shows it.
+#[derive(Clone, Serialize)]
+pub struct Said {
+    pub from: Who,
+    pub text: String,
+    /// Milliseconds since 1970.
+    pub at: u64,
+}
+
+impl Said {
+    pub fn now(from: Who, text: String) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            from,
+            text,
+            at: since.map_or(0, |since| since.as_millis() as u64),
+        }
+    }
+}
+
+/// A name that can be shown.
+pub struct Name(String);
+
+/// What was wrong with something that the page sent.
+#[derive(Debug)]
+pub struct Invalid(&'static str);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Name {
+    pub fn new(name: &str) -> Result<Self, Invalid> {
+        let name = name.trim();
+        match name.chars().count() {
+            1..=NAME_CHARS => Ok(Self(name.to_owned())),
+            _ => Err(Invalid("a name has 1 to 32 characters")),
+        }
+    }
+
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl FromClient {
+    pub fn read(message: &Message) -> Result<Self, Invalid> {
+        let read = serde_json::from_slice(message.as_bytes())
+            .map_err(|_| Invalid("expected {\"type\":\"message\",\"text\":\"…\"}"))?;
+        if let Self::Message { text } = &read {
+            match text.chars().count() {
+                1..=TEXT_CHARS => {}
+                _ => return Err(Invalid("a message has 1 to 4000 characters")),
+            }
+        }
+        Ok(read)
+    }
+}
+
+impl ToClient<'_> {
+    pub fn error(error: Invalid) -> Self {
+        Self::Error {
+            text: error.to_string(),
+        }
+    }
+
+    /// As a message for a room.
+    pub fn to_message(&self) -> Message {
+        // These types have no part that JSON cannot hold.
+        Message::from(serde_json::to_string(self).unwrap_or_default())
+    }
+}
