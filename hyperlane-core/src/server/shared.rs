@@ -64,7 +64,11 @@ impl Shared {
     /// Bytes that a head of any permitted size fits into.
     pub(crate) fn head_space(&self) -> usize {
         let limits = &self.head_limits;
-        (limits.request_line + limits.header_bytes + 1024).max(READ_BUFFER)
+        limits
+            .request_line
+            .saturating_add(limits.header_bytes)
+            .saturating_add(1024)
+            .max(READ_BUFFER)
     }
 
     /// The value of a `Date` header (RFC 9110 §6.6.1), made once a second.
