@@ -13,7 +13,7 @@ use super::{
 ///
 /// The server frames the message: `content-length` and `transfer-encoding` set by a program are dropped, since two
 /// opinions about where a message ends are how requests are smuggled (RFC 9112 §11.2). A `date` or `connection` set
-/// by a program is sent instead of the server's own.
+/// by a program is sent instead of the server's own; that the connection ends is said in any case.
 ///
 /// Nothing here panics: a `get_` method for something that may be absent answers with an empty value, its `try_get_`
 /// twin with `None`.
@@ -311,8 +311,13 @@ impl Response {
         } else {
             connection
         };
+        // The end of the connection is said whatever the program set.
+        let ends = set.connection
+            && connection == Some("close")
+            && !self.headers.has_token("connection", "close");
+        let contradicts = ends && self.headers.has_token("connection", "keep-alive");
         if let Some(connection) = connection
-            && !set.connection
+            && (ends || !set.connection)
         {
             write_field(out, b"connection: ", connection.as_bytes());
         }
@@ -324,8 +329,10 @@ impl Response {
                 out.extend_from_slice(b"x-accel-buffering: no\r\n");
             }
         }
-        if set.framing {
-            self.headers.write_where(out, |name| !is_framing(name));
+        if set.framing || contradicts {
+            self.headers.write_where(out, |name| {
+                !is_framing(name) && !(contradicts && name.eq_ignore_ascii_case("connection"))
+            });
         } else {
             self.headers.write_to(out);
         }
