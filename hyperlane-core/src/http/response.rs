@@ -224,7 +224,7 @@ impl Response {
     ///
     /// Adds `content-length`, and `content-type: text/plain; charset=utf-8` if there is a body without a type. A
     /// body of `text/event-stream` has no length: it begins a stream, which gets `connection: close`,
-    /// `cache-control: no-cache` and `x-accel-buffering: no` unless they are set, and ends with the connection. 1xx,
+    /// and, unless they are set, `cache-control: no-cache` and `x-accel-buffering: no`, and ends with the connection. 1xx,
     /// 204 and 304 have neither length nor body (RFC 9112 §6.3), 205 an empty one. `date` is added by the server
     /// where it answers by itself.
     pub fn build(&mut self) -> Vec<u8> {
@@ -559,7 +559,7 @@ mod tests {
         let text = built(&mut response);
         for line in [
             "cache-control: no-store",
-            "connection: keep-alive",
+            "connection: close",
             "x-accel-buffering: yes",
         ] {
             assert!(text.contains(line));
@@ -645,8 +645,8 @@ mod tests {
             .set_header("Content-Type", "a/b");
         assert_eq!(
             head(&response, Framing::Chunked, Some("close")),
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ndate: now\r\nconnection: upgrade\r\n\
-             content-type: a/b\r\n\r\n"
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\ndate: now\r\n\
+             connection: upgrade\r\ncontent-type: a/b\r\n\r\n"
         );
     }
 
