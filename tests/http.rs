@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Client, Reply, address, hook, start};
 use hyperlane::{
     __private,
@@ -104,6 +106,18 @@ hook! {
             stream.try_send(&body).await.unwrap();
         }
     }
+    // Events in chunks that the program makes itself, far enough apart for heartbeats.
+    RawChunkedEvents |stream, _| {
+        stream
+            .try_send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            stream.try_send("9\r\ndata: 1\n\n\r\n").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        stream.try_send("0\r\n\r\n").await.unwrap();
+    }
     // Answers every further request of the connection itself, in a loop.
     Loop |stream, ctx| {
         let data = ctx.get_mut_response().set_body("first").build();
@@ -156,11 +170,13 @@ async fn server() -> ServerControlHook {
             .route::<RawPieces>("/raw-pieces")
             .route::<RawChunked>("/raw-chunked")
             .route::<RawEvents>("/raw-events")
+            .route::<RawChunkedEvents>("/raw-chunked-events")
             .route::<Loop>("/loop")
             .route::<BareLoop>("/bare-loop")
-            .route::<ArticleLoop>("/article-loop")
-            .get_mut_server_config()
-            .max_body = 1000;
+            .route::<ArticleLoop>("/article-loop");
+        let config = server.get_mut_server_config();
+        config.max_body = 1000;
+        config.sse_heartbeat = Duration::from_millis(100);
     })
     .await
 }
@@ -716,6 +732,14 @@ async fn a_raw_event_stream_ends_with_the_hook() {
         events.replace("\r\n", "\n")
     );
     assert!(client.ends().await);
+}
+
+#[tokio::test]
+async fn no_heartbeat_lands_between_chunks_of_the_program() {
+    let mut client = client().await;
+    let reply = client.get("/raw-chunked-events").await;
+    assert_eq!(reply.text(), "data: 1\n\ndata: 1\n\n");
+    assert!(goes_on(&mut client).await);
 }
 
 #[tokio::test]

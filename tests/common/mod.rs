@@ -369,6 +369,7 @@ macro_rules! hook {
                 Self
             }
 
+            #[allow(unreachable_code, reason = "a body may not come to its end")]
             async fn handle(self, $stream: &mut Stream, $ctx: &mut Context) -> Status {
                 $crate::common::Outcome::status($body)
             }
