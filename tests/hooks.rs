@@ -1,4 +1,11 @@
 //! The pipeline of hooks: order, refusals, panics, errors, state, handlers told apart.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
 
 mod common;
 

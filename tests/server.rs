@@ -1,4 +1,11 @@
 //! Listening, shutting down, running out: the server as a whole.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
 
 mod common;
 

@@ -331,7 +331,7 @@ impl Response {
         }
         if set.framing || contradicts {
             self.headers.write_where(out, |name| {
-                !is_framing(name) && !(contradicts && name.eq_ignore_ascii_case("connection"))
+                !(is_framing(name) || contradicts && name.eq_ignore_ascii_case("connection"))
             });
         } else {
             self.headers.write_to(out);
