@@ -372,7 +372,7 @@ async fn a_panic_in_a_task_panic_hook_ends_the_handling() {
     assert!(log.take().is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_leaves_other_connections_alone() {
     let control = start(|server| {
         server.state(Log::default()).route::<Route>("/");

@@ -517,7 +517,7 @@ async fn the_connection_is_kept_as_both_sides_want() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pipelined_requests_are_answered_in_order() {
     let mut client = client().await;
     let mut requests = String::new();

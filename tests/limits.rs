@@ -212,7 +212,7 @@ async fn no_limit_on_waiting_cuts_a_handler_at_work() {
 
 // ---------------------------------------------------------------- clients that do not read
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_takes_nothing_is_cut() {
     for target in ["/large", "/pieces"] {
         let (control, count) = server(|config| config.write_timeout = SHORT).await;
@@ -229,7 +229,7 @@ async fn a_client_that_takes_nothing_is_cut() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_sends_requests_and_does_not_read_is_not_served_on() {
     const REQUESTS: usize = 1000;
     let (control, count) = server(|config| config.write_timeout = SHORT).await;
@@ -246,7 +246,7 @@ async fn a_client_that_sends_requests_and_does_not_read_is_not_served_on() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_reads_late_gets_every_pipelined_answer() {
     const REQUESTS: usize = 300;
     let (control, count) = server(|_| {}).await;

@@ -150,7 +150,7 @@ async fn a_server_listens_on_all_its_addresses() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_place_is_enough_for_many_listeners_and_serve() {
     let mut server = Server::new();
     routes(&mut server).bind("127.0.0.1:0").bind("127.0.0.1:0");
@@ -337,9 +337,15 @@ mod unix {
 
 // ---------------------------------------------------------------- shutting down
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_finishes_what_is_under_way_and_closes_the_rest() {
-    let (control, gate) = server(|_| {}).await;
+    let (control, gate) = server(|config| {
+        // No limit but the shutdown ends anything here.
+        config.header_timeout = 2 * PATIENCE;
+        config.close_timeout = 2 * PATIENCE;
+        config.shutdown_timeout = 4 * PATIENCE;
+    })
+    .await;
     let address = address(&control);
     let mut fresh = Client::connect(address).await;
     let mut idle = Client::connect(address).await;
@@ -428,7 +434,7 @@ async fn a_request_that_has_begun_to_arrive_is_answered_during_shutdown() {
         .unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_outlasts_the_drain_time_is_cut() {
     let (control, gate) = server(|config| {
         config.shutdown_timeout = Duration::from_millis(200);
