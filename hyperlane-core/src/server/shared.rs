@@ -224,9 +224,7 @@ mod tests {
 
     #[test]
     fn connections_are_counted_per_address_and_v6_network() {
-        let mut config = ServerConfig::default();
-        config.max_connections_per_address = 2;
-        let shared = Shared::new(config);
+        let shared = Shared::new(ServerConfig::default().max_connections_per_address(2));
         assert!(shared.admit(peer("192.0.2.1:1")));
         assert!(shared.admit(peer("192.0.2.1:2")));
         assert!(!shared.admit(peer("192.0.2.1:3")));
