@@ -176,7 +176,11 @@ impl Stream {
     }
 
     async fn read_request(&mut self, request: &mut Request) -> Result<(), RequestError> {
-        self.begin_request();
+        // A client that sends and does not read gets no further answers queued.
+        if self.room().await.is_err() {
+            return Err(RequestError::ConnectionClosed);
+        }
+        self.scanner.reset();
         request.reset();
         let (framing, expects_continue) = loop {
             if let Some(head) = self.take_head(request)? {
@@ -209,12 +213,25 @@ impl Stream {
         }
         let now = self.connection.now();
         self.connection.lock_input().wait_for(Wait::Nothing, now);
+        self.begin_answer();
         Ok(())
     }
 
-    fn begin_request(&mut self) {
-        self.scanner.reset();
+    /// What was sent until now answers the request before. Not earlier: if there is no next request,
+    /// the one before stays answered.
+    fn begin_answer(&mut self) {
         self.sent = None;
+        self.tracker.begin(self.head_request);
+    }
+
+    /// Begins the answer to a request that could not be read.
+    pub(crate) fn begin_refusal(&mut self, error: &RequestError) {
+        if matches!(error, RequestError::Head(_) | RequestError::HeadTimeout) {
+            // What is known is of the request before.
+            self.head_request = false;
+            self.version_1_0 = false;
+        }
+        self.begin_answer();
     }
 
     fn head_wait(&self) -> Wait {
@@ -257,7 +274,6 @@ impl Stream {
         let taken = (head.framing, head.expect_continue);
         input.buffer.consume(length);
         drop(input);
-        self.tracker.begin(self.head_request);
         self.connection.charge(512 + length);
         Ok(Some(taken))
     }
@@ -273,7 +289,10 @@ impl Stream {
         {
             return Err(RequestError::BodyTooLarge { limit });
         }
-        if expects_continue && self.connection.lock_input().buffer.is_empty() {
+        if expects_continue
+            && framing != BodyFraming::Length(0)
+            && self.connection.lock_input().buffer.is_empty()
+        {
             // The body is wanted: it is read before the hooks (RFC 9110 §10.1.1).
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
@@ -517,25 +536,32 @@ impl Stream {
         if !self.connection.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }
-        let status = response.get_status_code();
-        let bodyless = matches!(status, 100..=199 | 204 | 304);
+        if matches!(response.get_status_code(), 100..=199) {
+            // The client would take the answer to its next request for the answer to this one.
+            tracing::error!("an interim status is no answer (RFC 9110 15.2), answering 500");
+            let mut failure = Response::default();
+            failure
+                .set_status_code(500)
+                .set_body("500 Internal Server Error\n");
+            return self.send_response(&failure, close);
+        }
         let body = response.body_bytes();
         let close = close
             || self.closed
             || !self.client_keeps_alive
             || response.get_headers().has_token("connection", "close")
             || self.connection.server.is_shutting_down();
-        let framing = if bodyless {
-            Framing::None
-        } else {
-            Framing::Length(body.len() as u64)
+        let framing = match response.framing() {
+            // Events that are all here have a length like anything else.
+            Framing::UntilClose => Framing::Length(body.len() as u64),
+            framing => framing,
         };
         let connection = match (close, self.version_1_0) {
             (true, _) => Some("close"),
             (false, true) => Some("keep-alive"),
             (false, false) => None,
         };
-        let with_body = !bodyless && !self.head_request;
+        let with_body = matches!(framing, Framing::Length(1..)) && !self.head_request;
         let full = cork::with(self.connection.id, |cork| {
             response.write_head(
                 cork.bytes(),
@@ -581,6 +607,11 @@ impl Stream {
             _ if self.tracker.complete() && !self.tracker.must_close() => Answered::Whole,
             _ => Answered::ThenClose,
         }
+    }
+
+    /// Whether everything that the current request's answer needs was sent.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.sent.is_some() || self.tracker.complete()
     }
 
     /// Whether another request is read after this one.

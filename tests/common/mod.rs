@@ -1,5 +1,9 @@
 //! What the end-to-end tests share: servers on port 0 and clients at byte level.
-#![allow(dead_code, reason = "every test binary uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test binary uses its own part"
+)]
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -147,7 +151,11 @@ impl Client {
 
     pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
-            assert!(self.fill().await, "ended {} bytes early", count - self.buffer.len());
+            assert!(
+                self.fill().await,
+                "ended {} bytes early",
+                count - self.buffer.len()
+            );
         }
         self.buffer.drain(..count).collect()
     }
@@ -206,8 +214,10 @@ impl Client {
 
     /// Sends a request without a body.
     pub async fn request(&mut self, method: &str, target: &str, fields: &str) {
-        self.send(format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n"))
-            .await;
+        self.send(format!(
+            "{method} {target} HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n"
+        ))
+        .await;
     }
 
     /// Sends GET and reads the response.
@@ -329,7 +339,12 @@ pub fn frame(fin: bool, opcode: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
         }
     }
     bytes.extend(key);
-    bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    bytes.extend(
+        payload
+            .iter()
+            .zip(key.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
     bytes
 }
 
@@ -342,4 +357,41 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     })
     .await
     .unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// Makes a [`ServerHook`] of a body, which ends with a [`Status`] or with nothing.
+macro_rules! hook {
+    ($($name:ident |$stream:pat_param, $ctx:pat_param| $body:block)*) => {$(
+        struct $name;
+
+        impl ServerHook for $name {
+            async fn new(_: &mut Stream, _: &mut Context) -> Self {
+                Self
+            }
+
+            #[allow(unreachable_code, reason = "a body may not come to its end")]
+            async fn handle(self, $stream: &mut Stream, $ctx: &mut Context) -> Status {
+                $crate::common::Outcome::status($body)
+            }
+        }
+    )*};
+}
+#[allow(unused_imports, reason = "every test binary uses its own part")]
+pub(crate) use hook;
+
+/// What the body of a `hook!` may end with.
+pub trait Outcome {
+    fn status(self) -> Status;
+}
+
+impl Outcome for () {
+    fn status(self) -> Status {
+        Status::Continue
+    }
+}
+
+impl Outcome for Status {
+    fn status(self) -> Status {
+        self
+    }
 }

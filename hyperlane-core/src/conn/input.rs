@@ -178,9 +178,6 @@ impl Conn {
             input.timed_out = false;
             return Poll::Ready(Fill::TimedOut(wait));
         }
-        if wait == Wait::Idle && self.server.is_shutting_down() {
-            return Poll::Ready(Fill::End);
-        }
         let polled = super::cork::is_polling(self.id);
         let fill = if polled {
             self.poll_fill(&mut input, limit)
@@ -196,6 +193,14 @@ impl Conn {
                 Poll::Ready(Fill::Bytes)
             }
             Poll::Ready(fill) => Poll::Ready(fill),
+            // Between requests; what has come in is still answered.
+            Poll::Pending
+                if known == 0
+                    && matches!(wait, Wait::Idle | Wait::Head)
+                    && self.server.is_shutting_down() =>
+            {
+                Poll::Ready(Fill::End)
+            }
             Poll::Pending => {
                 debug_assert_eq!(known, input.buffer.len());
                 self.await_input(&mut input, cx);

@@ -131,6 +131,17 @@ impl Writer {
         }
     }
 
+    /// As [`try_write`](Self::try_write), but asks the system whatever it said last about readiness.
+    pub(crate) fn write_unasked(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(half) => socket2::SockRef::from(half.as_ref()).send(bytes),
+            #[cfg(unix)]
+            Self::Unix(half) => socket2::SockRef::from(half.as_ref()).send(bytes),
+            Self::Driven => Err(io::ErrorKind::WouldBlock.into()),
+            Self::Gone => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
     /// Waits until the socket takes bytes again. Only the connection's task may call it.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

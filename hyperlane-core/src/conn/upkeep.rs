@@ -94,6 +94,10 @@ impl Conn {
             *next = (*next).min(by);
             return;
         }
+        if self.takes_more() {
+            *next = (*next).min(now.after(self.stall_time()));
+            return;
+        }
         tracing::debug!(peer = %self.peer, "the client takes nothing: connection closed");
         let mut said = false;
         if sending == Sending::Open

@@ -13,7 +13,7 @@ use super::{
 ///
 /// The server frames the message: `content-length` and `transfer-encoding` set by a program are dropped, since two
 /// opinions about where a message ends are how requests are smuggled (RFC 9112 §11.2). A `date` or `connection` set
-/// by a program is sent instead of the server's own.
+/// by a program is sent instead of the server's own; that the connection ends is said in any case.
 ///
 /// Nothing here panics: a `get_` method for something that may be absent answers with an empty value, its `try_get_`
 /// twin with `None`.
@@ -224,7 +224,7 @@ impl Response {
     ///
     /// Adds `content-length`, and `content-type: text/plain; charset=utf-8` if there is a body without a type. A
     /// body of `text/event-stream` has no length: it begins a stream, which gets `connection: close`,
-    /// `cache-control: no-cache` and `x-accel-buffering: no` unless they are set, and ends with the connection. 1xx,
+    /// and, unless they are set, `cache-control: no-cache` and `x-accel-buffering: no`, and ends with the connection. 1xx,
     /// 204 and 304 have neither length nor body (RFC 9112 §6.3), 205 an empty one. `date` is added by the server
     /// where it answers by itself.
     pub fn build(&mut self) -> Vec<u8> {
@@ -311,8 +311,13 @@ impl Response {
         } else {
             connection
         };
+        // The end of the connection is said whatever the program set.
+        let ends = set.connection
+            && connection == Some("close")
+            && !self.headers.has_token("connection", "close");
+        let contradicts = ends && self.headers.has_token("connection", "keep-alive");
         if let Some(connection) = connection
-            && !set.connection
+            && (ends || !set.connection)
         {
             write_field(out, b"connection: ", connection.as_bytes());
         }
@@ -324,8 +329,10 @@ impl Response {
                 out.extend_from_slice(b"x-accel-buffering: no\r\n");
             }
         }
-        if set.framing {
-            self.headers.write_where(out, |name| !is_framing(name));
+        if set.framing || contradicts {
+            self.headers.write_where(out, |name| {
+                !(is_framing(name) || contradicts && name.eq_ignore_ascii_case("connection"))
+            });
         } else {
             self.headers.write_to(out);
         }
@@ -552,7 +559,7 @@ mod tests {
         let text = built(&mut response);
         for line in [
             "cache-control: no-store",
-            "connection: keep-alive",
+            "connection: close",
             "x-accel-buffering: yes",
         ] {
             assert!(text.contains(line));
@@ -638,8 +645,8 @@ mod tests {
             .set_header("Content-Type", "a/b");
         assert_eq!(
             head(&response, Framing::Chunked, Some("close")),
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ndate: now\r\nconnection: upgrade\r\n\
-             content-type: a/b\r\n\r\n"
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\ndate: now\r\n\
+             connection: upgrade\r\ncontent-type: a/b\r\n\r\n"
         );
     }
 

@@ -130,6 +130,9 @@ pub(crate) struct Planned {
     pub(crate) hook: Hook,
 }
 
+/// Hooks with their numbers.
+type Ordered = Vec<(Option<isize>, Hook)>;
+
 #[derive(Clone)]
 /// As [`HookKind`], for patterns that were made at run time too.
 pub(crate) enum PlannedKind {
@@ -160,7 +163,7 @@ impl App {
             ..Self::default()
         };
         let mut routes: Vec<(String, Hook)> = Vec::new();
-        let mut lists: [(&str, Vec<(Option<isize>, Hook)>); 4] = [
+        let mut lists: [(&str, Ordered); 4] = [
             ("request_middleware", Vec::new()),
             ("response_middleware", Vec::new()),
             ("task_panic", Vec::new()),
@@ -258,7 +261,7 @@ impl App {
 }
 
 /// Hooks without a number first, within a file by line; then by number.
-fn in_order(kind: &str, mut hooks: Vec<(Option<isize>, Hook)>) -> Vec<Hook> {
+fn in_order(kind: &str, mut hooks: Ordered) -> Vec<Hook> {
     hooks.sort_by_key(|(order, hook)| match order {
         None => (
             false,

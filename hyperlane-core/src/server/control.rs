@@ -52,9 +52,10 @@ impl ServerControlHook {
         clock: AbortHandle,
     ) -> Self {
         let (done_sender, done) = watch::channel(false);
-        let (drained, stopped) = (shared.clone(), stop.subscribe());
+        // The sender too: a server whose control hooks are all dropped runs on.
+        let (drained, stopping) = (shared.clone(), stop.clone());
         tokio::spawn(async move {
-            drain(drained, stopped, listeners).await;
+            drain(drained, stopping, listeners).await;
             clock.abort();
             // Nobody may be waiting.
             let _ = done_sender.send(true);
@@ -154,15 +155,9 @@ impl ServerControlHook {
     }
 }
 
-async fn drain(
-    shared: Arc<Shared>,
-    mut stop: watch::Receiver<bool>,
-    listeners: Vec<JoinHandle<()>>,
-) {
-    // The sender may be dropped with the last control hook: then nobody can shut down.
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending::<()>().await;
-    }
+async fn drain(shared: Arc<Shared>, stop: watch::Sender<bool>, listeners: Vec<JoinHandle<()>>) {
+    // Without an error, as a sender is here.
+    let _ = stop.subscribe().wait_for(|stop| *stop).await;
     for listener in listeners {
         // A listener never panics; if it did, it has ended all the same.
         let _ = listener.await;

@@ -116,13 +116,13 @@ impl Listener {
     ) {
         let mut pause = FIRST_PAUSE;
         loop {
-            // The permit first: what cannot be served waits in the system's backlog, where it costs
-            // nothing.
-            let permit = tokio::select! {
+            // A free place first: what cannot be served waits in the system's backlog, where it costs
+            // nothing. The place is not held meanwhile, because other listeners may need it.
+            tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
-                permit = permits.clone().acquire_owned() => permit.ok(),
-            };
+                place = permits.acquire() => drop(place),
+            }
             let accepted = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -131,6 +131,12 @@ impl Listener {
             match accepted {
                 Ok(accepted) => {
                     pause = FIRST_PAUSE;
+                    // Waits only if another listener was faster.
+                    let permit = tokio::select! {
+                        biased;
+                        _ = stop.wait_for(|stop| *stop) => return,
+                        permit = permits.clone().acquire_owned() => permit.ok(),
+                    };
                     if shared.admit(accepted.peer) {
                         tokio::spawn(serve::task(&shared, &app, accepted, permit));
                     } else {

@@ -53,6 +53,7 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
                 };
             }
             Err(error) => {
+                stream.begin_refusal(&error);
                 refuse(&mut ctx, error);
                 step = Step::RequestError(0);
             }
@@ -148,7 +149,7 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
                 });
             }
             Answered::Whole => {}
-            Answered::ThenClose if panicked => return Ending::Abort,
+            Answered::ThenClose if panicked && !stream.is_complete() => return Ending::Abort,
             Answered::ThenClose => stream.end_events(),
         }
         if !stream.goes_on() {

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::SystemTime,
 };
@@ -31,8 +31,17 @@ use crate::{
 /// Length of an IMF-fixdate (RFC 9110 §5.6.7).
 const DATE_LENGTH: usize = 29;
 
+/// Servers of a process, from 1: ticks of one mean nothing to another.
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+thread_local! {
+    /// The last `Date`, with the server and the period that it was made for.
+    static DATE: Cell<(u32, u32, [u8; DATE_LENGTH])> = const { Cell::new((0, 0, [0; DATE_LENGTH])) };
+}
+
 /// Configuration, clock, and the live connections.
 pub(crate) struct Shared {
+    id: u32,
     pub(crate) config: ServerConfig,
     pub(crate) head_limits: HeadLimits,
     pub(crate) timers: Timers,
@@ -51,6 +60,7 @@ impl Shared {
             header_count: config.max_header_count,
         };
         Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             config,
             head_limits,
             timers: Timers::new(),
@@ -64,18 +74,19 @@ impl Shared {
     /// Bytes that a head of any permitted size fits into.
     pub(crate) fn head_space(&self) -> usize {
         let limits = &self.head_limits;
-        (limits.request_line + limits.header_bytes + 1024).max(READ_BUFFER)
+        limits
+            .request_line
+            .saturating_add(limits.header_bytes)
+            .saturating_add(1024)
+            .max(READ_BUFFER)
     }
 
     /// The value of a `Date` header (RFC 9110 §6.6.1), made once a second.
     pub(crate) fn date(&self) -> [u8; DATE_LENGTH] {
-        thread_local! {
-            static DATE: Cell<(u32, [u8; DATE_LENGTH])> = const { Cell::new((0, [0; DATE_LENGTH])) };
-        }
-        let (made, date) = DATE.get();
-        // Ticks begin at 1. Half a second keeps it right to the second that clients can see.
-        let period = self.timers.now().0 / 5 + 1;
-        if made == period {
+        let (server, made, date) = DATE.get();
+        // Half a second keeps it right to the second that clients can see.
+        let period = self.timers.now().0 / 5;
+        if (server, made) == (self.id, period) {
             return date;
         }
         let text = httpdate::fmt_http_date(SystemTime::now());
@@ -83,7 +94,7 @@ impl Shared {
         for (slot, byte) in date.iter_mut().zip(text.bytes()) {
             *slot = byte;
         }
-        DATE.set((period, date));
+        DATE.set((self.id, period, date));
         date
     }
 
@@ -200,10 +211,20 @@ mod tests {
     }
 
     #[test]
+    fn the_date_of_one_server_is_not_that_of_another() {
+        let one = Shared::new(ServerConfig::default());
+        let date = one.date();
+        assert!(httpdate::parse_http_date(std::str::from_utf8(&date).unwrap()).is_ok());
+        let (id, period, _) = DATE.get();
+        DATE.set((id, period, [b'x'; DATE_LENGTH]));
+        assert_eq!(one.date(), [b'x'; DATE_LENGTH], "made once a period");
+        let other = Shared::new(ServerConfig::default());
+        assert_ne!(other.date(), [b'x'; DATE_LENGTH]);
+    }
+
+    #[test]
     fn connections_are_counted_per_address_and_v6_network() {
-        let mut config = ServerConfig::default();
-        config.max_connections_per_address = 2;
-        let shared = Shared::new(config);
+        let shared = Shared::new(ServerConfig::default().max_connections_per_address(2));
         assert!(shared.admit(peer("192.0.2.1:1")));
         assert!(shared.admit(peer("192.0.2.1:2")));
         assert!(!shared.admit(peer("192.0.2.1:3")));

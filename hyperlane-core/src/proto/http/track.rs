@@ -178,9 +178,10 @@ impl ResponseTracker {
         }
     }
 
-    /// Tells whether the response is a stream of Server-Sent Events.
+    /// Tells whether bytes that are written now are Server-Sent Events on the wire as they are: not those of a body in
+    /// chunks, and none in the answer to HEAD.
     pub const fn is_event_stream(&self) -> bool {
-        self.event_stream
+        self.event_stream && matches!(self.state, State::UntilClose)
     }
 
     /// Takes what belongs to a head; all of `bytes` unless the head ends before.

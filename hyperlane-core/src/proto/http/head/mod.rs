@@ -207,7 +207,12 @@ pub fn parse<'s, 'b>(
         None => return Err(HeadError::Incomplete),
     }
     let mut request = httparse::Request::new(&mut []);
-    let length = match request.parse_with_uninit_headers(head, storage.slots(limits.header_count)) {
+    let most = match limits.header_count {
+        few @ ..=INLINE_FIELDS => few,
+        // Every field ends with a line feed: room for more than the limit lets through is never needed.
+        many => many.min(memchr::memchr_iter(b'\n', head).count().max(INLINE_FIELDS)),
+    };
+    let length = match request.parse_with_uninit_headers(head, storage.slots(most)) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Err(HeadError::Incomplete),
         Err(httparse::Error::TooManyHeaders) => {

@@ -94,7 +94,7 @@ fn responses_are_followed_however_they_are_written() {
         ("15.2.2 101", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x02hi", 0, 0, "switching 101 close"),
         ("SSE", b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\ndata: 1\n\n", 0, 0, "until-close 200 close events"),
         ("SSE with a length", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Type: Text/Event-Stream\r\n\r\ndata: 1\n\n", 0, 0, "until-close 200 close events"),
-        ("SSE in chunks", b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n", 0, 0, "chunked 200 close events"),
+        ("SSE in chunks", b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n", 0, 0, "chunked 200 close"),
         ("2.2 bare line feeds", b"HTTP/1.1 200 OK\nContent-Length: 1\n\nxy", 0, 1, "complete 200"),
         ("head not all there", b"HTTP/1.1 200 OK\r\nContent-Len", 0, 0, "head close"),
         ("first byte of a head", b"H", 0, 0, "head close"),
