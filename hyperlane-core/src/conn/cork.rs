@@ -73,21 +73,6 @@ impl Cork {
     fn is_empty(&self) -> bool {
         self.bytes.is_empty() && self.shared.is_empty()
     }
-
-    /// Hands the collected pieces to `write`, in order.
-    fn drain(&mut self, write: impl FnOnce(Pieces<'_>)) {
-        if self.is_empty() {
-            return;
-        }
-        write(Pieces {
-            bytes: &self.bytes,
-            shared: &self.shared,
-        });
-        self.bytes.clear();
-        self.bytes.shrink_to(KEEP);
-        self.shared.clear();
-        self.shared_len = 0;
-    }
 }
 
 /// The pieces of a cork in the order they were sent.
@@ -185,12 +170,31 @@ pub(crate) fn with<R>(id: u64, write: impl FnOnce(&mut Cork) -> R) -> Option<R> 
     CORK.with_borrow_mut(|cork| (cork.owner == id).then(|| write(cork)))
 }
 
-/// Takes what connection `id` has sent so far in this poll.
+/// Hands what connection `id` has sent so far in this poll to `write`, in order.
 pub(crate) fn drain(id: u64, write: impl FnOnce(Pieces<'_>)) {
+    // Taken out meanwhile: who writes asks the cork whether the connection is polled.
+    let taken = CORK.with_borrow_mut(|cork| {
+        (cork.owner == id && !cork.is_empty()).then(|| {
+            cork.shared_len = 0;
+            (
+                std::mem::take(&mut cork.bytes),
+                std::mem::take(&mut cork.shared),
+            )
+        })
+    });
+    let Some((mut bytes, mut shared)) = taken else {
+        return;
+    };
+    write(Pieces {
+        bytes: &bytes,
+        shared: &shared,
+    });
+    bytes.clear();
+    bytes.shrink_to(KEEP);
+    shared.clear();
     CORK.with_borrow_mut(|cork| {
-        if cork.owner == id {
-            cork.drain(write);
-        }
+        cork.bytes = bytes;
+        cork.shared = shared;
     });
 }
 
