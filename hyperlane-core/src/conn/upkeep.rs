@@ -201,7 +201,17 @@ impl Conn {
             }
             Ending::WebSocket(code) => {
                 self.stop_reading_messages();
-                let _ = self.close_websocket(code, "", false);
+                let mut input = self.lock_input();
+                if input.transport != Transport::Open {
+                    // The peer is gone, or being let go: a Close now would tell it the wrong reason.
+                } else if input.websocket().is_some() {
+                    drop(input);
+                    let _ = self.close_websocket(code, "", false);
+                } else {
+                    // The program switched protocols itself and never spoke WebSocket.
+                    self.set_not_open();
+                    self.begin_linger(&mut input);
+                }
             }
             Ending::Abort => self.lock_input().transport = Transport::Closed,
         }
@@ -318,10 +328,15 @@ impl Conn {
             }
             input.wake_readers();
         }
-        {
+        let waiters = {
             let mut out = self.lock_out();
             self.lost(&mut out);
             out.writer = Writer::Gone;
+            out.take_waiters()
+        };
+        // Those who began to wait after the end had begun.
+        for waiter in waiters {
+            waiter.wake();
         }
         self.backlog
             .store(false, std::sync::atomic::Ordering::Release);
