@@ -1,5 +1,11 @@
 //! What the end-to-end tests share: servers on port 0 and clients at byte level.
-#![allow(dead_code, reason = "every test binary uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test binary uses its own part"
+)]
+
+pub mod realtime;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -147,7 +153,11 @@ impl Client {
 
     pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
-            assert!(self.fill().await, "ended {} bytes early", count - self.buffer.len());
+            assert!(
+                self.fill().await,
+                "ended {} bytes early",
+                count - self.buffer.len()
+            );
         }
         self.buffer.drain(..count).collect()
     }
@@ -206,8 +216,10 @@ impl Client {
 
     /// Sends a request without a body.
     pub async fn request(&mut self, method: &str, target: &str, fields: &str) {
-        self.send(format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n"))
-            .await;
+        self.send(format!(
+            "{method} {target} HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n"
+        ))
+        .await;
     }
 
     /// Sends GET and reads the response.
@@ -329,7 +341,12 @@ pub fn frame(fin: bool, opcode: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
         }
     }
     bytes.extend(key);
-    bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    bytes.extend(
+        payload
+            .iter()
+            .zip(key.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
     bytes
 }
 
