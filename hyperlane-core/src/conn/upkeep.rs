@@ -158,7 +158,7 @@ impl Conn {
             return;
         }
         // A comment line breaks no event, but it must not land inside a line of the program's own.
-        if self.at_line_end.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.is_at_line_end() {
             let comment = crate::sse::frame(self.format(), HEARTBEAT);
             let _ = self.push(&comment);
         }
@@ -295,10 +295,17 @@ impl Conn {
         self.arm(self.now().after(self.server.config.sse_heartbeat));
     }
 
-    /// Notes whether a raw event stream stands at the start of a line.
-    pub(crate) fn note_line_end(&self, at_line_end: bool) {
-        self.at_line_end
-            .store(at_line_end, std::sync::atomic::Ordering::Relaxed);
+    /// Notes where `data` leaves a raw event stream.
+    pub(crate) fn note_line_end(&self, data: &[u8]) {
+        if let Some(last) = data.last() {
+            self.at_line_end
+                .store(*last == b'\n', std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a raw event stream stands at the start of a line.
+    pub(crate) fn is_at_line_end(&self) -> bool {
+        self.at_line_end.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Nothing can be exchanged any more.
