@@ -1,4 +1,11 @@
 //! WebSocket from outside: what frames may be, how it begins, lives and ends, and its handle.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
 
 mod common;
 

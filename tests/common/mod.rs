@@ -5,8 +5,6 @@
     reason = "every test binary uses its own part"
 )]
 
-pub mod realtime;
-
 use std::{net::SocketAddr, time::Duration};
 
 use hyperlane::prelude::*;
@@ -15,6 +13,8 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+
+pub mod realtime;
 
 /// Patience of every wait: a hang fails the test instead of stopping the run.
 pub const PATIENCE: Duration = Duration::from_secs(20);
