@@ -25,7 +25,7 @@ impl Drop for Dropped {
 }
 
 // Joins a room, awaits the test's leave, then tells everything that has arrived.
-hook!(Sleeps, |stream, ctx| {
+handler!(Sleeps, |stream, ctx| {
     let notes = Notes::clone(&ctx.state::<Notes>());
     let gate = ctx.state::<Gate>();
     let room = ctx.room("sleepers").unwrap();
@@ -205,7 +205,7 @@ async fn reading_pauses_while_the_inbox_is_full_and_nothing_is_lost() {
     assert_eq!(sleeper.noted.next().await, "ConnectionAborted");
 }
 
-hook!(Delegates, |stream, ctx| {
+handler!(Delegates, |stream, ctx| {
     let notes = Notes::clone(&ctx.state::<Notes>());
     let gate = ctx.state::<Gate>();
     let Ok(socket) = ctx.upgrade(stream).await else {
@@ -250,7 +250,7 @@ async fn another_task_receives_while_the_handler_sleeps() {
 
 // ---------------------------------------------------------------- order
 
-hook!(AnswersThenPublishes, |stream, ctx| {
+handler!(AnswersThenPublishes, |stream, ctx| {
     let room = ctx.room("order").unwrap();
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
@@ -288,7 +288,7 @@ async fn what_a_handler_sends_arrives_before_what_it_then_publishes() {
     client.close().await;
 }
 
-hook!(Echo, |stream, ctx| {
+handler!(Echo, |stream, ctx| {
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
     };
@@ -379,7 +379,7 @@ async fn flooding_clients_do_not_starve_another() {
     }
 }
 
-hook!(SleepsInPlainHttp, |stream, ctx| {
+handler!(SleepsInPlainHttp, |stream, ctx| {
     let gone = stream.closed();
     ctx.state::<Notes>().note("waits");
     gone.await;

@@ -16,7 +16,7 @@ use hyperlane::{broadcast::RoomsConfig, prelude::*};
 use tokio::time::timeout;
 
 // Joins the room of its path as the query says, and does as its client tells it.
-hook!(Joins, |stream, ctx| {
+handler!(Joins, |stream, ctx| {
     let room = ctx.room(ctx.get_route_param("room")).unwrap();
     let query = |name: &str| ctx.get_request().try_get_query_front(name);
     let mut join = Join::new();
@@ -261,7 +261,7 @@ async fn two_servers_do_not_share_rooms_unless_the_program_says_so() {
 
 // ---------------------------------------------------------------- limits
 
-hook!(JoinsMany, |stream, ctx| {
+handler!(JoinsMany, |stream, ctx| {
     let notes = ctx.state::<Notes>();
     let rooms = ctx.rooms();
     let Ok(socket) = ctx.upgrade(stream).await else {

@@ -20,7 +20,7 @@ fn text_of(bytes: Vec<u8>) -> String {
 
 // ---------------------------------------------------------------- the typed form
 
-hook!(Fields, |stream, ctx| {
+handler!(Fields, |stream, ctx| {
     let events = ctx.event_stream(stream).await.unwrap();
     assert!(events.is_open());
     events.send("first").await.unwrap();
@@ -81,7 +81,7 @@ async fn typed_events_go_in_chunks_or_until_the_close_by_version() {
     }
 }
 
-hook!(Waits, |stream, ctx| {
+handler!(Waits, |stream, ctx| {
     let notes = ctx.state::<Notes>();
     let room = ctx.room("events").unwrap();
     let events = ctx.event_stream(stream).await.unwrap();
@@ -175,7 +175,7 @@ async fn what_the_client_says_into_an_event_stream_is_ignored() {
     assert!(noted.is_empty());
 }
 
-hook!(Pours, |stream, ctx| {
+handler!(Pours, |stream, ctx| {
     let events = ctx.event_stream(stream).await.unwrap();
     let filler = "x".repeat(20_000);
     for number in 0..400 {
@@ -203,13 +203,13 @@ async fn a_client_that_reads_late_gets_all_events_and_the_last_chunk() {
     assert!(client.ends().await);
 }
 
-hook!(Twice, |stream, ctx| {
+handler!(Twice, |stream, ctx| {
     let _events = ctx.event_stream(stream).await.unwrap();
     assert!(ctx.event_stream(stream).await.is_err());
     assert!(ctx.upgrade(stream).await.is_err());
 });
 
-hook!(Panics, |stream, ctx| {
+handler!(Panics, |stream, ctx| {
     let events = ctx.event_stream(stream).await.unwrap();
     events.send("x").await.unwrap();
     let calm = ctx.get_request().get_method().as_str() == "POST";
@@ -236,7 +236,7 @@ async fn a_stream_starts_once_and_breaks_off_in_a_panic() {
 
 // ---------------------------------------------------------------- the raw form
 
-hook!(Raw, |stream, ctx| {
+handler!(Raw, |stream, ctx| {
     ctx.get_mut_response()
         .set_header("content-type", "text/event-stream")
         .set_body(Vec::new());
@@ -248,7 +248,7 @@ hook!(Raw, |stream, ctx| {
     }
 });
 
-hook!(Appends, |stream, ctx| {
+handler!(Appends, |stream, ctx| {
     // Every answer of the server, as middleware of many programs does.
     ctx.get_mut_response().set_body("another response");
     let bytes = ctx.get_mut_response().build();
@@ -278,7 +278,7 @@ async fn a_raw_stream_is_nothing_but_its_events_and_a_clean_end() {
     }
 }
 
-hook!(RawSlow, |stream, ctx| {
+handler!(RawSlow, |stream, ctx| {
     let gate = ctx.state::<Gate>();
     ctx.get_mut_response()
         .set_header("content-type", "text/event-stream");
@@ -351,7 +351,7 @@ async fn the_answer_to_head_is_a_head_only() {
     }
 }
 
-hook!(TypedHead, |stream, ctx| {
+handler!(TypedHead, |stream, ctx| {
     let events = ctx.event_stream(stream).await.unwrap();
     let sent = events.send("x").await;
     ctx.state::<Notes>().note(sent.is_ok());

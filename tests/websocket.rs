@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 const CONTINUATION: u8 = 0;
 
-hook!(Echo, |stream, ctx| {
+handler!(Echo, |stream, ctx| {
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
     };
@@ -36,7 +36,7 @@ hook!(Echo, |stream, ctx| {
     }
 });
 
-hook!(RawEcho, |stream, ctx| {
+handler!(RawEcho, |stream, ctx| {
     if ctx.upgrade(stream).await.is_err() {
         return Status::Reject;
     }
@@ -504,7 +504,7 @@ async fn an_unknown_path_is_404_and_never_upgraded() {
     assert_eq!(client.upgrade("/echo", "").await.status, 101);
 }
 
-hook!(OwnHandshake, |stream, ctx| {
+handler!(OwnHandshake, |stream, ctx| {
     let headers = ctx.get_request().get_headers();
     let Some(key) = headers.get("sec-websocket-key").map(str::to_owned) else {
         return Status::Continue;
@@ -522,7 +522,7 @@ hook!(OwnHandshake, |stream, ctx| {
     stream.send(&head).await;
 });
 
-hook!(ReadsOnly, |stream, _ctx| {
+handler!(ReadsOnly, |stream, _ctx| {
     while let Ok(body) = stream.try_get_websocket_request().await {
         stream
             .send_list(WebSocketFrame::create_frame_list(body))
@@ -530,7 +530,7 @@ hook!(ReadsOnly, |stream, _ctx| {
     }
 });
 
-hook!(Ignores, |_stream, _ctx| {});
+handler!(Ignores, |_stream, _ctx| {});
 
 #[tokio::test]
 async fn a_handshake_answered_by_the_program_is_respected() {
@@ -567,7 +567,7 @@ async fn a_connection_that_the_program_switched_and_left_ends() {
 
 // ---------------------------------------------------------------- life and end
 
-hook!(Listens, |stream, ctx| {
+handler!(Listens, |stream, ctx| {
     let notes = ctx.state::<Notes>();
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
@@ -623,14 +623,14 @@ async fn a_client_that_never_answers_pings_is_dropped() {
     assert_eq!(noted.next().await, "ConnectionReset");
 }
 
-hook!(SpeaksHttp, |stream, ctx| {
+handler!(SpeaksHttp, |stream, ctx| {
     ctx.get_mut_response().set_body("not into a WebSocket");
     let body = ctx.get_mut_response().build();
     // After a WebSocket it must be refused.
     let _ = stream.try_send(&body).await;
 });
 
-hook!(CountsErrors, |_stream, ctx| {
+handler!(CountsErrors, |_stream, ctx| {
     ctx.state::<Arc<AtomicUsize>>()
         .fetch_add(1, Ordering::SeqCst);
 });
@@ -672,14 +672,14 @@ async fn nothing_but_frames_is_ever_sent_and_ordinary_ends_are_no_errors() {
     assert_eq!(errors.load(Ordering::SeqCst), 0);
 }
 
-hook!(Returns, |stream, ctx| {
+handler!(Returns, |stream, ctx| {
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
     };
     let _ = socket.send("last words").await;
 });
 
-hook!(Panics, |stream, ctx| {
+handler!(Panics, |stream, ctx| {
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
     };
@@ -705,7 +705,7 @@ async fn the_end_of_the_handler_closes_1000_and_a_panic_1011() {
     }
 }
 
-hook!(Closes, |stream, ctx| {
+handler!(Closes, |stream, ctx| {
     let notes = ctx.state::<Notes>();
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
@@ -775,7 +775,7 @@ async fn a_close_of_the_server_waits_for_the_answer_up_to_its_limit() {
 
 // ---------------------------------------------------------------- the handle
 
-hook!(Shares, |stream, ctx| {
+handler!(Shares, |stream, ctx| {
     let notes = ctx.state::<Notes>();
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
@@ -836,7 +836,7 @@ async fn each_message_is_received_by_exactly_one_clone() {
     }
 }
 
-hook!(Selects, |stream, ctx| {
+handler!(Selects, |stream, ctx| {
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
     };
@@ -880,7 +880,7 @@ async fn a_dropped_recv_loses_no_message() {
     client.close().await;
 }
 
-hook!(Forwards, |stream, ctx| {
+handler!(Forwards, |stream, ctx| {
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
     };
@@ -921,7 +921,7 @@ struct Move {
     y: i32,
 }
 
-hook!(Json, |stream, ctx| {
+handler!(Json, |stream, ctx| {
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
     };
@@ -955,7 +955,7 @@ async fn json_goes_both_ways_and_bad_json_leaves_the_socket_open() {
     client.close().await;
 }
 
-hook!(SendsForever, |stream, ctx| {
+handler!(SendsForever, |stream, ctx| {
     let notes = ctx.state::<Notes>();
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
@@ -1013,7 +1013,7 @@ async fn a_send_that_waits_for_room_ends_with_the_connection() {
     }
 }
 
-hook!(Pours, |stream, ctx| {
+handler!(Pours, |stream, ctx| {
     let notes = ctx.state::<Notes>();
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;

@@ -13,7 +13,7 @@ use tokio::{
 use super::{Client, PATIENCE};
 
 /// Makes a hook of a block, which goes on unless it returns early.
-macro_rules! hook {
+macro_rules! handler {
     ($name:ident, |$stream:ident, $ctx:ident| $body:block) => {
         struct $name;
 
@@ -29,7 +29,7 @@ macro_rules! hook {
         }
     };
 }
-pub(crate) use hook;
+pub(crate) use handler;
 
 /// What a hook tells its test; state of the server.
 #[derive(Clone)]
