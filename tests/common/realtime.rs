@@ -13,6 +13,7 @@ use tokio::{
 use super::{Client, PATIENCE};
 
 /// Makes a hook of a block, which goes on unless it returns early.
+#[allow(unused_macros, reason = "every test binary uses its own part")]
 macro_rules! handler {
     ($name:ident, |$stream:ident, $ctx:ident| $body:block) => {
         struct $name;
@@ -29,6 +30,7 @@ macro_rules! handler {
         }
     };
 }
+#[allow(unused_imports, reason = "every test binary uses its own part")]
 pub(crate) use handler;
 
 /// What a hook tells its test; state of the server.
