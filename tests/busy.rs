@@ -264,13 +264,22 @@ handler!(AnswersThenPublishes, |stream, ctx| {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_a_handler_sends_arrives_before_what_it_then_publishes() {
+    let rooms = Rooms::new();
+    let room = rooms.room("order").unwrap();
     let control = start(|server| {
-        server.route::<AnswersThenPublishes>("/");
+        server.state(rooms).route::<AnswersThenPublishes>("/");
     })
     .await;
     let mut client = Client::websocket(address(&control), "/").await;
+    // Another publisher keeps the room's deliveries going, so that they can overtake.
+    let noise = tokio::spawn(async move {
+        loop {
+            room.broadcast("noise").await;
+            tokio::task::yield_now().await;
+        }
+    });
     // One at a time, and in bursts.
-    for burst in [1, 1, 1, 7, 100] {
+    for burst in [1, 1, 1, 5, 100] {
         for first in (0..200).step_by(burst) {
             let numbers: Vec<_> = (first..first + burst).collect();
             let frames: Vec<_> = numbers
@@ -278,14 +287,20 @@ async fn what_a_handler_sends_arrives_before_what_it_then_publishes() {
                 .map(|number| frame(true, TEXT, number.to_string()))
                 .collect();
             client.send(frames.concat()).await;
-            let seen = client.texts(2 * burst).await;
+            let mut seen = Vec::with_capacity(2 * burst);
+            while seen.len() < 2 * burst {
+                let text = client.next_message().await.text().to_owned();
+                if text != "noise" {
+                    seen.push(text);
+                }
+            }
             for number in numbers {
                 let place = |text: String| seen.iter().position(|seen| *seen == text).unwrap();
                 assert!(place(format!("own {number}")) < place(format!("room {number}")));
             }
         }
     }
-    client.close().await;
+    noise.abort();
 }
 
 handler!(Echo, |stream, ctx| {
@@ -320,17 +335,29 @@ async fn ten_thousand_frames_in_one_write_are_answered_in_order() {
 
 #[tokio::test]
 async fn flooding_clients_do_not_starve_another() {
-    // One thread for all of them: whoever does not yield is alone.
-    let control = start(|server| {
-        server.route::<Echo>("/");
-    })
-    .await;
+    // One thread for all connections: whoever does not yield there is alone.
+    let (sender, control) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let control = start(|server| {
+                server.route::<Echo>("/");
+            })
+            .await;
+            let _ = sender.send(control.clone());
+            control.wait().await;
+        });
+    });
+    let control = control.await.unwrap();
     let stop = Arc::new(Notify::new());
     let mut floods = Vec::new();
     for _ in 0..8 {
         let address = address(&control);
         let stop = stop.clone();
-        // Outside of the server's thread, so that there is always more to read.
+        // In threads of their own, so that there is always more to read.
         floods.push(std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -368,15 +395,11 @@ async fn flooding_clients_do_not_starve_another() {
         assert_eq!(client.next_frame().await.text(), number.to_string());
     }
     client.close().await;
-    for flood in floods {
-        stop.notify_one();
+    while !floods.iter().all(std::thread::JoinHandle::is_finished) {
         stop.notify_waiters();
-        while !flood.is_finished() {
-            stop.notify_waiters();
-            tokio::task::yield_now().await;
-        }
-        flood.join().unwrap();
+        tokio::task::yield_now().await;
     }
+    control.shutdown().await;
 }
 
 handler!(SleepsInPlainHttp, |stream, ctx| {
