@@ -4,7 +4,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{post::Post, room::Offset};
+use crate::{
+    post::Post,
+    room::{MemberId, Offset},
+};
 
 /// Limits of a history; the first that is reached drops the oldest message.
 #[derive(Clone, Copy, Debug)]
@@ -53,13 +56,19 @@ impl History {
         )
     }
 
-    /// The last `count` messages, oldest first.
-    pub(crate) fn last(&self, count: usize) -> Vec<Arc<Post>> {
-        self.posts
+    /// The last `count` messages that are for `member`, oldest first.
+    pub(crate) fn last(&self, count: usize, member: MemberId) -> Vec<Arc<Post>> {
+        let mut last: Vec<_> = self
+            .posts
             .iter()
-            .skip(self.posts.len().saturating_sub(count))
-            .map(|(_, post)| post.clone())
-            .collect()
+            .rev()
+            .map(|(_, post)| post)
+            .filter(|post| post.audience.includes(member))
+            .take(count)
+            .cloned()
+            .collect();
+        last.reverse();
+        last
     }
 
     /// Whether nothing is kept that a later member could ask for.
@@ -110,7 +119,7 @@ mod tests {
         for offset in 0..5 {
             history.push(post(offset, "x"), now, &limits());
         }
-        assert_eq!(offsets(&history.last(2)), [3, 4]);
+        assert_eq!(offsets(&history.last(2, MemberId(1))), [3, 4]);
         assert_eq!(
             offsets(&history.since(Offset(3), Offset(5)).unwrap()),
             [3, 4]
@@ -132,7 +141,7 @@ mod tests {
         };
         history.push(post(0, &"x".repeat(600)), now, &tight);
         history.push(post(1, &"x".repeat(600)), now, &tight);
-        assert_eq!(offsets(&history.last(9)), [1]);
+        assert_eq!(offsets(&history.last(9, MemberId(1))), [1]);
         history.expire(now + Duration::from_secs(61), &tight);
         assert!(history.is_empty());
     }

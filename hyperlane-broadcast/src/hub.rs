@@ -16,7 +16,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use hyperlane_core::{CloseCode, Outbox, PushError, WireFormat, defer, polled_connection};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     post::Post,
@@ -47,8 +47,16 @@ pub(crate) enum Command {
 #[derive(Default)]
 pub(crate) struct Lane {
     queue: Mutex<Queue>,
-    /// The hub's own; the lock is never contended.
-    seats: Mutex<Vec<Seat>>,
+    /// The hub's own; the lock is never contended. Empty while a pass has them, so that there must
+    /// never be two passes over a lane.
+    seats: Mutex<Seats>,
+}
+
+#[derive(Default)]
+struct Seats {
+    list: Vec<Seat>,
+    /// Some of them lag.
+    lag: bool,
 }
 
 #[derive(Default)]
@@ -76,7 +84,7 @@ impl Lane {
         self.lock().commands.push_back(command);
     }
 
-    fn seats(&self) -> MutexGuard<'_, Vec<Seat>> {
+    fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -189,7 +197,14 @@ impl Hub {
     pub(crate) async fn run(self: Arc<Self>, rooms: WeakRooms) {
         let mut passes: VecDeque<Pass> = VecDeque::new();
         let mut lagging: Vec<Arc<RoomCore>> = Vec::new();
+        let mut retry_at = Instant::now();
         loop {
+            // Also while others keep the hub busy.
+            if !lagging.is_empty() && Instant::now() >= retry_at {
+                for core in lagging.drain(..) {
+                    self.tell(&core);
+                }
+            }
             passes.extend(
                 self.inbox()
                     .drain(..)
@@ -202,14 +217,8 @@ impl Hub {
                 if lagging.is_empty() {
                     self.told.notified().await;
                 } else {
-                    tokio::select! {
-                        () = self.told.notified() => {}
-                        () = tokio::time::sleep(RETRY_EVERY) => {
-                            for core in lagging.drain(..) {
-                                passes.push_back(Pass::retry(core, self.lane));
-                            }
-                        }
-                    }
+                    // Whichever comes first, the loop looks at both.
+                    let _ = tokio::time::timeout_at(retry_at, self.told.notified()).await;
                 }
                 continue;
             };
@@ -221,6 +230,9 @@ impl Hub {
                 let lags = pass.lags;
                 drop(pass);
                 if lags && !lagging.iter().any(|known| Arc::ptr_eq(known, &core)) {
+                    if lagging.is_empty() {
+                        retry_at = Instant::now() + RETRY_EVERY;
+                    }
                     lagging.push(core);
                 } else if let Some(rooms) = rooms.upgrade() {
                     rooms.forget_if_vacant(&core, 1);
@@ -238,7 +250,7 @@ struct Pass {
     batch: Option<Batch>,
     /// The next seat of the batch.
     at: usize,
-    /// Seats that lag are to be looked at although nothing new waits.
+    /// Some seats lag: they are looked at although nothing new waits.
     retry: bool,
     lags: bool,
 }
@@ -253,25 +265,18 @@ impl Pass {
         Self {
             core,
             lane,
-            seats,
+            seats: seats.list,
             batch: None,
             at: 0,
-            retry: false,
+            retry: seats.lag,
             lags: false,
-        }
-    }
-
-    fn retry(core: Arc<RoomCore>, lane: usize) -> Self {
-        Self {
-            retry: true,
-            ..Self::new(core, lane)
         }
     }
 
     /// Works for a turn; true if there is more to do.
     fn step(&mut self) -> bool {
         let mut left = DELIVERIES;
-        if std::mem::take(&mut self.retry) {
+        if std::mem::take(&mut self.retry) && self.nothing_waits() {
             for seat in &mut self.seats {
                 if seat.behind.is_some() {
                     seat.catch_up(&self.core);
@@ -294,6 +299,13 @@ impl Pass {
                 return false;
             }
         }
+    }
+
+    fn nothing_waits(&self) -> bool {
+        self.core
+            .lanes
+            .get(self.lane)
+            .is_none_or(|lane| lane.lock().commands.is_empty())
     }
 
     /// Takes joins and leaves up to the next messages; false when the lane is empty.
@@ -340,7 +352,10 @@ impl Pass {
                             queue.commands = VecDeque::new();
                             self.lags = self.seats.iter().any(|seat| seat.behind.is_some());
                             // Put back under the queue's lock: the next pass finds them.
-                            *lane.seats() = std::mem::take(&mut self.seats);
+                            *lane.seats() = Seats {
+                                list: std::mem::take(&mut self.seats),
+                                lag: self.lags,
+                            };
                             return false;
                         }
                         break;
@@ -451,5 +466,27 @@ impl Rooms {
         }
         let (hub, core) = (hub.clone(), core.clone());
         defer(move || hub.tell(&core));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_is_in_the_inbox_once_whoever_tells() {
+        let hub = Hub::new(0);
+        let core = Arc::new(RoomCore::new("room".into(), 1));
+        // A publisher and the clock of those who lag, at the same time.
+        hub.tell(&core);
+        hub.tell(&core);
+        assert_eq!(hub.inbox().len(), 1);
+        let core = hub.inbox().pop_front().unwrap();
+        let mut pass = Pass::new(core.clone(), 0);
+        hub.tell(&core);
+        assert!(hub.inbox().is_empty(), "a pass that runs takes what is new");
+        assert!(!pass.step());
+        hub.tell(&core);
+        assert_eq!(hub.inbox().len(), 1);
     }
 }

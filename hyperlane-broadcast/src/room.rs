@@ -30,7 +30,7 @@ impl Offset {
 
 /// Identifies a member: its connection, in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MemberId(u64);
+pub struct MemberId(pub(crate) u64);
 
 impl MemberId {
     /// The number behind it; never used again in this process.
@@ -454,8 +454,7 @@ impl Rooms {
             let mut replay = Vec::new();
             if join.history > 0 {
                 state.history.expire(Instant::now(), &limits);
-                replay = state.history.last(join.history);
-                replay.retain(|post| post.audience.includes(id));
+                replay = state.history.last(join.history, id);
             }
             if let Some(queue) = core.lanes.get(lane) {
                 queue.post(Command::Join {
@@ -464,7 +463,8 @@ impl Rooms {
                 });
             }
             self.wake_lane(core, lane);
-            Ok(peer.rooms.len() == 1)
+            // Once per connection, however often it leaves and joins.
+            Ok(!std::mem::replace(&mut peer.watched, true))
         })?;
         if first {
             // Outside the locks: if the connection is over already, this runs at once.

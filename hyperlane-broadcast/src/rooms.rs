@@ -94,6 +94,8 @@ impl RoomsConfig {
 #[derive(Default)]
 pub(crate) struct Peer {
     pub(crate) rooms: Vec<Arc<RoomCore>>,
+    /// Its end will take it out of them.
+    pub(crate) watched: bool,
 }
 
 /// All rooms of a server, as a cheap handle.

@@ -326,9 +326,12 @@ impl Context {
     /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin.
     ///
     /// # Errors
-    /// The rule that the request breaks; return it and the client gets the right refusal.
+    /// The rule that the request breaks. A hook that then gives [`Status::Reject`](crate::Status) and sets
+    /// no response of its own has the client told with the fitting status.
     pub async fn upgrade(&mut self, stream: &mut Stream) -> Result<WebSocket, RequestError> {
-        stream.upgrade(self)
+        stream
+            .upgrade(self)
+            .inspect_err(|error| self.set_request_error(error.clone()))
     }
 
     /// Starts an event stream as the response and gives its handle.

@@ -466,11 +466,18 @@ impl Stream {
         if !self.connection.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }
+        let events =
+            matches!(self.carries, Carries::Events { .. }) || self.tracker.is_event_stream();
+        if events && self.connection.is_at_line_end() && data.starts_with(b"HTTP/1.") {
+            // Middleware that answers every request: no line of events begins like a response.
+            return Err(ResponseError::AlreadyComplete);
+        }
         match self.carries {
             Carries::WebSocket => self.write(data),
             Carries::Events { .. } => {
                 let framed = sse::frame(self.connection.format(), data);
                 self.write(&framed);
+                self.connection.note_line_end(data);
             }
             Carries::Http => {
                 if self.sent.is_some() {
@@ -480,7 +487,7 @@ impl Stream {
                 self.write(tracked.to_wire(data));
                 if self.tracker.is_event_stream() {
                     self.connection.begin_events(WireFormat::EventStream);
-                    self.connection.note_line_end(data.last() == Some(&b'\n'));
+                    self.connection.note_line_end(data);
                 }
                 if tracked.excess > 0 {
                     return Err(ResponseError::AlreadyComplete);

@@ -14,6 +14,8 @@ use tokio::{
     time::timeout,
 };
 
+pub mod realtime;
+
 /// Patience of every wait: a hang fails the test instead of stopping the run.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 

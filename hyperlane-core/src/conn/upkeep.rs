@@ -162,7 +162,7 @@ impl Conn {
             return;
         }
         // A comment line breaks no event, but it must not land inside a line of the program's own.
-        if self.at_line_end.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.is_at_line_end() {
             let comment = crate::sse::frame(self.format(), HEARTBEAT);
             let _ = self.push(&comment);
         }
@@ -205,7 +205,17 @@ impl Conn {
             }
             Ending::WebSocket(code) => {
                 self.stop_reading_messages();
-                let _ = self.close_websocket(code, "", false);
+                let mut input = self.lock_input();
+                if input.transport != Transport::Open {
+                    // The peer is gone, or being let go: a Close now would tell it the wrong reason.
+                } else if input.websocket().is_some() {
+                    drop(input);
+                    let _ = self.close_websocket(code, "", false);
+                } else {
+                    // The program switched protocols itself and never spoke WebSocket.
+                    self.set_not_open();
+                    self.begin_linger(&mut input);
+                }
             }
             Ending::Abort => self.lock_input().transport = Transport::Closed,
         }
@@ -289,10 +299,17 @@ impl Conn {
         self.arm(self.now().after(self.server.config.sse_heartbeat));
     }
 
-    /// Notes whether a raw event stream stands at the start of a line.
-    pub(crate) fn note_line_end(&self, at_line_end: bool) {
-        self.at_line_end
-            .store(at_line_end, std::sync::atomic::Ordering::Relaxed);
+    /// Notes where `data` leaves a raw event stream.
+    pub(crate) fn note_line_end(&self, data: &[u8]) {
+        if let Some(last) = data.last() {
+            self.at_line_end
+                .store(*last == b'\n', std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a raw event stream stands at the start of a line.
+    pub(crate) fn is_at_line_end(&self) -> bool {
+        self.at_line_end.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Nothing can be exchanged any more.
@@ -322,10 +339,15 @@ impl Conn {
             }
             input.wake_readers();
         }
-        {
+        let waiters = {
             let mut out = self.lock_out();
             self.lost(&mut out);
             out.writer = Writer::Gone;
+            out.take_waiters()
+        };
+        // Those who began to wait after the end had begun.
+        for waiter in waiters {
+            waiter.wake();
         }
         self.backlog
             .store(false, std::sync::atomic::Ordering::Release);

@@ -99,7 +99,7 @@ server_config! {
     /// Bounds one WebSocket message, all fragments together, after inflating. Default: 1 MiB; beyond: close code
     /// 1009.
     max_message: usize = MIB;
-    /// Bounds the fragments of one WebSocket message. Default: 131 072; beyond: close code 1009.
+    /// Bounds the fragments of one WebSocket message. Default: 131 072; beyond: close code 1008.
     max_fragments: u32 = 128 * 1024;
     /// Says after how much quiet a WebSocket client is pinged. Default: 25 s, below the idle limits of common
     /// proxies.

@@ -136,7 +136,10 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
         match stream.answered() {
             Answered::No => {
                 if rejected && is_untouched(&ctx) {
-                    fail(&mut ctx, 403);
+                    match ctx.try_get_request_error_data() {
+                        Some(error) => refuse(&mut ctx, error),
+                        None => fail(&mut ctx, 403),
+                    }
                 }
                 // The client may have gone meanwhile.
                 let _ = stream.send_response(ctx.get_response(), false);
@@ -230,6 +233,10 @@ fn refuse(ctx: &mut Context, error: RequestError) {
         response.set_body(text);
     } else {
         tracing::error!(%error, "a hook could not go on");
+    }
+    if status == 405 {
+        // Of all errors only a handshake by another method has this status.
+        response.set_header("allow", "GET");
     }
     if status == 426 {
         response.set_header("sec-websocket-version", "13");
