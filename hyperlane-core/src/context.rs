@@ -326,9 +326,15 @@ impl Context {
     /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin.
     ///
     /// # Errors
-    /// The rule that the request breaks; return it and the client gets the right refusal.
+    /// The rule that the request breaks. A hook that then returns [`Status::Reject`](crate::Status::Reject)
+    /// without an answer of its own has the client get the right refusal, and so has a function that
+    /// returns the error.
     pub async fn upgrade(&mut self, stream: &mut Stream) -> Result<WebSocket, RequestError> {
-        stream.upgrade(self)
+        let upgraded = stream.upgrade(self);
+        if let Err(error) = &upgraded {
+            self.set_request_error(error.clone());
+        }
+        upgraded
     }
 
     /// Starts an event stream as the response and gives its handle.

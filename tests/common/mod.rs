@@ -1,5 +1,9 @@
 //! What the end-to-end tests share: servers on port 0 and clients at byte level.
-#![allow(dead_code, reason = "every test binary uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test binary uses its own part"
+)]
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -121,6 +125,11 @@ impl Client {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Says that nothing more will be sent, and reads on.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.expect("shutdown");
+    }
+
     /// Whether the server ends the stream without a further byte.
     pub async fn ends(&mut self) -> bool {
         self.rest().await.is_empty()
@@ -147,7 +156,11 @@ impl Client {
 
     pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
-            assert!(self.fill().await, "ended {} bytes early", count - self.buffer.len());
+            assert!(
+                self.fill().await,
+                "ended {} bytes early",
+                count - self.buffer.len()
+            );
         }
         self.buffer.drain(..count).collect()
     }
@@ -206,8 +219,10 @@ impl Client {
 
     /// Sends a request without a body.
     pub async fn request(&mut self, method: &str, target: &str, fields: &str) {
-        self.send(format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n"))
-            .await;
+        self.send(format!(
+            "{method} {target} HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n"
+        ))
+        .await;
     }
 
     /// Sends GET and reads the response.
@@ -329,7 +344,12 @@ pub fn frame(fin: bool, opcode: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
         }
     }
     bytes.extend(key);
-    bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    bytes.extend(
+        payload
+            .iter()
+            .zip(key.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
     bytes
 }
 

@@ -7,7 +7,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    Context, Status, Stream,
+    Context, IntoResponse, Status, Stream,
     conn::{Conn, upkeep::Ending},
     context::Stage,
     error::RequestError,
@@ -108,7 +108,19 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
                 Outcome::Done(Status::Continue) => {}
                 Outcome::Done(Status::Reject) => {
                     rejected = true;
-                    step = Step::Done;
+                    // A handshake that could not be answered says more than 403.
+                    let refusal = match step {
+                        Step::RequestError(_) | Step::TaskPanic(_) => None,
+                        _ if stream.answered() != Answered::No || !is_untouched(&ctx) => None,
+                        _ => ctx.try_get_request_error_data(),
+                    };
+                    step = match refusal {
+                        Some(error) => {
+                            refuse(&mut ctx, error);
+                            Step::RequestError(0)
+                        }
+                        None => Step::Done,
+                    };
                 }
                 Outcome::Refused(error) => {
                     refuse(&mut ctx, error);
@@ -215,26 +227,8 @@ fn declined(ctx: &mut Context, kind: GuardKind, allowed: std::collections::BTree
 
 /// Sets the answer to a request that cannot be handled.
 fn refuse(ctx: &mut Context, error: RequestError) {
-    let status = error.status();
-    fail(ctx, usize::from(status));
-    let response = ctx.get_mut_response();
-    if status < 500 || status == 501 || status == 505 {
-        // It says what the client did wrong, which is nothing internal.
-        let mut text = String::new();
-        let _ = writeln!(
-            text,
-            "{status} {}: {error}",
-            crate::HttpStatus::phrase(usize::from(status))
-        );
-        response.set_body(text);
-    } else {
-        tracing::error!(%error, "a hook could not go on");
-    }
-    if status == 426 {
-        response.set_header("sec-websocket-version", "13");
-        response.set_header("upgrade", "websocket");
-        response.set_header("connection", "upgrade");
-    }
+    ctx.get_mut_response().reset();
+    error.clone().into_response(ctx.get_mut_response());
     ctx.set_request_error(error);
 }
 
