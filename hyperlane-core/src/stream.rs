@@ -176,11 +176,18 @@ impl Stream {
     }
 
     async fn read_request(&mut self, request: &mut Request) -> Result<(), RequestError> {
-        self.begin_request();
+        self.scanner.reset();
         request.reset();
         let (framing, expects_continue) = loop {
-            if let Some(head) = self.take_head(request)? {
-                break head;
+            match self.take_head(request) {
+                Ok(Some(head)) => break head,
+                Ok(None) => {}
+                Err(error) => {
+                    if matches!(error, RequestError::Head(_)) {
+                        self.begin_response(false);
+                    }
+                    return Err(error);
+                }
             }
             let wait = self.head_wait();
             let most = self.connection.server.head_space();
@@ -191,6 +198,7 @@ impl Stream {
                 }
                 Fill::End => return Err(RequestError::ClientDisconnected),
                 Fill::TimedOut(Wait::Head) if !self.connection.lock_input().buffer.is_empty() => {
+                    self.begin_response(false);
                     return Err(RequestError::HeadTimeout);
                 }
                 Fill::TimedOut(_) => return Err(RequestError::ConnectionClosed),
@@ -212,9 +220,11 @@ impl Stream {
         Ok(())
     }
 
-    fn begin_request(&mut self) {
-        self.scanner.reset();
+    /// From here on there is a request to answer; until then, the last one's answer stands.
+    fn begin_response(&mut self, head_request: bool) {
+        self.head_request = head_request;
         self.sent = None;
+        self.tracker.begin(head_request);
     }
 
     fn head_wait(&self) -> Wait {
@@ -238,7 +248,7 @@ impl Stream {
         let bytes = input.buffer.unread().get(..length).unwrap_or_default();
         let mut storage = HeadStorage::new();
         let head = head::parse(bytes, limits, &mut storage)?;
-        self.head_request = head.method == "HEAD";
+        let head_request = head.method == "HEAD";
         self.version_1_0 = head.version == head::Version::Http10;
         self.client_keeps_alive = head.keep_alive;
         let version = if self.version_1_0 {
@@ -247,17 +257,19 @@ impl Stream {
             HttpVersion::Http1_1
         };
         let query = head.target.query().unwrap_or_default();
-        request
-            .assign_head(head.method, head.target.path(), query, head.host, version)
-            .map_err(|_| RequestError::InvalidPath)?;
-        let headers = request.get_mut_headers();
-        for field in head.fields.iter() {
-            headers.append_parsed(field.name.as_bytes(), field.value);
+        let assigned =
+            request.assign_head(head.method, head.target.path(), query, head.host, version);
+        if assigned.is_ok() {
+            let headers = request.get_mut_headers();
+            for field in head.fields.iter() {
+                headers.append_parsed(field.name.as_bytes(), field.value);
+            }
         }
         let taken = (head.framing, head.expect_continue);
         input.buffer.consume(length);
         drop(input);
-        self.tracker.begin(self.head_request);
+        self.begin_response(head_request);
+        assigned.map_err(|_| RequestError::InvalidPath)?;
         self.connection.charge(512 + length);
         Ok(Some(taken))
     }
