@@ -147,7 +147,7 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
         match stream.answered() {
             Answered::No => {
                 if rejected && is_untouched(&ctx) {
-                    fail(&mut ctx, 403);
+                    describe(&mut ctx, 403);
                 }
                 // The client may have gone meanwhile.
                 let _ = stream.send_response(ctx.get_response(), false);
@@ -180,17 +180,21 @@ fn start<'a>(
     }
 }
 
+/// Whether no hook has answered. Headers alone are no answer: middleware sets them for whatever comes.
 fn is_untouched(ctx: &Context) -> bool {
     let response = ctx.get_response();
-    response.get_status_code() == 200
-        && response.get_body().is_empty()
-        && response.get_headers().is_empty()
+    response.get_status_code() == 200 && response.get_body().is_empty()
 }
 
 /// Sets a plain answer that gives nothing internal away.
 fn fail(ctx: &mut Context, status: usize) {
+    ctx.get_mut_response().reset();
+    describe(ctx, status);
+}
+
+/// Answers with a status and its name, beside the headers that are set.
+fn describe(ctx: &mut Context, status: usize) {
     let response = ctx.get_mut_response();
-    response.reset();
     response.set_status_code(status);
     let mut text = String::new();
     // Writing to a String does not fail.
