@@ -684,6 +684,14 @@ impl Stream {
         self.carries = Carries::WebSocket;
     }
 
+    /// Makes the connection the WebSocket that the program's own 101 said it is, if no hook has used it
+    /// as one: it is closed as one, too.
+    pub(crate) fn finish_switching(&mut self) {
+        if self.carries == Carries::Http && self.connection.is_open() {
+            self.begin_websocket();
+        }
+    }
+
     /// Starts a typed event stream.
     pub(crate) fn start_events(
         &mut self,

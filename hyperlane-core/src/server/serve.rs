@@ -153,6 +153,7 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
                 let _ = stream.send_response(ctx.get_response(), false);
             }
             Answered::WebSocket => {
+                stream.finish_switching();
                 return Ending::WebSocket(if panicked {
                     CloseCode::INTERNAL_ERROR
                 } else {
