@@ -2,6 +2,14 @@
 //!
 //! All hooks of this file are registered together, as in a program; every test starts a server of its own with them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

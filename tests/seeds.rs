@@ -42,6 +42,14 @@
 //! | tide | `my_app::RequestExt` over groups | open |
 //! | tide | `res.push(..)`, `set_body(Path)` | open |
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
 mod common;
 
 use std::{
@@ -594,6 +602,7 @@ mod blog {
     /// A session's id: the connection's, which is never used again.
     pub(super) type Uuid = u64;
 
+    #[allow(clippy::enum_variant_names, reason = "the blog's own")]
     pub(super) enum WebSocketCommands {
         WebSocketAddConn(Uuid, WebSocket),
         WebSocketRemoveConn(Uuid),
