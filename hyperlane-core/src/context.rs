@@ -326,12 +326,15 @@ impl Context {
     /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin.
     ///
     /// # Errors
-    /// The rule that the request breaks. A hook that then gives [`Status::Reject`](crate::Status) and sets
-    /// no response of its own has the client told with the fitting status.
+    /// The rule that the request breaks. A hook that then returns [`Status::Reject`](crate::Status::Reject)
+    /// without an answer of its own has the client get the right refusal, and so has a function that
+    /// returns the error.
     pub async fn upgrade(&mut self, stream: &mut Stream) -> Result<WebSocket, RequestError> {
-        stream
-            .upgrade(self)
-            .inspect_err(|error| self.set_request_error(error.clone()))
+        let upgraded = stream.upgrade(self);
+        if let Err(error) = &upgraded {
+            self.set_request_error(error.clone());
+        }
+        upgraded
     }
 
     /// Starts an event stream as the response and gives its handle.

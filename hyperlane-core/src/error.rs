@@ -3,6 +3,7 @@
 use std::{fmt, io, panic::Location};
 
 use crate::{
+    HttpStatus, IntoResponse, Response,
     conn::out::PushError,
     proto::{
         http::{chunked::ChunkedError, head::HeadError},
@@ -115,6 +116,35 @@ impl RequestError {
             self,
             Self::ClientDisconnected | Self::ConnectionClosed | Self::WebSocketClosed(_)
         )
+    }
+}
+
+/// Answers with the status and, where the client is to blame, the rule it broke.
+impl IntoResponse for RequestError {
+    fn into_response(self, response: &mut Response) {
+        let status = self.status();
+        let phrase = HttpStatus::phrase(usize::from(status));
+        let text = if status < 500 || status == 501 || status == 505 {
+            // It says what the client did wrong, which is nothing internal.
+            format!("{status} {phrase}: {self}\n")
+        } else {
+            tracing::error!(error = %self, "a hook could not go on");
+            format!("{status} {phrase}\n")
+        };
+        response
+            .set_status_code(usize::from(status))
+            .set_header("content-type", "text/plain; charset=utf-8")
+            .set_body(text);
+        if status == 405 {
+            // Of all errors only a handshake by another method has this status.
+            response.set_header("allow", "GET");
+        }
+        if status == 426 {
+            response
+                .set_header("sec-websocket-version", "13")
+                .set_header("upgrade", "websocket")
+                .set_header("connection", "upgrade");
+        }
     }
 }
 

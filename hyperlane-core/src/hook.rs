@@ -250,6 +250,8 @@ impl Future for Guarded<'_> {
         // The future is dropped after a panic and never polled again, and what it borrowed (stream
         // and context) is reset before its next use.
         let name = self.name;
+        // What was refused elsewhere, in a branch that lost a race or in a task of its own, is not this hook's.
+        REFUSAL.set(None);
         match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(cx))) {
             Ok(Poll::Ready(status)) => Poll::Ready(Outcome::Done(status)),
             Ok(Poll::Pending) => match REFUSAL.take() {

@@ -113,15 +113,23 @@ pub async fn read_websocket(stream: &mut Stream, ctx: &mut Context) -> Option<Re
     if let Err(error) = stream.upgrade(ctx) {
         match refuse(error).await {}
     }
+    // While nothing comes, nothing is held.
+    ctx.get_mut_request().set_body(RequestBody::new());
     if stream.get_closed() {
         return None;
     }
-    stream.try_get_websocket_request().await.ok()
+    let message = stream.try_get_websocket_request().await.ok()?;
+    // What runs per message reads it from the request as well.
+    ctx.get_mut_request().set_body(message.clone());
+    Some(message)
 }
 
 /// The next request of the connection, or `None` when there is none.
-pub async fn read_http(stream: &mut Stream, _: &mut Context) -> Option<Request> {
-    stream.try_get_http_request().await.ok()
+pub async fn read_http(stream: &mut Stream, ctx: &mut Context) -> Option<Request> {
+    let request = stream.try_get_http_request().await.ok()?;
+    // What runs per request reads from it.
+    ctx.set_request(request.clone());
+    Some(request)
 }
 
 // ---------------------------------------------------------------- extractors

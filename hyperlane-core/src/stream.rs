@@ -183,8 +183,17 @@ impl Stream {
         self.scanner.reset();
         request.reset();
         let (framing, expects_continue) = loop {
-            if let Some(head) = self.take_head(request)? {
-                break head;
+            match self.take_head(request) {
+                Ok(Some(head)) => break head,
+                Ok(None) => {}
+                Err(error) => {
+                    if matches!(error, RequestError::Head(_)) {
+                        // What is known of the version is of the request before.
+                        self.version_1_0 = false;
+                        self.begin_response(false);
+                    }
+                    return Err(error);
+                }
             }
             let wait = self.head_wait();
             let most = self.connection.server.head_space();
@@ -195,6 +204,7 @@ impl Stream {
                 }
                 Fill::End => return Err(RequestError::ClientDisconnected),
                 Fill::TimedOut(Wait::Head) if !self.connection.lock_input().buffer.is_empty() => {
+                    self.begin_response(false);
                     return Err(RequestError::HeadTimeout);
                 }
                 Fill::TimedOut(_) => return Err(RequestError::ConnectionClosed),
@@ -213,25 +223,14 @@ impl Stream {
         }
         let now = self.connection.now();
         self.connection.lock_input().wait_for(Wait::Nothing, now);
-        self.begin_answer();
         Ok(())
     }
 
-    /// What was sent until now answers the request before. Not earlier: if there is no next request,
-    /// the one before stays answered.
-    fn begin_answer(&mut self) {
+    /// From here on there is a request to answer; until then, the last one's answer stands.
+    fn begin_response(&mut self, head_request: bool) {
+        self.head_request = head_request;
         self.sent = None;
-        self.tracker.begin(self.head_request);
-    }
-
-    /// Begins the answer to a request that could not be read.
-    pub(crate) fn begin_refusal(&mut self, error: &RequestError) {
-        if matches!(error, RequestError::Head(_) | RequestError::HeadTimeout) {
-            // What is known is of the request before.
-            self.head_request = false;
-            self.version_1_0 = false;
-        }
-        self.begin_answer();
+        self.tracker.begin(head_request);
     }
 
     fn head_wait(&self) -> Wait {
@@ -255,7 +254,7 @@ impl Stream {
         let bytes = input.buffer.unread().get(..length).unwrap_or_default();
         let mut storage = HeadStorage::new();
         let head = head::parse(bytes, limits, &mut storage)?;
-        self.head_request = head.method == "HEAD";
+        let head_request = head.method == "HEAD";
         self.version_1_0 = head.version == head::Version::Http10;
         self.client_keeps_alive = head.keep_alive;
         let version = if self.version_1_0 {
@@ -264,16 +263,19 @@ impl Stream {
             HttpVersion::Http1_1
         };
         let query = head.target.query().unwrap_or_default();
-        request
-            .assign_head(head.method, head.target.path(), query, head.host, version)
-            .map_err(|_| RequestError::InvalidPath)?;
-        let headers = request.get_mut_headers();
-        for field in head.fields.iter() {
-            headers.append_parsed(field.name.as_bytes(), field.value);
+        let assigned =
+            request.assign_head(head.method, head.target.path(), query, head.host, version);
+        if assigned.is_ok() {
+            let headers = request.get_mut_headers();
+            for field in head.fields.iter() {
+                headers.append_parsed(field.name.as_bytes(), field.value);
+            }
         }
         let taken = (head.framing, head.expect_continue);
         input.buffer.consume(length);
         drop(input);
+        self.begin_response(head_request);
+        assigned.map_err(|_| RequestError::InvalidPath)?;
         self.connection.charge(512 + length);
         Ok(Some(taken))
     }
@@ -708,6 +710,14 @@ impl Stream {
         );
         self.connection.begin_websocket(decoder);
         self.carries = Carries::WebSocket;
+    }
+
+    /// Makes the connection the WebSocket that the program's own 101 said it is, if no hook has used it
+    /// as one: it is closed as one, too.
+    pub(crate) fn finish_switching(&mut self) {
+        if self.carries == Carries::Http && self.connection.is_open() {
+            self.begin_websocket();
+        }
     }
 
     /// Starts a typed event stream.

@@ -127,6 +127,11 @@ impl Client {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Says that nothing more will be sent, and reads on.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.expect("shutdown");
+    }
+
     /// Whether the server ends the stream without a further byte.
     pub async fn ends(&mut self) -> bool {
         self.rest().await.is_empty()
@@ -362,6 +367,7 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Makes a [`ServerHook`] of a body, which ends with a [`Status`] or with nothing.
+#[allow(unused_macros, reason = "every test binary uses its own part")]
 macro_rules! hook {
     ($($name:ident |$stream:pat_param, $ctx:pat_param| $body:block)*) => {$(
         struct $name;

@@ -1,6 +1,6 @@
 //! Listening sockets and the accept loop.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -44,6 +44,16 @@ pub enum BoundAddress {
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(std::path::PathBuf),
+}
+
+/// As [`Server::bind`](crate::Server::bind) takes it.
+impl fmt::Display for BoundAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Removes the socket's file when the server ends.

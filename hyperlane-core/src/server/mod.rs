@@ -85,6 +85,16 @@ impl Server {
         self
     }
 
+    /// Replaces the configuration: another name of [`server_config`](Self::server_config).
+    pub fn set_server_config(&mut self, config: ServerConfig) -> &mut Self {
+        self.server_config(config)
+    }
+
+    /// Sets the limits of requests: another name of [`request_config`](Self::request_config).
+    pub fn set_request_config(&mut self, config: RequestConfig) -> &mut Self {
+        self.request_config(config)
+    }
+
     /// Sets the limits of requests.
     pub fn request_config(&mut self, config: RequestConfig) -> &mut Self {
         config.apply(&mut self.config);
@@ -245,6 +255,30 @@ impl Server {
     /// What the system says.
     pub fn try_flush_stderr() -> std::io::Result<()> {
         std::io::stderr().flush()
+    }
+
+    /// Flushes the standard output, then the standard error output.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn try_flush_stdout_and_stderr() -> std::io::Result<()> {
+        Self::try_flush_stdout()?;
+        Self::try_flush_stderr()
+    }
+
+    /// As [`try_flush_stdout`](Self::try_flush_stdout); what the system says is ignored.
+    pub fn flush_stdout() {
+        let _ = Self::try_flush_stdout();
+    }
+
+    /// As [`try_flush_stderr`](Self::try_flush_stderr); what the system says is ignored.
+    pub fn flush_stderr() {
+        let _ = Self::try_flush_stderr();
+    }
+
+    /// As [`try_flush_stdout_and_stderr`](Self::try_flush_stdout_and_stderr); what the system says is ignored.
+    pub fn flush_stdout_and_stderr() {
+        let _ = Self::try_flush_stdout_and_stderr();
     }
 }
 

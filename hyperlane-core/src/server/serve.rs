@@ -7,7 +7,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    Context, Status, Stream,
+    Context, IntoResponse, Status, Stream,
     conn::{Conn, upkeep::Ending},
     context::Stage,
     error::RequestError,
@@ -53,7 +53,6 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
                 };
             }
             Err(error) => {
-                stream.begin_refusal(&error);
                 refuse(&mut ctx, error);
                 step = Step::RequestError(0);
             }
@@ -109,7 +108,19 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
                 Outcome::Done(Status::Continue) => {}
                 Outcome::Done(Status::Reject) => {
                     rejected = true;
-                    step = Step::Done;
+                    // A handshake that could not be answered says more than 403.
+                    let refusal = match step {
+                        Step::RequestError(_) | Step::TaskPanic(_) => None,
+                        _ if stream.answered() != Answered::No || !is_untouched(&ctx) => None,
+                        _ => ctx.try_get_request_error_data(),
+                    };
+                    step = match refusal {
+                        Some(error) => {
+                            refuse(&mut ctx, error);
+                            Step::RequestError(0)
+                        }
+                        None => Step::Done,
+                    };
                 }
                 Outcome::Refused(error) => {
                     refuse(&mut ctx, error);
@@ -136,15 +147,13 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
         match stream.answered() {
             Answered::No => {
                 if rejected && is_untouched(&ctx) {
-                    match ctx.try_get_request_error_data() {
-                        Some(error) => refuse(&mut ctx, error),
-                        None => fail(&mut ctx, 403),
-                    }
+                    describe(&mut ctx, 403);
                 }
                 // The client may have gone meanwhile.
                 let _ = stream.send_response(ctx.get_response(), false);
             }
             Answered::WebSocket => {
+                stream.finish_switching();
                 return Ending::WebSocket(if panicked {
                     CloseCode::INTERNAL_ERROR
                 } else {
@@ -172,17 +181,21 @@ fn start<'a>(
     }
 }
 
+/// Whether no hook has answered. Headers alone are no answer: middleware sets them for whatever comes.
 fn is_untouched(ctx: &Context) -> bool {
     let response = ctx.get_response();
-    response.get_status_code() == 200
-        && response.get_body().is_empty()
-        && response.get_headers().is_empty()
+    response.get_status_code() == 200 && response.get_body().is_empty()
 }
 
 /// Sets a plain answer that gives nothing internal away.
 fn fail(ctx: &mut Context, status: usize) {
+    ctx.get_mut_response().reset();
+    describe(ctx, status);
+}
+
+/// Answers with a status and its name, beside the headers that are set.
+fn describe(ctx: &mut Context, status: usize) {
     let response = ctx.get_mut_response();
-    response.reset();
     response.set_status_code(status);
     let mut text = String::new();
     // Writing to a String does not fail.
@@ -219,30 +232,8 @@ fn declined(ctx: &mut Context, kind: GuardKind, allowed: std::collections::BTree
 
 /// Sets the answer to a request that cannot be handled.
 fn refuse(ctx: &mut Context, error: RequestError) {
-    let status = error.status();
-    fail(ctx, usize::from(status));
-    let response = ctx.get_mut_response();
-    if status < 500 || status == 501 || status == 505 {
-        // It says what the client did wrong, which is nothing internal.
-        let mut text = String::new();
-        let _ = writeln!(
-            text,
-            "{status} {}: {error}",
-            crate::HttpStatus::phrase(usize::from(status))
-        );
-        response.set_body(text);
-    } else {
-        tracing::error!(%error, "a hook could not go on");
-    }
-    if status == 405 {
-        // Of all errors only a handshake by another method has this status.
-        response.set_header("allow", "GET");
-    }
-    if status == 426 {
-        response.set_header("sec-websocket-version", "13");
-        response.set_header("upgrade", "websocket");
-        response.set_header("connection", "upgrade");
-    }
+    ctx.get_mut_response().reset();
+    error.clone().into_response(ctx.get_mut_response());
     ctx.set_request_error(error);
 }
 
