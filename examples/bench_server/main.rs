@@ -1,119 +1,74 @@
-//! The endpoints that `bench/` loads, as a program of this library serves them.
+//! The endpoints of the benchmark: plain text, echo, a room over WebSocket and events, publishing.
 //!
-//! `cargo run --profile bench-server --example bench_server -- PORT`
+//! ```text
+//! cargo run --profile bench-server --example bench_server -- 8080
+//! ```
 
 use hyperlane::prelude::*;
 
-struct Plaintext;
+const ROOM: &str = "room";
 
-impl ServerHook for Plaintext {
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
-        ctx.get_mut_response()
-            .set_header("content-type", "text/plain")
-            .set_body("Hello, World!");
-        Status::Continue
-    }
+#[get("/plaintext")]
+async fn plaintext() -> impl IntoResponse {
+    "Hello, World!"
 }
 
-struct Echo;
-
-impl ServerHook for Echo {
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
-        let Ok(socket) = ctx.upgrade(stream).await else {
-            return Status::Reject;
-        };
+#[get("/echo")]
+#[is_ws_upgrade_type]
+async fn echo(stream: &mut Stream, ctx: &mut Context) -> Status {
+    if let Ok(socket) = ctx.upgrade(stream).await {
         while let Ok(message) = socket.recv().await {
             if socket.send(message).await.is_err() {
                 break;
             }
         }
-        Status::Continue
     }
+    Status::Continue
 }
 
-struct Chat;
-
-impl ServerHook for Chat {
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
-        let Ok(socket) = ctx.upgrade(stream).await else {
-            return Status::Reject;
-        };
-        let Ok(room) = ctx.room("room") else {
-            return Status::Reject;
-        };
-        if room.join(&socket).await.is_ok() {
-            while let Ok(message) = socket.recv().await {
-                room.broadcast(message).await;
-            }
+#[get("/room")]
+#[is_ws_upgrade_type]
+async fn talk(stream: &mut Stream, ctx: &mut Context) -> Status {
+    if let (Ok(socket), Ok(room)) = (ctx.upgrade(stream).await, ctx.room(ROOM))
+        && room.join(&socket).await.is_ok()
+    {
+        while let Ok(message) = socket.recv().await {
+            room.broadcast(message).await;
         }
-        Status::Continue
     }
+    Status::Continue
 }
 
-struct Follow;
-
-impl ServerHook for Follow {
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
+#[get("/sse")]
+async fn follow(stream: &mut Stream, ctx: &mut Context) -> Status {
+    if let (Ok(events), Ok(room)) = (ctx.event_stream(stream).await, ctx.room(ROOM))
+        && room.join(&events).await.is_ok()
+    {
+        events.closed().await;
     }
-
-    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
-        let Ok(room) = ctx.room("room") else {
-            return Status::Reject;
-        };
-        let Ok(events) = ctx.event_stream(stream).await else {
-            return Status::Reject;
-        };
-        if room.join(&events).await.is_ok() {
-            events.closed().await;
-        }
-        Status::Continue
-    }
+    Status::Continue
 }
 
-struct Publish;
-
-impl ServerHook for Publish {
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
+#[post("/publish")]
+async fn publish(ctx: &mut Context) -> HttpStatus {
+    if let Ok(room) = ctx.room(ROOM) {
+        room.broadcast(ctx.get_request().get_body_string()).await;
     }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
-        let Ok(room) = ctx.room("room") else {
-            return Status::Reject;
-        };
-        let text = ctx.get_request().get_body_string();
-        room.broadcast(text).await;
-        ctx.get_mut_response().set_status_code(204);
-        Status::Continue
-    }
+    HttpStatus::NoContent
 }
 
+#[hyperlane(server: Server)]
 #[tokio::main]
-async fn main() {
+async fn main() -> Result<(), ServerError> {
     let port = std::env::args().nth(1).unwrap_or_else(|| "8080".to_owned());
-    let mut server = Server::new();
-    server
-        .bind(format!("127.0.0.1:{port}"))
-        .route::<Plaintext>("/plaintext")
-        .route::<Echo>("/echo")
-        .route::<Chat>("/room")
-        .route::<Follow>("/sse")
-        .route::<Publish>("/publish");
-    match server.run().await {
-        Ok(control) => control.wait().await,
-        Err(error) => eprintln!("{error}"),
+    // Room for the large echo of the client tests.
+    let config = server.get_mut_server_config();
+    config.max_frame = 4 * 1024 * 1024;
+    config.max_message = 4 * 1024 * 1024;
+    let control = server.bind(format!("127.0.0.1:{port}")).run().await?;
+    if let Some(address) = control.local_addr() {
+        println!("http://{address}");
     }
+    control.wait().await;
+    Ok(())
 }

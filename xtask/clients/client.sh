@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# curl against a server's /plaintext, /sse and unknown paths.
+set -uo pipefail
+address=$1
+passed=0 failed=0
+check() {
+    if [ "$2" = "$3" ]; then
+        passed=$((passed + 1)); echo "ok - curl: $1"
+    else
+        failed=$((failed + 1)); echo "not ok - curl: $1: expected '$3', got '$2'"
+    fi
+}
+get() { curl --silent --max-time 10 "$@"; }
+check "a plain request" "$(get "http://$address/plaintext")" "Hello, World!"
+check "HEAD has no body" "$(get --head --output /dev/null --write-out '%{http_code} %{size_download}' "http://$address/plaintext")" "200 0"
+check "an unknown path" "$(get --output /dev/null --write-out '%{http_code}' "http://$address/nowhere")" "404"
+check "a chunked body with Expect" "$(get --output /dev/null --write-out '%{http_code}' -H 'Expect: 100-continue' -H 'Transfer-Encoding: chunked' --data-binary hello "http://$address/publish")" "204"
+check "two requests on one connection" "$(get --output /dev/null --output /dev/null --write-out '%{num_connects}' "http://$address/plaintext" "http://$address/plaintext")" "10"
+check "a plain GET on a WebSocket route is refused" "$(get --output /dev/null --write-out '%{http_code}' "http://$address/echo")" "426"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
