@@ -14,13 +14,13 @@ fn run<T>(future: impl Future<Output = T>) -> T {
         .poll(&mut std::task::Context::from_waker(Waker::noop()))
     {
         Poll::Ready(value) => value,
-        Poll::Pending => panic!("the function waits"),
+        Poll::Pending => unreachable!("the function waits"),
     }
 }
 
 /// Returns what is in the response.
 fn body(ctx: &Context) -> String {
-    String::from_utf8_lossy(ctx.get_response().get_body().as_ref()).into_owned()
+    String::from_utf8_lossy(ctx.get_response().get_body()).into_owned()
 }
 
 #[response_body(&format!("{text:?}"))]

@@ -37,8 +37,8 @@ async def main():
     async with websockets.connect(f"{url}/room") as one, websockets.connect(f"{url}/room") as two:
         await one.send("to all")
         check("a room reaches both", (await one.recv(), await two.recv()) == ("to all", "to all"))
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(failed > 0)
 
 
 asyncio.run(asyncio.wait_for(main(), 60))
+print(f"{passed} passed, {failed} failed")
+sys.exit(failed > 0)

@@ -5,7 +5,13 @@ use std::{fs, path::Path};
 use crate::{Outcome, process};
 
 /// Words that a pure codec has no use for.
-const IMPURE: [&str; 4] = ["tokio::", "std::net", "Instant::now", "SystemTime::now"];
+const IMPURE: [&str; 5] = [
+    "tokio::",
+    "TcpStream",
+    "UdpSocket",
+    "Instant::now",
+    "SystemTime::now",
+];
 
 /// Marks of unfinished work.
 const UNFINISHED: [&str; 3] = ["todo!(", "unimplemented!(", "FIXME"];
