@@ -49,8 +49,9 @@ impl RouteParams {
         self.values.clear();
     }
 
-    pub(crate) fn push(&mut self, name: &str, value: String) {
-        self.values.push((name.to_owned(), value));
+    /// Adds a parameter.
+    pub fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.values.push((name.into(), value.into()));
     }
 }
 
@@ -95,10 +96,13 @@ pub(crate) enum Stage {
     Route,
 }
 
+/// Values that hooks of a request keep for each other, by name.
+pub type Attributes = HashMap<String, Arc<dyn Any + Send + Sync>>;
+
 /// What few requests need, kept out of the way of the others.
 #[derive(Clone, Default)]
 struct Extras {
-    attributes: HashMap<String, Arc<dyn Any + Send + Sync>>,
+    attributes: Attributes,
     panic: Option<PanicData>,
     error: Option<RequestError>,
 }
@@ -189,8 +193,15 @@ impl Context {
         &self.route_params
     }
 
-    pub(crate) fn set_route_params(&mut self, params: RouteParams) {
+    /// The parameters of the route, to change what later hooks see.
+    pub fn get_mut_route_params(&mut self) -> &mut RouteParams {
+        &mut self.route_params
+    }
+
+    /// Replaces the parameters of the route.
+    pub fn set_route_params(&mut self, params: RouteParams) -> &mut Self {
         self.route_params = params;
+        self
     }
 
     /// The decoded value of a parameter of the route.
@@ -201,6 +212,25 @@ impl Context {
     /// The decoded value of a parameter of the route, empty if there is none of that name.
     pub fn get_route_param(&self, name: impl AsRef<str>) -> String {
         self.try_get_route_param(name).unwrap_or_default()
+    }
+
+    /// All values that hooks keep for each other.
+    pub fn get_attributes(&self) -> &Attributes {
+        static NONE: LazyLock<Attributes> = LazyLock::new(Attributes::new);
+        self.extras
+            .as_ref()
+            .map_or(&NONE, |extras| &extras.attributes)
+    }
+
+    /// All values that hooks keep for each other, to be changed.
+    pub fn get_mut_attributes(&mut self) -> &mut Attributes {
+        &mut self.extras.get_or_insert_default().attributes
+    }
+
+    /// Replaces all values that hooks keep for each other.
+    pub fn set_attributes(&mut self, attributes: Attributes) -> &mut Self {
+        *self.get_mut_attributes() = attributes;
+        self
     }
 
     /// Keeps a value for later hooks of this request.

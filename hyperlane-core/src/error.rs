@@ -188,6 +188,13 @@ impl From<ResponseError> for io::Error {
     }
 }
 
+impl IntoResponse for ResponseError {
+    fn into_response(self, response: &mut Response) {
+        tracing::debug!(error = %self, "a hook could not send");
+        HttpStatus::InternalServerError.into_response(response);
+    }
+}
+
 /// What a hook panicked with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PanicData {

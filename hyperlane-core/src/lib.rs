@@ -38,7 +38,7 @@ pub use conn::{
     out::PushError,
     outbox::Outbox,
 };
-pub use context::{Context, RouteParams};
+pub use context::{Attributes, Context, RouteParams};
 pub use error::{PanicData, Place, RequestError, ResponseError, ServerError};
 pub use hook::{ServerHook, Status};
 // The vocabulary has one place; its names are the paved path, constants included.

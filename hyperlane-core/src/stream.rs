@@ -465,6 +465,7 @@ impl Stream {
     }
 
     fn send_raw(&mut self, data: &[u8]) -> Result<(), ResponseError> {
+        self.connection.charge(32 + data.len() / 4);
         if !self.connection.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }

@@ -191,6 +191,7 @@ impl Conn {
             return Err(PushError::Closed);
         }
         match cork::with(self.id, |cork| {
+            self.charge(32 + bytes.len() / 4);
             cork.push(bytes);
             cork.is_full()
         }) {
@@ -382,6 +383,11 @@ impl Conn {
 
     /// Waits until the outbox has room; an error when nothing can be sent any more.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
+        if self.budget_is_spent() && cork::is_polling(self.id) {
+            // A handler that sends in a loop to a fast reader would never wait: others first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         // Without a backlog there is room: the usual case costs one load.
         if !self.backlog.load(Ordering::Acquire) {
             return Poll::Ready(if self.is_lost() {

@@ -320,6 +320,7 @@ impl Conn {
             return Err(PushError::Closed);
         }
         let corked = cork::with(self.id, |cork| {
+            self.charge(32 + message.len() / 4);
             match message {
                 Message::Text(text) => {
                     let head = frame_head(message.opcode(), text.len());
