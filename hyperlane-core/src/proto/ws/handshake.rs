@@ -1,8 +1,10 @@
 //! The opening handshake, from the server's side (RFC 6455 §4.2), the check of `Origin`, and the
 //! choice of a subprotocol.
 
+mod extensions;
 mod origin;
 
+pub use extensions::{ExtensionOffer, ExtensionParam, parse_extensions};
 pub use origin::{OriginRefused, origin_allowed};
 
 use base64::Engine;
@@ -80,6 +82,9 @@ pub enum HandshakeError {
     /// `Sec-WebSocket-Key` is not 16 bytes in base64 (RFC 6455 §4.2.1).
     #[error("Sec-WebSocket-Key is not 16 bytes in base64")]
     InvalidKey,
+    /// `Sec-WebSocket-Extensions` breaks its grammar (RFC 6455 §9.1).
+    #[error("Sec-WebSocket-Extensions is malformed")]
+    InvalidExtensions,
 }
 
 impl HandshakeError {
@@ -89,7 +94,11 @@ impl HandshakeError {
             Self::Method => 405,
             Self::HttpVersion => 505,
             Self::Upgrade | Self::Version => 426,
-            Self::Connection | Self::MissingKey | Self::RepeatedKey | Self::InvalidKey => 400,
+            Self::Connection
+            | Self::MissingKey
+            | Self::RepeatedKey
+            | Self::InvalidKey
+            | Self::InvalidExtensions => 400,
         }
     }
 
