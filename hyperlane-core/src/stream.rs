@@ -10,6 +10,7 @@ use crate::{
         Conn, Peer, WireFormat,
         buffer::READ_BUFFER,
         cork,
+        extensions::Extensions,
         input::{Fill, Wait},
         outbox::Outbox,
         websocket::WsEnd,
@@ -369,7 +370,7 @@ impl Stream {
                 return Err(RequestError::NotUpgraded);
             }
             // The program has answered the handshake itself.
-            self.begin_websocket();
+            self.begin_websocket(&Extensions::default());
         }
         poll_fn(|cx| self.connection.poll_message(cx))
             .await
@@ -643,10 +644,11 @@ impl Stream {
     /// Makes the connection a WebSocket.
     pub(crate) fn upgrade(&mut self, ctx: &mut Context) -> Result<WebSocket, RequestError> {
         if self.carries == Carries::Http {
-            if !self.tracker.switching() {
-                self.answer_handshake(ctx)?;
-            }
-            self.begin_websocket();
+            let extensions = match self.tracker.switching() {
+                true => Extensions::default(),
+                false => self.answer_handshake(ctx)?,
+            };
+            self.begin_websocket(&extensions);
             ctx.shrink();
         }
         if self.carries != Carries::WebSocket {
@@ -655,7 +657,8 @@ impl Stream {
         Ok(WebSocket::new(self.connection.clone()))
     }
 
-    fn answer_handshake(&mut self, ctx: &mut Context) -> Result<(), RequestError> {
+    /// Gives the extensions that were agreed on.
+    fn answer_handshake(&mut self, ctx: &mut Context) -> Result<Extensions, RequestError> {
         if self.sent.is_some() || self.tracker.started() {
             return Err(RequestError::Upgraded);
         }
@@ -675,10 +678,17 @@ impl Stream {
             config.allow_any_origin,
         )
         .inspect_err(|refused| tracing::warn!(peer = %self.connection.peer, "{refused}"))?;
+        let extensions =
+            Extensions::negotiate(headers.get_all("sec-websocket-extensions"), config)?;
         let mut head = Vec::with_capacity(192);
         head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ");
         head.extend_from_slice(&accepted.accept_key);
         head.extend_from_slice(b"\r\n");
+        if let Some(answer) = extensions.answer() {
+            head.extend_from_slice(b"sec-websocket-extensions: ");
+            head.extend_from_slice(answer.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
         for (name, value) in ctx.get_response().get_headers().iter() {
             // The program's own headers (a cookie, a subprotocol) go along.
             if !matches!(
@@ -686,6 +696,7 @@ impl Stream {
                 "upgrade"
                     | "connection"
                     | "sec-websocket-accept"
+                    | "sec-websocket-extensions"
                     | "content-type"
                     | "content-length"
             ) {
@@ -697,19 +708,20 @@ impl Stream {
         }
         head.extend_from_slice(b"\r\n");
         self.write(&head);
-        Ok(())
+        Ok(extensions)
     }
 
-    fn begin_websocket(&mut self) {
+    fn begin_websocket(&mut self, extensions: &Extensions) {
         let config = &self.connection.server.config;
         let decoder = Decoder::new(
             Role::Server,
             Limits::default()
                 .frame(config.max_frame)
                 .message(config.max_message)
-                .fragments(config.max_fragments),
+                .fragments(config.max_fragments)
+                .rsv1_allowed(extensions.allow_rsv1()),
         );
-        self.connection.begin_websocket(decoder);
+        self.connection.begin_websocket(decoder, extensions);
         self.carries = Carries::WebSocket;
     }
 
@@ -717,7 +729,7 @@ impl Stream {
     /// as one: it is closed as one, too.
     pub(crate) fn finish_switching(&mut self) {
         if self.carries == Carries::Http && self.connection.is_open() {
-            self.begin_websocket();
+            self.begin_websocket(&Extensions::default());
         }
     }
 
