@@ -15,7 +15,7 @@ type Outcome = Result<(), String>;
 const USAGE: &str = "usage: cargo xtask TASK
 
   ci        everything that must be green before a change lands
-  browser   the chat example in headless Chromium: two members, a follower, a server restart
+  browser   headless Chromium: the chat (two members, a follower, a server restart), compression
   clients   the bench server against Python websockets, node ws and undici, and curl
   tidy      rules of the tree that no compiler checks";
 

@@ -79,8 +79,8 @@ pub struct DeflateConfig {
     pub server_context_takeover: bool,
     /// Lets clients keep their window from message to message. Default: no.
     pub client_context_takeover: bool,
-    /// How many times longer than on the wire a message may become, once it is longer than 64 KiB.
-    /// Default: 100, more than real messages reach and a tenth of what the format can do.
+    /// How many times longer than on the wire a message may become, once it is longer than 1 MiB.
+    /// Default: 100, more than real messages of that size reach and a tenth of what the format can do.
     pub max_ratio: usize,
 }
 

@@ -12,8 +12,9 @@ use super::{MAX_WINDOW_BITS, TAIL};
 /// Bytes that one step of inflating gives out.
 const STEP: usize = 16 * 1024;
 
-/// What any message may become, whatever the ratio: a line of dashes is no attack.
-const ALWAYS_ALLOWED: usize = 64 * 1024;
+/// What any message may become, whatever the ratio: an empty canvas or a line of dashes is no attack,
+/// and a client may send this much uncompressed by default.
+const ALWAYS_ALLOWED: usize = 1024 * 1024;
 
 /// The least window that the library takes; a larger one reads everything that a smaller one does.
 const LIBRARY_MIN_BITS: u8 = 9;
