@@ -2,6 +2,7 @@
 //!
 //! Each says what is missing, or installs it into the target directory; none needs a setup.
 
+mod autobahn;
 mod browser;
 mod clients;
 mod process;
@@ -14,14 +15,20 @@ type Outcome = Result<(), String>;
 
 const USAGE: &str = "usage: cargo xtask TASK
 
+  autobahn  the echo example against the Autobahn test suite
+            [--cases PATTERN,..]  only these, such as 1.*,9.1.1; all by default
+            [--accept]            take the outcome as the expected one from now on
   ci        everything that must be green before a change lands
   browser   the chat example in headless Chromium: two members, a follower, a server restart
   clients   the bench server against Python websockets, node ws and undici, and curl
   tidy      rules of the tree that no compiler checks";
 
 fn main() -> ExitCode {
-    let task = std::env::args().nth(1).unwrap_or_default();
+    let mut args = std::env::args().skip(1);
+    let task = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
     let outcome = match task.as_str() {
+        "autobahn" => autobahn::run(&rest),
         "ci" => process::run("bash", [".ci/run"]),
         "browser" => browser::run(),
         "clients" => clients::run(),
