@@ -5,6 +5,7 @@
 mod autobahn;
 mod browser;
 mod clients;
+mod fuzz;
 mod process;
 mod tidy;
 
@@ -21,6 +22,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   ci        everything that must be green before a change lands
   browser   the chat example in headless Chromium: two members, a follower, a server restart
   clients   the bench server against Python websockets, node ws and undici, and curl
+  fuzz      the fuzz targets, one after the other
+            [TARGET..]            only these; all by default
+            [--minutes N]         how long each runs; 5 by default
   tidy      rules of the tree that no compiler checks";
 
 fn main() -> ExitCode {
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
         "ci" => process::run("bash", [".ci/run"]),
         "browser" => browser::run(),
         "clients" => clients::run(),
+        "fuzz" => fuzz::run(&rest),
         "tidy" => tidy::run(),
         _ => Err(USAGE.to_owned()),
     };
