@@ -1,7 +1,7 @@
-//! What a WebSocket's bytes cost: masking, taking frames apart, checking text.
+//! What a WebSocket's bytes cost: masking, taking frames apart, checking text, compression.
 //!
 //! ```text
-//! cargo bench -p hyperlane-core --bench ws [-- mask]
+//! cargo bench -p hyperlane-core --features deflate --bench ws [-- mask]
 //! ```
 
 use std::hint::black_box;
@@ -120,5 +120,72 @@ fn text(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, masking, parsing, text);
+/// Messages as programs send them: a line of chat, a record in JSON, a list of them.
+#[cfg(feature = "deflate")]
+fn deflate(c: &mut Criterion) {
+    use hyperlane_core::proto::ws::Incoming;
+    use hyperlane_core::proto::ws::deflate::{DeflateConfig, negotiate};
+
+    let record = |id: usize| {
+        format!(
+            r#"{{"id":{id},"user":"user{}","room":"general","text":"message number {id}","seen":{}}}"#,
+            id % 7,
+            id.is_multiple_of(3)
+        )
+    };
+    let list: Vec<String> = (0..200).map(record).collect();
+    let messages = [
+        (
+            "chat",
+            "The quick brown fox jumps over the lazy dog, again.".to_owned(),
+        ),
+        ("record", record(4711)),
+        ("list", format!("[{}]", list.join(","))),
+    ];
+    for (name, text) in messages {
+        let message = Message::from(text);
+        let mut group = c.benchmark_group(format!("deflate {name}"));
+        group.throughput(Throughput::Bytes(message.len() as u64));
+        for (kind, takeover) in [("alone", false), ("takeover", true)] {
+            for level in [1, 2, 4, 6, 9] {
+                let config = DeflateConfig::default()
+                    .min_size(0)
+                    .level(level)
+                    .server_context_takeover(takeover);
+                let Ok(Some(agreement)) = negotiate(["permessage-deflate"], &config) else {
+                    continue;
+                };
+                let mut compressor = agreement.compressor(Role::Server, &config);
+                let mut frame = Vec::new();
+                let id = format!("compress {kind} level {level}");
+                group.bench_function(id, |b| {
+                    b.iter(|| {
+                        frame.clear();
+                        compressor.encode(black_box(&message), None, &mut frame);
+                    });
+                });
+                println!(
+                    "{name} {kind} level {level}: {} of {}",
+                    frame.len(),
+                    message.len()
+                );
+                let limits = Limits::default().rsv1_allowed(true);
+                let decoded = Decoder::new(Role::Client, limits).next(&frame);
+                let event = decoded.ok().and_then(|decoded| decoded.event);
+                if let (false, Some(Incoming::Compressed(packed))) = (takeover, event) {
+                    let mut decompressor = agreement.decompressor(Role::Client, &config);
+                    group.bench_function(format!("inflate {kind} level {level}"), |b| {
+                        b.iter(|| decompressor.decode(black_box(&packed), limits.message));
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Nothing to measure without the feature.
+#[cfg(not(feature = "deflate"))]
+fn deflate(_: &mut Criterion) {}
+
+criterion_group!(benches, masking, parsing, text, deflate);
 criterion_main!(benches);
