@@ -486,7 +486,7 @@ async fn handshakes_in_unusual_but_permitted_forms_are_accepted() {
 
 #[tokio::test]
 async fn any_origin_is_accepted_where_the_configuration_says_so() {
-    let control = echo_server(|config| config.allow_any_origin = true).await;
+    let control = echo_server(|config| config.dangerous_allow_any_origin = true).await;
     for origin in ["http://evil.example", "null"] {
         let mut client = Client::connect(address(&control)).await;
         let reply = client
@@ -589,8 +589,8 @@ async fn a_client_that_only_listens_is_pinged_and_kept() {
     let control = start(|server| {
         server.state(says).route::<Listens>("/");
         let config = server.get_mut_server_config();
-        config.ping_interval = Duration::from_millis(200);
-        config.pong_timeout = Duration::from_millis(100);
+        config.ping_interval = Some(Duration::from_millis(200));
+        config.pong_timeout = Some(Duration::from_millis(100));
         config.header_timeout = Duration::from_millis(300);
         config.keep_alive_timeout = Duration::from_millis(300);
     })
@@ -613,8 +613,8 @@ async fn a_client_that_never_answers_pings_is_dropped() {
     let control = start(|server| {
         server.state(says).route::<Listens>("/");
         let config = server.get_mut_server_config();
-        config.ping_interval = Duration::from_millis(200);
-        config.pong_timeout = Duration::from_millis(100);
+        config.ping_interval = Some(Duration::from_millis(200));
+        config.pong_timeout = Some(Duration::from_millis(100));
     })
     .await;
     let mut client = Client::websocket(address(&control), "/").await;

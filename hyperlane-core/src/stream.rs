@@ -672,7 +672,7 @@ impl Stream {
             request.get_host(),
             false,
             &config.allowed_origins,
-            config.allow_any_origin,
+            config.dangerous_allow_any_origin,
         )
         .inspect_err(|refused| tracing::warn!(peer = %self.connection.peer, "{refused}"))?;
         let mut head = Vec::with_capacity(192);

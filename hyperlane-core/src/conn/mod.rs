@@ -8,9 +8,11 @@
 
 pub(crate) mod buffer;
 pub(crate) mod cork;
+mod heartbeat;
 pub(crate) mod input;
 pub(crate) mod out;
 pub(crate) mod outbox;
+mod rates;
 pub(crate) mod registry;
 pub(crate) mod task;
 pub(crate) mod timers;
