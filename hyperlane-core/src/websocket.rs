@@ -67,6 +67,11 @@ impl WebSocket {
         self.connection.id
     }
 
+    /// The subprotocol that the handshake agreed on (RFC 6455 §1.9).
+    pub fn protocol(&self) -> Option<&str> {
+        self.connection.protocol()
+    }
+
     /// The address of the peer at the other end of the socket; `None` for Unix sockets.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         match self.connection.peer {

@@ -120,7 +120,7 @@ mod tests {
         let config = ServerConfig::default().max_messages_per_second(10);
         let mut rates = Rates::default();
         let event = Incoming::Binary(bytes::Bytes::new());
-        let mut count = |rates: &mut Rates, now| {
+        let count = |rates: &mut Rates, now| {
             let mut count = 0;
             while rates.count(&event, Tick(now), &config).is_ok() {
                 count += 1;

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::headers::is_token;
+
 /// What no duration may exceed, so that deadlines can always be computed.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -129,6 +131,9 @@ server_config! {
     dangerous_allow_any_origin: bool = false;
     /// Lists origins (`https://example.com`) that may open WebSockets besides the server's own. Default: none.
     allowed_origins: Vec<String> = Vec::new();
+    /// Lists the subprotocols that WebSockets can speak, the preferred one first; an
+    /// [`Upgrade`](crate::Upgrade) may decide otherwise. Default: none, so that none is agreed on.
+    subprotocols: Vec<String> = Vec::new();
     /// Offers compression of WebSocket messages (RFC 7692). Default: off, since it costs memory and processor time.
     deflate: bool = false;
     /// Keeps the compression window between messages. Default: off, since it costs up to 300 KiB a connection.
@@ -240,6 +245,9 @@ impl ServerConfig {
                 return Err(ConfigError::TooLong(name));
             }
         }
+        if let Some(name) = self.subprotocols.iter().find(|name| !is_token(name)) {
+            return Err(ConfigError::Subprotocol(name.clone()));
+        }
         match self
             .allowed_origins
             .iter()
@@ -324,6 +332,9 @@ pub enum ConfigError {
     /// This is not an origin: scheme, host and port, without a path.
     #[error("allowed origin {0:?} is not `scheme://host[:port]`")]
     Origin(String),
+    /// This is not the name of a subprotocol: a token (RFC 6455 §4.1).
+    #[error("subprotocol {0:?} is not a token")]
+    Subprotocol(String),
 }
 
 /// Names one name-and-port, numeric address or Unix path; whether it exists is seen at bind.
@@ -587,6 +598,13 @@ mod tests {
             config().ttl(Some(256)).validate(),
             Err(ConfigError::Ttl(256))
         );
+        for wrong in ["", "a b", "a,b", "a\r\nb"] {
+            let names = vec!["v1.chat".to_owned(), wrong.to_owned()];
+            assert_eq!(
+                config().subprotocols(names).validate(),
+                Err(ConfigError::Subprotocol(wrong.to_owned()))
+            );
+        }
         for wrong in [
             "null",
             "*",
