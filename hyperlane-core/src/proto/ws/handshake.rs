@@ -1,6 +1,7 @@
 //! The opening handshake, from the server's side (RFC 6455 §4.2), the check of `Origin`, and the
 //! choice of a subprotocol.
 
+mod grammar;
 mod origin;
 
 pub use origin::{OriginRefused, origin_allowed};
@@ -80,6 +81,12 @@ pub enum HandshakeError {
     /// `Sec-WebSocket-Key` is not 16 bytes in base64 (RFC 6455 §4.2.1).
     #[error("Sec-WebSocket-Key is not 16 bytes in base64")]
     InvalidKey,
+    /// `Sec-WebSocket-Protocol` is not a list of tokens (RFC 6455 §4.3).
+    #[error("Sec-WebSocket-Protocol is not a list of tokens")]
+    Subprotocols,
+    /// `Sec-WebSocket-Extensions` is not a list of extensions (RFC 6455 §9.1).
+    #[error("Sec-WebSocket-Extensions is not a list of extensions")]
+    Extensions,
 }
 
 impl HandshakeError {
@@ -89,7 +96,12 @@ impl HandshakeError {
             Self::Method => 405,
             Self::HttpVersion => 505,
             Self::Upgrade | Self::Version => 426,
-            Self::Connection | Self::MissingKey | Self::RepeatedKey | Self::InvalidKey => 400,
+            Self::Connection
+            | Self::MissingKey
+            | Self::RepeatedKey
+            | Self::InvalidKey
+            | Self::Subprotocols
+            | Self::Extensions => 400,
         }
     }
 
@@ -141,6 +153,7 @@ where
     let (mut upgrade, mut connection) = (false, false);
     let mut version = Field::Missing;
     let mut key = Field::Missing;
+    let (mut subprotocols, mut extensions) = (true, true);
     for (name, value) in request.headers {
         let (name, text) = (name.as_ref(), value.as_ref());
         if name.eq_ignore_ascii_case(b"upgrade") {
@@ -152,6 +165,10 @@ where
         } else if name.eq_ignore_ascii_case(b"sec-websocket-key") {
             let text = text.trim_ascii();
             key.add(is_valid_key(text).then(|| accept_key_bytes(text)));
+        } else if name.eq_ignore_ascii_case(b"sec-websocket-protocol") {
+            subprotocols &= grammar::is_token_list(text);
+        } else if name.eq_ignore_ascii_case(b"sec-websocket-extensions") {
+            extensions &= grammar::is_extension_list(text);
         }
     }
     if !upgrade {
@@ -167,6 +184,8 @@ where
         Field::Missing => Err(HandshakeError::MissingKey),
         Field::Repeated => Err(HandshakeError::RepeatedKey),
         Field::Once(None) => Err(HandshakeError::InvalidKey),
+        Field::Once(Some(_)) if !subprotocols => Err(HandshakeError::Subprotocols),
+        Field::Once(Some(_)) if !extensions => Err(HandshakeError::Extensions),
         Field::Once(Some(accept_key)) => Ok(Accepted { accept_key }),
     }
 }
@@ -358,6 +377,16 @@ mod tests {
             (
                 with("sec-websocket-key", &["dGhlIHNhbXBs ZSBub25jZ=="]),
                 HandshakeError::InvalidKey,
+                400,
+            ),
+            (
+                with("sec-websocket-protocol", &["a", "b c"]),
+                HandshakeError::Subprotocols,
+                400,
+            ),
+            (
+                with("sec-websocket-extensions", &["a; =b"]),
+                HandshakeError::Extensions,
                 400,
             ),
         ] {
