@@ -415,5 +415,8 @@ async fn a_whole_session_may_come_byte_by_byte() {
     assert_eq!(client.next_frame().await.payload, [7; 200]);
     assert_eq!(client.next_frame().await.code(), 1000);
     assert!(client.ends().await);
-    assert!(noted.next().await.starts_with("ConnectionAborted"));
+    assert_eq!(
+        noted.next().await,
+        "ConnectionAborted: closed by the client: 1000 (normal closure) bye"
+    );
 }
