@@ -57,6 +57,7 @@ pub mod prelude {
         ServerSentEvents,
         Status,
         Stream,
+        Upgrade,
         WebSocket,
         WebSocketFrame,
         broadcast::{

@@ -111,8 +111,8 @@ async fn pings_are_answered_and_broadcasts_arrive_while_the_handler_sleeps() {
 #[tokio::test]
 async fn the_server_pings_while_the_handler_sleeps() {
     let mut sleeper = sleeper(|config| {
-        config.ping_interval = Duration::from_millis(200);
-        config.pong_timeout = Duration::from_millis(100);
+        config.ping_interval = Some(Duration::from_millis(200));
+        config.pong_timeout = Some(Duration::from_millis(100));
     })
     .await;
     for _ in 0..3 {
@@ -435,8 +435,8 @@ async fn a_handler_of_plain_http_notices_that_its_client_is_gone() {
 #[tokio::test]
 async fn a_client_whose_data_waits_unread_is_not_taken_for_dead() {
     let mut sleeper = sleeper(|config| {
-        config.ping_interval = Duration::from_millis(200);
-        config.pong_timeout = Duration::from_millis(100);
+        config.ping_interval = Some(Duration::from_millis(200));
+        config.pong_timeout = Some(Duration::from_millis(100));
         config.inbox_bytes = 1_000;
     })
     .await;

@@ -183,7 +183,7 @@ async fn server() -> ServerControlHook {
             .route::<ArticleLoop>("/article-loop");
         let config = server.get_mut_server_config();
         config.max_body = 1000;
-        config.sse_heartbeat = Duration::from_millis(100);
+        config.sse_heartbeat = Some(Duration::from_millis(100));
     })
     .await
 }

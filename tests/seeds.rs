@@ -990,8 +990,8 @@ async fn blog_empty_messages_are_answered_by_empty_messages() {
 async fn blog_who_only_listens_is_pinged_and_stays() {
     let control = common::start(|server| {
         let config = server.get_mut_server_config();
-        config.ping_interval = Duration::from_millis(300);
-        config.pong_timeout = Duration::from_millis(200);
+        config.ping_interval = Some(Duration::from_millis(300));
+        config.pong_timeout = Some(Duration::from_millis(200));
         server.route::<blog::Room>("/room");
     })
     .await;
@@ -1187,7 +1187,7 @@ async fn tide_heartbeats_are_comments_on_event_streams() {
     }
 
     let control = common::start(|server| {
-        server.get_mut_server_config().sse_heartbeat = Duration::from_millis(100);
+        server.get_mut_server_config().sse_heartbeat = Some(Duration::from_millis(100));
         server.route::<Quiet>("/sse");
     })
     .await;

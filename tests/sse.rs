@@ -129,7 +129,7 @@ async fn heartbeats_are_comments_while_nothing_is_sent() {
     let room = rooms.room("events").unwrap();
     let control = start(|server| {
         server.state(says).state(rooms).route::<Waits>("/");
-        server.get_mut_server_config().sse_heartbeat = Duration::from_millis(200);
+        server.get_mut_server_config().sse_heartbeat = Some(Duration::from_millis(200));
     })
     .await;
     let mut client = Client::connect(address(&control)).await;
@@ -298,7 +298,7 @@ async fn a_heartbeat_never_lands_inside_a_line() {
     let gate = Gate::default();
     let control = start(|server| {
         server.state(gate.clone()).route::<RawSlow>("/");
-        server.get_mut_server_config().sse_heartbeat = Duration::from_millis(100);
+        server.get_mut_server_config().sse_heartbeat = Some(Duration::from_millis(100));
     })
     .await;
     let mut client = Client::connect(address(&control)).await;
@@ -327,7 +327,7 @@ async fn the_answer_to_head_is_a_head_only() {
             .route::<Waits>("/typed")
             .route::<Raw>("/raw")
             .route::<RawSlow>("/slow");
-        server.get_mut_server_config().sse_heartbeat = Duration::from_millis(100);
+        server.get_mut_server_config().sse_heartbeat = Some(Duration::from_millis(100));
     })
     .await;
     for path in ["/raw", "/slow"] {

@@ -486,7 +486,7 @@ async fn handshakes_in_unusual_but_permitted_forms_are_accepted() {
 
 #[tokio::test]
 async fn any_origin_is_accepted_where_the_configuration_says_so() {
-    let control = echo_server(|config| config.allow_any_origin = true).await;
+    let control = echo_server(|config| config.dangerous_allow_any_origin = true).await;
     for origin in ["http://evil.example", "null"] {
         let mut client = Client::connect(address(&control)).await;
         let reply = client
@@ -589,8 +589,8 @@ async fn a_client_that_only_listens_is_pinged_and_kept() {
     let control = start(|server| {
         server.state(says).route::<Listens>("/");
         let config = server.get_mut_server_config();
-        config.ping_interval = Duration::from_millis(200);
-        config.pong_timeout = Duration::from_millis(100);
+        config.ping_interval = Some(Duration::from_millis(200));
+        config.pong_timeout = Some(Duration::from_millis(100));
         config.header_timeout = Duration::from_millis(300);
         config.keep_alive_timeout = Duration::from_millis(300);
     })
@@ -613,8 +613,8 @@ async fn a_client_that_never_answers_pings_is_dropped() {
     let control = start(|server| {
         server.state(says).route::<Listens>("/");
         let config = server.get_mut_server_config();
-        config.ping_interval = Duration::from_millis(200);
-        config.pong_timeout = Duration::from_millis(100);
+        config.ping_interval = Some(Duration::from_millis(200));
+        config.pong_timeout = Some(Duration::from_millis(100));
     })
     .await;
     let mut client = Client::websocket(address(&control), "/").await;
@@ -1052,4 +1052,130 @@ async fn a_client_that_reads_late_gets_everything_in_order() {
     }
     assert_eq!(noted.next().await, "sent");
     assert_eq!(client.next_frame().await.code(), 1000);
+}
+
+handler!(GivesUpSending, |stream, ctx| {
+    let notes = ctx.state::<Notes>();
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let mut sent = Vec::new();
+    for number in 0..3000u32 {
+        let payload = [number.to_be_bytes(); 2000].concat();
+        tokio::select! {
+            biased;
+            done = socket.send(payload) => match done {
+                Ok(()) => sent.push(number),
+                Err(_) => break,
+            },
+            // While the outbox is full, the send that waits is dropped again and again.
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    notes.note(sent.len());
+    for number in sent {
+        notes.note(number);
+    }
+});
+
+#[tokio::test]
+async fn a_dropped_send_sends_the_whole_message_or_nothing() {
+    let (says, mut noted) = notes();
+    let control = start(|server| {
+        server.state(says).route::<GivesUpSending>("/");
+        server.get_mut_server_config().outbox_bytes = 20_000;
+    })
+    .await;
+    let mut client = Client::websocket(address(&control), "/").await;
+    let mut received = Vec::new();
+    loop {
+        let frame = client.next_message().await;
+        if frame.opcode == CLOSE {
+            break;
+        }
+        let number: [u8; 4] = frame.payload[..4].try_into().unwrap();
+        assert!(frame.payload == [number; 2000].concat(), "torn");
+        received.push(u32::from_be_bytes(number));
+    }
+    let count: usize = noted.next().await.parse().unwrap();
+    assert!(count < 3000, "some were dropped while they waited");
+    assert_eq!(received.len(), count);
+    for number in received {
+        assert_eq!(noted.next().await, number.to_string());
+    }
+}
+
+handler!(OneReadsOthersSend, |stream, ctx| {
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let senders: Vec<_> = (0..4)
+        .map(|sender| {
+            let socket = socket.clone();
+            tokio::spawn(async move {
+                for number in 0..500 {
+                    socket.send(format!("{sender} {number}")).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for expected in 0..500 {
+        let message = socket.recv().await.unwrap();
+        assert_eq!(message.to_str(), Ok(expected.to_string().as_str()));
+    }
+    for sender in senders {
+        sender.await.unwrap();
+    }
+});
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_task_receives_while_others_send() {
+    let control = start(|server| {
+        server.route::<OneReadsOthersSend>("/");
+    })
+    .await;
+    let mut client = Client::websocket(address(&control), "/").await;
+    let messages: Vec<_> = (0..500)
+        .map(|number| frame(true, TEXT, number.to_string()))
+        .collect();
+    client.send(messages.concat()).await;
+    let mut next = [0; 4];
+    for text in client.texts(2000).await {
+        let (sender, number) = text.split_once(' ').unwrap();
+        let next = &mut next[sender.parse::<usize>().unwrap()];
+        assert_eq!(number.parse(), Ok(*next), "each sender's own order");
+        *next += 1;
+    }
+    assert_eq!(next, [500; 4]);
+    assert_eq!(client.next_frame().await.code(), 1000);
+}
+
+handler!(Pings, |stream, ctx| {
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let refused = socket.ping(vec![0; 126]).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    let unspeakable = std::collections::HashMap::from([([1u8], 1u8)]);
+    let refused = socket.send_json(&unspeakable).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidData);
+    socket.ping(vec![7; 125]).await.unwrap();
+    assert!(socket.is_open());
+    socket.closed().await;
+    assert!(!socket.is_open());
+    ctx.state::<Notes>().note("over");
+});
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_refused_and_the_socket_stays_open() {
+    let (says, mut noted) = notes();
+    let control = start(|server| {
+        server.state(says).route::<Pings>("/");
+    })
+    .await;
+    let mut client = Client::websocket(address(&control), "/").await;
+    let ping = client.next_frame().await;
+    assert_eq!((ping.opcode, &ping.payload[..]), (PING, &[7; 125][..]));
+    client.close().await;
+    assert_eq!(noted.next().await, "over");
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Request, Response, Stream, WebSocket,
+    Request, Response, Stream, Upgrade, WebSocket,
     error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
     sse::ServerSentEvents,
 };
@@ -360,7 +360,21 @@ impl Context {
     /// without an answer of its own has the client get the right refusal, and so has a function that
     /// returns the error.
     pub async fn upgrade(&mut self, stream: &mut Stream) -> Result<WebSocket, RequestError> {
-        let upgraded = stream.upgrade(self);
+        self.upgrade_with(stream, Upgrade::new()).await
+    }
+
+    /// As [`upgrade`](Self::upgrade), with a subprotocol, header fields or origins of this route. On a
+    /// connection that is a WebSocket already they come too late and have no effect.
+    ///
+    /// # Errors
+    /// As there, and [`RequestError::Header`] or [`RequestError::Subprotocol`] for what may not be
+    /// sent; nothing was sent then, so that the hook can still answer.
+    pub async fn upgrade_with(
+        &mut self,
+        stream: &mut Stream,
+        upgrade: Upgrade,
+    ) -> Result<WebSocket, RequestError> {
+        let upgraded = stream.upgrade_with(self, upgrade);
         if let Err(error) = &upgraded {
             self.set_request_error(error.clone());
         }

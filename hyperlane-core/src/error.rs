@@ -5,6 +5,7 @@ use std::{fmt, io, panic::Location};
 use crate::{
     HttpStatus, IntoResponse, Response,
     conn::out::PushError,
+    http::HeaderError,
     proto::{
         http::{chunked::ChunkedError, head::HeadError},
         ws::{
@@ -55,6 +56,15 @@ pub enum RequestError {
     /// The page that opens the WebSocket comes from elsewhere.
     #[error(transparent)]
     Origin(#[from] OriginRefused),
+    /// A field that the program adds to the answer of a handshake may not be written.
+    #[error("a header field of the handshake's answer: {0}")]
+    Header(#[from] HeaderError),
+    /// The program chose a subprotocol that the client did not offer (RFC 6455 §4.2.2).
+    #[error("subprotocol {name:?} was chosen and not offered")]
+    Subprotocol {
+        /// The chosen name.
+        name: String,
+    },
     /// The client closed the WebSocket.
     #[error("the WebSocket was closed by the client")]
     WebSocketClosed(Option<CloseFrame>),
@@ -100,6 +110,7 @@ impl RequestError {
             Self::Origin(_) => 403,
             // What only the program can have set and did not is not the client's fault.
             Self::Missing { part, .. } if *part == ATTRIBUTE || *part == FAILURE => 500,
+            Self::Header(_) | Self::Subprotocol { .. } => 500,
             Self::NotUpgraded | Self::Upgraded => 500,
             _ => 400,
         }

@@ -26,6 +26,7 @@ pub mod route;
 mod server;
 mod sse;
 mod stream;
+mod upgrade;
 mod websocket;
 
 pub use inventory;
@@ -55,4 +56,5 @@ pub use route::RouteError;
 pub use server::{BoundAddress, Server, ServerControlHook};
 pub use sse::ServerSentEvents;
 pub use stream::Stream;
+pub use upgrade::Upgrade;
 pub use websocket::{ClosedByClient, WebSocket};

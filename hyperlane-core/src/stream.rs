@@ -5,7 +5,7 @@ use std::{future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    Context, Request, RequestBody, Response, WebSocket,
+    Context, Request, RequestBody, Response, Upgrade, WebSocket,
     conn::{
         Conn, Peer, WireFormat,
         buffer::READ_BUFFER,
@@ -29,6 +29,7 @@ use crate::{
         },
     },
     sse::{self, ServerSentEvents},
+    upgrade::is_own_field,
 };
 
 /// What the connection carries now.
@@ -643,10 +644,19 @@ impl Stream {
 
     /// Makes the connection a WebSocket.
     pub(crate) fn upgrade(&mut self, ctx: &mut Context) -> Result<WebSocket, RequestError> {
+        self.upgrade_with(ctx, Upgrade::new())
+    }
+
+    /// Makes the connection a WebSocket as the program says.
+    pub(crate) fn upgrade_with(
+        &mut self,
+        ctx: &mut Context,
+        upgrade: Upgrade,
+    ) -> Result<WebSocket, RequestError> {
         if self.carries == Carries::Http {
             let extensions = match self.tracker.switching() {
                 true => Extensions::default(),
-                false => self.answer_handshake(ctx)?,
+                false => self.answer_handshake(ctx, upgrade)?,
             };
             self.begin_websocket(&extensions);
             ctx.shrink();
@@ -658,7 +668,11 @@ impl Stream {
     }
 
     /// Gives the extensions that were agreed on.
-    fn answer_handshake(&mut self, ctx: &mut Context) -> Result<Extensions, RequestError> {
+    fn answer_handshake(
+        &mut self,
+        ctx: &mut Context,
+        mut upgrade: Upgrade,
+    ) -> Result<Extensions, RequestError> {
         if self.sent.is_some() || self.tracker.started() {
             return Err(RequestError::Upgraded);
         }
@@ -670,14 +684,21 @@ impl Stream {
             headers: headers.iter(),
         })?;
         let config = &self.connection.server.config;
-        origin_allowed(
-            headers.get("origin"),
-            request.get_host(),
-            false,
-            &config.allowed_origins,
-            config.allow_any_origin,
-        )
-        .inspect_err(|refused| tracing::warn!(peer = %self.connection.peer, "{refused}"))?;
+        let of_any_origin = config.dangerous_allow_any_origin || upgrade.allows_any_origin();
+        let is_allowed = |listed: &[String]| {
+            let origin = headers.get("origin");
+            origin_allowed(origin, request.get_host(), false, listed, of_any_origin)
+        };
+        is_allowed(&config.allowed_origins)
+            .or_else(|refused| is_allowed(upgrade.origins()).map_err(|_| refused))
+            .inspect_err(|refused| tracing::warn!(peer = %self.connection.peer, "{refused}"))?;
+        let response = ctx.get_response().get_headers();
+        let protocol = upgrade.choose(
+            headers.get_all("sec-websocket-protocol"),
+            response.get("sec-websocket-protocol"),
+            config,
+        )?;
+        let added = upgrade.headers()?;
         let extensions =
             Extensions::negotiate(headers.get_all("sec-websocket-extensions"), config)?;
         let mut head = Vec::with_capacity(192);
@@ -689,17 +710,14 @@ impl Stream {
             head.extend_from_slice(answer.as_bytes());
             head.extend_from_slice(b"\r\n");
         }
-        for (name, value) in ctx.get_response().get_headers().iter() {
-            // The program's own headers (a cookie, a subprotocol) go along.
-            if !matches!(
-                name,
-                "upgrade"
-                    | "connection"
-                    | "sec-websocket-accept"
-                    | "sec-websocket-extensions"
-                    | "content-type"
-                    | "content-length"
-            ) {
+        if let Some(name) = protocol.as_ref().and_then(|protocol| protocol.name(config)) {
+            head.extend_from_slice(b"sec-websocket-protocol: ");
+            head.extend_from_slice(name.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        for (name, value) in response.iter().chain(added) {
+            // The program's own headers (a cookie) go along.
+            if !is_own_field(name) && !matches!(name, "content-type" | "content-length") {
                 head.extend_from_slice(name.as_bytes());
                 head.extend_from_slice(b": ");
                 head.extend_from_slice(value.as_bytes());
@@ -708,6 +726,9 @@ impl Stream {
         }
         head.extend_from_slice(b"\r\n");
         self.write(&head);
+        if let Some(protocol) = protocol {
+            self.connection.set_protocol(protocol);
+        }
         Ok(extensions)
     }
 

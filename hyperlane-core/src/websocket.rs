@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -64,6 +65,11 @@ impl WebSocket {
     /// Identifies the connection within this process; never used again.
     pub fn connection_id(&self) -> u64 {
         self.connection.id
+    }
+
+    /// The subprotocol that the handshake agreed on (RFC 6455 §1.9).
+    pub fn protocol(&self) -> Option<&str> {
+        self.connection.protocol()
     }
 
     /// The address of the peer at the other end of the socket; `None` for Unix sockets.
@@ -160,6 +166,14 @@ impl WebSocket {
             ));
         }
         self.send(Message::Ping(payload)).await
+    }
+
+    /// What the last answered ping of the heartbeat took to come back; `None` before the first.
+    ///
+    /// The connection pings after [`ServerConfig::ping_interval`](crate::ServerConfig) of quiet. Pings
+    /// of [`ping`](Self::ping) are not measured.
+    pub fn latency(&self) -> Option<Duration> {
+        self.connection.lock_input().websocket()?.latency()
     }
 
     /// Starts the closing handshake. Messages that the client sent before its answer are still

@@ -40,12 +40,48 @@ pub(crate) fn run() -> Outcome {
             }
         })?;
     }
+    problems.extend(missing_tests("docs/rfc6455.md")?);
     if problems.is_empty() {
         println!("tidy");
         Ok(())
     } else {
         Err(problems.join("\n"))
     }
+}
+
+/// Tests that the tables of a document name and that do not exist: in the last column, each as
+/// `file::name`, where a file without a folder is one of `tests`.
+fn missing_tests(document: &str) -> Result<Vec<String>, String> {
+    let read = |path: &str| {
+        let path = process::top().join(path);
+        fs::read_to_string(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))
+    };
+    let mut problems = Vec::new();
+    for (number, line) in read(document)?.lines().enumerate() {
+        let mut cells = line.rsplit('|').skip(1).map(str::trim);
+        let (Some(test), Some(place)) = (cells.next(), cells.next()) else {
+            continue;
+        };
+        let name = test
+            .strip_prefix('`')
+            .and_then(|test| test.strip_suffix('`'));
+        let exists = match name.and_then(|name| name.rsplit_once("::")) {
+            Some((file, name)) => {
+                let file = match file.contains('/') {
+                    true => file.to_owned(),
+                    false => format!("tests/{file}.rs"),
+                };
+                read(&file).is_ok_and(|text| text.contains(&format!("fn {name}()")))
+            }
+            // The head of a table, the line below it, and what does not apply.
+            None => test == "test" || test == "---" || place.starts_with("not applicable"),
+        };
+        if !exists {
+            problems.push(format!("{document}:{}: no such test: {test}", number + 1));
+        }
+    }
+    Ok(problems)
 }
 
 fn visit(folder: &Path, look: &mut impl FnMut(&Path, &str)) -> Outcome {

@@ -5,11 +5,7 @@ use crate::proto::ws::{
     Role,
     deflate::{Agreement, Compressor, Decompressor, negotiate},
 };
-use crate::{
-    conn::WireFormat,
-    http::ServerConfig,
-    proto::ws::handshake::{HandshakeError, parse_extensions},
-};
+use crate::{conn::WireFormat, http::ServerConfig, proto::ws::handshake::HandshakeError};
 
 /// The extensions of a WebSocket: none, or compression.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,8 +15,7 @@ pub(crate) struct Extensions {
 }
 
 impl Extensions {
-    /// Chooses from what a client offers. What is malformed is refused, whether or not anything of
-    /// it would be taken (RFC 6455 §9.1).
+    /// Chooses from what a client offers; without the feature, nothing.
     pub(crate) fn negotiate<'o>(
         offered: impl Iterator<Item = &'o str>,
         config: &ServerConfig,
@@ -30,10 +25,7 @@ impl Extensions {
             let deflate = negotiate(offered, config)?;
             return Ok(Self { deflate });
         }
-        let _ = config;
-        for value in offered {
-            parse_extensions(value)?;
-        }
+        let _ = (offered, config);
         Ok(Self::default())
     }
 

@@ -9,9 +9,11 @@
 pub(crate) mod buffer;
 pub(crate) mod cork;
 pub(crate) mod extensions;
+mod heartbeat;
 pub(crate) mod input;
 pub(crate) mod out;
 pub(crate) mod outbox;
+mod rates;
 pub(crate) mod registry;
 pub(crate) mod task;
 pub(crate) mod timers;
@@ -36,7 +38,7 @@ use self::{
     timers::{Tick, TimerKey},
     transport::{Reader, Writer},
 };
-use crate::server::shared::Shared;
+use crate::{server::shared::Shared, upgrade::Protocol};
 
 /// Why the task was woken, besides readiness.
 pub(crate) mod signals {
@@ -161,6 +163,8 @@ pub(crate) struct Conn {
     pub(crate) read_armed: AtomicBool,
     /// Work done in this poll; see [`Conn::charge`].
     spent: AtomicU32,
+    /// The subprotocol of a WebSocket, if one was agreed on.
+    protocol: OnceLock<Protocol>,
     out: Mutex<Out>,
     input: Mutex<Input>,
     ends: Mutex<Vec<(u64, EndHook)>>,
@@ -192,6 +196,7 @@ impl Conn {
             at_line_end: AtomicBool::new(true),
             read_armed: AtomicBool::new(false),
             spent: AtomicU32::new(0),
+            protocol: OnceLock::new(),
             out: Mutex::new(Out::new(writer, now)),
             input: Mutex::new(Input::new(reader, now)),
             ends: Mutex::new(Vec::new()),
@@ -209,6 +214,16 @@ impl Conn {
 
     pub(crate) fn set_format(&self, format: WireFormat) {
         self.format.store(format.to_index(), Ordering::Relaxed);
+    }
+
+    /// The subprotocol that was agreed on.
+    pub(crate) fn protocol(&self) -> Option<&str> {
+        self.protocol.get()?.name(&self.server.config)
+    }
+
+    pub(crate) fn set_protocol(&self, protocol: Protocol) {
+        // A connection is upgraded once.
+        let _ = self.protocol.set(protocol);
     }
 
     /// Whether messages can still be sent.

@@ -119,10 +119,11 @@ impl Conn {
     }
 
     fn check_ping(&self, input: &mut Input, now: Tick, next: &mut Tick) {
-        let every = self.server.config.ping_interval;
+        let Some(every) = self.server.config.ping_interval else {
+            return;
+        };
         let last = input.last_received;
         let inbox = self.server.config.inbox_bytes;
-        let within = self.server.config.pong_timeout;
         let Some(websocket) = input.websocket() else {
             return;
         };
@@ -130,7 +131,15 @@ impl Conn {
         if websocket.ping_sent.is_some_and(|sent| last > sent) || websocket.is_full(inbox) {
             websocket.ping_sent = None;
         }
-        if let Some(sent) = websocket.ping_sent {
+        if let Some(sent) = websocket.ping_sent
+            && let Some(within) = self.server.config.pong_timeout
+        {
+            if self.has_backlog() {
+                // The ping may still wait behind other messages: the limit on stalling judges until then.
+                websocket.ping_sent = Some(now);
+                *next = (*next).min(now.after(within));
+                return;
+            }
             let by = sent.after(within);
             if by > now {
                 *next = (*next).min(by);
@@ -141,21 +150,28 @@ impl Conn {
             input.transport = Transport::Closed;
             return;
         }
-        let due = last.after(every);
+        // Without a limit on the pong, pings go on at their interval all the same.
+        let due = websocket.ping_sent.unwrap_or(last).max(last).after(every);
         if due > now {
             *next = (*next).min(due);
             return;
         }
+        let mut wait = every;
         if !websocket.close_sent && !websocket.is_full(inbox) {
-            websocket.ping_sent = Some(now);
-            // Full or closed: the stall or close limits act.
-            let _ = self.push(&encode_to_bytes(&Message::Ping(bytes::Bytes::new())));
+            let ping = websocket.next_ping();
+            // Full or closed: nothing was asked, so no answer is missed; the stall or close limits act.
+            if self.push(&encode_to_bytes(&Message::Ping(ping))).is_ok() {
+                websocket.ping_sent = Some(now);
+                wait = self.server.config.pong_timeout.unwrap_or(every);
+            }
         }
-        *next = (*next).min(now.after(within));
+        *next = (*next).min(now.after(wait));
     }
 
     fn check_heartbeat(&self, now: Tick, next: &mut Tick) {
-        let every = self.server.config.sse_heartbeat;
+        let Some(every) = self.server.config.sse_heartbeat else {
+            return;
+        };
         let due = self.lock_out().last_sent.after(every);
         if due > now {
             *next = (*next).min(due);
@@ -296,7 +312,9 @@ impl Conn {
         input.wait_for(Wait::Nothing, self.now());
         drop(input);
         self.set_format(format);
-        self.arm(self.now().after(self.server.config.sse_heartbeat));
+        if let Some(every) = self.server.config.sse_heartbeat {
+            self.arm(self.now().after(every));
+        }
     }
 
     /// Notes where `data` leaves a raw event stream.

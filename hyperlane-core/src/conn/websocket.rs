@@ -6,15 +6,19 @@
 use std::{
     collections::VecDeque,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{
     Conn, WireFormat, cork,
     extensions::Extensions,
+    heartbeat::Heartbeat,
     input::{Fill, Input, Mode, Transport},
     out::PushError,
+    rates::Rates,
     timers::Tick,
 };
 use crate::proto::ws::{
@@ -45,6 +49,8 @@ pub(crate) struct WsInput {
     pub(super) end: Option<WsEnd>,
     /// When a ping went out that nothing has answered yet.
     pub(super) ping_sent: Option<Tick>,
+    heartbeat: Heartbeat,
+    rates: Rates,
     #[cfg(feature = "deflate")]
     decompressor: Option<Box<crate::proto::ws::deflate::Decompressor>>,
 }
@@ -59,9 +65,21 @@ impl WsInput {
             close_sent: false,
             end: None,
             ping_sent: None,
+            heartbeat: Heartbeat::default(),
+            rates: Rates::default(),
             #[cfg(feature = "deflate")]
             decompressor: None,
         }
+    }
+
+    /// The payload of the next ping of the heartbeat.
+    pub(super) fn next_ping(&mut self) -> Bytes {
+        self.heartbeat.ping(Instant::now())
+    }
+
+    /// What the last answered ping of the heartbeat took.
+    pub(crate) fn latency(&self) -> Option<Duration> {
+        self.heartbeat.latency
     }
 
     /// Inflates a message that came compressed.
@@ -127,7 +145,9 @@ impl Conn {
         input.wait_for(super::input::Wait::Nothing, self.now());
         input.last_received = self.now();
         self.set_format(extensions.format());
-        self.arm(self.now().after(self.server.config.ping_interval));
+        if let Some(every) = self.server.config.ping_interval {
+            self.arm(self.now().after(every));
+        }
     }
 
     /// The next data message.
@@ -180,10 +200,11 @@ impl Conn {
         let limit = self.server.config.inbox_bytes;
         let mut arrived = false;
         let go_on = loop {
-            if input
-                .websocket()
-                .is_none_or(|websocket| websocket.is_full(limit))
-            {
+            let Some(websocket) = input.websocket() else {
+                break false;
+            };
+            if websocket.is_full(limit) {
+                websocket.rates.pause();
                 break false;
             }
             match self.decode(input) {
@@ -233,6 +254,14 @@ impl Conn {
                 }
             };
             buffer.consume(decoded.consumed);
+            if let Some(event) = &decoded.event
+                && let Err(error) = websocket
+                    .rates
+                    .count(event, self.now(), &self.server.config)
+            {
+                self.violation(input, error);
+                return Next::Ended;
+            }
             match decoded.event {
                 None => return Next::More,
                 Some(Incoming::Text(text)) => return Next::Message(Message::Text(text)),
@@ -251,9 +280,10 @@ impl Conn {
                     self.charge(64);
                     self.answer_ping(&payload);
                 }
-                Some(Incoming::Pong(_)) => {
+                Some(Incoming::Pong(payload)) => {
                     self.charge(64);
                     websocket.ping_sent = None;
+                    websocket.heartbeat.pong(&payload, Instant::now);
                 }
                 Some(Incoming::Close(frame)) => {
                     self.closed_by_peer(input, frame);

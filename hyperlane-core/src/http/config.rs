@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::headers::is_token;
 #[cfg(feature = "deflate")]
 use crate::proto::ws::deflate::DeflateConfig;
 
@@ -15,8 +16,11 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
 /// One row per field: documentation, name, type, default. Makes the struct, its `Default` and a builder method each.
+/// `as` gives the builder method an argument of its own, from which the type is made.
 macro_rules! server_config {
-    ($($(#[$doc:meta])* $field:ident: $type:ty = $default:expr;)*) => {
+    (@argument $type:ty) => { $type };
+    (@argument $type:ty, $argument:ty) => { $argument };
+    ($($(#[$doc:meta])* $field:ident: $type:ty $(as $argument:ty)? = $default:expr;)*) => {
         /// Holds what a server is told before it starts: addresses, socket options, limits.
         ///
         /// Every limit is finite. Sizes are in bytes. Fields are public, and each has a builder method of its name;
@@ -26,7 +30,10 @@ macro_rules! server_config {
         /// use hyperlane_core::http::ServerConfig;
         /// use std::time::Duration;
         ///
-        /// let config = ServerConfig::default().max_body(64 * 1024).keep_alive_timeout(Duration::from_secs(10));
+        /// let config = ServerConfig::default()
+        ///     .max_body(64 * 1024)
+        ///     .ping_interval(Duration::from_secs(10))
+        ///     .sse_heartbeat(None);
         /// assert!(config.validate().is_ok());
         /// assert!(config.max_body(0).validate().is_err());
         /// ```
@@ -55,8 +62,9 @@ macro_rules! server_config {
             $(
                 #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
                 #[must_use]
-                pub fn $field(mut self, $field: $type) -> Self {
-                    self.$field = $field;
+                #[allow(clippy::useless_conversion, reason = "most arguments are of the type already")]
+                pub fn $field(mut self, $field: server_config!(@argument $type $(, $argument)?)) -> Self {
+                    self.$field = $field.into();
                     self
                 }
             )*
@@ -120,21 +128,34 @@ server_config! {
     max_message: usize = MIB;
     /// Bounds the fragments of one WebSocket message. Default: 131 072; beyond: close code 1008.
     max_fragments: u32 = 128 * 1024;
-    /// Says after how much quiet a WebSocket client is pinged. Default: 25 s, below the idle limits of common
+    /// Bounds the messages of one WebSocket in a second: as many at once, and then at that rate. Time for which
+    /// reading pauses is given back. Default: 1 000 000, more than one connection can have handled, so that it
+    /// hurts nobody; a service that knows its clients sets less. Beyond: close code 1008.
+    max_messages_per_second: u32 = 1_000_000;
+    /// Bounds the pings and pongs of one WebSocket in a second, as above. Default: 1000: no client needs more than a
+    /// few, and each ping costs an answer. Beyond: close code 1008.
+    max_control_frames_per_second: u32 = 1000;
+    /// Says after how much quiet a WebSocket client is pinged; `None`: never, so that a client which vanishes
+    /// without a word is noticed only when something is sent to it. Default: 25 s, below the idle limits of common
     /// proxies.
-    ping_interval: Duration = Duration::from_secs(25);
-    /// Bounds the wait for the pong; must be below `ping_interval`. Default: 20 s.
-    pong_timeout: Duration = Duration::from_secs(20);
+    ping_interval: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(25));
+    /// Bounds the wait for a sign of life after a ping; `None`: a client that does not answer is kept. Without
+    /// effect while `ping_interval` is `None`. Default: 20 s.
+    pong_timeout: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(20));
     /// Bounds the wait for the peer's half of the closing handshake. Default: 5 s.
     close_timeout: Duration = Duration::from_secs(5);
     /// Accepts WebSocket handshakes from pages of any origin. Default: false: else any page a user visits could
     /// talk to the server in the user's name.
-    allow_any_origin: bool = false;
+    dangerous_allow_any_origin: bool = false;
     /// Lists origins (`https://example.com`) that may open WebSockets besides the server's own. Default: none.
     allowed_origins: Vec<String> = Vec::new();
+    /// Lists the subprotocols that WebSockets can speak, the preferred one first; an
+    /// [`Upgrade`](crate::Upgrade) may decide otherwise. Default: none, so that none is agreed on.
+    subprotocols: Vec<String> = Vec::new();
 
-    /// Says after how much quiet an event stream carries a comment. Default: 15 s, as the HTML standard advises.
-    sse_heartbeat: Duration = Duration::from_secs(15);
+    /// Says after how much quiet an event stream carries a comment; `None`: never. Default: 15 s, as the HTML
+    /// standard advises.
+    sse_heartbeat: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(15));
 
     /// Sets the mark above which a connection's outbox takes no more. Default: 1 MiB; a message that begins below
     /// the mark fits, whatever its size.
@@ -235,8 +256,8 @@ impl ServerConfig {
                 return Err(ConfigError::TooLong(name));
             }
         }
-        if self.pong_timeout >= self.ping_interval {
-            return Err(ConfigError::PongAfterPing);
+        if let Some(name) = self.subprotocols.iter().find(|name| !is_token(name)) {
+            return Err(ConfigError::Subprotocol(name.clone()));
         }
         #[cfg(feature = "deflate")]
         if let Some(Err(problem)) = self.deflate.as_ref().map(DeflateConfig::validate) {
@@ -252,11 +273,18 @@ impl ServerConfig {
         }
     }
 
-    fn sizes(&self) -> [(&'static str, usize); 11] {
+    fn sizes(&self) -> [(&'static str, usize); 14] {
+        let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         [
+            ("backlog", size(self.backlog)),
+            ("max_fragments", size(self.max_fragments)),
             (
-                "backlog",
-                usize::try_from(self.backlog).unwrap_or(usize::MAX),
+                "max_messages_per_second",
+                size(self.max_messages_per_second),
+            ),
+            (
+                "max_control_frames_per_second",
+                size(self.max_control_frames_per_second),
             ),
             (
                 "max_connections",
@@ -277,17 +305,19 @@ impl ServerConfig {
         ]
     }
 
+    /// All durations; of those that are off, one that is always fine.
     fn durations(&self) -> [(&'static str, Duration); 11] {
+        let or_off = |duration: Option<Duration>| duration.unwrap_or(MAX_DURATION);
         [
             ("header_timeout", self.header_timeout),
             ("keep_alive_timeout", self.keep_alive_timeout),
             ("body_timeout", self.body_timeout),
             ("write_timeout", self.write_timeout),
             ("handler_linger", self.handler_linger),
-            ("ping_interval", self.ping_interval),
-            ("pong_timeout", self.pong_timeout),
+            ("ping_interval", or_off(self.ping_interval)),
+            ("pong_timeout", or_off(self.pong_timeout)),
             ("close_timeout", self.close_timeout),
-            ("sse_heartbeat", self.sse_heartbeat),
+            ("sse_heartbeat", or_off(self.sse_heartbeat)),
             ("outbox_stall", self.outbox_stall),
             ("shutdown_timeout", self.shutdown_timeout),
         ]
@@ -313,15 +343,15 @@ pub enum ConfigError {
     /// This duration is longer than a year.
     #[error("{0} is longer than a year")]
     TooLong(&'static str),
-    /// A pong may come later than the next ping, so that a dead peer would never be noticed.
-    #[error("pong_timeout is not below ping_interval")]
-    PongAfterPing,
     /// A setting of the compression is out of its range.
     #[error("{0}")]
     Deflate(&'static str),
     /// This is not an origin: scheme, host and port, without a path.
     #[error("allowed origin {0:?} is not `scheme://host[:port]`")]
     Origin(String),
+    /// This is not the name of a subprotocol: a token (RFC 6455 §4.1).
+    #[error("subprotocol {0:?} is not a token")]
+    Subprotocol(String),
 }
 
 /// Names one name-and-port, numeric address or Unix path; whether it exists is seen at bind.
@@ -575,14 +605,6 @@ mod tests {
     #[test]
     fn settings_that_contradict_are_refused() {
         let config = ServerConfig::default;
-        let second = Duration::from_secs(1);
-        assert_eq!(
-            config()
-                .ping_interval(second)
-                .pong_timeout(second)
-                .validate(),
-            Err(ConfigError::PongAfterPing)
-        );
         assert_eq!(
             config().handler_linger(Duration::MAX).validate(),
             Err(ConfigError::TooLong("handler_linger"))
@@ -592,6 +614,13 @@ mod tests {
             config().ttl(Some(256)).validate(),
             Err(ConfigError::Ttl(256))
         );
+        for wrong in ["", "a b", "a,b", "a\r\nb"] {
+            let names = vec!["v1.chat".to_owned(), wrong.to_owned()];
+            assert_eq!(
+                config().subprotocols(names).validate(),
+                Err(ConfigError::Subprotocol(wrong.to_owned()))
+            );
+        }
         for wrong in [
             "null",
             "*",
@@ -606,6 +635,34 @@ mod tests {
                 Err(ConfigError::Origin(wrong.to_owned()))
             );
         }
+    }
+
+    #[test]
+    fn heartbeats_may_be_off_and_a_pong_may_take_longer_than_the_next_ping() {
+        let second = Duration::from_secs(1);
+        let config = ServerConfig::default;
+        for fine in [
+            config()
+                .ping_interval(None)
+                .pong_timeout(None)
+                .sse_heartbeat(None),
+            config().ping_interval(None),
+            config().pong_timeout(None),
+            config().ping_interval(second).pong_timeout(2 * second),
+            config().ping_interval(Some(second)),
+        ] {
+            assert_eq!(fine.validate(), Ok(()));
+        }
+        for (name, wrong) in [
+            ("ping_interval", config().ping_interval(Duration::ZERO)),
+            ("pong_timeout", config().pong_timeout(Duration::ZERO)),
+        ] {
+            assert_eq!(wrong.validate(), Err(ConfigError::Zero(name)));
+        }
+        assert_eq!(
+            config().sse_heartbeat(Duration::MAX).validate(),
+            Err(ConfigError::TooLong("sse_heartbeat"))
+        );
     }
 
     #[test]

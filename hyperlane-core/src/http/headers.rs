@@ -33,6 +33,9 @@ pub enum HeaderError {
     /// `content-length` and `transfer-encoding` of a response belong to the server (RFC 9112 §6).
     #[error("the server frames the message itself (RFC 9112 6)")]
     Framing,
+    /// The handshake writes this field of its answer itself (RFC 6455 §4.2.2).
+    #[error("the handshake writes this field itself (RFC 6455 4.2.2)")]
+    Handshake,
     /// The fields of this message would exceed 4 GiB.
     #[error("header fields exceed 4 GiB")]
     TooLarge,
@@ -430,8 +433,8 @@ pub(crate) fn list_items(list: &str) -> impl Iterator<Item = &str> {
         .filter(|item| !item.is_empty())
 }
 
-/// Tells whether `name` may be the name of a header field.
-fn is_token(name: &str) -> bool {
+/// Tells whether `name` is a token, as names of header fields and subprotocols are.
+pub(crate) fn is_token(name: &str) -> bool {
     !name.is_empty()
         && name
             .bytes()

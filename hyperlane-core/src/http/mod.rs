@@ -35,4 +35,8 @@ pub use self::{
     upgrade::UpgradeType,
     version::{HttpVersion, RequestVersion, ResponseVersion},
 };
-pub(crate) use self::{path::decode_param, response::Framing};
+pub(crate) use self::{
+    headers::{is_token, list_items},
+    path::decode_param,
+    response::Framing,
+};

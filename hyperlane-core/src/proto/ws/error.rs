@@ -75,6 +75,18 @@ pub enum ProtocolError {
         /// The limit that it broke.
         limit: u32,
     },
+    /// More pings and pongs in a time than our limit (RFC 6455 §10.4).
+    #[error("more than {limit} control frames a second")]
+    TooManyControlFrames {
+        /// The limit that it broke.
+        limit: u32,
+    },
+    /// More messages in a time than our limit (RFC 6455 §10.4).
+    #[error("more than {limit} messages a second")]
+    TooManyMessages {
+        /// The limit that it broke.
+        limit: u32,
+    },
 }
 
 impl ProtocolError {
@@ -96,8 +108,10 @@ impl ProtocolError {
             Self::InvalidCloseReason | Self::InvalidUtf8 | Self::InvalidDeflate => {
                 CloseCode::INVALID_PAYLOAD
             }
-            // Each fragment is allowed; it is their number that we refuse.
-            Self::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
+            // Each of them is allowed; it is their number that we refuse.
+            Self::TooManyFragments { .. }
+            | Self::TooManyControlFrames { .. }
+            | Self::TooManyMessages { .. } => CloseCode::POLICY_VIOLATION,
             Self::FrameTooBig { .. } | Self::MessageTooBig { .. } | Self::Inflation { .. } => {
                 CloseCode::MESSAGE_TOO_BIG
             }

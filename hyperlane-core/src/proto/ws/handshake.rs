@@ -2,6 +2,7 @@
 //! choice of a subprotocol.
 
 mod extensions;
+mod grammar;
 mod origin;
 
 pub use extensions::{ExtensionOffer, ExtensionParam, parse_extensions};
@@ -82,9 +83,12 @@ pub enum HandshakeError {
     /// `Sec-WebSocket-Key` is not 16 bytes in base64 (RFC 6455 §4.2.1).
     #[error("Sec-WebSocket-Key is not 16 bytes in base64")]
     InvalidKey,
-    /// `Sec-WebSocket-Extensions` breaks its grammar (RFC 6455 §9.1).
-    #[error("Sec-WebSocket-Extensions is malformed")]
-    InvalidExtensions,
+    /// `Sec-WebSocket-Protocol` is not a list of tokens (RFC 6455 §4.3).
+    #[error("Sec-WebSocket-Protocol is not a list of tokens")]
+    Subprotocols,
+    /// `Sec-WebSocket-Extensions` is not a list of extensions (RFC 6455 §9.1).
+    #[error("Sec-WebSocket-Extensions is not a list of extensions")]
+    Extensions,
 }
 
 impl HandshakeError {
@@ -98,7 +102,8 @@ impl HandshakeError {
             | Self::MissingKey
             | Self::RepeatedKey
             | Self::InvalidKey
-            | Self::InvalidExtensions => 400,
+            | Self::Subprotocols
+            | Self::Extensions => 400,
         }
     }
 
@@ -150,6 +155,7 @@ where
     let (mut upgrade, mut connection) = (false, false);
     let mut version = Field::Missing;
     let mut key = Field::Missing;
+    let (mut subprotocols, mut extensions) = (true, true);
     for (name, value) in request.headers {
         let (name, text) = (name.as_ref(), value.as_ref());
         if name.eq_ignore_ascii_case(b"upgrade") {
@@ -161,6 +167,10 @@ where
         } else if name.eq_ignore_ascii_case(b"sec-websocket-key") {
             let text = text.trim_ascii();
             key.add(is_valid_key(text).then(|| accept_key_bytes(text)));
+        } else if name.eq_ignore_ascii_case(b"sec-websocket-protocol") {
+            subprotocols &= grammar::is_token_list(text);
+        } else if name.eq_ignore_ascii_case(b"sec-websocket-extensions") {
+            extensions &= grammar::is_extension_list(text);
         }
     }
     if !upgrade {
@@ -176,6 +186,8 @@ where
         Field::Missing => Err(HandshakeError::MissingKey),
         Field::Repeated => Err(HandshakeError::RepeatedKey),
         Field::Once(None) => Err(HandshakeError::InvalidKey),
+        Field::Once(Some(_)) if !subprotocols => Err(HandshakeError::Subprotocols),
+        Field::Once(Some(_)) if !extensions => Err(HandshakeError::Extensions),
         Field::Once(Some(accept_key)) => Ok(Accepted { accept_key }),
     }
 }
@@ -367,6 +379,16 @@ mod tests {
             (
                 with("sec-websocket-key", &["dGhlIHNhbXBs ZSBub25jZ=="]),
                 HandshakeError::InvalidKey,
+                400,
+            ),
+            (
+                with("sec-websocket-protocol", &["a", "b c"]),
+                HandshakeError::Subprotocols,
+                400,
+            ),
+            (
+                with("sec-websocket-extensions", &["a; =b"]),
+                HandshakeError::Extensions,
                 400,
             ),
         ] {

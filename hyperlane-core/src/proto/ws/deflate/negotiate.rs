@@ -22,7 +22,7 @@ pub struct Agreement {
 ///
 /// # Errors
 ///
-/// [`HandshakeError::InvalidExtensions`] if a value breaks the grammar (RFC 6455 §9.1).
+/// [`HandshakeError::Extensions`] if a value breaks the grammar (RFC 6455 §9.1).
 pub fn negotiate<'o>(
     offered: impl IntoIterator<Item = &'o str>,
     config: &DeflateConfig,

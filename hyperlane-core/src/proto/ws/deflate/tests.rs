@@ -137,7 +137,7 @@ fn an_offer_that_cannot_be_met_is_declined_and_the_next_one_taken() {
     );
     assert_eq!(
         negotiate(["permessage-deflate", ";"], &config),
-        Err(HandshakeError::InvalidExtensions)
+        Err(HandshakeError::Extensions)
     );
 }
 

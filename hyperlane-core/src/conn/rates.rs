@@ -1,0 +1,136 @@
+//! How many messages and control frames a client may send in a time.
+
+use super::timers::{TICK, Tick};
+use crate::{
+    ServerConfig,
+    proto::ws::{Incoming, ProtocolError},
+};
+
+/// Ticks in a second; a bucket counts in units of one frame per that many.
+const TICKS: i64 = (1000 / TICK.as_millis()) as i64;
+
+/// A bucket that a rate fills and frames empty: as many as the rate says at once, and then the rate.
+///
+/// It costs a comparison per frame; the clock is the server's.
+#[derive(Debug, Default)]
+struct Bucket {
+    /// What has been taken out, in frames times [`TICKS`]; below zero when time was given back.
+    taken: i64,
+    at: Tick,
+}
+
+impl Bucket {
+    /// Takes one out; false when it is empty.
+    fn take(&mut self, now: Tick, per_second: u32) -> bool {
+        if now > self.at {
+            self.refill(now, per_second, 0);
+        }
+        self.taken += TICKS;
+        self.taken <= i64::from(per_second) * TICKS
+    }
+
+    /// Adds what has come in since the last look, but no more than `least` allows.
+    fn refill(&mut self, now: Tick, per_second: u32, least: i64) {
+        let ticks = i64::from(now.0.saturating_sub(self.at.0));
+        self.taken = (self.taken - ticks * i64::from(per_second)).max(least.min(self.taken));
+        self.at = now;
+    }
+}
+
+/// The buckets of a WebSocket.
+#[derive(Debug, Default)]
+pub(super) struct Rates {
+    messages: Bucket,
+    controls: Bucket,
+    /// We have not read for a while: what the client sent meanwhile comes at once.
+    paused: bool,
+}
+
+impl Rates {
+    /// Reading pauses: this time does not count against the client.
+    pub(super) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Counts what came in.
+    pub(super) fn count(
+        &mut self,
+        event: &Incoming,
+        now: Tick,
+        config: &ServerConfig,
+    ) -> Result<(), ProtocolError> {
+        let messages = config.max_messages_per_second;
+        let controls = config.max_control_frames_per_second;
+        if self.paused {
+            self.paused = false;
+            self.messages.refill(now, messages, i64::MIN);
+            self.controls.refill(now, controls, i64::MIN);
+        }
+        match event {
+            // It is the last frame anyway.
+            Incoming::Close(_) => Ok(()),
+            Incoming::Ping(_) | Incoming::Pong(_) if self.controls.take(now, controls) => Ok(()),
+            Incoming::Ping(_) | Incoming::Pong(_) => {
+                Err(ProtocolError::TooManyControlFrames { limit: controls })
+            }
+            _ if self.messages.take(now, messages) => Ok(()),
+            _ => Err(ProtocolError::TooManyMessages { limit: messages }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many can be taken at once.
+    fn taken(bucket: &mut Bucket, now: u32, per_second: u32) -> u32 {
+        let mut count = 0;
+        while bucket.take(Tick(now), per_second) {
+            count += 1;
+        }
+        // The one too many has ended the connection.
+        bucket.taken -= TICKS;
+        count
+    }
+
+    #[test]
+    fn a_second_is_free_at_once_and_then_comes_the_rate() {
+        let mut bucket = Bucket::default();
+        assert_eq!(taken(&mut bucket, 100, 50), 50);
+        assert_eq!(taken(&mut bucket, 100, 50), 0);
+        assert_eq!(taken(&mut bucket, 101, 50), 5);
+        assert_eq!(taken(&mut bucket, 105, 50), 20);
+        assert_eq!(taken(&mut bucket, 10_000, 50), 50, "no more after quiet");
+    }
+
+    #[test]
+    fn rates_below_one_a_tick_are_exact() {
+        let mut bucket = Bucket::default();
+        let mut count = taken(&mut bucket, 1, 3);
+        assert_eq!(count, 3);
+        for now in 2..=1001 {
+            count += taken(&mut bucket, now, 3);
+        }
+        assert_eq!(count, 3 + 300);
+    }
+
+    #[test]
+    fn time_that_we_did_not_read_is_given_back_once() {
+        let config = ServerConfig::default().max_messages_per_second(10);
+        let mut rates = Rates::default();
+        let event = Incoming::Binary(bytes::Bytes::new());
+        let count = |rates: &mut Rates, now| {
+            let mut count = 0;
+            while rates.count(&event, Tick(now), &config).is_ok() {
+                count += 1;
+            }
+            rates.messages.taken -= TICKS;
+            count
+        };
+        assert_eq!(count(&mut rates, 1000), 10);
+        rates.pause();
+        assert_eq!(count(&mut rates, 1300), 300, "thirty seconds of pause");
+        assert_eq!(count(&mut rates, 1400), 10);
+    }
+}

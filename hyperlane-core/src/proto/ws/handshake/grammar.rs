@@ -1,0 +1,81 @@
+//! The grammar of the handshake's lists (RFC 6455 §4.3, §9.1): what does not follow it is refused.
+
+use super::parse_extensions;
+
+/// Tells whether `list` is a list of tokens, not all of its places empty.
+pub(super) fn is_token_list(list: &[u8]) -> bool {
+    let mut items = list
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|item| !item.is_empty())
+        .peekable();
+    items.peek().is_some() && items.all(is_token)
+}
+
+/// Tells whether `list` is a list of extensions, not all of its places empty.
+pub(super) fn is_extension_list(list: &[u8]) -> bool {
+    let offers = str::from_utf8(list).ok().map(parse_extensions);
+    matches!(offers, Some(Ok(offers)) if !offers.is_empty())
+}
+
+fn is_token(text: &[u8]) -> bool {
+    text.iter().all(|byte| is_token_byte(*byte))
+}
+
+/// Tells whether a byte may stand in a token (RFC 9110 §5.6.2).
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_tokens_are_told_from_others() {
+        for fine in ["a", "v1.chat, v2.chat", " a ,, b ", "a,"] {
+            assert!(is_token_list(fine.as_bytes()), "{fine}");
+        }
+        for wrong in ["", " ", ",", "a b", "a;b", "\"a\"", "a/b", "\u{e4}"] {
+            assert!(!is_token_list(wrong.as_bytes()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn lists_of_extensions_are_told_from_others() {
+        for fine in [
+            "foo",
+            "foo, bar; baz=2",
+            "deflate-stream",
+            "mux; max-channels=4; flow-control, deflate-stream",
+            "private-extension",
+            "permessage-deflate; client_max_window_bits",
+            "permessage-deflate ; server_max_window_bits = \"10\" ,, x",
+            "a; b=\"\\c\\d\"",
+            ", a",
+        ] {
+            assert!(is_extension_list(fine.as_bytes()), "{fine}");
+        }
+        for wrong in [
+            "",
+            ",",
+            "a b",
+            "a;",
+            "a; ;b",
+            "a; =b",
+            "a; b=",
+            "a; b=\"\"",
+            "a; b=\"c d\"",
+            "a; b=\"c",
+            "a; b=\"c\"d",
+            "a=b",
+            "=",
+            ";",
+            "a; b=\"\\",
+            "a, b c",
+            "a; b c",
+        ] {
+            assert!(!is_extension_list(wrong.as_bytes()), "{wrong}");
+        }
+    }
+}

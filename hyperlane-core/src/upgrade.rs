@@ -1,0 +1,297 @@
+//! What a program decides about one WebSocket handshake.
+
+use std::{borrow::Cow, fmt};
+
+use crate::{
+    Headers, RequestError, ServerConfig,
+    http::{HeaderError, is_token, list_items},
+};
+
+/// Fields of the answer that the handshake writes itself.
+const OWN_FIELDS: [&str; 5] = [
+    "upgrade",
+    "connection",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-protocol",
+];
+
+/// Picks one of the names that a client offers.
+type Choice = Box<dyn for<'a> FnOnce(&[&'a str]) -> Option<&'a str> + Send>;
+
+/// Says how [`Context::upgrade_with`](crate::Context::upgrade_with) answers a handshake: subprotocol,
+/// header fields, origins.
+///
+/// ```
+/// use hyperlane_core::{Context, Stream, Upgrade, WebSocket, RequestError};
+///
+/// async fn open(ctx: &mut Context, stream: &mut Stream) -> Result<WebSocket, RequestError> {
+///     let upgrade = Upgrade::new()
+///         .protocols(["v2.chat", "chat"])
+///         .header("x-region", "north");
+///     let socket = ctx.upgrade_with(stream, upgrade).await?;
+///     println!("speaks {}", socket.protocol().unwrap_or("anything"));
+///     Ok(socket)
+/// }
+/// ```
+#[derive(Default)]
+pub struct Upgrade {
+    protocols: Protocols,
+    headers: Headers,
+    /// The first field that may not be written.
+    refused: Option<HeaderError>,
+    allowed_origins: Vec<String>,
+    any_origin: bool,
+}
+
+#[derive(Default)]
+enum Protocols {
+    /// As the server's configuration says.
+    #[default]
+    Configured,
+    Listed(Vec<Cow<'static, str>>),
+    Chosen(Choice),
+}
+
+/// The subprotocol of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// The place in [`ServerConfig::subprotocols`].
+    Configured(usize),
+    Named(Cow<'static, str>),
+}
+
+impl Protocol {
+    pub(crate) fn name<'a>(&'a self, config: &'a ServerConfig) -> Option<&'a str> {
+        match self {
+            Self::Configured(at) => config.subprotocols.get(*at).map(String::as_str),
+            Self::Named(name) => Some(name),
+        }
+    }
+}
+
+impl Upgrade {
+    /// Decides nothing: everything is as the server's configuration says.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Speaks the first of these subprotocols that the client offers; none of them is no error
+    /// (RFC 6455 §4.2.2). Default: [`ServerConfig::subprotocols`].
+    #[must_use]
+    pub fn protocols<P: Into<Cow<'static, str>>>(
+        mut self,
+        protocols: impl IntoIterator<Item = P>,
+    ) -> Self {
+        self.protocols = Protocols::Listed(protocols.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Has `choose` pick the subprotocol among those that the client offers, in its order of preference.
+    ///
+    /// A name that is not among them makes the upgrade fail with
+    /// [`RequestError::Subprotocol`](crate::RequestError::Subprotocol): the client would have to fail the
+    /// connection (RFC 6455 §4.1).
+    #[must_use]
+    pub fn choose_protocol(
+        mut self,
+        choose: impl for<'a> FnOnce(&[&'a str]) -> Option<&'a str> + Send + 'static,
+    ) -> Self {
+        self.protocols = Protocols::Chosen(Box::new(choose));
+        self
+    }
+
+    /// Adds a field to the answer, beside those of the context's response.
+    ///
+    /// A field that may not be written (not a name, control characters, or one that the handshake
+    /// writes itself) makes the upgrade fail with [`RequestError::Header`](crate::RequestError::Header).
+    #[must_use]
+    pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
+        if let Err(error) = self.add_header(name.as_ref(), value.as_ref()) {
+            self.refused.get_or_insert(error);
+        }
+        self
+    }
+
+    fn add_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
+        if is_own_field(name) {
+            return Err(HeaderError::Handshake);
+        }
+        if name.eq_ignore_ascii_case("content-length")
+            || name.eq_ignore_ascii_case("transfer-encoding")
+        {
+            return Err(HeaderError::Framing);
+        }
+        self.headers.try_add(name, value)
+    }
+
+    /// Accepts pages of these origins (`https://example.com`) as well, beside
+    /// [`ServerConfig::allowed_origins`] and the server's own.
+    #[must_use]
+    pub fn allowed_origins<O: Into<String>>(
+        mut self,
+        origins: impl IntoIterator<Item = O>,
+    ) -> Self {
+        self.allowed_origins
+            .extend(origins.into_iter().map(Into::into));
+        self
+    }
+
+    /// Accepts pages of any origin, as [`ServerConfig::dangerous_allow_any_origin`] does for all
+    /// WebSockets.
+    #[must_use]
+    pub fn dangerous_allow_any_origin(mut self) -> Self {
+        self.any_origin = true;
+        self
+    }
+
+    /// The fields to add.
+    pub(crate) fn headers(&self) -> Result<&Headers, RequestError> {
+        match self.refused {
+            Some(error) => Err(error.into()),
+            None => Ok(&self.headers),
+        }
+    }
+
+    pub(crate) fn allows_any_origin(&self) -> bool {
+        self.any_origin
+    }
+
+    pub(crate) fn origins(&self) -> &[String] {
+        &self.allowed_origins
+    }
+
+    /// Chooses the subprotocol: one of `offered`, the values of all `Sec-WebSocket-Protocol` fields.
+    ///
+    /// `wanted` is what the program set in its response.
+    pub(crate) fn choose<'a>(
+        &mut self,
+        offered: impl Iterator<Item = &'a str>,
+        wanted: Option<&str>,
+        config: &ServerConfig,
+    ) -> Result<Option<Protocol>, RequestError> {
+        // Only names that may stand in the answer can be chosen.
+        let offered: Vec<&str> = offered
+            .flat_map(list_items)
+            .filter(|name| is_token(name))
+            .collect();
+        let chosen = match std::mem::take(&mut self.protocols) {
+            Protocols::Configured => match wanted {
+                Some(wanted) if offered.contains(&wanted) => {
+                    Some(Protocol::Named(wanted.to_owned().into()))
+                }
+                Some(wanted) => {
+                    tracing::warn!("subprotocol {wanted:?} was not offered and is left out");
+                    None
+                }
+                None => config
+                    .subprotocols
+                    .iter()
+                    .position(|name| offered.contains(&name.as_str()))
+                    .map(Protocol::Configured),
+            },
+            Protocols::Listed(names) => names
+                .into_iter()
+                .find(|name| offered.contains(&&**name))
+                .map(Protocol::Named),
+            Protocols::Chosen(choose) => match choose(&offered) {
+                Some(name) if offered.contains(&name) => {
+                    Some(Protocol::Named(name.to_owned().into()))
+                }
+                Some(name) => {
+                    return Err(RequestError::Subprotocol {
+                        name: name.to_owned(),
+                    });
+                }
+                None => None,
+            },
+        };
+        Ok(chosen)
+    }
+}
+
+/// Whether the handshake writes this field of the answer itself.
+pub(crate) fn is_own_field(name: &str) -> bool {
+    OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
+impl fmt::Debug for Upgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocols: &dyn fmt::Debug = match &self.protocols {
+            Protocols::Configured => &"as configured",
+            Protocols::Listed(names) => names,
+            Protocols::Chosen(_) => &"chosen by a function",
+        };
+        f.debug_struct("Upgrade")
+            .field("protocols", protocols)
+            .field("headers", &self.headers)
+            .field("allowed_origins", &self.allowed_origins)
+            .field("dangerous_allow_any_origin", &self.any_origin)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(
+        mut upgrade: Upgrade,
+        offered: &[&str],
+        wanted: Option<&str>,
+    ) -> Result<Option<String>, RequestError> {
+        let config = ServerConfig::default().subprotocols(vec!["c1".to_owned(), "c2".to_owned()]);
+        let chosen = upgrade.choose(offered.iter().copied(), wanted, &config)?;
+        Ok(chosen.and_then(|protocol| protocol.name(&config).map(str::to_owned)))
+    }
+
+    #[test]
+    fn what_is_chosen_was_offered() {
+        let name = |name: &str| Ok(Some(name.to_owned()));
+        let none = Ok(None);
+        let listed = || Upgrade::new().protocols(["v2", "v1"]);
+        assert_eq!(choose(listed(), &["v1, v2"], None), name("v2"));
+        assert_eq!(choose(listed(), &["x", "v1"], None), name("v1"));
+        assert_eq!(choose(listed(), &["V1"], None), none, "case matters");
+        assert_eq!(choose(listed(), &[], None), none);
+        assert_eq!(choose(Upgrade::new(), &["c2,c1"], None), name("c1"));
+        assert_eq!(choose(Upgrade::new(), &["c2"], None), name("c2"));
+        assert_eq!(choose(Upgrade::new(), &["a,c1"], Some("a")), name("a"));
+        assert_eq!(choose(Upgrade::new(), &["c1"], Some("a")), none);
+        let last = || Upgrade::new().choose_protocol(|offered| offered.last().copied());
+        assert_eq!(choose(last(), &["a, b", "c,"], None), name("c"));
+        assert_eq!(choose(last(), &["a, b c"], None), name("a"), "no token");
+        assert_eq!(choose(last(), &[], None), none);
+        let stubborn = Upgrade::new().choose_protocol(|_| Some("mine"));
+        assert_eq!(
+            choose(stubborn, &["yours"], None),
+            Err(RequestError::Subprotocol {
+                name: "mine".to_owned()
+            })
+        );
+    }
+
+    #[test]
+    fn fields_that_may_not_be_written_are_typed_errors() {
+        for (name, value, error) in [
+            ("x y", "1", HeaderError::Name),
+            ("", "1", HeaderError::Name),
+            ("x", "1\r\nset-cookie: a=b", HeaderError::Value),
+            ("x", "\0", HeaderError::Value),
+            ("Connection", "close", HeaderError::Handshake),
+            ("sec-websocket-accept", "a", HeaderError::Handshake),
+            ("Sec-WebSocket-Protocol", "a", HeaderError::Handshake),
+            ("content-length", "1", HeaderError::Framing),
+        ] {
+            let upgrade = Upgrade::new().header("fine", "1").header(name, value);
+            let refused = upgrade.header("also", "2").headers().cloned();
+            assert_eq!(
+                refused,
+                Err(RequestError::Header(error)),
+                "{name}: {value:?}"
+            );
+        }
+        let fine = Upgrade::new().header("x-a", "1").header("x-a", "2");
+        assert_eq!(fine.headers().map(Headers::len), Ok(2));
+    }
+}
