@@ -1179,3 +1179,30 @@ async fn what_cannot_be_sent_is_refused_and_the_socket_stays_open() {
     client.close().await;
     assert_eq!(noted.next().await, "over");
 }
+
+// Another thread sends before the poll that upgraded has ended.
+handler!(Hasty, |stream, ctx| {
+    let outbox = if ctx.get_request().try_get_header_front("upgrade").is_some() {
+        ctx.upgrade(stream).await.unwrap().outbox()
+    } else {
+        ctx.event_stream(stream).await.unwrap().outbox()
+    };
+    let bytes = outbox.encode(&Message::from("at once")).unwrap();
+    std::thread::scope(|scope| scope.spawn(|| outbox.push(&bytes)).join())
+        .unwrap()
+        .unwrap();
+    outbox.close(CloseCode::NORMAL, "", false);
+});
+
+#[tokio::test]
+async fn nobody_sends_before_the_head_is_out() {
+    let control = start(|server| {
+        server.route::<Hasty>("/");
+    })
+    .await;
+    let mut client = Client::websocket(address(&control), "/").await;
+    assert_eq!(client.next_frame().await.text(), "at once");
+    let mut client = Client::connect(address(&control)).await;
+    client.request("GET", "/", "").await;
+    assert_eq!(client.reply().await.text(), "data: at once\n\n");
+}
