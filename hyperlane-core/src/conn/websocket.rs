@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, buf::Limit};
 use tokio::time::Instant;
 
 use super::{
@@ -25,6 +25,9 @@ use crate::proto::ws::{
     encode_to_bytes, frame_head,
 };
 
+/// The most that one read brings into a message of its own.
+const DIRECT_READ: usize = 256 * 1024;
+
 /// How a WebSocket ended.
 #[derive(Clone, Debug)]
 pub(crate) enum WsEnd {
@@ -39,6 +42,8 @@ pub(crate) enum WsEnd {
 /// The reading state of a WebSocket.
 pub(crate) struct WsInput {
     decoder: Decoder,
+    /// The last read went into the decoder's own buffer, and was not looked at yet.
+    filled: bool,
     inbox: VecDeque<Message>,
     inbox_bytes: usize,
     /// Messages are dropped: nobody will ever read them.
@@ -56,6 +61,7 @@ impl WsInput {
     pub(crate) fn new(decoder: Decoder) -> Self {
         Self {
             decoder,
+            filled: false,
             inbox: VecDeque::new(),
             inbox_bytes: 0,
             unread: false,
@@ -75,6 +81,19 @@ impl WsInput {
     /// What the last answered ping of the heartbeat took.
     pub(crate) fn latency(&self) -> Option<Duration> {
         self.heartbeat.latency
+    }
+
+    /// Where the rest of a large frame is read into; `None` where the thread's buffer does as well.
+    pub(super) fn direct_target(&mut self) -> Option<Limit<&mut Vec<u8>>> {
+        if self.filled {
+            return None;
+        }
+        self.decoder.direct_target(DIRECT_READ)
+    }
+
+    /// Something was read into [`direct_target`](Self::direct_target).
+    pub(super) fn direct_filled(&mut self) {
+        self.filled = true;
     }
 
     pub(super) fn ended_without_close(&mut self) {
@@ -216,7 +235,7 @@ impl Conn {
                 buffer.discard();
                 return Next::Ended;
             }
-            if buffer.is_empty() {
+            if buffer.is_empty() && !std::mem::take(&mut websocket.filled) {
                 return Next::More;
             }
             let decoded = match websocket.decoder.next(buffer.unread()) {
