@@ -7,6 +7,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -93,7 +94,8 @@ impl Lane {
 struct Seat {
     id: MemberId,
     outbox: Outbox,
-    format: WireFormat,
+    /// It takes what was encoded for others.
+    shares: bool,
     /// Its outbox was full: the first message that it has not got.
     behind: Option<Offset>,
     /// Messages before this one it has got from the history.
@@ -105,9 +107,8 @@ struct Batch {
     posts: Vec<Arc<Post>>,
     /// Some of them are not for everyone.
     selective: bool,
-    frames: Option<Bytes>,
-    events: Option<Bytes>,
-    chunks: Option<Bytes>,
+    /// All of them in one piece, for each format that has members.
+    joined: Vec<(WireFormat, Bytes)>,
 }
 
 impl Batch {
@@ -118,9 +119,7 @@ impl Batch {
         Self {
             posts,
             selective,
-            frames: None,
-            events: None,
-            chunks: None,
+            joined: Vec::new(),
         }
     }
 
@@ -128,25 +127,25 @@ impl Batch {
         self.posts.first().map_or(Offset(0), |post| post.offset)
     }
 
-    /// All messages in one piece, for those whom all of them are for.
-    fn joined(&mut self, format: WireFormat) -> Bytes {
-        let slot = match format {
-            WireFormat::WebSocket => &mut self.frames,
-            WireFormat::EventStream => &mut self.events,
-            _ => &mut self.chunks,
-        };
-        slot.get_or_insert_with(|| match self.posts.as_slice() {
-            [one] => one.encoded(format).cloned().unwrap_or_default(),
+    /// All messages in one piece, for `outbox` and all others of its format.
+    fn joined(&mut self, outbox: &Outbox) -> Bytes {
+        let format = outbox.format();
+        if let Some((_, bytes)) = self.joined.iter().find(|(known, _)| *known == format) {
+            return bytes.clone();
+        }
+        let bytes = match self.posts.as_slice() {
+            [one] => one.encoded(outbox).cloned().unwrap_or_default(),
             many => {
-                let parts = || many.iter().filter_map(|post| post.encoded(format));
+                let parts = || many.iter().filter_map(|post| post.encoded(outbox));
                 let mut joined = BytesMut::with_capacity(parts().map(Bytes::len).sum());
                 for part in parts() {
                     joined.extend_from_slice(part);
                 }
                 joined.freeze()
             }
-        })
-        .clone()
+        };
+        self.joined.push((format, bytes.clone()));
+        bytes
     }
 }
 
@@ -380,7 +379,7 @@ impl Seat {
     fn new(outbox: Outbox) -> Self {
         Self {
             id: MemberId::from(&outbox),
-            format: outbox.format(),
+            shares: outbox.format().is_shared(),
             outbox,
             behind: None,
             from: Offset(0),
@@ -393,7 +392,7 @@ impl Seat {
             self.catch_up(core);
             return;
         }
-        if batch.selective || batch.first() < self.from {
+        if batch.selective || !self.shares || batch.first() < self.from {
             for post in &batch.posts {
                 if post.offset >= self.from && !self.deliver_one(post) {
                     return;
@@ -401,7 +400,7 @@ impl Seat {
             }
             return;
         }
-        let bytes = batch.joined(self.format);
+        let bytes = batch.joined(&self.outbox);
         if !bytes.is_empty() && self.outbox.push(&bytes) == Err(PushError::Full) {
             self.behind = Some(batch.first());
         }
@@ -412,10 +411,16 @@ impl Seat {
         if !post.audience.includes(self.id) {
             return true;
         }
-        let Some(bytes) = post.encoded(self.format) else {
-            return true;
+        let is_full = if self.shares {
+            let Some(bytes) = post.encoded(&self.outbox) else {
+                return true;
+            };
+            self.outbox.push(bytes) == Err(PushError::Full)
+        } else {
+            let sent = self.outbox.send(&post.message);
+            sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
         };
-        if self.outbox.push(bytes) == Err(PushError::Full) {
+        if is_full {
             self.behind = Some(post.offset);
             return false;
         }

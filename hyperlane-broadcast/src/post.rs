@@ -1,9 +1,9 @@
 //! A published message, encoded once per wire format.
 
-use std::{io, sync::OnceLock};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
-use hyperlane_core::{Message, WireFormat};
+use hyperlane_core::{Message, Outbox, WireFormat};
 
 use crate::room::{MemberId, Offset};
 
@@ -30,10 +30,12 @@ impl Audience {
 pub(crate) struct Post {
     pub(crate) offset: Offset,
     pub(crate) audience: Audience,
-    message: Message,
+    pub(crate) message: Message,
     frame: OnceLock<Option<Bytes>>,
     event: OnceLock<Option<Bytes>>,
     chunk: OnceLock<Option<Bytes>>,
+    /// Compressed frames, one for each size of window, from 8 bits.
+    packed: OnceLock<Box<[OnceLock<Option<Bytes>>; 8]>>,
 }
 
 impl Post {
@@ -45,6 +47,7 @@ impl Post {
             frame: OnceLock::new(),
             event: OnceLock::new(),
             chunk: OnceLock::new(),
+            packed: OnceLock::new(),
         }
     }
 
@@ -53,21 +56,27 @@ impl Post {
         self.message.len() + size_of::<Self>()
     }
 
-    /// The wire bytes in `format`; `None` where the format cannot carry the message.
-    pub(crate) fn encoded(&self, format: WireFormat) -> Option<&Bytes> {
+    /// The wire bytes for `outbox` and all others of its format; `None` where the format cannot carry
+    /// the message.
+    pub(crate) fn encoded(&self, outbox: &Outbox) -> Option<&Bytes> {
+        let format = outbox.format();
         let slot = match format {
             WireFormat::WebSocket => &self.frame,
             WireFormat::EventStream => &self.event,
             WireFormat::EventStreamChunked => &self.chunk,
+            WireFormat::WebSocketDeflate { window_bits } => {
+                self.packed
+                    .get_or_init(Box::default)
+                    .get(usize::from(window_bits.saturating_sub(8)))?
+            }
             _ => return None,
         };
-        slot.get_or_init(|| self.encode(format).ok()).as_ref()
-    }
-
-    fn encode(&self, format: WireFormat) -> io::Result<Bytes> {
-        format.encode(&self.message).inspect_err(|error| {
-            // Once per message and format, because the outcome is kept.
-            tracing::warn!(%error, ?format, "a message was kept from members of this format");
-        })
+        let encode = || {
+            outbox.encode(&self.message).inspect_err(|error| {
+                // Once per message and format, because the outcome is kept.
+                tracing::warn!(%error, ?format, "a message was kept from members of this format");
+            })
+        };
+        slot.get_or_init(|| encode().ok()).as_ref()
     }
 }

@@ -44,6 +44,8 @@ pub use error::{PanicData, Place, RequestError, ResponseError, ServerError};
 pub use hook::{ServerHook, Status};
 // The vocabulary has one place; its names are the paved path, constants included.
 pub use http::{constants::*, *};
+#[cfg(feature = "deflate")]
+pub use proto::ws::deflate::DeflateConfig;
 pub use proto::{
     sse::{Event, EventError},
     ws::{

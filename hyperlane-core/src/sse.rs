@@ -38,14 +38,17 @@ pub(crate) fn frame(format: WireFormat, events: &[u8]) -> Bytes {
 impl WireFormat {
     /// The wire bytes of `message` in this format, to be pushed to any number of such connections.
     ///
-    /// A text message becomes a frame, or an event with the text as its data.
+    /// A text message becomes a frame, or an event with the text as its data. Frames are not compressed
+    /// here, which every connection accepts: [`Outbox::encode`] does.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] when the format cannot carry it: binary that is not UTF-8 in an
     /// event stream, anything on a connection that is neither.
     pub fn encode(self, message: &Message) -> io::Result<Bytes> {
         match self {
-            Self::WebSocket => Ok(crate::proto::ws::encode_to_bytes(message)),
+            Self::WebSocket | Self::WebSocketDeflate { .. } | Self::WebSocketTakeover => {
+                Ok(crate::proto::ws::encode_to_bytes(message))
+            }
             Self::EventStream | Self::EventStreamChunked => {
                 let text = message
                     .to_str()
@@ -72,7 +75,7 @@ impl WireFormat {
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                 Ok(frame(self, &bytes))
             }
-            Self::WebSocket | Self::Http => Err(io::Error::new(
+            _ => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "only an event stream carries events: send a message",
             )),

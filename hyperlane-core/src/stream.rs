@@ -10,6 +10,7 @@ use crate::{
         Conn, Peer, WireFormat,
         buffer::READ_BUFFER,
         cork,
+        extensions::Extensions,
         input::{Fill, Wait},
         outbox::Outbox,
         websocket::WsEnd,
@@ -370,7 +371,7 @@ impl Stream {
                 return Err(RequestError::NotUpgraded);
             }
             // The program has answered the handshake itself.
-            self.begin_websocket();
+            self.begin_websocket(&Extensions::default());
         }
         poll_fn(|cx| self.connection.poll_message(cx))
             .await
@@ -653,10 +654,11 @@ impl Stream {
         upgrade: Upgrade,
     ) -> Result<WebSocket, RequestError> {
         if self.carries == Carries::Http {
-            if !self.tracker.switching() {
-                self.answer_handshake(ctx, upgrade)?;
-            }
-            self.begin_websocket();
+            let extensions = match self.tracker.switching() {
+                true => Extensions::default(),
+                false => self.answer_handshake(ctx, upgrade)?,
+            };
+            self.begin_websocket(&extensions);
             ctx.shrink();
         }
         if self.carries != Carries::WebSocket {
@@ -665,11 +667,12 @@ impl Stream {
         Ok(WebSocket::new(self.connection.clone()))
     }
 
+    /// Gives the extensions that were agreed on.
     fn answer_handshake(
         &mut self,
         ctx: &mut Context,
         mut upgrade: Upgrade,
-    ) -> Result<(), RequestError> {
+    ) -> Result<Extensions, RequestError> {
         if self.sent.is_some() || self.tracker.started() {
             return Err(RequestError::Upgraded);
         }
@@ -696,10 +699,17 @@ impl Stream {
             config,
         )?;
         let added = upgrade.headers()?;
+        let extensions =
+            Extensions::negotiate(headers.get_all("sec-websocket-extensions"), config)?;
         let mut head = Vec::with_capacity(192);
         head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ");
         head.extend_from_slice(&accepted.accept_key);
         head.extend_from_slice(b"\r\n");
+        if let Some(answer) = extensions.answer() {
+            head.extend_from_slice(b"sec-websocket-extensions: ");
+            head.extend_from_slice(answer.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
         if let Some(name) = protocol.as_ref().and_then(|protocol| protocol.name(config)) {
             head.extend_from_slice(b"sec-websocket-protocol: ");
             head.extend_from_slice(name.as_bytes());
@@ -719,19 +729,20 @@ impl Stream {
         if let Some(protocol) = protocol {
             self.connection.set_protocol(protocol);
         }
-        Ok(())
+        Ok(extensions)
     }
 
-    fn begin_websocket(&mut self) {
+    fn begin_websocket(&mut self, extensions: &Extensions) {
         let config = &self.connection.server.config;
         let decoder = Decoder::new(
             Role::Server,
             Limits::default()
                 .frame(config.max_frame)
                 .message(config.max_message)
-                .fragments(config.max_fragments),
+                .fragments(config.max_fragments)
+                .rsv1_allowed(extensions.allow_rsv1()),
         );
-        self.connection.begin_websocket(decoder);
+        self.connection.begin_websocket(decoder, extensions);
         self.carries = Carries::WebSocket;
     }
 
@@ -739,7 +750,7 @@ impl Stream {
     /// as one: it is closed as one, too.
     pub(crate) fn finish_switching(&mut self) {
         if self.carries == Carries::Http && self.connection.is_open() {
-            self.begin_websocket();
+            self.begin_websocket(&Extensions::default());
         }
     }
 

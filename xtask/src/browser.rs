@@ -1,4 +1,4 @@
-//! The chat example in a real browser.
+//! The examples with a page in a real browser.
 
 use std::path::Path;
 
@@ -23,6 +23,15 @@ pub(crate) fn run() -> Outcome {
             &packages,
             Path::new("--shots"),
             &shots,
+        ],
+    )?;
+    let compression = process::example("compression")?;
+    process::run(
+        "node",
+        [
+            Path::new("xtask/browser/compression.mjs"),
+            &compression,
+            &packages,
         ],
     )
 }

@@ -1,55 +1,40 @@
-//! Other people's clients against the bench server's echo, room and event stream.
+//! Other people's clients: against the bench server's echo, room and event stream, and compressed.
 
-use std::{
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{Outcome, process};
-
-/// A server that ends with this value.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 pub(crate) fn run() -> Outcome {
     let packages = process::npm(&["ws", "undici"])?;
     let python = python()?;
     let program = process::example("bench_server")?;
-    let mut child = Command::new(&program)
-        .arg("0")
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
-    let output = child.stdout.take();
-    let _server = Server(child);
-    let mut line = String::new();
-    if let Some(output) = output {
-        BufReader::new(output)
-            .read_line(&mut line)
-            .map_err(|error| format!("the server says nothing: {error}"))?;
-    }
-    let address = line.trim().trim_start_matches("http://").to_owned();
+    let server = process::Server::start(&program, &["0"])?;
+    let address = server.address.as_str();
     process::run(
-        python,
-        [Path::new("xtask/clients/client.py"), Path::new(&address)],
+        &python,
+        [Path::new("xtask/clients/client.py"), Path::new(address)],
     )?;
     process::run(
         "node",
         [
             Path::new("xtask/clients/client.mjs"),
-            Path::new(&address),
+            Path::new(address),
             &packages,
         ],
     )?;
-    process::run("bash", ["xtask/clients/client.sh", &address])
+    process::run("bash", ["xtask/clients/client.sh", address])?;
+    let program = process::example("compression")?;
+    for takeover in ["", "takeover"] {
+        let server = process::Server::start(&program, &["127.0.0.1:0", takeover])?;
+        process::run(
+            &python,
+            [
+                Path::new("xtask/clients/deflate.py"),
+                Path::new(&server.address),
+            ],
+        )?;
+    }
+    Ok(())
 }
 
 /// A Python with the `websockets` package, in an environment of its own.

@@ -2,8 +2,10 @@
 //!
 //! Each says what is missing, or installs it into the target directory; none needs a setup.
 
+mod autobahn;
 mod browser;
 mod clients;
+mod fuzz;
 mod process;
 mod tidy;
 
@@ -14,17 +16,27 @@ type Outcome = Result<(), String>;
 
 const USAGE: &str = "usage: cargo xtask TASK
 
+  autobahn  the echo example against the Autobahn test suite
+            [--cases PATTERN,..]  only these, such as 1.*,9.1.1; all by default
+            [--accept]            take the outcome as the expected one from now on
   ci        everything that must be green before a change lands
-  browser   the chat example in headless Chromium: two members, a follower, a server restart
+  browser   headless Chromium: the chat (two members, a follower, a server restart), compression
   clients   the bench server against Python websockets, node ws and undici, and curl
+  fuzz      the fuzz targets, one after the other
+            [TARGET..]            only these; all by default
+            [--minutes N]         how long each runs; 5 by default
   tidy      rules of the tree that no compiler checks";
 
 fn main() -> ExitCode {
-    let task = std::env::args().nth(1).unwrap_or_default();
+    let mut args = std::env::args().skip(1);
+    let task = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
     let outcome = match task.as_str() {
+        "autobahn" => autobahn::run(&rest),
         "ci" => process::run("bash", [".ci/run"]),
         "browser" => browser::run(),
         "clients" => clients::run(),
+        "fuzz" => fuzz::run(&rest),
         "tidy" => tidy::run(),
         _ => Err(USAGE.to_owned()),
     };

@@ -2,8 +2,9 @@
 
 use std::{
     ffi::OsStr,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
 use crate::Outcome;
@@ -41,6 +42,59 @@ pub(crate) fn run<A: AsRef<OsStr>>(
 pub(crate) fn example(name: &str) -> Result<PathBuf, String> {
     run("cargo", ["build", "--quiet", "--example", name])?;
     Ok(target().join("debug").join("examples").join(name))
+}
+
+/// Builds an example as users run it and returns its path.
+pub(crate) fn release_example(name: &str) -> Result<PathBuf, String> {
+    run("cargo", ["build", "--release", "--example", name])?;
+    Ok(target().join("release").join("examples").join(name))
+}
+
+/// A server that ends with this value.
+pub(crate) struct Server {
+    child: Child,
+    /// Where it listens, as `host:port`.
+    pub(crate) address: String,
+}
+
+impl Server {
+    /// Starts a server that prints `http://host:port` when it listens.
+    pub(crate) fn start(program: &Path, args: &[&str]) -> Result<Self, String> {
+        let mut child = Command::new(program)
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+        let output = child.stdout.take();
+        let mut server = Self {
+            child,
+            address: String::new(),
+        };
+        let mut line = String::new();
+        if let Some(output) = output {
+            BufReader::new(output)
+                .read_line(&mut line)
+                .map_err(|error| format!("the server says nothing: {error}"))?;
+        }
+        server.address = line.trim().trim_start_matches("http://").to_owned();
+        match server.address.is_empty() {
+            true => Err(format!("{} does not listen", program.display())),
+            false => Ok(server),
+        }
+    }
+
+    /// Tells whether the server has ended by itself.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Installs npm packages into a directory of their own below the target directory.

@@ -8,6 +8,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod cork;
+pub(crate) mod extensions;
 mod heartbeat;
 pub(crate) mod input;
 pub(crate) mod out;
@@ -61,6 +62,15 @@ pub enum WireFormat {
     Http,
     /// WebSocket frames.
     WebSocket,
+    /// WebSocket frames, compressed without context takeover: what was encoded for one such
+    /// connection serves all of the same window (RFC 7692 §7.1).
+    WebSocketDeflate {
+        /// The server's window, 8 to 15 bits.
+        window_bits: u8,
+    },
+    /// WebSocket frames, compressed with what went before on the same connection: every message has
+    /// to be encoded for it alone, by [`Outbox::send`].
+    WebSocketTakeover,
     /// Server-Sent Events, bytes as they are, until the connection closes.
     EventStream,
     /// Server-Sent Events in HTTP/1.1 chunks.
@@ -68,23 +78,44 @@ pub enum WireFormat {
 }
 
 impl WireFormat {
-    const ALL: [Self; 4] = [
-        Self::Http,
-        Self::WebSocket,
-        Self::EventStream,
-        Self::EventStreamChunked,
-    ];
-
     /// Whether messages can be pushed to connections of this format.
     pub fn is_pushable(self) -> bool {
         self != Self::Http
     }
 
-    fn from_index(index: u8) -> Self {
-        Self::ALL
-            .get(usize::from(index))
-            .copied()
-            .unwrap_or(Self::Http)
+    /// Whether messages are WebSocket frames.
+    pub fn is_websocket(self) -> bool {
+        matches!(
+            self,
+            Self::WebSocket | Self::WebSocketDeflate { .. } | Self::WebSocketTakeover
+        )
+    }
+
+    /// Whether what was encoded for one connection serves every connection of this format.
+    pub fn is_shared(self) -> bool {
+        self != Self::WebSocketTakeover
+    }
+
+    const fn to_index(self) -> u8 {
+        match self {
+            Self::Http => 0,
+            Self::WebSocket => 1,
+            Self::EventStream => 2,
+            Self::EventStreamChunked => 3,
+            Self::WebSocketTakeover => 4,
+            Self::WebSocketDeflate { window_bits } => window_bits,
+        }
+    }
+
+    const fn from_index(index: u8) -> Self {
+        match index {
+            1 => Self::WebSocket,
+            2 => Self::EventStream,
+            3 => Self::EventStreamChunked,
+            4 => Self::WebSocketTakeover,
+            window_bits @ 8..=15 => Self::WebSocketDeflate { window_bits },
+            _ => Self::Http,
+        }
     }
 }
 
@@ -157,7 +188,7 @@ impl Conn {
             server,
             task: OnceLock::new(),
             signals: AtomicU8::new(0),
-            format: AtomicU8::new(WireFormat::Http as u8),
+            format: AtomicU8::new(WireFormat::Http.to_index()),
             backlog: AtomicBool::new(false),
             open: AtomicBool::new(true),
             gone: AtomicBool::new(false),
@@ -182,7 +213,7 @@ impl Conn {
     }
 
     pub(crate) fn set_format(&self, format: WireFormat) {
-        self.format.store(format as u8, Ordering::Relaxed);
+        self.format.store(format.to_index(), Ordering::Relaxed);
     }
 
     /// The subprotocol that was agreed on.

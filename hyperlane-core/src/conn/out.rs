@@ -20,6 +20,7 @@ use super::{
     timers::Tick,
     transport::Writer,
 };
+use crate::proto::ws::{Message, encode_message};
 
 /// Buffers handed to one system call.
 const VECTORED: usize = 16;
@@ -57,6 +58,9 @@ pub(crate) struct Out {
     pub(crate) last_sent: Tick,
     /// Tasks that wait for room or for the end of the connection.
     waiters: Vec<Waker>,
+    /// Compresses with context takeover: in the order of the wire, so behind the same lock.
+    #[cfg(feature = "deflate")]
+    pub(super) compressor: Option<Box<crate::proto::ws::deflate::Compressor>>,
 }
 
 impl Out {
@@ -69,6 +73,8 @@ impl Out {
             stalled_since: now,
             last_sent: now,
             waiters: Vec::new(),
+            #[cfg(feature = "deflate")]
+            compressor: None,
         }
     }
 
@@ -119,6 +125,17 @@ impl Out {
         self.queue = VecDeque::new();
     }
 
+    fn encode(&mut self, message: &Message) -> Vec<u8> {
+        let mut frame = Vec::new();
+        #[cfg(feature = "deflate")]
+        if let Some(compressor) = &mut self.compressor {
+            compressor.encode(message, None, &mut frame);
+            return frame;
+        }
+        encode_message(message, &mut frame);
+        frame
+    }
+
     fn clear(&mut self) {
         self.queue = VecDeque::new();
         self.queued = 0;
@@ -149,6 +166,32 @@ impl Conn {
             return Err(PushError::Full);
         }
         self.write(&mut out, Piece::Shared(bytes));
+        match out.sending {
+            Sending::Open => Ok(()),
+            _ => Err(PushError::Closed),
+        }
+    }
+
+    /// Sends a message as this connection alone needs it, from any task, without waiting.
+    pub(crate) fn push_own(&self, message: &Message) -> Result<(), PushError> {
+        self.flush_cork();
+        let mut out = self.lock_out();
+        if out.sending != Sending::Open {
+            return Err(PushError::Closed);
+        }
+        if out.queued > self.server.config.outbox_bytes {
+            return Err(PushError::Full);
+        }
+        let frame = Bytes::from(out.encode(message));
+        if cork::is_polling(self.id) {
+            // The order of compression is the order of the wire, so that the cork cannot hold it; the queue
+            // can, and leaves in one write at the end of the poll.
+            self.charge(32 + message.len() / 4);
+            out.enqueue(frame, self.now());
+            self.backlog_started();
+            return Ok(());
+        }
+        self.write(&mut out, Piece::Shared(&frame));
         match out.sending {
             Sending::Open => Ok(()),
             _ => Err(PushError::Closed),

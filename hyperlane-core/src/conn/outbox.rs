@@ -1,11 +1,14 @@
 //! The handle through which other tasks send to a connection.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{Conn, WireFormat, out::PushError};
-use crate::proto::ws::CloseCode;
+use crate::{
+    error::ResponseError,
+    proto::ws::{CloseCode, Message},
+};
 
 /// A cheap handle to a connection's sending side, for code that delivers to many connections.
 ///
@@ -55,12 +58,37 @@ impl Outbox {
         self.connection.push(bytes)
     }
 
+    /// Encodes a message for connections of this one's format, to be pushed to any number of them:
+    /// compressed as this server is configured, where the format says so.
+    ///
+    /// # Errors
+    /// As [`WireFormat::encode`].
+    pub fn encode(&self, message: &Message) -> io::Result<Bytes> {
+        match self.connection.encode_shared(message) {
+            Some(frame) => Ok(frame),
+            None => self.format().encode(message),
+        }
+    }
+
+    /// Sends one message to this connection alone, encoded as it needs it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] where [`push`](Self::push) says full, [`io::ErrorKind::BrokenPipe`] where it
+    /// says closed, [`io::ErrorKind::InvalidData`] where the format cannot carry the message.
+    pub fn send(&self, message: &Message) -> io::Result<()> {
+        let sent = match self.format().is_shared() {
+            true => self.push(&self.encode(message)?),
+            false => self.connection.push_own(message),
+        };
+        sent.map_err(|error| io::Error::from(ResponseError::from(error)))
+    }
+
     /// Ends the connection: a WebSocket with a Close frame, dropping what waits if `drop_unsent`;
     /// an event stream by its end, so that a browser comes back.
     pub fn close(&self, code: CloseCode, reason: &str, drop_unsent: bool) {
         match self.format() {
             // Closed before: nothing is left to say.
-            WireFormat::WebSocket => {
+            format if format.is_websocket() => {
                 let _ = self.connection.close_websocket(code, reason, drop_unsent);
             }
             WireFormat::EventStreamChunked if !drop_unsent => {

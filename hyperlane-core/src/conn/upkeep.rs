@@ -70,10 +70,10 @@ impl Conn {
         if input.transport == Transport::Open {
             match self.format() {
                 WireFormat::Http => {}
-                WireFormat::WebSocket => self.check_ping(&mut input, now, &mut next),
                 WireFormat::EventStream | WireFormat::EventStreamChunked => {
                     self.check_heartbeat(now, &mut next);
                 }
+                _ => self.check_ping(&mut input, now, &mut next),
             }
         }
         drop(input);
@@ -187,7 +187,7 @@ impl Conn {
 
     /// The server shuts down: says so where a protocol has words for it.
     pub(super) fn on_shutdown(&self) {
-        if self.format() == WireFormat::WebSocket {
+        if self.format().is_websocket() {
             let _ = self.close_websocket(CloseCode::GOING_AWAY, "server shutting down", false);
         }
         self.lock_input().wake_readers();

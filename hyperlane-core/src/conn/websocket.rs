@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     Conn, WireFormat, cork,
+    extensions::Extensions,
     heartbeat::Heartbeat,
     input::{Fill, Input, Mode, Transport},
     out::PushError,
@@ -21,8 +22,8 @@ use super::{
     timers::Tick,
 };
 use crate::proto::ws::{
-    CloseCode, CloseFrame, Decoder, Incoming, Message, ProtocolError, encode_close, encode_message,
-    encode_to_bytes, frame_head,
+    CloseCode, CloseFrame, Compressed, Decoder, Incoming, Message, ProtocolError, encode_close,
+    encode_message, encode_to_bytes, frame_head,
 };
 
 /// The most that one read brings into a message of its own.
@@ -55,6 +56,8 @@ pub(crate) struct WsInput {
     pub(super) ping_sent: Option<Tick>,
     heartbeat: Heartbeat,
     rates: Rates,
+    #[cfg(feature = "deflate")]
+    decompressor: Option<Box<crate::proto::ws::deflate::Decompressor>>,
 }
 
 impl WsInput {
@@ -70,6 +73,8 @@ impl WsInput {
             ping_sent: None,
             heartbeat: Heartbeat::default(),
             rates: Rates::default(),
+            #[cfg(feature = "deflate")]
+            decompressor: None,
         }
     }
 
@@ -94,6 +99,21 @@ impl WsInput {
     /// Something was read into [`direct_target`](Self::direct_target).
     pub(super) fn direct_filled(&mut self) {
         self.filled = true;
+    }
+
+    /// Inflates a message that came compressed.
+    #[cfg(feature = "deflate")]
+    fn inflate(&mut self, message: &Compressed, limit: usize) -> Result<Message, ProtocolError> {
+        match &mut self.decompressor {
+            Some(decompressor) => decompressor.decode(message, limit),
+            None => Err(ProtocolError::ReservedBits),
+        }
+    }
+
+    /// No extension can have been agreed on, so the decoder has refused such a message before.
+    #[cfg(not(feature = "deflate"))]
+    fn inflate(&mut self, _: &Compressed, _: usize) -> Result<Message, ProtocolError> {
+        Err(ProtocolError::ReservedBits)
     }
 
     pub(super) fn ended_without_close(&mut self) {
@@ -131,12 +151,19 @@ enum Next {
 
 impl Conn {
     /// Speaks WebSocket from here on.
-    pub(crate) fn begin_websocket(&self, decoder: Decoder) {
+    pub(crate) fn begin_websocket(&self, decoder: Decoder, extensions: &Extensions) {
         let mut input = self.lock_input();
-        input.mode = Mode::WebSocket(Box::new(WsInput::new(decoder)));
+        #[cfg_attr(not(feature = "deflate"), expect(unused_mut))]
+        let mut websocket = WsInput::new(decoder);
+        #[cfg(feature = "deflate")]
+        {
+            websocket.decompressor = extensions.decompressor(&self.server.config);
+            self.lock_out().compressor = extensions.compressor(&self.server.config);
+        }
+        input.mode = Mode::WebSocket(Box::new(websocket));
         input.wait_for(super::input::Wait::Nothing, self.now());
         input.last_received = self.now();
-        self.set_format(WireFormat::WebSocket);
+        self.set_format(extensions.format());
         if let Some(every) = self.server.config.ping_interval {
             self.arm(self.now().after(every));
         }
@@ -258,10 +285,15 @@ impl Conn {
                 None => return Next::More,
                 Some(Incoming::Text(text)) => return Next::Message(Message::Text(text)),
                 Some(Incoming::Binary(bytes)) => return Next::Message(Message::Binary(bytes)),
-                // No extension was negotiated, so the decoder has refused RSV1 before.
-                Some(Incoming::Compressed(_)) => {
-                    self.violation(input, ProtocolError::ReservedBits);
-                    return Next::Ended;
+                Some(Incoming::Compressed(compressed)) => {
+                    let limit = self.server.config.max_message;
+                    match websocket.inflate(&compressed, limit) {
+                        Ok(message) => return Next::Message(message),
+                        Err(error) => {
+                            self.violation(input, error);
+                            return Next::Ended;
+                        }
+                    }
                 }
                 Some(Incoming::Ping(payload)) => {
                     self.charge(64);
@@ -363,10 +395,40 @@ impl Conn {
         }
     }
 
+    /// Compresses a message for every connection of this one's format; `None` for another format.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn encode_shared(&self, message: &Message) -> Option<Bytes> {
+        let config = self.server.config.deflate.as_ref()?;
+        let WireFormat::WebSocketDeflate { window_bits } = self.format() else {
+            return None;
+        };
+        let mut frame = Vec::new();
+        crate::proto::ws::deflate::Compressor::shared(window_bits, config)
+            .encode(message, None, &mut frame);
+        Some(frame.into())
+    }
+
+    /// Without the feature no format is compressed.
+    #[cfg(not(feature = "deflate"))]
+    pub(crate) fn encode_shared(&self, _: &Message) -> Option<Bytes> {
+        None
+    }
+
     /// Sends a message in the order of this connection's own sends, without waiting.
     pub(crate) fn send_message(&self, message: &Message) -> Result<(), PushError> {
         if !self.is_open() {
             return Err(PushError::Closed);
+        }
+        match self.format() {
+            WireFormat::WebSocketTakeover => return self.push_own(message),
+            #[cfg(feature = "deflate")]
+            WireFormat::WebSocketDeflate { .. } if message.is_data() => {
+                return match self.encode_shared(message) {
+                    Some(frame) => self.send_bytes(&frame),
+                    None => Err(PushError::Closed),
+                };
+            }
+            _ => {}
         }
         let corked = cork::with(self.id, |cork| {
             self.charge(32 + message.len() / 4);

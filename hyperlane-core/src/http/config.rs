@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::headers::is_token;
+#[cfg(feature = "deflate")]
+use crate::proto::ws::deflate::DeflateConfig;
 
 /// What no duration may exceed, so that deadlines can always be computed.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -39,11 +41,19 @@ macro_rules! server_config {
         #[non_exhaustive]
         pub struct ServerConfig {
             $($(#[$doc])* pub $field: $type,)*
+            /// Compresses WebSocket messages with clients that offer it (RFC 7692). Default: `None`, off, since it
+            /// costs processor time and, with context takeover, memory.
+            #[cfg(feature = "deflate")]
+            pub deflate: Option<DeflateConfig>,
         }
 
         impl Default for ServerConfig {
             fn default() -> Self {
-                Self { $($field: $default,)* }
+                Self {
+                    $($field: $default,)*
+                    #[cfg(feature = "deflate")]
+                    deflate: None,
+                }
             }
         }
 
@@ -58,6 +68,14 @@ macro_rules! server_config {
                     self
                 }
             )*
+
+            /// Sets [`deflate`](Self#structfield.deflate): a [`DeflateConfig`], or `None` to switch it off.
+            #[cfg(feature = "deflate")]
+            #[must_use]
+            pub fn deflate(mut self, deflate: impl Into<Option<DeflateConfig>>) -> Self {
+                self.deflate = deflate.into();
+                self
+            }
         }
     };
 }
@@ -134,13 +152,6 @@ server_config! {
     /// Lists the subprotocols that WebSockets can speak, the preferred one first; an
     /// [`Upgrade`](crate::Upgrade) may decide otherwise. Default: none, so that none is agreed on.
     subprotocols: Vec<String> = Vec::new();
-    /// Offers compression of WebSocket messages (RFC 7692). Default: off, since it costs memory and processor time.
-    deflate: bool = false;
-    /// Keeps the compression window between messages. Default: off, since it costs up to 300 KiB a connection.
-    deflate_context_takeover: bool = false;
-    /// Bounds how many times larger a compressed message may become. Default: 100, more than real messages
-    /// reach and a tenth of what the format can.
-    deflate_max_ratio: usize = 100;
 
     /// Says after how much quiet an event stream carries a comment; `None`: never. Default: 15 s, as the HTML
     /// standard advises.
@@ -248,6 +259,10 @@ impl ServerConfig {
         if let Some(name) = self.subprotocols.iter().find(|name| !is_token(name)) {
             return Err(ConfigError::Subprotocol(name.clone()));
         }
+        #[cfg(feature = "deflate")]
+        if let Some(Err(problem)) = self.deflate.as_ref().map(DeflateConfig::validate) {
+            return Err(ConfigError::Deflate(problem));
+        }
         match self
             .allowed_origins
             .iter()
@@ -258,7 +273,7 @@ impl ServerConfig {
         }
     }
 
-    fn sizes(&self) -> [(&'static str, usize); 15] {
+    fn sizes(&self) -> [(&'static str, usize); 14] {
         let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         [
             ("backlog", size(self.backlog)),
@@ -285,7 +300,6 @@ impl ServerConfig {
             ("max_body", self.max_body),
             ("max_frame", self.max_frame),
             ("max_message", self.max_message),
-            ("deflate_max_ratio", self.deflate_max_ratio),
             ("outbox_bytes", self.outbox_bytes),
             ("inbox_bytes", self.inbox_bytes),
         ]
@@ -329,6 +343,9 @@ pub enum ConfigError {
     /// This duration is longer than a year.
     #[error("{0} is longer than a year")]
     TooLong(&'static str),
+    /// A setting of the compression is out of its range.
+    #[error("{0}")]
+    Deflate(&'static str),
     /// This is not an origin: scheme, host and port, without a path.
     #[error("allowed origin {0:?} is not `scheme://host[:port]`")]
     Origin(String),
@@ -564,13 +581,12 @@ mod tests {
     #[test]
     fn zero_means_nothing_would_ever_work() {
         type Edit = fn(ServerConfig) -> ServerConfig;
-        let edits: [(&str, Edit); 8] = [
+        let edits: [(&str, Edit); 7] = [
             ("backlog", |config| config.backlog(0)),
             ("max_connections", |config| config.max_connections(Some(0))),
             ("max_header_count", |config| config.max_header_count(0)),
             ("max_body", |config| config.max_body(0)),
             ("outbox_bytes", |config| config.outbox_bytes(0)),
-            ("deflate_max_ratio", |config| config.deflate_max_ratio(0)),
             ("header_timeout", |config| {
                 config.header_timeout(Duration::ZERO)
             }),

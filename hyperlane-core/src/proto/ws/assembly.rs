@@ -39,6 +39,10 @@ impl Assembly {
         self.ready
     }
 
+    pub(super) fn is_compressed(&self) -> bool {
+        self.compressed
+    }
+
     pub(super) fn fragments(&self) -> u32 {
         self.fragments
     }

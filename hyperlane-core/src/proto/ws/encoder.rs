@@ -10,14 +10,14 @@ use super::{CloseCode, CloseFrame, Message, WebSocketOpcode, close, mask};
 /// The payload of a ping or pong is cut at 125 bytes, a close reason at 123, between characters. A
 /// close code that must not be on the wire is left out, and with it the reason.
 pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
-    encode(message, None, out);
+    encode_with(message, None, out);
 }
 
 /// Appends a message as a client sends it, masked with `key`; otherwise as [`encode_message`].
 ///
 /// A client takes a fresh, unpredictable key for every frame (RFC 6455 §5.3).
 pub fn encode_masked_message(message: &Message, key: [u8; 4], out: &mut Vec<u8>) {
-    encode(message, Some(key), out);
+    encode_with(message, Some(key), out);
 }
 
 /// Encodes a message as a server sends it, in one allocation of exactly its size, to share among
@@ -31,7 +31,7 @@ pub fn encode_masked_message(message: &Message, key: [u8; 4], out: &mut Vec<u8>)
 /// ```
 pub fn encode_to_bytes(message: &Message) -> Bytes {
     let mut out = Vec::new();
-    encode(message, None, &mut out);
+    encode_with(message, None, &mut out);
     Bytes::from(out)
 }
 
@@ -69,7 +69,8 @@ pub fn encode_close(code: impl Into<CloseCode>, reason: &str, out: &mut Vec<u8>)
     encode_close_frame(code.into(), reason, None, out);
 }
 
-fn encode(message: &Message, key: Option<[u8; 4]>, out: &mut Vec<u8>) {
+/// Appends a message as either side sends it.
+pub(super) fn encode_with(message: &Message, key: Option<[u8; 4]>, out: &mut Vec<u8>) {
     let payload = match message {
         Message::Close(Some(CloseFrame { code, reason })) => {
             return encode_close_frame(*code, reason, key, out);

@@ -60,6 +60,15 @@ pub enum ProtocolError {
         /// The limit that it broke.
         limit: usize,
     },
+    /// A compressed message that is not DEFLATE data (RFC 7692 §7.2.2).
+    #[error("a compressed message is not valid DEFLATE data")]
+    InvalidDeflate,
+    /// A compressed message that grows more than we allow.
+    #[error("a compressed message inflates to more than {ratio} times its size")]
+    Inflation {
+        /// The limit that it broke.
+        ratio: usize,
+    },
     /// A message of more frames than our limit.
     #[error("a message has more than {limit} fragments")]
     TooManyFragments {
@@ -96,12 +105,16 @@ impl ProtocolError {
             | Self::InterruptedMessage
             | Self::TruncatedCloseCode
             | Self::InvalidCloseCode(_) => CloseCode::PROTOCOL_ERROR,
-            Self::InvalidCloseReason | Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidCloseReason | Self::InvalidUtf8 | Self::InvalidDeflate => {
+                CloseCode::INVALID_PAYLOAD
+            }
             // Each of them is allowed; it is their number that we refuse.
             Self::TooManyFragments { .. }
             | Self::TooManyControlFrames { .. }
             | Self::TooManyMessages { .. } => CloseCode::POLICY_VIOLATION,
-            Self::FrameTooBig { .. } | Self::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
+            Self::FrameTooBig { .. } | Self::MessageTooBig { .. } | Self::Inflation { .. } => {
+                CloseCode::MESSAGE_TOO_BIG
+            }
         }
     }
 }

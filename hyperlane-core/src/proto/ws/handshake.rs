@@ -1,9 +1,11 @@
 //! The opening handshake, from the server's side (RFC 6455 §4.2), the check of `Origin`, and the
 //! choice of a subprotocol.
 
+mod extensions;
 mod grammar;
 mod origin;
 
+pub use extensions::{ExtensionOffer, ExtensionParam, parse_extensions};
 pub use origin::{OriginRefused, origin_allowed};
 
 use base64::Engine;

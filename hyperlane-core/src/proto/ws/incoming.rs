@@ -33,8 +33,9 @@ pub enum Incoming {
 
 /// Carries a message that came with RSV1, as it was on the wire (RFC 7692 §6).
 ///
-/// The message limit was applied to these bytes; whoever inflates them bounds the result, and checks
-/// that text is UTF-8.
+/// It may be an eighth longer than the message limit, as compression makes some messages longer. Whoever
+/// inflates it (`deflate::Decompressor`, with feature `deflate`) bounds the result, and checks that text
+/// is UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a compressed message of {} bytes was not inflated", payload.len())]
 pub struct Compressed {

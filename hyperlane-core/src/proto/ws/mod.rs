@@ -35,6 +35,8 @@
 mod assembly;
 mod close;
 mod decoder;
+#[cfg(feature = "deflate")]
+pub mod deflate;
 mod encoder;
 mod error;
 pub mod frame;

@@ -199,12 +199,17 @@ impl FrameHeader {
             (Some(message), true) => (message.len(), message.fragments()),
             (None, false) => (0, 0),
         };
-        if self.length > limits.frame as u64 {
+        let is_compressed = self.rsv1 || message.is_some_and(Assembly::is_compressed);
+        let (frame_limit, message_limit) = match is_compressed {
+            true => (grown(limits.frame), grown(limits.message)),
+            false => (limits.frame, limits.message),
+        };
+        if self.length > frame_limit as u64 {
             return Err(ProtocolError::FrameTooBig {
                 limit: limits.frame,
             });
         }
-        if self.length > limits.message.saturating_sub(so_far) as u64 {
+        if self.length > message_limit.saturating_sub(so_far) as u64 {
             return Err(ProtocolError::MessageTooBig {
                 limit: limits.message,
             });
@@ -216,6 +221,12 @@ impl FrameHeader {
         }
         Ok(())
     }
+}
+
+/// What a message at the limit may take on the wire: compression makes some messages longer, at most
+/// by one bit in eight and the marks of its blocks.
+const fn grown(limit: usize) -> usize {
+    limit.saturating_add(limit / 8).saturating_add(64)
 }
 
 /// Reads a whole control frame (RFC 6455 §5.5).

@@ -618,42 +618,71 @@ fn an_idle_decoder_is_small_and_holds_nothing() {
     assert!(decoder.is_idle());
 }
 
-/// A message, and where its payload is cut into fragments.
-fn messages() -> impl Strategy<Value = Vec<(Message, Vec<usize>)>> {
-    let control = || prop::collection::vec(any::<u8>(), 0..=125).prop_map(Bytes::from);
+/// A message, where its payload is cut into fragments, and what comes after each of these.
+type Sent = (Message, Vec<(usize, Vec<Message>)>);
+
+fn control() -> impl Strategy<Value = Message> {
+    let payload = prop::collection::vec(any::<u8>(), 0..=125).prop_map(Bytes::from);
+    (any::<bool>(), payload).prop_map(|(is_ping, payload)| match is_ping {
+        true => Message::Ping(payload),
+        false => Message::Pong(payload),
+    })
+}
+
+fn sent() -> impl Strategy<Value = Vec<Sent>> {
     let message = prop_oneof![
         4 => ".{0,200}".prop_map(Message::from),
-        4 => prop::collection::vec(any::<u8>(), 0..70_000).prop_map(Message::from),
-        1 => control().prop_map(Message::Ping),
-        1 => control().prop_map(Message::Pong),
+        1 => ".{3000,5000}".prop_map(Message::from),
+        3 => prop::collection::vec(any::<u8>(), 0..500).prop_map(Message::from),
+        2 => prop::collection::vec(any::<u8>(), 0..70_000).prop_map(Message::from),
+        1 => control(),
     ];
-    let cuts = prop::collection::vec(0_usize..70_000, 0..4);
+    let cuts = prop::collection::vec(
+        (0_usize..70_000, prop::collection::vec(control(), 0..3)),
+        0..6,
+    );
     prop::collection::vec((message, cuts), 0..6)
 }
 
-/// Encodes a message in fragments cut at `cuts`, a ping after each but the last.
-fn fragmented(message: &Message, cuts: &[usize], key: Option<[u8; 4]>, out: &mut Vec<u8>) -> usize {
-    let payload = message.as_bytes();
-    let mut cuts: Vec<usize> = match message.is_data() {
-        true => cuts.iter().map(|cut| cut % (payload.len() + 1)).collect(),
-        false => vec![],
-    };
-    cuts.sort_unstable();
-    cuts.push(payload.len());
-    let (mut start, last) = (0, cuts.len() - 1);
-    for (n, cut) in cuts.into_iter().enumerate() {
-        let opcode = if n == 0 {
-            message.opcode()
-        } else {
-            Continuation
-        };
-        encode_frame(n == last, false, opcode, &payload[start..cut], key, out);
-        if n != last {
-            encode_frame(true, false, Ping, b"between", key, out);
+/// Sizes of reads, to be repeated.
+fn reads() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![
+        Just(vec![1]),
+        prop::collection::vec(1_usize..20, 1..20),
+        prop::collection::vec(1_usize..30_000, 1..20),
+    ]
+}
+
+/// Encodes messages in fragments, each frame with the next of `keys`, and gives them in the order in
+/// which they become complete.
+fn encode_fragmented(
+    sent: Vec<Sent>,
+    mut keys: impl Iterator<Item = Option<[u8; 4]>>,
+    out: &mut Vec<u8>,
+) -> Vec<Message> {
+    let mut completed = Vec::new();
+    for (message, mut cuts) in sent {
+        let mut rest = message.as_bytes();
+        let mut opcode = message.opcode();
+        if message.is_control() {
+            cuts.clear();
         }
-        start = cut;
+        for (cut, controls) in cuts {
+            let (fragment, after) = rest.split_at(cut % (rest.len() + 1));
+            encode_frame(false, false, opcode, fragment, keys.next().unwrap(), out);
+            (rest, opcode) = (after, Continuation);
+            for control in controls {
+                match keys.next().unwrap() {
+                    Some(key) => encode_masked_message(&control, key, out),
+                    None => encode_message(&control, out),
+                }
+                completed.push(control);
+            }
+        }
+        encode_frame(true, false, opcode, rest, keys.next().unwrap(), out);
+        completed.push(message);
     }
-    last
+    completed
 }
 
 proptest! {
@@ -661,35 +690,23 @@ proptest! {
 
     #[test]
     fn messages_survive_fragments_masks_and_cuts(
-        messages in messages(),
-        key: [u8; 4],
-        sizes in prop::collection::vec(1_usize..30_000, 1..20),
+        sent in sent(),
+        keys in prop::collection::vec(any::<[u8; 4]>(), 1..20),
+        sizes in reads(),
         from_client: bool,
         read_direct: bool,
     ) {
-        let (role, key) = match from_client {
-            true => (Role::Server, Some(key)),
-            false => (Role::Client, None),
-        };
-        let (mut wire, mut expected) = (Vec::new(), Vec::new());
-        for (message, cuts) in messages {
-            match (cuts.is_empty(), key) {
-                (true, Some(key)) => encode_masked_message(&message, key, &mut wire),
-                (true, None) => encode_message(&message, &mut wire),
-                (false, key) => {
-                    let pings = fragmented(&message, &cuts, key, &mut wire);
-                    let ping = Message::Ping(Bytes::from_static(b"between"));
-                    expected.extend(std::iter::repeat_n(ping, pings));
-                }
-            }
-            expected.push(message);
-        }
+        let role = if from_client { Role::Server } else { Role::Client };
+        let keys = keys.into_iter().cycle().map(|key| from_client.then_some(key));
+        let mut wire = Vec::new();
+        let expected = encode_fragmented(sent, keys, &mut wire);
 
         let mut decoder = Decoder::new(role, Limits::default());
         let (mut socket, mut sizes, mut got) = (&wire[..], sizes.iter().cycle(), Vec::new());
         while !socket.is_empty() {
             let size = *sizes.next().unwrap();
             if let Some(mut target) = decoder.direct_target(size).filter(|_| read_direct) {
+                prop_assert!((1..=size).contains(&target.remaining_mut()));
                 let (read, rest) = socket.split_at(target.remaining_mut());
                 target.put_slice(read);
                 socket = rest;

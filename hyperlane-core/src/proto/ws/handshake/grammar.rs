@@ -1,5 +1,7 @@
 //! The grammar of the handshake's lists (RFC 6455 §4.3, §9.1): what does not follow it is refused.
 
+use super::parse_extensions;
+
 /// Tells whether `list` is a list of tokens, not all of its places empty.
 pub(super) fn is_token_list(list: &[u8]) -> bool {
     let mut items = list
@@ -10,65 +12,18 @@ pub(super) fn is_token_list(list: &[u8]) -> bool {
     items.peek().is_some() && items.all(is_token)
 }
 
-/// Tells whether `list` is a list of extensions with parameters, not all of its places empty.
+/// Tells whether `list` is a list of extensions, not all of its places empty.
 pub(super) fn is_extension_list(list: &[u8]) -> bool {
-    let mut rest = list.trim_ascii();
-    let mut found = false;
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix(b",") {
-            rest = after.trim_ascii_start();
-            continue;
-        }
-        let Some(after) = skip_extension(rest) else {
-            return false;
-        };
-        if !after.is_empty() && !after.starts_with(b",") {
-            return false;
-        }
-        found = true;
-        rest = after;
-    }
-    found
-}
-
-/// What follows an extension and its parameters.
-fn skip_extension(text: &[u8]) -> Option<&[u8]> {
-    let mut rest = skip_token(text)?.trim_ascii_start();
-    while let Some(parameter) = rest.strip_prefix(b";") {
-        rest = skip_token(parameter.trim_ascii_start())?.trim_ascii_start();
-        if let Some(value) = rest.strip_prefix(b"=") {
-            rest = skip_value(value.trim_ascii_start())?.trim_ascii_start();
-        }
-    }
-    Some(rest)
-}
-
-fn skip_token(text: &[u8]) -> Option<&[u8]> {
-    let length = text.iter().take_while(|byte| is_token_byte(**byte)).count();
-    text.get(length..).filter(|_| length > 0)
-}
-
-/// A token, bare or in quotes; without its quotes it must be a token, too (RFC 6455 §9.1).
-fn skip_value(text: &[u8]) -> Option<&[u8]> {
-    let Some(mut rest) = text.strip_prefix(b"\"") else {
-        return skip_token(text);
-    };
-    let mut empty = true;
-    loop {
-        match rest {
-            [b'"', after @ ..] => return (!empty).then_some(after),
-            [b'\\', byte, after @ ..] | [byte, after @ ..] if is_token_byte(*byte) => rest = after,
-            _ => return None,
-        }
-        empty = false;
-    }
+    let offers = str::from_utf8(list).ok().map(parse_extensions);
+    matches!(offers, Some(Ok(offers)) if !offers.is_empty())
 }
 
 fn is_token(text: &[u8]) -> bool {
     text.iter().all(|byte| is_token_byte(*byte))
 }
 
-fn is_token_byte(byte: u8) -> bool {
+/// Tells whether a byte may stand in a token (RFC 9110 §5.6.2).
+pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

@@ -1,0 +1,48 @@
+//! Answers every WebSocket message with itself: what protocol test suites talk to.
+//!
+//! ```text
+//! cargo run --release --example echo [-- 127.0.0.1:9001]
+//! ```
+//!
+//! Prints its address, so that port 0 will do.
+
+use hyperlane::{DeflateConfig, prelude::*};
+
+/// What the largest message of the suites fits into, in bytes.
+const LONGEST: usize = 20 * 1024 * 1024;
+
+#[get("/")]
+#[is_ws_upgrade_type]
+async fn echo(stream: &mut Stream, ctx: &mut Context) -> Result<(), RequestError> {
+    let socket = ctx.upgrade(stream).await?;
+    while let Ok(message) = socket.recv().await {
+        if socket.send(message).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[hyperlane(server: Server)]
+#[tokio::main]
+async fn main() -> Result<(), ServerError> {
+    let address = std::env::args().nth(1);
+    let config = server.get_mut_server_config();
+    config.max_frame = LONGEST;
+    config.max_message = LONGEST;
+    config.deflate = Some(
+        DeflateConfig::default()
+            .min_size(0)
+            .server_context_takeover(true)
+            .client_context_takeover(true),
+    );
+    // A suite judges what it sees, so nothing comes that it did not ask for.
+    config.ping_interval = None;
+    server.bind(address.as_deref().unwrap_or("127.0.0.1:9001"));
+    let control = server.run().await?;
+    for address in control.addresses() {
+        println!("http://{address}");
+    }
+    control.wait().await;
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Messages to compressed frames.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use flate2::{Compress, Compression, FlushCompress};
+
+use super::super::Message;
+use super::super::encoder::{encode_frame, encode_with};
+use super::{DeflateConfig, TAIL};
+
+/// Bytes that one step of compression gives out.
+const STEP: usize = 16 * 1024;
+
+/// The least window that the library compresses with. It never looks back further than its window
+/// less the longest match and a bit, 262 bytes, so that with 9 bits it stays within 8 as well.
+const LIBRARY_MIN_BITS: u8 = 9;
+
+/// Compressors that a thread keeps: one per window size and level in use.
+const KEPT: usize = 4;
+
+/// Compresses what one side of a connection sends.
+///
+/// With context takeover it holds its window from the first message on; without, it holds nothing and
+/// borrows a compressor of the thread.
+pub struct Compressor {
+    kind: Kind,
+    min_size: usize,
+    takeover: bool,
+    own: Option<Box<Compress>>,
+}
+
+/// What makes one compressor as good as another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kind {
+    level: u8,
+    window_bits: u8,
+}
+
+impl Kind {
+    fn make(self) -> Compress {
+        // The library asserts these ranges; settings are checked long before, at the server's start.
+        let level = Compression::new(u32::from(self.level.min(9)));
+        let bits = self.window_bits.clamp(LIBRARY_MIN_BITS, 15);
+        Compress::new_with_window_bits(level, false, bits)
+    }
+}
+
+/// What a thread keeps for messages that stand alone.
+struct Shop {
+    compressors: Vec<(Kind, Compress)>,
+    step: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+thread_local! {
+    static SHOP: RefCell<Shop> = const {
+        RefCell::new(Shop { compressors: Vec::new(), step: Vec::new(), packed: Vec::new() })
+    };
+}
+
+impl Compressor {
+    pub(super) fn new(window_bits: u8, takeover: bool, config: &DeflateConfig) -> Self {
+        Self {
+            kind: Kind {
+                level: config.level,
+                window_bits,
+            },
+            // Nothing cannot be compressed a second time: the flush would be a repetition.
+            min_size: config.min_size.max(1),
+            takeover,
+            own: None,
+        }
+    }
+
+    /// Makes a compressor without context takeover for a window of 8 to 15 bits; what it gives out fits every
+    /// connection that agreed on that window or a larger one.
+    pub fn shared(window_bits: u8, config: &DeflateConfig) -> Self {
+        Self::new(window_bits, false, config)
+    }
+
+    /// Appends a message as one frame: compressed if it is data, at least as long as the minimum, and
+    /// shorter that way. Masked with `key` if there is one, as clients must.
+    pub fn encode(&mut self, message: &Message, key: Option<[u8; 4]>, out: &mut Vec<u8>) {
+        let payload = match message {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+            _ => return encode_with(message, key, out),
+        };
+        if payload.len() < self.min_size {
+            return encode_with(message, key, out);
+        }
+        SHOP.with_borrow_mut(|shop| match self.pack(payload, shop) {
+            true => encode_frame(true, true, message.opcode(), &shop.packed, key, out),
+            false => encode_with(message, key, out),
+        });
+        SHOP.with_borrow_mut(|shop| shop.packed.shrink_to(4 * STEP));
+    }
+
+    /// Compresses into the thread's buffer; false if the message is better sent as it is.
+    fn pack(&mut self, payload: &[u8], shop: &mut Shop) -> bool {
+        if shop.step.is_empty() {
+            shop.step = vec![0; STEP];
+        }
+        shop.packed.clear();
+        if self.takeover {
+            let own = self.own.get_or_insert_with(|| Box::new(self.kind.make()));
+            if deflate(own, payload, &mut shop.step, &mut shop.packed) {
+                // The message is in both windows from here on, so it has to go out, even if it grew.
+                return true;
+            }
+            // Not known to happen; a new window on our side agrees with any on the other.
+            self.own = None;
+            return false;
+        }
+        let at = shop
+            .compressors
+            .iter()
+            .position(|(kind, _)| *kind == self.kind);
+        let at = at.unwrap_or_else(|| {
+            shop.compressors.truncate(KEPT - 1);
+            shop.compressors.push((self.kind, self.kind.make()));
+            shop.compressors.len() - 1
+        });
+        let Some((_, compressor)) = shop.compressors.get_mut(at) else {
+            return false;
+        };
+        let done = deflate(compressor, payload, &mut shop.step, &mut shop.packed);
+        compressor.reset();
+        done && shop.packed.len() < payload.len()
+    }
+}
+
+/// Compresses one message; false if the library failed.
+fn deflate(
+    compressor: &mut Compress,
+    mut payload: &[u8],
+    step: &mut [u8],
+    packed: &mut Vec<u8>,
+) -> bool {
+    loop {
+        let (before_in, before_out) = (compressor.total_in(), compressor.total_out());
+        if compressor
+            .compress(payload, step, FlushCompress::Sync)
+            .is_err()
+        {
+            return false;
+        }
+        let taken = usize::try_from(compressor.total_in() - before_in).unwrap_or(usize::MAX);
+        let given = usize::try_from(compressor.total_out() - before_out).unwrap_or(usize::MAX);
+        payload = payload.get(taken..).unwrap_or_default();
+        packed.extend_from_slice(step.get(..given).unwrap_or_default());
+        // Room that is left says that the flush is complete.
+        if payload.is_empty() && given < step.len() {
+            break;
+        }
+    }
+    let is_flushed = packed.ends_with(&TAIL);
+    packed.truncate(packed.len().saturating_sub(TAIL.len()));
+    is_flushed
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor")
+            .field("kind", &self.kind)
+            .field("min_size", &self.min_size)
+            .field("takeover", &self.takeover)
+            .finish_non_exhaustive()
+    }
+}

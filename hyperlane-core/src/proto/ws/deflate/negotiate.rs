@@ -1,0 +1,164 @@
+//! Which parameters both sides agree on (RFC 7692 §5, §7.1).
+
+use std::fmt;
+
+use super::super::Role;
+use super::super::handshake::{ExtensionOffer, HandshakeError, parse_extensions};
+use super::{Compressor, Decompressor, DeflateConfig, MAX_WINDOW_BITS, MIN_WINDOW_BITS};
+
+/// Holds the parameters that were agreed on; its text is the server's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreement {
+    server_no_context_takeover: bool,
+    client_no_context_takeover: bool,
+    server_max_window_bits: u8,
+    client_max_window_bits: u8,
+}
+
+/// Chooses the first of a client's offers that can be met; `None` declines them all.
+///
+/// `offered` are the values of all `Sec-WebSocket-Extensions` fields in order. Other extensions, and
+/// offers with a parameter that is unknown, repeated or out of range, are declined (RFC 7692 §7.1).
+///
+/// # Errors
+///
+/// [`HandshakeError::Extensions`] if a value breaks the grammar (RFC 6455 §9.1).
+pub fn negotiate<'o>(
+    offered: impl IntoIterator<Item = &'o str>,
+    config: &DeflateConfig,
+) -> Result<Option<Agreement>, HandshakeError> {
+    let mut agreement = None;
+    for value in offered {
+        for offer in parse_extensions(value)? {
+            agreement = agreement.or_else(|| Agreement::answer(&offer, config));
+        }
+    }
+    Ok(agreement)
+}
+
+impl Agreement {
+    /// The answer to one offer, if it can be met.
+    fn answer(offer: &ExtensionOffer<'_>, config: &DeflateConfig) -> Option<Self> {
+        if offer.name != "permessage-deflate" {
+            return None;
+        }
+        let (mut server_plain, mut client_plain) = (None, None);
+        let (mut server_bits, mut client_bits) = (None, None);
+        for param in &offer.params {
+            let value = param.value.as_deref();
+            match param.name {
+                "server_no_context_takeover" => once(&mut server_plain, flag(value)?)?,
+                "client_no_context_takeover" => once(&mut client_plain, flag(value)?)?,
+                "server_max_window_bits" => once(&mut server_bits, window_bits(value?)?)?,
+                "client_max_window_bits" => once(
+                    &mut client_bits,
+                    value.map_or(Some(MAX_WINDOW_BITS), window_bits)?,
+                )?,
+                _ => return None,
+            }
+        }
+        Some(Self {
+            server_no_context_takeover: server_plain.is_some() || !config.server_context_takeover,
+            client_no_context_takeover: client_plain.is_some() || !config.client_context_takeover,
+            server_max_window_bits: server_bits
+                .unwrap_or(MAX_WINDOW_BITS)
+                .min(config.server_max_window_bits),
+            // A client that did not offer to be told must not be (RFC 7692 §7.1.2.2).
+            client_max_window_bits: client_bits.map_or(MAX_WINDOW_BITS, |bits| {
+                bits.min(config.client_max_window_bits)
+            }),
+        })
+    }
+
+    /// Whether the server's window lives from message to message.
+    pub const fn server_context_takeover(&self) -> bool {
+        !self.server_no_context_takeover
+    }
+
+    /// Whether the client's window lives from message to message.
+    pub const fn client_context_takeover(&self) -> bool {
+        !self.client_no_context_takeover
+    }
+
+    /// The server's window, 8 to 15 bits.
+    pub const fn server_window_bits(&self) -> u8 {
+        self.server_max_window_bits
+    }
+
+    /// The client's window, 8 to 15 bits.
+    pub const fn client_window_bits(&self) -> u8 {
+        self.client_max_window_bits
+    }
+
+    /// Makes what compresses the messages that `role` sends.
+    pub fn compressor(&self, role: Role, config: &DeflateConfig) -> Compressor {
+        let (bits, takeover) = self.direction(role);
+        Compressor::new(bits, takeover, config)
+    }
+
+    /// Makes what inflates the messages that `role` receives.
+    pub fn decompressor(&self, role: Role, config: &DeflateConfig) -> Decompressor {
+        let sender = match role {
+            Role::Server => Role::Client,
+            Role::Client => Role::Server,
+        };
+        let (bits, takeover) = self.direction(sender);
+        Decompressor::new(bits, takeover, config.max_ratio)
+    }
+
+    /// Window and takeover of the messages that `sender` sends.
+    const fn direction(&self, sender: Role) -> (u8, bool) {
+        match sender {
+            Role::Server => (self.server_max_window_bits, self.server_context_takeover()),
+            Role::Client => (self.client_max_window_bits, self.client_context_takeover()),
+        }
+    }
+}
+
+impl fmt::Display for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("permessage-deflate")?;
+        if self.server_no_context_takeover {
+            f.write_str("; server_no_context_takeover")?;
+        }
+        if self.client_no_context_takeover {
+            f.write_str("; client_no_context_takeover")?;
+        }
+        if self.server_max_window_bits < MAX_WINDOW_BITS {
+            write!(
+                f,
+                "; server_max_window_bits={}",
+                self.server_max_window_bits
+            )?;
+        }
+        if self.client_max_window_bits < MAX_WINDOW_BITS {
+            write!(
+                f,
+                "; client_max_window_bits={}",
+                self.client_max_window_bits
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A parameter that comes twice declines the offer.
+fn once<T>(slot: &mut Option<T>, value: T) -> Option<()> {
+    slot.replace(value).is_none().then_some(())
+}
+
+/// A parameter that has no value.
+fn flag(value: Option<&str>) -> Option<()> {
+    value.is_none().then_some(())
+}
+
+/// 8 to 15, without leading zeros (RFC 7692 §7.1.2.1).
+fn window_bits(value: &str) -> Option<u8> {
+    let bits = value
+        .parse()
+        .ok()
+        .filter(|_| !value.starts_with(['0', '+']))?;
+    (MIN_WINDOW_BITS..=MAX_WINDOW_BITS)
+        .contains(&bits)
+        .then_some(bits)
+}
