@@ -1179,3 +1179,41 @@ async fn what_cannot_be_sent_is_refused_and_the_socket_stays_open() {
     client.close().await;
     assert_eq!(noted.next().await, "over");
 }
+
+/// Pushes a message from another thread, and waits for it as no handler should.
+fn push_from_elsewhere(outbox: hyperlane::Outbox) {
+    let pushed = std::thread::spawn(move || {
+        let bytes = outbox.format().encode(&Message::from("pushed")).unwrap();
+        outbox.push(&bytes)
+    });
+    pushed.join().unwrap().unwrap();
+}
+
+handler!(SharesAtOnce, |stream, ctx| {
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    push_from_elsewhere(socket.outbox());
+});
+
+handler!(StreamsAtOnce, |stream, ctx| {
+    let events = ctx.event_stream(stream).await.unwrap();
+    push_from_elsewhere(events.outbox());
+});
+
+#[tokio::test]
+async fn nothing_overtakes_the_answer_to_the_handshake() {
+    let control = start(|server| {
+        server
+            .route::<SharesAtOnce>("/socket")
+            .route::<StreamsAtOnce>("/events");
+    })
+    .await;
+    let mut client = Client::websocket(address(&control), "/socket").await;
+    assert_eq!(client.next_frame().await.text(), "pushed");
+    assert_eq!(client.next_frame().await.code(), 1000);
+
+    let mut client = Client::connect(address(&control)).await;
+    let reply = client.get("/events").await;
+    assert_eq!((reply.status, reply.text()), (200, "data: pushed\n\n"));
+}

@@ -304,6 +304,8 @@ impl Conn {
 
     /// Sends events from here on; the client has nothing more to say.
     pub(crate) fn begin_events(&self, format: WireFormat) {
+        // The head goes out before any other task can have the handle: events must not overtake it.
+        self.flush_cork();
         let mut input = self.lock_input();
         if matches!(input.mode, Mode::Discard) {
             return;

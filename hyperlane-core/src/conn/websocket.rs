@@ -152,6 +152,9 @@ enum Next {
 impl Conn {
     /// Speaks WebSocket from here on.
     pub(crate) fn begin_websocket(&self, decoder: Decoder, extensions: &Extensions) {
+        // The answer to the handshake goes out before any other task can have the handle: its frames
+        // must not overtake it.
+        self.flush_cork();
         let mut input = self.lock_input();
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut))]
         let mut websocket = WsInput::new(decoder);
