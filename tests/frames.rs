@@ -263,6 +263,43 @@ async fn sixteen_mebibytes_come_back_as_they_were() {
     client.close().await;
 }
 
+#[tokio::test]
+async fn what_is_in_and_behind_a_large_frame_is_looked_at_like_any_other() {
+    let (control, mut noted, _) = server(|_| {}).await;
+    let text = "stra\u{df}e ".repeat(60_000);
+    let mut client = Client::websocket(address(&control), "/").await;
+    // Large enough to be read into a buffer of its own, whatever the reads bring.
+    for _ in 0..5 {
+        let (first, second) = text.as_bytes().split_at(300_001);
+        let bytes = [
+            frame(true, TEXT, &text),
+            frame(true, PING, "behind"),
+            frame(false, TEXT, first),
+            frame(true, PING, "between"),
+            frame(true, CONTINUATION, second),
+            frame(true, TEXT, "last"),
+        ]
+        .concat();
+        client.send(bytes).await;
+        assert!(client.next_message().await.text() == text);
+        assert!(client.next_message().await.text() == text);
+        assert_eq!(client.next_message().await.text(), "last");
+    }
+    let mut broken = text.into_bytes();
+    broken[400_000] = 0xff;
+    // Refused before the frame ends.
+    client.send(&frame(true, TEXT, &broken)[..450_000]).await;
+    assert_eq!(client.next_message().await.code(), 1007);
+    assert!(client.ends().await);
+    assert!(noted.next().await.starts_with("InvalidData"));
+
+    let mut client = Client::websocket(address(&control), "/").await;
+    client.send(&frame(true, BINARY, &broken)[..450_000]).await;
+    client.finish().await;
+    assert!(client.ends().await);
+    assert!(noted.next().await.starts_with("ConnectionReset"));
+}
+
 // ---------------------------------------------------------------- fragments
 
 #[tokio::test]

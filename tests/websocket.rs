@@ -1180,29 +1180,40 @@ async fn what_cannot_be_sent_is_refused_and_the_socket_stays_open() {
     assert_eq!(noted.next().await, "over");
 }
 
-// Another thread sends before the poll that upgraded has ended.
-handler!(Hasty, |stream, ctx| {
-    let outbox = if ctx.get_request().try_get_header_front("upgrade").is_some() {
-        ctx.upgrade(stream).await.unwrap().outbox()
-    } else {
-        ctx.event_stream(stream).await.unwrap().outbox()
+/// Pushes a message from another thread, and waits for it as no handler should.
+fn push_from_elsewhere(outbox: hyperlane::Outbox) {
+    let pushed = std::thread::spawn(move || {
+        let bytes = outbox.format().encode(&Message::from("pushed")).unwrap();
+        outbox.push(&bytes)
+    });
+    pushed.join().unwrap().unwrap();
+}
+
+handler!(SharesAtOnce, |stream, ctx| {
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
     };
-    let bytes = outbox.encode(&Message::from("at once")).unwrap();
-    std::thread::scope(|scope| scope.spawn(|| outbox.push(&bytes)).join())
-        .unwrap()
-        .unwrap();
-    outbox.close(CloseCode::NORMAL, "", false);
+    push_from_elsewhere(socket.outbox());
+});
+
+handler!(StreamsAtOnce, |stream, ctx| {
+    let events = ctx.event_stream(stream).await.unwrap();
+    push_from_elsewhere(events.outbox());
 });
 
 #[tokio::test]
-async fn nobody_sends_before_the_head_is_out() {
+async fn nothing_overtakes_the_answer_to_the_handshake() {
     let control = start(|server| {
-        server.route::<Hasty>("/");
+        server
+            .route::<SharesAtOnce>("/socket")
+            .route::<StreamsAtOnce>("/events");
     })
     .await;
-    let mut client = Client::websocket(address(&control), "/").await;
-    assert_eq!(client.next_frame().await.text(), "at once");
+    let mut client = Client::websocket(address(&control), "/socket").await;
+    assert_eq!(client.next_frame().await.text(), "pushed");
+    assert_eq!(client.next_frame().await.code(), 1000);
+
     let mut client = Client::connect(address(&control)).await;
-    client.request("GET", "/", "").await;
-    assert_eq!(client.reply().await.text(), "data: at once\n\n");
+    let reply = client.get("/events").await;
+    assert_eq!((reply.status, reply.text()), (200, "data: pushed\n\n"));
 }

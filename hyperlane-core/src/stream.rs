@@ -659,8 +659,6 @@ impl Stream {
                 false => self.answer_handshake(ctx, upgrade)?,
             };
             self.begin_websocket(&extensions);
-            // From here on others can send, too: the head has to be out before.
-            self.connection.flush_cork();
             ctx.shrink();
         }
         if self.carries != Carries::WebSocket {
@@ -801,8 +799,6 @@ impl Stream {
             self.connection.signal_close();
         }
         self.connection.begin_events(format);
-        // As after an upgrade.
-        self.connection.flush_cork();
         ctx.shrink();
         Ok(ServerSentEvents::new(self.connection.clone()))
     }

@@ -138,13 +138,30 @@ impl Conn {
             task.wake_by_ref();
             return Poll::Pending;
         }
-        let space = input.buffer.space(limit);
-        if space.is_empty() {
-            return Poll::Ready(Fill::Full);
-        }
         let mut cx = Context::from_waker(task);
         loop {
-            match input.reader.poll_read(&mut cx, space) {
+            let Input {
+                mode,
+                buffer,
+                reader,
+                ..
+            } = &mut *input;
+            let direct = match mode {
+                Mode::WebSocket(websocket) if buffer.is_empty() => websocket.direct_target(),
+                _ => None,
+            };
+            let is_direct = direct.is_some();
+            let read = match direct {
+                Some(mut target) => reader.poll_read_buf(&mut cx, &mut target),
+                None => {
+                    let space = buffer.space(limit);
+                    if space.is_empty() {
+                        return Poll::Ready(Fill::Full);
+                    }
+                    reader.poll_read(&mut cx, space)
+                }
+            };
+            match read {
                 Poll::Pending => {
                     self.read_armed.store(true, Ordering::Relaxed);
                     return Poll::Pending;
@@ -154,7 +171,10 @@ impl Conn {
                     return Poll::Ready(Fill::End);
                 }
                 Poll::Ready(Ok(count)) => {
-                    input.buffer.filled(count);
+                    match input.websocket() {
+                        Some(websocket) if is_direct => websocket.direct_filled(),
+                        _ => input.buffer.filled(count),
+                    }
                     input.last_received = self.now();
                     self.charge(count / 4);
                     return Poll::Ready(Fill::Bytes);

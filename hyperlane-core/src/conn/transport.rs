@@ -6,12 +6,13 @@
 
 use std::{
     io::{self, IoSlice},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
+use bytes::buf::Limit;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::{TcpStream, tcp},
 };
 
@@ -80,6 +81,22 @@ impl Reader {
             Self::Gone => Poll::Ready(Ok(())),
         })?;
         Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Reads into the room of `target`; 0 is the end of the stream.
+    pub(crate) fn poll_read_buf(
+        &mut self,
+        cx: &mut Context<'_>,
+        target: &mut Limit<&mut Vec<u8>>,
+    ) -> Poll<io::Result<usize>> {
+        // These futures hold nothing of their own, so that they can be made anew at every poll.
+        match self {
+            Self::Tcp(half) => pin!(half.read_buf(target)).poll(cx),
+            #[cfg(unix)]
+            Self::Unix(half) => pin!(half.read_buf(target)).poll(cx),
+            Self::Driven(stream) => pin!(stream.read_buf(target)).poll(cx),
+            Self::Gone => Poll::Ready(Ok(0)),
+        }
     }
 
     /// Writes for a driven transport; the socket halves never come here.

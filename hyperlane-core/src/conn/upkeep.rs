@@ -308,6 +308,8 @@ impl Conn {
         if matches!(input.mode, Mode::Discard) {
             return;
         }
+        // The head goes out before any other task can have the handle: events must not overtake it.
+        self.flush_cork();
         input.mode = Mode::Discard;
         input.wait_for(Wait::Nothing, self.now());
         drop(input);

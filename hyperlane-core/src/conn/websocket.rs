@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, buf::Limit};
 use tokio::time::Instant;
 
 use super::{
@@ -26,6 +26,9 @@ use crate::proto::ws::{
     encode_message, encode_to_bytes, frame_head,
 };
 
+/// The most that one read brings into a message of its own.
+const DIRECT_READ: usize = 256 * 1024;
+
 /// How a WebSocket ended.
 #[derive(Clone, Debug)]
 pub(crate) enum WsEnd {
@@ -40,6 +43,8 @@ pub(crate) enum WsEnd {
 /// The reading state of a WebSocket.
 pub(crate) struct WsInput {
     decoder: Decoder,
+    /// The last read went into the decoder's own buffer, and was not looked at yet.
+    filled: bool,
     inbox: VecDeque<Message>,
     inbox_bytes: usize,
     /// Messages are dropped: nobody will ever read them.
@@ -59,6 +64,7 @@ impl WsInput {
     pub(crate) fn new(decoder: Decoder) -> Self {
         Self {
             decoder,
+            filled: false,
             inbox: VecDeque::new(),
             inbox_bytes: 0,
             unread: false,
@@ -80,6 +86,19 @@ impl WsInput {
     /// What the last answered ping of the heartbeat took.
     pub(crate) fn latency(&self) -> Option<Duration> {
         self.heartbeat.latency
+    }
+
+    /// Where the rest of a large frame is read into; `None` where the thread's buffer does as well.
+    pub(super) fn direct_target(&mut self) -> Option<Limit<&mut Vec<u8>>> {
+        if self.filled {
+            return None;
+        }
+        self.decoder.direct_target(DIRECT_READ)
+    }
+
+    /// Something was read into [`direct_target`](Self::direct_target).
+    pub(super) fn direct_filled(&mut self) {
+        self.filled = true;
     }
 
     /// Inflates a message that came compressed.
@@ -133,6 +152,9 @@ enum Next {
 impl Conn {
     /// Speaks WebSocket from here on.
     pub(crate) fn begin_websocket(&self, decoder: Decoder, extensions: &Extensions) {
+        // The answer to the handshake goes out before any other task can have the handle: its frames
+        // must not overtake it.
+        self.flush_cork();
         let mut input = self.lock_input();
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut))]
         let mut websocket = WsInput::new(decoder);
@@ -243,7 +265,7 @@ impl Conn {
                 buffer.discard();
                 return Next::Ended;
             }
-            if buffer.is_empty() {
+            if buffer.is_empty() && !std::mem::take(&mut websocket.filled) {
                 return Next::More;
             }
             let decoded = match websocket.decoder.next(buffer.unread()) {

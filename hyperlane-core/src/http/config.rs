@@ -129,8 +129,8 @@ server_config! {
     /// Bounds the fragments of one WebSocket message. Default: 131 072; beyond: close code 1008.
     max_fragments: u32 = 128 * 1024;
     /// Bounds the messages of one WebSocket in a second: as many at once, and then at that rate. Time for which
-    /// reading pauses is given back. Default: 1 000 000, more than one connection can have handled, so that it
-    /// hurts nobody; a service that knows its clients sets less. Beyond: close code 1008.
+    /// reading pauses is given back. Default: 1 000 000, far above what clients have to say, since a full inbox
+    /// slows those down that are only fast; a service that knows its clients sets less. Beyond: close code 1008.
     max_messages_per_second: u32 = 1_000_000;
     /// Bounds the pings and pongs of one WebSocket in a second, as above. Default: 1000: no client needs more than a
     /// few, and each ping costs an answer. Beyond: close code 1008.
