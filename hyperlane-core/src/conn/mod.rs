@@ -69,7 +69,7 @@ pub enum WireFormat {
         window_bits: u8,
     },
     /// WebSocket frames, compressed with what went before on the same connection: every message has
-    /// to be encoded for it alone, by [`Outbox::send`].
+    /// to be encoded for it alone, by [`Outbox::send`](crate::Outbox::send).
     WebSocketTakeover,
     /// Server-Sent Events, bytes as they are, until the connection closes.
     EventStream,
