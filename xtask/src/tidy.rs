@@ -72,7 +72,7 @@ fn missing_tests(document: &str) -> Result<Vec<String>, String> {
                     true => file.to_owned(),
                     false => format!("tests/{file}.rs"),
                 };
-                read(&file).is_ok_and(|text| text.contains(&format!("fn {name}()")))
+                read(&file).is_ok_and(|text| text.contains(&format!("fn {name}(")))
             }
             // The head of a table, the line below it, and what does not apply.
             None => test == "test" || test == "---" || place.starts_with("not applicable"),
