@@ -52,7 +52,13 @@ fn check_request(method: &str, version: (u8, u8), headers: &[(&[u8], &[u8])]) {
         && lists(headers, "upgrade", b"websocket")
         && lists(headers, "connection", b"upgrade")
         && matches!(versions[..], [version] if version.trim_ascii() == b"13")
-        && matches!(keys[..], [key] if is_16_bytes(key.trim_ascii()));
+        && matches!(keys[..], [key] if is_16_bytes(key.trim_ascii()))
+        && values(headers, "sec-websocket-protocol")
+            .into_iter()
+            .all(is_token_list)
+        && values(headers, "sec-websocket-extensions")
+            .into_iter()
+            .all(is_extension_list);
     match validate(request) {
         Ok(accepted) => {
             assert!(is_good);
@@ -156,4 +162,67 @@ fn is_16_bytes(key: &[u8]) -> bool {
         .take_while(|byte| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/'));
     let digits = digits.count();
     digits == (16_usize * 8).div_ceil(6) && key[digits..] == *b"=="
+}
+
+/// Tells whether a value is `1#token` (RFC 6455 §4.3, RFC 9110 §5.6.1.2).
+fn is_token_list(value: &[u8]) -> bool {
+    let mut names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    names.clone().any(|name| !name.is_empty())
+        && names.all(|name| name.is_empty() || is_token(name))
+}
+
+/// Tells whether a value is `1#extension` (RFC 6455 §9.1): what is quoted gives way to a token first,
+/// so that the rest can be split at its marks.
+fn is_extension_list(value: &[u8]) -> bool {
+    let mut plain = Vec::new();
+    let mut bytes = value.iter().copied();
+    while let Some(byte) = bytes.next() {
+        if byte != b'"' {
+            plain.push(byte);
+            continue;
+        }
+        let mut quoted = Vec::new();
+        loop {
+            match bytes.next() {
+                Some(b'"') => break,
+                Some(b'\\') => quoted.extend(bytes.next()),
+                Some(byte) => quoted.push(byte),
+                None => return false,
+            }
+        }
+        // No token has such a byte, so that quotes are found wherever they must not be.
+        plain.push(match is_token(&quoted) {
+            true => 0x01,
+            false => return false,
+        });
+    }
+    let mut extensions = plain.split(|byte| *byte == b',').map(trim_blanks);
+    extensions.clone().any(|extension| !extension.is_empty())
+        && extensions.all(|extension| {
+            let mut parts = extension.split(|byte| *byte == b';').map(trim_blanks);
+            let name = parts.next().unwrap_or_default();
+            let is_param = |param: &[u8]| match param.iter().position(|byte| *byte == b'=') {
+                None => is_token(param),
+                Some(at) => {
+                    let value = trim_blanks(&param[at + 1..]);
+                    is_token(trim_blanks(&param[..at])) && (value == [0x01] || is_token(value))
+                }
+            };
+            extension.is_empty() || (is_token(name) && parts.all(is_param))
+        })
+}
+
+fn is_token(text: &[u8]) -> bool {
+    let is_mark = |byte| b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty()
+        && text
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+}
+
+fn trim_blanks(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
 }
