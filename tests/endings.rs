@@ -1,0 +1,78 @@
+//! How WebSockets end while their client does not read.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
+mod common;
+
+use common::{CLOSE, realtime::*, *};
+use hyperlane::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+const HANDSHAKE: &str = "GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n\
+    connection: upgrade\r\nsec-websocket-version: 13\r\n\
+    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+// A short message and a long one in the same poll, and then a Close that does not wait for them.
+handler!(LetsGo, |stream, ctx| {
+    let gate = ctx.state::<Gate>();
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let outbox = socket.outbox();
+    socket.send("a".repeat(100)).await.unwrap();
+    socket.send("b".repeat(10_000)).await.unwrap();
+    socket.send("c").await.unwrap();
+    gate.pass().await;
+    outbox.close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", true);
+    socket.closed().await;
+});
+
+/// A connection in memory, which holds as little as the test wants.
+async fn connect(control: &ServerControlHook, holds: usize) -> DuplexStream {
+    let (mut stream, served) = duplex(holds);
+    control.serve(served, None).await;
+    stream.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"));
+    stream
+}
+
+async fn next_frame(stream: &mut DuplexStream) -> (u8, Vec<u8>) {
+    let opcode = stream.read_u8().await.unwrap();
+    let length = match stream.read_u8().await.unwrap() {
+        126 => usize::from(stream.read_u16().await.unwrap()),
+        127 => stream.read_u64().await.unwrap() as usize,
+        short => usize::from(short),
+    };
+    let mut payload = vec![0; length];
+    stream.read_exact(&mut payload).await.unwrap();
+    (opcode, payload)
+}
+
+#[tokio::test]
+async fn a_close_that_drops_what_waits_cuts_no_message_in_two() {
+    let gate = Gate::default();
+    let control = start(|server| {
+        server.state(gate.clone()).route::<LetsGo>("/");
+    })
+    .await;
+    let mut stream = connect(&control, 16).await;
+    gate.open();
+    // The first message is partly out by now, and the head of the second went with it.
+    assert_eq!(next_frame(&mut stream).await, (0x81, vec![b'a'; 100]));
+    let mut next = next_frame(&mut stream).await;
+    if next.0 == 0x81 {
+        assert_eq!(next.1, vec![b'b'; 10_000]);
+        next = next_frame(&mut stream).await;
+    }
+    assert_eq!(next.0, 0x80 | CLOSE);
+    assert_eq!(next.1[..2], 1013u16.to_be_bytes());
+}
