@@ -9,9 +9,14 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{CLOSE, realtime::*, *};
 use hyperlane::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+/// More than the buffers of a loopback connection hold.
+const LARGE: usize = 16 * 1024 * 1024;
 
 const HANDSHAKE: &str = "GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n\
     connection: upgrade\r\nsec-websocket-version: 13\r\n\
@@ -29,6 +34,18 @@ handler!(LetsGo, |stream, ctx| {
     socket.send("c").await.unwrap();
     gate.pass().await;
     outbox.close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", true);
+    socket.closed().await;
+});
+
+// More than anybody takes who does not read.
+handler!(Pours, |stream, ctx| {
+    let notes = Notes::clone(&ctx.state::<Notes>());
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    socket.send(vec![0; LARGE]).await.unwrap();
+    notes.note("poured");
+    while socket.recv().await.is_ok() {}
     socket.closed().await;
 });
 
@@ -75,4 +92,30 @@ async fn a_close_that_drops_what_waits_cuts_no_message_in_two() {
     }
     assert_eq!(next.0, 0x80 | CLOSE);
     assert_eq!(next.1[..2], 1013u16.to_be_bytes());
+}
+
+async fn ends_without_reading(last: &[u8]) {
+    let (says, mut noted) = notes();
+    let control = start(|server| {
+        server.state(says).route::<Pours>("/");
+        let config = server.get_mut_server_config();
+        config.close_timeout = Duration::from_millis(200);
+        config.outbox_stall = Duration::from_secs(3600);
+        config.ping_interval = None;
+    })
+    .await;
+    let mut client = Client::websocket(address(&control), "/").await;
+    assert_eq!(noted.next().await, "poured");
+    client.send(last).await;
+    eventually("the server closes", || control.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn the_close_timeout_holds_after_a_violation_by_a_client_that_does_not_read() {
+    ends_without_reading(b"\x81\x00").await;
+}
+
+#[tokio::test]
+async fn the_close_timeout_holds_after_a_close_by_a_client_that_does_not_read() {
+    ends_without_reading(&frame(true, CLOSE, 1000u16.to_be_bytes())).await;
 }

@@ -343,6 +343,7 @@ impl Conn {
         }
         input.buffer.discard();
         input.transport = Transport::Flushing { linger: false };
+        self.limit_close(input);
     }
 
     fn violation(&self, input: &mut Input, error: ProtocolError) {
@@ -360,6 +361,14 @@ impl Conn {
         }
         input.buffer.discard();
         self.begin_linger(input);
+        self.limit_close(input);
+    }
+
+    /// Bounds how long the end may take from here on, above all for a peer that does not read its Close.
+    fn limit_close(&self, input: &mut Input) {
+        let by = self.now().after(self.server.config.close_timeout);
+        input.close_by.get_or_insert(by);
+        self.arm(by);
     }
 
     /// Sends a Close. What the peer sent before its answer is still delivered.
