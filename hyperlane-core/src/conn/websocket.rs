@@ -226,7 +226,7 @@ impl Conn {
                 break false;
             };
             if websocket.is_full(limit) {
-                websocket.rates.pause();
+                websocket.rates.pause(self.now());
                 break false;
             }
             match self.decode(input) {
