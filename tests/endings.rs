@@ -9,9 +9,14 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use common::{CLOSE, realtime::*, *};
+use futures_util::{Sink, SinkExt};
 use hyperlane::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -46,6 +51,31 @@ handler!(Pours, |stream, ctx| {
     socket.send(vec![0; LARGE]).await.unwrap();
     notes.note("poured");
     while socket.recv().await.is_ok() {}
+    socket.closed().await;
+});
+
+// Two tasks are told that there is room, and both use it.
+handler!(Shares, |stream, ctx| {
+    let notes = Notes::clone(&ctx.state::<Notes>());
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let (mut one, mut other) = (socket.clone(), socket.clone());
+    tokio::spawn(async move {
+        poll_fn(|cx| Pin::new(&mut one).poll_ready(cx))
+            .await
+            .unwrap();
+        poll_fn(|cx| Pin::new(&mut other).poll_ready(cx))
+            .await
+            .unwrap();
+        for (sink, name) in [(&mut one, "one"), (&mut other, "other")] {
+            let sent = Pin::new(sink).start_send(name.repeat(100).into());
+            notes.note(format!("{name}: {:?}", sent.map_err(|error| error.kind())));
+        }
+        let mut one = pin!(one);
+        one.flush().await.unwrap();
+        notes.note("flushed");
+    });
     socket.closed().await;
 });
 
@@ -118,4 +148,26 @@ async fn the_close_timeout_holds_after_a_violation_by_a_client_that_does_not_rea
 #[tokio::test]
 async fn the_close_timeout_holds_after_a_close_by_a_client_that_does_not_read() {
     ends_without_reading(&frame(true, CLOSE, 1000u16.to_be_bytes())).await;
+}
+
+#[tokio::test]
+async fn a_sink_takes_what_it_said_it_had_room_for() {
+    let (says, mut noted) = notes();
+    let control = start(|server| {
+        server.state(says).route::<Shares>("/");
+        server.get_mut_server_config().outbox_bytes = 1;
+    })
+    .await;
+    let mut stream = connect(&control, 16).await;
+    assert_eq!(noted.next().await, "one: Ok(())");
+    assert_eq!(noted.next().await, "other: Ok(())");
+    assert_eq!(
+        next_frame(&mut stream).await.1,
+        "one".repeat(100).as_bytes()
+    );
+    assert_eq!(
+        next_frame(&mut stream).await.1,
+        "other".repeat(100).as_bytes()
+    );
+    assert_eq!(noted.next().await, "flushed");
 }

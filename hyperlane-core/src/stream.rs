@@ -526,7 +526,8 @@ impl Stream {
                     Ok(text) => Message::from(text),
                     Err(_) => Message::Binary(response.body_bytes().clone()),
                 };
-                self.connection.send_message(&message)?;
+                // The send before waited for room, whoever has taken it since.
+                self.connection.send_promised(&message)?;
             }
             Carries::Events { .. } => {
                 let body = response.body_bytes().clone();

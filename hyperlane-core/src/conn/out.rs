@@ -164,6 +164,11 @@ impl Conn {
 
     /// Sends whole messages from any task, without waiting.
     pub(crate) fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
+        self.push_up_to(self.server.config.outbox_bytes, bytes)
+    }
+
+    /// As [`push`](Self::push), unless more than `mark` bytes are waiting.
+    pub(super) fn push_up_to(&self, mark: usize, bytes: &Bytes) -> Result<(), PushError> {
         // What this connection's own handler sent earlier in the same poll goes first.
         self.flush_cork();
         let mut out = self.lock_out();
@@ -171,7 +176,7 @@ impl Conn {
             Sending::Open => {}
             _ => return Err(PushError::Closed),
         }
-        if out.queued > self.server.config.outbox_bytes {
+        if out.queued > mark {
             return Err(PushError::Full);
         }
         self.write(&mut out, Piece::Shared(bytes));
@@ -183,12 +188,17 @@ impl Conn {
 
     /// Sends a message as this connection alone needs it, from any task, without waiting.
     pub(crate) fn push_own(&self, message: &Message) -> Result<(), PushError> {
+        self.push_own_up_to(self.server.config.outbox_bytes, message)
+    }
+
+    /// As [`push_own`](Self::push_own), unless more than `mark` bytes are waiting.
+    pub(super) fn push_own_up_to(&self, mark: usize, message: &Message) -> Result<(), PushError> {
         self.flush_cork();
         let mut out = self.lock_out();
         if out.sending != Sending::Open {
             return Err(PushError::Closed);
         }
-        if out.queued > self.server.config.outbox_bytes {
+        if out.queued > mark {
             return Err(PushError::Full);
         }
         let frame = Bytes::from(out.encode(message));
@@ -239,6 +249,11 @@ impl Conn {
 
     /// Sends whole messages in the order of this connection's own sends, without waiting.
     pub(crate) fn send_bytes(&self, bytes: &Bytes) -> Result<(), PushError> {
+        self.send_bytes_up_to(self.server.config.outbox_bytes, bytes)
+    }
+
+    /// As [`send_bytes`](Self::send_bytes), unless more than `mark` bytes are waiting.
+    pub(super) fn send_bytes_up_to(&self, mark: usize, bytes: &Bytes) -> Result<(), PushError> {
         if !self.is_open() {
             return Err(PushError::Closed);
         }
@@ -249,7 +264,7 @@ impl Conn {
         }) {
             Some(true) => self.flush_cork(),
             Some(false) => {}
-            None => return self.push(bytes),
+            None => return self.push_up_to(mark, bytes),
         }
         Ok(())
     }
