@@ -498,3 +498,23 @@ async fn close_and_shutdown_are_said_on_compressed_connections_too() {
         tokio::join!(client, control.shutdown());
     }
 }
+
+#[tokio::test]
+async fn a_close_is_no_message_for_a_room() {
+    let (control, rooms) = server(takeover()).await;
+    let room = rooms.room("room").unwrap();
+    for offer in [
+        "",
+        "permessage-deflate; server_no_context_takeover",
+        "permessage-deflate",
+    ] {
+        let mut member = Packed::connect(&control, "/room", offer).await;
+        eventually("it is in", || room.len() == 1).await;
+        // Whoever sent it as it is could send nothing after it (RFC 6455 §5.5.1).
+        room.broadcast(Message::Close(None)).await;
+        room.broadcast("after").await;
+        assert_eq!(member.next().await, "after".into(), "{offer}");
+        member.client.close().await;
+        eventually("it is out", || room.is_empty()).await;
+    }
+}

@@ -235,6 +235,18 @@ async fn a_route_may_accept_pages_that_others_do_not() {
         ("/one", "https://evil.example", 403),
         ("/any", "https://evil.example", 101),
         ("/any", "null", 101),
+        // All of them have to be allowed: nobody knows which one counts.
+        ("/own", "http://localhost\r\norigin: http://localhost", 101),
+        (
+            "/own",
+            "http://localhost\r\norigin: https://evil.example",
+            403,
+        ),
+        (
+            "/own",
+            "https://evil.example\r\norigin: http://localhost",
+            403,
+        ),
     ] {
         let mut client = Client::connect(address(&control)).await;
         let fields = format!("origin: {origin}\r\n");

@@ -35,6 +35,17 @@ pub(crate) fn frame(format: WireFormat, events: &[u8]) -> Bytes {
     }
 }
 
+/// A Close is no message among others.
+pub(crate) fn refuse_close(message: &Message) -> io::Result<()> {
+    match message {
+        Message::Close(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a Close is sent by closing the connection",
+        )),
+        _ => Ok(()),
+    }
+}
+
 impl WireFormat {
     /// The wire bytes of `message` in this format, to be pushed to any number of such connections.
     ///
@@ -43,8 +54,10 @@ impl WireFormat {
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] when the format cannot carry it: binary that is not UTF-8 in an
-    /// event stream, anything on a connection that is neither.
+    /// event stream, anything on a connection that is neither, and a Close, which ends one connection
+    /// ([`Outbox::close`](crate::Outbox::close)) and after which nothing may follow (RFC 6455 §5.5.1).
     pub fn encode(self, message: &Message) -> io::Result<Bytes> {
+        refuse_close(message)?;
         match self {
             Self::WebSocket | Self::WebSocketDeflate { .. } | Self::WebSocketTakeover => {
                 Ok(crate::proto::ws::encode_to_bytes(message))

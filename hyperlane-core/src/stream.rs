@@ -526,7 +526,8 @@ impl Stream {
                     Ok(text) => Message::from(text),
                     Err(_) => Message::Binary(response.body_bytes().clone()),
                 };
-                self.connection.send_message(&message)?;
+                // The send before waited for room, whoever has taken it since.
+                self.connection.send_promised(&message)?;
             }
             Carries::Events { .. } => {
                 let body = response.body_bytes().clone();
@@ -686,8 +687,16 @@ impl Stream {
         let config = &self.connection.server.config;
         let of_any_origin = config.dangerous_allow_any_origin || upgrade.allows_any_origin();
         let is_allowed = |listed: &[String]| {
-            let origin = headers.get("origin");
-            origin_allowed(origin, request.get_host(), false, listed, of_any_origin)
+            // Of several, none is the one that counts.
+            headers.get_all("origin").try_for_each(|origin| {
+                origin_allowed(
+                    Some(origin),
+                    request.get_host(),
+                    false,
+                    listed,
+                    of_any_origin,
+                )
+            })
         };
         is_allowed(&config.allowed_origins)
             .or_else(|refused| is_allowed(upgrade.origins()).map_err(|_| refused))

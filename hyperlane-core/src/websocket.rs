@@ -261,7 +261,7 @@ impl futures_sink::Sink<Message> for WebSocket {
             let reason = frame.as_ref().map_or("", |frame| &*frame.reason);
             return self.close(code, reason);
         }
-        self.connection.send_message(&message).map_err(closed)
+        self.connection.send_promised(&message).map_err(closed)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -47,10 +47,17 @@ pub enum PushError {
     Closed,
 }
 
+/// What waits in the queue.
+struct Entry {
+    bytes: Bytes,
+    /// Its last message goes on in the next entry: a large payload follows its head from where it is.
+    goes_on: bool,
+}
+
 /// The queue behind the lock.
 pub(crate) struct Out {
     pub(crate) writer: Writer,
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<Entry>,
     queued: usize,
     pub(crate) sending: Sending,
     /// Since when the socket takes nothing although something waits.
@@ -98,7 +105,7 @@ impl Out {
         }
     }
 
-    fn enqueue(&mut self, bytes: Bytes, now: Tick) {
+    fn enqueue(&mut self, bytes: Bytes, goes_on: bool, now: Tick) {
         if bytes.is_empty() {
             return;
         }
@@ -106,7 +113,7 @@ impl Out {
             self.stalled_since = now;
         }
         self.queued += bytes.len();
-        self.queue.push_back(bytes);
+        self.queue.push_back(Entry { bytes, goes_on });
     }
 
     /// Takes `written` bytes off the front.
@@ -114,11 +121,11 @@ impl Out {
         self.queued = self.queued.saturating_sub(written);
         self.stalled_since = now;
         while let Some(front) = self.queue.front_mut() {
-            if front.len() > written {
-                front.advance(written);
+            if front.bytes.len() > written {
+                front.bytes.advance(written);
                 return;
             }
-            written -= front.len();
+            written -= front.bytes.len();
             self.queue.pop_front();
         }
         // Nothing is held while nothing waits.
@@ -141,10 +148,12 @@ impl Out {
         self.queued = 0;
     }
 
-    /// Drops what waits, except an entry that is partly on the wire: entries are whole messages.
+    /// Drops what waits, except what may be partly on the wire, to the end of its message.
     pub(crate) fn drop_unsent(&mut self) {
-        self.queue.truncate(1);
-        self.queued = self.queue.front().map_or(0, Bytes::len);
+        let last = self.queue.iter().position(|entry| !entry.goes_on);
+        self.queue
+            .truncate(last.map_or(self.queue.len(), |at| at + 1));
+        self.queued = self.queue.iter().map(|entry| entry.bytes.len()).sum();
     }
 }
 
@@ -155,6 +164,11 @@ impl Conn {
 
     /// Sends whole messages from any task, without waiting.
     pub(crate) fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
+        self.push_up_to(self.server.config.outbox_bytes, bytes)
+    }
+
+    /// As [`push`](Self::push), unless more than `mark` bytes are waiting.
+    pub(super) fn push_up_to(&self, mark: usize, bytes: &Bytes) -> Result<(), PushError> {
         // What this connection's own handler sent earlier in the same poll goes first.
         self.flush_cork();
         let mut out = self.lock_out();
@@ -162,7 +176,7 @@ impl Conn {
             Sending::Open => {}
             _ => return Err(PushError::Closed),
         }
-        if out.queued > self.server.config.outbox_bytes {
+        if out.queued > mark {
             return Err(PushError::Full);
         }
         self.write(&mut out, Piece::Shared(bytes));
@@ -174,12 +188,17 @@ impl Conn {
 
     /// Sends a message as this connection alone needs it, from any task, without waiting.
     pub(crate) fn push_own(&self, message: &Message) -> Result<(), PushError> {
+        self.push_own_up_to(self.server.config.outbox_bytes, message)
+    }
+
+    /// As [`push_own`](Self::push_own), unless more than `mark` bytes are waiting.
+    pub(super) fn push_own_up_to(&self, mark: usize, message: &Message) -> Result<(), PushError> {
         self.flush_cork();
         let mut out = self.lock_out();
         if out.sending != Sending::Open {
             return Err(PushError::Closed);
         }
-        if out.queued > self.server.config.outbox_bytes {
+        if out.queued > mark {
             return Err(PushError::Full);
         }
         let frame = Bytes::from(out.encode(message));
@@ -187,7 +206,7 @@ impl Conn {
             // The order of compression is the order of the wire, so that the cork cannot hold it; the queue
             // can, and leaves in one write at the end of the poll.
             self.charge(32 + message.len() / 4);
-            out.enqueue(frame, self.now());
+            out.enqueue(frame, false, self.now());
             self.backlog_started();
             return Ok(());
         }
@@ -230,6 +249,11 @@ impl Conn {
 
     /// Sends whole messages in the order of this connection's own sends, without waiting.
     pub(crate) fn send_bytes(&self, bytes: &Bytes) -> Result<(), PushError> {
+        self.send_bytes_up_to(self.server.config.outbox_bytes, bytes)
+    }
+
+    /// As [`send_bytes`](Self::send_bytes), unless more than `mark` bytes are waiting.
+    pub(super) fn send_bytes_up_to(&self, mark: usize, bytes: &Bytes) -> Result<(), PushError> {
         if !self.is_open() {
             return Err(PushError::Closed);
         }
@@ -240,7 +264,7 @@ impl Conn {
         }) {
             Some(true) => self.flush_cork(),
             Some(false) => {}
-            None => return self.push(bytes),
+            None => return self.push_up_to(mark, bytes),
         }
         Ok(())
     }
@@ -259,7 +283,7 @@ impl Conn {
         let bytes = piece.as_slice();
         let taken = self.write_now(out, &[IoSlice::new(bytes)]);
         if taken < bytes.len() && out.sending != Sending::Over {
-            out.enqueue(piece.keep_from(taken), self.now());
+            out.enqueue(piece.keep_from(taken), false, self.now());
             self.backlog_started();
         }
     }
@@ -279,10 +303,13 @@ impl Conn {
             return;
         }
         let now = self.now();
-        for piece in pieces.iter() {
+        let mut pieces = pieces.iter().peekable();
+        while let Some(piece) = pieces.next() {
             let length = piece.as_slice().len();
             if taken < length {
-                out.enqueue(piece.keep_from(taken), now);
+                let next = pieces.peek();
+                let goes_on = matches!((&piece, next), (Piece::Copied(_), Some(Piece::Shared(_))));
+                out.enqueue(piece.keep_from(taken), goes_on, now);
             }
             taken = taken.saturating_sub(length);
         }
@@ -412,7 +439,7 @@ impl Conn {
     pub(super) fn takes_more(&self) -> bool {
         let mut out = self.lock_out();
         let written = match out.queue.front() {
-            Some(front) => out.writer.write_unasked(front),
+            Some(front) => out.writer.write_unasked(&front.bytes),
             None => return true,
         };
         match written {
@@ -466,10 +493,10 @@ impl Conn {
     }
 }
 
-fn gather<'a>(queue: &'a VecDeque<Bytes>, slices: &mut [IoSlice<'a>; VECTORED]) -> usize {
+fn gather<'a>(queue: &'a VecDeque<Entry>, slices: &mut [IoSlice<'a>; VECTORED]) -> usize {
     let mut count = 0;
-    for (slot, bytes) in slices.iter_mut().zip(queue) {
-        *slot = IoSlice::new(bytes);
+    for (slot, entry) in slices.iter_mut().zip(queue) {
+        *slot = IoSlice::new(&entry.bytes);
         count += 1;
     }
     count

@@ -8,6 +8,7 @@ use super::{Conn, WireFormat, out::PushError};
 use crate::{
     error::ResponseError,
     proto::ws::{CloseCode, Message},
+    sse::refuse_close,
 };
 
 /// A cheap handle to a connection's sending side, for code that delivers to many connections.
@@ -64,6 +65,7 @@ impl Outbox {
     /// # Errors
     /// As [`WireFormat::encode`].
     pub fn encode(&self, message: &Message) -> io::Result<Bytes> {
+        refuse_close(message)?;
         match self.connection.encode_shared(message) {
             Some(frame) => Ok(frame),
             None => self.format().encode(message),
@@ -76,6 +78,7 @@ impl Outbox {
     /// [`io::ErrorKind::WouldBlock`] where [`push`](Self::push) says full, [`io::ErrorKind::BrokenPipe`] where it
     /// says closed, [`io::ErrorKind::InvalidData`] where the format cannot carry the message.
     pub fn send(&self, message: &Message) -> io::Result<()> {
+        refuse_close(message)?;
         let sent = match self.format().is_shared() {
             true => self.push(&self.encode(message)?),
             false => self.connection.push_own(message),

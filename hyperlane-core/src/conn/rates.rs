@@ -42,14 +42,14 @@ impl Bucket {
 pub(super) struct Rates {
     messages: Bucket,
     controls: Bucket,
-    /// We have not read for a while: what the client sent meanwhile comes at once.
-    paused: bool,
+    /// Since when we have not read: what the client sent meanwhile comes at once.
+    paused: Option<Tick>,
 }
 
 impl Rates {
     /// Reading pauses: this time does not count against the client.
-    pub(super) fn pause(&mut self) {
-        self.paused = true;
+    pub(super) fn pause(&mut self, now: Tick) {
+        self.paused.get_or_insert(now);
     }
 
     /// Counts what came in.
@@ -61,10 +61,15 @@ impl Rates {
     ) -> Result<(), ProtocolError> {
         let messages = config.max_messages_per_second;
         let controls = config.max_control_frames_per_second;
-        if self.paused {
-            self.paused = false;
-            self.messages.refill(now, messages, i64::MIN);
-            self.controls.refill(now, controls, i64::MIN);
+        if let Some(since) = self.paused.take() {
+            for (bucket, rate) in [
+                (&mut self.messages, messages),
+                (&mut self.controls, controls),
+            ] {
+                // Quiet before the pause fills a bucket and no more.
+                bucket.refill(since, rate, 0);
+                bucket.refill(now, rate, i64::MIN);
+            }
         }
         match event {
             // It is the last frame anyway.
@@ -116,6 +121,21 @@ mod tests {
     }
 
     #[test]
+    fn only_the_time_of_the_pause_is_given_back() {
+        let config = ServerConfig::default().max_control_frames_per_second(10);
+        let mut rates = Rates::default();
+        let ping = Incoming::Ping(bytes::Bytes::new());
+        // The server is up for long, and the client has said nothing so far.
+        rates.pause(Tick(100_000));
+        rates.pause(Tick(100_010));
+        let mut count = 0;
+        while rates.count(&ping, Tick(100_020), &config).is_ok() {
+            count += 1;
+        }
+        assert_eq!(count, 10 + 20, "a full bucket, and two seconds of pause");
+    }
+
+    #[test]
     fn time_that_we_did_not_read_is_given_back_once() {
         let config = ServerConfig::default().max_messages_per_second(10);
         let mut rates = Rates::default();
@@ -129,7 +149,7 @@ mod tests {
             count
         };
         assert_eq!(count(&mut rates, 1000), 10);
-        rates.pause();
+        rates.pause(Tick(1000));
         assert_eq!(count(&mut rates, 1300), 300, "thirty seconds of pause");
         assert_eq!(count(&mut rates, 1400), 10);
     }

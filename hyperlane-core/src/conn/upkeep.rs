@@ -268,6 +268,7 @@ impl Conn {
                     // A transport that cannot end its side at once does it when it is dropped.
                     let _ = input.reader.poll_shutdown_driven(cx);
                     let by = self.now().after(LINGER);
+                    let by = input.close_by.map_or(by, |limit| limit.min(by));
                     input.close_by = Some(by);
                     input.transport = Transport::Lingering;
                     drop(input);

@@ -226,7 +226,7 @@ impl Conn {
                 break false;
             };
             if websocket.is_full(limit) {
-                websocket.rates.pause();
+                websocket.rates.pause(self.now());
                 break false;
             }
             match self.decode(input) {
@@ -343,6 +343,7 @@ impl Conn {
         }
         input.buffer.discard();
         input.transport = Transport::Flushing { linger: false };
+        self.limit_close(input);
     }
 
     fn violation(&self, input: &mut Input, error: ProtocolError) {
@@ -360,6 +361,14 @@ impl Conn {
         }
         input.buffer.discard();
         self.begin_linger(input);
+        self.limit_close(input);
+    }
+
+    /// Bounds how long the end may take from here on, above all for a peer that does not read its Close.
+    fn limit_close(&self, input: &mut Input) {
+        let by = self.now().after(self.server.config.close_timeout);
+        input.close_by.get_or_insert(by);
+        self.arm(by);
     }
 
     /// Sends a Close. What the peer sent before its answer is still delivered.
@@ -419,15 +428,25 @@ impl Conn {
 
     /// Sends a message in the order of this connection's own sends, without waiting.
     pub(crate) fn send_message(&self, message: &Message) -> Result<(), PushError> {
+        self.send_message_up_to(self.server.config.outbox_bytes, message)
+    }
+
+    /// As [`send_message`](Self::send_message), for who has waited for room: others may have taken it in the
+    /// meantime, but what was promised holds.
+    pub(crate) fn send_promised(&self, message: &Message) -> Result<(), PushError> {
+        self.send_message_up_to(usize::MAX, message)
+    }
+
+    fn send_message_up_to(&self, mark: usize, message: &Message) -> Result<(), PushError> {
         if !self.is_open() {
             return Err(PushError::Closed);
         }
         match self.format() {
-            WireFormat::WebSocketTakeover => return self.push_own(message),
+            WireFormat::WebSocketTakeover => return self.push_own_up_to(mark, message),
             #[cfg(feature = "deflate")]
             WireFormat::WebSocketDeflate { .. } if message.is_data() => {
                 return match self.encode_shared(message) {
-                    Some(frame) => self.send_bytes(&frame),
+                    Some(frame) => self.send_bytes_up_to(mark, &frame),
                     None => Err(PushError::Closed),
                 };
             }
@@ -456,7 +475,7 @@ impl Conn {
                 Ok(())
             }
             Some(false) => Ok(()),
-            None => self.push(&encode_to_bytes(message)),
+            None => self.push_up_to(mark, &encode_to_bytes(message)),
         }
     }
 }

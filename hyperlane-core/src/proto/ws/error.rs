@@ -69,6 +69,9 @@ pub enum ProtocolError {
         /// The limit that it broke.
         ratio: usize,
     },
+    /// A compressed message with more final blocks than a sender has use for: each costs a fresh start.
+    #[error("a compressed message has too many final blocks")]
+    TooManyFinalBlocks,
     /// A message of more frames than our limit.
     #[error("a message has more than {limit} fragments")]
     TooManyFragments {
@@ -109,7 +112,8 @@ impl ProtocolError {
                 CloseCode::INVALID_PAYLOAD
             }
             // Each of them is allowed; it is their number that we refuse.
-            Self::TooManyFragments { .. }
+            Self::TooManyFinalBlocks
+            | Self::TooManyFragments { .. }
             | Self::TooManyControlFrames { .. }
             | Self::TooManyMessages { .. } => CloseCode::POLICY_VIOLATION,
             Self::FrameTooBig { .. } | Self::MessageTooBig { .. } | Self::Inflation { .. } => {

@@ -16,6 +16,11 @@ const STEP: usize = 16 * 1024;
 /// and a client may send this much uncompressed by default.
 const ALWAYS_ALLOWED: usize = 1024 * 1024;
 
+/// Final blocks that any message may have, and the bytes on the wire that allow one more: starting afresh
+/// takes about as long as inflating them.
+const FINAL_BLOCKS: usize = 1024;
+const BYTES_PER_FINAL_BLOCK: usize = 128;
+
 /// The least window that the library takes; a larger one reads everything that a smaller one does.
 const LIBRARY_MIN_BITS: u8 = 9;
 
@@ -58,7 +63,8 @@ impl Decompressor {
     /// # Errors
     ///
     /// [`ProtocolError::MessageTooBig`] and [`ProtocolError::Inflation`] at the limits,
-    /// [`ProtocolError::InvalidDeflate`] and [`ProtocolError::InvalidUtf8`] for what is no message.
+    /// [`ProtocolError::TooManyFinalBlocks`] for what would keep us busy, [`ProtocolError::InvalidDeflate`]
+    /// and [`ProtocolError::InvalidUtf8`] for what is no message.
     /// After an error the connection has to be closed.
     pub fn decode(
         &mut self,
@@ -115,6 +121,7 @@ fn inflate(
     refusal: ProtocolError,
 ) -> Result<Vec<u8>, ProtocolError> {
     let mut plain = Vec::new();
+    let mut restarts = FINAL_BLOCKS + packed.len() / BYTES_PER_FINAL_BLOCK;
     for mut input in [packed, &TAIL] {
         loop {
             let (before_in, before_out) = (decompressor.total_in(), decompressor.total_out());
@@ -130,6 +137,9 @@ fn inflate(
             }
             plain.extend_from_slice(step.get(..given).unwrap_or_default());
             if status == Status::StreamEnd {
+                restarts = restarts
+                    .checked_sub(1)
+                    .ok_or(ProtocolError::TooManyFinalBlocks)?;
                 restart(decompressor, &plain)?;
             }
             let made_progress = taken > 0 || given > 0;

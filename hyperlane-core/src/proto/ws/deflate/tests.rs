@@ -385,3 +385,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn blocks_that_are_each_the_last_cannot_keep_the_decompressor_busy() {
+    let config = DeflateConfig::default();
+    let mut decompressor = agree("permessage-deflate", &config).decompressor(Role::Server, &config);
+    // One character in a block of its own is a way to flush (RFC 7692 §7.2.3.4).
+    let letters = |count| [0x4b, 0x04, 0x00].repeat(count);
+    assert_eq!(
+        inflate(&mut decompressor, &letters(1000)),
+        Ok("a".repeat(1000).into()),
+    );
+    for packed in [letters(300_000), [0x03, 0x00].repeat(450_000)] {
+        let inflated = inflate(&mut decompressor, &packed).map(|message| message.len());
+        assert_eq!(inflated, Err(ProtocolError::TooManyFinalBlocks));
+    }
+    // Large blocks are no more work than any others.
+    let large: Vec<u8> = std::iter::repeat_n([1, 0xe8, 0x03, 0x17, 0xfc], 1000)
+        .flat_map(|head| head.into_iter().chain([b'x'; 1000]))
+        .collect();
+    let inflated = inflate(&mut decompressor, &large).map(|message| message.len());
+    assert_eq!(inflated, Ok(1_000_000));
+}

@@ -1,0 +1,173 @@
+//! How WebSockets end while their client does not read.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
+mod common;
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    time::Duration,
+};
+
+use common::{CLOSE, realtime::*, *};
+use futures_util::{Sink, SinkExt};
+use hyperlane::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+/// More than the buffers of a loopback connection hold.
+const LARGE: usize = 16 * 1024 * 1024;
+
+const HANDSHAKE: &str = "GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n\
+    connection: upgrade\r\nsec-websocket-version: 13\r\n\
+    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+// A short message and a long one in the same poll, and then a Close that does not wait for them.
+handler!(LetsGo, |stream, ctx| {
+    let gate = ctx.state::<Gate>();
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let outbox = socket.outbox();
+    socket.send("a".repeat(100)).await.unwrap();
+    socket.send("b".repeat(10_000)).await.unwrap();
+    socket.send("c").await.unwrap();
+    gate.pass().await;
+    outbox.close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", true);
+    socket.closed().await;
+});
+
+// More than anybody takes who does not read.
+handler!(Pours, |stream, ctx| {
+    let notes = Notes::clone(&ctx.state::<Notes>());
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    socket.send(vec![0; LARGE]).await.unwrap();
+    notes.note("poured");
+    while socket.recv().await.is_ok() {}
+    socket.closed().await;
+});
+
+// Two tasks are told that there is room, and both use it.
+handler!(Shares, |stream, ctx| {
+    let notes = Notes::clone(&ctx.state::<Notes>());
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let (mut one, mut other) = (socket.clone(), socket.clone());
+    tokio::spawn(async move {
+        poll_fn(|cx| Pin::new(&mut one).poll_ready(cx))
+            .await
+            .unwrap();
+        poll_fn(|cx| Pin::new(&mut other).poll_ready(cx))
+            .await
+            .unwrap();
+        for (sink, name) in [(&mut one, "one"), (&mut other, "other")] {
+            let sent = Pin::new(sink).start_send(name.repeat(100).into());
+            notes.note(format!("{name}: {:?}", sent.map_err(|error| error.kind())));
+        }
+        let mut one = pin!(one);
+        one.flush().await.unwrap();
+        notes.note("flushed");
+    });
+    socket.closed().await;
+});
+
+/// A connection in memory, which holds as little as the test wants.
+async fn connect(control: &ServerControlHook, holds: usize) -> DuplexStream {
+    let (mut stream, served) = duplex(holds);
+    control.serve(served, None).await;
+    stream.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"));
+    stream
+}
+
+async fn next_frame(stream: &mut DuplexStream) -> (u8, Vec<u8>) {
+    let opcode = stream.read_u8().await.unwrap();
+    let length = match stream.read_u8().await.unwrap() {
+        126 => usize::from(stream.read_u16().await.unwrap()),
+        127 => stream.read_u64().await.unwrap() as usize,
+        short => usize::from(short),
+    };
+    let mut payload = vec![0; length];
+    stream.read_exact(&mut payload).await.unwrap();
+    (opcode, payload)
+}
+
+#[tokio::test]
+async fn a_close_that_drops_what_waits_cuts_no_message_in_two() {
+    let gate = Gate::default();
+    let control = start(|server| {
+        server.state(gate.clone()).route::<LetsGo>("/");
+    })
+    .await;
+    let mut stream = connect(&control, 16).await;
+    gate.open();
+    // The first message is partly out by now, and the head of the second went with it.
+    assert_eq!(next_frame(&mut stream).await, (0x81, vec![b'a'; 100]));
+    let mut next = next_frame(&mut stream).await;
+    if next.0 == 0x81 {
+        assert_eq!(next.1, vec![b'b'; 10_000]);
+        next = next_frame(&mut stream).await;
+    }
+    assert_eq!(next.0, 0x80 | CLOSE);
+    assert_eq!(next.1[..2], 1013u16.to_be_bytes());
+}
+
+async fn ends_without_reading(last: &[u8]) {
+    let (says, mut noted) = notes();
+    let control = start(|server| {
+        server.state(says).route::<Pours>("/");
+        let config = server.get_mut_server_config();
+        config.close_timeout = Duration::from_millis(200);
+        config.outbox_stall = Duration::from_secs(3600);
+        config.ping_interval = None;
+    })
+    .await;
+    let mut client = Client::websocket(address(&control), "/").await;
+    assert_eq!(noted.next().await, "poured");
+    client.send(last).await;
+    eventually("the server closes", || control.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn the_close_timeout_holds_after_a_violation_by_a_client_that_does_not_read() {
+    ends_without_reading(b"\x81\x00").await;
+}
+
+#[tokio::test]
+async fn the_close_timeout_holds_after_a_close_by_a_client_that_does_not_read() {
+    ends_without_reading(&frame(true, CLOSE, 1000u16.to_be_bytes())).await;
+}
+
+#[tokio::test]
+async fn a_sink_takes_what_it_said_it_had_room_for() {
+    let (says, mut noted) = notes();
+    let control = start(|server| {
+        server.state(says).route::<Shares>("/");
+        server.get_mut_server_config().outbox_bytes = 1;
+    })
+    .await;
+    let mut stream = connect(&control, 16).await;
+    assert_eq!(noted.next().await, "one: Ok(())");
+    assert_eq!(noted.next().await, "other: Ok(())");
+    assert_eq!(
+        next_frame(&mut stream).await.1,
+        "one".repeat(100).as_bytes()
+    );
+    assert_eq!(
+        next_frame(&mut stream).await.1,
+        "other".repeat(100).as_bytes()
+    );
+    assert_eq!(noted.next().await, "flushed");
+}
