@@ -143,6 +143,14 @@ impl Out {
         frame
     }
 
+    /// Gives the compressor's window back: handles may be kept long after the end.
+    pub(super) fn drop_window(&mut self) {
+        #[cfg(feature = "deflate")]
+        {
+            self.compressor = None;
+        }
+    }
+
     fn clear(&mut self) {
         self.queue = VecDeque::new();
         self.queued = 0;

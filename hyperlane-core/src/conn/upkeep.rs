@@ -357,11 +357,13 @@ impl Conn {
             input.wait = Wait::Nothing;
             if let Some(websocket) = input.websocket() {
                 websocket.ended_without_close();
+                websocket.drop_window();
             }
             input.wake_readers();
         }
         let waiters = {
             let mut out = self.lock_out();
+            out.drop_window();
             self.lost(&mut out);
             out.writer = Writer::Gone;
             out.take_waiters()

@@ -83,6 +83,14 @@ impl WsInput {
         self.heartbeat.ping(Instant::now())
     }
 
+    /// Gives the decompressor's window back: handles may be kept long after the end.
+    pub(super) fn drop_window(&mut self) {
+        #[cfg(feature = "deflate")]
+        {
+            self.decompressor = None;
+        }
+    }
+
     /// What the last answered ping of the heartbeat took.
     pub(crate) fn latency(&self) -> Option<Duration> {
         self.heartbeat.latency
@@ -335,7 +343,7 @@ impl Conn {
                     Some(frame) => encode_close(frame.code, "", &mut bytes),
                     None => encode_message(&Message::Close(None), &mut bytes),
                 }
-                // The peer closes, so what it did not fetch until now it does not want.
+                // What waits still goes out, within the close timeout.
                 let _ = self.push_last(&bytes, false);
                 websocket.close_sent = true;
             }

@@ -5,7 +5,7 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "origin `{origin}` does not match host `{host}`: add it to the allowed origins, or, behind a \
-     proxy, trust the proxy's forwarded host and protocol"
+     proxy, have it pass the client's Host on"
 )]
 pub struct OriginRefused {
     origin: String,
@@ -27,7 +27,8 @@ impl OriginRefused {
 /// Checks the `Origin` of a request for a WebSocket or an event stream.
 ///
 /// Allowed are: no `Origin`, as every browser sends one; the server's own host and port, where a
-/// missing port is that of the scheme (`secure` is the server's); what `allowed` lists, either whole
+/// missing port is that of the scheme (`secure` is the server's; an https page is taken for its own by a
+/// plain server, too, as TLS may end in front of it); what `allowed` lists, either whole
 /// origins such as `https://app.example` or hosts such as `app.example:8443`; and everything if
 /// `any`. `null`, the origin of sandboxed pages and files, is nobody's and only allowed by `any`.
 ///
@@ -52,8 +53,13 @@ pub fn origin_allowed(
     let Some(origin) = origin.map(str::trim_ascii).filter(|_| !any) else {
         return Ok(());
     };
-    let own_port = if secure { HTTPS_PORT } else { HTTP_PORT };
     let is_allowed = Origin::parse(origin).is_some_and(|page| {
+        // A page that came by TLS from this very host shows that a proxy ends it in front of us. The other
+        // way round, anyone on the way could have made the page.
+        let own_port = match secure || page.default_port == HTTPS_PORT {
+            true => HTTPS_PORT,
+            false => HTTP_PORT,
+        };
         let own = Authority::parse(host.trim_ascii(), own_port);
         own.is_some_and(|own| own.matches(&page.authority))
             || allowed
@@ -161,6 +167,7 @@ mod tests {
             ("http://localhost:3000", "localhost:3000", false),
             ("http://[::1]:3000", "[::1]:3000", false),
             ("https://[::1]", "[::1]", true),
+            ("https://example.com", "example.com", false),
         ] {
             assert!(check(origin, host, secure), "{origin} at {host}");
         }
@@ -179,7 +186,8 @@ mod tests {
             ("http://example.com/", "example.com", false),
             ("http://example.com:8080", "example.com", false),
             ("http://example.com", "example.com", true),
-            ("https://example.com", "example.com", false),
+            ("https://example.com", "example.com:80", false),
+            ("https://example.com:8443", "example.com", false),
             ("http://example.com:+80", "example.com", false),
             ("http://example.com:99999", "example.com", false),
             ("http://", "", false),
@@ -233,7 +241,7 @@ mod tests {
             "https://a.example",
             "b.example",
             "allowed origins",
-            "forwarded host",
+            "pass the client's Host on",
         ] {
             assert!(error.to_string().contains(part));
         }
