@@ -4,12 +4,15 @@ use std::{
     any::{Any, TypeId},
     collections::HashMap,
     fmt,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
 use crate::{
     Request, Response, Stream, Upgrade, WebSocket,
+    conn::Conn,
     error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
+    proto::http::forwarded::{self, Forwarded},
     sse::ServerSentEvents,
 };
 
@@ -105,6 +108,8 @@ struct Extras {
     attributes: Attributes,
     panic: Option<PanicData>,
     error: Option<RequestError>,
+    /// The client behind trusted proxies, once the request's fields are gone.
+    client: Option<IpAddr>,
 }
 
 /// A request, its response, and what hooks share while they work on them.
@@ -118,6 +123,8 @@ pub struct Context {
     route_params: RouteParams,
     extras: Option<Box<Extras>>,
     states: Arc<States>,
+    /// None for a context that a program made itself.
+    connection: Option<Arc<Conn>>,
     pub(crate) stage: Stage,
 }
 
@@ -132,9 +139,10 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
-    pub(crate) fn new(states: Arc<States>) -> Self {
+    pub(crate) fn new(states: Arc<States>, connection: Arc<Conn>) -> Self {
         Self {
             states,
+            connection: Some(connection),
             ..Self::default()
         }
     }
@@ -151,8 +159,56 @@ impl Context {
 
     /// Gives back what a connection that has been upgraded does not need.
     pub(crate) fn shrink(&mut self) {
+        // Read from fields that are about to go.
+        if let Some(forwarded) = self.forwarded() {
+            self.extras.get_or_insert_default().client = Some(forwarded.client);
+        }
         self.request.shrink();
         self.response = None;
+    }
+
+    /// The address at the other end of the socket: a proxy's, if one stands in front. `None` at a Unix socket.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.connection.as_ref()?.peer.address()
+    }
+
+    /// The address of the client, as the proxies in [`ServerConfig::trusted_proxies`](crate::ServerConfig) say it;
+    /// the peer's where nobody is trusted, nothing was forwarded, or what was is malformed.
+    ///
+    /// Good for limits and logs. It is no identity: many clients share one address.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, Server};
+    ///
+    /// let mut server = Server::new();
+    /// server.get_mut_server_config().trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+    ///
+    /// fn log(ctx: &Context) {
+    ///     println!("{:?} by way of {:?}", ctx.client_addr(), ctx.peer_addr());
+    /// }
+    /// ```
+    pub fn client_addr(&self) -> Option<IpAddr> {
+        self.extras
+            .as_ref()
+            .and_then(|extras| extras.client)
+            .or_else(|| self.forwarded().map(|forwarded| forwarded.client))
+            .or_else(|| self.peer_addr().map(|peer| peer.ip()))
+    }
+
+    /// What trusted proxies say of the request.
+    pub(crate) fn forwarded(&self) -> Option<Forwarded<'_>> {
+        let connection = self.connection.as_ref()?;
+        let config = &connection.server.config;
+        if config.trusted_proxies.is_empty() {
+            return None;
+        }
+        let headers = self.request.get_headers();
+        forwarded::read(
+            config.forwarded_field,
+            |name| headers.get_all(name).collect::<Vec<_>>(),
+            connection.peer.address().map(|peer| peer.ip()),
+            &config.trusted_proxies,
+        )
     }
 
     /// The request.

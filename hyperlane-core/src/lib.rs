@@ -47,6 +47,7 @@ pub use http::{constants::*, *};
 #[cfg(feature = "deflate")]
 pub use proto::ws::deflate::DeflateConfig;
 pub use proto::{
+    http::forwarded::{Cidr, CidrError, ForwardedField},
     sse::{Event, EventError},
     ws::{
         CloseCode, CloseFrame, Message, ProtocolError, Utf8Bytes, WebSocketFrame, WebSocketOpcode,

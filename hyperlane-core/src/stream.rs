@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     Context, Request, RequestBody, Response, Upgrade, WebSocket,
     conn::{
-        Conn, Peer, WireFormat,
+        Conn, WireFormat,
         buffer::READ_BUFFER,
         cork,
         extensions::Extensions,
@@ -94,10 +94,7 @@ impl Stream {
 
     /// The address of the peer at the other end of the socket; `None` for Unix sockets.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        match self.connection.peer {
-            Peer::Inet(address) => Some(address),
-            Peer::Local => None,
-        }
+        self.connection.peer.address()
     }
 
     /// Waits until the client has gone or the server shuts down.
@@ -686,16 +683,14 @@ impl Stream {
         })?;
         let config = &self.connection.server.config;
         let of_any_origin = config.dangerous_allow_any_origin || upgrade.allows_any_origin();
+        let forwarded = ctx.forwarded();
+        let host = forwarded.and_then(|forwarded| forwarded.host);
+        let host = host.unwrap_or_else(|| request.get_host());
+        let secure = forwarded.and_then(|forwarded| forwarded.secure) == Some(true);
         let is_allowed = |listed: &[String]| {
             // Of several, none is the one that counts.
             headers.get_all("origin").try_for_each(|origin| {
-                origin_allowed(
-                    Some(origin),
-                    request.get_host(),
-                    false,
-                    listed,
-                    of_any_origin,
-                )
+                origin_allowed(Some(origin), host, secure, listed, of_any_origin)
             })
         };
         is_allowed(&config.allowed_origins)

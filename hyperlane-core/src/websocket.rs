@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    conn::{Conn, Peer, out::PushError, outbox::Outbox, websocket::WsEnd},
+    conn::{Conn, out::PushError, outbox::Outbox, websocket::WsEnd},
     proto::ws::{CloseCode, CloseFrame, Message},
 };
 
@@ -74,10 +74,7 @@ impl WebSocket {
 
     /// The address of the peer at the other end of the socket; `None` for Unix sockets.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        match self.connection.peer {
-            Peer::Inet(address) => Some(address),
-            Peer::Local => None,
-        }
+        self.connection.peer.address()
     }
 
     /// The handle for code that delivers to many connections.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::headers::is_token;
+use crate::proto::http::forwarded::{Cidr, ForwardedField};
 #[cfg(feature = "deflate")]
 use crate::proto::ws::deflate::DeflateConfig;
 
@@ -98,6 +99,14 @@ server_config! {
     /// Bounds the open connections of one client address (IPv6: one /64; loopback exempt). Default: 256, more than a
     /// household or small office needs.
     max_connections_per_address: usize = 256;
+
+    /// Lists the proxies in front of the server (`10.0.0.0/8`, `192.0.2.1`), whose word counts for the client's
+    /// address, protocol and host. Default: nobody, since anyone can send such fields. At a Unix socket the
+    /// peer is trusted as soon as anybody is.
+    trusted_proxies: Vec<Cidr> = Vec::new();
+    /// Names the field in which they say it; the others are not looked at, as clients could send them through.
+    /// Default: `X-Forwarded-For` with `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    forwarded_field: ForwardedField = ForwardedField::default();
 
     /// Bounds the time from the first byte of a request to the end of its head. Default: 10 s, so that slow heads
     /// cannot hold connections.

@@ -30,8 +30,8 @@ enum Step {
 
 /// Serves a connection until it is over.
 pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
+    let mut ctx = Context::new(app.states.clone(), connection.clone());
     let mut stream = Stream::new(connection);
-    let mut ctx = Context::new(app.states.clone());
     loop {
         ctx.reset();
         let read = stream.try_fill_http_request(ctx.get_mut_request()).await;

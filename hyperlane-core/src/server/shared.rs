@@ -119,7 +119,7 @@ impl Shared {
 
     /// Counts a connection from `peer`; false when that address has as many as it may.
     pub(crate) fn admit(&self, peer: Peer) -> bool {
-        let Some(address) = counted_address(peer) else {
+        let Some(address) = self.counted_address(peer) else {
             return true;
         };
         let mut counts = self
@@ -134,10 +134,25 @@ impl Shared {
         true
     }
 
+    /// The address under which a peer is counted: an IPv6 client owns a whole /64. Loopback and trusted
+    /// proxies are exempt, because they speak for everybody.
+    fn counted_address(&self, peer: Peer) -> Option<IpAddr> {
+        let address = peer.address()?.ip().to_canonical();
+        let proxies = &self.config.trusted_proxies;
+        match address {
+            ip if ip.is_loopback() || proxies.iter().any(|range| range.contains(ip)) => None,
+            IpAddr::V6(ip) => {
+                let network = u128::from(ip) & !u128::from(u64::MAX);
+                Some(IpAddr::V6(Ipv6Addr::from(network)))
+            }
+            ip => Some(ip),
+        }
+    }
+
     /// A connection is over.
     pub(crate) fn forget(&self, connection: &Conn) {
         self.registry.remove(connection);
-        if let Some(address) = counted_address(connection.peer) {
+        if let Some(address) = self.counted_address(connection.peer) {
             let mut counts = self
                 .per_address
                 .lock()
@@ -186,22 +201,6 @@ pub(crate) fn default_connections() -> usize {
     usize::try_from(limit / 5 * 4).unwrap_or(usize::MAX)
 }
 
-/// The address under which a peer is counted: an IPv6 client owns a whole /64. Loopback is exempt,
-/// because a proxy on the same machine speaks for everybody.
-fn counted_address(peer: Peer) -> Option<IpAddr> {
-    let Peer::Inet(address) = peer else {
-        return None;
-    };
-    match address.ip().to_canonical() {
-        ip if ip.is_loopback() => None,
-        IpAddr::V6(ip) => {
-            let network = u128::from(ip) & !u128::from(u64::MAX);
-            Some(IpAddr::V6(Ipv6Addr::from(network)))
-        }
-        ip => Some(ip),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,7 +232,12 @@ mod tests {
         assert!(shared.admit(peer("[2001:db8:1:2:ffff::9]:1")));
         assert!(!shared.admit(peer("[2001:db8:1:2::7]:1")));
         assert!(shared.admit(peer("[2001:db8:1:3::1]:1")));
+        let trusting = ServerConfig::default()
+            .max_connections_per_address(2)
+            .trusted_proxies(vec!["192.0.2.0/30".parse().unwrap()]);
+        let behind = Shared::new(trusting);
         for port in 1..100 {
+            assert!(behind.admit(peer(&format!("192.0.2.1:{port}"))));
             assert!(shared.admit(peer(&format!("127.0.0.1:{port}"))));
             assert!(shared.admit(Peer::Local));
         }

@@ -4,6 +4,7 @@
 //! leniently, by [`track`].
 
 pub mod chunked;
+pub mod forwarded;
 pub mod head;
 pub mod track;
 

@@ -1,6 +1,7 @@
 //! The grammar of the handshake's lists (RFC 6455 §4.3, §9.1): what does not follow it is refused.
 
 use super::parse_extensions;
+pub(super) use crate::proto::http::is_token_byte;
 
 /// Tells whether `list` is a list of tokens, not all of its places empty.
 pub(super) fn is_token_list(list: &[u8]) -> bool {
@@ -20,11 +21,6 @@ pub(super) fn is_extension_list(list: &[u8]) -> bool {
 
 fn is_token(text: &[u8]) -> bool {
     text.iter().all(|byte| is_token_byte(*byte))
-}
-
-/// Tells whether a byte may stand in a token (RFC 9110 §5.6.2).
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "origin `{origin}` does not match host `{host}`: add it to the allowed origins, or, behind a \
-     proxy, have it pass the client's Host on"
+     proxy, have it pass the client's Host on or trust it"
 )]
 pub struct OriginRefused {
     origin: String,

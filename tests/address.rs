@@ -1,0 +1,127 @@
+//! Who a client is when proxies stand in front.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
+mod common;
+
+use common::{realtime::*, *};
+use hyperlane::{ForwardedField, prelude::*};
+
+handler!(Who, |_stream, ctx| {
+    let who = format!(
+        "{} {}",
+        ctx.client_addr().unwrap(),
+        ctx.peer_addr().unwrap().ip()
+    );
+    ctx.get_mut_response().set_body(who);
+});
+
+handler!(Opens, |stream, ctx| {
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let client = ctx.client_addr().unwrap();
+    socket.send(client.to_string()).await.unwrap();
+});
+
+async fn server(trusted: &[&str], field: ForwardedField) -> ServerControlHook {
+    start(|server| {
+        server.route::<Who>("/").route::<Opens>("/socket");
+        let config = server.get_mut_server_config();
+        config.trusted_proxies = trusted.iter().map(|range| range.parse().unwrap()).collect();
+        config.forwarded_field = field;
+    })
+    .await
+}
+
+async fn who(control: &ServerControlHook, fields: &str) -> String {
+    let mut client = Client::connect(address(control)).await;
+    client.request("GET", "/", fields).await;
+    client.reply().await.text().to_owned()
+}
+
+#[tokio::test]
+async fn nobody_is_trusted_by_default() {
+    let control = server(&[], ForwardedField::default()).await;
+    for fields in [
+        "",
+        "x-forwarded-for: 203.0.113.9\r\n",
+        "forwarded: for=203.0.113.9\r\n",
+    ] {
+        assert_eq!(who(&control, fields).await, "127.0.0.1 127.0.0.1");
+    }
+}
+
+#[tokio::test]
+async fn trusted_proxies_are_believed_in_the_configured_field_alone() {
+    let list = server(
+        &["127.0.0.0/8", "10.0.0.0/8"],
+        ForwardedField::XForwardedFor,
+    )
+    .await;
+    let standard = server(&["127.0.0.1"], ForwardedField::Forwarded).await;
+    for (control, fields, client) in [
+        (&list, "x-forwarded-for: 203.0.113.9\r\n", "203.0.113.9"),
+        (
+            &list,
+            "x-forwarded-for: 1.1.1.1, 203.0.113.9, 10.0.0.7\r\n",
+            "203.0.113.9",
+        ),
+        (
+            &list,
+            "x-forwarded-for: 1.1.1.1\r\nx-forwarded-for: 203.0.113.9\r\n",
+            "203.0.113.9",
+        ),
+        (&list, "forwarded: for=203.0.113.9\r\n", "127.0.0.1"),
+        (&list, "x-forwarded-for: 203.0.113.9, x\r\n", "127.0.0.1"),
+        (
+            &standard,
+            "forwarded: for=\"[2001:db8::1]:80\";proto=https\r\n",
+            "2001:db8::1",
+        ),
+        (
+            &standard,
+            "forwarded: for=203.0.113.9;for=1.1.1.1\r\n",
+            "127.0.0.1",
+        ),
+        (&standard, "x-forwarded-for: 203.0.113.9\r\n", "127.0.0.1"),
+    ] {
+        assert_eq!(
+            who(control, fields).await,
+            format!("{client} 127.0.0.1"),
+            "{fields}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_page_behind_a_proxy_is_of_the_forwarded_host_and_protocol() {
+    let control = server(&["127.0.0.1"], ForwardedField::XForwardedFor).await;
+    let proxy = "x-forwarded-for: 203.0.113.9\r\nx-forwarded-proto: https\r\nx-forwarded-host: app.example\r\n";
+    for (origin, status) in [
+        ("https://app.example", 101),
+        ("http://app.example", 403),
+        ("https://app.example:8443", 403),
+        ("http://localhost", 403),
+    ] {
+        let mut client = Client::connect(address(&control)).await;
+        let fields = format!("{proxy}origin: {origin}\r\n");
+        assert_eq!(
+            client.upgrade("/socket", &fields).await.status,
+            status,
+            "{origin}"
+        );
+        if status == 101 {
+            assert_eq!(
+                client.next_frame().await.text(),
+                "203.0.113.9",
+                "after the upgrade, too"
+            );
+        }
+    }
+}
