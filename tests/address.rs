@@ -125,3 +125,75 @@ async fn a_page_behind_a_proxy_is_of_the_forwarded_host_and_protocol() {
         }
     }
 }
+
+/// A header of the PROXY protocol, version 2, for a client of 203.0.113.N.
+fn proxy_header(command: u8, last: u8) -> Vec<u8> {
+    let addresses = [203, 0, 113, last, 10, 0, 0, 1, 0x30, 0x39, 0, 80];
+    [
+        &b"\r\n\r\n\0\r\nQUIT\n"[..],
+        &[command, 0x11, 0, 12],
+        &addresses,
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn a_load_balancer_tells_whom_it_speaks_for() {
+    let control = start(|server| {
+        server.route::<Who>("/").route::<Opens>("/socket");
+        let config = server.get_mut_server_config();
+        config.set_address("proxy:127.0.0.1:0");
+        config.max_connections_per_address = 2;
+        config.header_timeout = std::time::Duration::from_millis(300);
+    })
+    .await;
+    // Whole, and byte by byte, with the request right behind it.
+    for cut in [1000, 1] {
+        let mut client = Client::connect(address(&control)).await;
+        let mut bytes = proxy_header(0x21, 9);
+        bytes.extend_from_slice(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        for piece in bytes.chunks(cut) {
+            client.send(piece).await;
+        }
+        assert_eq!(client.reply().await.text(), "203.0.113.9 203.0.113.9");
+        assert_eq!(
+            client.get("/").await.text(),
+            "203.0.113.9 203.0.113.9",
+            "again"
+        );
+    }
+    let mut client = Client::connect(address(&control)).await;
+    client.send(proxy_header(0x21, 7)).await;
+    assert_eq!(client.upgrade("/socket", "").await.status, 101);
+    assert_eq!(client.next_frame().await.text(), "203.0.113.7");
+
+    // Nobody else gets in: without a header, with a broken one, or with half of one.
+    for bytes in [
+        b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(),
+        b"PROXY TCP4 203.0.113.9 10.0.0.1 12345 80\r\n".to_vec(),
+        [
+            &proxy_header(0x2f, 9)[..],
+            b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        ]
+        .concat(),
+        proxy_header(0x21, 9)[..20].to_vec(),
+    ] {
+        let mut client = Client::connect(address(&control)).await;
+        client.send(bytes).await;
+        assert!(client.ends().await);
+    }
+
+    // The limit counts whom it speaks for.
+    let mut held = Vec::new();
+    for count in 0..3 {
+        let mut client = Client::connect(address(&control)).await;
+        client.send(proxy_header(0x21, 50)).await;
+        client.request("GET", "/", "").await;
+        if count < 2 {
+            assert_eq!(client.reply().await.status, 200);
+            held.push(client);
+        } else {
+            assert!(client.ends().await, "the third of two");
+        }
+    }
+}

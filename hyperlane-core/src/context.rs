@@ -169,7 +169,7 @@ impl Context {
 
     /// The address at the other end of the socket: a proxy's, if one stands in front. `None` at a Unix socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.connection.as_ref()?.peer.address()
+        self.connection.as_ref()?.peer().address()
     }
 
     /// The address of the client, as the proxies in [`ServerConfig::trusted_proxies`](crate::ServerConfig) say it;
@@ -206,7 +206,7 @@ impl Context {
         forwarded::read(
             config.forwarded_field,
             |name| headers.get_all(name).collect::<Vec<_>>(),
-            connection.peer.address().map(|peer| peer.ip()),
+            connection.peer().address().map(|peer| peer.ip()),
             &config.trusted_proxies,
         )
     }

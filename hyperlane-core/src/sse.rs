@@ -196,7 +196,7 @@ impl fmt::Debug for ServerSentEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerSentEvents")
             .field("id", &self.connection.id)
-            .field("peer", &self.connection.peer)
+            .field("peer", &self.connection.peer())
             .field("open", &self.is_open())
             .finish()
     }

@@ -94,7 +94,7 @@ impl Stream {
 
     /// The address of the peer at the other end of the socket; `None` for Unix sockets.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.connection.peer.address()
+        self.connection.peer().address()
     }
 
     /// Waits until the client has gone or the server shuts down.
@@ -453,7 +453,7 @@ impl Stream {
 
     pub(crate) fn note_failure(&mut self, result: Result<(), ResponseError>) {
         if let Err(error) = result {
-            tracing::debug!(peer = %self.connection.peer, %error, "send failed: the connection is closed");
+            tracing::debug!(peer = %self.connection.peer(), %error, "send failed: the connection is closed");
             self.closed = true;
         }
     }
@@ -695,7 +695,7 @@ impl Stream {
         };
         is_allowed(&config.allowed_origins)
             .or_else(|refused| is_allowed(upgrade.origins()).map_err(|_| refused))
-            .inspect_err(|refused| tracing::warn!(peer = %self.connection.peer, "{refused}"))?;
+            .inspect_err(|refused| tracing::warn!(peer = %self.connection.peer(), "{refused}"))?;
         let response = ctx.get_response().get_headers();
         let protocol = upgrade.choose(
             headers.get_all("sec-websocket-protocol"),

@@ -74,7 +74,7 @@ impl WebSocket {
 
     /// The address of the peer at the other end of the socket; `None` for Unix sockets.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.connection.peer.address()
+        self.connection.peer().address()
     }
 
     /// The handle for code that delivers to many connections.
@@ -230,7 +230,7 @@ impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocket")
             .field("id", &self.connection.id)
-            .field("peer", &self.connection.peer)
+            .field("peer", &self.connection.peer())
             .field("open", &self.is_open())
             .finish()
     }

@@ -152,7 +152,10 @@ pub(crate) type EndHook = Box<dyn FnOnce() + Send>;
 pub(crate) struct Conn {
     pub(crate) id: u64,
     pub(crate) slot: u32,
-    pub(crate) peer: Peer,
+    /// At the other end of the socket.
+    socket_peer: Peer,
+    /// Whom a load balancer speaks for.
+    source: OnceLock<Box<Peer>>,
     pub(crate) server: Arc<Shared>,
     /// Wakes the task; tokio's is the same for a task's whole life.
     task: OnceLock<Waker>,
@@ -193,7 +196,8 @@ impl Conn {
         Self {
             id: key.id,
             slot: key.slot,
-            peer,
+            socket_peer: peer,
+            source: OnceLock::new(),
             server,
             task: OnceLock::new(),
             signals: AtomicU8::new(0),
@@ -214,6 +218,24 @@ impl Conn {
 
     pub(crate) fn now(&self) -> Tick {
         self.server.timers.now()
+    }
+
+    /// The client, or the last proxy in front of the load balancer.
+    pub(crate) fn peer(&self) -> Peer {
+        self.source
+            .get()
+            .map_or(self.socket_peer, |source| **source)
+    }
+
+    /// Takes the address over that a load balancer has told; false if it has too many connections already.
+    #[cfg(feature = "proxy-protocol")]
+    pub(crate) fn set_source(&self, source: Peer) -> bool {
+        let is_admitted = self.server.admit(source);
+        if is_admitted {
+            // Told once, before anything else is read.
+            let _ = self.source.set(Box::new(source));
+        }
+        is_admitted
     }
 
     /// How this connection's messages are encoded.

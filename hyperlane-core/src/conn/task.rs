@@ -120,7 +120,7 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
                 Poll::Pending
             }
             Some(at) if now >= at => {
-                tracing::debug!(peer = %connection.peer, "handler dropped: its client has long gone");
+                tracing::debug!(peer = %connection.peer(), "handler dropped: its client has long gone");
                 this.inner.set(None);
                 Poll::Ready(())
             }

@@ -98,7 +98,7 @@ impl Conn {
             *next = (*next).min(now.after(self.stall_time()));
             return;
         }
-        tracing::debug!(peer = %self.peer, "the client takes nothing: connection closed");
+        tracing::debug!(peer = %self.peer(), "the client takes nothing: connection closed");
         let mut said = false;
         if sending == Sending::Open
             && let Some(websocket) = input.websocket()
@@ -145,7 +145,7 @@ impl Conn {
                 *next = (*next).min(by);
                 return;
             }
-            tracing::debug!(peer = %self.peer, "no answer to a ping: connection closed");
+            tracing::debug!(peer = %self.peer(), "no answer to a ping: connection closed");
             websocket.ended_without_close();
             input.transport = Transport::Closed;
             return;

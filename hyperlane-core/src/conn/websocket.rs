@@ -355,7 +355,7 @@ impl Conn {
     }
 
     fn violation(&self, input: &mut Input, error: ProtocolError) {
-        tracing::debug!(peer = %self.peer, %error, "the client broke the WebSocket protocol");
+        tracing::debug!(peer = %self.peer(), %error, "the client broke the WebSocket protocol");
         let code = error.close_code();
         let reason = error.to_string();
         if let Some(websocket) = input.websocket() {

@@ -9,6 +9,7 @@ use super::headers::is_token;
 use crate::proto::http::forwarded::{Cidr, ForwardedField};
 #[cfg(feature = "deflate")]
 use crate::proto::ws::deflate::DeflateConfig;
+use crate::server::listener::PROXIED;
 
 /// What no duration may exceed, so that deadlines can always be computed.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -82,7 +83,8 @@ macro_rules! server_config {
 }
 
 server_config! {
-    /// Lists where to listen: `host:port`, `[ipv6]:port` or `unix:/path`. Default: `127.0.0.1:8080`, since a server
+    /// Lists where to listen: `host:port`, `[ipv6]:port` or `unix:/path`; with `proxy:` before it, for a load
+    /// balancer that begins each connection with a PROXY protocol header, version 2 (feature `proxy-protocol`). Default: `127.0.0.1:8080`, since a server
     /// that is open to the network should be so on purpose.
     addresses: Vec<String> = vec!["127.0.0.1:8080".to_owned()];
     /// Sends small segments at once (`TCP_NODELAY`). Default: `None`, which means on: a real-time message must not
@@ -340,8 +342,11 @@ pub enum ConfigError {
     /// There is no address to listen on.
     #[error("no address to listen on")]
     NoAddress,
-    /// This address is neither `host:port` nor `unix:/path`.
-    #[error("address {0:?} is neither `host:port` nor `unix:/path`")]
+    /// This address is neither `host:port` nor `unix:/path`, or it begins with `proxy:` without the feature
+    /// `proxy-protocol`.
+    #[error(
+        "address {0:?} is neither `host:port` nor `unix:/path` (`proxy:` before it needs feature `proxy-protocol`)"
+    )]
     Address(String),
     /// The time to live is not in 1 to 255.
     #[error("ttl {0} is not in 1 to 255")]
@@ -365,6 +370,10 @@ pub enum ConfigError {
 
 /// Names one name-and-port, numeric address or Unix path; whether it exists is seen at bind.
 fn is_address(address: &str) -> bool {
+    let address = match address.strip_prefix(PROXIED) {
+        Some(rest) if cfg!(feature = "proxy-protocol") => rest,
+        _ => address,
+    };
     if let Some(path) = address.strip_prefix("unix:") {
         return !path.is_empty() && !path.contains('\0');
     }

@@ -3,5 +3,7 @@
 //! Public and usable alone: a client, a proxy or a test harness can drive them over any transport.
 
 pub mod http;
+#[cfg(feature = "proxy-protocol")]
+pub mod proxy;
 pub mod sse;
 pub mod ws;

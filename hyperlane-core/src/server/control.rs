@@ -128,6 +128,7 @@ impl ServerControlHook {
         let accepted = Accepted {
             peer,
             halves: transport::driven(transport),
+            proxied: false,
         };
         tokio::spawn(serve::task(&running.shared, &running.app, accepted, permit));
     }

@@ -24,8 +24,17 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// What stands before an address for load balancers that speak the PROXY protocol.
+pub(crate) const PROXIED: &str = "proxy:";
+
 /// A socket that connections come in through.
-pub(crate) enum Listener {
+pub(crate) struct Listener {
+    socket: Socket,
+    /// Each connection begins with the header of a load balancer.
+    proxied: bool,
+}
+
+enum Socket {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix(UnixListener, UnixPath),
@@ -35,6 +44,8 @@ pub(crate) enum Listener {
 pub(crate) struct Accepted {
     pub(crate) peer: Peer,
     pub(crate) halves: (Reader, Writer),
+    /// It begins with the header of a load balancer.
+    pub(crate) proxied: bool,
 }
 
 /// Where a server can be reached.
@@ -69,9 +80,10 @@ impl Drop for UnixPath {
 }
 
 impl Listener {
-    /// Binds one configured address: `host:port`, or `unix:` and a path.
+    /// Binds one configured address: `host:port`, or `unix:` and a path; after `proxy:`, for a load balancer.
     pub(crate) async fn bind(address: &str, config: &ServerConfig) -> Result<Self, ServerError> {
-        let bound = match address.strip_prefix("unix:") {
+        let behind = address.strip_prefix(PROXIED);
+        let bound = match behind.unwrap_or(address).strip_prefix("unix:") {
             #[cfg(unix)]
             Some(path) => bind_unix(path),
             #[cfg(not(unix))]
@@ -79,38 +91,51 @@ impl Listener {
                 io::ErrorKind::Unsupported,
                 "this system has no Unix sockets",
             )),
-            None => bind_tcp(address, config).await,
+            None => bind_tcp(behind.unwrap_or(address), config).await,
         };
-        bound.map_err(|source| ServerError::Bind {
-            address: address.to_owned(),
-            source,
-        })
+        match bound {
+            Ok(socket) => Ok(Self {
+                socket,
+                proxied: behind.is_some(),
+            }),
+            Err(source) => Err(ServerError::Bind {
+                address: address.to_owned(),
+                source,
+            }),
+        }
     }
 
     /// Where it can be reached.
     pub(crate) fn address(&self) -> io::Result<BoundAddress> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().map(BoundAddress::Tcp),
+        match &self.socket {
+            Socket::Tcp(listener) => listener.local_addr().map(BoundAddress::Tcp),
             #[cfg(unix)]
-            Self::Unix(_, path) => Ok(BoundAddress::Unix(path.0.clone())),
+            Socket::Unix(_, path) => Ok(BoundAddress::Unix(path.0.clone())),
         }
     }
 
     async fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Self::Tcp(listener) => {
+        let proxied = self.proxied;
+        match &self.socket {
+            Socket::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 Ok(Accepted {
-                    peer: Peer::Inet(address),
+                    // A load balancer speaks for others; whom, its header tells.
+                    peer: match proxied {
+                        true => Peer::Local,
+                        false => Peer::Inet(address),
+                    },
                     halves: transport::tcp(stream),
+                    proxied,
                 })
             }
             #[cfg(unix)]
-            Self::Unix(listener, _) => {
+            Socket::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Accepted {
                     peer: Peer::Local,
                     halves: transport::unix(stream),
+                    proxied,
                 })
             }
         }
@@ -181,11 +206,11 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn bind_tcp(address: &str, config: &ServerConfig) -> io::Result<Listener> {
+async fn bind_tcp(address: &str, config: &ServerConfig) -> io::Result<Socket> {
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for address in tokio::net::lookup_host(address).await? {
         match listen(address, config) {
-            Ok(listener) => return Ok(Listener::Tcp(listener)),
+            Ok(listener) => return Ok(Socket::Tcp(listener)),
             Err(error) => last = error,
         }
     }
@@ -212,7 +237,7 @@ fn listen(address: SocketAddr, config: &ServerConfig) -> io::Result<TcpListener>
 }
 
 #[cfg(unix)]
-fn bind_unix(path: &str) -> io::Result<Listener> {
+fn bind_unix(path: &str) -> io::Result<Socket> {
     use std::os::unix::fs::FileTypeExt;
 
     let path = std::path::PathBuf::from(path);
@@ -224,5 +249,5 @@ fn bind_unix(path: &str) -> io::Result<Listener> {
         std::fs::remove_file(&path)?;
     }
     let listener = UnixListener::bind(&path)?;
-    Ok(Listener::Unix(listener, UnixPath(path)))
+    Ok(Socket::Unix(listener, UnixPath(path)))
 }

@@ -2,7 +2,7 @@
 
 pub(crate) mod app;
 mod control;
-mod listener;
+pub(crate) mod listener;
 mod serve;
 pub(crate) mod shared;
 

@@ -29,7 +29,11 @@ enum Step {
 }
 
 /// Serves a connection until it is over.
-pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
+pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -> Ending {
+    if proxied && let Err(problem) = Box::pin(read_proxy_header(&connection)).await {
+        tracing::debug!(problem, "connection closed");
+        return Ending::Abort;
+    }
     let mut ctx = Context::new(app.states.clone(), connection.clone());
     let mut stream = Stream::new(connection);
     loop {
@@ -170,6 +174,48 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
     }
 }
 
+/// Reads whom a load balancer speaks for; an error is a connection that comes from none.
+#[cfg(feature = "proxy-protocol")]
+async fn read_proxy_header(connection: &Conn) -> Result<(), String> {
+    use crate::{
+        conn::{
+            Peer,
+            input::{Fill, Wait},
+        },
+        proto::proxy,
+    };
+
+    let header = loop {
+        {
+            let mut input = connection.lock_input();
+            let parsed = proxy::parse(input.buffer.unread()).map_err(|error| error.to_string())?;
+            if let Some(header) = parsed {
+                input.buffer.consume(header.len);
+                break header;
+            }
+        }
+        let more = |cx: &mut std::task::Context<'_>| {
+            connection.poll_more(cx, Wait::Head, proxy::MAX_HEADER)
+        };
+        match std::future::poll_fn(more).await {
+            Fill::Bytes => {}
+            _ => return Err("a PROXY protocol header did not come in time".to_owned()),
+        }
+    };
+    match header.source {
+        Some(source) if !connection.set_source(Peer::Inet(source)) => {
+            Err(format!("too many connections from {source}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The configuration refuses such addresses without the feature.
+#[cfg(not(feature = "proxy-protocol"))]
+async fn read_proxy_header(_: &Conn) -> Result<(), String> {
+    Err("built without feature proxy-protocol".to_owned())
+}
+
 fn start<'a>(
     hook: &Hook,
     stream: &'a mut Stream,
@@ -248,6 +294,6 @@ pub(crate) fn task(
         .registry
         .insert(|key| Conn::new(key, accepted.peer, accepted.halves, shared.clone()));
     connection.arm(connection.now().after(shared.config.header_timeout));
-    let inner = serve(connection.clone(), app.clone());
+    let inner = serve(connection.clone(), app.clone(), accepted.proxied);
     crate::conn::task::ConnectionTask::new(connection, permit, inner)
 }

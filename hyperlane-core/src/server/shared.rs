@@ -152,7 +152,7 @@ impl Shared {
     /// A connection is over.
     pub(crate) fn forget(&self, connection: &Conn) {
         self.registry.remove(connection);
-        if let Some(address) = self.counted_address(connection.peer) {
+        if let Some(address) = self.counted_address(connection.peer()) {
             let mut counts = self
                 .per_address
                 .lock()
