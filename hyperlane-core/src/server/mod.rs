@@ -3,6 +3,7 @@
 pub(crate) mod app;
 mod control;
 mod listener;
+mod pace;
 mod serve;
 pub(crate) mod shared;
 
