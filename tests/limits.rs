@@ -434,6 +434,25 @@ async fn loopback_is_exempt_from_the_limit_by_address() {
     }
 }
 
+#[tokio::test]
+async fn connections_that_come_too_fast_wait_and_are_served_later() {
+    const CLIENTS: u32 = 15;
+    const RATE: u32 = 10;
+    let (control, _) = server(|config| config.max_accepts_per_second = RATE).await;
+    let start = std::time::Instant::now();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(Client::connect(address(&control)).await);
+    }
+    for client in &mut clients {
+        assert_eq!(client.get("/hello").await.status, 200);
+    }
+    assert_eq!(control.connections(), clients.len());
+    // Two come at once: one is free, and the one after it is accepted before the wait.
+    let least = Duration::from_secs(1) * (CLIENTS - 2) / RATE;
+    assert!(start.elapsed() >= least, "{:?}", start.elapsed());
+}
+
 /// Connects in memory, from an address of choice.
 async fn connect_from(control: &ServerControlHook, peer: &str) -> DuplexStream {
     let (client, server) = tokio::io::duplex(1024);

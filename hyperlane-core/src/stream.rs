@@ -269,6 +269,11 @@ impl Stream {
             for field in head.fields.iter() {
                 headers.append_parsed(field.name.as_bytes(), field.value);
             }
+            // Whoever reads or passes on the fields sees one length (RFC 9110 §8.6).
+            if let (true, BodyFraming::Length(length)) = (head.length_repeated, head.framing) {
+                headers.remove("content-length");
+                headers.append_parsed(b"content-length", length.to_string().as_bytes());
+            }
         }
         let taken = (head.framing, head.expect_continue);
         input.buffer.consume(length);

@@ -101,6 +101,10 @@ server_config! {
     /// Bounds the open connections of one client address (IPv6: one /64; loopback exempt). Default: 256, more than a
     /// household or small office needs.
     max_connections_per_address: usize = 256;
+    /// Bounds the connections that are accepted in a second, over all addresses listened on: a tenth of them at once, and
+    /// then at that rate. What comes faster is not refused but waits in the `backlog`. Default: 50 000, which leaves a
+    /// crowd that reconnects alone; a server to which each connection is costly sets less.
+    max_accepts_per_second: u32 = 50_000;
 
     /// Lists the proxies in front of the server (`10.0.0.0/8`, `192.0.2.1`), whose word counts for the client's
     /// address, protocol and host. Default: nobody, since anyone can send such fields. At a Unix socket the
@@ -284,7 +288,7 @@ impl ServerConfig {
         }
     }
 
-    fn sizes(&self) -> [(&'static str, usize); 14] {
+    fn sizes(&self) -> [(&'static str, usize); 15] {
         let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         [
             ("backlog", size(self.backlog)),
@@ -305,6 +309,7 @@ impl ServerConfig {
                 "max_connections_per_address",
                 self.max_connections_per_address,
             ),
+            ("max_accepts_per_second", size(self.max_accepts_per_second)),
             ("max_request_line", self.max_request_line),
             ("max_header_bytes", self.max_header_bytes),
             ("max_header_count", self.max_header_count),
@@ -599,9 +604,12 @@ mod tests {
     #[test]
     fn zero_means_nothing_would_ever_work() {
         type Edit = fn(ServerConfig) -> ServerConfig;
-        let edits: [(&str, Edit); 7] = [
+        let edits: [(&str, Edit); 8] = [
             ("backlog", |config| config.backlog(0)),
             ("max_connections", |config| config.max_connections(Some(0))),
+            ("max_accepts_per_second", |config| {
+                config.max_accepts_per_second(0)
+            }),
             ("max_header_count", |config| config.max_header_count(0)),
             ("max_body", |config| config.max_body(0)),
             ("outbox_bytes", |config| config.outbox_bytes(0)),

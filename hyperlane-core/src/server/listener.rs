@@ -177,6 +177,13 @@ impl Listener {
                     } else {
                         tracing::debug!(peer = %accepted.peer, "too many connections from this address");
                     }
+                    // Those that come too fast wait in the system's backlog; this one is served.
+                    if let Some(next) = shared.accepts.count() {
+                        tokio::select! {
+                            _ = stop.wait_for(|stop| *stop) => return,
+                            () = tokio::time::sleep_until(next) => {}
+                        }
+                    }
                 }
                 Err(error) if is_of_the_connection(&error) => {
                     tracing::debug!(%error, "a connection failed before it was accepted");

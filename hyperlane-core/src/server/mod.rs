@@ -3,6 +3,7 @@
 pub(crate) mod app;
 mod control;
 pub(crate) mod listener;
+mod pace;
 mod serve;
 pub(crate) mod shared;
 

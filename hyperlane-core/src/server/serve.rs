@@ -12,7 +12,7 @@ use crate::{
     context::Stage,
     error::RequestError,
     hook::{GuardKind, Guarded, Outcome, Run},
-    proto::ws::CloseCode,
+    proto::{http::head::HeadError, ws::CloseCode},
     stream::Answered,
 };
 
@@ -55,6 +55,11 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
                 } else {
                     Ending::Abort
                 };
+            }
+            Err(RequestError::Head(HeadError::TlsOnPlainPort)) => {
+                // Plain text would be noise to such a client; whoever runs the server should know of the mix-up.
+                tracing::warn!(peer = ?stream.peer_addr(), "a TLS ClientHello on a plain port: connection closed");
+                return Ending::Http;
             }
             Err(error) => {
                 refuse(&mut ctx, error);

@@ -16,6 +16,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
+use super::pace::Pace;
 use crate::{
     ServerConfig,
     conn::{
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) head_limits: HeadLimits,
     pub(crate) timers: Timers,
     pub(crate) registry: Registry,
+    /// Of all listeners together.
+    pub(crate) accepts: Pace,
     per_address: Mutex<HashMap<IpAddr, u32>>,
     shutting_down: AtomicBool,
     /// A connection ended while the server shuts down.
@@ -61,6 +64,7 @@ impl Shared {
         };
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            accepts: Pace::new(config.max_accepts_per_second),
             config,
             head_limits,
             timers: Timers::new(),

@@ -136,9 +136,9 @@ pub enum HeadError {
     /// The `Content-Length` does not fit 64 bits (RFC 9110 §8.6).
     #[error("the Content-Length does not fit 64 bits")]
     ContentLengthOverflow,
-    /// There is more than one `Content-Length`, even if they agree (RFC 9112 §6.3).
-    #[error("there is more than one Content-Length")]
-    DuplicateContentLength,
+    /// There is more than one `Content-Length`, and they are not the same digits (RFC 9112 §6.3).
+    #[error("there are Content-Lengths that contradict each other")]
+    ContradictoryContentLength,
     /// A `Transfer-Encoding` has an empty element (RFC 9112 §6.1).
     #[error("the Transfer-Encoding has an empty element")]
     InvalidTransferEncoding,

@@ -161,6 +161,9 @@ pub struct Head<'s, 'b> {
     pub fields: Fields<'s, 'b>,
     /// How the body ends.
     pub framing: BodyFraming,
+    /// Whether the length was sent more than once, each time the same; who passes the fields on must make them one
+    /// (RFC 9110 §8.6).
+    pub length_repeated: bool,
     /// Whether the connection may serve another request after this one (RFC 9112 §9.3).
     pub keep_alive: bool,
     /// Whether `Connection` lists `upgrade` (RFC 9110 §7.8).
@@ -253,6 +256,7 @@ pub fn parse<'s, 'b>(
         version,
         fields,
         framing: meaning.framing()?,
+        length_repeated: meaning.length_repeated,
         keep_alive: !meaning.close && (version == Version::Http11 || meaning.keep_alive),
         upgrade: meaning.upgrade,
         expect_continue: meaning.expect_continue && version == Version::Http11,
@@ -265,6 +269,9 @@ pub fn parse<'s, 'b>(
 struct Meaning<'b> {
     host: Option<&'b str>,
     length: Option<u64>,
+    /// The digits of the length.
+    digits: &'b [u8],
+    length_repeated: bool,
     has_transfer_encoding: bool,
     unsupported_coding: bool,
     chunked: usize,
@@ -324,15 +331,23 @@ impl<'b> Meaning<'b> {
         self.upgrade |= has_token(value, "upgrade");
     }
 
-    fn content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
-        let length = decimal(value).map_err(|error| match error {
-            NumberError::NotDigits => HeadError::InvalidContentLength,
-            NumberError::Overflow => HeadError::ContentLengthOverflow,
-        })?;
-        match self.length.replace(length) {
-            None => Ok(()),
-            Some(_) => Err(HeadError::DuplicateContentLength),
+    /// Takes one number, and the same again: a recipient that joined two fields may have made a list of them. Anything else
+    /// is where two parties would see different bodies (RFC 9112 §6.3).
+    fn content_length(&mut self, value: &'b [u8]) -> Result<(), HeadError> {
+        for digits in list(value) {
+            let length = decimal(digits).map_err(|error| match error {
+                NumberError::NotDigits => HeadError::InvalidContentLength,
+                NumberError::Overflow => HeadError::ContentLengthOverflow,
+            })?;
+            if self.length.replace(length).is_some() {
+                if digits != self.digits {
+                    return Err(HeadError::ContradictoryContentLength);
+                }
+                self.length_repeated = true;
+            }
+            self.digits = digits;
         }
+        Ok(())
     }
 
     fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), HeadError> {

@@ -2,13 +2,21 @@
 
 use crate::proto::http::is_token_byte;
 
-use super::{HeadError, HeadLimits};
+use super::{HeadError, HeadLimits, diagnose_request_line};
 
 /// What every TLS record of a handshake begins with (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// The first line of the HTTP/2 connection preface (RFC 9113 §3.4).
 const HTTP2_PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0";
+
+/// Tells whether a request line ends like those of HTTP/1.
+fn has_version(line: &[u8]) -> bool {
+    matches!(
+        line,
+        [.., b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', _]
+    )
+}
 
 /// Finds the end of a request head in a buffer that grows.
 ///
@@ -77,8 +85,15 @@ impl HeadScanner {
             }
             let end = at + 2;
             if self.fields == 0 {
-                if bytes.get(self.line..at) == Some(HTTP2_PREFACE_LINE) {
+                let line = bytes.get(self.line..at).unwrap_or_default();
+                if line == HTTP2_PREFACE_LINE {
                     return Err(HeadError::Http2Preface);
+                }
+                // An HTTP/0.9 client waits for its answer after this line; nothing more would come.
+                if !has_version(line)
+                    && let Some(error) = diagnose_request_line(line)
+                {
+                    return Err(error);
                 }
                 self.fields = end;
             } else if at == self.line {

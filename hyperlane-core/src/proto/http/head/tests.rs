@@ -212,6 +212,16 @@ fn correct_heads_are_read() {
             "POST / - 1.1 host=a length=18446744073709551615",
         ),
         (
+            "9112 6.3: a list of the same length",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n",
+            "POST / - 1.1 host=a length=1",
+        ),
+        (
+            "9112 6.3: twice the same length",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\ncontent-length: 1\r\n\r\n",
+            "POST / - 1.1 host=a length=1",
+        ),
+        (
             "9112 6.1: chunked",
             b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
             "POST / - 1.1 host=a chunked",
@@ -639,19 +649,24 @@ fn fields_that_frame_or_name_the_host_are_refused_unless_plain() {
             InvalidContentLength,
         ),
         (
-            "9110 8.6: list of the same",
-            "Content-Length: 1, 1",
-            InvalidContentLength,
+            "9112 6.3: list that differs",
+            "Content-Length: 1, 2",
+            ContradictoryContentLength,
         ),
         (
-            "9112 6.3: twice the same",
-            "Content-Length: 1\r\nContent-Length: 1",
-            DuplicateContentLength,
+            "9112 6.3: list in different digits",
+            "Content-Length: 1, 01",
+            ContradictoryContentLength,
+        ),
+        (
+            "9112 6.3: list with an empty element",
+            "Content-Length: 1,",
+            InvalidContentLength,
         ),
         (
             "9112 6.3: two that differ",
             "Content-Length: 1\r\nContent-Length: 2",
-            DuplicateContentLength,
+            ContradictoryContentLength,
         ),
         (
             "9110 8.6: more than 64 bits",

@@ -1,0 +1,80 @@
+//! How fast connections are accepted.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// What may come at once, as time at the rate: long against the resolution of timers, so that the rate is reached.
+const BURST: Duration = Duration::from_millis(100);
+
+/// Spreads connections in time: so many a second, and those of [`BURST`] at once.
+pub(crate) struct Pace {
+    /// Time that one connection takes at the full rate.
+    each: Duration,
+    /// When everything accepted so far would have been accepted, one after the other.
+    until: Mutex<Instant>,
+}
+
+impl Pace {
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self {
+            each: Duration::from_secs(1) / per_second.max(1),
+            until: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Counts a connection; gives the moment before which no other should be accepted, if that is to come.
+    pub(crate) fn count(&self) -> Option<Instant> {
+        self.count_at(Instant::now())
+    }
+
+    fn count_at(&self, now: Instant) -> Option<Instant> {
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = (*until).max(now) + self.each;
+        let next = until.checked_sub(BURST)?;
+        (next > now).then_some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_of_a_second_is_free_at_once_and_then_comes_the_rate() {
+        let pace = Pace::new(100);
+        let start = Instant::now();
+        let mut now = start;
+        let mut free = 0;
+        while pace.count_at(now).is_none() {
+            free += 1;
+        }
+        assert_eq!(free, 10);
+        now = start + BURST / 10;
+        for _ in 0..100 {
+            now = pace.count_at(now).expect("no more at once");
+        }
+        assert_eq!((now - start).as_millis(), 1010);
+        // Quiet is not saved up.
+        now += Duration::from_secs(60);
+        free = 0;
+        while pace.count_at(now).is_none() {
+            free += 1;
+        }
+        assert_eq!(free, 10);
+    }
+
+    #[test]
+    fn every_rate_goes_on() {
+        for per_second in [1, u32::MAX] {
+            let pace = Pace::new(per_second);
+            let mut now = Instant::now();
+            for _ in 0..100 {
+                now = pace.count_at(now).unwrap_or(now);
+            }
+        }
+    }
+}
