@@ -7,6 +7,7 @@ mod browser;
 mod clients;
 mod fuzz;
 mod process;
+mod slow;
 mod tidy;
 
 use std::process::ExitCode;
@@ -25,6 +26,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   fuzz      the fuzz targets, one after the other
             [TARGET..]            only these; all by default
             [--minutes N]         how long each runs; 5 by default
+  slow      slow and endless clients: what they cost the bench server and a normal client
+            [--connections N]     5000 by default
+            [--seconds N]         30 by default
   tidy      rules of the tree that no compiler checks";
 
 fn main() -> ExitCode {
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
         "browser" => browser::run(),
         "clients" => clients::run(),
         "fuzz" => fuzz::run(&rest),
+        "slow" => slow::run(&rest),
         "tidy" => tidy::run(),
         _ => Err(USAGE.to_owned()),
     };
