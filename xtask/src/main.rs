@@ -22,7 +22,7 @@ const USAGE: &str = "usage: cargo xtask TASK
             [--accept]            take the outcome as the expected one from now on
   ci        everything that must be green before a change lands
   browser   headless Chromium: the chat (two members, a follower, a server restart), compression
-  clients   the bench server against Python websockets, node ws and undici, and curl
+  clients   the bench server and `hello` against Python websockets and httpx, node ws and undici, and curl
   fuzz      the fuzz targets, one after the other
             [TARGET..]            only these; all by default
             [--minutes N]         how long each runs; 5 by default
