@@ -360,19 +360,31 @@ async fn a_head_is_cut_at_its_limit_wherever_it_would_end() {
 
 #[tokio::test]
 async fn a_refusal_arrives_although_the_client_still_sends() {
+    const CHUNKED: &str = "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
     let (control, _) = server(|_| {}).await;
-    for (status, head) in [
-        (414, "GET /"),
-        (431, "GET / HTTP/1.1\r\nhost: a\r\nx: "),
+    for (status, head, again) in [
+        (414, "GET /".to_owned(), "x"),
+        (431, "GET / HTTP/1.1\r\nhost: a\r\nx: ".to_owned(), "x"),
+        (431, "GET / HTTP/1.1\r\nhost: a\r\n".to_owned(), "x: y\r\n"),
         (
             413,
-            "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999\r\n\r\n",
+            "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999\r\n\r\n".to_owned(),
+            "x",
         ),
+        (413, CHUNKED.to_owned(), "8\r\nxxxxxxxx\r\n"),
+        (413, format!("{CHUNKED}fffffff\r\n"), "x"),
+        (400, CHUNKED.to_owned(), "0"),
+        (400, format!("{CHUNKED}1;"), "x"),
+        (400, CHUNKED.to_owned(), "1;xxxxxxxx\r\nx\r\n"),
+        (431, format!("{CHUNKED}0\r\n"), "x: y\r\n"),
+        (431, format!("{CHUNKED}0\r\nx: "), "y"),
     ] {
         let mut client = Client::connect(address(&control)).await;
-        client.send(head).await;
-        client.send("x".repeat(4_000_000)).await;
-        assert_eq!(client.reply().await.status, status);
+        client.send(&head).await;
+        client.send(again.repeat(4_000_000 / again.len())).await;
+        let reply = client.reply().await;
+        assert_eq!(reply.status, status, "{head:?}");
+        assert_eq!(reply.header("connection"), Some("close"), "{head:?}");
     }
 }
 

@@ -48,6 +48,16 @@ for (const [name, Socket] of [['ws', Ws], ['undici', undici.WebSocket]]) {
 const { statusCode, body } = await undici.request(`http://${address}/plaintext`);
 check('undici: a plain request', statusCode === 200 && (await body.text()) === 'Hello, World!');
 
+const client = new undici.Client(`http://${address}`, { pipelining: 10 });
+const replies = await Promise.all(Array.from({ length: 100 }, async (_, number) => {
+  const method = number % 3 === 0 ? 'HEAD' : 'GET';
+  const reply = await client.request({ path: number % 5 === 0 ? '/nowhere' : '/plaintext', method });
+  const text = await reply.body.text();
+  return reply.statusCode === (number % 5 === 0 ? 404 : 200) && (text === '') === (method === 'HEAD');
+}));
+check('undici: 100 requests, ten in the pipeline', replies.every(Boolean));
+await client.close();
+
 const source = new undici.EventSource(`http://${address}/sse`);
 await once(source, 'open');
 const event = once(source, 'message');

@@ -1,4 +1,5 @@
-//! Other people's clients: against the bench server's echo, room and event stream, and compressed.
+//! Other people's clients: against the bench server's echo, room, event stream and plain text, against `hello`, and
+//! compressed.
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,12 @@ pub(crate) fn run() -> Outcome {
         ],
     )?;
     process::run("bash", ["xtask/clients/client.sh", address])?;
+    let hello = process::example("hello")?;
+    let hello = process::Server::start(&hello, &["127.0.0.1:0"])?;
+    process::run(
+        &python,
+        ["xtask/clients/client_http.py", address, hello.address.as_str()],
+    )?;
     let program = process::example("compression")?;
     for takeover in ["", "takeover"] {
         let server = process::Server::start(&program, &["127.0.0.1:0", takeover])?;
@@ -37,16 +44,22 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-/// A Python with the `websockets` package, in an environment of its own.
+/// What the Python clients need.
+const PYTHON_PACKAGES: [&str; 2] = ["websockets", "httpx"];
+
+/// A Python with these packages, in an environment of its own.
 fn python() -> Result<PathBuf, String> {
     let place = process::target().join("python");
     let python = place.join("bin").join("python");
-    if !place.join("ready").exists() {
+    let ready = place.join("ready");
+    let installed = PYTHON_PACKAGES.join(" ");
+    if std::fs::read_to_string(&ready).unwrap_or_default() != installed {
         process::run("python3", [Path::new("-m"), Path::new("venv"), &place]).map_err(
             |problem| format!("{problem}\nthis task needs Python: `apt-get install python3-venv`"),
         )?;
-        process::run(&python, ["-m", "pip", "install", "--quiet", "websockets"])?;
-        std::fs::write(place.join("ready"), "")
+        let install = ["-m", "pip", "install", "--quiet"];
+        process::run(&python, install.iter().chain(&PYTHON_PACKAGES))?;
+        std::fs::write(&ready, installed)
             .map_err(|error| format!("cannot write to {}: {error}", place.display()))?;
     }
     Ok(python)

@@ -7,6 +7,7 @@ mod browser;
 mod clients;
 mod fuzz;
 mod process;
+mod slow;
 mod tidy;
 
 use std::process::ExitCode;
@@ -21,10 +22,13 @@ const USAGE: &str = "usage: cargo xtask TASK
             [--accept]            take the outcome as the expected one from now on
   ci        everything that must be green before a change lands
   browser   headless Chromium: the chat (two members, a follower, a server restart), compression
-  clients   the bench server against Python websockets, node ws and undici, and curl
+  clients   the bench server and `hello` against Python websockets and httpx, node ws and undici, and curl
   fuzz      the fuzz targets, one after the other
             [TARGET..]            only these; all by default
             [--minutes N]         how long each runs; 5 by default
+  slow      slow and endless clients: what they cost the bench server and a normal client
+            [--connections N]     5000 by default
+            [--seconds N]         30 by default
   tidy      rules of the tree that no compiler checks";
 
 fn main() -> ExitCode {
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
         "browser" => browser::run(),
         "clients" => clients::run(),
         "fuzz" => fuzz::run(&rest),
+        "slow" => slow::run(&rest),
         "tidy" => tidy::run(),
         _ => Err(USAGE.to_owned()),
     };

@@ -83,6 +83,11 @@ impl Server {
         }
     }
 
+    /// Gives the id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Tells whether the server has ended by itself.
     pub(crate) fn is_gone(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))

@@ -40,7 +40,9 @@ pub(crate) fn run() -> Outcome {
             }
         })?;
     }
-    problems.extend(missing_tests("docs/rfc6455.md")?);
+    for document in ["docs/rfc6455.md", "docs/rfc9112.md"] {
+        problems.extend(missing_tests(document)?);
+    }
     if problems.is_empty() {
         println!("tidy");
         Ok(())
