@@ -31,6 +31,8 @@ pub mod broadcast {
 /// ```
 pub mod prelude {
     pub use crate::{
+        BodyMode,
+        BodyStream,
         BoundAddress,
         CloseCode,
         Context,

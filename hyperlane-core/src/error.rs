@@ -44,6 +44,9 @@ pub enum RequestError {
     /// The body stopped arriving.
     #[error("the request body stopped arriving")]
     BodyTimeout,
+    /// The body can no longer be read as such: its request is over, or it stands in the way of an upgrade.
+    #[error("the body of the request cannot be read any more")]
+    BodyUnavailable,
     /// The client left in the middle of a request.
     #[error("the client left in the middle of a request")]
     ClientDisconnected,
@@ -111,7 +114,7 @@ impl RequestError {
             // What only the program can have set and did not is not the client's fault.
             Self::Missing { part, .. } if *part == ATTRIBUTE || *part == FAILURE => 500,
             Self::Header(_) | Self::Subprotocol { .. } => 500,
-            Self::NotUpgraded | Self::Upgraded => 500,
+            Self::NotUpgraded | Self::Upgraded | Self::BodyUnavailable => 500,
             _ => 400,
         }
     }

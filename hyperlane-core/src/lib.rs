@@ -41,7 +41,7 @@ pub use conn::{
 };
 pub use context::{Attributes, Context, RouteParams};
 pub use error::{PanicData, Place, RequestError, ResponseError, ServerError};
-pub use hook::{ServerHook, Status};
+pub use hook::{BodyMode, ServerHook, Status};
 // The vocabulary has one place; its names are the paved path, constants included.
 pub use http::{constants::*, *};
 #[cfg(feature = "deflate")]
@@ -55,6 +55,6 @@ pub use proto::{
 pub use route::RouteError;
 pub use server::{BoundAddress, Server, ServerControlHook};
 pub use sse::ServerSentEvents;
-pub use stream::Stream;
+pub use stream::{Stream, body::BodyStream};
 pub use upgrade::Upgrade;
 pub use websocket::{ClosedByClient, WebSocket};

@@ -5,8 +5,8 @@ use std::{any::Any, convert::Infallible};
 pub use inventory;
 
 pub use crate::{
-    Context, IntoResponse, PanicData, Request, RequestBody, RequestError, Server, ServerHook,
-    Status, Stream,
+    BodyMode, BodyStream, Context, IntoResponse, PanicData, Request, RequestBody, RequestError,
+    Server, ServerHook, Status, Stream,
     error::Place,
     hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, refuse},
 };
@@ -136,6 +136,10 @@ pub async fn read_http(stream: &mut Stream, ctx: &mut Context) -> Option<Request
 
 pub fn request_body(ctx: &Context) -> RequestBody {
     ctx.get_request().get_body().clone()
+}
+
+pub fn body_stream(ctx: &Context) -> BodyStream {
+    ctx.body_stream()
 }
 
 pub fn request_body_json<T: serde::de::DeserializeOwned>(ctx: &Context) -> Result<T, RequestError> {

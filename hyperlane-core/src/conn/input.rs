@@ -34,6 +34,8 @@ pub(crate) enum Wait {
     Head,
     /// More of a body.
     Body,
+    /// The rest of a body that nobody wants.
+    Drain,
     /// Nothing: the handler works.
     Nothing,
 }
@@ -201,6 +203,9 @@ impl Conn {
         let polled = super::cork::is_polling(self.id);
         let fill = if polled {
             self.poll_fill(&mut input, limit)
+        } else if known > 0 && wait == Wait::Body {
+            // The task has read ahead since the caller looked.
+            Poll::Ready(Fill::Bytes)
         } else if input.ended {
             Poll::Ready(Fill::End)
         } else {
@@ -230,13 +235,16 @@ impl Conn {
         }
     }
 
-    /// Has `cx` woken when input comes, unless the task's own waker does it already.
-    pub(super) fn await_input(&self, input: &mut Input, cx: &Context<'_>) {
-        if self
-            .task
+    /// Whether `cx` wakes the connection's task itself.
+    pub(super) fn is_own_waker(&self, cx: &Context<'_>) -> bool {
+        self.task
             .get()
             .is_some_and(|task| task.will_wake(cx.waker()))
-        {
+    }
+
+    /// Has `cx` woken when input comes, unless the task's own waker does it already.
+    pub(super) fn await_input(&self, input: &mut Input, cx: &Context<'_>) {
+        if self.is_own_waker(cx) {
             return;
         }
         if !input

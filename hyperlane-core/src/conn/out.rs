@@ -452,6 +452,24 @@ impl Conn {
 }
 
 impl Conn {
+    /// As [`poll_room`](Self::poll_room), below `mark`, for bodies that the task itself fetches as they are taken.
+    pub(crate) fn poll_body_room(
+        &self,
+        cx: &mut Context<'_>,
+        mark: usize,
+    ) -> Poll<Result<(), PushError>> {
+        if cork::is_polling(self.id) && self.is_own_waker(cx) && self.lock_out().queued > mark {
+            // The task runs again when the socket takes something; a place on the waiting list would wake it at once, as
+            // that is about the outbox's own mark. Bytes in the queue and no transport: the task's end.
+            return if self.is_lost() {
+                Poll::Ready(Err(PushError::Closed))
+            } else {
+                Poll::Pending
+            };
+        }
+        self.poll_room(cx)
+    }
+
     /// Waits until everything is with the operating system.
     pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         let mut out = self.lock_out();

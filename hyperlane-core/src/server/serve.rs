@@ -1,6 +1,6 @@
 //! The handler's side of a connection: request after request through the pipeline.
 
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     app::{App, Hook, Routed},
@@ -12,6 +12,7 @@ use crate::{
     context::Stage,
     error::RequestError,
     hook::{GuardKind, Guarded, Outcome, Run},
+    http::describe,
     proto::ws::CloseCode,
     stream::Answered,
 };
@@ -34,17 +35,42 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
     let mut ctx = Context::new(app.states.clone());
     loop {
         ctx.reset();
-        let read = stream.try_fill_http_request(ctx.get_mut_request()).await;
+        let mut read = stream.next_head(ctx.get_mut_request()).await;
         let mut step = Step::RequestMiddleware(0);
         let mut route = None;
         let mut rejected = false;
         let mut panicked = false;
+        if let Ok(head) = read {
+            let plan = match app.route(&mut ctx) {
+                Routed::To(hook) => {
+                    route = Some(hook);
+                    hook.body
+                }
+                Routed::NotFound => {
+                    not_found(&mut ctx);
+                    app.unrouted_body()
+                }
+                Routed::Declined(kind, allowed) => {
+                    declined(&mut ctx, kind, allowed);
+                    app.unrouted_body()
+                }
+            };
+            if !head.is_empty() {
+                // On the heap: most connections never need its room.
+                read = match stream.start_body(ctx.get_mut_request(), head, plan) {
+                    Ok(true) => Ok(head),
+                    Ok(false) => Box::pin(stream.read_whole(ctx.get_mut_request()))
+                        .await
+                        .map(|()| head),
+                    Err(error) => Err(error),
+                };
+                if let Some(incoming) = stream.incoming() {
+                    ctx.set_incoming(incoming);
+                }
+            }
+        }
         match read {
-            Ok(()) => match app.route(&mut ctx) {
-                Routed::To(hook) => route = Some(hook),
-                Routed::NotFound => not_found(&mut ctx),
-                Routed::Declined(kind, allowed) => declined(&mut ctx, kind, allowed),
-            },
+            Ok(_) => {}
             Err(error) if error.is_disconnect() => {
                 return if error == RequestError::ConnectionClosed {
                     Ending::Idle
@@ -147,10 +173,17 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
         match stream.answered() {
             Answered::No => {
                 if rejected && is_untouched(&ctx) {
-                    describe(&mut ctx, 403);
+                    describe(ctx.get_mut_response(), 403);
                 }
                 // The client may have gone meanwhile.
-                let _ = stream.send_response(ctx.get_response(), false);
+                let _ = if ctx.get_response().is_body_streamed() {
+                    Box::pin(stream.send_streamed(&mut ctx)).await
+                } else {
+                    stream.send_response(ctx.get_response(), false)
+                };
+                if stream.is_unfinished() {
+                    return Ending::Abort;
+                }
             }
             Answered::WebSocket => {
                 stream.finish_switching();
@@ -161,8 +194,12 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
                 });
             }
             Answered::Whole => {}
+            Answered::ThenClose if stream.is_unfinished() => return Ending::Abort,
             Answered::ThenClose if panicked && !stream.is_complete() => return Ending::Abort,
             Answered::ThenClose => stream.end_events(),
+        }
+        if stream.has_body_left() {
+            Box::pin(stream.finish_body()).await;
         }
         if !stream.goes_on() {
             return Ending::Http;
@@ -184,24 +221,15 @@ fn start<'a>(
 /// Whether no hook has answered. Headers alone are no answer: middleware sets them for whatever comes.
 fn is_untouched(ctx: &Context) -> bool {
     let response = ctx.get_response();
-    response.get_status_code() == 200 && response.get_body().is_empty()
+    response.get_status_code() == 200
+        && response.get_body().is_empty()
+        && !response.is_body_streamed()
 }
 
 /// Sets a plain answer that gives nothing internal away.
 fn fail(ctx: &mut Context, status: usize) {
     ctx.get_mut_response().reset();
-    describe(ctx, status);
-}
-
-/// Answers with a status and its name, beside the headers that are set.
-fn describe(ctx: &mut Context, status: usize) {
-    let response = ctx.get_mut_response();
-    response.set_status_code(status);
-    let mut text = String::new();
-    // Writing to a String does not fail.
-    let _ = writeln!(text, "{status} {}", crate::HttpStatus::phrase(status));
-    response.set_header("content-type", "text/plain; charset=utf-8");
-    response.set_body(text);
+    describe(ctx.get_mut_response(), status);
 }
 
 fn not_found(ctx: &mut Context) {

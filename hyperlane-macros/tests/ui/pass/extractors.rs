@@ -33,4 +33,30 @@ pub async fn may_stay_unused(ctx: &Context) {
     let _ = ctx;
 }
 
+#[post("/stream")]
+#[body_stream(mut body, _again)]
+#[max_body(64 * 1024)]
+pub async fn streamed() -> Result<String, RequestError> {
+    Ok(format!("{}", body.read_to_end(10).await?.len()))
+}
+
+pub struct Streamed;
+
+impl ServerHook for Streamed {
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    #[max_body(1024)]
+    #[is_post_method]
+    #[body_stream(body)]
+    async fn handle(self, _: &mut Stream, _: &mut Context) -> Status {
+        drop(body);
+        Status::Continue
+    }
+}
+
+const _: () = assert!(matches!(Streamed::BODY, BodyMode::Stream));
+const _: () = assert!(matches!(Streamed::MAX_BODY, Some(1024)));
+
 fn main() {}
