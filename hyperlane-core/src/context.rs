@@ -1,5 +1,8 @@
 //! The context of a request: what hooks read, set and pass on.
 
+mod cookies;
+pub(crate) mod typed;
+
 use std::{
     any::{Any, TypeId},
     collections::HashMap,

@@ -88,7 +88,22 @@ pub enum RequestError {
         /// Its name.
         name: String,
     },
-    /// The body is not the JSON that the handler asks for.
+    /// The query is not what the handler asks for; the text names the parameter.
+    #[error("invalid query: {0}")]
+    Query(String),
+    /// The form is not what the handler asks for; the text names the field.
+    #[error("invalid form: {0}")]
+    Form(String),
+    /// The form with files is malformed.
+    #[error("invalid multipart form: {0}")]
+    Multipart(String),
+    /// The body is of another type than the handler asks for.
+    #[error("the body must be `{expected}`")]
+    ContentType {
+        /// The type asked for.
+        expected: &'static str,
+    },
+    /// The body is not the JSON that the handler asks for; the text names the path of the field.
     #[error("invalid JSON body: {0}")]
     Json(String),
 }
@@ -108,6 +123,7 @@ impl RequestError {
             Self::Head(error) => error.status(),
             Self::Chunked(error) => error.status(),
             Self::BodyTooLarge { .. } => 413,
+            Self::ContentType { .. } => 415,
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::Handshake(error) => error.status(),
             Self::Origin(_) => 403,

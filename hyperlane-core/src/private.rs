@@ -143,7 +143,7 @@ pub fn body_stream(ctx: &Context) -> BodyStream {
 }
 
 pub fn request_body_json<T: serde::de::DeserializeOwned>(ctx: &Context) -> Result<T, RequestError> {
-    request_body_json_result(ctx).map_err(|error| RequestError::Json(error.to_string()))
+    crate::context::typed::read_json(ctx.get_request().get_body())
 }
 
 pub fn request_body_json_result<T: serde::de::DeserializeOwned>(

@@ -286,7 +286,7 @@ bodies! {
     Cow<'_, str>: |text| copy(text.as_bytes()), |text| Content::Bytes(text.into_owned().into());
     Cow<'_, [u8]>: |bytes| copy(bytes), |bytes| Content::Bytes(bytes.into_owned().into());
     Bytes: |bytes| Content::Bytes(bytes.clone()), |bytes| Content::Bytes(bytes);
-    Utf8Bytes: |text| copy(text.as_ref()), |text| copy(text.as_ref());
+    Utf8Bytes: |text| copy(text.as_bytes()), |text| Content::Bytes(text.into_bytes());
     RequestBody: |body| Content::Bytes(body.clone().into()), |body| Content::Bytes(body.into());
     PathBuf: |path| Content::File(FileBody::new(path)), |path| Content::File(FileBody::new(path));
     FileBody: |file| Content::File(file.clone()), |file| Content::File(file);

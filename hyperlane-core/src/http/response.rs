@@ -771,7 +771,7 @@ mod tests {
             bytes.as_ptr()
         );
         assert_ne!(
-            response.set_body(&bytes).get_body().as_ptr(),
+            response.set_body(&bytes[..]).get_body().as_ptr(),
             bytes.as_ptr()
         );
         assert_eq!(response.set_body("[1]").get_body_json::<Vec<u8>>(), [1]);
