@@ -153,10 +153,41 @@ hook! {
         });
         ctx.get_mut_response().set_body(Body::stream(silent));
     }
+    // Sets all that the server sets, by every way there is.
+    Automatic |_, ctx| {
+        let kind = ctx.get_route_param("kind");
+        let response = ctx.get_mut_response();
+        match kind.as_str() {
+            "bytes" => response.set_body("text"),
+            "file" => response.set_body(root().join("page.html")),
+            "stream" => response.set_body(Body::stream(words(&["one"]))),
+            _ => response.set_body(Body::sized_stream(words(&["one"]), 3)),
+        };
+        for name in AUTOMATIC {
+            let value = match *name {
+                "connection" => "keep-alive",
+                "content-length" => "1",
+                "transfer-encoding" => "chunked",
+                _ => "x",
+            };
+            let _ = response.get_mut_headers().try_set(name, value);
+            response.set_header(name.to_uppercase(), value).add_header(name, value);
+        }
+    }
     NoContent |_, ctx| {
         ctx.get_mut_response().set_status_code(204).set_body(Body::stream(words(&["one"])));
     }
 }
+
+/// Fields that the server sets by itself.
+const AUTOMATIC: &[&str] = &[
+    "content-length",
+    "transfer-encoding",
+    "date",
+    "content-type",
+    "etag",
+    "last-modified",
+];
 
 /// Sends back what comes, as it comes.
 struct Echo;
@@ -199,6 +230,7 @@ async fn server() -> ServerControlHook {
             .route::<Unending>("/unending")
             .route::<Silent>("/silent")
             .route::<NoContent>("/no-content")
+            .route::<Automatic>("/automatic/{kind}")
             .route::<Echo>("/echo");
     })
     .await
@@ -401,4 +433,36 @@ async fn a_body_can_be_sent_back_as_it_comes() {
         (None, long.as_str())
     );
     assert_eq!(client.get("/words").await.text(), "one two three");
+}
+
+#[tokio::test]
+async fn no_automatic_field_stands_twice_whatever_the_program_sets() {
+    for kind in ["bytes", "file", "stream", "sized"] {
+        for (method, version, fields) in [
+            ("GET", "1.1", ""),
+            ("HEAD", "1.1", ""),
+            ("GET", "1.1", "connection: close\r\n"),
+            ("GET", "1.1", "range: bytes=0-1\r\n"),
+            ("GET", "1.1", "if-none-match: *\r\n"),
+            ("GET", "1.0", "connection: keep-alive\r\n"),
+        ] {
+            let mut client = client().await;
+            client
+                .send(format!(
+                    "{method} /automatic/{kind} HTTP/{version}\r\nhost: a\r\n{fields}\r\n"
+                ))
+                .await;
+            let reply = client.reply_to(method == "HEAD").await;
+            // One of each at most, and one opinion about the end of the body.
+            for name in AUTOMATIC.iter().chain(&["connection"]) {
+                reply.header(name);
+            }
+            let framings = [
+                reply.header("content-length"),
+                reply.header("transfer-encoding"),
+            ];
+            assert!(framings.iter().flatten().count() <= 1, "{}", reply.head);
+            assert_ne!(reply.header("content-length"), Some("1"), "{}", reply.head);
+        }
+    }
 }

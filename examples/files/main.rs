@@ -112,14 +112,14 @@ async fn download(ctx: &mut Context) -> Option<FileBody> {
 }
 
 /// Stores the body of the request as it comes.
-#[put("/files/{name}")]
-#[route_param("name" => name)]
+#[put("/files/{*path}")]
+#[route_param("path" => path)]
 #[max_body(MAX_UPLOAD)]
 #[body_stream(body)]
 async fn put(ctx: &mut Context) -> Result<(HttpStatus, String), Failure> {
     let folder = ctx.state::<Folder>();
-    let Some(file) = FileBody::within(&folder.0, name) else {
-        return Ok((HttpStatus::BadRequest, "not a name\n".to_owned()));
+    let Some(file) = FileBody::within(&folder.0, path) else {
+        return Ok((HttpStatus::BadRequest, "not a path\n".to_owned()));
     };
     let size = store(body, file.path()).await?;
     Ok((HttpStatus::Created, format!("{size} bytes\n")))

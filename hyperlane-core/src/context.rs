@@ -375,6 +375,12 @@ impl Context {
         self.extras.get_or_insert_default().body = Some(incoming);
     }
 
+    pub(crate) fn clear_incoming(&mut self) {
+        if let Some(extras) = &mut self.extras {
+            extras.body = None;
+        }
+    }
+
     /// The body of the request, piece by piece.
     ///
     /// On a route that takes its body as a stream, it is read from the socket as pieces are asked for, and several

@@ -215,7 +215,7 @@ impl Stream {
     ) -> Result<(), RequestError> {
         let head = self.next_head(request).await?;
         if !self.start_body(request, head, BodyPlan::default())? {
-            Box::pin(self.read_whole(request)).await?;
+            request.set_body(Box::pin(self.read_rest()).await?);
         }
         Ok(())
     }

@@ -122,7 +122,8 @@ impl Response {
         self
     }
 
-    /// Adds a header field and keeps earlier ones of that name. Fields that may not be written are dropped as by
+    /// Adds a header field and keeps earlier ones of that name, except where two would contradict each other
+    /// (`content-type`, `date`, `etag`, `location` and the like): there it takes their place. Fields that may not be written are dropped as by
     /// [`set_header`](Self::set_header).
     pub fn add_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         let name = name.as_ref();
@@ -144,7 +145,7 @@ impl Response {
         self.headers.try_set(name.as_ref(), value.as_ref())
     }
 
-    /// Adds a header field and keeps earlier ones of that name.
+    /// Adds a header field as [`add_header`](Self::add_header) does.
     ///
     /// # Errors
     /// As for [`try_set_header`](Self::try_set_header).
@@ -153,8 +154,13 @@ impl Response {
         name: impl AsRef<str>,
         value: impl AsRef<str>,
     ) -> Result<(), HeaderError> {
-        refuse_framing(name.as_ref())?;
-        self.headers.try_add(name.as_ref(), value.as_ref())
+        let (name, value) = (name.as_ref(), value.as_ref());
+        refuse_framing(name)?;
+        if is_single(name) {
+            self.headers.try_set(name, value)
+        } else {
+            self.headers.try_add(name, value)
+        }
     }
 
     /// Removes all header fields of a name.
@@ -483,6 +489,21 @@ fn is_event_stream(content_type: &str) -> bool {
 
 fn is_framing(name: &str) -> bool {
     name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding")
+}
+
+/// Fields that have one value, so that a second would contradict the first (RFC 9110 §5.3).
+fn is_single(name: &str) -> bool {
+    const SINGLE: [&str; 6] = [
+        "date",
+        "content-type",
+        "content-range",
+        "etag",
+        "last-modified",
+        "location",
+    ];
+    SINGLE
+        .iter()
+        .any(|single| name.eq_ignore_ascii_case(single))
 }
 
 fn refuse_framing(name: &str) -> Result<(), HeaderError> {

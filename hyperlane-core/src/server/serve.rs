@@ -35,54 +35,47 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>) -> Ending {
     let mut ctx = Context::new(app.states.clone());
     loop {
         ctx.reset();
-        let mut read = stream.next_head(ctx.get_mut_request()).await;
-        let mut step = Step::RequestMiddleware(0);
         let mut route = None;
         let mut rejected = false;
         let mut panicked = false;
-        if let Ok(head) = read {
-            let plan = match app.route(&mut ctx) {
-                Routed::To(hook) => {
-                    route = Some(hook);
-                    hook.body
-                }
-                Routed::NotFound => {
-                    not_found(&mut ctx);
-                    app.unrouted_body()
-                }
-                Routed::Declined(kind, allowed) => {
-                    declined(&mut ctx, kind, allowed);
-                    app.unrouted_body()
-                }
-            };
-            if !head.is_empty() {
-                // On the heap: most connections never need its room.
-                read = match stream.start_body(ctx.get_mut_request(), head, plan) {
-                    Ok(true) => Ok(head),
-                    Ok(false) => Box::pin(stream.read_whole(ctx.get_mut_request()))
-                        .await
-                        .map(|()| head),
-                    Err(error) => Err(error),
+        // A scope of its own: what it holds must not stay while the hooks run.
+        let mut step = {
+            let read = stream.next_head(ctx.get_mut_request()).await;
+            let mut started = read.and_then(|head| {
+                let plan = match app.route(&mut ctx) {
+                    Routed::To(hook) => {
+                        route = Some(hook);
+                        hook.body
+                    }
+                    Routed::NotFound => {
+                        not_found(&mut ctx);
+                        app.unrouted_body()
+                    }
+                    Routed::Declined(kind, allowed) => {
+                        declined(&mut ctx, kind, allowed);
+                        app.unrouted_body()
+                    }
                 };
+                let started = stream.start_body(ctx.get_mut_request(), head, plan);
                 if let Some(incoming) = stream.incoming() {
                     ctx.set_incoming(incoming);
                 }
+                started
+            });
+            if started == Ok(false) {
+                // On the heap: most connections never need its room.
+                started = Box::pin(stream.read_whole(&mut ctx)).await;
             }
-        }
-        match read {
-            Ok(_) => {}
-            Err(error) if error.is_disconnect() => {
-                return if error == RequestError::ConnectionClosed {
-                    Ending::Idle
-                } else {
-                    Ending::Abort
-                };
+            match started {
+                Ok(_) => Step::RequestMiddleware(0),
+                Err(RequestError::ConnectionClosed) => return Ending::Idle,
+                Err(error) if error.is_disconnect() => return Ending::Abort,
+                Err(error) => {
+                    refuse(&mut ctx, error);
+                    Step::RequestError(0)
+                }
             }
-            Err(error) => {
-                refuse(&mut ctx, error);
-                step = Step::RequestError(0);
-            }
-        }
+        };
         loop {
             let hook = match step {
                 Step::RequestMiddleware(at) => match app.request_middleware.get(at) {
@@ -278,4 +271,25 @@ pub(crate) fn task(
     connection.arm(connection.now().after(shared.config.header_timeout));
     let inner = serve(connection.clone(), app.clone());
     crate::conn::task::ConnectionTask::new(connection, permit, inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_output<F>(_: impl Fn(Arc<Conn>, Arc<App>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_connection_stays_small() {
+        // What every idle connection holds besides its shared state. Whatever few requests need goes to the heap.
+        let size = size_of_output(serve);
+        assert!(size <= 576, "{size} bytes");
+        panic!(
+            "SIZE {size} stream {} ctx {}",
+            size_of::<Stream>(),
+            size_of::<Context>()
+        );
+    }
 }

@@ -323,16 +323,26 @@ impl Stream {
         Ok(plan.mode == BodyMode::Stream)
     }
 
-    /// Waits for the rest of a body that is read whole.
-    pub(crate) async fn read_whole(&mut self, request: &mut Request) -> Result<(), RequestError> {
+    /// Waits for the rest of a body that is read whole; true then.
+    pub(crate) async fn read_whole(
+        &mut self,
+        ctx: &mut crate::Context,
+    ) -> Result<bool, RequestError> {
+        let body = self.read_rest().await?;
+        ctx.clear_incoming();
+        ctx.get_mut_request().set_body(body);
+        Ok(true)
+    }
+
+    /// Waits for what is left of the body.
+    pub(super) async fn read_rest(&mut self) -> Result<Bytes, RequestError> {
         let Some(incoming) = &self.body else {
-            return Ok(());
+            return Ok(Bytes::new());
         };
         match incoming.read_whole().await {
             Ok(body) => {
                 self.body = None;
-                request.set_body(body);
-                Ok(())
+                Ok(body)
             }
             Err(error) => {
                 self.closed = true;
