@@ -387,8 +387,9 @@ impl Context {
     /// streams of one request share one position: each piece is given once. Elsewhere it gives the body that is here.
     pub fn body_stream(&self) -> BodyStream {
         match self.extras.as_ref().and_then(|extras| extras.body.clone()) {
-            Some(incoming) => BodyStream::of_incoming(incoming),
-            None => BodyStream::of_bytes(self.request.get_body().clone().into()),
+            Some(incoming) if !incoming.is_abandoned() => BodyStream::of_incoming(incoming),
+            // A hook may have read further requests, whole, since.
+            _ => BodyStream::of_bytes(self.request.get_body().clone().into()),
         }
     }
 

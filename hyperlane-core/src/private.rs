@@ -182,6 +182,15 @@ pub fn request_header(ctx: &Context, name: impl AsRef<str>) -> Result<String, Re
     try_request_header(ctx, name).ok_or_else(|| RequestError::missing("header", name))
 }
 
+pub fn try_request_cookie(ctx: &Context, name: impl AsRef<str>) -> Option<String> {
+    ctx.cookie(name)
+}
+
+pub fn request_cookie(ctx: &Context, name: impl AsRef<str>) -> Result<String, RequestError> {
+    let name = name.as_ref();
+    try_request_cookie(ctx, name).ok_or_else(|| RequestError::missing("cookie", name))
+}
+
 pub fn try_attribute<T: Any + Send + Sync + Clone>(
     ctx: &Context,
     key: impl AsRef<str>,

@@ -200,6 +200,10 @@ declare! {
     request_header;
     /// Binds a request header as an `Option`: `#[try_get_request_header("accept" => accept)]`.
     try_get_request_header;
+    /// Binds the value of a cookie: `#[request_cookie("theme" => theme)]`. A missing one refuses the request.
+    request_cookie;
+    /// Binds the value of a cookie as an `Option`: `#[try_get_request_cookie("theme" => theme)]`.
+    try_get_request_cookie;
     /// Binds an attribute of the context: `#[attribute("user" => user: User)]`. A missing one refuses the request.
     attribute;
     /// Binds an attribute of the context as an `Option`: `#[try_get_attribute("user" => user: User)]`.

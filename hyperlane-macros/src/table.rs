@@ -239,6 +239,16 @@ pub(crate) const ROWS: &[Row] = &[
         Role::Extract("try_request_header"),
     ),
     row(
+        "request_cookie",
+        Shape::KeyedNames,
+        Role::Require("request_cookie"),
+    ),
+    row(
+        "try_get_request_cookie",
+        Shape::KeyedNames,
+        Role::Extract("try_request_cookie"),
+    ),
+    row(
         "attribute",
         Shape::KeyedTypedNames,
         Role::Require("attribute"),

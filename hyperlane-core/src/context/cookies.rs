@@ -20,24 +20,12 @@ impl Context {
     ///
     /// What is added to the jar is sent by [`set_cookies`](Self::set_cookies).
     pub fn cookies(&self) -> CookieJar {
-        let mut jar = CookieJar::new();
-        let headers = self.get_request().get_headers();
-        for cookie in headers.get_all("cookie").flat_map(Cookie::split_parse) {
-            // What is no cookie is left out; browsers send what other servers of the domain set.
-            if let Ok(cookie) = cookie
-                && jar.get(cookie.name()).is_none()
-            {
-                jar.add_original(cookie.into_owned());
-            }
-        }
-        jar
+        self.get_request().get_cookies()
     }
 
     /// The value of a cookie that the client sent.
     pub fn cookie(&self, name: impl AsRef<str>) -> Option<String> {
-        self.cookies()
-            .get(name.as_ref())
-            .map(|cookie| cookie.value().to_owned())
+        self.get_request().try_get_cookie(name)
     }
 
     /// Sets a cookie, in place of one of the same name that this response set before. A cookie whose name is no token or

@@ -286,10 +286,5 @@ mod tests {
         // What every idle connection holds besides its shared state. Whatever few requests need goes to the heap.
         let size = size_of_output(serve);
         assert!(size <= 576, "{size} bytes");
-        panic!(
-            "SIZE {size} stream {} ctx {}",
-            size_of::<Stream>(),
-            size_of::<Context>()
-        );
     }
 }

@@ -220,10 +220,15 @@ impl Incoming {
 
     /// As the handler sees it: nothing after the request is over.
     fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RequestError>>> {
-        if self.lock().abandoned {
+        if self.is_abandoned() {
             return Poll::Ready(Some(Err(RequestError::BodyUnavailable)));
         }
         self.poll_piece(cx, Wait::Body)
+    }
+
+    /// Whether the request is over.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
     }
 
     async fn read_whole(&self) -> Result<Bytes, RequestError> {

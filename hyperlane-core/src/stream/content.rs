@@ -25,10 +25,6 @@ use crate::{
 /// How much of a file is read at once.
 const FILE_PIECE: u64 = 64 * 1024;
 
-/// Bytes that may wait for the client before more of a body is fetched: enough to keep a fast one busy, while many slow
-/// ones cost little each.
-const BODY_MARK: usize = 128 * 1024;
-
 /// A file, open and looked at.
 struct Opened {
     file: File,
@@ -336,7 +332,7 @@ impl Stream {
     }
 
     async fn body_room(&self) -> Result<(), ResponseError> {
-        poll_fn(|cx| self.connection.poll_body_room(cx, BODY_MARK)).await?;
+        poll_fn(|cx| self.connection.poll_body_room(cx)).await?;
         Ok(())
     }
 
