@@ -227,7 +227,7 @@ async fn server() -> ServerControlHook {
             .route::<Waits>("/waits");
         let config = server.get_mut_server_config();
         config.max_body = 1000;
-        config.body_timeout = Duration::from_millis(300);
+        config.body_timeout = Duration::from_millis(500);
     })
     .await
 }
@@ -499,4 +499,23 @@ async fn a_waiting_hook_is_told_when_its_client_leaves() {
     assert!(!LEFT.load(Ordering::SeqCst));
     drop(client);
     eventually("the hook is told", || LEFT.load(Ordering::SeqCst)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_task_may_read_the_body_while_the_connection_reads_ahead() {
+    let mut client = client().await;
+    let body = vec![b'x'; 8 << 20];
+    let head = post(
+        "/elsewhere",
+        &format!("content-length: {}\r\n", body.len()),
+        "",
+    );
+    client.send(head).await;
+    client.send(&body).await;
+    assert_eq!(client.reply().await.text(), body.len().to_string());
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(65_536)).repeat(64);
+    client
+        .send(post("/elsewhere", CHUNKED, &(chunk + "0\r\n\r\n")))
+        .await;
+    assert_eq!(client.reply().await.text(), (64 * 65_536).to_string());
 }

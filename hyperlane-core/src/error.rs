@@ -193,6 +193,9 @@ pub enum ResponseError {
     /// The bytes after a complete response were not sent: one request has one response.
     #[error("the response is complete already: nothing can be sent after it")]
     AlreadyComplete,
+    /// A file or a stream was to be sent where only messages can be: on a WebSocket or an event stream.
+    #[error("a file or a stream is no message")]
+    NotAMessage,
     /// The peer reads too slowly and the sender must not wait.
     #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
     Full,
@@ -211,7 +214,9 @@ impl From<ResponseError> for io::Error {
     fn from(error: ResponseError) -> Self {
         let kind = match error {
             ResponseError::ConnectionClosed => io::ErrorKind::BrokenPipe,
-            ResponseError::AlreadyComplete => io::ErrorKind::InvalidInput,
+            ResponseError::AlreadyComplete | ResponseError::NotAMessage => {
+                io::ErrorKind::InvalidInput
+            }
             ResponseError::Full => io::ErrorKind::WouldBlock,
         };
         io::Error::new(kind, error)

@@ -522,6 +522,7 @@ impl Stream {
                 return Box::pin(self.send_streamed(ctx)).await;
             }
             Carries::Http => self.send_response(response, false)?,
+            _ if response.is_body_streamed() => return Err(ResponseError::NotAMessage),
             Carries::WebSocket => {
                 let message = match std::str::from_utf8(response.get_body()) {
                     Ok(text) => Message::from(text),

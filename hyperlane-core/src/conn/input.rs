@@ -196,7 +196,8 @@ impl Conn {
         let mut input = self.lock_input();
         let known = input.buffer.len();
         input.wait_for(wait, self.now());
-        if input.timed_out {
+        // The limit on a body is on silence: what has come meanwhile, though late, breaks it.
+        if input.timed_out && wait != Wait::Body {
             input.timed_out = false;
             return Poll::Ready(Fill::TimedOut(wait));
         }
@@ -213,11 +214,15 @@ impl Conn {
         };
         match fill {
             Poll::Ready(Fill::Bytes) if wait == Wait::Body => {
-                // The body's limit is on silence, not on the whole.
                 input.wait_since = self.now();
+                input.timed_out = false;
                 Poll::Ready(Fill::Bytes)
             }
             Poll::Ready(fill) => Poll::Ready(fill),
+            Poll::Pending if input.timed_out && !self.budget_is_spent() => {
+                input.timed_out = false;
+                Poll::Ready(Fill::TimedOut(wait))
+            }
             // Between requests; what has come in is still answered.
             Poll::Pending
                 if known == 0
