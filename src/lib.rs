@@ -31,10 +31,14 @@ pub mod broadcast {
 /// ```
 pub mod prelude {
     pub use crate::{
+        Body,
+        BodyMode,
+        BodyStream,
         BoundAddress,
         CloseCode,
         Context,
         Event,
+        FileBody,
         Html,
         HttpStatus,
         HttpVersion,
@@ -42,6 +46,8 @@ pub mod prelude {
         Json,
         Message,
         Method,
+        Multipart,
+        Redirect,
         Request,
         RequestBody,
         RequestConfig,

@@ -40,7 +40,8 @@
 //! | tide | `forwarded`, `x-forwarded-for` | open |
 //! | tide | `join_group`, `broadcast(group, ..)` on a channel | open (rooms: `blog_*`) |
 //! | tide | `my_app::RequestExt` over groups | open |
-//! | tide | `res.push(..)`, `set_body(Path)` | open |
+//! | tide | `res.set_body(Path::new(..))` | `tide_a_path_is_a_body` |
+//! | tide | `res.push(..)` | open |
 
 #![allow(
     clippy::unwrap_used,
@@ -54,6 +55,7 @@ mod common;
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{
         OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -1203,4 +1205,29 @@ async fn tide_heartbeats_are_comments_on_event_streams() {
         );
         assert!(read_events(&mut EventReader::new(), &chunk).is_empty());
     }
+}
+
+#[hyperlane::get("/tide/index.html")]
+async fn tide_index() -> hyperlane::Response {
+    let mut res = hyperlane::Response::default();
+    res.set_body(Path::new("./examples/files/page.html"));
+    res
+}
+
+#[tokio::test]
+async fn tide_a_path_is_a_body() {
+    let control = common::start(|server| {
+        server.__register_all();
+    })
+    .await;
+    let reply = Client::connect(address(&control))
+        .await
+        .get("/tide/index.html")
+        .await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(
+        reply.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert_eq!(reply.text(), include_str!("../examples/files/page.html"));
 }

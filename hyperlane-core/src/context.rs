@@ -1,5 +1,8 @@
 //! The context of a request: what hooks read, set and pass on.
 
+mod cookies;
+pub(crate) mod typed;
+
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
@@ -9,11 +12,13 @@ use std::{
 };
 
 use crate::{
-    Request, Response, Stream, Upgrade, WebSocket,
+    EntityTag, Request, Response, Stream, Upgrade, Validators, WebSocket,
     conn::Conn,
     error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
+    http::{Precondition, describe},
     proto::http::forwarded::{self, Forwarded},
     sse::ServerSentEvents,
+    stream::body::{BodyStream, Incoming},
 };
 
 /// Values of a route's parameters, in the order of its pattern.
@@ -110,6 +115,7 @@ struct Extras {
     error: Option<RequestError>,
     /// The client behind trusted proxies, once the request's fields are gone.
     client: Option<IpAddr>,
+    body: Option<Arc<Incoming>>,
 }
 
 /// A request, its response, and what hooks share while they work on them.
@@ -236,6 +242,48 @@ impl Context {
     /// The response, to be filled in. It is sent after the last hook unless a hook sent something.
     pub fn get_mut_response(&mut self) -> &mut Response {
         self.response.get_or_insert_default()
+    }
+
+    /// Both at once.
+    pub(crate) fn request_and_response(&mut self) -> (&Request, &mut Response) {
+        (&self.request, self.response.get_or_insert_default())
+    }
+
+    /// Answers a conditional request from the version of what would be sent (RFC 9110 §13): sets `etag`, and if the
+    /// client has that version, 304 (or 412 where the method changes something). True if so: the hook is done then.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, http::EntityTag};
+    ///
+    /// fn page(ctx: &mut Context, revision: u64) {
+    ///     if ctx.respond_if_none_match(EntityTag::strong(revision.to_string())) {
+    ///         return;
+    ///     }
+    ///     ctx.get_mut_response().set_body("rendered at some cost");
+    /// }
+    /// ```
+    pub fn respond_if_none_match(&mut self, etag: EntityTag) -> bool {
+        self.respond_if_unchanged(etag.into())
+    }
+
+    /// As [`respond_if_none_match`](Self::respond_if_none_match), with a time of change as well or instead.
+    pub fn respond_if_unchanged(&mut self, validators: Validators) -> bool {
+        let (request, response) = self.request_and_response();
+        match validators.check(request.get_method(), request.get_headers()) {
+            Precondition::Holds => {
+                response.set_validators(&validators);
+                false
+            }
+            Precondition::NotModified => {
+                response.set_validators(&validators);
+                response.set_not_modified();
+                true
+            }
+            Precondition::Failed => {
+                describe(response, 412);
+                true
+            }
+        }
     }
 
     /// Replaces the response.
@@ -377,6 +425,28 @@ impl Context {
 
     pub(crate) fn set_request_error(&mut self, error: RequestError) {
         self.extras.get_or_insert_default().error = Some(error);
+    }
+
+    pub(crate) fn set_incoming(&mut self, incoming: Arc<Incoming>) {
+        self.extras.get_or_insert_default().body = Some(incoming);
+    }
+
+    pub(crate) fn clear_incoming(&mut self) {
+        if let Some(extras) = &mut self.extras {
+            extras.body = None;
+        }
+    }
+
+    /// The body of the request, piece by piece.
+    ///
+    /// On a route that takes its body as a stream, it is read from the socket as pieces are asked for, and several
+    /// streams of one request share one position: each piece is given once. Elsewhere it gives the body that is here.
+    pub fn body_stream(&self) -> BodyStream {
+        match self.extras.as_ref().and_then(|extras| extras.body.clone()) {
+            Some(incoming) if !incoming.is_abandoned() => BodyStream::of_incoming(incoming),
+            // A hook may have read further requests, whole, since.
+            _ => BodyStream::of_bytes(self.request.get_body().clone().into()),
+        }
     }
 
     /// The state of type `T` that was given to [`Server::state`](crate::Server::state), if any.

@@ -44,6 +44,9 @@ pub enum RequestError {
     /// The body stopped arriving.
     #[error("the request body stopped arriving")]
     BodyTimeout,
+    /// The body can no longer be read as such: its request is over, or it stands in the way of an upgrade.
+    #[error("the body of the request cannot be read any more")]
+    BodyUnavailable,
     /// The client left in the middle of a request.
     #[error("the client left in the middle of a request")]
     ClientDisconnected,
@@ -85,7 +88,22 @@ pub enum RequestError {
         /// Its name.
         name: String,
     },
-    /// The body is not the JSON that the handler asks for.
+    /// The query is not what the handler asks for; the text names the parameter.
+    #[error("invalid query: {0}")]
+    Query(String),
+    /// The form is not what the handler asks for; the text names the field.
+    #[error("invalid form: {0}")]
+    Form(String),
+    /// The form with files is malformed.
+    #[error("invalid multipart form: {0}")]
+    Multipart(String),
+    /// The body is of another type than the handler asks for.
+    #[error("the body must be `{expected}`")]
+    ContentType {
+        /// The type asked for.
+        expected: &'static str,
+    },
+    /// The body is not the JSON that the handler asks for; the text names the path of the field.
     #[error("invalid JSON body: {0}")]
     Json(String),
 }
@@ -105,13 +123,14 @@ impl RequestError {
             Self::Head(error) => error.status(),
             Self::Chunked(error) => error.status(),
             Self::BodyTooLarge { .. } => 413,
+            Self::ContentType { .. } => 415,
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::Handshake(error) => error.status(),
             Self::Origin(_) => 403,
             // What only the program can have set and did not is not the client's fault.
             Self::Missing { part, .. } if *part == ATTRIBUTE || *part == FAILURE => 500,
             Self::Header(_) | Self::Subprotocol { .. } => 500,
-            Self::NotUpgraded | Self::Upgraded => 500,
+            Self::NotUpgraded | Self::Upgraded | Self::BodyUnavailable => 500,
             _ => 400,
         }
     }
@@ -174,6 +193,9 @@ pub enum ResponseError {
     /// The bytes after a complete response were not sent: one request has one response.
     #[error("the response is complete already: nothing can be sent after it")]
     AlreadyComplete,
+    /// A file or a stream was to be sent where only messages can be: on a WebSocket or an event stream.
+    #[error("a file or a stream is no message")]
+    NotAMessage,
     /// The peer reads too slowly and the sender must not wait.
     #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
     Full,
@@ -192,7 +214,9 @@ impl From<ResponseError> for io::Error {
     fn from(error: ResponseError) -> Self {
         let kind = match error {
             ResponseError::ConnectionClosed => io::ErrorKind::BrokenPipe,
-            ResponseError::AlreadyComplete => io::ErrorKind::InvalidInput,
+            ResponseError::AlreadyComplete | ResponseError::NotAMessage => {
+                io::ErrorKind::InvalidInput
+            }
             ResponseError::Full => io::ErrorKind::WouldBlock,
         };
         io::Error::new(kind, error)

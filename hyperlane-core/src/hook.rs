@@ -37,6 +37,32 @@ impl Status {
     }
 }
 
+/// How a route takes the body of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyMode {
+    /// Read whole before the hooks run.
+    #[default]
+    Whole,
+    /// Read by the handler, piece by piece.
+    Stream,
+}
+
+/// How a route takes the body, and how much of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BodyPlan {
+    pub(crate) mode: BodyMode,
+    pub(crate) max: Option<usize>,
+}
+
+impl BodyPlan {
+    pub(crate) const fn of<S: ServerHook>() -> Self {
+        Self {
+            mode: S::BODY,
+            max: S::MAX_BODY,
+        }
+    }
+}
+
 /// A handler of requests: a route, or middleware around routes.
 ///
 /// For every request a fresh value is made by [`new`](Self::new) and used up by
@@ -67,6 +93,15 @@ pub trait ServerHook: Send + Sync + 'static {
     /// Conditions under which `handle` runs at all; filled in by the guard macros.
     #[doc(hidden)]
     const GUARDS: &'static [Guard] = &[];
+
+    /// How a route takes the body of its requests. Default: whole, read before any hook runs. As a stream, nothing is
+    /// read before the hooks; [`Context::body_stream`] reads it, and other hooks see an empty body. Without effect on
+    /// middleware.
+    const BODY: BodyMode = BodyMode::Whole;
+
+    /// Bounds the body of the route's requests, in bytes; beyond: 413. Default: `None`, which means
+    /// [`ServerConfig::max_body`](crate::ServerConfig) for whole bodies and no limit for streams.
+    const MAX_BODY: Option<usize> = None;
 
     /// Makes the handler of one request.
     fn new(stream: &mut Stream, ctx: &mut Context) -> impl Future<Output = Self> + Send;
@@ -164,6 +199,7 @@ pub struct Registration {
     pub(crate) place: Place,
     pub(crate) guards: &'static [Guard],
     pub(crate) methods: &'static [&'static str],
+    pub(crate) body: BodyPlan,
     pub(crate) run: HookFn,
 }
 
@@ -180,6 +216,7 @@ impl Registration {
             place,
             guards: S::GUARDS,
             methods,
+            body: BodyPlan::of::<S>(),
             run: run_hook::<S>,
         }
     }
@@ -197,8 +234,24 @@ impl Registration {
             place,
             guards,
             methods: &[],
+            body: BodyPlan {
+                mode: BodyMode::Whole,
+                max: None,
+            },
             run,
         }
+    }
+
+    /// Takes the body as a stream.
+    pub const fn body_stream(mut self) -> Self {
+        self.body.mode = BodyMode::Stream;
+        self
+    }
+
+    /// Bounds the body.
+    pub const fn max_body(mut self, limit: usize) -> Self {
+        self.body.max = Some(limit);
+        self
     }
 }
 

@@ -21,6 +21,7 @@ mod context;
 mod error;
 mod hook;
 pub mod http;
+mod multipart;
 pub mod proto;
 pub mod route;
 mod server;
@@ -29,6 +30,7 @@ mod stream;
 mod upgrade;
 mod websocket;
 
+pub use cookie;
 pub use inventory;
 pub use serde_json;
 pub use tokio;
@@ -41,7 +43,8 @@ pub use conn::{
 };
 pub use context::{Attributes, Context, RouteParams};
 pub use error::{PanicData, Place, RequestError, ResponseError, ServerError};
-pub use hook::{ServerHook, Status};
+pub use hook::{BodyMode, ServerHook, Status};
+pub use multipart::{Field, Multipart};
 // The vocabulary has one place; its names are the paved path, constants included.
 pub use http::{constants::*, *};
 #[cfg(feature = "deflate")]
@@ -56,6 +59,6 @@ pub use proto::{
 pub use route::RouteError;
 pub use server::{BoundAddress, Server, ServerControlHook};
 pub use sse::ServerSentEvents;
-pub use stream::Stream;
+pub use stream::{Stream, body::BodyStream};
 pub use upgrade::Upgrade;
 pub use websocket::{ClosedByClient, WebSocket};

@@ -5,8 +5,8 @@ use std::{any::Any, convert::Infallible};
 pub use inventory;
 
 pub use crate::{
-    Context, IntoResponse, PanicData, Request, RequestBody, RequestError, Server, ServerHook,
-    Status, Stream,
+    BodyMode, BodyStream, Context, IntoResponse, PanicData, Request, RequestBody, RequestError,
+    Server, ServerHook, Status, Stream,
     error::Place,
     hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, refuse},
 };
@@ -138,8 +138,12 @@ pub fn request_body(ctx: &Context) -> RequestBody {
     ctx.get_request().get_body().clone()
 }
 
+pub fn body_stream(ctx: &Context) -> BodyStream {
+    ctx.body_stream()
+}
+
 pub fn request_body_json<T: serde::de::DeserializeOwned>(ctx: &Context) -> Result<T, RequestError> {
-    request_body_json_result(ctx).map_err(|error| RequestError::Json(error.to_string()))
+    crate::context::typed::read_json(ctx.get_request().get_body())
 }
 
 pub fn request_body_json_result<T: serde::de::DeserializeOwned>(
@@ -176,6 +180,15 @@ pub fn try_request_header(ctx: &Context, name: impl AsRef<str>) -> Option<String
 pub fn request_header(ctx: &Context, name: impl AsRef<str>) -> Result<String, RequestError> {
     let name = name.as_ref();
     try_request_header(ctx, name).ok_or_else(|| RequestError::missing("header", name))
+}
+
+pub fn try_request_cookie(ctx: &Context, name: impl AsRef<str>) -> Option<String> {
+    ctx.cookie(name)
+}
+
+pub fn request_cookie(ctx: &Context, name: impl AsRef<str>) -> Result<String, RequestError> {
+    let name = name.as_ref();
+    try_request_cookie(ctx, name).ok_or_else(|| RequestError::missing("cookie", name))
 }
 
 pub fn try_attribute<T: Any + Send + Sync + Clone>(

@@ -1,26 +1,27 @@
 //! The raw connection as hooks see it.
 
+pub(crate) mod body;
+mod content;
+
 use std::{future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{
     Context, Request, RequestBody, Response, Upgrade, WebSocket,
     conn::{
-        Conn, WireFormat,
-        buffer::READ_BUFFER,
-        cork,
+        Conn, WireFormat, cork,
         extensions::Extensions,
         input::{Fill, Wait},
         outbox::Outbox,
         websocket::WsEnd,
     },
     error::{RequestError, ResponseError},
+    hook::BodyPlan,
     http::{Framing, HttpVersion},
     proto::{
         http::{
-            chunked::ChunkedDecoder,
-            head::{self, BodyFraming, HeadScanner, HeadStorage},
+            head::{self, HeadScanner, HeadStorage},
             track::ResponseTracker,
         },
         ws::{
@@ -31,6 +32,8 @@ use crate::{
     sse::{self, ServerSentEvents},
     upgrade::is_own_field,
 };
+
+use self::body::{BodyHead, Incoming};
 
 /// What the connection carries now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,10 @@ pub struct Stream {
     /// The client allows another request on this connection.
     client_keeps_alive: bool,
     first_request: bool,
+    /// The body of the current request, unless it was read before the hooks.
+    body: Option<Arc<Incoming>>,
+    /// The head of a response is out, and not all of its body.
+    unfinished: bool,
 }
 
 impl Stream {
@@ -89,6 +96,8 @@ impl Stream {
             version_1_0: false,
             client_keeps_alive: true,
             first_request: true,
+            body: None,
+            unfinished: false,
         }
     }
 
@@ -114,6 +123,46 @@ impl Stream {
             connection.poll_closed(cx)
         })
         .await;
+    }
+
+    /// A future that ends when the client is gone: when it has ended its side or the connection broke.
+    ///
+    /// It borrows nothing, so it can be waited for beside other work on the stream or the context, and in other tasks.
+    /// A client that only ended its side may still read; sends tell. While a streamed body fills the inbox (64 KiB) and
+    /// nobody reads it, the end behind it is not seen.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; it can be asked for again at any time.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, ServerHook, Status, Stream};
+    ///
+    /// async fn expensive() -> String {
+    ///     "result".to_owned()
+    /// }
+    ///
+    /// struct Report;
+    ///
+    /// impl ServerHook for Report {
+    ///     async fn new(_: &mut Stream, _: &mut Context) -> Self {
+    ///         Self
+    ///     }
+    ///
+    ///     async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+    ///         tokio::select! {
+    ///             report = expensive() => {
+    ///                 ctx.get_mut_response().set_body(report);
+    ///             }
+    ///             // Nobody waits for it any more.
+    ///             _ = stream.disconnected() => {}
+    ///         }
+    ///         Status::Continue
+    ///     }
+    /// }
+    /// ```
+    pub fn disconnected(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        let connection = self.connection.clone();
+        poll_fn(move |cx| connection.poll_disconnected(cx))
     }
 
     /// A handle through which other tasks send to this connection once it is a WebSocket or an event
@@ -161,27 +210,43 @@ impl Stream {
         &mut self,
         request: &mut Request,
     ) -> Result<(), RequestError> {
+        let head = self.next_head(request).await?;
+        if !self.start_body(request, head, BodyPlan::default())? {
+            request.set_body(Box::pin(self.read_rest()).await?);
+        }
+        Ok(())
+    }
+
+    /// Reads the next request as far as its body.
+    pub(crate) async fn next_head(
+        &mut self,
+        request: &mut Request,
+    ) -> Result<BodyHead, RequestError> {
         if self.carries != Carries::Http {
             return Err(RequestError::Upgraded);
+        }
+        if self.has_body_left() {
+            // A hook reads the next request before it has read the body of this one.
+            Box::pin(self.finish_body()).await;
         }
         if self.closed || !self.connection.is_open() {
             return Err(RequestError::ConnectionClosed);
         }
-        let read = self.read_request(request).await;
+        let read = self.read_head(request).await;
         if read.is_err() {
             self.closed = true;
         }
         read
     }
 
-    async fn read_request(&mut self, request: &mut Request) -> Result<(), RequestError> {
+    async fn read_head(&mut self, request: &mut Request) -> Result<BodyHead, RequestError> {
         // A client that sends and does not read gets no further answers queued.
         if self.room().await.is_err() {
             return Err(RequestError::ConnectionClosed);
         }
         self.scanner.reset();
         request.reset();
-        let (framing, expects_continue) = loop {
+        let head = loop {
             match self.take_head(request) {
                 Ok(Some(head)) => break head,
                 Ok(None) => {}
@@ -212,17 +277,9 @@ impl Stream {
             }
         };
         self.first_request = false;
-        match framing {
-            BodyFraming::None => {}
-            framing => {
-                // On the heap: most connections never need its room.
-                let body = Box::pin(self.read_body(framing, expects_continue)).await?;
-                request.set_body(body);
-            }
-        }
         let now = self.connection.now();
         self.connection.lock_input().wait_for(Wait::Nothing, now);
-        Ok(())
+        Ok(head)
     }
 
     /// From here on there is a request to answer; until then, the last one's answer stands.
@@ -241,10 +298,7 @@ impl Stream {
     }
 
     /// Takes a whole head off the buffer, if it is there.
-    fn take_head(
-        &mut self,
-        request: &mut Request,
-    ) -> Result<Option<(BodyFraming, bool)>, RequestError> {
+    fn take_head(&mut self, request: &mut Request) -> Result<Option<BodyHead>, RequestError> {
         let limits = &self.connection.server.head_limits;
         let mut input = self.connection.lock_input();
         let Some(length) = self.scanner.scan(input.buffer.unread(), limits)? else {
@@ -270,93 +324,22 @@ impl Stream {
                 headers.append_parsed(field.name.as_bytes(), field.value);
             }
             // Whoever reads or passes on the fields sees one length (RFC 9110 §8.6).
-            if let (true, BodyFraming::Length(length)) = (head.length_repeated, head.framing) {
+            if let (true, head::BodyFraming::Length(length)) = (head.length_repeated, head.framing)
+            {
                 headers.remove("content-length");
                 headers.append_parsed(b"content-length", length.to_string().as_bytes());
             }
         }
-        let taken = (head.framing, head.expect_continue);
+        let taken = BodyHead {
+            framing: head.framing,
+            expects_continue: head.expect_continue,
+        };
         input.buffer.consume(length);
         drop(input);
         self.begin_response(head_request);
         assigned.map_err(|_| RequestError::InvalidPath)?;
         self.connection.charge(512 + length);
         Ok(Some(taken))
-    }
-
-    async fn read_body(
-        &mut self,
-        framing: BodyFraming,
-        expects_continue: bool,
-    ) -> Result<Bytes, RequestError> {
-        let limit = self.connection.server.config.max_body;
-        if let BodyFraming::Length(length) = framing
-            && length > limit as u64
-        {
-            return Err(RequestError::BodyTooLarge { limit });
-        }
-        if expects_continue
-            && framing != BodyFraming::Length(0)
-            && self.connection.lock_input().buffer.is_empty()
-        {
-            // The body is wanted: it is read before the hooks (RFC 9110 §10.1.1).
-            self.write(b"HTTP/1.1 100 Continue\r\n\r\n");
-        }
-        let mut body = BytesMut::new();
-        let mut chunked = ChunkedDecoder::default();
-        loop {
-            let done = match framing {
-                BodyFraming::Chunked => self.take_chunks(&mut chunked, &mut body, limit)?,
-                BodyFraming::Length(length) => {
-                    let mut input = self.connection.lock_input();
-                    let missing = usize::try_from(length).unwrap_or(usize::MAX) - body.len();
-                    let unread = input.buffer.unread();
-                    if body.is_empty() && unread.len() >= missing {
-                        let whole =
-                            Bytes::copy_from_slice(unread.get(..missing).unwrap_or_default());
-                        input.buffer.consume(missing);
-                        return Ok(whole);
-                    }
-                    let part = unread.get(..missing.min(unread.len())).unwrap_or_default();
-                    body.extend_from_slice(part);
-                    let count = part.len();
-                    input.buffer.consume(count);
-                    count == missing
-                }
-                BodyFraming::None => true,
-            };
-            if done {
-                return Ok(body.freeze());
-            }
-            match poll_fn(|cx| self.connection.poll_more(cx, Wait::Body, READ_BUFFER)).await {
-                Fill::Bytes | Fill::Full => {}
-                Fill::End => return Err(RequestError::ClientDisconnected),
-                Fill::TimedOut(_) => return Err(RequestError::BodyTimeout),
-            }
-        }
-    }
-
-    /// Decodes the chunks that are here; true after the last one.
-    fn take_chunks(
-        &self,
-        chunked: &mut ChunkedDecoder,
-        body: &mut BytesMut,
-        limit: usize,
-    ) -> Result<bool, RequestError> {
-        let mut input = self.connection.lock_input();
-        loop {
-            let unread = input.buffer.unread();
-            let step = chunked.decode(unread)?;
-            if body.len() + step.data.len() > limit {
-                return Err(RequestError::BodyTooLarge { limit });
-            }
-            body.extend_from_slice(step.data);
-            let (consumed, done) = (step.consumed, step.done);
-            input.buffer.consume(consumed);
-            if done || input.buffer.is_empty() {
-                return Ok(done);
-            }
-        }
     }
 
     /// Waits for the next data message of the WebSocket.
@@ -491,6 +474,9 @@ impl Stream {
                     return Err(ResponseError::AlreadyComplete);
                 }
                 let tracked = self.tracker.track(data);
+                if self.tracker.started() {
+                    self.note_answer();
+                }
                 self.write(tracked.to_wire(data));
                 if self.tracker.is_event_stream() {
                     self.connection.begin_events(WireFormat::EventStream);
@@ -502,6 +488,19 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// Whether what is unread of the body keeps the connection from going on after an answer.
+    fn body_forces_close(&self, may_read: bool) -> bool {
+        self.body
+            .as_ref()
+            .is_some_and(|body| body.forces_close(may_read))
+    }
+
+    fn note_answer(&self) {
+        if let Some(body) = &self.body {
+            body.note_answer();
+        }
     }
 
     fn write(&self, bytes: &[u8]) {
@@ -522,7 +521,11 @@ impl Stream {
                 let head = ctx.get_mut_response().build();
                 self.send_raw(&head)?;
             }
+            Carries::Http if response.is_body_streamed() => {
+                return Box::pin(self.send_streamed(ctx)).await;
+            }
             Carries::Http => self.send_response(response, false)?,
+            _ if response.is_body_streamed() => return Err(ResponseError::NotAMessage),
             Carries::WebSocket => {
                 let message = match std::str::from_utf8(response.get_body()) {
                     Ok(text) => Message::from(text),
@@ -545,6 +548,32 @@ impl Stream {
         response: &Response,
         close: bool,
     ) -> Result<(), ResponseError> {
+        let framing = match response.framing() {
+            // Events that are all here have a length like anything else.
+            Framing::UntilClose => Framing::Length(response.get_body().len() as u64),
+            framing => framing,
+        };
+        self.send_answer(response, close, framing, Some(response.body_bytes()), false)
+    }
+
+    /// Sends the response of the context, whose body is a file or a stream; waits while the client takes it.
+    ///
+    /// # Errors
+    /// [`ResponseError`] when the client is gone, and when the body failed: then the response is unfinished.
+    pub(crate) async fn send_streamed(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        let content = ctx.get_mut_response().take_body().0;
+        self.send_content(ctx, content).await
+    }
+
+    /// Sends the head of a response, and its body if it is here. `may_read`: the body may read that of the request.
+    fn send_answer(
+        &mut self,
+        response: &Response,
+        close: bool,
+        framing: Framing,
+        body: Option<&Bytes>,
+        may_read: bool,
+    ) -> Result<(), ResponseError> {
         if self.carries != Carries::Http || self.sent.is_some() || self.tracker.started() {
             return Err(ResponseError::AlreadyComplete);
         }
@@ -560,23 +589,20 @@ impl Stream {
                 .set_body("500 Internal Server Error\n");
             return self.send_response(&failure, close);
         }
-        let body = response.body_bytes();
         let close = close
             || self.closed
             || !self.client_keeps_alive
             || response.get_headers().has_token("connection", "close")
-            || self.connection.server.is_shutting_down();
-        let framing = match response.framing() {
-            // Events that are all here have a length like anything else.
-            Framing::UntilClose => Framing::Length(body.len() as u64),
-            framing => framing,
-        };
+            || self.connection.server.is_shutting_down()
+            || framing == Framing::UntilClose
+            || self.body_forces_close(may_read);
+        self.note_answer();
         let connection = match (close, self.version_1_0) {
             (true, _) => Some("close"),
             (false, true) => Some("keep-alive"),
             (false, false) => None,
         };
-        let with_body = matches!(framing, Framing::Length(1..)) && !self.head_request;
+        let body = body.filter(|_| matches!(framing, Framing::Length(1..)) && !self.head_request);
         let full = cork::with(self.connection.id, |cork| {
             response.write_head(
                 cork.bytes(),
@@ -584,7 +610,7 @@ impl Stream {
                 &self.connection.server.date(),
                 connection,
             );
-            if with_body {
+            if let Some(body) = body {
                 cork.push(body);
             }
             cork.is_full()
@@ -593,14 +619,14 @@ impl Stream {
             Some(true) => self.connection.flush_cork(),
             Some(false) => {}
             None => {
-                let mut bytes = Vec::with_capacity(256 + body.len());
+                let mut bytes = Vec::with_capacity(256 + body.map_or(0, Bytes::len));
                 response.write_head(
                     &mut bytes,
                     framing,
                     &self.connection.server.date(),
                     connection,
                 );
-                if with_body {
+                if let Some(body) = body {
                     bytes.extend_from_slice(body);
                 }
                 self.connection.push_slice(&bytes)?;
@@ -616,12 +642,18 @@ impl Stream {
             (Carries::WebSocket, _) => Answered::WebSocket,
             _ if self.tracker.switching() => Answered::WebSocket,
             (Carries::Events { .. }, _) => Answered::ThenClose,
+            _ if self.unfinished => Answered::ThenClose,
             (_, Some(true)) => Answered::ThenClose,
             (_, Some(false)) => Answered::Whole,
             (_, None) if !self.tracker.started() => Answered::No,
             _ if self.tracker.complete() && !self.tracker.must_close() => Answered::Whole,
             _ => Answered::ThenClose,
         }
+    }
+
+    /// Whether a streamed response was begun and not brought to its end.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.unfinished
     }
 
     /// Whether everything that the current request's answer needs was sent.
@@ -678,6 +710,10 @@ impl Stream {
     ) -> Result<Extensions, RequestError> {
         if self.sent.is_some() || self.tracker.started() {
             return Err(RequestError::Upgraded);
+        }
+        if self.has_body_left() {
+            // Its bytes would be taken for frames.
+            return Err(RequestError::BodyUnavailable);
         }
         let request = ctx.get_request();
         let headers = request.get_headers();
@@ -774,6 +810,7 @@ impl Stream {
         if !self.connection.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }
+        self.note_answer();
         let chunked = !self.version_1_0;
         let format = if chunked {
             WireFormat::EventStreamChunked

@@ -9,7 +9,7 @@ use syn::{Expr, Result};
 
 use crate::args::{Applied, Args, Binding, mentions};
 use crate::params::{Params, Part};
-use crate::table::{Check, Role};
+use crate::table::{BodyRule, Check, Role};
 
 /// What the code of a macro depends on.
 pub(crate) struct Emitter<'a> {
@@ -34,6 +34,7 @@ impl Emitter<'_> {
         match applied.row.role {
             Role::Extract(call) => self.bindings(applied, call, false),
             Role::Require(call) => self.bindings(applied, call, true),
+            Role::Body(BodyRule::Stream) => self.bindings(applied, "body_stream", false),
             Role::Condition { runs_when } => Ok(condition(applied, runs_when, decline)),
             Role::SetStatus => {
                 let (private, span) = (self.private, at(applied.name.span()));
@@ -74,6 +75,7 @@ impl Emitter<'_> {
             | Role::Declare
             | Role::Guard(_)
             | Role::Read(_)
+            | Role::Body(BodyRule::Max)
             | Role::Macros(_) => Ok(quote!()),
         }
     }

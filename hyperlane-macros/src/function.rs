@@ -12,11 +12,11 @@ use syn::{
 };
 
 use crate::args::{Applied, mentions};
-use crate::emit::{Emitter, at};
+use crate::emit::{Emitter, at, values};
 use crate::params::{self, Params, last_segment};
 use crate::phases::Phases;
 use crate::register;
-use crate::table::{Register, Role};
+use crate::table::{BodyRule, Register, Role};
 
 /// Stands in every body that was expanded, so that a macro that comes too late notices.
 const MARK: &str = "hyperlane: expanded";
@@ -145,6 +145,7 @@ impl Function<'_> {
             .iter()
             .partition(|attr| matches!(attr.style, AttrStyle::Outer));
         let default = &self.item.modifiers.defaultness;
+        let body_rules = self.is_handler.then(|| self.body_constants(&outer));
         let sibling = (self.is_handler && !constants.is_empty()).then(|| {
             let (private, span) = (self.private, at(sig.ident.span()));
             let cfgs = outer.iter().filter(|attr| attr.path().is_ident("cfg"));
@@ -156,6 +157,7 @@ impl Function<'_> {
         });
         Ok(quote! {
             #sibling
+            #body_rules
             #(#outer)*
             #vis #default #sig { #(#inner)* #code }
             #registrations
@@ -181,6 +183,7 @@ impl Function<'_> {
             &phases.registers,
             &phases.guards,
             &phases.extractors,
+            &phases.limits,
             &phases.conditions,
             &phases.setup,
             &phases.epilogue,
@@ -236,6 +239,15 @@ impl Function<'_> {
                 )));
             }
         }
+        if let (Some(first), Some(second)) = (phases.limits.first(), phases.limits.get(1)) {
+            errors.push(second.error(format!("`#[{}]` stands here already", first.name)));
+        }
+        if let (Some(limit), false) = (phases.limits.first(), self.is_handler || self.is_route()) {
+            errors.push(limit.error(format!(
+                "`#[{}]` stands on `handle` or on a route function, where dispatch sees it",
+                limit.name
+            )));
+        }
         if let (Some(read), Returns::Other { .. }, false) =
             (&phases.read, &self.returns, self.is_route())
         {
@@ -244,6 +256,41 @@ impl Function<'_> {
                 read.name
             )));
         }
+    }
+
+    /// How the route takes the body of its requests: the macro that makes it a stream, and its limit.
+    fn body_rules(&self) -> (Option<&Applied>, Option<&Applied>) {
+        let stream = self
+            .phases
+            .extractors
+            .iter()
+            .find(|applied| applied.row.role == Role::Body(BodyRule::Stream));
+        (stream, self.phases.limits.first())
+    }
+
+    /// Writes the associated constants that dispatch reads before the hook runs.
+    fn body_constants(&self, outer: &[&syn::Attribute]) -> TokenStream {
+        let private = self.private;
+        let (stream, max) = self.body_rules();
+        let cfgs: Vec<_> = outer
+            .iter()
+            .filter(|attr| attr.path().is_ident("cfg"))
+            .collect();
+        let stream = stream.map(|applied| {
+            let span = at(applied.name.span());
+            quote_spanned! {span=>
+                #(#cfgs)*
+                const BODY: #private::BodyMode = #private::BodyMode::Stream;
+            }
+        });
+        let max = max.map(|applied| {
+            let (span, limit) = (at(applied.name.span()), values(applied).first());
+            quote_spanned! {span=>
+                #(#cfgs)*
+                const MAX_BODY: ::core::option::Option<usize> = ::core::option::Option::Some(#limit);
+            }
+        });
+        quote!(#stream #max)
     }
 
     /// Splits the guards into those for a constant and those for the body.

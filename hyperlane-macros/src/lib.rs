@@ -162,6 +162,28 @@ declare! {
     try_get_http_request;
     /// Binds the request body: `#[request_body(body)]`.
     request_body;
+    /// Takes the body of the route's requests as a stream and binds it: `#[body_stream(body)]`. Nothing of the body is read before the hook runs.
+    ///
+    /// On `handle` or a route function it decides how the body is read; elsewhere it binds what the route left to read.
+    ///
+    /// ```
+    /// use hyperlane::*;
+    ///
+    /// #[post("/count")]
+    /// #[max_body(1 << 30)]
+    /// #[body_stream(body)]
+    /// async fn count() -> Result<String, RequestError> {
+    ///     let (mut body, mut count) = (body, 0);
+    ///     while let Some(piece) = body.next_chunk().await? {
+    ///         count += piece.len();
+    ///     }
+    ///     Ok(format!("{count} bytes"))
+    /// }
+    /// # fn main() {}
+    /// ```
+    body_stream;
+    /// Bounds the body of the route's requests, in bytes: `#[max_body(64 * 1024)]`. Beyond: 413. Stands on `handle` or on a route function.
+    max_body;
     /// Binds the request body, read as JSON: `#[request_body_json(user: User)]`. Malformed JSON refuses the request.
     request_body_json;
     /// Binds the outcome of reading the request body as JSON: `#[request_body_json_result(user: User)]`.
@@ -178,6 +200,10 @@ declare! {
     request_header;
     /// Binds a request header as an `Option`: `#[try_get_request_header("accept" => accept)]`.
     try_get_request_header;
+    /// Binds the value of a cookie: `#[request_cookie("theme" => theme)]`. A missing one refuses the request.
+    request_cookie;
+    /// Binds the value of a cookie as an `Option`: `#[try_get_request_cookie("theme" => theme)]`.
+    try_get_request_cookie;
     /// Binds an attribute of the context: `#[attribute("user" => user: User)]`. A missing one refuses the request.
     attribute;
     /// Binds an attribute of the context as an `Option`: `#[try_get_attribute("user" => user: User)]`.

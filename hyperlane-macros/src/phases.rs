@@ -3,7 +3,7 @@
 use syn::Error;
 
 use crate::args::{Applied, Args};
-use crate::table::{Check, Role, Side};
+use crate::table::{BodyRule, Check, Role, Side};
 
 /// The macros of one function; within a phase, in source order.
 #[derive(Default)]
@@ -13,6 +13,8 @@ pub(crate) struct Phases {
     pub(crate) guards: Vec<Applied>,
     pub(crate) read: Option<Applied>,
     pub(crate) extractors: Vec<Applied>,
+    /// Limits of the body, which dispatch sees.
+    pub(crate) limits: Vec<Applied>,
     pub(crate) conditions: Vec<Applied>,
     /// Setters, hooks and lists before the body.
     pub(crate) setup: Vec<Applied>,
@@ -44,6 +46,8 @@ impl Phases {
             Role::Guard(_) => self.guards.push(applied),
             Role::Read(_) => return self.place_read(applied),
             Role::Extract(_) | Role::Require(_) => self.extractors.push(applied),
+            Role::Body(BodyRule::Stream) => self.extractors.push(applied),
+            Role::Body(BodyRule::Max) => self.limits.push(applied),
             Role::Condition { .. } => self.conditions.push(applied),
             Role::SetStatus | Role::SetHeader | Role::Set(_) | Role::Hooks(Side::Before) => {
                 self.setup.push(applied)
@@ -69,6 +73,13 @@ impl Phases {
         match (nested.row.role, side) {
             (Role::Guard(_), Side::Before) => self.guards.push(nested),
             (Role::Read(_), Side::Before) => return self.place_read(nested),
+            (Role::Body(_), Side::Before) => return self.place(nested),
+            (Role::Body(_), Side::After) => {
+                let name = &nested.name;
+                return Err(nested.error(format!(
+                    "`{name}` is about what is read before the body runs; write it as an attribute"
+                )));
+            }
             (_, Side::Before) => self.setup.push(nested),
             (Role::Guard(_) | Role::Read(_) | Role::Condition { .. }, Side::After) => {
                 let name = &nested.name;

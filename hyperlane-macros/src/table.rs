@@ -25,6 +25,8 @@ pub(crate) enum Role {
     Extract(&'static str),
     /// Binds the `Ok` value of this `__private` function; an error refuses the request.
     Require(&'static str),
+    /// Says how the route takes the body of its requests.
+    Body(BodyRule),
     /// Runs the body only if the expression has this value.
     Condition { runs_when: bool },
     /// Sets the response's status code.
@@ -46,6 +48,15 @@ pub(crate) enum Role {
     Hooks(Side),
     /// Runs other macros of this table.
     Macros(Side),
+}
+
+/// How a route takes the body of its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyRule {
+    /// As a stream, which is bound.
+    Stream,
+    /// Up to a limit.
+    Max,
 }
 
 /// Which side of the body a list stands on.
@@ -185,6 +196,8 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     // Extractors.
     row("request_body", Shape::Names, Role::Extract("request_body")),
+    row("body_stream", Shape::Names, Role::Body(BodyRule::Stream)),
+    row("max_body", Shape::Value, Role::Body(BodyRule::Max)),
     row(
         "request_body_json",
         Shape::TypedNames,
@@ -224,6 +237,16 @@ pub(crate) const ROWS: &[Row] = &[
         "try_get_request_header",
         Shape::KeyedNames,
         Role::Extract("try_request_header"),
+    ),
+    row(
+        "request_cookie",
+        Shape::KeyedNames,
+        Role::Require("request_cookie"),
+    ),
+    row(
+        "try_get_request_cookie",
+        Shape::KeyedNames,
+        Role::Extract("try_request_cookie"),
     ),
     row(
         "attribute",

@@ -34,6 +34,8 @@ pub(crate) enum Wait {
     Head,
     /// More of a body.
     Body,
+    /// The rest of a body that nobody wants.
+    Drain,
     /// Nothing: the handler works.
     Nothing,
 }
@@ -194,13 +196,17 @@ impl Conn {
         let mut input = self.lock_input();
         let known = input.buffer.len();
         input.wait_for(wait, self.now());
-        if input.timed_out {
+        // The limit on a body is on silence: what has come meanwhile, though late, breaks it.
+        if input.timed_out && wait != Wait::Body {
             input.timed_out = false;
             return Poll::Ready(Fill::TimedOut(wait));
         }
         let polled = super::cork::is_polling(self.id);
         let fill = if polled {
             self.poll_fill(&mut input, limit)
+        } else if known > 0 && wait == Wait::Body {
+            // The task has read ahead since the caller looked.
+            Poll::Ready(Fill::Bytes)
         } else if input.ended {
             Poll::Ready(Fill::End)
         } else {
@@ -208,11 +214,15 @@ impl Conn {
         };
         match fill {
             Poll::Ready(Fill::Bytes) if wait == Wait::Body => {
-                // The body's limit is on silence, not on the whole.
                 input.wait_since = self.now();
+                input.timed_out = false;
                 Poll::Ready(Fill::Bytes)
             }
             Poll::Ready(fill) => Poll::Ready(fill),
+            Poll::Pending if input.timed_out && !self.budget_is_spent() => {
+                input.timed_out = false;
+                Poll::Ready(Fill::TimedOut(wait))
+            }
             // Between requests; what has come in is still answered.
             Poll::Pending
                 if known == 0
@@ -230,13 +240,16 @@ impl Conn {
         }
     }
 
-    /// Has `cx` woken when input comes, unless the task's own waker does it already.
-    pub(super) fn await_input(&self, input: &mut Input, cx: &Context<'_>) {
-        if self
-            .task
+    /// Whether `cx` wakes the connection's task itself.
+    pub(super) fn is_own_waker(&self, cx: &Context<'_>) -> bool {
+        self.task
             .get()
             .is_some_and(|task| task.will_wake(cx.waker()))
-        {
+    }
+
+    /// Has `cx` woken when input comes, unless the task's own waker does it already.
+    pub(super) fn await_input(&self, input: &mut Input, cx: &Context<'_>) {
+        if self.is_own_waker(cx) {
             return;
         }
         if !input

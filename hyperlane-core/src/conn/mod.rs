@@ -383,6 +383,24 @@ impl Conn {
         }
     }
 
+    /// Waits until the peer has ended its side or is gone.
+    pub(crate) fn poll_disconnected(&self, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        let mut input = self.lock_input();
+        if input.ended || self.is_gone() {
+            return Poll::Ready(());
+        }
+        // The end of input wakes its readers, the end of the connection everybody.
+        self.await_end(&mut input, cx);
+        drop(input);
+        self.lock_out().add_waiter(cx.waker());
+        // It may have ended between the look and the entry.
+        if self.is_gone() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
     /// Waits until the peer is gone or the server shuts down.
     pub(crate) fn poll_closed(&self, cx: &mut std::task::Context<'_>) -> Poll<()> {
         let over = || self.is_gone() || !self.is_open() || self.server.is_shutting_down();

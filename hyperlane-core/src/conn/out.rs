@@ -25,6 +25,10 @@ use crate::proto::ws::{Message, encode_message};
 /// Buffers handed to one system call.
 const VECTORED: usize = 16;
 
+/// Bytes that may wait for the client before more of a body is fetched: enough to keep a fast one busy, while many slow
+/// ones cost little each.
+const BODY_MARK: usize = 128 * 1024;
+
 /// What may still be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sending {
@@ -65,6 +69,8 @@ pub(crate) struct Out {
     pub(crate) last_sent: Tick,
     /// Tasks that wait for room or for the end of the connection.
     waiters: Vec<Waker>,
+    /// The task itself waits for the queue to fall below [`BODY_MARK`].
+    body_waits: bool,
     /// Compresses with context takeover: in the order of the wire, so behind the same lock.
     #[cfg(feature = "deflate")]
     pub(super) compressor: Option<Box<crate::proto::ws::deflate::Compressor>>,
@@ -80,6 +86,7 @@ impl Out {
             stalled_since: now,
             last_sent: now,
             waiters: Vec::new(),
+            body_waits: false,
             #[cfg(feature = "deflate")]
             compressor: None,
         }
@@ -375,6 +382,10 @@ impl Conn {
         };
         let waiters = {
             let mut out = self.lock_out();
+            if out.body_waits && out.queued <= self.body_mark() {
+                out.body_waits = false;
+                self.wake();
+            }
             if out.queued <= self.server.config.outbox_bytes {
                 out.take_waiters()
             } else {
@@ -487,6 +498,25 @@ impl Conn {
 }
 
 impl Conn {
+    /// As [`poll_room`](Self::poll_room), below a mark of its own, for bodies that the task itself fetches as they are
+    /// taken.
+    pub(crate) fn poll_body_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
+        if cork::is_polling(self.id) && self.is_own_waker(cx) {
+            let mut out = self.lock_out();
+            // What is lost has no queue. The list of those who wait is about the outbox's own mark: from there, the task
+            // would be woken at once, again and again.
+            if out.queued > self.body_mark() {
+                out.body_waits = true;
+                return Poll::Pending;
+            }
+        }
+        self.poll_room(cx)
+    }
+
+    fn body_mark(&self) -> usize {
+        BODY_MARK.min(self.server.config.outbox_bytes)
+    }
+
     /// Waits until everything is with the operating system.
     pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         let mut out = self.lock_out();

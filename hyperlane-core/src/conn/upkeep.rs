@@ -39,7 +39,8 @@ impl Conn {
         let config = &self.server.config;
         match wait {
             Wait::Idle => Some(config.keep_alive_timeout),
-            Wait::Head => Some(config.header_timeout),
+            // What nobody wants may not take longer than a head.
+            Wait::Head | Wait::Drain => Some(config.header_timeout),
             Wait::Body => Some(config.body_timeout),
             Wait::Nothing => None,
         }

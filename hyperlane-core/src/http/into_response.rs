@@ -1,11 +1,15 @@
 //! What a handler may return.
 
-use std::{borrow::Cow, convert::Infallible};
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{HttpStatus, RequestBody, Response};
+use super::{Body, FileBody, HttpStatus, RequestBody, Response};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -185,6 +189,31 @@ impl IntoResponse for Bytes {
 impl IntoResponse for RequestBody {
     fn into_response(self, response: &mut Response) {
         set_content(response, BYTES, self);
+    }
+}
+
+/// Sends a file; its name makes the content type if none is set.
+impl IntoResponse for FileBody {
+    fn into_response(self, response: &mut Response) {
+        response.set_body(self);
+    }
+}
+
+impl IntoResponse for PathBuf {
+    fn into_response(self, response: &mut Response) {
+        response.set_body(self);
+    }
+}
+
+impl IntoResponse for &'static Path {
+    fn into_response(self, response: &mut Response) {
+        response.set_body(self);
+    }
+}
+
+impl IntoResponse for Body {
+    fn into_response(self, response: &mut Response) {
+        response.set_body(self);
     }
 }
 

@@ -7,12 +7,15 @@
 pub mod constants;
 
 mod body;
+mod conditional;
 mod config;
+mod content;
 mod headers;
 mod into_response;
 mod method;
 mod path;
 mod query;
+mod redirect;
 mod request;
 mod response;
 mod status;
@@ -21,7 +24,9 @@ mod version;
 
 pub use self::{
     body::{RequestBody, ResponseBody},
+    conditional::{EntityTag, Validators},
     config::{ConfigError, RequestConfig, ServerConfig},
+    content::{Body, FileBody, IntoBody, ToBody},
     headers::{
         HeaderError, Headers, HeadersIter, RequestHeaders, RequestHeadersValue,
         RequestHeadersValueItem, ResponseHeaders,
@@ -29,6 +34,7 @@ pub use self::{
     into_response::{Html, IntoResponse, Json},
     method::{Method, RequestMethod},
     query::{Querys, QuerysIter, RequestQuerys, RequestQuerysValue},
+    redirect::Redirect,
     request::{Request, RequestHost, RequestPath},
     response::Response,
     status::{HttpStatus, ResponseStatusCode},
@@ -36,7 +42,9 @@ pub use self::{
     version::{HttpVersion, RequestVersion, ResponseVersion},
 };
 pub(crate) use self::{
+    conditional::{Part, Precondition},
+    content::{Content, Failed, Pieces, StreamBody},
     headers::{is_token, list_items},
     path::decode_param,
-    response::Framing,
+    response::{Framing, describe},
 };

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::OnceLock};
 
+use cookie::{Cookie, CookieJar};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -256,6 +257,36 @@ impl Request {
     /// Reads the body as JSON; the default of `T` if it is not JSON or does not fit.
     pub fn get_body_json<T: DeserializeOwned + Default>(&self) -> T {
         self.try_get_body_json().unwrap_or_default()
+    }
+
+    /// Copies the cookies into a jar. Of several of one name the first counts, as it belongs to the longest path
+    /// (RFC 6265 §5.4).
+    pub fn get_cookies(&self) -> CookieJar {
+        let mut jar = CookieJar::new();
+        for cookie in self.headers.get_all("cookie").flat_map(Cookie::split_parse) {
+            // What is no cookie is left out; browsers send what other servers of the domain set.
+            if let Ok(cookie) = cookie
+                && jar.get(cookie.name()).is_none()
+            {
+                jar.add_original(cookie.into_owned());
+            }
+        }
+        jar
+    }
+
+    /// Copies the value of a cookie.
+    pub fn try_get_cookie(&self, name: impl AsRef<str>) -> Option<String> {
+        self.headers
+            .get_all("cookie")
+            .flat_map(Cookie::split_parse)
+            .flatten()
+            .find(|cookie| cookie.name() == name.as_ref())
+            .map(|cookie| cookie.value().to_owned())
+    }
+
+    /// Copies the value of a cookie; empty if it is absent.
+    pub fn get_cookie(&self, name: impl AsRef<str>) -> String {
+        self.try_get_cookie(name).unwrap_or_default()
     }
 
     /// Tells what the `Upgrade` fields ask for.

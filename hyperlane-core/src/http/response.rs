@@ -4,7 +4,9 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::{
-    HttpStatus, HttpVersion, ResponseStatusCode,
+    Body, EntityTag, HttpStatus, HttpVersion, IntoBody, ResponseStatusCode, Validators,
+    conditional::format_date,
+    content::Content,
     headers::{HeaderError, Headers, header_getters, is_field_text},
     status::status_line,
 };
@@ -35,6 +37,8 @@ pub struct Response {
     reason: String,
     headers: Headers,
     body: Bytes,
+    /// A body that is not in hand; `body` is empty then.
+    streamed: Option<Box<Body>>,
 }
 
 /// How the receiver finds the end of the body (RFC 9112 §6.3).
@@ -118,7 +122,8 @@ impl Response {
         self
     }
 
-    /// Adds a header field and keeps earlier ones of that name. Fields that may not be written are dropped as by
+    /// Adds a header field and keeps earlier ones of that name, except where two would contradict each other
+    /// (`content-type`, `date`, `etag`, `location` and the like): there it takes their place. Fields that may not be written are dropped as by
     /// [`set_header`](Self::set_header).
     pub fn add_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         let name = name.as_ref();
@@ -140,7 +145,7 @@ impl Response {
         self.headers.try_set(name.as_ref(), value.as_ref())
     }
 
-    /// Adds a header field and keeps earlier ones of that name.
+    /// Adds a header field as [`add_header`](Self::add_header) does.
     ///
     /// # Errors
     /// As for [`try_set_header`](Self::try_set_header).
@@ -149,8 +154,13 @@ impl Response {
         name: impl AsRef<str>,
         value: impl AsRef<str>,
     ) -> Result<(), HeaderError> {
-        refuse_framing(name.as_ref())?;
-        self.headers.try_add(name.as_ref(), value.as_ref())
+        let (name, value) = (name.as_ref(), value.as_ref());
+        refuse_framing(name)?;
+        if is_single(name) {
+            self.headers.try_set(name, value)
+        } else {
+            self.headers.try_add(name, value)
+        }
     }
 
     /// Removes all header fields of a name.
@@ -175,21 +185,73 @@ impl Response {
         self
     }
 
-    /// Borrows the body.
+    /// Borrows the body; empty for a file or a stream.
     pub fn get_body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Replaces the body by a copy of these bytes; [`set_body_bytes`](Self::set_body_bytes) takes them without.
-    pub fn set_body(&mut self, body: impl AsRef<[u8]>) -> &mut Self {
-        self.body = Bytes::copy_from_slice(body.as_ref());
-        self
+    /// Replaces the body: by text or bytes, a [`Path`](std::path::Path), a [`FileBody`](super::FileBody) or a
+    /// [`Body`]. What is owned is not copied.
+    pub fn set_body(&mut self, body: impl IntoBody) -> &mut Self {
+        match body.into_body() {
+            Body(Content::Bytes(bytes)) => self.set_body_bytes(bytes),
+            streamed => {
+                self.body = Bytes::new();
+                self.streamed = Some(Box::new(streamed));
+                self
+            }
+        }
     }
 
     /// Replaces the body without copying it.
     pub fn set_body_bytes(&mut self, body: impl Into<Bytes>) -> &mut Self {
         self.body = body.into();
+        self.streamed = None;
         self
+    }
+
+    /// Tells whether the body is a file or a stream, which [`get_body`](Self::get_body) does not show.
+    pub fn is_body_streamed(&self) -> bool {
+        self.streamed.is_some()
+    }
+
+    /// Takes the body out, of whatever source; an empty one stays.
+    pub fn take_body(&mut self) -> Body {
+        match self.streamed.take() {
+            Some(streamed) => *streamed,
+            None => Body(Content::Bytes(std::mem::take(&mut self.body))),
+        }
+    }
+
+    /// Sets `etag` and `last-modified`, unless they are set.
+    pub(crate) fn set_validators(&mut self, validators: &Validators) {
+        if let Some(etag) = &validators.etag
+            && !self.has_header("etag")
+        {
+            self.set_header("etag", etag.to_string());
+        }
+        if let Some(date) = validators.last_modified.and_then(format_date)
+            && !self.has_header("last-modified")
+        {
+            self.set_header("last-modified", date);
+        }
+    }
+
+    /// Reads `etag` and `last-modified` as they are set.
+    pub(crate) fn validators(&self) -> Validators {
+        Validators {
+            etag: self.header("etag").and_then(EntityTag::parse),
+            last_modified: self
+                .header("last-modified")
+                .and_then(|date| httpdate::parse_http_date(date).ok()),
+        }
+    }
+
+    /// Answers 304: the fields that describe the version stay, the body and what describes it go (RFC 9110 §15.4.5).
+    pub(crate) fn set_not_modified(&mut self) {
+        self.set_status_code(HttpStatus::NotModified.code())
+            .set_body_bytes(Bytes::new())
+            .remove_header("content-type");
     }
 
     /// Copies the body as text, with U+FFFD for what is not UTF-8.
@@ -217,6 +279,7 @@ impl Response {
         self.reason.clear();
         self.headers.clear();
         self.body = Bytes::new();
+        self.streamed = None;
         self
     }
 
@@ -226,8 +289,12 @@ impl Response {
     /// body of `text/event-stream` has no length: it begins a stream, which gets `connection: close`,
     /// and, unless they are set, `cache-control: no-cache` and `x-accel-buffering: no`, and ends with the connection. 1xx,
     /// 204 and 304 have neither length nor body (RFC 9112 §6.3), 205 an empty one. `date` is added by the server
-    /// where it answers by itself.
+    /// where it answers by itself. A file or a stream cannot be written here, which is logged: leave the response in
+    /// the context, or `#[send]` it.
     pub fn build(&mut self) -> Vec<u8> {
+        if self.is_body_streamed() {
+            tracing::error!("a file or a stream is sent by the server only: built without it");
+        }
         let framing = self.framing();
         let body: &[u8] = match framing {
             Framing::None | Framing::Length(0) => &[],
@@ -363,8 +430,17 @@ impl Default for Response {
             reason: String::new(),
             headers: Headers::new(),
             body: Bytes::new(),
+            streamed: None,
         }
     }
+}
+
+/// Answers with a status and its name, beside the header fields that are set.
+pub(crate) fn describe(response: &mut Response, status: ResponseStatusCode) {
+    response
+        .set_status_code(status)
+        .set_header("content-type", "text/plain; charset=utf-8")
+        .set_body_bytes(format!("{status} {}\n", HttpStatus::phrase(status)));
 }
 
 /// Room for status line and all automatic fields.
@@ -413,6 +489,21 @@ fn is_event_stream(content_type: &str) -> bool {
 
 fn is_framing(name: &str) -> bool {
     name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding")
+}
+
+/// Fields that have one value, so that a second would contradict the first (RFC 9110 §5.3).
+fn is_single(name: &str) -> bool {
+    const SINGLE: [&str; 6] = [
+        "date",
+        "content-type",
+        "content-range",
+        "etag",
+        "last-modified",
+        "location",
+    ];
+    SINGLE
+        .iter()
+        .any(|single| name.eq_ignore_ascii_case(single))
 }
 
 fn refuse_framing(name: &str) -> Result<(), HeaderError> {
@@ -701,7 +792,7 @@ mod tests {
             bytes.as_ptr()
         );
         assert_ne!(
-            response.set_body(&bytes).get_body().as_ptr(),
+            response.set_body(&bytes[..]).get_body().as_ptr(),
             bytes.as_ptr()
         );
         assert_eq!(response.set_body("[1]").get_body_json::<Vec<u8>>(), [1]);

@@ -6,7 +6,7 @@ use crate::{
     Context, Method,
     context::{RouteParams, States},
     error::{Place, ServerError},
-    hook::{Guard, GuardKind, HookKind, Registration, Run},
+    hook::{BodyMode, BodyPlan, Guard, GuardKind, HookKind, Registration, Run},
     route::RouteTable,
 };
 
@@ -16,6 +16,7 @@ pub(crate) struct Hook {
     pub(crate) run: Run,
     pub(crate) name: &'static str,
     pub(crate) place: Place,
+    pub(crate) body: BodyPlan,
     guards: Vec<Guard>,
 }
 
@@ -26,6 +27,7 @@ impl Hook {
         place: Place,
         guards: &[Guard],
         methods: &'static [&'static str],
+        body: BodyPlan,
     ) -> Self {
         let mut guards = guards.to_vec();
         // Checked in the order of their kinds; those of one kind as they stand.
@@ -34,6 +36,7 @@ impl Hook {
             run,
             name,
             place,
+            body,
             guards,
         };
         if !methods.is_empty() {
@@ -54,6 +57,7 @@ impl Hook {
             registration.place,
             registration.guards,
             registration.methods,
+            registration.body,
         )
     }
 
@@ -197,6 +201,19 @@ impl App {
         }
         app.check_places()?;
         Ok(app)
+    }
+
+    /// What is done with the body of a request that no route takes: middleware may want it; nobody else does.
+    pub(crate) fn unrouted_body(&self) -> BodyPlan {
+        let is_wanted = !self.request_middleware.is_empty() || !self.response_middleware.is_empty();
+        BodyPlan {
+            mode: if is_wanted {
+                BodyMode::Whole
+            } else {
+                BodyMode::Stream
+            },
+            max: None,
+        }
     }
 
     /// Refuses handlers of one place of which the later can never be reached.

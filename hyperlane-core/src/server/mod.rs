@@ -21,7 +21,7 @@ use crate::{
     RequestConfig, ServerConfig, ServerHook,
     context::States,
     error::{Place, ServerError},
-    hook::{Registration, Run, run_hook},
+    hook::{BodyPlan, Registration, Run, run_hook},
 };
 
 /// A server before it runs: its configuration, hooks and state.
@@ -158,6 +158,7 @@ impl Server {
             Place::caller(),
             S::GUARDS,
             &[],
+            BodyPlan::of::<S>(),
         );
         self.hooks.push((kind, hook));
         self

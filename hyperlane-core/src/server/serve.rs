@@ -1,6 +1,6 @@
 //! The handler's side of a connection: request after request through the pipeline.
 
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     app::{App, Hook, Routed},
@@ -12,6 +12,7 @@ use crate::{
     context::Stage,
     error::RequestError,
     hook::{GuardKind, Guarded, Outcome, Run},
+    http::describe,
     proto::{http::head::HeadError, ws::CloseCode},
     stream::Answered,
 };
@@ -38,34 +39,52 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
     let mut stream = Stream::new(connection);
     loop {
         ctx.reset();
-        let read = stream.try_fill_http_request(ctx.get_mut_request()).await;
-        let mut step = Step::RequestMiddleware(0);
         let mut route = None;
         let mut rejected = false;
         let mut panicked = false;
-        match read {
-            Ok(()) => match app.route(&mut ctx) {
-                Routed::To(hook) => route = Some(hook),
-                Routed::NotFound => not_found(&mut ctx),
-                Routed::Declined(kind, allowed) => declined(&mut ctx, kind, allowed),
-            },
-            Err(error) if error.is_disconnect() => {
-                return if error == RequestError::ConnectionClosed {
-                    Ending::Idle
-                } else {
-                    Ending::Abort
+        // A scope of its own: what it holds must not stay while the hooks run.
+        let mut step = {
+            let read = stream.next_head(ctx.get_mut_request()).await;
+            let mut started = read.and_then(|head| {
+                let plan = match app.route(&mut ctx) {
+                    Routed::To(hook) => {
+                        route = Some(hook);
+                        hook.body
+                    }
+                    Routed::NotFound => {
+                        not_found(&mut ctx);
+                        app.unrouted_body()
+                    }
+                    Routed::Declined(kind, allowed) => {
+                        declined(&mut ctx, kind, allowed);
+                        app.unrouted_body()
+                    }
                 };
+                let started = stream.start_body(ctx.get_mut_request(), head, plan);
+                if let Some(incoming) = stream.incoming() {
+                    ctx.set_incoming(incoming);
+                }
+                started
+            });
+            if started == Ok(false) {
+                // On the heap: most connections never need its room.
+                started = Box::pin(stream.read_whole(&mut ctx)).await;
             }
-            Err(RequestError::Head(HeadError::TlsOnPlainPort)) => {
-                // Plain text would be noise to such a client; whoever runs the server should know of the mix-up.
-                tracing::warn!(peer = ?stream.peer_addr(), "a TLS ClientHello on a plain port: connection closed");
-                return Ending::Http;
+            match started {
+                Ok(_) => Step::RequestMiddleware(0),
+                Err(RequestError::ConnectionClosed) => return Ending::Idle,
+                Err(error) if error.is_disconnect() => return Ending::Abort,
+                Err(RequestError::Head(HeadError::TlsOnPlainPort)) => {
+                    // Plain text would be noise to such a client; whoever runs the server should know of the mix-up.
+                    tracing::warn!(peer = ?stream.peer_addr(), "a TLS ClientHello on a plain port: connection closed");
+                    return Ending::Http;
+                }
+                Err(error) => {
+                    refuse(&mut ctx, error);
+                    Step::RequestError(0)
+                }
             }
-            Err(error) => {
-                refuse(&mut ctx, error);
-                step = Step::RequestError(0);
-            }
-        }
+        };
         loop {
             let hook = match step {
                 Step::RequestMiddleware(at) => match app.request_middleware.get(at) {
@@ -156,10 +175,17 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
         match stream.answered() {
             Answered::No => {
                 if rejected && is_untouched(&ctx) {
-                    describe(&mut ctx, 403);
+                    describe(ctx.get_mut_response(), 403);
                 }
                 // The client may have gone meanwhile.
-                let _ = stream.send_response(ctx.get_response(), false);
+                let _ = if ctx.get_response().is_body_streamed() {
+                    Box::pin(stream.send_streamed(&mut ctx)).await
+                } else {
+                    stream.send_response(ctx.get_response(), false)
+                };
+                if stream.is_unfinished() {
+                    return Ending::Abort;
+                }
             }
             Answered::WebSocket => {
                 stream.finish_switching();
@@ -170,8 +196,12 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
                 });
             }
             Answered::Whole => {}
+            Answered::ThenClose if stream.is_unfinished() => return Ending::Abort,
             Answered::ThenClose if panicked && !stream.is_complete() => return Ending::Abort,
             Answered::ThenClose => stream.end_events(),
+        }
+        if stream.has_body_left() {
+            Box::pin(stream.finish_body()).await;
         }
         if !stream.goes_on() {
             return Ending::Http;
@@ -235,24 +265,15 @@ fn start<'a>(
 /// Whether no hook has answered. Headers alone are no answer: middleware sets them for whatever comes.
 fn is_untouched(ctx: &Context) -> bool {
     let response = ctx.get_response();
-    response.get_status_code() == 200 && response.get_body().is_empty()
+    response.get_status_code() == 200
+        && response.get_body().is_empty()
+        && !response.is_body_streamed()
 }
 
 /// Sets a plain answer that gives nothing internal away.
 fn fail(ctx: &mut Context, status: usize) {
     ctx.get_mut_response().reset();
-    describe(ctx, status);
-}
-
-/// Answers with a status and its name, beside the headers that are set.
-fn describe(ctx: &mut Context, status: usize) {
-    let response = ctx.get_mut_response();
-    response.set_status_code(status);
-    let mut text = String::new();
-    // Writing to a String does not fail.
-    let _ = writeln!(text, "{status} {}", crate::HttpStatus::phrase(status));
-    response.set_header("content-type", "text/plain; charset=utf-8");
-    response.set_body(text);
+    describe(ctx.get_mut_response(), status);
 }
 
 fn not_found(ctx: &mut Context) {
@@ -301,4 +322,20 @@ pub(crate) fn task(
     connection.arm(connection.now().after(shared.config.header_timeout));
     let inner = serve(connection.clone(), app.clone(), accepted.proxied);
     crate::conn::task::ConnectionTask::new(connection, permit, inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_output<F>(_: impl Fn(Arc<Conn>, Arc<App>, bool) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_connection_stays_small() {
+        // What every idle connection holds besides its shared state. Whatever few requests need goes to the heap.
+        let size = size_of_output(serve);
+        assert!(size <= 576, "{size} bytes");
+    }
 }

@@ -6,7 +6,7 @@ use syn::parse_quote_spanned;
 use syn::spanned::Spanned;
 
 use super::{Function, Returns};
-use crate::emit::{at, local};
+use crate::emit::{at, local, values};
 use crate::params::Param;
 use crate::register;
 use crate::table::Role;
@@ -65,10 +65,17 @@ impl Function<'_> {
                 }
             };
             let run = self.runner(converts);
+            let (stream, max) = self.body_rules();
+            let stream =
+                stream.map(|applied| quote_spanned!(at(applied.name.span())=> .body_stream()));
+            let max = max.map(|applied| {
+                let limit = values(applied).first();
+                quote_spanned!(at(applied.name.span())=> .max_body(#limit))
+            });
             code.extend(register::submit(private, name, &self.item.attrs, |place| {
                 let (span, text) = (at(name.span()), name.to_string());
                 quote_spanned! {span=>
-                    #private::Registration::of_function(#kind, #text, #place, &[#method #(#guards),*], #run)
+                    #private::Registration::of_function(#kind, #text, #place, &[#method #(#guards),*], #run) #stream #max
                 }
             }));
         }

@@ -1,0 +1,124 @@
+//! Cookies (RFC 6265): those of the client, and those that a response sets.
+
+use cookie::{Cookie, CookieJar};
+
+use crate::{Context, http::is_token};
+
+/// Whether a cookie says only what it is meant to: a `;` in a value would begin another attribute.
+fn is_well_formed(cookie: &Cookie<'_>) -> bool {
+    let parts = [Some(cookie.value()), cookie.path(), cookie.domain()];
+    is_token(cookie.name())
+        && parts
+            .into_iter()
+            .flatten()
+            .all(|part| !part.contains(|char: char| char == ';' || char.is_control()))
+}
+
+impl Context {
+    /// The cookies that the client sent. Of several of one name the first counts, as it belongs to the longest path
+    /// (RFC 6265 §5.4).
+    ///
+    /// What is added to the jar is sent by [`set_cookies`](Self::set_cookies).
+    pub fn cookies(&self) -> CookieJar {
+        self.get_request().get_cookies()
+    }
+
+    /// The value of a cookie that the client sent.
+    pub fn cookie(&self, name: impl AsRef<str>) -> Option<String> {
+        self.get_request().try_get_cookie(name)
+    }
+
+    /// Sets a cookie, in place of one of the same name that this response set before. A cookie whose name is no token or
+    /// whose value, path or domain has a `;` or a control character is logged and left out.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, cookie::{Cookie, SameSite}};
+    ///
+    /// fn remember(ctx: &mut Context) {
+    ///     ctx.set_cookie(
+    ///         Cookie::build(("theme", "dark")).path("/").http_only(true).same_site(SameSite::Lax),
+    ///     );
+    /// }
+    /// ```
+    pub fn set_cookie<'c>(&mut self, cookie: impl Into<Cookie<'c>>) -> &mut Self {
+        let cookie = cookie.into();
+        if !is_well_formed(&cookie) {
+            tracing::error!(name = cookie.name(), "malformed cookie dropped");
+            return self;
+        }
+        let response = self.get_mut_response();
+        let earlier: Vec<String> = response
+            .get_headers()
+            .get_all("set-cookie")
+            .filter(|value| {
+                value
+                    .split_once('=')
+                    .is_some_and(|(name, _)| name == cookie.name())
+            })
+            .map(str::to_owned)
+            .collect();
+        for value in earlier {
+            response.remove_header_value("set-cookie", value);
+        }
+        response.add_header("set-cookie", cookie.to_string());
+        self
+    }
+
+    /// Has the client forget a cookie. Path and domain must be those it was set with.
+    pub fn remove_cookie<'c>(&mut self, cookie: impl Into<Cookie<'c>>) -> &mut Self {
+        let mut cookie = cookie.into();
+        cookie.make_removal();
+        self.set_cookie(cookie)
+    }
+
+    /// Sends what was added to and removed from a jar of [`cookies`](Self::cookies).
+    pub fn set_cookies(&mut self, jar: &CookieJar) -> &mut Self {
+        for cookie in jar.delta() {
+            self.set_cookie(cookie.clone());
+        }
+        self
+    }
+}
+
+#[cfg(feature = "cookies-secure")]
+impl Context {
+    /// The value of a cookie that [`set_signed_cookie`](Self::set_signed_cookie) set with this key; `None` if the client
+    /// changed it.
+    pub fn signed_cookie(&self, key: &cookie::Key, name: impl AsRef<str>) -> Option<String> {
+        self.cookies()
+            .signed(key)
+            .get(name.as_ref())
+            .map(|cookie| cookie.value().to_owned())
+    }
+
+    /// Sets a cookie that the client can read but not change: with an HMAC over name and value.
+    pub fn set_signed_cookie(
+        &mut self,
+        key: &cookie::Key,
+        cookie: impl Into<Cookie<'static>>,
+    ) -> &mut Self {
+        let mut jar = CookieJar::new();
+        jar.signed_mut(key).add(cookie);
+        self.set_cookies(&jar)
+    }
+
+    /// The value of a cookie that [`set_private_cookie`](Self::set_private_cookie) set with this key; `None` if the
+    /// client changed it.
+    pub fn private_cookie(&self, key: &cookie::Key, name: impl AsRef<str>) -> Option<String> {
+        self.cookies()
+            .private(key)
+            .get(name.as_ref())
+            .map(|cookie| cookie.value().to_owned())
+    }
+
+    /// Sets a cookie that the client can neither read nor change: encrypted by AES-256-GCM.
+    pub fn set_private_cookie(
+        &mut self,
+        key: &cookie::Key,
+        cookie: impl Into<Cookie<'static>>,
+    ) -> &mut Self {
+        let mut jar = CookieJar::new();
+        jar.private_mut(key).add(cookie);
+        self.set_cookies(&jar)
+    }
+}

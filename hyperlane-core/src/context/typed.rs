@@ -1,0 +1,114 @@
+//! Queries and bodies as the program's own types.
+
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+
+use crate::{Context, Headers, Multipart, RequestError};
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Names the part of the request that does not fit, for those who wrote it.
+fn deserialize<'de, T, D>(deserializer: D) -> Result<T, String>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+    D::Error: std::fmt::Display,
+{
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        // Without a path, serde names no field (`.`).
+        match error.path().iter().next() {
+            Some(_) => format!("`{}`: {}", error.path(), error.inner()),
+            None => error.inner().to_string(),
+        }
+    })
+}
+
+/// Reads JSON, whatever the request says it is.
+pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RequestError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = deserialize(&mut deserializer).map_err(RequestError::Json)?;
+    deserializer
+        .end()
+        .map_err(|error| RequestError::Json(error.to_string()))?;
+    Ok(value)
+}
+
+fn read_pairs<T: DeserializeOwned>(pairs: &[u8]) -> Result<T, String> {
+    deserialize(serde_html_form::Deserializer::from_bytes(pairs))
+}
+
+/// The media type without its parameters, in lower case; `None` if the request names none.
+fn media_type(headers: &Headers) -> Option<String> {
+    let value = headers.get("content-type")?;
+    let media_type = value.split(';').next().unwrap_or_default();
+    Some(media_type.trim().to_ascii_lowercase())
+}
+
+impl Context {
+    /// Reads the query of the request as `T`; a name that comes several times makes a list.
+    ///
+    /// # Errors
+    /// [`RequestError::Query`] with the name that is missing or does not fit; answered with 400.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, RequestError};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Page {
+    ///     page: u32,
+    ///     #[serde(default)]
+    ///     tag: Vec<String>,
+    /// }
+    ///
+    /// async fn list(ctx: &mut Context) -> Result<String, RequestError> {
+    ///     let Page { page, tag } = ctx.query()?;
+    ///     Ok(format!("page {page} of {tag:?}"))
+    /// }
+    /// ```
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
+        read_pairs(self.get_request().get_raw_query().as_bytes()).map_err(RequestError::Query)
+    }
+
+    /// Reads the body of an HTML form as `T`; a name that comes several times makes a list. Forms with files come as
+    /// [`multipart`](Self::multipart).
+    ///
+    /// # Errors
+    /// [`RequestError::Form`] with the name that is missing or does not fit (400), [`RequestError::ContentType`] if
+    /// the request says that its body is something else (415).
+    pub fn form<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
+        let request = self.get_request();
+        if media_type(request.get_headers()).is_some_and(|media_type| media_type != FORM) {
+            return Err(RequestError::ContentType { expected: FORM });
+        }
+        read_pairs(request.get_body()).map_err(RequestError::Form)
+    }
+
+    /// Reads the body as JSON.
+    ///
+    /// # Errors
+    /// [`RequestError::Json`] with the path of the field that is missing or does not fit (400),
+    /// [`RequestError::ContentType`] if the request says that its body is something else (415): a form of another site
+    /// can send text to us, but no JSON that says so.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
+        let request = self.get_request();
+        if media_type(request.get_headers())
+            .is_some_and(|media_type| media_type != JSON && !media_type.ends_with("+json"))
+        {
+            return Err(RequestError::ContentType { expected: JSON });
+        }
+        read_json(request.get_body())
+    }
+
+    /// Reads the body as a form with files (`multipart/form-data`, RFC 7578), part by part. On a route that takes its
+    /// body as a stream, parts of any size arrive piece by piece.
+    ///
+    /// # Errors
+    /// [`RequestError::ContentType`] if the body is something else (415).
+    pub fn multipart(&self) -> Result<Multipart, RequestError> {
+        let content_type = self
+            .get_request()
+            .header("content-type")
+            .unwrap_or_default();
+        Multipart::new(content_type, self.body_stream())
+    }
+}

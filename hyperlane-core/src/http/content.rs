@@ -1,0 +1,361 @@
+//! What a response can carry: bytes in hand, a file, or a stream of bytes.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Component, Path, PathBuf},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+
+use super::RequestBody;
+use crate::proto::ws::Utf8Bytes;
+
+/// The body of a response, of whatever source.
+///
+/// Text and bytes are sent with their length, and so are files, piece by piece. A stream is sent in chunks, to an
+/// HTTP/1.0 client until the connection closes; pieces are asked for as the client takes them.
+///
+/// ```
+/// use bytes::Bytes;
+/// use hyperlane_core::{Response, http::Body};
+/// use std::path::Path;
+///
+/// let mut response = Response::default();
+/// response.set_body("text");
+/// response.set_body(Path::new("assets/index.html"));
+/// # struct Numbers;
+/// # impl futures_core::Stream for Numbers {
+/// #     type Item = Result<Bytes, std::io::Error>;
+/// #     fn poll_next(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<Self::Item>> {
+/// #         std::task::Poll::Ready(None)
+/// #     }
+/// # }
+/// response.set_body(Body::stream(Numbers));
+/// assert!(response.is_body_streamed());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Body(pub(crate) Content);
+
+/// Where the bytes come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    Bytes(Bytes),
+    File(FileBody),
+    /// Sent once: clones share what is left.
+    Stream(Arc<StreamBody>),
+}
+
+impl Body {
+    /// Sends the pieces of a stream as they come.
+    ///
+    /// An error, which is logged, ends the connection without the last chunk, so that the client sees that something
+    /// is missing (an HTTP/1.0 client cannot see it); before the first piece it is answered with 500. The stream is
+    /// dropped when the client leaves or ends its side.
+    pub fn stream<S, B, E>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Into<Bytes>,
+        E: fmt::Display,
+    {
+        Self::of_stream(stream, None)
+    }
+
+    /// As [`stream`](Self::stream), with a `content-length`. Fewer or more bytes than that are an error of the stream.
+    pub fn sized_stream<S, B, E>(stream: S, length: u64) -> Self
+    where
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Into<Bytes>,
+        E: fmt::Display,
+    {
+        Self::of_stream(stream, Some(length))
+    }
+
+    fn of_stream<S, B, E>(stream: S, length: Option<u64>) -> Self
+    where
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Into<Bytes>,
+        E: fmt::Display,
+    {
+        let pieces: Pieces = Box::pin(Erased { stream });
+        Self(Content::Stream(Arc::new(StreamBody {
+            length,
+            pieces: Mutex::new(Some(pieces)),
+        })))
+    }
+}
+
+/// The stream failed, which was logged where it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failed;
+
+/// A stream without its types.
+pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Failed>> + Send>>;
+
+pub(crate) struct StreamBody {
+    pub(crate) length: Option<u64>,
+    pieces: Mutex<Option<Pieces>>,
+}
+
+impl StreamBody {
+    /// Takes the stream; `None` if it was sent before.
+    pub(crate) fn take(&self) -> Option<Pieces> {
+        self.pieces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl fmt::Debug for StreamBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamBody")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
+pin_project_lite::pin_project! {
+    struct Erased<S> {
+        #[pin]
+        stream: S,
+    }
+}
+
+impl<S, B, E> Stream for Erased<S>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Into<Bytes>,
+    E: fmt::Display,
+{
+    type Item = Result<Bytes, Failed>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let stream = self.project().stream;
+        // It is dropped after a panic, never polled again.
+        let polled = catch_unwind(AssertUnwindSafe(|| stream.poll_next(cx)));
+        Poll::Ready(match polled {
+            Ok(polled) => ready!(polled).map(|piece| {
+                piece.map(Into::into).map_err(|error| {
+                    tracing::error!(%error, "the stream of a response failed");
+                    Failed
+                })
+            }),
+            Err(_) => {
+                tracing::error!("panic in the stream of a response");
+                Some(Err(Failed))
+            }
+        })
+    }
+}
+
+/// A file, sent as it is when the response is.
+///
+/// Its length and time of change make `content-length`, `last-modified` and a strong `etag`, its name the
+/// `content-type`, each unless the program set one (the length is the server's). With them conditional requests are
+/// answered with 304 or 412, and a range with 206 or 416 (RFC 9110 §13, §14); of several ranges none is taken, and the
+/// whole is sent. That holds for GET and HEAD and as long as the status is 200. What is no regular file is answered
+/// with 404, one that may not be read with 403.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileBody {
+    path: PathBuf,
+}
+
+impl FileBody {
+    /// Names a file. A path that a client had a say in goes through [`within`](Self::within).
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Names a file below `root` by a path that a client sent, already decoded; `None` if it leads out of `root`
+    /// (`..`, an absolute path) or can name no file. Symbolic links are followed.
+    ///
+    /// ```
+    /// use hyperlane_core::http::FileBody;
+    ///
+    /// assert!(FileBody::within("assets", "css/site.css").is_some());
+    /// assert!(FileBody::within("assets", "../secret").is_none());
+    /// assert!(FileBody::within("assets", "/etc/passwd").is_none());
+    /// ```
+    pub fn within(root: impl AsRef<Path>, relative: impl AsRef<str>) -> Option<Self> {
+        let relative = relative.as_ref();
+        // A backslash or a colon means something elsewhere than on Unix.
+        let odd = ['\0', '\\', ':'];
+        let is_inside = !relative.is_empty()
+            && !relative.contains(odd)
+            && Path::new(relative)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)));
+        is_inside.then(|| Self::new(root.as_ref().join(relative)))
+    }
+
+    /// Borrows the path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Guesses the type by the name. Text is taken for UTF-8, as everywhere here.
+    pub(crate) fn content_type(&self) -> Cow<'static, str> {
+        match mime_guess::from_path(&self.path).first_raw() {
+            Some(text) if text.starts_with("text/") => format!("{text}; charset=utf-8").into(),
+            Some(known) => known.into(),
+            None => "application/octet-stream".into(),
+        }
+    }
+}
+
+/// Turns a value into the body of a response: text, bytes, a [`Path`], a [`FileBody`], a [`Body`], and references to
+/// them. What is owned is not copied.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no body: use text, bytes, a `Path`, or `Body::stream(..)`"
+)]
+pub trait IntoBody {
+    /// Makes the body.
+    fn into_body(self) -> Body;
+}
+
+/// What a body can be made of by reference.
+pub trait ToBody {
+    /// Makes the body, of a copy if need be.
+    fn to_body(&self) -> Body;
+}
+
+impl<T: ToBody + ?Sized> ToBody for &T {
+    fn to_body(&self) -> Body {
+        (**self).to_body()
+    }
+}
+
+impl<T: ToBody + ?Sized> ToBody for &mut T {
+    fn to_body(&self) -> Body {
+        (**self).to_body()
+    }
+}
+
+impl<T: ToBody + ?Sized> IntoBody for &T {
+    fn into_body(self) -> Body {
+        self.to_body()
+    }
+}
+
+impl<T: ToBody + ?Sized> IntoBody for &mut T {
+    fn into_body(self) -> Body {
+        (*self).to_body()
+    }
+}
+
+/// One row per type: how it is copied, and, where it can be owned, how it is taken.
+macro_rules! bodies {
+    ($($type:ty: |$copied:ident| $copy:expr $(, |$owned:ident| $take:expr)?;)*) => {$(
+        impl ToBody for $type {
+            fn to_body(&self) -> Body {
+                let $copied = self;
+                Body($copy)
+            }
+        }
+
+        $(
+            impl IntoBody for $type {
+                fn into_body(self) -> Body {
+                    let $owned = self;
+                    Body($take)
+                }
+            }
+        )?
+    )*};
+}
+
+fn copy(bytes: &[u8]) -> Content {
+    Content::Bytes(Bytes::copy_from_slice(bytes))
+}
+
+bodies! {
+    [u8]: |bytes| copy(bytes);
+    str: |text| copy(text.as_bytes());
+    Path: |path| Content::File(FileBody::new(path));
+    Vec<u8>: |bytes| copy(bytes), |bytes| Content::Bytes(bytes.into());
+    Box<[u8]>: |bytes| copy(bytes), |bytes| Content::Bytes(bytes.into());
+    String: |text| copy(text.as_bytes()), |text| Content::Bytes(text.into());
+    Box<str>: |text| copy(text.as_bytes()), |text| Content::Bytes(String::from(text).into());
+    Arc<str>: |text| copy(text.as_bytes()), |text| copy(text.as_bytes());
+    Cow<'_, str>: |text| copy(text.as_bytes()), |text| Content::Bytes(text.into_owned().into());
+    Cow<'_, [u8]>: |bytes| copy(bytes), |bytes| Content::Bytes(bytes.into_owned().into());
+    Bytes: |bytes| Content::Bytes(bytes.clone()), |bytes| Content::Bytes(bytes);
+    Utf8Bytes: |text| copy(text.as_bytes()), |text| Content::Bytes(text.into_bytes());
+    RequestBody: |body| Content::Bytes(body.clone().into()), |body| Content::Bytes(body.into());
+    PathBuf: |path| Content::File(FileBody::new(path)), |path| Content::File(FileBody::new(path));
+    FileBody: |file| Content::File(file.clone()), |file| Content::File(file);
+    Body: |body| body.0.clone(), |body| body.0;
+}
+
+impl<const N: usize> ToBody for [u8; N] {
+    fn to_body(&self) -> Body {
+        Body(copy(self))
+    }
+}
+
+impl<const N: usize> IntoBody for [u8; N] {
+    fn into_body(self) -> Body {
+        Body(copy(&self))
+    }
+}
+
+impl PartialEq for Body {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Content::Bytes(left), Content::Bytes(right)) => left == right,
+            (Content::File(left), Content::File(right)) => left == right,
+            // A stream is equal to nothing but itself.
+            (Content::Stream(left), Content::Stream(right)) => Arc::ptr_eq(left, right),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Body {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_clients_stay_below_the_root() {
+        for inside in ["a", "a/b.txt", "a//b", "a/./b", "..a", "a..", "ä"] {
+            assert!(FileBody::within("root", inside).is_some(), "{inside}");
+        }
+        for outside in [
+            "", "..", "../a", "a/../b", "a/..", "/a", "//a", "./a", "a\0b", "a\\b", "..\\a", "C:",
+            "a:b",
+        ] {
+            assert!(FileBody::within("root", outside).is_none(), "{outside}");
+        }
+    }
+
+    #[test]
+    fn types_follow_names() {
+        for (name, expected) in [
+            ("a.html", "text/html; charset=utf-8"),
+            ("a.PNG", "image/png"),
+            ("a.json", "application/json"),
+            ("a.unheard-of", "application/octet-stream"),
+            ("a", "application/octet-stream"),
+        ] {
+            assert_eq!(FileBody::new(name).content_type(), expected);
+        }
+    }
+
+    #[test]
+    fn owned_bytes_are_not_copied() {
+        let bytes = vec![1_u8, 2];
+        let start = bytes.as_ptr();
+        let Body(Content::Bytes(body)) = bytes.into_body() else {
+            panic!("bytes stay bytes");
+        };
+        assert_eq!(body.as_ptr(), start);
+    }
+}

@@ -1,0 +1,343 @@
+//! Sends responses whose body is not in hand: files and streams.
+
+use std::{
+    fs::File,
+    future::poll_fn,
+    io::{self, Read, Seek, SeekFrom},
+    task::Poll,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+
+use super::Stream;
+use crate::{
+    Context, Response,
+    conn::cork,
+    error::ResponseError,
+    http::{
+        Content, EntityTag, FileBody, Framing, Part, Pieces, Precondition, StreamBody, Validators,
+        describe,
+    },
+    proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
+};
+
+/// How much of a file is read at once.
+const FILE_PIECE: u64 = 64 * 1024;
+
+/// A file, open and looked at.
+struct Opened {
+    file: File,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Opened {
+    fn open(body: &FileBody) -> io::Result<Self> {
+        // Asked by name first: to open a pipe would wait for whoever writes to it.
+        if !std::fs::metadata(body.path())?.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let file = File::open(body.path())?;
+        let metadata = file.metadata()?;
+        Ok(Self {
+            length: metadata.len(),
+            modified: metadata.modified().ok(),
+            file,
+        })
+    }
+
+    /// The time of change in nanoseconds and the length: files that are replaced within one tick of the file system's
+    /// clock and keep their length look alike, as everywhere.
+    fn validators(&self) -> Validators {
+        let since = self
+            .modified
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Validators {
+            etag: since.map(|since| {
+                EntityTag::strong(format!("{:x}-{:x}", since.as_nanos(), self.length))
+            }),
+            last_modified: since.and(self.modified),
+        }
+    }
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(_) => Err(io::Error::other("the runtime shuts down")),
+    }
+}
+
+/// Reads up to `want` bytes; fewer only at the end of the file.
+fn read_piece(mut file: File, want: u64) -> io::Result<(File, Bytes)> {
+    let mut piece = Vec::with_capacity(usize::try_from(want).unwrap_or_default());
+    (&mut file).take(want).read_to_end(&mut piece)?;
+    Ok((file, piece.into()))
+}
+
+impl Stream {
+    /// Sends the response of the context, whose body is a file or a stream.
+    ///
+    /// An error after the head has left the response incomplete, so that the connection can only be cut.
+    pub(super) async fn send_content(
+        &mut self,
+        ctx: &mut Context,
+        content: Content,
+    ) -> Result<(), ResponseError> {
+        match content {
+            Content::Bytes(bytes) => {
+                ctx.get_mut_response().set_body_bytes(bytes);
+                self.send_response(ctx.get_response(), false)
+            }
+            Content::File(file) => self.send_file(ctx, file).await,
+            Content::Stream(body) => self.send_stream(ctx, &body).await,
+        }
+    }
+
+    async fn send_file(&mut self, ctx: &mut Context, body: FileBody) -> Result<(), ResponseError> {
+        let looked_at = body.clone();
+        let opened = match blocking(move || Opened::open(&looked_at)).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::debug!(path = %body.path().display(), %error, "no file to send");
+                let status = match error.kind() {
+                    io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::InvalidFilename => 404,
+                    io::ErrorKind::PermissionDenied => 403,
+                    _ => 500,
+                };
+                return self.send_plain(ctx, status);
+            }
+        };
+        let (request, response) = ctx.request_and_response();
+        let mut validators = opened.validators();
+        if response.has_header("etag") || response.has_header("last-modified") {
+            // The program knows its versions better.
+            validators = response.validators();
+        }
+        if !response.has_header("content-type") {
+            response.set_header("content-type", body.content_type());
+        }
+        response.set_validators(&validators);
+        let mut part = 0..opened.length;
+        if response.get_status_code() == 200
+            && (request.get_method().is_get() || request.get_method().is_head())
+        {
+            let headers = request.get_headers();
+            match validators.check(request.get_method(), headers) {
+                Precondition::Holds => {}
+                Precondition::NotModified => {
+                    response.set_not_modified();
+                    return self.send_response(response, false);
+                }
+                Precondition::Failed => return self.send_plain(ctx, 412),
+            }
+            response.set_header("accept-ranges", "bytes");
+            match validators.part(request.get_method(), headers, opened.length) {
+                Part::Whole => {}
+                Part::Range(range) => {
+                    response.set_status_code(206).set_header(
+                        "content-range",
+                        format!(
+                            "bytes {}-{}/{}",
+                            range.start,
+                            range.end.saturating_sub(1),
+                            opened.length
+                        ),
+                    );
+                    part = range;
+                }
+                Part::Unsatisfiable => {
+                    response
+                        .set_header("content-range", format!("bytes */{}", opened.length))
+                        .remove_header("content-type");
+                    return self.send_plain(ctx, 416);
+                }
+            }
+        }
+        let mut left = part.end - part.start;
+        if !self.send_head(ctx.get_response(), Framing::Length(left))? {
+            return Ok(());
+        }
+        let mut file = opened.file;
+        if part.start > 0 && file.seek(SeekFrom::Start(part.start)).is_err() {
+            return Err(ResponseError::ConnectionClosed);
+        }
+        while left > 0 {
+            self.body_room().await?;
+            let want = left.min(FILE_PIECE);
+            let piece;
+            (file, piece) = blocking(move || read_piece(file, want))
+                .await
+                .inspect_err(|error| {
+                    tracing::error!(path = %body.path().display(), %error, "cannot read on");
+                })
+                .map_err(|_| ResponseError::ConnectionClosed)?;
+            if piece.is_empty() {
+                tracing::error!(path = %body.path().display(), "the file became shorter while it was sent");
+                return Err(ResponseError::ConnectionClosed);
+            }
+            left -= piece.len() as u64;
+            self.send_piece(&piece, false)?;
+        }
+        self.end_content()
+    }
+
+    async fn send_stream(
+        &mut self,
+        ctx: &mut Context,
+        body: &StreamBody,
+    ) -> Result<(), ResponseError> {
+        let Some(mut pieces) = body.take() else {
+            tracing::error!("the stream of a response was sent before, answering 500");
+            return self.send_plain(ctx, 500);
+        };
+        let response = ctx.get_mut_response();
+        if !response.has_header("content-type") {
+            response.set_header("content-type", "application/octet-stream");
+        }
+        // A look before the head: what fails at once can still be answered, and a stream that reads the body of the
+        // request asks for it (`100 Continue`) before the final answer begins.
+        let mut next = None;
+        if response.allows_body() && !self.head_request {
+            poll_fn(|cx| {
+                if let Poll::Ready(first) = pieces.as_mut().poll_next(cx) {
+                    next = Some(first);
+                }
+                Poll::Ready(())
+            })
+            .await;
+        }
+        if let Some(Some(Err(_))) = next {
+            return self.send_plain(ctx, 500);
+        }
+        let framing = match (body.length, &next) {
+            (Some(length), _) => Framing::Length(length),
+            (None, Some(None)) => Framing::Length(0),
+            (None, _) if self.version_1_0 => Framing::UntilClose,
+            (None, _) => Framing::Chunked,
+        };
+        if !self.send_head(ctx.get_response(), framing)? {
+            return Ok(());
+        }
+        let chunked = framing == Framing::Chunked;
+        let mut left = body.length;
+        loop {
+            let piece = match next.take() {
+                Some(first) => first,
+                None => {
+                    self.body_room().await?;
+                    self.next_piece(&mut pieces).await?
+                }
+            };
+            let piece = match piece {
+                None => break,
+                Some(Ok(piece)) => piece,
+                Some(Err(_)) => return Err(ResponseError::ConnectionClosed),
+            };
+            if let Some(left) = &mut left {
+                match left.checked_sub(piece.len() as u64) {
+                    Some(rest) => *left = rest,
+                    None => {
+                        tracing::error!("the stream of a response is longer than its length");
+                        return Err(ResponseError::ConnectionClosed);
+                    }
+                }
+            }
+            // An empty chunk would be the last.
+            if !piece.is_empty() {
+                self.send_piece(&piece, chunked)?;
+            }
+        }
+        if left.is_some_and(|left| left > 0) {
+            tracing::error!("the stream of a response is shorter than its length");
+            return Err(ResponseError::ConnectionClosed);
+        }
+        if chunked {
+            self.write(LAST_CHUNK);
+        }
+        self.end_content()
+    }
+
+    /// Waits for a piece, and for the client's end: nobody would take the piece then.
+    async fn next_piece(
+        &self,
+        pieces: &mut Pieces,
+    ) -> Result<Option<Result<Bytes, crate::http::Failed>>, ResponseError> {
+        let mut has_left = std::pin::pin!(self.disconnected());
+        poll_fn(|cx| {
+            if let Poll::Ready(piece) = pieces.as_mut().poll_next(cx) {
+                return Poll::Ready(Ok(piece));
+            }
+            has_left
+                .as_mut()
+                .poll(cx)
+                .map(|()| Err(ResponseError::ConnectionClosed))
+        })
+        .await
+    }
+
+    /// Answers with a status and its name, beside the fields that are set.
+    fn send_plain(&mut self, ctx: &mut Context, status: usize) -> Result<(), ResponseError> {
+        describe(ctx.get_mut_response(), status);
+        self.send_response(ctx.get_response(), false)
+    }
+
+    /// Sends the head alone; whether a body follows. From here on the response is incomplete until
+    /// [`end_content`](Self::end_content).
+    fn send_head(&mut self, response: &Response, framing: Framing) -> Result<bool, ResponseError> {
+        let follows = response.allows_body() && !self.head_request && framing != Framing::Length(0);
+        self.send_answer(response, false, framing, None, follows)?;
+        self.unfinished = follows;
+        Ok(follows)
+    }
+
+    fn send_piece(&mut self, piece: &Bytes, chunked: bool) -> Result<(), ResponseError> {
+        let connection = &self.connection;
+        if !connection.is_open() {
+            return Err(ResponseError::ConnectionClosed);
+        }
+        connection.charge(32 + piece.len() / 4);
+        let full = cork::with(connection.id, |cork| {
+            if chunked {
+                encode_chunk_head(piece.len(), cork.bytes());
+            }
+            cork.push(piece);
+            if chunked {
+                cork.bytes().extend_from_slice(CHUNK_END);
+            }
+            cork.is_full()
+        });
+        match full {
+            Some(true) => connection.flush_cork(),
+            Some(false) => {}
+            None => {
+                let mut bytes = Vec::with_capacity(piece.len() + 24);
+                if chunked {
+                    encode_chunk_head(piece.len(), &mut bytes);
+                }
+                bytes.extend_from_slice(piece);
+                if chunked {
+                    bytes.extend_from_slice(CHUNK_END);
+                }
+                connection.push_slice(&bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn body_room(&self) -> Result<(), ResponseError> {
+        poll_fn(|cx| self.connection.poll_body_room(cx)).await?;
+        Ok(())
+    }
+
+    fn end_content(&mut self) -> Result<(), ResponseError> {
+        self.unfinished = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,521 @@
+//! Bodies of requests and responses as a client sees them, byte by byte.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
+mod common;
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use common::{Client, address, eventually, hook, start};
+use futures_util::StreamExt;
+use hyperlane::prelude::*;
+use tokio::sync::Notify;
+
+/// Takes its body as a stream and says what came, piece by piece joined.
+struct Streamed;
+
+impl ServerHook for Streamed {
+    const BODY: BodyMode = BodyMode::Stream;
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        assert!(ctx.get_request().get_body().is_empty());
+        let mut body = ctx.body_stream();
+        let mut whole = Vec::new();
+        loop {
+            match body.next_chunk().await {
+                Ok(Some(piece)) => {
+                    assert!(!piece.is_empty());
+                    whole.extend_from_slice(&piece);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    assert_eq!(body.next_chunk().await.unwrap_err(), error);
+                    error.into_response(ctx.get_mut_response());
+                    return Status::Continue;
+                }
+            }
+        }
+        ctx.get_mut_response().set_body(whole);
+        Status::Continue
+    }
+}
+
+/// Answers without reading.
+struct Unread;
+
+impl ServerHook for Unread {
+    const BODY: BodyMode = BodyMode::Stream;
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        ctx.get_mut_response().set_body("unread");
+        Status::Continue
+    }
+}
+
+/// Answers through the raw stream before it reads.
+struct RawThenRead;
+
+impl ServerHook for RawThenRead {
+    const BODY: BodyMode = BodyMode::Stream;
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+        let mut body = ctx.body_stream();
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
+        stream.try_send(head).await.unwrap();
+        let bytes = body.read_to_end(100).await.unwrap();
+        stream.try_send(bytes).await.unwrap();
+        Status::Continue
+    }
+}
+
+static ENTERED: AtomicUsize = AtomicUsize::new(0);
+static GO_ON: Notify = Notify::const_new();
+static KEPT: Mutex<Option<BodyStream>> = Mutex::new(None);
+static LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Enters, and reads only when told.
+struct Slow;
+
+impl ServerHook for Slow {
+    const BODY: BodyMode = BodyMode::Stream;
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        ENTERED.fetch_add(1, Ordering::SeqCst);
+        GO_ON.notified().await;
+        let mut body = ctx.body_stream();
+        let mut count = 0;
+        while let Ok(Some(piece)) = body.next_chunk().await {
+            count += piece.len();
+        }
+        ctx.get_mut_response().set_body(count.to_string());
+        Status::Continue
+    }
+}
+
+/// Keeps its body for later.
+struct Keeps;
+
+impl ServerHook for Keeps {
+    const BODY: BodyMode = BodyMode::Stream;
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        *KEPT.lock().unwrap() = Some(ctx.body_stream());
+        ctx.get_mut_response().set_body("kept");
+        Status::Continue
+    }
+}
+
+/// Has another task read.
+struct Elsewhere;
+
+impl ServerHook for Elsewhere {
+    const BODY: BodyMode = BodyMode::Stream;
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        let body = ctx.body_stream();
+        let count = tokio::spawn(body.fold(0, async |count, piece| count + piece.unwrap().len()))
+            .await
+            .unwrap();
+        ctx.get_mut_response().set_body(count.to_string());
+        Status::Continue
+    }
+}
+
+/// Limits of their own.
+struct Small;
+
+impl ServerHook for Small {
+    const MAX_BODY: Option<usize> = Some(4);
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        let body = ctx.body_stream().read_to_end(4).await.unwrap();
+        assert_eq!(ctx.get_request().get_body(), &body[..]);
+        ctx.get_mut_response().set_body(body);
+        Status::Continue
+    }
+}
+
+struct SmallStream;
+
+impl ServerHook for SmallStream {
+    const BODY: BodyMode = BodyMode::Stream;
+    const MAX_BODY: Option<usize> = Some(4);
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+        Streamed.handle(stream, ctx).await
+    }
+}
+
+hook! {
+    Whole |_, ctx| {
+        let body = ctx.get_request().get_body().to_vec();
+        ctx.get_mut_response().set_body(body);
+    }
+    Waits |stream, _| {
+        ENTERED.fetch_add(1, Ordering::SeqCst);
+        tokio::select! {
+            _ = stream.disconnected() => LEFT.store(true, Ordering::SeqCst),
+            _ = std::future::pending::<()>() => {}
+        }
+    }
+}
+
+#[post("/by-macro")]
+#[max_body(6)]
+#[body_stream(mut body)]
+async fn by_macro() -> Result<String, RequestError> {
+    let bytes = body.read_to_end(100).await?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+async fn server() -> ServerControlHook {
+    start(|server| {
+        server
+            .__register_all()
+            .route::<Streamed>("/streamed")
+            .route::<Unread>("/unread")
+            .route::<RawThenRead>("/raw")
+            .route::<Slow>("/slow")
+            .route::<Keeps>("/keeps")
+            .route::<Elsewhere>("/elsewhere")
+            .route::<Small>("/small")
+            .route::<SmallStream>("/small-stream")
+            .route::<Whole>("/whole")
+            .route::<Waits>("/waits");
+        let config = server.get_mut_server_config();
+        config.max_body = 1000;
+        config.body_timeout = Duration::from_millis(500);
+    })
+    .await
+}
+
+async fn client() -> Client {
+    Client::connect(address(&server().await)).await
+}
+
+fn post(target: &str, fields: &str, body: &str) -> String {
+    format!("POST {target} HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n{body}")
+}
+
+fn with_length(target: &str, body: &str) -> String {
+    post(target, &format!("content-length: {}\r\n", body.len()), body)
+}
+
+const CHUNKED: &str = "transfer-encoding: chunked\r\n";
+const WAITING: &str = "content-length: 5\r\nexpect: 100-continue\r\n";
+
+#[tokio::test]
+async fn a_streamed_body_arrives_in_pieces_however_it_is_framed() {
+    let mut client = client().await;
+    for _ in 0..2 {
+        assert_eq!(client.post("/streamed", "hello").await.text(), "hello");
+        client
+            .send(post(
+                "/streamed",
+                CHUNKED,
+                "2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+            ))
+            .await;
+        assert_eq!(client.reply().await.text(), "hello");
+        assert_eq!(client.post("/streamed", "").await.text(), "");
+        assert_eq!(client.get("/streamed").await.text(), "");
+    }
+    for byte in with_length("/streamed", "slowly").bytes() {
+        client.send([byte]).await;
+    }
+    assert_eq!(client.reply().await.text(), "slowly");
+    // Streams have no limit unless the route says one.
+    let long = "x".repeat(300_000);
+    assert_eq!(client.post("/streamed", &long).await.text(), long);
+    assert_eq!(client.post("/elsewhere", &long).await.text(), "300000");
+}
+
+#[tokio::test]
+async fn pipelined_requests_after_a_streamed_body_are_answered() {
+    let mut client = client().await;
+    let mut all = String::new();
+    for body in ["one", "two", "three"] {
+        all += &with_length("/streamed", body);
+        all += &with_length("/unread", body);
+        all += &post("/unread", CHUNKED, "1\r\nx\r\n0\r\n\r\n");
+    }
+    client.send(all).await;
+    for body in ["one", "two", "three"] {
+        assert_eq!(client.reply().await.text(), body);
+        assert_eq!(client.reply().await.text(), "unread");
+        assert_eq!(client.reply().await.text(), "unread");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_read_before_the_hook_and_little_while_it_does_not_read() {
+    let control = server().await;
+    let mut client = Client::connect(address(&control)).await;
+    let before = ENTERED.load(Ordering::SeqCst);
+    let length = 64 << 20;
+    client
+        .send(post("/slow", &format!("content-length: {length}\r\n"), ""))
+        .await;
+    eventually("the hook runs", || ENTERED.load(Ordering::SeqCst) > before).await;
+    // Send until nothing is taken any more: the socket's buffers are full, the server reads no more.
+    let piece = vec![b'x'; 64 * 1024];
+    let mut sent = 0;
+    let stuck = async {
+        while sent < length {
+            client.stream.writable().await.unwrap();
+            match client
+                .stream
+                .try_write(&piece[..piece.len().min(length - sent)])
+            {
+                Ok(count) => sent += count,
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            }
+        }
+    };
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), stuck)
+            .await
+            .is_err()
+    );
+    assert!(sent < length / 2, "{sent} bytes were taken");
+    GO_ON.notify_one();
+    client.send(vec![b'x'; length - sent]).await;
+    assert_eq!(client.reply().await.text(), length.to_string());
+}
+
+#[tokio::test]
+async fn continue_is_sent_at_the_first_read_and_never_without_one() {
+    let mut client = client().await;
+    client.send(post("/streamed", WAITING, "")).await;
+    assert_eq!(
+        client.until(b"\r\n\r\n").await,
+        b"HTTP/1.1 100 Continue\r\n\r\n"
+    );
+    client.send("hello").await;
+    assert_eq!(client.reply().await.text(), "hello");
+    client.send(post("/whole", WAITING, "")).await;
+    assert_eq!(client.reply().await.status, 100);
+    client.send("hello").await;
+    assert_eq!(client.reply().await.text(), "hello");
+    // One that does not wait needs no leave.
+    client.send(post("/streamed", WAITING, "hello")).await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.text()), (200, "hello"));
+    // Whether the body comes now is the client's choice, so nothing may follow.
+    client.send(post("/unread", WAITING, "")).await;
+    let reply = client.reply().await;
+    assert_eq!(
+        (reply.status, reply.header("connection")),
+        (200, Some("close"))
+    );
+    client.send("hello").await;
+    assert!(client.ends().await);
+}
+
+#[tokio::test]
+async fn refusals_come_without_continue() {
+    for (target, fields, status) in [
+        (
+            "/whole",
+            "content-length: 1001\r\nexpect: 100-continue\r\n",
+            413,
+        ),
+        ("/small", WAITING, 413),
+        ("/small-stream", WAITING, 413),
+        ("/nowhere", WAITING, 404),
+        (
+            "/by-macro",
+            "content-length: 7\r\nexpect: 100-continue\r\n",
+            413,
+        ),
+    ] {
+        let mut client = client().await;
+        client.send(post(target, fields, "")).await;
+        let reply = client.reply().await;
+        assert_eq!(reply.status, status, "{target}");
+        assert_eq!(reply.header("connection"), Some("close"), "{target}");
+        assert!(client.ends().await, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_final_answer_is_not_followed_by_continue() {
+    let mut client = client().await;
+    client.send(post("/raw", WAITING, "")).await;
+    let head = client.until(b"\r\n\r\n").await;
+    assert!(head.starts_with(b"HTTP/1.1 200"));
+    client.send("hello").await;
+    assert_eq!(client.exactly(5).await, b"hello");
+}
+
+#[tokio::test]
+async fn limits_of_a_route_hold_for_whole_and_streamed_bodies() {
+    let mut client = client().await;
+    assert_eq!(client.post("/small", "four").await.text(), "four");
+    assert_eq!(client.post("/small-stream", "four").await.text(), "four");
+    assert_eq!(client.post("/by-macro", "macros").await.text(), "macros");
+    for target in ["/small", "/small-stream", "/by-macro"] {
+        let mut client = self::client().await;
+        client
+            .send(post(target, CHUNKED, "4\r\nfour\r\n4\r\nfive\r\n0\r\n\r\n"))
+            .await;
+        let reply = client.reply().await;
+        assert_eq!(
+            (reply.status, reply.header("connection")),
+            (413, Some("close"))
+        );
+        assert!(client.ends().await);
+    }
+}
+
+#[tokio::test]
+async fn a_short_rest_is_dropped_and_a_long_one_closes() {
+    let mut client = client().await;
+    let short = "x".repeat(60_000);
+    assert_eq!(
+        client.post("/unread", &short).await.header("connection"),
+        None
+    );
+    let chunk = format!("ea60\r\n{short}\r\n0\r\n\r\n");
+    client.send(post("/unread", CHUNKED, &chunk)).await;
+    assert_eq!(client.reply().await.text(), "unread");
+    assert_eq!(client.get("/unread").await.text(), "unread");
+    client
+        .send(post("/unread", "content-length: 1000000\r\n", "x"))
+        .await;
+    let reply = client.reply().await;
+    assert_eq!(
+        (reply.text(), reply.header("connection")),
+        ("unread", Some("close"))
+    );
+    // What goes on arriving is not taken for a request.
+    let _ = tokio::io::AsyncWriteExt::write_all(&mut client.stream, &vec![b'x'; 200_000]).await;
+    assert!(client.ends().await);
+    // Chunks without an end.
+    let mut client = self::client().await;
+    client
+        .send(post(
+            "/unread",
+            CHUNKED,
+            &format!("ea60\r\n{short}\r\n").repeat(2),
+        ))
+        .await;
+    assert_eq!(client.reply().await.text(), "unread");
+    assert!(client.ends().await);
+}
+
+#[tokio::test]
+async fn errors_of_a_streamed_body_are_typed_and_close() {
+    for (body, status, text) in [
+        ("2\r\nhex", 400, "not followed by a line end"),
+        ("zz\r\n", 400, "not a hexadecimal digit"),
+        ("5\r\nhe", 408, "stopped arriving"),
+    ] {
+        let mut client = client().await;
+        client.send(post("/streamed", CHUNKED, body)).await;
+        let reply = client.reply().await;
+        assert_eq!(
+            (reply.status, reply.header("connection")),
+            (status, Some("close"))
+        );
+        assert!(reply.text().contains(text), "{}", reply.text());
+        assert!(client.ends().await);
+    }
+    let mut client = client().await;
+    client
+        .send(post("/streamed", "content-length: 10\r\n", "half"))
+        .await;
+    client.finish().await;
+    let reply = client.reply().await;
+    assert!(reply.text().contains("the client left"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn a_body_kept_beyond_its_request_reads_nothing_of_the_next() {
+    let control = server().await;
+    let mut client = Client::connect(address(&control)).await;
+    assert_eq!(client.post("/keeps", "secret").await.text(), "kept");
+    let mut kept = KEPT.lock().unwrap().take().unwrap();
+    client
+        .send("POST /streamed HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhe")
+        .await;
+    assert_eq!(kept.next_chunk().await, Err(RequestError::BodyUnavailable));
+    assert!(kept.next().await.unwrap().is_err());
+    assert!(kept.next().await.is_none());
+    client.send("llo").await;
+    assert_eq!(client.reply().await.text(), "hello");
+}
+
+#[tokio::test]
+async fn a_waiting_hook_is_told_when_its_client_leaves() {
+    let control = server().await;
+    let mut client = Client::connect(address(&control)).await;
+    let before = ENTERED.load(Ordering::SeqCst);
+    client.request("GET", "/waits", "").await;
+    eventually("the hook runs", || ENTERED.load(Ordering::SeqCst) > before).await;
+    assert!(!LEFT.load(Ordering::SeqCst));
+    drop(client);
+    eventually("the hook is told", || LEFT.load(Ordering::SeqCst)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_task_may_read_the_body_while_the_connection_reads_ahead() {
+    let mut client = client().await;
+    let body = vec![b'x'; 8 << 20];
+    let head = post(
+        "/elsewhere",
+        &format!("content-length: {}\r\n", body.len()),
+        "",
+    );
+    client.send(head).await;
+    client.send(&body).await;
+    assert_eq!(client.reply().await.text(), body.len().to_string());
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(65_536)).repeat(64);
+    client
+        .send(post("/elsewhere", CHUNKED, &(chunk + "0\r\n\r\n")))
+        .await;
+    assert_eq!(client.reply().await.text(), (64 * 65_536).to_string());
+}

@@ -1,0 +1,252 @@
+//! Conditional requests, ranges and redirects (RFC 9110 §13 to §15.4).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
+mod common;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use common::{Client, Reply, address, hook, start};
+use hyperlane::{EntityTag, Redirect, prelude::*};
+
+fn file() -> &'static Path {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let name = format!("conditional-{}.txt", std::process::id());
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&file, "0123456789").unwrap();
+        file
+    })
+}
+
+hook! {
+    File |_, ctx| {
+        ctx.get_mut_response().set_header("cache-control", "max-age=60").set_body(file());
+    }
+    Own |_, ctx| {
+        ctx.get_mut_response().set_header("vary", "accept");
+        if ctx.respond_if_none_match(EntityTag::weak("v1")) {
+            return Status::Continue;
+        }
+        ctx.get_mut_response().set_body("rendered");
+    }
+}
+
+#[get("/to")]
+async fn to() -> Redirect {
+    Redirect::to("/x y")
+}
+
+#[get("/see-other")]
+async fn see_other() -> Redirect {
+    Redirect::see_other("/a")
+}
+
+#[get("/temporary")]
+async fn temporary() -> Redirect {
+    Redirect::temporary("/a")
+}
+
+#[get("/permanent")]
+async fn permanent() -> Redirect {
+    Redirect::permanent("/a")
+}
+
+async fn client() -> Client {
+    let control = start(|server| {
+        server
+            .__register_all()
+            .route::<File>("/file")
+            .route::<Own>("/own");
+    })
+    .await;
+    Client::connect(address(&control)).await
+}
+
+async fn ask(client: &mut Client, method: &str, target: &str, fields: &str) -> Reply {
+    client.request(method, target, fields).await;
+    client.reply_to(method == "HEAD").await
+}
+
+#[tokio::test]
+async fn a_version_the_client_has_is_not_sent_again() {
+    let mut client = client().await;
+    let first = client.get("/file").await;
+    let etag = first.header("etag").unwrap();
+    let date = first.header("last-modified").unwrap();
+    for (method, fields, status) in [
+        ("GET", format!("if-none-match: {etag}\r\n"), 304),
+        ("HEAD", format!("if-none-match: {etag}\r\n"), 304),
+        ("GET", format!("if-none-match: W/{etag}, \"x\"\r\n"), 304),
+        ("GET", "if-none-match: *\r\n".to_owned(), 304),
+        ("GET", "if-none-match: \"x\"\r\n".to_owned(), 200),
+        ("GET", format!("if-modified-since: {date}\r\n"), 304),
+        (
+            "GET",
+            "if-modified-since: Thu, 01 Jan 1970 00:00:00 GMT\r\n".to_owned(),
+            200,
+        ),
+        (
+            "GET",
+            format!("if-none-match: \"x\"\r\nif-modified-since: {date}\r\n"),
+            200,
+        ),
+        ("GET", format!("if-match: {etag}\r\n"), 200),
+        ("GET", "if-match: \"x\"\r\n".to_owned(), 412),
+        ("GET", format!("if-unmodified-since: {date}\r\n"), 200),
+        (
+            "GET",
+            "if-unmodified-since: Thu, 01 Jan 1970 00:00:00 GMT\r\n".to_owned(),
+            412,
+        ),
+        // What was done by another method is not undone by a condition that comes too late.
+        ("POST", format!("if-none-match: {etag}\r\n"), 200),
+        // The condition comes before the range.
+        (
+            "GET",
+            format!("if-none-match: {etag}\r\nrange: bytes=0-1\r\n"),
+            304,
+        ),
+    ] {
+        let reply = ask(&mut client, method, "/file", &fields).await;
+        assert_eq!(reply.status, status, "{method} {fields}");
+        if status == 304 {
+            assert_eq!(reply.header("etag"), Some(etag));
+            assert_eq!(reply.header("cache-control"), Some("max-age=60"));
+            assert!(reply.header("date").is_some());
+            assert_eq!(reply.header("content-length"), None);
+            assert_eq!(reply.header("content-type"), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_range_of_a_file_is_a_part_of_it() {
+    let mut client = client().await;
+    let first = client.get("/file").await;
+    let etag = first.header("etag").unwrap().to_owned();
+    let date = first.header("last-modified").unwrap().to_owned();
+    for (fields, status, range, body) in [
+        (
+            "range: bytes=2-4\r\n".to_owned(),
+            206,
+            Some("bytes 2-4/10"),
+            "234",
+        ),
+        (
+            "range: bytes=7-\r\n".to_owned(),
+            206,
+            Some("bytes 7-9/10"),
+            "789",
+        ),
+        (
+            "range: bytes=-2\r\n".to_owned(),
+            206,
+            Some("bytes 8-9/10"),
+            "89",
+        ),
+        (
+            "range: bytes=0-99\r\n".to_owned(),
+            206,
+            Some("bytes 0-9/10"),
+            "0123456789",
+        ),
+        (
+            "range: bytes=10-\r\n".to_owned(),
+            416,
+            Some("bytes */10"),
+            "416 Range Not Satisfiable\n",
+        ),
+        // Of several ranges none is taken.
+        (
+            "range: bytes=0-1,4-5\r\n".to_owned(),
+            200,
+            None,
+            "0123456789",
+        ),
+        ("range: lines=0-1\r\n".to_owned(), 200, None, "0123456789"),
+        ("range: bytes=4-2\r\n".to_owned(), 200, None, "0123456789"),
+        (
+            format!("range: bytes=0-0\r\nif-range: {etag}\r\n"),
+            206,
+            Some("bytes 0-0/10"),
+            "0",
+        ),
+        (
+            format!("range: bytes=0-0\r\nif-range: {date}\r\n"),
+            206,
+            Some("bytes 0-0/10"),
+            "0",
+        ),
+        (
+            "range: bytes=0-0\r\nif-range: \"x\"\r\n".to_owned(),
+            200,
+            None,
+            "0123456789",
+        ),
+    ] {
+        let reply = ask(&mut client, "GET", "/file", &fields).await;
+        assert_eq!(
+            (reply.status, reply.header("content-range"), reply.text()),
+            (status, range, body),
+            "{fields}"
+        );
+        if status == 206 {
+            assert_eq!(reply.header("etag"), Some(etag.as_str()));
+            assert_eq!(
+                reply.header("content-type"),
+                Some("text/plain; charset=utf-8")
+            );
+        }
+    }
+    let reply = ask(&mut client, "HEAD", "/file", "range: bytes=2-4\r\n").await;
+    assert_eq!(
+        (reply.status, reply.header("content-length")),
+        (200, Some("10"))
+    );
+}
+
+#[tokio::test]
+async fn a_program_answers_conditions_of_its_own_versions() {
+    let mut client = client().await;
+    let reply = client.get("/own").await;
+    assert_eq!(
+        (reply.text(), reply.header("etag")),
+        ("rendered", Some("W/\"v1\""))
+    );
+    let reply = ask(&mut client, "GET", "/own", "if-none-match: \"v1\"\r\n").await;
+    assert_eq!(
+        (reply.status, reply.header("etag"), reply.header("vary")),
+        (304, Some("W/\"v1\""), Some("accept"))
+    );
+    let reply = ask(&mut client, "PUT", "/own", "if-none-match: *\r\n").await;
+    assert_eq!(reply.status, 412);
+    let reply = ask(&mut client, "PUT", "/own", "if-match: \"v1\"\r\n").await;
+    assert_eq!(reply.status, 412, "a weak tag proves no identity");
+}
+
+#[tokio::test]
+async fn redirects_name_a_place_and_a_status() {
+    let mut client = client().await;
+    for (target, status, location) in [
+        ("/to", 302, "/x%20y"),
+        ("/see-other", 303, "/a"),
+        ("/temporary", 307, "/a"),
+        ("/permanent", 308, "/a"),
+    ] {
+        let reply = client.get(target).await;
+        assert_eq!(
+            (reply.status, reply.header("location")),
+            (status, Some(location))
+        );
+        assert_eq!(reply.header("content-length"), Some("0"));
+    }
+}
