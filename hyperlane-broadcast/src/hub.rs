@@ -234,7 +234,7 @@ impl Hub {
                     }
                     lagging.push(core);
                 } else if let Some(rooms) = rooms.upgrade() {
-                    rooms.forget_if_vacant(&core, 1);
+                    rooms.release(core);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
 use hyperlane_core::{Message, Outbox, ServerSentEvents, WebSocket, flush_current};
@@ -364,7 +364,10 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.rooms.forget_if_vacant(&self.core, 1);
+        static NONE: LazyLock<Arc<RoomCore>> =
+            LazyLock::new(|| Arc::new(RoomCore::new("".into(), 0)));
+        let core = std::mem::replace(&mut self.core, NONE.clone());
+        self.rooms.release(core);
     }
 }
 
@@ -498,7 +501,7 @@ impl Rooms {
         let peer = self.with_peers(|peers| peers.remove(&id));
         for core in peer.into_iter().flat_map(|peer| peer.rooms) {
             self.take_out(&core, id);
-            self.forget_if_vacant(&core, 1);
+            self.release(core);
         }
     }
 

@@ -231,17 +231,16 @@ impl Rooms {
         )
     }
 
-    /// Forgets a room that nobody would miss. `held` counts the handles that the caller holds itself.
-    pub(crate) fn forget_if_vacant(&self, core: &Arc<RoomCore>, held: usize) {
+    /// Gives a handle back, and forgets the room if nobody would miss it.
+    pub(crate) fn release(&self, core: Arc<RoomCore>) {
         let mut rooms = self.lock_rooms();
-        // New handles are made under this lock, so the count cannot rise meanwhile.
-        if Arc::strong_count(core) <= held + 1
-            && rooms
-                .get(&core.name)
-                .is_some_and(|known| Arc::ptr_eq(known, core))
-            && core.is_vacant()
-        {
-            rooms.remove(&core.name);
+        let name = core.name.clone();
+        // Given back under the lock: of two who let go at the same time, the later one is the last. New
+        // handles are made under it, too.
+        drop(core);
+        let is_last = |known: &Arc<RoomCore>| Arc::strong_count(known) == 1 && known.is_vacant();
+        if rooms.get(&name).is_some_and(is_last) {
+            rooms.remove(&name);
             if rooms.capacity() > 64 && rooms.len() < rooms.capacity() / 8 {
                 rooms.shrink_to_fit();
             }
@@ -286,7 +285,7 @@ async fn sweep(rooms: WeakRooms) {
         let cores: Vec<_> = rooms.lock_rooms().values().cloned().collect();
         for core in cores {
             core.lock().history.expire(Instant::now(), &limits);
-            rooms.forget_if_vacant(&core, 1);
+            rooms.release(core);
             // Thousands of rooms are not looked at in one go.
             tokio::task::consume_budget().await;
         }
@@ -296,5 +295,30 @@ async fn sweep(rooms: WeakRooms) {
 impl fmt::Debug for Rooms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rooms").field("rooms", &self.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_handles_dropped_at_the_same_time_one_is_the_last() {
+        let rooms = Rooms::new();
+        let barrier = Barrier::new(2);
+        for _ in 0..2000 {
+            let handles = [(); 2].map(|()| rooms.room("room").unwrap());
+            thread::scope(|scope| {
+                for handle in handles {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        drop(handle);
+                    });
+                }
+            });
+            assert!(rooms.is_empty(), "nobody is left who would forget it");
+        }
     }
 }
