@@ -307,9 +307,9 @@ mod tests {
     #[tokio::test]
     async fn of_handles_dropped_at_the_same_time_one_is_the_last() {
         let rooms = Rooms::new();
-        let barrier = Barrier::new(2);
-        for _ in 0..2000 {
-            let handles = [(); 2].map(|()| rooms.room("room").unwrap());
+        let barrier = Barrier::new(8);
+        for _ in 0..1000 {
+            let handles = [(); 8].map(|()| rooms.room("room").unwrap());
             thread::scope(|scope| {
                 for handle in handles {
                     scope.spawn(|| {
