@@ -64,6 +64,8 @@ pub(crate) struct Out {
     waiters: Vec<Waker>,
     /// The task itself waits for the queue to fall below [`BODY_MARK`].
     body_waits: bool,
+    /// Something left the queue since those who wait were told.
+    moved: bool,
     /// Compresses with context takeover: in the order of the wire, so behind the same lock.
     #[cfg(feature = "deflate")]
     pub(super) compressor: Option<Box<crate::proto::ws::deflate::Compressor>>,
@@ -80,6 +82,7 @@ impl Out {
             last_sent: now,
             waiters: Vec::new(),
             body_waits: false,
+            moved: false,
             #[cfg(feature = "deflate")]
             compressor: None,
         }
@@ -118,6 +121,7 @@ impl Out {
 
     /// Takes `written` bytes off the front.
     fn advance(&mut self, mut written: usize, now: Tick) {
+        self.moved = true;
         self.queued = self.queued.saturating_sub(written);
         self.stalled_since = now;
         while let Some(front) = self.queue.front_mut() {
@@ -144,12 +148,14 @@ impl Out {
     }
 
     fn clear(&mut self) {
+        self.moved = true;
         self.queue = VecDeque::new();
         self.queued = 0;
     }
 
     /// Drops what waits, except an entry that is partly on the wire: entries are whole messages.
     pub(crate) fn drop_unsent(&mut self) {
+        self.moved = true;
         self.queue.truncate(1);
         self.queued = self.queue.front().map_or(0, Bytes::len);
     }
@@ -351,7 +357,10 @@ impl Conn {
                 out.body_waits = false;
                 self.wake();
             }
-            if out.queued <= self.server.config.outbox_bytes {
+            // Without a move nothing has changed for them; one that is a part of the task itself would have it run again
+            // and again while the client takes nothing.
+            if out.moved && out.queued <= self.server.config.outbox_bytes {
+                out.moved = false;
                 out.take_waiters()
             } else {
                 Vec::new()
