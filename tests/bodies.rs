@@ -10,6 +10,8 @@
 mod common;
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -94,6 +96,7 @@ impl ServerHook for RawThenRead {
 static ENTERED: AtomicUsize = AtomicUsize::new(0);
 static GO_ON: Notify = Notify::const_new();
 static KEPT: Mutex<Option<BodyStream>> = Mutex::new(None);
+static POLLS: AtomicUsize = AtomicUsize::new(0);
 static LEFT: AtomicBool = AtomicBool::new(false);
 
 /// Enters, and reads only when told.
@@ -194,6 +197,24 @@ hook! {
         let body = ctx.get_request().get_body().to_vec();
         ctx.get_mut_response().set_body(body);
     }
+    // Has much to send to a client that takes nothing, and waits for its end.
+    Backlog |stream, ctx| {
+        let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 33554432\r\n\r\n".to_vec();
+        bytes.resize(bytes.len() + (32 << 20), b'x');
+        stream.try_send(bytes).await.unwrap();
+        let told = ctx.get_route_param("by") == "told";
+        let mut disconnected = pin!(stream.disconnected());
+        let mut closed = pin!(stream.closed());
+        poll_fn(|cx| {
+            POLLS.fetch_add(1, Ordering::SeqCst);
+            if told {
+                disconnected.as_mut().poll(cx)
+            } else {
+                closed.as_mut().poll(cx)
+            }
+        })
+        .await;
+    }
     Waits |stream, _| {
         ENTERED.fetch_add(1, Ordering::SeqCst);
         tokio::select! {
@@ -224,9 +245,11 @@ async fn server() -> ServerControlHook {
             .route::<Small>("/small")
             .route::<SmallStream>("/small-stream")
             .route::<Whole>("/whole")
-            .route::<Waits>("/waits");
+            .route::<Waits>("/waits")
+            .route::<Backlog>("/backlog/{by}");
         let config = server.get_mut_server_config();
         config.max_body = 1000;
+        config.outbox_bytes = 64 << 20;
         config.body_timeout = Duration::from_millis(500);
     })
     .await
@@ -518,4 +541,26 @@ async fn another_task_may_read_the_body_while_the_connection_reads_ahead() {
         .send(post("/elsewhere", CHUNKED, &(chunk + "0\r\n\r\n")))
         .await;
     assert_eq!(client.reply().await.text(), (64 * 65_536).to_string());
+}
+
+#[tokio::test]
+async fn a_hook_that_waits_beside_a_backlog_rests() {
+    for by in ["told", "closed"] {
+        let mut client = client().await;
+        let start = POLLS.load(Ordering::SeqCst);
+        client.request("GET", &format!("/backlog/{by}"), "").await;
+        client.until(b"\r\n\r\n").await;
+        let (mut before, mut same) = (start, 0);
+        eventually("the hook rests", || {
+            let now = POLLS.load(Ordering::SeqCst);
+            same = if now == before && now > start {
+                same + 1
+            } else {
+                0
+            };
+            before = now;
+            same > 10
+        })
+        .await;
+    }
 }

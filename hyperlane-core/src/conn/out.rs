@@ -71,6 +71,8 @@ pub(crate) struct Out {
     waiters: Vec<Waker>,
     /// The task itself waits for the queue to fall below [`BODY_MARK`].
     body_waits: bool,
+    /// Something left the queue since those who wait were told.
+    moved: bool,
     /// Compresses with context takeover: in the order of the wire, so behind the same lock.
     #[cfg(feature = "deflate")]
     pub(super) compressor: Option<Box<crate::proto::ws::deflate::Compressor>>,
@@ -87,6 +89,7 @@ impl Out {
             last_sent: now,
             waiters: Vec::new(),
             body_waits: false,
+            moved: false,
             #[cfg(feature = "deflate")]
             compressor: None,
         }
@@ -125,6 +128,7 @@ impl Out {
 
     /// Takes `written` bytes off the front.
     fn advance(&mut self, mut written: usize, now: Tick) {
+        self.moved = true;
         self.queued = self.queued.saturating_sub(written);
         self.stalled_since = now;
         while let Some(front) = self.queue.front_mut() {
@@ -159,12 +163,14 @@ impl Out {
     }
 
     fn clear(&mut self) {
+        self.moved = true;
         self.queue = VecDeque::new();
         self.queued = 0;
     }
 
     /// Drops what waits, except what may be partly on the wire, to the end of its message.
     pub(crate) fn drop_unsent(&mut self) {
+        self.moved = true;
         let last = self.queue.iter().position(|entry| !entry.goes_on);
         self.queue
             .truncate(last.map_or(self.queue.len(), |at| at + 1));
@@ -386,7 +392,10 @@ impl Conn {
                 out.body_waits = false;
                 self.wake();
             }
-            if out.queued <= self.server.config.outbox_bytes {
+            // Without a move nothing has changed for them; one that is a part of the task itself would have it run again
+            // and again while the client takes nothing.
+            if out.moved && out.queued <= self.server.config.outbox_bytes {
+                out.moved = false;
                 out.take_waiters()
             } else {
                 Vec::new()
