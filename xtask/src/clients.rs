@@ -28,7 +28,11 @@ pub(crate) fn run() -> Outcome {
     let hello = process::Server::start(&hello, &["127.0.0.1:0"])?;
     process::run(
         &python,
-        ["xtask/clients/client_http.py", address, hello.address.as_str()],
+        [
+            "xtask/clients/client_http.py",
+            address,
+            hello.address.as_str(),
+        ],
     )?;
     let program = process::example("compression")?;
     for takeover in ["", "takeover"] {
