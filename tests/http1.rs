@@ -63,6 +63,26 @@ hook! {
     }
 }
 
+/// Takes its body as a stream, and reads it if the path says so.
+struct Streamed;
+
+impl ServerHook for Streamed {
+    const BODY: BodyMode = BodyMode::Stream;
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        let is_read = ctx.get_request().get_path() == "/read";
+        let mut body = ctx.body_stream();
+        if is_read && let Err(error) = body.read_to_end(1000).await {
+            error.into_response(ctx.get_mut_response());
+        }
+        Status::Continue
+    }
+}
+
 async fn server() -> (ServerControlHook, Probed) {
     let probed = Probed::default();
     let control = start(|server| {
@@ -71,6 +91,8 @@ async fn server() -> (ServerControlHook, Probed) {
             .route::<Hello>("/hello")
             .route::<Echo>("/echo")
             .route::<SeenLengths>("/length")
+            .route::<Streamed>("/read")
+            .route::<Streamed>("/unread")
             .route::<Probe>("/probe");
         server.get_mut_server_config().max_body = 1000;
     })
@@ -476,14 +498,26 @@ async fn nothing_behind_a_bad_chunk_is_a_request() {
         "0;a\rb\r\n\r\n",
         "0;\0\r\n\r\n",
     ] {
-        let mut client = Client::connect(address(&control)).await;
-        client
-            .send(format!(
-                "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{bad}{probe}{probe}"
-            ))
-            .await;
-        assert_eq!(client.reply().await.status, 400, "{bad:?}");
-        assert!(client.ends().await, "{bad:?}");
+        // Whoever reads the body, or nobody.
+        for (target, statuses) in [
+            ("/echo", &[400][..]),
+            ("/read", &[400]),
+            ("/unread", &[200, 400]),
+        ] {
+            let mut client = Client::connect(address(&control)).await;
+            client
+                .send(format!(
+                    "POST {target} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{bad}{probe}{probe}"
+                ))
+                .await;
+            let reply = client.reply().await;
+            assert!(
+                statuses.contains(&reply.status),
+                "{target} {bad:?}: {}",
+                reply.head
+            );
+            assert!(client.ends().await, "{target} {bad:?}");
+        }
     }
     assert_eq!(probed.get(), 0);
 }
