@@ -29,6 +29,9 @@ use crate::{
     proto::http::head::HeadLimits,
 };
 
+/// Connections whose timers fire before the clock lets others run.
+const WOKEN_AT_ONCE: usize = 16;
+
 /// Length of an IMF-fixdate (RFC 9110 §5.6.7).
 const DATE_LENGTH: usize = 29;
 
@@ -184,11 +187,18 @@ impl Shared {
             let passed = start.elapsed().as_millis() / TICK.as_millis();
             let now = Tick(u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1));
             self.timers.advance(now, &mut due);
-            for key in due.drain(..) {
-                if let Some(connection) = self.registry.get(key) {
-                    connection.timer_fired(now);
+            // A crowd that is due at once is woken in small groups, so that others have their turn between.
+            for group in due.chunks(WOKEN_AT_ONCE) {
+                for key in group {
+                    if let Some(connection) = self.registry.get(*key) {
+                        connection.timer_fired(now);
+                    }
+                }
+                if group.len() == WOKEN_AT_ONCE {
+                    tokio::task::yield_now().await;
                 }
             }
+            due.clear();
             due.shrink_to(1024);
         }
     }
