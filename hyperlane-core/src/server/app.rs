@@ -7,7 +7,7 @@ use crate::{
     context::{RouteParams, States},
     error::{Place, ServerError},
     hook::{BodyMode, BodyPlan, Guard, GuardKind, HookKind, Registration, Run},
-    route::RouteTable,
+    route::{Route, RouteTable},
 };
 
 /// A registered hook.
@@ -108,6 +108,15 @@ pub(crate) fn takes_method(names: &[&str], method: &Method) -> bool {
     names.contains(&method.as_str()) || (method.is_head() && names.contains(&"GET"))
 }
 
+/// The value of `Allow` (RFC 9110 §10.2.1).
+pub(crate) fn allow(methods: BTreeSet<&'static str>) -> String {
+    let mut names: Vec<_> = methods.into_iter().collect();
+    if names.contains(&"GET") && !names.contains(&"HEAD") {
+        names.push("HEAD");
+    }
+    names.join(", ")
+}
+
 /// Everything that runs for a request.
 #[derive(Default)]
 pub(crate) struct App {
@@ -117,6 +126,8 @@ pub(crate) struct App {
     pub(crate) task_panic: Vec<Hook>,
     pub(crate) request_error: Vec<Hook>,
     pub(crate) states: Arc<States>,
+    /// Methods that some route takes, as `Allow` lists them.
+    pub(crate) methods: String,
 }
 
 /// What the route table says to a request.
@@ -200,7 +211,17 @@ impl App {
             }
         }
         app.check_places()?;
+        app.methods = app.all_methods();
         Ok(app)
+    }
+
+    /// What the server as a whole can do.
+    fn all_methods(&self) -> String {
+        let routes = || self.routes.iter().map(Route::value);
+        if routes().any(|hook| hook.methods().is_none()) {
+            return crate::http::constants::ALL_METHODS.to_owned();
+        }
+        allow(routes().filter_map(Hook::methods).flatten().collect())
     }
 
     /// What is done with the body of a request that no route takes: middleware may want it; nobody else does.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    app::{App, Hook, Routed},
+    app::{App, Hook, Routed, allow},
     shared::Shared,
 };
 use crate::{
-    Context, IntoResponse, Status, Stream,
+    Context, IntoResponse, Method, Status, Stream,
     conn::{Conn, upkeep::Ending},
     context::Stage,
     error::RequestError,
@@ -52,7 +52,7 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
                         hook.body
                     }
                     Routed::NotFound => {
-                        not_found(&mut ctx);
+                        not_found(&mut ctx, &app);
                         app.unrouted_body()
                     }
                     Routed::Declined(kind, allowed) => {
@@ -276,8 +276,20 @@ fn fail(ctx: &mut Context, status: usize) {
     describe(ctx.get_mut_response(), status);
 }
 
-fn not_found(ctx: &mut Context) {
-    fail(ctx, 404);
+fn not_found(ctx: &mut Context, app: &App) {
+    let request = ctx.get_request();
+    match request.get_method() {
+        // The server as a whole is asked (RFC 9110 §9.3.7).
+        Method::Options if request.get_path() == "*" => {
+            let response = ctx.get_mut_response();
+            response.reset();
+            response.set_status_code(204);
+            response.set_header("allow", &app.methods);
+        }
+        // This is no tunnel (RFC 9110 §9.3.6).
+        Method::Connect => fail(ctx, 501),
+        _ => fail(ctx, 404),
+    }
 }
 
 fn declined(ctx: &mut Context, kind: GuardKind, allowed: std::collections::BTreeSet<&'static str>) {
@@ -287,11 +299,7 @@ fn declined(ctx: &mut Context, kind: GuardKind, allowed: std::collections::BTree
         GuardKind::Version => fail(ctx, 505),
         GuardKind::Method(_) => {
             fail(ctx, 405);
-            let mut allow: Vec<_> = allowed.into_iter().collect();
-            if allow.contains(&"GET") && !allow.contains(&"HEAD") {
-                allow.push("HEAD");
-            }
-            ctx.get_mut_response().set_header("allow", allow.join(", "));
+            ctx.get_mut_response().set_header("allow", allow(allowed));
         }
         GuardKind::Upgrade(protocol) => {
             fail(ctx, 426);
