@@ -11,6 +11,8 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
+mod check;
+
 use crate::{
     Context, Stream,
     error::{PanicData, Place, RequestError},
@@ -94,6 +96,18 @@ pub trait ServerHook: Send + Sync + 'static {
     #[doc(hidden)]
     const GUARDS: &'static [Guard] = &[];
 
+    /// Parameters that `handle` cannot do without; filled in by the macros, compared with the route's pattern.
+    #[doc(hidden)]
+    const PARAMS: &'static [&'static str] = &[];
+
+    /// Parameters that `new` cannot do without.
+    #[doc(hidden)]
+    const NEW_PARAMS: &'static [&'static str] = &[];
+
+    /// Whether `handle` speaks WebSocket, which begins with a GET request.
+    #[doc(hidden)]
+    const WEBSOCKET: bool = false;
+
     /// How a route takes the body of its requests. Default: whole, read before any hook runs. As a stream, nothing is
     /// read before the hooks; [`Context::body_stream`] reads it, and other hooks see an empty body. Without effect on
     /// middleware.
@@ -160,6 +174,8 @@ pub enum GuardKind {
     Method(&'static [&'static str]),
     /// 426 with `Upgrade`
     Upgrade(&'static str),
+    /// 400: there is no protocol to ask for
+    NoUpgrade,
 }
 
 impl GuardKind {
@@ -169,7 +185,7 @@ impl GuardKind {
             Self::Referer => 1,
             Self::Version => 2,
             Self::Method(_) => 3,
-            Self::Upgrade(_) => 4,
+            Self::Upgrade(_) | Self::NoUpgrade => 4,
         }
     }
 }
@@ -204,12 +220,19 @@ pub struct Registration {
 }
 
 impl Registration {
+    /// Does not compile for a route that cannot work: see `check`.
+    #[track_caller]
     pub const fn of_hook<S: ServerHook>(
         kind: HookKind,
         name: &'static str,
         place: Place,
         methods: &'static [&'static str],
     ) -> Self {
+        if let HookKind::Route(pattern) = kind {
+            check::params(pattern, S::PARAMS);
+            check::params(pattern, S::NEW_PARAMS);
+            check::methods(methods, S::GUARDS, S::WEBSOCKET);
+        }
         Self {
             kind,
             name,
@@ -240,6 +263,15 @@ impl Registration {
             },
             run,
         }
+    }
+
+    /// Names the parameters that the function cannot do without.
+    #[track_caller]
+    pub const fn params(self, names: &[&str]) -> Self {
+        if let HookKind::Route(pattern) = self.kind {
+            check::params(pattern, names);
+        }
+        self
     }
 
     /// Takes the body as a stream.

@@ -5,14 +5,18 @@ use std::{any::Any, convert::Infallible};
 pub use inventory;
 
 pub use crate::{
-    BodyMode, BodyStream, Context, IntoResponse, PanicData, Request, RequestBody, RequestError,
-    Server, ServerHook, Status, Stream,
+    Attributes, BodyMode, BodyStream, Context, HttpVersion, IntoResponse, PanicData, Request,
+    RequestBody, RequestError, RouteParams, Server, ServerHook, Status, Stream,
     error::Place,
     hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, refuse},
 };
+use cookie::CookieJar;
 use serde_json::Error as JsonError;
 
-use crate::{context::Stage, error::FAILURE, http::HttpStatus};
+use crate::{
+    Headers, Querys, ResponseError, ServerSentEvents, WebSocket, context::Stage, error::FAILURE,
+    http::HttpStatus,
+};
 
 /// What a function may return that a guard, `filter` or `reject` can decline.
 #[diagnostic::on_unimplemented(
@@ -82,8 +86,12 @@ pub fn guard_upgrade(ctx: &Context, protocol: &str) -> bool {
                 .any(|value| value.to_ascii_lowercase().starts_with("tls")))
 }
 
-pub fn guard_version(ctx: &Context, version: &str) -> bool {
-    ctx.get_request().get_version().to_string() == version
+pub fn guard_no_upgrade(ctx: &Context) -> bool {
+    ctx.get_request().is_unknown_upgrade_type()
+}
+
+pub fn guard_version(ctx: &Context, is: fn(&HttpVersion) -> bool) -> bool {
+    is(ctx.get_request().get_version())
 }
 
 pub fn guard_host(ctx: &Context, host: impl AsRef<str>) -> bool {
@@ -132,10 +140,62 @@ pub async fn read_http(stream: &mut Stream, ctx: &mut Context) -> Option<Request
     Some(request)
 }
 
+// ---------------------------------------------------------------- handles
+
+/// Makes the connection a WebSocket; a request that asks for none is refused.
+pub async fn websocket(stream: &mut Stream, ctx: &mut Context) -> WebSocket {
+    match stream.upgrade(ctx) {
+        Ok(socket) => socket,
+        Err(error) => match refuse(error).await {},
+    }
+}
+
+/// Starts an event stream. Where something was answered already, the hook ends.
+pub async fn sse(stream: &mut Stream, ctx: &mut Context) -> ServerSentEvents {
+    match stream.start_events(ctx) {
+        Ok(events) => events,
+        Err(error) => {
+            let error = match error {
+                ResponseError::ConnectionClosed => RequestError::ClientDisconnected,
+                _ => RequestError::Upgraded,
+            };
+            match refuse(error).await {}
+        }
+    }
+}
+
 // ---------------------------------------------------------------- extractors
 
 pub fn request_body(ctx: &Context) -> RequestBody {
     ctx.get_request().get_body().clone()
+}
+
+pub fn request_version(ctx: &Context) -> HttpVersion {
+    ctx.get_request().get_version().clone()
+}
+
+pub fn request_path(ctx: &Context) -> String {
+    ctx.get_request().get_path().to_owned()
+}
+
+pub fn request_querys(ctx: &Context) -> Querys {
+    ctx.get_request().get_querys().clone()
+}
+
+pub fn request_headers(ctx: &Context) -> Headers {
+    ctx.get_request().get_headers().clone()
+}
+
+pub fn request_cookies(ctx: &Context) -> CookieJar {
+    ctx.cookies()
+}
+
+pub fn route_params(ctx: &Context) -> RouteParams {
+    ctx.get_route_params().clone()
+}
+
+pub fn attributes(ctx: &Context) -> Attributes {
+    ctx.get_attributes().clone()
 }
 
 pub fn body_stream(ctx: &Context) -> BodyStream {

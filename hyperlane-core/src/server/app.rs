@@ -103,14 +103,20 @@ impl Hook {
     }
 }
 
-/// A handler of GET answers HEAD as well; the server keeps the body back.
+/// A handler of GET answers HEAD as well; the server keeps the body back. The empty name stands for every method that
+/// has none of its own.
 pub(crate) fn takes_method(names: &[&str], method: &Method) -> bool {
-    names.contains(&method.as_str()) || (method.is_head() && names.contains(&"GET"))
+    names.contains(&method.as_str())
+        || (method.is_head() && names.contains(&"GET"))
+        || (matches!(method, Method::Unknown(_)) && names.contains(&""))
 }
 
 /// The value of `Allow` (RFC 9110 §10.2.1).
 pub(crate) fn allow(methods: BTreeSet<&'static str>) -> String {
-    let mut names: Vec<_> = methods.into_iter().collect();
+    let mut names: Vec<_> = methods
+        .into_iter()
+        .filter(|name| !name.is_empty())
+        .collect();
     if names.contains(&"GET") && !names.contains(&"HEAD") {
         names.push("HEAD");
     }

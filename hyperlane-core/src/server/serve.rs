@@ -307,6 +307,7 @@ fn declined(ctx: &mut Context, kind: GuardKind, allowed: std::collections::BTree
             response.set_header("upgrade", protocol);
             response.set_header("connection", "upgrade");
         }
+        GuardKind::NoUpgrade => fail(ctx, 400),
     }
 }
 
