@@ -8,6 +8,7 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Path, Result, Token, Type, UnOp};
 
+use crate::literals;
 use crate::nearest::nearest;
 use crate::pattern;
 use crate::table::{self, ROWS, Role, Row};
@@ -21,6 +22,8 @@ pub(crate) enum Shape {
     Methods,
     /// Nothing, or one name.
     MaybeName,
+    /// `a`.
+    Name,
     /// `a, b`.
     Names,
     /// `a: A, b: B`.
@@ -54,6 +57,7 @@ impl Shape {
             Self::Nothing => format!("#[{name}]"),
             Self::Methods => format!("#[{name}(get, post)]"),
             Self::MaybeName => format!("#[{name}]` or `#[{name}(message)]"),
+            Self::Name => format!("#[{name}(handle)]"),
             Self::Names => format!("#[{name}(value)]"),
             Self::TypedNames => format!("#[{name}(value: Type)]"),
             Self::KeyedNames => format!("#[{name}(\"key\" => value)]"),
@@ -178,18 +182,35 @@ fn parse_shape(row: &Row, input: ParseStream<'_>) -> Result<Args> {
             false => return Err(input.error(format!("`{}` takes no arguments", row.name))),
         },
         Shape::MaybeName if input.is_empty() => Args::Nothing,
-        Shape::MaybeName => Args::Bindings(vec![binding(input, row.shape)?]),
+        Shape::MaybeName | Shape::Name => {
+            let binding = binding(input, row.shape)?;
+            input.parse::<Option<Token![,]>>()?;
+            Args::Bindings(vec![binding])
+        }
         Shape::Names | Shape::TypedNames | Shape::KeyedNames | Shape::KeyedTypedNames => {
             let bindings = list(input, |input| binding(input, row.shape))?;
             unique(bindings.iter().map(|binding| &binding.name))?;
+            if row.name.ends_with("request_header") {
+                let keys = bindings.iter().filter_map(|binding| binding.key.as_ref());
+                keys.into_iter().try_for_each(literals::header_name)?;
+            }
             Args::Bindings(bindings)
         }
         Shape::MaybeValue if input.is_empty() => Args::Nothing,
-        Shape::MaybeValue | Shape::Value => Args::Values(vec![one(input)?]),
+        Shape::MaybeValue | Shape::Value => {
+            let value = one(input)?;
+            if row.role == Role::SetStatus {
+                literals::status(&value)?;
+            }
+            Args::Values(vec![value])
+        }
         Shape::Values => {
             let values = list(input, Expr::parse)?;
             if let Role::Hooks(_) = row.role {
                 values.iter().try_for_each(hook)?;
+            }
+            if row.role == Role::Import {
+                values.iter().try_for_each(import)?;
             }
             Args::Values(values)
         }
@@ -198,11 +219,7 @@ fn parse_shape(row: &Row, input: ParseStream<'_>) -> Result<Args> {
         Shape::Macros => Args::Macros(list(input, |input| nested(row, input))?),
         Shape::Pattern => {
             let expr = one(input)?;
-            if let Expr::Lit(ExprLit {
-                lit: Lit::Str(literal),
-                ..
-            }) = &expr
-            {
+            if let Some(literal) = literals::text(&expr) {
                 pattern::check(&literal.value())
                     .map_err(|message| Error::new(literal.span(), message))?;
             }
@@ -349,9 +366,12 @@ fn header(input: ParseStream<'_>) -> Result<Args> {
             )
         })?;
     }
+    let value = Box::new(one(input)?);
+    literals::header_name(&key)?;
+    literals::header_value(&value)?;
     Ok(Args::Header {
         key,
-        value: Box::new(one(input)?),
+        value,
         replaces,
     })
 }
@@ -401,7 +421,7 @@ fn nested(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
             format!("`{name}` is not a macro of hyperlane{hint}"),
         ));
     };
-    if let Role::Register(_) | Role::Declare | Role::Macros(_) = row.role {
+    if let Role::Register(_) | Role::Declare | Role::Import | Role::Macros(_) = row.role {
         return Err(Error::new(
             name.span(),
             format!("`{name}` cannot stand in a list; write it as an attribute of its own"),
@@ -435,6 +455,17 @@ fn hook(value: &Expr) -> Result<()> {
         _ => Err(Error::new_spanned(
             value,
             "expected the path of a hook, an `async fn(&mut Stream, &mut Context)`",
+        )),
+    }
+}
+
+/// Accepts what `use` can name.
+fn import(value: &Expr) -> Result<()> {
+    match value {
+        Expr::Path(path) if path.qself.is_none() => Ok(()),
+        _ => Err(Error::new_spanned(
+            value,
+            "expected the path of a trait, as in `std::fmt::Write`",
         )),
     }
 }

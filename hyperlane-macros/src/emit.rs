@@ -9,7 +9,7 @@ use syn::{Expr, Result};
 
 use crate::args::{Applied, Args, Binding, mentions};
 use crate::params::{Params, Part};
-use crate::table::{BodyRule, Check, Role};
+use crate::table::{BodyRule, Check, Handle, Role};
 
 /// What the code of a macro depends on.
 pub(crate) struct Emitter<'a> {
@@ -35,6 +35,7 @@ impl Emitter<'_> {
             Role::Extract(call) => self.bindings(applied, call, false),
             Role::Require(call) => self.bindings(applied, call, true),
             Role::Body(BodyRule::Stream) => self.bindings(applied, "body_stream", false),
+            Role::Open(handle) => self.open(applied, handle),
             Role::Condition { runs_when } => Ok(condition(applied, runs_when, decline)),
             Role::SetStatus => {
                 let (private, span) = (self.private, at(applied.name.span()));
@@ -73,6 +74,7 @@ impl Emitter<'_> {
             // These have places of their own.
             Role::Register(_)
             | Role::Declare
+            | Role::Import
             | Role::Guard(_)
             | Role::Read(_)
             | Role::Body(BodyRule::Max)
@@ -106,8 +108,9 @@ impl Emitter<'_> {
                 quote_spanned!(span=> Method(&[#(#methods),*]))
             }
             Role::Guard(Check::Upgrade(protocol)) => quote_spanned!(span=> Upgrade(#protocol)),
+            Role::Guard(Check::NoUpgrade) => quote_spanned!(span=> NoUpgrade),
             Role::Guard(Check::Referer { .. }) => quote_spanned!(span=> Referer),
-            Role::Guard(Check::Version(_)) => quote_spanned!(span=> Version),
+            Role::Guard(Check::Version { .. }) => quote_spanned!(span=> Version),
             _ => quote_spanned!(span=> Host),
         };
         quote_spanned!(span=> #private::Guard { kind: #private::GuardKind::#kind, check: |#ctx| #check })
@@ -154,8 +157,12 @@ impl Emitter<'_> {
             Role::Guard(Check::Upgrade(protocol)) => {
                 quote_spanned!(span=> #private::guard_upgrade(#ctx, #protocol))
             }
-            Role::Guard(Check::Version(version)) => {
-                quote_spanned!(span=> #private::guard_version(#ctx, #version))
+            Role::Guard(Check::NoUpgrade) => {
+                quote_spanned!(span=> #private::guard_no_upgrade(#ctx))
+            }
+            Role::Guard(Check::Version { is, .. }) => {
+                let is = Ident::new(is, span);
+                quote_spanned!(span=> #private::guard_version(#ctx, #private::HttpVersion::#is))
             }
             Role::Guard(Check::Host { accepts }) => any("guard_host", accepts),
             Role::Guard(Check::Referer { accepts }) => any("guard_referer", accepts),
@@ -199,6 +206,29 @@ impl Emitter<'_> {
                 (false, None) => quote_spanned!(span=> #allow let #mutability #name = #read;),
             }
         });
+        Ok(code.collect())
+    }
+
+    /// Writes what makes the connection something else, and binds the handle by value.
+    fn open(&self, applied: &Applied, handle: Handle) -> Result<TokenStream> {
+        let private = self.private;
+        let stream = self.params.need(Part::Stream, true, applied)?;
+        let ctx = self.params.need(Part::Ctx, true, applied)?;
+        let Args::Bindings(bindings) = &applied.args else {
+            return Ok(quote!());
+        };
+        let code = bindings.iter().map(
+            |Binding {
+                 mutability, name, ..
+             }| {
+                let span = at(name.span());
+                let call = Ident::new(handle.call(), at(applied.name.span()));
+                quote_spanned! {span=>
+                    #[allow(unused_variables, unused_mut)]
+                    let #mutability #name = #private::#call(&mut *#stream, &mut *#ctx).await;
+                }
+            },
+        );
         Ok(code.collect())
     }
 

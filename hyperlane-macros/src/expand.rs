@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::parse::{ParseStream, Parser};
-use syn::{Attribute, Error, Item, ItemFn, Meta, Path, Result, Token, Visibility};
+use syn::{Attribute, Error, Item, ItemFn, Meta, Path, Result, Token, Visibility, parse_quote};
 
 use crate::args::{self, Applied};
 use crate::table::{self, Row};
@@ -70,7 +70,7 @@ fn expand_item(row: &'static Row, args: TokenStream, mut item: Item) -> TokenStr
         add(parse_sibling(attribute), &mut errors);
     }
     let private = krate::private(krate.as_ref());
-    let kept = item.to_token_stream();
+    let kept = keep(&item);
     let code = match item {
         _ if !errors.is_empty() => TokenStream::new(),
         Item::Fn(function) => function::expand(&private, function, applied, &mut errors),
@@ -84,6 +84,27 @@ fn expand_item(row: &'static Row, args: TokenStream, mut item: Item) -> TokenStr
     }
     let errors = errors.into_iter().map(Error::into_compile_error);
     quote!(#kept #(#errors)*)
+}
+
+/// Keeps a broken item in sight of the rest of the program. Its body stays for rust-analyzer alone: without its macros,
+/// the compiler would find faults in it that are none.
+fn keep(item: &Item) -> TokenStream {
+    let Item::Fn(function) = item else {
+        return item.to_token_stream();
+    };
+    let output = function.sig.output.to_token_stream();
+    if args::mentions(output, &["impl"]) {
+        // A body that ends nowhere does not say which type it is.
+        return item.to_token_stream();
+    }
+    let mut stub = function.clone();
+    let block = &function.block;
+    *stub.block = parse_quote!({
+        #[cfg(rust_analyzer)]
+        return #block;
+        loop {}
+    });
+    quote!(#[allow(warnings)] #stub)
 }
 
 /// Takes our attributes off an item.

@@ -1,6 +1,8 @@
 //! Expands all macros on a function at once: guards, reads, extractors, conditions, setters, the body, epilogues.
 
 mod body;
+mod conflicts;
+mod param_names;
 mod route;
 
 use proc_macro2::TokenStream;
@@ -11,12 +13,12 @@ use syn::{
     parse_quote_spanned,
 };
 
-use crate::args::{Applied, mentions};
+use crate::args::{Applied, Args, mentions};
 use crate::emit::{Emitter, at, values};
 use crate::params::{self, Params, last_segment};
 use crate::phases::Phases;
 use crate::register;
-use crate::table::{BodyRule, Register, Role};
+use crate::table::{self, BodyRule, Handle, Register, Role};
 
 /// Stands in every body that was expanded, so that a macro that comes too late notices.
 const MARK: &str = "hyperlane: expanded";
@@ -30,7 +32,7 @@ pub(crate) fn expand(
 ) -> TokenStream {
     let unmarked = applied
         .iter()
-        .all(|applied| applied.row.role == Role::Declare);
+        .all(|applied| matches!(applied.row.role, Role::Declare | Role::Import));
     if let (false, true, Some(late)) = (unmarked, is_marked(&item), applied.first()) {
         errors.push(late.error(format!(
             "`#[{}]` came after the attributes above it were expanded; import it under its own name, \
@@ -116,6 +118,7 @@ impl Function<'_> {
         if errors.len() > before {
             return Ok(TokenStream::new());
         }
+        self.imply_guard();
         let (in_constant, in_body) = self.split_guards();
         // The value of a route is turned into the response before the epilogues, so they move into one function.
         let converts = self.is_route()
@@ -146,6 +149,7 @@ impl Function<'_> {
             .partition(|attr| matches!(attr.style, AttrStyle::Outer));
         let default = &self.item.modifiers.defaultness;
         let body_rules = self.is_handler.then(|| self.body_constants(&outer));
+        let params = self.param_constant(&outer);
         let sibling = (self.is_handler && !constants.is_empty()).then(|| {
             let (private, span) = (self.private, at(sig.ident.span()));
             let cfgs = outer.iter().filter(|attr| attr.path().is_ident("cfg"));
@@ -158,6 +162,7 @@ impl Function<'_> {
         Ok(quote! {
             #sibling
             #body_rules
+            #params
             #(#outer)*
             #vis #default #sig { #(#inner)* #code }
             #registrations
@@ -192,12 +197,15 @@ impl Function<'_> {
             .into_iter()
             .flatten()
             .chain(&phases.read)
+            .chain(&phases.open)
             .chain(&phases.close)
             .next();
         if let (None, Some(applied)) = (signature.asyncness, first) {
             let message = format!("`#[{}]` needs an `async fn`; add `async`", applied.name);
             errors.push(Error::new(signature.fn_token.span, message));
         }
+        self.conflicts(errors);
+        self.unknown_params(errors);
         for applied in &phases.registers {
             if let Some(receiver) = signature.receiver() {
                 let message = format!(
@@ -290,7 +298,33 @@ impl Function<'_> {
                 const MAX_BODY: ::core::option::Option<usize> = ::core::option::Option::Some(#limit);
             }
         });
-        quote!(#stream #max)
+        let websocket = self.phases.speaks_websocket().map(|applied| {
+            let span = at(applied.name.span());
+            quote_spanned! {span=>
+                #(#cfgs)*
+                #[doc(hidden)]
+                const WEBSOCKET: bool = true;
+            }
+        });
+        quote!(#stream #max #websocket)
+    }
+
+    /// Has dispatch decline what `websocket` could only refuse, so that a page may stand at the same path.
+    fn imply_guard(&mut self) {
+        let phases = &mut self.phases;
+        if !phases.opens_a(Handle::WebSocket) || phases.asks_for_websocket().is_some() {
+            return;
+        }
+        let guard = phases.opens().zip(table::find("is_ws_upgrade_type"));
+        let guard = guard.filter(|_| self.is_handler || !phases.registers.is_empty());
+        if let Some((applied, row)) = guard {
+            let guard = Applied {
+                row,
+                name: applied.name.clone(),
+                args: Args::Nothing,
+            };
+            phases.guards.push(guard);
+        }
     }
 
     /// Splits the guards into those for a constant and those for the body.

@@ -2,6 +2,11 @@
 
 /// Says what is wrong with a route pattern, and how to mend it.
 pub(crate) fn check(pattern: &str) -> Result<(), String> {
+    names(pattern).map(drop)
+}
+
+/// Returns the names of a pattern's parameters.
+pub(crate) fn names(pattern: &str) -> Result<Vec<&str>, String> {
     let Some(path) = pattern.strip_prefix('/') else {
         return Err(match pattern {
             "" => "a route pattern cannot be empty; the root is \"/\"".into(),
@@ -29,7 +34,7 @@ pub(crate) fn check(pattern: &str) -> Result<(), String> {
         }
         names.push(parameter.name);
     }
-    Ok(())
+    Ok(names)
 }
 
 /// A parameter segment.

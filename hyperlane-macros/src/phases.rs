@@ -3,13 +3,14 @@
 use syn::Error;
 
 use crate::args::{Applied, Args};
-use crate::table::{BodyRule, Check, Role, Side};
+use crate::table::{BodyRule, Check, Handle, Role, Side};
 
 /// The macros of one function; within a phase, in source order.
 #[derive(Default)]
 pub(crate) struct Phases {
     pub(crate) registers: Vec<Applied>,
     pub(crate) declarations: Vec<Applied>,
+    pub(crate) imports: Vec<Applied>,
     pub(crate) guards: Vec<Applied>,
     pub(crate) read: Option<Applied>,
     pub(crate) extractors: Vec<Applied>,
@@ -18,6 +19,8 @@ pub(crate) struct Phases {
     pub(crate) conditions: Vec<Applied>,
     /// Setters, hooks and lists before the body.
     pub(crate) setup: Vec<Applied>,
+    /// Opens a WebSocket or an event stream, after all that could refuse and with the headers set.
+    pub(crate) open: Option<Applied>,
     /// What runs after the body: once, or after each message.
     pub(crate) epilogue: Vec<Applied>,
     /// Closing comes last and once, so that nothing is sent into a closed connection.
@@ -43,11 +46,16 @@ impl Phases {
         match applied.row.role {
             Role::Register(_) => self.registers.push(applied),
             Role::Declare => self.declarations.push(applied),
+            Role::Import => self.imports.push(applied),
             Role::Guard(_) => self.guards.push(applied),
             Role::Read(_) => return self.place_read(applied),
             Role::Extract(_) | Role::Require(_) => self.extractors.push(applied),
             Role::Body(BodyRule::Stream) => self.extractors.push(applied),
             Role::Body(BodyRule::Max) => self.limits.push(applied),
+            Role::Open(_) => {
+                self.only_handle(&applied)?;
+                self.open = Some(applied);
+            }
             Role::Condition { .. } => self.conditions.push(applied),
             Role::SetStatus | Role::SetHeader | Role::Set(_) | Role::Hooks(Side::Before) => {
                 self.setup.push(applied)
@@ -74,10 +82,14 @@ impl Phases {
             (Role::Guard(_), Side::Before) => self.guards.push(nested),
             (Role::Read(_), Side::Before) => return self.place_read(nested),
             (Role::Body(_), Side::Before) => return self.place(nested),
-            (Role::Body(_), Side::After) => {
+            (Role::Open(_), Side::Before) => {
+                self.only_handle(&nested)?;
+                self.setup.push(nested);
+            }
+            (Role::Body(_) | Role::Open(_), Side::After) => {
                 let name = &nested.name;
                 return Err(nested.error(format!(
-                    "`{name}` is about what is read before the body runs; write it as an attribute"
+                    "`{name}` is about what happens before the body runs; write it as an attribute"
                 )));
             }
             (_, Side::Before) => self.setup.push(nested),
@@ -91,6 +103,34 @@ impl Phases {
             (_, Side::After) => self.epilogue.push(nested),
         }
         Ok(())
+    }
+
+    /// Refuses a second handle: a connection becomes one thing.
+    fn only_handle(&self, applied: &Applied) -> Result<(), Error> {
+        match self.opens() {
+            Some(first) if first.row.name == applied.row.name => {
+                Err(applied.error(format!("`#[{}]` stands here already", first.name)))
+            }
+            Some(first) => Err(applied.error(format!(
+                "`#[{}]` makes this connection something else already; keep one of the two, or write a handler for each",
+                first.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the macro that opens a handle.
+    pub(crate) fn opens(&self) -> Option<&Applied> {
+        let is_open = |applied: &&Applied| matches!(applied.row.role, Role::Open(_));
+        self.open
+            .as_ref()
+            .or_else(|| self.setup.iter().find(is_open))
+    }
+
+    /// Whether this handle is opened.
+    pub(crate) fn opens_a(&self, handle: Handle) -> bool {
+        self.opens()
+            .is_some_and(|applied| applied.row.role == Role::Open(handle))
     }
 
     fn place_read(&mut self, applied: Applied) -> Result<(), Error> {
@@ -118,6 +158,7 @@ impl Phases {
     pub(crate) fn wrap_body(&self) -> bool {
         self.read.is_some()
             || self.close.is_some()
+            || self.open.is_some()
             || [
                 &self.declarations,
                 &self.extractors,
@@ -129,16 +170,34 @@ impl Phases {
             .any(|phase| !phase.is_empty())
     }
 
-    /// Returns the macro that makes a handler speak WebSocket, if one does.
+    /// Returns the macro that makes a handler speak WebSocket right after its guards, if one does.
     pub(crate) fn upgrades(&self) -> Option<&Applied> {
-        let guard = self
-            .guards
+        if self.reads_messages().is_none() && self.opens_a(Handle::WebSocket) {
+            // What could refuse runs first, while there is an answer to give.
+            return None;
+        }
+        self.asks_for_websocket().or_else(|| self.reads_messages())
+    }
+
+    /// Returns the macro by which a handler speaks WebSocket, at whatever time.
+    pub(crate) fn speaks_websocket(&self) -> Option<&Applied> {
+        let opens = self.opens().filter(|_| self.opens_a(Handle::WebSocket));
+        opens
+            .or_else(|| self.asks_for_websocket())
+            .or_else(|| self.reads_messages())
+    }
+
+    /// Returns the guard that wants a WebSocket.
+    pub(crate) fn asks_for_websocket(&self) -> Option<&Applied> {
+        self.guards
             .iter()
-            .find(|guard| guard.row.role == Role::Guard(Check::Upgrade("websocket")));
-        guard.or_else(|| {
-            self.read
-                .as_ref()
-                .filter(|read| read.row.role == Role::Read("read_websocket"))
-        })
+            .find(|guard| guard.row.role == Role::Guard(Check::Upgrade("websocket")))
+    }
+
+    /// Returns the macro that reads messages.
+    pub(crate) fn reads_messages(&self) -> Option<&Applied> {
+        self.read
+            .as_ref()
+            .filter(|read| read.row.role == Role::Read("read_websocket"))
     }
 }

@@ -41,6 +41,10 @@ pub(crate) fn of_type(
                     }
                 }));
             }
+            Role::Import => {
+                let (span, paths) = (at(applied.name.span()), values(applied));
+                code.extend(quote_spanned!(span=> #(#[allow(unused_imports)] use #paths as _;)*));
+            }
             Role::Declare => errors.push(applied.error("`#[hyperlane]` stands on a function, as a rule on `main`")),
             _ => errors.push(applied.error(format!(
                 "`#[{}]` stands on a function; move it to `handle` or `new` in the `impl ServerHook`",

@@ -17,6 +17,8 @@ pub(crate) enum Role {
     Register(Register),
     /// Declares variables at the top of a function.
     Declare,
+    /// Brings traits into scope.
+    Import,
     /// Declines the hook before anything is read.
     Guard(Check),
     /// Runs the rest once per message that this `__private` function reads.
@@ -27,6 +29,8 @@ pub(crate) enum Role {
     Require(&'static str),
     /// Says how the route takes the body of its requests.
     Body(BodyRule),
+    /// Turns the connection into something else and binds its handle.
+    Open(Handle),
     /// Runs the body only if the expression has this value.
     Condition { runs_when: bool },
     /// Sets the response's status code.
@@ -59,6 +63,23 @@ pub(crate) enum BodyRule {
     Max,
 }
 
+/// What a connection becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handle {
+    WebSocket,
+    Events,
+}
+
+impl Handle {
+    /// The `__private` function that opens it.
+    pub(crate) const fn call(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Events => "sse",
+        }
+    }
+}
+
 /// Which side of the body a list stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -82,7 +103,13 @@ pub(crate) enum Check {
     /// The methods named by the arguments.
     Methods,
     Upgrade(&'static str),
-    Version(&'static str),
+    /// That no known protocol is asked for.
+    NoUpgrade,
+    /// The method of `HttpVersion` that accepts these versions.
+    Version {
+        is: &'static str,
+        accepts: &'static [&'static str],
+    },
     Host {
         accepts: bool,
     },
@@ -126,13 +153,23 @@ const fn upgrade(name: &'static str, protocol: &'static str) -> Row {
 }
 
 /// A guard on the protocol version.
-const fn version(name: &'static str, version: &'static str) -> Row {
-    row(name, Shape::Nothing, Role::Guard(Check::Version(version)))
+const fn version(name: &'static str, is: &'static str, accepts: &'static [&'static str]) -> Row {
+    row(
+        name,
+        Shape::Nothing,
+        Role::Guard(Check::Version { is, accepts }),
+    )
+}
+
+/// An extractor that never refuses and binds its values under the names given.
+const fn whole(name: &'static str) -> Row {
+    row(name, Shape::Names, Role::Extract(name))
 }
 
 /// Every macro of this crate, by topic.
 pub(crate) const ROWS: &[Row] = &[
     row("hyperlane", Shape::Declarations, Role::Declare),
+    row("import", Shape::Values, Role::Import),
     // Registration.
     route("route", &[]),
     route("any", &[]),
@@ -157,12 +194,33 @@ pub(crate) const ROWS: &[Row] = &[
     method("is_options_method", &["OPTIONS"]),
     method("is_connect_method", &["CONNECT"]),
     method("is_trace_method", &["TRACE"]),
+    // The empty name stands for every method that has none of its own.
+    method("is_unknown_method", &[""]),
     row("methods", Shape::Methods, Role::Guard(Check::Methods)),
     upgrade("is_ws_upgrade_type", "websocket"),
     upgrade("is_h2c_upgrade_type", "h2c"),
     upgrade("is_tls_upgrade_type", "tls"),
-    version("is_http1_0_version", "HTTP/1.0"),
-    version("is_http1_1_version", "HTTP/1.1"),
+    row(
+        "is_unknown_upgrade_type",
+        Shape::Nothing,
+        Role::Guard(Check::NoUpgrade),
+    ),
+    version("is_http0_9_version", "is_http0_9", &["0.9"]),
+    version("is_http1_0_version", "is_http1_0", &["1.0"]),
+    version("is_http1_1_version", "is_http1_1", &["1.1"]),
+    version("is_http2_version", "is_http2", &["2"]),
+    version("is_http3_version", "is_http3", &["3"]),
+    version(
+        "is_http1_1_or_higher_version",
+        "is_http1_1_or_higher",
+        &["1.1", "2", "3"],
+    ),
+    version(
+        "is_http_version",
+        "is_http",
+        &["0.9", "1.0", "1.1", "2", "3"],
+    ),
+    version("is_unknown_version", "is_unknown", &[""]),
     row(
         "host",
         Shape::Values,
@@ -194,6 +252,9 @@ pub(crate) const ROWS: &[Row] = &[
         Shape::MaybeName,
         Role::Read("read_http"),
     ),
+    // Handles.
+    row("websocket", Shape::Name, Role::Open(Handle::WebSocket)),
+    row("sse", Shape::Name, Role::Open(Handle::Events)),
     // Extractors.
     row("request_body", Shape::Names, Role::Extract("request_body")),
     row("body_stream", Shape::Names, Role::Body(BodyRule::Stream)),
@@ -208,6 +269,13 @@ pub(crate) const ROWS: &[Row] = &[
         Shape::TypedNames,
         Role::Extract("request_body_json_result"),
     ),
+    whole("request_version"),
+    whole("request_path"),
+    whole("request_querys"),
+    whole("request_headers"),
+    whole("request_cookies"),
+    whole("route_params"),
+    whole("attributes"),
     row(
         "route_param",
         Shape::KeyedNames,

@@ -69,6 +69,7 @@ fn good_arguments(shape: Shape) -> &'static str {
     match shape {
         Shape::Nothing | Shape::MaybeName | Shape::MaybeValue | Shape::Order => "",
         Shape::Methods => "get, post",
+        Shape::Name => "mut a",
         Shape::Names => "a, mut b,",
         Shape::TypedNames => "a: A, b: Vec<B>",
         Shape::KeyedNames => "\"a\" => a, KEY => b",
@@ -123,8 +124,11 @@ fn every_row_refuses_surplus_tokens_and_keeps_the_item() {
         let arguments = format!("{} ; surplus", good_arguments(row.shape));
         let code = expanded(row.name, &arguments, good_item(row));
         assert_eq!(errors(&code).len(), 1, "{}: {code}", row.name);
+        // A function's body is left where it was, in a place that only editors look at.
+        let item = tokens(good_item(row)).to_string();
+        let parts = item.split_inclusive("-> Status ");
         assert!(
-            code.starts_with(&tokens(good_item(row)).to_string()),
+            parts.into_iter().all(|part| code.contains(part)),
             "{}: {code}",
             row.name
         );
@@ -160,8 +164,10 @@ fn every_row_refuses_the_wrong_item() {
             }
             _ => "struct Hook;",
         };
-        let code = expanded(row.name, good_arguments(row.shape), wrong);
-        assert_eq!(errors(&code).len(), 1, "{}: {code}", row.name);
+        if row.role != Role::Import {
+            let code = expanded(row.name, good_arguments(row.shape), wrong);
+            assert_eq!(errors(&code).len(), 1, "{}: {code}", row.name);
+        }
         let code = expanded(row.name, good_arguments(row.shape), "trait Other {}");
         assert_eq!(errors(&code).len(), 1, "{}: {code}", row.name);
     }
@@ -171,7 +177,7 @@ fn every_row_refuses_the_wrong_item() {
 fn every_function_macro_needs_an_async_function() {
     for row in ROWS
         .iter()
-        .filter(|row| !matches!(row.role, Role::Declare | Role::Register(_)))
+        .filter(|row| !matches!(row.role, Role::Declare | Role::Import | Role::Register(_)))
     {
         let code = expanded(
             row.name,
@@ -194,7 +200,7 @@ fn every_function_macro_says_which_parameter_it_lacks() {
     for row in ROWS.iter().filter(|row| {
         !matches!(
             row.role,
-            Role::Declare | Role::Register(_) | Role::Body(BodyRule::Max)
+            Role::Declare | Role::Import | Role::Register(_) | Role::Body(BodyRule::Max)
         )
     }) {
         let code = expanded(
@@ -670,7 +676,7 @@ fn errors_of_all_attributes_are_reported_together() {
             .iter()
             .any(|message| message.contains("did you mean `get`?"))
     );
-    assert!(code.starts_with("# [inline] async fn handle"), "{code}");
+    assert!(code.contains("# [inline] async fn handle"), "{code}");
 }
 
 #[test]

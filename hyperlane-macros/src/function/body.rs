@@ -8,7 +8,7 @@ use syn::{Error, Result};
 
 use super::{Function, MARK, Returns, collect};
 use crate::args::{Applied, Args, mentions};
-use crate::emit::{at, local};
+use crate::emit::{at, local, values};
 use crate::jumps::{self, Jumps};
 use crate::params::{Part, last_segment};
 use crate::table::Role;
@@ -25,6 +25,7 @@ impl Function<'_> {
         let span = at(self.item.sig.ident.span());
         let decline = quote_spanned!(span=> return #private::skip(););
         let mut once = quote_spanned!(span=> const _: &str = #MARK;);
+        once.extend(self.imports());
         once.extend(self.declarations());
         if self.is_handler && in_body.len() < self.phases.guards.len() {
             // Outside an `impl ServerHook` nothing would look at the guards; this refuses to compile there.
@@ -54,6 +55,14 @@ impl Function<'_> {
             None => self.single_turn(converts, &decline, errors)?,
         };
         Ok(quote!(#once #turn))
+    }
+
+    fn imports(&self) -> TokenStream {
+        let code = self.phases.imports.iter().map(|applied| {
+            let (span, paths) = (at(applied.name.span()), values(applied));
+            quote_spanned!(span=> #(#[allow(unused_imports)] use #paths as _;)*)
+        });
+        code.collect()
     }
 
     fn declarations(&self) -> TokenStream {
@@ -86,6 +95,7 @@ impl Function<'_> {
             .iter()
             .chain(&phases.conditions)
             .chain(&phases.setup)
+            .chain(&phases.open)
         {
             let span = at(applied.name.span());
             // `return` and `continue` at the macro that declines, where a type error then points.

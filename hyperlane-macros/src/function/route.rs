@@ -7,6 +7,7 @@ use syn::spanned::Spanned;
 
 use super::{Function, Returns};
 use crate::emit::{at, local, values};
+use crate::literals;
 use crate::params::Param;
 use crate::register;
 use crate::table::Role;
@@ -72,10 +73,14 @@ impl Function<'_> {
                 let limit = values(applied).first();
                 quote_spanned!(at(applied.name.span())=> .max_body(#limit))
             });
+            // A literal pattern was compared with the names before.
+            let names = self.needed_params();
+            let params = (literals::text_of(applied).is_none() && !names.is_empty())
+                .then(|| quote_spanned!(at(applied.name.span())=> .params(&[#(#names),*])));
             code.extend(register::submit(private, name, &self.item.attrs, |place| {
                 let (span, text) = (at(name.span()), name.to_string());
                 quote_spanned! {span=>
-                    #private::Registration::of_function(#kind, #text, #place, &[#method #(#guards),*], #run) #stream #max
+                    #private::Registration::of_function(#kind, #text, #place, &[#method #(#guards),*], #run) #params #stream #max
                 }
             }));
         }

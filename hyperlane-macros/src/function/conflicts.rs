@@ -1,0 +1,229 @@
+//! Refuses macros that cannot stand together, because nothing could ever get past both.
+
+use syn::Error;
+
+use super::Function;
+use crate::args::{Applied, Args};
+use crate::literals;
+use crate::phases::Phases;
+use crate::register::methods_of;
+use crate::table::{BodyRule, Check, Handle, Role};
+
+impl Function<'_> {
+    pub(super) fn conflicts(&self, errors: &mut Vec<Error>) {
+        let phases = &self.phases;
+        errors.extend(methods(phases));
+        errors.extend(versions(phases));
+        errors.extend(no_upgrade(phases));
+        errors.extend(handles(phases));
+        errors.extend(bodies(phases));
+        errors.extend(patterns(phases));
+    }
+}
+
+/// Returns the methods that a macro lets through; `HEAD` is served where `GET` is.
+fn methods_taken(applied: &Applied) -> Option<Vec<&str>> {
+    let mut names: Vec<&str> = match (applied.row.role, &applied.args) {
+        (Role::Guard(Check::Method(methods)), _) => methods.to_vec(),
+        (Role::Guard(Check::Methods), Args::Methods(methods)) => {
+            methods.iter().map(String::as_str).collect()
+        }
+        (Role::Register(register), _) => methods_of(register).to_vec(),
+        _ => return None,
+    };
+    if names.contains(&"GET") {
+        names.push("HEAD");
+    }
+    (!names.is_empty()).then_some(names)
+}
+
+/// Guards on the method that leave none, and a WebSocket without `GET`.
+fn methods(phases: &Phases) -> Option<Error> {
+    let mut left: Option<(&Applied, Vec<&str>)> = None;
+    for guard in &phases.guards {
+        let Some(taken) = methods_taken(guard) else {
+            continue;
+        };
+        if let Some(error) = needs_get(phases, guard, &taken) {
+            return Some(error);
+        }
+        left = match left {
+            None => Some((guard, taken)),
+            Some((first, before)) => {
+                let both: Vec<_> = before
+                    .iter()
+                    .copied()
+                    .filter(|name| taken.contains(name))
+                    .collect();
+                if both.is_empty() {
+                    return Some(guard.error(format!(
+                        "no request gets past both `#[{}]` and `#[{}]`; keep one, or write `#[methods({})]` to take either",
+                        first.name,
+                        guard.name,
+                        either(&before, &taken),
+                    )));
+                }
+                Some((first, both))
+            }
+        };
+    }
+    phases.registers.iter().find_map(|register| {
+        let taken = methods_taken(register)?;
+        if let Some(error) = needs_get(phases, register, &taken) {
+            return Some(error);
+        }
+        let (guard, others) = left.as_ref()?;
+        let apart = !others.iter().any(|name| taken.contains(name));
+        apart.then(|| {
+            guard.error(format!(
+                "`#[{}]` declines all that `#[{}]` takes; remove it, or write `#[route(..)]` instead of `#[{}]`",
+                guard.name, register.name, register.name
+            ))
+        })
+    })
+}
+
+fn needs_get(phases: &Phases, applied: &Applied, taken: &[&str]) -> Option<Error> {
+    let websocket = phases.speaks_websocket()?;
+    (!taken.contains(&"GET")).then(|| {
+        let mend = match applied.row.role {
+            Role::Register(_) => "write `#[get(..)]` or `#[route(..)]`".to_owned(),
+            _ => "remove this guard".to_owned(),
+        };
+        applied.error(format!(
+            "`#[{}]` begins with a GET request, which `#[{}]` does not take; {mend}",
+            websocket.name, applied.name
+        ))
+    })
+}
+
+fn either(first: &[&str], second: &[&str]) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for name in first.iter().chain(second) {
+        // What is served along with GET need not be said.
+        let along = *name == "HEAD" && (first.contains(&"GET") || second.contains(&"GET"));
+        let name = name.to_lowercase();
+        if !along && !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(", ")
+}
+
+/// Guards on the version that leave none.
+fn versions(phases: &Phases) -> Option<Error> {
+    let mut left: Option<(&Applied, Vec<&str>)> = None;
+    for guard in &phases.guards {
+        let Role::Guard(Check::Version { accepts, .. }) = guard.row.role else {
+            continue;
+        };
+        left = match left {
+            None => Some((guard, accepts.to_vec())),
+            Some((first, before)) => {
+                let both: Vec<_> = before
+                    .into_iter()
+                    .filter(|name| accepts.contains(name))
+                    .collect();
+                if both.is_empty() {
+                    return Some(guard.error(format!(
+                        "no request gets past both `#[{}]` and `#[{}]`, as it has one version; keep one of the two",
+                        first.name, guard.name
+                    )));
+                }
+                Some((first, both))
+            }
+        };
+    }
+    None
+}
+
+/// A protocol that is asked for, and none.
+fn no_upgrade(phases: &Phases) -> Option<Error> {
+    let none = phases
+        .guards
+        .iter()
+        .find(|guard| guard.row.role == Role::Guard(Check::NoUpgrade))?;
+    let is_upgrade = |guard: &&Applied| matches!(guard.row.role, Role::Guard(Check::Upgrade(_)));
+    let other = phases
+        .guards
+        .iter()
+        .find(is_upgrade)
+        .or_else(|| phases.speaks_websocket())?;
+    Some(none.error(format!(
+        "`#[{}]` asks for a known upgrade and `#[{}]` for none; keep one of the two",
+        other.name, none.name
+    )))
+}
+
+/// An event stream on a connection that reads or becomes a WebSocket, and requests read from a WebSocket.
+fn handles(phases: &Phases) -> Option<Error> {
+    let open = phases.opens()?;
+    if phases.opens_a(Handle::WebSocket) {
+        let read = phases
+            .read
+            .as_ref()
+            .filter(|_| phases.reads_messages().is_none())?;
+        return Some(read.error(format!(
+            "a WebSocket carries no further requests; read its messages by `{}.recv()` or `#[try_get_websocket_request]`",
+            match &open.args {
+                Args::Bindings(bindings) => bindings.first().map_or_else(String::new, |one| one.name.to_string()),
+                _ => String::new(),
+            }
+        )));
+    }
+    if let Some(read) = &phases.read {
+        return Some(read.error(format!(
+            "`#[{}]` reads from a connection that `#[{}]` only writes to; keep one of the two",
+            read.name, open.name
+        )));
+    }
+    let websocket = phases.asks_for_websocket()?;
+    Some(open.error(format!(
+        "a request for a WebSocket (`#[{}]`) cannot be answered by an event stream; keep one of the two",
+        websocket.name
+    )))
+}
+
+/// A body that is bound whole where it is a stream, or that stands in the way of a handshake.
+fn bodies(phases: &Phases) -> Option<Error> {
+    let is_stream = |applied: &&Applied| applied.row.role == Role::Body(BodyRule::Stream);
+    let stream = phases.extractors.iter().find(is_stream)?;
+    if let Some(websocket) = phases.speaks_websocket() {
+        return Some(stream.error(format!(
+            "the request for a WebSocket (`#[{}]`) has no body to stream; remove `#[{}]`",
+            websocket.name, stream.name
+        )));
+    }
+    if phases.read.is_some() {
+        return None;
+    }
+    let whole = phases
+        .extractors
+        .iter()
+        .chain(&phases.setup)
+        .find(|applied| applied.row.name.starts_with("request_body"))?;
+    Some(whole.error(format!(
+        "`#[{}]` leaves the body to be read piece by piece, so `#[{}]` would find it empty; keep one of the two",
+        stream.name, whole.name
+    )))
+}
+
+/// The same literal route twice.
+fn patterns(phases: &Phases) -> Option<Error> {
+    let registers = phases.registers.iter().enumerate();
+    registers.into_iter().find_map(|(at, register)| {
+        let text = literals::text_of(register)?;
+        let before = phases.registers.get(..at)?;
+        let again = before.iter().find(|first| {
+            first.row.name == register.row.name
+                && literals::text_of(first).is_some_and(|other| other.value() == text.value())
+        })?;
+        Some(Error::new(
+            text.span(),
+            format!(
+                "`#[{}]` takes this path already; remove one of the two",
+                again.name
+            ),
+        ))
+    })
+}

@@ -1,0 +1,99 @@
+//! Compares the parameters that a hook asks for with those that its route has.
+
+use proc_macro2::TokenStream;
+use quote::quote_spanned;
+use syn::{Attribute, Error, LitStr};
+
+use super::Function;
+use crate::args::{Applied, Args};
+use crate::emit::at;
+use crate::literals;
+use crate::pattern;
+use crate::table::Role;
+
+impl Function<'_> {
+    /// Points at each literal name that the literal patterns of a route function lack.
+    pub(super) fn unknown_params(&self, errors: &mut Vec<Error>) {
+        let registers = &self.phases.registers;
+        let patterns: Vec<_> = registers.iter().map(literals::text_of).collect();
+        let patterns: Vec<String> = patterns.iter().flatten().map(|text| text.value()).collect();
+        let lacks = |pattern: &&String, name: &str| {
+            pattern::names(pattern).is_ok_and(|names| !names.contains(&name))
+        };
+        for (applied, name) in self.asked_params() {
+            let text = name.value();
+            let optional = applied.row.role == Role::Extract("try_route_param");
+            // One of several patterns is enough for a name that may be missing.
+            let lacking = match optional {
+                true if patterns.len() < registers.len() => None,
+                true if !patterns.iter().all(|pattern| lacks(&pattern, &text)) => None,
+                _ => patterns.iter().find(|pattern| lacks(pattern, &text)),
+            };
+            let Some(pattern) = lacking else {
+                continue;
+            };
+            let known = pattern::names(pattern).unwrap_or_default();
+            let mend = match known.as_slice() {
+                [] => format!("add `{{{text}}}` to it"),
+                [one] => format!("did you mean `{one}`?"),
+                several => format!("it has {}", several.join(", ")),
+            };
+            errors.push(Error::new(
+                name.span(),
+                format!("the route `{pattern}` has no parameter `{text}`; {mend}"),
+            ));
+        }
+    }
+
+    /// Returns the literal names that the hook cannot do without.
+    pub(super) fn needed_params(&self) -> Vec<&LitStr> {
+        self.asked_params()
+            .filter(|(applied, _)| applied.row.role == Role::Require("route_param"))
+            .map(|(_, name)| name)
+            .collect()
+    }
+
+    /// Writes the constant that is compared with the pattern where the hook is registered.
+    pub(super) fn param_constant(&self, outer: &[&Attribute]) -> Option<TokenStream> {
+        let signature = &self.item.sig;
+        let is_new = signature.ident == "new"
+            && signature.receiver().is_none()
+            && signature.inputs.len() == 2
+            && !self.is_route();
+        let constant = match (self.is_handler, is_new) {
+            (true, _) => quote::format_ident!("PARAMS"),
+            (false, true) => quote::format_ident!("NEW_PARAMS"),
+            (false, false) => return None,
+        };
+        let names = self.needed_params();
+        let span = at(names.first()?.span());
+        let cfgs = outer.iter().filter(|attr| attr.path().is_ident("cfg"));
+        Some(quote_spanned! {span=>
+            #(#cfgs)*
+            #[doc(hidden)]
+            #[allow(dead_code)]
+            const #constant: &'static [&'static str] = &[#(#names),*];
+        })
+    }
+
+    /// Returns the literal names of parameters, with the macros that ask for them.
+    fn asked_params(&self) -> impl Iterator<Item = (&Applied, &LitStr)> {
+        let phases = &self.phases;
+        let asking = phases.extractors.iter().chain(&phases.setup);
+        let asking = asking.filter(|applied| {
+            matches!(
+                applied.row.role,
+                Role::Require("route_param") | Role::Extract("try_route_param")
+            )
+        });
+        asking.flat_map(|applied| {
+            let bindings = match &applied.args {
+                Args::Bindings(bindings) => bindings.as_slice(),
+                _ => &[],
+            };
+            let keys = bindings.iter().filter_map(|binding| binding.key.as_ref());
+            keys.filter_map(literals::text)
+                .map(move |name| (applied, name))
+        })
+    }
+}
