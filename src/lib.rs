@@ -74,3 +74,34 @@ pub mod prelude {
     };
     pub use hyperlane_macros::*;
 }
+
+/// Lends a context again: `context!(ctx)` to read, `context!(ctx: &mut Context)` to change, for as long as the loan is
+/// in use.
+///
+/// ```
+/// use hyperlane::*;
+///
+/// fn path(ctx: &Context) -> usize {
+///     ctx.get_request().get_path().len()
+/// }
+///
+/// async fn handle(ctx: &mut Context) {
+///     let length = path(context!(ctx));
+///     let changed: &mut Context = context!(ctx: &mut Context);
+///     changed.get_mut_response().set_body(length.to_string());
+/// }
+/// ```
+#[macro_export]
+macro_rules! context {
+    ($ctx:ident $(,)?) => {
+        &*$ctx
+    };
+    ($ctx:ident: &mut $type:ty $(,)?) => {{
+        let lent: &mut $type = &mut *$ctx;
+        lent
+    }};
+    ($ctx:ident: & $type:ty $(,)?) => {{
+        let lent: &$type = &*$ctx;
+        lent
+    }};
+}
