@@ -21,6 +21,8 @@ pub(crate) struct Params {
     pub(crate) ctx: Option<Param>,
     /// A `&mut` parameter that could be either.
     unclear: Option<TokenStream>,
+    /// The types of both where they are taken by value.
+    by_value: [Option<TokenStream>; 2],
     /// How many parameters there are besides `self` and these two.
     pub(crate) others: Vec<TokenStream>,
 }
@@ -60,11 +62,18 @@ impl Part {
 pub(crate) fn find(signature: &mut Signature) -> Params {
     let mut named: [Option<usize>; 2] = [None, None];
     let mut unnamed = Vec::new();
+    let mut by_value = [None, None];
     for (index, argument) in signature.inputs.iter().enumerate() {
         let FnArg::Typed(argument) = argument else {
             continue;
         };
         let Some(reference) = reference(&argument.ty) else {
+            let [stream, ctx] = &mut by_value;
+            match last_segment(&argument.ty) {
+                Some(ident) if ident == "Stream" => *stream = Some(argument.ty.to_token_stream()),
+                Some(ident) if ident == "Context" => *ctx = Some(argument.ty.to_token_stream()),
+                _ => {}
+            }
             continue;
         };
         let [stream, ctx] = &mut named;
@@ -92,6 +101,7 @@ pub(crate) fn find(signature: &mut Signature) -> Params {
         stream: None,
         ctx: None,
         unclear,
+        by_value,
         others: Vec::new(),
     };
     for (index, argument) in signature.inputs.iter_mut().enumerate() {
@@ -117,6 +127,11 @@ impl Params {
             Part::Ctx => &self.ctx,
         };
         let (macro_name, what, ty, name) = (&applied.name, part.what(), part.ty(), part.name());
+        let [stream_value, ctx_value] = &self.by_value;
+        let by_value = match part {
+            Part::Stream => stream_value,
+            Part::Ctx => ctx_value,
+        };
         let kind = if mutable { "&mut " } else { "&" };
         match found {
             Some(param) if mutable && !param.mutable => Err(Error::new_spanned(
@@ -126,6 +141,10 @@ impl Params {
                 ),
             )),
             Some(param) => param.name.as_ref().map_err(Clone::clone),
+            None if by_value.is_some() => Err(Error::new_spanned(
+                by_value,
+                format!("`#[{macro_name}]` needs the {what}, which is lent: write `{kind}{ty}`"),
+            )),
             None => Err(self.unclear().unwrap_or_else(|| {
                 applied.error(format!(
                     "`#[{macro_name}]` needs the {what}; add the parameter `{name}: {kind}{ty}`"

@@ -440,7 +440,7 @@ fn parameters_that_do_not_fit_are_pointed_out() {
         ),
         (
             "s: Stream, c: Context",
-            "add the parameter `stream: &mut Stream`",
+            "which is lent: write `&mut Stream`",
         ),
     ] {
         let messages = errors(&expanded(
@@ -802,4 +802,342 @@ fn listed_closes_run_once_after_a_read_loop() {
             assert_eq!(code.matches("closed (").count(), 1, "{code}");
         }
     }
+}
+
+/// Attributes of every phase, one group per phase; within a group the order counts. The first group is other crates'.
+const GROUPS: [&[&str]; 9] = [
+    &[
+        "#[doc = \" Text.\"]",
+        "#[tracing::instrument(skip_all)]",
+        "#[allow(unused)]",
+    ],
+    &[
+        "#[is_get_method]",
+        "#[host(\"a\")]",
+        "#[is_http1_1_version]",
+    ],
+    &["#[route_param(\"id\" => id)]", "#[request_body(body)]"],
+    &["#[filter(one)]", "#[reject(two)]"],
+    &[
+        "#[response_body(&id)]",
+        "#[prologue_hooks(hook)]",
+        "#[prologue_macros(response_status_code(200), try_flush)]",
+    ],
+    &["#[websocket(socket)]"],
+    &[
+        "#[send]",
+        "#[epilogue_hooks(hook)]",
+        "#[epilogue_macros(flush, try_send(b))]",
+    ],
+    &["#[closed]"],
+    &["#[import(a::B)]", "#[hyperlane(list: List)]"],
+];
+
+/// Splits `#[name(args)]`.
+fn split(attribute: &str) -> (&str, &str) {
+    let inner = attribute.trim_start_matches("#[").trim_end_matches(']');
+    let (name, args) = inner.split_once('(').unwrap_or((inner, ""));
+    (name, args.strip_suffix(')').unwrap_or(args))
+}
+
+#[test]
+fn a_hundred_random_orders_expand_to_the_same_code() {
+    let mut random = fuzz::Random(5);
+    for item in [
+        HANDLE.to_owned(),
+        "#[route(\"/{id}\")] async fn f() -> Result<String, E> { text()? }".to_owned(),
+        format!("#[try_get_websocket_request(message)] {HANDLE}"),
+    ] {
+        let mut expected: Option<String> = None;
+        for round in 0..100 {
+            // Draws the groups into one another.
+            let mut groups: Vec<_> = GROUPS
+                .iter()
+                .map(|group| group.iter().copied().peekable())
+                .collect();
+            let mut order = Vec::new();
+            while !groups.is_empty() {
+                let at = random.below(groups.len());
+                order.extend(groups[at].next());
+                groups.retain_mut(|group| group.peek().is_some());
+            }
+            // The compiler hands the item to the first of ours; what stands above stays on it.
+            let first = order
+                .iter()
+                .position(|attribute| crate::table::find(split(attribute).0).is_some());
+            let attribute = order.remove(first.unwrap());
+            let (name, args) = split(attribute);
+
+            let code = expanded(name, args, &format!("{} {item}", order.join(" ")));
+            assert!(errors(&code).is_empty(), "{code}");
+            let expected = expected.get_or_insert_with(|| code.clone());
+            assert_eq!(*expected, code, "round {round}: {attribute} {order:?}");
+        }
+        in_order(
+            &expected.unwrap(),
+            &[
+                "#[doc = \" Text.\"]",
+                "#[tracing::instrument(skip_all)]",
+                "#[allow(unused)]",
+                "use a::B as _",
+                "let mut list",
+                "route_param",
+                "request_body",
+                "if !(one)",
+                "if (two)",
+                "set_body",
+                "hook(",
+                "set_status",
+                "try_flush",
+                "websocket(",
+                "send(",
+                "hook(",
+                "flush(",
+                "try_send_bytes(",
+                "closed(",
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_broken_function_keeps_its_signature_and_its_body_for_editors() {
+    let code = expanded(
+        "send",
+        "a b",
+        "/// Text.\n async fn f(&self, n: usize) -> u8 { it.body() }",
+    );
+    in_order(
+        &code,
+        &[
+            "#[doc = \" Text.\"]",
+            "async fn f(&self, n: usize) -> u8 {",
+            "#[cfg(rust_analyzer)] return { it.body() };",
+            "loop {}",
+            "compile_error",
+        ],
+    );
+    let code = expanded("send", "a b", "async fn f() -> impl Display { 1 }");
+    in_order(
+        &code,
+        &["async fn f() -> impl Display { 1 }", "compile_error"],
+    );
+}
+
+#[test]
+fn macros_that_exclude_each_other_are_refused_once_with_a_mend() {
+    let free = "async fn f(s: &mut Stream, c: &mut Context) -> Status { Status::Continue }";
+    for (attributes, item, part) in [
+        (
+            "#[is_get_method] #[is_post_method]",
+            HANDLE,
+            "`#[methods(get, post)]` to take either",
+        ),
+        (
+            "#[methods(get, put)] #[is_post_method]",
+            free,
+            "`#[methods(get, put, post)]`",
+        ),
+        (
+            "#[get(\"/\")] #[is_post_method]",
+            free,
+            "declines all that `#[get]` takes",
+        ),
+        (
+            "#[post(\"/\")] #[is_ws_upgrade_type]",
+            free,
+            "begins with a GET request",
+        ),
+        (
+            "#[post(\"/\")] #[try_get_websocket_request]",
+            free,
+            "begins with a GET request",
+        ),
+        ("#[post(\"/\")] #[websocket(w)]", free, "write `#[get(..)]`"),
+        (
+            "#[websocket(w)] #[is_put_method]",
+            HANDLE,
+            "remove this guard",
+        ),
+        (
+            "#[is_http1_0_version] #[is_http1_1_or_higher_version]",
+            HANDLE,
+            "keep one of the two",
+        ),
+        (
+            "#[is_unknown_version] #[is_http_version]",
+            HANDLE,
+            "keep one of the two",
+        ),
+        (
+            "#[is_unknown_upgrade_type] #[is_ws_upgrade_type]",
+            HANDLE,
+            "asks for a known upgrade",
+        ),
+        (
+            "#[is_unknown_upgrade_type] #[websocket(w)]",
+            HANDLE,
+            "asks for a known upgrade",
+        ),
+        ("#[sse(e)] #[websocket(w)]", HANDLE, "keep one of the two"),
+        ("#[sse(e)] #[sse(f)]", HANDLE, "stands here already"),
+        (
+            "#[prologue_macros(sse(e))] #[sse(f)]",
+            HANDLE,
+            "stands here already",
+        ),
+        (
+            "#[sse(e)] #[try_get_http_request]",
+            HANDLE,
+            "only writes to",
+        ),
+        (
+            "#[sse(e)] #[is_ws_upgrade_type]",
+            HANDLE,
+            "cannot be answered by an event stream",
+        ),
+        (
+            "#[websocket(w)] #[try_get_http_request]",
+            HANDLE,
+            "`w.recv()`",
+        ),
+        (
+            "#[body_stream(b)] #[request_body(a)]",
+            HANDLE,
+            "would find it empty",
+        ),
+        (
+            "#[body_stream(b)] #[websocket(w)]",
+            HANDLE,
+            "has no body to stream",
+        ),
+        ("#[epilogue_macros(sse(e))]", HANDLE, "before the body runs"),
+        (
+            "#[get(\"/a\")] #[get(\"/a\")]",
+            free,
+            "takes this path already",
+        ),
+        (
+            "#[get(\"/a/{b}\")] #[route_param(\"c\" => c)]",
+            free,
+            "did you mean `b`?",
+        ),
+        (
+            "#[get(\"/a\")] #[try_get_route_param(\"c\" => c)]",
+            free,
+            "add `{c}` to it",
+        ),
+        (
+            "#[get(\"/{a}/{b}\")] #[prologue_macros(route_param(\"c\" => c))]",
+            free,
+            "it has a, b",
+        ),
+    ] {
+        // Whichever of them is expanded.
+        let all: Vec<&str> = attributes.split_inclusive("] ").map(str::trim).collect();
+        for turn in 0..all.len() {
+            let mut order = all.clone();
+            order.rotate_left(turn);
+            let (name, args) = split(order[0]);
+            let code = expanded(name, args, &format!("{} {item}", order[1..].join(" ")));
+            let messages = errors(&code);
+            assert_eq!(messages.len(), 1, "{order:?}: {messages:?}");
+            assert!(
+                messages[0].contains(part) || turn > 0,
+                "{order:?}: {messages:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn macros_that_only_look_as_if_they_excluded_each_other_stand_together() {
+    for (name, args, item) in [
+        ("is_get_method", "", format!("#[is_head_method] {HANDLE}")),
+        (
+            "methods",
+            "get, post",
+            format!("#[is_post_method] {HANDLE}"),
+        ),
+        (
+            "is_http_version",
+            "",
+            format!("#[is_http1_1_version] {HANDLE}"),
+        ),
+        (
+            "websocket",
+            "w",
+            format!("#[try_get_websocket_request] #[is_ws_upgrade_type] {HANDLE}"),
+        ),
+        (
+            "sse",
+            "e",
+            format!("#[is_post_method] #[request_body(b)] {HANDLE}"),
+        ),
+        (
+            "get",
+            "\"/a\"",
+            "#[get(\"/{b}\")] #[try_get_route_param(\"b\" => b)] async fn f() {}".into(),
+        ),
+        (
+            "route",
+            "PATH",
+            "#[try_get_route_param(\"b\" => b)] async fn f() {}".into(),
+        ),
+    ] {
+        assert_eq!(
+            errors(&expanded(name, args, &item)),
+            [""; 0],
+            "{name} {item}"
+        );
+    }
+}
+
+#[test]
+fn needed_parameters_are_left_for_the_registration_to_compare() {
+    let code = expanded("route_param", "\"a\" => a, KEY => b, \"c\" => c", HANDLE);
+    in_order(&code, &["const PARAMS", "&[\"a\", \"c\"]", "fn handle"]);
+    let new = "async fn new(_: &mut Stream, _: &mut Context) -> Self { Self }";
+    in_order(
+        &expanded("route_param", "\"a\" => a", new),
+        &["const NEW_PARAMS", "&[\"a\"]"],
+    );
+    let code = expanded("try_get_route_param", "\"a\" => a", HANDLE);
+    assert!(!code.contains("PARAMS"), "{code}");
+    let code = expanded(
+        "route",
+        "PATH",
+        "#[route_param(\"a\" => a)] async fn f() {}",
+    );
+    in_order(&code, &["of_function", ".params(&[\"a\"])"]);
+}
+
+#[test]
+fn a_websocket_handle_is_opened_last_and_declines_first() {
+    let code = expanded(
+        "websocket",
+        "mut socket,",
+        &format!("#[response_header(\"a\" => b)] #[filter(c)] #[request_body(d)] {HANDLE}"),
+    );
+    in_order(
+        &code,
+        &[
+            "const GUARDS",
+            "Upgrade(\"websocket\")",
+            "const WEBSOCKET: bool = true",
+            "request_body",
+            "if !(c)",
+            "set_header",
+            "let mut socket",
+            "websocket(&mut *stream, &mut *ctx).await",
+            "body()",
+        ],
+    );
+    assert!(!code.contains(":: upgrade ("), "{code}");
+    let code = expanded(
+        "websocket",
+        "w",
+        "async fn f(s: &mut Stream, c: &mut Context) {}",
+    );
+    assert!(!code.contains("Guard"), "{code}");
 }

@@ -100,10 +100,10 @@ const ITEMS: &[&str] = &[
 ];
 
 /// A linear congruential generator; its numbers need only be many and the same in every run.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
