@@ -160,6 +160,24 @@ pub struct Guard {
     pub check: fn(&Context) -> bool,
 }
 
+impl Guard {
+    /// A guard on the method, which dispatch checks by its kind.
+    pub const fn method(names: &'static [&'static str]) -> Self {
+        Self {
+            kind: GuardKind::Method(names),
+            check: |_| true,
+        }
+    }
+
+    /// A guard on the protocol that is asked for; `check` knows its name.
+    pub const fn asks_for(protocol: &'static str, check: fn(&Context) -> bool) -> Self {
+        Self {
+            kind: GuardKind::Upgrade(protocol),
+            check,
+        }
+    }
+}
+
 /// Kinds of guards, in the order they are checked; the last one reached decides the refusal.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -86,6 +86,10 @@ pub fn guard_upgrade(ctx: &Context, protocol: &str) -> bool {
                 .any(|value| value.to_ascii_lowercase().starts_with("tls")))
 }
 
+pub fn guard_websocket(ctx: &Context) -> bool {
+    guard_upgrade(ctx, "websocket")
+}
+
 pub fn guard_no_upgrade(ctx: &Context) -> bool {
     ctx.get_request().is_unknown_upgrade_type()
 }
@@ -165,6 +169,33 @@ pub async fn sse(stream: &mut Stream, ctx: &mut Context) -> ServerSentEvents {
 }
 
 // ---------------------------------------------------------------- extractors
+
+/// What a hook cannot do without; an error refuses the request.
+pub async fn need<T>(found: Result<T, RequestError>) -> T {
+    match found {
+        Ok(value) => value,
+        Err(error) => match refuse(error).await {},
+    }
+}
+
+/// The turn of a read loop, whose body ends in a status, in `()` or nowhere. The inherent method wins where the type is
+/// open, that is for a body that never ends.
+pub struct Turn<T>(pub T);
+
+impl Turn<Status> {
+    pub fn status(self) -> Status {
+        self.0
+    }
+}
+
+/// The turn of a body without a value.
+pub trait UnitTurn: Sized {
+    fn status(self) -> Status {
+        Status::Continue
+    }
+}
+
+impl UnitTurn for Turn<()> {}
 
 pub fn request_body(ctx: &Context) -> RequestBody {
     ctx.get_request().get_body().clone()

@@ -41,6 +41,9 @@ impl Emitter<'_> {
                 let (private, span) = (self.private, at(applied.name.span()));
                 let ctx = self.params.need(Part::Ctx, true, applied)?;
                 let code = values(applied).iter().map(|value| {
+                    if !reads(value, ctx) {
+                        return quote_spanned!(span=> #private::set_status(&mut *#ctx, #value););
+                    }
                     with(
                         value,
                         |value| quote_spanned!(span=> #private::set_status(&mut *#ctx, #value);),
@@ -100,13 +103,21 @@ impl Emitter<'_> {
         // The user's own name for the context, so that a guard's expression may read it.
         let ctx = self.params.ctx.as_ref().and_then(|ctx| ctx.name()).cloned();
         let ctx = ctx.unwrap_or_else(|| local("ctx", applied.name.span()));
-        let check = self.check(applied, &quote_spanned!(span=> #ctx));
-        let kind = match applied.row.role {
-            Role::Guard(Check::Method(methods)) => quote_spanned!(span=> Method(&[#(#methods),*])),
+        match applied.row.role {
+            Role::Guard(Check::Method(methods)) => {
+                return quote_spanned!(span=> #private::Guard::method(&[#(#methods),*]));
+            }
             Role::Guard(Check::Methods) => {
                 let methods = methods(applied);
-                quote_spanned!(span=> Method(&[#(#methods),*]))
+                return quote_spanned!(span=> #private::Guard::method(&[#(#methods),*]));
             }
+            Role::Guard(Check::Upgrade("websocket")) => {
+                return quote_spanned!(span=> #private::Guard::asks_for("websocket", #private::guard_websocket));
+            }
+            _ => {}
+        }
+        let check = self.check(applied, &quote_spanned!(span=> #ctx));
+        let kind = match applied.row.role {
             Role::Guard(Check::Upgrade(protocol)) => quote_spanned!(span=> Upgrade(#protocol)),
             Role::Guard(Check::NoUpgrade) => quote_spanned!(span=> NoUpgrade),
             Role::Guard(Check::Referer { .. }) => quote_spanned!(span=> Referer),
@@ -177,35 +188,40 @@ impl Emitter<'_> {
         let Args::Bindings(bindings) = &applied.args else {
             return Ok(quote!());
         };
-        let code = bindings.iter().map(|Binding { key, mutability, name, ty }| {
-            let span = at(name.span());
-            let call = Ident::new(call, at(applied.name.span()));
-            let key = key.as_ref().map(|key| quote_spanned!(span=> , #key));
-            let read = quote_spanned!(span=> #private::#call(&*#ctx #key));
-            let allow = quote_spanned!(span=> #[allow(unused_variables, unused_mut)]);
-            let (value, error) = (local("value", name.span()), local("error", name.span()));
-            match (require, ty) {
-                (true, _) => {
-                    let ty = ty.as_ref().map(|ty| quote_spanned!(span=> : #ty));
-                    quote_spanned! {span=>
-                        #allow
-                        let #mutability #name #ty = match #read {
-                            ::core::result::Result::Ok(#value) => #value,
-                            ::core::result::Result::Err(#error) => match #private::refuse(#error).await {},
-                        };
+        let code = bindings.iter().map(
+            |Binding {
+                 key,
+                 mutability,
+                 name,
+                 ty,
+             }| {
+                let span = at(name.span());
+                let call = Ident::new(call, at(applied.name.span()));
+                let key = key.as_ref().map(|key| quote_spanned!(span=> , #key));
+                let read = quote_spanned!(span=> #private::#call(&*#ctx #key));
+                let allow = quote_spanned!(span=> #[allow(unused_variables, unused_mut)]);
+                match (require, ty) {
+                    (true, _) => {
+                        let ty = ty.as_ref().map(|ty| quote_spanned!(span=> : #ty));
+                        quote_spanned! {span=>
+                            #allow
+                            let #mutability #name #ty = #private::need(#read).await;
+                        }
                     }
+                    (false, Some(ty)) if call.to_string().starts_with("try_") => {
+                        quote_spanned! {span=>
+                            #allow
+                            let #mutability #name: ::core::option::Option<#ty> = #read;
+                        }
+                    }
+                    (false, Some(ty)) => quote_spanned! {span=>
+                        #allow
+                        let #mutability #name: ::core::result::Result<#ty, _> = #read;
+                    },
+                    (false, None) => quote_spanned!(span=> #allow let #mutability #name = #read;),
                 }
-                (false, Some(ty)) if call.to_string().starts_with("try_") => quote_spanned! {span=>
-                    #allow
-                    let #mutability #name: ::core::option::Option<#ty> = #read;
-                },
-                (false, Some(ty)) => quote_spanned! {span=>
-                    #allow
-                    let #mutability #name: ::core::result::Result<#ty, _> = #read;
-                },
-                (false, None) => quote_spanned!(span=> #allow let #mutability #name = #read;),
-            }
-        });
+            },
+        );
         Ok(code.collect())
     }
 
@@ -251,6 +267,11 @@ impl Emitter<'_> {
             },
             span,
         );
+        if !reads(key, ctx) && !reads(value, ctx) {
+            return Ok(
+                quote_spanned!(span=> let _ = #ctx.get_mut_response().#method(#key, #value);),
+            );
+        }
         let (first, second) = (local("key", key.span()), local("value", value.span()));
         // Both are made before the context is borrowed, as either may read it.
         Ok(quote_spanned! {span=>
@@ -265,6 +286,9 @@ impl Emitter<'_> {
         let span = at(applied.name.span());
         let method = Ident::new(method, span);
         Ok(match values(applied).first() {
+            Some(value) if !reads(value, ctx) => {
+                quote_spanned!(span=> let _ = #ctx.get_mut_response().#method(#value);)
+            }
             Some(value) => with(
                 value,
                 |value| quote_spanned!(span=> let _ = #ctx.get_mut_response().#method(#value);),
@@ -305,6 +329,12 @@ fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> Token
         quote_spanned!(span=> if #test { #decline })
     });
     code.collect()
+}
+
+/// Whether a value may need the context while it is made (also inside a format string), or time.
+fn reads(value: &Expr, ctx: &Ident) -> bool {
+    let text = value.to_token_stream().to_string();
+    text.contains(&ctx.unraw().to_string()) || text.contains("await")
 }
 
 /// Evaluates `value` before `code` borrows anything; a match keeps its temporaries alive until `code` has run.

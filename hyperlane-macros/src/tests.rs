@@ -249,7 +249,7 @@ fn phases_do_not_depend_on_the_order_of_attributes() {
             &code,
             &[
                 "const GUARDS",
-                "guard_method",
+                "Guard::method",
                 "request_body",
                 "if !(2)",
                 "set_body",
@@ -336,7 +336,7 @@ fn listed_guards_stay_guards_and_the_rest_keeps_its_order() {
         &code,
         &[
             "const GUARDS",
-            "guard_method",
+            "Guard::method",
             "set_body",
             "send",
             "request_body",
@@ -1123,7 +1123,7 @@ fn a_websocket_handle_is_opened_last_and_declines_first() {
         &code,
         &[
             "const GUARDS",
-            "Upgrade(\"websocket\")",
+            "Guard::asks_for(\"websocket\"",
             "const WEBSOCKET: bool = true",
             "request_body",
             "if !(c)",

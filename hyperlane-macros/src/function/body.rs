@@ -268,23 +268,13 @@ impl Function<'_> {
         let calm = self.calm();
         let (declared, run) = match &self.returns {
             Returns::Status(_) => (
-                // The inherent method wins where the body's type is open, that is for a body that never ends; the
-                // trait's is found for `()` alone. So a body may end in a status, in `()` or not at all.
-                Some(quote_spanned! {span=>
-                    struct __HlTurn<T>(T);
-                    impl __HlTurn<#private::Status> {
-                        fn status(self) -> #private::Status { self.0 }
-                    }
-                    trait __HlUnit: ::core::marker::Sized {
-                        fn status(self) -> #private::Status { #private::Status::Continue }
-                    }
-                    impl __HlUnit for __HlTurn<()> {}
-                }),
+                // The trait's method is found for `()` alone, so a body may end in a status, in `()` or not at all.
+                Some(quote_spanned!(span=> #[allow(unused_imports)] use #private::UnitTurn as _;)),
                 quote! {
                     let #body = #block;
                     #calm
                     #goes_on
-                    __HlTurn(#body).status()
+                    #private::Turn(#body).status()
                 },
             ),
             _ => {

@@ -58,10 +58,7 @@ impl Function<'_> {
                 methods => {
                     let span = at(applied.name.span());
                     Some(quote_spanned! {span=>
-                        #private::Guard {
-                            kind: #private::GuardKind::Method(&[#(#methods),*]),
-                            check: |ctx| #private::guard_method(ctx, &[#(#methods),*]),
-                        },
+                        #private::Guard::method(&[#(#methods),*]),
                     })
                 }
             };
