@@ -1,9 +1,8 @@
 //! The way from an attribute and its item to tokens.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::parse::{ParseStream, Parser};
-use syn::{Attribute, Error, Item, ItemFn, Meta, Path, Result, Token, Visibility, parse_quote};
+use syn::{Attribute, Error, Item, ItemFn, Meta, Path, Result, parse_quote};
 
 use crate::args::{self, Applied};
 use crate::table::{self, Row};
@@ -20,7 +19,7 @@ pub(crate) fn expand(name: &str, args: TokenStream, item: TokenStream) -> TokenS
         return quote!(#item #error);
     };
     match parse_item(item.clone()) {
-        Ok(parsed) => expand_item(row, args, parsed),
+        Ok(parsed) => expand_item(row, args, parsed, item),
         Err(error) => {
             let error = error.into_compile_error();
             quote!(#item #error)
@@ -30,27 +29,27 @@ pub(crate) fn expand(name: &str, args: TokenStream, item: TokenStream) -> TokenS
 
 /// Parses functions and methods alike; the `self` of a method is no error for syn.
 fn parse_item(tokens: TokenStream) -> Result<Item> {
-    let is_type = |input: ParseStream<'_>| {
-        input.call(Attribute::parse_outer)?;
-        input.parse::<Visibility>()?;
-        let is_type =
-            input.peek(Token![struct]) || input.peek(Token![enum]) || input.peek(Token![union]);
-        let is_other = input.peek(Token![impl])
-            || input.peek(Token![mod])
-            || input.peek(Token![trait])
-            || input.peek(Token![use])
-            || input.peek(Token![static])
-            || input.peek(Token![type]);
-        input.parse::<TokenStream>()?;
-        Ok(is_type || is_other)
-    };
-    if is_type.parse2(tokens.clone())? {
-        return syn::parse2::<Item>(tokens);
+    const OTHERS: [&str; 9] = [
+        "struct", "enum", "union", "impl", "mod", "trait", "use", "static", "type",
+    ];
+    // The word that says what an item is comes before any group but those of attributes and `pub(..)`.
+    let is_other = tokens.clone().into_iter().find_map(|token| match token {
+        TokenTree::Ident(word) if word == "fn" => Some(false),
+        TokenTree::Ident(word) => OTHERS.iter().any(|other| word == other).then_some(true),
+        _ => None,
+    });
+    match is_other {
+        Some(true) => syn::parse2::<Item>(tokens),
+        _ => syn::parse2::<ItemFn>(tokens).map(Item::Fn),
     }
-    syn::parse2::<ItemFn>(tokens).map(Item::Fn)
 }
 
-fn expand_item(row: &'static Row, args: TokenStream, mut item: Item) -> TokenStream {
+fn expand_item(
+    row: &'static Row,
+    args: TokenStream,
+    mut item: Item,
+    original: TokenStream,
+) -> TokenStream {
     let mut errors = Vec::new();
     let mut krate = None;
     let mut applied = Vec::new();
@@ -70,7 +69,6 @@ fn expand_item(row: &'static Row, args: TokenStream, mut item: Item) -> TokenStr
         add(parse_sibling(attribute), &mut errors);
     }
     let private = krate::private(krate.as_ref());
-    let kept = keep(&item);
     let code = match item {
         _ if !errors.is_empty() => TokenStream::new(),
         Item::Fn(function) => function::expand(&private, function, applied, &mut errors),
@@ -83,6 +81,14 @@ fn expand_item(row: &'static Row, args: TokenStream, mut item: Item) -> TokenStr
         return code;
     }
     let errors = errors.into_iter().map(Error::into_compile_error);
+    // Parsed once more, as few items are broken.
+    let kept = match parse_item(original.clone()) {
+        Ok(mut item) => {
+            take_siblings(&mut item);
+            keep(&item)
+        }
+        Err(_) => original,
+    };
     quote!(#kept #(#errors)*)
 }
 
