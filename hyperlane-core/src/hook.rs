@@ -91,6 +91,10 @@ impl BodyPlan {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a hook; write `impl ServerHook for {Self}` with `new` and `handle`",
+    label = "this is registered or decorated as a hook"
+)]
 pub trait ServerHook: Send + Sync + 'static {
     /// Conditions under which `handle` runs at all; filled in by the guard macros.
     #[doc(hidden)]

@@ -279,10 +279,10 @@ fn list<T>(input: ParseStream<'_>, item: impl Fn(ParseStream<'_>) -> Result<T>) 
     let mut items = Vec::new();
     while !input.is_empty() {
         items.push(item(input)?);
-        if input.is_empty() {
+        // What else stands there is surplus, which the caller answers with an example.
+        if input.parse::<Option<Token![,]>>()?.is_none() {
             break;
         }
-        input.parse::<Token![,]>()?;
     }
     Ok(items)
 }
@@ -320,7 +320,7 @@ fn binding(input: ParseStream<'_>, shape: Shape) -> Result<Binding> {
             arrow.map_err(|error| {
                 Error::new(
                     error.span(),
-                    "expected `=>` between the key and the variable",
+                    "expected `=>` between the key and the variable, as in `\"id\" => id`",
                 )
             })?;
             Some(key)

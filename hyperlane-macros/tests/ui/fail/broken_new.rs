@@ -1,0 +1,22 @@
+//! A `new` that needs what a broken macro binds gets one error.
+
+use hyperlane::*;
+
+#[route("/")]
+struct Hook {
+    page: String,
+}
+
+impl ServerHook for Hook {
+    #[request_query("page", page)]
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self { page }
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        ctx.get_mut_response().set_body(self.page);
+        Status::Continue
+    }
+}
+
+fn main() {}

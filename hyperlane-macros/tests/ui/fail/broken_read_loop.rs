@@ -1,0 +1,19 @@
+//! A body that is whole only in its loop gets one error.
+
+use hyperlane::*;
+
+#[route("/")]
+struct Hook;
+
+impl ServerHook for Hook {
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    #[try_get_websocket_request(message message)]
+    #[send]
+    async fn handle(self, _: &mut Stream, _: &mut Context) -> Status {
+    }
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+//! What may be skipped has no value.
+
+use hyperlane::*;
+
+#[filter(true)]
+pub async fn handler(ctx: &mut Context) -> usize { let _ = ctx; 1 }
+
+fn main() {}

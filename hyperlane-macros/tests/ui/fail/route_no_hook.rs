@@ -1,0 +1,8 @@
+//! A struct that is no hook.
+
+use hyperlane::*;
+
+#[route("/")]
+struct Hook;
+
+fn main() {}

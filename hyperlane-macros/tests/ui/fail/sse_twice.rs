@@ -1,0 +1,10 @@
+//! One handle is enough.
+
+use hyperlane::*;
+
+#[get("/")]
+#[sse(events)]
+#[sse(more)]
+async fn handler() { drop((events, more)) }
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! A WebSocket begins with GET.
+
+use hyperlane::*;
+
+#[post("/")]
+#[websocket(socket)]
+async fn handler() { drop(socket) }
+
+fn main() {}
