@@ -128,6 +128,14 @@ impl Function<'_> {
             self.add_missing_params(!in_body.is_empty());
         }
         let constants = self.constant_guards(&in_constant);
+        let cfgs: Vec<_> = self
+            .item
+            .attrs
+            .iter()
+            .filter(|attr| attr.path().is_ident("cfg"))
+            .collect();
+        let body_rules = self.is_handler.then(|| self.body_constants(&cfgs));
+        let params = self.param_constant(&cfgs);
         let code = match self.body(&in_body, converts, errors) {
             Ok(body) => body,
             Err(error) => {
@@ -148,8 +156,6 @@ impl Function<'_> {
             .iter()
             .partition(|attr| matches!(attr.style, AttrStyle::Outer));
         let default = &self.item.modifiers.defaultness;
-        let body_rules = self.is_handler.then(|| self.body_constants(&outer));
-        let params = self.param_constant(&outer);
         let sibling = (self.is_handler && !constants.is_empty()).then(|| {
             let (private, span) = (self.private, at(sig.ident.span()));
             let cfgs = outer.iter().filter(|attr| attr.path().is_ident("cfg"));
@@ -277,13 +283,9 @@ impl Function<'_> {
     }
 
     /// Writes the associated constants that dispatch reads before the hook runs.
-    fn body_constants(&self, outer: &[&syn::Attribute]) -> TokenStream {
+    fn body_constants(&self, cfgs: &[&syn::Attribute]) -> TokenStream {
         let private = self.private;
         let (stream, max) = self.body_rules();
-        let cfgs: Vec<_> = outer
-            .iter()
-            .filter(|attr| attr.path().is_ident("cfg"))
-            .collect();
         let stream = stream.map(|applied| {
             let span = at(applied.name.span());
             quote_spanned! {span=>

@@ -54,7 +54,7 @@ impl Function<'_> {
     }
 
     /// Writes the constant that is compared with the pattern where the hook is registered.
-    pub(super) fn param_constant(&self, outer: &[&Attribute]) -> Option<TokenStream> {
+    pub(super) fn param_constant(&self, cfgs: &[&Attribute]) -> Option<TokenStream> {
         let signature = &self.item.sig;
         let is_new = signature.ident == "new"
             && signature.receiver().is_none()
@@ -67,7 +67,6 @@ impl Function<'_> {
         };
         let names = self.needed_params();
         let span = at(names.first()?.span());
-        let cfgs = outer.iter().filter(|attr| attr.path().is_ident("cfg"));
         Some(quote_spanned! {span=>
             #(#cfgs)*
             #[doc(hidden)]
