@@ -732,6 +732,9 @@ hook! {
     }
 }
 
+/// As a literal, it would not compile.
+const NO: &str = "no";
+
 #[post("/extract/all/{id}")]
 #[response_body(format!(
     "{} {} {id} {missing_param:?} {page} {missing_query:?} {token} {missing_header:?} {} {} {}",
@@ -740,7 +743,7 @@ hook! {
 #[request_body(body)]
 #[request_body_json_result(json: User)]
 #[route_param("id" => id)]
-#[try_get_route_param("no" => missing_param)]
+#[try_get_route_param(NO => missing_param)]
 #[request_query("page" => page)]
 #[try_get_request_query("no" => missing_query)]
 #[request_header("x-token" => token)]
@@ -769,7 +772,7 @@ async fn extract_header() -> String {
 }
 
 #[get("/extract/param")]
-#[route_param("id" => id)]
+#[route_param(NO => id)]
 async fn extract_param() -> String {
     id
 }
@@ -834,7 +837,7 @@ async fn what_is_missing_is_refused_by_name_and_seen_by_error_hooks() {
         ("/extract/query", "page"),
         ("/extract/new", "page"),
         ("/extract/header", "X-Token"),
-        ("/extract/param", "id"),
+        ("/extract/param", NO),
     ] {
         let reply = client.get(path).await;
         assert_eq!(reply.status, 400, "{path}");
@@ -1289,8 +1292,11 @@ async fn set_all(ctx: &mut Context) -> Status {
 #[response_status_code(code.parse::<i32>().unwrap_or(-1))]
 async fn set_status() {}
 
+/// As a literal, it would not compile.
+const SPLIT: &str = "a\r\nset-cookie: evil=1";
+
 #[get("/set/split")]
-#[response_header("x-split" => "a\r\nset-cookie: evil=1")]
+#[response_header("x-split" => SPLIT)]
 #[response_reason_phrase("a\r\nset-cookie: evil=1")]
 async fn set_split() -> &'static str {
     "split"

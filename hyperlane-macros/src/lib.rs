@@ -73,9 +73,11 @@ declare! {
         /// use hyperlane::*;
         ///
         /// #[hyperlane(server: Server)]
-        /// fn main() {
-        ///     let _ = server;
+        /// async fn start() -> Result<ServerControlHook, ServerError> {
+        ///     server.bind("127.0.0.1:0");
+        ///     server.run().await
         /// }
+        /// # fn main() {}
         /// ```
         hyperlane;
         /// Brings traits into scope without their names: `#[import(std::fmt::Write)]`. On a function for its body, on a struct for its module.
