@@ -1141,3 +1141,22 @@ fn a_websocket_handle_is_opened_last_and_declines_first() {
     );
     assert!(!code.contains("Guard"), "{code}");
 }
+
+#[test]
+fn every_macro_has_a_program_that_compiles_and_one_that_does_not() {
+    for folder in ["pass", "fail"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ui");
+        let files = std::fs::read_dir(path.join(folder)).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        let programs: String = files
+            .filter(|file| file.extension().is_some_and(|ending| ending == "rs"))
+            .map(|file| std::fs::read_to_string(file).unwrap())
+            .collect();
+        let words: Vec<&str> = programs
+            .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+            .collect();
+        let names = ROWS.iter().map(|row| row.name);
+        let missing: Vec<&str> = names.filter(|name| !words.contains(name)).collect();
+        assert!(missing.is_empty(), "{folder}: {missing:?}");
+    }
+}
