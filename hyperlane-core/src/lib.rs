@@ -25,6 +25,8 @@ mod multipart;
 pub mod proto;
 pub mod route;
 mod server;
+#[cfg(feature = "tower")]
+pub mod service;
 mod sse;
 mod stream;
 mod upgrade;

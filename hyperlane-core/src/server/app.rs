@@ -117,6 +117,8 @@ pub(crate) struct App {
     pub(crate) task_panic: Vec<Hook>,
     pub(crate) request_error: Vec<Hook>,
     pub(crate) states: Arc<States>,
+    /// Serves what no route takes.
+    fallback: Option<Hook>,
 }
 
 /// What the route table says to a request.
@@ -145,6 +147,9 @@ pub(crate) enum PlannedKind {
     ResponseMiddleware(Option<isize>),
     TaskPanic(Option<isize>),
     RequestError(Option<isize>),
+    /// For what no route takes.
+    #[cfg(feature = "tower")]
+    Fallback,
 }
 
 impl From<HookKind> for PlannedKind {
@@ -181,6 +186,8 @@ impl App {
                 PlannedKind::ResponseMiddleware(order) => response.1.push((order, hook)),
                 PlannedKind::TaskPanic(order) => panic.1.push((order, hook)),
                 PlannedKind::RequestError(order) => error.1.push((order, hook)),
+                #[cfg(feature = "tower")]
+                PlannedKind::Fallback => app.fallback = Some(hook),
             }
         }
         let [request, response, panic, error] = lists.map(|(kind, hooks)| in_order(kind, hooks));
@@ -244,6 +251,10 @@ impl App {
                 ctx.set_route_params(params);
                 Routed::To(hook)
             }
+            Err(Routed::NotFound) => match &self.fallback {
+                Some(hook) => Routed::To(hook),
+                None => Routed::NotFound,
+            },
             Err(routed) => routed,
         }
     }
