@@ -1121,7 +1121,9 @@ async fn a_server_serves_in_process() {
         text(response).await,
         "GET /tell?x example.org:81 Some(192.0.2.7:9)"
     );
-    let request = HttpRequest::post("/echo").body(Full::<Bytes>::from("body")).unwrap();
+    let request = HttpRequest::post("/echo")
+        .body(Full::<Bytes>::from("body"))
+        .unwrap();
     assert_eq!(
         text(service.clone().oneshot(request).await.unwrap()).await,
         "body"
@@ -1299,4 +1301,36 @@ async fn a_server_can_be_mounted_on_another() {
     );
     assert_eq!(client.post("/inner/echo", "both").await.text(), "both");
     assert_eq!(client.upgrade("/inner/ws", "").await.status, 501);
+}
+
+#[tokio::test]
+async fn a_panic_while_a_service_is_copied_is_caught() {
+    struct Fragile(bool);
+    impl Clone for Fragile {
+        fn clone(&self) -> Self {
+            assert!(!self.0, "secret");
+            Self(true)
+        }
+    }
+    impl Service<HttpRequest<BodyStream>> for Fragile {
+        type Response = Answer;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Answer, Infallible>>;
+        fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, _: HttpRequest<BodyStream>) -> Self::Future {
+            std::future::ready(Ok(answer("never")))
+        }
+    }
+    let control = start(|server| {
+        server
+            .fallback_service(Fragile(true))
+            .route::<Hello>("/hello");
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    assert_eq!(client.get("/").await.status, 500);
+    assert_eq!(client.get("/").await.status, 500);
+    assert_eq!(client.get("/hello").await.text(), "hello");
 }

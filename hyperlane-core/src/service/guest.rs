@@ -335,11 +335,20 @@ fn write_head(
     }
     let of_connection = HopByHop::of(headers);
     for (name, value) in headers {
-        let is_ours =
-            of_connection.has(name) || *name == header::HOST || *name == header::CONTENT_LENGTH;
+        let is_ours = of_connection.has(name)
+            || [header::HOST, header::CONTENT_LENGTH, header::COOKIE].contains(name);
         if !is_ours {
             field(name.as_str(), value.as_bytes());
         }
+    }
+    // HTTP/2 cuts the field to pieces, which are one again here (RFC 9113 §8.2.3).
+    let cookies: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if !cookies.is_empty() {
+        field("cookie", &cookies.join(&b"; "[..]));
     }
     match framing {
         Some(UploadFraming::Chunked) => field("transfer-encoding", b"chunked"),
@@ -387,4 +396,60 @@ fn host(uri: &Uri) -> Option<String> {
 fn upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
     let asked = HopByHop::of(headers).names("upgrade");
     headers.get(header::UPGRADE).filter(|_| asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head_of(request: http::request::Builder, framing: Option<UploadFraming>) -> String {
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        String::from_utf8(write_head(&parts, framing, true)).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_written_as_one_of_a_connection_of_its_own() {
+        let request = Request::get("https://user@example.org:8443?q=1")
+            .header("host", "elsewhere")
+            .header("connection", "x-own, keep-alive")
+            .header("x-own", "1")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
+            .header("transfer-encoding", "gzip")
+            .header("upgrade", "not asked for by `connection`");
+        assert_eq!(
+            head_of(request, None),
+            "GET /?q=1 HTTP/1.1\r\nhost: example.org:8443\r\ncookie: a=1; b=2\r\nconnection: close\r\n\r\n"
+        );
+        let request = Request::options("*").header("content-length", "7");
+        assert_eq!(
+            head_of(request, Some(UploadFraming::Length(7))),
+            "OPTIONS * HTTP/1.1\r\nhost: localhost\r\ncontent-length: 7\r\nconnection: close\r\n\r\n"
+        );
+        let request = Request::post("/a%20b")
+            .header("upgrade", "websocket")
+            .header("connection", "Upgrade");
+        assert_eq!(
+            head_of(request, Some(UploadFraming::Chunked)),
+            "POST /a%20b HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nupgrade: websocket\r\n\
+             connection: upgrade, close\r\n\r\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_clock_ends_with_the_last_clone() {
+        let service = Server::new().into_service().unwrap();
+        let clone = service.clone();
+        // The clock holds it, too.
+        let shared = Arc::downgrade(&service.guest.shared);
+        let clock = service.guest.clock.clone();
+        drop(service);
+        tokio::task::yield_now().await;
+        assert!(!clock.is_finished());
+        drop(clone);
+        while shared.upgrade().is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert!(clock.is_finished());
+    }
 }

@@ -119,13 +119,16 @@ where
     B::Error: Into<BoxError>,
 {
     // Not every service can be shared; to copy it takes a moment.
-    let original = Mutex::new(service);
+    let original = Arc::new(Mutex::new(service));
     shared(move |_, ctx| {
-        let service = original
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        Box::pin(serve(service, ctx, segments))
+        let original = original.clone();
+        Box::pin(async move {
+            let copy = original
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            serve(copy, ctx, segments).await
+        })
     })
 }
 
