@@ -1334,3 +1334,47 @@ async fn a_panic_while_a_service_is_copied_is_caught() {
     assert_eq!(client.get("/").await.status, 500);
     assert_eq!(client.get("/hello").await.text(), "hello");
 }
+
+#[tokio::test]
+async fn a_service_is_dropped_when_its_client_leaves() {
+    /// Tells when it is dropped.
+    struct Guard(Arc<Notify>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let (began, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let shared = (began.clone(), dropped.clone());
+    let control = start(|server| {
+        server.mount(
+            "/",
+            service_fn(move |request: HttpRequest<BodyStream>| {
+                let (began, dropped) = shared.clone();
+                async move {
+                    let guard = Guard(dropped);
+                    began.notify_one();
+                    if request.uri().path() == "/future" {
+                        std::future::pending::<()>().await;
+                    }
+                    let body = Silent.map_err(move |never| {
+                        let _ = &guard;
+                        never
+                    });
+                    Ok::<_, Infallible>(HttpResponse::new(body))
+                }
+            }),
+        );
+    })
+    .await;
+    for target in ["/future", "/body"] {
+        let mut client = Client::connect(address(&control)).await;
+        client.request("GET", target, "").await;
+        timeout(PATIENCE, began.notified()).await.expect("it began");
+        drop(client);
+        timeout(PATIENCE, dropped.notified())
+            .await
+            .expect("it is dropped");
+        eventually("the connection ends", || control.connections() == 0).await;
+    }
+}

@@ -656,6 +656,13 @@ impl Stream {
         self.unfinished
     }
 
+    /// Ends the connection without an answer, or without the rest of one.
+    #[cfg(feature = "tower")]
+    pub(crate) fn abandon(&mut self) {
+        self.unfinished = true;
+        self.closed = true;
+    }
+
     /// Whether everything that the current request's answer needs was sent.
     pub(crate) fn is_complete(&self) -> bool {
         self.sent.is_some() || self.tracker.complete()

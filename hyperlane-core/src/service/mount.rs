@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Context as TaskContext, Poll, ready},
 };
@@ -35,6 +35,8 @@ impl Server {
     /// limit but the service's own. The body of the response is streamed in the length that the service states, else that
     /// its size hint knows, else in chunks; where it turns out shorter or longer, the connection is cut. Fields about the
     /// connection are the server's (RFC 9110 §7.6.1), and `connection: close` is heeded. Trailers are dropped.
+    ///
+    /// When the client leaves or ends its side, the service's future or body is dropped and the connection with it.
     ///
     /// A service that fails is answered for with 500, and the error logged; a panic goes the way of every panic. An answer
     /// of 101 becomes 501, as the connection is not given away: serve WebSockets by a route.
@@ -120,14 +122,14 @@ where
 {
     // Not every service can be shared; to copy it takes a moment.
     let original = Arc::new(Mutex::new(service));
-    shared(move |_, ctx| {
+    shared(move |stream, ctx| {
         let original = original.clone();
         Box::pin(async move {
             let copy = original
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
-            serve(copy, ctx, segments).await
+            serve(copy, stream, ctx, segments).await
         })
     })
 }
@@ -140,7 +142,12 @@ where
     Run::Shared(Arc::new(hook))
 }
 
-async fn serve<S, B>(mut service: S, ctx: &mut Context, segments: usize) -> Status
+async fn serve<S, B>(
+    mut service: S,
+    stream: &mut Stream,
+    ctx: &mut Context,
+    segments: usize,
+) -> Status
 where
     S: Service<http::Request<BodyStream>, Response = http::Response<B>>,
     S::Error: Into<BoxError>,
@@ -154,17 +161,29 @@ where
             return Status::Continue;
         }
     };
-    let ready = poll_fn(|cx| service.poll_ready(cx).map_err(Into::into)).await;
-    let answered = match ready {
-        Ok(()) => service.call(request).await.map_err(Into::into),
-        Err(error) => Err(error),
+    let answered = {
+        let mut gone = pin!(stream.disconnected());
+        let mut work = pin!(async move {
+            poll_fn(|cx| service.poll_ready(cx).map_err(Into::into)).await?;
+            service.call(request).await.map_err(Into::into)
+        });
+        // A service learns by being dropped that nobody waits for it.
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(answered) => Poll::Ready(Some(answered)),
+            Poll::Pending => gone.as_mut().poll(cx).map(|()| None),
+        })
+        .await
     };
     match answered {
-        Ok(response) => fill(ctx, response),
-        Err(error) => {
+        Some(Ok(response)) => fill(ctx, response),
+        Some(Err(error)) => {
             let error: BoxError = error;
             tracing::error!(%error, "a mounted service failed, answering 500");
             describe(ctx.get_mut_response(), 500);
+        }
+        None => {
+            stream.abandon();
+            return Status::Reject;
         }
     }
     Status::Continue
