@@ -845,7 +845,8 @@ hook! {
     Events |stream, ctx| {
         let probe = ctx.state::<Arc<Probe>>();
         let events = ctx.event_stream(stream).await.unwrap();
-        events.send("first").await.unwrap();
+        // Only the head was asked for.
+        let Ok(()) = events.send("first").await else { return Status::Continue };
         probe.go_on.notified().await;
         events.send("second").await.unwrap();
     }
@@ -1376,5 +1377,39 @@ async fn a_service_is_dropped_when_its_client_leaves() {
             .await
             .expect("it is dropped");
         eventually("the connection ends", || control.connections() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_too_large_is_answered_all_the_same() {
+    let (service, _) = guest(|server| {
+        server.get_mut_server_config().max_body = MIB;
+    });
+    for length in [None, Some(16 * MIB as u64)] {
+        let given = Arc::new(AtomicUsize::new(0));
+        let mut body = Counted::new(16 * MIB, &given);
+        body.length = length;
+        let request = HttpRequest::post("/echo").body(body).unwrap();
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 413);
+        assert!(text(response).await.starts_with("413"));
+        assert!(
+            given.load(Ordering::Relaxed) < 3 * MIB,
+            "the rest is not sent"
+        );
+    }
+}
+
+#[tokio::test]
+async fn heads_of_streams_have_no_body() {
+    let (service, _) = guest(|_| {});
+    for target in ["/events", "/large", "/hello"] {
+        let request = HttpRequest::head(target)
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let response = timeout(PATIENCE, service.clone().oneshot(request)).await;
+        let response = response.unwrap().unwrap();
+        assert_eq!(response.status(), 200, "{target}");
+        assert!(http_body::Body::is_end_stream(response.body()));
     }
 }
