@@ -16,8 +16,12 @@ mod switch;
 use std::{
     error::Error,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
 
+use bytes::{Buf, Bytes};
+use futures_core::Stream;
 use http::{HeaderMap, HeaderName, Uri, header};
 
 pub use self::{
@@ -111,6 +115,39 @@ impl HopByHop {
                 | "trailer"
                 | "upgrade"
         ) || self.names(name.as_str())
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The data of a body; trailers are dropped.
+    struct Pieces<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B> Stream for Pieces<B>
+where
+    B: http_body::Body,
+    B::Error: Into<BoxError>,
+{
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut body = self.project().body;
+        loop {
+            let frame = match ready!(body.as_mut().poll_frame(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                Some(Ok(frame)) => frame,
+            };
+            // An empty chunk would be the last.
+            if let Ok(mut data) = frame.into_data()
+                && data.has_remaining()
+            {
+                return Poll::Ready(Some(Ok(data.copy_to_bytes(data.remaining()))));
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use futures_core::Stream;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
 
@@ -118,46 +119,7 @@ impl AsyncWrite for InMemory {
 }
 
 /// The pieces of a request's body, without its types.
-pub(super) trait Pieces: Send {
-    fn poll_piece(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, BoxError>>>;
-}
-
-pin_project_lite::pin_project! {
-    /// The data of a body.
-    pub(super) struct Data<B> {
-        #[pin]
-        pub(super) body: B,
-    }
-}
-
-impl<B> Pieces for Data<B>
-where
-    B: Body + Send,
-    B::Error: Into<BoxError>,
-{
-    fn poll_piece(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, BoxError>>> {
-        let mut body = self.project().body;
-        loop {
-            let frame = match ready!(body.as_mut().poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                Some(Ok(frame)) => frame,
-            };
-            // Trailers are checked and dropped here as in every request.
-            if let Ok(mut data) = frame.into_data()
-                && data.has_remaining()
-            {
-                return Poll::Ready(Some(Ok(data.copy_to_bytes(data.remaining()))));
-            }
-        }
-    }
-}
+pub(super) type AnyPieces = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
 
 /// How the end of a request's body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,7 +133,7 @@ pub(super) enum UploadFraming {
 pub(super) struct Upload {
     /// Made, and not yet in the pipe.
     pub(super) pending: VecDeque<Bytes>,
-    pub(super) body: Option<Pin<Box<dyn Pieces>>>,
+    pub(super) body: Option<AnyPieces>,
     pub(super) framing: UploadFraming,
     /// The body waits until it is wanted: whoever sends it may wait for that as well.
     pub(super) is_held: bool,
@@ -186,7 +148,7 @@ impl Upload {
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
-        let piece = match ready!(body.as_mut().poll_piece(cx)) {
+        let piece = match ready!(body.as_mut().poll_next(cx)) {
             Some(Ok(piece)) => piece,
             Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             None => {

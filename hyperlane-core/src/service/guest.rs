@@ -17,8 +17,8 @@ use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 use tower_service::Service;
 
 use super::{
-    BoxError, HopByHop, PeerAddr,
-    exchange::{Data, Exchange, ServiceBody, ServiceError, Upload, UploadFraming},
+    BoxError, HopByHop, PeerAddr, Pieces,
+    exchange::{Exchange, ServiceBody, ServiceError, Upload, UploadFraming},
     stated_length, switch,
 };
 use crate::{
@@ -177,7 +177,7 @@ where
         let has_body = !body.is_end_stream() || !matches!(framing, UploadFraming::Length(0));
         let upload = Upload {
             pending: Default::default(),
-            body: has_body.then(|| Box::pin(Data { body }) as _),
+            body: has_body.then(|| Box::pin(Pieces { body }) as _),
             framing,
             is_held: false,
         };

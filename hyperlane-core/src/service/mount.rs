@@ -2,16 +2,16 @@
 
 use std::{
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context as TaskContext, Poll, ready},
+    task::Poll,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use tower_service::Service;
 
-use super::{BoxError, ClientAddr, HopByHop, OriginalUri, PeerAddr, stated_length};
+use super::{BoxError, ClientAddr, HopByHop, OriginalUri, PeerAddr, Pieces, stated_length};
 use crate::{
     Body, BodyStream, Context, HttpVersion, Server, Status, Stream,
     hook::{HookFuture, Run},
@@ -317,38 +317,6 @@ where
         Some(length) => response.set_body(Body::sized_stream(Pieces { body }, length)),
         None => response.set_body(Body::stream(Pieces { body })),
     };
-}
-
-pin_project_lite::pin_project! {
-    /// The data of a body.
-    struct Pieces<B> {
-        #[pin]
-        body: B,
-    }
-}
-
-impl<B> futures_core::Stream for Pieces<B>
-where
-    B: http_body::Body,
-    B::Error: Into<BoxError>,
-{
-    type Item = Result<Bytes, BoxError>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
-        let mut body = self.project().body;
-        loop {
-            let frame = match ready!(body.as_mut().poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                Some(Ok(frame)) => frame,
-            };
-            // Trailers are the only other kind; nobody reads them here.
-            if let Ok(mut data) = frame.into_data() {
-                let piece = data.copy_to_bytes(data.remaining());
-                return Poll::Ready(Some(Ok(piece)));
-            }
-        }
-    }
 }
 
 #[cfg(test)]
