@@ -200,6 +200,8 @@ pub struct Registration {
     pub(crate) guards: &'static [Guard],
     pub(crate) methods: &'static [&'static str],
     pub(crate) body: BodyPlan,
+    /// How the handler's arguments read the body.
+    reads: Option<BodyMode>,
     pub(crate) run: HookFn,
 }
 
@@ -217,6 +219,7 @@ impl Registration {
             guards: S::GUARDS,
             methods,
             body: BodyPlan::of::<S>(),
+            reads: None,
             run: run_hook::<S>,
         }
     }
@@ -238,6 +241,7 @@ impl Registration {
                 mode: BodyMode::Whole,
                 max: None,
             },
+            reads: None,
             run,
         }
     }
@@ -245,6 +249,25 @@ impl Registration {
     /// Takes the body as a stream.
     pub const fn body_stream(mut self) -> Self {
         self.body.mode = BodyMode::Stream;
+        self.reads = Some(BodyMode::Stream);
+        self
+    }
+
+    /// Takes the body as an argument of the handler reads it. Evaluated while the program compiles, as its panic is.
+    #[allow(clippy::panic, reason = "a compile-time error, never met at run time")]
+    pub const fn argument<T: crate::FromContext>(mut self) -> Self {
+        let Some(mode) = T::BODY else { return self };
+        match (self.reads, mode) {
+            (Some(BodyMode::Whole), BodyMode::Stream)
+            | (Some(BodyMode::Stream), BodyMode::Whole) => {
+                panic!(
+                    "one argument reads the body whole and another reads it as a stream: keep one of them"
+                )
+            }
+            _ => {}
+        }
+        self.body.mode = mode;
+        self.reads = Some(mode);
         self
     }
 

@@ -218,14 +218,11 @@ impl Function<'_> {
         }
         if self.is_route() {
             errors.extend(self.params.unclear());
-            let message = "a route function takes the stream and the context only; read the rest with an extractor";
-            if self.params.unclear().is_none() {
-                errors.extend(
-                    self.params
-                        .others
-                        .iter()
-                        .map(|other| Error::new_spanned(other, message)),
-                );
+            for other in &self.params.others {
+                if mentions(other.ty.to_token_stream(), &["impl"]) {
+                    let message = "an argument of a route function needs a type with a name, as in `Path<u32>`";
+                    errors.push(Error::new_spanned(&other.ty, message));
+                }
             }
         }
         if signature.ident == "new"
