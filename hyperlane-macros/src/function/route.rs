@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 use syn::{FnArg, PatType, parse_quote_spanned};
 
 use super::{Function, Returns};
-use crate::emit::{at, local, values};
+use crate::emit::{at, local, moved, values};
 use crate::params::{Param, Part};
 use crate::register;
 use crate::table::Role;
@@ -97,9 +97,11 @@ impl Function<'_> {
                 quote_spanned!(span=> &mut *#ctx)
             } else {
                 // Made at the type, where the compiler then says that it cannot be.
-                let (ty, span) = (&argument.ty, at(argument.ty.span()));
+                let (ty, span) = (&argument.ty, argument.ty.span());
                 let argument = local(&format!("argument{index}"), span);
-                made.extend(quote_spanned!(span=> let #argument = #private::argument::<#ty>(&mut *#ctx).await;));
+                // All at one place, so that the compiler says it once.
+                let private = moved(private, span);
+                made.extend(quote_spanned!(span=> let #argument: #ty = #private::argument(&mut *#ctx).await;));
                 argument.to_token_stream()
             });
         }
@@ -129,7 +131,7 @@ impl Function<'_> {
     /// Has dispatch know how the arguments read the body.
     fn argument_rules(&self) -> TokenStream {
         let rules = self.params.others.iter().map(|argument| {
-            let (ty, span) = (&argument.ty, at(argument.ty.span()));
+            let (ty, span) = (&argument.ty, argument.ty.span());
             quote_spanned!(span=> .argument::<#ty>())
         });
         rules.collect()

@@ -14,7 +14,7 @@ pub async fn unnamed(_: impl FromContext) {}
 #[post("/twice")]
 pub async fn twice(_: Json<u8>, _: BodyStream) {}
 
-#[get("/sleep")]
+#[get("/returns")]
 pub async fn returns() -> Result<u8, Error> {
     Ok(1)
 }
