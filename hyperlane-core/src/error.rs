@@ -135,11 +135,12 @@ impl RequestError {
     /// The program refuses the request: with this status, and with this text for the client. From 500 on the text is for
     /// the log only, and what is no status of an error (400 to 599) becomes 500.
     pub fn refused(status: impl Into<HttpStatus>, message: impl Into<String>) -> Self {
-        let code = status.into().code();
+        let code = u16::try_from(status.into().code()).unwrap_or(0);
         Self::Refused {
-            status: match u16::try_from(code) {
-                Ok(code @ 400..=599) => code,
-                _ => 500,
+            status: if (400..600).contains(&code) {
+                code
+            } else {
+                500
             },
             message: message.into(),
         }

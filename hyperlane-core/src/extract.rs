@@ -32,7 +32,7 @@ use crate::{
 /// A type of the program becomes an argument by implementing this trait:
 ///
 /// ```
-/// use hyperlane::prelude::*;
+/// use hyperlane_core::{Context, FromContext, RequestError};
 ///
 /// struct User(String);
 ///
@@ -45,7 +45,7 @@ use crate::{
 ///     }
 /// }
 ///
-/// #[get("/me")]
+/// // #[get("/me")]
 /// async fn me(User(name): User) -> String {
 ///     name
 /// }
@@ -91,9 +91,9 @@ wrappers! {
     /// What does not fit is answered with 400 and the name of the parameter.
     ///
     /// ```
-    /// use hyperlane::prelude::*;
+    /// use hyperlane_core::Path;
     ///
-    /// #[get("/rooms/{room}/posts/{id}")]
+    /// // #[get("/rooms/{room}/posts/{id}")]
     /// async fn post(Path((room, id)): Path<(String, u64)>) -> String {
     ///     format!("{room}: {id}")
     /// }
@@ -103,14 +103,14 @@ wrappers! {
     /// name.
     ///
     /// ```
-    /// use hyperlane::prelude::*;
+    /// use hyperlane_core::Query;
     ///
     /// #[derive(serde::Deserialize)]
     /// struct Page {
     ///     page: u32,
     /// }
     ///
-    /// #[get("/posts")]
+    /// // #[get("/posts")]
     /// async fn posts(Query(Page { page }): Query<Page>) -> String {
     ///     format!("page {page}")
     /// }
@@ -119,14 +119,14 @@ wrappers! {
     /// The body, an HTML form, as `T`. What does not fit is answered with 400 and the name, another media type with 415.
     ///
     /// ```
-    /// use hyperlane::prelude::*;
+    /// use hyperlane_core::Form;
     ///
     /// #[derive(serde::Deserialize)]
     /// struct Login {
     ///     name: String,
     /// }
     ///
-    /// #[post("/login")]
+    /// // #[post("/login")]
     /// async fn login(Form(login): Form<Login>) -> String {
     ///     format!("hello {}", login.name)
     /// }
@@ -141,17 +141,15 @@ wrappers! {
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
 ///
-/// use hyperlane::prelude::*;
+/// use hyperlane_core::{Server, State};
 ///
-/// #[get("/count")]
+/// // #[get("/count")]
 /// async fn count(count: State<AtomicU64>) -> String {
 ///     count.fetch_add(1, Ordering::Relaxed).to_string()
 /// }
 ///
-/// #[hyperlane(server: Server)]
-/// fn main() {
-///     server.state(AtomicU64::new(0));
-/// }
+/// let mut server = Server::new();
+/// server.state(AtomicU64::new(0));
 /// ```
 pub struct State<T>(pub Arc<T>);
 

@@ -219,10 +219,14 @@ impl Function<'_> {
         if self.is_route() {
             errors.extend(self.params.unclear());
             for other in &self.params.others {
-                if mentions(other.ty.to_token_stream(), &["impl"]) {
-                    let message = "an argument of a route function needs a type with a name, as in `Path<u32>`";
-                    errors.push(Error::new_spanned(&other.ty, message));
-                }
+                let message = if mentions(other.ty.to_token_stream(), &["impl"]) {
+                    "an argument of a route function needs a type with a name, as in `Path<u32>`"
+                } else if matches!(other.ty.as_ref(), Type::Reference(_)) {
+                    "an argument of a route function owns its value, as `String` does; only the stream and the context are lent"
+                } else {
+                    continue;
+                };
+                errors.push(Error::new_spanned(&other.ty, message));
             }
         }
         if signature.ident == "new"

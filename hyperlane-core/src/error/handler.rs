@@ -12,9 +12,9 @@ use crate::{HttpStatus, IntoResponse, Response};
 /// that every one of those can become it.
 ///
 /// ```
-/// use hyperlane::prelude::*;
+/// use hyperlane_core::{Context, Error};
 ///
-/// #[get("/motd")]
+/// // #[get("/motd")]
 /// async fn motd(ctx: &mut Context) -> Result<String, Error> {
 ///     if ctx.cookie("user").is_none() {
 ///         return Err(Error::new(401, "log in first"));
@@ -53,9 +53,9 @@ impl Error {
     pub fn status(&self) -> u16 {
         match &*self.0 {
             Reason::Request(error) => error.status(),
-            Reason::Answer { status, .. } => match u16::try_from(status.code()) {
-                Ok(code @ 100..) => code,
-                _ => 500,
+            Reason::Answer { status, .. } => match status {
+                HttpStatus::Unknown => 500,
+                known => u16::try_from(known.code()).unwrap_or(500),
             },
             Reason::Response(_) | Reason::Cause(_) => 500,
         }
