@@ -345,6 +345,9 @@ pub enum ServerError {
         /// Where the second was registered.
         second: Place,
     },
+    /// A server became a service outside of a tokio runtime, which its clock needs.
+    #[error("a server becomes a service only inside a tokio runtime")]
+    NoRuntime,
 }
 
 /// A place in the source of the program.

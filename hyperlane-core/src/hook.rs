@@ -123,7 +123,10 @@ pub(crate) type SharedHookFn =
 #[derive(Clone)]
 pub(crate) enum Run {
     Fn(HookFn),
-    #[allow(dead_code, reason = "endpoints that capture a callback")]
+    #[cfg_attr(
+        not(feature = "tower"),
+        allow(dead_code, reason = "services hold something")
+    )]
     Shared(SharedHookFn),
 }
 

@@ -26,6 +26,8 @@ mod multipart;
 pub mod proto;
 pub mod route;
 mod server;
+#[cfg(feature = "tower")]
+pub mod service;
 mod sse;
 mod stream;
 mod upgrade;

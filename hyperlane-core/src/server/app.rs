@@ -128,6 +128,8 @@ pub(crate) struct App {
     pub(crate) states: Arc<States>,
     /// Methods that some route takes, as `Allow` lists them.
     pub(crate) methods: String,
+    /// Serves what no route takes.
+    fallback: Option<Hook>,
 }
 
 /// What the route table says to a request.
@@ -156,6 +158,9 @@ pub(crate) enum PlannedKind {
     ResponseMiddleware(Option<isize>),
     TaskPanic(Option<isize>),
     RequestError(Option<isize>),
+    /// For what no route takes.
+    #[cfg(feature = "tower")]
+    Fallback,
 }
 
 impl From<HookKind> for PlannedKind {
@@ -192,6 +197,8 @@ impl App {
                 PlannedKind::ResponseMiddleware(order) => response.1.push((order, hook)),
                 PlannedKind::TaskPanic(order) => panic.1.push((order, hook)),
                 PlannedKind::RequestError(order) => error.1.push((order, hook)),
+                #[cfg(feature = "tower")]
+                PlannedKind::Fallback => app.fallback = Some(hook),
             }
         }
         let [request, response, panic, error] = lists.map(|(kind, hooks)| in_order(kind, hooks));
@@ -265,6 +272,10 @@ impl App {
                 ctx.set_route_params(params);
                 Routed::To(hook)
             }
+            Err(Routed::NotFound) => match &self.fallback {
+                Some(hook) => Routed::To(hook),
+                None => Routed::NotFound,
+            },
             Err(routed) => routed,
         }
     }

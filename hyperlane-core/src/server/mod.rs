@@ -1,15 +1,15 @@
 //! The server: what a program configures and runs.
 
 pub(crate) mod app;
-mod control;
+pub(crate) mod control;
 pub(crate) mod listener;
 mod pace;
-mod serve;
+pub(crate) mod serve;
 pub(crate) mod shared;
 
 use std::{any::Any, fmt, io::Write, sync::Arc};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use self::{
     app::{App, Hook, Planned, PlannedKind},
@@ -164,6 +164,24 @@ impl Server {
         self
     }
 
+    /// Adds a hook that takes the body as a stream.
+    #[cfg(feature = "tower")]
+    #[track_caller]
+    pub(crate) fn add_streaming(
+        &mut self,
+        kind: PlannedKind,
+        run: Run,
+        name: &'static str,
+    ) -> &mut Self {
+        let plan = BodyPlan {
+            mode: crate::BodyMode::Stream,
+            max: None,
+        };
+        let hook = Hook::new(run, name, Place::caller(), &[], &[], plan);
+        self.hooks.push((kind, hook));
+        self
+    }
+
     /// Registers every hook that the attribute macros collected in this program.
     #[doc(hidden)]
     pub fn __register_all(&mut self) -> &mut Self {
@@ -186,16 +204,7 @@ impl Server {
     /// cannot be served, or two handlers that can never be told apart.
     pub async fn run(&self) -> Result<ServerControlHook, ServerError> {
         let config = self.config.clone();
-        config.validate()?;
-        let planned = self
-            .hooks
-            .iter()
-            .map(|(kind, hook)| Planned {
-                kind: kind.clone(),
-                hook: hook.clone(),
-            })
-            .collect();
-        let app = Arc::new(App::build(planned, Arc::new(self.states.clone()))?);
+        let app = self.check()?;
         let mut listeners = Vec::with_capacity(config.addresses.len());
         let mut addresses = Vec::with_capacity(config.addresses.len());
         for address in &config.addresses {
@@ -206,10 +215,7 @@ impl Server {
             })?);
             listeners.push(listener);
         }
-        let most = config
-            .max_connections
-            .unwrap_or_else(shared::default_connections);
-        let permits = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
+        let permits = shared::permits(&config);
         let shared = Shared::new(config);
         let clock = tokio::spawn(shared.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);
@@ -231,6 +237,21 @@ impl Server {
             tasks,
             clock,
         ))
+    }
+
+    /// Puts the hooks in order, if they and the configuration make sense.
+    pub(crate) fn check(&self) -> Result<Arc<App>, ServerError> {
+        self.config.validate()?;
+        let planned = self
+            .hooks
+            .iter()
+            .map(|(kind, hook)| Planned {
+                kind: kind.clone(),
+                hook: hook.clone(),
+            })
+            .collect();
+        let app = App::build(planned, Arc::new(self.states.clone()))?;
+        Ok(Arc::new(app))
     }
 
     /// `host:port` as a bind address.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::{Instant, MissedTickBehavior},
 };
 
@@ -202,6 +202,12 @@ impl Shared {
             due.shrink_to(1024);
         }
     }
+}
+
+/// Places for as many connections as may live at a time.
+pub(crate) fn permits(config: &ServerConfig) -> Arc<Semaphore> {
+    let most = config.max_connections.unwrap_or_else(default_connections);
+    Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)))
 }
 
 /// 80 % of the descriptors that the process may have; the rest is the program's.
