@@ -1,6 +1,7 @@
 //! Hooks: what a program runs for a request, and how it is registered.
 
 use std::{
+    any::Any,
     cell::RefCell,
     convert::Infallible,
     fmt,
@@ -13,7 +14,8 @@ use std::{
 
 use crate::{
     Context, Stream,
-    error::{PanicData, Place, RequestError},
+    error::{Place, RequestError},
+    server::observe::{Observed, Within},
 };
 
 /// What a hook decides about the rest of the pipeline.
@@ -307,18 +309,20 @@ pub async fn refuse(error: RequestError) -> Infallible {
 pub(crate) enum Outcome {
     Done(Status),
     Refused(RequestError),
-    Panicked(PanicData),
+    /// With the payload.
+    Panicked(Box<dyn Any + Send>),
 }
 
 /// Polls a hook, catching its panics and refusals.
 pub(crate) struct Guarded<'a> {
-    future: HookFuture<'a>,
-    name: &'static str,
+    future: Within<HookFuture<'a>>,
 }
 
 impl<'a> Guarded<'a> {
-    pub(crate) fn new(future: HookFuture<'a>, name: &'static str) -> Self {
-        Self { future, name }
+    pub(crate) fn new(future: HookFuture<'a>, observed: Option<Arc<Observed>>) -> Self {
+        Self {
+            future: Within::new(observed, future),
+        }
     }
 }
 
@@ -328,18 +332,15 @@ impl Future for Guarded<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
         // The future is dropped after a panic and never polled again, and what it borrowed (stream
         // and context) is reset before its next use.
-        let name = self.name;
         // What was refused elsewhere, in a branch that lost a race or in a task of its own, is not this hook's.
         REFUSAL.set(None);
-        match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(cx))) {
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.future).poll(cx))) {
             Ok(Poll::Ready(status)) => Poll::Ready(Outcome::Done(status)),
             Ok(Poll::Pending) => match REFUSAL.take() {
                 Some(error) => Poll::Ready(Outcome::Refused(*error)),
                 None => Poll::Pending,
             },
-            Err(payload) => {
-                Poll::Ready(Outcome::Panicked(PanicData::from_payload(&*payload, name)))
-            }
+            Err(payload) => Poll::Ready(Outcome::Panicked(payload)),
         }
     }
 }

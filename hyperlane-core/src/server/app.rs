@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use super::observe::RouteLabel;
 use crate::{
     Context, Method,
     context::{RouteParams, States},
@@ -17,6 +18,8 @@ pub(crate) struct Hook {
     pub(crate) name: &'static str,
     pub(crate) place: Place,
     pub(crate) body: BodyPlan,
+    /// Of its route, if it is a route's.
+    pub(crate) label: Arc<RouteLabel>,
     guards: Vec<Guard>,
 }
 
@@ -37,6 +40,7 @@ impl Hook {
             name,
             place,
             body,
+            label: Arc::default(),
             guards,
         };
         if !methods.is_empty() {
@@ -130,6 +134,8 @@ pub(crate) struct App {
     pub(crate) methods: String,
     /// Serves what no route takes.
     fallback: Option<Hook>,
+    /// Of requests that no route takes.
+    pub(crate) unrouted: Arc<RouteLabel>,
 }
 
 /// What the route table says to a request.
@@ -207,8 +213,9 @@ impl App {
         app.task_panic = panic;
         app.request_error = error;
 
-        for (pattern, hook) in routes {
+        for (pattern, mut hook) in routes {
             let place = hook.place;
+            hook.label = Arc::new(RouteLabel::new(&pattern));
             if let Err(source) = app.routes.insert(&pattern, hook) {
                 return Err(ServerError::Route {
                     pattern,

@@ -3,6 +3,9 @@
 pub(crate) mod app;
 pub(crate) mod control;
 pub(crate) mod listener;
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+pub(crate) mod metrics;
+pub(crate) mod observe;
 mod pace;
 pub(crate) mod serve;
 pub(crate) mod shared;
