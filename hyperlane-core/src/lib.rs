@@ -61,7 +61,7 @@ pub use proto::{
     },
 };
 pub use route::RouteError;
-pub use server::{BoundAddress, Server, ServerControlHook};
+pub use server::{BoundAddress, RouteInfo, Server, ServerControlHook};
 pub use sse::ServerSentEvents;
 pub use stream::{Stream, body::BodyStream};
 pub use upgrade::Upgrade;

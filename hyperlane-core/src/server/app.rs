@@ -79,8 +79,13 @@ impl Hook {
             .map(|guard| guard.kind)
     }
 
+    /// What it looks at before it takes a request.
+    pub(crate) fn guards(&self) -> impl Iterator<Item = GuardKind> {
+        self.guards.iter().map(|guard| guard.kind)
+    }
+
     /// The methods it takes; `None` for all.
-    fn methods(&self) -> Option<BTreeSet<&'static str>> {
+    pub(crate) fn methods(&self) -> Option<BTreeSet<&'static str>> {
         self.guards
             .iter()
             .filter_map(|guard| match guard.kind {
@@ -227,6 +232,17 @@ impl App {
         app.check_places()?;
         app.methods = app.all_methods();
         Ok(app)
+    }
+
+    /// All handlers with their patterns, the fallback last.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (String, &Hook)> {
+        let routes = self.routes.iter();
+        let routes = routes.map(|route| (route.pattern().to_string(), route.value()));
+        routes.chain(
+            self.fallback
+                .iter()
+                .map(|hook| ("(fallback)".to_owned(), hook)),
+        )
     }
 
     /// What the server as a whole can do.

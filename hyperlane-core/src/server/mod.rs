@@ -7,6 +7,7 @@ pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod observe;
 mod pace;
+mod routes;
 pub(crate) mod serve;
 pub(crate) mod shared;
 
@@ -19,7 +20,7 @@ use self::{
     listener::Listener,
     shared::Shared,
 };
-pub use self::{control::ServerControlHook, listener::BoundAddress};
+pub use self::{control::ServerControlHook, listener::BoundAddress, routes::RouteInfo};
 use crate::{
     RequestConfig, ServerConfig, ServerHook,
     context::States,
