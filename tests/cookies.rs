@@ -46,6 +46,7 @@ hook! {
             .set_cookie(("a b", "1"))
             .set_cookie(("", "1"))
             .set_cookie(("a", "1\r\nx-evil: 1"))
+            .set_cookie(("a", "1 "))
             .set_cookie(Cookie::build(("a", "1")).path("/; Domain=evil"));
     }
     Jar |_, ctx| {

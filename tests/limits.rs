@@ -71,6 +71,16 @@ hook! {
             taken.add(piece.len());
         }
     }
+    // The same, as the body of a response.
+    Streamed |_, ctx| {
+        let taken = ctx.state::<Count>();
+        let piece = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
+        let pieces = futures_util::stream::repeat_with(move || {
+            taken.add(piece.len());
+            Ok::<_, std::io::Error>(piece.clone())
+        });
+        ctx.get_mut_response().set_body(Body::stream(pieces));
+    }
     // A response of 100 KB, counted.
     Counted |_, ctx| {
         ctx.state::<Count>().add(1);
@@ -88,6 +98,7 @@ async fn server(configure: impl FnOnce(&mut ServerConfig)) -> (ServerControlHook
             .route::<Slow>("/slow")
             .route::<Large>("/large")
             .route::<Pieces>("/pieces")
+            .route::<Streamed>("/streamed")
             .route::<Counted>("/counted");
         configure(server.get_mut_server_config());
     })
@@ -214,7 +225,7 @@ async fn no_limit_on_waiting_cuts_a_handler_at_work() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_takes_nothing_is_cut() {
-    for target in ["/large", "/pieces"] {
+    for target in ["/large", "/pieces", "/streamed"] {
         let (control, count) = server(|config| config.write_timeout = SHORT).await;
         let mut client = Client::connect(address(&control)).await;
         client.request("GET", target, "").await;

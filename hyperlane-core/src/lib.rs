@@ -19,6 +19,7 @@ extern crate self as hyperlane_core;
 pub(crate) mod conn;
 mod context;
 mod error;
+mod extract;
 mod hook;
 pub mod http;
 mod multipart;
@@ -44,7 +45,8 @@ pub use conn::{
     outbox::Outbox,
 };
 pub use context::{Attributes, Context, RouteParams};
-pub use error::{PanicData, Place, RequestError, ResponseError, ServerError};
+pub use error::{Error, PanicData, Place, RequestError, ResponseError, ServerError};
+pub use extract::{Form, FromContext, Path, Query, State};
 pub use hook::{BodyMode, ServerHook, Status};
 pub use multipart::{Field, Multipart};
 // The vocabulary has one place; its names are the paved path, constants included.
@@ -59,7 +61,7 @@ pub use proto::{
     },
 };
 pub use route::RouteError;
-pub use server::{BoundAddress, Server, ServerControlHook};
+pub use server::{BoundAddress, RouteInfo, Server, ServerControlHook};
 pub use sse::ServerSentEvents;
 pub use stream::{Stream, body::BodyStream};
 pub use upgrade::Upgrade;

@@ -174,7 +174,12 @@ impl ServerSentEvents {
             match self.connection.send_bytes(&bytes) {
                 // Another sender was faster.
                 Err(PushError::Full) => {}
-                sent => return sent.map_err(closed),
+                sent => {
+                    if sent.is_ok() {
+                        self.connection.server.metrics.message_sent();
+                    }
+                    return sent.map_err(closed);
+                }
             }
         }
     }

@@ -105,7 +105,12 @@ impl WebSocket {
                 match self.connection.send_message(&message) {
                     // Another sender was faster.
                     Err(PushError::Full) => {}
-                    sent => return sent.map_err(closed),
+                    sent => {
+                        if sent.is_ok() {
+                            self.connection.server.metrics.message_sent();
+                        }
+                        return sent.map_err(closed);
+                    }
                 }
             },
         }

@@ -209,6 +209,7 @@ impl Conn {
             }
             match self.decode(&mut input) {
                 Next::Message(message) => {
+                    self.server.metrics.message_received();
                     self.charge(64 + message.len());
                     return Poll::Ready(Ok(message));
                 }
@@ -239,6 +240,7 @@ impl Conn {
             }
             match self.decode(input) {
                 Next::Message(message) => {
+                    self.server.metrics.message_received();
                     self.charge(64);
                     if let Some(websocket) = input.websocket()
                         && !websocket.unread

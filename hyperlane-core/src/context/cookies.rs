@@ -4,14 +4,14 @@ use cookie::{Cookie, CookieJar};
 
 use crate::{Context, http::is_token};
 
-/// Whether a cookie says only what it is meant to: a `;` in a value would begin another attribute.
+/// Whether a cookie says only what it is meant to: a `;` in a value would begin another attribute, and clients take
+/// spaces off its ends (RFC 6265 §5.2).
 fn is_well_formed(cookie: &Cookie<'_>) -> bool {
     let parts = [Some(cookie.value()), cookie.path(), cookie.domain()];
     is_token(cookie.name())
-        && parts
-            .into_iter()
-            .flatten()
-            .all(|part| !part.contains(|char: char| char == ';' || char.is_control()))
+        && parts.into_iter().flatten().all(|part| {
+            part.trim() == part && !part.contains(|char: char| char == ';' || char.is_control())
+        })
 }
 
 impl Context {
@@ -29,7 +29,7 @@ impl Context {
     }
 
     /// Sets a cookie, in place of one of the same name that this response set before. A cookie whose name is no token or
-    /// whose value, path or domain has a `;` or a control character is logged and left out.
+    /// whose value, path or domain has a `;`, a control character or a space at an end is logged and left out.
     ///
     /// ```
     /// use hyperlane_core::{Context, cookie::{Cookie, SameSite}};

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use super::observe::RouteLabel;
 use crate::{
     Context, Method,
     context::{RouteParams, States},
     error::{Place, ServerError},
     hook::{BodyMode, BodyPlan, Guard, GuardKind, HookKind, Registration, Run},
-    route::RouteTable,
+    route::{Route, RouteTable},
 };
 
 /// A registered hook.
@@ -17,6 +18,8 @@ pub(crate) struct Hook {
     pub(crate) name: &'static str,
     pub(crate) place: Place,
     pub(crate) body: BodyPlan,
+    /// Of its route, if it is a route's.
+    pub(crate) label: Arc<RouteLabel>,
     guards: Vec<Guard>,
 }
 
@@ -37,6 +40,7 @@ impl Hook {
             name,
             place,
             body,
+            label: Arc::default(),
             guards,
         };
         if !methods.is_empty() {
@@ -75,8 +79,13 @@ impl Hook {
             .map(|guard| guard.kind)
     }
 
+    /// What it looks at before it takes a request.
+    pub(crate) fn guards(&self) -> impl Iterator<Item = GuardKind> {
+        self.guards.iter().map(|guard| guard.kind)
+    }
+
     /// The methods it takes; `None` for all.
-    fn methods(&self) -> Option<BTreeSet<&'static str>> {
+    pub(crate) fn methods(&self) -> Option<BTreeSet<&'static str>> {
         self.guards
             .iter()
             .filter_map(|guard| match guard.kind {
@@ -108,6 +117,15 @@ pub(crate) fn takes_method(names: &[&str], method: &Method) -> bool {
     names.contains(&method.as_str()) || (method.is_head() && names.contains(&"GET"))
 }
 
+/// The value of `Allow` (RFC 9110 §10.2.1).
+pub(crate) fn allow(methods: BTreeSet<&'static str>) -> String {
+    let mut names: Vec<_> = methods.into_iter().collect();
+    if names.contains(&"GET") && !names.contains(&"HEAD") {
+        names.push("HEAD");
+    }
+    names.join(", ")
+}
+
 /// Everything that runs for a request.
 #[derive(Default)]
 pub(crate) struct App {
@@ -117,8 +135,12 @@ pub(crate) struct App {
     pub(crate) task_panic: Vec<Hook>,
     pub(crate) request_error: Vec<Hook>,
     pub(crate) states: Arc<States>,
+    /// Methods that some route takes, as `Allow` lists them.
+    pub(crate) methods: String,
     /// Serves what no route takes.
     fallback: Option<Hook>,
+    /// Of requests that no route takes.
+    pub(crate) unrouted: Arc<RouteLabel>,
 }
 
 /// What the route table says to a request.
@@ -196,8 +218,9 @@ impl App {
         app.task_panic = panic;
         app.request_error = error;
 
-        for (pattern, hook) in routes {
+        for (pattern, mut hook) in routes {
             let place = hook.place;
+            hook.label = Arc::new(RouteLabel::new(&pattern));
             if let Err(source) = app.routes.insert(&pattern, hook) {
                 return Err(ServerError::Route {
                     pattern,
@@ -207,7 +230,28 @@ impl App {
             }
         }
         app.check_places()?;
+        app.methods = app.all_methods();
         Ok(app)
+    }
+
+    /// All handlers with their patterns, the fallback last.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (String, &Hook)> {
+        let routes = self.routes.iter();
+        let routes = routes.map(|route| (route.pattern().to_string(), route.value()));
+        routes.chain(
+            self.fallback
+                .iter()
+                .map(|hook| ("(fallback)".to_owned(), hook)),
+        )
+    }
+
+    /// What the server as a whole can do.
+    fn all_methods(&self) -> String {
+        let routes = || self.routes.iter().map(Route::value);
+        if routes().any(|hook| hook.methods().is_none()) {
+            return crate::http::constants::ALL_METHODS.to_owned();
+        }
+        allow(routes().filter_map(Hook::methods).flatten().collect())
     }
 
     /// What is done with the body of a request that no route takes: middleware may want it; nobody else does.

@@ -122,7 +122,11 @@ impl ServerControlHook {
         let peer = peer.map_or(Peer::Local, Peer::Inet);
         // The semaphore is never closed.
         let permit = running.permits.clone().acquire_owned().await.ok();
-        if *running.stop.borrow() || !running.shared.admit(peer) {
+        if *running.stop.borrow() {
+            return;
+        }
+        if !running.shared.admit(peer) {
+            running.shared.metrics.connection_refused("refused_address");
             return;
         }
         let accepted = Accepted {

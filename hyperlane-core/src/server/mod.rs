@@ -3,7 +3,11 @@
 pub(crate) mod app;
 pub(crate) mod control;
 pub(crate) mod listener;
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+pub(crate) mod metrics;
+pub(crate) mod observe;
 mod pace;
+mod routes;
 pub(crate) mod serve;
 pub(crate) mod shared;
 
@@ -16,7 +20,7 @@ use self::{
     listener::Listener,
     shared::Shared,
 };
-pub use self::{control::ServerControlHook, listener::BoundAddress};
+pub use self::{control::ServerControlHook, listener::BoundAddress, routes::RouteInfo};
 use crate::{
     RequestConfig, ServerConfig, ServerHook,
     context::States,

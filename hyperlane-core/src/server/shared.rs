@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::pace::Pace;
+use super::{metrics::Metrics, pace::Pace};
 use crate::{
     ServerConfig,
     conn::{
@@ -56,6 +56,7 @@ pub(crate) struct Shared {
     shutting_down: AtomicBool,
     /// A connection ended while the server shuts down.
     pub(crate) ended: Notify,
+    pub(crate) metrics: Metrics,
 }
 
 impl Shared {
@@ -75,6 +76,7 @@ impl Shared {
             per_address: Mutex::new(HashMap::new()),
             shutting_down: AtomicBool::new(false),
             ended: Notify::new(),
+            metrics: Metrics::new(),
         })
     }
 
