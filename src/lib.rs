@@ -18,6 +18,12 @@ pub mod broadcast {
     };
 }
 
+/// Longer texts, beside the documentation of items.
+pub mod docs {
+    #[doc = include_str!("../docs/observability.md")]
+    pub mod observability {}
+}
+
 /// What most programs need, in one import.
 ///
 /// ```

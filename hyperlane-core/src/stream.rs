@@ -29,7 +29,7 @@ use crate::{
             handshake::{self, HandshakeRequest, origin_allowed},
         },
     },
-    server::observe::{Observed, RouteLabel},
+    server::observe::{self, Observed, RouteLabel},
     sse::{self, ServerSentEvents},
     upgrade::is_own_field,
 };
@@ -666,8 +666,14 @@ impl Stream {
     }
 
     /// Begins to observe a request, if somebody listens; `request`: method and path, unless the head was refused.
+    #[cold]
     pub(crate) fn observe(&mut self, route: &Arc<RouteLabel>, request: Option<(&Method, &str)>) {
         self.observed = Observed::begin(&self.connection, route, request);
+    }
+
+    /// Whether somebody may listen: looked at before anything is made ready for [`observe`](Self::observe).
+    pub(crate) fn is_heard(&self) -> bool {
+        observe::is_heard(&self.connection.server.metrics)
     }
 
     /// Works within the span of the current request.

@@ -56,6 +56,9 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// It tells what it does by `tracing` spans and, with the feature `metrics`, by numbers: see
+/// `docs/observability.md`, which the facade has as `hyperlane::docs::observability`.
 #[derive(Default)]
 pub struct Server {
     config: ServerConfig,

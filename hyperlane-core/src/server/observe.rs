@@ -14,9 +14,9 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tracing::{Span, field::Empty};
+use tracing::{Span, field::Empty, level_filters::LevelFilter};
 
-use super::metrics::Series;
+use super::metrics::{Metrics, Series};
 use crate::{
     Method,
     conn::{Conn, Peer},
@@ -27,6 +27,12 @@ pub(crate) fn connection_span(id: u64, peer: Peer) -> Option<Box<Span>> {
     // A root: whoever accepts is no part of what a connection does.
     let span = tracing::debug_span!(target: "hyperlane::connection", parent: None, "connection", id, %peer, source = Empty);
     (!span.is_disabled()).then(|| Box::new(span))
+}
+
+/// Whether somebody may listen to requests: one load and a branch for spans, another for numbers.
+#[inline]
+pub(crate) fn is_heard(metrics: &Metrics) -> bool {
+    LevelFilter::DEBUG <= LevelFilter::current() || metrics.is_on()
 }
 
 /// What names a route to observers.
@@ -61,7 +67,6 @@ pub(crate) struct Observed {
 
 impl Observed {
     /// `request`: method and path, unless the head was refused. `None` while nobody listens.
-    #[inline]
     pub(crate) fn begin(
         connection: &Arc<Conn>,
         route: &Arc<RouteLabel>,

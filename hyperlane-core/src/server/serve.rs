@@ -68,9 +68,11 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
                         app.unrouted_body()
                     }
                 };
-                let label = route.map_or(&app.unrouted, |hook| &hook.label);
-                let request = ctx.get_request();
-                stream.observe(label, Some((request.get_method(), request.get_raw_path())));
+                if stream.is_heard() {
+                    let label = route.map_or(&app.unrouted, |hook| &hook.label);
+                    let request = ctx.get_request();
+                    stream.observe(label, Some((request.get_method(), request.get_raw_path())));
+                }
                 let started = stream.start_body(ctx.get_mut_request(), head, plan);
                 if let Some(incoming) = stream.incoming() {
                     ctx.set_incoming(incoming);
