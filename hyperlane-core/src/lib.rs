@@ -16,6 +16,7 @@ pub mod __private;
 // Generated code names this crate by its name when a program depends on it alone.
 extern crate self as hyperlane_core;
 
+pub(crate) mod channel;
 pub(crate) mod conn;
 mod context;
 mod error;
