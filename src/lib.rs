@@ -18,6 +18,12 @@ pub mod broadcast {
     };
 }
 
+/// Longer texts, beside the documentation of items.
+pub mod docs {
+    #[doc = include_str!("../docs/observability.md")]
+    pub mod observability {}
+}
+
 /// What most programs need, in one import.
 ///
 /// ```
@@ -37,8 +43,12 @@ pub mod prelude {
         BoundAddress,
         CloseCode,
         Context,
+        Error,
         Event,
         FileBody,
+        Form,
+        FromContext,
+        Headers,
         Html,
         HttpStatus,
         HttpVersion,
@@ -47,6 +57,8 @@ pub mod prelude {
         Message,
         Method,
         Multipart,
+        Path,
+        Query,
         Redirect,
         Request,
         RequestBody,
@@ -61,6 +73,7 @@ pub mod prelude {
         ServerError,
         ServerHook,
         ServerSentEvents,
+        State,
         Status,
         Stream,
         Upgrade,

@@ -783,3 +783,41 @@ async fn a_pattern_that_cannot_be_served_is_refused_at_start() {
         );
     }
 }
+
+#[test]
+fn routes_are_listed_with_what_runs_for_them() {
+    let mut server = Server::new();
+    server
+        .response_middleware::<OnError>()
+        .route::<Get>("/both/{id:\\d+}")
+        .request_middleware::<Any>()
+        .route::<Post>("/both/{id:\\d+}")
+        .route::<Socket>("/socket/:room");
+    let line = line!() - 1;
+    let routes = server.routes().unwrap();
+    let shown: Vec<_> = routes
+        .iter()
+        .map(|route| (route.pattern.as_str(), route.methods.clone(), route.upgrade))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("/both/{id:\\d+}", vec!["GET"], None),
+            ("/both/{id:\\d+}", vec!["POST", "PUT"], None),
+            ("/socket/{room}", vec!["GET"], Some("websocket")),
+        ]
+    );
+    assert_eq!(
+        routes[0].hooks,
+        ["hooks::Any", "hooks::Get", "hooks::OnError"]
+    );
+    assert_eq!(
+        (routes[2].place.file, routes[2].place.line),
+        (file!(), line)
+    );
+
+    server.route::<Get>("/both/{id:\\d+}");
+    let error = server.routes().unwrap_err();
+    assert!(matches!(error, ServerError::Ambiguous { .. }), "{error}");
+    assert!(server.print_routes().is_err());
+}

@@ -356,8 +356,6 @@ async fn an_unknown_path_is_404_and_the_connection_goes_on() {
         ("GET", "//hello"),
         ("GET", "/hello//"),
         ("DELETE", "/"),
-        ("OPTIONS", "*"),
-        ("CONNECT", "example.com:80"),
     ] {
         client.request(method, target, "").await;
         let reply = client.reply().await;
@@ -365,6 +363,16 @@ async fn an_unknown_path_is_404_and_the_connection_goes_on() {
         assert_eq!(reply.text(), "404 Not Found\n");
         assert_eq!(reply.header("connection"), None);
     }
+    // The server as a whole is asked what it can do, and it is no proxy.
+    client.request("OPTIONS", "*", "").await;
+    let reply = client.reply().await;
+    assert_eq!(
+        (reply.status, reply.header("allow")),
+        (204, Some(ALL_METHODS))
+    );
+    client.request("CONNECT", "example.com:80", "").await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.text()), (501, "501 Not Implemented\n"));
     assert!(goes_on(&mut client).await);
 }
 

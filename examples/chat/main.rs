@@ -95,6 +95,9 @@ async fn follow(stream: &mut Stream, ctx: &mut Context) -> Status {
 #[hyperlane(server: Server)]
 #[tokio::main]
 async fn main() -> Result<(), ServerError> {
+    if std::env::args().any(|argument| argument == "--routes") {
+        return server.print_routes();
+    }
     tracing_subscriber::fmt().with_target(false).init();
     let address = std::env::var("CHAT_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let control = server.bind(address).state(Chat::default()).run().await?;

@@ -107,8 +107,8 @@ struct Batch {
     posts: Vec<Arc<Post>>,
     /// Some of them are not for everyone.
     selective: bool,
-    /// All of them in one piece, for each format that has members.
-    joined: Vec<(WireFormat, Bytes)>,
+    /// All of them in one piece, and how many those are, for each format that has members.
+    joined: Vec<(WireFormat, Bytes, u64)>,
 }
 
 impl Batch {
@@ -128,24 +128,27 @@ impl Batch {
     }
 
     /// All messages in one piece, for `outbox` and all others of its format.
-    fn joined(&mut self, outbox: &Outbox) -> Bytes {
+    fn joined(&mut self, outbox: &Outbox) -> (Bytes, u64) {
         let format = outbox.format();
-        if let Some((_, bytes)) = self.joined.iter().find(|(known, _)| *known == format) {
-            return bytes.clone();
+        if let Some((_, bytes, count)) = self.joined.iter().find(|(known, ..)| *known == format) {
+            return (bytes.clone(), *count);
         }
+        let mut count = 1;
         let bytes = match self.posts.as_slice() {
             [one] => one.encoded(outbox).cloned().unwrap_or_default(),
             many => {
                 let parts = || many.iter().filter_map(|post| post.encoded(outbox));
                 let mut joined = BytesMut::with_capacity(parts().map(Bytes::len).sum());
+                count = 0;
                 for part in parts() {
                     joined.extend_from_slice(part);
+                    count += 1;
                 }
                 joined.freeze()
             }
         };
-        self.joined.push((format, bytes.clone()));
-        bytes
+        self.joined.push((format, bytes.clone(), count));
+        (bytes, count)
     }
 }
 
@@ -252,6 +255,8 @@ struct Pass {
     /// Some seats lag: they are looked at although nothing new waits.
     retry: bool,
     lags: bool,
+    /// Messages that were handed to members and are not counted yet.
+    delivered: u64,
 }
 
 impl Pass {
@@ -269,16 +274,25 @@ impl Pass {
             at: 0,
             retry: seats.lag,
             lags: false,
+            delivered: 0,
         }
     }
 
     /// Works for a turn; true if there is more to do.
     fn step(&mut self) -> bool {
+        let goes_on = self.deliver();
+        let metrics = &self.core.metrics;
+        // Once a turn: hubs would contend for the number.
+        metrics.delivered(std::mem::take(&mut self.delivered));
+        goes_on
+    }
+
+    fn deliver(&mut self) -> bool {
         let mut left = DELIVERIES;
         if std::mem::take(&mut self.retry) && self.nothing_waits() {
             for seat in &mut self.seats {
                 if seat.behind.is_some() {
-                    seat.catch_up(&self.core);
+                    seat.catch_up(&self.core, &mut self.delivered);
                 }
             }
         }
@@ -290,7 +304,7 @@ impl Pass {
                     }
                     left -= 1;
                     self.at += 1;
-                    seat.deliver(batch, &self.core);
+                    seat.deliver(batch, &self.core, &mut self.delivered);
                 }
                 self.batch = None;
             }
@@ -364,7 +378,8 @@ impl Pass {
         }
         for (at, replay) in joined {
             if let Some(seat) = self.seats.get_mut(at) {
-                seat.deliver(&mut Batch::new(replay), &self.core);
+                let mut replay = Batch::new(replay);
+                seat.deliver(&mut replay, &self.core, &mut self.delivered);
             }
         }
         if !posts.is_empty() {
@@ -386,40 +401,49 @@ impl Seat {
         }
     }
 
-    fn deliver(&mut self, batch: &mut Batch, core: &RoomCore) {
+    /// Adds what it hands over to `delivered`.
+    fn deliver(&mut self, batch: &mut Batch, core: &RoomCore, delivered: &mut u64) {
         if self.behind.is_some() {
             // What it lacks stands in the history, this batch included.
-            self.catch_up(core);
+            self.catch_up(core, delivered);
             return;
         }
         if batch.selective || !self.shares || batch.first() < self.from {
             for post in &batch.posts {
-                if post.offset >= self.from && !self.deliver_one(post) {
+                if post.offset >= self.from && !self.deliver_one(post, delivered) {
                     return;
                 }
             }
             return;
         }
-        let bytes = batch.joined(&self.outbox);
-        if !bytes.is_empty() && self.outbox.push(&bytes) == Err(PushError::Full) {
-            self.behind = Some(batch.first());
+        let (bytes, count) = batch.joined(&self.outbox);
+        if bytes.is_empty() {
+            return;
+        }
+        match self.outbox.push(&bytes) {
+            Ok(()) => *delivered += count,
+            Err(PushError::Full) => self.behind = Some(batch.first()),
+            Err(PushError::Closed) => {}
         }
     }
 
     /// False when its outbox is full.
-    fn deliver_one(&mut self, post: &Post) -> bool {
+    fn deliver_one(&mut self, post: &Post, delivered: &mut u64) -> bool {
         if !post.audience.includes(self.id) {
             return true;
         }
-        let is_full = if self.shares {
+        let (is_sent, is_full) = if self.shares {
             let Some(bytes) = post.encoded(&self.outbox) else {
                 return true;
             };
-            self.outbox.push(bytes) == Err(PushError::Full)
+            let sent = self.outbox.push(bytes);
+            (sent.is_ok(), sent == Err(PushError::Full))
         } else {
             let sent = self.outbox.send(&post.message);
-            sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            let is_full = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+            (sent.is_ok(), sent.is_err_and(is_full))
         };
+        *delivered += u64::from(is_sent);
         if is_full {
             self.behind = Some(post.offset);
             return false;
@@ -428,13 +452,14 @@ impl Seat {
     }
 
     /// Reads on from the history; a member that the history has moved past is let go.
-    fn catch_up(&mut self, core: &RoomCore) {
+    fn catch_up(&mut self, core: &RoomCore, delivered: &mut u64) {
         let Some(behind) = self.behind else { return };
         if !self.outbox.is_open() {
             self.behind = None;
             return;
         }
         let Some(missed) = core.missed(behind) else {
+            core.metrics.member_dropped();
             tracing::debug!(room = %core.name, member = %self.id, "reads too slowly: let go");
             self.behind = None;
             self.outbox
@@ -443,7 +468,7 @@ impl Seat {
         };
         self.behind = None;
         for post in &missed {
-            if !self.deliver_one(post) {
+            if !self.deliver_one(post, delivered) {
                 return;
             }
             self.from = post.offset.next();
@@ -477,11 +502,12 @@ impl Rooms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::RoomMetrics;
 
     #[test]
     fn a_lane_is_in_the_inbox_once_whoever_tells() {
         let hub = Hub::new(0);
-        let core = Arc::new(RoomCore::new("room".into(), 1));
+        let core = Arc::new(RoomCore::new("room".into(), 1, RoomMetrics::default()));
         // A publisher and the clock of those who lag, at the same time.
         hub.tell(&core);
         hub.tell(&core);

@@ -17,6 +17,8 @@ mod ext;
 mod history;
 mod hub;
 mod key;
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+mod metrics;
 mod post;
 mod room;
 mod rooms;

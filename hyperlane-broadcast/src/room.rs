@@ -14,6 +14,7 @@ use crate::{
     ext::Connected,
     history::History,
     hub::{Command, Lane},
+    metrics::RoomMetrics,
     post::{Audience, Post},
     rooms::Rooms,
 };
@@ -140,10 +141,11 @@ pub(crate) struct RoomCore {
     pub(crate) name: Arc<str>,
     state: Mutex<State>,
     pub(crate) lanes: Vec<Lane>,
+    pub(crate) metrics: RoomMetrics,
 }
 
 impl RoomCore {
-    pub(crate) fn new(name: Arc<str>, lanes: usize) -> Self {
+    pub(crate) fn new(name: Arc<str>, lanes: usize, metrics: RoomMetrics) -> Self {
         Self {
             name,
             state: Mutex::new(State {
@@ -153,6 +155,7 @@ impl RoomCore {
                 seated: vec![0; lanes],
             }),
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
+            metrics,
         }
     }
 
@@ -164,6 +167,11 @@ impl RoomCore {
     pub(crate) fn missed(&self, from: Offset) -> Option<Vec<Arc<Post>>> {
         let state = self.lock();
         state.history.since(from, state.next)
+    }
+
+    /// Members.
+    pub(crate) fn size(&self) -> usize {
+        self.lock().members.len()
     }
 
     /// Whether nobody would notice if the room were forgotten.
@@ -365,7 +373,7 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         static NONE: LazyLock<Arc<RoomCore>> =
-            LazyLock::new(|| Arc::new(RoomCore::new("".into(), 0)));
+            LazyLock::new(|| Arc::new(RoomCore::new("".into(), 0, Default::default())));
         let core = std::mem::replace(&mut self.core, NONE.clone());
         self.rooms.release(core);
     }
@@ -453,6 +461,7 @@ impl Rooms {
                     farewell: join.farewell,
                 },
             );
+            self.metrics().joined(&core.metrics);
             let limits = self.config().history_limits();
             let mut replay = Vec::new();
             if join.history > 0 {
@@ -511,6 +520,7 @@ impl Rooms {
             let Some(record) = state.members.remove(&id) else {
                 return;
             };
+            self.metrics().left(&core.metrics, 1);
             if let Some(seated) = state.seated.get_mut(record.lane) {
                 *seated -= 1;
             }

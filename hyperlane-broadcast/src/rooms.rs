@@ -14,6 +14,7 @@ use crate::{
     error::RoomError,
     history::HistoryLimits,
     hub::Hub,
+    metrics::Metrics,
     room::{MemberId, Room, RoomCore},
 };
 
@@ -38,6 +39,10 @@ pub struct RoomsConfig {
     pub history_bytes: usize,
     /// Age of the oldest message in a room's history. Default: 5 min.
     pub history_age: Duration,
+    /// Rooms whose members are counted each on its own, in `hyperlane_room_size`. The server does not choose names for
+    /// labels by itself: there may be any number of rooms. Default: none.
+    #[cfg(feature = "metrics")]
+    pub measured_rooms: Vec<String>,
 }
 
 impl Default for RoomsConfig {
@@ -48,6 +53,8 @@ impl Default for RoomsConfig {
             history_messages: 100,
             history_bytes: 1024 * 1024,
             history_age: Duration::from_secs(5 * 60),
+            #[cfg(feature = "metrics")]
+            measured_rooms: Vec::new(),
         }
     }
 }
@@ -78,6 +85,14 @@ impl RoomsConfig {
     #[must_use]
     pub fn rooms_per_connection(mut self, rooms: usize) -> Self {
         self.rooms_per_connection = rooms;
+        self
+    }
+
+    /// Sets [`measured_rooms`](Self::measured_rooms).
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn measured_rooms<R: Into<String>>(mut self, names: impl IntoIterator<Item = R>) -> Self {
+        self.measured_rooms = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -129,6 +144,8 @@ struct Inner {
     peers: Mutex<HashMap<MemberId, Peer>>,
     /// Started by the first room, on its runtime.
     hubs: OnceLock<Vec<Arc<Hub>>>,
+    /// Made with the first room.
+    metrics: OnceLock<Metrics>,
     hasher: RandomState,
 }
 
@@ -162,6 +179,7 @@ impl Rooms {
                 rooms: Mutex::new(HashMap::new()),
                 peers: Mutex::new(HashMap::new()),
                 hubs: OnceLock::new(),
+                metrics: OnceLock::new(),
                 hasher: RandomState::new(),
             }),
         }
@@ -169,6 +187,10 @@ impl Rooms {
 
     pub(crate) fn config(&self) -> &RoomsConfig {
         &self.inner.config
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.inner.metrics.get_or_init(Metrics::new)
     }
 
     pub(crate) fn downgrade(&self) -> WeakRooms {
@@ -196,7 +218,10 @@ impl Rooms {
             Some(core) => core.clone(),
             None => {
                 let name: Arc<str> = name.into();
-                let core = Arc::new(RoomCore::new(name.clone(), lanes));
+                let metrics = self.metrics();
+                let measured = metrics.of_room(self.config(), &name);
+                let core = Arc::new(RoomCore::new(name.clone(), lanes, measured));
+                metrics.room_began();
                 rooms.insert(name, core.clone());
                 core
             }
@@ -241,6 +266,7 @@ impl Rooms {
         let is_last = |known: &Arc<RoomCore>| Arc::strong_count(known) == 1 && known.is_vacant();
         if rooms.get(&name).is_some_and(is_last) {
             rooms.remove(&name);
+            self.metrics().rooms_ended(1);
             if rooms.capacity() > 64 && rooms.len() < rooms.capacity() / 8 {
                 rooms.shrink_to_fit();
             }
@@ -272,6 +298,14 @@ impl Drop for Inner {
     fn drop(&mut self) {
         for hub in self.hubs.get().into_iter().flatten() {
             hub.stop();
+        }
+        // Nobody will take their members out any more.
+        let rooms = std::mem::take(self.rooms.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if let Some(metrics) = self.metrics.get() {
+            metrics.rooms_ended(rooms.len());
+            for core in rooms.into_values() {
+                metrics.left(&core.metrics, core.size());
+            }
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What can go wrong, apart by who is to blame: the request, the response, the program.
 
+mod handler;
+
 use std::{fmt, io, panic::Location};
+
+pub use self::handler::Error;
 
 use crate::{
     HttpStatus, IntoResponse, Response,
@@ -88,6 +92,9 @@ pub enum RequestError {
         /// Its name.
         name: String,
     },
+    /// A parameter of the route is not what the handler asks for; the text names it.
+    #[error("invalid path: {0}")]
+    Path(String),
     /// The query is not what the handler asks for; the text names the parameter.
     #[error("invalid query: {0}")]
     Query(String),
@@ -106,6 +113,14 @@ pub enum RequestError {
     /// The body is not the JSON that the handler asks for; the text names the path of the field.
     #[error("invalid JSON body: {0}")]
     Json(String),
+    /// The program refused the request for a reason of its own; see [`refused`](Self::refused).
+    #[error("{message}")]
+    Refused {
+        /// The status of the answer.
+        status: u16,
+        /// Why, in words for the client.
+        message: String,
+    },
 }
 
 impl RequestError {
@@ -114,6 +129,20 @@ impl RequestError {
         Self::Missing {
             part,
             name: name.into(),
+        }
+    }
+
+    /// The program refuses the request: with this status, and with this text for the client. From 500 on the text is for
+    /// the log only, and what is no status of an error (400 to 599) becomes 500.
+    pub fn refused(status: impl Into<HttpStatus>, message: impl Into<String>) -> Self {
+        let code = u16::try_from(status.into().code()).unwrap_or(0);
+        Self::Refused {
+            status: if (400..600).contains(&code) {
+                code
+            } else {
+                500
+            },
+            message: message.into(),
         }
     }
 
@@ -128,7 +157,8 @@ impl RequestError {
             Self::Handshake(error) => error.status(),
             Self::Origin(_) => 403,
             // What only the program can have set and did not is not the client's fault.
-            Self::Missing { part, .. } if *part == ATTRIBUTE || *part == FAILURE => 500,
+            Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
+            Self::Refused { status, .. } => *status,
             Self::Header(_) | Self::Subprotocol { .. } => 500,
             Self::NotUpgraded | Self::Upgraded | Self::BodyUnavailable => 500,
             _ => 400,
@@ -153,18 +183,7 @@ impl RequestError {
 impl IntoResponse for RequestError {
     fn into_response(self, response: &mut Response) {
         let status = self.status();
-        let phrase = HttpStatus::phrase(usize::from(status));
-        let text = if status < 500 || status == 501 || status == 505 {
-            // It says what the client did wrong, which is nothing internal.
-            format!("{status} {phrase}: {self}\n")
-        } else {
-            tracing::error!(error = %self, "a hook could not go on");
-            format!("{status} {phrase}\n")
-        };
-        response
-            .set_status_code(usize::from(status))
-            .set_header("content-type", "text/plain; charset=utf-8")
-            .set_body(text);
+        handler::answer(response, status, &self);
         if status == 405 {
             // Of all errors only a handshake by another method has this status.
             response.set_header("allow", "GET");
@@ -180,6 +199,8 @@ impl IntoResponse for RequestError {
 
 /// Name of the part for attributes that middleware sets.
 pub(crate) const ATTRIBUTE: &str = "attribute";
+/// Name of the part for values of the server.
+pub(crate) const STATE: &str = "state";
 /// Name of the part for what only error hooks have.
 pub(crate) const FAILURE: &str = "failure data";
 
@@ -324,6 +345,9 @@ pub enum ServerError {
         /// Where the second was registered.
         second: Place,
     },
+    /// A server became a service outside of a tokio runtime, which its clock needs.
+    #[error("a server becomes a service only inside a tokio runtime")]
+    NoRuntime,
 }
 
 /// A place in the source of the program.

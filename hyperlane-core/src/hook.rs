@@ -1,6 +1,7 @@
 //! Hooks: what a program runs for a request, and how it is registered.
 
 use std::{
+    any::Any,
     cell::RefCell,
     convert::Infallible,
     fmt,
@@ -15,7 +16,8 @@ mod check;
 
 use crate::{
     Context, Stream,
-    error::{PanicData, Place, RequestError},
+    error::{Place, RequestError},
+    server::observe::{Observed, Within},
 };
 
 /// What a hook decides about the rest of the pipeline.
@@ -141,7 +143,10 @@ pub(crate) type SharedHookFn =
 #[derive(Clone)]
 pub(crate) enum Run {
     Fn(HookFn),
-    #[allow(dead_code, reason = "endpoints that capture a callback")]
+    #[cfg_attr(
+        not(feature = "tower"),
+        allow(dead_code, reason = "services hold something")
+    )]
     Shared(SharedHookFn),
 }
 
@@ -238,6 +243,8 @@ pub struct Registration {
     pub(crate) guards: &'static [Guard],
     pub(crate) methods: &'static [&'static str],
     pub(crate) body: BodyPlan,
+    /// How the handler's arguments read the body.
+    reads: Option<BodyMode>,
     pub(crate) run: HookFn,
 }
 
@@ -262,6 +269,7 @@ impl Registration {
             guards: S::GUARDS,
             methods,
             body: BodyPlan::of::<S>(),
+            reads: None,
             run: run_hook::<S>,
         }
     }
@@ -283,6 +291,7 @@ impl Registration {
                 mode: BodyMode::Whole,
                 max: None,
             },
+            reads: None,
             run,
         }
     }
@@ -299,6 +308,25 @@ impl Registration {
     /// Takes the body as a stream.
     pub const fn body_stream(mut self) -> Self {
         self.body.mode = BodyMode::Stream;
+        self.reads = Some(BodyMode::Stream);
+        self
+    }
+
+    /// Takes the body as an argument of the handler reads it. Evaluated while the program compiles, as its panic is.
+    #[allow(clippy::panic, reason = "a compile-time error, never met at run time")]
+    pub const fn argument<T: crate::FromContext>(mut self) -> Self {
+        let Some(mode) = T::BODY else { return self };
+        match (self.reads, mode) {
+            (Some(BodyMode::Whole), BodyMode::Stream)
+            | (Some(BodyMode::Stream), BodyMode::Whole) => {
+                panic!(
+                    "one argument reads the body whole and another reads it as a stream: keep one of them"
+                )
+            }
+            _ => {}
+        }
+        self.body.mode = mode;
+        self.reads = Some(mode);
         self
     }
 
@@ -335,18 +363,20 @@ pub async fn refuse(error: RequestError) -> Infallible {
 pub(crate) enum Outcome {
     Done(Status),
     Refused(RequestError),
-    Panicked(PanicData),
+    /// With the payload.
+    Panicked(Box<dyn Any + Send>),
 }
 
 /// Polls a hook, catching its panics and refusals.
 pub(crate) struct Guarded<'a> {
-    future: HookFuture<'a>,
-    name: &'static str,
+    future: Within<HookFuture<'a>>,
 }
 
 impl<'a> Guarded<'a> {
-    pub(crate) fn new(future: HookFuture<'a>, name: &'static str) -> Self {
-        Self { future, name }
+    pub(crate) fn new(future: HookFuture<'a>, observed: Option<Arc<Observed>>) -> Self {
+        Self {
+            future: Within::new(observed, future),
+        }
     }
 }
 
@@ -356,18 +386,15 @@ impl Future for Guarded<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
         // The future is dropped after a panic and never polled again, and what it borrowed (stream
         // and context) is reset before its next use.
-        let name = self.name;
         // What was refused elsewhere, in a branch that lost a race or in a task of its own, is not this hook's.
         REFUSAL.set(None);
-        match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(cx))) {
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.future).poll(cx))) {
             Ok(Poll::Ready(status)) => Poll::Ready(Outcome::Done(status)),
             Ok(Poll::Pending) => match REFUSAL.take() {
                 Some(error) => Poll::Ready(Outcome::Refused(*error)),
                 None => Poll::Pending,
             },
-            Err(payload) => {
-                Poll::Ready(Outcome::Panicked(PanicData::from_payload(&*payload, name)))
-            }
+            Err(payload) => Poll::Ready(Outcome::Panicked(payload)),
         }
     }
 }

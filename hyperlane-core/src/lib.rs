@@ -16,15 +16,19 @@ pub mod __private;
 // Generated code names this crate by its name when a program depends on it alone.
 extern crate self as hyperlane_core;
 
+pub(crate) mod channel;
 pub(crate) mod conn;
 mod context;
 mod error;
+mod extract;
 mod hook;
 pub mod http;
 mod multipart;
 pub mod proto;
 pub mod route;
 mod server;
+#[cfg(feature = "tower")]
+pub mod service;
 mod sse;
 mod stream;
 mod upgrade;
@@ -42,7 +46,8 @@ pub use conn::{
     outbox::Outbox,
 };
 pub use context::{Attributes, Context, RouteParams};
-pub use error::{PanicData, Place, RequestError, ResponseError, ServerError};
+pub use error::{Error, PanicData, Place, RequestError, ResponseError, ServerError};
+pub use extract::{Form, FromContext, Path, Query, State};
 pub use hook::{BodyMode, ServerHook, Status};
 pub use multipart::{Field, Multipart};
 // The vocabulary has one place; its names are the paved path, constants included.
@@ -57,7 +62,7 @@ pub use proto::{
     },
 };
 pub use route::RouteError;
-pub use server::{BoundAddress, Server, ServerControlHook};
+pub use server::{BoundAddress, RouteInfo, Server, ServerControlHook};
 pub use sse::ServerSentEvents;
 pub use stream::{Stream, body::BodyStream};
 pub use upgrade::Upgrade;

@@ -5,8 +5,8 @@ use std::{any::Any, convert::Infallible};
 pub use inventory;
 
 pub use crate::{
-    Attributes, BodyMode, BodyStream, Context, HttpVersion, IntoResponse, PanicData, Request,
-    RequestBody, RequestError, RouteParams, Server, ServerHook, Status, Stream,
+    Attributes, BodyMode, BodyStream, Context, FromContext, HttpVersion, IntoResponse, PanicData,
+    Request, RequestBody, RequestError, RouteParams, Server, ServerHook, Status, Stream,
     error::Place,
     hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, refuse},
 };
@@ -63,12 +63,29 @@ impl<T: IntoResponse> HandlerReturn for T {
     }
 }
 
+impl<E: IntoResponse> HandlerReturn for Result<Status, E> {
+    fn apply(self, ctx: &mut Context) -> Status {
+        match self {
+            Ok(status) => status,
+            Err(error) => error.apply(ctx),
+        }
+    }
+}
+
 pub fn respond_value<R: HandlerReturn>(ctx: &mut Context, value: R) -> Status {
     value.apply(ctx)
 }
 
 pub fn respond<R: IntoResponse>(ctx: &mut Context, value: R) {
     value.into_response(ctx.get_mut_response());
+}
+
+/// Makes an argument of a handler; one that cannot be made refuses the request.
+pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
+    match T::from_context(ctx).await {
+        Ok(argument) => argument,
+        Err(error) => match refuse(error).await {},
+    }
 }
 
 // ---------------------------------------------------------------- guards

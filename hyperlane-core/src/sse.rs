@@ -14,8 +14,13 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
+    channel::Channel,
     conn::{Conn, WireFormat, out::PushError, outbox::Outbox},
-    proto::{http::chunked, sse::Event, ws::Message},
+    proto::{
+        http::chunked,
+        sse::Event,
+        ws::{CloseCode, Message},
+    },
 };
 
 /// Ends a chunked body (RFC 9112 §7.1).
@@ -99,41 +104,75 @@ impl WireFormat {
 /// A stream of Server-Sent Events, as a cheap clone that any task may hold.
 ///
 /// Comments keep it alive through proxies; a client that leaves is noticed at once.
+///
+/// [`Context::event_stream`](crate::Context::event_stream) gives the stream of one connection,
+/// [`Context::sse`](crate::Context::sse) the channel of a session, which outlives its connections and reaches all of its
+/// tabs. Where the two differ, the methods say so.
 #[derive(Clone)]
 pub struct ServerSentEvents {
-    connection: Arc<Conn>,
-    next_id: Arc<AtomicU64>,
+    link: Link,
+}
+
+#[derive(Clone)]
+enum Link {
+    Connection {
+        connection: Arc<Conn>,
+        next_id: Arc<AtomicU64>,
+    },
+    Channel(Arc<Channel>),
 }
 
 impl ServerSentEvents {
     pub(crate) fn new(connection: Arc<Conn>) -> Self {
         Self {
-            connection,
-            next_id: Arc::new(AtomicU64::new(0)),
+            link: Link::Connection {
+                connection,
+                next_id: Arc::new(AtomicU64::new(0)),
+            },
         }
     }
 
-    /// The id of the next message.
+    pub(crate) fn of_channel(channel: Arc<Channel>) -> Self {
+        Self {
+            link: Link::Channel(channel),
+        }
+    }
+
+    /// The id of the next message: from 0 on a connection, from 1 on a channel, where it is the offset.
     pub fn id(&self) -> u64 {
-        self.next_id.load(Ordering::Acquire)
+        match &self.link {
+            Link::Connection { next_id, .. } => next_id.load(Ordering::Acquire),
+            Link::Channel(channel) => channel.next_offset(),
+        }
     }
 
     /// Whether events can still be sent.
+    ///
+    /// A channel is open from its first connection on, and while its client may still come back.
     pub fn is_open(&self) -> bool {
-        self.connection.is_open()
+        match &self.link {
+            Link::Connection { connection, .. } => connection.is_open(),
+            Link::Channel(channel) => channel.is_open(),
+        }
     }
 
-    /// The handle for code that delivers to many connections.
+    /// The handle for code that delivers to many connections. Of a channel it is that of the connection it has now.
     pub fn outbox(&self) -> Outbox {
-        Outbox::new(self.connection.clone())
+        match &self.link {
+            Link::Connection { connection, .. } => Outbox::new(connection.clone()),
+            Link::Channel(channel) => Outbox::new(channel.connection()),
+        }
     }
 
     /// Sends a message as an event's data, with the next id.
     /// Waits only while more than the outbox's high-water mark waits for the client.
     ///
+    /// On a channel the message goes to all tabs, and waits for those that are being connected anew. Only a full buffer
+    /// has the sender wait, at most the channel's send timeout.
+    ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] for bytes that are not UTF-8, [`io::ErrorKind::BrokenPipe`] when the
-    /// client is gone.
+    /// client is gone, or the channel is over. [`io::ErrorKind::TimedOut`] when the buffer of a channel stayed full.
     ///
     /// # Cancel safety
     /// Dropped before it is done, the event is either sent whole or not at all.
@@ -142,9 +181,15 @@ impl ServerSentEvents {
         let text = message
             .to_str()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        let id = self.next_id.fetch_add(1, Ordering::AcqRel);
-        self.send_event(Event::new().id(id.to_string()).data(text))
-            .await
+        match &self.link {
+            Link::Connection { next_id, .. } => {
+                let id = next_id.fetch_add(1, Ordering::AcqRel);
+                self.send_event(Event::new().id(id.to_string()).data(text))
+                    .await
+            }
+            Link::Channel(channel) if message.is_data() => channel.send(message).await,
+            Link::Channel(_) => refuse_close(&message),
+        }
     }
 
     /// Sends a value as JSON, with the next id.
@@ -157,34 +202,59 @@ impl ServerSentEvents {
         self.send(text).await
     }
 
-    /// Sends an event as it is.
+    /// Sends an event as it is. A channel gives it its own id, whatever id it had.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] for an event that the format cannot carry,
-    /// [`io::ErrorKind::BrokenPipe`] when the client is gone.
+    /// [`io::ErrorKind::BrokenPipe`] when the client is gone, and what [`send`](Self::send) says of channels.
     ///
     /// # Cancel safety
     /// Dropped before it is done, the event is either sent whole or not at all.
     pub async fn send_event(&self, event: Event) -> io::Result<()> {
-        let bytes = self.connection.format().encode_event(&event)?;
-        loop {
-            poll_fn(|cx| self.connection.poll_room(cx))
-                .await
-                .map_err(closed)?;
-            match self.connection.send_bytes(&bytes) {
-                // Another sender was faster.
-                Err(PushError::Full) => {}
-                sent => return sent.map_err(closed),
-            }
+        match &self.link {
+            Link::Connection { connection, .. } => send(connection, &event).await,
+            Link::Channel(channel) => channel.send_event(event).await,
         }
     }
 
-    /// Waits until the client has gone or the server shuts down.
+    /// Ends the stream. A browser comes back to the stream of a connection; a channel is over, and tells whoever comes
+    /// back for it to stop (204).
+    pub fn close(&self) {
+        match &self.link {
+            Link::Connection { .. } => self.outbox().close(CloseCode::NORMAL, "", false),
+            // Closed before.
+            Link::Channel(channel) => drop(channel.close(CloseCode::NORMAL, "")),
+        }
+    }
+
+    /// Waits until the client has gone or the server shuts down; on a channel, until it is over.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn closed(&self) {
-        poll_fn(|cx| self.connection.poll_closed(cx)).await;
+        match &self.link {
+            Link::Connection { connection, .. } => poll_fn(|cx| connection.poll_closed(cx)).await,
+            Link::Channel(channel) => poll_fn(|cx| channel.poll_over(cx)).await,
+        }
+    }
+}
+
+async fn send(connection: &Conn, event: &Event) -> io::Result<()> {
+    let bytes = connection.format().encode_event(event)?;
+    loop {
+        poll_fn(|cx| connection.poll_room(cx))
+            .await
+            .map_err(closed)?;
+        match connection.send_bytes(&bytes) {
+            // Another sender was faster.
+            Err(PushError::Full) => {}
+            sent => {
+                if sent.is_ok() {
+                    connection.server.metrics.message_sent();
+                }
+                return sent.map_err(closed);
+            }
+        }
     }
 }
 
@@ -195,8 +265,7 @@ fn closed(error: PushError) -> io::Error {
 impl fmt::Debug for ServerSentEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerSentEvents")
-            .field("id", &self.connection.id)
-            .field("peer", &self.connection.peer())
+            .field("connection", &self.outbox().id())
             .field("open", &self.is_open())
             .finish()
     }

@@ -8,7 +8,7 @@ use std::{future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
 use bytes::Bytes;
 
 use crate::{
-    Context, Request, RequestBody, Response, Upgrade, WebSocket,
+    Context, Method, Request, RequestBody, Response, Upgrade, WebSocket,
     conn::{
         Conn, WireFormat, cork,
         extensions::Extensions,
@@ -29,6 +29,7 @@ use crate::{
             handshake::{self, HandshakeRequest, origin_allowed},
         },
     },
+    server::observe::{self, Observed, RouteLabel},
     sse::{self, ServerSentEvents},
     upgrade::is_own_field,
 };
@@ -81,6 +82,8 @@ pub struct Stream {
     body: Option<Arc<Incoming>>,
     /// The head of a response is out, and not all of its body.
     unfinished: bool,
+    /// The current request, while somebody listens.
+    pub(crate) observed: Option<Arc<Observed>>,
 }
 
 impl Stream {
@@ -98,6 +101,7 @@ impl Stream {
             first_request: true,
             body: None,
             unfinished: false,
+            observed: None,
         }
     }
 
@@ -477,6 +481,9 @@ impl Stream {
                 if self.tracker.started() {
                     self.note_answer();
                 }
+                if let Some(status) = self.tracker.status() {
+                    self.note_status(usize::from(status));
+                }
                 self.write(tracked.to_wire(data));
                 if self.tracker.is_event_stream() {
                     self.connection.begin_events(WireFormat::EventStream);
@@ -500,6 +507,12 @@ impl Stream {
     fn note_answer(&self) {
         if let Some(body) = &self.body {
             body.note_answer();
+        }
+    }
+
+    fn note_status(&self, status: usize) {
+        if let Some(observed) = &self.observed {
+            observed.set_status(u16::try_from(status).unwrap_or_default());
         }
     }
 
@@ -633,6 +646,7 @@ impl Stream {
             }
         }
         self.sent = Some(close);
+        self.note_status(response.get_status_code());
         Ok(())
     }
 
@@ -651,9 +665,35 @@ impl Stream {
         }
     }
 
+    /// Begins to observe a request, if somebody listens; `request`: method and path, unless the head was refused.
+    #[cold]
+    pub(crate) fn observe(&mut self, route: &Arc<RouteLabel>, request: Option<(&Method, &str)>) {
+        self.observed = Observed::begin(&self.connection, route, request);
+    }
+
+    /// Whether somebody may listen: looked at before anything is made ready for [`observe`](Self::observe).
+    pub(crate) fn is_heard(&self) -> bool {
+        observe::is_heard(&self.connection.server.metrics)
+    }
+
+    /// Works within the span of the current request.
+    pub(crate) fn in_scope<R>(&self, work: impl FnOnce() -> R) -> R {
+        match &self.observed {
+            Some(observed) => observed.in_scope(work),
+            None => work(),
+        }
+    }
+
     /// Whether a streamed response was begun and not brought to its end.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.unfinished
+    }
+
+    /// Ends the connection without an answer, or without the rest of one.
+    #[cfg(feature = "tower")]
+    pub(crate) fn abandon(&mut self) {
+        self.unfinished = true;
+        self.closed = true;
     }
 
     /// Whether everything that the current request's answer needs was sent.
@@ -771,6 +811,7 @@ impl Stream {
         }
         head.extend_from_slice(b"\r\n");
         self.write(&head);
+        self.note_status(101);
         if let Some(protocol) = protocol {
             self.connection.set_protocol(protocol);
         }
@@ -838,6 +879,7 @@ impl Stream {
             Some("close"),
         );
         self.write(&head);
+        self.note_status(ctx.get_response().get_status_code());
         self.carries = Carries::Events { chunked };
         if self.head_request {
             // Only the head was asked for.

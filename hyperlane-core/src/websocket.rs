@@ -15,6 +15,7 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    channel::Channel,
     conn::{Conn, out::PushError, outbox::Outbox, websocket::WsEnd},
     proto::ws::{CloseCode, CloseFrame, Message},
 };
@@ -47,45 +48,84 @@ use crate::{
 ///     }
 /// }
 /// ```
+///
+/// [`Context::upgrade`](crate::Context::upgrade) gives the WebSocket of one connection,
+/// [`Context::ws`](crate::Context::ws) the channel of a session, which outlives its connections and reaches all of its
+/// tabs. Where the two differ, the methods say so.
 #[derive(Clone)]
 pub struct WebSocket {
-    connection: Arc<Conn>,
+    link: Link,
+}
+
+#[derive(Clone)]
+enum Link {
+    Connection(Arc<Conn>),
+    Channel(Arc<Channel>),
 }
 
 impl WebSocket {
     pub(crate) fn new(connection: Arc<Conn>) -> Self {
-        Self { connection }
+        Self {
+            link: Link::Connection(connection),
+        }
+    }
+
+    pub(crate) fn of_channel(channel: Arc<Channel>) -> Self {
+        Self {
+            link: Link::Channel(channel),
+        }
+    }
+
+    /// The connection; of a channel the last one that came, if there is one.
+    fn connection(&self) -> Option<Arc<Conn>> {
+        match &self.link {
+            Link::Connection(connection) => Some(connection.clone()),
+            Link::Channel(channel) => channel.connection(),
+        }
     }
 
     /// Whether messages can still be sent: no Close went in either direction.
+    ///
+    /// A channel is open from its first connection on, and while its client may still come back.
     pub fn is_open(&self) -> bool {
-        self.connection.is_open()
+        match &self.link {
+            Link::Connection(connection) => connection.is_open(),
+            Link::Channel(channel) => channel.is_open(),
+        }
     }
 
-    /// Identifies the connection within this process; never used again.
+    /// Identifies the connection within this process, from 1; never used again. 0 for a channel without one.
     pub fn connection_id(&self) -> u64 {
-        self.connection.id
+        self.outbox().id()
     }
 
-    /// The subprotocol that the handshake agreed on (RFC 6455 §1.9).
+    /// The subprotocol that the handshake agreed on (RFC 6455 §1.9). None for a channel.
     pub fn protocol(&self) -> Option<&str> {
-        self.connection.protocol()
+        match &self.link {
+            Link::Connection(connection) => connection.protocol(),
+            Link::Channel(_) => None,
+        }
     }
 
-    /// The address of the peer at the other end of the socket; `None` for Unix sockets.
+    /// The address of the peer at the other end of the socket; `None` for Unix sockets, and for a channel without a
+    /// connection.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.connection.peer().address()
+        self.connection()?.peer().address()
     }
 
-    /// The handle for code that delivers to many connections.
+    /// The handle for code that delivers to many connections. Of a channel it is that of the connection it has now.
     pub fn outbox(&self) -> Outbox {
-        Outbox::new(self.connection.clone())
+        Outbox::new(self.connection())
     }
 
     /// Sends a message. Waits only while more than the outbox's high-water mark waits for the peer.
     ///
+    /// On a channel the message goes to all tabs, and waits for those that are being connected anew. Only a full buffer
+    /// has the sender wait, at most the channel's send timeout.
+    ///
     /// # Errors
-    /// [`io::ErrorKind::BrokenPipe`] when the WebSocket is closed.
+    /// [`io::ErrorKind::BrokenPipe`] when the WebSocket is closed, or the channel is over.
+    /// [`io::ErrorKind::TimedOut`] when the buffer of a channel stayed full.
     ///
     /// # Cancel safety
     /// Dropped before it is done, the message is either sent whole or not at all.
@@ -98,14 +138,12 @@ impl WebSocket {
                 });
                 self.close(code, &reason)
             }
-            message => loop {
-                poll_fn(|cx| self.connection.poll_room(cx))
-                    .await
-                    .map_err(closed)?;
-                match self.connection.send_message(&message) {
-                    // Another sender was faster.
-                    Err(PushError::Full) => {}
-                    sent => return sent.map_err(closed),
+            message => match &self.link {
+                Link::Connection(connection) => send(connection, &message).await,
+                Link::Channel(channel) if message.is_data() => channel.send(message).await,
+                Link::Channel(channel) => {
+                    channel.send_control(&message);
+                    Ok(())
                 }
             },
         }
@@ -126,14 +164,20 @@ impl WebSocket {
     /// # Errors
     /// [`io::ErrorKind::ConnectionAborted`] after a Close of the client (the source tells code and
     /// reason), [`io::ErrorKind::InvalidData`] when it broke the protocol,
-    /// [`io::ErrorKind::ConnectionReset`] when it left without a word.
+    /// [`io::ErrorKind::ConnectionReset`] when it left without a word. A channel waits on through the ends of
+    /// connections, and says [`io::ErrorKind::BrokenPipe`] when it is over itself.
     ///
     /// # Cancel safety
     /// Cancel safe: no message is lost.
     pub async fn recv(&self) -> io::Result<Message> {
-        poll_fn(|cx| self.connection.poll_message(cx))
-            .await
-            .map_err(ended)
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Message>> {
+        match &self.link {
+            Link::Connection(connection) => connection.poll_message(cx).map_err(ended),
+            Link::Channel(channel) => channel.poll_recv(cx),
+        }
     }
 
     /// Waits for the next message and reads it as JSON.
@@ -170,10 +214,10 @@ impl WebSocket {
     /// The connection pings after [`ServerConfig::ping_interval`](crate::ServerConfig) of quiet. Pings
     /// of [`ping`](Self::ping) are not measured.
     pub fn latency(&self) -> Option<Duration> {
-        self.connection.lock_input().websocket()?.latency()
+        self.connection()?.lock_input().websocket()?.latency()
     }
 
-    /// Starts the closing handshake. Messages that the client sent before its answer are still
+    /// Starts the closing handshake; of a channel with all tabs, and the channel is over. Messages that the client sent before its answer are still
     /// received; the connection ends at most
     /// [`ServerConfig::close_timeout`](crate::ServerConfig) later.
     ///
@@ -187,9 +231,12 @@ impl WebSocket {
                 format!("close code {code} must not be sent"),
             ));
         }
-        self.connection
-            .close_websocket(code, reason, false)
-            .map_err(closed)
+        match &self.link {
+            Link::Connection(connection) => connection
+                .close_websocket(code, reason, false)
+                .map_err(closed),
+            Link::Channel(channel) => channel.close(code, reason),
+        }
     }
 
     /// Waits until the connection is over, whoever ended it, or the server shuts down.
@@ -197,7 +244,28 @@ impl WebSocket {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn closed(&self) {
-        poll_fn(|cx| self.connection.poll_closed(cx)).await;
+        match &self.link {
+            Link::Connection(connection) => poll_fn(|cx| connection.poll_closed(cx)).await,
+            Link::Channel(channel) => poll_fn(|cx| channel.poll_over(cx)).await,
+        }
+    }
+}
+
+async fn send(connection: &Conn, message: &Message) -> io::Result<()> {
+    loop {
+        poll_fn(|cx| connection.poll_room(cx))
+            .await
+            .map_err(closed)?;
+        match connection.send_message(message) {
+            // Another sender was faster.
+            Err(PushError::Full) => {}
+            sent => {
+                if sent.is_ok() {
+                    connection.server.metrics.message_sent();
+                }
+                return sent.map_err(closed);
+            }
+        }
     }
 }
 
@@ -229,8 +297,8 @@ fn ended(end: WsEnd) -> io::Error {
 impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocket")
-            .field("id", &self.connection.id)
-            .field("peer", &self.connection.peer())
+            .field("id", &self.connection_id())
+            .field("peer", &self.peer_addr())
             .field("open", &self.is_open())
             .finish()
     }
@@ -241,7 +309,7 @@ impl futures_core::Stream for WebSocket {
     type Item = Message;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        self.connection.poll_message(cx).map(Result::ok)
+        self.poll_recv(cx).map(Result::ok)
     }
 }
 
@@ -249,7 +317,10 @@ impl futures_sink::Sink<Message> for WebSocket {
     type Error = io::Error;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.poll_room(cx).map_err(closed)
+        match &self.link {
+            Link::Connection(connection) => connection.poll_room(cx).map_err(closed),
+            Link::Channel(channel) => channel.poll_room(cx),
+        }
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> io::Result<()> {
@@ -258,19 +329,26 @@ impl futures_sink::Sink<Message> for WebSocket {
             let reason = frame.as_ref().map_or("", |frame| &*frame.reason);
             return self.close(code, reason);
         }
-        self.connection.send_promised(&message).map_err(closed)
+        match &self.link {
+            Link::Connection(connection) => connection.send_promised(&message).map_err(closed),
+            Link::Channel(channel) => channel.send_promised(message),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.flush_cork();
-        self.connection.poll_flushed(cx).map_err(closed)
+        match &self.link {
+            Link::Connection(connection) => {
+                connection.flush_cork();
+                connection.poll_flushed(cx).map_err(closed)
+            }
+            // What a channel has taken, it delivers.
+            Link::Channel(_) => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A Close that went before is as good.
-        let _ = self
-            .connection
-            .close_websocket(CloseCode::NORMAL, "", false);
+        let _ = self.close(CloseCode::NORMAL, "");
         Poll::Ready(Ok(()))
     }
 }

@@ -18,6 +18,18 @@ pub(crate) struct Emitter<'a> {
     pub(crate) params: &'a Params,
 }
 
+/// Moves the tokens of a path to a place, where the compiler then points.
+pub(crate) fn moved(path: &TokenStream, place: Span) -> TokenStream {
+    let tokens = path.clone().into_iter().map(|mut token| {
+        // This one means the crate that its span comes from.
+        if token.to_string() != "$crate" {
+            token.set_span(place);
+        }
+        token
+    });
+    tokens.collect()
+}
+
 /// Moves the expansion's hygiene to a place in the user's code.
 pub(crate) fn at(span: Span) -> Span {
     Span::mixed_site().located_at(span)

@@ -232,14 +232,15 @@ impl Function<'_> {
         }
         if self.is_route() {
             errors.extend(self.params.unclear());
-            let message = "a route function takes the stream and the context only; read the rest with an extractor";
-            if self.params.unclear().is_none() {
-                errors.extend(
-                    self.params
-                        .others
-                        .iter()
-                        .map(|other| Error::new_spanned(other, message)),
-                );
+            for other in &self.params.others {
+                let message = if mentions(other.ty.to_token_stream(), &["impl"]) {
+                    "an argument of a route function needs a type with a name, as in `Path<u32>`"
+                } else if matches!(other.ty.as_ref(), Type::Reference(_)) {
+                    "an argument of a route function owns its value, as `String` does; only the stream and the context are lent"
+                } else {
+                    continue;
+                };
+                errors.push(Error::new_spanned(&other.ty, message));
             }
         }
         if signature.ident == "new"

@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, Pat, Result, Signature, Type, TypeReference};
+use syn::{Error, FnArg, Pat, PatType, Result, Signature, Type, TypeReference};
 
 use crate::args::Applied;
 
@@ -23,8 +23,8 @@ pub(crate) struct Params {
     unclear: Option<TokenStream>,
     /// The types of both where they are taken by value.
     by_value: [Option<TokenStream>; 2],
-    /// How many parameters there are besides `self` and these two.
-    pub(crate) others: Vec<TokenStream>,
+    /// The parameters besides `self` and these two.
+    pub(crate) others: Vec<PatType>,
 }
 
 /// Which of the two is meant.
@@ -113,7 +113,7 @@ pub(crate) fn find(signature: &mut Signature) -> Params {
         } else if Some(index) == ctx {
             params.ctx = Some(take(&mut argument.pat, &argument.ty, Part::Ctx));
         } else {
-            params.others.push(argument.to_token_stream());
+            params.others.push(argument.clone());
         }
     }
     params
@@ -161,15 +161,14 @@ impl Params {
             .map(|ty| Error::new_spanned(ty, message))
     }
 
-    /// Returns where the stream stands in a signature.
-    pub(crate) fn stream_index(&self, signature: &Signature) -> Option<usize> {
-        let stream = self.stream.as_ref()?.name()?;
-        signature.inputs.iter().position(|argument| match argument {
-            FnArg::Typed(argument) => {
-                matches!(argument.pat.as_ref(), Pat::Ident(pat) if pat.ident == *stream)
-            }
-            FnArg::Receiver(_) => false,
-        })
+    /// Tells whether a parameter of the signature is this one.
+    pub(crate) fn is(&self, part: Part, argument: &PatType) -> bool {
+        let param = match part {
+            Part::Stream => &self.stream,
+            Part::Ctx => &self.ctx,
+        };
+        let name = param.as_ref().and_then(Param::name);
+        matches!((argument.pat.as_ref(), name), (Pat::Ident(pat), Some(name)) if pat.ident == *name)
     }
 
     /// Returns the `&mut` ones whose variable is known.

@@ -566,9 +566,9 @@ fn a_route_function_gets_what_its_macros_need() {
 }
 
 #[test]
-fn a_route_function_takes_nothing_else() {
+fn a_route_function_takes_arguments_with_named_types_only() {
     for (item, part) in [
-        ("async fn f(n: usize) {}", "only"),
+        ("async fn f(n: impl Sized) {}", "a type with a name"),
         ("async fn f(c: &mut Alias) {}", "unclear"),
         ("async fn f<T>() {}", "generic"),
         ("fn f() {}", "add `async`"),

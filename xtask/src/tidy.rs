@@ -16,6 +16,9 @@ const IMPURE: [&str; 5] = [
 /// Marks of unfinished work.
 const UNFINISHED: [&str; 3] = ["todo!(", "unimplemented!(", "FIXME"];
 
+/// The document that lists every metric.
+const METRICS: &str = "docs/observability.md";
+
 pub(crate) fn run() -> Outcome {
     let mut problems = Vec::new();
     for folder in [
@@ -43,12 +46,38 @@ pub(crate) fn run() -> Outcome {
     for document in ["docs/rfc6455.md", "docs/rfc9112.md"] {
         problems.extend(missing_tests(document)?);
     }
+    problems.extend(missing_metrics()?);
     if problems.is_empty() {
         println!("tidy");
         Ok(())
     } else {
         Err(problems.join("\n"))
     }
+}
+
+/// Metrics that the code names and [`METRICS`] does not.
+fn missing_metrics() -> Result<Vec<String>, String> {
+    let read = |path: &str| {
+        fs::read_to_string(process::top().join(path))
+            .map_err(|error| format!("cannot read {path}: {error}"))
+    };
+    let told = read(METRICS)?;
+    let mut problems = Vec::new();
+    for file in [
+        "hyperlane-core/src/server/metrics.rs",
+        "hyperlane-broadcast/src/metrics.rs",
+    ] {
+        // Names are the only string literals that begin so.
+        for (number, line) in read(file)?.lines().enumerate() {
+            let names = line.split('"').skip(1).step_by(2);
+            for name in names.filter(|name| name.starts_with("hyperlane_")) {
+                if !told.contains(&format!("| `{name}` |")) {
+                    problems.push(format!("{file}:{}: not in {METRICS}: {name}", number + 1));
+                }
+            }
+        }
+    }
+    Ok(problems)
 }
 
 /// Tests that the tables of a document name and that do not exist: in the last column, each as

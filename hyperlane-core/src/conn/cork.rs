@@ -170,6 +170,18 @@ pub(crate) fn with<R>(id: u64, write: impl FnOnce(&mut Cork) -> R) -> Option<R> 
     CORK.with_borrow_mut(|cork| (cork.owner == id).then(|| write(cork)))
 }
 
+/// Bytes that connection `id` has sent in this poll and that are not written yet.
+pub(crate) fn waiting(id: u64) -> usize {
+    // Also at the end of a thread, when its runtime drops the tasks.
+    let waiting = CORK.try_with(|cork| {
+        cork.try_borrow()
+            .ok()
+            .filter(|cork| cork.owner == id)
+            .map(|cork| cork.bytes.len() + cork.shared_len)
+    });
+    waiting.ok().flatten().unwrap_or_default()
+}
+
 /// Hands what connection `id` has sent so far in this poll to `write`, in order.
 pub(crate) fn drain(id: u64, write: impl FnOnce(Pieces<'_>)) {
     // Taken out meanwhile: who writes asks the cork whether the connection is polled.

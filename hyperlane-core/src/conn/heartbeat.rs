@@ -1,9 +1,11 @@
 //! The pings that a connection sends by itself, and how long their answers take.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
+
+use crate::channel::line::{self, Acks};
 
 /// What is known of the last ping.
 #[derive(Debug, Default)]
@@ -14,6 +16,8 @@ pub(super) struct Heartbeat {
     /// When the last one was sent, until it is answered.
     sent: Option<Instant>,
     pub(super) latency: Option<Duration>,
+    /// Pings of a session's channel also ask how far the client is.
+    pub(super) acks: Option<Arc<Acks>>,
 }
 
 impl Heartbeat {
@@ -21,16 +25,30 @@ impl Heartbeat {
     pub(super) fn ping(&mut self, now: Instant) -> Bytes {
         self.count += 1;
         self.sent = Some(now);
-        Bytes::copy_from_slice(&self.count.to_be_bytes())
+        match &self.acks {
+            Some(acks) => line::ping(self.count, acks),
+            None => Bytes::copy_from_slice(&self.count.to_be_bytes()),
+        }
     }
 
-    /// Notes a pong; `now` is asked only if it answers the last ping.
-    pub(super) fn pong(&mut self, payload: &[u8], now: impl FnOnce() -> Instant) {
-        if payload == self.count.to_be_bytes()
+    /// Notes a pong; `now` is asked only if it answers the last ping. True if a channel learns something from it.
+    pub(super) fn pong(&mut self, payload: &[u8], now: impl FnOnce() -> Instant) -> bool {
+        let (number, is_new) = match &self.acks {
+            Some(acks) => match line::pong(payload) {
+                Some((number, stamp)) if number <= self.count => (number, acks.returned(stamp)),
+                _ => return false,
+            },
+            None => match payload.try_into() {
+                Ok(number) => (u64::from_be_bytes(number), false),
+                Err(_) => return false,
+            },
+        };
+        if number == self.count
             && let Some(sent) = self.sent.take()
         {
             self.latency = Some(now().duration_since(sent));
         }
+        is_new
     }
 }
 
@@ -58,5 +76,26 @@ mod tests {
         assert_eq!(heartbeat.latency, Some(Duration::from_millis(7)), "late");
         heartbeat.pong(&second, || at(103));
         assert_eq!(heartbeat.latency, Some(Duration::from_millis(3)));
+    }
+
+    #[test]
+    fn a_pong_brings_the_stamp_of_its_ping_back() {
+        let now = Instant::now();
+        let acks = Acks::new(7);
+        let mut heartbeat = Heartbeat {
+            acks: Some(acks.clone()),
+            ..Heartbeat::default()
+        };
+        let ping = heartbeat.ping(now);
+        assert_eq!(ping.len(), 16);
+        assert!(!heartbeat.pong(&ping, || now), "nothing new");
+        assert!(!heartbeat.pong(b"12345678", || now) && !heartbeat.pong(b"", || now));
+        let mut forged = ping.to_vec();
+        forged[15] = 99;
+        assert!(!heartbeat.pong(&forged, || now), "never written");
+        forged[0] = 1;
+        assert!(!heartbeat.pong(&forged, || now), "never asked");
+        assert_eq!(heartbeat.latency, Some(Duration::ZERO));
+        assert!(!acks.take_news());
     }
 }

@@ -182,6 +182,14 @@ pub(crate) struct Conn {
     ends: Mutex<Vec<(u64, EndHook)>>,
 }
 
+impl Drop for Conn {
+    fn drop(&mut self) {
+        // What a task that was dropped with its runtime has left.
+        let queued = self.lock_out().queued();
+        self.server.metrics.outbox_changed(queued, 0);
+    }
+}
+
 /// Work that one poll may do before it lets others run: about 100 us.
 const POLL_BUDGET: u32 = 32 * 1024;
 
@@ -234,6 +242,9 @@ impl Conn {
         if is_admitted {
             // Told once, before anything else is read.
             let _ = self.source.set(Box::new(source));
+            tracing::Span::current().record("source", tracing::field::display(source));
+        } else {
+            self.server.metrics.connection_refused("refused_source");
         }
         is_admitted
     }
@@ -244,7 +255,9 @@ impl Conn {
     }
 
     pub(crate) fn set_format(&self, format: WireFormat) {
+        let before = self.format();
         self.format.store(format.to_index(), Ordering::Relaxed);
+        self.server.metrics.format_changed(before, format);
     }
 
     /// The subprotocol that was agreed on.

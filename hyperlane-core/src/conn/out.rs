@@ -20,7 +20,10 @@ use super::{
     timers::Tick,
     transport::Writer,
 };
-use crate::proto::ws::{Message, encode_message};
+use crate::{
+    proto::ws::{Message, encode_message},
+    server::metrics::Metrics,
+};
 
 /// Buffers handed to one system call.
 const VECTORED: usize = 16;
@@ -63,6 +66,8 @@ pub(crate) struct Out {
     pub(crate) writer: Writer,
     queue: VecDeque<Entry>,
     queued: usize,
+    /// Bytes that the socket has taken.
+    sent: u64,
     pub(crate) sending: Sending,
     /// Since when the socket takes nothing although something waits.
     stalled_since: Tick,
@@ -84,6 +89,7 @@ impl Out {
             writer,
             queue: VecDeque::new(),
             queued: 0,
+            sent: 0,
             sending: Sending::Open,
             stalled_since: now,
             last_sent: now,
@@ -115,21 +121,28 @@ impl Out {
         }
     }
 
-    fn enqueue(&mut self, bytes: Bytes, goes_on: bool, now: Tick) {
+    /// Every change of what waits comes here.
+    fn set_queued(&mut self, queued: usize, metrics: &Metrics) {
+        metrics.outbox_changed(self.queued, queued);
+        self.queued = queued;
+    }
+
+    fn enqueue(&mut self, bytes: Bytes, goes_on: bool, now: Tick, metrics: &Metrics) {
         if bytes.is_empty() {
             return;
         }
         if self.queue.is_empty() {
             self.stalled_since = now;
         }
-        self.queued += bytes.len();
+        self.set_queued(self.queued + bytes.len(), metrics);
         self.queue.push_back(Entry { bytes, goes_on });
     }
 
     /// Takes `written` bytes off the front.
-    fn advance(&mut self, mut written: usize, now: Tick) {
+    fn advance(&mut self, mut written: usize, now: Tick, metrics: &Metrics) {
         self.moved = true;
-        self.queued = self.queued.saturating_sub(written);
+        self.sent += written as u64;
+        self.set_queued(self.queued.saturating_sub(written), metrics);
         self.stalled_since = now;
         while let Some(front) = self.queue.front_mut() {
             if front.bytes.len() > written {
@@ -162,25 +175,37 @@ impl Out {
         }
     }
 
-    fn clear(&mut self) {
+    fn clear(&mut self, metrics: &Metrics) {
         self.moved = true;
         self.queue = VecDeque::new();
-        self.queued = 0;
+        self.set_queued(0, metrics);
     }
 
     /// Drops what waits, except what may be partly on the wire, to the end of its message.
-    pub(crate) fn drop_unsent(&mut self) {
+    pub(crate) fn drop_unsent(&mut self, metrics: &Metrics) {
         self.moved = true;
         let last = self.queue.iter().position(|entry| !entry.goes_on);
         self.queue
             .truncate(last.map_or(self.queue.len(), |at| at + 1));
-        self.queued = self.queue.iter().map(|entry| entry.bytes.len()).sum();
+        let left = self.queue.iter().map(|entry| entry.bytes.len()).sum();
+        self.set_queued(left, metrics);
     }
 }
 
 impl Conn {
     pub(crate) fn lock_out(&self) -> MutexGuard<'_, Out> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that the socket has taken or that wait for it, what the current poll has sent included.
+    pub(crate) fn bytes_sent(&self) -> u64 {
+        let corked = cork::waiting(self.id);
+        let out = self.lock_out();
+        match out.sending {
+            // Nothing of it will go out any more.
+            Sending::Over => out.sent,
+            _ => out.sent + (out.queued + corked) as u64,
+        }
     }
 
     /// Sends whole messages from any task, without waiting.
@@ -227,7 +252,7 @@ impl Conn {
             // The order of compression is the order of the wire, so that the cork cannot hold it; the queue
             // can, and leaves in one write at the end of the poll.
             self.charge(32 + message.len() / 4);
-            out.enqueue(frame, false, self.now());
+            out.enqueue(frame, false, self.now(), &self.server.metrics);
             self.backlog_started();
             return Ok(());
         }
@@ -258,7 +283,7 @@ impl Conn {
             return Err(PushError::Closed);
         }
         if drop_unsent {
-            out.drop_unsent();
+            out.drop_unsent(&self.server.metrics);
         }
         self.write(&mut out, Piece::Copied(bytes));
         if out.sending == Sending::Open {
@@ -304,7 +329,12 @@ impl Conn {
         let bytes = piece.as_slice();
         let taken = self.write_now(out, &[IoSlice::new(bytes)]);
         if taken < bytes.len() && out.sending != Sending::Over {
-            out.enqueue(piece.keep_from(taken), false, self.now());
+            out.enqueue(
+                piece.keep_from(taken),
+                false,
+                self.now(),
+                &self.server.metrics,
+            );
             self.backlog_started();
         }
     }
@@ -330,7 +360,7 @@ impl Conn {
             if taken < length {
                 let next = pieces.peek();
                 let goes_on = matches!((&piece, next), (Piece::Copied(_), Some(Piece::Shared(_))));
-                out.enqueue(piece.keep_from(taken), goes_on, now);
+                out.enqueue(piece.keep_from(taken), goes_on, now, &self.server.metrics);
             }
             taken = taken.saturating_sub(length);
         }
@@ -347,7 +377,10 @@ impl Conn {
         }
         loop {
             match out.writer.try_write(slices) {
-                Ok(taken) => return taken,
+                Ok(taken) => {
+                    out.sent += taken as u64;
+                    return taken;
+                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::WouldBlock => return 0,
@@ -363,7 +396,7 @@ impl Conn {
     /// The transport failed: nothing more can be sent. The task notices by its signal.
     pub(super) fn lost(&self, out: &mut Out) {
         out.sending = Sending::Over;
-        out.clear();
+        out.clear(&self.server.metrics);
         self.set_not_open();
         self.signal(signals::LOST);
     }
@@ -421,7 +454,7 @@ impl Conn {
                     .try_write(slices.get(..count).unwrap_or_default())
             };
             match written {
-                Ok(written) => out.advance(written, self.now()),
+                Ok(written) => out.advance(written, self.now(), &self.server.metrics),
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::WouldBlock => match out.writer.poll_writable(cx) {
@@ -449,7 +482,9 @@ impl Conn {
             };
             match written {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(written)) if written > 0 => out.advance(written, self.now()),
+                Poll::Ready(Ok(written)) if written > 0 => {
+                    out.advance(written, self.now(), &self.server.metrics)
+                }
                 Poll::Ready(_) => self.lost(&mut out),
             }
         }
@@ -472,7 +507,7 @@ impl Conn {
         };
         match written {
             Ok(written @ 1..) => {
-                out.advance(written, self.now());
+                out.advance(written, self.now(), &self.server.metrics);
                 true
             }
             _ => false,

@@ -18,36 +18,48 @@ use crate::{
 /// messages in the connection's [`WireFormat`]; they are never split by others' messages.
 #[derive(Clone)]
 pub struct Outbox {
-    connection: Arc<Conn>,
+    /// None for a channel that has no connection now: as one that is over.
+    connection: Option<Arc<Conn>>,
 }
 
 impl Outbox {
-    pub(crate) fn new(connection: Arc<Conn>) -> Self {
-        Self { connection }
+    pub(crate) fn new(connection: impl Into<Option<Arc<Conn>>>) -> Self {
+        Self {
+            connection: connection.into(),
+        }
     }
 
-    /// Identifies the connection within this process; never used again.
+    /// Identifies the connection within this process, from 1; never used again. 0 for that of a channel without one.
     pub fn id(&self) -> u64 {
-        self.connection.id
+        self.connection
+            .as_ref()
+            .map_or(0, |connection| connection.id)
     }
 
     /// How messages have to be encoded.
     pub fn format(&self) -> WireFormat {
-        self.connection.format()
+        self.connection
+            .as_ref()
+            .map_or(WireFormat::Http, |connection| connection.format())
     }
 
     /// Whether messages can still be sent.
     pub fn is_open(&self) -> bool {
-        self.connection.is_open()
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_open())
     }
 
     /// Bytes that wait for the peer to read.
     pub fn queued(&self) -> usize {
-        if self.connection.has_backlog() {
-            self.connection.lock_out().queued()
-        } else {
-            0
+        match &self.connection {
+            Some(connection) if connection.has_backlog() => connection.lock_out().queued(),
+            _ => 0,
         }
+    }
+
+    fn connection(&self) -> Result<&Arc<Conn>, PushError> {
+        self.connection.as_ref().ok_or(PushError::Closed)
     }
 
     /// Sends whole encoded messages, shared and not copied.
@@ -56,7 +68,7 @@ impl Outbox {
     /// [`PushError::Full`] when more than the high-water mark is waiting already, so that a message of
     /// any size fits into an outbox below it; [`PushError::Closed`] when the connection is over.
     pub fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
-        self.connection.push(bytes)
+        self.connection()?.push(bytes)
     }
 
     /// Encodes a message for connections of this one's format, to be pushed to any number of them:
@@ -66,7 +78,11 @@ impl Outbox {
     /// As [`WireFormat::encode`].
     pub fn encode(&self, message: &Message) -> io::Result<Bytes> {
         refuse_close(message)?;
-        match self.connection.encode_shared(message) {
+        let shared = self
+            .connection
+            .as_ref()
+            .and_then(|connection| connection.encode_shared(message));
+        match shared {
             Some(frame) => Ok(frame),
             None => self.format().encode(message),
         }
@@ -81,7 +97,9 @@ impl Outbox {
         refuse_close(message)?;
         let sent = match self.format().is_shared() {
             true => self.push(&self.encode(message)?),
-            false => self.connection.push_own(message),
+            false => self
+                .connection()
+                .and_then(|connection| connection.push_own(message)),
         };
         sent.map_err(|error| io::Error::from(ResponseError::from(error)))
     }
@@ -89,28 +107,39 @@ impl Outbox {
     /// Ends the connection: a WebSocket with a Close frame, dropping what waits if `drop_unsent`;
     /// an event stream by its end, so that a browser comes back.
     pub fn close(&self, code: CloseCode, reason: &str, drop_unsent: bool) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
         match self.format() {
             // Closed before: nothing is left to say.
             format if format.is_websocket() => {
-                let _ = self.connection.close_websocket(code, reason, drop_unsent);
+                let _ = connection.close_websocket(code, reason, drop_unsent);
             }
             WireFormat::EventStreamChunked if !drop_unsent => {
-                let _ = self.connection.push_last(crate::sse::LAST_CHUNK, false);
-                self.connection.signal_close();
+                let _ = connection.push_last(crate::sse::LAST_CHUNK, false);
+                connection.signal_close();
             }
-            _ => self.connection.signal_close(),
+            _ => connection.signal_close(),
         }
     }
 
     /// Runs `hook` once when the connection is over, at once if it is already.
     /// The key takes it back with [`cancel_end`](Self::cancel_end).
     pub fn on_end(&self, hook: impl FnOnce() + Send + 'static) -> Option<u64> {
-        self.connection.on_end(Box::new(hook))
+        match &self.connection {
+            Some(connection) => connection.on_end(Box::new(hook)),
+            None => {
+                hook();
+                None
+            }
+        }
     }
 
     /// Takes back a hook.
     pub fn cancel_end(&self, key: u64) {
-        self.connection.cancel_end(key);
+        if let Some(connection) = &self.connection {
+            connection.cancel_end(key);
+        }
     }
 }
 

@@ -12,8 +12,10 @@ use std::{
 };
 
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Span;
 
 use super::{Conn, cork, signals, timers::Tick, upkeep::Ending};
+use crate::server::observe::connection_span;
 
 pin_project_lite::pin_project! {
     /// Drives one connection; `F` is the handler's side.
@@ -30,11 +32,15 @@ pin_project_lite::pin_project! {
 pub(crate) struct ConnectionGuard {
     connection: Arc<Conn>,
     _permit: Option<OwnedSemaphorePermit>,
+    /// While somebody listens.
+    span: Option<Box<Span>>,
 }
 
 impl ConnectionGuard {
     pub(crate) fn new(connection: Arc<Conn>, permit: Option<OwnedSemaphorePermit>) -> Self {
+        connection.server.metrics.connection_began();
         Self {
+            span: connection_span(connection.id, connection.peer()),
             connection,
             _permit: permit,
         }
@@ -46,6 +52,8 @@ impl Drop for ConnectionGuard {
         // Also when the runtime drops the task: rooms must not keep a ghost.
         self.connection.set_gone();
         self.connection.server.forget(&self.connection);
+        let metrics = &self.connection.server.metrics;
+        metrics.connection_ended(self.connection.format());
     }
 }
 
@@ -69,6 +77,7 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         let connection = Arc::clone(&this.guard.connection);
+        let _entered = this.guard.span.as_deref().map(Span::enter);
         let _ = connection.task.get_or_init(|| cx.waker().clone());
         let polling = cork::enter(&connection);
         connection.read_armed.store(false, Ordering::Relaxed);

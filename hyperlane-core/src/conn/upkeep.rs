@@ -99,6 +99,9 @@ impl Conn {
             *next = (*next).min(now.after(self.stall_time()));
             return;
         }
+        if input.close_by.is_none() {
+            self.server.metrics.client_dropped("stalled");
+        }
         tracing::debug!(peer = %self.peer(), "the client takes nothing: connection closed");
         let mut said = false;
         if sending == Sending::Open
@@ -146,6 +149,7 @@ impl Conn {
                 *next = (*next).min(by);
                 return;
             }
+            self.server.metrics.client_dropped("no_pong");
             tracing::debug!(peer = %self.peer(), "no answer to a ping: connection closed");
             websocket.ended_without_close();
             input.transport = Transport::Closed;

@@ -5,6 +5,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,6 +22,7 @@ use super::{
     rates::Rates,
     timers::Tick,
 };
+use crate::channel::line::Acks;
 use crate::proto::ws::{
     CloseCode, CloseFrame, Compressed, Decoder, Incoming, Message, ProtocolError, encode_close,
     encode_message, encode_to_bytes, frame_head,
@@ -52,6 +54,8 @@ pub(crate) struct WsInput {
     /// Our Close is out.
     pub(super) close_sent: bool,
     pub(super) end: Option<WsEnd>,
+    /// The peer sent its Close before ours.
+    closed_by_peer: bool,
     /// When a ping went out that nothing has answered yet.
     pub(super) ping_sent: Option<Tick>,
     heartbeat: Heartbeat,
@@ -70,6 +74,7 @@ impl WsInput {
             unread: false,
             close_sent: false,
             end: None,
+            closed_by_peer: false,
             ping_sent: None,
             heartbeat: Heartbeat::default(),
             rates: Rates::default(),
@@ -180,6 +185,21 @@ impl Conn {
         }
     }
 
+    /// Has pings ask for a channel how far the client is.
+    pub(crate) fn set_acks(&self, acks: Arc<Acks>) {
+        if let Some(websocket) = self.lock_input().websocket() {
+            websocket.heartbeat.acks = Some(acks);
+        }
+    }
+
+    /// Whether the peer closed the WebSocket of its own accord.
+    pub(crate) fn is_closed_by_peer(&self) -> bool {
+        let mut input = self.lock_input();
+        input
+            .websocket()
+            .is_some_and(|websocket| websocket.closed_by_peer)
+    }
+
     /// The next data message.
     pub(crate) fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Result<Message, WsEnd>> {
         let mut input = self.lock_input();
@@ -209,6 +229,7 @@ impl Conn {
             }
             match self.decode(&mut input) {
                 Next::Message(message) => {
+                    self.server.metrics.message_received();
                     self.charge(64 + message.len());
                     return Poll::Ready(Ok(message));
                 }
@@ -239,6 +260,7 @@ impl Conn {
             }
             match self.decode(input) {
                 Next::Message(message) => {
+                    self.server.metrics.message_received();
                     self.charge(64);
                     if let Some(websocket) = input.websocket()
                         && !websocket.unread
@@ -313,7 +335,10 @@ impl Conn {
                 Some(Incoming::Pong(payload)) => {
                     self.charge(64);
                     websocket.ping_sent = None;
-                    websocket.heartbeat.pong(&payload, Instant::now);
+                    if websocket.heartbeat.pong(&payload, Instant::now) {
+                        // The handler tells the channel, outside of this lock.
+                        self.wake();
+                    }
                 }
                 Some(Incoming::Close(frame)) => {
                     self.closed_by_peer(input, frame);
@@ -338,6 +363,7 @@ impl Conn {
     fn closed_by_peer(&self, input: &mut Input, frame: Option<CloseFrame>) {
         if let Some(websocket) = input.websocket() {
             if !websocket.close_sent {
+                websocket.closed_by_peer = true;
                 let mut bytes = Vec::new();
                 match &frame {
                     Some(frame) => encode_close(frame.code, "", &mut bytes),

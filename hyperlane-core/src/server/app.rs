@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use super::observe::RouteLabel;
 use crate::{
     Context, Method,
     context::{RouteParams, States},
@@ -17,6 +18,8 @@ pub(crate) struct Hook {
     pub(crate) name: &'static str,
     pub(crate) place: Place,
     pub(crate) body: BodyPlan,
+    /// Of its route, if it is a route's.
+    pub(crate) label: Arc<RouteLabel>,
     guards: Vec<Guard>,
 }
 
@@ -37,6 +40,7 @@ impl Hook {
             name,
             place,
             body,
+            label: Arc::default(),
             guards,
         };
         if !methods.is_empty() {
@@ -75,8 +79,13 @@ impl Hook {
             .map(|guard| guard.kind)
     }
 
+    /// What it looks at before it takes a request.
+    pub(crate) fn guards(&self) -> impl Iterator<Item = GuardKind> {
+        self.guards.iter().map(|guard| guard.kind)
+    }
+
     /// The methods it takes; `None` for all.
-    fn methods(&self) -> Option<BTreeSet<&'static str>> {
+    pub(crate) fn methods(&self) -> Option<BTreeSet<&'static str>> {
         self.guards
             .iter()
             .filter_map(|guard| match guard.kind {
@@ -134,6 +143,10 @@ pub(crate) struct App {
     pub(crate) states: Arc<States>,
     /// Methods that some route takes, as `Allow` lists them.
     pub(crate) methods: String,
+    /// Serves what no route takes.
+    fallback: Option<Hook>,
+    /// Of requests that no route takes.
+    pub(crate) unrouted: Arc<RouteLabel>,
 }
 
 /// What the route table says to a request.
@@ -162,6 +175,9 @@ pub(crate) enum PlannedKind {
     ResponseMiddleware(Option<isize>),
     TaskPanic(Option<isize>),
     RequestError(Option<isize>),
+    /// For what no route takes.
+    #[cfg(feature = "tower")]
+    Fallback,
 }
 
 impl From<HookKind> for PlannedKind {
@@ -198,6 +214,8 @@ impl App {
                 PlannedKind::ResponseMiddleware(order) => response.1.push((order, hook)),
                 PlannedKind::TaskPanic(order) => panic.1.push((order, hook)),
                 PlannedKind::RequestError(order) => error.1.push((order, hook)),
+                #[cfg(feature = "tower")]
+                PlannedKind::Fallback => app.fallback = Some(hook),
             }
         }
         let [request, response, panic, error] = lists.map(|(kind, hooks)| in_order(kind, hooks));
@@ -206,8 +224,9 @@ impl App {
         app.task_panic = panic;
         app.request_error = error;
 
-        for (pattern, hook) in routes {
+        for (pattern, mut hook) in routes {
             let place = hook.place;
+            hook.label = Arc::new(RouteLabel::new(&pattern));
             if let Err(source) = app.routes.insert(&pattern, hook) {
                 return Err(ServerError::Route {
                     pattern,
@@ -219,6 +238,17 @@ impl App {
         app.check_places()?;
         app.methods = app.all_methods();
         Ok(app)
+    }
+
+    /// All handlers with their patterns, the fallback last.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (String, &Hook)> {
+        let routes = self.routes.iter();
+        let routes = routes.map(|route| (route.pattern().to_string(), route.value()));
+        routes.chain(
+            self.fallback
+                .iter()
+                .map(|hook| ("(fallback)".to_owned(), hook)),
+        )
     }
 
     /// What the server as a whole can do.
@@ -271,6 +301,10 @@ impl App {
                 ctx.set_route_params(params);
                 Routed::To(hook)
             }
+            Err(Routed::NotFound) => match &self.fallback {
+                Some(hook) => Routed::To(hook),
+                None => Routed::NotFound,
+            },
             Err(routed) => routed,
         }
     }

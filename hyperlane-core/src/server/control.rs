@@ -122,7 +122,11 @@ impl ServerControlHook {
         let peer = peer.map_or(Peer::Local, Peer::Inet);
         // The semaphore is never closed.
         let permit = running.permits.clone().acquire_owned().await.ok();
-        if *running.stop.borrow() || !running.shared.admit(peer) {
+        if *running.stop.borrow() {
+            return;
+        }
+        if !running.shared.admit(peer) {
+            running.shared.metrics.connection_refused("refused_address");
             return;
         }
         let accepted = Accepted {
@@ -164,9 +168,14 @@ async fn drain(shared: Arc<Shared>, stop: watch::Sender<bool>, listeners: Vec<Jo
         let _ = listener.await;
     }
     // Those accepted in the meantime hear of it too.
+    end_connections(&shared).await;
+}
+
+/// Has every connection end, and waits for it as long as the configuration says.
+pub(crate) async fn end_connections(shared: &Shared) {
     shared.begin_shutdown();
     let deadline = Instant::now() + shared.config.shutdown_timeout;
-    if tokio::time::timeout_at(deadline, emptied(&shared))
+    if tokio::time::timeout_at(deadline, emptied(shared))
         .await
         .is_err()
     {
@@ -177,7 +186,7 @@ async fn drain(shared: Arc<Shared>, stop: watch::Sender<bool>, listeners: Vec<Jo
         );
         shared.abort_all();
         // Handlers that ignore it end with the runtime.
-        let _ = tokio::time::timeout(Duration::from_secs(1), emptied(&shared)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), emptied(shared)).await;
     }
 }
 

@@ -175,6 +175,7 @@ impl Listener {
                     if shared.admit(accepted.peer) {
                         tokio::spawn(serve::task(&shared, &app, accepted, permit));
                     } else {
+                        shared.metrics.connection_refused("refused_address");
                         tracing::debug!(peer = %accepted.peer, "too many connections from this address");
                     }
                     // Those that come too fast wait in the system's backlog; this one is served.

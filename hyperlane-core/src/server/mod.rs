@@ -1,22 +1,26 @@
 //! The server: what a program configures and runs.
 
 pub(crate) mod app;
-mod control;
+pub(crate) mod control;
 pub(crate) mod listener;
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+pub(crate) mod metrics;
+pub(crate) mod observe;
 mod pace;
-mod serve;
+mod routes;
+pub(crate) mod serve;
 pub(crate) mod shared;
 
 use std::{any::Any, fmt, io::Write, sync::Arc};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use self::{
     app::{App, Hook, Planned, PlannedKind},
     listener::Listener,
     shared::Shared,
 };
-pub use self::{control::ServerControlHook, listener::BoundAddress};
+pub use self::{control::ServerControlHook, listener::BoundAddress, routes::RouteInfo};
 use crate::{
     RequestConfig, ServerConfig, ServerHook,
     context::States,
@@ -52,6 +56,9 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// It tells what it does by `tracing` spans and, with the feature `metrics`, by numbers: see
+/// `docs/observability.md`, which the facade has as `hyperlane::docs::observability`.
 #[derive(Default)]
 pub struct Server {
     config: ServerConfig,
@@ -164,6 +171,24 @@ impl Server {
         self
     }
 
+    /// Adds a hook that takes the body as a stream.
+    #[cfg(feature = "tower")]
+    #[track_caller]
+    pub(crate) fn add_streaming(
+        &mut self,
+        kind: PlannedKind,
+        run: Run,
+        name: &'static str,
+    ) -> &mut Self {
+        let plan = BodyPlan {
+            mode: crate::BodyMode::Stream,
+            max: None,
+        };
+        let hook = Hook::new(run, name, Place::caller(), &[], &[], plan);
+        self.hooks.push((kind, hook));
+        self
+    }
+
     /// Registers every hook that the attribute macros collected in this program.
     #[doc(hidden)]
     pub fn __register_all(&mut self) -> &mut Self {
@@ -186,16 +211,7 @@ impl Server {
     /// cannot be served, or two handlers that can never be told apart.
     pub async fn run(&self) -> Result<ServerControlHook, ServerError> {
         let config = self.config.clone();
-        config.validate()?;
-        let planned = self
-            .hooks
-            .iter()
-            .map(|(kind, hook)| Planned {
-                kind: kind.clone(),
-                hook: hook.clone(),
-            })
-            .collect();
-        let app = Arc::new(App::build(planned, Arc::new(self.states.clone()))?);
+        let app = self.check()?;
         let mut listeners = Vec::with_capacity(config.addresses.len());
         let mut addresses = Vec::with_capacity(config.addresses.len());
         for address in &config.addresses {
@@ -206,10 +222,7 @@ impl Server {
             })?);
             listeners.push(listener);
         }
-        let most = config
-            .max_connections
-            .unwrap_or_else(shared::default_connections);
-        let permits = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
+        let permits = shared::permits(&config);
         let shared = Shared::new(config);
         let clock = tokio::spawn(shared.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);
@@ -231,6 +244,21 @@ impl Server {
             tasks,
             clock,
         ))
+    }
+
+    /// Puts the hooks in order, if they and the configuration make sense.
+    pub(crate) fn check(&self) -> Result<Arc<App>, ServerError> {
+        self.config.validate()?;
+        let planned = self
+            .hooks
+            .iter()
+            .map(|(kind, hook)| Planned {
+                kind: kind.clone(),
+                hook: hook.clone(),
+            })
+            .collect();
+        let app = App::build(planned, Arc::new(self.states.clone()))?;
+        Ok(Arc::new(app))
     }
 
     /// `host:port` as a bind address.

@@ -1,16 +1,17 @@
 //! The handler's side of a connection: request after request through the pipeline.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use super::{
     app::{App, Hook, Routed, allow},
+    observe::Within,
     shared::Shared,
 };
 use crate::{
     Context, IntoResponse, Method, Status, Stream,
     conn::{Conn, upkeep::Ending},
     context::Stage,
-    error::RequestError,
+    error::{PanicData, RequestError, ResponseError},
     hook::{GuardKind, Guarded, Outcome, Run},
     http::describe,
     proto::{http::head::HeadError, ws::CloseCode},
@@ -45,6 +46,13 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
         // A scope of its own: what it holds must not stay while the hooks run.
         let mut step = {
             let read = stream.next_head(ctx.get_mut_request()).await;
+            let read = read.inspect_err(|error| {
+                let is_answered = !error.is_disconnect()
+                    && *error != RequestError::Head(HeadError::TlsOnPlainPort);
+                if is_answered {
+                    stream.observe(&app.unrouted, None);
+                }
+            });
             let mut started = read.and_then(|head| {
                 let plan = match app.route(&mut ctx) {
                     Routed::To(hook) => {
@@ -60,6 +68,11 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
                         app.unrouted_body()
                     }
                 };
+                if stream.is_heard() {
+                    let label = route.map_or(&app.unrouted, |hook| &hook.label);
+                    let request = ctx.get_request();
+                    stream.observe(label, Some((request.get_method(), request.get_raw_path())));
+                }
                 let started = stream.start_body(ctx.get_mut_request(), head, plan);
                 if let Some(incoming) = stream.incoming() {
                     ctx.set_incoming(incoming);
@@ -68,7 +81,7 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
             });
             if started == Ok(false) {
                 // On the heap: most connections never need its room.
-                started = Box::pin(stream.read_whole(&mut ctx)).await;
+                started = read_whole(&mut stream, &mut ctx).await;
             }
             match started {
                 Ok(_) => Step::RequestMiddleware(0),
@@ -130,7 +143,7 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
             if ctx.stage != Stage::Route && hook.declined(&ctx).is_some() {
                 continue;
             }
-            let outcome = Guarded::new(start(hook, &mut stream, &mut ctx), hook.name).await;
+            let outcome = start(hook, &mut stream, &mut ctx).await;
             ctx.stage = Stage::Middleware;
             match outcome {
                 Outcome::Done(Status::Continue) => {}
@@ -158,8 +171,11 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
                         _ => Step::RequestError(0),
                     };
                 }
-                Outcome::Panicked(data) => {
-                    tracing::error!(hook = hook.name, place = %hook.place, "panic: {data}");
+                Outcome::Panicked(payload) => {
+                    let data = PanicData::from_payload(&*payload, hook.name);
+                    stream.in_scope(|| {
+                        tracing::error!(hook = hook.name, place = %hook.place, "panic: {data}");
+                    });
                     panicked = true;
                     let again = matches!(step, Step::TaskPanic(_));
                     fail(&mut ctx, 500);
@@ -179,7 +195,7 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
                 }
                 // The client may have gone meanwhile.
                 let _ = if ctx.get_response().is_body_streamed() {
-                    Box::pin(stream.send_streamed(&mut ctx)).await
+                    send_streamed(&mut stream, &mut ctx).await
                 } else {
                     stream.send_response(ctx.get_response(), false)
                 };
@@ -200,6 +216,7 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
             Answered::ThenClose if panicked && !stream.is_complete() => return Ending::Abort,
             Answered::ThenClose => stream.end_events(),
         }
+        stream.observed = None;
         if stream.has_body_left() {
             Box::pin(stream.finish_body()).await;
         }
@@ -251,15 +268,31 @@ async fn read_proxy_header(_: &Conn) -> Result<(), String> {
     Err("built without feature proxy-protocol".to_owned())
 }
 
-fn start<'a>(
-    hook: &Hook,
-    stream: &'a mut Stream,
-    ctx: &'a mut Context,
-) -> crate::hook::HookFuture<'a> {
-    match &hook.run {
+// Functions of their own: what is moved into a future before an await would still have its room in the one around it.
+
+fn start<'a>(hook: &Hook, stream: &'a mut Stream, ctx: &'a mut Context) -> Guarded<'a> {
+    let observed = stream.observed.clone();
+    let future = match &hook.run {
         Run::Fn(run) => run(stream, ctx),
         Run::Shared(run) => run(stream, ctx),
-    }
+    };
+    Guarded::new(future, observed)
+}
+
+fn read_whole<'a>(
+    stream: &'a mut Stream,
+    ctx: &'a mut Context,
+) -> Within<Pin<Box<impl Future<Output = Result<bool, RequestError>> + 'a>>> {
+    let observed = stream.observed.clone();
+    Within::new(observed, Box::pin(stream.read_whole(ctx)))
+}
+
+fn send_streamed<'a>(
+    stream: &'a mut Stream,
+    ctx: &'a mut Context,
+) -> Within<Pin<Box<impl Future<Output = Result<(), ResponseError>> + 'a>>> {
+    let observed = stream.observed.clone();
+    Within::new(observed, Box::pin(stream.send_streamed(ctx)))
 }
 
 /// Whether no hook has answered. Headers alone are no answer: middleware sets them for whatever comes.

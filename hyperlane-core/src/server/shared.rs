@@ -12,11 +12,11 @@ use std::{
 };
 
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::{Instant, MissedTickBehavior},
 };
 
-use super::pace::Pace;
+use super::{metrics::Metrics, pace::Pace};
 use crate::{
     ServerConfig,
     conn::{
@@ -56,6 +56,7 @@ pub(crate) struct Shared {
     shutting_down: AtomicBool,
     /// A connection ended while the server shuts down.
     pub(crate) ended: Notify,
+    pub(crate) metrics: Metrics,
 }
 
 impl Shared {
@@ -75,6 +76,7 @@ impl Shared {
             per_address: Mutex::new(HashMap::new()),
             shutting_down: AtomicBool::new(false),
             ended: Notify::new(),
+            metrics: Metrics::new(),
         })
     }
 
@@ -202,6 +204,12 @@ impl Shared {
             due.shrink_to(1024);
         }
     }
+}
+
+/// Places for as many connections as may live at a time.
+pub(crate) fn permits(config: &ServerConfig) -> Arc<Semaphore> {
+    let most = config.max_connections.unwrap_or_else(default_connections);
+    Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)))
 }
 
 /// 80 % of the descriptors that the process may have; the rest is the program's.

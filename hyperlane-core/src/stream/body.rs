@@ -1,5 +1,8 @@
 //! The body of a request: read whole before the hooks, or piece by piece by the handler.
 
+#[cfg(feature = "tower")]
+mod frames;
+
 use std::{
     fmt,
     future::poll_fn,

@@ -1,14 +1,14 @@
 //! Plain functions as routes: the parameters they lack, and their registration.
 
 use proc_macro2::TokenStream;
-use quote::quote_spanned;
-use syn::parse_quote_spanned;
+use quote::{ToTokens, quote_spanned};
 use syn::spanned::Spanned;
+use syn::{FnArg, PatType, parse_quote_spanned};
 
 use super::{Function, Returns};
-use crate::emit::{at, local, values};
+use crate::emit::{at, local, moved, values};
 use crate::literals;
-use crate::params::Param;
+use crate::params::{Param, Part};
 use crate::register;
 use crate::table::Role;
 
@@ -74,10 +74,11 @@ impl Function<'_> {
             let names = self.needed_params();
             let params = (literals::text_of(applied).is_none() && !names.is_empty())
                 .then(|| quote_spanned!(at(applied.name.span())=> .params(&[#(#names),*])));
+            let arguments = self.argument_rules();
             code.extend(register::submit(private, name, &self.item.attrs, |place| {
                 let (span, text) = (at(name.span()), name.to_string());
                 quote_spanned! {span=>
-                    #private::Registration::of_function(#kind, #text, #place, &[#method #(#guards),*], #run) #params #stream #max
+                    #private::Registration::of_function(#kind, #text, #place, &[#method #(#guards),*], #run) #params #stream #max #arguments
                 }
             }));
         }
@@ -89,14 +90,23 @@ impl Function<'_> {
         let (private, name) = (self.private, &self.item.sig.ident);
         let span = at(name.span());
         let [stream, ctx, value] = ["stream", "ctx", "value"].map(|name| local(name, span));
-        let arguments = self.item.sig.inputs.iter().enumerate().map(|(index, _)| {
-            let is_stream = self.params.stream_index(&self.item.sig) == Some(index);
-            if is_stream {
+        let mut made = TokenStream::new();
+        let mut arguments = Vec::new();
+        for (index, argument) in self.typed_inputs().enumerate() {
+            arguments.push(if self.params.is(Part::Stream, argument) {
                 quote_spanned!(span=> &mut *#stream)
-            } else {
+            } else if self.params.is(Part::Ctx, argument) {
                 quote_spanned!(span=> &mut *#ctx)
-            }
-        });
+            } else {
+                // Made at the type, where the compiler then says that it cannot be.
+                let (ty, span) = (&argument.ty, argument.ty.span());
+                let argument = local(&format!("argument{index}"), span);
+                // All at one place, so that the compiler says it once.
+                let private = moved(private, span);
+                made.extend(quote_spanned!(span=> let #argument: #ty = #private::argument(&mut *#ctx).await;));
+                argument.to_token_stream()
+            });
+        }
         let call = quote_spanned!(span=> #name(#(#arguments),*).await);
         let run = match (&self.returns, converts) {
             (Returns::Unit, _) => quote_spanned!(span=> #call; #private::Status::Continue),
@@ -108,7 +118,24 @@ impl Function<'_> {
             }
         };
         quote_spanned!(span=> |#stream, #ctx| ::std::boxed::Box::pin(async move {
+            #made
             #run
         }))
+    }
+
+    fn typed_inputs(&self) -> impl Iterator<Item = &PatType> {
+        self.item.sig.inputs.iter().filter_map(|input| match input {
+            FnArg::Typed(argument) => Some(argument),
+            FnArg::Receiver(_) => None,
+        })
+    }
+
+    /// Has dispatch know how the arguments read the body.
+    fn argument_rules(&self) -> TokenStream {
+        let rules = self.params.others.iter().map(|argument| {
+            let (ty, span) = (&argument.ty, argument.ty.span());
+            quote_spanned!(span=> .argument::<#ty>())
+        });
+        rules.collect()
     }
 }

@@ -1,0 +1,611 @@
+//! Channels: the messages of a session, whoever is connected. See `docs/channels.md` for what clients see.
+
+pub(crate) mod line;
+pub(crate) mod log;
+pub(crate) mod state;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::{task::AbortHandle, time::timeout};
+
+use self::{
+    line::{Acks, Line},
+    log::{Item, Limits, ResumeId},
+    state::{Claim, Kind, Position, Start, State},
+};
+use crate::{
+    conn::Conn,
+    proto::{
+        sse::Event,
+        ws::{CloseCode, Message},
+    },
+};
+
+/// Closes a plain WebSocket whose missed messages are gone: it has to load the state of things anew. The next connection
+/// begins with what comes then.
+pub(crate) const RESET: CloseCode = CloseCode::new(4010);
+/// Closes a connection whose tab has connected anew.
+pub(crate) const SUPERSEDED: CloseCode = CloseCode::new(4009);
+
+/// What a session's channel is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// `ctx.ws()`.
+    Both,
+    /// `ctx.sse()`.
+    ToClient,
+}
+
+/// How a channel behaves; its endpoint says.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// How long a send waits for room.
+    pub(crate) timeout: Duration,
+    /// How long it waits for a client to come back.
+    pub(crate) grace: Duration,
+    /// What waits for clients, and as much again of what was written, for those who come back.
+    pub(crate) limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            grace: Duration::from_secs(120),
+            limits: Limits {
+                messages: 256,
+                bytes: 100_000,
+            },
+        }
+    }
+}
+
+/// Why a channel is over.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// Nobody came back in time.
+    Grace(Duration),
+    /// The program closed it.
+    Closed,
+    /// The session is over.
+    Session,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grace(grace) => write!(
+                f,
+                "the channel is over: the client did not come back within {grace:?}"
+            ),
+            Self::Closed => f.write_str("the channel is over: it was closed"),
+            Self::Session => f.write_str("the channel is over: its session is"),
+        }
+    }
+}
+
+impl std::error::Error for End {}
+
+impl From<End> for io::Error {
+    fn from(end: End) -> Self {
+        Self::new(io::ErrorKind::BrokenPipe, end)
+    }
+}
+
+/// A task that waits, and stops when this is dropped.
+pub(crate) struct Timer(AbortHandle);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Sends and receives across connections.
+pub(crate) struct Channel {
+    pub(crate) direction: Direction,
+    settings: Arc<Settings>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    state: State<Line, Timer>,
+    /// What clients sent and nobody received yet.
+    inbox: VecDeque<Message>,
+    inbox_bytes: usize,
+    end: Option<End>,
+    was_connected: bool,
+    /// Ends the channel when nobody has been there for long.
+    timer: Option<Timer>,
+    /// Those who wait for a message, and those who wait for room.
+    receivers: Vec<Waker>,
+    senders: Vec<Waker>,
+}
+
+/// Has a waker woken later; the same one once.
+fn enlist(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
+    if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+        wakers.push(cx.waker().clone());
+    }
+}
+
+impl Inner {
+    fn wake_senders(&mut self) {
+        std::mem::take(&mut self.senders)
+            .into_iter()
+            .for_each(Waker::wake);
+    }
+
+    fn wake_receivers(&mut self) {
+        std::mem::take(&mut self.receivers)
+            .into_iter()
+            .for_each(Waker::wake);
+    }
+}
+
+/// What a message counts in the inbox.
+fn weight(message: &Message) -> usize {
+    message.len() + size_of::<Message>()
+}
+
+/// Messages of clients that nobody received yet, in bytes.
+const INBOX: usize = 64 * 1024;
+
+impl Channel {
+    pub(crate) fn new(direction: Direction, settings: Arc<Settings>, epoch: u64) -> Arc<Self> {
+        Arc::new(Self {
+            direction,
+            settings,
+            inner: Mutex::new(Inner {
+                state: State::new(epoch),
+                inbox: VecDeque::new(),
+                inbox_bytes: 0,
+                end: None,
+                was_connected: false,
+                timer: None,
+                receivers: Vec::new(),
+                senders: Vec::new(),
+            }),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether messages reach the client: it is connected, or may still come back.
+    pub(crate) fn is_open(&self) -> bool {
+        let inner = self.lock();
+        inner.end.is_none() && inner.was_connected
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().end.is_some()
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.lock().state.log.epoch
+    }
+
+    /// The offset of the next message.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.lock().state.log.end()
+    }
+
+    /// A connection of this channel, if there is one.
+    pub(crate) fn connection(&self) -> Option<Arc<Conn>> {
+        self.lock()
+            .state
+            .links()
+            .last()
+            .map(|line| line.connection().clone())
+    }
+
+    // ------------------------------------------------------------ to the client
+
+    /// Takes a message. Waits while the buffer is full, at most the send timeout.
+    pub(crate) async fn send(self: &Arc<Self>, message: Message) -> io::Result<()> {
+        self.send_item(message.into()).await
+    }
+
+    /// As [`send`](Self::send), for an event of the program's own making.
+    pub(crate) async fn send_event(self: &Arc<Self>, event: Event) -> io::Result<()> {
+        let event = event
+            .into_bytes()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        // Without the empty line that ends it.
+        let fields = event.slice(..event.len().saturating_sub(1));
+        self.send_item(Item::Event(fields)).await
+    }
+
+    async fn send_item(self: &Arc<Self>, item: Item) -> io::Result<()> {
+        let mut item = Some(item);
+        // Mostly there is room, and then there is no need of a timer.
+        let first = poll_fn(|cx| Poll::Ready(self.poll_send(cx, &mut item))).await;
+        if let Poll::Ready(sent) = first {
+            return sent;
+        }
+        let sending = poll_fn(|cx| self.poll_send(cx, &mut item));
+        match timeout(self.settings.timeout, sending).await {
+            Ok(sent) => sent,
+            Err(_) => self.send_past_laggards(item),
+        }
+    }
+
+    fn poll_send(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        item: &mut Option<Item>,
+    ) -> Poll<io::Result<()>> {
+        let mut inner = self.lock();
+        if let Some(end) = &inner.end {
+            return Poll::Ready(Err(end.clone().into()));
+        }
+        let Some(taken) = item.take() else {
+            return Poll::Ready(Ok(()));
+        };
+        match inner.state.send(taken, self.settings.limits) {
+            Ok(()) => {
+                self.look_after(&mut inner);
+                Poll::Ready(Ok(()))
+            }
+            Err(back) => {
+                *item = Some(back);
+                enlist(&mut inner.senders, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Nobody made room in time. If one tab holds up another, it has to go: it comes back and is told what it missed.
+    fn send_past_laggards(self: &Arc<Self>, item: Option<Item>) -> io::Result<()> {
+        let mut inner = self.lock();
+        if let Some(end) = &inner.end {
+            return Err(end.clone().into());
+        }
+        let laggards = inner.state.remove_laggards();
+        let Some(item) = item else {
+            return Ok(());
+        };
+        let sent = inner.state.send(item, self.settings.limits);
+        self.look_after(&mut inner);
+        drop(inner);
+        for position in &laggards {
+            close(position, RESET, "reads too slowly");
+        }
+        sent.map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!(
+                    "the buffer of {} messages stayed full for {:?}: the client is away, or takes nothing",
+                    self.settings.limits.messages, self.settings.timeout
+                ),
+            )
+        })
+    }
+
+    /// Waits until a short message would be taken at once.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.lock();
+        if let Some(end) = &inner.end {
+            return Poll::Ready(Err(end.clone().into()));
+        }
+        if inner.state.has_room(self.settings.limits) {
+            return Poll::Ready(Ok(()));
+        }
+        enlist(&mut inner.senders, cx);
+        Poll::Pending
+    }
+
+    /// Takes a message of one who has waited for room: others may have taken it meanwhile, but what was promised holds.
+    pub(crate) fn send_promised(self: &Arc<Self>, message: Message) -> io::Result<()> {
+        let mut inner = self.lock();
+        if let Some(end) = &inner.end {
+            return Err(end.clone().into());
+        }
+        let unlimited = Limits {
+            messages: usize::MAX,
+            bytes: usize::MAX,
+        };
+        // There is always room.
+        let _ = inner.state.send(message.into(), unlimited);
+        inner.state.tidy(self.settings.limits);
+        self.look_after(&mut inner);
+        Ok(())
+    }
+
+    /// Sends a control frame to whoever is there.
+    pub(crate) fn send_control(&self, message: &Message) {
+        for line in self.lock().state.links() {
+            // Who is not there needs no ping.
+            let _ = line.write_control(message);
+        }
+    }
+
+    /// After each change: has those written on for who are behind, wakes senders, and minds the time.
+    fn look_after(self: &Arc<Self>, inner: &mut Inner) {
+        while let Some(key) = inner.state.take_behind() {
+            self.pump(inner, key);
+        }
+        inner.wake_senders();
+        if inner.state.has_positions() {
+            inner.timer = None;
+        } else if inner.timer.is_none() {
+            inner.timer = self.after_grace(|channel| channel.expire());
+        }
+    }
+
+    /// Writes on to one position whenever its connection takes more, until it has all.
+    fn pump(self: &Arc<Self>, inner: &mut Inner, key: u64) {
+        let Some(connection) = inner
+            .state
+            .position(key)
+            .and_then(|position| position.link())
+            .map(|line| line.connection().clone())
+        else {
+            return;
+        };
+        let channel = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                let room = poll_fn(|cx| connection.poll_room(cx)).await;
+                let Some(channel) = channel.upgrade() else {
+                    return;
+                };
+                let mut inner = channel.lock();
+                let done = room.is_err() || inner.state.write_on_key(key);
+                inner.wake_senders();
+                if done {
+                    if let Some(position) = inner.state.position(key) {
+                        position.is_pumped = false;
+                    }
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Pongs have come.
+    pub(crate) fn acknowledged(self: &Arc<Self>) {
+        let mut inner = self.lock();
+        inner.state.tidy(self.settings.limits);
+        inner.wake_senders();
+    }
+
+    // ------------------------------------------------------------ from the client
+
+    /// The next message of a client.
+    pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Message>> {
+        let mut inner = self.lock();
+        if let Some(message) = inner.inbox.pop_front() {
+            inner.inbox_bytes = inner.inbox_bytes.saturating_sub(weight(&message));
+            if inner.inbox.is_empty() {
+                inner.inbox = VecDeque::new();
+            }
+            // Connections wait for room as senders do.
+            inner.wake_senders();
+            return Poll::Ready(Ok(message));
+        }
+        if let Some(end) = &inner.end {
+            return Poll::Ready(Err(end.clone().into()));
+        }
+        enlist(&mut inner.receivers, cx);
+        Poll::Pending
+    }
+
+    /// Takes in what a client sent; waits while the inbox is full.
+    pub(crate) fn poll_deliver(
+        &self,
+        cx: &mut Context<'_>,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), End>> {
+        let mut inner = self.lock();
+        if let Some(end) = &inner.end {
+            return Poll::Ready(Err(end.clone()));
+        }
+        if inner.inbox_bytes >= INBOX {
+            enlist(&mut inner.senders, cx);
+            return Poll::Pending;
+        }
+        if let Some(message) = message.take() {
+            inner.inbox_bytes += weight(&message);
+            inner.inbox.push_back(message);
+            inner.wake_receivers();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    // ------------------------------------------------------------ connections
+
+    /// Gives the channel to a connection: from here on it gets what it missed and what comes. `None` for one that was
+    /// reset and told to come again.
+    ///
+    /// # Errors
+    /// Why the channel is over.
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        claim: Claim,
+        connection: &Arc<Conn>,
+        begin: impl FnOnce(&Start, ResumeId) -> Line,
+    ) -> Result<Option<Attached>, End> {
+        let mut inner = self.lock();
+        if let Some(end) = &inner.end {
+            return Err(end.clone());
+        }
+        let epoch = inner.state.log.epoch;
+        let (start, left) = inner.state.attach(claim, |start| {
+            begin(
+                start,
+                ResumeId {
+                    epoch,
+                    offset: start.next.saturating_sub(1),
+                },
+            )
+        });
+        inner.was_connected = true;
+        if start.is_reset && claim.kind == Kind::Plain {
+            inner.state.remove(start.key);
+            self.look_after(&mut inner);
+            drop(inner);
+            let _ = connection.close_websocket(RESET, "messages were missed: load anew", false);
+            return Ok(None);
+        }
+        inner.state.write_on_key(start.key);
+        self.look_after(&mut inner);
+        drop(inner);
+        for position in &left {
+            close(position, SUPERSEDED, "this tab has connected anew");
+        }
+        Ok(Some(Attached {
+            channel: self.clone(),
+            key: start.key,
+            is_closed: false,
+        }))
+    }
+
+    fn detach(self: &Arc<Self>, key: u64, is_closed: bool) {
+        let mut inner = self.lock();
+        if is_closed {
+            inner.state.remove(key);
+        } else if inner.state.cut(key) {
+            let timer = self.after_grace(move |channel| channel.give_up(key));
+            if let Some(position) = inner.state.position(key) {
+                position.timer = timer;
+            }
+        }
+        inner.state.tidy(self.settings.limits);
+        self.look_after(&mut inner);
+    }
+
+    /// A position has waited long enough.
+    fn give_up(self: &Arc<Self>, key: u64) {
+        let mut inner = self.lock();
+        let is_last = match inner.state.position(key) {
+            Some(position) if position.link().is_none() => {
+                inner.state.remove(key);
+                !inner.state.has_positions()
+            }
+            _ => return,
+        };
+        if is_last {
+            self.finish(inner, End::Grace(self.settings.grace));
+        } else {
+            inner.state.tidy(self.settings.limits);
+            self.look_after(&mut inner);
+        }
+    }
+
+    /// Nobody has been there for long.
+    fn expire(self: &Arc<Self>) {
+        let inner = self.lock();
+        if !inner.state.has_positions() {
+            self.finish(inner, End::Grace(self.settings.grace));
+        }
+    }
+
+    /// The program closes the channel, for good.
+    pub(crate) fn close(&self, code: CloseCode, reason: &str) -> io::Result<()> {
+        if let Some(end) = &self.lock().end {
+            return Err(end.clone().into());
+        }
+        self.end(End::Closed, code, reason);
+        Ok(())
+    }
+
+    /// Waits until the channel is over.
+    pub(crate) fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.lock();
+        if inner.end.is_some() {
+            return Poll::Ready(());
+        }
+        enlist(&mut inner.receivers, cx);
+        Poll::Pending
+    }
+
+    /// Ends the channel, and its connections with these words.
+    pub(crate) fn end(&self, end: End, code: CloseCode, reason: &str) {
+        let positions = {
+            let mut inner = self.lock();
+            if inner.end.is_some() {
+                return;
+            }
+            let positions = inner.state.remove_all();
+            self.finish(inner, end);
+            positions
+        };
+        for position in &positions {
+            close(position, code, reason);
+        }
+    }
+
+    fn finish(&self, mut inner: MutexGuard<'_, Inner>, end: End) {
+        if inner.end.is_some() {
+            return;
+        }
+        let lost = inner.state.untaken();
+        if lost > 0 {
+            tracing::debug!(lost, reason = %end, "messages reach nobody any more");
+        }
+        let epoch = inner.state.log.epoch;
+        inner.end = Some(end);
+        inner.state = State::new(epoch);
+        inner.inbox = VecDeque::new();
+        inner.inbox_bytes = 0;
+        inner.wake_senders();
+        inner.wake_receivers();
+        let timer = inner.timer.take();
+        drop(inner);
+        drop(timer);
+    }
+
+    /// Runs something when the grace has passed, unless the timer is dropped before.
+    fn after_grace(
+        self: &Arc<Self>,
+        work: impl FnOnce(Arc<Self>) + Send + 'static,
+    ) -> Option<Timer> {
+        // Outside of a runtime there is no time, and nobody who connects.
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        let (channel, grace) = (Arc::downgrade(self), self.settings.grace);
+        let task = runtime.spawn(async move {
+            tokio::time::sleep(grace).await;
+            if let Some(channel) = channel.upgrade() {
+                work(channel);
+            }
+        });
+        Some(Timer(task.abort_handle()))
+    }
+}
+
+fn close(position: &Position<Line, Timer>, code: CloseCode, reason: &str) {
+    if let Some(line) = position.link() {
+        line.close(code, reason);
+    }
+}
+
+/// A connection's hold on a channel: when it is dropped, the position waits for the client to come back.
+pub(crate) struct Attached {
+    channel: Arc<Channel>,
+    key: u64,
+    is_closed: bool,
+}
+
+impl Attached {
+    /// The client has said that it will not come back to this place.
+    pub(crate) fn closed(mut self) {
+        self.is_closed = true;
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.channel.detach(self.key, self.is_closed);
+    }
+}

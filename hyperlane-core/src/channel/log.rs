@@ -1,0 +1,279 @@
+//! The messages of a channel by their offsets, as far back as they are kept. Pure: no clock, no sockets.
+
+use std::{collections::VecDeque, fmt, str::FromStr};
+
+use bytes::Bytes;
+
+use crate::proto::ws::Message;
+
+/// Where a client stands in a channel: what it tells to go on after a cut. Written `<epoch>-<offset>`, in hexadecimal
+/// and decimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ResumeId {
+    /// Of the channel, at random: another channel, and so another session, has another.
+    pub(crate) epoch: u64,
+    /// Of the last message that arrived; 0 before the first.
+    pub(crate) offset: u64,
+}
+
+impl fmt::Display for ResumeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}", self.epoch, self.offset)
+    }
+}
+
+/// Told apart from an id of somewhere else, which is no error of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotAnId;
+
+impl FromStr for ResumeId {
+    type Err = NotAnId;
+
+    /// Takes what [`Display`](fmt::Display) writes and nothing else, so that one place has one name.
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let (epoch, offset) = text.split_once('-').ok_or(NotAnId)?;
+        let id = Self {
+            epoch: u64::from_str_radix(epoch, 16).map_err(|_| NotAnId)?,
+            offset: offset.parse().map_err(|_| NotAnId)?,
+        };
+        if id.to_string() == text {
+            Ok(id)
+        } else {
+            Err(NotAnId)
+        }
+    }
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Limits {
+    fn are_passed(self, messages: usize, bytes: usize) -> bool {
+        messages > self.messages || bytes > self.bytes
+    }
+}
+
+/// What a channel carries.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Item {
+    Message(Message),
+    /// An event of the program's own making, encoded and without its end, so that an id can follow.
+    Event(Bytes),
+}
+
+impl From<Message> for Item {
+    fn from(message: Message) -> Self {
+        Self::Message(message)
+    }
+}
+
+struct Entry {
+    item: Item,
+    /// Weight of all that was ever sent before it.
+    before: u64,
+}
+
+/// Messages by offset, from 1 on; the oldest ones leave.
+pub(crate) struct Log {
+    pub(crate) epoch: u64,
+    /// Offset of the oldest entry, or of the next message.
+    first: u64,
+    entries: VecDeque<Entry>,
+    /// Weight of all that was ever sent.
+    sent: u64,
+}
+
+/// What a message counts: its bytes and the entry that holds it.
+fn weight(item: &Item) -> usize {
+    let bytes = match item {
+        Item::Message(message) => message.len(),
+        Item::Event(event) => event.len(),
+    };
+    bytes + size_of::<Entry>()
+}
+
+impl Log {
+    pub(crate) fn new(epoch: u64) -> Self {
+        Self {
+            epoch,
+            first: 1,
+            entries: VecDeque::new(),
+            sent: 0,
+        }
+    }
+
+    /// The offset of the next message.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// The id of one who has got all before `next`.
+    pub(crate) fn id_before(&self, next: u64) -> ResumeId {
+        ResumeId {
+            epoch: self.epoch,
+            offset: next.saturating_sub(1),
+        }
+    }
+
+    pub(crate) fn push(&mut self, item: Item) {
+        let before = self.sent;
+        self.sent += weight(&item) as u64;
+        self.entries.push_back(Entry { item, before });
+    }
+
+    pub(crate) fn get(&self, offset: u64) -> Option<&Item> {
+        let at = usize::try_from(offset.checked_sub(self.first)?).ok()?;
+        self.entries.get(at).map(|entry| &entry.item)
+    }
+
+    /// Whether all from `offset` on is here.
+    pub(crate) fn has_from(&self, offset: u64) -> bool {
+        (self.first..=self.end()).contains(&offset)
+    }
+
+    /// How many messages there are from `floor` on, and what they weigh.
+    pub(crate) fn from_on(&self, floor: u64) -> (usize, usize) {
+        let at = usize::try_from(floor.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        match self.entries.get(at) {
+            Some(entry) => (
+                self.entries.len() - at,
+                usize::try_from(self.sent - entry.before).unwrap_or(usize::MAX),
+            ),
+            None => (0, 0),
+        }
+    }
+
+    /// Whether a message may be added to those from `floor` on. The first one always may, whatever it weighs.
+    pub(crate) fn has_room(&self, floor: u64, item: &Item, limits: Limits) -> bool {
+        let (messages, bytes) = self.from_on(floor);
+        messages == 0 || !limits.are_passed(messages + 1, bytes + weight(item))
+    }
+
+    /// Drops the oldest of those before `floor` until the rest of them is within the limits.
+    pub(crate) fn trim(&mut self, floor: u64, limits: Limits) {
+        while self.first < floor.min(self.end()) {
+            let (all, weight) = self.from_on(self.first);
+            let (wanted, wanted_weight) = self.from_on(floor);
+            if !limits.are_passed(all - wanted, weight - wanted_weight) {
+                return;
+            }
+            self.entries.pop_front();
+            self.first += 1;
+        }
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    /// Drops all before `floor`.
+    pub(crate) fn forget_before(&mut self, floor: u64) {
+        self.trim(
+            floor,
+            Limits {
+                messages: 0,
+                bytes: 0,
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Limits = Limits {
+        messages: 3,
+        bytes: 1_000_000,
+    };
+
+    fn text(text: impl Into<Message>) -> Item {
+        text.into().into()
+    }
+
+    fn filled(count: u64) -> Log {
+        let mut log = Log::new(0xabc);
+        for offset in 1..=count {
+            log.push(text(offset.to_string()));
+        }
+        log
+    }
+
+    fn held(log: &Log) -> Vec<u64> {
+        (0..=log.end())
+            .filter(|offset| log.get(*offset).is_some())
+            .collect()
+    }
+
+    #[test]
+    fn one_place_has_one_name() {
+        let id = ResumeId {
+            epoch: 0x1f,
+            offset: 7,
+        };
+        assert_eq!(id.to_string(), "000000000000001f-7");
+        assert_eq!("000000000000001f-7".parse(), Ok(id));
+        for other in [
+            "",
+            "-",
+            "1f-7",
+            "000000000000001F-7",
+            "000000000000001f-07",
+            "000000000000001f-+7",
+            "000000000000001f--7",
+            "000000000000001f-7 ",
+            "+00000000000001f-7",
+            "000000000000001f",
+            "000000000000001f-18446744073709551616",
+        ] {
+            assert_eq!(other.parse::<ResumeId>(), Err(NotAnId), "{other}");
+        }
+    }
+
+    #[test]
+    fn offsets_stay_while_the_oldest_leave() {
+        let mut log = filled(5);
+        assert_eq!((log.end(), held(&log)), (6, vec![1, 2, 3, 4, 5]));
+        log.trim(6, SMALL);
+        assert_eq!(held(&log), [3, 4, 5]);
+        assert_eq!(log.get(3), Some(&text("3")));
+        assert!(log.has_from(3) && log.has_from(6) && !log.has_from(2) && !log.has_from(7));
+        log.trim(4, SMALL);
+        assert_eq!(
+            held(&log),
+            [3, 4, 5],
+            "one before the floor is within the limits"
+        );
+        log.forget_before(5);
+        assert_eq!(held(&log), [5]);
+        log.forget_before(99);
+        assert_eq!((held(&log), log.end()), (vec![], 6));
+        log.push(text("six"));
+        assert_eq!(held(&log), [6]);
+    }
+
+    #[test]
+    fn room_is_counted_from_the_floor_on() {
+        let log = filled(3);
+        let more = text("more");
+        assert!(!log.has_room(1, &more, SMALL));
+        assert!(log.has_room(2, &more, SMALL));
+        assert!(log.has_room(4, &more, SMALL));
+        let (count, bytes) = log.from_on(2);
+        assert_eq!((count, bytes), (2, 2 * weight(&text("2"))));
+        let tight = Limits {
+            messages: 100,
+            bytes: bytes + weight(&more),
+        };
+        assert!(log.has_room(2, &more, tight) && !log.has_room(1, &more, tight));
+        let large = text("x".repeat(10_000));
+        assert!(!log.has_room(3, &large, tight));
+        assert!(
+            log.has_room(4, &large, tight),
+            "the first fits whatever it weighs"
+        );
+    }
+}

@@ -1,0 +1,364 @@
+//! Who reads a channel, and how far: the rules of buffering, delivery and resumption, without clock and sockets.
+
+use super::log::{Item, Limits, Log, ResumeId};
+use crate::conn::out::PushError;
+
+/// One end that messages can be written to.
+pub(crate) trait Link {
+    /// Writes a message without waiting.
+    fn write(&self, id: ResumeId, item: &Item) -> Result<(), PushError>;
+
+    /// The highest offset that the client is known to have; 0 for none, and where it never says.
+    fn acknowledged(&self) -> u64;
+
+    /// Asks the client how far it is; once until it answers.
+    fn ask(&self);
+}
+
+/// How a client tells how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// By the id of the last event, when it comes back.
+    Events,
+    /// By pongs alone.
+    Plain,
+    /// By pongs, and by the id it has counted up to, when it comes back.
+    Counted,
+}
+
+/// Which of a session's tabs a position is; told by the client itself.
+pub(crate) type Tab = u64;
+
+/// How far one tab is.
+pub(crate) struct Position<L, T> {
+    pub(crate) key: u64,
+    kind: Kind,
+    tab: Option<Tab>,
+    /// The next message to write to it.
+    next: u64,
+    acknowledged: u64,
+    /// The connection; none while it waits for one.
+    link: Option<L>,
+    /// What ends the waiting.
+    pub(crate) timer: Option<T>,
+    /// Somebody writes on as the connection takes more.
+    pub(crate) is_pumped: bool,
+}
+
+impl<L: Link, T> Position<L, T> {
+    /// The first message that may not have arrived. An event stream says nothing: what was written counts, and what
+    /// was written and lost is found in the history.
+    fn floor(&self) -> u64 {
+        let acknowledged = self.link.as_ref().map_or(0, Link::acknowledged);
+        match self.kind {
+            Kind::Events => self.next,
+            Kind::Plain | Kind::Counted => self.acknowledged.max(acknowledged) + 1,
+        }
+    }
+
+    pub(crate) fn link(&self) -> Option<&L> {
+        self.link.as_ref()
+    }
+}
+
+/// What a new connection says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) kind: Kind,
+    /// The place it wants to go on from; an error is an id that never was one.
+    pub(crate) from: Option<Result<ResumeId, super::log::NotAnId>>,
+    pub(crate) tab: Option<Tab>,
+}
+
+/// Where a new connection begins.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) key: u64,
+    /// It has all before this one, or must forget about it.
+    pub(crate) next: u64,
+    /// What it missed is not there any more.
+    pub(crate) is_reset: bool,
+}
+
+/// The channel's messages and positions. `L` is a connection, `T` a timer.
+pub(crate) struct State<L, T> {
+    pub(crate) log: Log,
+    /// The first message that no connection took.
+    untaken: u64,
+    positions: Vec<Position<L, T>>,
+    next_key: u64,
+}
+
+impl<L: Link, T> State<L, T> {
+    pub(crate) fn new(epoch: u64) -> Self {
+        Self {
+            log: Log::new(epoch),
+            untaken: 1,
+            positions: Vec::new(),
+            next_key: 0,
+        }
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.positions
+            .iter()
+            .any(|position| position.link.is_some())
+    }
+
+    /// How many messages no connection took.
+    pub(crate) fn untaken(&self) -> u64 {
+        self.log.end().saturating_sub(self.untaken)
+    }
+
+    pub(crate) fn has_positions(&self) -> bool {
+        !self.positions.is_empty()
+    }
+
+    pub(crate) fn links(&self) -> impl Iterator<Item = &L> {
+        self.positions.iter().filter_map(Position::link)
+    }
+
+    pub(crate) fn position(&mut self, key: u64) -> Option<&mut Position<L, T>> {
+        self.positions
+            .iter_mut()
+            .find(|position| position.key == key)
+    }
+
+    /// The first message that must stay for somebody. Those who wait for a connection count only while nobody has one.
+    fn floor(&self) -> u64 {
+        let floor_of = |is_wanted: fn(&Position<L, T>) -> bool| {
+            let wanted = self.positions.iter().filter(|position| is_wanted(position));
+            wanted.map(Position::floor).min()
+        };
+        floor_of(|position| position.link.is_some())
+            .or_else(|| floor_of(|_| true))
+            .map_or(self.untaken, |floor| floor.min(self.untaken))
+    }
+
+    /// Takes a message, if there is room, and writes it to all connections. Gives the message back where there is none.
+    pub(crate) fn send(&mut self, item: Item, limits: Limits) -> Result<(), Item> {
+        let floor = self.floor();
+        if !self.log.has_room(floor, &item, limits) {
+            self.links().for_each(Link::ask);
+            return Err(item);
+        }
+        self.log.push(item);
+        for at in 0..self.positions.len() {
+            self.write_on(at);
+        }
+        self.tidy(limits);
+        let half = Limits {
+            messages: limits.messages / 2,
+            bytes: limits.bytes / 2,
+        };
+        for position in &self.positions {
+            let (messages, bytes) = self.log.from_on(position.floor());
+            if position.kind != Kind::Events
+                && (messages > half.messages || bytes > half.bytes)
+                && let Some(link) = &position.link
+            {
+                link.ask();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a short message would be taken.
+    pub(crate) fn has_room(&self, limits: Limits) -> bool {
+        let short = Item::Event(bytes::Bytes::new());
+        self.log.has_room(self.floor(), &short, limits)
+    }
+
+    /// Drops what nobody comes back for: what pongs have acknowledged where there is nothing but pongs, and else what is
+    /// beyond the limits of a history.
+    pub(crate) fn tidy(&mut self, limits: Limits) {
+        let floor = self.floor();
+        let all_plain = self
+            .positions
+            .iter()
+            .all(|position| position.kind == Kind::Plain);
+        match self.positions.iter().map(Position::floor).min() {
+            Some(least) if all_plain => self.log.forget_before(least.min(floor)),
+            _ => self.log.trim(floor, limits),
+        }
+    }
+
+    /// Writes to one position what it has not got; false when its connection takes no more for now.
+    pub(crate) fn write_on_key(&mut self, key: u64) -> bool {
+        match self
+            .positions
+            .iter()
+            .position(|position| position.key == key)
+        {
+            Some(at) => self.write_on(at),
+            None => true,
+        }
+    }
+
+    fn write_on(&mut self, at: usize) -> bool {
+        let Self {
+            log,
+            positions,
+            untaken,
+            ..
+        } = self;
+        let Some(position) = positions.get_mut(at) else {
+            return true;
+        };
+        let Some(link) = &position.link else {
+            return true;
+        };
+        while let Some(item) = log.get(position.next) {
+            let id = log.id_before(position.next + 1);
+            match link.write(id, item) {
+                Ok(()) => {
+                    position.next += 1;
+                    *untaken = (*untaken).max(position.next);
+                }
+                Err(PushError::Full) => return false,
+                // Its end is being told at this moment.
+                Err(PushError::Closed) => return true,
+            }
+        }
+        true
+    }
+
+    /// Positions that are behind although they are connected, and that nobody writes on for.
+    pub(crate) fn take_behind(&mut self) -> Option<u64> {
+        let end = self.log.end();
+        let position = self.positions.iter_mut().find(|position| {
+            position.link.is_some() && position.next < end && !position.is_pumped
+        })?;
+        position.is_pumped = true;
+        Some(position.key)
+    }
+
+    /// Finds where a new connection begins, and crosses out whom it takes up. Nothing is written before
+    /// [`write_on_key`](Self::write_on_key). What is given back is to be closed: the same tab's earlier connection.
+    pub(crate) fn attach(
+        &mut self,
+        claim: Claim,
+        link: impl FnOnce(&Start) -> L,
+    ) -> (Start, Vec<Position<L, T>>) {
+        let mut left = Vec::new();
+        let (next, is_reset) = match claim.from {
+            Some(Ok(id))
+                if id.epoch == self.log.epoch && self.log.has_from(id.offset.saturating_add(1)) =>
+            {
+                (id.offset + 1, false)
+            }
+            Some(_) => (self.log.end(), true),
+            None => match self.least_waiting(claim.kind) {
+                Some(floor) if self.log.has_from(floor) => (floor, false),
+                Some(_) => (self.log.end(), true),
+                None => (self.untaken, false),
+            },
+        };
+        if let Some(at) = self.taken_up(claim, next) {
+            left.push(self.positions.swap_remove(at));
+        }
+        let start = Start {
+            key: self.next_key,
+            next,
+            is_reset,
+        };
+        self.next_key += 1;
+        let link = link(&start);
+        self.positions.push(Position {
+            key: start.key,
+            kind: claim.kind,
+            tab: claim.tab,
+            next,
+            acknowledged: next.saturating_sub(1),
+            link: Some(link),
+            timer: None,
+            is_pumped: false,
+        });
+        (start, left)
+    }
+
+    /// From where a plain client goes on, which cannot say who it is.
+    fn least_waiting(&self, kind: Kind) -> Option<u64> {
+        let waiting = self.waiting(kind).filter(|_| kind == Kind::Plain);
+        waiting.map(|(_, position)| position.floor()).min()
+    }
+
+    fn waiting(&self, kind: Kind) -> impl Iterator<Item = (usize, &Position<L, T>)> {
+        let positions = self.positions.iter().enumerate();
+        positions.filter(move |(_, position)| position.link.is_none() && position.kind == kind)
+    }
+
+    /// Which position a connection takes the place of. Of those that wait it is the one that is furthest: whoever comes
+    /// later still finds the one that is least far, so that nobody misses anything.
+    fn taken_up(&self, claim: Claim, next: u64) -> Option<usize> {
+        if claim.tab.is_some() {
+            return self
+                .positions
+                .iter()
+                .position(|position| position.tab == claim.tab);
+        }
+        let furthest = |kind| {
+            self.waiting(kind)
+                .max_by_key(|(_, position)| position.next)
+                .map(|(at, _)| at)
+        };
+        match (claim.kind, claim.from) {
+            (Kind::Plain, _) => self
+                .waiting(Kind::Plain)
+                .max_by_key(|(_, position)| position.floor())
+                .map(|(at, _)| at),
+            // Without an id it is another tab, or a page that was loaded anew: nobody's place.
+            (_, None) => None,
+            // It was written up to its id at least, so it is one of those.
+            (kind, Some(_)) => self
+                .waiting(kind)
+                .filter(|(_, position)| position.next >= next)
+                .max_by_key(|(_, position)| position.next)
+                .map(|(at, _)| at)
+                .or_else(|| furthest(kind)),
+        }
+    }
+
+    /// A connection is over; its position waits for the next one. False if somebody has taken its place.
+    pub(crate) fn cut(&mut self, key: u64) -> bool {
+        let Some(position) = self.position(key) else {
+            return false;
+        };
+        if let Some(link) = position.link.take() {
+            position.acknowledged = position.acknowledged.max(link.acknowledged());
+        }
+        true
+    }
+
+    /// Nobody will come back to this place.
+    pub(crate) fn remove(&mut self, key: u64) -> Option<Position<L, T>> {
+        let at = self
+            .positions
+            .iter()
+            .position(|position| position.key == key)?;
+        Some(self.positions.swap_remove(at))
+    }
+
+    pub(crate) fn remove_all(&mut self) -> Vec<Position<L, T>> {
+        std::mem::take(&mut self.positions)
+    }
+
+    /// Takes out those connections that hold the others up: who keeps the log full while another has got more.
+    pub(crate) fn remove_laggards(&mut self) -> Vec<Position<L, T>> {
+        let connected = self
+            .positions
+            .iter()
+            .filter(|position| position.link.is_some());
+        let Some(best) = connected.map(Position::floor).max() else {
+            return Vec::new();
+        };
+        let (laggards, rest) = std::mem::take(&mut self.positions)
+            .into_iter()
+            .partition(|position| position.link.is_some() && position.floor() < best);
+        self.positions = rest;
+        laggards
+    }
+}
+
+#[cfg(test)]
+mod tests;

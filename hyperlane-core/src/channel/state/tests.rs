@@ -1,0 +1,244 @@
+//! Channels and clients that are cut at random, against what was sent.
+
+use std::{cell::RefCell, rc::Rc};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::proto::ws::Message;
+
+/// The far end of a connection.
+#[derive(Default)]
+struct Wire {
+    /// Written and not read yet: a cut loses it.
+    queued: Vec<(ResumeId, u64)>,
+    room: usize,
+    acknowledged: u64,
+    asked: bool,
+}
+
+type Shared = Rc<RefCell<Wire>>;
+
+impl Link for Shared {
+    fn write(&self, id: ResumeId, item: &Item) -> Result<(), PushError> {
+        let mut wire = self.borrow_mut();
+        if wire.queued.len() >= wire.room {
+            return Err(PushError::Full);
+        }
+        let Item::Message(message) = item else {
+            unreachable!()
+        };
+        let number = message.to_str().unwrap().parse().unwrap();
+        wire.queued.push((id, number));
+        Ok(())
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.borrow().acknowledged
+    }
+
+    fn ask(&self) {
+        self.borrow_mut().asked = true;
+    }
+}
+
+type Channel = State<Shared, ()>;
+
+const LIMITS: Limits = Limits {
+    messages: 8,
+    bytes: usize::MAX,
+};
+
+/// A browser's tab.
+struct Client {
+    kind: Kind,
+    tab: Option<Tab>,
+    wire: Option<(u64, Shared)>,
+    /// The last id it knows.
+    last: Option<ResumeId>,
+    got: Vec<u64>,
+    resets: usize,
+}
+
+impl Client {
+    fn new(kind: Kind, tab: Option<Tab>) -> Self {
+        Self {
+            kind,
+            tab,
+            wire: None,
+            last: None,
+            got: Vec::new(),
+            resets: 0,
+        }
+    }
+
+    fn connect(&mut self, channel: &mut Channel, room: usize) {
+        assert!(self.wire.is_none());
+        let claim = Claim {
+            kind: self.kind,
+            from: self.last.filter(|_| self.kind != Kind::Plain).map(Ok),
+            tab: self.tab,
+        };
+        let wire = Rc::new(RefCell::new(Wire {
+            room,
+            ..Wire::default()
+        }));
+        let (start, _) = channel.attach(claim, |_| wire.clone());
+        // What begins every connection with ids.
+        self.last = Some(channel.log.id_before(start.next));
+        if start.is_reset {
+            self.resets += 1;
+            // It asks for the state of things and goes on from there.
+            self.got = (1..start.next).collect();
+        }
+        self.wire = Some((start.key, wire));
+        channel.write_on_key(start.key);
+    }
+
+    fn read(&mut self, channel: &mut Channel, most: usize) {
+        let Some((key, wire)) = &self.wire else {
+            return;
+        };
+        let read: Vec<_> = {
+            let mut wire = wire.borrow_mut();
+            let count = most.min(wire.queued.len());
+            wire.queued.drain(..count).collect()
+        };
+        for (id, number) in read {
+            self.got.push(number);
+            self.last = Some(id);
+        }
+        channel.write_on_key(*key);
+    }
+
+    fn answer(&mut self, channel: &mut Channel) {
+        let (Some((_, wire)), Some(last)) = (&self.wire, self.last) else {
+            return;
+        };
+        let mut wire = wire.borrow_mut();
+        if wire.queued.is_empty() || wire.asked {
+            wire.acknowledged = wire.acknowledged.max(last.offset);
+            wire.asked = false;
+        }
+        drop(wire);
+        channel.tidy(LIMITS);
+    }
+
+    fn cut(&mut self, channel: &mut Channel) {
+        if let Some((key, _)) = self.wire.take() {
+            channel.cut(key);
+        }
+    }
+
+    /// What it got is what was sent, in order; once, unless it is plain.
+    fn check(&self, sent: u64) {
+        let mut expected = 1;
+        for number in &self.got {
+            match self.kind {
+                Kind::Plain => {
+                    assert!(*number <= expected, "{expected} is missing: {:?}", self.got);
+                    expected = expected.max(number + 1);
+                }
+                _ => {
+                    assert_eq!(*number, expected, "{:?}", self.got);
+                    expected += 1;
+                }
+            }
+        }
+        assert_eq!(expected, sent + 1, "the end is missing: {:?}", self.got);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send,
+    Read(usize, usize),
+    Answer(usize),
+    Cut(usize),
+    Connect(usize, usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Send),
+        3 => (0..3_usize, 1..6_usize).prop_map(|(who, most)| Step::Read(who, most)),
+        2 => (0..3_usize).prop_map(Step::Answer),
+        1 => (0..3_usize).prop_map(Step::Cut),
+        2 => (0..3_usize, 1..12_usize).prop_map(|(who, room)| Step::Connect(who, room)),
+    ]
+}
+
+/// Runs the steps, then lets everybody come back and read.
+fn run(mut clients: Vec<Client>, steps: &[Step]) -> Vec<Client> {
+    let mut channel = Channel::new(7);
+    let mut sent = 0;
+    // All are there from the beginning: what a tab that opens later need not get would only be in the way.
+    for client in &mut clients {
+        client.connect(&mut channel, 4);
+    }
+    let count = clients.len();
+    for step in steps {
+        match *step {
+            Step::Send => {
+                if channel
+                    .send(Message::from((sent + 1).to_string()).into(), LIMITS)
+                    .is_ok()
+                {
+                    sent += 1;
+                }
+            }
+            Step::Read(who, most) => clients[who % count].read(&mut channel, most),
+            Step::Answer(who) => clients[who % count].answer(&mut channel),
+            Step::Cut(who) => clients[who % count].cut(&mut channel),
+            Step::Connect(who, room) => {
+                let client = &mut clients[who % count];
+                if client.wire.is_none() {
+                    client.connect(&mut channel, room);
+                }
+            }
+        }
+    }
+    for client in &mut clients {
+        if client.wire.is_none() {
+            client.connect(&mut channel, 1000);
+        }
+    }
+    for client in &mut clients {
+        for _ in 0..=sent {
+            client.read(&mut channel, 1000);
+        }
+        client.check(sent);
+    }
+    clients
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_event_stream_gets_all_once_or_a_reset(steps in prop::collection::vec(step(), 0..200)) {
+        run(vec![Client::new(Kind::Events, None)], &steps);
+    }
+
+    #[test]
+    fn a_counting_socket_gets_all_once_or_a_reset(steps in prop::collection::vec(step(), 0..200)) {
+        let clients = run(vec![Client::new(Kind::Counted, Some(1))], &steps);
+        prop_assert_eq!(clients[0].resets, 0, "all that is not acknowledged is kept");
+    }
+
+    #[test]
+    fn a_plain_socket_misses_nothing(steps in prop::collection::vec(step(), 0..200)) {
+        let clients = run(vec![Client::new(Kind::Plain, None)], &steps);
+        prop_assert_eq!(clients[0].resets, 0, "all that is not acknowledged is kept");
+    }
+
+    #[test]
+    fn tabs_are_apart(steps in prop::collection::vec(step(), 0..300), kinds in prop::collection::vec(0..3_u8, 2..4)) {
+        let clients = kinds.iter().enumerate().map(|(at, kind)| match kind {
+            0 => Client::new(Kind::Events, None),
+            1 => Client::new(Kind::Counted, Some(at as Tab)),
+            _ => Client::new(Kind::Plain, None),
+        });
+        run(clients.collect(), &steps);
+    }
+}

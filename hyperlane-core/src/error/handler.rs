@@ -1,0 +1,191 @@
+//! What a function handler may fail with.
+
+use std::{any::Any, borrow::Cow, error::Error as StdError, fmt};
+
+use super::{RequestError, ResponseError};
+use crate::{HttpStatus, IntoResponse, Response};
+
+/// Why a handler could not answer; made of any error by `?`.
+///
+/// An error of the standard kind becomes 500: its text goes to the log and never to the client. A [`RequestError`] keeps
+/// its status and text. [`new`](Self::new) makes an answer of the program's own. It is no `std::error::Error` itself, so
+/// that every one of those can become it.
+///
+/// ```
+/// use hyperlane_core::{Context, Error};
+///
+/// // #[get("/motd")]
+/// async fn motd(ctx: &mut Context) -> Result<String, Error> {
+///     if ctx.cookie("user").is_none() {
+///         return Err(Error::new(401, "log in first"));
+///     }
+///     // Where the file is missing, the client gets a plain 500 and the log tells why.
+///     Ok(tokio::fs::read_to_string("/etc/motd").await?)
+/// }
+/// ```
+pub struct Error(Box<Reason>);
+
+enum Reason {
+    Request(RequestError),
+    Response(ResponseError),
+    Answer {
+        status: HttpStatus,
+        message: Cow<'static, str>,
+    },
+    Cause(Box<dyn StdError + Send + Sync>),
+}
+
+impl Error {
+    /// Answers with this status and this text for the client. From 500 on the text is for the log only.
+    pub fn new(status: impl Into<HttpStatus>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Reason::Answer {
+            status: status.into(),
+            message: message.into(),
+        }))
+    }
+
+    /// Answers with 500; the cause is for the log.
+    pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self(Box::new(Reason::Cause(cause.into())))
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> u16 {
+        match &*self.0 {
+            Reason::Request(error) => error.status(),
+            Reason::Answer { status, .. } => match status {
+                HttpStatus::Unknown => 500,
+                known => u16::try_from(known.code()).unwrap_or(500),
+            },
+            Reason::Response(_) | Reason::Cause(_) => 500,
+        }
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+    fn from(error: E) -> Self {
+        // Our own errors know their answer; moved out of an `Option`, they can be looked at as what they are.
+        let mut error = Some(error);
+        let any: &mut dyn Any = &mut error;
+        if let Some(error) = any
+            .downcast_mut::<Option<RequestError>>()
+            .and_then(Option::take)
+        {
+            return Self(Box::new(Reason::Request(error)));
+        }
+        if let Some(error) = any
+            .downcast_mut::<Option<ResponseError>>()
+            .and_then(Option::take)
+        {
+            return Self(Box::new(Reason::Response(error)));
+        }
+        match error {
+            Some(error) => Self::internal(error),
+            None => Self::internal("an error that is gone"),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Reason::Request(error) => error.fmt(f),
+            Reason::Response(error) => error.fmt(f),
+            Reason::Answer { message, .. } => f.write_str(message),
+            Reason::Cause(cause) => {
+                write!(f, "{cause}")?;
+                let mut source = cause.source();
+                while let Some(cause) = source {
+                    write!(f, ": {cause}")?;
+                    source = cause.source();
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({}, {:?})", self.status(), self.to_string())
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self, response: &mut Response) {
+        match *self.0 {
+            Reason::Request(error) => error.into_response(response),
+            Reason::Response(error) => error.into_response(response),
+            Reason::Answer { .. } | Reason::Cause(_) => {
+                let status = self.status();
+                answer(response, status, &self);
+            }
+        }
+    }
+}
+
+/// Sets a plain answer; what went wrong on our side is for the log.
+pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Display) {
+    let phrase = HttpStatus::phrase(usize::from(status));
+    // These say what the client did wrong, which is nothing internal.
+    let text = if status < 500 || status == 501 || status == 505 {
+        format!("{status} {phrase}: {error}\n")
+    } else {
+        tracing::error!(%error, "a hook could not go on");
+        format!("{status} {phrase}\n")
+    };
+    response
+        .set_status_code(usize::from(status))
+        .set_header("content-type", "text/plain; charset=utf-8")
+        .set_body(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn answered(error: Error) -> (usize, String) {
+        let mut response = Response::default();
+        error.into_response(&mut response);
+        (response.get_status_code(), response.get_body_string())
+    }
+
+    #[test]
+    fn every_error_becomes_its_answer() {
+        let disk = || Err(io::Error::other("disk /dev/sda1 is on fire"));
+        let ours: Result<(), Error> = disk().map_err(Error::from);
+        let ours = ours.unwrap_err();
+        assert_eq!(ours.to_string(), "disk /dev/sda1 is on fire");
+        assert_eq!(
+            answered(ours),
+            (500, "500 Internal Server Error\n".to_owned())
+        );
+        let query = RequestError::missing("query parameter", "page");
+        assert_eq!(
+            answered(query.into()),
+            (
+                400,
+                "400 Bad Request: query parameter `page` is missing\n".to_owned()
+            )
+        );
+        assert_eq!(answered(ResponseError::Full.into()).0, 500);
+        assert_eq!(
+            answered(Error::new(404, "no such room")),
+            (404, "404 Not Found: no such room\n".to_owned())
+        );
+        assert_eq!(
+            answered(Error::new(503, "the database is at 10.0.0.7")),
+            (503, "503 Service Unavailable\n".to_owned())
+        );
+        assert_eq!(answered(Error::new(0, "no status")).0, 500);
+        assert_eq!(answered(Error::internal("text")).0, 500);
+        let refused = RequestError::refused(401, "log in first");
+        assert_eq!(
+            answered(refused.into()),
+            (401, "401 Unauthorized: log in first\n".to_owned())
+        );
+        assert_eq!(RequestError::refused(200, "").status(), 500);
+    }
+}

@@ -1,0 +1,265 @@
+//! The numbers of a server, for whatever recorder the program installs.
+//!
+//! Handles are made once, by [`Metrics::new`] or with the first request of its kind; to move a number afterwards is one
+//! atomic operation. Every label has few values: route patterns, known methods, status codes, reasons.
+
+use std::{
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
+
+use metrics::{Counter, Gauge, Histogram, KeyName, SharedString, Unit, counter, gauge, histogram};
+
+use crate::conn::WireFormat;
+
+/// The numbers of a server; without handles if no recorder was there when it started.
+pub(crate) struct Metrics(Option<Box<Handles>>);
+
+struct Handles {
+    connections: Gauge,
+    accepted: Counter,
+    websockets: Gauge,
+    event_streams: Gauge,
+    received: Counter,
+    sent: Counter,
+    outbox_bytes: Gauge,
+}
+
+/// What was counted for a route, by method and status.
+#[derive(Default)]
+pub(crate) struct Series(RwLock<Vec<Entry>>);
+
+struct Entry {
+    method: &'static str,
+    status: u16,
+    requests: Counter,
+    seconds: Histogram,
+}
+
+/// How a metric moves.
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+const DESCRIPTIONS: [(Kind, &str, Unit, &str); 10] = [
+    (
+        Kind::Gauge,
+        "hyperlane_connections",
+        Unit::Count,
+        "Live connections.",
+    ),
+    (
+        Kind::Counter,
+        "hyperlane_connections_total",
+        Unit::Count,
+        "Connections that came in, by outcome.",
+    ),
+    (
+        Kind::Counter,
+        "hyperlane_requests_total",
+        Unit::Count,
+        "Requests that ended, by route, method and status.",
+    ),
+    (
+        Kind::Histogram,
+        "hyperlane_request_seconds",
+        Unit::Seconds,
+        "From the whole head of a request to its end, by route and method.",
+    ),
+    (
+        Kind::Gauge,
+        "hyperlane_websocket_connections",
+        Unit::Count,
+        "Live WebSockets.",
+    ),
+    (
+        Kind::Gauge,
+        "hyperlane_sse_connections",
+        Unit::Count,
+        "Live event streams.",
+    ),
+    (
+        Kind::Counter,
+        "hyperlane_messages_received_total",
+        Unit::Count,
+        "Data messages of WebSockets that came in.",
+    ),
+    (
+        Kind::Counter,
+        "hyperlane_messages_sent_total",
+        Unit::Count,
+        "Messages and events that handlers sent to one client.",
+    ),
+    (
+        Kind::Gauge,
+        "hyperlane_outbox_bytes",
+        Unit::Bytes,
+        "Bytes that wait for clients to read.",
+    ),
+    (
+        Kind::Counter,
+        "hyperlane_drops_total",
+        Unit::Count,
+        "Clients that were let go because they did not keep up, by reason.",
+    ),
+];
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        // The recorder that stands for none has no state; any other has some.
+        if metrics::with_recorder(|recorder| size_of_val(recorder)) == 0 {
+            return Self(None);
+        }
+        metrics::with_recorder(|recorder| {
+            for (kind, name, unit, text) in DESCRIPTIONS {
+                let name = KeyName::from_const_str(name);
+                let text = SharedString::const_str(text);
+                match kind {
+                    Kind::Counter => recorder.describe_counter(name, Some(unit), text),
+                    Kind::Gauge => recorder.describe_gauge(name, Some(unit), text),
+                    Kind::Histogram => recorder.describe_histogram(name, Some(unit), text),
+                }
+            }
+        });
+        Self(Some(Box::new(Handles {
+            connections: gauge!("hyperlane_connections"),
+            accepted: counter!("hyperlane_connections_total", "outcome" => "accepted"),
+            websockets: gauge!("hyperlane_websocket_connections"),
+            event_streams: gauge!("hyperlane_sse_connections"),
+            received: counter!("hyperlane_messages_received_total"),
+            sent: counter!("hyperlane_messages_sent_total"),
+            outbox_bytes: gauge!("hyperlane_outbox_bytes"),
+        })))
+    }
+
+    /// Whether a recorder takes the numbers.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn connection_began(&self) {
+        if let Some(handles) = &self.0 {
+            handles.accepted.increment(1);
+            handles.connections.increment(1);
+        }
+    }
+
+    /// A limit keeps a connection out: `refused_address` (that of its address), `refused_source` (that of the client whom
+    /// a load balancer speaks for).
+    pub(crate) fn connection_refused(&self, outcome: &'static str) {
+        if self.is_on() {
+            counter!("hyperlane_connections_total", "outcome" => outcome).increment(1);
+        }
+    }
+
+    /// It was last a connection of this format.
+    pub(crate) fn connection_ended(&self, format: WireFormat) {
+        if let Some(handles) = &self.0 {
+            handles.connections.decrement(1);
+            if let Some(gauge) = handles.of_format(format) {
+                gauge.decrement(1);
+            }
+        }
+    }
+
+    pub(crate) fn format_changed(&self, from: WireFormat, to: WireFormat) {
+        if let Some(handles) = &self.0 {
+            if let Some(gauge) = handles.of_format(from) {
+                gauge.decrement(1);
+            }
+            if let Some(gauge) = handles.of_format(to) {
+                gauge.increment(1);
+            }
+        }
+    }
+
+    /// A client did not keep up: `stalled` or `no_pong`.
+    pub(crate) fn client_dropped(&self, reason: &'static str) {
+        if self.is_on() {
+            counter!("hyperlane_drops_total", "reason" => reason).increment(1);
+        }
+    }
+
+    pub(crate) fn message_received(&self) {
+        if let Some(handles) = &self.0 {
+            handles.received.increment(1);
+        }
+    }
+
+    pub(crate) fn message_sent(&self) {
+        if let Some(handles) = &self.0 {
+            handles.sent.increment(1);
+        }
+    }
+
+    pub(crate) fn outbox_changed(&self, from: usize, to: usize) {
+        if from != to
+            && let Some(handles) = &self.0
+        {
+            // Exact up to 2^53.
+            handles.outbox_bytes.increment(to as f64 - from as f64);
+        }
+    }
+
+    /// `status` is 0 if there was no answer.
+    pub(crate) fn request_ended(
+        &self,
+        Series(series): &Series,
+        route: &str,
+        method: &'static str,
+        status: u16,
+        time: Duration,
+    ) {
+        if !self.is_on() {
+            return;
+        }
+        let count = |entry: &Entry| {
+            entry.requests.increment(1);
+            entry.seconds.record(time);
+        };
+        let fits = |entry: &&Entry| entry.status == status && entry.method == method;
+        let known = series.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = known.iter().find(fits) {
+            return count(entry);
+        }
+        drop(known);
+        let mut known = series.write().unwrap_or_else(PoisonError::into_inner);
+        match known.iter().find(fits) {
+            // Another request was faster.
+            Some(entry) => count(entry),
+            None => {
+                let entry = Entry::new(route, method, status);
+                count(&entry);
+                known.push(entry);
+            }
+        }
+    }
+}
+
+impl Handles {
+    fn of_format(&self, format: WireFormat) -> Option<&Gauge> {
+        match format {
+            WireFormat::Http => None,
+            WireFormat::EventStream | WireFormat::EventStreamChunked => Some(&self.event_streams),
+            _ => Some(&self.websockets),
+        }
+    }
+}
+
+impl Entry {
+    fn new(route: &str, method: &'static str, status: u16) -> Self {
+        let code = match status {
+            0 => "none".to_owned(),
+            status => status.to_string(),
+        };
+        let route = route.to_owned();
+        Self {
+            method,
+            status,
+            requests: counter!("hyperlane_requests_total", "route" => route.clone(), "method" => method, "status" => code),
+            seconds: histogram!("hyperlane_request_seconds", "route" => route, "method" => method),
+        }
+    }
+}

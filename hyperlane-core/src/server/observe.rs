@@ -1,0 +1,190 @@
+//! What observers see: a span per connection, a span and a record per request.
+//!
+//! Nothing here exists while nobody listens: one look at a static says so, and then there is no allocation, no clock
+//! read and no formatting.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use tokio::time::Instant;
+use tracing::{Span, field::Empty, level_filters::LevelFilter};
+
+use super::metrics::{Metrics, Series};
+use crate::{
+    Method,
+    conn::{Conn, Peer},
+};
+
+/// The span of a connection; `None` while nobody listens. On the heap, for most servers have none.
+pub(crate) fn connection_span(id: u64, peer: Peer) -> Option<Box<Span>> {
+    // A root: whoever accepts is no part of what a connection does.
+    let span = tracing::debug_span!(target: "hyperlane::connection", parent: None, "connection", id, %peer, source = Empty);
+    (!span.is_disabled()).then(|| Box::new(span))
+}
+
+/// Whether somebody may listen to requests: one load and a branch for spans, another for numbers.
+#[inline]
+pub(crate) fn is_heard(metrics: &Metrics) -> bool {
+    LevelFilter::DEBUG <= LevelFilter::current() || metrics.is_on()
+}
+
+/// What names a route to observers.
+#[derive(Default)]
+pub(crate) struct RouteLabel {
+    /// As the program wrote it; empty where no route takes a request.
+    pub(crate) pattern: Box<str>,
+    pub(crate) series: Series,
+}
+
+impl RouteLabel {
+    pub(crate) fn new(pattern: &str) -> Self {
+        Self {
+            pattern: pattern.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A request that somebody observes. It is told at its end, whatever the end is: this is why it happens in `drop`.
+pub(crate) struct Observed {
+    span: Span,
+    connection: Arc<Conn>,
+    route: Arc<RouteLabel>,
+    /// A known method, `OTHER`, or empty.
+    method: &'static str,
+    /// 0 before an answer began.
+    status: AtomicU16,
+    begun: Instant,
+    sent_before: u64,
+}
+
+impl Observed {
+    /// `request`: method and path, unless the head was refused. `None` while nobody listens.
+    pub(crate) fn begin(
+        connection: &Arc<Conn>,
+        route: &Arc<RouteLabel>,
+        request: Option<(&Method, &str)>,
+    ) -> Option<Arc<Self>> {
+        let (method, path) = match request {
+            Some((method, path)) => (method.as_str(), path),
+            None => ("", ""),
+        };
+        let span = tracing::debug_span!(
+            target: "hyperlane::request",
+            "request",
+            method,
+            route = &*route.pattern,
+            path,
+            status = Empty,
+            bytes = Empty,
+            time_us = Empty,
+        );
+        if span.is_disabled() && !connection.server.metrics.is_on() {
+            return None;
+        }
+        Some(Arc::new(Self {
+            span,
+            connection: connection.clone(),
+            route: route.clone(),
+            method: request.map_or("", |(method, _)| known(method)),
+            status: AtomicU16::new(0),
+            begun: Instant::now(),
+            sent_before: connection.bytes_sent(),
+        }))
+    }
+
+    /// The answer has begun.
+    pub(crate) fn set_status(&self, status: u16) {
+        self.status.store(status, Ordering::Relaxed);
+    }
+
+    pub(crate) fn in_scope<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.span.in_scope(work)
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        let status = self.status.load(Ordering::Relaxed);
+        let time = self.begun.elapsed();
+        let metrics = &self.connection.server.metrics;
+        let RouteLabel { pattern, series } = &*self.route;
+        metrics.request_ended(series, pattern, self.method, status, time);
+        if self.span.is_disabled() {
+            return;
+        }
+        let bytes = self.connection.bytes_sent();
+        if status != 0 {
+            self.span.record("status", status);
+        }
+        // Less where a connection broke and lost what waited for an earlier request.
+        let bytes = bytes.saturating_sub(self.sent_before);
+        self.span.record("bytes", bytes);
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.span.record("time_us", micros);
+        self.span
+            .in_scope(|| tracing::debug!(target: "hyperlane::request", "request ended"));
+    }
+}
+
+/// Names a method with few values: clients make others up.
+fn known(method: &Method) -> &'static str {
+    match method {
+        Method::Get => "GET",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Delete => "DELETE",
+        Method::Patch => "PATCH",
+        Method::Head => "HEAD",
+        Method::Options => "OPTIONS",
+        Method::Connect => "CONNECT",
+        Method::Trace => "TRACE",
+        Method::Unknown(_) => "OTHER",
+    }
+}
+
+/// A future that runs, and is dropped, within the span of a request.
+pub(crate) struct Within<F> {
+    observed: Option<Arc<Observed>>,
+    /// `None` when it is over.
+    future: Option<F>,
+}
+
+impl<F> Within<F> {
+    pub(crate) fn new(observed: Option<Arc<Observed>>, future: F) -> Self {
+        Self {
+            observed,
+            future: Some(future),
+        }
+    }
+}
+
+impl<F: Future + Unpin> Future for Within<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Self { observed, future } = self.get_mut();
+        let Some(future) = future else {
+            return Poll::Pending;
+        };
+        let _entered = observed.as_ref().map(|observed| observed.span.enter());
+        Pin::new(future).poll(cx)
+    }
+}
+
+impl<F> Drop for Within<F> {
+    fn drop(&mut self) {
+        let Self { observed, future } = self;
+        match observed {
+            Some(observed) => observed.in_scope(|| drop(future.take())),
+            None => drop(future.take()),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What a server would run, for people to read.
+
+use std::{fmt, io::Write};
+
+use super::{
+    Server,
+    app::{App, Hook},
+};
+use crate::{
+    error::{Place, ServerError},
+    hook::GuardKind,
+};
+
+/// A route as the server runs it; shown as a line of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteInfo {
+    /// The pattern as written; `(fallback)` for what takes requests that no route takes.
+    pub pattern: String,
+    /// The methods it takes; empty for every method. A GET route answers HEAD as well.
+    pub methods: Vec<&'static str>,
+    /// The protocol that the client must ask to change to, if any: `websocket`.
+    pub upgrade: Option<&'static str>,
+    /// The hooks that run for it, in their order: request middleware, the handler, response middleware.
+    pub hooks: Vec<&'static str>,
+    /// Where the handler was registered.
+    pub place: Place,
+}
+
+impl RouteInfo {
+    fn new(app: &App, pattern: String, handler: &Hook) -> Self {
+        let before = app.request_middleware.iter();
+        let after = app.response_middleware.iter();
+        let hooks = before.chain([handler]).chain(after);
+        Self {
+            pattern,
+            methods: handler.methods().into_iter().flatten().collect(),
+            upgrade: handler.guards().find_map(|guard| match guard {
+                GuardKind::Upgrade(protocol) => Some(protocol),
+                _ => None,
+            }),
+            hooks: hooks.map(|hook| hook.name).collect(),
+            place: handler.place,
+        }
+    }
+
+    fn cells(&self) -> [String; 4] {
+        let mut takes = match self.methods.as_slice() {
+            [] => "any".to_owned(),
+            methods => methods.join(", "),
+        };
+        if let Some(protocol) = self.upgrade {
+            takes.push(' ');
+            takes.push_str(protocol);
+        }
+        [
+            self.pattern.clone(),
+            takes,
+            self.hooks.join(" > "),
+            self.place.to_string(),
+        ]
+    }
+}
+
+impl fmt::Display for RouteInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cells().join("  "))
+    }
+}
+
+impl Server {
+    /// Lists the routes in the order in which they were registered, each with the hooks that run for it.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run) for hooks and configuration that make no sense together.
+    ///
+    /// ```
+    /// # use hyperlane_core::{Context, Server, ServerHook, Status, Stream};
+    /// # struct Hello;
+    /// # impl ServerHook for Hello {
+    /// #     async fn new(_: &mut Stream, _: &mut Context) -> Self { Self }
+    /// #     async fn handle(self, _: &mut Stream, _: &mut Context) -> Status { Status::Continue }
+    /// # }
+    /// let mut server = Server::new();
+    /// server.route::<Hello>("/hello");
+    /// let routes = server.routes()?;
+    /// assert_eq!((routes[0].pattern.as_str(), routes[0].methods.len()), ("/hello", 0));
+    /// # Ok::<(), hyperlane_core::ServerError>(())
+    /// ```
+    pub fn routes(&self) -> Result<Vec<RouteInfo>, ServerError> {
+        let app = self.check()?;
+        Ok(app
+            .all()
+            .map(|(pattern, handler)| RouteInfo::new(&app, pattern, handler))
+            .collect())
+    }
+
+    /// Prints the [`routes`](Self::routes) as a table on the standard output.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn print_routes(&self) -> Result<(), ServerError> {
+        let table = table(&self.routes()?);
+        // Nobody reads it any more, as behind `| head`.
+        let _ = std::io::stdout().write_all(table.as_bytes());
+        Ok(())
+    }
+}
+
+/// Lines of columns that are as wide as their widest cell.
+fn table(routes: &[RouteInfo]) -> String {
+    let head = ["ROUTE", "TAKES", "HOOKS", "PLACE"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(head)
+        .chain(routes.iter().map(RouteInfo::cells))
+        .collect();
+    let mut widths = [0; 4];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut table = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        table.push_str(line.trim_end());
+        table.push('\n');
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_must_be() {
+        let place = Place {
+            file: "src/main.rs",
+            line: 7,
+            column: 1,
+        };
+        let route = RouteInfo {
+            pattern: "/rooms/{room}".to_owned(),
+            methods: vec!["GET"],
+            upgrade: Some("websocket"),
+            hooks: vec!["Log", "room"],
+            place,
+        };
+        let any = RouteInfo {
+            pattern: "/".to_owned(),
+            methods: Vec::new(),
+            upgrade: None,
+            hooks: vec!["index"],
+            place,
+        };
+        assert_eq!(any.to_string(), "/  any  index  src/main.rs:7");
+        assert_eq!(
+            table(&[route, any]),
+            "ROUTE          TAKES          HOOKS       PLACE\n\
+             /rooms/{room}  GET websocket  Log > room  src/main.rs:7\n\
+             /              any            index       src/main.rs:7\n"
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! The border to the `tower` ecosystem, in both directions (feature `tower`).
+//!
+//! [`Server::mount`](crate::Server::mount) and [`Server::fallback_service`](crate::Server::fallback_service) serve paths by
+//! any `tower::Service` of the types of crate `http`: an axum `Router`, `tower_http::services::ServeDir`, a stack of
+//! layers. [`Server::into_service`](crate::Server::into_service) makes a whole server such a service, for use inside
+//! another stack. Bodies are streamed both ways, and who sends waits for who reads.
+//!
+//! The types here stand in the extensions of the requests that cross the border.
+
+mod answer;
+mod exchange;
+mod guest;
+mod mount;
+mod switch;
+
+use std::{
+    error::Error,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use futures_core::Stream;
+use http::{HeaderMap, HeaderName, Uri, header};
+
+pub use self::{
+    exchange::{ServiceBody, ServiceError},
+    guest::{HyperlaneService, ServiceFuture},
+};
+use crate::http::list_items;
+
+/// An error of a service or a body of another crate.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Holds the request's URI as it came, where a mount has taken its prefix off.
+///
+/// An extension of every request to a mounted service.
+///
+/// ```
+/// use hyperlane_core::service::OriginalUri;
+///
+/// fn log<B>(request: &http::Request<B>) {
+///     if let Some(OriginalUri(uri)) = request.extensions().get() {
+///         println!("{uri}, which is {} to us", request.uri());
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginalUri(pub Uri);
+
+/// Holds the address at the other end of the socket: that of the last proxy, if one stands in front.
+///
+/// An extension of requests to a mounted service, as far as the peer has an address. On a request to a
+/// [`HyperlaneService`] it says what [`Context::peer_addr`](crate::Context::peer_addr) answers there.
+///
+/// ```
+/// use std::net::SocketAddr;
+///
+/// use hyperlane_core::service::PeerAddr;
+///
+/// // Middleware in front of a `HyperlaneService`: servers keep the address under types of their own.
+/// fn with_peer<B>(mut request: http::Request<B>, peer: SocketAddr) -> http::Request<B> {
+///     request.extensions_mut().insert(PeerAddr(peer));
+///     request
+/// }
+/// # with_peer(http::Request::new(()), "192.0.2.1:80".parse().unwrap());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// Holds the address of the client behind trusted proxies: [`Context::client_addr`](crate::Context::client_addr).
+///
+/// An extension of requests to a mounted service.
+///
+/// ```
+/// use hyperlane_core::service::ClientAddr;
+///
+/// fn is_local<B>(request: &http::Request<B>) -> bool {
+///     let client = request.extensions().get::<ClientAddr>();
+///     client.is_some_and(|client| client.0.is_loopback())
+/// }
+/// # assert!(!is_local(&http::Request::new(())));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddr(pub IpAddr);
+
+/// Which fields are about one connection, and not passed on to the next (RFC 9110 §7.6.1).
+struct HopByHop(Vec<String>);
+
+impl HopByHop {
+    /// Notes what `Connection` names.
+    fn of(headers: &HeaderMap) -> Self {
+        let named = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(list_items)
+            .map(str::to_ascii_lowercase)
+            .collect();
+        Self(named)
+    }
+
+    fn names(&self, token: &str) -> bool {
+        self.0.iter().any(|named| named == token)
+    }
+
+    fn has(&self, name: &HeaderName) -> bool {
+        matches!(
+            name.as_str(),
+            "connection"
+                | "keep-alive"
+                | "proxy-connection"
+                | "transfer-encoding"
+                | "trailer"
+                | "upgrade"
+        ) || self.names(name.as_str())
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The data of a body; trailers are dropped.
+    struct Pieces<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B> Stream for Pieces<B>
+where
+    B: http_body::Body,
+    B::Error: Into<BoxError>,
+{
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut body = self.project().body;
+        loop {
+            let frame = match ready!(body.as_mut().poll_frame(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                Some(Ok(frame)) => frame,
+            };
+            // An empty chunk would be the last.
+            if let Ok(mut data) = frame.into_data()
+                && data.has_remaining()
+            {
+                return Poll::Ready(Some(Ok(data.copy_to_bytes(data.remaining()))));
+            }
+        }
+    }
+}
+
+/// The length that a head states; `None` for none, and for what contradicts itself.
+fn stated_length(headers: &HeaderMap) -> Option<u64> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let digits = lengths.next()?.as_bytes();
+    if lengths.next().is_some() {
+        return None;
+    }
+    crate::proto::http::decimal(digits).ok()
+}

@@ -1,0 +1,330 @@
+//! Reads the bytes of a response back, as they come: hooks may write them by hand, so bytes are the form that all
+//! responses have in common (RFC 9112 §4, §6, §7).
+//!
+//! As lenient as the tracker of those bytes: hooks are not a client.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::{HopByHop, stated_length};
+use crate::{
+    http::list_items,
+    proto::http::chunked::{ChunkedDecoder, ChunkedError},
+};
+
+/// A response head larger than this is nothing that a server around us would send on.
+const MAX_HEAD: usize = 256 * 1024;
+
+/// Header fields of a response that are read without an allocation.
+const USUAL_FIELDS: usize = 32;
+
+/// What the bytes so far say.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Nothing until more bytes are here.
+    More,
+    /// The hooks want the body of the request.
+    Continue,
+    Head(Head),
+    Data(Bytes),
+    /// The response is whole.
+    End,
+}
+
+/// The head of a final response.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+}
+
+/// Why bytes are no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AnswerError {
+    #[error("the bytes that were sent are no HTTP response: {0}")]
+    Head(httparse::Error),
+    #[error("the head of a response is larger than {MAX_HEAD} bytes")]
+    HeadTooLarge,
+    #[error("the status {0} is none")]
+    Status(u16),
+    #[error("the chunks of a response are malformed: {0}")]
+    Chunked(ChunkedError),
+    #[error("the response ended before its end")]
+    Incomplete,
+}
+
+enum State {
+    Head,
+    Length(u64),
+    Chunked(ChunkedDecoder),
+    UntilClose,
+    /// Complete, or another protocol.
+    Done,
+}
+
+/// Reads one response.
+pub(super) struct Answer {
+    state: State,
+    head_request: bool,
+    /// Read and not yet understood.
+    pub(super) buffer: BytesMut,
+}
+
+impl Answer {
+    pub(super) fn new(head_request: bool) -> Self {
+        Self {
+            state: State::Head,
+            head_request,
+            buffer: BytesMut::new(),
+        }
+    }
+
+    /// Goes on with what is here.
+    pub(super) fn next(&mut self) -> Result<Event, AnswerError> {
+        match &mut self.state {
+            State::Head => self.next_head(),
+            State::Done | State::Length(0) => Ok(Event::End),
+            _ if self.buffer.is_empty() => Ok(Event::More),
+            State::Length(left) => {
+                let here = usize::try_from(*left).unwrap_or(usize::MAX);
+                let data = self.buffer.split_to(here.min(self.buffer.len()));
+                *left -= data.len() as u64;
+                Ok(Event::Data(data.freeze()))
+            }
+            State::UntilClose => Ok(Event::Data(self.buffer.split().freeze())),
+            State::Chunked(decoder) => {
+                while !self.buffer.is_empty() {
+                    let step = decoder.decode(&self.buffer).map_err(AnswerError::Chunked)?;
+                    let (consumed, length, done) = (step.consumed, step.data.len(), step.done);
+                    let mut data = self.buffer.split_to(consumed);
+                    if done {
+                        self.state = State::Done;
+                        return Ok(Event::End);
+                    }
+                    // The data stands at the end of what was consumed.
+                    data.advance(consumed.saturating_sub(length));
+                    if !data.is_empty() {
+                        return Ok(Event::Data(data.freeze()));
+                    }
+                }
+                Ok(Event::More)
+            }
+        }
+    }
+
+    /// No more bytes will come. `in_order`: the connection came to its end, and was not cut.
+    pub(super) fn end(&mut self, in_order: bool) -> Result<Event, AnswerError> {
+        match self.state {
+            State::UntilClose if in_order => {
+                self.state = State::Done;
+                Ok(Event::End)
+            }
+            _ => Err(AnswerError::Incomplete),
+        }
+    }
+
+    /// What is known of the length of what is left.
+    pub(super) fn left(&self) -> Option<u64> {
+        match self.state {
+            State::Length(left) => Some(left),
+            State::Done => Some(0),
+            _ => None,
+        }
+    }
+
+    fn next_head(&mut self) -> Result<Event, AnswerError> {
+        let Some((length, head)) = parse(&self.buffer)? else {
+            return match self.buffer.len() {
+                0..=MAX_HEAD => Ok(Event::More),
+                _ => Err(AnswerError::HeadTooLarge),
+            };
+        };
+        self.buffer.advance(length);
+        match head.status.as_u16() {
+            100 => Ok(Event::Continue),
+            // Other interim answers go no further.
+            102..=199 => self.next_head(),
+            _ => Ok(Event::Head(self.conclude(head))),
+        }
+    }
+
+    /// Goes on after a head, and leaves in it what a server around us shall see.
+    fn conclude(&mut self, mut head: Head) -> Head {
+        let headers = &mut head.headers;
+        let length = stated_length(headers);
+        let encodings = headers
+            .get_all(header::TRANSFER_ENCODING)
+            .iter()
+            .next_back();
+        let is_chunked = encodings
+            .and_then(|value| list_items(value.to_str().ok()?).last())
+            .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
+        let is_encoded = encodings.is_some();
+        let is_events = is_event_stream(headers);
+        let has_no_body = self.head_request || matches!(head.status.as_u16(), 101 | 204 | 304);
+        self.state = match length {
+            _ if has_no_body => State::Done,
+            _ if is_chunked => State::Chunked(ChunkedDecoder::default()),
+            Some(length) if !is_encoded && !is_events => State::Length(length),
+            _ => State::UntilClose,
+        };
+        if head.status != StatusCode::SWITCHING_PROTOCOLS {
+            let of_connection = HopByHop::of(headers);
+            let upgrade = headers.get(header::UPGRADE).cloned();
+            let gone: Vec<HeaderName> = headers
+                .keys()
+                .filter(|name| of_connection.has(name))
+                .cloned()
+                .collect();
+            for name in gone {
+                headers.remove(name);
+            }
+            if let (StatusCode::UPGRADE_REQUIRED, Some(protocol)) = (head.status, upgrade) {
+                // RFC 9110 §15.5.22: this answer names the protocol.
+                headers.insert(header::UPGRADE, protocol);
+                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            }
+        }
+        let counts = matches!(self.state, State::Length(_)) || (has_no_body && length.is_some());
+        if !counts {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        head
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok()?.split(';').next())
+        .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("text/event-stream"))
+}
+
+/// Reads a head, if it is here, with its length.
+fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, AnswerError> {
+    let mut fields = vec![httparse::EMPTY_HEADER; USUAL_FIELDS];
+    loop {
+        let mut response = httparse::Response::new(&mut fields);
+        match response.parse(bytes) {
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Ok(httparse::Status::Complete(length)) => {
+                let code = response.code.unwrap_or_default();
+                let status = StatusCode::from_u16(code).map_err(|_| AnswerError::Status(code))?;
+                let mut headers = HeaderMap::with_capacity(response.headers.len());
+                for field in response.headers.iter() {
+                    let name = HeaderName::from_bytes(field.name.as_bytes());
+                    if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(field.value)) {
+                        headers.append(name, value);
+                    }
+                }
+                return Ok(Some((length, Head { status, headers })));
+            }
+            Err(httparse::Error::TooManyHeaders) => {
+                // The bound on the bytes bounds this, too.
+                let more = fields.len() * 4;
+                fields = vec![httparse::EMPTY_HEADER; more];
+            }
+            Err(error) => return Err(AnswerError::Head(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that is read from `bytes`, given in pieces of `size`.
+    fn read(bytes: &[u8], size: usize, head_request: bool) -> (Vec<Head>, Vec<u8>, bool) {
+        let mut answer = Answer::new(head_request);
+        let (mut heads, mut data) = (Vec::new(), Vec::new());
+        for piece in bytes.chunks(size) {
+            answer.buffer.extend_from_slice(piece);
+            loop {
+                match answer.next().unwrap() {
+                    Event::More => break,
+                    Event::Continue => {}
+                    Event::Head(head) => heads.push(head),
+                    Event::Data(piece) => {
+                        assert!(!piece.is_empty());
+                        data.extend_from_slice(&piece);
+                    }
+                    Event::End => return (heads, data, true),
+                }
+            }
+        }
+        (heads, data, false)
+    }
+
+    #[test]
+    fn responses_are_read_at_any_cut() {
+        let cases: [(&[u8], &[u8], bool); 5] = [
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", b"hello", true),
+            (
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+                b"hello",
+                true,
+            ),
+            (b"HTTP/1.1 200 OK\ncontent-type: text/plain\n\nhello", b"hello", false),
+            (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", b"", true),
+            (
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 1\r\n\r\nhello",
+                b"hello",
+                false,
+            ),
+        ];
+        for (bytes, body, is_whole) in cases {
+            for size in 1..=bytes.len() {
+                let (heads, data, ended) = read(bytes, size, false);
+                assert_eq!((heads.len(), ended), (1, is_whole));
+                assert_eq!(data, body);
+                for name in ["transfer-encoding", "connection"] {
+                    assert!(!heads[0].headers.contains_key(name));
+                }
+                let has_length = heads[0].headers.contains_key("content-length");
+                assert_eq!(has_length, size_of_body(bytes).is_some());
+            }
+        }
+    }
+
+    /// The length that is passed on, by eye.
+    fn size_of_body(bytes: &[u8]) -> Option<u64> {
+        let text = str::from_utf8(bytes).unwrap();
+        (text.contains("content-length: 5")).then_some(5)
+    }
+
+    #[test]
+    fn a_response_to_head_keeps_its_length_and_has_no_body() {
+        let (heads, data, ended) = read(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", 7, true);
+        assert_eq!(heads[0].headers["content-length"], "5");
+        assert!(data.is_empty() && ended);
+    }
+
+    #[test]
+    fn a_cut_is_told_from_an_end() {
+        let mut answer = Answer::new(false);
+        answer.buffer.extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\n");
+        assert!(matches!(answer.next(), Ok(Event::Head(_))));
+        assert_eq!(answer.end(false).unwrap_err(), AnswerError::Incomplete);
+        assert!(matches!(answer.end(true), Ok(Event::End)));
+        let mut answer = Answer::new(false);
+        answer
+            .buffer
+            .extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhi");
+        assert!(matches!(answer.next(), Ok(Event::Head(_))));
+        assert!(matches!(answer.next(), Ok(Event::Data(_))));
+        assert_eq!(answer.end(true).unwrap_err(), AnswerError::Incomplete);
+    }
+
+    #[test]
+    fn many_fields_are_read_and_noise_is_refused() {
+        let mut bytes = b"HTTP/1.1 200 OK\r\n".to_vec();
+        for number in 0..300 {
+            bytes.extend_from_slice(format!("x-{number}: y\r\n").as_bytes());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        assert_eq!(read(&bytes, bytes.len(), false).0[0].headers.len(), 300);
+        let mut answer = Answer::new(false);
+        answer.buffer.extend_from_slice(b"hello\r\n\r\n");
+        assert!(matches!(answer.next(), Err(AnswerError::Head(_))));
+    }
+}

@@ -1,0 +1,455 @@
+//! A whole server as a service inside another stack.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body::Body;
+use hyper::upgrade::OnUpgrade;
+use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
+use tower_service::Service;
+
+use super::{
+    BoxError, HopByHop, PeerAddr, Pieces,
+    exchange::{Exchange, ServiceBody, ServiceError, Upload, UploadFraming},
+    stated_length, switch,
+};
+use crate::{
+    Server, ServerError,
+    conn::{Peer, transport},
+    http::list_items,
+    server::{
+        app::App,
+        control::end_connections,
+        listener::Accepted,
+        serve,
+        shared::{self, Shared},
+    },
+};
+
+impl Server {
+    /// Makes the server a service, for use inside another stack: as a route or fallback of an axum `Router`, behind
+    /// layers, in process. It listens nowhere; its addresses have no effect.
+    ///
+    /// Everything works as over a socket: middleware, limits, event streams, raw writes. See [`HyperlaneService`].
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`ServerError::NoRuntime`] outside of a tokio runtime.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, Server, ServerHook, Status, Stream};
+    /// use tower_service::Service;
+    ///
+    /// struct Hello;
+    ///
+    /// impl ServerHook for Hello {
+    ///     async fn new(_: &mut Stream, _: &mut Context) -> Self {
+    ///         Self
+    ///     }
+    ///
+    ///     async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+    ///         ctx.get_mut_response().set_body("hello");
+    ///         Status::Continue
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut server = Server::new();
+    /// server.route::<Hello>("/hello");
+    /// let mut service = server.into_service()?;
+    /// let request = http::Request::get("/hello").body(String::new())?;
+    /// let response = service.call(request).await?;
+    /// assert_eq!(response.headers()["content-length"], "5");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_service(self) -> Result<HyperlaneService, ServerError> {
+        let app = self.check()?;
+        let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
+        let config = self.get_server_config().clone();
+        let permits = shared::permits(&config);
+        let shared = Shared::new(config);
+        let clock = runtime.spawn(shared.clone().keep_time()).abort_handle();
+        Ok(HyperlaneService {
+            guest: Arc::new(Guest {
+                shared,
+                app,
+                permits,
+                clock,
+            }),
+        })
+    }
+}
+
+/// A server as a `tower::Service`. Clones are the same server.
+///
+/// A request becomes a connection of its own, in memory; at most 64 KiB wait in it in each direction besides what waits
+/// in every connection, and bodies are streamed. It counts as one of
+/// [`ServerConfig::max_connections`](crate::ServerConfig), for which a call waits, and where the peer is known as one of
+/// its address's, beyond which the answer is 503. All limits of time hold.
+///
+/// The peer's address is that of an extension [`PeerAddr`](super::PeerAddr), else unknown. `Expect: 100-continue` is
+/// left to the server around this one: the body of such a request is first polled when a hook wants it.
+///
+/// When the future or the body of the response is dropped before its end, the client is gone for the hooks
+/// ([`Stream::disconnected`](crate::Stream::disconnected)). A response that cannot be finished ends with an error of its
+/// body, so that the stack outside cuts it; interim answers and trailers are not passed on.
+///
+/// WebSockets work where the server around this one is hyper or stands on it (axum) and hands connections over
+/// (`serve_connection_with_upgrades`; `axum::serve` does). Elsewhere a handshake is answered with 501. HTTP/2 has other
+/// handshakes, which are not known here.
+///
+/// The server lives until the last clone is dropped and the last connection has ended.
+///
+/// # Panics
+/// A call outside of a tokio runtime.
+#[derive(Clone)]
+pub struct HyperlaneService {
+    guest: Arc<Guest>,
+}
+
+/// What all clones and all connections share.
+struct Guest {
+    shared: Arc<Shared>,
+    app: Arc<App>,
+    permits: Arc<Semaphore>,
+    clock: AbortHandle,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.clock.abort();
+    }
+}
+
+impl HyperlaneService {
+    /// Shuts down as [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown) does, and waits for it. Calls
+    /// from then on are answered with 503.
+    ///
+    /// # Cancel safety
+    /// Dropped, connections end all the same; those that do not are no longer cut.
+    pub async fn shutdown(&self) {
+        end_connections(&self.guest.shared).await;
+    }
+
+    /// Counts the requests and WebSockets that are under way.
+    pub fn connections(&self) -> usize {
+        self.guest.shared.registry.len()
+    }
+}
+
+impl fmt::Debug for HyperlaneService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HyperlaneService")
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B> Service<Request<B>> for HyperlaneService
+where
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<ServiceBody>;
+    type Error = Infallible;
+    type Future = ServiceFuture;
+
+    /// Always ready: a call waits for its place itself.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> ServiceFuture {
+        let (parts, body) = request.into_parts();
+        let framing = match stated_length(&parts.headers).or(body.size_hint().exact()) {
+            Some(length) => UploadFraming::Length(length),
+            None => UploadFraming::Chunked,
+        };
+        let has_body = !body.is_end_stream() || !matches!(framing, UploadFraming::Length(0));
+        let upload = Upload {
+            pending: Default::default(),
+            body: has_body.then(|| Box::pin(Pieces { body }) as _),
+            framing,
+            is_held: false,
+        };
+        ServiceFuture {
+            inner: Box::pin(self.guest.clone().serve(parts, upload)),
+        }
+    }
+}
+
+/// The response of a [`HyperlaneService`] to come.
+pub struct ServiceFuture {
+    inner: Pin<Box<dyn Future<Output = Response<ServiceBody>> + Send>>,
+}
+
+impl Future for ServiceFuture {
+    type Output = Result<Response<ServiceBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.inner.as_mut().poll(cx).map(Ok)
+    }
+}
+
+impl fmt::Debug for ServiceFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceFuture").finish_non_exhaustive()
+    }
+}
+
+impl Guest {
+    async fn serve(
+        self: Arc<Self>,
+        mut parts: http::request::Parts,
+        mut upload: Upload,
+    ) -> Response<ServiceBody> {
+        let switch = parts.extensions.remove::<OnUpgrade>();
+        if switch.is_none() && is_websocket_handshake(&parts) {
+            tracing::error!(
+                "a WebSocket handshake, but the stack around this service does not hand connections over: \
+                 answering 501"
+            );
+            return plain(
+                StatusCode::NOT_IMPLEMENTED,
+                "WebSockets cannot be served here\n",
+            );
+        }
+        // The semaphore is never closed.
+        let permit = self.permits.clone().acquire_owned().await.ok();
+        let peer = match parts.extensions.get::<PeerAddr>() {
+            Some(PeerAddr(address)) => Peer::Inet(*address),
+            None => Peer::Local,
+        };
+        if self.shared.is_shutting_down() || !self.shared.admit(peer) {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "503 Service Unavailable\n");
+        }
+        upload.is_held = parts.headers.contains_key(header::EXPECT);
+        let framing = upload.body.is_some().then_some(upload.framing);
+        let head = write_head(&parts, framing, switch.is_some());
+        upload.pending.push_back(Bytes::from(head));
+        let is_head = parts.method == Method::HEAD;
+        let (mut exchange, inner) = Exchange::new(upload, is_head);
+        let accepted = Accepted {
+            peer,
+            halves: transport::driven(inner),
+            proxied: false,
+        };
+        let connection = serve::task(&self.shared, &self.app, accepted, permit);
+        tokio::spawn(async move {
+            connection.await;
+            // The clock runs as long as there are connections.
+            drop(self);
+        });
+        let head = match exchange.head().await {
+            Ok(head) => head,
+            Err(error @ ServiceError::Request(_)) => {
+                tracing::debug!(%error, "answering 400");
+                return plain(StatusCode::BAD_REQUEST, "400 Bad Request\n");
+            }
+            Err(error) => {
+                tracing::error!(%error, "answering 500");
+                return plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "500 Internal Server Error\n",
+                );
+            }
+        };
+        let body = match (head.status, switch) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(switch)) => {
+                let (io, first) = exchange.into_parts();
+                tokio::spawn(switch::carry(switch, io, first));
+                ServiceBody::default()
+            }
+            (StatusCode::SWITCHING_PROTOCOLS, None) => {
+                tracing::error!("a hook switches protocols where nobody asked: answering 501");
+                return plain(StatusCode::NOT_IMPLEMENTED, "501 Not Implemented\n");
+            }
+            _ => ServiceBody::of_exchange(exchange),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        response
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<ServiceBody> {
+    let mut response = Response::new(ServiceBody::of_text(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+fn is_websocket_handshake(parts: &http::request::Parts) -> bool {
+    let has = |name, token: &str| {
+        parts
+            .headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(list_items)
+            .any(|item| item.eq_ignore_ascii_case(token))
+    };
+    has(header::UPGRADE, "websocket") && has(header::CONNECTION, "upgrade")
+}
+
+/// Writes the head of a request as a connection gets it. What a type of crate `http` can hold cannot break a line.
+fn write_head(
+    parts: &http::request::Parts,
+    framing: Option<UploadFraming>,
+    may_switch: bool,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target(&parts.method, &parts.uri).as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut field = |name: &str, value: &[u8]| {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    };
+    let headers = &parts.headers;
+    match host(&parts.uri) {
+        Some(host) => field("host", host.as_bytes()),
+        None if headers.contains_key(header::HOST) => {
+            for host in headers.get_all(header::HOST) {
+                field("host", host.as_bytes());
+            }
+        }
+        // A request that was made in process.
+        None => field("host", b"localhost"),
+    }
+    let of_connection = HopByHop::of(headers);
+    for (name, value) in headers {
+        let is_ours = of_connection.has(name)
+            || [header::HOST, header::CONTENT_LENGTH, header::COOKIE].contains(name);
+        if !is_ours {
+            field(name.as_str(), value.as_bytes());
+        }
+    }
+    // HTTP/2 cuts the field to pieces, which are one again here (RFC 9113 §8.2.3).
+    let cookies: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if !cookies.is_empty() {
+        field("cookie", &cookies.join(&b"; "[..]));
+    }
+    match framing {
+        Some(UploadFraming::Chunked) => field("transfer-encoding", b"chunked"),
+        Some(UploadFraming::Length(length)) => {
+            field(
+                "content-length",
+                itoa::Buffer::new().format(length).as_bytes(),
+            );
+        }
+        None if headers.contains_key(header::CONTENT_LENGTH) => field("content-length", b"0"),
+        None => {}
+    }
+    match upgrade(headers).filter(|_| may_switch) {
+        Some(protocol) => {
+            field("upgrade", protocol.as_bytes());
+            field("connection", b"upgrade, close");
+        }
+        // One connection, one request.
+        None => field("connection", b"close"),
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+fn target(method: &Method, uri: &Uri) -> String {
+    if *method == Method::CONNECT {
+        return host(uri).unwrap_or_default();
+    }
+    match uri.path_and_query().map(|target| target.as_str()) {
+        None | Some("") => "/".to_owned(),
+        Some(query) if query.starts_with('?') => format!("/{query}"),
+        Some(target) => target.to_owned(),
+    }
+}
+
+/// The host of a URI with its port, without userinfo.
+fn host(uri: &Uri) -> Option<String> {
+    let host = uri.host()?;
+    Some(match uri.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    })
+}
+
+fn upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let asked = HopByHop::of(headers).names("upgrade");
+    headers.get(header::UPGRADE).filter(|_| asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head_of(request: http::request::Builder, framing: Option<UploadFraming>) -> String {
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        String::from_utf8(write_head(&parts, framing, true)).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_written_as_one_of_a_connection_of_its_own() {
+        let request = Request::get("https://user@example.org:8443?q=1")
+            .header("host", "elsewhere")
+            .header("connection", "x-own, keep-alive")
+            .header("x-own", "1")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
+            .header("transfer-encoding", "gzip")
+            .header("upgrade", "not asked for by `connection`");
+        assert_eq!(
+            head_of(request, None),
+            "GET /?q=1 HTTP/1.1\r\nhost: example.org:8443\r\ncookie: a=1; b=2\r\nconnection: close\r\n\r\n"
+        );
+        let request = Request::options("*").header("content-length", "7");
+        assert_eq!(
+            head_of(request, Some(UploadFraming::Length(7))),
+            "OPTIONS * HTTP/1.1\r\nhost: localhost\r\ncontent-length: 7\r\nconnection: close\r\n\r\n"
+        );
+        let request = Request::post("/a%20b")
+            .header("upgrade", "websocket")
+            .header("connection", "Upgrade");
+        assert_eq!(
+            head_of(request, Some(UploadFraming::Chunked)),
+            "POST /a%20b HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nupgrade: websocket\r\n\
+             connection: upgrade, close\r\n\r\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_clock_ends_with_the_last_clone() {
+        let service = Server::new().into_service().unwrap();
+        let clone = service.clone();
+        // The clock holds it, too.
+        let shared = Arc::downgrade(&service.guest.shared);
+        let clock = service.guest.clock.clone();
+        drop(service);
+        tokio::task::yield_now().await;
+        assert!(!clock.is_finished());
+        drop(clone);
+        while shared.upgrade().is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert!(clock.is_finished());
+    }
+}

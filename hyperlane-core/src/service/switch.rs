@@ -1,0 +1,89 @@
+//! A connection that the server around us hands over after 101.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{
+    rt::{Read, Write},
+    upgrade::{OnUpgrade, Upgraded},
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+
+/// How long the client may take to end its side after the hooks ended theirs.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// hyper's connection with tokio's traits.
+struct Adapted(Upgraded);
+
+impl AsyncRead for Adapted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        target: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut buffer = hyper::rt::ReadBuf::new(target.initialize_unfilled());
+        ready!(Pin::new(&mut self.0).poll_read(cx, buffer.unfilled()))?;
+        let count = buffer.filled().len();
+        target.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Adapted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// Carries bytes between the client and the connection in memory until one of them ends. `first`: what the hooks have
+/// sent already.
+pub(super) async fn carry(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
+    let client = match upgrade.await {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::error!(
+                %error,
+                "the server around us does not hand connections over: it has to serve with upgrades"
+            );
+            return;
+        }
+    };
+    let (mut from_client, mut to_client) = tokio::io::split(Adapted(client));
+    let (mut from_hooks, mut to_hooks) = tokio::io::split(io);
+    let up = async {
+        // Either side may break; then it is over.
+        let _ = tokio::io::copy(&mut from_client, &mut to_hooks).await;
+        let _ = to_hooks.shutdown().await;
+    };
+    let down = async {
+        if to_client.write_all(&first).await.is_ok() {
+            let _ = tokio::io::copy(&mut from_hooks, &mut to_client).await;
+        }
+        let _ = to_client.shutdown().await;
+    };
+    tokio::pin!(up, down);
+    tokio::select! {
+        // The connection sees that the client has gone, and ends by its own limits.
+        () = &mut up => down.await,
+        () = &mut down => {
+            let _ = tokio::time::timeout(LINGER, up).await;
+        }
+    }
+}

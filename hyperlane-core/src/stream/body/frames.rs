@@ -1,0 +1,48 @@
+//! A body of ours as a body of crate `http-body`.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::{BodyStream, Rest, Source};
+use crate::error::RequestError;
+
+/// Frames are data alone: trailers were checked and dropped where the chunks were read.
+impl http_body::Body for BodyStream {
+    type Data = Bytes;
+    type Error = RequestError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
+        futures_core::Stream::poll_next(self, cx).map_ok(Frame::data)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+            || match &self.source {
+                Source::Here(bytes) => bytes.is_empty(),
+                Source::Incoming(incoming) => {
+                    let state = incoming.lock();
+                    state.is_done() && state.failed.is_none() && !state.abandoned
+                }
+            }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            _ if self.ended => SizeHint::with_exact(0),
+            Source::Here(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Incoming(incoming) => match incoming.lock().rest {
+                Rest::Length(rest) => SizeHint::with_exact(rest),
+                Rest::Chunked(_) => SizeHint::default(),
+                Rest::Done => SizeHint::with_exact(0),
+            },
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! Plain functions as handlers: their arguments, and what they return, over real sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use common::{Client, address};
+use hyperlane::{RouteParams, cookie::CookieJar, prelude::*};
+use serde::Deserialize;
+
+#[hyperlane(server: Server)]
+async fn start() -> ServerControlHook {
+    server.bind("127.0.0.1:0").state(AtomicU64::new(41));
+    server.run().await.expect("the server starts")
+}
+
+async fn client() -> Client {
+    Client::connect(address(&start().await)).await
+}
+
+// ---------------------------------------------------------------- arguments
+
+#[derive(Deserialize)]
+struct Post {
+    room: String,
+    id: u64,
+}
+
+#[get("/path/one/{id}")]
+async fn path_one(Path(id): Path<u64>) -> String {
+    format!("{}", id + 1)
+}
+
+#[get("/path/two/{room}/{id}")]
+async fn path_two(Path((room, id)): Path<(String, u64)>) -> String {
+    format!("{room} {id}")
+}
+
+#[get("/path/struct/{room}/{id}")]
+async fn path_struct(Path(Post { room, id }): Path<Post>) -> String {
+    format!("{room} {id}")
+}
+
+#[get("/path/map/{room}/{id}")]
+async fn path_map(Path(map): Path<BTreeMap<String, String>>) -> String {
+    format!("{map:?}")
+}
+
+#[get("/query")]
+async fn query(Query(Post { room, id }): Query<Post>) -> String {
+    format!("{room} {id}")
+}
+
+#[post("/json")]
+async fn json(Json(post): Json<Post>) -> String {
+    format!("{} {}", post.room, post.id)
+}
+
+#[post("/form")]
+async fn form(form: Form<Post>) -> String {
+    format!("{} {}", form.room, form.id)
+}
+
+#[get("/state")]
+async fn state(count: State<AtomicU64>) -> String {
+    format!("{}", count.load(Ordering::Relaxed) + 1)
+}
+
+#[get("/no-state")]
+async fn no_state(_: State<Post>) -> &'static str {
+    "unreachable"
+}
+
+#[post("/parts/{a}")]
+async fn parts(
+    method: Method,
+    headers: Headers,
+    params: RouteParams,
+    cookies: CookieJar,
+    text: String,
+    bytes: Bytes,
+    body: RequestBody,
+) -> String {
+    assert_eq!((text.as_bytes(), &bytes), (&body[..], &bytes));
+    format!(
+        "{method} {:?} {:?} {:?} {text}",
+        headers.get("x-a"),
+        params.get("a"),
+        cookies.get("c").map(|cookie| cookie.value())
+    )
+}
+
+#[post("/stream")]
+async fn streamed(
+    mut body: BodyStream,
+    Query(tag): Query<BTreeMap<String, String>>,
+) -> Result<String, Error> {
+    let mut length = 0;
+    while let Some(piece) = body.next_chunk().await? {
+        length += piece.len();
+    }
+    Ok(format!("{length} {tag:?}"))
+}
+
+#[post("/multipart")]
+async fn multipart(mut form: Multipart) -> Result<String, Error> {
+    let mut names = Vec::new();
+    while let Some(field) = form.next_field().await? {
+        names.push(field.name().unwrap_or_default().to_owned());
+    }
+    Ok(names.join(","))
+}
+
+#[get("/maybe")]
+async fn maybe(query: Result<Query<Post>, RequestError>) -> String {
+    match query {
+        Ok(Query(post)) => format!("post {}", post.id),
+        Err(error) => format!("{} {error}", error.status()),
+    }
+}
+
+/// Whoever is named by a cookie.
+struct User(String);
+
+impl FromContext for User {
+    async fn from_context(ctx: &mut Context) -> Result<Self, RequestError> {
+        // Arguments may wait.
+        tokio::task::yield_now().await;
+        match ctx.cookie("user") {
+            Some(name) => Ok(Self(name)),
+            None => Err(RequestError::refused(401, "log in first")),
+        }
+    }
+}
+
+#[get("/me")]
+async fn me(_: &mut Stream, User(name): User, ctx: &mut Context) -> impl IntoResponse {
+    ctx.get_mut_response().set_header("x-user", &name);
+    format!("hello {name}")
+}
+
+/// Attributes and arguments together, in any order.
+#[response_header("x-before" => "yes")]
+#[request_query("b" => b)]
+#[post("/mixed/{a}")]
+#[filter(!body.is_empty())]
+#[epilogue_hooks(mark)]
+#[request_body(body)]
+async fn mixed(Path(a): Path<u8>, method: Method) -> Result<String, Error> {
+    let text = String::from_utf8(body.to_vec())?;
+    Ok(format!("{method} {a} {b} {text}"))
+}
+
+async fn mark(_: &mut Stream, ctx: &mut Context) -> Status {
+    ctx.get_mut_response().set_header("x-after", "yes");
+    Status::Continue
+}
+
+/// One room, and no other.
+#[get("/rooms/{room}")]
+#[is_ws_upgrade_type]
+#[try_get_websocket_request(message)]
+#[response_body(format!("{room} {}", String::from_utf8_lossy(&message)))]
+#[send]
+async fn room(Path(room): Path<String>, User(_): User) {}
+
+#[tokio::test]
+async fn arguments_are_made_of_the_request() {
+    let mut client = client().await;
+    for (target, body) in [
+        ("/path/one/41", "42"),
+        ("/path/two/a%20b/7", "a b 7"),
+        ("/path/struct/a%2Fb/7", "a/b 7"),
+        ("/path/map/x/7", r#"{"id": "7", "room": "x"}"#),
+        ("/query?id=7&room=r", "r 7"),
+        ("/state", "42"),
+        ("/maybe?id=7&room=r", "post 7"),
+        (
+            "/maybe?id=x&room=r",
+            "400 invalid query: `id`: invalid digit found in string",
+        ),
+    ] {
+        let reply = client.get(target).await;
+        assert_eq!((reply.status, reply.text()), (200, body), "{target}");
+    }
+    for (target, content_type, body, answer) in [
+        ("/json", "application/json", r#"{"room":"r","id":7}"#, "r 7"),
+        (
+            "/form",
+            "application/x-www-form-urlencoded",
+            "room=r&id=7",
+            "r 7",
+        ),
+        ("/stream?t=1", "application/x-y", "12345", r#"5 {"t": "1"}"#),
+        (
+            "/multipart",
+            "multipart/form-data; boundary=X",
+            "--X\r\ncontent-disposition: form-data; name=\"a\"\r\n\r\n1\r\n--X--\r\n",
+            "a",
+        ),
+        (
+            "/parts/v",
+            "text/plain",
+            "text",
+            r#"POST Some("h") Some("v") Some("1") text"#,
+        ),
+    ] {
+        let fields = format!(
+            "content-type: {content_type}\r\ncontent-length: {}\r\nx-a: h\r\ncookie: c=1\r\n",
+            body.len()
+        );
+        client.request("POST", target, &fields).await;
+        client.send(body).await;
+        let reply = client.reply().await;
+        assert_eq!((reply.status, reply.text()), (200, answer), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn an_argument_that_cannot_be_made_refuses_the_request_by_name() {
+    let mut client = client().await;
+    for (target, status, text) in [
+        ("/path/one/x", 400, "`id`: \"x\" is no u64"),
+        ("/path/struct/r/-1", 400, "`id`: \"-1\" is no u64"),
+        ("/query?room=r", 400, "missing field `id`"),
+        ("/me", 401, "401 Unauthorized: log in first\n"),
+    ] {
+        let reply = client.get(target).await;
+        assert_eq!(reply.status, status, "{target}");
+        assert!(reply.text().contains(text), "{target}: {}", reply.text());
+    }
+    // Which of our types is missing is nobody else's business.
+    let reply = client.get("/no-state").await;
+    assert_eq!(
+        (reply.status, reply.text()),
+        (500, "500 Internal Server Error\n")
+    );
+    for (target, content_type, body, status, text) in [
+        (
+            "/json",
+            "application/json",
+            r#"{"room":"r","id":"x"}"#,
+            400,
+            "`id`",
+        ),
+        ("/json", "text/plain", "{}", 415, "application/json"),
+        (
+            "/form",
+            "application/x-www-form-urlencoded",
+            "room=r&id=x",
+            400,
+            "`id`",
+        ),
+        ("/multipart", "text/plain", "x", 415, "multipart/form-data"),
+        ("/parts/v", "text/plain", "\u{e9}", 200, "\u{e9}"),
+    ] {
+        let fields = format!(
+            "content-type: {content_type}\r\ncontent-length: {}\r\n",
+            body.len()
+        );
+        client.request("POST", target, &fields).await;
+        client.send(body).await;
+        let reply = client.reply().await;
+        assert_eq!(reply.status, status, "{target}");
+        assert!(reply.text().contains(text), "{target}: {}", reply.text());
+    }
+    client
+        .request("POST", "/parts/v", "content-length: 1\r\n")
+        .await;
+    client.send(b"\xff").await;
+    let reply = client.reply().await;
+    assert_eq!(
+        (reply.status, reply.text()),
+        (400, "400 Bad Request: the body is not UTF-8 text\n")
+    );
+}
+
+#[tokio::test]
+async fn arguments_stand_beside_the_stream_the_context_and_attributes() {
+    let mut client = client().await;
+    client.request("GET", "/me", "cookie: user=ann\r\n").await;
+    let reply = client.reply().await;
+    assert_eq!(
+        (reply.text(), reply.header("x-user")),
+        ("hello ann", Some("ann"))
+    );
+    let reply = client.post("/mixed/7?b=2", "text").await;
+    assert_eq!(reply.text(), "POST 7 2 text");
+    assert_eq!(
+        (reply.header("x-before"), reply.header("x-after")),
+        (Some("yes"), Some("yes"))
+    );
+    // The query comes before the filter, and a number that is none before both.
+    assert_eq!(client.post("/mixed/7", "").await.status, 400);
+    assert_eq!(client.post("/mixed/700?b=2", "text").await.status, 400);
+}
+
+#[tokio::test]
+async fn an_argument_refuses_a_websocket_before_it_is_one() {
+    let control = start().await;
+    let mut client = Client::connect(address(&control)).await;
+    assert_eq!(client.upgrade("/rooms/a", "").await.status, 401);
+    assert_eq!(
+        client
+            .upgrade("/rooms/a", "cookie: user=ann\r\n")
+            .await
+            .status,
+        101
+    );
+    client.say("hi").await;
+    assert_eq!(client.next_message().await.text(), "a hi");
+    client.close().await;
+}
+
+// ---------------------------------------------------------------- results
+
+/// An error of the program's own, of the standard kind.
+#[derive(Debug)]
+struct Broken;
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the pump at 10.0.0.7 is broken")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+#[get("/fails/{how}")]
+async fn fails(Path(how): Path<String>, ctx: &mut Context) -> Result<&'static str, Error> {
+    match how.as_str() {
+        "std" => Err(Broken)?,
+        "io" => Err(io::Error::other("disk /dev/sda1 is on fire"))?,
+        "request" => {
+            let _: Post = ctx.query()?;
+        }
+        "own" => return Err(Error::new(409, "taken")),
+        "quiet" => return Err(Error::new(503, "the pump at 10.0.0.7 is broken")),
+        _ => {}
+    }
+    Ok("fine")
+}
+
+#[get("/status/{how}")]
+async fn status(Path(how): Path<String>, ctx: &mut Context) -> Result<Status, Error> {
+    ctx.get_mut_response().set_body("set by hand");
+    match how.as_str() {
+        "error" => Err(Error::new(418, "short and stout")),
+        "reject" => Ok(Status::Reject),
+        _ => Ok(Status::Continue),
+    }
+}
+
+/// The same, with code around it.
+#[get("/status-marked/{how}")]
+#[epilogue_hooks(mark)]
+async fn status_marked(Path(how): Path<String>) -> Result<Status, Error> {
+    if how == "error" {
+        Err(Broken)?;
+    }
+    Ok(Status::Continue)
+}
+
+#[get("/own-error")]
+async fn own_error() -> Result<String, (HttpStatus, &'static str)> {
+    Err((HttpStatus::ImATeapot, "tea"))
+}
+
+#[tokio::test]
+async fn errors_become_answers_that_give_nothing_away() {
+    let mut client = client().await;
+    for (target, status, text) in [
+        ("/fails/not", 200, "fine"),
+        ("/fails/std", 500, "500 Internal Server Error\n"),
+        ("/fails/io", 500, "500 Internal Server Error\n"),
+        (
+            "/fails/request",
+            400,
+            "400 Bad Request: invalid query: missing field `room`\n",
+        ),
+        ("/fails/own", 409, "409 Conflict: taken\n"),
+        ("/fails/quiet", 503, "503 Service Unavailable\n"),
+        ("/status/x", 200, "set by hand"),
+        ("/status/reject", 200, "set by hand"),
+        ("/status/error", 418, "418 I'm a teapot: short and stout\n"),
+        ("/status-marked/x", 200, ""),
+        ("/status-marked/error", 500, "500 Internal Server Error\n"),
+        ("/own-error", 418, "tea"),
+    ] {
+        let reply = client.get(target).await;
+        assert_eq!((reply.status, reply.text()), (status, text), "{target}");
+        let marked = target.starts_with("/status-marked");
+        assert_eq!(reply.header("x-after").is_some(), marked, "{target}");
+    }
+}
