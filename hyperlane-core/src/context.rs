@@ -1,6 +1,7 @@
 //! The context of a request: what hooks read, set and pass on.
 
 mod cookies;
+mod session;
 pub(crate) mod typed;
 
 use std::{
@@ -116,6 +117,7 @@ struct Extras {
     /// The client behind trusted proxies, once the request's fields are gone.
     client: Option<IpAddr>,
     body: Option<Arc<Incoming>>,
+    session: session::RequestSession,
 }
 
 /// A request, its response, and what hooks share while they work on them.
@@ -157,6 +159,7 @@ impl Context {
     pub(crate) fn reset(&mut self) {
         if let Some(response) = &mut self.response {
             response.reset();
+            response.set_session(None);
         }
         self.route_params.clear();
         self.extras = None;
@@ -500,6 +503,9 @@ impl Context {
         stream: &mut Stream,
         upgrade: Upgrade,
     ) -> Result<WebSocket, RequestError> {
+        if self.has_session_to_save() {
+            Box::pin(self.save_session()).await?;
+        }
         let upgraded = stream.upgrade_with(self, upgrade);
         if let Err(error) = &upgraded {
             self.set_request_error(error.clone());
@@ -518,6 +524,10 @@ impl Context {
         &mut self,
         stream: &mut Stream,
     ) -> Result<ServerSentEvents, crate::ResponseError> {
+        // The log has said why; the client goes without the cookie.
+        if self.has_session_to_save() {
+            let _ = Box::pin(self.save_session()).await;
+        }
         stream.start_events(self)
     }
 }

@@ -16,6 +16,7 @@ pub mod __private;
 // Generated code names this crate by its name when a program depends on it alone.
 extern crate self as hyperlane_core;
 
+pub(crate) mod channel;
 pub(crate) mod conn;
 mod context;
 mod error;
@@ -28,6 +29,7 @@ pub mod route;
 mod server;
 #[cfg(feature = "tower")]
 pub mod service;
+mod session;
 mod sse;
 mod stream;
 mod upgrade;
@@ -62,6 +64,7 @@ pub use proto::{
 };
 pub use route::RouteError;
 pub use server::{BoundAddress, RouteInfo, Server, ServerControlHook};
+pub use session::{Session, SessionData, SessionError, SessionId, SessionStore};
 pub use sse::ServerSentEvents;
 pub use stream::{Stream, body::BodyStream};
 pub use upgrade::Upgrade;

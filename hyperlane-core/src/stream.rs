@@ -524,6 +524,7 @@ impl Stream {
 
     /// Sends the response: as a whole answer, or its body as a message or as events.
     pub(crate) async fn send_bare(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        ctx.attach_session();
         let response = ctx.get_response();
         match self.carries {
             Carries::Http if self.tracker.switching() || self.tracker.started() => {
@@ -574,6 +575,7 @@ impl Stream {
     /// # Errors
     /// [`ResponseError`] when the client is gone, and when the body failed: then the response is unfinished.
     pub(crate) async fn send_streamed(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        ctx.attach_session();
         let content = ctx.get_mut_response().take_body().0;
         self.send_content(ctx, content).await
     }
@@ -597,6 +599,7 @@ impl Stream {
             // The client would take the answer to its next request for the answer to this one.
             tracing::error!("an interim status is no answer (RFC 9110 15.2), answering 500");
             let mut failure = Response::default();
+            failure.set_session(response.session().cloned());
             failure
                 .set_status_code(500)
                 .set_body("500 Internal Server Error\n");
@@ -755,6 +758,7 @@ impl Stream {
             // Its bytes would be taken for frames.
             return Err(RequestError::BodyUnavailable);
         }
+        ctx.attach_session();
         let request = ctx.get_request();
         let headers = request.get_headers();
         let accepted = handshake::validate(HandshakeRequest {
@@ -777,6 +781,7 @@ impl Stream {
         is_allowed(&config.allowed_origins)
             .or_else(|refused| is_allowed(upgrade.origins()).map_err(|_| refused))
             .inspect_err(|refused| tracing::warn!(peer = %self.connection.peer(), "{refused}"))?;
+        let session = ctx.get_response().session().cloned();
         let response = ctx.get_response().get_headers();
         let protocol = upgrade.choose(
             headers.get_all("sec-websocket-protocol"),
@@ -800,9 +805,22 @@ impl Stream {
             head.extend_from_slice(name.as_bytes());
             head.extend_from_slice(b"\r\n");
         }
+        let cookie = session.as_ref().and_then(|session| session.write());
+        if let Some(cookie) = &cookie {
+            head.extend_from_slice(b"set-cookie: ");
+            head.extend_from_slice(cookie.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
         for (name, value) in response.iter().chain(added) {
+            let is_session = cookie.is_some()
+                && session
+                    .as_ref()
+                    .is_some_and(|session| session.is_own(name, value));
             // The program's own headers (a cookie) go along.
-            if !is_own_field(name) && !matches!(name, "content-type" | "content-length") {
+            if !is_session
+                && !is_own_field(name)
+                && !matches!(name, "content-type" | "content-length")
+            {
                 head.extend_from_slice(name.as_bytes());
                 head.extend_from_slice(b": ");
                 head.extend_from_slice(value.as_bytes());
@@ -858,6 +876,7 @@ impl Stream {
         } else {
             WireFormat::EventStream
         };
+        ctx.attach_session();
         let response = ctx.get_mut_response();
         response.set_header("content-type", "text/event-stream");
         if !response.get_headers().contains("cache-control") {

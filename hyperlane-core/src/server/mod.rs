@@ -22,10 +22,11 @@ use self::{
 };
 pub use self::{control::ServerControlHook, listener::BoundAddress, routes::RouteInfo};
 use crate::{
-    RequestConfig, ServerConfig, ServerHook,
+    RequestConfig, ServerConfig, ServerHook, SessionStore,
     context::States,
     error::{Place, ServerError},
     hook::{BodyPlan, Registration, Run, run_hook},
+    session::{self, Sessions},
 };
 
 /// A server before it runs: its configuration, hooks and state.
@@ -66,6 +67,7 @@ pub struct Server {
     states: States,
     /// Whether `bind` has replaced the default address.
     bound: bool,
+    sessions: session::Planned,
 }
 
 impl Server {
@@ -123,6 +125,13 @@ impl Server {
     /// [`Context::state`](crate::Context::state).
     pub fn state<T: Any + Send + Sync>(&mut self, value: T) -> &mut Self {
         self.states.insert(value);
+        self
+    }
+
+    /// Keeps sessions in `store` as well: for several servers, or beyond the end of this one. Default: in this process's
+    /// memory alone.
+    pub fn session_store(&mut self, store: impl SessionStore) -> &mut Self {
+        self.sessions.set_store(store);
         self
     }
 
@@ -223,7 +232,7 @@ impl Server {
             listeners.push(listener);
         }
         let permits = shared::permits(&config);
-        let shared = Shared::new(config);
+        let shared = self.shared(config);
         let clock = tokio::spawn(shared.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);
         let tasks = listeners
@@ -244,6 +253,12 @@ impl Server {
             tasks,
             clock,
         ))
+    }
+
+    /// What the connections of a run share.
+    pub(crate) fn shared(&self, config: ServerConfig) -> Arc<Shared> {
+        let sessions = Sessions::new(&config, &self.sessions);
+        Shared::with_sessions(config, sessions)
     }
 
     /// Puts the hooks in order, if they and the configuration make sense.
