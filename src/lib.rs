@@ -73,6 +73,8 @@ pub mod prelude {
         ServerError,
         ServerHook,
         ServerSentEvents,
+        Session,
+        SessionKey,
         State,
         Status,
         Stream,

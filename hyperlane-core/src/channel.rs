@@ -1,5 +1,7 @@
 //! Channels: the messages of a session, whoever is connected. See `docs/channels.md` for what clients see.
 
+pub(crate) mod directory;
+pub(crate) mod endpoint;
 pub(crate) mod line;
 pub(crate) mod log;
 pub(crate) mod state;
@@ -9,7 +11,7 @@ use std::{
     fmt,
     future::poll_fn,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -17,7 +19,7 @@ use std::{
 use tokio::{task::AbortHandle, time::timeout};
 
 use self::{
-    line::{Acks, Line},
+    line::Line,
     log::{Item, Limits, ResumeId},
     state::{Claim, Kind, Position, Start, State},
 };
@@ -27,6 +29,7 @@ use crate::{
         sse::Event,
         ws::{CloseCode, Message},
     },
+    session::{Entry, KeptAlive},
 };
 
 /// Closes a plain WebSocket whose missed messages are gone: it has to load the state of things anew. The next connection
@@ -65,6 +68,29 @@ impl Default for Settings {
                 bytes: 100_000,
             },
         }
+    }
+}
+
+/// How channels behave that no client has connected to yet: as the first endpoint of their kind says. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct ChannelSettings(Arc<[OnceLock<Arc<Settings>>; 2]>);
+
+impl ChannelSettings {
+    fn slot(&self, direction: Direction) -> &OnceLock<Arc<Settings>> {
+        let [both, to_client] = &*self.0;
+        match direction {
+            Direction::Both => both,
+            Direction::ToClient => to_client,
+        }
+    }
+
+    pub(crate) fn suggest(&self, direction: Direction, settings: &Arc<Settings>) {
+        // Another endpoint may have said before.
+        let _ = self.slot(direction).set(settings.clone());
+    }
+
+    pub(crate) fn of(&self, direction: Direction) -> &Arc<Settings> {
+        self.slot(direction).get_or_init(Arc::default)
     }
 }
 
@@ -111,7 +137,6 @@ impl Drop for Timer {
 
 /// Sends and receives across connections.
 pub(crate) struct Channel {
-    pub(crate) direction: Direction,
     settings: Arc<Settings>,
     inner: Mutex<Inner>,
 }
@@ -123,6 +148,10 @@ struct Inner {
     inbox_bytes: usize,
     end: Option<End>,
     was_connected: bool,
+    /// The endpoint's function has run for it.
+    is_greeted: bool,
+    /// Keeps the session, from the first connection on.
+    kept: Option<KeptAlive>,
     /// Ends the channel when nobody has been there for long.
     timer: Option<Timer>,
     /// Those who wait for a message, and those who wait for room.
@@ -160,9 +189,8 @@ fn weight(message: &Message) -> usize {
 const INBOX: usize = 64 * 1024;
 
 impl Channel {
-    pub(crate) fn new(direction: Direction, settings: Arc<Settings>, epoch: u64) -> Arc<Self> {
+    pub(crate) fn new(settings: Arc<Settings>, epoch: u64) -> Arc<Self> {
         Arc::new(Self {
-            direction,
             settings,
             inner: Mutex::new(Inner {
                 state: State::new(epoch),
@@ -170,6 +198,8 @@ impl Channel {
                 inbox_bytes: 0,
                 end: None,
                 was_connected: false,
+                is_greeted: false,
+                kept: None,
                 timer: None,
                 receivers: Vec::new(),
                 senders: Vec::new(),
@@ -191,10 +221,6 @@ impl Channel {
         self.lock().end.is_some()
     }
 
-    pub(crate) fn epoch(&self) -> u64 {
-        self.lock().state.log.epoch
-    }
-
     /// The offset of the next message.
     pub(crate) fn next_offset(&self) -> u64 {
         self.lock().state.log.end()
@@ -207,6 +233,25 @@ impl Channel {
             .links()
             .last()
             .map(|line| line.connection().clone())
+    }
+
+    /// Has its session stay for as long as the channel is not over.
+    pub(crate) fn keep(&self, keep: impl FnOnce() -> KeptAlive) {
+        let mut inner = self.lock();
+        if inner.end.is_none() && inner.kept.is_none() {
+            inner.kept = Some(keep());
+        }
+    }
+
+    /// Whether this is the first who asks.
+    pub(crate) fn greet(&self) -> bool {
+        !std::mem::replace(&mut self.lock().is_greeted, true)
+    }
+
+    /// The epoch, if the program has closed the channel.
+    fn stopped(&self) -> Option<u64> {
+        let inner = self.lock();
+        matches!(inner.end, Some(End::Closed)).then_some(inner.state.log.epoch)
     }
 
     // ------------------------------------------------------------ to the client
@@ -561,9 +606,9 @@ impl Channel {
         inner.inbox_bytes = 0;
         inner.wake_senders();
         inner.wake_receivers();
-        let timer = inner.timer.take();
+        let rest = (inner.timer.take(), inner.kept.take());
         drop(inner);
-        drop(timer);
+        drop(rest);
     }
 
     /// Runs something when the grace has passed, unless the timer is dropped before.
@@ -608,4 +653,82 @@ impl Drop for Attached {
     fn drop(&mut self) {
         self.channel.detach(self.key, self.is_closed);
     }
+}
+
+/// The channels of one session.
+#[derive(Default)]
+pub(crate) struct Channels {
+    both: Slot,
+    to_client: Slot,
+}
+
+#[derive(Default)]
+struct Slot {
+    channel: Option<Arc<Channel>>,
+    /// The epoch of the last one that the program closed.
+    stopped: u64,
+}
+
+impl Channels {
+    fn slot(&mut self, direction: Direction) -> &mut Slot {
+        match direction {
+            Direction::Both => &mut self.both,
+            Direction::ToClient => &mut self.to_client,
+        }
+    }
+
+    /// Ends them: their session is over.
+    pub(crate) fn end(&mut self) {
+        for slot in [&mut self.both, &mut self.to_client] {
+            if let Some(channel) = slot.channel.take() {
+                channel.end(
+                    End::Session,
+                    CloseCode::POLICY_VIOLATION,
+                    "the session is over",
+                );
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn lock_channels(&self) -> MutexGuard<'_, Channels> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session's channel; a new one after one that is over. That of a session that is over is over, too.
+    pub(crate) fn channel(&self, direction: Direction, settings: &Arc<Settings>) -> Arc<Channel> {
+        let mut channels = self.lock_channels();
+        let slot = channels.slot(direction);
+        if let Some(channel) = slot.channel.as_ref().filter(|channel| !channel.is_over()) {
+            return channel.clone();
+        }
+        if let Some(epoch) = slot.channel.take().and_then(|channel| channel.stopped()) {
+            slot.stopped = epoch;
+        }
+        let channel = Channel::new(settings.clone(), random());
+        slot.channel = Some(channel.clone());
+        if self.is_ended() {
+            channel.end(
+                End::Session,
+                CloseCode::POLICY_VIOLATION,
+                "the session is over",
+            );
+        }
+        channel
+    }
+
+    /// Whether the program has closed this channel, so that nobody need come back for it.
+    pub(crate) fn is_stopped(&self, direction: Direction, epoch: u64) -> bool {
+        let mut channels = self.lock_channels();
+        let slot = channels.slot(direction);
+        slot.stopped == epoch
+            || slot.channel.as_ref().and_then(|channel| channel.stopped()) == Some(epoch)
+    }
+}
+
+/// Random bits that nobody can guess, and never 0.
+pub(crate) fn random() -> u64 {
+    // A system without randomness has no sessions either.
+    getrandom::u64().unwrap_or(1).max(1)
 }

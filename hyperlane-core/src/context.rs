@@ -1,6 +1,7 @@
 //! The context of a request: what hooks read, set and pass on.
 
 mod cookies;
+mod session;
 pub(crate) mod typed;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
+use crate::proto::ws::handshake::{OriginRefused, origin_allowed};
 use crate::{
     EntityTag, Request, Response, Stream, Upgrade, Validators, WebSocket,
     conn::Conn,
@@ -63,20 +65,36 @@ impl RouteParams {
     }
 }
 
-/// Values that every hook of a server can reach, one per type.
+/// The values that a server shares with its hooks, one per type, as [`Server::state`](crate::Server::state) set them; a
+/// cheap clone.
+///
+/// ```
+/// use hyperlane_core::{Server, WebSocket, ws_with};
+///
+/// struct Motd(String);
+///
+/// let mut server = Server::new();
+/// server.state(Motd("welcome".to_owned()));
+/// server.at("/ws").get(ws_with(async |ws: WebSocket, state| {
+///     if let Some(motd) = state.get::<Motd>() {
+///         let _ = ws.send(motd.0.clone()).await;
+///     }
+/// }));
+/// ```
 #[derive(Clone, Default)]
-pub(crate) struct States {
-    values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+pub struct States {
+    values: Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     /// Made when a hook first asks for them.
     defaults: Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
 }
 
 impl States {
     pub(crate) fn insert<T: Any + Send + Sync>(&mut self, value: T) {
-        self.values.insert(TypeId::of::<T>(), Arc::new(value));
+        Arc::make_mut(&mut self.values).insert(TypeId::of::<T>(), Arc::new(value));
     }
 
-    fn get_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
+    /// The value of type `T`, made by its default for this server if none was set.
+    pub fn get_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         if let Some(value) = self.get() {
             return value;
         }
@@ -89,10 +107,19 @@ impl States {
         value.downcast().unwrap_or_default()
     }
 
-    fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+    /// The value of type `T`.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.values
             .get(&TypeId::of::<T>())
             .and_then(|value| value.clone().downcast().ok())
+    }
+}
+
+impl fmt::Debug for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("States")
+            .field("types", &self.values.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,6 +143,7 @@ struct Extras {
     /// The client behind trusted proxies, once the request's fields are gone.
     client: Option<IpAddr>,
     body: Option<Arc<Incoming>>,
+    session: session::RequestSession,
 }
 
 /// A request, its response, and what hooks share while they work on them.
@@ -157,6 +185,7 @@ impl Context {
     pub(crate) fn reset(&mut self) {
         if let Some(response) = &mut self.response {
             response.reset();
+            response.set_session(None);
         }
         self.route_params.clear();
         self.extras = None;
@@ -199,6 +228,28 @@ impl Context {
             .and_then(|extras| extras.client)
             .or_else(|| self.forwarded().map(|forwarded| forwarded.client))
             .or_else(|| self.peer_addr().map(|peer| peer.ip()))
+    }
+
+    /// Refuses a request of a page from elsewhere; one that says nothing of a page comes from none.
+    pub(crate) fn check_origin(&self, listed: &[String], any: bool) -> Result<(), OriginRefused> {
+        let Some(connection) = &self.connection else {
+            return Ok(());
+        };
+        let config = &connection.server.config;
+        let any = any || config.dangerous_allow_any_origin;
+        let request = self.get_request();
+        let forwarded = self.forwarded();
+        let host = forwarded.and_then(|forwarded| forwarded.host);
+        let host = host.unwrap_or_else(|| request.get_host());
+        let secure = forwarded.and_then(|forwarded| forwarded.secure) == Some(true);
+        let is_allowed = |listed: &[String]| {
+            // Of several, none is the one that counts.
+            let mut origins = request.get_headers().get_all("origin");
+            origins.try_for_each(|origin| origin_allowed(Some(origin), host, secure, listed, any))
+        };
+        is_allowed(&config.allowed_origins)
+            .or_else(|refused| is_allowed(listed).map_err(|_| refused))
+            .inspect_err(|refused| tracing::warn!(peer = %connection.peer(), "{refused}"))
     }
 
     /// What trusted proxies say of the request.
@@ -472,6 +523,11 @@ impl Context {
         })
     }
 
+    /// All values of the server, for tasks that outlive the request.
+    pub fn states(&self) -> States {
+        (*self.states).clone()
+    }
+
     /// The state of type `T`, made by its default for this server if none was registered.
     pub fn state_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         self.states.get_or_default()
@@ -500,6 +556,9 @@ impl Context {
         stream: &mut Stream,
         upgrade: Upgrade,
     ) -> Result<WebSocket, RequestError> {
+        if self.has_session_to_save() {
+            Box::pin(self.save_session()).await?;
+        }
         let upgraded = stream.upgrade_with(self, upgrade);
         if let Err(error) = &upgraded {
             self.set_request_error(error.clone());
@@ -518,6 +577,10 @@ impl Context {
         &mut self,
         stream: &mut Stream,
     ) -> Result<ServerSentEvents, crate::ResponseError> {
+        // The log has said why; the client goes without the cookie.
+        if self.has_session_to_save() {
+            let _ = Box::pin(self.save_session()).await;
+        }
         stream.start_events(self)
     }
 }

@@ -113,6 +113,9 @@ pub enum RequestError {
     /// The body is not the JSON that the handler asks for; the text names the path of the field.
     #[error("invalid JSON body: {0}")]
     Json(String),
+    /// The store of the sessions cannot be asked or told; the log says why.
+    #[error("the session store has an error")]
+    SessionStore,
     /// The program refused the request for a reason of its own; see [`refused`](Self::refused).
     #[error("{message}")]
     Refused {
@@ -159,6 +162,7 @@ impl RequestError {
             // What only the program can have set and did not is not the client's fault.
             Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
             Self::Refused { status, .. } => *status,
+            Self::SessionStore => 503,
             Self::Header(_) | Self::Subprotocol { .. } => 500,
             Self::NotUpgraded | Self::Upgraded | Self::BodyUnavailable => 500,
             _ => 400,

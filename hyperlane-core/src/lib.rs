@@ -29,11 +29,16 @@ pub mod route;
 mod server;
 #[cfg(feature = "tower")]
 pub mod service;
+mod session;
 mod sse;
 mod stream;
 mod upgrade;
 mod websocket;
 
+pub use channel::directory::{Channels, SessionChannels};
+pub use channel::endpoint::{
+    At, Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint, sse, sse_with, ws, ws_with,
+};
 pub use cookie;
 pub use inventory;
 pub use serde_json;
@@ -45,7 +50,7 @@ pub use conn::{
     out::PushError,
     outbox::Outbox,
 };
-pub use context::{Attributes, Context, RouteParams};
+pub use context::{Attributes, Context, RouteParams, States};
 pub use error::{Error, PanicData, Place, RequestError, ResponseError, ServerError};
 pub use extract::{Form, FromContext, Path, Query, State};
 pub use hook::{BodyMode, ServerHook, Status};
@@ -63,6 +68,7 @@ pub use proto::{
 };
 pub use route::RouteError;
 pub use server::{BoundAddress, RouteInfo, Server, ServerControlHook};
+pub use session::{Session, SessionData, SessionError, SessionId, SessionStore};
 pub use sse::ServerSentEvents;
 pub use stream::{Stream, body::BodyStream};
 pub use upgrade::Upgrade;

@@ -127,10 +127,18 @@ pub fn guard_referer(ctx: &Context, referer: impl AsRef<str>) -> bool {
 
 // ---------------------------------------------------------------- reads
 
+async fn save_and_upgrade(stream: &mut Stream, ctx: &mut Context) -> Result<(), RequestError> {
+    if ctx.has_session_to_save() {
+        // Rare, and nothing that an idle WebSocket should have room for.
+        Box::pin(ctx.save_session()).await?;
+    }
+    stream.upgrade(ctx).map(drop)
+}
+
 /// Upgrades where a route's guard says that it is a WebSocket; middleware only looks.
 pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
     if ctx.stage == Stage::Route
-        && let Err(error) = stream.upgrade(ctx)
+        && let Err(error) = save_and_upgrade(stream, ctx).await
     {
         match refuse(error).await {}
     }
@@ -139,7 +147,7 @@ pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
 /// The next message, or `None` when the WebSocket is over.
 pub async fn read_websocket(stream: &mut Stream, ctx: &mut Context) -> Option<RequestBody> {
     // In a route this has happened; elsewhere the hook asks for it by reading.
-    if let Err(error) = stream.upgrade(ctx) {
+    if let Err(error) = save_and_upgrade(stream, ctx).await {
         match refuse(error).await {}
     }
     // While nothing comes, nothing is held.

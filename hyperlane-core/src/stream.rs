@@ -26,7 +26,7 @@ use crate::{
         },
         ws::{
             Decoder, Limits, Message, Role,
-            handshake::{self, HandshakeRequest, origin_allowed},
+            handshake::{self, HandshakeRequest},
         },
     },
     server::observe::{self, Observed, RouteLabel},
@@ -524,6 +524,7 @@ impl Stream {
 
     /// Sends the response: as a whole answer, or its body as a message or as events.
     pub(crate) async fn send_bare(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        ctx.attach_session();
         let response = ctx.get_response();
         match self.carries {
             Carries::Http if self.tracker.switching() || self.tracker.started() => {
@@ -574,6 +575,7 @@ impl Stream {
     /// # Errors
     /// [`ResponseError`] when the client is gone, and when the body failed: then the response is unfinished.
     pub(crate) async fn send_streamed(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        ctx.attach_session();
         let content = ctx.get_mut_response().take_body().0;
         self.send_content(ctx, content).await
     }
@@ -597,6 +599,7 @@ impl Stream {
             // The client would take the answer to its next request for the answer to this one.
             tracing::error!("an interim status is no answer (RFC 9110 15.2), answering 500");
             let mut failure = Response::default();
+            failure.set_session(response.session().cloned());
             failure
                 .set_status_code(500)
                 .set_body("500 Internal Server Error\n");
@@ -717,6 +720,10 @@ impl Stream {
         }
     }
 
+    pub(crate) fn connection(&self) -> &Arc<Conn> {
+        &self.connection
+    }
+
     /// Makes the connection a WebSocket.
     pub(crate) fn upgrade(&mut self, ctx: &mut Context) -> Result<WebSocket, RequestError> {
         self.upgrade_with(ctx, Upgrade::new())
@@ -755,6 +762,7 @@ impl Stream {
             // Its bytes would be taken for frames.
             return Err(RequestError::BodyUnavailable);
         }
+        ctx.attach_session();
         let request = ctx.get_request();
         let headers = request.get_headers();
         let accepted = handshake::validate(HandshakeRequest {
@@ -763,20 +771,8 @@ impl Stream {
             headers: headers.iter(),
         })?;
         let config = &self.connection.server.config;
-        let of_any_origin = config.dangerous_allow_any_origin || upgrade.allows_any_origin();
-        let forwarded = ctx.forwarded();
-        let host = forwarded.and_then(|forwarded| forwarded.host);
-        let host = host.unwrap_or_else(|| request.get_host());
-        let secure = forwarded.and_then(|forwarded| forwarded.secure) == Some(true);
-        let is_allowed = |listed: &[String]| {
-            // Of several, none is the one that counts.
-            headers.get_all("origin").try_for_each(|origin| {
-                origin_allowed(Some(origin), host, secure, listed, of_any_origin)
-            })
-        };
-        is_allowed(&config.allowed_origins)
-            .or_else(|refused| is_allowed(upgrade.origins()).map_err(|_| refused))
-            .inspect_err(|refused| tracing::warn!(peer = %self.connection.peer(), "{refused}"))?;
+        ctx.check_origin(upgrade.origins(), upgrade.allows_any_origin())?;
+        let session = ctx.get_response().session().cloned();
         let response = ctx.get_response().get_headers();
         let protocol = upgrade.choose(
             headers.get_all("sec-websocket-protocol"),
@@ -800,9 +796,22 @@ impl Stream {
             head.extend_from_slice(name.as_bytes());
             head.extend_from_slice(b"\r\n");
         }
+        let cookie = session.as_ref().and_then(|session| session.write());
+        if let Some(cookie) = &cookie {
+            head.extend_from_slice(b"set-cookie: ");
+            head.extend_from_slice(cookie.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
         for (name, value) in response.iter().chain(added) {
+            let is_session = cookie.is_some()
+                && session
+                    .as_ref()
+                    .is_some_and(|session| session.is_own(name, value));
             // The program's own headers (a cookie) go along.
-            if !is_own_field(name) && !matches!(name, "content-type" | "content-length") {
+            if !is_session
+                && !is_own_field(name)
+                && !matches!(name, "content-type" | "content-length")
+            {
                 head.extend_from_slice(name.as_bytes());
                 head.extend_from_slice(b": ");
                 head.extend_from_slice(value.as_bytes());
@@ -858,6 +867,7 @@ impl Stream {
         } else {
             WireFormat::EventStream
         };
+        ctx.attach_session();
         let response = ctx.get_mut_response();
         response.set_header("content-type", "text/event-stream");
         if !response.get_headers().contains("cache-control") {

@@ -34,13 +34,14 @@ pub(crate) struct Acks {
 }
 
 impl Acks {
-    /// For a connection that has all up to this offset.
-    pub(crate) fn new(from: u64) -> Arc<Self> {
-        Arc::new(Self {
-            written: AtomicU64::new(from),
-            acknowledged: AtomicU64::new(from),
-            ..Self::default()
-        })
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The connection begins with all up to this offset.
+    pub(crate) fn begin(&self, from: u64) {
+        self.written.store(from, Ordering::Release);
+        self.acknowledged.store(from, Ordering::Release);
     }
 
     /// What a ping that is sent now proves when it comes back.
@@ -61,8 +62,12 @@ impl Acks {
         is_new
     }
 
+    pub(crate) fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire)
+    }
+
     pub(crate) fn take_news(&self) -> bool {
-        self.news.load(Ordering::Acquire) && self.news.swap(false, Ordering::AcqRel)
+        self.has_news() && self.news.swap(false, Ordering::AcqRel)
     }
 }
 

@@ -136,7 +136,7 @@ impl Log {
     }
 
     /// How many messages there are from `floor` on, and what they weigh.
-    pub(crate) fn from_on(&self, floor: u64) -> (usize, usize) {
+    pub(crate) fn since(&self, floor: u64) -> (usize, usize) {
         let at = usize::try_from(floor.saturating_sub(self.first)).unwrap_or(usize::MAX);
         match self.entries.get(at) {
             Some(entry) => (
@@ -149,15 +149,15 @@ impl Log {
 
     /// Whether a message may be added to those from `floor` on. The first one always may, whatever it weighs.
     pub(crate) fn has_room(&self, floor: u64, item: &Item, limits: Limits) -> bool {
-        let (messages, bytes) = self.from_on(floor);
+        let (messages, bytes) = self.since(floor);
         messages == 0 || !limits.are_passed(messages + 1, bytes + weight(item))
     }
 
     /// Drops the oldest of those before `floor` until the rest of them is within the limits.
     pub(crate) fn trim(&mut self, floor: u64, limits: Limits) {
         while self.first < floor.min(self.end()) {
-            let (all, weight) = self.from_on(self.first);
-            let (wanted, wanted_weight) = self.from_on(floor);
+            let (all, weight) = self.since(self.first);
+            let (wanted, wanted_weight) = self.since(floor);
             if !limits.are_passed(all - wanted, weight - wanted_weight) {
                 return;
             }
@@ -262,7 +262,7 @@ mod tests {
         assert!(!log.has_room(1, &more, SMALL));
         assert!(log.has_room(2, &more, SMALL));
         assert!(log.has_room(4, &more, SMALL));
-        let (count, bytes) = log.from_on(2);
+        let (count, bytes) = log.since(2);
         assert_eq!((count, bytes), (2, 2 * weight(&text("2"))));
         let tight = Limits {
             messages: 100,

@@ -99,12 +99,6 @@ impl<L: Link, T> State<L, T> {
         }
     }
 
-    pub(crate) fn is_connected(&self) -> bool {
-        self.positions
-            .iter()
-            .any(|position| position.link.is_some())
-    }
-
     /// How many messages no connection took.
     pub(crate) fn untaken(&self) -> u64 {
         self.log.end().saturating_sub(self.untaken)
@@ -152,7 +146,7 @@ impl<L: Link, T> State<L, T> {
             bytes: limits.bytes / 2,
         };
         for position in &self.positions {
-            let (messages, bytes) = self.log.from_on(position.floor());
+            let (messages, bytes) = self.log.since(position.floor());
             if position.kind != Kind::Events
                 && (messages > half.messages || bytes > half.bytes)
                 && let Some(link) = &position.link

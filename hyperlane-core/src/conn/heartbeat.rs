@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn a_pong_brings_the_stamp_of_its_ping_back() {
         let now = Instant::now();
-        let acks = Acks::new(7);
+        let acks = Acks::new();
+        acks.begin(7);
         let mut heartbeat = Heartbeat {
             acks: Some(acks.clone()),
             ..Heartbeat::default()

@@ -173,6 +173,8 @@ pub(crate) struct Conn {
     at_line_end: AtomicBool,
     /// The last read of this poll found nothing, so the socket's waker is set.
     pub(crate) read_armed: AtomicBool,
+    /// In ticks; 0 for what the configuration says.
+    heartbeat: AtomicU32,
     /// Work done in this poll; see [`Conn::charge`].
     spent: AtomicU32,
     /// The subprotocol of a WebSocket, if one was agreed on.
@@ -216,6 +218,7 @@ impl Conn {
             armed_at: AtomicU32::new(u32::MAX),
             at_line_end: AtomicBool::new(true),
             read_armed: AtomicBool::new(false),
+            heartbeat: AtomicU32::new(0),
             spent: AtomicU32::new(0),
             protocol: OnceLock::new(),
             out: Mutex::new(Out::new(writer, now)),

@@ -1,6 +1,7 @@
 //! What time does to a connection, and how its transport comes to an end.
 
 use std::{
+    sync::atomic::Ordering,
     task::{Context, Poll},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use super::{
     Conn, WireFormat, buffer,
     input::{Fill, Input, Mode, Transport, Wait},
     out::Sending,
-    timers::Tick,
+    timers::{TICK, Tick},
     transport::{Reader, Writer},
 };
 use crate::proto::ws::{CloseCode, Message, encode_close, encode_to_bytes};
@@ -122,8 +123,23 @@ impl Conn {
         }
     }
 
+    /// Says how often this connection shows life when it is quiet.
+    pub(crate) fn set_heartbeat(&self, every: Duration) {
+        let ticks = every.as_millis().div_ceil(TICK.as_millis()).max(1);
+        let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
+        self.heartbeat.store(ticks, Ordering::Relaxed);
+        self.arm(self.now().after(every));
+    }
+
+    fn heartbeat(&self, configured: Option<Duration>) -> Option<Duration> {
+        match self.heartbeat.load(Ordering::Relaxed) {
+            0 => configured,
+            ticks => Some(TICK * ticks),
+        }
+    }
+
     fn check_ping(&self, input: &mut Input, now: Tick, next: &mut Tick) {
-        let Some(every) = self.server.config.ping_interval else {
+        let Some(every) = self.heartbeat(self.server.config.ping_interval) else {
             return;
         };
         let last = input.last_received;
@@ -174,7 +190,7 @@ impl Conn {
     }
 
     fn check_heartbeat(&self, now: Tick, next: &mut Tick) {
-        let Some(every) = self.server.config.sse_heartbeat else {
+        let Some(every) = self.heartbeat(self.server.config.sse_heartbeat) else {
             return;
         };
         let due = self.lock_out().last_sent.after(every);

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::headers::is_token;
+use super::{
+    headers::is_token,
+    session::{CookieSecure, SessionKey},
+};
 use crate::proto::http::forwarded::{Cidr, ForwardedField};
 #[cfg(feature = "deflate")]
 use crate::proto::ws::deflate::DeflateConfig;
@@ -172,6 +175,25 @@ server_config! {
     /// standard advises.
     sse_heartbeat: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(15));
 
+    /// Lists the keys that sign cookies and tokens of sessions: the first signs, all verify, so that a key is replaced by
+    /// putting the new one before it. Each of at least 32 bytes. Default: none; then one is made, and sessions end
+    /// with the process.
+    session_keys: Vec<SessionKey> = Vec::new();
+    /// Bounds how long a session lives unused. Its cookie lives as long from when it was last set, which is done again
+    /// when half of this has passed. Default: 7 days.
+    session_ttl: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    /// Bounds how long a session lives, used or not. Default: 30 days.
+    session_max_age: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+    /// Bounds how long a token of a session is valid. Default: 60 s, enough to open a connection with it, and too little
+    /// to be worth much in a log.
+    session_token_ttl: Duration = Duration::from_secs(60);
+    /// Bounds what all sessions in this process's memory take together, in bytes. Default: 64 MiB; beyond, those that
+    /// were used least recently end.
+    session_memory: usize = 64 * MIB;
+    /// Says whether the cookie of a session is sent over TLS alone. Default: as the request came, which a trusted
+    /// proxy tells.
+    cookie_secure: CookieSecure = CookieSecure::Auto;
+
     /// Sets the mark above which a connection's outbox takes no more. Default: 1 MiB; a message that begins below
     /// the mark fits, whatever its size.
     outbox_bytes: usize = MIB;
@@ -274,6 +296,13 @@ impl ServerConfig {
         if let Some(name) = self.subprotocols.iter().find(|name| !is_token(name)) {
             return Err(ConfigError::Subprotocol(name.clone()));
         }
+        let is_short = |key: &SessionKey| key.bytes().len() < SessionKey::MIN_BYTES;
+        if self.session_keys.iter().any(is_short) {
+            return Err(ConfigError::SessionKey);
+        }
+        if self.session_ttl < Duration::from_secs(2) || self.session_max_age < self.session_ttl {
+            return Err(ConfigError::SessionTtl);
+        }
         #[cfg(feature = "deflate")]
         if let Some(Err(problem)) = self.deflate.as_ref().map(DeflateConfig::validate) {
             return Err(ConfigError::Deflate(problem));
@@ -288,7 +317,7 @@ impl ServerConfig {
         }
     }
 
-    fn sizes(&self) -> [(&'static str, usize); 15] {
+    fn sizes(&self) -> [(&'static str, usize); 16] {
         let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         [
             ("backlog", size(self.backlog)),
@@ -318,11 +347,12 @@ impl ServerConfig {
             ("max_message", self.max_message),
             ("outbox_bytes", self.outbox_bytes),
             ("inbox_bytes", self.inbox_bytes),
+            ("session_memory", self.session_memory),
         ]
     }
 
     /// All durations; of those that are off, one that is always fine.
-    fn durations(&self) -> [(&'static str, Duration); 11] {
+    fn durations(&self) -> [(&'static str, Duration); 14] {
         let or_off = |duration: Option<Duration>| duration.unwrap_or(MAX_DURATION);
         [
             ("header_timeout", self.header_timeout),
@@ -336,6 +366,9 @@ impl ServerConfig {
             ("sse_heartbeat", or_off(self.sse_heartbeat)),
             ("outbox_stall", self.outbox_stall),
             ("shutdown_timeout", self.shutdown_timeout),
+            ("session_ttl", self.session_ttl),
+            ("session_max_age", self.session_max_age),
+            ("session_token_ttl", self.session_token_ttl),
         ]
     }
 }
@@ -371,6 +404,12 @@ pub enum ConfigError {
     /// This is not the name of a subprotocol: a token (RFC 6455 §4.1).
     #[error("subprotocol {0:?} is not a token")]
     Subprotocol(String),
+    /// A key of sessions is too short to keep a secret.
+    #[error("a session key has less than 32 bytes")]
+    SessionKey,
+    /// The idle time of sessions is below 2 s, or above their greatest age.
+    #[error("session_ttl is below 2 s or above session_max_age")]
+    SessionTtl,
 }
 
 /// Names one name-and-port, numeric address or Unix path; whether it exists is seen at bind.

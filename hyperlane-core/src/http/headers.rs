@@ -212,14 +212,14 @@ impl Headers {
         if self.dead == 0 {
             out.extend_from_slice(self.lines.as_bytes());
         } else {
-            self.write_where(out, |_| true);
+            self.write_where(out, |_, _| true);
         }
     }
 
-    /// Writes the lines of those fields whose lower-case name passes.
-    pub(crate) fn write_where(&self, out: &mut Vec<u8>, keep: impl Fn(&str) -> bool) {
+    /// Writes the lines of those fields whose lower-case name and value pass.
+    pub(crate) fn write_where(&self, out: &mut Vec<u8>, keep: impl Fn(&str, &str) -> bool) {
         for entry in &self.entries {
-            if keep(entry.name(&self.lines)) {
+            if keep(entry.name(&self.lines), entry.value(&self.lines)) {
                 out.extend_from_slice(entry.line(&self.lines).as_bytes());
             }
         }

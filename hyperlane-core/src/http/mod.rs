@@ -18,6 +18,7 @@ mod query;
 mod redirect;
 mod request;
 mod response;
+mod session;
 mod status;
 mod upgrade;
 mod version;
@@ -37,6 +38,7 @@ pub use self::{
     redirect::Redirect,
     request::{Request, RequestHost, RequestPath},
     response::Response,
+    session::{CookieSecure, SessionKey},
     status::{HttpStatus, ResponseStatusCode},
     upgrade::UpgradeType,
     version::{HttpVersion, RequestVersion, ResponseVersion},
@@ -47,4 +49,5 @@ pub(crate) use self::{
     headers::{is_token, list_items},
     path::decode_param,
     response::{Framing, describe},
+    session::SessionFields,
 };

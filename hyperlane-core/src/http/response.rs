@@ -1,5 +1,7 @@
 //! The response as hooks fill it, and its head as it goes on the wire.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
@@ -8,6 +10,7 @@ use super::{
     conditional::format_date,
     content::Content,
     headers::{HeaderError, Headers, header_getters, is_field_text},
+    session::{SessionFields, private_cache_control},
     status::status_line,
 };
 
@@ -39,6 +42,8 @@ pub struct Response {
     body: Bytes,
     /// A body that is not in hand; `body` is empty then.
     streamed: Option<Box<Body>>,
+    /// What the request's session adds. Survives a reset: whoever answers, the client must get its cookie.
+    session: Option<Arc<SessionFields>>,
 }
 
 /// How the receiver finds the end of the body (RFC 9112 §6.3).
@@ -308,6 +313,16 @@ impl Response {
         out
     }
 
+    /// Has the head say what a session adds; `None`: nothing.
+    pub(crate) fn set_session(&mut self, fields: Option<Arc<SessionFields>>) {
+        self.session = fields;
+    }
+
+    /// What the request's session adds.
+    pub(crate) fn session(&self) -> Option<&Arc<SessionFields>> {
+        self.session.as_ref()
+    }
+
     /// Decides how the body in hand is framed.
     pub(crate) fn framing(&self) -> Framing {
         if !self.allows_body() {
@@ -389,21 +404,45 @@ impl Response {
             write_field(out, b"connection: ", connection.as_bytes());
         }
         if set.event_stream {
-            if !set.cache_control {
+            if !set.cache_control && !self.sets_session_cookie() {
                 out.extend_from_slice(b"cache-control: no-cache\r\n");
             }
             if !set.accel_buffering {
                 out.extend_from_slice(b"x-accel-buffering: no\r\n");
             }
         }
-        if set.framing || contradicts {
-            self.headers.write_where(out, |name| {
+        let session = self.session.as_deref();
+        let cookie = session.and_then(SessionFields::write);
+        if let Some(cookie) = &cookie {
+            write_field(out, b"set-cookie: ", cookie.as_bytes());
+            let stream = (set.event_stream && !set.cache_control).then_some("no-cache");
+            let said = self.headers.get_all("cache-control").chain(stream);
+            let said = private_cache_control(said);
+            write_field(out, b"cache-control: ", said.as_bytes());
+        } else if session.is_some() && !set.cache_control && !set.event_stream {
+            out.extend_from_slice(b"cache-control: private\r\n");
+        }
+        if let (Some(session), true) = (session, cookie.is_some()) {
+            self.headers.write_where(out, |name, value| {
+                !(is_framing(name)
+                    || contradicts && name.eq_ignore_ascii_case("connection")
+                    || name.eq_ignore_ascii_case("cache-control")
+                    || session.is_own(name, value))
+            });
+        } else if set.framing || contradicts {
+            self.headers.write_where(out, |name, _| {
                 !(is_framing(name) || contradicts && name.eq_ignore_ascii_case("connection"))
             });
         } else {
             self.headers.write_to(out);
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    fn sets_session_cookie(&self) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.sets_cookie())
     }
 
     fn write_status_line(&self, out: &mut Vec<u8>) {
@@ -431,6 +470,7 @@ impl Default for Response {
             headers: Headers::new(),
             body: Bytes::new(),
             streamed: None,
+            session: None,
         }
     }
 }

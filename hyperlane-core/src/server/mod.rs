@@ -22,10 +22,12 @@ use self::{
 };
 pub use self::{control::ServerControlHook, listener::BoundAddress, routes::RouteInfo};
 use crate::{
-    RequestConfig, ServerConfig, ServerHook,
+    At, Channels, Context, RequestConfig, ServerConfig, ServerHook, SessionStore, Stream,
+    channel::{Direction, Settings},
     context::States,
     error::{Place, ServerError},
-    hook::{BodyPlan, Registration, Run, run_hook},
+    hook::{BodyPlan, HookFuture, Registration, Run, run_hook},
+    session::{self, Sessions},
 };
 
 /// A server before it runs: its configuration, hooks and state.
@@ -66,6 +68,7 @@ pub struct Server {
     states: States,
     /// Whether `bind` has replaced the default address.
     bound: bool,
+    sessions: session::Planned,
 }
 
 impl Server {
@@ -126,6 +129,13 @@ impl Server {
         self
     }
 
+    /// Keeps sessions in `store` as well: for several servers, or beyond the end of this one. Default: in this process's
+    /// memory alone.
+    pub fn session_store(&mut self, store: impl SessionStore) -> &mut Self {
+        self.sessions.set_store(store);
+        self
+    }
+
     /// Serves the paths that fit `pattern` by `S`: `/users/:id`, `/users/{id}`, `/users/{id:\d+}`,
     /// `/files/{*path}`. A pattern may have several handlers that guards tell apart.
     #[track_caller]
@@ -169,6 +179,35 @@ impl Server {
         );
         self.hooks.push((kind, hook));
         self
+    }
+
+    /// Begins with a path: `server.at("/ws").get(ws())`. Patterns are those of [`route`](Self::route).
+    pub fn at(&mut self, pattern: impl AsRef<str>) -> At<'_> {
+        At::new(self, pattern.as_ref().to_owned())
+    }
+
+    pub(crate) fn suggest_channel_settings(&self, direction: Direction, settings: &Arc<Settings>) {
+        self.sessions.channels.suggest(direction, settings);
+    }
+
+    /// The channels of all sessions, for tasks outside of any request. Works before [`run`](Self::run) and after.
+    pub fn channels(&self) -> Channels {
+        Channels::new(&self.sessions.table, &self.sessions.channels)
+    }
+
+    /// Adds a hook that holds something.
+    pub(crate) fn add_shared(
+        &mut self,
+        pattern: &str,
+        name: &'static str,
+        methods: &'static [&'static str],
+        place: Place,
+        run: impl for<'a> Fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a> + Send + Sync + 'static,
+    ) {
+        let run = Run::Shared(Arc::new(run));
+        let hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
+        self.hooks
+            .push((PlannedKind::Route(pattern.to_owned()), hook));
     }
 
     /// Adds a hook that takes the body as a stream.
@@ -223,7 +262,7 @@ impl Server {
             listeners.push(listener);
         }
         let permits = shared::permits(&config);
-        let shared = Shared::new(config);
+        let shared = self.shared(config);
         let clock = tokio::spawn(shared.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);
         let tasks = listeners
@@ -244,6 +283,12 @@ impl Server {
             tasks,
             clock,
         ))
+    }
+
+    /// What the connections of a run share.
+    pub(crate) fn shared(&self, config: ServerConfig) -> Arc<Shared> {
+        let sessions = Sessions::new(&config, &self.sessions);
+        Shared::with_sessions(config, sessions)
     }
 
     /// Puts the hooks in order, if they and the configuration make sense.

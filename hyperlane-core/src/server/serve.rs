@@ -79,9 +79,9 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
                 }
                 started
             });
-            if started == Ok(false) {
+            if started.is_ok() && (started == Ok(false) || ctx.may_have_session_to_load()) {
                 // On the heap: most connections never need its room.
-                started = read_whole(&mut stream, &mut ctx).await;
+                started = make_ready(&mut stream, &mut ctx, started == Ok(false)).await;
             }
             match started {
                 Ok(_) => Step::RequestMiddleware(0),
@@ -188,11 +188,15 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
                 }
             }
         }
+        if ctx.has_session_to_save() {
+            save_session(&mut stream, &mut ctx).await;
+        }
         match stream.answered() {
             Answered::No => {
                 if rejected && is_untouched(&ctx) {
                     describe(ctx.get_mut_response(), 403);
                 }
+                ctx.attach_session();
                 // The client may have gone meanwhile.
                 let _ = if ctx.get_response().is_body_streamed() {
                     send_streamed(&mut stream, &mut ctx).await
@@ -279,12 +283,22 @@ fn start<'a>(hook: &Hook, stream: &'a mut Stream, ctx: &'a mut Context) -> Guard
     Guarded::new(future, observed)
 }
 
-fn read_whole<'a>(
+/// Waits for what the hooks need: the session from its store, the body if it is read whole.
+fn make_ready<'a>(
     stream: &'a mut Stream,
     ctx: &'a mut Context,
+    reads_body: bool,
 ) -> Within<Pin<Box<impl Future<Output = Result<bool, RequestError>> + 'a>>> {
     let observed = stream.observed.clone();
-    Within::new(observed, Box::pin(stream.read_whole(ctx)))
+    let ready = async move {
+        let loaded = ctx.load_session().await;
+        // The body is read all the same: the connection may go on.
+        if reads_body {
+            stream.read_whole(ctx).await?;
+        }
+        loaded.map(|()| true)
+    };
+    Within::new(observed, Box::pin(ready))
 }
 
 fn send_streamed<'a>(
@@ -293,6 +307,21 @@ fn send_streamed<'a>(
 ) -> Within<Pin<Box<impl Future<Output = Result<(), ResponseError>> + 'a>>> {
     let observed = stream.observed.clone();
     Within::new(observed, Box::pin(stream.send_streamed(ctx)))
+}
+
+/// Tells the store of the sessions what has changed; where it fails, the answer says so if it still can.
+fn save_session<'a>(
+    stream: &'a mut Stream,
+    ctx: &'a mut Context,
+) -> Within<Pin<Box<impl Future<Output = ()> + 'a>>> {
+    let saving = async {
+        if let Err(error) = ctx.save_session().await
+            && stream.answered() == Answered::No
+        {
+            refuse(ctx, error);
+        }
+    };
+    Within::new(stream.observed.clone(), Box::pin(saving))
 }
 
 /// Whether no hook has answered. Headers alone are no answer: middleware sets them for whatever comes.

@@ -27,6 +27,7 @@ use crate::{
         timers::{TICK, Tick, Timers},
     },
     proto::http::head::HeadLimits,
+    session::Sessions,
 };
 
 /// Connections whose timers fire before the clock lets others run.
@@ -57,10 +58,18 @@ pub(crate) struct Shared {
     /// A connection ended while the server shuts down.
     pub(crate) ended: Notify,
     pub(crate) metrics: Metrics,
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 impl Shared {
+    /// With sessions of its own.
+    #[cfg(test)]
     pub(crate) fn new(config: ServerConfig) -> Arc<Self> {
+        let sessions = Sessions::new(&config, &crate::session::Planned::default());
+        Self::with_sessions(config, sessions)
+    }
+
+    pub(crate) fn with_sessions(config: ServerConfig, sessions: Arc<Sessions>) -> Arc<Self> {
         let head_limits = HeadLimits {
             request_line: config.max_request_line,
             header_bytes: config.max_header_bytes,
@@ -77,6 +86,7 @@ impl Shared {
             shutting_down: AtomicBool::new(false),
             ended: Notify::new(),
             metrics: Metrics::new(),
+            sessions,
         })
     }
 

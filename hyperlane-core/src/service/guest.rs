@@ -76,7 +76,7 @@ impl Server {
         let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let config = self.get_server_config().clone();
         let permits = shared::permits(&config);
-        let shared = Shared::new(config);
+        let shared = self.shared(config);
         let clock = runtime.spawn(shared.clone().keep_time()).abort_handle();
         Ok(HyperlaneService {
             guest: Arc::new(Guest {

@@ -1,0 +1,183 @@
+//! What the configuration and the responses know of sessions.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use subtle::ConstantTimeEq;
+
+/// A secret that signs cookies and tokens of sessions (HMAC-SHA256). At least 32 bytes, from a good source of randomness.
+///
+/// It is never printed, and compared in constant time.
+///
+/// ```
+/// use hyperlane_core::{ServerConfig, SessionKey};
+///
+/// # fn secret(_: &str) -> String { "0123456789abcdef0123456789abcdef".to_owned() }
+/// let config = ServerConfig::default().session_keys(vec![
+///     // Signs; the one before it still verifies until its cookies are re-issued.
+///     SessionKey::new(secret("SESSION_KEY")),
+///     SessionKey::new(secret("SESSION_KEY_BEFORE")),
+/// ]);
+/// assert!(config.validate().is_ok());
+/// assert!(config.session_keys(vec![SessionKey::new("short")]).validate().is_err());
+/// ```
+#[derive(Clone)]
+pub struct SessionKey(Arc<[u8]>);
+
+impl SessionKey {
+    /// The fewest bytes that a key may have: as many as its signature.
+    pub const MIN_BYTES: usize = 32;
+
+    /// Makes a key of these bytes, as they are.
+    pub fn new(bytes: impl AsRef<[u8]>) -> Self {
+        Self(bytes.as_ref().into())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for SessionKey {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self::new(bytes)
+    }
+}
+
+impl PartialEq for SessionKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for SessionKey {}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionKey(..)")
+    }
+}
+
+/// Whether the cookie of a session is sent over TLS alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CookieSecure {
+    /// As the request came: `Secure`, and named `__Host-session`, where a trusted proxy says that the client spoke TLS.
+    #[default]
+    Auto,
+    /// Always: for servers behind TLS that no [`trusted_proxies`](crate::ServerConfig) tell of.
+    Always,
+    /// Never: for development, and for nothing else.
+    Never,
+}
+
+/// Name of the cookie over TLS. A client takes it only from the host itself, over TLS, for all of its paths (RFC 6265bis
+/// §4.1.3.2).
+const SECURE_NAME: &str = "__Host-session";
+/// Name of the cookie elsewhere.
+const PLAIN_NAME: &str = "session";
+
+/// What a session adds to the head of its request's response. Decided when the head is written, so that it does not matter
+/// who made the response, and how often it was reset.
+#[derive(Debug)]
+pub(crate) struct SessionFields {
+    name: &'static str,
+    /// The value of `Set-Cookie`.
+    cookie: Mutex<Option<String>>,
+    written: AtomicBool,
+}
+
+impl SessionFields {
+    pub(crate) fn new(secure: bool) -> Arc<Self> {
+        Arc::new(Self {
+            name: if secure { SECURE_NAME } else { PLAIN_NAME },
+            cookie: Mutex::new(None),
+            written: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn is_secure(&self) -> bool {
+        self.name == SECURE_NAME
+    }
+
+    /// Sets the cookie; empty with an age of 0 seconds makes the client forget it.
+    pub(crate) fn set(&self, value: &str, max_age: u64) {
+        let secure = if self.is_secure() { "; Secure" } else { "" };
+        let cookie = format!(
+            "{}={value}; HttpOnly; SameSite=Lax{secure}; Path=/; Max-Age={max_age}",
+            self.name
+        );
+        *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie);
+    }
+
+    /// Sets no cookie after all.
+    pub(crate) fn unset(&self) {
+        *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether a head was written, so that nothing can be set any more.
+    pub(crate) fn is_written(&self) -> bool {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// Whether a cookie is to be set.
+    pub(crate) fn sets_cookie(&self) -> bool {
+        let cookie = self.cookie.lock().unwrap_or_else(PoisonError::into_inner);
+        cookie.is_some()
+    }
+
+    /// The cookie, for a head that is written now.
+    pub(crate) fn write(&self) -> Option<String> {
+        self.written.store(true, Ordering::Release);
+        self.cookie
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Whether a field that the program set is this cookie: of two, the client would take either.
+    pub(crate) fn is_own(&self, name: &str, value: &str) -> bool {
+        name.eq_ignore_ascii_case("set-cookie")
+            && value
+                .split_once('=')
+                .is_some_and(|(name, _)| name.trim() == self.name)
+    }
+}
+
+/// Fields of one request's response are nobody else's.
+impl PartialEq for SessionFields {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for SessionFields {}
+
+/// What a response that sets a session's cookie says to caches: a shared one must never give the cookie to somebody else
+/// (RFC 9111 §7.3), whatever the program says of the page.
+pub(crate) fn private_cache_control<'a>(set: impl Iterator<Item = &'a str>) -> String {
+    let directives: Vec<&str> = set
+        .flat_map(super::list_items)
+        .filter(|directive| {
+            let name = directive.split('=').next().unwrap_or_default().trim();
+            !name.eq_ignore_ascii_case("public") && !name.eq_ignore_ascii_case("s-maxage")
+        })
+        .collect();
+    let is_private = directives.iter().any(|directive| {
+        directive.eq_ignore_ascii_case("private") || directive.eq_ignore_ascii_case("no-store")
+    });
+    match (is_private, directives.is_empty()) {
+        (true, _) => directives.join(", "),
+        (false, true) => "private".to_owned(),
+        (false, false) => format!("private, {}", directives.join(", ")),
+    }
+}

@@ -1,0 +1,357 @@
+//! Sessions: what a server remembers of a client, whatever connection it comes by.
+
+mod entry;
+mod id;
+mod manager;
+mod sign;
+mod store;
+mod table;
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::http::SessionFields;
+
+pub(crate) use self::{
+    entry::Entry,
+    manager::{Credential, Loaded, Planned, Sessions},
+};
+#[allow(unused_imports, reason = "for channels")]
+pub(crate) use self::{entry::KeptAlive, table::Table};
+pub use self::{
+    id::SessionId,
+    store::{SessionData, SessionStore},
+};
+
+/// Why something could not be done with a session.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The value has no JSON form, or is of another type than is asked for.
+    #[error("the value of a session: {0}")]
+    Json(#[from] serde_json::Error),
+    /// There is no room for it within [`session_memory`](crate::ServerConfig).
+    #[error("no room in the memory of sessions")]
+    Full,
+    /// The head of the response is out, and with it the chance to set the cookie.
+    #[error("the response has begun: the session's cookie can no longer be set")]
+    TooLate,
+    /// The session was destroyed.
+    #[error("the session was destroyed")]
+    Ended,
+    /// The system has no random bytes.
+    #[error("no random bytes for an id")]
+    Random,
+    /// The store has an error.
+    #[error("the session store: {0}")]
+    Store(#[source] io::Error),
+}
+
+/// The session of a client: a cheap clone, for any task. From [`Context::session`](crate::Context::session).
+///
+/// Values are kept as JSON, in this process's memory or a [`SessionStore`]. Clones, and requests of one client at the
+/// same time, see each other's changes at once; between `get` and `insert` others may write.
+///
+/// ```
+/// use hyperlane_core::{Context, Error};
+///
+/// // #[post("/login")]
+/// async fn login(ctx: &mut Context) -> Result<String, Error> {
+///     let session = ctx.session();
+///     // Whoever knew the id before knows nothing from here on.
+///     session.renew()?;
+///     session.set_user("ann")?;
+///     session.insert("theme", &"dark")?;
+///     let visits = session.get::<u32>("visits").unwrap_or(0) + 1;
+///     session.insert("visits", &visits)?;
+///     Ok(format!("visit {visits}"))
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Session(Arc<Handle>);
+
+/// A session as one request uses it.
+struct Handle {
+    entry: Arc<Entry>,
+    sessions: Arc<Sessions>,
+    fields: Arc<SessionFields>,
+    /// The id that the client came with.
+    presented: Option<SessionId>,
+    by_token: bool,
+    /// Whether the client has not been told the id that the session has now.
+    is_untold: AtomicBool,
+    /// It lasts for the request alone, and no cookie is set.
+    is_passing: AtomicBool,
+}
+
+impl Session {
+    /// Begins one.
+    ///
+    /// `is_passing`: it lasts for the request, unless something is done with it by which a client logs in.
+    pub(crate) fn begin(
+        sessions: Arc<Sessions>,
+        fields: Arc<SessionFields>,
+        is_passing: bool,
+    ) -> Self {
+        let (entry, is_kept) = sessions.begin(!is_passing);
+        let session = Self(Arc::new(Handle {
+            entry,
+            sessions,
+            fields,
+            presented: None,
+            by_token: false,
+            is_untold: AtomicBool::new(true),
+            is_passing: AtomicBool::new(!is_kept),
+        }));
+        session.tell();
+        session
+    }
+
+    /// Goes on with one that a client came back to.
+    pub(crate) fn resume(
+        sessions: Arc<Sessions>,
+        fields: Arc<SessionFields>,
+        entry: Arc<Entry>,
+        credential: Credential,
+    ) -> Self {
+        let is_current = entry.id() == credential.id;
+        let session = Self(Arc::new(Handle {
+            entry,
+            sessions,
+            fields,
+            presented: Some(credential.id),
+            by_token: credential.by_token,
+            is_untold: AtomicBool::new(false),
+            is_passing: AtomicBool::new(false),
+        }));
+        // Who comes with a former id has been sent the one after it, and gets it from nobody else.
+        if credential.is_stale && is_current {
+            session.0.sessions.note_use(&session.0.entry);
+            session.tell();
+        }
+        session
+    }
+
+    /// Has the response set the cookie.
+    fn tell(&self) {
+        let handle = &self.0;
+        // Who holds a token is not to get more than the token is worth.
+        if handle.by_token || handle.is_passing.load(Ordering::Acquire) {
+            return;
+        }
+        handle
+            .sessions
+            .set_cookie(&handle.fields, handle.entry.id());
+    }
+
+    /// The id. It changes with [`renew`](Self::renew).
+    pub fn id(&self) -> SessionId {
+        self.0.entry.id()
+    }
+
+    /// Whether this request began it: the client has come without a session, or with one that is over.
+    pub fn is_new(&self) -> bool {
+        self.0.presented.is_none()
+    }
+
+    /// The value of a key; `None` also when it is no `T`.
+    pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<str>) -> Option<T> {
+        self.try_get(key).ok().flatten()
+    }
+
+    /// The value of a key, if it is set.
+    ///
+    /// # Errors
+    /// [`SessionError::Json`] when it is no `T`.
+    pub fn try_get<T: DeserializeOwned>(
+        &self,
+        key: impl AsRef<str>,
+    ) -> Result<Option<T>, SessionError> {
+        let state = self.0.entry.state();
+        let found = state
+            .values
+            .iter()
+            .find(|(known, _)| **known == *key.as_ref());
+        Ok(found
+            .map(|(_, value)| serde_json::from_str(value))
+            .transpose()?)
+    }
+
+    /// Sets the value of a key.
+    ///
+    /// # Errors
+    /// [`SessionError::Json`] for a value without a JSON form, [`SessionError::Full`] when there is no room for it.
+    pub fn insert<T: Serialize + ?Sized>(
+        &self,
+        key: impl AsRef<str>,
+        value: &T,
+    ) -> Result<(), SessionError> {
+        let key = key.as_ref();
+        let value = serde_json::to_string(value)?.into_boxed_str();
+        self.0.sessions.insert(&self.0.entry, key, value)
+    }
+
+    /// Removes a key; whether it was set.
+    pub fn remove(&self, key: impl AsRef<str>) -> bool {
+        self.0.sessions.remove(&self.0.entry, key.as_ref())
+    }
+
+    /// The user that the session is bound to.
+    pub fn user(&self) -> Option<String> {
+        self.0.entry.user().as_deref().map(str::to_owned)
+    }
+
+    /// Binds the session to a user: `server.channels()` reaches its channels by this name. Ids that the session had before
+    /// are over at once where this changes the user.
+    ///
+    /// [`renew`](Self::renew) goes along with it, before or after.
+    ///
+    /// # Errors
+    /// [`SessionError::Full`] when there is no room for it.
+    pub fn set_user(&self, user: impl Into<String>) -> Result<(), SessionError> {
+        self.change_user(Some(user.into().into()))
+    }
+
+    /// Binds the session to no user. To log out, [`destroy`](Self::destroy) leaves less behind.
+    pub fn clear_user(&self) {
+        // Less takes no room.
+        let _ = self.change_user(None);
+    }
+
+    fn change_user(&self, user: Option<Arc<str>>) -> Result<(), SessionError> {
+        self.stay();
+        let is_told = !self.0.is_untold.load(Ordering::Acquire);
+        self.0.sessions.table.set_user(&self.0.entry, user, is_told)
+    }
+
+    /// Gives the session another id and sets the cookie anew. Values, user and channels stay.
+    ///
+    /// To be called at every login and change of rights. Requests in flight with the id before are served for another
+    /// 60 s; where the user has changed along with it they get an empty session that lasts for them alone. If another
+    /// request of the client has renewed it meanwhile, this one sets the cookie to the same id.
+    ///
+    /// # Errors
+    /// [`SessionError::TooLate`] when the head of the response is out, [`SessionError::Ended`] after
+    /// [`destroy`](Self::destroy); nothing has changed then.
+    pub fn renew(&self) -> Result<(), SessionError> {
+        let handle = &self.0;
+        if handle.fields.is_written() && !handle.by_token {
+            return Err(SessionError::TooLate);
+        }
+        self.stay();
+        // An id that nobody knows yet is as good as a new one, but renewing it again does no harm.
+        let presented = match handle.is_untold.load(Ordering::Acquire) {
+            true => None,
+            false => handle.presented,
+        };
+        handle.sessions.table.renew(&handle.entry, presented)?;
+        handle.is_untold.store(true, Ordering::Release);
+        self.tell();
+        Ok(())
+    }
+
+    /// A session that was to last for its request lasts after all.
+    fn stay(&self) {
+        let handle = &self.0;
+        if handle.is_passing.load(Ordering::Acquire)
+            && !handle.fields.is_written()
+            && handle.sessions.keep(&handle.entry)
+        {
+            handle.is_passing.store(false, Ordering::Release);
+            self.tell();
+        }
+    }
+
+    /// Ends the session: its values are gone, its channels end, the client is told to forget the cookie, and whoever comes
+    /// with it gets another session.
+    pub fn destroy(&self) {
+        let handle = &self.0;
+        handle.sessions.table.destroy(&handle.entry);
+        match handle.presented {
+            Some(_) => handle.fields.set("", 0),
+            None => handle.fields.unset(),
+        }
+    }
+
+    /// A token with which a client that has no cookies uses the session, on one path: as `Authorization: Bearer`, or as
+    /// `?token=`. Valid for [`session_token_ttl`](crate::ServerConfig) (60 s), any number of times. A request by it is
+    /// sent no cookie.
+    ///
+    /// ```
+    /// use hyperlane_core::Context;
+    ///
+    /// // #[get("/ticket")]
+    /// async fn ticket(ctx: &mut Context) -> String {
+    ///     let token = ctx.session().token("/ws");
+    ///     format!("wss://example.com/ws?token={token}")
+    /// }
+    /// ```
+    pub fn token(&self, path: impl AsRef<str>) -> String {
+        self.0.sessions.token(self.0.entry.id(), path.as_ref())
+    }
+
+    /// Saves what has changed, where a [`SessionStore`] keeps the sessions. The server does so before it answers; this is
+    /// for what is changed later, by other tasks and by handlers of WebSockets and event streams.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`]; the changes are saved with the next request of the session.
+    ///
+    /// # Cancel safety
+    /// Dropped, the changes may be saved or not; if not, they are with the next request.
+    pub async fn save(&self) -> Result<(), SessionError> {
+        if self.needs_saving() {
+            let saved = self.0.sessions.save(&self.0.entry).await;
+            saved.map_err(SessionError::Store)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a store has to be told of something.
+    pub(crate) fn needs_saving(&self) -> bool {
+        self.0.sessions.has_store() && !self.0.is_passing.load(Ordering::Acquire) && {
+            self.0.entry.state().unsaved
+        }
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.0.entry.is_ended()
+    }
+
+    /// The store has not got it: nobody may come back to it.
+    pub(crate) fn withdraw(&self) {
+        if self.is_new() {
+            self.0.fields.unset();
+        }
+    }
+
+    #[allow(dead_code, reason = "for channels")]
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.0.entry
+    }
+}
+
+/// Two handles of one session are equal.
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.entry, &other.0.entry)
+    }
+}
+
+impl Eq for Session {}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("user", &self.user())
+            .field("new", &self.is_new())
+            .finish_non_exhaustive()
+    }
+}

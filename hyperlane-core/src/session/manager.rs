@@ -1,0 +1,388 @@
+//! The sessions of a running server: who is believed, and when a store is asked.
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    SessionData, SessionError, SessionId,
+    entry::Entry,
+    sign::{Purpose, Signer},
+    store::AnyStore,
+    table::{FORMER_FOR, Found, Over, Table},
+};
+use crate::{
+    CookieSecure, RequestError, ServerConfig, SessionKey, channel::ChannelSettings,
+    http::SessionFields,
+};
+
+/// Saves of sessions that wait for each other: those of one session always do.
+const QUEUES: usize = 16;
+
+/// Sessions with the configuration of a run.
+pub(crate) struct Sessions {
+    pub(crate) table: Arc<Table>,
+    signer: Signer,
+    /// The keys were made here, which is told once they matter.
+    made_keys: AtomicBool,
+    secure: CookieSecure,
+    /// In seconds.
+    ttl: u64,
+    token_ttl: u64,
+    store: Option<Arc<dyn AnyStore>>,
+    pub(crate) channels: ChannelSettings,
+    /// So that an older state is never saved over a newer one.
+    saving: [tokio::sync::Mutex<()>; QUEUES],
+}
+
+/// What a program gives before the server runs.
+#[derive(Clone, Default)]
+pub(crate) struct Planned {
+    pub(crate) table: Arc<Table>,
+    store: Option<Arc<dyn AnyStore>>,
+    pub(crate) channels: ChannelSettings,
+    /// Of all runs of one server without configured keys.
+    key: Arc<OnceLock<SessionKey>>,
+}
+
+/// What a client shows for a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credential {
+    pub(crate) id: SessionId,
+    /// The cookie has to be set anew.
+    pub(crate) is_stale: bool,
+    pub(crate) by_token: bool,
+}
+
+/// What a store, or the memory, has for an id.
+#[derive(Clone, Debug)]
+pub(crate) enum Loaded {
+    Session(Arc<Entry>),
+    /// Its client has got another id, or is about to.
+    Renewed,
+    Nothing,
+}
+
+impl Planned {
+    pub(crate) fn set_store(&mut self, store: impl super::SessionStore) {
+        self.store = Some(Arc::new(store));
+    }
+}
+
+impl Sessions {
+    pub(crate) fn new(config: &ServerConfig, planned: &Planned) -> Arc<Self> {
+        let made_keys = config.session_keys.is_empty();
+        let signer = if made_keys {
+            let mut bytes = [0; 32];
+            match getrandom::fill(&mut bytes) {
+                Ok(()) => {
+                    let key = planned.key.get_or_init(|| bytes.into());
+                    Signer::new(std::slice::from_ref(key))
+                }
+                Err(error) => {
+                    tracing::error!(%error, "no random bytes for a session key: there are no sessions");
+                    Signer::default()
+                }
+            }
+        } else {
+            Signer::new(&config.session_keys)
+        };
+        let ttl = config.session_ttl.as_secs();
+        planned.table.configure(
+            config.session_memory,
+            ttl,
+            config.session_max_age.as_secs(),
+            planned.store.is_some(),
+        );
+        Arc::new(Self {
+            table: planned.table.clone(),
+            signer,
+            made_keys: AtomicBool::new(made_keys),
+            secure: config.cookie_secure,
+            ttl,
+            token_ttl: config.session_token_ttl.as_secs().max(1),
+            store: planned.store.clone(),
+            channels: planned.channels.clone(),
+            saving: Default::default(),
+        })
+    }
+
+    /// Whether the cookie is to go over TLS alone; `is_tls`: the request came by it.
+    pub(crate) fn is_secure(&self, is_tls: impl FnOnce() -> bool) -> bool {
+        match self.secure {
+            CookieSecure::Auto => is_tls(),
+            CookieSecure::Always => true,
+            CookieSecure::Never => false,
+        }
+    }
+
+    pub(crate) fn has_store(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Reads a cookie of this name.
+    pub(crate) fn read_cookie(&self, name: &str, value: &str) -> Option<Credential> {
+        let signed = self.signer.verify(Purpose::Cookie(name), value)?;
+        let age = self.table.now().saturating_sub(signed.time);
+        (age < self.ttl).then_some(Credential {
+            id: signed.id,
+            is_stale: !signed.by_first || age > self.ttl / 2,
+            by_token: false,
+        })
+    }
+
+    /// Reads a token for this path.
+    pub(crate) fn read_token(&self, path: &str, token: &str) -> Option<Credential> {
+        let signed = self.signer.verify(Purpose::Token(path), token)?;
+        (self.table.now() < signed.time).then_some(Credential {
+            id: signed.id,
+            is_stale: false,
+            by_token: true,
+        })
+    }
+
+    pub(super) fn token(&self, id: SessionId, path: &str) -> String {
+        let ends = self.table.now() + self.token_ttl;
+        self.signer
+            .sign(Purpose::Token(path), id, ends)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn set_cookie(&self, fields: &SessionFields, id: SessionId) {
+        let purpose = Purpose::Cookie(fields.name());
+        if let Some(value) = self.signer.sign(purpose, id, self.table.now()) {
+            fields.set(&value, self.ttl);
+        }
+    }
+
+    /// Begins a session; `is_lasting`: it is wanted for longer than its request. Gives whether it is.
+    pub(super) fn begin(&self, is_lasting: bool) -> (Arc<Entry>, bool) {
+        if self.made_keys.swap(false, Ordering::Relaxed) {
+            tracing::warn!(
+                "no `session_keys` are configured: a key was made, and sessions end with this process"
+            );
+        }
+        let now = self.table.now();
+        match SessionId::random() {
+            Ok(id) => {
+                let entry = Entry::new(&self.table, id, now);
+                let is_kept = is_lasting && self.keep(&entry);
+                (entry, is_kept)
+            }
+            Err(error) => {
+                tracing::error!(%error, "no random bytes for a session: it lasts for its request");
+                (Entry::new(&self.table, SessionId::nobody(), now), false)
+            }
+        }
+    }
+
+    /// Has a session last, if it can.
+    pub(super) fn keep(&self, entry: &Arc<Entry>) -> bool {
+        if entry.id() == SessionId::nobody() {
+            return false;
+        }
+        entry.state().touch();
+        self.table.insert(entry) || self.has_store()
+    }
+
+    /// A client that keeps coming keeps its session in the store.
+    pub(super) fn note_use(&self, entry: &Arc<Entry>) {
+        entry.state().touch();
+    }
+
+    pub(super) fn insert(
+        &self,
+        entry: &Arc<Entry>,
+        key: &str,
+        value: Box<str>,
+    ) -> Result<(), SessionError> {
+        // At most: what it replaces is not looked at.
+        let more = key.len() + value.len() + 256;
+        self.table.change(entry, more, |state| {
+            if state.ended {
+                return Err(SessionError::Ended);
+            }
+            match state.values.iter_mut().find(|(known, _)| **known == *key) {
+                Some((_, known)) => *known = value,
+                None => state.values.push((key.into(), value)),
+            }
+            Ok(())
+        })?
+    }
+
+    pub(super) fn remove(&self, entry: &Arc<Entry>, key: &str) -> bool {
+        let removed = self.table.change(entry, 0, |state| {
+            let before = state.values.len();
+            state.values.retain(|(known, _)| **known != *key);
+            before != state.values.len()
+        });
+        removed.unwrap_or(false)
+    }
+
+    /// What this process has for an id.
+    pub(crate) fn look_up(&self, id: SessionId) -> Loaded {
+        match self.table.look_up(&id) {
+            Found::Session(entry) => Loaded::Session(entry),
+            Found::Over(Over::Renewed) => Loaded::Renewed,
+            Found::Over(Over::Destroyed) | Found::Unknown => Loaded::Nothing,
+        }
+    }
+
+    /// What the store has for an id.
+    ///
+    /// # Errors
+    /// [`RequestError::SessionStore`] when it cannot tell.
+    pub(crate) async fn load(&self, id: SessionId) -> Result<Loaded, RequestError> {
+        let Some(store) = &self.store else {
+            return Ok(self.look_up(id));
+        };
+        let ask = async |id: SessionId| {
+            let data = store.load(&id).await.map_err(refused)?;
+            Ok::<_, RequestError>(data)
+        };
+        let known = match self.table.look_up(&id) {
+            Found::Session(entry) => Some(entry),
+            Found::Over(Over::Renewed) => return Ok(Loaded::Renewed),
+            Found::Over(Over::Destroyed) => return Ok(Loaded::Nothing),
+            Found::Unknown => None,
+        };
+        // Its own id, where this process knows that it has another by now.
+        let mut asked = known.as_ref().map_or(id, |entry| entry.id());
+        let version = known.as_ref().map(|entry| entry.state().version);
+        let mut data = ask(asked).await?;
+        if let Some(renewed) = data.as_ref().and_then(|data| data.renewed) {
+            asked = renewed;
+            data = ask(asked).await?;
+        }
+        let Some(data) = data else {
+            return Ok(match known {
+                // Made here, and its first request is not over.
+                Some(entry) if !entry.state().stored => Loaded::Session(entry),
+                Some(entry) => {
+                    self.table.forget(&entry);
+                    Loaded::Nothing
+                }
+                None => Loaded::Nothing,
+            });
+        };
+        if data.over {
+            return Ok(Loaded::Renewed);
+        }
+        if data.renewed.is_some() || self.table.is_too_old(data.created, self.table.now()) {
+            return Ok(Loaded::Nothing);
+        }
+        Ok(self.adopt(asked, &data, version))
+    }
+
+    /// Brings what a store has into this process. `version`: of what was known when the store was asked.
+    fn adopt(&self, id: SessionId, data: &SessionData, version: Option<u32>) -> Loaded {
+        let entry = match self.table.look_up(&id) {
+            Found::Session(entry) => entry,
+            Found::Over(Over::Renewed) => return Loaded::Renewed,
+            Found::Over(Over::Destroyed) => return Loaded::Nothing,
+            Found::Unknown => {
+                let entry = Entry::of_data(&self.table, id, data);
+                entry.state().stored = true;
+                if !self.table.insert(&entry)
+                    && let Found::Session(faster) = self.table.look_up(&id)
+                {
+                    return Loaded::Session(faster);
+                }
+                return Loaded::Session(entry);
+            }
+        };
+        let is_news = {
+            let state = entry.state();
+            !state.unsaved && Some(state.version) == version && state.data() != *data
+        };
+        if is_news {
+            self.table.replace(&entry, data);
+        }
+        Loaded::Session(entry)
+    }
+
+    /// Tells the store what has changed.
+    pub(super) async fn save(&self, entry: &Arc<Entry>) -> io::Result<()> {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        let queue = self.saving.get(usize::from(entry.queue()) % QUEUES);
+        let _turn = match queue {
+            Some(queue) => Some(queue.lock().await),
+            None => None,
+        };
+        let (id, data, left, ended) = {
+            let mut state = entry.state();
+            if !state.unsaved {
+                return Ok(());
+            }
+            state.unsaved = false;
+            state.version = state.version.wrapping_add(1);
+            let left = std::mem::take(&mut state.left);
+            (state.id, state.data(), left, state.ended)
+        };
+        // Dropped on the way or failed, it is to be told again.
+        let mut unsaved = Unsaved {
+            entry,
+            left,
+            is_done: false,
+        };
+        if ended {
+            for id in &unsaved.left {
+                store.delete(id).await?;
+            }
+        } else {
+            store
+                .save(&id, &data, Duration::from_secs(self.ttl))
+                .await?;
+            for left in &unsaved.left {
+                let is_over = matches!(self.table.look_up(left), Found::Over(_) | Found::Unknown);
+                let marked = SessionData {
+                    created: data.created,
+                    renewed: (!is_over).then_some(id),
+                    over: is_over,
+                    ..SessionData::default()
+                };
+                store
+                    .save(left, &marked, Duration::from_secs(FORMER_FOR))
+                    .await?;
+            }
+            entry.state().stored = true;
+        }
+        unsaved.is_done = true;
+        Ok(())
+    }
+}
+
+fn refused(error: io::Error) -> RequestError {
+    tracing::error!(%error, "the session store cannot be asked");
+    RequestError::SessionStore
+}
+
+/// Marks a session as unsaved again unless it was saved.
+struct Unsaved<'a> {
+    entry: &'a Entry,
+    left: Vec<SessionId>,
+    is_done: bool,
+}
+
+impl Drop for Unsaved<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            let mut state = self.entry.state();
+            state.unsaved = true;
+            state.left.append(&mut self.left);
+        }
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,165 @@
+//! What clients hold of a session: signed, and told apart by what it is for.
+//!
+//! A cookie is `id.issued.mac`, a token `id.expires.mac`: times in seconds since 1970, the rest base64url. The signature
+//! covers the purpose as well (a cookie's name, a token's path), so that neither passes for the other, and what
+//! went over plain HTTP says nothing over TLS.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::SessionId;
+use crate::SessionKey;
+
+const MAC_BYTES: usize = 32;
+
+/// The keys of a server: the first signs, all verify.
+#[derive(Clone, Default)]
+pub(super) struct Signer {
+    keys: Vec<Hmac<Sha256>>,
+}
+
+/// What a signature is for.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose<'a> {
+    /// A cookie of this name.
+    Cookie(&'a str),
+    /// A token for this path.
+    Token(&'a str),
+}
+
+/// What was signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signed {
+    pub(super) id: SessionId,
+    /// In seconds since 1970: when it was issued, or ends.
+    pub(super) time: u64,
+    /// The first key has signed it.
+    pub(super) by_first: bool,
+}
+
+impl Signer {
+    pub(super) fn new(keys: &[SessionKey]) -> Self {
+        Self {
+            // A key of any length will do for HMAC.
+            keys: keys
+                .iter()
+                .filter_map(|key| Hmac::new_from_slice(key.bytes()).ok())
+                .collect(),
+        }
+    }
+
+    /// `None` without a key.
+    pub(super) fn sign(&self, purpose: Purpose<'_>, id: SessionId, time: u64) -> Option<String> {
+        let mut text = format!("{}.{time}", id.encode());
+        let mac = authenticate(self.keys.first()?, purpose, &text);
+        text.push('.');
+        BASE64_URL_SAFE_NO_PAD.encode_string(mac.finalize().into_bytes(), &mut text);
+        Some(text)
+    }
+
+    /// `None` unless one of the keys has signed it for this purpose. In time that does not depend on where a wrong
+    /// signature differs.
+    pub(super) fn verify(&self, purpose: Purpose<'_>, text: &str) -> Option<Signed> {
+        let (signed, mac) = text.rsplit_once('.')?;
+        let (id, time) = signed.split_once('.')?;
+        let mut tag = [0; MAC_BYTES];
+        if BASE64_URL_SAFE_NO_PAD.decode_slice(mac, &mut tag) != Ok(MAC_BYTES) {
+            return None;
+        }
+        let position = self.keys.iter().position(|key| {
+            authenticate(key, purpose, signed)
+                .verify_slice(&tag)
+                .is_ok()
+        })?;
+        Some(Signed {
+            id: SessionId::decode(id)?,
+            time: time.parse().ok()?,
+            by_first: position == 0,
+        })
+    }
+}
+
+fn authenticate(key: &Hmac<Sha256>, purpose: Purpose<'_>, text: &str) -> Hmac<Sha256> {
+    let mut mac = key.clone();
+    let (kind, of) = match purpose {
+        Purpose::Cookie(name) => (b"cookie\0", name),
+        Purpose::Token(path) => (b"token\0\0", path),
+    };
+    mac.update(kind);
+    // Neither can hold the byte after it: what is signed reads one way only.
+    mac.update(of.as_bytes());
+    mac.update(b"\0");
+    mac.update(text.as_bytes());
+    mac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signer(keys: &[u8]) -> Signer {
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|byte| SessionKey::from([*byte; 32]))
+            .collect();
+        Signer::new(&keys)
+    }
+
+    #[test]
+    fn what_was_signed_is_verified_for_its_purpose_alone() {
+        let id = SessionId::random().unwrap();
+        let signer = signer(&[1]);
+        let cookie = signer.sign(Purpose::Cookie("session"), id, 7).unwrap();
+        let signed = Signed {
+            id,
+            time: 7,
+            by_first: true,
+        };
+        assert_eq!(
+            signer.verify(Purpose::Cookie("session"), &cookie),
+            Some(signed)
+        );
+        assert_eq!(
+            signer.verify(Purpose::Cookie("__Host-session"), &cookie),
+            None
+        );
+        assert_eq!(signer.verify(Purpose::Token("session"), &cookie), None);
+        let token = signer.sign(Purpose::Token("/a"), id, 7).unwrap();
+        assert_eq!(signer.verify(Purpose::Token("/b"), &token), None);
+        assert_eq!(signer.verify(Purpose::Token("/a"), &token), Some(signed));
+    }
+
+    #[test]
+    fn all_keys_verify_and_the_first_signs() {
+        let id = SessionId::random().unwrap();
+        let purpose = Purpose::Cookie("session");
+        let old = signer(&[1]).sign(purpose, id, 7).unwrap();
+        let both = signer(&[2, 1]);
+        assert!(!both.verify(purpose, &old).unwrap().by_first);
+        let new = both.sign(purpose, id, 7).unwrap();
+        assert!(both.verify(purpose, &new).unwrap().by_first);
+        assert_eq!(signer(&[2]).verify(purpose, &old), None);
+        assert_eq!(signer(&[]).verify(purpose, &old), None);
+        assert_eq!(signer(&[]).sign(purpose, id, 7), None);
+    }
+
+    #[test]
+    fn every_change_of_a_character_is_refused() {
+        let id = SessionId::random().unwrap();
+        let signer = signer(&[1]);
+        let purpose = Purpose::Cookie("session");
+        let cookie = signer.sign(purpose, id, 1_700_000_000).unwrap();
+        for at in 0..cookie.len() {
+            for other in "A9_-.a"
+                .chars()
+                .filter(|char| !cookie[at..].starts_with(*char))
+            {
+                let mut changed = cookie.clone();
+                changed.replace_range(at..=at, &other.to_string());
+                assert_eq!(signer.verify(purpose, &changed), None, "{changed}");
+            }
+            assert_eq!(signer.verify(purpose, &cookie[..at]), None);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+use super::*;
+
+const DAY: u64 = 24 * 60 * 60;
+
+fn table(limit: usize) -> Arc<Table> {
+    let table = Arc::new(Table::default());
+    table.configure(limit, 7 * DAY, 30 * DAY, false);
+    table
+}
+
+fn begin(table: &Arc<Table>) -> Arc<Entry> {
+    let entry = Entry::new(table, SessionId::random().unwrap(), table.now());
+    table.insert(&entry);
+    entry
+}
+
+fn is_there(table: &Table, entry: &Entry) -> bool {
+    table.find(&entry.id()).is_some()
+}
+
+#[test]
+fn a_flood_stays_within_the_memory_and_live_sessions_stay() {
+    let limit = 4 * 1024 * 1024;
+    let table = table(limit);
+    let live: Vec<_> = (0..100).map(|_| begin(&table)).collect();
+    let kept: Vec<_> = live.iter().map(Entry::keep_alive).collect();
+    let used = begin(&table);
+    let unused = begin(&table);
+    for number in 0..100_000 {
+        begin(&table);
+        if number % 1000 == 0 {
+            assert!(is_there(&table, &used));
+        }
+    }
+    let (sessions, bytes) = table.usage();
+    assert!(bytes <= limit, "{bytes}");
+    assert!(sessions > 1000, "{sessions}");
+    assert!(live.iter().all(|entry| is_there(&table, entry)));
+    assert!(!is_there(&table, &unused));
+    drop(kept);
+    for _ in 0..100_000 {
+        begin(&table);
+    }
+    assert!(
+        !live.iter().any(|entry| is_there(&table, entry)),
+        "as all others"
+    );
+    assert!(table.usage().1 <= limit);
+}
+
+#[test]
+fn where_all_are_live_nothing_is_evicted() {
+    let table = table(64 * 1024);
+    let mut kept = Vec::new();
+    let turned_away = loop {
+        let entry = begin(&table);
+        if !is_there(&table, &entry) {
+            break entry;
+        }
+        kept.push(entry.keep_alive());
+    };
+    assert!(kept.len() > 50);
+    // It can be used for as long as somebody holds it, and takes nothing from others.
+    assert!(
+        table
+            .set_user(&turned_away, Some("ann".into()), false)
+            .is_ok()
+    );
+    assert!(table.of_user("ann").is_empty());
+    kept.pop();
+    assert!(table.insert(&turned_away));
+    assert!(is_there(&table, &turned_away));
+    assert_eq!(table.usage().0, table.all().len());
+}
+
+#[test]
+fn values_count_and_make_room_for_themselves() {
+    let table = table(64 * 1024);
+    let others: Vec<_> = (0..50).map(|_| begin(&table)).collect();
+    let entry = begin(&table);
+    let grow = |bytes: usize| {
+        table.change(&entry, bytes + 256, |state| {
+            state.values = vec![("key".into(), "x".repeat(bytes).into())];
+        })
+    };
+    grow(56 * 1024).unwrap();
+    assert!(table.usage().1 <= 64 * 1024);
+    assert!(!is_there(&table, &others[0]) && is_there(&table, &entry));
+    assert!(matches!(grow(80 * 1024), Err(SessionError::Full)));
+    grow(10).unwrap();
+    assert!(table.usage().1 < 16 * 1024, "{:?}", table.usage());
+    table.destroy(&entry);
+    others.iter().for_each(|other| table.destroy(other));
+    assert_eq!(table.usage().0, 0);
+}
+
+#[test]
+fn users_are_found_through_all_changes() {
+    let table = table(1024 * 1024);
+    let entries: Vec<_> = (0..3).map(|_| begin(&table)).collect();
+    let count = |user: &str| table.of_user(user).len();
+    for entry in &entries {
+        table.set_user(entry, Some("ann".into()), true).unwrap();
+    }
+    assert_eq!((count("ann"), count("an"), count("anna")), (3, 0, 0));
+    table.renew(&entries[0], None).unwrap();
+    assert_eq!(count("ann"), 3);
+    table
+        .set_user(&entries[0], Some("bob".into()), true)
+        .unwrap();
+    table.set_user(&entries[1], None, true).unwrap();
+    assert_eq!((count("ann"), count("bob")), (1, 1));
+    table.destroy(&entries[2]);
+    assert_eq!((count("ann"), table.all().len()), (0, 2));
+}
+
+#[test]
+fn renewing_without_end_takes_no_memory() {
+    let table = table(1024 * 1024);
+    let entry = begin(&table);
+    let mut ids = vec![entry.id()];
+    for _ in 0..1000 {
+        ids.push(table.renew(&entry, None).unwrap());
+    }
+    let found = ids.iter().filter(|id| table.find(id).is_some()).count();
+    assert_eq!(found, FORMER + 1);
+    assert!(Arc::ptr_eq(&table.find(&ids[1000]).unwrap(), &entry));
+    // Each login makes the id before it worthless, which is remembered within bounds.
+    for _ in 0..100_000 {
+        table.set_user(&entry, Some("ann".into()), true).unwrap();
+        let before = entry.id();
+        table.renew(&entry, None).unwrap();
+        assert!(table.find(&before).is_none());
+        table.set_user(&entry, None, true).unwrap();
+    }
+    begin(&table);
+    assert!(table.usage().1 <= 1024 * 1024, "{:?}", table.usage());
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_ends_what_is_not_used_and_what_is_too_old() {
+    let table = table(1024 * 1024);
+    let pass = |days: u64| tokio::time::advance(Duration::from_secs(days * DAY));
+    let (unused, used, live) = (begin(&table), begin(&table), begin(&table));
+    let kept = live.keep_alive();
+    for _ in 0..4 {
+        pass(6).await;
+        assert!(is_there(&table, &used));
+    }
+    assert!(!is_there(&table, &unused));
+    pass(5).await;
+    assert!(is_there(&table, &live), "while it is in use it is used");
+    pass(1).await;
+    assert!(
+        !is_there(&table, &used) && !is_there(&table, &live),
+        "30 days"
+    );
+    drop(kept);
+    assert_eq!(table.usage().0, 0);
+    // Those that nobody comes back to go when others come.
+    let (old, older) = (begin(&table), begin(&table));
+    pass(8).await;
+    begin(&table);
+    assert_eq!(
+        (table.usage().0, old.place(), older.place()),
+        (1, NOWHERE, NOWHERE)
+    );
+}
