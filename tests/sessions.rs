@@ -648,6 +648,50 @@ async fn what_is_not_ours_is_refused_a_thousand_times_of_each_kind() {
     assert_eq!(refused, 5 * TRIES);
 }
 
+/// Whatever a crowd does, nobody sees anything that is not its own.
+#[tokio::test]
+async fn nothing_of_another_session_is_ever_visible() {
+    let control = serve(|server| {
+        // Sessions are driven out as well.
+        server.get_mut_server_config().session_memory = 16 * 1024;
+    })
+    .await;
+    let mut random = Random::new();
+    let mut crowd: Vec<Browser> = (0..12).map(|_| Browser::new(address(&control))).collect();
+    let mut past: Vec<Vec<String>> = vec![Vec::new(); crowd.len()];
+    let mut seen = 0;
+    for step in 0..6000 {
+        let who = random.below(crowd.len());
+        let browser = &mut crowd[who];
+        match random.below(12) {
+            0..3 => _ = browser.get(&format!("/keep?secret=of-{who}-{step}")).await,
+            3 => _ = browser.get("/renew").await,
+            4 => _ = browser.get("/login").await,
+            5 => _ = browser.get("/logout").await,
+            6 => _ = browser.get("/use").await,
+            7 if !past[who].is_empty() => {
+                // One of its own cookies, of whatever time.
+                let at = random.below(past[who].len());
+                browser
+                    .cookies
+                    .insert("session".to_owned(), past[who][at].clone());
+            }
+            8 => browser.cookies.clear(),
+            _ => {}
+        }
+        past[who].extend(browser.cookies.get("session").cloned());
+        let looked = browser.text("/look").await;
+        let secret = looked.split(' ').next().unwrap();
+        let is_own = secret.starts_with(&format!("of-{who}-"));
+        assert!(
+            is_own || ["", "none"].contains(&secret),
+            "{who} sees {secret}"
+        );
+        seen += usize::from(is_own);
+    }
+    assert!(seen > 500, "{seen}");
+}
+
 #[tokio::test]
 async fn another_cookie_before_the_right_one_does_not_hide_it() {
     let control = serve(|_| {}).await;

@@ -686,6 +686,22 @@ mod tests {
                 Err(ConfigError::Subprotocol(wrong.to_owned()))
             );
         }
+        for keys in [vec!["x".repeat(31)], vec!["x".repeat(32), String::new()]] {
+            let keys = keys.into_iter().map(SessionKey::new).collect::<Vec<_>>();
+            assert_eq!(
+                config().session_keys(keys).validate(),
+                Err(ConfigError::SessionKey)
+            );
+        }
+        let second = Duration::from_secs(1);
+        for wrong in [
+            config().session_ttl(second),
+            config()
+                .session_ttl(20 * second)
+                .session_max_age(19 * second),
+        ] {
+            assert_eq!(wrong.validate(), Err(ConfigError::SessionTtl));
+        }
         for wrong in [
             "null",
             "*",

@@ -181,3 +181,32 @@ pub(crate) fn private_cache_control<'a>(set: impl Iterator<Item = &'a str>) -> S
         (false, false) => format!("private, {}", directives.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_never_printed() {
+        let key = SessionKey::new("0123456789abcdef0123456789abcdef");
+        let config = crate::ServerConfig::default().session_keys(vec![key.clone()]);
+        assert_eq!(format!("{key:?}"), "SessionKey(..)");
+        assert!(!format!("{config:?}").contains("0123"));
+        assert_eq!(key, SessionKey::new("0123456789abcdef0123456789abcdef"));
+        assert_ne!(key, SessionKey::from([0; 32]));
+    }
+
+    #[test]
+    fn no_shared_cache_may_keep_a_cookie() {
+        for (said, becomes) in [
+            (&[][..], "private"),
+            (&["public, max-age=60"], "private, max-age=60"),
+            (&["Public", "S-MaxAge=9, no-cache"], "private, no-cache"),
+            (&["no-store"], "no-store"),
+            (&["max-age=1, Private"], "max-age=1, Private"),
+            (&["private=\"x\""], "private, private=\"x\""),
+        ] {
+            assert_eq!(private_cache_control(said.iter().copied()), becomes);
+        }
+    }
+}
