@@ -466,7 +466,13 @@ async fn a_failing_service_is_answered_for_without_internals() {
                             Poll::Ready(Some(Err(io::Error::other("secret"))))
                         }
                     }
-                    Ok::<_, Infallible>(HttpResponse::new(Bad))
+                    let response = HttpResponse::builder()
+                        .header("content-encoding", "gzip")
+                        .header("content-length", "7")
+                        .header("cache-control", "public, max-age=31536000")
+                        .header("etag", "\"v1\"")
+                        .header("vary", "origin");
+                    Ok::<_, Infallible>(response.body(Bad).unwrap())
                 }),
             )
             .response_middleware::<After>();
@@ -477,7 +483,13 @@ async fn a_failing_service_is_answered_for_without_internals() {
         let reply = client.get(target).await;
         assert_eq!(reply.status, 500, "{target}");
         assert!(!reply.text().contains("secret"));
+        // What the service said of its body is not true of this one.
+        for name in ["content-encoding", "cache-control", "etag"] {
+            assert_eq!(reply.header(name), None, "{target}");
+        }
+        assert_eq!(reply.text(), "500 Internal Server Error\n", "{target}");
     }
+    assert_eq!(client.get("/body").await.header("vary"), Some("origin"));
     assert_eq!(client.get("/panic").await.text(), "calm");
 }
 
