@@ -112,6 +112,20 @@ hook! {
             .set_header("etag", "\"own\"")
             .set_body(root().join("page.html"));
     }
+    Missing |_, ctx| {
+        ctx.get_mut_response()
+            .set_header("content-encoding", "gzip")
+            .set_header("content-disposition", "attachment")
+            .set_header("cache-control", "public, immutable")
+            .set_header("etag", "\"v1\"")
+            .set_header("x-own", "stays")
+            .set_body(root().join("missing.gz"));
+    }
+    Unstored |_, ctx| {
+        ctx.get_mut_response()
+            .set_header("cache-control", "no-store")
+            .set_body(root().join("missing.gz"));
+    }
     Sends |stream, ctx| {
         ctx.get_mut_response().set_body(root().join("page.html"));
         hyperlane::__private::send(stream, ctx).await;
@@ -307,6 +321,30 @@ async fn what_is_no_file_is_not_found_and_nothing_outside_is_reached() {
             "{path}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_answer_in_place_of_a_file_has_none_of_its_fields() {
+    let control = start(|server| {
+        server
+            .route::<Missing>("/missing")
+            .route::<Unstored>("/unstored");
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    let reply = client.get("/missing").await;
+    assert_eq!((reply.status, reply.text()), (404, "404 Not Found\n"));
+    for name in [
+        "content-encoding",
+        "content-disposition",
+        "cache-control",
+        "etag",
+    ] {
+        assert_eq!(reply.header(name), None);
+    }
+    assert_eq!(reply.header("x-own"), Some("stays"));
+    let reply = client.get("/unstored").await;
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
 }
 
 #[tokio::test]

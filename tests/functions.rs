@@ -277,6 +277,9 @@ async fn an_argument_that_cannot_be_made_refuses_the_request_by_name() {
         assert_eq!(reply.status, status, "{target}");
         assert!(reply.text().contains(text), "{target}: {}", reply.text());
     }
+    // A page of another site may send a body that says nothing of itself, without being asked whether it may.
+    let reply = client.post("/json", r#"{"room":"r","id":7}"#).await;
+    assert_eq!(reply.status, 415);
     client
         .request("POST", "/parts/v", "content-length: 1\r\n")
         .await;

@@ -24,7 +24,7 @@ use std::{
 use axum::{Extension, Json, Router, extract::Path, routing};
 use bytes::Bytes;
 use common::{CLOSE, Client, PATIENCE, address, eventually, hook, start};
-use http::{Request as HttpRequest, Response as HttpResponse, StatusCode};
+use http::{HeaderValue, Request as HttpRequest, Response as HttpResponse, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
 use hyperlane::{
@@ -466,7 +466,13 @@ async fn a_failing_service_is_answered_for_without_internals() {
                             Poll::Ready(Some(Err(io::Error::other("secret"))))
                         }
                     }
-                    Ok::<_, Infallible>(HttpResponse::new(Bad))
+                    let response = HttpResponse::builder()
+                        .header("content-encoding", "gzip")
+                        .header("content-length", "7")
+                        .header("cache-control", "public, max-age=31536000")
+                        .header("etag", "\"v1\"")
+                        .header("vary", "origin");
+                    Ok::<_, Infallible>(response.body(Bad).unwrap())
                 }),
             )
             .response_middleware::<After>();
@@ -477,7 +483,13 @@ async fn a_failing_service_is_answered_for_without_internals() {
         let reply = client.get(target).await;
         assert_eq!(reply.status, 500, "{target}");
         assert!(!reply.text().contains("secret"));
+        // What the service said of its body is not true of this one.
+        for name in ["content-encoding", "cache-control", "etag"] {
+            assert_eq!(reply.header(name), None, "{target}");
+        }
+        assert_eq!(reply.text(), "500 Internal Server Error\n", "{target}");
     }
+    assert_eq!(client.get("/body").await.header("vary"), Some("origin"));
     assert_eq!(client.get("/panic").await.text(), "calm");
 }
 
@@ -1065,18 +1077,26 @@ async fn a_websocket_ends_when_its_client_goes_or_the_server_does() {
 #[tokio::test]
 async fn a_handshake_without_a_connection_to_hand_over_is_refused() {
     let (service, _) = guest(|_| {});
-    let request = HttpRequest::get("/ws")
-        .header("upgrade", "websocket")
-        .header("connection", "Upgrade")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .body(Empty::<Bytes>::new())
-        .unwrap();
+    let handshake = |version| {
+        HttpRequest::get("/ws")
+            .version(version)
+            .header("upgrade", "websocket")
+            .header("connection", "Upgrade")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .body(Empty::<Bytes>::new())
+            .unwrap()
+    };
+    let request = handshake(Version::HTTP_11);
     let response = service.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), 501);
     // An ordinary request to such a route gets the answer that it gets everywhere.
-    let response = service.oneshot(get("/ws")).await.unwrap();
-    assert!(response.status().is_client_error() || response.status().is_server_error());
+    let ordinary = service.clone().oneshot(get("/ws")).await.unwrap();
+    assert!(ordinary.status().is_client_error() || ordinary.status().is_server_error());
+    // HTTP/1.0 cannot ask, so that nothing is wrong with the stack.
+    let request = handshake(Version::HTTP_10);
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), ordinary.status());
 }
 
 #[tokio::test]
@@ -1196,8 +1216,15 @@ async fn the_body_is_asked_for_when_it_is_wanted() {
         (refused.status().as_u16(), given.load(Ordering::Relaxed)),
         (404, 0)
     );
-    let taken = service.oneshot(request("/sink")).await.unwrap();
+    let taken = service.clone().oneshot(request("/sink")).await.unwrap();
     assert_eq!(text(taken).await, PIECE.to_string());
+    // No field of the request is the client's to take off by naming it.
+    let mut named = request("/sink");
+    named
+        .headers_mut()
+        .insert("connection", HeaderValue::from_static("expect"));
+    let taken = timeout(PATIENCE, service.oneshot(named)).await;
+    assert_eq!(text(taken.unwrap().unwrap()).await, PIECE.to_string());
 }
 
 #[tokio::test]

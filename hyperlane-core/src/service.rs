@@ -106,16 +106,21 @@ impl HopByHop {
     }
 
     fn has(&self, name: &HeaderName) -> bool {
-        matches!(
-            name.as_str(),
-            "connection"
-                | "keep-alive"
-                | "proxy-connection"
-                | "transfer-encoding"
-                | "trailer"
-                | "upgrade"
-        ) || self.names(name.as_str())
+        is_always_of_connection(name) || self.names(name.as_str())
     }
+}
+
+/// Whether a field is about one connection without being named by `Connection`.
+fn is_always_of_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "trailer"
+            | "upgrade"
+    )
 }
 
 pin_project_lite::pin_project! {

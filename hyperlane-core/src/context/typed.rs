@@ -87,12 +87,12 @@ impl Context {
     ///
     /// # Errors
     /// [`RequestError::Json`] with the path of the field that is missing or does not fit (400),
-    /// [`RequestError::ContentType`] if the request says that its body is something else (415): a form of another site
-    /// can send text to us, but no JSON that says so.
+    /// [`RequestError::ContentType`] if the request does not say that its body is JSON (415): a page of another site can
+    /// send text to us, or a body that says nothing of itself, but no JSON that says so.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
         let request = self.get_request();
         if media_type(request.get_headers())
-            .is_some_and(|media_type| media_type != JSON && !media_type.ends_with("+json"))
+            .is_none_or(|media_type| media_type != JSON && !media_type.ends_with("+json"))
         {
             return Err(RequestError::ContentType { expected: JSON });
         }

@@ -135,6 +135,7 @@ pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Disp
         format!("{status} {phrase}\n")
     };
     response
+        .forget_content()
         .set_status_code(usize::from(status))
         .set_header("content-type", "text/plain; charset=utf-8")
         .set_body(text);
@@ -150,6 +151,18 @@ mod tests {
         let mut response = Response::default();
         error.into_response(&mut response);
         (response.get_status_code(), response.get_body_string())
+    }
+
+    #[test]
+    fn an_error_has_no_fields_of_the_answer_that_was_begun() {
+        let mut response = Response::default();
+        response
+            .set_header("content-encoding", "gzip")
+            .set_header("cache-control", "public, max-age=60")
+            .set_header("vary", "origin");
+        Error::new(404, "no such thing").into_response(&mut response);
+        let names = response.get_headers().iter().map(|(name, _)| name);
+        assert_eq!(names.collect::<Vec<_>>(), ["vary", "content-type"]);
     }
 
     #[test]

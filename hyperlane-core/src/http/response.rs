@@ -259,6 +259,18 @@ impl Response {
             .remove_header("content-type");
     }
 
+    /// Drops the fields about a body that is not sent after all: beside the text of an error they would be wrong, and
+    /// caches would keep that text for as long as the body.
+    pub(crate) fn forget_content(&mut self) -> &mut Self {
+        for name in CONTENT_FIELDS {
+            self.remove_header(name);
+        }
+        if !self.headers.has_token("cache-control", "no-store") {
+            self.remove_header("cache-control");
+        }
+        self
+    }
+
     /// Copies the body as text, with U+FFFD for what is not UTF-8.
     pub fn get_body_string(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
@@ -478,10 +490,23 @@ impl Default for Response {
 /// Answers with a status and its name, beside the header fields that are set.
 pub(crate) fn describe(response: &mut Response, status: ResponseStatusCode) {
     response
+        .forget_content()
         .set_status_code(status)
         .set_header("content-type", "text/plain; charset=utf-8")
         .set_body_bytes(format!("{status} {}\n", HttpStatus::phrase(status)));
 }
+
+/// Fields that hold for one body and no other (RFC 9110 §8, §14.4; RFC 9111 §5.3); `content-type` is always replaced.
+const CONTENT_FIELDS: [&str; 8] = [
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "content-range",
+    "etag",
+    "expires",
+    "last-modified",
+];
 
 /// Room for status line and all automatic fields.
 const HEAD_ROOM: usize = 256;

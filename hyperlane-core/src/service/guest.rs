@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
@@ -19,7 +19,7 @@ use tower_service::Service;
 use super::{
     BoxError, HopByHop, PeerAddr, Pieces,
     exchange::{Exchange, ServiceBody, ServiceError, Upload, UploadFraming},
-    stated_length, switch,
+    is_always_of_connection, stated_length, switch,
 };
 use crate::{
     Server, ServerError,
@@ -302,7 +302,10 @@ fn is_websocket_handshake(parts: &http::request::Parts) -> bool {
             .flat_map(list_items)
             .any(|item| item.eq_ignore_ascii_case(token))
     };
-    has(header::UPGRADE, "websocket") && has(header::CONNECTION, "upgrade")
+    // HTTP/1.0 cannot ask for another protocol (RFC 9110 §7.8).
+    parts.version != Version::HTTP_10
+        && has(header::UPGRADE, "websocket")
+        && has(header::CONNECTION, "upgrade")
 }
 
 /// Writes the head of a request as a connection gets it. What a type of crate `http` can hold cannot break a line.
@@ -333,9 +336,10 @@ fn write_head(
         // A request that was made in process.
         None => field("host", b"localhost"),
     }
-    let of_connection = HopByHop::of(headers);
+    // Not those that `Connection` names: that was said by the client, and among the fields are those that the stack
+    // around us has added, which are not the client's to take off.
     for (name, value) in headers {
-        let is_ours = of_connection.has(name)
+        let is_ours = is_always_of_connection(name)
             || [header::HOST, header::CONTENT_LENGTH, header::COOKIE].contains(name);
         if !is_ours {
             field(name.as_str(), value.as_bytes());
@@ -419,7 +423,7 @@ mod tests {
             .header("upgrade", "not asked for by `connection`");
         assert_eq!(
             head_of(request, None),
-            "GET /?q=1 HTTP/1.1\r\nhost: example.org:8443\r\ncookie: a=1; b=2\r\nconnection: close\r\n\r\n"
+            "GET /?q=1 HTTP/1.1\r\nhost: example.org:8443\r\nx-own: 1\r\ncookie: a=1; b=2\r\nconnection: close\r\n\r\n"
         );
         let request = Request::options("*").header("content-length", "7");
         assert_eq!(

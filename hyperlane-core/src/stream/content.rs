@@ -153,10 +153,9 @@ impl Stream {
                     part = range;
                 }
                 Part::Unsatisfiable => {
-                    response
-                        .set_header("content-range", format!("bytes */{}", opened.length))
-                        .remove_header("content-type");
-                    return self.send_plain(ctx, 416);
+                    describe(response, 416);
+                    response.set_header("content-range", format!("bytes */{}", opened.length));
+                    return self.send_response(response, false);
                 }
             }
         }
@@ -282,7 +281,7 @@ impl Stream {
         .await
     }
 
-    /// Answers with a status and its name, beside the fields that are set.
+    /// Answers with a status and its name, beside the fields that are set and not about the body.
     fn send_plain(&mut self, ctx: &mut Context, status: usize) -> Result<(), ResponseError> {
         describe(ctx.get_mut_response(), status);
         self.send_response(ctx.get_response(), false)

@@ -186,20 +186,21 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
         }
         ForwardedField::Forwarded => {
             let lists: Vec<&str> = values("forwarded").into_iter().collect();
-            let mut elements = Vec::new();
-            for list in lists {
-                parse_forwarded(list, &mut elements)?;
-            }
             let mut seen = None;
-            for element in elements.into_iter().rev() {
-                let address = parse_node(element.node?)?;
-                seen = Some(Forwarded {
-                    client: address,
-                    secure: element.proto.and_then(is_secure),
-                    host: element.host.filter(|host| is_host(host)),
-                });
-                if !is_trusted(address) {
-                    break;
+            // Line by line: what the client wrote above the line of the last proxy cannot spoil it.
+            'lines: for list in lists.into_iter().rev() {
+                let mut elements = Vec::new();
+                parse_forwarded(list, &mut elements)?;
+                for element in elements.into_iter().rev() {
+                    let address = parse_node(element.node?)?;
+                    seen = Some(Forwarded {
+                        client: address,
+                        secure: element.proto.and_then(is_secure),
+                        host: element.host.filter(|host| is_host(host)),
+                    });
+                    if !is_trusted(address) {
+                        break 'lines;
+                    }
                 }
             }
             seen
@@ -454,6 +455,24 @@ mod tests {
         ] {
             let seen = client(ForwardedField::Forwarded, value);
             assert_eq!(seen.as_deref(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_client_spoils_none_of_a_proxy() {
+        for noise in ["for=\"", "for", "for=1.1.1.1;for=2.2.2.2", "=", "\u{1}"] {
+            for field in ["forwarded", "x-forwarded-for"] {
+                let (kind, own) = match field {
+                    "forwarded" => (ForwardedField::Forwarded, "for=203.0.113.9"),
+                    _ => (ForwardedField::XForwardedFor, "203.0.113.9"),
+                };
+                let read = read_one(kind, &[(field, noise), (field, own)]);
+                assert_eq!(
+                    read.map(|read| read.0),
+                    Some("203.0.113.9".into()),
+                    "{noise}"
+                );
+            }
         }
     }
 
