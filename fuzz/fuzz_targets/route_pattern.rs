@@ -133,14 +133,10 @@ fn rank(patterns: &[Pattern], segments: &[Segment], path: &str) -> Option<Vec<(u
         let ends_here = is_last == after.is_none();
         let level = match segment {
             Segment::Literal(text) if first == &**text && ends_here => 0,
-            Segment::Constrained { constraint, .. }
-                if !first.is_empty() && ends_here && constraint.matches(first) =>
-            {
-                1
-            }
+            Segment::Constrained { constraint, .. } if ends_here && constraint.matches(first) => 1,
             Segment::Param(_) if !first.is_empty() && ends_here => 2,
             Segment::Constrained { constraint, .. }
-                if is_last && !rest.is_empty() && constraint.matches(rest) =>
+                if is_last && after.is_some() && constraint.matches(rest) =>
             {
                 3
             }

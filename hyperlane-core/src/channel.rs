@@ -377,6 +377,10 @@ impl Channel {
 
     /// After each change: has those written on for who are behind, wakes senders, and minds the time.
     fn look_after(self: &Arc<Self>, inner: &mut Inner) {
+        // What this task's own connection collects must be out before another task can write to it.
+        for line in inner.state.links() {
+            line.connection().flush_cork();
+        }
         while let Some(key) = inner.state.take_behind() {
             self.pump(inner, key);
         }
@@ -471,7 +475,7 @@ impl Channel {
     // ------------------------------------------------------------ connections
 
     /// Gives the channel to a connection: from here on it gets what it missed and what comes. `None` for one that was
-    /// reset and told to come again.
+    /// reset and told to come again, or overtaken by its tab's next one.
     ///
     /// # Errors
     /// Why the channel is over.
@@ -484,6 +488,11 @@ impl Channel {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
             return Err(end.clone());
+        }
+        if inner.state.is_overtaken(claim) {
+            drop(inner);
+            Line::new(connection.clone(), None).close(SUPERSEDED, "this tab has connected anew");
+            return Ok(None);
         }
         let epoch = inner.state.log.epoch;
         let (start, left) = inner.state.attach(claim, |start| {

@@ -350,7 +350,7 @@ impl Shared {
     }
 
     /// The client's place, as it says.
-    fn claim(&self, ctx: &Context, kind: Kind) -> Claim {
+    fn claim(&self, stream: &Stream, ctx: &Context, kind: Kind) -> Claim {
         let request = ctx.get_request();
         let parse = |text: &str| text.trim().parse::<ResumeId>();
         let by_header = request.header("last-event-id").map(parse);
@@ -362,7 +362,8 @@ impl Shared {
         Claim {
             kind,
             from: from.filter(|_| kind != Kind::Plain),
-            tab: tab.filter(|_| kind != Kind::Plain),
+            tab,
+            number: stream.connection().id,
         }
     }
 
@@ -411,7 +412,7 @@ impl Shared {
                 true => Kind::Counted,
                 false => Kind::Plain,
             };
-            let mut claim = self.claim(ctx, kind);
+            let mut claim = self.claim(stream, ctx, kind);
             if kind == Kind::Counted && claim.tab.is_none() {
                 claim.tab = Some(super::random());
             }
@@ -430,7 +431,7 @@ impl Shared {
             let begin = |start: &Start, id: ResumeId| {
                 acks.begin(id.offset);
                 connection.set_acks(acks.clone());
-                if let Some(tab) = claim.tab {
+                if let Some(tab) = claim.tab.filter(|_| kind == Kind::Counted) {
                     let text = first_message(id, tab, start.is_reset);
                     // One that is gone already is cut in a moment.
                     let _ = connection.send_message(&Message::from(text));
@@ -453,7 +454,7 @@ impl Shared {
     fn follow<'a>(self: Arc<Self>, stream: &'a mut Stream, ctx: &'a mut Context) -> Serve<'a> {
         Box::pin(async move {
             ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
-            let claim = self.claim(ctx, Kind::Events);
+            let claim = self.claim(stream, ctx, Kind::Events);
             let session = ctx.session();
             let entry = session.entry().clone();
             if let Some(Ok(id)) = claim.from

@@ -162,6 +162,10 @@ impl Link for Line {
             .map_or(0, |acks| acks.acknowledged.load(Ordering::Acquire))
     }
 
+    fn number(&self) -> u64 {
+        self.connection.id
+    }
+
     fn ask(&self) {
         let Some(acks) = &self.acks else { return };
         if acks.stamp() > self.acknowledged() && !acks.asked.swap(true, Ordering::AcqRel) {

@@ -13,6 +13,9 @@ pub(crate) trait Link {
 
     /// Asks the client how far it is; once until it answers.
     fn ask(&self);
+
+    /// Connections that came later have higher numbers.
+    fn number(&self) -> u64;
 }
 
 /// How a client tells how far it is.
@@ -68,6 +71,8 @@ pub(crate) struct Claim {
     /// The place it wants to go on from; an error is an id that never was one.
     pub(crate) from: Option<Result<ResumeId, super::log::NotAnId>>,
     pub(crate) tab: Option<Tab>,
+    /// The number of the connection.
+    pub(crate) number: u64,
 }
 
 /// Where a new connection begins.
@@ -146,11 +151,14 @@ impl<L: Link, T> State<L, T> {
             bytes: limits.bytes / 2,
         };
         for position in &self.positions {
+            // What a plain client has got is known by pongs alone, so the sooner the better. Others count for themselves.
             let (messages, bytes) = self.log.since(position.floor());
-            if position.kind != Kind::Events
-                && (messages > half.messages || bytes > half.bytes)
-                && let Some(link) = &position.link
-            {
+            let is_due = match position.kind {
+                Kind::Events => false,
+                Kind::Plain => true,
+                Kind::Counted => messages > half.messages || bytes > half.bytes,
+            };
+            if let Some(link) = position.link.as_ref().filter(|_| is_due) {
                 link.ask();
             }
         }
@@ -227,6 +235,21 @@ impl<L: Link, T> State<L, T> {
         Some(position.key)
     }
 
+    /// Whether a later connection of the same tab is there already: the one that claims was overtaken on its way.
+    pub(crate) fn is_overtaken(&self, claim: Claim) -> bool {
+        let mut others = self
+            .positions
+            .iter()
+            .filter(|position| position.tab == claim.tab);
+        claim.tab.is_some()
+            && others.any(|position| {
+                position
+                    .link
+                    .as_ref()
+                    .is_some_and(|link| link.number() > claim.number)
+            })
+    }
+
     /// Finds where a new connection begins, and crosses out whom it takes up. Nothing is written before
     /// [`write_on_key`](Self::write_on_key). What is given back is to be closed: the same tab's earlier connection.
     pub(crate) fn attach(
@@ -242,7 +265,7 @@ impl<L: Link, T> State<L, T> {
                 (id.offset + 1, false)
             }
             Some(_) => (self.log.end(), true),
-            None => match self.least_waiting(claim.kind) {
+            None => match self.unclaimed(claim) {
                 Some(floor) if self.log.has_from(floor) => (floor, false),
                 Some(_) => (self.log.end(), true),
                 None => (self.untaken, false),
@@ -271,15 +294,30 @@ impl<L: Link, T> State<L, T> {
         (start, left)
     }
 
-    /// From where a plain client goes on, which cannot say who it is.
-    fn least_waiting(&self, kind: Kind) -> Option<u64> {
-        let waiting = self.waiting(kind).filter(|_| kind == Kind::Plain);
-        waiting.map(|(_, position)| position.floor()).min()
+    /// From where a client goes on that has no id, if it was here before. One that names its tab goes on there. A plain one
+    /// without a name may be any: it goes on from the least that one of them has. Those that seem to be connected count as
+    /// well, as the client may know of a cut before we do.
+    fn unclaimed(&self, claim: Claim) -> Option<u64> {
+        let is_meant = |position: &&Position<L, T>| match claim.tab {
+            Some(tab) => position.tab == Some(tab),
+            None => {
+                claim.kind == Kind::Plain && position.kind == Kind::Plain && position.tab.is_none()
+            }
+        };
+        let meant = self.positions.iter().filter(is_meant);
+        let got = meant.map(|position| match position.kind {
+            // Who was to get an id with the first event and has none got nothing.
+            Kind::Events => position.acknowledged + 1,
+            _ => position.floor(),
+        });
+        got.min()
     }
 
     fn waiting(&self, kind: Kind) -> impl Iterator<Item = (usize, &Position<L, T>)> {
         let positions = self.positions.iter().enumerate();
-        positions.filter(move |(_, position)| position.link.is_none() && position.kind == kind)
+        positions.filter(move |(_, position)| {
+            position.link.is_none() && position.kind == kind && position.tab.is_none()
+        })
     }
 
     /// Which position a connection takes the place of. Of those that wait it is the one that is furthest: whoever comes

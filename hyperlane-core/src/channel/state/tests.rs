@@ -15,6 +15,7 @@ struct Wire {
     room: usize,
     acknowledged: u64,
     asked: bool,
+    number: u64,
 }
 
 type Shared = Rc<RefCell<Wire>>;
@@ -40,6 +41,10 @@ impl Link for Shared {
     fn ask(&self) {
         self.borrow_mut().asked = true;
     }
+
+    fn number(&self) -> u64 {
+        self.borrow().number
+    }
 }
 
 type Channel = State<Shared, ()>;
@@ -54,6 +59,8 @@ struct Client {
     kind: Kind,
     tab: Option<Tab>,
     wire: Option<(u64, Shared)>,
+    /// Connections that are gone, which the channel does not know.
+    vanished: Vec<u64>,
     /// The last id it knows.
     last: Option<ResumeId>,
     got: Vec<u64>,
@@ -66,6 +73,7 @@ impl Client {
             kind,
             tab,
             wire: None,
+            vanished: Vec::new(),
             last: None,
             got: Vec::new(),
             resets: 0,
@@ -78,6 +86,7 @@ impl Client {
             kind: self.kind,
             from: self.last.filter(|_| self.kind != Kind::Plain).map(Ok),
             tab: self.tab,
+            number: 0,
         };
         let wire = Rc::new(RefCell::new(Wire {
             room,
@@ -124,6 +133,18 @@ impl Client {
         channel.tidy(LIMITS);
     }
 
+    fn vanish(&mut self) {
+        if let Some((key, _)) = self.wire.take() {
+            self.vanished.push(key);
+        }
+    }
+
+    fn notice(&mut self, channel: &mut Channel) {
+        for key in self.vanished.drain(..) {
+            channel.cut(key);
+        }
+    }
+
     fn cut(&mut self, channel: &mut Channel) {
         if let Some((key, _)) = self.wire.take() {
             channel.cut(key);
@@ -155,6 +176,8 @@ enum Step {
     Read(usize, usize),
     Answer(usize),
     Cut(usize),
+    Vanish(usize),
+    Notice(usize),
     Connect(usize, usize),
 }
 
@@ -164,6 +187,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..3_usize, 1..6_usize).prop_map(|(who, most)| Step::Read(who, most)),
         2 => (0..3_usize).prop_map(Step::Answer),
         1 => (0..3_usize).prop_map(Step::Cut),
+        1 => (0..3_usize).prop_map(Step::Vanish),
+        2 => (0..3_usize).prop_map(Step::Notice),
         2 => (0..3_usize, 1..12_usize).prop_map(|(who, room)| Step::Connect(who, room)),
     ]
 }
@@ -190,6 +215,8 @@ fn run(mut clients: Vec<Client>, steps: &[Step]) -> Vec<Client> {
             Step::Read(who, most) => clients[who % count].read(&mut channel, most),
             Step::Answer(who) => clients[who % count].answer(&mut channel),
             Step::Cut(who) => clients[who % count].cut(&mut channel),
+            Step::Vanish(who) => clients[who % count].vanish(),
+            Step::Notice(who) => clients[who % count].notice(&mut channel),
             Step::Connect(who, room) => {
                 let client = &mut clients[who % count];
                 if client.wire.is_none() {
@@ -202,6 +229,9 @@ fn run(mut clients: Vec<Client>, steps: &[Step]) -> Vec<Client> {
         if client.wire.is_none() {
             client.connect(&mut channel, 1000);
         }
+    }
+    for client in &mut clients {
+        client.notice(&mut channel);
     }
     for client in &mut clients {
         for _ in 0..=sent {
@@ -237,8 +267,43 @@ proptest! {
         let clients = kinds.iter().enumerate().map(|(at, kind)| match kind {
             0 => Client::new(Kind::Events, None),
             1 => Client::new(Kind::Counted, Some(at as Tab)),
-            _ => Client::new(Kind::Plain, None),
+            _ => Client::new(Kind::Plain, Some(at as Tab)),
         });
         run(clients.collect(), &steps);
     }
+
+    #[test]
+    fn plain_tabs_without_names_miss_nothing_where_cuts_are_noticed(steps in prop::collection::vec(step(), 0..300)) {
+        let noticed = steps.into_iter().map(|step| match step {
+            Step::Vanish(who) => Step::Cut(who),
+            other => other,
+        });
+        let steps: Vec<_> = noticed.collect();
+        run(vec![Client::new(Kind::Plain, None), Client::new(Kind::Plain, None)], &steps);
+    }
+}
+
+#[test]
+fn a_connection_that_was_overtaken_does_not_drive_out_the_later_one() {
+    let mut channel = Channel::new(7);
+    let claim = |tab, number| Claim {
+        kind: Kind::Counted,
+        from: None,
+        tab,
+        number,
+    };
+    let wire = |number| {
+        Rc::new(RefCell::new(Wire {
+            number,
+            ..Wire::default()
+        }))
+    };
+    assert!(!channel.is_overtaken(claim(Some(1), 5)));
+    channel.attach(claim(Some(1), 5), |_| wire(5));
+    assert!(channel.is_overtaken(claim(Some(1), 4)));
+    assert!(!channel.is_overtaken(claim(Some(1), 6)));
+    assert!(!channel.is_overtaken(claim(Some(2), 4)));
+    assert!(!channel.is_overtaken(claim(None, 4)));
+    let (_, left) = channel.attach(claim(Some(1), 6), |_| wire(6));
+    assert_eq!(left.len(), 1);
 }
