@@ -35,7 +35,7 @@ use tokio::{
 };
 
 /// Cuts of a run of `cargo test`.
-const FEW: u64 = 800;
+const FEW: u64 = 400;
 
 /// Numbers that look random and can be had again (SplitMix64).
 struct Dice(u64);

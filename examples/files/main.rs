@@ -90,6 +90,18 @@ impl IntoResponse for Failure {
     fn into_response(self, response: &mut Response) {
         match self {
             Self::Request(error) => error.into_response(response),
+            // The client's name for it is at fault.
+            Self::Disk(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::IsADirectory
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::InvalidFilename
+                ) =>
+            {
+                (HttpStatus::Conflict, "no file can be there\n").into_response(response);
+            }
             Self::Disk(error) => {
                 // What went wrong here is for the log.
                 eprintln!("cannot store: {error}");

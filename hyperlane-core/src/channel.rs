@@ -652,6 +652,10 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
+    pub(crate) fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+
     /// The client has said that it will not come back to this place.
     pub(crate) fn closed(mut self) {
         self.is_closed = true;

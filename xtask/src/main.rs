@@ -5,6 +5,7 @@
 mod autobahn;
 mod browser;
 mod clients;
+mod cuts;
 mod fuzz;
 mod process;
 mod slow;
@@ -23,6 +24,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   ci        everything that must be green before a change lands
   browser   headless Chromium: the chat (two members, a follower, a server restart), compression
   clients   the bench server and `hello` against Python websockets and httpx, node ws and undici, and curl
+  cuts      clients of channels that are cut at any byte and come back: all they get is what was sent
+            [--cuts N]            10000 by default
+            [--seed N]            replays a run, whose seed it prints
   fuzz      the fuzz targets, one after the other
             [TARGET..]            only these; all by default
             [--minutes N]         how long each runs; 5 by default
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         "ci" => process::run("bash", [".ci/run"]),
         "browser" => browser::run(),
         "clients" => clients::run(),
+        "cuts" => cuts::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "slow" => slow::run(&rest),
         "tidy" => tidy::run(),

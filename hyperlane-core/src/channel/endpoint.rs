@@ -275,10 +275,10 @@ impl sealed::Endpoint for WebSocketEndpoint {
         let shared = Shared::new(self.0, Direction::Both, server);
         let connecting = shared.clone();
         server.add_shared(pattern, "ws()", &["GET"], place, move |stream, ctx| {
-            connecting.clone().run(stream, ctx, Shared::connect)
+            connecting.clone().connect(stream, ctx)
         });
-        server.add_shared(pattern, "ws()", &["POST"], place, move |stream, ctx| {
-            shared.clone().run(stream, ctx, Shared::post)
+        server.add_shared(pattern, "ws()", &["POST"], place, move |_, ctx| {
+            shared.clone().post(ctx)
         });
     }
 }
@@ -287,7 +287,7 @@ impl sealed::Endpoint for ServerSentEventsEndpoint {
     fn register(self, server: &mut Server, pattern: &str, place: Place) {
         let shared = Shared::new(self.0, Direction::ToClient, server);
         server.add_shared(pattern, "sse()", &["GET"], place, move |stream, ctx| {
-            shared.clone().run(stream, ctx, Shared::follow)
+            shared.clone().follow(stream, ctx)
         });
     }
 }
@@ -320,8 +320,19 @@ struct Shared {
     direction: Direction,
 }
 
-/// What serves one request.
-type Serve<'a> = Pin<Box<dyn Future<Output = Result<(), RequestError>> + Send + 'a>>;
+/// Has the pipeline answer an error.
+async fn refused<T>(outcome: Result<T, RequestError>) -> T {
+    match outcome {
+        Ok(value) => value,
+        Err(error) => match refuse(error).await {},
+    }
+}
+
+/// A connection with its place in a channel: all that an idle one holds.
+struct Open {
+    connection: Arc<Conn>,
+    attached: Attached,
+}
 
 impl Shared {
     fn new(plan: Plan, direction: Direction, server: &mut Server) -> Arc<Self> {
@@ -331,21 +342,6 @@ impl Shared {
             plan,
             settings,
             direction,
-        })
-    }
-
-    fn run<'a>(
-        self: Arc<Self>,
-        stream: &'a mut Stream,
-        ctx: &'a mut Context,
-        serve: fn(Arc<Self>, &'a mut Stream, &'a mut Context) -> Serve<'a>,
-    ) -> HookFuture<'a> {
-        let serving = serve(self, stream, ctx);
-        Box::pin(async move {
-            match serving.await {
-                Ok(()) => Status::Continue,
-                Err(error) => match refuse(error).await {},
-            }
         })
     }
 
@@ -377,9 +373,9 @@ impl Shared {
         entry: &Arc<Entry>,
         claim: Claim,
         connection: &Arc<Conn>,
-        states: States,
+        states: impl Fn() -> States,
         begin: impl Fn(&Start, ResumeId) -> Line,
-    ) -> Option<(Arc<Channel>, Attached)> {
+    ) -> Option<Attached> {
         loop {
             let channel = self.channel(entry);
             match channel.attach(claim, connection, &begin) {
@@ -388,9 +384,9 @@ impl Shared {
                     if let Some(greeting) = &self.plan.greeting
                         && channel.greet()
                     {
-                        tokio::spawn(greeting(channel.clone(), states));
+                        tokio::spawn(greeting(channel.clone(), states()));
                     }
-                    return attached.map(|attached| (channel, attached));
+                    return attached;
                 }
                 Err(End::Session) if entry.is_ended() => return None,
                 Err(_) => {}
@@ -398,7 +394,11 @@ impl Shared {
         }
     }
 
-    fn connect<'a>(self: Arc<Self>, stream: &'a mut Stream, ctx: &'a mut Context) -> Serve<'a> {
+    fn connect<'a>(
+        self: Arc<Self>,
+        stream: &'a mut Stream,
+        ctx: &'a mut Context,
+    ) -> HookFuture<'a> {
         let accepts_events = ctx
             .get_request()
             .get_headers()
@@ -408,124 +408,152 @@ impl Shared {
             return self.follow(stream, ctx);
         }
         Box::pin(async move {
-            let kind = match self.plan.resume_ids {
-                true => Kind::Counted,
-                false => Kind::Plain,
-            };
-            let mut claim = self.claim(stream, ctx, kind);
-            if kind == Kind::Counted && claim.tab.is_none() {
-                claim.tab = Some(super::random());
-            }
-            // Before the 101, which then sets its cookie.
-            let entry = ctx.session().entry().clone();
-            let mut upgrade = Upgrade::new().allowed_origins(self.plan.origins.iter().cloned());
-            if self.plan.any_origin {
-                upgrade = upgrade.dangerous_allow_any_origin();
-            }
-            ctx.upgrade_with(stream, upgrade).await?;
-            let connection = stream.connection().clone();
-            if let Some(every) = self.plan.heartbeat {
-                connection.set_heartbeat(every);
-            }
-            let acks = Acks::new();
-            let begin = |start: &Start, id: ResumeId| {
-                acks.begin(id.offset);
-                connection.set_acks(acks.clone());
-                if let Some(tab) = claim.tab.filter(|_| kind == Kind::Counted) {
-                    let text = first_message(id, tab, start.is_reset);
-                    // One that is gone already is cut in a moment.
-                    let _ = connection.send_message(&Message::from(text));
-                }
-                Line::new(connection.clone(), Some(acks.clone()))
-            };
-            let attached = self.attach(&entry, claim, &connection, ctx.states(), begin);
-            drop(entry);
-            if let Some((channel, attached)) = attached {
-                receive(&channel, &connection, &acks).await;
-                if connection.is_closed_by_peer() && !connection.server.is_shutting_down() {
-                    attached.closed();
+            // In a box of its own, which is gone when the long wait begins.
+            let opened = refused(Box::pin(self.open_socket(stream, ctx)).await).await;
+            if let Some((open, acks)) = opened {
+                receive(open.attached.channel(), &open.connection, &acks).await;
+                if open.connection.is_closed_by_peer() && !open.connection.server.is_shutting_down()
+                {
+                    open.attached.closed();
                 }
             }
-            Ok(())
+            Status::Continue
         })
+    }
+
+    async fn open_socket(
+        self: Arc<Self>,
+        stream: &mut Stream,
+        ctx: &mut Context,
+    ) -> Result<Option<(Open, Arc<Acks>)>, RequestError> {
+        let kind = match self.plan.resume_ids {
+            true => Kind::Counted,
+            false => Kind::Plain,
+        };
+        let mut claim = self.claim(stream, ctx, kind);
+        if kind == Kind::Counted && claim.tab.is_none() {
+            claim.tab = Some(super::random());
+        }
+        // Before the 101, which then sets its cookie.
+        let entry = ctx.session().entry().clone();
+        let mut upgrade = Upgrade::new().allowed_origins(self.plan.origins.iter().cloned());
+        if self.plan.any_origin {
+            upgrade = upgrade.dangerous_allow_any_origin();
+        }
+        ctx.upgrade_with(stream, upgrade).await?;
+        let connection = stream.connection().clone();
+        if let Some(every) = self.plan.heartbeat {
+            connection.set_heartbeat(every);
+        }
+        let acks = Acks::new();
+        let begin = |start: &Start, id: ResumeId| {
+            acks.begin(id.offset);
+            connection.set_acks(acks.clone());
+            if let Some(tab) = claim.tab.filter(|_| kind == Kind::Counted) {
+                let text = first_message(id, tab, start.is_reset);
+                // One that is gone already is cut in a moment.
+                let _ = connection.send_message(&Message::from(text));
+            }
+            Line::new(connection.clone(), Some(acks.clone()))
+        };
+        let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
+        let open = attached.map(|attached| Open {
+            connection: connection.clone(),
+            attached,
+        });
+        Ok(open.map(|open| (open, acks)))
     }
 
     /// Serves the channel as an event stream.
-    fn follow<'a>(self: Arc<Self>, stream: &'a mut Stream, ctx: &'a mut Context) -> Serve<'a> {
+    fn follow<'a>(self: Arc<Self>, stream: &'a mut Stream, ctx: &'a mut Context) -> HookFuture<'a> {
         Box::pin(async move {
-            ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
-            let claim = self.claim(stream, ctx, Kind::Events);
-            let session = ctx.session();
-            let entry = session.entry().clone();
-            if let Some(Ok(id)) = claim.from
-                && entry.is_stopped(self.direction, id.epoch)
-            {
-                // Which has a browser stop coming back.
-                ctx.get_mut_response().set_status_code(204);
-                return Ok(());
+            let opened = refused(Box::pin(self.open_events(stream, ctx)).await).await;
+            if let Some(open) = opened {
+                poll_fn(|cx| open.connection.poll_closed(cx)).await;
             }
-            if ctx.event_stream(stream).await.is_err() {
-                return Ok(());
-            }
-            let connection = stream.connection().clone();
-            if let Some(every) = self.plan.heartbeat {
-                connection.set_heartbeat(every);
-            }
-            let retry = self.plan.retry.unwrap_or(Duration::from_secs(1));
-            let begin = |start: &Start, id: ResumeId| {
-                let hello = hello(id, retry, start.is_reset);
-                let _ = connection.send_bytes(&crate::sse::frame(connection.format(), &hello));
-                Line::new(connection.clone(), None)
-            };
-            let attached = self.attach(&entry, claim, &connection, ctx.states(), begin);
-            drop((entry, session));
-            if let Some((_, attached)) = attached {
-                poll_fn(|cx| connection.poll_closed(cx)).await;
-                drop(attached);
-            }
-            Ok(())
+            Status::Continue
         })
     }
 
+    async fn open_events(
+        self: Arc<Self>,
+        stream: &mut Stream,
+        ctx: &mut Context,
+    ) -> Result<Option<Open>, RequestError> {
+        ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
+        let claim = self.claim(stream, ctx, Kind::Events);
+        let entry = ctx.session().entry().clone();
+        if let Some(Ok(id)) = claim.from
+            && entry.is_stopped(self.direction, id.epoch)
+        {
+            // Which has a browser stop coming back.
+            ctx.get_mut_response().set_status_code(204);
+            return Ok(None);
+        }
+        if ctx.event_stream(stream).await.is_err() {
+            return Ok(None);
+        }
+        let connection = stream.connection().clone();
+        if let Some(every) = self.plan.heartbeat {
+            connection.set_heartbeat(every);
+        }
+        let retry = self.plan.retry.unwrap_or(Duration::from_secs(1));
+        let begin = |start: &Start, id: ResumeId| {
+            let hello = hello(id, retry, start.is_reset);
+            let _ = connection.send_bytes(&crate::sse::frame(connection.format(), &hello));
+            Line::new(connection.clone(), None)
+        };
+        let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
+        Ok(attached.map(|attached| Open {
+            connection: connection.clone(),
+            attached,
+        }))
+    }
+
     /// Takes a body as a message to the channel.
-    fn post<'a>(self: Arc<Self>, _: &'a mut Stream, ctx: &'a mut Context) -> Serve<'a> {
+    fn post(self: Arc<Self>, ctx: &mut Context) -> HookFuture<'_> {
         Box::pin(async move {
-            ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
-            let body = ctx.get_request().get_body().clone();
-            let is_binary = ctx
-                .get_request()
-                .header("content-type")
-                .is_some_and(|kind| kind.starts_with("application/octet-stream"));
-            let message = match is_binary {
-                true => Message::Binary(body.into()),
-                false => Message::from(
-                    String::from_utf8(body.to_vec())
-                        .map_err(|_| RequestError::refused(400, "the message is not UTF-8 text"))?,
-                ),
-            };
-            let channel = ctx
-                .try_session()
-                .map(|session| self.channel(session.entry()));
-            let Some(channel) = channel.filter(|channel| channel.is_open()) else {
-                return Err(RequestError::refused(
-                    409,
-                    "there is no open channel: connect first",
-                ));
-            };
-            let mut message = Some(message);
-            let delivery = poll_fn(|cx| channel.poll_deliver(cx, &mut message));
-            match timeout(self.settings.timeout, delivery).await {
-                Ok(Ok(())) => {
-                    ctx.get_mut_response().set_status_code(204);
-                    Ok(())
-                }
-                Ok(Err(_)) => Err(RequestError::refused(
-                    409,
-                    "the channel is over: connect anew",
-                )),
-                Err(_) => Err(RequestError::refused(503, "nobody receives")),
-            }
+            refused(self.take_post(ctx).await).await;
+            Status::Continue
         })
+    }
+
+    async fn take_post(&self, ctx: &mut Context) -> Result<(), RequestError> {
+        ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
+        let body = ctx.get_request().get_body().clone();
+        let is_binary = ctx
+            .get_request()
+            .header("content-type")
+            .is_some_and(|kind| kind.starts_with("application/octet-stream"));
+        let message = match is_binary {
+            true => Message::Binary(body.into()),
+            false => Message::from(
+                String::from_utf8(body.to_vec())
+                    .map_err(|_| RequestError::refused(400, "the message is not UTF-8 text"))?,
+            ),
+        };
+        let channel = ctx
+            .try_session()
+            .map(|session| self.channel(session.entry()));
+        let Some(channel) = channel.filter(|channel| channel.is_open()) else {
+            return Err(RequestError::refused(
+                409,
+                "there is no open channel: connect first",
+            ));
+        };
+        let mut message = Some(message);
+        let delivery = poll_fn(|cx| channel.poll_deliver(cx, &mut message));
+        match timeout(self.settings.timeout, delivery).await {
+            Ok(Ok(())) => {
+                ctx.get_mut_response().set_status_code(204);
+                Ok(())
+            }
+            Ok(Err(_)) => Err(RequestError::refused(
+                409,
+                "the channel is over: connect anew",
+            )),
+            Err(_) => Err(RequestError::refused(503, "nobody receives")),
+        }
     }
 }
 

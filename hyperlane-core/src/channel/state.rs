@@ -281,6 +281,8 @@ impl<L: Link, T> State<L, T> {
         };
         self.next_key += 1;
         let link = link(&start);
+        // Most sessions have one tab.
+        self.positions.reserve_exact(1);
         self.positions.push(Position {
             key: start.key,
             kind: claim.kind,

@@ -91,7 +91,8 @@ impl Context {
             .map(|cookie| cookie.value().to_owned())
     }
 
-    /// Sets a cookie that the client can read but not change: with an HMAC over name and value.
+    /// Sets a cookie that the client can read but not change: with an HMAC over name and value. What is no cookie is left out
+    /// as by [`set_cookie`](Self::set_cookie).
     pub fn set_signed_cookie(
         &mut self,
         key: &cookie::Key,
