@@ -713,3 +713,109 @@ async fn broadcast_maps_keep_their_names() {
     assert_eq!(key("a", "b"), key("b", "a"));
     assert_ne!(key("a-b", "c"), key("a", "b-c"));
 }
+
+/// What programs ask a server, a control hook and a connection for.
+mod asked {
+    use hyperlane::*;
+
+    pub(super) struct Peer;
+
+    impl ServerHook for Peer {
+        async fn new(_: &mut Stream, _: &mut Context) -> Self {
+            Self
+        }
+
+        async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+            let peer: String = stream
+                .get_stream()
+                .peer_addr()
+                .map(|address| address.ip().to_string())
+                .unwrap_or_default();
+            let mut cookie: CookieBuilder = CookieBuilder::new("a", "b");
+            cookie.set_path("/").set_max_age(60).secure().http_only();
+            ctx.get_mut_response()
+                .set_header(SET_COOKIE, cookie.build())
+                .set_header(
+                    CONTENT_TYPE,
+                    ContentType::format_content_type_with_charset(TEXT_PLAIN, UTF8),
+                )
+                .set_body(peer);
+            Status::Continue
+        }
+    }
+
+    /// The `?` of a program's own work beside that of the server.
+    pub(super) async fn start(
+        server: &Server,
+        file: &str,
+    ) -> Result<ServerControlHook, ServerError> {
+        std::fs::metadata(file)?;
+        server.run().await
+    }
+}
+
+#[tokio::test]
+async fn servers_tell_what_programs_ask_them() {
+    use hyperlane::{HttpStatus, RequestConfig, RequestError, Server, ServerError};
+    let mut server = Server::default();
+    server.bind("127.0.0.1:0");
+    server.request_config(RequestConfig::high_security());
+    assert_eq!(server.get_request_config(), RequestConfig::high_security());
+    assert!(server.get_route_matcher().get_static_route().is_empty());
+    server
+        .route::<asked::Peer>("/peer")
+        .route::<asked::Peer>("/peer/{id}")
+        .route::<asked::Peer>("/digits/{id:\\d+}")
+        .task_panic::<names::OnPanic>()
+        .request_error::<names::OnError>()
+        .request_middleware::<names::Passes>()
+        .request_middleware::<names::Passes>()
+        .response_middleware::<names::Passes>();
+    let mut found = Vec::new();
+    for path in server.get_route_matcher().get_static_route().keys() {
+        found.push(path.clone());
+    }
+    for routes in server.get_route_matcher().get_dynamic_route().values() {
+        for (pattern, _) in routes {
+            found.push(pattern.to_string());
+        }
+    }
+    for routes in server.get_route_matcher().get_regex_route().values() {
+        for (pattern, _) in routes {
+            found.push(pattern.to_string());
+        }
+    }
+    assert_eq!(found, ["/peer", "/peer/{id}", "/digits/{id:\\d+}"]);
+    assert_eq!(
+        [
+            server.get_task_panic().len(),
+            server.get_request_error().len(),
+            server.get_request_middleware().len(),
+            server.get_response_middleware().len(),
+        ],
+        [1, 1, 2, 1]
+    );
+    assert!(server.get_task_panic()[0].name.ends_with("OnPanic"));
+
+    let refused = asked::start(&server, "/no/such/file").await.map(|_| ());
+    assert!(matches!(refused, Err(ServerError::Io(_))), "{refused:?}");
+    let control = server.run().await.unwrap();
+    let reply = Client::connect(address(&control)).await.get("/peer").await;
+    assert_eq!(reply.text(), "127.0.0.1");
+    assert_eq!(
+        reply.header("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
+    assert_eq!(
+        reply.header("set-cookie"),
+        Some("a=b; Max-Age=60; Path=/; Secure; HttpOnly")
+    );
+
+    let (wait, shutdown) = (control.get_wait_hook(), control.get_shutdown_hook());
+    let waiting = tokio::spawn(async move { wait().await });
+    shutdown().await;
+    waiting.await.unwrap();
+
+    let error = RequestError::missing("header", "x");
+    assert_eq!(error.get_http_status(), HttpStatus::BadRequest);
+}

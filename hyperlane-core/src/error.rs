@@ -169,6 +169,11 @@ impl RequestError {
         }
     }
 
+    /// The status with which it is answered, by name.
+    pub fn get_http_status(&self) -> HttpStatus {
+        HttpStatus::from(self.get_http_status_code())
+    }
+
     /// The status with which it is answered, under the name that Hyperlane programs use.
     pub fn get_http_status_code(&self) -> usize {
         usize::from(self.status())
@@ -349,6 +354,9 @@ pub enum ServerError {
         /// Where the second was registered.
         second: Place,
     },
+    /// Something else of the system, as a program's own `?` in a function that returns this error.
+    #[error(transparent)]
+    Io(#[from] io::Error),
     /// A server became a service outside of a tokio runtime, which its clock needs.
     #[error("a server becomes a service only inside a tokio runtime")]
     NoRuntime,

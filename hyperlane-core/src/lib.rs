@@ -67,9 +67,12 @@ pub use proto::{
     },
 };
 pub use route::RouteError;
-pub use server::{BoundAddress, RouteInfo, Server, ServerControlHook};
+pub use server::{
+    BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
+    ServerControlHook,
+};
 pub use session::{Session, SessionData, SessionError, SessionId, SessionStore};
 pub use sse::ServerSentEvents;
-pub use stream::{Stream, body::BodyStream};
+pub use stream::{Stream, Transport, body::BodyStream};
 pub use upgrade::Upgrade;
 pub use websocket::{ClosedByClient, WebSocket};

@@ -3,7 +3,7 @@
 pub(crate) mod body;
 mod content;
 
-use std::{future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
+use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 
@@ -86,6 +86,21 @@ pub struct Stream {
     pub(crate) observed: Option<Arc<Observed>>,
 }
 
+/// The socket of a connection, as far as it can be asked.
+#[derive(Clone, Copy)]
+pub struct Transport<'a>(&'a Stream);
+
+impl Transport<'_> {
+    /// The address of the peer.
+    ///
+    /// # Errors
+    /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) for a Unix socket.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        let address = self.0.peer_addr();
+        address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+}
+
 impl Stream {
     pub(crate) fn new(connection: Arc<Conn>) -> Self {
         Self {
@@ -108,6 +123,11 @@ impl Stream {
     /// The address of the peer at the other end of the socket; `None` for Unix sockets.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.connection.peer().address()
+    }
+
+    /// Gives what can be asked of the socket, under the name that Hyperlane programs use.
+    pub fn get_stream(&self) -> Transport<'_> {
+        Transport(self)
     }
 
     /// Waits until the client has gone or the server shuts down.

@@ -79,7 +79,8 @@ pub(crate) fn submit(
     let (span, value) = (at(here), value(place));
     // An item that is configured away takes its registration along.
     let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
-    quote_spanned!(span=> #(#cfgs)* #private::inventory::submit! { #value })
+    // In one group: `submit!` copies every token that it gets several times.
+    quote_spanned!(span=> #(#cfgs)* #private::inventory::submit! {{ #value }})
 }
 
 /// Writes the kind of hook.

@@ -507,6 +507,23 @@ impl RequestConfig {
         )
     }
 
+    /// Gives the limits that a server's configuration has. A server bounds all header fields together, so names and
+    /// values get equal parts of that; the size of a read is as by default.
+    pub(crate) fn of(config: &ServerConfig) -> Self {
+        let default = Self::default();
+        let field = config.max_header_bytes / 4;
+        let timeout = config.header_timeout.as_millis();
+        Self {
+            buffer_size: default.buffer_size,
+            max_path_size: config.max_request_line,
+            max_header_count: config.max_header_count,
+            max_header_key_size: field,
+            max_header_value_size: field,
+            max_body_size: config.max_body,
+            read_timeout_ms: u64::try_from(timeout).unwrap_or(u64::MAX),
+        }
+    }
+
     /// Puts these limits into a server's configuration.
     ///
     /// All header fields together may take twice what one may at most; a timeout of more than a year counts as one.

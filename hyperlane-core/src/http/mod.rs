@@ -10,6 +10,7 @@ mod body;
 mod conditional;
 mod config;
 mod content;
+mod cookie_builder;
 mod headers;
 mod into_response;
 mod method;
@@ -28,6 +29,7 @@ pub use self::{
     conditional::{EntityTag, Validators},
     config::{ConfigError, RequestConfig, ServerConfig},
     content::{Body, FileBody, IntoBody, ToBody},
+    cookie_builder::{ContentType, CookieBuilder},
     headers::{
         HeaderError, Headers, HeadersIter, RequestHeaders, RequestHeadersValue,
         RequestHeadersValueItem, ResponseHeaders,

@@ -1,7 +1,9 @@
 //! The handle of a running server.
 
 use std::{
+    future::Future,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -42,6 +44,10 @@ struct Running {
     done: watch::Receiver<bool>,
     draining: AtomicBool,
 }
+
+/// Waits for a server or ends it, each time it is called.
+pub type ServerControlHandler =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl ServerControlHook {
     pub(crate) fn new(
@@ -103,6 +109,24 @@ impl ServerControlHook {
             }
             self.wait().await;
         }
+    }
+
+    /// Gives [`wait`](Self::wait) as a function, to be called where the control hook is not.
+    pub fn get_wait_hook(&self) -> ServerControlHandler {
+        let control = self.clone();
+        Arc::new(move || {
+            let control = control.clone();
+            Box::pin(async move { control.wait().await })
+        })
+    }
+
+    /// Gives [`shutdown`](Self::shutdown) as a function, to be called where the control hook is not.
+    pub fn get_shutdown_hook(&self) -> ServerControlHandler {
+        let control = self.clone();
+        Arc::new(move || {
+            let control = control.clone();
+            Box::pin(async move { control.shutdown().await })
+        })
     }
 
     /// Serves a connection that the program has made itself: over TLS, a tunnel, or in memory.

@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod control;
 pub(crate) mod listener;
+mod listing;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 pub(crate) mod metrics;
 pub(crate) mod observe;
@@ -11,7 +12,12 @@ mod routes;
 pub(crate) mod serve;
 pub(crate) mod shared;
 
-use std::{any::Any, fmt, io::Write, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    io::Write,
+    sync::{Arc, OnceLock},
+};
 
 use tokio::sync::watch;
 
@@ -20,7 +26,12 @@ use self::{
     listener::Listener,
     shared::Shared,
 };
-pub use self::{control::ServerControlHook, listener::BoundAddress, routes::RouteInfo};
+pub use self::{
+    control::{ServerControlHandler, ServerControlHook},
+    listener::BoundAddress,
+    listing::{HookInfo, RouteMatcher},
+    routes::RouteInfo,
+};
 use crate::{
     At, Channels, Context, RequestConfig, ServerConfig, ServerHook, SessionStore, Stream,
     channel::{Direction, Settings},
@@ -69,6 +80,8 @@ pub struct Server {
     /// Whether `bind` has replaced the default address.
     bound: bool,
     sessions: session::Planned,
+    /// What programs ask for by `get_route_matcher`, made when they do.
+    matcher: OnceLock<RouteMatcher>,
 }
 
 impl Server {
@@ -177,8 +190,13 @@ impl Server {
             &[],
             BodyPlan::of::<S>(),
         );
-        self.hooks.push((kind, hook));
+        self.push(kind, hook);
         self
+    }
+
+    fn push(&mut self, kind: PlannedKind, hook: Hook) {
+        self.matcher.take();
+        self.hooks.push((kind, hook));
     }
 
     /// Begins with a path: `server.at("/ws").get(ws())`. Patterns are those of [`route`](Self::route).
@@ -206,8 +224,7 @@ impl Server {
     ) {
         let run = Run::Shared(Arc::new(run));
         let hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
-        self.hooks
-            .push((PlannedKind::Route(pattern.to_owned()), hook));
+        self.push(PlannedKind::Route(pattern.to_owned()), hook);
     }
 
     /// Adds a hook that takes the body as a stream.
@@ -224,7 +241,7 @@ impl Server {
             max: None,
         };
         let hook = Hook::new(run, name, Place::caller(), &[], &[], plan);
-        self.hooks.push((kind, hook));
+        self.push(kind, hook);
         self
     }
 
@@ -235,10 +252,10 @@ impl Server {
         let mut found: Vec<&Registration> = inventory::iter::<Registration>.into_iter().collect();
         found.sort_by_key(|registration| registration.place);
         for registration in found {
-            self.hooks.push((
+            self.push(
                 registration.kind.into(),
                 Hook::from_registration(registration),
-            ));
+            );
         }
         self
     }

@@ -107,7 +107,12 @@ impl Function<'_> {
                 argument.to_token_stream()
             });
         }
-        let call = quote_spanned!(span=> #name(#(#arguments),*).await);
+        let call = quote_spanned!(span=> #name(#(#arguments),*));
+        if made.is_empty() && (converts || matches!(self.returns, Returns::Status(_))) {
+            // The future is what dispatch polls; a block around it would only be compiled as well.
+            return quote_spanned!(span=> |#stream, #ctx| ::std::boxed::Box::pin(#call));
+        }
+        let call = quote_spanned!(span=> #call.await);
         let run = match (&self.returns, converts) {
             (Returns::Unit, _) => quote_spanned!(span=> #call; #private::Status::Continue),
             (Returns::Status(_), _) | (_, true) => call,

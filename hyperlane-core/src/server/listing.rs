@@ -1,0 +1,115 @@
+//! What is registered, under the names by which Hyperlane programs ask for it. [`Server::routes`] says more.
+
+use std::collections::BTreeMap;
+
+use super::{Server, app::PlannedKind};
+use crate::{
+    RequestConfig,
+    error::Place,
+    route::{Pattern, Segment},
+};
+
+/// The patterns of a server's routes by their kind, each with the places of its handlers. Patterns that cannot be
+/// served are left out; [`Server::run`] refuses them.
+#[derive(Clone, Debug, Default)]
+pub struct RouteMatcher {
+    fixed: BTreeMap<String, Vec<Place>>,
+    dynamic: BTreeMap<usize, Vec<(Pattern, Place)>>,
+    regex: BTreeMap<usize, Vec<(Pattern, Place)>>,
+}
+
+impl RouteMatcher {
+    fn add(&mut self, text: &str, place: Place) {
+        let Ok(pattern) = Pattern::parse(text) else {
+            return;
+        };
+        if pattern.is_static() {
+            self.fixed.entry(text.to_owned()).or_default().push(place);
+            return;
+        }
+        let is_regex = pattern
+            .segments()
+            .iter()
+            .any(|segment| matches!(segment, Segment::Constrained { .. }));
+        let routes = match is_regex {
+            true => &mut self.regex,
+            false => &mut self.dynamic,
+        };
+        let count = pattern.segments().len();
+        routes.entry(count).or_default().push((pattern, place));
+    }
+
+    /// Gives the paths without parameters.
+    pub fn get_static_route(&self) -> &BTreeMap<String, Vec<Place>> {
+        &self.fixed
+    }
+
+    /// Gives the patterns with parameters, by their number of segments.
+    pub fn get_dynamic_route(&self) -> &BTreeMap<usize, Vec<(Pattern, Place)>> {
+        &self.dynamic
+    }
+
+    /// Gives the patterns with a regex, by their number of segments.
+    pub fn get_regex_route(&self) -> &BTreeMap<usize, Vec<(Pattern, Place)>> {
+        &self.regex
+    }
+}
+
+/// A hook that is registered: its name and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HookInfo {
+    /// The name of the hook type.
+    pub name: &'static str,
+    /// Where it was registered.
+    pub place: Place,
+}
+
+impl Server {
+    /// Gives the patterns of the routes registered so far.
+    pub fn get_route_matcher(&self) -> &RouteMatcher {
+        self.matcher.get_or_init(|| {
+            let mut matcher = RouteMatcher::default();
+            for (kind, hook) in &self.hooks {
+                if let PlannedKind::Route(pattern) = kind {
+                    matcher.add(pattern, hook.place);
+                }
+            }
+            matcher
+        })
+    }
+
+    /// Lists the hooks for panics, in the order of their registration.
+    pub fn get_task_panic(&self) -> Vec<HookInfo> {
+        self.hooks_of(|kind| matches!(kind, PlannedKind::TaskPanic(_)))
+    }
+
+    /// Lists the hooks for requests that cannot be read or handled, in the order of their registration.
+    pub fn get_request_error(&self) -> Vec<HookInfo> {
+        self.hooks_of(|kind| matches!(kind, PlannedKind::RequestError(_)))
+    }
+
+    /// Lists the hooks before the route, in the order of their registration.
+    pub fn get_request_middleware(&self) -> Vec<HookInfo> {
+        self.hooks_of(|kind| matches!(kind, PlannedKind::RequestMiddleware(_)))
+    }
+
+    /// Lists the hooks after the route, in the order of their registration.
+    pub fn get_response_middleware(&self) -> Vec<HookInfo> {
+        self.hooks_of(|kind| matches!(kind, PlannedKind::ResponseMiddleware(_)))
+    }
+
+    /// Gives the limits of requests as the configuration has them now.
+    pub fn get_request_config(&self) -> RequestConfig {
+        RequestConfig::of(&self.config)
+    }
+
+    fn hooks_of(&self, is_asked: impl Fn(&PlannedKind) -> bool) -> Vec<HookInfo> {
+        let hooks = self.hooks.iter().filter(|(kind, _)| is_asked(kind));
+        let infos = hooks.map(|(_, hook)| HookInfo {
+            name: hook.name,
+            place: hook.place,
+        });
+        infos.collect()
+    }
+}
