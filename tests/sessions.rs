@@ -116,6 +116,13 @@ hook! {
         ctx.session();
         ctx.upgrade(stream).await.unwrap();
     }
+    AfterUpgrade |stream, ctx| {
+        let socket = ctx.upgrade(stream).await.unwrap();
+        let session = ctx.session();
+        session.insert("passing", "1").unwrap();
+        let text = format!("{} {}", session.is_new(), session.renew().is_err());
+        socket.send(text).await.unwrap();
+    }
     TooLate |stream, ctx| {
         let session = ctx.session();
         let bytes = ctx.get_mut_response().set_body("x").build();
@@ -177,6 +184,7 @@ fn routes(server: &mut Server) {
         .route::<Panics>("/panics")
         .route::<Events>("/events")
         .route::<Socket>("/socket")
+        .route::<AfterUpgrade>("/after")
         .route::<TooLate>("/late")
         .route::<Argument>("/argument")
         .route::<Wrong>("/wrong");
@@ -397,6 +405,21 @@ async fn the_cookie_reaches_the_client_whoever_answers() {
     let reply = browser.get("/socket").await;
     assert_eq!(reply.status, 101);
     assert!(reply.header("set-cookie").unwrap().starts_with("session="));
+}
+
+#[tokio::test]
+async fn a_session_begun_after_the_head_lasts_for_its_request() {
+    let control = serve(|_| {}).await;
+    let mut client = Client::connect(address(&control)).await;
+    client
+        .send(
+            "GET /after HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.header("set-cookie")), (101, None));
+    assert_eq!(client.next_frame().await.text(), "true true");
 }
 
 #[tokio::test]

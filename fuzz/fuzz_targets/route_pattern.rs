@@ -53,9 +53,9 @@ fn check_pattern(text: &str, pattern: &Pattern) {
 }
 
 fn check_path(table: &RouteTable<usize>, patterns: &[Pattern], path: &str) {
-    let ranks: Vec<Option<Vec<u8>>> = patterns
+    let ranks: Vec<Option<Vec<(u8, usize)>>> = patterns
         .iter()
-        .map(|pattern| rank(pattern.segments(), path))
+        .map(|pattern| rank(patterns, pattern.segments(), path))
         .collect();
     let best = ranks.iter().flatten().min();
     let Some(found) = table.find(path) else {
@@ -89,8 +89,39 @@ fn check_path(table: &RouteTable<usize>, patterns: &[Pattern], path: &str) {
     }
 }
 
-/// How particular a match is, segment by segment, the lowest first; nothing if there is none.
-fn rank(segments: &[Segment], path: &str) -> Option<Vec<u8>> {
+/// Whether two runs of segments are one place of the table: names do not matter.
+fn is_same_place(left: &[Segment], right: &[Segment]) -> bool {
+    left.len() == right.len()
+        && left.iter().zip(right).all(|pair| match pair {
+            (Segment::Literal(left), Segment::Literal(right)) => left == right,
+            (Segment::Param(_), Segment::Param(_)) => true,
+            (Segment::CatchAll(_), Segment::CatchAll(_)) => true,
+            (
+                Segment::Constrained {
+                    constraint: left, ..
+                },
+                Segment::Constrained {
+                    constraint: right, ..
+                },
+            ) => left == right,
+            _ => false,
+        })
+}
+
+/// How particular a match is, segment by segment, the lowest first; nothing if there is none. Constraints go in the order
+/// in which they were first inserted.
+fn rank(patterns: &[Pattern], segments: &[Segment], path: &str) -> Option<Vec<(u8, usize)>> {
+    let inserted = |run: &[Segment], is_whole: bool| {
+        let first = patterns.iter().position(|pattern| {
+            let other = pattern.segments();
+            let other = match is_whole {
+                true => Some(other),
+                false => other.get(..run.len()),
+            };
+            other.is_some_and(|other| is_same_place(run, other))
+        });
+        first.unwrap_or(usize::MAX)
+    };
     let mut rest = path.strip_prefix('/')?;
     let mut ranks = Vec::new();
     for (at, segment) in segments.iter().enumerate() {
@@ -116,7 +147,13 @@ fn rank(segments: &[Segment], path: &str) -> Option<Vec<u8>> {
             Segment::CatchAll(_) if is_last && !rest.is_empty() => 4,
             _ => return None,
         };
-        ranks.push(level);
+        let run = &segments[..=at];
+        let order = match level {
+            1 => inserted(run, false),
+            3 => inserted(run, true),
+            _ => 0,
+        };
+        ranks.push((level, order));
         if level >= 3 {
             return Some(ranks);
         }

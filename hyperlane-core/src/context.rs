@@ -138,8 +138,9 @@ pub type Attributes = HashMap<String, Arc<dyn Any + Send + Sync>>;
 #[derive(Clone, Default)]
 struct Extras {
     attributes: Attributes,
-    panic: Option<PanicData>,
-    error: Option<RequestError>,
+    // Boxed, since a connection may hold the rest for long.
+    panic: Option<Box<PanicData>>,
+    error: Option<Box<RequestError>>,
     /// The client behind trusted proxies, once the request's fields are gone.
     client: Option<IpAddr>,
     body: Option<Arc<Incoming>>,
@@ -160,6 +161,8 @@ pub struct Context {
     /// None for a context that a program made itself.
     connection: Option<Arc<Conn>>,
     pub(crate) stage: Stage,
+    /// The connection has been upgraded or carries events: no field can be set any more.
+    head_is_out: bool,
 }
 
 impl fmt::Debug for Context {
@@ -190,6 +193,7 @@ impl Context {
         self.route_params.clear();
         self.extras = None;
         self.stage = Stage::Middleware;
+        self.head_is_out = false;
     }
 
     /// Gives back what a connection that has been upgraded does not need.
@@ -200,6 +204,8 @@ impl Context {
         }
         self.request.shrink();
         self.response = None;
+        self.head_is_out = true;
+        self.shrink_session();
     }
 
     /// The address at the other end of the socket: a proxy's, if one stands in front. `None` at a Unix socket.
@@ -444,7 +450,7 @@ impl Context {
 
     /// What a hook of this request panicked with; for `task_panic` hooks.
     pub fn try_get_task_panic_data(&self) -> Option<PanicData> {
-        self.extras.as_ref()?.panic.clone()
+        self.extras.as_ref()?.panic.as_deref().cloned()
     }
 
     /// What a hook of this request panicked with; for `task_panic` hooks.
@@ -457,12 +463,12 @@ impl Context {
     }
 
     pub(crate) fn set_task_panic(&mut self, data: PanicData) {
-        self.extras.get_or_insert_default().panic = Some(data);
+        self.extras.get_or_insert_default().panic = Some(Box::new(data));
     }
 
     /// Why the request was refused; for `request_error` hooks.
     pub fn try_get_request_error_data(&self) -> Option<RequestError> {
-        self.extras.as_ref()?.error.clone()
+        self.extras.as_ref()?.error.as_deref().cloned()
     }
 
     /// Why the request was refused; for `request_error` hooks.
@@ -475,7 +481,7 @@ impl Context {
     }
 
     pub(crate) fn set_request_error(&mut self, error: RequestError) {
-        self.extras.get_or_insert_default().error = Some(error);
+        self.extras.get_or_insert_default().error = Some(Box::new(error));
     }
 
     pub(crate) fn set_incoming(&mut self, incoming: Arc<Incoming>) {

@@ -92,6 +92,10 @@ struct Handle {
 }
 
 impl Session {
+    /// Bytes that a clone shares with others.
+    #[cfg(test)]
+    pub(crate) const HANDLE: usize = size_of::<Handle>();
+
     /// Begins one.
     ///
     /// `is_passing`: it lasts for the request, unless something is done with it by which a client logs in.

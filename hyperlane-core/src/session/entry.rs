@@ -20,7 +20,7 @@ pub(super) const FORMER: usize = 4;
 
 /// What a value costs beside its bytes: its place in a list that doubles, and what the allocator adds. These are as a flood
 /// of sessions measured, which leaves holes.
-const VALUE_BYTES: usize = 144;
+const VALUE_BYTES: usize = 160;
 /// What the list of values costs at first.
 const VALUES_BYTES: usize = 96;
 /// What a user costs beside its bytes, with its place among the users.

@@ -1,0 +1,786 @@
+//! Channels of sessions over real sockets: what waits, what is resumed, and what is refused.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
+mod common;
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use common::{CLOSE, Client, PING, PONG, Reply, address, eventually, hook, realtime::notes, start};
+use hyperlane::{
+    Channels, ServerSentEventsEndpoint, WebSocketEndpoint,
+    prelude::*,
+    proto::sse::{EventReader, ReceivedEvent},
+    sse, sse_with, ws, ws_with,
+};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+// ---------------------------------------------------------------- clients
+
+/// A browser: a cookie jar of one cookie.
+struct Browser {
+    address: SocketAddr,
+    cookie: String,
+}
+
+impl Browser {
+    fn new(control: &ServerControlHook) -> Self {
+        Self {
+            address: address(control),
+            cookie: String::new(),
+        }
+    }
+
+    fn fields(&self) -> String {
+        match self.cookie.is_empty() {
+            true => String::new(),
+            false => format!("cookie: {}\r\n", self.cookie),
+        }
+    }
+
+    fn keep(&mut self, reply: &Reply) {
+        for cookie in reply.all("set-cookie") {
+            self.cookie = cookie.split(';').next().unwrap().to_owned();
+        }
+    }
+
+    async fn request(&mut self, method: &str, target: &str, fields: &str, body: &str) -> Reply {
+        let mut client = Client::connect(self.address).await;
+        let all = format!(
+            "{}{fields}content-length: {}\r\n",
+            self.fields(),
+            body.len()
+        );
+        client.request(method, target, &all).await;
+        client.send(body).await;
+        let reply = client.reply().await;
+        self.keep(&reply);
+        reply
+    }
+
+    async fn get(&mut self, target: &str) -> Reply {
+        self.request("GET", target, "", "").await
+    }
+
+    /// Has the server send on a channel from an unrelated request; the answer tells how that went.
+    async fn send(&mut self, target: &str) -> String {
+        self.get(target).await.text().to_owned()
+    }
+
+    /// Connects to an event stream.
+    async fn follow(&mut self, target: &str, fields: &str) -> Events {
+        let mut client = Client::connect(self.address).await;
+        let all = format!("{}accept: text/event-stream\r\n{fields}", self.fields());
+        client.request("GET", target, &all).await;
+        let head = String::from_utf8(client.until(b"\r\n\r\n").await).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(head.contains("text/event-stream"), "{head}");
+        self.keep(&Reply {
+            status: 200,
+            head,
+            body: Vec::new(),
+        });
+        Events {
+            client,
+            reader: EventReader::new(),
+            queue: VecDeque::new(),
+        }
+    }
+
+    /// Connects to a WebSocket.
+    async fn socket(&mut self, target: &str) -> Client {
+        let mut client = Client::connect(self.address).await;
+        let reply = client.upgrade(target, &self.fields()).await;
+        assert_eq!(reply.status, 101, "{}", reply.head);
+        self.keep(&reply);
+        client
+    }
+}
+
+/// An event stream.
+struct Events {
+    client: Client,
+    reader: EventReader,
+    queue: VecDeque<ReceivedEvent>,
+}
+
+impl Events {
+    async fn next(&mut self) -> ReceivedEvent {
+        loop {
+            if let Some(event) = self.queue.pop_front() {
+                return event;
+            }
+            let chunk = self.client.chunk().await;
+            assert!(!chunk.is_empty(), "the stream has ended");
+            self.take(&chunk);
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let mut events = Vec::new();
+        self.reader.push(bytes, &mut events).unwrap();
+        self.queue.extend(events);
+    }
+
+    async fn text(&mut self) -> String {
+        self.next().await.data
+    }
+
+    /// Where it stands, once the first bytes are there.
+    async fn id(&mut self) -> String {
+        while self.reader.last_event_id().is_empty() {
+            let chunk = self.client.chunk().await;
+            self.take(&chunk);
+        }
+        self.reader.last_event_id().to_owned()
+    }
+}
+
+/// What comes next on a socket, pings answered.
+async fn next_text(client: &mut Client) -> String {
+    loop {
+        let frame = client.next_frame().await;
+        match frame.opcode {
+            PING => client.frame(PONG, frame.payload).await,
+            _ => return frame.text().to_owned(),
+        }
+    }
+}
+
+/// As [`next_text`], for what does not answer.
+async fn next_unanswered(client: &mut Client) -> String {
+    client.next_message().await.text().to_owned()
+}
+
+fn field<'a>(json: &'a serde_json::Value, name: &str) -> &'a str {
+    json[name].as_str().unwrap()
+}
+
+// ---------------------------------------------------------------- servers
+
+async fn report(sent: io::Result<()>, ctx: &mut Context) {
+    let text = match sent {
+        Ok(()) => "sent".to_owned(),
+        Err(error) => format!("{:?} {error}", error.kind()),
+    };
+    ctx.get_mut_response().set_body(text);
+}
+
+fn texts(ctx: &Context) -> Vec<String> {
+    let texts = ctx.get_request().try_get_query("t").unwrap_or_default();
+    texts.split(',').map(str::to_owned).collect()
+}
+
+hook! {
+    SendSse |_, ctx| {
+        let sse = ctx.sse();
+        let mut sent = Ok(());
+        for text in texts(ctx) {
+            sent = sse.send(text).await;
+        }
+        report(sent, ctx).await;
+    }
+    SendWs |_, ctx| {
+        let ws = ctx.ws();
+        let mut sent = Ok(());
+        for text in texts(ctx) {
+            sent = ws.send(text).await;
+        }
+        report(sent, ctx).await;
+    }
+    RecvWs |_, ctx| {
+        let text = match ctx.ws().recv().await {
+            Ok(message) => message.to_string(),
+            Err(error) => format!("{:?} {error}", error.kind()),
+        };
+        ctx.get_mut_response().set_body(text);
+    }
+    Open |_, ctx| {
+        let text = format!("{} {}", ctx.ws().is_open(), ctx.sse().is_open());
+        ctx.get_mut_response().set_body(text);
+    }
+    CloseSse |_, ctx| {
+        ctx.sse().close();
+    }
+    CloseWs |_, ctx| {
+        let closed = ctx.ws().close(CloseCode::new(4444), "enough");
+        report(closed, ctx).await;
+    }
+    Login |_, ctx| {
+        let name = ctx.get_request().try_get_query("name").unwrap();
+        let session = ctx.session();
+        session.set_user(name).unwrap();
+        session.renew().unwrap();
+    }
+    Logout |_, ctx| {
+        ctx.session().destroy();
+    }
+}
+
+async fn server(ws: WebSocketEndpoint, sse: ServerSentEventsEndpoint) -> ServerControlHook {
+    start(|server| routes(server, ws, sse)).await
+}
+
+fn routes(server: &mut Server, ws: WebSocketEndpoint, sse: ServerSentEventsEndpoint) {
+    server.at("/ws").get(ws);
+    server.at("/sse").get(sse);
+    server
+        .route::<SendSse>("/send-sse")
+        .route::<SendWs>("/send-ws")
+        .route::<RecvWs>("/recv-ws")
+        .route::<CloseSse>("/close-sse")
+        .route::<CloseWs>("/close-ws")
+        .route::<Login>("/login")
+        .route::<Logout>("/logout")
+        .route::<Open>("/open");
+}
+
+async fn plain() -> ServerControlHook {
+    server(ws(), sse()).await
+}
+
+// ---------------------------------------------------------------- states
+
+#[tokio::test]
+async fn what_is_sent_before_anybody_connects_waits() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    assert_eq!(browser.send("/send-sse?t=a,b").await, "sent");
+    assert_eq!(browser.send("/send-ws?t=c,d").await, "sent");
+    assert_eq!(browser.send("/open").await, "false false");
+    let mut events = browser.follow("/sse", "").await;
+    assert_eq!(
+        (events.text().await, events.text().await),
+        ("a".into(), "b".into())
+    );
+    let mut socket = browser.socket("/ws").await;
+    assert_eq!(next_text(&mut socket).await, "c");
+    assert_eq!(next_text(&mut socket).await, "d");
+    assert_eq!(browser.send("/open").await, "true true");
+    assert_eq!(browser.send("/send-sse?t=e").await, "sent");
+    assert_eq!(events.text().await, "e");
+}
+
+#[tokio::test]
+async fn a_full_buffer_has_the_sender_wait_and_then_fail() {
+    let control = server(
+        ws().buffer(2).timeout(SHORT),
+        sse().buffer(2).timeout(SHORT),
+    )
+    .await;
+    let mut browser = Browser::new(&control);
+    assert_eq!(browser.send("/send-sse?t=a,b").await, "sent");
+    let refused = browser.send("/send-sse?t=c").await;
+    assert!(
+        refused.starts_with("TimedOut the buffer of 2 messages"),
+        "{refused}"
+    );
+    // Somebody comes while a sender waits.
+    let mut other = Browser::new(&control);
+    assert_eq!(other.send("/send-ws?t=a,b").await, "sent");
+    let mut again = Browser {
+        cookie: other.cookie.clone(),
+        ..other
+    };
+    let waiting = tokio::spawn(async move { again.send("/send-ws?t=c").await });
+    let mut socket = other.socket("/ws").await;
+    for text in ["a", "b", "c"] {
+        assert_eq!(next_text(&mut socket).await, text);
+    }
+    assert_eq!(waiting.await.unwrap(), "sent");
+}
+
+#[tokio::test]
+async fn a_channel_waits_for_its_client_and_ends_after_the_grace() {
+    let control = server(ws().grace(SHORT), sse().grace(SHORT)).await;
+    let mut browser = Browser::new(&control);
+    let mut socket = browser.socket("/ws").await;
+    assert_eq!(browser.send("/send-ws?t=a").await, "sent");
+    assert_eq!(next_text(&mut socket).await, "a");
+    drop(socket);
+    let cut = Instant::now();
+    assert_eq!(browser.send("/open").await, "true false");
+    // One who waits for a message learns of the end.
+    let ended = browser.send("/recv-ws").await;
+    assert_eq!(
+        ended,
+        "BrokenPipe the channel is over: the client did not come back within 200ms"
+    );
+    assert!(cut.elapsed() >= SHORT / 2);
+    assert_eq!(browser.send("/open").await, "false false");
+    // The next one is another channel: nothing of the old one is there.
+    assert_eq!(browser.send("/send-ws?t=b").await, "sent");
+    let mut socket = browser.socket("/ws").await;
+    assert_eq!(next_text(&mut socket).await, "b");
+}
+
+#[tokio::test]
+async fn messages_of_clients_wait_for_a_receiver() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    let mut socket = browser.socket("/ws").await;
+    socket.say("one").await;
+    socket.say("two").await;
+    assert_eq!(browser.send("/recv-ws").await, "one");
+    drop(socket);
+    assert_eq!(browser.send("/recv-ws").await, "two");
+    let mut socket = browser.socket("/ws").await;
+    socket.say("three").await;
+    assert_eq!(browser.send("/recv-ws").await, "three");
+}
+
+#[tokio::test]
+async fn a_function_meets_each_new_channel_once() {
+    let (notes, mut noted) = notes();
+    let greeting = notes.clone();
+    let ws = ws_with(move |ws: WebSocket, state| {
+        let notes = greeting.clone();
+        async move {
+            notes.note(format!("new {}", state.get::<u8>().is_some()));
+            while let Ok(message) = ws.recv().await {
+                ws.send(format!("echo {message}")).await.unwrap();
+            }
+            notes.note("over");
+        }
+    });
+    let greeting = notes.clone();
+    let sse = sse_with(move |sse: ServerSentEvents, _| {
+        let notes = greeting.clone();
+        async move {
+            sse.send("welcome").await.unwrap();
+            notes.note("welcomed");
+        }
+    });
+    let control = start(|server| {
+        server.state(7_u8);
+        routes(server, ws.grace(SHORT), sse);
+    })
+    .await;
+    let mut browser = Browser::new(&control);
+    let mut socket = browser.socket("/ws").await;
+    assert_eq!(noted.next().await, "new true");
+    socket.say("a").await;
+    assert_eq!(next_text(&mut socket).await, "echo a");
+    drop(socket);
+    let mut socket = browser.socket("/ws").await;
+    socket.say("b").await;
+    // No pong has told that the first one arrived.
+    assert_eq!(next_text(&mut socket).await, "echo a");
+    assert_eq!(next_text(&mut socket).await, "echo b");
+    let mut events = browser.follow("/sse", "").await;
+    assert_eq!(events.text().await, "welcome");
+    assert_eq!(noted.next().await, "welcomed");
+    drop(browser.follow("/sse", "").await);
+    assert!(noted.is_empty());
+    drop(socket);
+    assert_eq!(noted.next().await, "over");
+    drop(browser.socket("/ws").await);
+    assert_eq!(noted.next().await, "new true");
+}
+
+// ---------------------------------------------------------------- resumption
+
+#[tokio::test]
+async fn an_event_stream_goes_on_after_its_last_id() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    let mut events = browser.follow("/sse", "").await;
+    browser.send("/send-sse?t=a,b,c").await;
+    let first = events.next().await;
+    assert_eq!((first.data.as_str(), first.id.ends_with("-1")), ("a", true));
+    drop(events);
+    browser.send("/send-sse?t=d").await;
+    let mut events = browser
+        .follow("/sse", &format!("last-event-id: {}\r\n", first.id))
+        .await;
+    for text in ["b", "c", "d"] {
+        assert_eq!(events.text().await, text);
+    }
+    let id = events.id().await;
+    drop(events);
+    browser.send("/send-sse?t=e").await;
+    let mut events = browser
+        .follow(&format!("/sse?last_event_id={id}"), "")
+        .await;
+    assert_eq!(events.text().await, "e");
+    let retry = events.reader.retry().unwrap();
+    assert!((1000..2000).contains(&retry.as_millis()), "{retry:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_before_its_first_message_misses_nothing() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    let mut one = browser.follow("/sse", "").await;
+    let id = one.id().await;
+    let mut other = browser.follow("/sse", "").await;
+    drop(one);
+    browser.send("/send-sse?t=a").await;
+    assert_eq!(other.text().await, "a");
+    let mut one = browser
+        .follow("/sse", &format!("last-event-id: {id}\r\n"))
+        .await;
+    assert_eq!(one.text().await, "a");
+}
+
+#[tokio::test]
+async fn what_cannot_be_resumed_is_reset_and_goes_on() {
+    let control = server(ws(), sse().buffer(2)).await;
+    let mut browser = Browser::new(&control);
+    let mut events = browser.follow("/sse", "").await;
+    let begin = events.id().await;
+    browser.send("/send-sse?t=a,b,c,d,e,f").await;
+    for text in ["a", "b", "c", "d", "e", "f"] {
+        assert_eq!(events.text().await, text);
+    }
+    let now = events.id().await;
+    let epoch = now.split('-').next().unwrap();
+    let mut foreign = Browser::new(&control);
+    let foreign = foreign.follow("/sse", "").await.id().await;
+    // Too old, ahead, of another session, and no id at all.
+    for id in [
+        begin,
+        format!("{epoch}-7"),
+        format!("{epoch}-18446744073709551615"),
+        foreign,
+        "x".to_owned(),
+        format!("{epoch}-06"),
+    ] {
+        let mut again = browser
+            .follow("/sse", &format!("last-event-id: {id}\r\n"))
+            .await;
+        let reset = again.next().await;
+        assert_eq!((reset.event.as_str(), &reset.id), ("reset", &now), "{id}");
+    }
+    let mut again = browser
+        .follow("/sse", &format!("last-event-id: {now}\r\n"))
+        .await;
+    browser.send("/send-sse?t=g").await;
+    assert_eq!(again.text().await, "g");
+}
+
+#[tokio::test]
+async fn a_plain_socket_goes_on_from_what_its_pongs_have_told() {
+    let control = server(ws().heartbeat(SHORT), sse()).await;
+    let mut browser = Browser::new(&control);
+    let mut socket = browser.socket("/ws").await;
+    browser.send("/send-ws?t=a,b").await;
+    assert_eq!(next_text(&mut socket).await, "a");
+    assert_eq!(next_text(&mut socket).await, "b");
+    // The next ping tells that both are there.
+    let ping = socket.next_frame().await;
+    assert_eq!((ping.opcode, ping.payload.len()), (PING, 16));
+    socket.frame(PONG, ping.payload).await;
+    socket.say("after the pong").await;
+    assert_eq!(browser.send("/recv-ws").await, "after the pong");
+    // These are written, and nothing says that they have arrived.
+    browser.send("/send-ws?t=c,d").await;
+    assert_eq!(next_unanswered(&mut socket).await, "c");
+    drop(socket);
+    browser.send("/send-ws?t=e").await;
+    let mut socket = browser.socket("/ws").await;
+    for text in ["c", "d", "e"] {
+        assert_eq!(next_text(&mut socket).await, text);
+    }
+}
+
+#[tokio::test]
+async fn a_plain_socket_that_missed_what_is_gone_is_closed_once() {
+    let control = server(ws().buffer(2), sse()).await;
+    let mut browser = Browser::new(&control);
+    // One that is cut, and one that reads on.
+    let cut = browser.socket("/ws").await;
+    let mut other = browser.follow("/ws", "").await;
+    drop(cut);
+    for text in ["a", "b", "c", "d", "e"] {
+        browser.send(&format!("/send-ws?t={text}")).await;
+        assert_eq!(other.text().await, text);
+    }
+    let mut socket = browser.socket("/ws").await;
+    let close = socket.next_message().await;
+    assert_eq!((close.opcode, close.code()), (CLOSE, 4010));
+    let mut socket = browser.socket("/ws").await;
+    browser.send("/send-ws?t=f").await;
+    assert_eq!(next_text(&mut socket).await, "f");
+}
+
+#[tokio::test]
+async fn a_client_that_closes_does_not_come_back_to_its_place() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    let mut socket = browser.socket("/ws").await;
+    browser.send("/send-ws?t=a").await;
+    assert_eq!(next_unanswered(&mut socket).await, "a");
+    socket.close().await;
+    // As while a page is loaded anew: what comes meanwhile waits, and what was written does not come again.
+    browser.send("/send-ws?t=b").await;
+    let mut socket = browser.socket("/ws").await;
+    assert_eq!(next_text(&mut socket).await, "b");
+}
+
+#[tokio::test]
+async fn a_counting_socket_gets_each_message_once() {
+    let control = server(ws().resume_ids(), sse()).await;
+    let mut browser = Browser::new(&control);
+    let mut socket = browser.socket("/ws").await;
+    let first: serde_json::Value = serde_json::from_str(&next_text(&mut socket).await).unwrap();
+    assert_eq!(
+        (first["offset"].as_u64(), first["reset"].as_bool()),
+        (Some(0), Some(false))
+    );
+    let (epoch, tab) = (field(&first, "epoch"), field(&first, "tab"));
+    assert_eq!(field(&first, "id"), format!("{epoch}-0"));
+    browser.send("/send-ws?t=a,b,c").await;
+    assert_eq!(next_unanswered(&mut socket).await, "a");
+    drop(socket);
+    browser.send("/send-ws?t=d").await;
+    let target = format!("/ws?last_event_id={epoch}-1&tab={tab}");
+    let mut socket = browser.socket(&target).await;
+    let again: serde_json::Value = serde_json::from_str(&next_text(&mut socket).await).unwrap();
+    assert_eq!(
+        (again["offset"].as_u64(), field(&again, "tab")),
+        (Some(1), tab)
+    );
+    for text in ["b", "c", "d"] {
+        assert_eq!(next_text(&mut socket).await, text);
+    }
+    // The same tab once more: the earlier connection has to go.
+    let target = format!("/ws?last_event_id={epoch}-4&tab={tab}");
+    let mut anew = browser.socket(&target).await;
+    next_text(&mut anew).await;
+    let close = socket.next_message().await;
+    assert_eq!((close.opcode, close.code()), (CLOSE, 4009));
+    // What is gone is told in the first message.
+    let mut foreign = browser.socket("/ws?last_event_id=00000000000000aa-1").await;
+    let reset: serde_json::Value = serde_json::from_str(&next_text(&mut foreign).await).unwrap();
+    assert_eq!(
+        (reset["reset"].as_bool(), reset["offset"].as_u64()),
+        (Some(true), Some(4))
+    );
+    browser.send("/send-ws?t=e").await;
+    assert_eq!(next_text(&mut anew).await, "e");
+    assert_eq!(next_text(&mut foreign).await, "e");
+}
+
+#[tokio::test]
+async fn ids_move_between_transports() {
+    let control = server(ws().resume_ids(), sse()).await;
+    let mut browser = Browser::new(&control);
+    let mut socket = browser.socket("/ws").await;
+    let first: serde_json::Value = serde_json::from_str(&next_text(&mut socket).await).unwrap();
+    let (epoch, tab) = (field(&first, "epoch"), field(&first, "tab"));
+    browser.send("/send-ws?t=a,b").await;
+    assert_eq!(next_text(&mut socket).await, "a");
+    drop(socket);
+    let mut events = browser
+        .follow(
+            &format!("/ws?tab={tab}"),
+            &format!("last-event-id: {epoch}-1\r\n"),
+        )
+        .await;
+    assert_eq!(events.text().await, "b");
+    let posted = browser
+        .request("POST", "/ws", "content-type: text/plain\r\n", "from a post")
+        .await;
+    assert_eq!(posted.status, 204);
+    assert_eq!(browser.send("/recv-ws").await, "from a post");
+    browser.send("/send-ws?t=c").await;
+    let c = events.next().await;
+    drop(events);
+    browser.send("/send-ws?t=d").await;
+    let mut socket = browser
+        .socket(&format!("/ws?last_event_id={}&tab={tab}", c.id))
+        .await;
+    next_text(&mut socket).await;
+    assert_eq!(next_text(&mut socket).await, "d");
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_are_events_of_their_own() {
+    let control = start(|server| {
+        server.at("/ws").get(ws_with(async |ws: WebSocket, _| {
+            let _ = ws.send(vec![0xff, 0, 1]).await;
+        }));
+    })
+    .await;
+    let mut browser = Browser::new(&control);
+    let mut events = browser.follow("/ws", "").await;
+    let event = events.next().await;
+    assert_eq!(
+        (event.event.as_str(), event.data.as_str()),
+        ("binary", "/wAB")
+    );
+}
+
+// ---------------------------------------------------------------- tabs, users, ends
+
+#[tokio::test]
+async fn all_tabs_of_a_session_get_a_message_and_no_other_session_does() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    let mut socket = browser.socket("/ws").await;
+    let mut second = browser.socket("/ws").await;
+    let mut other = Browser::new(&control);
+    let mut foreign = other.socket("/ws").await;
+    browser.send("/send-ws?t=mine").await;
+    assert_eq!(next_text(&mut socket).await, "mine");
+    assert_eq!(next_text(&mut second).await, "mine");
+    other.send("/send-ws?t=theirs").await;
+    assert_eq!(next_text(&mut foreign).await, "theirs");
+}
+
+#[tokio::test]
+async fn channels_are_reached_from_outside_by_user_and_session() {
+    static REACH: Mutex<Option<Channels>> = Mutex::new(None);
+    let control = start(|server| {
+        routes(server, ws(), sse());
+        *REACH.lock().unwrap() = Some(server.channels());
+    })
+    .await;
+    let channels = REACH.lock().unwrap().clone().unwrap();
+    let mut ann = [Browser::new(&control), Browser::new(&control)];
+    let mut streams = Vec::new();
+    for browser in &mut ann {
+        let before = browser.follow("/sse", "").await;
+        browser.get("/login?name=ann").await;
+        // The channel is the session's, whose id is another now.
+        streams.push(before);
+    }
+    let mut bob = Browser::new(&control);
+    bob.get("/login?name=bob").await;
+    assert_eq!(channels.user("ann").len(), 2);
+    assert_eq!(channels.all().len(), 3);
+    for session in channels.user("ann") {
+        assert_eq!(session.user().as_deref(), Some("ann"));
+        session.sse().send("hello ann").await.unwrap();
+        assert!(channels.session(&session.id()).is_some());
+    }
+    for stream in &mut streams {
+        assert_eq!(stream.text().await, "hello ann");
+    }
+    ann[0].get("/logout").await;
+    assert_eq!(channels.user("ann").len(), 1);
+    // What the session had is over, and its stream with it.
+    assert!(streams[0].client.chunk().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_the_program_closes_is_closed_for_good() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    let mut events = browser.follow("/sse", "").await;
+    let id = events.id().await;
+    browser.get("/close-sse").await;
+    assert!(events.client.chunk().await.is_empty());
+    let reply = browser
+        .request(
+            "GET",
+            "/sse",
+            &format!("accept: text/event-stream\r\nlast-event-id: {id}\r\n"),
+            "",
+        )
+        .await;
+    assert_eq!(reply.status, 204);
+    // A page that begins anew may.
+    browser.follow("/sse", "").await.id().await;
+
+    let mut socket = browser.socket("/ws").await;
+    assert_eq!(browser.send("/close-ws").await, "sent");
+    let close = socket.next_message().await;
+    assert_eq!((close.opcode, close.code()), (CLOSE, 4444));
+    assert_eq!(browser.send("/send-ws?t=a").await, "sent");
+    let mut socket = browser.socket("/ws").await;
+    assert_eq!(next_text(&mut socket).await, "a");
+}
+
+// ---------------------------------------------------------------- who may
+
+#[tokio::test]
+async fn pages_from_elsewhere_are_refused() {
+    let control = server(ws().origin("https://friend.example"), sse()).await;
+    let mut browser = Browser::new(&control);
+    browser.socket("/ws").await;
+    let evil = "origin: https://evil.example\r\n";
+    for target in ["/sse", "/ws"] {
+        let fields = format!("accept: text/event-stream\r\n{evil}");
+        assert_eq!(
+            browser.request("GET", target, &fields, "").await.status,
+            403,
+            "{target}"
+        );
+    }
+    assert_eq!(browser.request("POST", "/ws", evil, "x").await.status, 403);
+    let mut client = Client::connect(browser.address).await;
+    assert_eq!(client.upgrade("/ws", evil).await.status, 403);
+    let friend = "origin: https://friend.example\r\n";
+    assert_eq!(
+        browser.request("POST", "/ws", friend, "x").await.status,
+        204
+    );
+    let mut client = Client::connect(browser.address).await;
+    assert_eq!(client.upgrade("/ws", friend).await.status, 101);
+}
+
+#[tokio::test]
+async fn what_is_posted_needs_an_open_channel() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    let reply = browser.request("POST", "/ws", "", "x").await;
+    assert_eq!(reply.status, 409);
+    assert!(
+        reply.all("set-cookie").is_empty(),
+        "nothing is begun for it"
+    );
+    browser.get("/open").await;
+    assert_eq!(browser.request("POST", "/ws", "", "x").await.status, 409);
+    browser.follow("/ws", "").await.id().await;
+    assert_eq!(browser.request("POST", "/ws", "", "x").await.status, 204);
+    let mut client = Client::connect(browser.address).await;
+    client
+        .request(
+            "POST",
+            "/ws",
+            &format!("{}content-length: 1\r\n", browser.fields()),
+        )
+        .await;
+    client.send(b"\xff").await;
+    assert_eq!(client.reply().await.status, 400);
+}
+
+#[tokio::test]
+async fn neither_here_nor_there_is_an_upgrade_required() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    let reply = browser.get("/ws").await;
+    assert_eq!(
+        (reply.status, reply.header("upgrade")),
+        (426, Some("websocket"))
+    );
+    assert_eq!(browser.request("PUT", "/ws", "", "").await.status, 405);
+}
+
+#[tokio::test]
+async fn connections_that_end_leave_nothing_behind() {
+    let control = server(ws().grace(SHORT), sse().grace(SHORT)).await;
+    let mut browser = Browser::new(&control);
+    for _ in 0..20 {
+        drop(browser.socket("/ws").await);
+        drop(browser.follow("/sse", "").await);
+    }
+    eventually("all are gone", || control.connections() == 0).await;
+    let ended = browser.send("/recv-ws").await;
+    assert!(ended.contains("did not come back"), "{ended}");
+}
