@@ -521,6 +521,8 @@ impl Channel {
             return Ok(None);
         }
         inner.state.write_on_key(start.key);
+        // This is the connection's own task, whose cork others do not wait for: what they send is to come after it.
+        connection.flush_cork();
         self.look_after(&mut inner);
         drop(inner);
         for position in &left {
