@@ -22,6 +22,8 @@ pub mod broadcast {
 pub mod docs {
     #[doc = include_str!("../docs/observability.md")]
     pub mod observability {}
+    #[doc = include_str!("../docs/channels.md")]
+    pub mod channels {}
     #[doc = include_str!("../docs/sessions.md")]
     pub mod sessions {}
 }

@@ -437,6 +437,69 @@ async fn a_stream_that_is_cut_before_its_first_message_misses_nothing() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_loaded_anew_gets_what_its_own_request_sent() {
+    let control = plain().await;
+    for (fields, is_page) in [
+        ("sec-fetch-mode: navigate\r\n", true),
+        ("accept: text/html,*/*;q=0.8\r\n", true),
+        ("sec-fetch-mode: cors\r\naccept: text/html\r\n", false),
+        ("accept: */*\r\n", false),
+    ] {
+        let mut browser = Browser::new(&control);
+        browser.send("/send-sse?t=first").await;
+        let mut before = browser.follow("/sse", "").await;
+        assert_eq!(before.text().await, "first");
+        // The page before is there until the answer has come.
+        browser
+            .request("GET", "/send-sse?t=welcome", fields, "")
+            .await;
+        assert_eq!(before.text().await, "welcome", "as any message");
+        drop(before);
+        let mut page = browser.follow("/sse", "").await;
+        browser.send("/send-sse?t=next").await;
+        if is_page {
+            assert_eq!(page.text().await, "welcome", "{fields}");
+        }
+        assert_eq!(page.text().await, "next", "{fields}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_missed_comes_before_what_is_sent_meanwhile() {
+    const LAST: usize = 8_000;
+    let mut all = None;
+    let control = start(|server| {
+        routes(server, ws(), sse().buffer(2 * LAST).buffer_bytes(64 << 20));
+        all = Some(server.channels());
+    })
+    .await;
+    let mut browser = Browser::new(&control);
+    let mut id = browser.follow("/sse", "").await.id().await;
+    let channel = all.unwrap().all()[0].sse();
+    let sending = tokio::spawn(async move {
+        for number in 1..=LAST {
+            channel.send(number.to_string()).await.unwrap();
+            if number % 16 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let mut got = 0;
+    while got < LAST {
+        let mut events = browser
+            .follow("/sse", &format!("last-event-id: {id}\r\n"))
+            .await;
+        for _ in 0..40.min(LAST - got) {
+            let event = events.next().await;
+            got += 1;
+            assert_eq!(event.data, got.to_string());
+            id = event.id;
+        }
+    }
+    sending.await.unwrap();
+}
+
+#[tokio::test]
 async fn what_cannot_be_resumed_is_reset_and_goes_on() {
     let control = server(ws(), sse().buffer(2)).await;
     let mut browser = Browser::new(&control);

@@ -185,6 +185,9 @@ fn weight(message: &Message) -> usize {
     message.len() + size_of::<Message>()
 }
 
+/// How long a page takes until it connects.
+const PAGE_LOAD: Duration = Duration::from_secs(30);
+
 /// Messages of clients that nobody received yet, in bytes.
 const INBOX: usize = 64 * 1024;
 
@@ -365,6 +368,20 @@ impl Channel {
         inner.state.tidy(self.settings.limits);
         self.look_after(&mut inner);
         Ok(())
+    }
+
+    /// A page is being loaded, whose own request may send to it.
+    pub(crate) fn expect_page(self: &Arc<Self>) {
+        let mut inner = self.lock();
+        if inner.end.is_none() {
+            inner.state.expect_page(|key| {
+                self.after(PAGE_LOAD, move |channel| {
+                    let mut inner = channel.lock();
+                    inner.state.forget_page(key);
+                    inner.state.tidy(channel.settings.limits);
+                })
+            });
+        }
     }
 
     /// Sends a control frame to whoever is there.
@@ -625,11 +642,19 @@ impl Channel {
         self: &Arc<Self>,
         work: impl FnOnce(Arc<Self>) + Send + 'static,
     ) -> Option<Timer> {
+        self.after(self.settings.grace, work)
+    }
+
+    fn after(
+        self: &Arc<Self>,
+        wait: Duration,
+        work: impl FnOnce(Arc<Self>) + Send + 'static,
+    ) -> Option<Timer> {
         // Outside of a runtime there is no time, and nobody who connects.
         let runtime = tokio::runtime::Handle::try_current().ok()?;
-        let (channel, grace) = (Arc::downgrade(self), self.settings.grace);
+        let channel = Arc::downgrade(self);
         let task = runtime.spawn(async move {
-            tokio::time::sleep(grace).await;
+            tokio::time::sleep(wait).await;
             if let Some(channel) = channel.upgrade() {
                 work(channel);
             }

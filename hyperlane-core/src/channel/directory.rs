@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{ChannelSettings, Direction};
+use super::{Channel, ChannelSettings, Direction};
 use crate::{
     Context, ServerSentEvents, SessionId, WebSocket,
     session::{Entry, Table},
@@ -110,6 +110,9 @@ impl Context {
     /// The WebSocket channel of the client's session, whether or not it is connected now: messages wait for it, and reach
     /// all of its tabs. Clients connect at an endpoint: `server.at("/ws").get(ws())`.
     ///
+    /// What a request for a page sends is for that page, too, although the one before it may still be connected: whoever
+    /// connects first without saying where it stands, within 30 s, begins with it.
+    ///
     /// This is a use of the session, which is begun if there is none.
     ///
     /// ```
@@ -125,11 +128,13 @@ impl Context {
     /// }
     /// ```
     pub fn ws(&mut self) -> WebSocket {
-        self.session_channels().ws()
+        WebSocket::of_channel(self.session_channel(Direction::Both))
     }
 
     /// The event-stream channel of the client's session, whether or not it is connected now: messages wait for it, and
     /// reach all of its tabs. Clients connect at an endpoint: `server.at("/sse").get(sse())`.
+    ///
+    /// What a request for a page sends is for that page, too, as with [`ws`](Self::ws).
     ///
     /// This is a use of the session, which is begun if there is none.
     ///
@@ -146,15 +151,17 @@ impl Context {
     /// }
     /// ```
     pub fn sse(&mut self) -> ServerSentEvents {
-        self.session_channels().sse()
+        ServerSentEvents::of_channel(self.session_channel(Direction::ToClient))
     }
 
-    fn session_channels(&mut self) -> SessionChannels {
+    fn session_channel(&mut self, direction: Direction) -> Arc<Channel> {
         let session = self.session();
-        SessionChannels {
-            entry: session.entry().clone(),
-            settings: self.sessions().channels.clone(),
+        let settings = &self.sessions().channels;
+        let channel = session.entry().channel(direction, settings.of(direction));
+        if self.begins_page(direction) {
+            channel.expect_page();
         }
+        channel
     }
 
     /// The channels of all sessions of this server.

@@ -85,12 +85,25 @@ pub(crate) struct Start {
     pub(crate) is_reset: bool,
 }
 
+/// A page that is being loaded: what its own request sends is for it, whoever else is there.
+struct Page<T> {
+    key: u64,
+    /// It wants all from this message on.
+    from: u64,
+    /// What ends the waiting.
+    _timer: Option<T>,
+}
+
+/// Pages that are loaded at the same time; for more, what comes after they connect.
+const PAGES: usize = 8;
+
 /// The channel's messages and positions. `L` is a connection, `T` a timer.
 pub(crate) struct State<L, T> {
     pub(crate) log: Log,
     /// The first message that no connection took.
     untaken: u64,
     positions: Vec<Position<L, T>>,
+    pages: Vec<Page<T>>,
     next_key: u64,
 }
 
@@ -100,6 +113,7 @@ impl<L: Link, T> State<L, T> {
             log: Log::new(epoch),
             untaken: 1,
             positions: Vec::new(),
+            pages: Vec::new(),
             next_key: 0,
         }
     }
@@ -132,6 +146,34 @@ impl<L: Link, T> State<L, T> {
         floor_of(|position| position.link.is_some())
             .or_else(|| floor_of(|_| true))
             .map_or(self.untaken, |floor| floor.min(self.untaken))
+    }
+
+    /// A page is being loaded that will want all from here on. What it is given a key for ends the waiting.
+    pub(crate) fn expect_page(&mut self, timer: impl FnOnce(u64) -> Option<T>) {
+        if self.pages.len() < PAGES {
+            let key = self.next_key;
+            self.next_key += 1;
+            self.pages.push(Page {
+                key,
+                from: self.log.end(),
+                _timer: timer(key),
+            });
+        }
+    }
+
+    pub(crate) fn forget_page(&mut self, key: u64) {
+        self.pages.retain(|page| page.key != key);
+        if self.pages.is_empty() {
+            self.pages = Vec::new();
+        }
+    }
+
+    /// From where a connection without an id goes on: the page that was asked for first, if it is that.
+    fn take_page(&mut self) -> Option<u64> {
+        let Page { key, from, .. } = self.pages.first()?;
+        let (key, from) = (*key, *from);
+        self.forget_page(key);
+        Some(from).filter(|from| self.log.has_from(*from))
     }
 
     /// Takes a message, if there is room, and writes it to all connections. Gives the message back where there is none.
@@ -180,7 +222,9 @@ impl<L: Link, T> State<L, T> {
             .iter()
             .all(|position| position.kind == Kind::Plain);
         match self.positions.iter().map(Position::floor).min() {
-            Some(least) if all_plain => self.log.forget_before(least.min(floor)),
+            Some(least) if all_plain && self.pages.is_empty() => {
+                self.log.forget_before(least.min(floor))
+            }
             _ => self.log.trim(floor, limits),
         }
     }
@@ -266,9 +310,12 @@ impl<L: Link, T> State<L, T> {
             }
             Some(_) => (self.log.end(), true),
             None => match self.unclaimed(claim) {
-                Some(floor) if self.log.has_from(floor) => (floor, false),
-                Some(_) => (self.log.end(), true),
-                None => (self.untaken, false),
+                Some(floor) if !self.log.has_from(floor) => (self.log.end(), true),
+                known => {
+                    let floor = known.unwrap_or(self.untaken);
+                    let page = self.take_page();
+                    (page.map_or(floor, |from| from.min(floor)), false)
+                }
             },
         };
         if let Some(at) = self.taken_up(claim, next) {

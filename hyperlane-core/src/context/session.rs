@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::{
     Context, FromContext, RequestError, ServerConfig, Session,
+    channel::Direction,
     http::SessionFields,
     session::{Credential, Loaded, Sessions},
 };
@@ -21,6 +22,8 @@ pub(super) struct RequestSession {
     is_looked_up: bool,
     /// Destroyed by this request.
     ended: Vec<Session>,
+    /// Which channels were told that this request loads a page.
+    told: Vec<Direction>,
 }
 
 impl Context {
@@ -207,6 +210,27 @@ impl Context {
             let mut used = kept.ended.iter().chain(&kept.current);
             used.any(Session::needs_saving)
         })
+    }
+
+    /// Whether this request loads a page that this channel knows nothing of yet.
+    pub(crate) fn begins_page(&mut self, direction: Direction) -> bool {
+        let request = self.get_request();
+        let loads_page = match request.header("sec-fetch-mode") {
+            Some(mode) => mode == "navigate",
+            // Browsers do not say it over plain HTTP, but ask for HTML when they will show it.
+            None => request
+                .header("accept")
+                .is_some_and(|accept| accept.contains("text/html")),
+        };
+        if !loads_page {
+            return false;
+        }
+        let told = &mut self.extras.get_or_insert_default().session.told;
+        let is_new = !told.contains(&direction);
+        if is_new {
+            told.push(direction);
+        }
+        is_new
     }
 
     /// Tells the store what has changed.

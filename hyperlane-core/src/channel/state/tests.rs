@@ -307,3 +307,81 @@ fn a_connection_that_was_overtaken_does_not_drive_out_the_later_one() {
     let (_, left) = channel.attach(claim(Some(1), 6), |_| wire(6));
     assert_eq!(left.len(), 1);
 }
+
+/// What a page that is loaded anew gets, with the page before it still there and having got it all.
+fn reload(kind: Kind) {
+    let mut channel = Channel::new(7);
+    let text = |number: u64| Message::from(number.to_string()).into();
+    let new = || {
+        let mut page = Client::new(kind, None);
+        page.got.clear();
+        page
+    };
+    let mut before = new();
+    before.connect(&mut channel, 100);
+    for sent in [1, 2] {
+        channel.send(text(sent), LIMITS).unwrap();
+    }
+    channel.expect_page(|_| None);
+    channel.send(text(3), LIMITS).unwrap();
+    before.read(&mut channel, 100);
+    before.answer(&mut channel);
+    assert_eq!(before.got, [1, 2, 3]);
+    before.cut(&mut channel);
+    let mut page = new();
+    page.connect(&mut channel, 100);
+    channel.send(text(4), LIMITS).unwrap();
+    page.read(&mut channel, 100);
+    assert_eq!(page.got, [3, 4], "{kind:?}");
+    page.answer(&mut channel);
+    // Once: another tab begins with what comes.
+    let mut other = new();
+    other.connect(&mut channel, 100);
+    channel.send(text(5), LIMITS).unwrap();
+    other.read(&mut channel, 100);
+    assert_eq!(other.got, [5], "{kind:?}");
+}
+
+#[test]
+fn a_page_gets_what_its_own_request_sent() {
+    for kind in [Kind::Events, Kind::Plain, Kind::Counted] {
+        reload(kind);
+    }
+}
+
+#[test]
+fn pages_that_never_connect_keep_nothing_beyond_the_limits() {
+    let mut channel = Channel::new(7);
+    let mut tab = Client::new(Kind::Plain, None);
+    tab.connect(&mut channel, 1000);
+    for _ in 0..100 {
+        channel.expect_page(|_| None);
+    }
+    assert_eq!(channel.pages.len(), PAGES);
+    for number in 1..=100 {
+        let item = Message::from(number.to_string()).into();
+        channel.send(item, LIMITS).unwrap();
+        tab.read(&mut channel, 1000);
+        tab.answer(&mut channel);
+    }
+    let held = (1..=100).filter(|offset| channel.log.get(*offset).is_some());
+    assert!(held.count() <= 2 * LIMITS.messages);
+    let keys: Vec<_> = channel.pages.iter().map(|page| page.key).collect();
+    for key in keys {
+        channel.forget_page(key);
+    }
+    let (start, _) = channel.attach(
+        Claim {
+            kind: Kind::Events,
+            from: None,
+            tab: None,
+            number: 0,
+        },
+        |_| Shared::default(),
+    );
+    assert_eq!(
+        (start.next, start.is_reset),
+        (101, false),
+        "a page that came too late"
+    );
+}

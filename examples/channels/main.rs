@@ -1,0 +1,98 @@
+//! The snippets of *Tide Channels*: the channels of a client's session, used from any of its requests.
+//!
+//! ```text
+//! cargo run --example channels [-- 127.0.0.1:8080]
+//! curl -c jar http://127.0.0.1:8080/
+//! curl -b jar -N http://127.0.0.1:8080/sse                                # "hello Chashu" has waited
+//! curl -b jar -d 'hello Nori' http://127.0.0.1:8080/sse/send
+//! curl -b jar -N -H 'accept: text/event-stream' http://127.0.0.1:8080/ws  # a WebSocket's channel, as events
+//! curl -b jar -d 'hello chashu' http://127.0.0.1:8080/ws/send
+//! curl -b jar -d 'hello server' http://127.0.0.1:8080/ws                  # what a WebSocket would have sent
+//! curl -b jar http://127.0.0.1:8080/ws/next
+//! ```
+//!
+//! Browsers connect by `new EventSource('/sse')`, `new WebSocket('/ws')`, and, to count, `new WebSocket('/counted')`.
+
+use std::time::Duration;
+
+use hyperlane::{prelude::*, sse, ws};
+use tokio::time::sleep;
+
+/// A page whose own request sends to its channel.
+#[get("/")]
+async fn index(ctx: &mut Context) -> Result<Html<&'static str>, Error> {
+    ctx.sse().send(b"hello Chashu").await?;
+    Ok(Html(include_str!("page.html")))
+}
+
+/// Says nothing unless somebody listens.
+#[post("/sse/send")]
+async fn send_event(ctx: &mut Context, text: String) -> Result<&'static str, Error> {
+    let sse = ctx.sse();
+    if !sse.is_open() {
+        return Ok("nobody has connected\n");
+    }
+    sse.send(text).await?;
+    Ok("sent\n")
+}
+
+#[post("/ws/send")]
+async fn send(ctx: &mut Context, text: String) -> Result<&'static str, Error> {
+    let socket = ctx.ws();
+    socket.send(text).await?;
+    Ok("sent\n")
+}
+
+/// Waits for what the client says over its WebSocket.
+#[get("/ws/next")]
+async fn next(ctx: &mut Context) -> Result<String, Error> {
+    let socket = ctx.ws();
+    let msg = socket.recv().await?;
+    Ok(format!("message received: {msg}\n"))
+}
+
+/// Starts to count, over both channels and far beyond this request.
+#[post("/count")]
+async fn count(ctx: &mut Context, last: String) -> Result<HttpStatus, Error> {
+    let (socket, sse) = (ctx.ws(), ctx.sse());
+    let last: u32 = last
+        .parse()
+        .map_err(|_| RequestError::refused(400, "the body is no number"))?;
+    tokio::spawn(async move {
+        for number in 1..=last {
+            let number = number.to_string();
+            // Whoever never connects needs no numbers.
+            let sent = (socket.is_open(), sse.is_open());
+            if sent.0 && socket.send(number.as_str()).await.is_err()
+                || sent.1 && sse.send(number.as_str()).await.is_err()
+            {
+                return;
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    });
+    Ok(HttpStatus::Accepted)
+}
+
+#[hyperlane(server: Server)]
+#[tokio::main]
+async fn main() -> Result<(), ServerError> {
+    let address = std::env::args().nth(1);
+    server.bind(address.as_deref().unwrap_or("127.0.0.1:8080"));
+    server
+        .at("/sse")
+        .get(sse().buffer(4096).buffer_bytes(1 << 20));
+    server
+        .at("/ws")
+        .get(ws().buffer(4096).buffer_bytes(1 << 20));
+    // The same channel for clients that count.
+    server
+        .at("/counted")
+        .get(ws().buffer(4096).buffer_bytes(1 << 20).resume_ids());
+    let control = server.run().await?;
+    for address in control.addresses() {
+        println!("http://{address}");
+    }
+    control.wait().await;
+    Ok(())
+}

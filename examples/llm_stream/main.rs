@@ -1,0 +1,69 @@
+//! An answer that arrives token by token, and goes on where it was after a cut or a reload.
+//!
+//! ```text
+//! cargo run --example llm_stream [-- 127.0.0.1:8080]
+//! curl -c jar -d 'what is a channel?' http://127.0.0.1:8080/ask
+//! curl -b jar -N http://127.0.0.1:8080/tokens
+//! curl -b jar -N -H 'last-event-id: <the last id above>' http://127.0.0.1:8080/tokens
+//! curl -b jar -X POST http://127.0.0.1:8080/cut
+//! ```
+
+use std::{io, time::Duration};
+
+use hyperlane::{prelude::*, sse};
+use tokio::time::sleep;
+
+#[get("/")]
+async fn page() -> impl IntoResponse {
+    Html(include_str!("page.html"))
+}
+
+/// Starts an answer and returns at once. The task does not know whether anybody is connected, and need not.
+#[post("/ask")]
+async fn ask(ctx: &mut Context, question: String) -> impl IntoResponse {
+    let tokens = ctx.sse();
+    tokio::spawn(async move {
+        // The client is gone for good: nobody reads the rest.
+        if let Err(error) = answer(&question, &tokens).await {
+            eprintln!("the answer is given up: {error}");
+        }
+    });
+    HttpStatus::Accepted
+}
+
+/// What stands for a model: it has much to say, and thinks before each word.
+async fn answer(question: &str, tokens: &ServerSentEvents) -> io::Result<()> {
+    let text = format!(
+        "You ask: {question} A channel belongs to a session and not to a connection. While the client is away, tokens \
+         wait for it; when it comes back, it says which was the last that it got, and the next one is the one after \
+         that. So this text has no holes and says nothing twice, however often the line is cut."
+    );
+    for token in text.split_inclusive(' ') {
+        sleep(Duration::from_millis(60)).await;
+        tokens.send_json(token).await?;
+    }
+    tokens.send_event(Event::new().event("done").data("")).await
+}
+
+/// Cuts the connection, as a network would; the channel waits for the next one.
+#[post("/cut")]
+async fn cut(ctx: &mut Context) -> impl IntoResponse {
+    ctx.sse().outbox().close(CloseCode::GOING_AWAY, "", true);
+    HttpStatus::NoContent
+}
+
+#[hyperlane(server: Server)]
+#[tokio::main]
+async fn main() -> Result<(), ServerError> {
+    let address = std::env::args().nth(1);
+    server.bind(address.as_deref().unwrap_or("127.0.0.1:8080"));
+    server
+        .at("/tokens")
+        .get(sse().buffer(1024).retry(Duration::from_millis(500)));
+    let control = server.run().await?;
+    for address in control.addresses() {
+        println!("http://{address}");
+    }
+    control.wait().await;
+    Ok(())
+}
