@@ -32,12 +32,12 @@
 //! | tide | `ServerSentEvents`: `id`, `is_open`, `send`, `send_json` | `tide_event_stream_handle_does_what_was_drawn` |
 //! | tide | heartbeat: comments, pings | `tide_heartbeats_are_comments_on_event_streams`, `blog_who_only_listens_is_pinged_and_stays` |
 //! | tide | errors are `io::Error` once the remote is gone | `tide_websocket_handle_does_what_was_drawn` |
-//! | tide | `req.ws()`, `req.sse()`: the channel of this client's session | open |
-//! | tide | `ws()`, `sse()`, `timeout(..)` | open |
-//! | tide | `ws_with(f)`, `sse_with(f)` | open |
-//! | tide | `WebSocketEndpoint`, `ServerSentEventsEndpoint`: `new`, `with`, `set_timeout` | open |
-//! | tide | disconnects: waiting for a reconnect, `is_open` meanwhile | open |
-//! | tide | `forwarded`, `x-forwarded-for` | open |
+//! | tide | `req.ws()`, `req.sse()`: the channel of this client's session | `tide_a_page_sends_to_the_channel_it_will_connect_to`, `tide_a_socket_is_accessed_from_another_request`, `tide_nothing_is_sent_unless_somebody_is_connected`; in a browser: `cargo xtask browser` |
+//! | tide | `ws()`, `sse()`, `timeout(..)` | `tide_endpoints_have_a_timeout` |
+//! | tide | `ws_with(f)`, `sse_with(f)` | `tide_functions_meet_each_new_channel` |
+//! | tide | `WebSocketEndpoint`, `ServerSentEventsEndpoint`: `new`, `with`, `set_timeout` | `tide_functions_meet_each_new_channel`, `tide_endpoints_have_a_timeout` |
+//! | tide | disconnects: waiting for a reconnect, `is_open` meanwhile | `tide_a_channel_awaits_its_client_and_fails_in_the_end` |
+//! | tide | `forwarded`, `x-forwarded-for` | `tests/address.rs` |
 //! | tide | `join_group`, `broadcast(group, ..)` on a channel | open (rooms: `blog_*`) |
 //! | tide | `my_app::RequestExt` over groups | open |
 //! | tide | `res.set_body(Path::new(..))` | `tide_a_path_is_a_body` |
@@ -64,7 +64,7 @@ use std::{
 };
 
 use common::{BINARY, CLOSE, Client, Frame, PING, PONG, TEXT, address, eventually, frame};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use hyperlane::proto::sse::EventReader;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
@@ -1055,6 +1055,50 @@ mod tide {
         }
     }
 
+    /// The first lines.
+    #[get("/tide/chashu")]
+    async fn page(req: &mut Context) -> Result<Response, Error> {
+        req.sse().send(b"hello Chashu").await?; // Send a message over the SSE channel.
+        Ok(Response::default())
+    }
+
+    /// "Using channels inside endpoints", the first snippet.
+    #[get("/tide/socket")]
+    async fn access(req: &mut Context) -> Result<Response, Error> {
+        let socket = req.ws(); // access the socket
+
+        socket.send(b"hello chashu").await?; // send a message
+        let msg = socket.recv().await?; // receive a message
+        println!("message received: {}", msg); // print a message
+
+        let mut res = Response::default();
+        res.set_body(msg.to_string());
+        Ok(res)
+    }
+
+    /// "Using channels inside endpoints", the second snippet.
+    #[get("/tide/nori")]
+    async fn if_open(req: &mut Context) -> Result<Response, Error> {
+        let sse = req.sse();
+
+        if sse.is_open() {
+            sse.send(b"hello Nori").await?;
+        }
+
+        let mut res = Response::default();
+        res.set_body(sse.is_open().to_string());
+        Ok(res)
+    }
+
+    /// Every hook of this file, and the endpoints of a test.
+    pub(super) async fn start(endpoints: impl FnOnce(&mut Server)) -> ServerControlHook {
+        common::start(|app| {
+            app.__register_all();
+            endpoints(app);
+        })
+        .await
+    }
+
     /// How many event streams have ended.
     pub(super) static LEFT: AtomicUsize = AtomicUsize::new(0);
 
@@ -1165,6 +1209,213 @@ async fn tide_event_stream_handle_does_what_was_drawn() {
         tide::LEFT.load(Ordering::SeqCst) == 1
     })
     .await;
+}
+
+/// A browser of one cookie.
+struct Browser {
+    address: std::net::SocketAddr,
+    cookie: String,
+}
+
+impl Browser {
+    /// One that has a session.
+    async fn new(control: &hyperlane::ServerControlHook) -> Self {
+        let mut browser = Self {
+            address: address(control),
+            cookie: String::new(),
+        };
+        let (_, reply) = browser.ask("/tide/nori", "").await;
+        let cookie = reply.header("set-cookie").unwrap();
+        browser.cookie = cookie.split(';').next().unwrap().to_owned();
+        browser
+    }
+
+    /// Sends a request on a connection of its own and reads the answer.
+    async fn ask(&self, target: &str, fields: &str) -> (Client, common::Reply) {
+        let mut client = Client::connect(self.address).await;
+        let fields = format!("cookie: {}\r\n{fields}", self.cookie);
+        client.request("GET", target, &fields).await;
+        let reply = client.reply().await;
+        (client, reply)
+    }
+
+    async fn events(&self, target: &str) -> (Client, EventReader) {
+        let mut client = Client::connect(self.address).await;
+        let fields = format!("cookie: {}\r\naccept: text/event-stream\r\n", self.cookie);
+        client.request("GET", target, &fields).await;
+        let head = client.until(b"\r\n\r\n").await;
+        assert!(head.starts_with(b"HTTP/1.1 200 "));
+        (client, EventReader::new())
+    }
+
+    async fn socket(&self, target: &str) -> Client {
+        let mut client = Client::connect(self.address).await;
+        let cookie = format!("cookie: {}\r\n", self.cookie);
+        assert_eq!(client.upgrade(target, &cookie).await.status, 101);
+        client
+    }
+}
+
+/// The data of the next event.
+async fn next_event((client, reader): &mut (Client, EventReader)) -> String {
+    loop {
+        let chunk = client.chunk().await;
+        if let Some((_, data, _)) = read_events(reader, &chunk).pop() {
+            return data;
+        }
+    }
+}
+
+#[tokio::test]
+async fn tide_a_page_sends_to_the_channel_it_will_connect_to() {
+    let app = tide::start(|app| {
+        app.at("/tide/sse").get(hyperlane::sse()); // Endpoint to connect new SSE channels on.
+    })
+    .await;
+    let [ann, bob] = [Browser::new(&app).await, Browser::new(&app).await];
+    // Nobody is connected, and a reload never waits for itself.
+    for _ in 0..20 {
+        let page = "sec-fetch-mode: navigate\r\n";
+        assert_eq!(ann.ask("/tide/chashu", page).await.1.status, 200);
+    }
+    let mut events = ann.events("/tide/sse").await;
+    assert_eq!(next_event(&mut events).await, "hello Chashu");
+    // Another client's channel is another.
+    let mut others = bob.events("/tide/sse").await;
+    assert_eq!(bob.ask("/tide/nori", "").await.1.text(), "true");
+    assert_eq!(next_event(&mut others).await, "hello Nori");
+}
+
+#[tokio::test]
+async fn tide_a_socket_is_accessed_from_another_request() {
+    let app = tide::start(|app| {
+        app.at("/tide/ws").get(hyperlane::ws()); // endpoint to establish a websocket connection on
+    })
+    .await;
+    let browser = Browser::new(&app).await;
+    let mut socket = browser.socket("/tide/ws").await;
+    let other = async {
+        assert_eq!(socket.next_frame().await.payload, b"hello chashu");
+        socket.say("hello server").await;
+    };
+    let ((_, reply), ()) = tokio::join!(browser.ask("/tide/socket", ""), other);
+    assert_eq!(reply.text(), "hello server");
+}
+
+#[tokio::test]
+async fn tide_nothing_is_sent_unless_somebody_is_connected() {
+    let app = tide::start(|app| {
+        app.at("/tide/sse").get(hyperlane::sse());
+    })
+    .await;
+    let browser = Browser::new(&app).await;
+    assert_eq!(browser.ask("/tide/nori", "").await.1.text(), "false");
+    let mut events = browser.events("/tide/sse").await;
+    // What was sent while nobody was connected would come before it.
+    assert_eq!(browser.ask("/tide/nori", "").await.1.text(), "true");
+    assert_eq!(next_event(&mut events).await, "hello Nori");
+}
+
+#[tokio::test]
+async fn tide_functions_meet_each_new_channel() {
+    use hyperlane::*;
+
+    let app = tide::start(|app| {
+        let ws = hyperlane::ws_with(async |ws: WebSocket, _state| {
+            ws.send("new websocket created").await.unwrap();
+        });
+        app.at("/tide/ws").get(ws);
+        app.at("/tide/sse").get(hyperlane::sse_with(
+            async |sse: ServerSentEvents, _state| {
+                sse.send("new event stream created").await.unwrap();
+            },
+        ));
+        app.at("/tide/ws/struct")
+            .get(WebSocketEndpoint::with(async |ws: WebSocket, _state| {
+                ws.send("as a struct").await.unwrap();
+            }));
+        app.at("/tide/sse/struct")
+            .get(ServerSentEventsEndpoint::with(
+                async |sse: ServerSentEvents, _state| {
+                    sse.send("as a struct").await.unwrap();
+                },
+            ));
+    })
+    .await;
+    for (path, expected) in [
+        ("", ["new websocket created", "new event stream created"]),
+        ("/struct", ["as a struct"; 2]),
+    ] {
+        let browser = Browser::new(&app).await;
+        let mut socket = browser.socket(&format!("/tide/ws{path}")).await;
+        assert_eq!(socket.next_frame().await.text(), expected[0]);
+        let mut events = browser.events(&format!("/tide/sse{path}")).await;
+        assert_eq!(next_event(&mut events).await, expected[1]);
+    }
+}
+
+#[tokio::test]
+async fn tide_endpoints_have_a_timeout() {
+    use hyperlane::*;
+
+    for (endpoint, expected) in [
+        (hyperlane::ws().timeout(Duration::from_millis(100)), true),
+        (
+            WebSocketEndpoint::new().set_timeout(Duration::from_millis(100)),
+            true,
+        ),
+        (hyperlane::ws().timeout(Duration::from_secs(3600)), false),
+    ] {
+        let mut channels = None;
+        let app = tide::start(|app| {
+            let ws = endpoint.buffer(1);
+            app.at("/tide/ws").get(ws);
+            app.at("/tide/sse")
+                .get(ServerSentEventsEndpoint::new().set_timeout(Duration::from_secs(5)));
+            channels = Some(app.channels());
+        })
+        .await;
+        let _browser = Browser::new(&app).await;
+        let socket = channels.unwrap().all()[0].ws();
+        socket.send("fills the buffer").await.unwrap();
+        if expected {
+            let error = socket.send("one too many").await.unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        } else {
+            // It waits; how long is not for a test to see.
+            assert!(socket.send("one too many").now_or_never().is_none());
+        }
+    }
+}
+
+#[tokio::test]
+async fn tide_a_channel_awaits_its_client_and_fails_in_the_end() {
+    let mut channels = None;
+    let app = tide::start(|app| {
+        let sse = hyperlane::sse().grace(Duration::from_secs(2)).buffer(2);
+        app.at("/tide/sse").get(sse);
+        channels = Some(app.channels());
+    })
+    .await;
+    let browser = Browser::new(&app).await;
+    let sse = channels.unwrap().all()[0].sse();
+    let mut events = browser.events("/tide/sse").await;
+    sse.send("connected").await.unwrap();
+    assert_eq!(next_event(&mut events).await, "connected");
+    drop(events);
+    eventually("the end of the connection", || app.connections() == 0).await;
+    assert!(sse.is_open(), "it awaits a reconnection");
+    // "the senders will remain waiting and might eventually end"
+    let mut sent = 0;
+    let error = loop {
+        match sse.send("into the gap").await {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe, "{error}");
+    assert_eq!(sent, 2, "what the buffer holds");
+    assert!(!sse.is_open());
 }
 
 #[tokio::test]

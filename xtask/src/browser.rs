@@ -33,5 +33,17 @@ pub(crate) fn run() -> Outcome {
             &compression,
             &packages,
         ],
+    )?;
+    for name in ["channels", "llm_stream", "notifications"] {
+        process::example(name)?;
+    }
+    let examples = process::target().join("debug").join("examples");
+    process::run(
+        "node",
+        [
+            Path::new("xtask/browser/channels.mjs"),
+            &examples,
+            &packages,
+        ],
     )
 }
