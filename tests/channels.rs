@@ -201,6 +201,16 @@ hook! {
         }
         report(sent, ctx).await;
     }
+    FillSse |_, ctx| {
+        let number = |name| ctx.get_request().try_get_query(name).unwrap().parse::<usize>().unwrap();
+        let (count, size) = (number("count"), number("size"));
+        let sse = ctx.sse();
+        let mut sent = Ok(());
+        for _ in 0..count {
+            sent = sse.send("x".repeat(size)).await;
+        }
+        report(sent, ctx).await;
+    }
     RecvWs |_, ctx| {
         let text = match ctx.ws().recv().await {
             Ok(message) => message.to_string(),
@@ -240,6 +250,7 @@ fn routes(server: &mut Server, ws: WebSocketEndpoint, sse: ServerSentEventsEndpo
     server
         .route::<SendSse>("/send-sse")
         .route::<SendWs>("/send-ws")
+        .route::<FillSse>("/fill-sse")
         .route::<RecvWs>("/recv-ws")
         .route::<CloseSse>("/close-sse")
         .route::<CloseWs>("/close-ws")
@@ -846,4 +857,57 @@ async fn connections_that_end_leave_nothing_behind() {
     eventually("all are gone", || control.connections() == 0).await;
     let ended = browser.send("/recv-ws").await;
     assert!(ended.contains("did not come back"), "{ended}");
+}
+
+#[tokio::test]
+async fn what_waits_for_nobody_is_bounded_by_the_memory_of_sessions() {
+    let control = start(|server| {
+        server.get_mut_server_config().session_memory = 512 * 1024;
+        routes(server, ws(), sse().timeout(SHORT));
+    })
+    .await;
+    let mut live = Browser::new(&control);
+    let mut socket = live.socket("/ws").await;
+    for _ in 0..200 {
+        let mut passing = Browser::new(&control);
+        let sent = passing.send("/fill-sse?count=3&size=4000").await;
+        assert_eq!(sent, "sent", "the ones before have to go");
+    }
+    // 12 kB each, so only so many are left, and the live one is among them.
+    assert_eq!(live.send("/send-ws?t=still").await, "sent");
+    assert_eq!(next_text(&mut socket).await, "still");
+    // One alone cannot have more than there is.
+    let mut greedy = Browser::new(&control);
+    let refused = greedy.send("/fill-sse?count=50&size=6000").await;
+    assert!(refused.starts_with("TimedOut"), "{refused}");
+    assert_eq!(live.send("/send-ws?t=and").await, "sent");
+    assert_eq!(next_text(&mut socket).await, "and");
+}
+
+#[tokio::test]
+async fn no_id_but_the_channels_own_gives_anything() {
+    let control = server(ws(), sse().buffer(4).timeout(SHORT)).await;
+    let mut browser = Browser::new(&control);
+    browser.send("/send-sse?t=secret").await;
+    let mut events = browser.follow("/sse", "").await;
+    let own = events.next().await.id;
+    let mut stranger = Browser::new(&control);
+    let mut theirs = stranger.follow("/sse", "").await;
+    let at = theirs.id().await;
+    let mut dice = 0x5eed_u64;
+    for _ in 0..1000 {
+        // The id of another, with some of its characters changed at times.
+        let mut id = own.clone().into_bytes();
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        if dice >> 63 == 1 {
+            let place = (dice >> 8) as usize % id.len();
+            id[place] = b"0123456789abcdef-"[(dice >> 32) as usize % 17];
+        }
+        let id = String::from_utf8(id).unwrap();
+        let mut again = stranger
+            .follow("/sse", &format!("last-event-id: {id}\r\n"))
+            .await;
+        let reset = again.next().await;
+        assert_eq!((reset.event.as_str(), &reset.id), ("reset", &at), "{id}");
+    }
 }

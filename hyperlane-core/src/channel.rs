@@ -11,7 +11,7 @@ use std::{
     fmt,
     future::poll_fn,
     io,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -137,6 +137,7 @@ impl Drop for Timer {
 
 /// Sends and receives across connections.
 pub(crate) struct Channel {
+    home: Weak<Entry>,
     settings: Arc<Settings>,
     inner: Mutex<Inner>,
 }
@@ -150,6 +151,8 @@ struct Inner {
     was_connected: bool,
     /// The endpoint's function has run for it.
     is_greeted: bool,
+    /// What was counted towards the session, as nobody is connected.
+    charged: usize,
     /// Keeps the session, from the first connection on.
     kept: Option<KeptAlive>,
     /// Ends the channel when nobody has been there for long.
@@ -192,8 +195,9 @@ const PAGE_LOAD: Duration = Duration::from_secs(30);
 const INBOX: usize = 64 * 1024;
 
 impl Channel {
-    pub(crate) fn new(settings: Arc<Settings>, epoch: u64) -> Arc<Self> {
+    pub(crate) fn new(home: Weak<Entry>, settings: Arc<Settings>, epoch: u64) -> Arc<Self> {
         Arc::new(Self {
+            home,
             settings,
             inner: Mutex::new(Inner {
                 state: State::new(epoch),
@@ -202,6 +206,7 @@ impl Channel {
                 end: None,
                 was_connected: false,
                 is_greeted: false,
+                charged: 0,
                 kept: None,
                 timer: None,
                 receivers: Vec::new(),
@@ -274,7 +279,51 @@ impl Channel {
         self.send_item(Item::Event(fields)).await
     }
 
+    /// Counts what is about to wait for clients towards the session: they share its memory, whoever makes many of them.
+    fn charge(&self, weight: usize) -> io::Result<usize> {
+        let is_charged = {
+            let inner = self.lock();
+            inner.end.is_none() && inner.state.links().next().is_none()
+        };
+        match self.home.upgrade() {
+            // Not while the channel is locked: others may have to go for it, with their channels.
+            Some(home) if is_charged && !home.charge(weight) => Err(io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                "what waits for clients that are not connected has used up `session_memory`",
+            )),
+            Some(_) if is_charged => Ok(weight),
+            _ => Ok(0),
+        }
+    }
+
+    fn discharge(&self, weight: usize) {
+        if let Some(home) = self.home.upgrade().filter(|_| weight > 0) {
+            home.discharge(weight);
+        }
+    }
+
     async fn send_item(self: &Arc<Self>, item: Item) -> io::Result<()> {
+        let charged = self.charge(log::weight(&item))?;
+        let mut held = Held {
+            channel: self,
+            charged,
+        };
+        self.send_charged(item).await?;
+        let is_waiting = {
+            let mut inner = self.lock();
+            let is_waiting = inner.end.is_none() && inner.state.links().next().is_none();
+            if is_waiting {
+                inner.charged += held.charged;
+            }
+            is_waiting
+        };
+        if is_waiting {
+            held.charged = 0;
+        }
+        Ok(())
+    }
+
+    async fn send_charged(self: &Arc<Self>, item: Item) -> io::Result<()> {
         let mut item = Some(item);
         // Mostly there is room, and then there is no need of a timer.
         let first = poll_fn(|cx| Poll::Ready(self.poll_send(cx, &mut item))).await;
@@ -531,7 +580,9 @@ impl Channel {
         }
         inner.state.write_on_key(start.key);
         self.look_after(&mut inner);
+        let charged = std::mem::take(&mut inner.charged);
         drop(inner);
+        self.discharge(charged);
         for position in &left {
             close(position, SUPERSEDED, "this tab has connected anew");
         }
@@ -633,8 +684,10 @@ impl Channel {
         inner.wake_senders();
         inner.wake_receivers();
         let rest = (inner.timer.take(), inner.kept.take());
+        let charged = std::mem::take(&mut inner.charged);
         drop(inner);
         drop(rest);
+        self.discharge(charged);
     }
 
     /// Runs something when the grace has passed, unless the timer is dropped before.
@@ -666,6 +719,18 @@ impl Channel {
 fn close(position: &Position<Line, Timer>, code: CloseCode, reason: &str) {
     if let Some(line) = position.link() {
         line.close(code, reason);
+    }
+}
+
+/// What was counted for a message, until it is where it is to wait.
+struct Held<'a> {
+    channel: &'a Channel,
+    charged: usize,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.channel.discharge(self.charged);
     }
 }
 
@@ -735,7 +800,11 @@ impl Entry {
     }
 
     /// The session's channel; a new one after one that is over. That of a session that is over is over, too.
-    pub(crate) fn channel(&self, direction: Direction, settings: &Arc<Settings>) -> Arc<Channel> {
+    pub(crate) fn channel(
+        self: &Arc<Self>,
+        direction: Direction,
+        settings: &Arc<Settings>,
+    ) -> Arc<Channel> {
         let mut channels = self.lock_channels();
         let slot = channels.slot(direction);
         if let Some(channel) = slot.channel.as_ref().filter(|channel| !channel.is_over()) {
@@ -744,7 +813,7 @@ impl Entry {
         if let Some(epoch) = slot.channel.take().and_then(|channel| channel.stopped()) {
             slot.stopped = epoch;
         }
-        let channel = Channel::new(settings.clone(), random());
+        let channel = Channel::new(Arc::downgrade(self), settings.clone(), random());
         slot.channel = Some(channel.clone());
         if self.is_ended() {
             channel.end(

@@ -88,7 +88,7 @@ pub(crate) struct Log {
 }
 
 /// What a message counts: its bytes and the entry that holds it.
-fn weight(item: &Item) -> usize {
+pub(crate) fn weight(item: &Item) -> usize {
     let bytes = match item {
         Item::Message(message) => message.len(),
         Item::Event(event) => event.len(),

@@ -58,6 +58,8 @@ pub(super) struct State {
     pub(super) version: u32,
     /// A store has it.
     pub(super) stored: bool,
+    /// What its channels keep for clients that are not connected, in bytes.
+    pub(super) waiting: usize,
 }
 
 impl Entry {
@@ -89,6 +91,7 @@ impl Entry {
                 left: Vec::new(),
                 version: 0,
                 stored: false,
+                waiting: 0,
             }),
             channels: Mutex::default(),
         })
@@ -117,6 +120,20 @@ impl Entry {
             table.keep(self);
         }
         KeptAlive(self.clone())
+    }
+
+    /// Counts what a channel is about to keep for clients that are not connected; false where there is no room.
+    pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> bool {
+        self.table
+            .upgrade()
+            .is_some_and(|table| table.charge(self, bytes))
+    }
+
+    /// Takes back what was counted.
+    pub(crate) fn discharge(self: &Arc<Self>, bytes: usize) {
+        if let Some(table) = self.table.upgrade() {
+            table.discharge(self, bytes);
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -161,7 +178,7 @@ impl State {
             VALUES_BYTES
         };
         let user = self.user.as_ref().map_or(0, |user| user.len() + USER_BYTES);
-        values + list + user
+        values + list + user + self.waiting
     }
 
     pub(super) fn touch(&mut self) {

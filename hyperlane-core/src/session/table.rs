@@ -314,13 +314,8 @@ impl Table {
                     all.users.insert((user, key));
                 }
             }
-            let bytes = ENTRY_BYTES + state.bytes() + state.former.len() * ID_BYTES * 2;
             drop(state);
-            if let Some(slot) = all.slots.get_mut(key as usize) {
-                let before = slot.bytes as usize;
-                slot.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-                all.bytes = all.bytes + bytes - before;
-            }
+            all.recount(entry, key);
             changed
         });
         drop(all);
@@ -421,13 +416,8 @@ impl Table {
                 all.ids.remove(&dropped);
             }
         }
-        let bytes = ENTRY_BYTES + state.bytes() + state.former.len() * ID_BYTES * 2;
         drop(state);
-        if let Some(slot) = all.slots.get_mut(key as usize) {
-            let before = slot.bytes as usize;
-            slot.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            all.bytes = all.bytes + bytes - before;
-        }
+        all.recount(entry, key);
         Ok(id)
     }
 
@@ -462,6 +452,31 @@ impl Table {
     }
 
     #[allow(dead_code, reason = "for channels")]
+    /// Counts bytes of a session's channels; false where there is no room for them. This is no use of the session.
+    pub(super) fn charge(&self, entry: &Arc<Entry>, bytes: usize) -> bool {
+        let now = self.now();
+        let mut gone = Vec::new();
+        let mut all = self.lock();
+        let key = entry.place();
+        // One that lasts for its request alone has nobody to wait for.
+        let fits = key != NOWHERE && self.make_room(&mut all, bytes, now, Some(key), &mut gone);
+        if fits {
+            entry.state().waiting += bytes;
+            all.recount(entry, key);
+        }
+        drop(all);
+        gone.into_iter().for_each(|entry| entry.end_channels());
+        fits
+    }
+
+    pub(super) fn discharge(&self, entry: &Arc<Entry>, bytes: usize) {
+        let mut all = self.lock();
+        let mut state = entry.state();
+        state.waiting = state.waiting.saturating_sub(bytes);
+        drop(state);
+        all.recount(entry, entry.place());
+    }
+
     pub(super) fn keep(&self, entry: &Arc<Entry>) {
         let mut all = self.lock();
         let key = entry.place();
@@ -513,6 +528,18 @@ fn end(gone: Option<Arc<Entry>>) {
 }
 
 impl All {
+    /// Counts anew what a session takes.
+    fn recount(&mut self, entry: &Entry, key: u32) {
+        let state = entry.state();
+        let bytes = ENTRY_BYTES + state.bytes() + state.former.len() * ID_BYTES * 2;
+        drop(state);
+        if let Some(slot) = self.slots.get_mut(key as usize) {
+            let before = slot.bytes as usize;
+            slot.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            self.bytes = self.bytes + bytes - before;
+        }
+    }
+
     fn touch(&mut self, key: u32, now: u64) {
         if let Some(slot) = self.slots.get_mut(key as usize) {
             slot.used = now;
