@@ -878,7 +878,7 @@ async fn what_waits_for_nobody_is_bounded_by_the_memory_of_sessions() {
     assert_eq!(next_text(&mut socket).await, "still");
     // One alone cannot have more than there is.
     let mut greedy = Browser::new(&control);
-    let refused = greedy.send("/fill-sse?count=50&size=6000").await;
+    let refused = greedy.send("/fill-sse?count=20&size=6000").await;
     assert!(refused.starts_with("TimedOut"), "{refused}");
     assert_eq!(live.send("/send-ws?t=and").await, "sent");
     assert_eq!(next_text(&mut socket).await, "and");
