@@ -22,8 +22,8 @@ pub(super) struct RequestSession {
     is_looked_up: bool,
     /// Destroyed by this request.
     ended: Vec<Session>,
-    /// Which channels were told that this request loads a page.
-    told: Vec<Direction>,
+    /// `ctx.ws()` and `ctx.sse()` were told that this request loads a page.
+    told: [bool; 2],
 }
 
 impl Context {
@@ -225,12 +225,12 @@ impl Context {
         if !loads_page {
             return false;
         }
-        let told = &mut self.extras.get_or_insert_default().session.told;
-        let is_new = !told.contains(&direction);
-        if is_new {
-            told.push(direction);
-        }
-        is_new
+        let [both, to_client] = &mut self.extras.get_or_insert_default().session.told;
+        let told = match direction {
+            Direction::Both => both,
+            Direction::ToClient => to_client,
+        };
+        !std::mem::replace(told, true)
     }
 
     /// Tells the store what has changed.
