@@ -18,7 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{CLOSE, Client, PING, PONG, Reply, address, eventually, hook, realtime::notes, start};
+use common::{
+    CLOSE, Client, PATIENCE, PING, PONG, Reply, address, eventually, hook, realtime::notes, start,
+};
 use hyperlane::{
     Channels, ServerSentEventsEndpoint, WebSocketEndpoint,
     prelude::*,
@@ -910,4 +912,47 @@ async fn no_id_but_the_channels_own_gives_anything() {
         let reset = again.next().await;
         assert_eq!((reset.event.as_str(), &reset.id), ("reset", &at), "{id}");
     }
+}
+
+#[tokio::test]
+async fn a_sender_that_waits_fails_when_the_grace_ends() {
+    let control = server(
+        ws().buffer(1).grace(SHORT).timeout(PATIENCE),
+        sse().buffer(1).grace(SHORT).timeout(PATIENCE),
+    )
+    .await;
+    let mut browser = Browser::new(&control);
+    assert_eq!(browser.send("/send-sse?t=a").await, "sent");
+    let ended = browser.send("/send-sse?t=b").await;
+    assert_eq!(
+        ended,
+        "BrokenPipe the channel is over: the client did not come back within 200ms"
+    );
+    drop(browser.socket("/ws").await);
+    assert_eq!(browser.send("/send-ws?t=a").await, "sent");
+    let ended = browser.send("/send-ws?t=b").await;
+    assert!(ended.starts_with("BrokenPipe"), "{ended}");
+}
+
+#[tokio::test]
+async fn a_shutdown_tells_every_client_to_come_back_and_loses_nothing_of_its_channel() {
+    const CLIENTS: usize = 250;
+    let control = server(ws().resume_ids(), sse()).await;
+    let mut browser = Browser::new(&control);
+    let mut sockets = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut socket = browser.socket("/ws").await;
+        next_text(&mut socket).await;
+        sockets.push(socket);
+    }
+    let ending = tokio::spawn({
+        let control = control.clone();
+        async move { control.shutdown().await }
+    });
+    for mut socket in sockets {
+        let close = socket.next_message().await;
+        assert_eq!((close.opcode, close.code()), (CLOSE, 1001));
+        socket.frame(CLOSE, 1001_u16.to_be_bytes()).await;
+    }
+    ending.await.unwrap();
 }

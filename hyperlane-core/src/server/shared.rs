@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -20,7 +20,7 @@ use super::{metrics::Metrics, pace::Pace};
 use crate::{
     ServerConfig,
     conn::{
-        Conn, Peer,
+        Conn, Peer, WireFormat,
         buffer::READ_BUFFER,
         registry::Registry,
         signals,
@@ -32,6 +32,10 @@ use crate::{
 
 /// Connections whose timers fire before the clock lets others run.
 const WOKEN_AT_ONCE: usize = 16;
+
+/// Connections that are told of a shutdown at once, at least, and the pause after them: 1 000 a second.
+const SLICE: usize = 100;
+const SLICE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Length of an IMF-fixdate (RFC 9110 §5.6.7).
 const DATE_LENGTH: usize = 29;
@@ -121,9 +125,33 @@ impl Shared {
         self.shutting_down.load(Ordering::Acquire)
     }
 
-    /// Tells every connection that the server shuts down.
+    /// The server shuts down from here on; connections are told by [`tell_of_shutdown`](Self::tell_of_shutdown).
     pub(crate) fn begin_shutdown(&self) {
         self.shutting_down.store(true, Ordering::Release);
+    }
+
+    /// Tells every connection that the server shuts down: those that wait for requests at once, WebSockets and event
+    /// streams a slice at a time, since their clients all come back somewhere at once.
+    pub(crate) async fn tell_of_shutdown(&self) {
+        let (told, rest): (Vec<_>, Vec<_>) = self
+            .registry
+            .all()
+            .into_iter()
+            .partition(|connection| connection.format() == WireFormat::Http);
+        for connection in told {
+            connection.signal(signals::SHUTDOWN);
+        }
+        let slice = shutdown_slice(rest.len(), self.config.shutdown_timeout / 2);
+        let mut slices = rest.chunks(slice).peekable();
+        while let Some(slice) = slices.next() {
+            for connection in slice {
+                connection.signal(signals::SHUTDOWN);
+            }
+            if slices.peek().is_some() {
+                tokio::time::sleep(SLICE_PAUSE).await;
+            }
+        }
+        // Those that came, or became something else, in the meantime.
         for connection in self.registry.all() {
             connection.signal(signals::SHUTDOWN);
         }
@@ -222,6 +250,13 @@ pub(crate) fn permits(config: &ServerConfig) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)))
 }
 
+/// How many connections are told of a shutdown at once, so that all are within this time.
+fn shutdown_slice(connections: usize, within: Duration) -> usize {
+    let slices = within.as_millis() / SLICE_PAUSE.as_millis();
+    let slices = usize::try_from(slices).unwrap_or(usize::MAX).max(1);
+    connections.div_ceil(slices).max(SLICE)
+}
+
 /// 80 % of the descriptors that the process may have; the rest is the program's.
 pub(crate) fn default_connections() -> usize {
     #[cfg(unix)]
@@ -239,6 +274,16 @@ mod tests {
 
     fn peer(address: &str) -> Peer {
         Peer::Inet(address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_shutdown_spreads_the_closes_and_ends_in_time() {
+        let within = Duration::from_secs(10);
+        assert_eq!(shutdown_slice(0, within), SLICE);
+        assert_eq!(shutdown_slice(5_000, within), SLICE);
+        assert_eq!(shutdown_slice(50_000, within), 500);
+        assert_eq!(shutdown_slice(50_001, within), 501);
+        assert_eq!(shutdown_slice(7_000, Duration::ZERO), 7_000);
     }
 
     #[test]
