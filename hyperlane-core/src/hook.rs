@@ -314,8 +314,8 @@ impl Registration {
 
     /// Takes the body as an argument of the handler reads it. Evaluated while the program compiles, as its panic is.
     #[allow(clippy::panic, reason = "a compile-time error, never met at run time")]
-    pub const fn argument<T: crate::FromContext>(mut self) -> Self {
-        let Some(mode) = T::BODY else { return self };
+    pub const fn argument(mut self, body: Option<BodyMode>) -> Self {
+        let Some(mode) = body else { return self };
         match (self.reads, mode) {
             (Some(BodyMode::Whole), BodyMode::Stream)
             | (Some(BodyMode::Stream), BodyMode::Whole) => {

@@ -88,6 +88,11 @@ pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
     }
 }
 
+/// How an argument of a handler reads the body; its type is told by a function that nobody calls.
+pub const fn body_of<T: FromContext>(_: fn(T)) -> Option<BodyMode> {
+    T::BODY
+}
+
 // ---------------------------------------------------------------- guards
 
 pub fn guard_method(ctx: &Context, names: &[&str]) -> bool {

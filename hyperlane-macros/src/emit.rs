@@ -333,12 +333,12 @@ impl Emitter<'_> {
 fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> TokenStream {
     let code = values(applied).iter().map(|value| {
         let span = at(value.span());
-        let test = if runs_when {
-            quote_spanned!(span=> !(#value))
+        // Without a `!`, a value that is no `bool` is told as that.
+        if runs_when {
+            quote_spanned!(span=> if (#value) {} else { #decline })
         } else {
-            quote_spanned!(span=> (#value))
-        };
-        quote_spanned!(span=> if #test { #decline })
+            quote_spanned!(span=> if (#value) { #decline })
+        }
     });
     code.collect()
 }

@@ -126,15 +126,20 @@ fn take_siblings(item: &mut Item) -> Vec<Attribute> {
         .collect()
 }
 
-/// Recognises one of our macros: by its bare name, or by a path into one of our crates.
+/// Recognises one of our macros: by its bare name, or by a path through one of our crates.
 fn sibling(path: &Path) -> Option<(&'static Row, &Ident)> {
     const CRATES: [&str; 3] = ["hyperlane", "hyperlane_core", "hyperlane_macros"];
     let last = &path.segments.last()?.ident;
-    let first = &path.segments.first()?.ident;
     // The name comes first: few attributes share one, and a look into the manifest costs more.
     let row = table::find(&last.to_string())?;
     let bare = path.segments.len() == 1 && path.leading_colon.is_none();
-    let ours = bare || CRATES.iter().any(|name| first == name) || *first == krate::name();
+    // A crate that hands ours on, as macros do (`$crate::hyperlane::get`), names it on the way.
+    let mut names = path.segments.iter().map(|segment| &segment.ident);
+    names.next_back();
+    let mut known = names.clone();
+    let ours = bare
+        || known.any(|ident| CRATES.iter().any(|name| ident == name))
+        || names.next().is_some_and(|first| *first == krate::name());
     ours.then_some((row, last))
 }
 

@@ -5,7 +5,7 @@ mod conflicts;
 mod param_names;
 mod route;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{
@@ -231,8 +231,10 @@ impl Function<'_> {
             }
         }
         if self.is_route() {
-            errors.extend(self.params.unclear());
-            for other in &self.params.others {
+            let unclear = self.params.unclear();
+            // What could not be told apart is among the others.
+            let others = self.params.others.iter().filter(|_| unclear.is_none());
+            for other in others {
                 let message = if mentions(other.ty.to_token_stream(), &["impl"]) {
                     "an argument of a route function needs a type with a name, as in `Path<u32>`"
                 } else if matches!(other.ty.as_ref(), Type::Reference(_)) {
@@ -241,6 +243,14 @@ impl Function<'_> {
                     continue;
                 };
                 errors.push(Error::new_spanned(&other.ty, message));
+            }
+            errors.extend(unclear);
+            if let ReturnType::Type(_, ty) = &signature.output
+                && let Some(lent) = lent(ty.to_token_stream())
+            {
+                let message =
+                    "a route owns what it answers with: return `String`, or a `&'static str`";
+                errors.push(Error::new(lent, message));
             }
         }
         if signature.ident == "new"
@@ -380,6 +390,32 @@ fn is_handler(item: &ItemFn) -> bool {
         .receiver()
         .is_some_and(|receiver| matches!(receiver.kind, ReceiverKind::Value));
     by_value && item.sig.ident == "handle" && item.sig.inputs.len() == 3
+}
+
+/// Returns the place of the first reference that need not live as long as the program.
+fn lent(tokens: TokenStream) -> Option<Span> {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Group(group) => {
+                if let Some(span) = lent(group.stream()) {
+                    return Some(span);
+                }
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '&' => {
+                let tick = tokens.next_if(
+                    |token| matches!(token, TokenTree::Punct(tick) if tick.as_char() == '\''),
+                );
+                let name = tick.and_then(|_| tokens.next());
+                let is_static = matches!(&name, Some(TokenTree::Ident(name)) if name == "static");
+                if !is_static {
+                    return Some(punct.span());
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Whether macros were expanded on this function before.

@@ -96,6 +96,8 @@ declare! {
     routes "" {
         /// Registers a hook struct or an async function at a path, for every method: `#[route("/users/{id}")]`, any number of times.
         ///
+        /// A function is a free one, in no `impl` or `trait`. Those of another crate are registered once the program names that crate, if only by `use handlers as _;`.
+        ///
         /// Patterns: `/users/:id`, `/users/{id}`, `/users/{id:\d+}` and `/files/{*path}`, as a literal or a constant. They are checked while the program compiles, with the names that `route_param` asks for.
         ///
         /// A function takes the stream, the context, both or neither, and returns `Status` or anything that implements `IntoResponse`.

@@ -19,8 +19,8 @@ pub(crate) struct Param {
 pub(crate) struct Params {
     pub(crate) stream: Option<Param>,
     pub(crate) ctx: Option<Param>,
-    /// A `&mut` parameter that could be either.
-    unclear: Option<TokenStream>,
+    /// A `&mut` parameter that could be either, or that is one of them a second time.
+    unclear: Option<Error>,
     /// The types of both where they are taken by value.
     by_value: [Option<TokenStream>; 2],
     /// The parameters besides `self` and these two.
@@ -46,6 +46,17 @@ impl Part {
         match self {
             Self::Stream => "stream",
             Self::Ctx => "context",
+        }
+    }
+
+    const fn twice(self) -> &'static str {
+        match self {
+            Self::Stream => {
+                "this is the stream a second time; the other parameter is `ctx: &mut Context`"
+            }
+            Self::Ctx => {
+                "this is the context a second time; the other parameter is `stream: &mut Stream`"
+            }
         }
     }
 
@@ -86,14 +97,33 @@ pub(crate) fn find(signature: &mut Signature) -> Params {
             _ => {}
         }
     }
+    // A type of the one's name is not the other.
+    let twice = |index: usize, part: Part| {
+        let Some(FnArg::Typed(argument)) = signature.inputs.get(index) else {
+            return None;
+        };
+        let names = reference(&argument.ty)
+            .and_then(|reference| last_segment(&reference.elem))
+            .is_some_and(|ident| ident == part.ty());
+        names.then(|| Error::new_spanned(&argument.ty, part.twice()))
+    };
     let mut unclear = None;
     let [stream, ctx] = match (named, unnamed.as_slice()) {
         ([None, None], [(first, _), (second, _)]) => [Some(*first), Some(*second)],
-        ([Some(stream), None], [(ctx, _)]) => [Some(stream), Some(*ctx)],
-        ([None, Some(ctx)], [(stream, _)]) => [Some(*stream), Some(ctx)],
+        ([Some(stream), None], [(ctx, _)]) => {
+            unclear = twice(*ctx, Part::Stream);
+            [Some(stream), Some(*ctx).filter(|_| unclear.is_none())]
+        }
+        ([None, Some(ctx)], [(stream, _)]) => {
+            unclear = twice(*stream, Part::Ctx);
+            [Some(*stream).filter(|_| unclear.is_none()), Some(ctx)]
+        }
         ([Some(stream), Some(ctx)], _) => [Some(stream), Some(ctx)],
         (named, unnamed) => {
-            unclear = unnamed.first().map(|(_, ty)| ty.clone());
+            let message = "it is unclear whether this is the stream or the context; name its type `Stream` or `Context`";
+            unclear = unnamed
+                .first()
+                .map(|(_, ty)| Error::new_spanned(ty, message));
             named
         }
     };
@@ -153,12 +183,9 @@ impl Params {
         }
     }
 
-    /// Says that a lone `&mut` parameter may be either of the two.
+    /// Says that a lone `&mut` parameter may be either of the two, or that it is one of them once more.
     pub(crate) fn unclear(&self) -> Option<Error> {
-        let message = "it is unclear whether this is the stream or the context; name its type `Stream` or `Context`";
-        self.unclear
-            .as_ref()
-            .map(|ty| Error::new_spanned(ty, message))
+        self.unclear.clone()
     }
 
     /// Tells whether a parameter of the signature is this one.

@@ -34,7 +34,8 @@ const BYTES: &str = "application/octet-stream";
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from a handler: return text, bytes, `Json`, `Html`, an `HttpStatus`, \
-               `(HttpStatus, T)`, or an `Option` or `Result` of these"
+               `(HttpStatus, T)`, or an `Option` or `Result` of these",
+    note = "where `?` meets errors of other libraries, return `Result<T, hyperlane::Error>`, which is made of any of them"
 )]
 pub trait IntoResponse {
     /// Writes the value into `response`.

@@ -139,7 +139,9 @@ impl Function<'_> {
     fn argument_rules(&self) -> TokenStream {
         let rules = self.params.others.iter().map(|argument| {
             let (ty, span) = (&argument.ty, argument.ty.span());
-            quote_spanned!(span=> .argument::<#ty>())
+            // At the same place as what makes the argument, so that the compiler says once what the type lacks.
+            let private = moved(self.private, span);
+            quote_spanned!(span=> .argument(#private::body_of(|_: #ty| ())))
         });
         rules.collect()
     }

@@ -1,0 +1,15 @@
+//! What an extractor asks of its type is told once.
+
+use hyperlane::*;
+
+struct Plain;
+
+struct Local(std::cell::Cell<u8>);
+
+#[post("/json")]
+async fn json(Json(_): Json<Plain>) {}
+
+#[get("/state")]
+async fn state(State(_): State<Local>) {}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! An error that is no answer, with the type that takes any.
+
+use hyperlane::*;
+
+#[get("/number/{text}")]
+#[route_param("text" => text)]
+async fn number() -> Result<String, std::num::ParseIntError> {
+    Ok(text.parse::<u8>()?.to_string())
+}
+
+fn main() {}
