@@ -187,7 +187,8 @@ impl ServerSentEvents {
                 self.send_event(Event::new().id(id.to_string()).data(text))
                     .await
             }
-            Link::Channel(channel) if message.is_data() => channel.send(message).await,
+            // In a box, so that handlers which only have a connection hold no room for it while they wait.
+            Link::Channel(channel) if message.is_data() => Box::pin(channel.send(message)).await,
             Link::Channel(_) => refuse_close(&message),
         }
     }
@@ -213,7 +214,7 @@ impl ServerSentEvents {
     pub async fn send_event(&self, event: Event) -> io::Result<()> {
         match &self.link {
             Link::Connection { connection, .. } => send(connection, &event).await,
-            Link::Channel(channel) => channel.send_event(event).await,
+            Link::Channel(channel) => Box::pin(channel.send_event(event)).await,
         }
     }
 
