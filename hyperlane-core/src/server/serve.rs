@@ -22,11 +22,11 @@ use crate::{
 /// idle connection stays small.
 #[derive(Clone, Copy)]
 enum Step {
-    RequestMiddleware(usize),
+    RequestMiddleware(u32),
     Route,
-    ResponseMiddleware(usize),
-    TaskPanic(usize),
-    RequestError(usize),
+    ResponseMiddleware(u32),
+    TaskPanic(u32),
+    RequestError(u32),
     Done,
 }
 
@@ -100,7 +100,7 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
         };
         loop {
             let hook = match step {
-                Step::RequestMiddleware(at) => match app.request_middleware.get(at) {
+                Step::RequestMiddleware(at) => match app.request_middleware.get(at as usize) {
                     Some(hook) => {
                         step = Step::RequestMiddleware(at + 1);
                         hook
@@ -116,21 +116,21 @@ pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -
                     ctx.stage = Stage::Route;
                     hook
                 }
-                Step::ResponseMiddleware(at) => match app.response_middleware.get(at) {
+                Step::ResponseMiddleware(at) => match app.response_middleware.get(at as usize) {
                     Some(hook) => {
                         step = Step::ResponseMiddleware(at + 1);
                         hook
                     }
                     None => break,
                 },
-                Step::TaskPanic(at) => match app.task_panic.get(at) {
+                Step::TaskPanic(at) => match app.task_panic.get(at as usize) {
                     Some(hook) => {
                         step = Step::TaskPanic(at + 1);
                         hook
                     }
                     None => break,
                 },
-                Step::RequestError(at) => match app.request_error.get(at) {
+                Step::RequestError(at) => match app.request_error.get(at as usize) {
                     Some(hook) => {
                         step = Step::RequestError(at + 1);
                         hook
@@ -407,6 +407,6 @@ mod tests {
     fn the_future_of_a_connection_stays_small() {
         // What every idle connection holds besides its shared state. Whatever few requests need goes to the heap.
         let size = size_of_output(serve);
-        assert!(size <= 576, "{size} bytes");
+        assert!(size <= 568, "{size} bytes");
     }
 }
