@@ -14,7 +14,10 @@ use std::{
     collections::VecDeque,
     io,
     net::SocketAddr,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -882,6 +885,41 @@ async fn what_waits_for_nobody_is_bounded_by_the_memory_of_sessions() {
     assert!(refused.starts_with("TimedOut"), "{refused}");
     assert_eq!(live.send("/send-ws?t=and").await, "sent");
     assert_eq!(next_text(&mut socket).await, "and");
+}
+
+#[tokio::test]
+async fn channels_of_clients_that_connect_and_go_are_bounded_by_the_memory_of_sessions() {
+    static ALIVE: AtomicUsize = AtomicUsize::new(0);
+    let control = start(|server| {
+        server.get_mut_server_config().session_memory = 64 * 1024;
+        let counted = async |sse: ServerSentEvents, _| {
+            ALIVE.fetch_add(1, Ordering::SeqCst);
+            sse.closed().await;
+            ALIVE.fetch_sub(1, Ordering::SeqCst);
+        };
+        routes(server, ws(), sse_with(counted));
+    })
+    .await;
+    let mut live = Browser::new(&control);
+    let mut socket = live.socket("/ws").await;
+    for _ in 0..200 {
+        let mut passing = Browser::new(&control);
+        drop(passing.follow("/sse", "").await);
+    }
+    eventually("all but one are gone", || control.connections() == 1).await;
+    eventually("few are waited for", || ALIVE.load(Ordering::SeqCst) < 64).await;
+    assert_eq!(live.send("/send-ws?t=still").await, "sent");
+    assert_eq!(next_text(&mut socket).await, "still");
+}
+
+#[tokio::test]
+async fn an_id_of_no_epoch_is_a_reset_and_no_end() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    let mut events = browser
+        .follow("/sse?last_event_id=0000000000000000-0", "")
+        .await;
+    assert_eq!(events.next().await.event, "reset");
 }
 
 #[tokio::test]

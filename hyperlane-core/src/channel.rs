@@ -99,6 +99,8 @@ impl ChannelSettings {
 pub(crate) enum End {
     /// Nobody came back in time.
     Grace(Duration),
+    /// Its clients have gone, and what it keeps for them finds no room.
+    Memory,
     /// The program closed it.
     Closed,
     /// The session is over.
@@ -111,6 +113,9 @@ impl fmt::Display for End {
             Self::Grace(grace) => write!(
                 f,
                 "the channel is over: the client did not come back within {grace:?}"
+            ),
+            Self::Memory => f.write_str(
+                "the channel is over: the client has gone, and there is no room in `session_memory` to wait for it",
             ),
             Self::Closed => f.write_str("the channel is over: it was closed"),
             Self::Session => f.write_str("the channel is over: its session is"),
@@ -170,6 +175,11 @@ fn enlist(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
 }
 
 impl Inner {
+    /// Whether what is in it waits for clients of which none is connected.
+    fn is_unattended(&self) -> bool {
+        self.end.is_none() && self.state.links().next().is_none()
+    }
+
     fn wake_senders(&mut self) {
         std::mem::take(&mut self.senders)
             .into_iter()
@@ -190,6 +200,9 @@ fn weight(message: &Message) -> usize {
 
 /// How long a page takes until it connects.
 const PAGE_LOAD: Duration = Duration::from_secs(30);
+
+/// What a channel takes beside its messages, with the task that waits for its client.
+const ITSELF: usize = size_of::<Channel>() + 512;
 
 /// Messages of clients that nobody received yet, in bytes.
 const INBOX: usize = 64 * 1024;
@@ -281,9 +294,10 @@ impl Channel {
 
     /// Counts what is about to wait for clients towards the session: they share its memory, whoever makes many of them.
     fn charge(&self, weight: usize) -> io::Result<usize> {
-        let is_charged = {
+        let (is_charged, weight) = {
             let inner = self.lock();
-            inner.end.is_none() && inner.state.links().next().is_none()
+            let itself = if inner.charged == 0 { ITSELF } else { 0 };
+            (inner.is_unattended(), weight + itself)
         };
         match self.home.upgrade() {
             // Not while the channel is locked: others may have to go for it, with their channels.
@@ -311,7 +325,7 @@ impl Channel {
         self.send_charged(item).await?;
         let is_waiting = {
             let mut inner = self.lock();
-            let is_waiting = inner.end.is_none() && inner.state.links().next().is_none();
+            let is_waiting = inner.is_unattended();
             if is_waiting {
                 inner.charged += held.charged;
             }
@@ -595,9 +609,12 @@ impl Channel {
 
     fn detach(self: &Arc<Self>, key: u64, is_closed: bool) {
         let mut inner = self.lock();
-        if is_closed {
-            inner.state.remove(key);
-        } else if inner.state.cut(key) {
+        let is_known = if is_closed {
+            inner.state.remove(key).is_some()
+        } else {
+            inner.state.cut(key)
+        };
+        if is_known && !is_closed {
             let timer = self.after_grace(move |channel| channel.give_up(key));
             if let Some(position) = inner.state.position(key) {
                 position.timer = timer;
@@ -605,6 +622,29 @@ impl Channel {
         }
         inner.state.tidy(self.settings.limits);
         self.look_after(&mut inner);
+        if is_known && inner.is_unattended() {
+            self.charge_all(inner);
+        }
+    }
+
+    /// The last client has gone. What the channel keeps is the session's from now on; where that has no room, or nobody can
+    /// come back to it, it is over.
+    fn charge_all(&self, inner: MutexGuard<'_, Inner>) {
+        let weight = ITSELF + inner.state.log.weight() + inner.inbox_bytes;
+        drop(inner);
+        let Some(home) = self.home.upgrade() else {
+            return;
+        };
+        let has_room = home.charge(weight);
+        let mut inner = self.lock();
+        match (inner.is_unattended(), has_room) {
+            (true, true) => inner.charged += weight,
+            (true, false) => self.finish(inner, End::Memory),
+            (false, _) => {
+                drop(inner);
+                self.discharge(if has_room { weight } else { 0 });
+            }
+        }
     }
 
     /// A position has waited long enough.
@@ -769,7 +809,7 @@ pub(crate) struct Channels {
 struct Slot {
     channel: Option<Arc<Channel>>,
     /// The epoch of the last one that the program closed.
-    stopped: u64,
+    stopped: Option<u64>,
 }
 
 impl Channels {
@@ -811,7 +851,7 @@ impl Entry {
             return channel.clone();
         }
         if let Some(epoch) = slot.channel.take().and_then(|channel| channel.stopped()) {
-            slot.stopped = epoch;
+            slot.stopped = Some(epoch);
         }
         let channel = Channel::new(Arc::downgrade(self), settings.clone(), random());
         slot.channel = Some(channel.clone());
@@ -829,7 +869,7 @@ impl Entry {
     pub(crate) fn is_stopped(&self, direction: Direction, epoch: u64) -> bool {
         let mut channels = self.lock_channels();
         let slot = channels.slot(direction);
-        slot.stopped == epoch
+        slot.stopped == Some(epoch)
             || slot.channel.as_ref().and_then(|channel| channel.stopped()) == Some(epoch)
     }
 }
