@@ -949,3 +949,62 @@ async fn no_id_but_the_channels_own_gives_anything() {
         assert_eq!((reset.event.as_str(), &reset.id), ("reset", &at), "{id}");
     }
 }
+
+#[tokio::test]
+async fn a_tab_that_comes_back_over_a_connection_kept_alive_wins() {
+    let control = server(ws().resume_ids(), sse()).await;
+    let mut browser = Browser::new(&control);
+    browser.get("/open").await;
+    // As a proxy does, which keeps connections to reuse them.
+    let mut kept = Client::connect(browser.address).await;
+    let fields = format!("{}content-length: 0\r\n", browser.fields());
+    kept.request("GET", "/open", &fields).await;
+    assert_eq!(kept.reply().await.status, 200);
+    let mut before = browser.socket("/ws?tab=7").await;
+    let _ = next_text(&mut before).await;
+    let reply = kept.upgrade("/ws?tab=7", &browser.fields()).await;
+    assert_eq!(reply.status, 101, "{}", reply.head);
+    let first = next_text(&mut kept).await;
+    assert!(first.contains(r#""reset":false"#), "{first}");
+    assert_eq!(browser.send("/send-ws?t=here").await, "sent");
+    assert_eq!(next_text(&mut kept).await, "here");
+}
+
+#[tokio::test]
+async fn a_head_request_opens_no_stream() {
+    let control = plain().await;
+    for path in ["/sse", "/ws"] {
+        let mut client = Client::connect(address(&control)).await;
+        client
+            .request(
+                "HEAD",
+                path,
+                "accept: text/event-stream\r\nconnection: close\r\n",
+            )
+            .await;
+        let head = String::from_utf8(client.until(b"\r\n\r\n").await).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert_eq!(client.rest().await, b"", "{path}");
+    }
+    eventually("all are gone", || control.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn an_event_stream_over_http_1_0_is_the_channel() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    browser.get("/open").await;
+    let mut client = Client::connect(browser.address).await;
+    client
+        .send(format!(
+            "GET /sse HTTP/1.0\r\nhost: x\r\n{}\r\n",
+            browser.fields()
+        ))
+        .await;
+    let head = String::from_utf8(client.until(b"\r\n\r\n").await).unwrap();
+    assert!(!head.contains("transfer-encoding"), "{head}");
+    client.until(b"\n\n").await;
+    assert_eq!(browser.send("/send-sse?t=one").await, "sent");
+    let event = String::from_utf8(client.until(b"\n\n").await).unwrap();
+    assert!(event.contains("data: one"), "{event}");
+}

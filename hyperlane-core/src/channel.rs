@@ -571,7 +571,8 @@ impl Channel {
         }
         if inner.state.is_overtaken(claim) {
             drop(inner);
-            Line::new(connection.clone(), None).close(SUPERSEDED, "this tab has connected anew");
+            Line::new(connection.clone(), None, claim.number)
+                .close(SUPERSEDED, "this tab has connected anew");
             return Ok(None);
         }
         let epoch = inner.state.log.epoch;

@@ -359,7 +359,7 @@ impl Shared {
             kind,
             from: from.filter(|_| kind != Kind::Plain),
             tab,
-            number: stream.connection().id,
+            number: stream.request_number(),
         }
     }
 
@@ -454,7 +454,7 @@ impl Shared {
                 // One that is gone already is cut in a moment.
                 let _ = connection.send_message(&Message::from(text));
             }
-            Line::new(connection.clone(), Some(acks.clone()))
+            Line::new(connection.clone(), Some(acks.clone()), claim.number)
         };
         let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
         let open = attached.map(|attached| Open {
@@ -501,7 +501,7 @@ impl Shared {
         let begin = |start: &Start, id: ResumeId| {
             let hello = hello(id, retry, start.is_reset);
             let _ = connection.send_bytes(&crate::sse::frame(connection.format(), &hello));
-            Line::new(connection.clone(), None)
+            Line::new(connection.clone(), None, claim.number)
         };
         let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
         Ok(attached.map(|attached| Open {

@@ -14,7 +14,7 @@ pub(crate) trait Link {
     /// Asks the client how far it is; once until it answers.
     fn ask(&self);
 
-    /// Connections that came later have higher numbers.
+    /// Those whose request came later have higher numbers.
     fn number(&self) -> u64;
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Claim {
     /// The place it wants to go on from; an error is an id that never was one.
     pub(crate) from: Option<Result<ResumeId, super::log::NotAnId>>,
     pub(crate) tab: Option<Tab>,
-    /// The number of the connection.
+    /// The number of the request.
     pub(crate) number: u64,
 }
 
