@@ -987,6 +987,16 @@ async fn a_head_request_opens_no_stream() {
         assert_eq!(client.rest().await, b"", "{path}");
     }
     eventually("all are gone", || control.connections() == 0).await;
+    // It takes nothing that waits, and the connection goes on.
+    let mut browser = Browser::new(&control);
+    assert_eq!(browser.send("/send-sse?t=one").await, "sent");
+    let mut client = Client::connect(browser.address).await;
+    client.request("HEAD", "/sse", &browser.fields()).await;
+    assert_eq!(client.reply_to(true).await.status, 200);
+    client.request("HEAD", "/sse", &browser.fields()).await;
+    assert_eq!(client.reply_to(true).await.status, 200);
+    assert_eq!(browser.send("/open").await, "false false");
+    assert_eq!(browser.follow("/sse", "").await.text().await, "one");
 }
 
 #[tokio::test]

@@ -481,6 +481,13 @@ impl Shared {
         ctx: &mut Context,
     ) -> Result<Option<Open>, RequestError> {
         ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
+        if ctx.get_request().get_method().is_head() {
+            // Nothing can be sent to it, so it gets no place.
+            ctx.get_mut_response()
+                .set_header("content-type", "text/event-stream")
+                .set_header("cache-control", "no-cache");
+            return Ok(None);
+        }
         let claim = self.claim(stream, ctx, Kind::Events);
         let entry = ctx.session().entry().clone();
         if let Some(Ok(id)) = claim.from
