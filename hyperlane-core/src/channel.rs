@@ -24,7 +24,7 @@ use self::{
     state::{Claim, Kind, Position, Start, State},
 };
 use crate::{
-    conn::Conn,
+    conn::{Conn, registry::next_id},
     proto::{
         sse::Event,
         ws::{CloseCode, Message},
@@ -163,14 +163,57 @@ struct Inner {
     /// Ends the channel when nobody has been there for long.
     timer: Option<Timer>,
     /// Those who wait for a message, and those who wait for room.
-    receivers: Vec<Waker>,
-    senders: Vec<Waker>,
+    receivers: Wakers,
+    senders: Wakers,
 }
 
-/// Has a waker woken later; the same one once.
-fn enlist(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
-    if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-        wakers.push(cx.waker().clone());
+/// A future that waits: what is dropped while it waits leaves nothing behind.
+pub(crate) struct Waiter<'a> {
+    channel: &'a Channel,
+    /// 0 before it has to wait.
+    number: u64,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        if self.number != 0 {
+            let mut inner = self.channel.lock();
+            inner.receivers.remove(self.number);
+            inner.senders.remove(self.number);
+        }
+    }
+}
+
+/// Those who wait: futures by their numbers, and tasks as 0.
+#[derive(Default)]
+struct Wakers(Vec<(u64, Waker)>);
+
+impl Wakers {
+    /// Has a waker woken later; the same one once.
+    fn enlist(&mut self, cx: &Context<'_>, waiter: Option<&mut Waiter<'_>>) {
+        let number = waiter.map_or(0, |waiter| {
+            if waiter.number == 0 {
+                waiter.number = next_id();
+            }
+            waiter.number
+        });
+        let known = self.0.iter_mut().find(|(known, waker)| {
+            *known == number && (number != 0 || waker.will_wake(cx.waker()))
+        });
+        match known {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => self.0.push((number, cx.waker().clone())),
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        self.0.retain(|(known, _)| *known != number);
+    }
+
+    fn wake(&mut self) {
+        for (_, waker) in std::mem::take(&mut self.0) {
+            waker.wake();
+        }
     }
 }
 
@@ -181,15 +224,11 @@ impl Inner {
     }
 
     fn wake_senders(&mut self) {
-        std::mem::take(&mut self.senders)
-            .into_iter()
-            .for_each(Waker::wake);
+        self.senders.wake();
     }
 
     fn wake_receivers(&mut self) {
-        std::mem::take(&mut self.receivers)
-            .into_iter()
-            .for_each(Waker::wake);
+        self.receivers.wake();
     }
 }
 
@@ -222,14 +261,21 @@ impl Channel {
                 charged: 0,
                 kept: None,
                 timer: None,
-                receivers: Vec::new(),
-                senders: Vec::new(),
+                receivers: Wakers::default(),
+                senders: Wakers::default(),
             }),
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn waiter(&self) -> Waiter<'_> {
+        Waiter {
+            channel: self,
+            number: 0,
+        }
     }
 
     /// Whether messages reach the client: it is connected, or may still come back.
@@ -340,11 +386,12 @@ impl Channel {
     async fn send_charged(self: &Arc<Self>, item: Item) -> io::Result<()> {
         let mut item = Some(item);
         // Mostly there is room, and then there is no need of a timer.
-        let first = poll_fn(|cx| Poll::Ready(self.poll_send(cx, &mut item))).await;
+        let first = poll_fn(|cx| Poll::Ready(self.poll_send(cx, &mut item, None))).await;
         if let Poll::Ready(sent) = first {
             return sent;
         }
-        let sending = poll_fn(|cx| self.poll_send(cx, &mut item));
+        let mut waiter = self.waiter();
+        let sending = poll_fn(|cx| self.poll_send(cx, &mut item, Some(&mut waiter)));
         match timeout(self.settings.timeout, sending).await {
             Ok(sent) => sent,
             Err(_) => self.send_past_laggards(item),
@@ -355,6 +402,7 @@ impl Channel {
         self: &Arc<Self>,
         cx: &mut Context<'_>,
         item: &mut Option<Item>,
+        waiter: Option<&mut Waiter<'_>>,
     ) -> Poll<io::Result<()>> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -370,7 +418,9 @@ impl Channel {
             }
             Err(back) => {
                 *item = Some(back);
-                enlist(&mut inner.senders, cx);
+                if waiter.is_some() {
+                    inner.senders.enlist(cx, waiter);
+                }
                 Poll::Pending
             }
         }
@@ -412,7 +462,7 @@ impl Channel {
         if inner.state.has_room(self.settings.limits) {
             return Poll::Ready(Ok(()));
         }
-        enlist(&mut inner.senders, cx);
+        inner.senders.enlist(cx, None);
         Poll::Pending
     }
 
@@ -512,7 +562,17 @@ impl Channel {
     // ------------------------------------------------------------ from the client
 
     /// The next message of a client.
-    pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Message>> {
+    pub(crate) async fn recv(&self) -> io::Result<Message> {
+        let mut waiter = self.waiter();
+        poll_fn(|cx| self.poll_recv(cx, Some(&mut waiter))).await
+    }
+
+    /// As [`recv`](Self::recv).
+    pub(crate) fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        waiter: Option<&mut Waiter<'_>>,
+    ) -> Poll<io::Result<Message>> {
         let mut inner = self.lock();
         if let Some(message) = inner.inbox.pop_front() {
             inner.inbox_bytes = inner.inbox_bytes.saturating_sub(weight(&message));
@@ -526,7 +586,7 @@ impl Channel {
         if let Some(end) = &inner.end {
             return Poll::Ready(Err(end.clone().into()));
         }
-        enlist(&mut inner.receivers, cx);
+        inner.receivers.enlist(cx, waiter);
         Poll::Pending
     }
 
@@ -535,13 +595,14 @@ impl Channel {
         &self,
         cx: &mut Context<'_>,
         message: &mut Option<Message>,
+        waiter: Option<&mut Waiter<'_>>,
     ) -> Poll<Result<(), End>> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
             return Poll::Ready(Err(end.clone()));
         }
         if inner.inbox_bytes >= INBOX {
-            enlist(&mut inner.senders, cx);
+            inner.senders.enlist(cx, waiter);
             return Poll::Pending;
         }
         if let Some(message) = message.take() {
@@ -684,13 +745,17 @@ impl Channel {
     }
 
     /// Waits until the channel is over.
-    pub(crate) fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut inner = self.lock();
-        if inner.end.is_some() {
-            return Poll::Ready(());
-        }
-        enlist(&mut inner.receivers, cx);
-        Poll::Pending
+    pub(crate) async fn over(&self) {
+        let mut waiter = self.waiter();
+        poll_fn(|cx| {
+            let mut inner = self.lock();
+            if inner.end.is_some() {
+                return Poll::Ready(());
+            }
+            inner.receivers.enlist(cx, Some(&mut waiter));
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Ends the channel, and its connections with these words.
@@ -879,4 +944,47 @@ impl Entry {
 pub(crate) fn random() -> u64 {
     // A system without randomness has no sessions either.
     getrandom::u64().unwrap_or(1).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Polls a future once as a task of its own would.
+    async fn give_up<T>(waiting: impl Future<Output = T> + Send) {
+        let mut waiting = std::pin::pin!(waiting);
+        poll_fn(|cx| {
+            assert!(waiting.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_leaves_nothing_behind() {
+        let settings = Settings {
+            limits: Limits {
+                messages: 0,
+                bytes: 0,
+            },
+            ..Settings::default()
+        };
+        let channel = Channel::new(Weak::new(), Arc::new(settings), 7);
+        channel
+            .send(Message::from("the first always fits"))
+            .await
+            .unwrap();
+        for _ in 0..100 {
+            let waiting = channel.clone();
+            tokio::spawn(async move {
+                give_up(waiting.recv()).await;
+                give_up(waiting.over()).await;
+                give_up(waiting.send(Message::from("no room"))).await;
+            })
+            .await
+            .unwrap();
+        }
+        let inner = channel.lock();
+        assert_eq!((inner.receivers.0.len(), inner.senders.0.len()), (0, 0));
+    }
 }

@@ -549,7 +549,8 @@ impl Shared {
             ));
         };
         let mut message = Some(message);
-        let delivery = poll_fn(|cx| channel.poll_deliver(cx, &mut message));
+        let mut waiter = channel.waiter();
+        let delivery = poll_fn(|cx| channel.poll_deliver(cx, &mut message, Some(&mut waiter)));
         match timeout(self.settings.timeout, delivery).await {
             Ok(Ok(())) => {
                 ctx.get_mut_response().set_status_code(204);
@@ -573,7 +574,7 @@ async fn receive(channel: &Arc<Channel>, connection: &Arc<Conn>, acks: &Acks) {
                 channel.acknowledged();
             }
             if taken.is_some() {
-                match channel.poll_deliver(cx, &mut taken) {
+                match channel.poll_deliver(cx, &mut taken, None) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(()),
                     Poll::Pending => return Poll::Pending,
