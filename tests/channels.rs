@@ -14,7 +14,10 @@ use std::{
     collections::VecDeque,
     io,
     net::SocketAddr,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -887,6 +890,41 @@ async fn what_waits_for_nobody_is_bounded_by_the_memory_of_sessions() {
 }
 
 #[tokio::test]
+async fn channels_of_clients_that_connect_and_go_are_bounded_by_the_memory_of_sessions() {
+    static ALIVE: AtomicUsize = AtomicUsize::new(0);
+    let control = start(|server| {
+        server.get_mut_server_config().session_memory = 64 * 1024;
+        let counted = async |sse: ServerSentEvents, _| {
+            ALIVE.fetch_add(1, Ordering::SeqCst);
+            sse.closed().await;
+            ALIVE.fetch_sub(1, Ordering::SeqCst);
+        };
+        routes(server, ws(), sse_with(counted));
+    })
+    .await;
+    let mut live = Browser::new(&control);
+    let mut socket = live.socket("/ws").await;
+    for _ in 0..200 {
+        let mut passing = Browser::new(&control);
+        drop(passing.follow("/sse", "").await);
+    }
+    eventually("all but one are gone", || control.connections() == 1).await;
+    eventually("few are waited for", || ALIVE.load(Ordering::SeqCst) < 64).await;
+    assert_eq!(live.send("/send-ws?t=still").await, "sent");
+    assert_eq!(next_text(&mut socket).await, "still");
+}
+
+#[tokio::test]
+async fn an_id_of_no_epoch_is_a_reset_and_no_end() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    let mut events = browser
+        .follow("/sse?last_event_id=0000000000000000-0", "")
+        .await;
+    assert_eq!(events.next().await.event, "reset");
+}
+
+#[tokio::test]
 async fn no_id_but_the_channels_own_gives_anything() {
     let control = server(ws(), sse().buffer(4).timeout(SHORT)).await;
     let mut browser = Browser::new(&control);
@@ -955,4 +993,73 @@ async fn a_shutdown_tells_every_client_to_come_back_and_loses_nothing_of_its_cha
         socket.frame(CLOSE, 1001_u16.to_be_bytes()).await;
     }
     ending.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tab_that_comes_back_over_a_connection_kept_alive_wins() {
+    let control = server(ws().resume_ids(), sse()).await;
+    let mut browser = Browser::new(&control);
+    browser.get("/open").await;
+    // As a proxy does, which keeps connections to reuse them.
+    let mut kept = Client::connect(browser.address).await;
+    let fields = format!("{}content-length: 0\r\n", browser.fields());
+    kept.request("GET", "/open", &fields).await;
+    assert_eq!(kept.reply().await.status, 200);
+    let mut before = browser.socket("/ws?tab=7").await;
+    let _ = next_text(&mut before).await;
+    let reply = kept.upgrade("/ws?tab=7", &browser.fields()).await;
+    assert_eq!(reply.status, 101, "{}", reply.head);
+    let first = next_text(&mut kept).await;
+    assert!(first.contains(r#""reset":false"#), "{first}");
+    assert_eq!(browser.send("/send-ws?t=here").await, "sent");
+    assert_eq!(next_text(&mut kept).await, "here");
+}
+
+#[tokio::test]
+async fn a_head_request_opens_no_stream() {
+    let control = plain().await;
+    for path in ["/sse", "/ws"] {
+        let mut client = Client::connect(address(&control)).await;
+        client
+            .request(
+                "HEAD",
+                path,
+                "accept: text/event-stream\r\nconnection: close\r\n",
+            )
+            .await;
+        let head = String::from_utf8(client.until(b"\r\n\r\n").await).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert_eq!(client.rest().await, b"", "{path}");
+    }
+    eventually("all are gone", || control.connections() == 0).await;
+    // It takes nothing that waits, and the connection goes on.
+    let mut browser = Browser::new(&control);
+    assert_eq!(browser.send("/send-sse?t=one").await, "sent");
+    let mut client = Client::connect(browser.address).await;
+    client.request("HEAD", "/sse", &browser.fields()).await;
+    assert_eq!(client.reply_to(true).await.status, 200);
+    client.request("HEAD", "/sse", &browser.fields()).await;
+    assert_eq!(client.reply_to(true).await.status, 200);
+    assert_eq!(browser.send("/open").await, "false false");
+    assert_eq!(browser.follow("/sse", "").await.text().await, "one");
+}
+
+#[tokio::test]
+async fn an_event_stream_over_http_1_0_is_the_channel() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    browser.get("/open").await;
+    let mut client = Client::connect(browser.address).await;
+    client
+        .send(format!(
+            "GET /sse HTTP/1.0\r\nhost: x\r\n{}\r\n",
+            browser.fields()
+        ))
+        .await;
+    let head = String::from_utf8(client.until(b"\r\n\r\n").await).unwrap();
+    assert!(!head.contains("transfer-encoding"), "{head}");
+    client.until(b"\n\n").await;
+    assert_eq!(browser.send("/send-sse?t=one").await, "sent");
+    let event = String::from_utf8(client.until(b"\n\n").await).unwrap();
+    assert!(event.contains("data: one"), "{event}");
 }

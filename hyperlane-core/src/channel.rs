@@ -24,7 +24,7 @@ use self::{
     state::{Claim, Kind, Position, Start, State},
 };
 use crate::{
-    conn::Conn,
+    conn::{Conn, registry::next_id},
     proto::{
         sse::Event,
         ws::{CloseCode, Message},
@@ -99,6 +99,8 @@ impl ChannelSettings {
 pub(crate) enum End {
     /// Nobody came back in time.
     Grace(Duration),
+    /// Its clients have gone, and what it keeps for them finds no room.
+    Memory,
     /// The program closed it.
     Closed,
     /// The session is over.
@@ -111,6 +113,9 @@ impl fmt::Display for End {
             Self::Grace(grace) => write!(
                 f,
                 "the channel is over: the client did not come back within {grace:?}"
+            ),
+            Self::Memory => f.write_str(
+                "the channel is over: the client has gone, and there is no room in `session_memory` to wait for it",
             ),
             Self::Closed => f.write_str("the channel is over: it was closed"),
             Self::Session => f.write_str("the channel is over: its session is"),
@@ -158,28 +163,72 @@ struct Inner {
     /// Ends the channel when nobody has been there for long.
     timer: Option<Timer>,
     /// Those who wait for a message, and those who wait for room.
-    receivers: Vec<Waker>,
-    senders: Vec<Waker>,
+    receivers: Wakers,
+    senders: Wakers,
 }
 
-/// Has a waker woken later; the same one once.
-fn enlist(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
-    if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-        wakers.push(cx.waker().clone());
+/// A future that waits: what is dropped while it waits leaves nothing behind.
+pub(crate) struct Waiter<'a> {
+    channel: &'a Channel,
+    /// 0 before it has to wait.
+    number: u64,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        if self.number != 0 {
+            let mut inner = self.channel.lock();
+            inner.receivers.remove(self.number);
+            inner.senders.remove(self.number);
+        }
+    }
+}
+
+/// Those who wait: futures by their numbers, and tasks as 0.
+#[derive(Default)]
+struct Wakers(Vec<(u64, Waker)>);
+
+impl Wakers {
+    /// Has a waker woken later; the same one once.
+    fn enlist(&mut self, cx: &Context<'_>, waiter: Option<&mut Waiter<'_>>) {
+        let number = waiter.map_or(0, |waiter| {
+            if waiter.number == 0 {
+                waiter.number = next_id();
+            }
+            waiter.number
+        });
+        let known = self.0.iter_mut().find(|(known, waker)| {
+            *known == number && (number != 0 || waker.will_wake(cx.waker()))
+        });
+        match known {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => self.0.push((number, cx.waker().clone())),
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        self.0.retain(|(known, _)| *known != number);
+    }
+
+    fn wake(&mut self) {
+        for (_, waker) in std::mem::take(&mut self.0) {
+            waker.wake();
+        }
     }
 }
 
 impl Inner {
+    /// Whether what is in it waits for clients of which none is connected.
+    fn is_unattended(&self) -> bool {
+        self.end.is_none() && self.state.links().next().is_none()
+    }
+
     fn wake_senders(&mut self) {
-        std::mem::take(&mut self.senders)
-            .into_iter()
-            .for_each(Waker::wake);
+        self.senders.wake();
     }
 
     fn wake_receivers(&mut self) {
-        std::mem::take(&mut self.receivers)
-            .into_iter()
-            .for_each(Waker::wake);
+        self.receivers.wake();
     }
 }
 
@@ -190,6 +239,9 @@ fn weight(message: &Message) -> usize {
 
 /// How long a page takes until it connects.
 const PAGE_LOAD: Duration = Duration::from_secs(30);
+
+/// What a channel takes beside its messages, with the task that waits for its client.
+const ITSELF: usize = size_of::<Channel>() + 512;
 
 /// Messages of clients that nobody received yet, in bytes.
 const INBOX: usize = 64 * 1024;
@@ -209,14 +261,21 @@ impl Channel {
                 charged: 0,
                 kept: None,
                 timer: None,
-                receivers: Vec::new(),
-                senders: Vec::new(),
+                receivers: Wakers::default(),
+                senders: Wakers::default(),
             }),
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn waiter(&self) -> Waiter<'_> {
+        Waiter {
+            channel: self,
+            number: 0,
+        }
     }
 
     /// Whether messages reach the client: it is connected, or may still come back.
@@ -281,9 +340,10 @@ impl Channel {
 
     /// Counts what is about to wait for clients towards the session: they share its memory, whoever makes many of them.
     fn charge(&self, weight: usize) -> io::Result<usize> {
-        let is_charged = {
+        let (is_charged, weight) = {
             let inner = self.lock();
-            inner.end.is_none() && inner.state.links().next().is_none()
+            let itself = if inner.charged == 0 { ITSELF } else { 0 };
+            (inner.is_unattended(), weight + itself)
         };
         match self.home.upgrade() {
             // Not while the channel is locked: others may have to go for it, with their channels.
@@ -311,7 +371,7 @@ impl Channel {
         self.send_charged(item).await?;
         let is_waiting = {
             let mut inner = self.lock();
-            let is_waiting = inner.end.is_none() && inner.state.links().next().is_none();
+            let is_waiting = inner.is_unattended();
             if is_waiting {
                 inner.charged += held.charged;
             }
@@ -326,11 +386,12 @@ impl Channel {
     async fn send_charged(self: &Arc<Self>, item: Item) -> io::Result<()> {
         let mut item = Some(item);
         // Mostly there is room, and then there is no need of a timer.
-        let first = poll_fn(|cx| Poll::Ready(self.poll_send(cx, &mut item))).await;
+        let first = poll_fn(|cx| Poll::Ready(self.poll_send(cx, &mut item, None))).await;
         if let Poll::Ready(sent) = first {
             return sent;
         }
-        let sending = poll_fn(|cx| self.poll_send(cx, &mut item));
+        let mut waiter = self.waiter();
+        let sending = poll_fn(|cx| self.poll_send(cx, &mut item, Some(&mut waiter)));
         match timeout(self.settings.timeout, sending).await {
             Ok(sent) => sent,
             Err(_) => self.send_past_laggards(item),
@@ -341,6 +402,7 @@ impl Channel {
         self: &Arc<Self>,
         cx: &mut Context<'_>,
         item: &mut Option<Item>,
+        waiter: Option<&mut Waiter<'_>>,
     ) -> Poll<io::Result<()>> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -356,7 +418,9 @@ impl Channel {
             }
             Err(back) => {
                 *item = Some(back);
-                enlist(&mut inner.senders, cx);
+                if waiter.is_some() {
+                    inner.senders.enlist(cx, waiter);
+                }
                 Poll::Pending
             }
         }
@@ -398,7 +462,7 @@ impl Channel {
         if inner.state.has_room(self.settings.limits) {
             return Poll::Ready(Ok(()));
         }
-        enlist(&mut inner.senders, cx);
+        inner.senders.enlist(cx, None);
         Poll::Pending
     }
 
@@ -498,7 +562,17 @@ impl Channel {
     // ------------------------------------------------------------ from the client
 
     /// The next message of a client.
-    pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Message>> {
+    pub(crate) async fn recv(&self) -> io::Result<Message> {
+        let mut waiter = self.waiter();
+        poll_fn(|cx| self.poll_recv(cx, Some(&mut waiter))).await
+    }
+
+    /// As [`recv`](Self::recv).
+    pub(crate) fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        waiter: Option<&mut Waiter<'_>>,
+    ) -> Poll<io::Result<Message>> {
         let mut inner = self.lock();
         if let Some(message) = inner.inbox.pop_front() {
             inner.inbox_bytes = inner.inbox_bytes.saturating_sub(weight(&message));
@@ -512,7 +586,7 @@ impl Channel {
         if let Some(end) = &inner.end {
             return Poll::Ready(Err(end.clone().into()));
         }
-        enlist(&mut inner.receivers, cx);
+        inner.receivers.enlist(cx, waiter);
         Poll::Pending
     }
 
@@ -521,13 +595,14 @@ impl Channel {
         &self,
         cx: &mut Context<'_>,
         message: &mut Option<Message>,
+        waiter: Option<&mut Waiter<'_>>,
     ) -> Poll<Result<(), End>> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
             return Poll::Ready(Err(end.clone()));
         }
         if inner.inbox_bytes >= INBOX {
-            enlist(&mut inner.senders, cx);
+            inner.senders.enlist(cx, waiter);
             return Poll::Pending;
         }
         if let Some(message) = message.take() {
@@ -557,7 +632,8 @@ impl Channel {
         }
         if inner.state.is_overtaken(claim) {
             drop(inner);
-            Line::new(connection.clone(), None).close(SUPERSEDED, "this tab has connected anew");
+            Line::new(connection.clone(), None, claim.number)
+                .close(SUPERSEDED, "this tab has connected anew");
             return Ok(None);
         }
         let epoch = inner.state.log.epoch;
@@ -595,9 +671,12 @@ impl Channel {
 
     fn detach(self: &Arc<Self>, key: u64, is_closed: bool) {
         let mut inner = self.lock();
-        if is_closed {
-            inner.state.remove(key);
-        } else if inner.state.cut(key) {
+        let is_known = if is_closed {
+            inner.state.remove(key).is_some()
+        } else {
+            inner.state.cut(key)
+        };
+        if is_known && !is_closed {
             let timer = self.after_grace(move |channel| channel.give_up(key));
             if let Some(position) = inner.state.position(key) {
                 position.timer = timer;
@@ -605,6 +684,29 @@ impl Channel {
         }
         inner.state.tidy(self.settings.limits);
         self.look_after(&mut inner);
+        if is_known && inner.is_unattended() {
+            self.charge_all(inner);
+        }
+    }
+
+    /// The last client has gone. What the channel keeps is the session's from now on; where that has no room, or nobody can
+    /// come back to it, it is over.
+    fn charge_all(&self, inner: MutexGuard<'_, Inner>) {
+        let weight = ITSELF + inner.state.log.weight() + inner.inbox_bytes;
+        drop(inner);
+        let Some(home) = self.home.upgrade() else {
+            return;
+        };
+        let has_room = home.charge(weight);
+        let mut inner = self.lock();
+        match (inner.is_unattended(), has_room) {
+            (true, true) => inner.charged += weight,
+            (true, false) => self.finish(inner, End::Memory),
+            (false, _) => {
+                drop(inner);
+                self.discharge(if has_room { weight } else { 0 });
+            }
+        }
     }
 
     /// A position has waited long enough.
@@ -643,13 +745,17 @@ impl Channel {
     }
 
     /// Waits until the channel is over.
-    pub(crate) fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut inner = self.lock();
-        if inner.end.is_some() {
-            return Poll::Ready(());
-        }
-        enlist(&mut inner.receivers, cx);
-        Poll::Pending
+    pub(crate) async fn over(&self) {
+        let mut waiter = self.waiter();
+        poll_fn(|cx| {
+            let mut inner = self.lock();
+            if inner.end.is_some() {
+                return Poll::Ready(());
+            }
+            inner.receivers.enlist(cx, Some(&mut waiter));
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Ends the channel, and its connections with these words.
@@ -769,7 +875,7 @@ pub(crate) struct Channels {
 struct Slot {
     channel: Option<Arc<Channel>>,
     /// The epoch of the last one that the program closed.
-    stopped: u64,
+    stopped: Option<u64>,
 }
 
 impl Channels {
@@ -811,7 +917,7 @@ impl Entry {
             return channel.clone();
         }
         if let Some(epoch) = slot.channel.take().and_then(|channel| channel.stopped()) {
-            slot.stopped = epoch;
+            slot.stopped = Some(epoch);
         }
         let channel = Channel::new(Arc::downgrade(self), settings.clone(), random());
         slot.channel = Some(channel.clone());
@@ -829,7 +935,7 @@ impl Entry {
     pub(crate) fn is_stopped(&self, direction: Direction, epoch: u64) -> bool {
         let mut channels = self.lock_channels();
         let slot = channels.slot(direction);
-        slot.stopped == epoch
+        slot.stopped == Some(epoch)
             || slot.channel.as_ref().and_then(|channel| channel.stopped()) == Some(epoch)
     }
 }
@@ -838,4 +944,47 @@ impl Entry {
 pub(crate) fn random() -> u64 {
     // A system without randomness has no sessions either.
     getrandom::u64().unwrap_or(1).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Polls a future once as a task of its own would.
+    async fn give_up<T>(waiting: impl Future<Output = T> + Send) {
+        let mut waiting = std::pin::pin!(waiting);
+        poll_fn(|cx| {
+            assert!(waiting.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_leaves_nothing_behind() {
+        let settings = Settings {
+            limits: Limits {
+                messages: 0,
+                bytes: 0,
+            },
+            ..Settings::default()
+        };
+        let channel = Channel::new(Weak::new(), Arc::new(settings), 7);
+        channel
+            .send(Message::from("the first always fits"))
+            .await
+            .unwrap();
+        for _ in 0..100 {
+            let waiting = channel.clone();
+            tokio::spawn(async move {
+                give_up(waiting.recv()).await;
+                give_up(waiting.over()).await;
+                give_up(waiting.send(Message::from("no room"))).await;
+            })
+            .await
+            .unwrap();
+        }
+        let inner = channel.lock();
+        assert_eq!((inner.receivers.0.len(), inner.senders.0.len()), (0, 0));
+    }
 }

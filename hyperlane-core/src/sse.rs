@@ -235,7 +235,7 @@ impl ServerSentEvents {
     pub async fn closed(&self) {
         match &self.link {
             Link::Connection { connection, .. } => poll_fn(|cx| connection.poll_closed(cx)).await,
-            Link::Channel(channel) => poll_fn(|cx| channel.poll_over(cx)).await,
+            Link::Channel(channel) => channel.over().await,
         }
     }
 }

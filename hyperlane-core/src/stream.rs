@@ -14,6 +14,7 @@ use crate::{
         extensions::Extensions,
         input::{Fill, Wait},
         outbox::Outbox,
+        registry::next_id,
         websocket::WsEnd,
     },
     error::{RequestError, ResponseError},
@@ -77,7 +78,8 @@ pub struct Stream {
     version_1_0: bool,
     /// The client allows another request on this connection.
     client_keeps_alive: bool,
-    first_request: bool,
+    /// Of the current request; 0 before the first.
+    number: u64,
     /// The body of the current request, unless it was read before the hooks.
     body: Option<Arc<Incoming>>,
     /// The head of a response is out, and not all of its body.
@@ -113,11 +115,16 @@ impl Stream {
             head_request: false,
             version_1_0: false,
             client_keeps_alive: true,
-            first_request: true,
+            number: 0,
             body: None,
             unfinished: false,
             observed: None,
         }
+    }
+
+    /// Requests that came later have higher numbers, whatever connection they came by.
+    pub(crate) fn request_number(&self) -> u64 {
+        self.number
     }
 
     /// The address of the peer at the other end of the socket; `None` for Unix sockets.
@@ -300,7 +307,11 @@ impl Stream {
                 Fill::Full => return Err(RequestError::ConnectionClosed),
             }
         };
-        self.first_request = false;
+        // A connection that was kept, by a proxy for instance, may bring a later request than one that was made after it.
+        self.number = match self.number {
+            0 => self.connection.id,
+            _ => next_id(),
+        };
         let now = self.connection.now();
         self.connection.lock_input().wait_for(Wait::Nothing, now);
         Ok(head)
@@ -314,7 +325,7 @@ impl Stream {
     }
 
     fn head_wait(&self) -> Wait {
-        if self.first_request || !self.connection.lock_input().buffer.is_empty() {
+        if self.number == 0 || !self.connection.lock_input().buffer.is_empty() {
             Wait::Head
         } else {
             Wait::Idle

@@ -173,13 +173,18 @@ impl WebSocket {
     /// # Cancel safety
     /// Cancel safe: no message is lost.
     pub async fn recv(&self) -> io::Result<Message> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+        match &self.link {
+            Link::Connection(connection) => poll_fn(|cx| connection.poll_message(cx))
+                .await
+                .map_err(ended),
+            Link::Channel(channel) => channel.recv().await,
+        }
     }
 
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Message>> {
         match &self.link {
             Link::Connection(connection) => connection.poll_message(cx).map_err(ended),
-            Link::Channel(channel) => channel.poll_recv(cx),
+            Link::Channel(channel) => channel.poll_recv(cx, None),
         }
     }
 
@@ -249,7 +254,7 @@ impl WebSocket {
     pub async fn closed(&self) {
         match &self.link {
             Link::Connection(connection) => poll_fn(|cx| connection.poll_closed(cx)).await,
-            Link::Channel(channel) => poll_fn(|cx| channel.poll_over(cx)).await,
+            Link::Channel(channel) => channel.over().await,
         }
     }
 }

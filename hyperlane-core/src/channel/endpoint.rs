@@ -359,7 +359,7 @@ impl Shared {
             kind,
             from: from.filter(|_| kind != Kind::Plain),
             tab,
-            number: stream.connection().id,
+            number: stream.request_number(),
         }
     }
 
@@ -454,7 +454,7 @@ impl Shared {
                 // One that is gone already is cut in a moment.
                 let _ = connection.send_message(&Message::from(text));
             }
-            Line::new(connection.clone(), Some(acks.clone()))
+            Line::new(connection.clone(), Some(acks.clone()), claim.number)
         };
         let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
         let open = attached.map(|attached| Open {
@@ -481,6 +481,13 @@ impl Shared {
         ctx: &mut Context,
     ) -> Result<Option<Open>, RequestError> {
         ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
+        if ctx.get_request().get_method().is_head() {
+            // Nothing can be sent to it, so it gets no place.
+            ctx.get_mut_response()
+                .set_header("content-type", "text/event-stream")
+                .set_header("cache-control", "no-cache");
+            return Ok(None);
+        }
         let claim = self.claim(stream, ctx, Kind::Events);
         let entry = ctx.session().entry().clone();
         if let Some(Ok(id)) = claim.from
@@ -501,7 +508,7 @@ impl Shared {
         let begin = |start: &Start, id: ResumeId| {
             let hello = hello(id, retry, start.is_reset);
             let _ = connection.send_bytes(&crate::sse::frame(connection.format(), &hello));
-            Line::new(connection.clone(), None)
+            Line::new(connection.clone(), None, claim.number)
         };
         let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
         Ok(attached.map(|attached| Open {
@@ -542,7 +549,8 @@ impl Shared {
             ));
         };
         let mut message = Some(message);
-        let delivery = poll_fn(|cx| channel.poll_deliver(cx, &mut message));
+        let mut waiter = channel.waiter();
+        let delivery = poll_fn(|cx| channel.poll_deliver(cx, &mut message, Some(&mut waiter)));
         match timeout(self.settings.timeout, delivery).await {
             Ok(Ok(())) => {
                 ctx.get_mut_response().set_status_code(204);
@@ -566,7 +574,7 @@ async fn receive(channel: &Arc<Channel>, connection: &Arc<Conn>, acks: &Acks) {
                 channel.acknowledged();
             }
             if taken.is_some() {
-                match channel.poll_deliver(cx, &mut taken) {
+                match channel.poll_deliver(cx, &mut taken, None) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(()),
                     Poll::Pending => return Poll::Pending,

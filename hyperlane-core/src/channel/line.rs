@@ -76,11 +76,17 @@ pub(crate) struct Line {
     connection: Arc<Conn>,
     /// None for an event stream.
     acks: Option<Arc<Acks>>,
+    /// Of the request that opened it.
+    number: u64,
 }
 
 impl Line {
-    pub(crate) fn new(connection: Arc<Conn>, acks: Option<Arc<Acks>>) -> Self {
-        Self { connection, acks }
+    pub(crate) fn new(connection: Arc<Conn>, acks: Option<Arc<Acks>>, number: u64) -> Self {
+        Self {
+            connection,
+            acks,
+            number,
+        }
     }
 
     pub(crate) fn connection(&self) -> &Arc<Conn> {
@@ -163,7 +169,7 @@ impl Link for Line {
     }
 
     fn number(&self) -> u64 {
-        self.connection.id
+        self.number
     }
 
     fn ask(&self) {

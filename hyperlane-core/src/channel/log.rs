@@ -147,6 +147,11 @@ impl Log {
         }
     }
 
+    /// What all messages weigh.
+    pub(crate) fn weight(&self) -> usize {
+        self.since(self.first).1
+    }
+
     /// Whether a message may be added to those from `floor` on. The first one always may, whatever it weighs.
     pub(crate) fn has_room(&self, floor: u64, item: &Item, limits: Limits) -> bool {
         let (messages, bytes) = self.since(floor);

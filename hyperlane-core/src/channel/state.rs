@@ -14,7 +14,7 @@ pub(crate) trait Link {
     /// Asks the client how far it is; once until it answers.
     fn ask(&self);
 
-    /// Connections that came later have higher numbers.
+    /// Those whose request came later have higher numbers.
     fn number(&self) -> u64;
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Claim {
     /// The place it wants to go on from; an error is an id that never was one.
     pub(crate) from: Option<Result<ResumeId, super::log::NotAnId>>,
     pub(crate) tab: Option<Tab>,
-    /// The number of the connection.
+    /// The number of the request.
     pub(crate) number: u64,
 }
 
@@ -96,6 +96,9 @@ struct Page<T> {
 
 /// Pages that are loaded at the same time; for more, what comes after they connect.
 const PAGES: usize = 8;
+
+/// Places that wait for their clients: a client that connects and goes, again and again, takes no more than these.
+const WAITING: usize = 64;
 
 /// The channel's messages and positions. `L` is a connection, `T` a timer.
 pub(crate) struct State<L, T> {
@@ -408,7 +411,32 @@ impl<L: Link, T> State<L, T> {
         if let Some(link) = position.link.take() {
             position.acknowledged = position.acknowledged.max(link.acknowledged());
         }
+        self.bound_waiting();
         true
+    }
+
+    /// Gives up a place where too many wait. Those go first that their clients' ids make up for; of plain ones without a
+    /// name the furthest, so that whoever comes back still finds the one that is least far.
+    fn bound_waiting(&mut self) {
+        let waiting = || {
+            let positions = self.positions.iter().enumerate();
+            positions.filter(|(_, position)| position.link.is_none())
+        };
+        if waiting().count() <= WAITING {
+            return;
+        }
+        let is_nameless = |position: &Position<L, T>| match position.kind {
+            Kind::Plain => position.tab.is_none(),
+            Kind::Events | Kind::Counted => false,
+        };
+        let least_needed = waiting()
+            .filter(|(_, position)| !is_nameless(position))
+            .min_by_key(|(_, position)| (position.kind == Kind::Plain, position.key))
+            .or_else(|| waiting().max_by_key(|(_, position)| position.floor()))
+            .map(|(at, _)| at);
+        if let Some(at) = least_needed {
+            self.positions.swap_remove(at);
+        }
     }
 
     /// Nobody will come back to this place.

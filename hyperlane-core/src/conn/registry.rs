@@ -12,6 +12,11 @@ use super::{Conn, timers::TimerKey};
 /// Ids are unique in the process, because a cork belongs to a thread and not to a server.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
+/// A number that nothing else has, and higher than those before.
+pub(crate) fn next_id() -> u64 {
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
+}
+
 /// All live connections.
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -28,7 +33,7 @@ impl Registry {
         let entry = connections.vacant_entry();
         let key = TimerKey {
             slot: u32::try_from(entry.key()).unwrap_or(u32::MAX),
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: next_id(),
         };
         let connection = Arc::new(make(key));
         entry.insert(Arc::downgrade(&connection));

@@ -385,3 +385,28 @@ fn pages_that_never_connect_keep_nothing_beyond_the_limits() {
         "a page that came too late"
     );
 }
+
+#[test]
+fn places_that_wait_are_bounded() {
+    let mut channel = Channel::new(7);
+    let text = |number: u64| Message::from(number.to_string()).into();
+    let mut steady = Client::new(Kind::Plain, None);
+    steady.connect(&mut channel, 100);
+    channel.send(text(1), LIMITS).unwrap();
+    steady.cut(&mut channel);
+    for at in 0..1000 {
+        let kind = match at % 3 {
+            0 => Kind::Events,
+            1 => Kind::Counted,
+            _ => Kind::Plain,
+        };
+        let tab = (kind != Kind::Events).then_some(at);
+        let mut passing = Client::new(kind, tab);
+        passing.connect(&mut channel, 100);
+        passing.cut(&mut channel);
+        assert!(channel.positions.len() <= WAITING + 1);
+    }
+    steady.connect(&mut channel, 100);
+    steady.read(&mut channel, 100);
+    assert_eq!(steady.got, [1], "a place that nothing makes up for stays");
+}
