@@ -78,8 +78,8 @@ pub struct Stream {
     version_1_0: bool,
     /// The client allows another request on this connection.
     client_keeps_alive: bool,
-    /// Of the current request; 0 before the first.
-    number: u64,
+    /// Which request of the connection this is: 0 before the first, 1, and 2 for all after it.
+    turn: u8,
     /// The body of the current request, unless it was read before the hooks.
     body: Option<Arc<Incoming>>,
     /// The head of a response is out, and not all of its body.
@@ -115,16 +115,20 @@ impl Stream {
             head_request: false,
             version_1_0: false,
             client_keeps_alive: true,
-            number: 0,
+            turn: 0,
             body: None,
             unfinished: false,
             observed: None,
         }
     }
 
-    /// Requests that came later have higher numbers, whatever connection they came by.
+    /// A number for the request: those that came later have higher ones. A connection that was kept, by a proxy for
+    /// instance, may bring a later request than one that was made after it.
     pub(crate) fn request_number(&self) -> u64 {
-        self.number
+        match self.turn {
+            0 | 1 => self.connection.id,
+            _ => next_id(),
+        }
     }
 
     /// The address of the peer at the other end of the socket; `None` for Unix sockets.
@@ -307,11 +311,7 @@ impl Stream {
                 Fill::Full => return Err(RequestError::ConnectionClosed),
             }
         };
-        // A connection that was kept, by a proxy for instance, may bring a later request than one that was made after it.
-        self.number = match self.number {
-            0 => self.connection.id,
-            _ => next_id(),
-        };
+        self.turn = (self.turn + 1).min(2);
         let now = self.connection.now();
         self.connection.lock_input().wait_for(Wait::Nothing, now);
         Ok(head)
@@ -325,7 +325,7 @@ impl Stream {
     }
 
     fn head_wait(&self) -> Wait {
-        if self.number == 0 || !self.connection.lock_input().buffer.is_empty() {
+        if self.turn == 0 || !self.connection.lock_input().buffer.is_empty() {
             Wait::Head
         } else {
             Wait::Idle
