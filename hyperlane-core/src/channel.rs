@@ -866,7 +866,7 @@ impl Drop for Attached {
 
 /// The channels of one session.
 #[derive(Default)]
-pub(crate) struct Channels {
+pub(crate) struct Slots {
     both: Slot,
     to_client: Slot,
 }
@@ -878,7 +878,7 @@ struct Slot {
     stopped: Option<u64>,
 }
 
-impl Channels {
+impl Slots {
     fn slot(&mut self, direction: Direction) -> &mut Slot {
         match direction {
             Direction::Both => &mut self.both,
@@ -901,7 +901,7 @@ impl Channels {
 }
 
 impl Entry {
-    fn lock_channels(&self) -> MutexGuard<'_, Channels> {
+    fn lock_channels(&self) -> MutexGuard<'_, Slots> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

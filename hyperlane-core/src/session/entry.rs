@@ -13,7 +13,7 @@ use super::{
     store::{SessionData, Values},
     table::{NOWHERE, Table},
 };
-use crate::channel::Channels;
+use crate::channel::Slots;
 
 /// Former ids of a session that are still valid, at most; earlier ones are not.
 pub(super) const FORMER: usize = 4;
@@ -35,7 +35,7 @@ pub(crate) struct Entry {
     queue: u8,
     state: Mutex<State>,
     /// Taken before the table and before its own state.
-    pub(crate) channels: Mutex<Channels>,
+    pub(crate) channels: Mutex<Slots>,
 }
 
 pub(super) struct State {
