@@ -20,6 +20,9 @@ use crate::{
     error::ServerError,
 };
 
+/// Connections that are accepted before others run.
+const ACCEPTED_AT_ONCE: u32 = 4;
+
 /// Wait after running out of descriptors or memory; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -150,7 +153,14 @@ impl Listener {
         mut stop: watch::Receiver<bool>,
     ) {
         let mut pause = FIRST_PAUSE;
+        let mut at_once = 0;
         loop {
+            // A crowd that comes at once is let in a few at a time, so that others have their turn between.
+            if at_once == ACCEPTED_AT_ONCE {
+                at_once = 0;
+                tokio::task::yield_now().await;
+            }
+            at_once += 1;
             // A free place first: what cannot be served waits in the system's backlog, where it costs
             // nothing. The place is not held meanwhile, because other listeners may need it.
             tokio::select! {
