@@ -143,10 +143,6 @@ pub(crate) type SharedHookFn =
 #[derive(Clone)]
 pub(crate) enum Run {
     Fn(HookFn),
-    #[cfg_attr(
-        not(feature = "tower"),
-        allow(dead_code, reason = "services hold something")
-    )]
     Shared(SharedHookFn),
 }
 

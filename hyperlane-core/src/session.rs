@@ -23,7 +23,6 @@ pub(crate) use self::{
     entry::Entry,
     manager::{Credential, Loaded, Planned, Sessions},
 };
-#[allow(unused_imports, reason = "for channels")]
 pub(crate) use self::{entry::KeptAlive, table::Table};
 pub use self::{
     id::SessionId,
@@ -335,7 +334,6 @@ impl Session {
         }
     }
 
-    #[allow(dead_code, reason = "for channels")]
     pub(crate) fn entry(&self) -> &Arc<Entry> {
         &self.0.entry
     }

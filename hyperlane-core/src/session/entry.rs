@@ -28,7 +28,6 @@ const USER_BYTES: usize = 160;
 
 /// A session. Whoever holds it may use it, also when it is no longer in the table.
 pub(crate) struct Entry {
-    #[allow(dead_code, reason = "for channels")]
     table: Weak<Table>,
     /// Its place in the table.
     pub(super) slot: AtomicU32,
@@ -112,7 +111,6 @@ impl Entry {
         self.state().ended
     }
 
-    #[allow(dead_code, reason = "for channels")]
     /// Keeps it from being evicted and from expiring unused, for as long as the guard lives: while a channel of it is
     /// in use.
     pub(crate) fn keep_alive(self: &Arc<Self>) -> KeptAlive {
@@ -199,7 +197,6 @@ impl State {
 /// Keeps a session in the table.
 #[must_use]
 #[derive(Debug)]
-#[allow(dead_code, reason = "for channels")]
 pub(crate) struct KeptAlive(Arc<Entry>);
 
 impl Drop for KeptAlive {

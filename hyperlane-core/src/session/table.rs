@@ -126,7 +126,6 @@ impl Table {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[allow(dead_code, reason = "for channels")]
     /// The session of an id that is valid now, one it had before included. This is a use of the session.
     pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<Entry>> {
         match self.look_up(id) {
@@ -182,7 +181,6 @@ impl Table {
         now >= created.saturating_add(self.max_age.load(Ordering::Relaxed))
     }
 
-    #[allow(dead_code, reason = "for channels")]
     /// The sessions of a user.
     pub(crate) fn of_user(&self, user: &str) -> Vec<Arc<Entry>> {
         let user: Arc<str> = user.into();
@@ -194,7 +192,6 @@ impl Table {
             .collect()
     }
 
-    #[allow(dead_code, reason = "for channels")]
     /// All sessions.
     pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
         let all = self.lock();
@@ -451,7 +448,6 @@ impl Table {
         gone.into_iter().for_each(|entry| entry.end_channels());
     }
 
-    #[allow(dead_code, reason = "for channels")]
     /// Counts bytes of a session's channels; false where there is no room for them. This is no use of the session.
     pub(super) fn charge(&self, entry: &Arc<Entry>, bytes: usize) -> bool {
         let now = self.now();
@@ -488,7 +484,6 @@ impl Table {
         }
     }
 
-    #[allow(dead_code, reason = "for channels")]
     pub(super) fn release(&self, entry: &Arc<Entry>) {
         let now = self.now();
         let mut all = self.lock();
