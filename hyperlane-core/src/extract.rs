@@ -27,7 +27,6 @@ use crate::{
 /// | [`BodyStream`], [`Multipart`] | the body, piece by piece: nothing is read before the handler asks |
 /// | [`State<T>`] | a value of the server |
 /// | [`Headers`], [`Method`], [`RouteParams`], `CookieJar` | parts of the request |
-/// | [`Session`](crate::Session) | the session of the client, begun if it has none |
 /// | [`Session`](crate::Session) | the client's session; begun if it has none |
 /// | `Result<A, RequestError>` | what another argument would be, or why it is not |
 ///
