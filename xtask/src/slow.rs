@@ -180,11 +180,9 @@ fn slow_heads(
 
 /// Keeps so many slow connections open until it is over.
 fn crowd(address: SocketAddr, connections: usize, slow: &Arc<Slow>) -> Outcome {
-    // What they cost is to be seen at the server; elsewhere they would run on machines of their own. Of a thread only,
-    // as Linux has it.
+    // What they cost is to be seen at the server; elsewhere they would run on machines of their own.
     #[cfg(target_os = "linux")]
-    rustix::process::setpriority_process(None, 19)
-        .map_err(|error| format!("cannot lower the priority: {error}"))?;
+    yield_to_all()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -212,6 +210,21 @@ fn crowd(address: SocketAddr, connections: usize, slow: &Arc<Slow>) -> Outcome {
         }
     });
     Ok(())
+}
+
+/// Has this thread run only where nobody else wants to: one that is merely nice is not preempted at once, so that it
+/// would hold up whoever wakes beside it.
+#[cfg(target_os = "linux")]
+fn yield_to_all() -> Outcome {
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let changed = std::process::Command::new("chrt")
+        .args(["--idle", "--pid", "0", &thread])
+        .status()
+        .map_err(|error| format!("cannot run chrt: {error}"))?;
+    match changed.success() {
+        true => Ok(()),
+        false => Err("chrt: the thread keeps its priority".to_owned()),
+    }
 }
 
 /// One connection, from its beginning until it is cut.

@@ -183,4 +183,15 @@ impl Writer {
             Self::Driven | Self::Gone => {}
         }
     }
+
+    /// Lets go of the socket, which closes together with the reader's side.
+    pub(crate) fn close(&mut self) {
+        // Dropped alone, a half would end its direction first: one more call for a socket that closes anyway.
+        match std::mem::replace(self, Self::Gone) {
+            Self::Tcp(half) => half.forget(),
+            #[cfg(unix)]
+            Self::Unix(half) => half.forget(),
+            Self::Driven | Self::Gone => {}
+        }
+    }
 }

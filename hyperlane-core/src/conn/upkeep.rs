@@ -11,7 +11,7 @@ use super::{
     input::{Fill, Input, Mode, Transport, Wait},
     out::Sending,
     timers::{TICK, Tick},
-    transport::{Reader, Writer},
+    transport::Reader,
 };
 use crate::proto::ws::{CloseCode, Message, encode_close, encode_to_bytes};
 
@@ -386,7 +386,7 @@ impl Conn {
             let mut out = self.lock_out();
             out.drop_window();
             self.lost(&mut out);
-            out.writer = Writer::Gone;
+            out.writer.close();
             out.take_waiters()
         };
         // Those who began to wait after the end had begun.

@@ -30,8 +30,13 @@ use crate::{
     session::Sessions,
 };
 
+/// What is due in a tick is spread over most of the tick in so many parts, so that others have their turn between, and a
+/// crowd that once came together does not come together again.
+const PARTS: u32 = 80;
+const PART: Duration = Duration::from_millis(1);
+
 /// Connections whose timers fire before the clock lets others run.
-const WOKEN_AT_ONCE: usize = 16;
+const WOKEN_AT_ONCE: usize = 4;
 
 /// Connections that are told of a shutdown at once, at least, and the pause after them: 1 000 a second.
 const SLICE: usize = 100;
@@ -227,15 +232,18 @@ impl Shared {
             let passed = start.elapsed().as_millis() / TICK.as_millis();
             let now = Tick(u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1));
             self.timers.advance(now, &mut due);
-            // A crowd that is due at once is woken in small groups, so that others have their turn between.
-            for group in due.chunks(WOKEN_AT_ONCE) {
-                for key in group {
-                    if let Some(connection) = self.registry.get(*key) {
-                        connection.timer_fired(now);
+            let begun = Instant::now();
+            for (part, at) in due.chunks(part_of(due.len())).zip(0..) {
+                tokio::time::sleep_until(begun + PART * at).await;
+                for group in part.chunks(WOKEN_AT_ONCE) {
+                    for key in group {
+                        if let Some(connection) = self.registry.get(*key) {
+                            connection.timer_fired(now);
+                        }
                     }
-                }
-                if group.len() == WOKEN_AT_ONCE {
-                    tokio::task::yield_now().await;
+                    if group.len() == WOKEN_AT_ONCE {
+                        tokio::task::yield_now().await;
+                    }
                 }
             }
             due.clear();
@@ -255,6 +263,11 @@ fn shutdown_slice(connections: usize, within: Duration) -> usize {
     let slices = within.as_millis() / SLICE_PAUSE.as_millis();
     let slices = usize::try_from(slices).unwrap_or(usize::MAX).max(1);
     connections.div_ceil(slices).max(SLICE)
+}
+
+/// How many of so many connections that are due in one tick are woken together.
+fn part_of(due: usize) -> usize {
+    due.div_ceil(PARTS as usize).max(1)
 }
 
 /// 80 % of the descriptors that the process may have; the rest is the program's.
@@ -284,6 +297,16 @@ mod tests {
         assert_eq!(shutdown_slice(50_000, within), 500);
         assert_eq!(shutdown_slice(50_001, within), 501);
         assert_eq!(shutdown_slice(7_000, Duration::ZERO), 7_000);
+    }
+
+    #[test]
+    fn what_is_due_is_spread_within_its_tick() {
+        assert!(PART * PARTS < TICK);
+        for due in [0_usize, 1, 79, 80, 81, 5_000, 1_000_001] {
+            let parts = due.div_ceil(part_of(due));
+            assert!(parts <= PARTS as usize, "{due}");
+        }
+        assert_eq!(part_of(100), 2);
     }
 
     #[test]
