@@ -7,7 +7,6 @@ pub(crate) mod log;
 pub(crate) mod state;
 
 use std::{
-    collections::VecDeque,
     fmt,
     future::poll_fn,
     io,
@@ -24,7 +23,7 @@ use self::{
     state::{Claim, Kind, Position, Start, State},
 };
 use crate::{
-    conn::{Conn, registry::next_id},
+    conn::{Conn, inbox::Inbox, registry::next_id},
     proto::{
         sse::Event,
         ws::{CloseCode, Message},
@@ -150,8 +149,7 @@ pub(crate) struct Channel {
 struct Inner {
     state: State<Line, Timer>,
     /// What clients sent and nobody received yet.
-    inbox: VecDeque<Message>,
-    inbox_bytes: usize,
+    inbox: Inbox,
     end: Option<End>,
     was_connected: bool,
     /// The endpoint's function has run for it.
@@ -232,11 +230,6 @@ impl Inner {
     }
 }
 
-/// What a message counts in the inbox.
-fn weight(message: &Message) -> usize {
-    message.len() + size_of::<Message>()
-}
-
 /// How long a page takes until it connects.
 const PAGE_LOAD: Duration = Duration::from_secs(30);
 
@@ -253,8 +246,7 @@ impl Channel {
             settings,
             inner: Mutex::new(Inner {
                 state: State::new(epoch),
-                inbox: VecDeque::new(),
-                inbox_bytes: 0,
+                inbox: Inbox::default(),
                 end: None,
                 was_connected: false,
                 is_greeted: false,
@@ -574,11 +566,7 @@ impl Channel {
         waiter: Option<&mut Waiter<'_>>,
     ) -> Poll<io::Result<Message>> {
         let mut inner = self.lock();
-        if let Some(message) = inner.inbox.pop_front() {
-            inner.inbox_bytes = inner.inbox_bytes.saturating_sub(weight(&message));
-            if inner.inbox.is_empty() {
-                inner.inbox = VecDeque::new();
-            }
+        if let Some(message) = inner.inbox.pop() {
             // Connections wait for room as senders do.
             inner.wake_senders();
             return Poll::Ready(Ok(message));
@@ -601,13 +589,12 @@ impl Channel {
         if let Some(end) = &inner.end {
             return Poll::Ready(Err(end.clone()));
         }
-        if inner.inbox_bytes >= INBOX {
+        if inner.inbox.bytes() >= INBOX {
             inner.senders.enlist(cx, waiter);
             return Poll::Pending;
         }
         if let Some(message) = message.take() {
-            inner.inbox_bytes += weight(&message);
-            inner.inbox.push_back(message);
+            inner.inbox.push(message);
             inner.wake_receivers();
         }
         Poll::Ready(Ok(()))
@@ -692,7 +679,7 @@ impl Channel {
     /// The last client has gone. What the channel keeps is the session's from now on; where that has no room, or nobody can
     /// come back to it, it is over.
     fn charge_all(&self, inner: MutexGuard<'_, Inner>) {
-        let weight = ITSELF + inner.state.log.weight() + inner.inbox_bytes;
+        let weight = ITSELF + inner.state.log.weight() + inner.inbox.bytes();
         drop(inner);
         let Some(home) = self.home.upgrade() else {
             return;
@@ -785,8 +772,7 @@ impl Channel {
         let epoch = inner.state.log.epoch;
         inner.end = Some(end);
         inner.state = State::new(epoch);
-        inner.inbox = VecDeque::new();
-        inner.inbox_bytes = 0;
+        inner.inbox.clear();
         inner.wake_senders();
         inner.wake_receivers();
         let rest = (inner.timer.take(), inner.kept.take());

@@ -548,7 +548,8 @@ impl Context {
     /// without an answer of its own has the client get the right refusal, and so has a function that
     /// returns the error.
     pub async fn upgrade(&mut self, stream: &mut Stream) -> Result<WebSocket, RequestError> {
-        self.upgrade_with(stream, Upgrade::new()).await
+        self.save_session_before_head().await?;
+        self.upgrade_now(stream, Upgrade::new())
     }
 
     /// As [`upgrade`](Self::upgrade), with a subprotocol, header fields or origins of this route. On a
@@ -562,9 +563,23 @@ impl Context {
         stream: &mut Stream,
         upgrade: Upgrade,
     ) -> Result<WebSocket, RequestError> {
-        if self.has_session_to_save() {
-            Box::pin(self.save_session()).await?;
+        self.save_session_before_head().await?;
+        self.upgrade_now(stream, upgrade)
+    }
+
+    /// Small: most requests have no session to save, and a WebSocket's handler keeps this room for good.
+    pub(crate) async fn save_session_before_head(&mut self) -> Result<(), RequestError> {
+        match self.has_session_to_save() {
+            true => Box::pin(self.save_session()).await,
+            false => Ok(()),
         }
+    }
+
+    fn upgrade_now(
+        &mut self,
+        stream: &mut Stream,
+        upgrade: Upgrade,
+    ) -> Result<WebSocket, RequestError> {
         let upgraded = stream.upgrade_with(self, upgrade);
         if let Err(error) = &upgraded {
             self.set_request_error(error.clone());
@@ -584,9 +599,7 @@ impl Context {
         stream: &mut Stream,
     ) -> Result<ServerSentEvents, crate::ResponseError> {
         // The log has said why; the client goes without the cookie.
-        if self.has_session_to_save() {
-            let _ = Box::pin(self.save_session()).await;
-        }
+        let _ = self.save_session_before_head().await;
         stream.start_events(self)
     }
 }

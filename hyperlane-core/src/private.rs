@@ -133,10 +133,7 @@ pub fn guard_referer(ctx: &Context, referer: impl AsRef<str>) -> bool {
 // ---------------------------------------------------------------- reads
 
 async fn save_and_upgrade(stream: &mut Stream, ctx: &mut Context) -> Result<(), RequestError> {
-    if ctx.has_session_to_save() {
-        // Rare, and nothing that an idle WebSocket should have room for.
-        Box::pin(ctx.save_session()).await?;
-    }
+    ctx.save_session_before_head().await?;
     stream.upgrade(ctx).map(drop)
 }
 

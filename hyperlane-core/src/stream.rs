@@ -3,7 +3,13 @@
 pub(crate) mod body;
 mod content;
 
-use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context as TaskContext, Poll, ready},
+};
 
 use bytes::Bytes;
 
@@ -253,34 +259,44 @@ impl Stream {
     }
 
     /// Reads the next request as far as its body.
-    pub(crate) async fn next_head(
-        &mut self,
-        request: &mut Request,
-    ) -> Result<BodyHead, RequestError> {
-        if self.carries != Carries::Http {
-            return Err(RequestError::Upgraded);
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an idle connection waits in here, and an `async fn` holds its arguments twice"
+    )]
+    pub(crate) fn next_head<'a>(
+        &'a mut self,
+        request: &'a mut Request,
+    ) -> impl Future<Output = Result<BodyHead, RequestError>> {
+        async move {
+            if self.carries != Carries::Http {
+                return Err(RequestError::Upgraded);
+            }
+            if self.has_body_left() {
+                // A hook reads the next request before it has read the body of this one.
+                Box::pin(self.finish_body()).await;
+            }
+            if self.closed || !self.connection.is_open() {
+                return Err(RequestError::ConnectionClosed);
+            }
+            // A client that sends and does not read gets no further answers queued.
+            let room = poll_fn(|cx| self.connection.poll_room(cx)).await;
+            if room.is_err() {
+                self.closed = true;
+                return Err(RequestError::ConnectionClosed);
+            }
+            self.scanner.reset();
+            request.reset();
+            let read = poll_fn(|cx| self.poll_head(request, cx)).await;
+            self.closed |= read.is_err();
+            read
         }
-        if self.has_body_left() {
-            // A hook reads the next request before it has read the body of this one.
-            Box::pin(self.finish_body()).await;
-        }
-        if self.closed || !self.connection.is_open() {
-            return Err(RequestError::ConnectionClosed);
-        }
-        let read = self.read_head(request).await;
-        if read.is_err() {
-            self.closed = true;
-        }
-        read
     }
 
-    async fn read_head(&mut self, request: &mut Request) -> Result<BodyHead, RequestError> {
-        // A client that sends and does not read gets no further answers queued.
-        if self.room().await.is_err() {
-            return Err(RequestError::ConnectionClosed);
-        }
-        self.scanner.reset();
-        request.reset();
+    fn poll_head(
+        &mut self,
+        request: &mut Request,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Result<BodyHead, RequestError>> {
         let head = loop {
             match self.take_head(request) {
                 Ok(Some(head)) => break head,
@@ -291,30 +307,30 @@ impl Stream {
                         self.version_1_0 = false;
                         self.begin_response(false);
                     }
-                    return Err(error);
+                    return Poll::Ready(Err(error));
                 }
             }
             let wait = self.head_wait();
             let most = self.connection.server.head_space();
-            match poll_fn(|cx| self.connection.poll_more(cx, wait, most)).await {
-                Fill::Bytes => {}
+            let error = match ready!(self.connection.poll_more(cx, wait, most)) {
+                Fill::Bytes => continue,
                 Fill::End if self.connection.lock_input().buffer.is_empty() => {
-                    return Err(RequestError::ConnectionClosed);
+                    RequestError::ConnectionClosed
                 }
-                Fill::End => return Err(RequestError::ClientDisconnected),
+                Fill::End => RequestError::ClientDisconnected,
                 Fill::TimedOut(Wait::Head) if !self.connection.lock_input().buffer.is_empty() => {
                     self.begin_response(false);
-                    return Err(RequestError::HeadTimeout);
+                    RequestError::HeadTimeout
                 }
-                Fill::TimedOut(_) => return Err(RequestError::ConnectionClosed),
-                // The scanner refuses a head long before.
-                Fill::Full => return Err(RequestError::ConnectionClosed),
-            }
+                // Full: the scanner refuses a head long before.
+                Fill::TimedOut(_) | Fill::Full => RequestError::ConnectionClosed,
+            };
+            return Poll::Ready(Err(error));
         };
         self.turn = (self.turn + 1).min(2);
         let now = self.connection.now();
         self.connection.lock_input().wait_for(Wait::Nothing, now);
-        Ok(head)
+        Poll::Ready(Ok(head))
     }
 
     /// From here on there is a request to answer; until then, the last one's answer stands.

@@ -10,6 +10,7 @@ pub(crate) mod buffer;
 pub(crate) mod cork;
 pub(crate) mod extensions;
 mod heartbeat;
+pub(crate) mod inbox;
 pub(crate) mod input;
 pub(crate) mod out;
 pub(crate) mod outbox;

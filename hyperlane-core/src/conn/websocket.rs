@@ -4,7 +4,6 @@
 //! Pong noted, a Close echoed. Data messages go to the one who calls `recv`, or into the inbox.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -17,6 +16,7 @@ use super::{
     Conn, WireFormat, cork,
     extensions::Extensions,
     heartbeat::Heartbeat,
+    inbox::Inbox,
     input::{Fill, Input, Mode, Transport},
     out::PushError,
     rates::Rates,
@@ -47,13 +47,13 @@ pub(crate) struct WsInput {
     decoder: Decoder,
     /// The last read went into the decoder's own buffer, and was not looked at yet.
     filled: bool,
-    inbox: VecDeque<Message>,
-    inbox_bytes: usize,
+    inbox: Inbox,
     /// Messages are dropped: nobody will ever read them.
     unread: bool,
     /// Our Close is out.
     pub(super) close_sent: bool,
-    pub(super) end: Option<WsEnd>,
+    /// Boxed: a connection that lives has none.
+    pub(super) end: Option<Box<WsEnd>>,
     /// The peer sent its Close before ours.
     closed_by_peer: bool,
     /// When a ping went out that nothing has answered yet.
@@ -69,8 +69,7 @@ impl WsInput {
         Self {
             decoder,
             filled: false,
-            inbox: VecDeque::new(),
-            inbox_bytes: 0,
+            inbox: Inbox::default(),
             unread: false,
             close_sent: false,
             end: None,
@@ -130,27 +129,13 @@ impl WsInput {
     }
 
     pub(super) fn ended_without_close(&mut self) {
-        self.end.get_or_insert(WsEnd::Lost);
+        self.end.get_or_insert_with(|| Box::new(WsEnd::Lost));
     }
 
     /// Whether the inbox is full, so that reading pauses.
     pub(super) fn is_full(&self, limit: usize) -> bool {
-        self.inbox_bytes >= limit
+        self.inbox.bytes() >= limit
     }
-
-    fn pop(&mut self) -> Option<Message> {
-        let message = self.inbox.pop_front()?;
-        self.inbox_bytes = self.inbox_bytes.saturating_sub(weight(&message));
-        if self.inbox.is_empty() {
-            self.inbox = VecDeque::new();
-        }
-        Some(message)
-    }
-}
-
-/// What a waiting message counts against the inbox's limit.
-fn weight(message: &Message) -> usize {
-    message.len() + size_of::<Message>()
 }
 
 /// What decoding the buffered bytes gave.
@@ -210,7 +195,7 @@ impl Conn {
                 return Poll::Ready(Err(WsEnd::Lost));
             };
             let was_full = websocket.is_full(limit);
-            if let Some(message) = websocket.pop() {
+            if let Some(message) = websocket.inbox.pop() {
                 if was_full && !polled {
                     // There is room again: the task reads on.
                     self.signal(super::signals::LOOK);
@@ -218,7 +203,7 @@ impl Conn {
                 return Poll::Ready(Ok(message));
             }
             if let Some(end) = &websocket.end {
-                return Poll::Ready(Err(end.clone()));
+                return Poll::Ready(Err(WsEnd::clone(end)));
             }
             if !polled {
                 break;
@@ -265,8 +250,7 @@ impl Conn {
                     if let Some(websocket) = input.websocket()
                         && !websocket.unread
                     {
-                        websocket.inbox_bytes += weight(&message);
-                        websocket.inbox.push_back(message);
+                        websocket.inbox.push(message);
                         arrived = true;
                     }
                 }
@@ -373,7 +357,7 @@ impl Conn {
                 let _ = self.push_last(&bytes, false);
                 websocket.close_sent = true;
             }
-            websocket.end = Some(WsEnd::Closed(frame));
+            websocket.end = Some(Box::new(WsEnd::Closed(frame)));
         }
         input.buffer.discard();
         input.transport = Transport::Flushing { linger: false };
@@ -391,7 +375,7 @@ impl Conn {
                 let _ = self.push_last(&bytes, false);
                 websocket.close_sent = true;
             }
-            websocket.end = Some(WsEnd::Violation(error));
+            websocket.end = Some(Box::new(WsEnd::Violation(error)));
         }
         input.buffer.discard();
         self.begin_linger(input);
@@ -436,8 +420,7 @@ impl Conn {
     pub(super) fn stop_reading_messages(&self) {
         if let Some(websocket) = self.lock_input().websocket() {
             websocket.unread = true;
-            websocket.inbox = VecDeque::new();
-            websocket.inbox_bytes = 0;
+            websocket.inbox.clear();
         }
     }
 

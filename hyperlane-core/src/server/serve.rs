@@ -31,201 +31,217 @@ enum Step {
 }
 
 /// Serves a connection until it is over.
-pub(crate) async fn serve(connection: Arc<Conn>, app: Arc<App>, proxied: bool) -> Ending {
-    if proxied && let Err(problem) = Box::pin(read_proxy_header(&connection)).await {
-        tracing::debug!(problem, "connection closed");
-        return Ending::Abort;
-    }
-    let mut ctx = Context::new(app.states.clone(), connection.clone());
-    let mut stream = Stream::new(connection);
-    loop {
-        ctx.reset();
-        let mut route = None;
-        let mut rejected = false;
-        let mut panicked = false;
-        // A scope of its own: what it holds must not stay while the hooks run.
-        let mut step = {
-            let read = stream.next_head(ctx.get_mut_request()).await;
-            let read = read.inspect_err(|error| {
-                let is_answered = !error.is_disconnect()
-                    && *error != RequestError::Head(HeadError::TlsOnPlainPort);
-                if is_answered {
-                    stream.observe(&app.unrouted, None);
-                }
-            });
-            let mut started = read.and_then(|head| {
-                let plan = match app.route(&mut ctx) {
-                    Routed::To(hook) => {
-                        route = Some(hook);
-                        hook.body
-                    }
-                    Routed::NotFound => {
-                        not_found(&mut ctx, &app);
-                        app.unrouted_body()
-                    }
-                    Routed::Declined(kind, allowed) => {
-                        declined(&mut ctx, kind, allowed);
-                        app.unrouted_body()
-                    }
-                };
-                if stream.is_heard() {
-                    let label = route.map_or(&app.unrouted, |hook| &hook.label);
-                    let request = ctx.get_request();
-                    stream.observe(label, Some((request.get_method(), request.get_raw_path())));
-                }
-                let started = stream.start_body(ctx.get_mut_request(), head, plan);
-                if let Some(incoming) = stream.incoming() {
-                    ctx.set_incoming(incoming);
-                }
-                started
-            });
-            if started.is_ok() && (started == Ok(false) || ctx.may_have_session_to_load()) {
-                // On the heap: most connections never need its room.
-                started = make_ready(&mut stream, &mut ctx, started == Ok(false)).await;
-            }
-            match started {
-                Ok(_) => Step::RequestMiddleware(0),
-                Err(RequestError::ConnectionClosed) => return Ending::Idle,
-                Err(error) if error.is_disconnect() => return Ending::Abort,
-                Err(RequestError::Head(HeadError::TlsOnPlainPort)) => {
-                    // Plain text would be noise to such a client; whoever runs the server should know of the mix-up.
-                    tracing::warn!(peer = ?stream.peer_addr(), "a TLS ClientHello on a plain port: connection closed");
-                    return Ending::Http;
-                }
-                Err(error) => {
-                    refuse(&mut ctx, error);
-                    Step::RequestError(0)
-                }
-            }
-        };
+#[expect(
+    clippy::manual_async_fn,
+    reason = "every connection holds it, and an `async fn` holds its arguments twice"
+)]
+pub(crate) fn serve(
+    connection: Arc<Conn>,
+    app: Arc<App>,
+    proxied: bool,
+) -> impl Future<Output = Ending> + Send {
+    async move {
+        if proxied && let Err(problem) = Box::pin(read_proxy_header(&connection)).await {
+            tracing::debug!(problem, "connection closed");
+            return Ending::Abort;
+        }
+        let mut ctx = Context::new(app.states.clone(), connection.clone());
+        let mut stream = Stream::new(connection);
         loop {
-            let hook = match step {
-                Step::RequestMiddleware(at) => match app.request_middleware.get(at as usize) {
-                    Some(hook) => {
-                        step = Step::RequestMiddleware(at + 1);
-                        hook
+            ctx.reset();
+            let mut route = None;
+            let mut rejected = false;
+            let mut panicked = false;
+            // A scope of its own: what it holds must not stay while the hooks run.
+            let mut step = {
+                let read = stream.next_head(ctx.get_mut_request()).await;
+                let read = read.inspect_err(|error| {
+                    let is_answered = !error.is_disconnect()
+                        && *error != RequestError::Head(HeadError::TlsOnPlainPort);
+                    if is_answered {
+                        stream.observe(&app.unrouted, None);
                     }
-                    None => {
-                        step = Step::Route;
-                        continue;
-                    }
-                },
-                Step::Route => {
-                    step = Step::ResponseMiddleware(0);
-                    let Some(hook) = route else { continue };
-                    ctx.stage = Stage::Route;
-                    hook
-                }
-                Step::ResponseMiddleware(at) => match app.response_middleware.get(at as usize) {
-                    Some(hook) => {
-                        step = Step::ResponseMiddleware(at + 1);
-                        hook
-                    }
-                    None => break,
-                },
-                Step::TaskPanic(at) => match app.task_panic.get(at as usize) {
-                    Some(hook) => {
-                        step = Step::TaskPanic(at + 1);
-                        hook
-                    }
-                    None => break,
-                },
-                Step::RequestError(at) => match app.request_error.get(at as usize) {
-                    Some(hook) => {
-                        step = Step::RequestError(at + 1);
-                        hook
-                    }
-                    None => break,
-                },
-                Step::Done => break,
-            };
-            // The route's guards have been asked already.
-            if ctx.stage != Stage::Route && hook.declined(&ctx).is_some() {
-                continue;
-            }
-            let outcome = start(hook, &mut stream, &mut ctx).await;
-            ctx.stage = Stage::Middleware;
-            match outcome {
-                Outcome::Done(Status::Continue) => {}
-                Outcome::Done(Status::Reject) => {
-                    rejected = true;
-                    // A handshake that could not be answered says more than 403.
-                    let refusal = match step {
-                        Step::RequestError(_) | Step::TaskPanic(_) => None,
-                        _ if stream.answered() != Answered::No || !is_untouched(&ctx) => None,
-                        _ => ctx.try_get_request_error_data(),
-                    };
-                    step = match refusal {
-                        Some(error) => {
-                            refuse(&mut ctx, error);
-                            Step::RequestError(0)
-                        }
-                        None => Step::Done,
-                    };
-                }
-                Outcome::Refused(error) => {
-                    refuse(&mut ctx, error);
-                    // A hook that refuses while errors are handled ends the handling.
-                    step = match step {
-                        Step::RequestError(_) | Step::TaskPanic(_) => Step::Done,
-                        _ => Step::RequestError(0),
-                    };
-                }
-                Outcome::Panicked(payload) => {
-                    let data = PanicData::from_payload(&*payload, hook.name);
-                    stream.in_scope(|| {
-                        tracing::error!(hook = hook.name, place = %hook.place, "panic: {data}");
-                    });
-                    panicked = true;
-                    let again = matches!(step, Step::TaskPanic(_));
-                    fail(&mut ctx, 500);
-                    ctx.set_task_panic(data);
-                    step = if again {
-                        Step::Done
-                    } else {
-                        Step::TaskPanic(0)
-                    };
-                }
-            }
-        }
-        if ctx.has_session_to_save() {
-            save_session(&mut stream, &mut ctx).await;
-        }
-        match stream.answered() {
-            Answered::No => {
-                if rejected && is_untouched(&ctx) {
-                    describe(ctx.get_mut_response(), 403);
-                }
-                ctx.attach_session();
-                // The client may have gone meanwhile.
-                let _ = if ctx.get_response().is_body_streamed() {
-                    send_streamed(&mut stream, &mut ctx).await
-                } else {
-                    stream.send_response(ctx.get_response(), false)
-                };
-                if stream.is_unfinished() {
-                    return Ending::Abort;
-                }
-            }
-            Answered::WebSocket => {
-                stream.finish_switching();
-                return Ending::WebSocket(if panicked {
-                    CloseCode::INTERNAL_ERROR
-                } else {
-                    CloseCode::NORMAL
                 });
+                let started = read.and_then(|head| {
+                    let plan = match app.route(&mut ctx) {
+                        Routed::To(hook) => {
+                            route = Some(hook);
+                            hook.body
+                        }
+                        Routed::NotFound => {
+                            not_found(&mut ctx, &app);
+                            app.unrouted_body()
+                        }
+                        Routed::Declined(kind, allowed) => {
+                            declined(&mut ctx, kind, allowed);
+                            app.unrouted_body()
+                        }
+                    };
+                    if stream.is_heard() {
+                        let label = route.map_or(&app.unrouted, |hook| &hook.label);
+                        let request = ctx.get_request();
+                        stream.observe(label, Some((request.get_method(), request.get_raw_path())));
+                    }
+                    let started = stream.start_body(ctx.get_mut_request(), head, plan);
+                    if let Some(incoming) = stream.incoming() {
+                        ctx.set_incoming(incoming);
+                    }
+                    started
+                });
+                // On the heap, like the error: most connections never need their room.
+                let started = match started.map_err(Box::new) {
+                    Ok(true) if !ctx.may_have_session_to_load() => Ok(true),
+                    Ok(is_ready) => make_ready(&mut stream, &mut ctx, !is_ready)
+                        .await
+                        .map_err(Box::new),
+                    error => error,
+                };
+                match started.map_err(|error| *error) {
+                    Ok(_) => Step::RequestMiddleware(0),
+                    Err(RequestError::ConnectionClosed) => return Ending::Idle,
+                    Err(error) if error.is_disconnect() => return Ending::Abort,
+                    Err(RequestError::Head(HeadError::TlsOnPlainPort)) => {
+                        // Plain text would be noise to such a client; whoever runs the server should know of the mix-up.
+                        tracing::warn!(peer = ?stream.peer_addr(), "a TLS ClientHello on a plain port: connection closed");
+                        return Ending::Http;
+                    }
+                    Err(error) => {
+                        refuse(&mut ctx, error);
+                        Step::RequestError(0)
+                    }
+                }
+            };
+            loop {
+                let hook = match step {
+                    Step::RequestMiddleware(at) => match app.request_middleware.get(at as usize) {
+                        Some(hook) => {
+                            step = Step::RequestMiddleware(at + 1);
+                            hook
+                        }
+                        None => {
+                            step = Step::Route;
+                            continue;
+                        }
+                    },
+                    Step::Route => {
+                        step = Step::ResponseMiddleware(0);
+                        let Some(hook) = route else { continue };
+                        ctx.stage = Stage::Route;
+                        hook
+                    }
+                    Step::ResponseMiddleware(at) => {
+                        match app.response_middleware.get(at as usize) {
+                            Some(hook) => {
+                                step = Step::ResponseMiddleware(at + 1);
+                                hook
+                            }
+                            None => break,
+                        }
+                    }
+                    Step::TaskPanic(at) => match app.task_panic.get(at as usize) {
+                        Some(hook) => {
+                            step = Step::TaskPanic(at + 1);
+                            hook
+                        }
+                        None => break,
+                    },
+                    Step::RequestError(at) => match app.request_error.get(at as usize) {
+                        Some(hook) => {
+                            step = Step::RequestError(at + 1);
+                            hook
+                        }
+                        None => break,
+                    },
+                    Step::Done => break,
+                };
+                // The route's guards have been asked already.
+                if ctx.stage != Stage::Route && hook.declined(&ctx).is_some() {
+                    continue;
+                }
+                let outcome = start(hook, &mut stream, &mut ctx).await;
+                ctx.stage = Stage::Middleware;
+                match outcome {
+                    Outcome::Done(Status::Continue) => {}
+                    Outcome::Done(Status::Reject) => {
+                        rejected = true;
+                        // A handshake that could not be answered says more than 403.
+                        let refusal = match step {
+                            Step::RequestError(_) | Step::TaskPanic(_) => None,
+                            _ if stream.answered() != Answered::No || !is_untouched(&ctx) => None,
+                            _ => ctx.try_get_request_error_data(),
+                        };
+                        step = match refusal {
+                            Some(error) => {
+                                refuse(&mut ctx, error);
+                                Step::RequestError(0)
+                            }
+                            None => Step::Done,
+                        };
+                    }
+                    Outcome::Refused(error) => {
+                        refuse(&mut ctx, error);
+                        // A hook that refuses while errors are handled ends the handling.
+                        step = match step {
+                            Step::RequestError(_) | Step::TaskPanic(_) => Step::Done,
+                            _ => Step::RequestError(0),
+                        };
+                    }
+                    Outcome::Panicked(payload) => {
+                        let data = PanicData::from_payload(&*payload, hook.name);
+                        stream.in_scope(|| {
+                            tracing::error!(hook = hook.name, place = %hook.place, "panic: {data}");
+                        });
+                        panicked = true;
+                        let again = matches!(step, Step::TaskPanic(_));
+                        fail(&mut ctx, 500);
+                        ctx.set_task_panic(data);
+                        step = if again {
+                            Step::Done
+                        } else {
+                            Step::TaskPanic(0)
+                        };
+                    }
+                }
             }
-            Answered::Whole => {}
-            Answered::ThenClose if stream.is_unfinished() => return Ending::Abort,
-            Answered::ThenClose if panicked && !stream.is_complete() => return Ending::Abort,
-            Answered::ThenClose => stream.end_events(),
-        }
-        stream.observed = None;
-        if stream.has_body_left() {
-            Box::pin(stream.finish_body()).await;
-        }
-        if !stream.goes_on() {
-            return Ending::Http;
+            if ctx.has_session_to_save() {
+                save_session(&mut stream, &mut ctx).await;
+            }
+            match stream.answered() {
+                Answered::No => {
+                    if rejected && is_untouched(&ctx) {
+                        describe(ctx.get_mut_response(), 403);
+                    }
+                    ctx.attach_session();
+                    // The client may have gone meanwhile.
+                    let _ = if ctx.get_response().is_body_streamed() {
+                        send_streamed(&mut stream, &mut ctx).await
+                    } else {
+                        stream.send_response(ctx.get_response(), false)
+                    };
+                    if stream.is_unfinished() {
+                        return Ending::Abort;
+                    }
+                }
+                Answered::WebSocket => {
+                    stream.finish_switching();
+                    return Ending::WebSocket(if panicked {
+                        CloseCode::INTERNAL_ERROR
+                    } else {
+                        CloseCode::NORMAL
+                    });
+                }
+                Answered::Whole => {}
+                Answered::ThenClose if stream.is_unfinished() => return Ending::Abort,
+                Answered::ThenClose if panicked && !stream.is_complete() => return Ending::Abort,
+                Answered::ThenClose => stream.end_events(),
+            }
+            stream.observed = None;
+            if stream.has_body_left() {
+                Box::pin(stream.finish_body()).await;
+            }
+            if !stream.goes_on() {
+                return Ending::Http;
+            }
         }
     }
 }
@@ -407,6 +423,6 @@ mod tests {
     fn the_future_of_a_connection_stays_small() {
         // What every idle connection holds besides its shared state. Whatever few requests need goes to the heap.
         let size = size_of_output(serve);
-        assert!(size <= 568, "{size} bytes");
+        assert!(size <= 480, "{size} bytes");
     }
 }

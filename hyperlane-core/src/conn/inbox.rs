@@ -1,0 +1,68 @@
+//! Messages that have come in and wait for somebody to receive them.
+
+use std::collections::VecDeque;
+
+use crate::proto::ws::Message;
+
+/// Messages in order, with what they weigh. Takes one word while it is empty, which it almost always is.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox(Option<Box<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    messages: VecDeque<Message>,
+    bytes: usize,
+}
+
+impl Inbox {
+    /// What the waiting messages count against its user's limit, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.bytes)
+    }
+
+    pub(crate) fn push(&mut self, message: Message) {
+        let waiting = self.0.get_or_insert_default();
+        waiting.bytes += weight(&message);
+        waiting.messages.push_back(message);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Message> {
+        let waiting = self.0.as_mut()?;
+        let message = waiting.messages.pop_front()?;
+        waiting.bytes = waiting.bytes.saturating_sub(weight(&message));
+        if waiting.messages.is_empty() {
+            self.clear();
+        }
+        Some(message)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+fn weight(message: &Message) -> usize {
+    message.len() + size_of::<Message>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_out_in_order_and_leave_nothing() {
+        let mut inbox = Inbox::default();
+        assert_eq!(size_of_val(&inbox), size_of::<usize>());
+        inbox.push(Message::text("one"));
+        inbox.push(Message::text("three"));
+        assert_eq!(inbox.bytes(), 8 + 2 * size_of::<Message>());
+        assert_eq!(inbox.pop(), Some(Message::text("one")));
+        assert_eq!(inbox.bytes(), 5 + size_of::<Message>());
+        assert_eq!(inbox.pop(), Some(Message::text("three")));
+        assert_eq!(inbox.pop(), None);
+        assert!(inbox.0.is_none());
+        inbox.push(Message::text("two"));
+        inbox.clear();
+        assert_eq!((inbox.bytes(), inbox.pop()), (0, None));
+    }
+}
