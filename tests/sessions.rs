@@ -161,6 +161,40 @@ impl ServerHook for Argument {
     }
 }
 
+/// By the macros, which start stream and WebSocket themselves.
+struct MacroEvents;
+
+impl ServerHook for MacroEvents {
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    #[sse(events)]
+    #[filter(ctx.session().is_new())]
+    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+        events.close();
+        Status::Continue
+    }
+}
+
+struct MacroSocket;
+
+impl ServerHook for MacroSocket {
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    #[websocket(socket)]
+    #[filter(ctx.session().is_new())]
+    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+        socket.closed().await;
+        Status::Continue
+    }
+}
+
+const HANDSHAKE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
 const KEY: [u8; 32] = [7; 32];
 
 fn routes(server: &mut Server) {
@@ -184,6 +218,8 @@ fn routes(server: &mut Server) {
         .route::<Panics>("/panics")
         .route::<Events>("/events")
         .route::<Socket>("/socket")
+        .route::<MacroEvents>("/macro/events")
+        .route::<MacroSocket>("/macro/socket")
         .route::<AfterUpgrade>("/after")
         .route::<TooLate>("/late")
         .route::<Argument>("/argument")
@@ -387,6 +423,7 @@ async fn the_cookie_reaches_the_client_whoever_answers() {
         ("/reset", 200),
         ("/panics", 500),
         ("/events", 200),
+        ("/macro/events", 200),
         ("/late", 200),
     ] {
         let mut browser = Browser::new(address(&control));
@@ -398,13 +435,16 @@ async fn the_cookie_reaches_the_client_whoever_answers() {
         );
         assert!(browser.text("/use").await.starts_with("false "), "{path}");
     }
-    let mut browser = Browser::new(address(&control));
-    browser.also = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-                    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        .to_owned();
-    let reply = browser.get("/socket").await;
-    assert_eq!(reply.status, 101);
-    assert!(reply.header("set-cookie").unwrap().starts_with("session="));
+    for path in ["/socket", "/macro/socket"] {
+        let mut browser = Browser::new(address(&control));
+        browser.also = HANDSHAKE.to_owned();
+        let reply = browser.get(path).await;
+        assert_eq!(reply.status, 101, "{path}");
+        assert!(
+            reply.header("set-cookie").unwrap().starts_with("session="),
+            "{path}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -960,8 +1000,12 @@ async fn a_store_is_asked_only_for_cookies_and_told_only_of_changes() {
     );
     browser.get("/logout").await;
     assert_eq!(store.calls(), ["load", "delete", "delete"]);
-    let ended = Browser::new(address(&control)).get("/events").await;
-    assert_eq!((ended.status, store.calls()), (200, vec!["save"]));
+    for path in ["/events", "/macro/events", "/socket", "/macro/socket"] {
+        let mut browser = Browser::new(address(&control));
+        browser.also = HANDSHAKE.to_owned();
+        browser.get(path).await;
+        assert_eq!(store.calls(), ["save"], "{path}: before its head");
+    }
 }
 
 #[tokio::test]

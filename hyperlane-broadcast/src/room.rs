@@ -251,7 +251,8 @@ impl Room {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn join(&self, connection: &impl Connected) -> Result<Member, RoomError> {
-        self.join_with(connection, Join::new()).await
+        self.rooms
+            .seat(&self.core, connection.outbox(), Join::new())
     }
 
     /// Puts a connection into the room under a name, with history, or with a farewell.

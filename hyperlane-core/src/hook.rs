@@ -344,15 +344,24 @@ thread_local! {
 ///
 /// So an extractor can refuse in functions of any return type, `new` among them.
 #[doc(hidden)]
-pub async fn refuse(error: RequestError) -> Infallible {
-    let mut error = Some(Box::new(error));
-    std::future::poll_fn(move |_| {
-        if let Some(error) = error.take() {
+pub fn refuse(error: RequestError) -> Refusal {
+    Refusal(Some(Box::new(error)))
+}
+
+/// Never completes; small, as handlers have room for it.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Refusal(Option<Box<RequestError>>);
+
+impl Future for Refusal {
+    type Output = Infallible;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Infallible> {
+        if let Some(error) = self.0.take() {
             REFUSAL.set(Some(error));
         }
         Poll::Pending
-    })
-    .await
+    }
 }
 
 /// How a hook ended.

@@ -82,9 +82,9 @@ pub fn respond<R: IntoResponse>(ctx: &mut Context, value: R) {
 
 /// Makes an argument of a handler; one that cannot be made refuses the request.
 pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
-    match T::from_context(ctx).await {
+    match T::from_context(ctx).await.map_err(refuse) {
         Ok(argument) => argument,
-        Err(error) => match refuse(error).await {},
+        Err(refusal) => match refusal.await {},
     }
 }
 
@@ -140,17 +140,17 @@ async fn save_and_upgrade(stream: &mut Stream, ctx: &mut Context) -> Result<(), 
 /// Upgrades where a route's guard says that it is a WebSocket; middleware only looks.
 pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
     if ctx.stage == Stage::Route
-        && let Err(error) = save_and_upgrade(stream, ctx).await
+        && let Err(refusal) = save_and_upgrade(stream, ctx).await.map_err(refuse)
     {
-        match refuse(error).await {}
+        match refusal.await {}
     }
 }
 
 /// The next message, or `None` when the WebSocket is over.
 pub async fn read_websocket(stream: &mut Stream, ctx: &mut Context) -> Option<RequestBody> {
     // In a route this has happened; elsewhere the hook asks for it by reading.
-    if let Err(error) = save_and_upgrade(stream, ctx).await {
-        match refuse(error).await {}
+    if let Err(refusal) = save_and_upgrade(stream, ctx).await.map_err(refuse) {
+        match refusal.await {}
     }
     // While nothing comes, nothing is held.
     ctx.get_mut_request().set_body(RequestBody::new());
@@ -175,23 +175,24 @@ pub async fn read_http(stream: &mut Stream, ctx: &mut Context) -> Option<Request
 
 /// Makes the connection a WebSocket; a request that asks for none is refused.
 pub async fn websocket(stream: &mut Stream, ctx: &mut Context) -> WebSocket {
-    match stream.upgrade(ctx) {
+    match ctx.upgrade(stream).await.map_err(refuse) {
         Ok(socket) => socket,
-        Err(error) => match refuse(error).await {},
+        Err(refusal) => match refusal.await {},
     }
 }
 
 /// Starts an event stream. Where something was answered already, the hook ends.
 pub async fn sse(stream: &mut Stream, ctx: &mut Context) -> ServerSentEvents {
-    match stream.start_events(ctx) {
+    let started = ctx.event_stream(stream).await;
+    let started = started.map_err(|error| {
+        refuse(match error {
+            ResponseError::ConnectionClosed => RequestError::ClientDisconnected,
+            _ => RequestError::Upgraded,
+        })
+    });
+    match started {
         Ok(events) => events,
-        Err(error) => {
-            let error = match error {
-                ResponseError::ConnectionClosed => RequestError::ClientDisconnected,
-                _ => RequestError::Upgraded,
-            };
-            match refuse(error).await {}
-        }
+        Err(refusal) => match refusal.await {},
     }
 }
 
@@ -199,9 +200,9 @@ pub async fn sse(stream: &mut Stream, ctx: &mut Context) -> ServerSentEvents {
 
 /// What a hook cannot do without; an error refuses the request.
 pub async fn need<T>(found: Result<T, RequestError>) -> T {
-    match found {
+    match found.map_err(refuse) {
         Ok(value) => value,
-        Err(error) => match refuse(error).await {},
+        Err(refusal) => match refusal.await {},
     }
 }
 

@@ -366,9 +366,7 @@ impl Stream {
         } else {
             HttpVersion::Http1_1
         };
-        let query = head.target.query().unwrap_or_default();
-        let assigned =
-            request.assign_head(head.method, head.target.path(), query, head.host, version);
+        let assigned = request.assign_head(head.method, &head.target, version);
         if assigned.is_ok() {
             let headers = request.get_mut_headers();
             for field in head.fields.iter() {

@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -129,17 +129,20 @@ impl WebSocket {
     ///
     /// # Cancel safety
     /// Dropped before it is done, the message is either sent whole or not at all.
-    pub async fn send(&self, message: impl Into<Message>) -> io::Result<()> {
+    // No `async fn`: it would hold the message twice, and a handler's future has room for it also while it receives.
+    pub fn send(&self, message: impl Into<Message>) -> impl Future<Output = io::Result<()>> {
         let message = message.into();
-        match message {
-            Message::Close(frame) => {
-                let (code, reason) = frame.map_or((CloseCode::NORMAL, String::new()), |frame| {
-                    (frame.code, frame.reason.to_string())
+        async move {
+            if let Message::Close(frame) = &message {
+                let (code, reason) = frame.as_ref().map_or((CloseCode::NORMAL, ""), |frame| {
+                    (frame.code, &*frame.reason)
                 });
-                self.close(code, &reason)
+                return self.close(code, reason);
             }
-            message => match &self.link {
-                Link::Connection(connection) => send(connection, &message).await,
+            match &self.link {
+                Link::Connection(connection) => {
+                    poll_fn(|cx| poll_send(connection, &message, cx)).await
+                }
                 // In a box, so that handlers which only have a connection hold no room for it while they wait.
                 Link::Channel(channel) if message.is_data() => {
                     Box::pin(channel.send(message)).await
@@ -148,7 +151,7 @@ impl WebSocket {
                     channel.send_control(&message);
                     Ok(())
                 }
-            },
+            }
         }
     }
 
@@ -259,11 +262,9 @@ impl WebSocket {
     }
 }
 
-async fn send(connection: &Conn, message: &Message) -> io::Result<()> {
+fn poll_send(connection: &Conn, message: &Message, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     loop {
-        poll_fn(|cx| connection.poll_room(cx))
-            .await
-            .map_err(closed)?;
+        ready!(connection.poll_room(cx)).map_err(closed)?;
         match connection.send_message(message) {
             // Another sender was faster.
             Err(PushError::Full) => {}
@@ -271,7 +272,7 @@ async fn send(connection: &Conn, message: &Message) -> io::Result<()> {
                 if sent.is_ok() {
                     connection.server.metrics.message_sent();
                 }
-                return sent.map_err(closed);
+                return Poll::Ready(sent.map_err(closed));
             }
         }
     }

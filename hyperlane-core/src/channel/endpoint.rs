@@ -322,9 +322,9 @@ struct Shared {
 
 /// Has the pipeline answer an error.
 async fn refused<T>(outcome: Result<T, RequestError>) -> T {
-    match outcome {
+    match outcome.map_err(refuse) {
         Ok(value) => value,
-        Err(error) => match refuse(error).await {},
+        Err(refusal) => match refusal.await {},
     }
 }
 

@@ -11,17 +11,21 @@ const POOLED: usize = 4;
 /// Free space below which unread bytes are moved to the front.
 const LOW_SPACE: usize = 4 * 1024;
 
+/// Boxed, as a connection keeps one word for its buffer.
+type Pool = Vec<Box<Buffer>>;
+
 thread_local! {
-    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Pool> = const { RefCell::new(Vec::new()) };
 }
 
-fn lend() -> Vec<u8> {
+fn lend() -> Box<Buffer> {
     POOL.with_borrow_mut(Vec::pop)
-        .unwrap_or_else(|| vec![0; READ_BUFFER])
+        .unwrap_or_else(|| Box::new(Buffer::of(vec![0; READ_BUFFER])))
 }
 
-fn give_back(buffer: Vec<u8>) {
-    if buffer.len() == READ_BUFFER {
+fn give_back(mut buffer: Box<Buffer>) {
+    if buffer.data.len() == READ_BUFFER {
+        buffer.discard();
         POOL.with_borrow_mut(|pool| {
             if pool.len() < POOLED {
                 pool.push(buffer);
@@ -30,33 +34,71 @@ fn give_back(buffer: Vec<u8>) {
     }
 }
 
-/// Bytes read and not yet understood.
+/// Bytes read and not yet understood. Takes one word while it is settled and there are none.
 #[derive(Default)]
-pub(crate) struct ReadBuffer {
+pub(crate) struct ReadBuffer(Option<Box<Buffer>>);
+
+struct Buffer {
     /// Initialised throughout; `start..end` are unread.
     data: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl ReadBuffer {
-    pub(crate) fn unread(&self) -> &[u8] {
+impl Buffer {
+    /// Of which nothing is unread.
+    fn of(data: Vec<u8>) -> Self {
+        Self {
+            data,
+            start: 0,
+            end: 0,
+        }
+    }
+
+    fn unread(&self) -> &[u8] {
         self.data.get(self.start..self.end).unwrap_or_default()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.end - self.start
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
+    fn discard(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+
+    /// Copies `bytes` behind what is unread, as far as they fit.
+    fn put(&mut self, bytes: &[u8]) {
+        let room = self.data.get_mut(self.end..).unwrap_or_default();
+        if let Some(room) = room.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.end += bytes.len();
+        }
+    }
+}
+
+impl ReadBuffer {
+    pub(crate) fn unread(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |buffer| buffer.unread())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0
+            .as_ref()
+            .map_or(0, |buffer| buffer.end - buffer.start)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub(crate) fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
-        if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
+        if let Some(buffer) = &mut self.0 {
+            buffer.start = (buffer.start + count).min(buffer.end);
+            if buffer.is_empty() {
+                buffer.discard();
+            }
         }
     }
 
@@ -65,46 +107,51 @@ impl ReadBuffer {
         if self.len() >= limit {
             return &mut [];
         }
-        if self.data.len() < READ_BUFFER {
-            let kept = std::mem::replace(&mut self.data, lend());
-            let unread = kept.get(self.start..self.end).unwrap_or_default();
-            if let Some(front) = self.data.get_mut(..unread.len()) {
-                front.copy_from_slice(unread);
-            }
-            self.end -= self.start;
-            self.start = 0;
-        } else if self.start > 0 && self.data.len() - self.end < LOW_SPACE {
-            self.data.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
+        let buffer = self.0.get_or_insert_with(lend);
+        if buffer.data.len() < READ_BUFFER {
+            let kept = std::mem::replace(buffer, lend());
+            buffer.put(kept.unread());
+        } else if buffer.start > 0 && buffer.data.len() - buffer.end < LOW_SPACE {
+            buffer.data.copy_within(buffer.start..buffer.end, 0);
+            buffer.end -= buffer.start;
+            buffer.start = 0;
         }
-        if self.end == self.data.len() {
-            let larger = (self.data.len() * 2).min(limit.max(READ_BUFFER));
-            self.data.resize(larger, 0);
+        if buffer.end == buffer.data.len() {
+            let larger = (buffer.data.len() * 2).min(limit.max(READ_BUFFER));
+            buffer.data.resize(larger, 0);
         }
-        self.data.get_mut(self.end..).unwrap_or_default()
+        buffer.data.get_mut(buffer.end..).unwrap_or_default()
     }
 
     /// Notes that `count` bytes were read into [`space`](Self::space).
     pub(crate) fn filled(&mut self, count: usize) {
-        self.end = (self.end + count).min(self.data.len());
+        if let Some(buffer) = &mut self.0 {
+            buffer.end = (buffer.end + count).min(buffer.data.len());
+        }
     }
 
     /// Gives the thread's buffer back and keeps only what is unread, at its exact size.
     pub(crate) fn settle(&mut self) {
-        if self.data.capacity() == 0 || (self.data.len() < READ_BUFFER && !self.is_empty()) {
+        let Some(buffer) = self.0.take() else {
             return;
+        };
+        if buffer.is_empty() {
+            give_back(buffer);
+        } else if buffer.data.len() < READ_BUFFER {
+            self.0 = Some(buffer);
+        } else {
+            let mut kept = Buffer::of(buffer.unread().to_vec());
+            kept.end = kept.data.len();
+            self.0 = Some(Box::new(kept));
+            give_back(buffer);
         }
-        let unread = self.unread().to_vec();
-        self.start = 0;
-        self.end = unread.len();
-        give_back(std::mem::replace(&mut self.data, unread));
     }
 
     /// Drops everything.
     pub(crate) fn discard(&mut self) {
-        self.start = 0;
-        self.end = 0;
+        if let Some(buffer) = &mut self.0 {
+            buffer.discard();
+        }
     }
 }
 
@@ -119,7 +166,10 @@ mod tests {
         buffer.filled(10);
         buffer.consume(10);
         buffer.settle();
-        assert_eq!(buffer.data.capacity(), 0);
+        assert_eq!(
+            buffer.0.as_ref().map_or(0, |buffer| buffer.data.capacity()),
+            0
+        );
     }
 
     #[test]
@@ -130,7 +180,7 @@ mod tests {
         buffer.consume(2);
         buffer.settle();
         assert_eq!(buffer.unread(), b"cdef");
-        assert!(buffer.data.capacity() < READ_BUFFER);
+        assert!(buffer.0.as_ref().map_or(0, |buffer| buffer.data.capacity()) < READ_BUFFER);
         buffer.space(READ_BUFFER)[..2].copy_from_slice(b"gh");
         buffer.filled(2);
         assert_eq!(buffer.unread(), b"cdefgh");

@@ -8,11 +8,12 @@
 use std::{
     io,
     sync::{MutexGuard, PoisonError, atomic::Ordering},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use super::{
-    Conn, WireFormat, buffer::ReadBuffer, timers::Tick, transport::Reader, websocket::WsInput,
+    Conn, WireFormat, buffer::ReadBuffer, timers::Tick, transport::Reader, wakers::Wakers,
+    websocket::WsInput,
 };
 
 /// What the bytes that come in are.
@@ -81,7 +82,7 @@ pub(crate) struct Input {
     /// When the transport has to be closed (while closing), or was (afterwards).
     pub(crate) close_by: Option<Tick>,
     /// Tasks other than ours, or parts of ours, that wait for input.
-    readers: Vec<Waker>,
+    readers: Wakers,
 }
 
 impl Input {
@@ -97,7 +98,7 @@ impl Input {
             last_received: now,
             ended: false,
             close_by: None,
-            readers: Vec::new(),
+            readers: Wakers::default(),
         }
     }
 
@@ -109,9 +110,7 @@ impl Input {
     }
 
     pub(crate) fn wake_readers(&mut self) {
-        for reader in std::mem::take(&mut self.readers) {
-            reader.wake();
-        }
+        std::mem::take(&mut self.readers).wake();
     }
 
     pub(crate) fn websocket(&mut self) -> Option<&mut WsInput> {
@@ -252,24 +251,12 @@ impl Conn {
         if self.is_own_waker(cx) {
             return;
         }
-        if !input
-            .readers
-            .iter()
-            .any(|known| known.will_wake(cx.waker()))
-        {
-            input.readers.push(cx.waker().clone());
-        }
+        input.readers.add(cx.waker());
     }
 
     /// Has `cx` woken when the client's side ends.
     pub(crate) fn await_end(&self, input: &mut Input, cx: &Context<'_>) {
-        if !input
-            .readers
-            .iter()
-            .any(|known| known.will_wake(cx.waker()))
-        {
-            input.readers.push(cx.waker().clone());
-        }
+        input.readers.add(cx.waker());
     }
 
     fn arm_wait(&self, input: &Input) {

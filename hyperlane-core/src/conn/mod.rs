@@ -20,6 +20,7 @@ pub(crate) mod task;
 pub(crate) mod timers;
 pub(crate) mod transport;
 pub(crate) mod upkeep;
+mod wakers;
 pub(crate) mod websocket;
 
 use std::{
@@ -179,7 +180,7 @@ pub(crate) struct Conn {
     /// Work done in this poll; see [`Conn::charge`].
     spent: AtomicU32,
     /// The subprotocol of a WebSocket, if one was agreed on.
-    protocol: OnceLock<Protocol>,
+    protocol: OnceLock<Box<Protocol>>,
     out: Mutex<Out>,
     input: Mutex<Input>,
     ends: Mutex<Vec<(u64, EndHook)>>,
@@ -271,7 +272,7 @@ impl Conn {
 
     pub(crate) fn set_protocol(&self, protocol: Protocol) {
         // A connection is upgraded once.
-        let _ = self.protocol.set(protocol);
+        let _ = self.protocol.set(Box::new(protocol));
     }
 
     /// Whether messages can still be sent.
@@ -395,9 +396,7 @@ impl Conn {
             hook();
         }
         let waiters = self.lock_out().take_waiters();
-        for waiter in waiters {
-            waiter.wake();
-        }
+        waiters.wake();
     }
 
     /// Waits until the peer has ended its side or is gone.

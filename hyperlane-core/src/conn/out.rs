@@ -19,6 +19,7 @@ use super::{
     signals,
     timers::Tick,
     transport::Writer,
+    wakers::Wakers,
 };
 use crate::{
     proto::ws::{Message, encode_message},
@@ -61,11 +62,79 @@ struct Entry {
     goes_on: bool,
 }
 
+/// What waits, in the order of the wire. Takes one word while nothing does.
+#[derive(Default)]
+struct Queue(Option<Box<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl Queue {
+    fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.bytes)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn front(&self) -> Option<&Entry> {
+        self.0.as_ref()?.entries.front()
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let waiting = self.0.get_or_insert_default();
+        waiting.bytes += entry.bytes.len();
+        waiting.entries.push_back(entry);
+    }
+
+    /// Takes `written` bytes off the front.
+    fn advance(&mut self, mut written: usize) {
+        let Some(waiting) = &mut self.0 else {
+            return;
+        };
+        waiting.bytes = waiting.bytes.saturating_sub(written);
+        while let Some(front) = waiting.entries.front_mut() {
+            if front.bytes.len() > written {
+                front.bytes.advance(written);
+                return;
+            }
+            written -= front.bytes.len();
+            waiting.entries.pop_front();
+        }
+        self.0 = None;
+    }
+
+    /// Drops all but the first message, which may be partly on the wire.
+    fn keep_first(&mut self) {
+        let Some(waiting) = &mut self.0 else {
+            return;
+        };
+        let entries = &mut waiting.entries;
+        let last = entries.iter().position(|entry| !entry.goes_on);
+        entries.truncate(last.map_or(entries.len(), |at| at + 1));
+        waiting.bytes = entries.iter().map(|entry| entry.bytes.len()).sum();
+    }
+
+    /// What goes into one write; gives how many slices it is.
+    fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>; VECTORED]) -> usize {
+        let entries = self.0.iter().flat_map(|waiting| &waiting.entries);
+        let mut count = 0;
+        for (slot, entry) in slices.iter_mut().zip(entries) {
+            *slot = IoSlice::new(&entry.bytes);
+            count += 1;
+        }
+        count
+    }
+}
+
 /// The queue behind the lock.
 pub(crate) struct Out {
     pub(crate) writer: Writer,
-    queue: VecDeque<Entry>,
-    queued: usize,
+    queue: Queue,
     /// Bytes that the socket has taken.
     sent: u64,
     pub(crate) sending: Sending,
@@ -73,7 +142,7 @@ pub(crate) struct Out {
     stalled_since: Tick,
     pub(crate) last_sent: Tick,
     /// Tasks that wait for room or for the end of the connection.
-    waiters: Vec<Waker>,
+    waiters: Wakers,
     /// The task itself waits for the queue to fall below [`BODY_MARK`].
     body_waits: bool,
     /// Something left the queue since those who wait were told.
@@ -87,13 +156,12 @@ impl Out {
     pub(crate) fn new(writer: Writer, now: Tick) -> Self {
         Self {
             writer,
-            queue: VecDeque::new(),
-            queued: 0,
+            queue: Queue::default(),
             sent: 0,
             sending: Sending::Open,
             stalled_since: now,
             last_sent: now,
-            waiters: Vec::new(),
+            waiters: Wakers::default(),
             body_waits: false,
             moved: false,
             #[cfg(feature = "deflate")]
@@ -103,7 +171,7 @@ impl Out {
 
     /// Bytes waiting.
     pub(crate) fn queued(&self) -> usize {
-        self.queued
+        self.queue.bytes()
     }
 
     /// Since when the peer has taken nothing, if something waits for it.
@@ -111,20 +179,19 @@ impl Out {
         (!self.queue.is_empty()).then_some(self.stalled_since)
     }
 
-    pub(crate) fn take_waiters(&mut self) -> Vec<Waker> {
+    pub(crate) fn take_waiters(&mut self) -> Wakers {
         std::mem::take(&mut self.waiters)
     }
 
     pub(crate) fn add_waiter(&mut self, waker: &Waker) {
-        if !self.waiters.iter().any(|known| known.will_wake(waker)) {
-            self.waiters.push(waker.clone());
-        }
+        self.waiters.add(waker);
     }
 
     /// Every change of what waits comes here.
-    fn set_queued(&mut self, queued: usize, metrics: &Metrics) {
-        metrics.outbox_changed(self.queued, queued);
-        self.queued = queued;
+    fn change_queue(&mut self, metrics: &Metrics, change: impl FnOnce(&mut Queue)) {
+        let before = self.queue.bytes();
+        change(&mut self.queue);
+        metrics.outbox_changed(before, self.queue.bytes());
     }
 
     fn enqueue(&mut self, bytes: Bytes, goes_on: bool, now: Tick, metrics: &Metrics) {
@@ -134,26 +201,15 @@ impl Out {
         if self.queue.is_empty() {
             self.stalled_since = now;
         }
-        self.set_queued(self.queued + bytes.len(), metrics);
-        self.queue.push_back(Entry { bytes, goes_on });
+        self.change_queue(metrics, |queue| queue.push(Entry { bytes, goes_on }));
     }
 
     /// Takes `written` bytes off the front.
-    fn advance(&mut self, mut written: usize, now: Tick, metrics: &Metrics) {
+    fn advance(&mut self, written: usize, now: Tick, metrics: &Metrics) {
         self.moved = true;
         self.sent += written as u64;
-        self.set_queued(self.queued.saturating_sub(written), metrics);
         self.stalled_since = now;
-        while let Some(front) = self.queue.front_mut() {
-            if front.bytes.len() > written {
-                front.bytes.advance(written);
-                return;
-            }
-            written -= front.bytes.len();
-            self.queue.pop_front();
-        }
-        // Nothing is held while nothing waits.
-        self.queue = VecDeque::new();
+        self.change_queue(metrics, |queue| queue.advance(written));
     }
 
     fn encode(&mut self, message: &Message) -> Vec<u8> {
@@ -177,18 +233,13 @@ impl Out {
 
     fn clear(&mut self, metrics: &Metrics) {
         self.moved = true;
-        self.queue = VecDeque::new();
-        self.set_queued(0, metrics);
+        self.change_queue(metrics, |queue| *queue = Queue::default());
     }
 
     /// Drops what waits, except what may be partly on the wire, to the end of its message.
     pub(crate) fn drop_unsent(&mut self, metrics: &Metrics) {
         self.moved = true;
-        let last = self.queue.iter().position(|entry| !entry.goes_on);
-        self.queue
-            .truncate(last.map_or(self.queue.len(), |at| at + 1));
-        let left = self.queue.iter().map(|entry| entry.bytes.len()).sum();
-        self.set_queued(left, metrics);
+        self.change_queue(metrics, Queue::keep_first);
     }
 }
 
@@ -204,7 +255,7 @@ impl Conn {
         match out.sending {
             // Nothing of it will go out any more.
             Sending::Over => out.sent,
-            _ => out.sent + (out.queued + corked) as u64,
+            _ => out.sent + (out.queue.bytes() + corked) as u64,
         }
     }
 
@@ -222,7 +273,7 @@ impl Conn {
             Sending::Open => {}
             _ => return Err(PushError::Closed),
         }
-        if out.queued > mark {
+        if out.queue.bytes() > mark {
             return Err(PushError::Full);
         }
         self.write(&mut out, Piece::Shared(bytes));
@@ -244,7 +295,7 @@ impl Conn {
         if out.sending != Sending::Open {
             return Err(PushError::Closed);
         }
-        if out.queued > mark {
+        if out.queue.bytes() > mark {
             return Err(PushError::Full);
         }
         let frame = Bytes::from(out.encode(message));
@@ -421,22 +472,20 @@ impl Conn {
         };
         let waiters = {
             let mut out = self.lock_out();
-            if out.body_waits && out.queued <= self.body_mark() {
+            if out.body_waits && out.queue.bytes() <= self.body_mark() {
                 out.body_waits = false;
                 self.wake();
             }
             // Without a move nothing has changed for them; one that is a part of the task itself would have it run again
             // and again while the client takes nothing.
-            if out.moved && out.queued <= self.server.config.outbox_bytes {
+            if out.moved && out.queue.bytes() <= self.server.config.outbox_bytes {
                 out.moved = false;
                 out.take_waiters()
             } else {
-                Vec::new()
+                Wakers::default()
             }
         };
-        for waiter in waiters {
-            waiter.wake();
-        }
+        waiters.wake();
         flushed
     }
 
@@ -449,7 +498,7 @@ impl Conn {
             }
             let written = {
                 let mut slices = [IoSlice::new(&[]); VECTORED];
-                let count = gather(&out.queue, &mut slices);
+                let count = out.queue.gather(&mut slices);
                 out.writer
                     .try_write(slices.get(..count).unwrap_or_default())
             };
@@ -475,7 +524,7 @@ impl Conn {
         while !out.queue.is_empty() {
             let written = {
                 let mut slices = [IoSlice::new(&[]); VECTORED];
-                let count = gather(&out.queue, &mut slices);
+                let count = out.queue.gather(&mut slices);
                 input
                     .reader
                     .poll_write_driven(cx, slices.get(..count).unwrap_or_default())
@@ -533,7 +582,7 @@ impl Conn {
         if out.sending == Sending::Over {
             return Poll::Ready(Err(PushError::Closed));
         }
-        if out.queued <= self.server.config.outbox_bytes {
+        if out.queue.bytes() <= self.server.config.outbox_bytes {
             return Poll::Ready(Ok(()));
         }
         out.add_waiter(cx.waker());
@@ -549,7 +598,7 @@ impl Conn {
             let mut out = self.lock_out();
             // What is lost has no queue. The list of those who wait is about the outbox's own mark: from there, the task
             // would be woken at once, again and again.
-            if out.queued > self.body_mark() {
+            if out.queue.bytes() > self.body_mark() {
                 out.body_waits = true;
                 return Poll::Pending;
             }
@@ -573,13 +622,4 @@ impl Conn {
         out.add_waiter(cx.waker());
         Poll::Pending
     }
-}
-
-fn gather<'a>(queue: &'a VecDeque<Entry>, slices: &mut [IoSlice<'a>; VECTORED]) -> usize {
-    let mut count = 0;
-    for (slot, entry) in slices.iter_mut().zip(queue) {
-        *slot = IoSlice::new(&entry.bytes);
-        count += 1;
-    }
-    count
 }

@@ -213,9 +213,7 @@ impl Conn {
         }
         self.lock_input().wake_readers();
         let waiters = self.lock_out().take_waiters();
-        for waiter in waiters {
-            waiter.wake();
-        }
+        waiters.wake();
     }
 
     /// The handler's side is done.
@@ -390,9 +388,7 @@ impl Conn {
             out.take_waiters()
         };
         // Those who began to wait after the end had begun.
-        for waiter in waiters {
-            waiter.wake();
-        }
+        waiters.wake();
         self.backlog
             .store(false, std::sync::atomic::Ordering::Release);
     }

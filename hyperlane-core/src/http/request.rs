@@ -11,6 +11,7 @@ use super::{
     path::{DecodedPath, InvalidPath, encode_path},
     upgrade::Asked,
 };
+use crate::proto::http::head::Target;
 
 /// Names the host of a request.
 pub type RequestHost = String;
@@ -37,7 +38,8 @@ pub type RequestPath = String;
 pub struct Request {
     method: Method,
     version: HttpVersion,
-    host: String,
+    /// Where it is not what the `Host` field says.
+    host: Option<Box<str>>,
     /// The raw path, then, if there is a query, `?` and the query.
     target: String,
     path_len: usize,
@@ -68,18 +70,18 @@ impl Request {
     }
 
     /// Borrows the host, with the port if the client named one; empty if an HTTP/1.0 client named no host.
+    ///
+    /// It is what the `Host` field says, unless the target has a host of its own, which prevails (RFC 9112 §3.2.2).
     pub fn get_host(&self) -> &str {
-        &self.host
+        match &self.host {
+            Some(host) => host,
+            None => self.headers.get("host").unwrap_or_default(),
+        }
     }
 
-    /// Borrows the host for change.
-    pub fn get_mut_host(&mut self) -> &mut String {
-        &mut self.host
-    }
-
-    /// Replaces the host.
+    /// Replaces the host; the `Host` field stays as it is.
     pub fn set_host(&mut self, host: impl Into<String>) -> &mut Self {
-        self.host = host.into();
+        self.host = Some(host.into().into_boxed_str());
         self
     }
 
@@ -339,7 +341,7 @@ impl Request {
     pub(crate) fn reset(&mut self) {
         self.method = Method::default();
         self.version = HttpVersion::default();
-        self.host.clear();
+        self.host = None;
         self.target.clear();
         self.path_len = 0;
         self.escaped = false;
@@ -350,7 +352,6 @@ impl Request {
 
     /// Gives back all memory that this request does not need: it may live as long as the WebSocket it opened.
     pub(crate) fn shrink(&mut self) {
-        self.host.shrink_to_fit();
         self.target.shrink_to_fit();
         self.headers.shrink_to_fit();
         match &mut self.decoded {
@@ -359,22 +360,20 @@ impl Request {
         }
     }
 
-    /// Takes over what the request line and `Host` say; headers and body come separately.
+    /// Takes over what the request line says; headers and body come separately.
     ///
-    /// Allocates only for an unknown method, and while buffers grow to the connection's needs. After an error the
+    /// Allocates only for an unknown method or a target with a host, and while buffers grow to the connection's needs. After an error the
     /// request is to be refused, not used.
     pub(crate) fn assign_head(
         &mut self,
         method: &str,
-        target_path: &str,
-        query: &str,
-        host: &str,
+        target: &Target<'_>,
         version: HttpVersion,
     ) -> Result<(), InvalidPath> {
+        let target_path = target.path();
         self.method = Method::from(method);
         self.version = version;
-        self.host.clear();
-        self.host.push_str(host);
+        self.host = target.authority().map(Box::from);
         self.querys.take();
         self.target.clear();
         // An absolute-form target may have no path (RFC 9112 §3.2.1).
@@ -383,7 +382,7 @@ impl Request {
         } else {
             target_path
         });
-        self.end_path(query);
+        self.end_path(target.query().unwrap_or_default());
         self.escaped = false;
         match memchr::memchr2(b'%', 0, target_path.as_bytes()) {
             None => Ok(()),
@@ -429,7 +428,7 @@ impl PartialEq for Request {
     fn eq(&self, other: &Self) -> bool {
         self.method == other.method
             && self.version == other.version
-            && self.host == other.host
+            && self.get_host() == other.get_host()
             && self.get_target() == other.get_target()
             && self.get_querys() == other.get_querys()
             && self.headers == other.headers
@@ -444,7 +443,7 @@ impl fmt::Debug for Request {
         f.debug_struct("Request")
             .field("method", &self.method)
             .field("version", &self.version)
-            .field("host", &self.host)
+            .field("host", &self.get_host())
             .field("target", &self.get_target())
             .field("headers", &self.headers)
             .field("body", &self.body)
@@ -456,10 +455,27 @@ impl fmt::Debug for Request {
 mod tests {
     use super::*;
 
+    fn origin<'a>(path: &'a str, query: &'a str) -> Target<'a> {
+        Target::Origin {
+            path,
+            query: Some(query),
+        }
+    }
+
+    #[test]
+    fn the_host_is_that_of_the_target_else_of_its_field() {
+        let mut request = with_header(HttpVersion::Http1_1, &[("host", "one")]);
+        assert_eq!(request.get_host(), "one");
+        request.set_host("two");
+        assert_eq!(request.get_host(), "two");
+        request.reset();
+        assert_eq!(request.get_host(), "");
+    }
+
     fn request(path: &str, query: &str) -> Request {
         let mut request = Request::default();
         request
-            .assign_head("GET", path, query, "example.com", HttpVersion::Http1_1)
+            .assign_head("GET", &origin(path, query), HttpVersion::Http1_1)
             .unwrap();
         request
     }
@@ -476,8 +492,14 @@ mod tests {
     #[test]
     fn head_is_taken_over() {
         let mut request = Request::default();
+        let target = Target::Absolute {
+            scheme: "http",
+            authority: "h:80",
+            path: "/a%20b",
+            query: Some("x=1"),
+        };
         request
-            .assign_head("PURGE", "/a%20b", "x=1", "h:80", HttpVersion::Http1_0)
+            .assign_head("PURGE", &target, HttpVersion::Http1_0)
             .unwrap();
         assert_eq!(request.get_method(), &Method::Unknown("PURGE".to_owned()));
         assert_eq!(request.get_version(), &HttpVersion::Http1_0);
@@ -521,7 +543,7 @@ mod tests {
     #[test]
     fn bad_paths_are_refused() {
         let mut request = Request::default();
-        let mut assign = |path| request.assign_head("GET", path, "", "h", HttpVersion::Http1_1);
+        let mut assign = |path| request.assign_head("GET", &origin(path, ""), HttpVersion::Http1_1);
         assert_eq!(assign("/%g1"), Err(InvalidPath::Escape));
         assert_eq!(assign("/%ff"), Err(InvalidPath::Utf8));
         assert_eq!(assign("/%00"), Err(InvalidPath::Nul));
@@ -539,13 +561,13 @@ mod tests {
         request.reset();
         assert_eq!(request, Request::default());
         request
-            .assign_head("POST", "/b", "a=2", "h", HttpVersion::Http1_1)
+            .assign_head("POST", &origin("/b", "a=2"), HttpVersion::Http1_1)
             .unwrap();
         assert_eq!((request.get_path(), request.routing_path()), ("/b", "/b"));
         assert_eq!(request.get_query("a"), "2");
         // Also without a reset between them.
         request
-            .assign_head("GET", "/c", "", "h", HttpVersion::Http1_1)
+            .assign_head("GET", &origin("/c", ""), HttpVersion::Http1_1)
             .unwrap();
         assert!(request.get_querys().is_empty() && request.get_method().is_get());
     }
@@ -556,7 +578,6 @@ mod tests {
         request.get_mut_headers().try_set("x", "y").unwrap();
         let places = |request: &Request| {
             (
-                request.host.as_ptr(),
                 request.target.as_ptr(),
                 request.routing_path().as_ptr(),
                 request.headers.iter().next().map(|(name, _)| name.as_ptr()),
@@ -565,7 +586,7 @@ mod tests {
         let before = places(&request);
         request.reset();
         request
-            .assign_head("PUT", "/short%20one", "q", "h", HttpVersion::Http1_1)
+            .assign_head("PUT", &origin("/short%20one", "q"), HttpVersion::Http1_1)
             .unwrap();
         request.get_mut_headers().append_parsed(b"x", b"z");
         assert_eq!(places(&request), before);
@@ -576,10 +597,10 @@ mod tests {
         let mut request = request("/a%20path/that/is/long/enough/to/have/spare", "q=1");
         request.reset();
         request
-            .assign_head("GET", "/x", "", "h", HttpVersion::Http1_1)
+            .assign_head("GET", &origin("/x", ""), HttpVersion::Http1_1)
             .unwrap();
         request.shrink();
-        assert_eq!((request.target.capacity(), request.host.capacity()), (2, 1));
+        assert_eq!(request.target.capacity(), 2);
         assert!(request.decoded.is_none());
         assert_eq!(request.get_path(), "/x");
     }

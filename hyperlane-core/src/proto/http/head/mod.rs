@@ -246,10 +246,7 @@ pub fn parse<'s, 'b>(
     };
     let target = Target::parse(method, target)?;
     let meaning = Meaning::of(fields, version)?;
-    let host = match (target, meaning.host) {
-        (Target::Absolute { authority, .. } | Target::Authority(authority), _) => authority,
-        (_, host) => host.unwrap_or_default(),
-    };
+    let host = target.authority().or(meaning.host).unwrap_or_default();
     Ok(Head {
         method,
         target,

@@ -49,6 +49,14 @@ impl<'b> Target<'b> {
         }
     }
 
+    /// Gives the host with its optional port, if the target has one: it prevails over `Host` (RFC 9112 §3.2.2).
+    pub const fn authority(&self) -> Option<&'b str> {
+        match self {
+            Self::Absolute { authority, .. } | Self::Authority(authority) => Some(authority),
+            Self::Origin { .. } | Self::Asterisk => None,
+        }
+    }
+
     /// Reads a target in the form that the method allows.
     pub(super) fn parse(method: &str, target: &'b str) -> Result<Self, HeadError> {
         check_bytes(target)?;
