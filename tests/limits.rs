@@ -88,6 +88,22 @@ hook! {
     }
 }
 
+/// Takes its body as a stream and does not read it.
+struct Unread;
+
+impl ServerHook for Unread {
+    const BODY: BodyMode = BodyMode::Stream;
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        ctx.get_mut_response().set_body("unread");
+        Status::Continue
+    }
+}
+
 async fn server(configure: impl FnOnce(&mut ServerConfig)) -> (ServerControlHook, Count) {
     let count = Count::default();
     let control = start(|server| {
@@ -95,6 +111,7 @@ async fn server(configure: impl FnOnce(&mut ServerConfig)) -> (ServerControlHook
             .state(count.clone())
             .route::<Hello>("/hello")
             .route::<Echo>("/echo")
+            .route::<Unread>("/unread")
             .route::<Slow>("/slow")
             .route::<Large>("/large")
             .route::<Pieces>("/pieces")
@@ -204,6 +221,23 @@ async fn a_body_may_take_longer_than_its_limit_on_silence() {
         client.send("x").await;
     }
     assert_eq!(client.reply().await.text(), "x".repeat(12));
+}
+
+#[tokio::test]
+async fn a_rest_that_nobody_wants_may_not_take_longer_than_a_head() {
+    let (control, _) = server(|config| config.header_timeout = 2 * SHORT).await;
+    let mut client = Client::connect(address(&control)).await;
+    client
+        .send("POST /unread HTTP/1.1\r\nhost: a\r\ncontent-length: 50000\r\n\r\n")
+        .await;
+    assert_eq!(client.reply().await.text(), "unread");
+    // Many times that limit, and never quiet for as long.
+    let mut sent = 0;
+    while sent < 80 && client.stream.write_all(b"x").await.is_ok() {
+        sent += 1;
+        sleep(SHORT / 4).await;
+    }
+    assert_eq!(control.connections(), 0, "after {sent} bytes");
 }
 
 #[tokio::test]
