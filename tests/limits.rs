@@ -274,6 +274,16 @@ async fn a_client_that_takes_nothing_is_cut() {
     }
 }
 
+/// Room in the socket's buffer, of which nothing tells, is no sign of life.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_socket_has_room_for_keeps_no_client_that_takes_nothing() {
+    let (control, _) = server(|config| config.write_timeout = 12 * SHORT).await;
+    let mut client = Client::connect(address(&control)).await;
+    client.request("GET", "/streamed", "").await;
+    eventually("the request is there", || control.connections() == 1).await;
+    eventually("the connection is over", || control.connections() == 0).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_sends_requests_and_does_not_read_is_not_served_on() {
     const REQUESTS: usize = 1000;
