@@ -11,6 +11,7 @@ mod common;
 
 use std::{
     future::poll_fn,
+    path::Path,
     pin::pin,
     sync::{
         Mutex,
@@ -252,7 +253,35 @@ impl ServerHook for SmallStream {
     }
 }
 
+fn two_pieces() -> Body {
+    Body::stream(futures_util::stream::iter(
+        ["one", "two"].map(Ok::<_, std::io::Error>),
+    ))
+}
+
 hook! {
+    // Insists on the old version.
+    Old |_, ctx| {
+        let response = ctx.get_mut_response();
+        response.set_version(HttpVersion::Http1_0);
+        response.set_body(two_pieces());
+    }
+    Reset |_, ctx| {
+        let is_file = ctx.get_route_param("body") == "file";
+        let response = ctx.get_mut_response();
+        response.set_status_code(205);
+        match is_file {
+            true => response.set_body(Path::new("Cargo.toml")),
+            false => response.set_body(two_pieces()),
+        };
+    }
+    Events |stream, ctx| {
+        let status = ctx.get_route_param("status").parse().unwrap();
+        ctx.get_mut_response().set_status_code(status);
+        if let Ok(events) = ctx.event_stream(stream).await {
+            events.send("event").await.unwrap();
+        }
+    }
     Whole |_, ctx| {
         let body = ctx.get_request().get_body().to_vec();
         ctx.get_mut_response().set_body(body);
@@ -304,6 +333,9 @@ async fn server() -> ServerControlHook {
             .route::<Elsewhere>("/elsewhere")
             .route::<LeavesReading>("/leaves-reading")
             .route::<AskedElsewhere>("/asked-elsewhere")
+            .route::<Old>("/old")
+            .route::<Reset>("/reset/{body}")
+            .route::<Events>("/events/{status}")
             .route::<Small>("/small")
             .route::<SmallStream>("/small-stream")
             .route::<Whole>("/whole")
@@ -382,6 +414,37 @@ async fn a_100_does_not_overtake_the_answer_before_it() {
     assert_eq!(client.reply().await.status, 100);
     client.send("hello").await;
     assert_eq!(client.reply().await.text(), "hello");
+}
+
+#[tokio::test]
+async fn a_stream_in_a_response_of_http_1_0_has_no_chunks() {
+    let mut client = client().await;
+    client.request("GET", "/old", "").await;
+    let reply = client.reply().await;
+    assert!(reply.head.starts_with("HTTP/1.0 200 "), "{}", reply.head);
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert_eq!(reply.text(), "onetwo");
+}
+
+#[tokio::test]
+async fn a_205_has_no_content_whatever_its_body_is() {
+    let mut client = client().await;
+    for body in ["file", "stream"] {
+        let reply = client.get(&format!("/reset/{body}")).await;
+        assert_eq!(reply.status, 205);
+        assert_eq!(reply.header("content-length"), Some("0"), "{}", reply.head);
+    }
+}
+
+#[tokio::test]
+async fn no_event_stream_begins_with_a_status_without_content() {
+    let mut client = client().await;
+    for (status, answered) in [(101, 500), (103, 500), (204, 204), (205, 205), (304, 304)] {
+        let reply = client.get(&format!("/events/{status}")).await;
+        assert_eq!(reply.status, answered, "{}", reply.head);
+        assert_eq!(reply.header("content-type").is_some(), answered == 500);
+    }
+    assert_eq!(client.get("/events/200").await.status, 200);
 }
 
 #[tokio::test]

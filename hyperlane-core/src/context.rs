@@ -578,7 +578,8 @@ impl Context {
     /// [`ServerSentEvents::closed`].
     ///
     /// # Errors
-    /// [`ResponseError`](crate::ResponseError) when something was answered already or the client is gone.
+    /// [`ResponseError`](crate::ResponseError) when something was answered already, the client is gone, or the status of
+    /// the response allows no content.
     pub async fn event_stream(
         &mut self,
         stream: &mut Stream,

@@ -644,7 +644,8 @@ impl Stream {
             || framing == Framing::UntilClose
             || self.body_forces_close(may_read);
         self.note_answer();
-        let connection = match (close, self.version_1_0) {
+        let is_1_0 = self.version_1_0 || response.get_version().is_http1_0();
+        let connection = match (close, is_1_0) {
             (true, _) => Some("close"),
             (false, true) => Some("keep-alive"),
             (false, false) => None,
@@ -891,8 +892,12 @@ impl Stream {
         if !self.connection.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }
+        let response = ctx.get_response();
+        if response.is_empty_by_status() {
+            return Err(ResponseError::NoContent);
+        }
+        let chunked = !self.version_1_0 && !response.get_version().is_http1_0();
         self.note_answer();
-        let chunked = !self.version_1_0;
         let format = if chunked {
             WireFormat::EventStreamChunked
         } else {
