@@ -344,7 +344,9 @@ impl Stream {
         let head = head::parse(bytes, limits, &mut storage)?;
         let head_request = head.method == "HEAD";
         self.version_1_0 = head.version == head::Version::Http10;
-        self.client_keeps_alive = head.keep_alive;
+        // What a client sends behind CONNECT is for the other end of a tunnel, whether it waits for one or not (RFC 9110
+        // §9.3.6): no request of ours.
+        self.client_keeps_alive = head.keep_alive && head.method != "CONNECT";
         let version = if self.version_1_0 {
             HttpVersion::Http1_0
         } else {
