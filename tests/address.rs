@@ -80,6 +80,11 @@ async fn trusted_proxies_are_believed_in_the_configured_field_alone() {
         (&list, "forwarded: for=203.0.113.9\r\n", "127.0.0.1"),
         (&list, "x-forwarded-for: 203.0.113.9, x\r\n", "127.0.0.1"),
         (
+            &list,
+            "x-forwarded-for: 1.1.1.1, ::ffff:203.0.113.9\r\n",
+            "203.0.113.9",
+        ),
+        (
             &standard,
             "forwarded: for=\"[2001:db8::1]:80\";proto=https\r\n",
             "2001:db8::1",

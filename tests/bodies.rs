@@ -11,11 +11,13 @@ mod common;
 
 use std::{
     future::poll_fn,
+    path::Path,
     pin::pin,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -89,6 +91,65 @@ impl ServerHook for RawThenRead {
         stream.try_send(head).await.unwrap();
         let bytes = body.read_to_end(100).await.unwrap();
         stream.try_send(bytes).await.unwrap();
+        Status::Continue
+    }
+}
+
+static TOLD: Mutex<Option<RequestError>> = Mutex::new(None);
+
+/// Has another task read, and does not wait for it.
+struct LeavesReading;
+
+impl ServerHook for LeavesReading {
+    const BODY: BodyMode = BodyMode::Stream;
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        let mut body = ctx.body_stream();
+        let (waits, waiting) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            let mut next = pin!(body.next_chunk());
+            let first = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await;
+            assert!(first.is_pending());
+            waits.send(()).unwrap();
+            *TOLD.lock().unwrap() = next.await.err();
+        });
+        waiting.await.unwrap();
+        ctx.get_mut_response().set_body("left");
+        Status::Continue
+    }
+}
+
+/// Has another task ask for its body before this poll is over.
+struct AskedElsewhere;
+
+impl ServerHook for AskedElsewhere {
+    const BODY: BodyMode = BodyMode::Stream;
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        let mut body = ctx.body_stream();
+        let (asks, asked) = std::sync::mpsc::channel();
+        let reading = tokio::spawn(async move {
+            let mut next = pin!(body.next_chunk());
+            poll_fn(|cx| {
+                let polled = next.as_mut().poll(cx);
+                // Nobody listens any more at the second poll.
+                let _ = asks.send(());
+                polled
+            })
+            .await
+        });
+        // On this thread, as a handler that works for a while; the other task runs meanwhile.
+        tokio::task::block_in_place(|| asked.recv()).unwrap();
+        let piece = reading.await.unwrap().unwrap().unwrap();
+        ctx.get_mut_response().set_body(piece);
         Status::Continue
     }
 }
@@ -192,7 +253,35 @@ impl ServerHook for SmallStream {
     }
 }
 
+fn two_pieces() -> Body {
+    Body::stream(futures_util::stream::iter(
+        ["one", "two"].map(Ok::<_, std::io::Error>),
+    ))
+}
+
 hook! {
+    // Insists on the old version.
+    Old |_, ctx| {
+        let response = ctx.get_mut_response();
+        response.set_version(HttpVersion::Http1_0);
+        response.set_body(two_pieces());
+    }
+    Reset |_, ctx| {
+        let is_file = ctx.get_route_param("body") == "file";
+        let response = ctx.get_mut_response();
+        response.set_status_code(205);
+        match is_file {
+            true => response.set_body(Path::new("Cargo.toml")),
+            false => response.set_body(two_pieces()),
+        };
+    }
+    Events |stream, ctx| {
+        let status = ctx.get_route_param("status").parse().unwrap();
+        ctx.get_mut_response().set_status_code(status);
+        if let Ok(events) = ctx.event_stream(stream).await {
+            events.send("event").await.unwrap();
+        }
+    }
     Whole |_, ctx| {
         let body = ctx.get_request().get_body().to_vec();
         ctx.get_mut_response().set_body(body);
@@ -242,6 +331,11 @@ async fn server() -> ServerControlHook {
             .route::<Slow>("/slow")
             .route::<Keeps>("/keeps")
             .route::<Elsewhere>("/elsewhere")
+            .route::<LeavesReading>("/leaves-reading")
+            .route::<AskedElsewhere>("/asked-elsewhere")
+            .route::<Old>("/old")
+            .route::<Reset>("/reset/{body}")
+            .route::<Events>("/events/{status}")
             .route::<Small>("/small")
             .route::<SmallStream>("/small-stream")
             .route::<Whole>("/whole")
@@ -294,6 +388,63 @@ async fn a_streamed_body_arrives_in_pieces_however_it_is_framed() {
     let long = "x".repeat(300_000);
     assert_eq!(client.post("/streamed", &long).await.text(), long);
     assert_eq!(client.post("/elsewhere", &long).await.text(), "300000");
+}
+
+#[tokio::test]
+async fn a_task_that_waits_for_a_body_is_told_that_the_request_is_over() {
+    let mut client = client().await;
+    client
+        .send(post("/leaves-reading", "content-length: 5\r\n", ""))
+        .await;
+    assert_eq!(client.reply().await.text(), "left");
+    client.send("hello").await;
+    eventually("it is told", || TOLD.lock().unwrap().is_some()).await;
+    assert_eq!(*TOLD.lock().unwrap(), Some(RequestError::BodyUnavailable));
+    assert_eq!(client.post("/streamed", "next").await.text(), "next");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_100_does_not_overtake_the_answer_before_it() {
+    let mut client = client().await;
+    let first = with_length("/whole", "first");
+    client
+        .send(first + &post("/asked-elsewhere", WAITING, ""))
+        .await;
+    assert_eq!(client.reply().await.text(), "first");
+    assert_eq!(client.reply().await.status, 100);
+    client.send("hello").await;
+    assert_eq!(client.reply().await.text(), "hello");
+}
+
+#[tokio::test]
+async fn a_stream_in_a_response_of_http_1_0_has_no_chunks() {
+    let mut client = client().await;
+    client.request("GET", "/old", "").await;
+    let reply = client.reply().await;
+    assert!(reply.head.starts_with("HTTP/1.0 200 "), "{}", reply.head);
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert_eq!(reply.text(), "onetwo");
+}
+
+#[tokio::test]
+async fn a_205_has_no_content_whatever_its_body_is() {
+    let mut client = client().await;
+    for body in ["file", "stream"] {
+        let reply = client.get(&format!("/reset/{body}")).await;
+        assert_eq!(reply.status, 205);
+        assert_eq!(reply.header("content-length"), Some("0"), "{}", reply.head);
+    }
+}
+
+#[tokio::test]
+async fn no_event_stream_begins_with_a_status_without_content() {
+    let mut client = client().await;
+    for (status, answered) in [(101, 500), (103, 500), (204, 204), (205, 205), (304, 304)] {
+        let reply = client.get(&format!("/events/{status}")).await;
+        assert_eq!(reply.status, answered, "{}", reply.head);
+        assert_eq!(reply.header("content-type").is_some(), answered == 500);
+    }
+    assert_eq!(client.get("/events/200").await.status, 200);
 }
 
 #[tokio::test]

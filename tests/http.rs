@@ -363,17 +363,26 @@ async fn an_unknown_path_is_404_and_the_connection_goes_on() {
         assert_eq!(reply.text(), "404 Not Found\n");
         assert_eq!(reply.header("connection"), None);
     }
-    // The server as a whole is asked what it can do, and it is no proxy.
+    // The server as a whole is asked what it can do.
     client.request("OPTIONS", "*", "").await;
     let reply = client.reply().await;
     assert_eq!(
         (reply.status, reply.header("allow")),
         (204, Some(ALL_METHODS))
     );
+    assert!(goes_on(&mut client).await);
+}
+
+#[tokio::test]
+async fn what_stands_behind_connect_is_no_request() {
+    let mut client = client().await;
     client.request("CONNECT", "example.com:80", "").await;
+    // For the other end of the tunnel, which a client may take for granted.
+    client.request("GET", "/hello", "").await;
     let reply = client.reply().await;
     assert_eq!((reply.status, reply.text()), (501, "501 Not Implemented\n"));
-    assert!(goes_on(&mut client).await);
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert!(client.ends().await);
 }
 
 // ---------------------------------------------------------------- responses

@@ -88,6 +88,22 @@ hook! {
     }
 }
 
+/// Takes its body as a stream and does not read it.
+struct Unread;
+
+impl ServerHook for Unread {
+    const BODY: BodyMode = BodyMode::Stream;
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        ctx.get_mut_response().set_body("unread");
+        Status::Continue
+    }
+}
+
 async fn server(configure: impl FnOnce(&mut ServerConfig)) -> (ServerControlHook, Count) {
     let count = Count::default();
     let control = start(|server| {
@@ -95,6 +111,7 @@ async fn server(configure: impl FnOnce(&mut ServerConfig)) -> (ServerControlHook
             .state(count.clone())
             .route::<Hello>("/hello")
             .route::<Echo>("/echo")
+            .route::<Unread>("/unread")
             .route::<Slow>("/slow")
             .route::<Large>("/large")
             .route::<Pieces>("/pieces")
@@ -207,6 +224,23 @@ async fn a_body_may_take_longer_than_its_limit_on_silence() {
 }
 
 #[tokio::test]
+async fn a_rest_that_nobody_wants_may_not_take_longer_than_a_head() {
+    let (control, _) = server(|config| config.header_timeout = 2 * SHORT).await;
+    let mut client = Client::connect(address(&control)).await;
+    client
+        .send("POST /unread HTTP/1.1\r\nhost: a\r\ncontent-length: 50000\r\n\r\n")
+        .await;
+    assert_eq!(client.reply().await.text(), "unread");
+    // Many times that limit, and never quiet for as long.
+    let mut sent = 0;
+    while sent < 80 && client.stream.write_all(b"x").await.is_ok() {
+        sent += 1;
+        sleep(SHORT / 4).await;
+    }
+    assert_eq!(control.connections(), 0, "after {sent} bytes");
+}
+
+#[tokio::test]
 async fn no_limit_on_waiting_cuts_a_handler_at_work() {
     let (control, _) = server(|config| {
         config.header_timeout = SHORT;
@@ -238,6 +272,16 @@ async fn a_client_that_takes_nothing_is_cut() {
         );
         assert!(client.rest().await.len() < LARGE, "{target}");
     }
+}
+
+/// Room in the socket's buffer, of which nothing tells, is no sign of life.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_socket_has_room_for_keeps_no_client_that_takes_nothing() {
+    let (control, _) = server(|config| config.write_timeout = 12 * SHORT).await;
+    let mut client = Client::connect(address(&control)).await;
+    client.request("GET", "/streamed", "").await;
+    eventually("the request is there", || control.connections() == 1).await;
+    eventually("the connection is over", || control.connections() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -214,7 +214,8 @@ impl Context {
     }
 
     /// The address of the client, as the proxies in [`ServerConfig::trusted_proxies`](crate::ServerConfig) say it;
-    /// the peer's where nobody is trusted, nothing was forwarded, or what was is malformed.
+    /// the peer's where nobody is trusted, nothing was forwarded, or what was is malformed. An IPv4 address is given as
+    /// such, though it came in its IPv6 form (`::ffff:192.0.2.1`).
     ///
     /// Good for limits and logs. It is no identity: many clients share one address.
     ///
@@ -234,6 +235,7 @@ impl Context {
             .and_then(|extras| extras.client)
             .or_else(|| self.forwarded().map(|forwarded| forwarded.client))
             .or_else(|| self.peer_addr().map(|peer| peer.ip()))
+            .map(|address| address.to_canonical())
     }
 
     /// Refuses a request of a page from elsewhere; one that says nothing of a page comes from none.
@@ -593,7 +595,8 @@ impl Context {
     /// [`ServerSentEvents::closed`].
     ///
     /// # Errors
-    /// [`ResponseError`](crate::ResponseError) when something was answered already or the client is gone.
+    /// [`ResponseError`](crate::ResponseError) when something was answered already, the client is gone, or the status of
+    /// the response allows no content.
     pub async fn event_stream(
         &mut self,
         stream: &mut Stream,

@@ -226,6 +226,9 @@ pub enum ResponseError {
     /// A file or a stream was to be sent where only messages can be: on a WebSocket or an event stream.
     #[error("a file or a stream is no message")]
     NotAMessage,
+    /// An event stream was to begin with a status that has no content: 1xx, 204, 205 or 304.
+    #[error("a response of this status has no content, so that no stream can begin with it")]
+    NoContent,
     /// The peer reads too slowly and the sender must not wait.
     #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
     Full,
@@ -244,9 +247,9 @@ impl From<ResponseError> for io::Error {
     fn from(error: ResponseError) -> Self {
         let kind = match error {
             ResponseError::ConnectionClosed => io::ErrorKind::BrokenPipe,
-            ResponseError::AlreadyComplete | ResponseError::NotAMessage => {
-                io::ErrorKind::InvalidInput
-            }
+            ResponseError::AlreadyComplete
+            | ResponseError::NotAMessage
+            | ResponseError::NoContent => io::ErrorKind::InvalidInput,
             ResponseError::Full => io::ErrorKind::WouldBlock,
         };
         io::Error::new(kind, error)

@@ -360,7 +360,9 @@ impl Stream {
         let head = head::parse(bytes, limits, &mut storage)?;
         let head_request = head.method == "HEAD";
         self.version_1_0 = head.version == head::Version::Http10;
-        self.client_keeps_alive = head.keep_alive;
+        // What a client sends behind CONNECT is for the other end of a tunnel, whether it waits for one or not (RFC 9110
+        // §9.3.6): no request of ours.
+        self.client_keeps_alive = head.keep_alive && head.method != "CONNECT";
         let version = if self.version_1_0 {
             HttpVersion::Http1_0
         } else {
@@ -658,7 +660,8 @@ impl Stream {
             || framing == Framing::UntilClose
             || self.body_forces_close(may_read);
         self.note_answer();
-        let connection = match (close, self.version_1_0) {
+        let is_1_0 = self.version_1_0 || response.get_version().is_http1_0();
+        let connection = match (close, is_1_0) {
             (true, _) => Some("close"),
             (false, true) => Some("keep-alive"),
             (false, false) => None,
@@ -905,8 +908,12 @@ impl Stream {
         if !self.connection.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }
+        let response = ctx.get_response();
+        if response.is_empty_by_status() {
+            return Err(ResponseError::NoContent);
+        }
+        let chunked = !self.version_1_0 && !response.get_version().is_http1_0();
         self.note_answer();
-        let chunked = !self.version_1_0;
         let format = if chunked {
             WireFormat::EventStreamChunked
         } else {

@@ -147,6 +147,8 @@ pub(crate) struct Out {
     body_waits: bool,
     /// Something left the queue since those who wait were told.
     moved: bool,
+    /// The socket has taken something although nothing said that it would: it is asked itself until it takes no more.
+    unasked: bool,
     /// Compresses with context takeover: in the order of the wire, so behind the same lock.
     #[cfg(feature = "deflate")]
     pub(super) compressor: Option<Box<crate::proto::ws::deflate::Compressor>>,
@@ -164,6 +166,7 @@ impl Out {
             waiters: Wakers::default(),
             body_waits: false,
             moved: false,
+            unasked: false,
             #[cfg(feature = "deflate")]
             compressor: None,
         }
@@ -427,7 +430,7 @@ impl Conn {
             return 0;
         }
         loop {
-            match out.writer.try_write(slices) {
+            match write_some(&out.writer, &mut out.unasked, slices) {
                 Ok(taken) => {
                     out.sent += taken as u64;
                     return taken;
@@ -497,10 +500,15 @@ impl Conn {
                 return Poll::Ready(());
             }
             let written = {
+                let Out {
+                    queue,
+                    writer,
+                    unasked,
+                    ..
+                } = &mut *out;
                 let mut slices = [IoSlice::new(&[]); VECTORED];
-                let count = out.queue.gather(&mut slices);
-                out.writer
-                    .try_write(slices.get(..count).unwrap_or_default())
+                let count = queue.gather(&mut slices);
+                write_some(writer, unasked, slices.get(..count).unwrap_or_default())
             };
             match written {
                 Ok(written) => out.advance(written, self.now(), &self.server.metrics),
@@ -547,11 +555,21 @@ impl Conn {
     }
 
     /// Whether the socket takes a part of what waits, although nothing says so: Linux calls a socket
-    /// writable again only when a third of its buffer is free, which a slow client needs long for.
+    /// writable again only when a third of its buffer is free, which a slow client needs long for. What it takes now is
+    /// all it has room for, so that the next look tells whether the client has made more.
     pub(super) fn takes_more(&self) -> bool {
         let mut out = self.lock_out();
-        let written = match out.queue.front() {
-            Some(front) => out.writer.write_unasked(&front.bytes),
+        let Out {
+            queue,
+            writer,
+            unasked,
+            ..
+        } = &mut *out;
+        let written = match queue.front() {
+            Some(front) => {
+                *unasked = true;
+                write_some(writer, unasked, &[IoSlice::new(&front.bytes)])
+            }
             None => return true,
         };
         match written {
@@ -622,4 +640,14 @@ impl Conn {
         out.add_waiter(cx.waker());
         Poll::Pending
     }
+}
+
+/// Writes what the socket takes: as far as its readiness says, or as the system does while `unasked`.
+fn write_some(writer: &Writer, unasked: &mut bool, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let written = match *unasked {
+        true => writer.write_unasked(slices),
+        false => writer.try_write(slices),
+    };
+    *unasked &= written.is_ok();
+    written
 }

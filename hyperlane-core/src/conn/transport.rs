@@ -149,11 +149,11 @@ impl Writer {
     }
 
     /// As [`try_write`](Self::try_write), but asks the system whatever it said last about readiness.
-    pub(crate) fn write_unasked(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn write_unasked(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Tcp(half) => socket2::SockRef::from(half.as_ref()).send(bytes),
+            Self::Tcp(half) => socket2::SockRef::from(half.as_ref()).send_vectored(slices),
             #[cfg(unix)]
-            Self::Unix(half) => socket2::SockRef::from(half.as_ref()).send(bytes),
+            Self::Unix(half) => socket2::SockRef::from(half.as_ref()).send_vectored(slices),
             Self::Driven => Err(io::ErrorKind::WouldBlock.into()),
             Self::Gone => Err(io::ErrorKind::BrokenPipe.into()),
         }

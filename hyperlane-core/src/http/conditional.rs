@@ -155,10 +155,11 @@ impl Validators {
 
     /// Decides which part of `length` bytes a GET asks for (RFC 9110 §14.2).
     ///
-    /// A field that is malformed, of another unit or of several ranges is ignored, as the RFC allows: the whole answers
-    /// every one of them.
+    /// A field that is malformed, twice there, of another unit or of several ranges is ignored, as the RFC allows: the
+    /// whole answers every one of them.
     pub(crate) fn part(&self, method: &Method, headers: &Headers, length: u64) -> Part {
-        let Some(range) = headers.get("range").filter(|_| method.is_get()) else {
+        let mut ranges = headers.get_all("range").filter(|_| method.is_get());
+        let (Some(range), None) = (ranges.next(), ranges.next()) else {
             return Part::Whole;
         };
         if !self.is_same_for_range(headers) {
@@ -173,7 +174,9 @@ impl Validators {
             return true;
         };
         if value.starts_with('"') || value.starts_with("W/") {
-            return tags(value).any(|tag| self.fits(tag, true));
+            // One tag, not a list.
+            let mut tags = tags(value);
+            return tags.next().is_some_and(|tag| self.fits(tag, true)) && tags.next().is_none();
         }
         match (self.modified_seconds(), parse_date(value)) {
             (Some(modified), Some(date)) => modified == date,
@@ -407,6 +410,7 @@ mod tests {
             ("\"v\"", true, false),
             ("W/\"v\"", false, false),
             ("\"x\"", false, false),
+            ("\"v\", \"x\"", false, false),
             (AT, true, true),
             (BEFORE, false, false),
             (AFTER, false, false),
@@ -431,8 +435,10 @@ mod tests {
                 "{if_range}"
             );
         }
-        let headers = headers(&[("range", "bytes=1-2")]);
-        assert_eq!(strong.part(&Method::Head, &headers, 10), Part::Whole);
+        let one = headers(&[("range", "bytes=1-2")]);
+        assert_eq!(strong.part(&Method::Head, &one, 10), Part::Whole);
+        let two = headers(&[("range", "bytes=1-2"), ("range", "bytes=3-4")]);
+        assert_eq!(strong.part(&Method::Get, &two, 10), Part::Whole);
     }
 
     #[test]

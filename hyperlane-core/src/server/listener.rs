@@ -248,7 +248,14 @@ fn listen(address: SocketAddr, config: &ServerConfig) -> io::Result<TcpListener>
     // Accepted connections inherit it: no system call for each.
     socket.set_nodelay(config.nodelay.unwrap_or(true))?;
     if let Some(ttl) = config.ttl {
-        socket2::SockRef::from(&socket).set_ttl_v4(ttl)?;
+        let options = socket2::SockRef::from(&socket);
+        if address.is_ipv4() {
+            options.set_ttl_v4(ttl)?;
+        } else {
+            options.set_unicast_hops_v6(ttl)?;
+            // For IPv4 clients of a socket that takes both; not every system knows it there.
+            drop(options.set_ttl_v4(ttl));
+        }
     }
     socket.bind(address)?;
     socket.listen(config.backlog)
@@ -268,4 +275,20 @@ fn bind_unix(path: &str) -> io::Result<Socket> {
     }
     let listener = UnixListener::bind(&path)?;
     Ok(Socket::Unix(listener, UnixPath(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_time_to_live_is_set_for_either_version_of_ip() {
+        let config = ServerConfig::default().ttl(Some(7));
+        let v4 = listen("127.0.0.1:0".parse().unwrap(), &config).unwrap();
+        assert_eq!(socket2::SockRef::from(&v4).ttl_v4().unwrap(), 7);
+        // A machine without IPv6 has nothing to set.
+        if let Ok(v6) = listen("[::1]:0".parse().unwrap(), &config) {
+            assert_eq!(socket2::SockRef::from(&v6).unicast_hops_v6().unwrap(), 7);
+        }
+    }
 }

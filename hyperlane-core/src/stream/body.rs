@@ -169,7 +169,8 @@ impl Incoming {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next piece; `None` after the last.
+    /// Waits for the next piece; `None` after the last. What waits for [`Wait::Body`] is the handler's, which gets
+    /// nothing after the request is over.
     fn poll_piece(
         &self,
         cx: &mut Context<'_>,
@@ -178,6 +179,10 @@ impl Incoming {
         let connection = &self.connection;
         let mut state = self.lock();
         loop {
+            // Asked under the lock, or what the end of the request drops could look like the end of the body.
+            if state.abandoned && wait == Wait::Body {
+                return Poll::Ready(Some(Err(RequestError::BodyUnavailable)));
+            }
             if let Some(error) = &state.failed {
                 return Poll::Ready(Some(Err(error.clone())));
             }
@@ -189,9 +194,11 @@ impl Incoming {
                 // A client that sends does not wait.
                 state.expect = Expect::No;
                 let taken = state.take(&mut input);
-                // While the handler works on it, no time runs against the client.
-                input.wait_for(Wait::Nothing, connection.now());
-                input.timed_out = false;
+                if wait == Wait::Body {
+                    // While the handler works on it, no time runs against the client.
+                    input.wait_for(Wait::Nothing, connection.now());
+                    input.timed_out = false;
+                }
                 drop(input);
                 if !cork::is_polling(connection.id) {
                     // There is room in the inbox: the task reads on.
@@ -219,14 +226,6 @@ impl Incoming {
                 Poll::Ready(Fill::TimedOut(_)) => state.failed = Some(RequestError::BodyTimeout),
             }
         }
-    }
-
-    /// As the handler sees it: nothing after the request is over.
-    fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RequestError>>> {
-        if self.is_abandoned() {
-            return Poll::Ready(Some(Err(RequestError::BodyUnavailable)));
-        }
-        self.poll_piece(cx, Wait::Body)
     }
 
     /// Whether the request is over.
@@ -327,6 +326,10 @@ impl Stream {
                 return Ok(true);
             }
         }
+        if state.expect == Expect::Pending && plan.mode == BodyMode::Stream {
+            // Another task may ask for the body: `100 Continue` must not overtake earlier answers.
+            self.connection.flush_cork();
+        }
         self.body = Some(Arc::new(Incoming::new(self.connection.clone(), state)));
         Ok(plan.mode == BodyMode::Stream)
     }
@@ -375,6 +378,12 @@ impl Stream {
             return;
         };
         incoming.lock().abandoned = true;
+        {
+            let mut input = self.connection.lock_input();
+            input.timed_out = false;
+            // Another task may wait for a piece that is no longer its own.
+            input.wake_readers();
+        }
         if !self.goes_on() || !incoming.drain().await {
             self.closed = true;
         }
@@ -479,7 +488,7 @@ impl BodyStream {
         match &mut self.source {
             Source::Here(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Here(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
-            Source::Incoming(incoming) => incoming.poll_chunk(cx),
+            Source::Incoming(incoming) => incoming.poll_piece(cx, Wait::Body),
         }
     }
 }

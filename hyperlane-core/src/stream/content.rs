@@ -218,7 +218,10 @@ impl Stream {
         let framing = match (body.length, &next) {
             (Some(length), _) => Framing::Length(length),
             (None, Some(None)) => Framing::Length(0),
-            (None, _) if self.version_1_0 => Framing::UntilClose,
+            // Neither such a client nor such a response knows chunks (RFC 9112 §6.1).
+            (None, _) if self.version_1_0 || ctx.get_response().get_version().is_http1_0() => {
+                Framing::UntilClose
+            }
             (None, _) => Framing::Chunked,
         };
         if !self.send_head(ctx.get_response(), framing)? {
@@ -290,6 +293,10 @@ impl Stream {
     /// Sends the head alone; whether a body follows. From here on the response is incomplete until
     /// [`end_content`](Self::end_content).
     fn send_head(&mut self, response: &Response, framing: Framing) -> Result<bool, ResponseError> {
+        let framing = match response.is_empty_by_status() {
+            true => response.framing(),
+            false => framing,
+        };
         let follows = response.allows_body() && !self.head_request && framing != Framing::Length(0);
         self.send_answer(response, false, framing, None, follows)?;
         self.unfinished = follows;
