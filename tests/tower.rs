@@ -435,6 +435,82 @@ async fn a_body_that_breaks_its_promise_cuts_the_connection() {
     );
 }
 
+/// A body that panics where nobody expects it.
+enum Panicking {
+    WhenAsked,
+    WhenItsErrorIsRead,
+    WhenDropped,
+}
+
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("an error that cannot be read");
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
+impl http_body::Body for Panicking {
+    type Data = Bytes;
+    type Error = Unspeakable;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Unspeakable>>> {
+        match *self {
+            Self::WhenAsked => panic!("a body that cannot be asked"),
+            Self::WhenItsErrorIsRead => Poll::Ready(Some(Err(Unspeakable))),
+            Self::WhenDropped => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for Panicking {
+    fn drop(&mut self) {
+        assert!(
+            !matches!(self, Self::WhenDropped),
+            "a body that cannot be dropped"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_panics_is_answered_for_wherever_it_does() {
+    let control = start(|server| {
+        server.mount(
+            "/",
+            service_fn(|request: HttpRequest<BodyStream>| async move {
+                Ok::<_, Infallible>(HttpResponse::new(match request.uri().path() {
+                    "/asked" => Panicking::WhenAsked,
+                    "/error" => Panicking::WhenItsErrorIsRead,
+                    _ => Panicking::WhenDropped,
+                }))
+            }),
+        );
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    for target in ["/asked", "/error"] {
+        let reply = client.get(target).await;
+        assert_eq!(
+            (reply.status, reply.text()),
+            (500, "500 Internal Server Error\n"),
+            "{target}"
+        );
+    }
+    // Its answer was whole by then.
+    let reply = client.get("/dropped").await;
+    assert_eq!((reply.status, reply.text()), (200, ""));
+    client.request("HEAD", "/dropped", "").await;
+    let head = client.until(b"\r\n\r\n").await;
+    assert!(head.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert_eq!(client.get("/error").await.status, 500);
+}
+
 #[tokio::test]
 async fn a_failing_service_is_answered_for_without_internals() {
     let control = start(|server| {
