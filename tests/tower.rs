@@ -372,6 +372,32 @@ async fn automatic_fields_stand_once_whatever_the_service_sets() {
 }
 
 #[tokio::test]
+async fn a_status_without_a_body_has_none_and_no_type_of_one() {
+    let control = start(|server| {
+        server.mount(
+            "/",
+            service_fn(|request: HttpRequest<BodyStream>| async move {
+                let mut response = HttpResponse::new(Counted::new(PIECE, &Arc::default()));
+                *response.status_mut() = request.uri().path()[1..].parse().unwrap();
+                Ok::<_, Infallible>(response)
+            }),
+        );
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    for (status, length) in [("204", None), ("205", Some("0")), ("304", None)] {
+        client.request("GET", &format!("/{status}"), "").await;
+        let head = String::from_utf8(client.until(b"\r\n\r\n").await).unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        // A cache would take it for the type of what it has stored (RFC 9111 §3.2).
+        assert!(!head.contains("content-type"), "{head}");
+        let found = head.split_once("content-length: ");
+        assert_eq!(found.map(|(_, rest)| &rest[..1]), length, "{head}");
+    }
+    assert_eq!(client.get("/200").await.body.len(), PIECE);
+}
+
+#[tokio::test]
 async fn a_service_can_end_the_connection() {
     let control = start(|server| {
         server.mount(

@@ -52,7 +52,7 @@ pub(crate) enum Content {
 }
 
 impl Body {
-    /// Sends the pieces of a stream as they come.
+    /// Sends the pieces of a stream as they come, as `application/octet-stream` unless a `content-type` is set.
     ///
     /// An error, which is logged, ends the connection without the last chunk, so that the client sees that something
     /// is missing (an HTTP/1.0 client cannot see it); before the first piece it is answered with 500. The stream is

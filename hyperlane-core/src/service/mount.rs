@@ -34,7 +34,10 @@ impl Server {
     /// the service sets, except for `set-cookie` and `vary`, which add up. The body of the request is streamed, without a
     /// limit but the service's own. The body of the response is streamed in the length that the service states, else that
     /// its size hint knows, else in chunks; where it turns out shorter or longer, the connection is cut. Fields about the
-    /// connection are the server's (RFC 9110 §7.6.1), and `connection: close` is heeded. Trailers are dropped.
+    /// connection are the server's (RFC 9110 §7.6.1), and `connection: close` is heeded. Trailers are dropped. A
+    /// body without a `content-type` is sent as `application/octet-stream`. A `location` stays as it is, although the service
+    /// does not know its prefix: `ServeDir` under `/static` redirects `/static/folder` to `/folder/`, so link to folders with
+    /// their slash.
     ///
     /// When the client leaves or ends its side, the service's future or body is dropped and the connection with it.
     ///
@@ -178,6 +181,7 @@ where
         Some(Ok(response)) => fill(ctx, response),
         Some(Err(error)) => {
             let error: BoxError = error;
+            let error = crate::Error::internal(error);
             tracing::error!(%error, "a mounted service failed, answering 500");
             describe(ctx.get_mut_response(), 500);
         }
