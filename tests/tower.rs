@@ -29,7 +29,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
 use hyperlane::{
     __private::{Guard, GuardKind},
-    BodyStream,
+    BodyStream, RouteParams,
     prelude::*,
     service::{ClientAddr, HyperlaneService, OriginalUri, PeerAddr},
 };
@@ -169,6 +169,25 @@ async fn a_mount_takes_its_prefix_and_what_is_below() {
         );
     }
     control.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_parameters_of_a_prefix_are_an_extension() {
+    let control = start(|server| {
+        server.mount(
+            "/{tenant}/files",
+            service_fn(|request: HttpRequest<BodyStream>| async move {
+                let params = request.extensions().get::<RouteParams>().unwrap();
+                let tenant = params.get("tenant").unwrap();
+                Ok::<_, Infallible>(answer(format!("{} of {tenant}", request.uri())))
+            }),
+        );
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    for (target, text) in [("/a%20b/files", "/ of a b"), ("/c/files/x/y", "/x/y of c")] {
+        assert_eq!(client.get(target).await.text(), text);
+    }
 }
 
 #[tokio::test]
@@ -1199,6 +1218,65 @@ async fn a_handshake_without_a_connection_to_hand_over_is_refused() {
     let request = handshake(Version::HTTP_10);
     let response = service.oneshot(request).await.unwrap();
     assert_eq!(response.status(), ordinary.status());
+}
+
+#[tokio::test]
+async fn answers_to_http_2_have_no_fields_of_a_connection() {
+    hook! {
+        Upgrade |_, ctx| {
+            ctx.get_mut_response()
+                .set_status_code(426)
+                .set_header("upgrade", "websocket")
+                .set_header("connection", "upgrade");
+        }
+    }
+
+    let (service, _) = guest(|server| {
+        server.route::<Upgrade>("/upgrade");
+    });
+    for (version, has) in [(Version::HTTP_11, true), (Version::HTTP_2, false)] {
+        let mut request = get("/upgrade");
+        *request.version_mut() = version;
+        let response = service.clone().oneshot(request).await.unwrap();
+        for name in ["connection", "upgrade"] {
+            let fields = response.headers();
+            assert_eq!(fields.contains_key(name), has, "{version:?} {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn hooks_see_what_layers_have_put_into_the_extensions() {
+    #[derive(Clone)]
+    struct User(&'static str);
+
+    hook! {
+        Me |_, ctx| {
+            let user = ctx.extension::<User>().map_or("nobody", |User(name)| name);
+            ctx.get_mut_response().set_body(user);
+        }
+    }
+
+    let (service, _) = guest(|server| {
+        server.route::<Me>("/me");
+    });
+    let response = service.clone().oneshot(get("/me")).await.unwrap();
+    assert_eq!(text(response).await, "nobody");
+    let mut client = outside(
+        Router::new()
+            .fallback_service(service)
+            .layer(Extension(User("ann"))),
+    )
+    .await;
+    for _ in 0..2 {
+        assert_eq!(client.get("/me").await.text(), "ann");
+    }
+    let control = start(|server| {
+        server.route::<Me>("/me");
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    assert_eq!(client.get("/me").await.text(), "nobody");
 }
 
 #[tokio::test]

@@ -179,6 +179,9 @@ pub(crate) struct Conn {
     spent: AtomicU32,
     /// The subprotocol of a WebSocket, if one was agreed on.
     protocol: OnceLock<Protocol>,
+    /// What the stack around the server says of the only request.
+    #[cfg(feature = "tower")]
+    extensions: OnceLock<Box<http::Extensions>>,
     out: Mutex<Out>,
     input: Mutex<Input>,
     ends: Mutex<Vec<(u64, EndHook)>>,
@@ -221,6 +224,8 @@ impl Conn {
             heartbeat: AtomicU32::new(0),
             spent: AtomicU32::new(0),
             protocol: OnceLock::new(),
+            #[cfg(feature = "tower")]
+            extensions: OnceLock::new(),
             out: Mutex::new(Out::new(writer, now)),
             input: Mutex::new(Input::new(reader, now)),
             ends: Mutex::new(Vec::new()),
@@ -271,6 +276,17 @@ impl Conn {
     pub(crate) fn set_protocol(&self, protocol: Protocol) {
         // A connection is upgraded once.
         let _ = self.protocol.set(protocol);
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn extensions(&self) -> Option<&http::Extensions> {
+        self.extensions.get().map(|extensions| &**extensions)
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn set_extensions(&self, extensions: http::Extensions) {
+        // Before anybody can ask.
+        let _ = self.extensions.set(Box::new(extensions));
     }
 
     /// Whether messages can still be sent.

@@ -28,7 +28,7 @@ impl Server {
     ///
     /// Routes of the server's own under the prefix come first. The service sees the URI without the prefix (`/` for the
     /// prefix alone) and with the query; [`OriginalUri`], [`PeerAddr`] and [`ClientAddr`] are extensions of the request. The
-    /// prefix may have parameters.
+    /// prefix may have parameters, which stand in an extension [`RouteParams`](crate::RouteParams).
     ///
     /// Middleware runs around the service as around a route; what it has set of a response's fields gives way to what
     /// the service sets, except for `set-cookie` and `vary`, which add up. The body of the request is streamed, without a
@@ -234,6 +234,10 @@ fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>
     }
     if let Some(client) = ctx.client_addr() {
         extensions.insert(ClientAddr(client));
+    }
+    let params = ctx.get_route_params();
+    if !params.is_empty() {
+        extensions.insert(params.clone());
     }
     Ok(translated)
 }
