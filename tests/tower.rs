@@ -482,9 +482,9 @@ async fn a_body_that_breaks_its_promise_cuts_the_connection() {
 
 /// A body that panics where nobody expects it.
 enum Panicking {
-    WhenAsked,
-    WhenItsErrorIsRead,
-    WhenDropped,
+    Asked,
+    ErrorRead,
+    Dropped,
 }
 
 #[derive(Debug)]
@@ -507,9 +507,9 @@ impl http_body::Body for Panicking {
         _: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Unspeakable>>> {
         match *self {
-            Self::WhenAsked => panic!("a body that cannot be asked"),
-            Self::WhenItsErrorIsRead => Poll::Ready(Some(Err(Unspeakable))),
-            Self::WhenDropped => Poll::Ready(None),
+            Self::Asked => panic!("a body that cannot be asked"),
+            Self::ErrorRead => Poll::Ready(Some(Err(Unspeakable))),
+            Self::Dropped => Poll::Ready(None),
         }
     }
 }
@@ -517,7 +517,7 @@ impl http_body::Body for Panicking {
 impl Drop for Panicking {
     fn drop(&mut self) {
         assert!(
-            !matches!(self, Self::WhenDropped),
+            !matches!(self, Self::Dropped),
             "a body that cannot be dropped"
         );
     }
@@ -530,9 +530,9 @@ async fn a_body_that_panics_is_answered_for_wherever_it_does() {
             "/",
             service_fn(|request: HttpRequest<BodyStream>| async move {
                 Ok::<_, Infallible>(HttpResponse::new(match request.uri().path() {
-                    "/asked" => Panicking::WhenAsked,
-                    "/error" => Panicking::WhenItsErrorIsRead,
-                    _ => Panicking::WhenDropped,
+                    "/asked" => Panicking::Asked,
+                    "/error" => Panicking::ErrorRead,
+                    _ => Panicking::Dropped,
                 }))
             }),
         );
