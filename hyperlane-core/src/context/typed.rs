@@ -54,6 +54,9 @@ fn media_type(headers: &Headers) -> Option<String> {
 impl Context {
     /// Reads the query of the request as `T`; a name that comes several times makes a list.
     ///
+    /// Everything in a query is text, and `#[serde(flatten)]` forgets what a field wants it to be: numbers in a flattened
+    /// struct do not fit, unless they are read by `#[serde(deserialize_with = ..)]`. The same holds for forms.
+    ///
     /// # Errors
     /// [`RequestError::Query`] with the name that is missing or does not fit; answered with 400.
     ///

@@ -41,8 +41,9 @@ impl Server {
     ///
     /// When the client leaves or ends its side, the service's future or body is dropped and the connection with it.
     ///
-    /// A service that fails is answered for with 500, and the error logged; a panic goes the way of every panic. An answer
-    /// of 101 becomes 501, as the connection is not given away: serve WebSockets by a route.
+    /// A service that fails is answered for with 500, and the error logged with its causes; a panic goes the way of every
+    /// panic. An answer of 101 becomes 501, as the connection is not given away: serve WebSockets by a route. (axum sees that
+    /// itself, and answers 426.)
     ///
     /// The service is cloned for every request, and waited for until it is ready.
     ///
@@ -280,6 +281,12 @@ where
             500
         };
         return describe(ctx.get_mut_response(), status);
+    }
+    if parts.status == StatusCode::UPGRADE_REQUIRED && ctx.get_request().is_ws_upgrade_type() {
+        // What axum answers; the client, which did ask, cannot know why.
+        tracing::warn!(
+            "a mounted service refuses a WebSocket, as it gets no connection: serve it by a route"
+        );
     }
     let is_head = ctx.get_request().get_method().is_head();
     let response = ctx.get_mut_response();
