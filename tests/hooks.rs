@@ -385,6 +385,44 @@ async fn a_panic_leaves_other_connections_alone() {
     assert_eq!(bystander.get("/").await.status, 200);
 }
 
+/// Something of a program's that cannot even be dropped.
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "a destructor panics");
+    }
+}
+
+hook! {
+    LeavesATrap |_, ctx| {
+        ctx.set_attribute("trap", Arc::new(PanicsWhenDropped));
+        ctx.get_mut_response().set_body("for one client alone");
+    }
+}
+
+// On one thread, where what one connection leaves behind is what the next finds.
+#[tokio::test]
+async fn what_was_not_sent_before_a_panic_reaches_no_other_client() {
+    let control = start(|server| {
+        server
+            .state(Log::default())
+            .route::<Route>("/")
+            .route::<LeavesATrap>("/trap");
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    client.request("GET", "/trap", "").await;
+    client.rest().await;
+    let mut other = Client::connect(address(&control)).await;
+    other
+        .request("GET", "/?reject=route", "connection: close\r\n")
+        .await;
+    let reply = other.reply().await;
+    assert_eq!((reply.status, reply.text()), (403, "403 Forbidden\n"));
+    assert!(other.ends().await);
+}
+
 #[tokio::test]
 async fn a_panic_in_the_middle_of_an_answer_ends_the_connection() {
     let (mut client, log) = logged(|server| {

@@ -155,6 +155,7 @@ async fn a_form_becomes_a_type_or_400_with_the_name() {
         ),
         (form, "id=seven", 400, "invalid form: `id`: "),
         (form, "note=x", 400, "missing field `id`"),
+        (form, "id=7&id=8", 400, "`id`: it stands more than once"),
         (
             "application/json",
             "id=7",
@@ -194,6 +195,7 @@ async fn json_becomes_a_type_or_400_with_the_path_of_the_field() {
         ),
         (json, "{\"orders\": []} x", 400, "trailing characters"),
         (json, "{\"orders\": [", 400, "EOF while parsing"),
+        (json, "{\"orders\"", 400, "body: EOF while parsing"),
         (json, "", 400, "EOF while parsing"),
         (
             "text/plain",
@@ -272,7 +274,8 @@ async fn malformed_forms_with_files_are_refused() {
     let endless = "x".repeat(1 << 20);
     for (content_type, body, status) in [
         ("text/plain", a.as_str(), 415),
-        ("multipart/form-data", a.as_str(), 415),
+        ("multipart/mixed; boundary=XX", a.as_str(), 415),
+        ("multipart/form-data", a.as_str(), 400),
         (MULTIPART, a.as_str(), 400),
         (MULTIPART, "", 400),
         (MULTIPART, "--XX\r\nno header\r\n", 400),
@@ -300,6 +303,25 @@ async fn malformed_forms_with_files_are_refused() {
     assert_eq!(
         send(&mut client, "/text", MULTIPART, &form).await,
         (200, "text".to_owned())
+    );
+    let (status, text) = send(&mut client, "/whole", "multipart/form-data", &form).await;
+    assert!(status == 400 && text.contains("boundary"), "{text}");
+    client
+        .request(
+            "POST",
+            "/text",
+            &format!("content-type: {MULTIPART}\r\ncontent-length: 61\r\n"),
+        )
+        .await;
+    client
+        .send(b"--XX\r\ncontent-disposition: form-data; name=\"a\"\r\n\r\n\xff\r\n--XX--\r\n")
+        .await;
+    let reply = client.reply().await;
+    assert_eq!(reply.status, 400);
+    assert!(
+        reply.text().contains("`a`: it is not UTF-8"),
+        "{}",
+        reply.text()
     );
     let long = format!("{}--XX--\r\n", part("name=\"a\"", "longer"));
     assert_eq!(send(&mut client, "/text", MULTIPART, &long).await.0, 413);

@@ -353,6 +353,27 @@ async fn a_panic_is_logged_in_the_span_of_its_request() {
 }
 
 #[tokio::test]
+async fn a_websocket_that_a_mounted_service_refuses_is_logged() {
+    let (log, _listening) = listen();
+    let refuse = |_: http::Request<BodyStream>| async {
+        let mut response = http::Response::new(String::new());
+        *response.status_mut() = http::StatusCode::UPGRADE_REQUIRED;
+        Ok::<_, std::convert::Infallible>(response)
+    };
+    let control = start(|server| {
+        server.mount("/", tower::service_fn(refuse));
+    })
+    .await;
+    let text =
+        "a mounted service refuses a WebSocket, as it gets no connection: serve it by a route";
+    let mut client = Client::connect(address(&control)).await;
+    assert_eq!(client.get("/").await.status, 426);
+    assert!(!log.has(text));
+    assert_eq!(client.upgrade("/", "").await.status, 426);
+    assert!(log.has(text));
+}
+
+#[tokio::test]
 async fn what_hooks_log_belongs_to_the_request_also_across_awaits() {
     let (log, _listening) = listen();
     let control = start(|server| {

@@ -933,11 +933,13 @@ struct Mock {
     kept: Arc<Mutex<HashMap<SessionId, String>>>,
     calls: Arc<Mutex<Vec<&'static str>>>,
     fails: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
 }
 
 impl Mock {
     fn note(&self, call: &'static str) -> io::Result<()> {
         self.calls.lock().unwrap().push(call);
+        assert!(!self.panics.load(Ordering::Acquire), "out of order");
         match self.fails.load(Ordering::Acquire) {
             true => Err(io::Error::other("out of order")),
             false => Ok(()),
@@ -1036,10 +1038,20 @@ async fn servers_with_one_store_share_sessions_and_their_ends() {
 #[tokio::test]
 async fn an_error_of_the_store_is_answered_with_503_and_loses_nothing() {
     let store = Mock::default();
+    answers_503_meanwhile(&store, &store.fails).await;
+}
+
+#[tokio::test]
+async fn a_panic_of_the_store_is_an_error_of_the_store() {
+    let store = Mock::default();
+    answers_503_meanwhile(&store, &store.panics).await;
+}
+
+async fn answers_503_meanwhile(store: &Mock, fails: &AtomicBool) {
     let control = serve(|server| _ = server.session_store(store.clone())).await;
     let mut browser = Browser::new(address(&control));
     browser.get("/count").await;
-    store.fails.store(true, Ordering::Release);
+    fails.store(true, Ordering::Release);
     let reply = browser.get("/count").await;
     assert_eq!((reply.status, reply.all("set-cookie").len()), (503, 0));
     // One that the store has not got is not handed out.
@@ -1051,6 +1063,6 @@ async fn an_error_of_the_store_is_answered_with_503_and_loses_nothing() {
         Browser::new(address(&control)).get("/look").await.status,
         200
     );
-    store.fails.store(false, Ordering::Release);
+    fails.store(false, Ordering::Release);
     assert_eq!(browser.text("/count").await, "2", "on the same connection");
 }

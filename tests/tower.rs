@@ -29,7 +29,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
 use hyperlane::{
     __private::{Guard, GuardKind},
-    BodyStream,
+    BodyStream, RouteParams,
     prelude::*,
     service::{ClientAddr, HyperlaneService, OriginalUri, PeerAddr},
 };
@@ -169,6 +169,25 @@ async fn a_mount_takes_its_prefix_and_what_is_below() {
         );
     }
     control.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_parameters_of_a_prefix_are_an_extension() {
+    let control = start(|server| {
+        server.mount(
+            "/{tenant}/files",
+            service_fn(|request: HttpRequest<BodyStream>| async move {
+                let params = request.extensions().get::<RouteParams>().unwrap();
+                let tenant = params.get("tenant").unwrap();
+                Ok::<_, Infallible>(answer(format!("{} of {tenant}", request.uri())))
+            }),
+        );
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    for (target, text) in [("/a%20b/files", "/ of a b"), ("/c/files/x/y", "/x/y of c")] {
+        assert_eq!(client.get(target).await.text(), text);
+    }
 }
 
 #[tokio::test]
@@ -372,6 +391,32 @@ async fn automatic_fields_stand_once_whatever_the_service_sets() {
 }
 
 #[tokio::test]
+async fn a_status_without_a_body_has_none_and_no_type_of_one() {
+    let control = start(|server| {
+        server.mount(
+            "/",
+            service_fn(|request: HttpRequest<BodyStream>| async move {
+                let mut response = HttpResponse::new(Counted::new(PIECE, &Arc::default()));
+                *response.status_mut() = request.uri().path()[1..].parse().unwrap();
+                Ok::<_, Infallible>(response)
+            }),
+        );
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    for (status, length) in [("204", None), ("205", Some("0")), ("304", None)] {
+        client.request("GET", &format!("/{status}"), "").await;
+        let head = String::from_utf8(client.until(b"\r\n\r\n").await).unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        // A cache would take it for the type of what it has stored (RFC 9111 §3.2).
+        assert!(!head.contains("content-type"), "{head}");
+        let found = head.split_once("content-length: ");
+        assert_eq!(found.map(|(_, rest)| &rest[..1]), length, "{head}");
+    }
+    assert_eq!(client.get("/200").await.body.len(), PIECE);
+}
+
+#[tokio::test]
 async fn a_service_can_end_the_connection() {
     let control = start(|server| {
         server.mount(
@@ -433,6 +478,82 @@ async fn a_body_that_breaks_its_promise_cuts_the_connection() {
         client.get("/none").await.body.is_empty(),
         "no byte went beyond the length"
     );
+}
+
+/// A body that panics where nobody expects it.
+enum Panicking {
+    Asked,
+    ErrorRead,
+    Dropped,
+}
+
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("an error that cannot be read");
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
+impl http_body::Body for Panicking {
+    type Data = Bytes;
+    type Error = Unspeakable;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Unspeakable>>> {
+        match *self {
+            Self::Asked => panic!("a body that cannot be asked"),
+            Self::ErrorRead => Poll::Ready(Some(Err(Unspeakable))),
+            Self::Dropped => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for Panicking {
+    fn drop(&mut self) {
+        assert!(
+            !matches!(self, Self::Dropped),
+            "a body that cannot be dropped"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_panics_is_answered_for_wherever_it_does() {
+    let control = start(|server| {
+        server.mount(
+            "/",
+            service_fn(|request: HttpRequest<BodyStream>| async move {
+                Ok::<_, Infallible>(HttpResponse::new(match request.uri().path() {
+                    "/asked" => Panicking::Asked,
+                    "/error" => Panicking::ErrorRead,
+                    _ => Panicking::Dropped,
+                }))
+            }),
+        );
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    for target in ["/asked", "/error"] {
+        let reply = client.get(target).await;
+        assert_eq!(
+            (reply.status, reply.text()),
+            (500, "500 Internal Server Error\n"),
+            "{target}"
+        );
+    }
+    // Its answer was whole by then.
+    let reply = client.get("/dropped").await;
+    assert_eq!((reply.status, reply.text()), (200, ""));
+    client.request("HEAD", "/dropped", "").await;
+    let head = client.until(b"\r\n\r\n").await;
+    assert!(head.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert_eq!(client.get("/error").await.status, 500);
 }
 
 #[tokio::test]
@@ -1097,6 +1218,65 @@ async fn a_handshake_without_a_connection_to_hand_over_is_refused() {
     let request = handshake(Version::HTTP_10);
     let response = service.oneshot(request).await.unwrap();
     assert_eq!(response.status(), ordinary.status());
+}
+
+#[tokio::test]
+async fn answers_to_http_2_have_no_fields_of_a_connection() {
+    hook! {
+        Upgrade |_, ctx| {
+            ctx.get_mut_response()
+                .set_status_code(426)
+                .set_header("upgrade", "websocket")
+                .set_header("connection", "upgrade");
+        }
+    }
+
+    let (service, _) = guest(|server| {
+        server.route::<Upgrade>("/upgrade");
+    });
+    for (version, has) in [(Version::HTTP_11, true), (Version::HTTP_2, false)] {
+        let mut request = get("/upgrade");
+        *request.version_mut() = version;
+        let response = service.clone().oneshot(request).await.unwrap();
+        for name in ["connection", "upgrade"] {
+            let fields = response.headers();
+            assert_eq!(fields.contains_key(name), has, "{version:?} {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn hooks_see_what_layers_have_put_into_the_extensions() {
+    #[derive(Clone)]
+    struct User(&'static str);
+
+    hook! {
+        Me |_, ctx| {
+            let user = ctx.extension::<User>().map_or("nobody", |User(name)| name);
+            ctx.get_mut_response().set_body(user);
+        }
+    }
+
+    let (service, _) = guest(|server| {
+        server.route::<Me>("/me");
+    });
+    let response = service.clone().oneshot(get("/me")).await.unwrap();
+    assert_eq!(text(response).await, "nobody");
+    let mut client = outside(
+        Router::new()
+            .fallback_service(service)
+            .layer(Extension(User("ann"))),
+    )
+    .await;
+    for _ in 0..2 {
+        assert_eq!(client.get("/me").await.text(), "ann");
+    }
+    let control = start(|server| {
+        server.route::<Me>("/me");
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    assert_eq!(client.get("/me").await.text(), "nobody");
 }
 
 #[tokio::test]

@@ -159,7 +159,7 @@ pub struct Context {
     extras: Option<Box<Extras>>,
     states: Arc<States>,
     /// None for a context that a program made itself.
-    connection: Option<Arc<Conn>>,
+    pub(crate) connection: Option<Arc<Conn>>,
     pub(crate) stage: Stage,
     /// The connection has been upgraded or carries events: no field can be set any more.
     head_is_out: bool,

@@ -89,7 +89,8 @@ macro_rules! wrappers {
 wrappers! {
     /// The route's parameters as `T`: one value, a tuple in the pattern's order, or a struct with their names.
     ///
-    /// What does not fit is answered with 400 and the name of the parameter.
+    /// What does not fit is answered with 400 and the name of the parameter. Where the route has other parameters than `T`,
+    /// so that no request could fit, the answer is 500, and the log says what is missing.
     ///
     /// ```
     /// use hyperlane_core::Path;

@@ -49,10 +49,14 @@ pub struct Multipart {
 
 impl Multipart {
     pub(crate) fn new(content_type: &str, body: BodyStream) -> Result<Self, RequestError> {
-        let boundary =
-            multer::parse_boundary(content_type).map_err(|_| RequestError::ContentType {
+        let boundary = multer::parse_boundary(content_type).map_err(|error| match error {
+            multer::Error::NoBoundary => {
+                RequestError::Multipart("the content type names no boundary".to_owned())
+            }
+            _ => RequestError::ContentType {
                 expected: "multipart/form-data",
-            })?;
+            },
+        })?;
         let since_progress = Arc::new(AtomicUsize::new(0));
         let paced = Paced {
             body,
@@ -161,8 +165,12 @@ impl Field<'_> {
     /// [`RequestError::Multipart`] if it is not UTF-8, else as for [`read_to_end`](Self::read_to_end).
     pub async fn text(&mut self, limit: usize) -> Result<String, RequestError> {
         let bytes = self.read_to_end(limit).await?;
-        String::from_utf8(bytes.into())
-            .map_err(|_| RequestError::Multipart("a text is not UTF-8".to_owned()))
+        String::from_utf8(bytes.into()).map_err(|_| {
+            RequestError::Multipart(match self.name() {
+                Some(name) => format!("`{name}`: it is not UTF-8 text"),
+                None => "a part is not UTF-8 text".to_owned(),
+            })
+        })
     }
 }
 

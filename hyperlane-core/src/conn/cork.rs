@@ -150,12 +150,18 @@ fn enter_as(id: u64, connection: Option<&Arc<Conn>>) -> Polling {
 impl Drop for Polling {
     fn drop(&mut self) {
         if self.entered {
-            // Dropped outside the borrow: a connection's end may send.
-            let connection = CORK.with_borrow_mut(|cork| {
+            let left = CORK.with_borrow_mut(|cork| {
                 cork.owner = 0;
-                cork.connection.take()
+                // Something is left only where a panic ends the poll: the next connection must not send it.
+                let shared = (!cork.is_empty()).then(|| {
+                    cork.bytes.clear();
+                    cork.shared_len = 0;
+                    std::mem::take(&mut cork.shared)
+                });
+                (cork.connection.take(), shared)
             });
-            drop(connection);
+            // Dropped outside the borrow: a connection's end may send.
+            drop(left);
         }
     }
 }
@@ -315,6 +321,22 @@ mod tests {
         assert!(is_polling(1));
         drop(outer);
         assert!(!is_polling(1));
+    }
+
+    #[test]
+    fn what_a_poll_leaves_behind_is_nobody_elses() {
+        let polling = enter_as(1, None);
+        with(1, |cork| {
+            cork.bytes().extend_from_slice(b"for one");
+            cork.push(&Bytes::from(vec![b'L'; SHARE_FROM]));
+        });
+        // As a panic does.
+        drop(polling);
+        let _polling = enter_as(2, None);
+        let mut found = false;
+        drain(2, |_| found = true);
+        assert!(!found);
+        assert_eq!(waiting(2), 0);
     }
 
     #[test]

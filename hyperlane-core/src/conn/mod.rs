@@ -147,6 +147,16 @@ impl fmt::Display for Peer {
     }
 }
 
+/// What others say of a connection before its first request.
+enum Told {
+    /// Whom a load balancer speaks for.
+    #[cfg(feature = "proxy-protocol")]
+    Source(Peer),
+    /// What the stack around the server says of the only request.
+    #[cfg(feature = "tower")]
+    Extensions(http::Extensions),
+}
+
 /// Runs when a connection is over.
 pub(crate) type EndHook = Box<dyn FnOnce() + Send>;
 
@@ -156,8 +166,7 @@ pub(crate) struct Conn {
     pub(crate) slot: u32,
     /// At the other end of the socket.
     socket_peer: Peer,
-    /// Whom a load balancer speaks for.
-    source: OnceLock<Box<Peer>>,
+    told: OnceLock<Box<Told>>,
     pub(crate) server: Arc<Shared>,
     /// Wakes the task; tokio's is the same for a task's whole life.
     task: OnceLock<Waker>,
@@ -209,7 +218,7 @@ impl Conn {
             id: key.id,
             slot: key.slot,
             socket_peer: peer,
-            source: OnceLock::new(),
+            told: OnceLock::new(),
             server,
             task: OnceLock::new(),
             signals: AtomicU8::new(0),
@@ -235,9 +244,11 @@ impl Conn {
 
     /// The client, or the last proxy in front of the load balancer.
     pub(crate) fn peer(&self) -> Peer {
-        self.source
-            .get()
-            .map_or(self.socket_peer, |source| **source)
+        match self.told.get().map(|told| &**told) {
+            #[cfg(feature = "proxy-protocol")]
+            Some(Told::Source(source)) => *source,
+            _ => self.socket_peer,
+        }
     }
 
     /// Takes the address over that a load balancer has told; false if it has too many connections already.
@@ -246,7 +257,7 @@ impl Conn {
         let is_admitted = self.server.admit(source);
         if is_admitted {
             // Told once, before anything else is read.
-            let _ = self.source.set(Box::new(source));
+            let _ = self.told.set(Box::new(Told::Source(source)));
             tracing::Span::current().record("source", tracing::field::display(source));
         } else {
             self.server.metrics.connection_refused("refused_source");
@@ -273,6 +284,21 @@ impl Conn {
     pub(crate) fn set_protocol(&self, protocol: Protocol) {
         // A connection is upgraded once.
         let _ = self.protocol.set(Box::new(protocol));
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn extensions(&self) -> Option<&http::Extensions> {
+        match &**self.told.get()? {
+            Told::Extensions(extensions) => Some(extensions),
+            #[cfg(feature = "proxy-protocol")]
+            Told::Source(_) => None,
+        }
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn set_extensions(&self, extensions: http::Extensions) {
+        // Before anybody can ask.
+        let _ = self.told.set(Box::new(Told::Extensions(extensions)));
     }
 
     /// Whether messages can still be sent.

@@ -1,6 +1,7 @@
 //! Queries and bodies as the program's own types.
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_path_to_error::Segment;
 
 use crate::{Context, Headers, Multipart, RequestError};
 
@@ -15,10 +16,10 @@ where
     D::Error: std::fmt::Display,
 {
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        // Without a path, serde names no field (`.`).
+        // Without a path, serde names no field (`.`); where the name itself was not read, the field is unknown (`?`).
         match error.path().iter().next() {
+            None | Some(Segment::Unknown) => error.inner().to_string(),
             Some(_) => format!("`{}`: {}", error.path(), error.inner()),
-            None => error.inner().to_string(),
         }
     })
 }
@@ -34,7 +35,13 @@ pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RequestE
 }
 
 fn read_pairs<T: DeserializeOwned>(pairs: &[u8]) -> Result<T, String> {
-    deserialize(serde_html_form::Deserializer::from_bytes(pairs))
+    deserialize(serde_html_form::Deserializer::from_bytes(pairs)).map_err(|text| {
+        // What the parser calls a list where one value is asked for.
+        match text.strip_suffix("unsupported value") {
+            Some(name) => format!("{name}it stands more than once"),
+            None => text,
+        }
+    })
 }
 
 /// The media type without its parameters, in lower case; `None` if the request names none.
@@ -46,6 +53,9 @@ fn media_type(headers: &Headers) -> Option<String> {
 
 impl Context {
     /// Reads the query of the request as `T`; a name that comes several times makes a list.
+    ///
+    /// Everything in a query is text, and `#[serde(flatten)]` forgets what a field wants it to be: numbers in a flattened
+    /// struct do not fit, unless they are read by `#[serde(deserialize_with = ..)]`. The same holds for forms.
     ///
     /// # Errors
     /// [`RequestError::Query`] with the name that is missing or does not fit; answered with 400.
@@ -103,7 +113,8 @@ impl Context {
     /// body as a stream, parts of any size arrive piece by piece.
     ///
     /// # Errors
-    /// [`RequestError::ContentType`] if the body is something else (415).
+    /// [`RequestError::ContentType`] if the body is something else (415), [`RequestError::Multipart`] if its boundary is not
+    /// named (400).
     pub fn multipart(&self) -> Result<Multipart, RequestError> {
         let content_type = self
             .get_request()

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::{
     Deserializer,
     de::{
-        DeserializeOwned, Error as _, IntoDeserializer, Visitor,
-        value::{MapDeserializer, SeqDeserializer},
+        DeserializeOwned, DeserializeSeed, Error as _, Expected, IntoDeserializer, MapAccess,
+        SeqAccess, Visitor, value::BorrowedStrDeserializer,
     },
     forward_to_deserialize_any,
 };
@@ -15,16 +15,36 @@ use crate::{RequestError, RouteParams};
 
 /// Reads all parameters of a route as `T`.
 pub(super) fn read<T: DeserializeOwned>(params: &RouteParams) -> Result<T, RequestError> {
-    T::deserialize(Parameters(params)).map_err(|Unfit(text)| RequestError::Path(text))
+    let params = Parameters(params);
+    let value = T::deserialize(params).or_else(|unfit| match (unfit, params.only()) {
+        // `T` has parsed the text itself.
+        (unfit @ Unfit::Value(_), Ok(parameter)) => parameter.named(Err(unfit)),
+        (unfit, _) => Err(unfit),
+    });
+    value.map_err(|unfit| match unfit {
+        Unfit::Value(text) | Unfit::Named(text) => RequestError::Path(text),
+        Unfit::Route(text) => RequestError::refused(
+            500,
+            format!("the parameters of the route are not those that the handler takes: {text}"),
+        ),
+    })
 }
 
 /// What does not fit.
 #[derive(Debug)]
-struct Unfit(String);
+enum Unfit {
+    /// A value, which is the client's fault.
+    Value(String),
+    /// The same, with the name of the parameter.
+    Named(String),
+    /// The pattern, which is the program's: no request could fit.
+    Route(String),
+}
 
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let (Self::Value(text) | Self::Named(text) | Self::Route(text)) = self;
+        f.write_str(text)
     }
 }
 
@@ -32,7 +52,19 @@ impl std::error::Error for Unfit {}
 
 impl serde::de::Error for Unfit {
     fn custom<T: fmt::Display>(text: T) -> Self {
-        Self(text.to_string())
+        Self::Value(text.to_string())
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::Route(format!("missing field `{field}`"))
+    }
+
+    fn unknown_field(field: &str, _: &'static [&'static str]) -> Self {
+        Self::Route(format!("unknown field `{field}`"))
+    }
+
+    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
+        Self::Route(format!("{length} parameters, expected {expected}"))
     }
 }
 
@@ -49,8 +81,8 @@ impl<'a> Parameters<'a> {
         let mut values = self.values();
         match (values.next(), values.next()) {
             (Some(value), None) => Ok(value),
-            _ => Err(Unfit(format!(
-                "the route has {} parameters where one is asked for",
+            _ => Err(Unfit::Route(format!(
+                "{} parameters, expected one",
                 self.0.len()
             ))),
         }
@@ -61,12 +93,13 @@ impl<'a> Parameters<'a> {
 macro_rules! only {
     ($($method:ident)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
-            self.only()?.$method(visitor)
+            let parameter = self.only()?;
+            parameter.named(parameter.$method(visitor))
         }
     )+};
 }
 
-impl<'de> Deserializer<'de> for Parameters<'_> {
+impl<'de> Deserializer<'de> for Parameters<'de> {
     type Error = Unfit;
 
     only! {
@@ -81,9 +114,10 @@ impl<'de> Deserializer<'de> for Parameters<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
-        visitor.visit_map(MapDeserializer::new(
-            self.values().map(|parameter| (parameter.name, parameter)),
-        ))
+        visitor.visit_map(Remaining {
+            values: self.values(),
+            value: None,
+        })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -96,9 +130,19 @@ impl<'de> Deserializer<'de> for Parameters<'_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
-        let mut values = SeqDeserializer::new(self.values());
-        let value = visitor.visit_seq(&mut values)?;
-        values.end().map(|()| value)
+        let mut remaining = Remaining {
+            values: self.values(),
+            value: None,
+        };
+        let value = visitor.visit_seq(&mut remaining)?;
+        match remaining.values.count() {
+            0 => Ok(value),
+            more => Err(Unfit::Route(format!(
+                "{} parameters, expected {}",
+                self.0.len(),
+                self.0.len() - more
+            ))),
+        }
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Unfit> {
@@ -128,7 +172,8 @@ impl<'de> Deserializer<'de> for Parameters<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Unfit> {
-        self.only()?.deserialize_enum(name, variants, visitor)
+        let parameter = self.only()?;
+        parameter.named(parameter.deserialize_enum(name, variants, visitor))
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
@@ -162,15 +207,54 @@ struct Parameter<'a> {
 impl Parameter<'_> {
     /// Puts the parameter's name before what is wrong.
     fn named<T>(self, result: Result<T, Unfit>) -> Result<T, Unfit> {
-        result.map_err(|Unfit(text)| Unfit(format!("`{}`: {text}", self.name)))
+        result.map_err(|unfit| match unfit {
+            Unfit::Named(text) => Unfit::Named(text),
+            unfit => Unfit::Named(format!("`{}`: {unfit}", self.name)),
+        })
     }
 }
 
-impl<'de> IntoDeserializer<'de, Unfit> for Parameter<'_> {
-    type Deserializer = Self;
+/// Those that were not read yet.
+struct Remaining<'de, I> {
+    values: I,
+    /// Its name was read.
+    value: Option<Parameter<'de>>,
+}
 
-    fn into_deserializer(self) -> Self {
-        self
+impl<'de, I: Iterator<Item = Parameter<'de>>> SeqAccess<'de> for Remaining<'de, I> {
+    type Error = Unfit;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Unfit> {
+        let Some(parameter) = self.values.next() else {
+            return Ok(None);
+        };
+        parameter.named(seed.deserialize(parameter)).map(Some)
+    }
+}
+
+impl<'de, I: Iterator<Item = Parameter<'de>>> MapAccess<'de> for Remaining<'de, I> {
+    type Error = Unfit;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Unfit> {
+        let Some(parameter) = self.values.next() else {
+            return Ok(None);
+        };
+        self.value = Some(parameter);
+        seed.deserialize(BorrowedStrDeserializer::new(parameter.name))
+            .map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Unfit> {
+        match self.value.take() {
+            Some(parameter) => parameter.named(seed.deserialize(parameter)),
+            None => Err(Unfit::custom("a value was asked for before its name")),
+        }
     }
 }
 
@@ -179,16 +263,16 @@ macro_rules! parsed {
     ($($method:ident $visit:ident $ty:ty;)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
             match self.value.parse::<$ty>() {
-                Ok(value) => self.named(visitor.$visit(value)),
-                Err(error) => self.named(Err(Unfit::custom(format_args!(
+                Ok(value) => visitor.$visit(value),
+                Err(error) => Err(Unfit::custom(format_args!(
                     "{:?} is no {}: {error}", self.value, stringify!($ty)
-                )))),
+                ))),
             }
         }
     )+};
 }
 
-impl<'de> Deserializer<'de> for Parameter<'_> {
+impl<'de> Deserializer<'de> for Parameter<'de> {
     type Error = Unfit;
 
     parsed! {
@@ -209,11 +293,11 @@ impl<'de> Deserializer<'de> for Parameter<'_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
-        self.named(visitor.visit_str(self.value))
+        visitor.visit_borrowed_str(self.value)
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
-        self.named(visitor.visit_bytes(self.value.as_bytes()))
+        visitor.visit_borrowed_bytes(self.value.as_bytes())
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
@@ -238,7 +322,7 @@ impl<'de> Deserializer<'de> for Parameter<'_> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Unfit> {
-        self.named(visitor.visit_enum(self.value.into_deserializer()))
+        visitor.visit_enum(self.value.into_deserializer())
     }
 
     forward_to_deserialize_any! {
@@ -338,11 +422,54 @@ mod tests {
         assert!(refused::<(u32,)>(&bad).contains("`id`"));
         assert!(refused::<Side>(&bad).contains("`id`: unknown variant `seven`"));
         assert!(refused::<Post>(&bad).contains("`id`"));
-        assert!(refused::<Post>(&[("id", "1")]).contains("missing field `room`"));
-        assert!(refused::<u32>(&[]).contains("0 parameters"));
-        assert!(refused::<u32>(&[("a", "1"), ("b", "2")]).contains("2 parameters"));
-        assert!(refused::<(u8, u8)>(&[("a", "1")]).contains("invalid length 1"));
-        assert!(refused::<(u8,)>(&[("a", "1"), ("b", "2")]).contains("invalid length 2"));
         assert!(refused::<Vec<Vec<u8>>>(&bad).contains("`id`: invalid type"));
+        // Also where the program's type parses the text itself.
+        let (hex, two) = ("`id`: invalid digit", [("a", "1"), ("id", "xx")]);
+        assert!(refused::<Hex>(&bad).contains(hex));
+        assert!(refused::<(u8, Hex)>(&two).contains(hex));
+        assert!(refused::<BTreeMap<String, Hex>>(&bad).contains(hex));
+    }
+
+    /// Reads text without a copy, as types of programs do.
+    #[derive(Debug, PartialEq)]
+    struct Hex(u32);
+
+    impl<'de> Deserialize<'de> for Hex {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let text = <&str>::deserialize(deserializer)?;
+            u32::from_str_radix(text, 16)
+                .map(Self)
+                .map_err(serde::de::Error::custom)
+        }
+    }
+
+    #[test]
+    fn values_can_be_borrowed() {
+        fits(&[("id", "ff")], Hex(255));
+        fits(&[("a", "1"), ("id", "ff")], (1_u8, Hex(255)));
+    }
+
+    #[test]
+    fn a_pattern_that_no_request_could_fit_is_the_programs_fault() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Strict {
+            #[serde(rename = "id")]
+            _id: u8,
+        }
+
+        fn status<T: DeserializeOwned + fmt::Debug>(pairs: &[(&str, &str)], text: &str) {
+            let error = read::<T>(&params(pairs)).unwrap_err();
+            assert_eq!(error.status(), 500);
+            assert!(error.to_string().contains(text), "{error}");
+        }
+
+        let two = [("a", "1"), ("b", "2")];
+        status::<Post>(&[("id", "1")], "missing field `room`");
+        status::<Strict>(&[("id", "1"), ("b", "2")], "unknown field `b`");
+        status::<u32>(&[], "0 parameters");
+        status::<u32>(&two, "2 parameters");
+        status::<(u8, u8)>(&two[..1], "1 parameters, expected a tuple of size 2");
+        status::<(u8,)>(&two, "2 parameters");
     }
 }

@@ -52,7 +52,7 @@ pub(crate) enum Content {
 }
 
 impl Body {
-    /// Sends the pieces of a stream as they come.
+    /// Sends the pieces of a stream as they come, as `application/octet-stream` unless a `content-type` is set.
     ///
     /// An error, which is logged, ends the connection without the last chunk, so that the client sees that something
     /// is missing (an HTTP/1.0 client cannot see it); before the first piece it is answered with 500. The stream is
@@ -82,7 +82,9 @@ impl Body {
         B: Into<Bytes>,
         E: fmt::Display,
     {
-        let pieces: Pieces = Box::pin(Erased { stream });
+        let pieces: Pieces = Box::pin(Erased {
+            stream: Some(stream),
+        });
         Self(Content::Stream(Arc::new(StreamBody {
             length,
             pieces: Mutex::new(Some(pieces)),
@@ -122,8 +124,19 @@ impl fmt::Debug for StreamBody {
 
 pin_project_lite::pin_project! {
     struct Erased<S> {
+        // `None` when it is over.
         #[pin]
-        stream: S,
+        stream: Option<S>,
+    }
+
+    impl<S> PinnedDrop for Erased<S> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut stream = this.project().stream;
+            // Whoever drops it, a connection most of all, goes on.
+            if catch_unwind(AssertUnwindSafe(|| stream.set(None))).is_err() {
+                tracing::error!("panic while the stream of a response was dropped");
+            }
+        }
     }
 }
 
@@ -136,20 +149,22 @@ where
     type Item = Result<Bytes, Failed>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let stream = self.project().stream;
+        let Some(stream) = self.project().stream.as_pin_mut() else {
+            return Poll::Ready(None);
+        };
         // It is dropped after a panic, never polled again.
-        let polled = catch_unwind(AssertUnwindSafe(|| stream.poll_next(cx)));
-        Poll::Ready(match polled {
-            Ok(polled) => ready!(polled).map(|piece| {
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let piece = ready!(stream.poll_next(cx));
+            Poll::Ready(piece.map(|piece| {
                 piece.map(Into::into).map_err(|error| {
                     tracing::error!(%error, "the stream of a response failed");
                     Failed
                 })
-            }),
-            Err(_) => {
-                tracing::error!("panic in the stream of a response");
-                Some(Err(Failed))
-            }
+            }))
+        }));
+        polled.unwrap_or_else(|_| {
+            tracing::error!("panic in the stream of a response");
+            Poll::Ready(Some(Err(Failed)))
         })
     }
 }

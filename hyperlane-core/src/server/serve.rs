@@ -403,9 +403,21 @@ pub(crate) fn task(
     accepted: super::listener::Accepted,
     permit: Option<tokio::sync::OwnedSemaphorePermit>,
 ) -> impl Future<Output = ()> + Send + 'static {
+    task_of(shared, app, accepted, permit, |_| {})
+}
+
+/// The same, of a connection that is prepared first.
+pub(crate) fn task_of(
+    shared: &Arc<Shared>,
+    app: &Arc<App>,
+    accepted: super::listener::Accepted,
+    permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    prepare: impl FnOnce(&Conn),
+) -> impl Future<Output = ()> + Send + 'static {
     let connection = shared
         .registry
         .insert(|key| Conn::new(key, accepted.peer, accepted.halves, shared.clone()));
+    prepare(&connection);
     connection.arm(connection.now().after(shared.config.header_timeout));
     let inner = serve(connection.clone(), app.clone(), accepted.proxied);
     crate::conn::task::ConnectionTask::new(connection, permit, inner)

@@ -22,7 +22,7 @@ use super::{
     is_always_of_connection, stated_length, switch,
 };
 use crate::{
-    Server, ServerError,
+    Context as HookContext, Server, ServerError,
     conn::{Peer, transport},
     http::list_items,
     server::{
@@ -96,7 +96,8 @@ impl Server {
 /// [`ServerConfig::max_connections`](crate::ServerConfig), for which a call waits, and where the peer is known as one of
 /// its address's, beyond which the answer is 503. All limits of time hold.
 ///
-/// The peer's address is that of an extension [`PeerAddr`](super::PeerAddr), else unknown. `Expect: 100-continue` is
+/// The peer's address is that of an extension [`PeerAddr`](super::PeerAddr), else unknown. Hooks see what else layers have put
+/// into the request's extensions by [`Context::extension`](crate::Context::extension). `Expect: 100-continue` is
 /// left to the server around this one: the body of such a request is first polled when a hook wants it.
 ///
 /// When the future or the body of the response is dropped before its end, the client is gone for the hooks
@@ -187,6 +188,29 @@ where
     }
 }
 
+impl HookContext {
+    /// A value that a layer around a [`HyperlaneService`] has put into the extensions of the request: who is logged in, the id
+    /// of the request. `None` for what nobody has put there, and on every connection that a server has accepted itself.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, Error};
+    ///
+    /// #[derive(Clone)]
+    /// struct User(String);
+    ///
+    /// // #[get("/me")]
+    /// async fn me(ctx: &mut Context) -> Result<String, Error> {
+    ///     match ctx.extension::<User>() {
+    ///         Some(User(name)) => Ok(name),
+    ///         None => Err(Error::new(401, "log in first")),
+    ///     }
+    /// }
+    /// ```
+    pub fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.connection.as_ref()?.extensions()?.get().cloned()
+    }
+}
+
 /// The response of a [`HyperlaneService`] to come.
 pub struct ServiceFuture {
     inner: Pin<Box<dyn Future<Output = Response<ServiceBody>> + Send>>,
@@ -243,7 +267,12 @@ impl Guest {
             halves: transport::driven(inner),
             proxied: false,
         };
-        let connection = serve::task(&self.shared, &self.app, accepted, permit);
+        let extensions = parts.extensions;
+        let connection = serve::task_of(&self.shared, &self.app, accepted, permit, |connection| {
+            if !extensions.is_empty() {
+                connection.set_extensions(extensions);
+            }
+        });
         tokio::spawn(async move {
             connection.await;
             // The clock runs as long as there are connections.
@@ -278,6 +307,11 @@ impl Guest {
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
+        if parts.version > Version::HTTP_11 {
+            // Later versions have no such fields (RFC 9113 §8.2.2).
+            response.headers_mut().remove(header::CONNECTION);
+            response.headers_mut().remove(header::UPGRADE);
+        }
         response
     }
 }

@@ -28,18 +28,22 @@ impl Server {
     ///
     /// Routes of the server's own under the prefix come first. The service sees the URI without the prefix (`/` for the
     /// prefix alone) and with the query; [`OriginalUri`], [`PeerAddr`] and [`ClientAddr`] are extensions of the request. The
-    /// prefix may have parameters.
+    /// prefix may have parameters, which stand in an extension [`RouteParams`](crate::RouteParams).
     ///
     /// Middleware runs around the service as around a route; what it has set of a response's fields gives way to what
     /// the service sets, except for `set-cookie` and `vary`, which add up. The body of the request is streamed, without a
     /// limit but the service's own. The body of the response is streamed in the length that the service states, else that
     /// its size hint knows, else in chunks; where it turns out shorter or longer, the connection is cut. Fields about the
-    /// connection are the server's (RFC 9110 §7.6.1), and `connection: close` is heeded. Trailers are dropped.
+    /// connection are the server's (RFC 9110 §7.6.1), and `connection: close` is heeded. Trailers are dropped. A
+    /// body without a `content-type` is sent as `application/octet-stream`. A `location` stays as it is, although the service
+    /// does not know its prefix: `ServeDir` under `/static` redirects `/static/folder` to `/folder/`, so link to folders with
+    /// their slash.
     ///
     /// When the client leaves or ends its side, the service's future or body is dropped and the connection with it.
     ///
-    /// A service that fails is answered for with 500, and the error logged; a panic goes the way of every panic. An answer
-    /// of 101 becomes 501, as the connection is not given away: serve WebSockets by a route.
+    /// A service that fails is answered for with 500, and the error logged with its causes; a panic goes the way of every
+    /// panic. An answer of 101 becomes 501, as the connection is not given away: serve WebSockets by a route. (axum sees that
+    /// itself, and answers 426.)
     ///
     /// The service is cloned for every request, and waited for until it is ready.
     ///
@@ -178,6 +182,7 @@ where
         Some(Ok(response)) => fill(ctx, response),
         Some(Err(error)) => {
             let error: BoxError = error;
+            let error = crate::Error::internal(error);
             tracing::error!(%error, "a mounted service failed, answering 500");
             describe(ctx.get_mut_response(), 500);
         }
@@ -231,6 +236,10 @@ fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>
     if let Some(client) = ctx.client_addr() {
         extensions.insert(ClientAddr(client));
     }
+    let params = ctx.get_route_params();
+    if !params.is_empty() {
+        extensions.insert(params.clone());
+    }
     Ok(translated)
 }
 
@@ -272,6 +281,12 @@ where
             500
         };
         return describe(ctx.get_mut_response(), status);
+    }
+    if parts.status == StatusCode::UPGRADE_REQUIRED && ctx.get_request().is_ws_upgrade_type() {
+        // What axum answers; the client, which did ask, cannot know why.
+        tracing::warn!(
+            "a mounted service refuses a WebSocket, as it gets no connection: serve it by a route"
+        );
     }
     let is_head = ctx.get_request().get_method().is_head();
     let response = ctx.get_mut_response();

@@ -1,8 +1,12 @@
 //! Where sessions are kept when not in this process's memory alone.
 
 use std::{
-    fmt, io,
-    pin::Pin,
+    fmt,
+    future::poll_fn,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    task::Poll,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -127,9 +131,22 @@ pub(super) trait AnyStore: Send + Sync {
     fn delete<'a>(&'a self, id: &'a SessionId) -> Stored<'a, ()>;
 }
 
+/// Makes a panic an error: it is asked outside of hooks, where a panic would end the connection.
+fn caught<'a, T>(asked: impl Future<Output = io::Result<T>> + Send + 'a) -> Stored<'a, T> {
+    Box::pin(async move {
+        let mut asked = pin!(asked);
+        poll_fn(|cx| {
+            // It is dropped after a panic, never polled again.
+            catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(cx)))
+                .unwrap_or_else(|_| Poll::Ready(Err(io::Error::other("the store panicked"))))
+        })
+        .await
+    })
+}
+
 impl<S: SessionStore> AnyStore for S {
     fn load<'a>(&'a self, id: &'a SessionId) -> Stored<'a, Option<SessionData>> {
-        Box::pin(SessionStore::load(self, id))
+        caught(SessionStore::load(self, id))
     }
 
     fn save<'a>(
@@ -138,10 +155,10 @@ impl<S: SessionStore> AnyStore for S {
         data: &'a SessionData,
         ttl: Duration,
     ) -> Stored<'a, ()> {
-        Box::pin(SessionStore::save(self, id, data, ttl))
+        caught(SessionStore::save(self, id, data, ttl))
     }
 
     fn delete<'a>(&'a self, id: &'a SessionId) -> Stored<'a, ()> {
-        Box::pin(SessionStore::delete(self, id))
+        caught(SessionStore::delete(self, id))
     }
 }

@@ -88,6 +88,11 @@ impl Stream {
         ctx: &mut Context,
         content: Content,
     ) -> Result<(), ResponseError> {
+        // 205 has no body (RFC 9110 §15.3.6).
+        let content = match ctx.get_response().get_status_code() {
+            205 => Content::Bytes(Bytes::new()),
+            _ => content,
+        };
         match content {
             Content::Bytes(bytes) => {
                 ctx.get_mut_response().set_body_bytes(bytes);
@@ -197,7 +202,8 @@ impl Stream {
             return self.send_plain(ctx, 500);
         };
         let response = ctx.get_mut_response();
-        if !response.has_header("content-type") {
+        // With 304 it would become the type of what the client has stored (RFC 9111 §3.2).
+        if response.allows_body() && !response.has_header("content-type") {
             response.set_header("content-type", "application/octet-stream");
         }
         // A look before the head: what fails at once can still be answered, and a stream that reads the body of the
