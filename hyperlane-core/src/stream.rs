@@ -372,13 +372,13 @@ impl Stream {
         if assigned.is_ok() {
             let headers = request.get_mut_headers();
             for field in head.fields.iter() {
-                headers.append_parsed(field.name.as_bytes(), field.value);
+                headers.append_parsed(field.name, field.value);
             }
             // Whoever reads or passes on the fields sees one length (RFC 9110 §8.6).
             if let (true, head::BodyFraming::Length(length)) = (head.length_repeated, head.framing)
             {
                 headers.remove("content-length");
-                headers.append_parsed(b"content-length", length.to_string().as_bytes());
+                headers.append_parsed("content-length", length.to_string().as_bytes());
             }
         }
         let taken = BodyHead {

@@ -551,10 +551,15 @@ impl SetFields {
 
 /// Compares the media type alone: parameters and case do not matter (RFC 9110 §8.3.1).
 fn is_event_stream(content_type: &str) -> bool {
-    let media_type = content_type.split(';').next().unwrap_or_default();
-    media_type
-        .trim_matches([' ', '\t'])
-        .eq_ignore_ascii_case("text/event-stream")
+    const NAME: &[u8] = b"text/event-stream";
+    content_type
+        .as_bytes()
+        .trim_ascii_start()
+        .split_at_checked(NAME.len())
+        .is_some_and(|(name, rest)| {
+            name.eq_ignore_ascii_case(NAME)
+                && matches!(rest.trim_ascii_start().first(), None | Some(b';'))
+        })
 }
 
 fn is_framing(name: &str) -> bool {

@@ -306,7 +306,7 @@ where
             }
             Err(_) => response
                 .get_mut_headers()
-                .append_parsed(name.as_str().as_bytes(), value.as_bytes()),
+                .append_parsed(name.as_str(), value.as_bytes()),
         }
     }
     if let (StatusCode::UPGRADE_REQUIRED, Some(Ok(protocol))) = (
