@@ -26,17 +26,9 @@ use futures_util::StreamExt;
 use hyperlane::prelude::*;
 use tokio::sync::Notify;
 
-/// Takes its body as a stream and says what came, piece by piece joined.
-struct Streamed;
-
-impl ServerHook for Streamed {
-    const BODY: BodyMode = BodyMode::Stream;
-
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+hook! {
+    // Takes its body as a stream and says what came, piece by piece joined.
+    @Stream Streamed |_, ctx| {
         assert!(ctx.get_request().get_body().is_empty());
         let mut body = ctx.body_stream();
         let mut whole = Vec::new();
@@ -55,59 +47,32 @@ impl ServerHook for Streamed {
             }
         }
         ctx.get_mut_response().set_body(whole);
-        Status::Continue
     }
 }
 
-/// Answers without reading.
-struct Unread;
-
-impl ServerHook for Unread {
-    const BODY: BodyMode = BodyMode::Stream;
-
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+hook! {
+    // Answers without reading.
+    @Stream Unread |_, ctx| {
         ctx.get_mut_response().set_body("unread");
-        Status::Continue
     }
 }
 
-/// Answers through the raw stream before it reads.
-struct RawThenRead;
-
-impl ServerHook for RawThenRead {
-    const BODY: BodyMode = BodyMode::Stream;
-
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+hook! {
+    // Answers through the raw stream before it reads.
+    @Stream RawThenRead |stream, ctx| {
         let mut body = ctx.body_stream();
         let head = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
         stream.try_send(head).await.unwrap();
         let bytes = body.read_to_end(100).await.unwrap();
         stream.try_send(bytes).await.unwrap();
-        Status::Continue
     }
 }
 
 static TOLD: Mutex<Option<RequestError>> = Mutex::new(None);
 
-/// Has another task read, and does not wait for it.
-struct LeavesReading;
-
-impl ServerHook for LeavesReading {
-    const BODY: BodyMode = BodyMode::Stream;
-
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+hook! {
+    // Has another task read, and does not wait for it.
+    @Stream LeavesReading |_, ctx| {
         let mut body = ctx.body_stream();
         let (waits, waiting) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
@@ -119,21 +84,12 @@ impl ServerHook for LeavesReading {
         });
         waiting.await.unwrap();
         ctx.get_mut_response().set_body("left");
-        Status::Continue
     }
 }
 
-/// Has another task ask for its body before this poll is over.
-struct AskedElsewhere;
-
-impl ServerHook for AskedElsewhere {
-    const BODY: BodyMode = BodyMode::Stream;
-
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+hook! {
+    // Has another task ask for its body before this poll is over.
+    @Stream AskedElsewhere |_, ctx| {
         let mut body = ctx.body_stream();
         let (asks, asked) = std::sync::mpsc::channel();
         let reading = tokio::spawn(async move {
@@ -150,7 +106,6 @@ impl ServerHook for AskedElsewhere {
         tokio::task::block_in_place(|| asked.recv()).unwrap();
         let piece = reading.await.unwrap().unwrap().unwrap();
         ctx.get_mut_response().set_body(piece);
-        Status::Continue
     }
 }
 
@@ -160,17 +115,9 @@ static KEPT: Mutex<Option<BodyStream>> = Mutex::new(None);
 static POLLS: AtomicUsize = AtomicUsize::new(0);
 static LEFT: AtomicBool = AtomicBool::new(false);
 
-/// Enters, and reads only when told.
-struct Slow;
-
-impl ServerHook for Slow {
-    const BODY: BodyMode = BodyMode::Stream;
-
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+hook! {
+    // Enters, and reads only when told.
+    @Stream Slow |_, ctx| {
         ENTERED.fetch_add(1, Ordering::SeqCst);
         GO_ON.notified().await;
         let mut body = ctx.body_stream();
@@ -179,44 +126,25 @@ impl ServerHook for Slow {
             count += piece.len();
         }
         ctx.get_mut_response().set_body(count.to_string());
-        Status::Continue
     }
 }
 
-/// Keeps its body for later.
-struct Keeps;
-
-impl ServerHook for Keeps {
-    const BODY: BodyMode = BodyMode::Stream;
-
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+hook! {
+    // Keeps its body for later.
+    @Stream Keeps |_, ctx| {
         *KEPT.lock().unwrap() = Some(ctx.body_stream());
         ctx.get_mut_response().set_body("kept");
-        Status::Continue
     }
 }
 
-/// Has another task read.
-struct Elsewhere;
-
-impl ServerHook for Elsewhere {
-    const BODY: BodyMode = BodyMode::Stream;
-
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+hook! {
+    // Has another task read.
+    @Stream Elsewhere |_, ctx| {
         let body = ctx.body_stream();
         let count = tokio::spawn(body.fold(0, async |count, piece| count + piece.unwrap().len()))
             .await
             .unwrap();
         ctx.get_mut_response().set_body(count.to_string());
-        Status::Continue
     }
 }
 

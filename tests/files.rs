@@ -203,20 +203,11 @@ const AUTOMATIC: &[&str] = &[
     "last-modified",
 ];
 
-/// Sends back what comes, as it comes.
-struct Echo;
-
-impl ServerHook for Echo {
-    const BODY: BodyMode = BodyMode::Stream;
-
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+hook! {
+    // Sends back what comes, as it comes.
+    @Stream Echo |_, ctx| {
         let body = ctx.body_stream();
         ctx.get_mut_response().set_body(Body::stream(body));
-        Status::Continue
     }
 }
 

@@ -63,23 +63,14 @@ hook! {
     }
 }
 
-/// Takes its body as a stream, and reads it if the path says so.
-struct Streamed;
-
-impl ServerHook for Streamed {
-    const BODY: BodyMode = BodyMode::Stream;
-
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+hook! {
+    // Takes its body as a stream, and reads it if the path says so.
+    @Stream Streamed |_, ctx| {
         let is_read = ctx.get_request().get_path() == "/read";
         let mut body = ctx.body_stream();
         if is_read && let Err(error) = body.read_to_end(1000).await {
             error.into_response(ctx.get_mut_response());
         }
-        Status::Continue
     }
 }
 

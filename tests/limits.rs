@@ -88,19 +88,10 @@ hook! {
     }
 }
 
-/// Takes its body as a stream and does not read it.
-struct Unread;
-
-impl ServerHook for Unread {
-    const BODY: BodyMode = BodyMode::Stream;
-
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+hook! {
+    // Takes its body as a stream and does not read it.
+    @Stream Unread |_, ctx| {
         ctx.get_mut_response().set_body("unread");
-        Status::Continue
     }
 }
 

@@ -938,16 +938,8 @@ impl futures_util::Stream for Pieces {
     }
 }
 
-struct Sink;
-
-impl ServerHook for Sink {
-    const BODY: BodyMode = BodyMode::Stream;
-
-    async fn new(_: &mut Stream, _: &mut Context) -> Self {
-        Self
-    }
-
-    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+hook! {
+    @Stream Sink |_, ctx| {
         if ctx.get_request().has_query("wait") {
             ctx.state::<Arc<Probe>>().go_on.notified().await;
         }
@@ -957,7 +949,6 @@ impl ServerHook for Sink {
             count += piece.len();
         }
         ctx.get_mut_response().set_body(count.to_string());
-        Status::Continue
     }
 }
 

@@ -369,10 +369,12 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 /// Makes a [`ServerHook`] of a body, which ends with a [`Status`] or with nothing.
 #[allow(unused_macros, reason = "every test binary uses its own part")]
 macro_rules! hook {
-    ($($name:ident |$stream:pat_param, $ctx:pat_param| $body:block)*) => {$(
+    ($($(@$mode:ident)? $name:ident |$stream:pat_param, $ctx:pat_param| $body:block)*) => {$(
         struct $name;
 
         impl ServerHook for $name {
+            $(const BODY: BodyMode = BodyMode::$mode;)?
+
             async fn new(_: &mut Stream, _: &mut Context) -> Self {
                 Self
             }
