@@ -172,6 +172,38 @@ async fn a_mount_takes_its_prefix_and_what_is_below() {
 }
 
 #[tokio::test]
+async fn a_service_that_names_no_type_is_given_none() {
+    let control = start(|server| {
+        server.mount(
+            "/",
+            service_fn(async |request: HttpRequest<BodyStream>| {
+                let body = match request.uri().path() {
+                    "/known" => axum::body::Body::from("known"),
+                    _ => axum::body::Body::from_stream(futures_util::stream::iter([Ok::<
+                        _,
+                        Infallible,
+                    >(
+                        "piece"
+                    )])),
+                };
+                Ok::<_, Infallible>(http::Response::new(body))
+            }),
+        );
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    for (target, text) in [("/known", "known"), ("/", "piece")] {
+        client.request("HEAD", target, "").await;
+        let head = client.reply_to(true).await;
+        assert_eq!((head.status, head.header("content-type")), (200, None));
+        let reply = client.get(target).await;
+        assert_eq!((reply.status, reply.text()), (200, text));
+        assert_eq!(reply.header("content-type"), None, "{target}");
+    }
+    control.shutdown().await;
+}
+
+#[tokio::test]
 async fn the_parameters_of_a_prefix_are_an_extension() {
     let control = start(|server| {
         server.mount(

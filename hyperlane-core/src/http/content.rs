@@ -76,7 +76,27 @@ impl Body {
         Self::of_stream(stream, Some(length))
     }
 
+    /// What a service answers. It has a type only where the service says so: for a client that guesses, an invented one
+    /// would be worse than none.
+    #[cfg(feature = "tower")]
+    pub(crate) fn of_service<S, E>(stream: S, length: Option<u64>) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        Self::of(stream, length, false)
+    }
+
     fn of_stream<S, B, E>(stream: S, length: Option<u64>) -> Self
+    where
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Into<Bytes>,
+        E: fmt::Display,
+    {
+        Self::of(stream, length, true)
+    }
+
+    fn of<S, B, E>(stream: S, length: Option<u64>, has_default_type: bool) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
         B: Into<Bytes>,
@@ -87,6 +107,7 @@ impl Body {
         });
         Self(Content::Stream(Arc::new(StreamBody {
             length,
+            has_default_type,
             pieces: Mutex::new(Some(pieces)),
         })))
     }
@@ -101,6 +122,8 @@ pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Failed>> + Send
 
 pub(crate) struct StreamBody {
     pub(crate) length: Option<u64>,
+    /// Whether it is `application/octet-stream` unless a `content-type` is set.
+    pub(crate) has_default_type: bool,
     pieces: Mutex<Option<Pieces>>,
 }
 

@@ -402,7 +402,11 @@ impl Response {
             Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
             Framing::None | Framing::UntilClose => {}
         }
-        if !set.content_type && !matches!(framing, Framing::None | Framing::Length(0)) {
+        // Files and streams, which are not in hand, have their own default by now, if any.
+        if !set.content_type
+            && !self.body.is_empty()
+            && !matches!(framing, Framing::None | Framing::Length(0))
+        {
             out.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\n");
         }
         let connection = if framing == Framing::UntilClose {

@@ -35,9 +35,8 @@ impl Server {
     /// limit but the service's own. The body of the response is streamed in the length that the service states, else that
     /// its size hint knows, else in chunks; where it turns out shorter or longer, the connection is cut. Fields about the
     /// connection are the server's (RFC 9110 §7.6.1), and `connection: close` is heeded. Trailers are dropped. A
-    /// body without a `content-type` is sent as `application/octet-stream`. A `location` stays as it is, although the service
-    /// does not know its prefix: `ServeDir` under `/static` redirects `/static/folder` to `/folder/`, so link to folders with
-    /// their slash.
+    /// body without a `content-type` gets none. A `location` stays as it is, although the service does not know its prefix:
+    /// `ServeDir` under `/static` redirects `/static/folder` to `/folder/`, so link to folders with their slash.
     ///
     /// When the client leaves or ends its side, the service's future or body is dropped and the connection with it.
     ///
@@ -329,8 +328,7 @@ where
     match length {
         // The body that HEAD must not have says nothing about the length that GET would have.
         Some(0) if known == Some(0) => response.set_body_bytes(Bytes::new()),
-        Some(length) => response.set_body(Body::sized_stream(Pieces { body }, length)),
-        None => response.set_body(Body::stream(Pieces { body })),
+        length => response.set_body(Body::of_service(Pieces { body }, length)),
     };
 }
 

@@ -203,7 +203,7 @@ impl Stream {
         };
         let response = ctx.get_mut_response();
         // With 304 it would become the type of what the client has stored (RFC 9111 §3.2).
-        if response.allows_body() && !response.has_header("content-type") {
+        if body.has_default_type && response.allows_body() && !response.has_header("content-type") {
             response.set_header("content-type", "application/octet-stream");
         }
         // A look before the head: what fails at once can still be answered, and a stream that reads the body of the
