@@ -70,7 +70,7 @@ impl Server {
     {
         let prefix = prefix.as_ref().trim_end_matches('/');
         let run = run(service, prefix.matches('/').count());
-        let name = std::any::type_name::<S>();
+        let name = short_name::<S>();
         if !prefix.is_empty() {
             let alone = PlannedKind::Route(prefix.to_owned());
             self.add_streaming(alone, run.clone(), name);
@@ -108,9 +108,17 @@ impl Server {
         B: http_body::Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let name = std::any::type_name::<S>();
+        let name = short_name::<S>();
         self.add_streaming(PlannedKind::Fallback, run(service, 0), name)
     }
+}
+
+/// The name of a type as people write it: neither its modules nor what it is made of, which fills lines for a stack of
+/// layers.
+fn short_name<S>() -> &'static str {
+    let name = std::any::type_name::<S>();
+    let name = name.split('<').next().unwrap_or(name);
+    name.rsplit("::").next().unwrap_or(name)
 }
 
 /// Makes a hook of a service that is mounted under so many segments.
@@ -335,6 +343,13 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_short() {
+        assert_eq!(short_name::<Vec<std::fmt::Error>>(), "Vec");
+        assert_eq!(short_name::<StatusCode>(), "StatusCode");
+        assert_eq!(short_name::<u8>(), "u8");
+    }
 
     #[test]
     fn a_prefix_goes_and_the_rest_stays_as_it_came() {
