@@ -600,8 +600,18 @@ fn count() -> (Numbers, metrics::LocalRecorderGuard<'static>) {
 #[tokio::test]
 async fn requests_are_counted_by_route_method_and_status() {
     let (numbers, _counting) = count();
-    let control = start(routes).await;
+    let found = tower::service_fn(async |_: http::Request<BodyStream>| {
+        Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+    });
+    let control = start(|server| {
+        routes(server);
+        server.mount("/mount", found);
+    })
+    .await;
     let mut client = Client::connect(address(&control)).await;
+    for target in ["/mount", "/mount/", "/mount/x"] {
+        client.get(target).await;
+    }
     client.get("/hello/a").await;
     client.get("/hello/b").await;
     client.get("/nowhere/c").await;
@@ -616,6 +626,7 @@ async fn requests_are_counted_by_route_method_and_status() {
     numbers.settle().await;
     for (key, count) in [
         ("route=/hello/{name},method=GET,status=200", 2),
+        ("route=/mount/{*rest},method=GET,status=200", 3),
         ("route=,method=GET,status=404", 1),
         ("route=/hello/{name},method=OTHER,status=200", 1),
         ("route=/panics,method=GET,status=500", 1),

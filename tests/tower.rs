@@ -171,6 +171,27 @@ async fn a_mount_takes_its_prefix_and_what_is_below() {
     control.shutdown().await;
 }
 
+#[test]
+fn a_mount_is_listed_once_under_a_short_name() {
+    let mut server = Server::new();
+    server
+        .mount("/files/", ServeDir::new("."))
+        .mount("/", ServiceBuilder::new().service(ServeDir::new(".")));
+    let shown = server.routes().unwrap();
+    let shown: Vec<_> = shown
+        .iter()
+        .map(|route| (route.pattern.as_str(), route.hooks.as_slice()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("/files/{*rest}", ["ServeDir"].as_slice()),
+            ("/{*rest}", &["ServeDir"]),
+        ]
+    );
+    assert_eq!(server.get_route_matcher().get_dynamic_route().len(), 2);
+}
+
 #[tokio::test]
 async fn a_service_that_names_no_type_is_given_none() {
     let control = start(|server| {

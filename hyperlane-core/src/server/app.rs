@@ -20,6 +20,8 @@ pub(crate) struct Hook {
     pub(crate) body: BodyPlan,
     /// Of its route, if it is a route's.
     pub(crate) label: Arc<RouteLabel>,
+    /// It belongs to another route, which stands for it where people read.
+    is_part: bool,
     guards: Vec<Guard>,
 }
 
@@ -41,6 +43,7 @@ impl Hook {
             place,
             body,
             label: Arc::default(),
+            is_part: false,
             guards,
         };
         if !methods.is_empty() {
@@ -167,14 +170,17 @@ pub(crate) struct Planned {
 /// Hooks with their numbers.
 type Ordered = Vec<(Option<isize>, Hook)>;
 
-#[derive(Clone)]
 /// As [`HookKind`], for patterns that were made at run time too.
+#[derive(Clone)]
 pub(crate) enum PlannedKind {
     Route(String),
     RequestMiddleware(Option<isize>),
     ResponseMiddleware(Option<isize>),
     TaskPanic(Option<isize>),
     RequestError(Option<isize>),
+    /// By its prefix: the routes of the prefix alone, with a slash, and of what is below, which gives all three their name.
+    #[cfg(feature = "tower")]
+    Mount(String),
     /// For what no route takes.
     #[cfg(feature = "tower")]
     Fallback,
@@ -207,9 +213,26 @@ impl App {
             ("request_error", Vec::new()),
         ];
         let [request, response, panic, error] = &mut lists;
-        for Planned { kind, hook } in planned {
+        for Planned { kind, mut hook } in planned {
             match kind {
-                PlannedKind::Route(pattern) => routes.push((pattern, hook)),
+                PlannedKind::Route(pattern) => {
+                    hook.label = Arc::new(RouteLabel::new(&pattern));
+                    routes.push((pattern, hook));
+                }
+                #[cfg(feature = "tower")]
+                PlannedKind::Mount(prefix) => {
+                    let below = format!("{prefix}/{{*rest}}");
+                    hook.label = Arc::new(RouteLabel::new(&below));
+                    let part = Hook {
+                        is_part: true,
+                        ..hook.clone()
+                    };
+                    if !prefix.is_empty() {
+                        routes.push((prefix.clone(), part.clone()));
+                    }
+                    routes.push((prefix + "/", part));
+                    routes.push((below, hook));
+                }
                 PlannedKind::RequestMiddleware(order) => request.1.push((order, hook)),
                 PlannedKind::ResponseMiddleware(order) => response.1.push((order, hook)),
                 PlannedKind::TaskPanic(order) => panic.1.push((order, hook)),
@@ -224,9 +247,8 @@ impl App {
         app.task_panic = panic;
         app.request_error = error;
 
-        for (pattern, mut hook) in routes {
+        for (pattern, hook) in routes {
             let place = hook.place;
-            hook.label = Arc::new(RouteLabel::new(&pattern));
             if let Err(source) = app.routes.insert(&pattern, hook) {
                 return Err(ServerError::Route {
                     pattern,
@@ -240,9 +262,9 @@ impl App {
         Ok(app)
     }
 
-    /// All handlers with their patterns, the fallback last.
+    /// All handlers with their patterns, the fallback last. Of a mount, the pattern of what is below.
     pub(crate) fn all(&self) -> impl Iterator<Item = (String, &Hook)> {
-        let routes = self.routes.iter();
+        let routes = self.routes.iter().filter(|route| !route.value().is_part);
         let routes = routes.map(|route| (route.pattern().to_string(), route.value()));
         routes.chain(
             self.fallback

@@ -71,8 +71,13 @@ impl Server {
         self.matcher.get_or_init(|| {
             let mut matcher = RouteMatcher::default();
             for (kind, hook) in &self.hooks {
-                if let PlannedKind::Route(pattern) = kind {
-                    matcher.add(pattern, hook.place);
+                match kind {
+                    PlannedKind::Route(pattern) => matcher.add(pattern, hook.place),
+                    #[cfg(feature = "tower")]
+                    PlannedKind::Mount(prefix) => {
+                        matcher.add(&format!("{prefix}/{{*rest}}"), hook.place);
+                    }
+                    _ => {}
                 }
             }
             matcher

@@ -19,9 +19,6 @@ use crate::{
     server::app::PlannedKind,
 };
 
-/// Takes the rest of the path under a mount.
-const REST: &str = "{*rest}";
-
 impl Server {
     /// Serves all paths under `prefix` by a service, whatever the method: `/static`, `/static/` and `/static/a/b` for the
     /// prefix `/static`, not `/staticfoo`.
@@ -71,14 +68,7 @@ impl Server {
         let prefix = prefix.as_ref().trim_end_matches('/');
         let run = run(service, prefix.matches('/').count());
         let name = short_name::<S>();
-        if !prefix.is_empty() {
-            let alone = PlannedKind::Route(prefix.to_owned());
-            self.add_streaming(alone, run.clone(), name);
-        }
-        let root = PlannedKind::Route(format!("{prefix}/"));
-        self.add_streaming(root, run.clone(), name);
-        let below = PlannedKind::Route(format!("{prefix}/{REST}"));
-        self.add_streaming(below, run, name)
+        self.add_streaming(PlannedKind::Mount(prefix.to_owned()), run, name)
     }
 
     /// Serves by a service what no route takes, instead of the answer 404; see [`mount`](Self::mount), but the URI stays
