@@ -171,12 +171,18 @@ fn is_token_list(value: &[u8]) -> bool {
         && names.all(|name| name.is_empty() || is_token(name))
 }
 
+/// Stands for what was quoted. No token has such a byte, so that quotes are found wherever they must not be.
+const QUOTED: u8 = 0x01;
+
 /// Tells whether a value is `1#extension` (RFC 6455 §9.1): what is quoted gives way to a token first,
 /// so that the rest can be split at its marks.
 fn is_extension_list(value: &[u8]) -> bool {
     let mut plain = Vec::new();
     let mut bytes = value.iter().copied();
     while let Some(byte) = bytes.next() {
+        if byte == QUOTED {
+            return false;
+        }
         if byte != b'"' {
             plain.push(byte);
             continue;
@@ -190,9 +196,8 @@ fn is_extension_list(value: &[u8]) -> bool {
                 None => return false,
             }
         }
-        // No token has such a byte, so that quotes are found wherever they must not be.
         plain.push(match is_token(&quoted) {
-            true => 0x01,
+            true => QUOTED,
             false => return false,
         });
     }
@@ -205,7 +210,7 @@ fn is_extension_list(value: &[u8]) -> bool {
                 None => is_token(param),
                 Some(at) => {
                     let value = trim_blanks(&param[at + 1..]);
-                    is_token(trim_blanks(&param[..at])) && (value == [0x01] || is_token(value))
+                    is_token(trim_blanks(&param[..at])) && (value == [QUOTED] || is_token(value))
                 }
             };
             extension.is_empty() || (is_token(name) && parts.all(is_param))
