@@ -2,7 +2,10 @@
 
 mod handler;
 
-use std::{fmt, io, panic::Location};
+use std::{
+    fmt, io,
+    panic::{AssertUnwindSafe, Location, catch_unwind},
+};
 
 pub use self::handler::Error;
 
@@ -306,6 +309,14 @@ impl PanicData {
     /// The payload, if it was text.
     pub fn try_get_payload(&self) -> Option<&str> {
         self.payload.as_deref()
+    }
+}
+
+/// Does work of the program whose panic would take more along than itself, a destructor's above all: a second panic while
+/// one is on its way ends the process.
+pub(crate) fn contain(what: &str, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        tracing::error!("panic {what}");
     }
 }
 
