@@ -45,6 +45,14 @@ pub enum RequestError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// A part of a form with files is larger than the limit that the program gave it.
+    #[error("{} is larger than {limit} bytes", named(name.as_deref()))]
+    FieldTooLarge {
+        /// The name of the part, if it has one.
+        name: Option<String>,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The head did not arrive in time.
     #[error("the request head did not arrive in time")]
     HeadTimeout,
@@ -157,7 +165,7 @@ impl RequestError {
         match self {
             Self::Head(error) => error.status(),
             Self::Chunked(error) => error.status(),
-            Self::BodyTooLarge { .. } => 413,
+            Self::BodyTooLarge { .. } | Self::FieldTooLarge { .. } => 413,
             Self::ContentType { .. } => 415,
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::Handshake(error) => error.status(),
@@ -188,6 +196,14 @@ impl RequestError {
             self,
             Self::ClientDisconnected | Self::ConnectionClosed | Self::WebSocketClosed(_)
         )
+    }
+}
+
+/// How a part of a form is told.
+fn named(field: Option<&str>) -> String {
+    match field {
+        Some(name) => format!("the field `{name}`"),
+        None => "a field without a name".to_owned(),
     }
 }
 
