@@ -21,6 +21,7 @@ use crate::{
         input::{Fill, Wait},
         outbox::Outbox,
         registry::next_id,
+        wakers::UntilEnd,
         websocket::WsEnd,
     },
     error::{RequestError, ResponseError},
@@ -158,18 +159,7 @@ impl Stream {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn closed(&self) {
-        let connection = &self.connection;
-        poll_fn(|cx| {
-            if connection.lock_input().ended {
-                return Poll::Ready(());
-            }
-            // The end of input wakes its readers, the end of the connection everybody.
-            let mut input = connection.lock_input();
-            connection.await_end(&mut input, cx);
-            drop(input);
-            connection.poll_closed(cx)
-        })
-        .await;
+        UntilEnd::new(&*self.connection, Conn::poll_over).await;
     }
 
     /// A future that ends when the client is gone: when it has ended its side or the connection broke.
@@ -208,8 +198,7 @@ impl Stream {
     /// }
     /// ```
     pub fn disconnected(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        let connection = self.connection.clone();
-        poll_fn(move |cx| connection.poll_disconnected(cx))
+        UntilEnd::new(self.connection.clone(), Conn::poll_disconnected)
     }
 
     /// A handle through which other tasks send to this connection once it is a WebSocket or an event

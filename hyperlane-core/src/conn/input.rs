@@ -82,7 +82,7 @@ pub(crate) struct Input {
     /// When the transport has to be closed (while closing), or was (afterwards).
     pub(crate) close_by: Option<Tick>,
     /// Tasks other than ours, or parts of ours, that wait for input.
-    readers: Wakers,
+    pub(super) readers: Wakers,
 }
 
 impl Input {
