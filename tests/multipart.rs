@@ -324,5 +324,10 @@ async fn malformed_forms_with_files_are_refused() {
         reply.text()
     );
     let long = format!("{}--XX--\r\n", part("name=\"a\"", "longer"));
-    assert_eq!(send(&mut client, "/text", MULTIPART, &long).await.0, 413);
+    let (status, text) = send(&mut client, "/text", MULTIPART, &long).await;
+    assert_eq!(status, 413);
+    assert!(
+        text.contains("the field `a` is larger than 5 bytes"),
+        "{text}"
+    );
 }

@@ -35,7 +35,10 @@ use hyperlane::{
 };
 use tokio::{sync::Notify, time::timeout};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_http::{compression::CompressionLayer, cors::CorsLayer, services::ServeDir};
+use tower_http::{
+    compression::CompressionLayer, cors::CorsLayer, limit::RequestBodyLimitLayer,
+    services::ServeDir,
+};
 
 const MIB: usize = 1024 * 1024;
 
@@ -1449,6 +1452,31 @@ async fn the_body_is_asked_for_when_it_is_wanted() {
         .insert("connection", HeaderValue::from_static("expect"));
     let taken = timeout(PATIENCE, service.oneshot(named)).await;
     assert_eq!(text(taken.unwrap().unwrap()).await, PIECE.to_string());
+}
+
+#[tokio::test]
+async fn a_limit_that_a_layer_sets_on_the_body_is_answered_with_413() {
+    let sink = || {
+        let mut server = Server::new();
+        server.route::<Sink>("/sink");
+        server.into_service().unwrap()
+    };
+    let given = Arc::new(AtomicUsize::new(0));
+    let limited = ServiceBuilder::new()
+        .layer(RequestBodyLimitLayer::new(PIECE))
+        .service(sink());
+    for (size, status) in [(PIECE, 200), (2 * PIECE, 413)] {
+        // Without a length, the layer sees the size as the server reads.
+        let request = HttpRequest::post("/sink")
+            .body(Counted::new(size, &given))
+            .unwrap();
+        let response = limited.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{size} bytes");
+    }
+    let broken = Counted::new(PIECE, &given);
+    let broken = broken.with_trailers(async { Some(Err(io::Error::other("cut"))) });
+    let request = HttpRequest::post("/sink").body(broken).unwrap();
+    assert_eq!(sink().oneshot(request).await.unwrap().status(), 400);
 }
 
 #[tokio::test]

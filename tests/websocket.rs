@@ -25,6 +25,56 @@ use serde::{Deserialize, Serialize};
 
 const CONTINUATION: u8 = 0;
 
+/// A task, as far as wakers know.
+struct Asleep;
+
+impl std::task::Wake for Asleep {
+    fn wake(self: Arc<Self>) {}
+}
+
+handler!(WaitsForTheEndOften, |stream, ctx| {
+    let socket = ctx.upgrade(stream).await.unwrap();
+    let held = socket.clone();
+    let waits = tokio::spawn(async move { held.closed().await });
+    let mut tasks = Vec::new();
+    for _ in 0..1000 {
+        let task = Arc::new(Asleep);
+        tasks.push(Arc::downgrade(&task));
+        let waker = task.into();
+        let mut cx = std::task::Context::from_waker(&waker);
+        assert!(std::pin::pin!(socket.closed()).poll(&mut cx).is_pending());
+        assert!(std::pin::pin!(stream.closed()).poll(&mut cx).is_pending());
+        let disconnected = std::pin::pin!(stream.disconnected());
+        assert!(disconnected.poll(&mut cx).is_pending());
+    }
+    let kept = tasks.iter().filter(|task| task.strong_count() > 0).count();
+    socket.send(kept.to_string()).await.unwrap();
+    // The one that waits all the time still gets to know.
+    waits.await.unwrap();
+    ctx.state::<Arc<tokio::sync::Notify>>().notify_one();
+});
+
+#[tokio::test]
+async fn waits_for_the_end_that_were_dropped_pile_up_nowhere() {
+    let ended = Arc::new(tokio::sync::Notify::new());
+    let shared = ended.clone();
+    let control = start(|server| {
+        server.state(shared).route::<WaitsForTheEndOften>("/");
+    })
+    .await;
+    let mut client = Client::websocket(address(&control), "/").await;
+    let kept = client.next_message().await;
+    assert!(
+        kept.text().parse::<usize>().unwrap() < 32,
+        "{}",
+        kept.text()
+    );
+    client.close().await;
+    tokio::time::timeout(PATIENCE, ended.notified())
+        .await
+        .unwrap();
+}
+
 handler!(Echo, |stream, ctx| {
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;

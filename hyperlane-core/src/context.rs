@@ -16,7 +16,7 @@ use crate::proto::ws::handshake::{OriginRefused, origin_allowed};
 use crate::{
     EntityTag, Request, Response, Stream, Upgrade, Validators, WebSocket,
     conn::Conn,
-    error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
+    error::{ATTRIBUTE, FAILURE, PanicData, RequestError, contain},
     http::{Precondition, describe},
     proto::http::forwarded::{self, Forwarded},
     sse::ServerSentEvents,
@@ -145,6 +145,15 @@ struct Extras {
     client: Option<IpAddr>,
     body: Option<Arc<Incoming>>,
     session: session::RequestSession,
+}
+
+impl Drop for Extras {
+    fn drop(&mut self) {
+        // The program's, each apart: the connection goes on.
+        for value in std::mem::take(&mut self.attributes).into_values() {
+            contain("while an attribute was dropped", || drop(value));
+        }
+    }
 }
 
 /// A request, its response, and what hooks share while they work on them.

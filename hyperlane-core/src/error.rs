@@ -2,7 +2,10 @@
 
 mod handler;
 
-use std::{fmt, io, panic::Location};
+use std::{
+    fmt, io,
+    panic::{AssertUnwindSafe, Location, catch_unwind},
+};
 
 pub use self::handler::Error;
 
@@ -39,6 +42,14 @@ pub enum RequestError {
     /// The body is larger than the limit, in bytes.
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// A part of a form with files is larger than the limit that the program gave it.
+    #[error("{} is larger than {limit} bytes", named(name.as_deref()))]
+    FieldTooLarge {
+        /// The name of the part, if it has one.
+        name: Option<String>,
         /// The limit, in bytes.
         limit: usize,
     },
@@ -154,7 +165,7 @@ impl RequestError {
         match self {
             Self::Head(error) => error.status(),
             Self::Chunked(error) => error.status(),
-            Self::BodyTooLarge { .. } => 413,
+            Self::BodyTooLarge { .. } | Self::FieldTooLarge { .. } => 413,
             Self::ContentType { .. } => 415,
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::Handshake(error) => error.status(),
@@ -185,6 +196,14 @@ impl RequestError {
             self,
             Self::ClientDisconnected | Self::ConnectionClosed | Self::WebSocketClosed(_)
         )
+    }
+}
+
+/// How a part of a form is told.
+fn named(field: Option<&str>) -> String {
+    match field {
+        Some(name) => format!("the field `{name}`"),
+        None => "a field without a name".to_owned(),
     }
 }
 
@@ -306,6 +325,14 @@ impl PanicData {
     /// The payload, if it was text.
     pub fn try_get_payload(&self) -> Option<&str> {
         self.payload.as_deref()
+    }
+}
+
+/// Does work of the program whose panic would take more along than itself, a destructor's above all: a second panic while
+/// one is on its way ends the process.
+pub(crate) fn contain(what: &str, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        tracing::error!("panic {what}");
     }
 }
 

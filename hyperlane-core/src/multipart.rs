@@ -147,12 +147,13 @@ impl Field<'_> {
     /// Reads all that is left of its content.
     ///
     /// # Errors
-    /// [`RequestError::BodyTooLarge`] beyond `limit` bytes, else as for [`Multipart::next_field`].
+    /// [`RequestError::FieldTooLarge`] beyond `limit` bytes, else as for [`Multipart::next_field`].
     pub async fn read_to_end(&mut self, limit: usize) -> Result<Bytes, RequestError> {
         let mut whole = BytesMut::new();
         while let Some(piece) = self.next_chunk().await? {
             if whole.len() + piece.len() > limit {
-                return Err(RequestError::BodyTooLarge { limit });
+                let name = self.name().map(str::to_owned);
+                return Err(RequestError::FieldTooLarge { name, limit });
             }
             whole.extend_from_slice(&piece);
         }

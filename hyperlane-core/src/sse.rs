@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::{
     channel::Channel,
-    conn::{Conn, WireFormat, out::PushError, outbox::Outbox},
+    conn::{Conn, WireFormat, out::PushError, outbox::Outbox, wakers::UntilEnd},
     proto::{
         http::chunked,
         sse::Event,
@@ -234,7 +234,9 @@ impl ServerSentEvents {
     /// Cancel safe.
     pub async fn closed(&self) {
         match &self.link {
-            Link::Connection { connection, .. } => poll_fn(|cx| connection.poll_closed(cx)).await,
+            Link::Connection { connection, .. } => {
+                UntilEnd::new(&**connection, Conn::poll_closed).await
+            }
             Link::Channel(channel) => channel.over().await,
         }
     }

@@ -21,6 +21,7 @@ use crate::{
         input::{Fill, Wait},
         outbox::Outbox,
         registry::next_id,
+        wakers::UntilEnd,
         websocket::WsEnd,
     },
     error::{RequestError, ResponseError},
@@ -86,6 +87,10 @@ pub struct Stream {
     client_keeps_alive: bool,
     /// Which request of the connection this is: 0 before the first, 1, and 2 for all after it.
     turn: u8,
+    /// A request was read before the one ahead of it was answered: of answers that follow, nobody could say whose they are.
+    skipped: bool,
+    /// Somebody waits for a request, or has dropped that wait.
+    reading: bool,
     /// The body of the current request, unless it was read before the hooks.
     body: Option<Arc<Incoming>>,
     /// The head of a response is out, and not all of its body.
@@ -122,6 +127,8 @@ impl Stream {
             version_1_0: false,
             client_keeps_alive: true,
             turn: 0,
+            skipped: false,
+            reading: false,
             body: None,
             unfinished: false,
             observed: None,
@@ -152,18 +159,7 @@ impl Stream {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn closed(&self) {
-        let connection = &self.connection;
-        poll_fn(|cx| {
-            if connection.lock_input().ended {
-                return Poll::Ready(());
-            }
-            // The end of input wakes its readers, the end of the connection everybody.
-            let mut input = connection.lock_input();
-            connection.await_end(&mut input, cx);
-            drop(input);
-            connection.poll_closed(cx)
-        })
-        .await;
+        UntilEnd::new(&*self.connection, Conn::poll_over).await;
     }
 
     /// A future that ends when the client is gone: when it has ended its side or the connection broke.
@@ -202,8 +198,7 @@ impl Stream {
     /// }
     /// ```
     pub fn disconnected(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        let connection = self.connection.clone();
-        poll_fn(move |cx| connection.poll_disconnected(cx))
+        UntilEnd::new(self.connection.clone(), Conn::poll_disconnected)
     }
 
     /// A handle through which other tasks send to this connection once it is a WebSocket or an event
@@ -232,11 +227,16 @@ impl Stream {
 
     /// Reads the next request of this connection, body included.
     ///
-    /// If the current one is unanswered, it stays so: answer it first.
+    /// If the current one is unanswered, it stays so: answer it first. The connection ends with the next answer then,
+    /// which the client takes for the first that is missing.
     ///
     /// # Errors
-    /// [`RequestError::ConnectionClosed`] when there is no further request; otherwise the rule that it
-    /// breaks, after which no request can be read any more.
+    /// [`RequestError::ConnectionClosed`] when there is no further request, or none may follow since the client or the
+    /// answer said so (RFC 9112 §9.6); otherwise the rule that it breaks, after which no request can be read any more.
+    ///
+    /// # Cancel safety
+    /// Dropped before the head is here, nothing is lost. A request whose body was still to come is, and counts as
+    /// unanswered.
     pub async fn try_get_http_request(&mut self) -> Result<Request, RequestError> {
         let mut request = Request::default();
         self.try_fill_http_request(&mut request).await?;
@@ -271,11 +271,12 @@ impl Stream {
             if self.carries != Carries::Http {
                 return Err(RequestError::Upgraded);
             }
+            self.reading = true;
             if self.has_body_left() {
                 // A hook reads the next request before it has read the body of this one.
                 Box::pin(self.finish_body()).await;
             }
-            if self.closed || !self.connection.is_open() {
+            if self.closed || self.is_last() || !self.connection.is_open() {
                 return Err(RequestError::ConnectionClosed);
             }
             // A client that sends and does not read gets no further answers queued.
@@ -288,6 +289,7 @@ impl Stream {
             request.reset();
             let read = poll_fn(|cx| self.poll_head(request, cx)).await;
             self.closed |= read.is_err();
+            self.reading = false;
             read
         }
     }
@@ -331,6 +333,25 @@ impl Stream {
         let now = self.connection.now();
         self.connection.lock_input().wait_for(Wait::Nothing, now);
         Poll::Ready(Ok(head))
+    }
+
+    /// Whether nothing may follow the current request.
+    fn is_last(&self) -> bool {
+        let said_close = self.tracker.complete() && self.tracker.must_close();
+        let answered = self.answered() != Answered::No;
+        said_close
+            || self.sent == Some(true)
+            || !self.client_keeps_alive
+            || (self.skipped && answered)
+    }
+
+    /// The time since a hook has dropped its wait for a request was the hook's: the client's begins anew.
+    pub(crate) fn forget_reading(&mut self) {
+        if std::mem::take(&mut self.reading) {
+            let now = self.connection.now();
+            let mut input = self.connection.lock_input();
+            input.wait_for(Wait::Nothing, now);
+        }
     }
 
     /// From here on there is a request to answer; until then, the last one's answer stands.
@@ -387,6 +408,7 @@ impl Stream {
         };
         input.buffer.consume(length);
         drop(input);
+        self.skipped |= self.turn > 0 && self.answered() == Answered::No;
         self.begin_response(head_request);
         assigned.map_err(|_| RequestError::InvalidPath)?;
         self.connection.charge(512 + length);
@@ -655,6 +677,7 @@ impl Stream {
         let close = close
             || self.closed
             || !self.client_keeps_alive
+            || self.skipped
             || response.get_headers().has_token("connection", "close")
             || self.connection.server.is_shutting_down()
             || framing == Framing::UntilClose
@@ -756,6 +779,7 @@ impl Stream {
     pub(crate) fn goes_on(&self) -> bool {
         self.answered() == Answered::Whole
             && self.client_keeps_alive
+            && !self.skipped
             && !self.closed
             && self.connection.is_open()
             && !self.connection.server.is_shutting_down()

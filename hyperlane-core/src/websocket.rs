@@ -16,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     channel::Channel,
-    conn::{Conn, out::PushError, outbox::Outbox, websocket::WsEnd},
+    conn::{Conn, out::PushError, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
     proto::ws::{CloseCode, CloseFrame, Message},
 };
 
@@ -256,7 +256,7 @@ impl WebSocket {
     /// Cancel safe.
     pub async fn closed(&self) {
         match &self.link {
-            Link::Connection(connection) => poll_fn(|cx| connection.poll_closed(cx)).await,
+            Link::Connection(connection) => UntilEnd::new(&**connection, Conn::poll_closed).await,
             Link::Channel(channel) => channel.over().await,
         }
     }

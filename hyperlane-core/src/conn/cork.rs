@@ -11,6 +11,7 @@ use std::{cell::RefCell, sync::Arc};
 use bytes::Bytes;
 
 use super::Conn;
+use crate::error::contain;
 
 /// Bytes after which the cork is written although the poll still runs.
 pub(crate) const SPILL: usize = 64 * 1024;
@@ -162,6 +163,8 @@ impl Drop for Polling {
             });
             // Dropped outside the borrow: a connection's end may send.
             drop(left);
+            // Here, so that others get what they wait for also where a panic ends the poll.
+            run_deferred();
         }
     }
 }
@@ -258,11 +261,11 @@ pub fn defer(work: impl FnOnce() + Send + 'static) {
 }
 
 /// Runs what was deferred during the poll.
-pub(crate) fn run_deferred() {
+fn run_deferred() {
     // Taken out first: the work may come back here.
     let mut work = CORK.with_borrow_mut(|cork| std::mem::take(&mut cork.deferred));
     for work in work.drain(..) {
-        work();
+        contain("in work that was deferred", work);
     }
     // The emptied list goes back, so that steady traffic allocates it once.
     CORK.with_borrow_mut(|cork| {
@@ -340,6 +343,24 @@ mod tests {
     }
 
     #[test]
+    fn deferred_work_runs_where_a_panic_ends_the_poll() {
+        let count = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let seen = count.clone();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _polling = enter_as(1, None);
+            // A second panic would end the process.
+            defer(|| panic!("of the work"));
+            defer(move || {
+                seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            });
+            panic!("of the poll");
+        }));
+        assert!(ended.is_err());
+        assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
+        assert!(!is_polling(1));
+    }
+
+    #[test]
     fn deferred_work_runs_once_at_the_end_of_the_poll() {
         let count = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
         let polling = enter_as(1, None);
@@ -348,10 +369,10 @@ mod tests {
             seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         });
         assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 0);
-        run_deferred();
-        run_deferred();
-        assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
         drop(polling);
+        assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
+        drop(enter_as(1, None));
+        assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
         let seen = count.clone();
         defer(move || {
             seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);

@@ -82,7 +82,7 @@ pub(crate) struct Input {
     /// When the transport has to be closed (while closing), or was (afterwards).
     pub(crate) close_by: Option<Tick>,
     /// Tasks other than ours, or parts of ours, that wait for input.
-    readers: Wakers,
+    pub(super) readers: Wakers,
 }
 
 impl Input {
@@ -106,6 +106,8 @@ impl Input {
         if self.wait != wait {
             self.wait = wait;
             self.wait_since = now;
+            // A limit that has passed was that of the wait before.
+            self.timed_out = false;
         }
     }
 
@@ -271,7 +273,11 @@ impl Conn {
             return;
         }
         let mut input = self.lock_input();
-        let limit = self.server.config.inbox_bytes;
+        let limit = match input.wait {
+            // A hook waits for the whole of it, though not in this poll.
+            Wait::Head => self.server.head_space().max(self.server.config.inbox_bytes),
+            _ => self.server.config.inbox_bytes,
+        };
         loop {
             match &input.mode {
                 Mode::WebSocket(_) => {

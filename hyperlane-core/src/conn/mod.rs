@@ -20,7 +20,7 @@ pub(crate) mod task;
 pub(crate) mod timers;
 pub(crate) mod transport;
 pub(crate) mod upkeep;
-mod wakers;
+pub(crate) mod wakers;
 pub(crate) mod websocket;
 
 use std::{
@@ -423,6 +423,18 @@ impl Conn {
         }
         let waiters = self.lock_out().take_waiters();
         waiters.wake();
+    }
+
+    /// Waits until the peer has ended its side or is gone, or the server shuts down.
+    pub(crate) fn poll_over(&self, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        let mut input = self.lock_input();
+        if input.ended {
+            return Poll::Ready(());
+        }
+        // The end of input wakes its readers, the end of the connection everybody.
+        self.await_end(&mut input, cx);
+        drop(input);
+        self.poll_closed(cx)
     }
 
     /// Waits until the peer has ended its side or is gone.

@@ -142,7 +142,7 @@ pub(crate) struct Out {
     stalled_since: Tick,
     pub(crate) last_sent: Tick,
     /// Tasks that wait for room or for the end of the connection.
-    waiters: Wakers,
+    pub(super) waiters: Wakers,
     /// The task itself waits for the queue to fall below [`BODY_MARK`].
     body_waits: bool,
     /// Something left the queue since those who wait were told.

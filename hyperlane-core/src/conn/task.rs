@@ -105,7 +105,6 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
             let _ = connection.poll_flush(cx);
         }
         drop(polling);
-        cork::run_deferred();
         if !closed {
             connection.settle_input();
             if connection.is_ending() {

@@ -1,6 +1,16 @@
 //! Tasks that wait for something of a connection.
 
-use std::task::Waker;
+use std::{
+    future::Future,
+    ops::Deref,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use super::Conn;
+
+/// Up to so many stay although their tasks wait no more: usual tasks come back, and to take one off costs a wake.
+const SPARE: usize = 8;
 
 /// Tasks to wake, each once. Takes one word while nobody waits, which is almost always.
 #[derive(Debug, Default)]
@@ -18,9 +28,69 @@ impl Wakers {
         }
     }
 
+    /// Takes a task off that has dropped a wait, if there are many; true if it is to be woken, for it may have others.
+    fn forget(&mut self, waker: &Waker) -> bool {
+        let Some(waiting) = self.0.as_mut().filter(|waiting| waiting.len() > SPARE) else {
+            return false;
+        };
+        let before = waiting.len();
+        waiting.retain(|known| !known.will_wake(waker));
+        waiting.len() < before
+    }
+
     /// Wakes them all, and forgets them.
     pub(crate) fn wake(self) {
         for waker in self.0.into_iter().flat_map(|waiting| *waiting) {
+            waker.wake();
+        }
+    }
+}
+
+/// A wait for the end of a connection, which may be long. Dropped, it leaves no waker behind for all that time.
+pub(crate) struct UntilEnd<C: Deref<Target = Conn>> {
+    connection: C,
+    poll: fn(&Conn, &mut Context<'_>) -> Poll<()>,
+    waker: Option<Waker>,
+}
+
+impl<C: Deref<Target = Conn>> UntilEnd<C> {
+    pub(crate) fn new(connection: C, poll: fn(&Conn, &mut Context<'_>) -> Poll<()>) -> Self {
+        Self {
+            connection,
+            poll,
+            waker: None,
+        }
+    }
+}
+
+impl<C: Deref<Target = Conn> + Unpin> Future for UntilEnd<C> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = (self.poll)(&self.connection, cx);
+        // The connection's own task waits as long as the connection lives.
+        if polled.is_pending() && !self.connection.is_own_waker(cx) {
+            match &mut self.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                unknown => *unknown = Some(cx.waker().clone()),
+            }
+        }
+        polled
+    }
+}
+
+impl<C: Deref<Target = Conn>> Drop for UntilEnd<C> {
+    fn drop(&mut self) {
+        let Some(waker) = self.waker.take() else {
+            return;
+        };
+        // Not waited for: a wake under the lock may be what drops this. One waker more is no harm.
+        let Conn { input, out, .. } = &*self.connection;
+        let reads = input.try_lock();
+        let mut woken = reads.is_ok_and(|mut input| input.readers.forget(&waker));
+        let waits = out.try_lock();
+        woken |= waits.is_ok_and(|mut out| out.waiters.forget(&waker));
+        if woken {
             waker.wake();
         }
     }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use super::RequestBody;
-use crate::proto::ws::Utf8Bytes;
+use crate::{error::contain, proto::ws::Utf8Bytes};
 
 /// The body of a response, of whatever source.
 ///
@@ -156,9 +156,7 @@ pin_project_lite::pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut stream = this.project().stream;
             // Whoever drops it, a connection most of all, goes on.
-            if catch_unwind(AssertUnwindSafe(|| stream.set(None))).is_err() {
-                tracing::error!("panic while the stream of a response was dropped");
-            }
+            contain("while the stream of a response was dropped", || stream.set(None));
         }
     }
 }

@@ -236,6 +236,7 @@ pub(crate) fn serve(
                 Answered::ThenClose => stream.end_events(),
             }
             stream.observed = None;
+            stream.forget_reading();
             if stream.has_body_left() {
                 Box::pin(stream.finish_body()).await;
             }

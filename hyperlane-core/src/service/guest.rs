@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
+use http_body_util::LengthLimitError;
 use hyper::upgrade::OnUpgrade;
 use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 use tower_service::Service;
@@ -99,6 +100,9 @@ impl Server {
 /// The peer's address is that of an extension [`PeerAddr`](super::PeerAddr), else unknown. Hooks see what else layers have put
 /// into the request's extensions by [`Context::extension`](crate::Context::extension). `Expect: 100-continue` is
 /// left to the server around this one: the body of such a request is first polled when a hook wants it.
+///
+/// A request whose body fails before the response begins is answered with 400, or with 413 where a layer limits the
+/// length of bodies (`tower_http::limit`, whatever fails with `http_body_util::LengthLimitError`).
 ///
 /// When the future or the body of the response is dropped before its end, the client is gone for the hooks
 /// ([`Stream::disconnected`](crate::Stream::disconnected)). A response that cannot be finished ends with an error of its
@@ -280,6 +284,10 @@ impl Guest {
         });
         let head = match exchange.head().await {
             Ok(head) => head,
+            Err(ServiceError::Request(error)) if is_over_limit(&*error) => {
+                tracing::debug!(%error, "answering 413");
+                return plain(StatusCode::PAYLOAD_TOO_LARGE, "413 Content Too Large\n");
+            }
             Err(error @ ServiceError::Request(_)) => {
                 tracing::debug!(%error, "answering 400");
                 return plain(StatusCode::BAD_REQUEST, "400 Bad Request\n");
@@ -324,6 +332,12 @@ fn plain(status: StatusCode, text: &'static str) -> Response<ServiceBody> {
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     response
+}
+
+/// Whether the body of a request failed because it is larger than a layer around us allows.
+fn is_over_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.is::<LengthLimitError>())
 }
 
 fn is_websocket_handshake(parts: &http::request::Parts) -> bool {

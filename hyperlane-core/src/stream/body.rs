@@ -374,7 +374,8 @@ impl Stream {
 
     /// Takes the body from the handler; what it left is dropped, or the connection closes.
     pub(crate) async fn finish_body(&mut self) {
-        let Some(incoming) = self.body.take() else {
+        // It stays until its end is read: a hook may drop this wait, and the rest is no request.
+        let Some(incoming) = self.body.clone() else {
             return;
         };
         incoming.lock().abandoned = true;
@@ -387,6 +388,7 @@ impl Stream {
         if !self.goes_on() || !incoming.drain().await {
             self.closed = true;
         }
+        self.body = None;
         let now = self.connection.now();
         let mut input = self.connection.lock_input();
         input.timed_out = false;
