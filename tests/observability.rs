@@ -352,6 +352,33 @@ async fn a_panic_is_logged_in_the_span_of_its_request() {
     control.shutdown().await;
 }
 
+/// Sets a status without content before the stream that it asks for.
+struct NoStream;
+
+impl ServerHook for NoStream {
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    #[response_status_code(204)]
+    #[sse(_events)]
+    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+        Status::Continue
+    }
+}
+
+#[tokio::test]
+async fn why_no_event_stream_began_is_logged() {
+    let (log, _listening) = listen();
+    let control = start(|server| {
+        server.route::<NoStream>("/");
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    assert_eq!(client.get("/").await.status, 500);
+    assert!(log.has("no event stream can begin"));
+}
+
 #[tokio::test]
 async fn a_websocket_that_a_mounted_service_refuses_is_logged() {
     let (log, _listening) = listen();

@@ -181,13 +181,17 @@ pub async fn websocket(stream: &mut Stream, ctx: &mut Context) -> WebSocket {
     }
 }
 
-/// Starts an event stream. Where something was answered already, the hook ends.
+/// Starts an event stream. Where something was answered already, or the status has no content, the hook ends.
 pub async fn sse(stream: &mut Stream, ctx: &mut Context) -> ServerSentEvents {
     let started = ctx.event_stream(stream).await;
     let started = started.map_err(|error| {
         refuse(match error {
             ResponseError::ConnectionClosed => RequestError::ClientDisconnected,
-            _ => RequestError::Upgraded,
+            error => {
+                // The client is told no more than 500.
+                tracing::error!(%error, "no event stream can begin");
+                RequestError::Upgraded
+            }
         })
     });
     match started {
