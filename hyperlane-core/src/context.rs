@@ -9,15 +9,18 @@ use std::{
     collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
+
+use bytes::Bytes;
 
 use crate::proto::ws::handshake::{OriginRefused, origin_allowed};
 use crate::{
     EntityTag, Request, Response, Stream, Upgrade, Validators, WebSocket,
     conn::Conn,
     error::{ATTRIBUTE, FAILURE, PanicData, RequestError, contain},
-    http::{Precondition, describe},
+    http::{Failure, Precondition, describe},
     proto::http::forwarded::{self, Forwarded},
     sse::ServerSentEvents,
     stream::body::{BodyStream, Incoming},
@@ -123,6 +126,21 @@ impl fmt::Debug for States {
     }
 }
 
+/// Runs what is left of the response middleware.
+pub(crate) type Middleware = Arc<
+    dyn for<'a> Fn(&'a mut Stream, &'a mut Context) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>
+        + Send
+        + Sync,
+>;
+
+/// What all contexts of a server share.
+#[derive(Default)]
+pub(crate) struct Program {
+    pub(crate) states: States,
+    /// `None` where there is none.
+    pub(crate) response_middleware: Option<Middleware>,
+}
+
 /// Where the pipeline is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -166,10 +184,16 @@ pub struct Context {
     response: Option<Box<Response>>,
     route_params: RouteParams,
     extras: Option<Box<Extras>>,
-    states: Arc<States>,
+    program: Arc<Program>,
     /// None for a context that a program made itself.
     pub(crate) connection: Option<Arc<Conn>>,
+    /// The response as request middleware left it, while the route works on it; `None`: untouched.
+    before_route: Option<Box<Response>>,
+    /// The next response middleware: each runs once per request.
+    pub(crate) response_middleware_at: u32,
     pub(crate) stage: Stage,
+    /// A refusal goes back to `before_route`.
+    goes_back: bool,
     /// The connection has been upgraded or carries events: no field can be set any more.
     head_is_out: bool,
 }
@@ -185,9 +209,9 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
-    pub(crate) fn new(states: Arc<States>, connection: Arc<Conn>) -> Self {
+    pub(crate) fn new(program: Arc<Program>, connection: Arc<Conn>) -> Self {
         Self {
-            states,
+            program,
             connection: Some(connection),
             ..Self::default()
         }
@@ -202,7 +226,54 @@ impl Context {
         self.route_params.clear();
         self.extras = None;
         self.stage = Stage::Middleware;
+        self.before_route = None;
+        self.goes_back = false;
+        self.response_middleware_at = 0;
         self.head_is_out = false;
+    }
+
+    /// Remembers what request middleware has set: a refusal of the route goes back to it.
+    pub(crate) fn keep_response(&mut self) {
+        self.goes_back = true;
+        self.before_route = self
+            .response
+            .as_ref()
+            .filter(|response| !response.get_headers().is_empty())
+            .cloned();
+    }
+
+    /// What the route sets from here on stays beside a refusal: others have worked on it.
+    pub(crate) fn keep_no_response(&mut self) {
+        self.goes_back = false;
+        self.before_route = None;
+    }
+
+    /// Drops what the route has set, and any answer there is, but the fields that go with every answer.
+    pub(crate) fn go_back(&mut self) {
+        if std::mem::take(&mut self.goes_back) {
+            match self.before_route.take() {
+                Some(response) => self.response = Some(response),
+                None => {
+                    self.get_mut_response().reset();
+                }
+            }
+        }
+        let response = self.get_mut_response();
+        response.set_reason_phrase("");
+        response.set_body_bytes(Bytes::new());
+    }
+
+    /// Takes out what went wrong where an error has become the response.
+    pub(crate) fn take_failure(&mut self) -> Option<Box<Failure>> {
+        self.response.as_mut()?.take_failure()
+    }
+
+    /// Runs what is left of the response middleware, before a head goes out that cannot wait for the end of the hook.
+    async fn run_response_middleware(&mut self, stream: &mut Stream) {
+        if let Some(middleware) = self.program.response_middleware.clone() {
+            self.keep_no_response();
+            middleware(stream, self).await;
+        }
     }
 
     /// Gives back what a connection that has been upgraded does not need.
@@ -213,6 +284,7 @@ impl Context {
         }
         self.request.shrink();
         self.response = None;
+        self.keep_no_response();
         self.head_is_out = true;
         self.shrink_session();
     }
@@ -519,7 +591,7 @@ impl Context {
 
     /// The state of type `T` that was given to [`Server::state`](crate::Server::state), if any.
     pub fn try_state<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.states.get()
+        self.program.states.get()
     }
 
     /// The state of type `T` that was given to [`Server::state`](crate::Server::state).
@@ -542,12 +614,12 @@ impl Context {
 
     /// All values of the server, for tasks that outlive the request.
     pub fn states(&self) -> States {
-        (*self.states).clone()
+        self.program.states.clone()
     }
 
     /// The state of type `T`, made by its default for this server if none was registered.
     pub fn state_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
-        self.states.get_or_default()
+        self.program.states.get_or_default()
     }
 
     /// Makes this connection a WebSocket and gives its handle; again the same if it is one already.
@@ -601,7 +673,8 @@ impl Context {
     /// Starts an event stream as the response and gives its handle.
     ///
     /// It ends when the hook ends; a hook that only has others send waits with
-    /// [`ServerSentEvents::closed`].
+    /// [`ServerSentEvents::closed`]. Response middleware runs before the head goes out, so that the head has its fields;
+    /// it does not run again at the end.
     ///
     /// # Errors
     /// [`ResponseError`](crate::ResponseError) when something was answered already, the client is gone, or the status of
@@ -612,6 +685,8 @@ impl Context {
     ) -> Result<ServerSentEvents, crate::ResponseError> {
         // The log has said why; the client goes without the cookie.
         let _ = self.save_session_before_head().await;
+        stream.open_events(self)?;
+        self.run_response_middleware(stream).await;
         stream.start_events(self)
     }
 }

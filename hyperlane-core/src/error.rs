@@ -211,7 +211,7 @@ fn named(field: Option<&str>) -> String {
 impl IntoResponse for RequestError {
     fn into_response(self, response: &mut Response) {
         let status = self.status();
-        handler::answer(response, status, &self);
+        handler::refuse(response, self);
         if status == 405 {
             // Of all errors only a handshake by another method has this status.
             response.set_header("allow", "GET");
@@ -277,9 +277,47 @@ impl From<ResponseError> for io::Error {
 
 impl IntoResponse for ResponseError {
     fn into_response(self, response: &mut Response) {
-        tracing::debug!(error = %self, "a hook could not send");
-        HttpStatus::InternalServerError.into_response(response);
+        let is_end = self == Self::ConnectionClosed;
+        handler::answer(response, 500, &self, is_end);
     }
+}
+
+/// The Close of the client, as the source of the error that [`WebSocket::recv`](crate::WebSocket::recv) ends with.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("closed by the client{}", .frame.as_ref().map_or(String::new(), |frame| format!(": {} {}", frame.code, frame.reason)))]
+pub struct ClosedByClient {
+    /// Code and reason, if the client gave any.
+    pub frame: Option<CloseFrame>,
+}
+
+/// The client left without a Close.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the client left without a Close")]
+pub(crate) struct LeftWithoutClose;
+
+/// Tells whether an error, or what it was made of, says that a connection has ended.
+fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<ClosedByClient>()
+            || error.is::<LeftWithoutClose>()
+            || error.is::<ProtocolError>()
+            || error.downcast_ref() == Some(&PushError::Closed)
+            || error.downcast_ref() == Some(&ResponseError::ConnectionClosed)
+        {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<RequestError>() {
+            return error.is_disconnect() || matches!(error, RequestError::WebSocketProtocol(_));
+        }
+        // The source of such an error is the source of what it holds, not what it holds.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match held {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 /// What a hook panicked with.

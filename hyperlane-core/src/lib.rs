@@ -51,7 +51,7 @@ pub use conn::{
     outbox::Outbox,
 };
 pub use context::{Attributes, Context, RouteParams, States};
-pub use error::{Error, PanicData, Place, RequestError, ResponseError, ServerError};
+pub use error::{ClosedByClient, Error, PanicData, Place, RequestError, ResponseError, ServerError};
 pub use extract::{Form, FromContext, Path, Query, State};
 pub use hook::{BodyMode, ServerHook, Status};
 pub use multipart::{Field, Multipart};
@@ -75,4 +75,4 @@ pub use session::{Session, SessionData, SessionError, SessionId, SessionStore};
 pub use sse::ServerSentEvents;
 pub use stream::{Stream, Transport, body::BodyStream};
 pub use upgrade::Upgrade;
-pub use websocket::{ClosedByClient, WebSocket};
+pub use websocket::WebSocket;

@@ -132,15 +132,11 @@ pub fn guard_referer(ctx: &Context, referer: impl AsRef<str>) -> bool {
 
 // ---------------------------------------------------------------- reads
 
-async fn save_and_upgrade(stream: &mut Stream, ctx: &mut Context) -> Result<(), RequestError> {
-    ctx.save_session_before_head().await?;
-    stream.upgrade(ctx).map(drop)
-}
-
-/// Upgrades where a route's guard says that it is a WebSocket; middleware only looks.
+/// Accepts the handshake where a route's guard says that it is a WebSocket; middleware only looks. The 101 waits for
+/// the first read, send or `upgrade`.
 pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
     if ctx.stage == Stage::Route
-        && let Err(refusal) = save_and_upgrade(stream, ctx).await.map_err(refuse)
+        && let Err(refusal) = stream.accept_handshake(ctx).map_err(refuse)
     {
         match refusal.await {}
     }
@@ -148,8 +144,8 @@ pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
 
 /// The next message, or `None` when the WebSocket is over.
 pub async fn read_websocket(stream: &mut Stream, ctx: &mut Context) -> Option<RequestBody> {
-    // In a route this has happened; elsewhere the hook asks for it by reading.
-    if let Err(refusal) = save_and_upgrade(stream, ctx).await.map_err(refuse) {
+    // Reading asks for it, where nothing has before.
+    if let Err(refusal) = ctx.upgrade(stream).await.map_err(refuse) {
         match refusal.await {}
     }
     // While nothing comes, nothing is held.

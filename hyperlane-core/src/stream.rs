@@ -14,10 +14,11 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Context, Method, Request, RequestBody, Response, Upgrade, WebSocket,
+    Context, Headers, Method, Request, RequestBody, Response, Upgrade, WebSocket,
     conn::{
         Conn, WireFormat, cork,
         extensions::Extensions,
+        handshake::Handshake,
         input::{Fill, Wait},
         outbox::Outbox,
         registry::next_id,
@@ -33,13 +34,12 @@ use crate::{
             track::ResponseTracker,
         },
         ws::{
-            Decoder, Limits, Message, Role,
+            Message,
             handshake::{self, HandshakeRequest},
         },
     },
     server::observe::{self, Observed, RouteLabel},
     sse::{self, ServerSentEvents},
-    upgrade::is_own_field,
 };
 
 use self::body::{BodyHead, Incoming};
@@ -48,6 +48,8 @@ use self::body::{BodyHead, Incoming};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Carries {
     Http,
+    /// A WebSocket handshake is accepted. Its 101 waits for the first read, send or `upgrade`, or has gone out since.
+    Handshake,
     WebSocket,
     /// Typed events; `chunked` unless the client speaks HTTP/1.0.
     Events {
@@ -95,6 +97,8 @@ pub struct Stream {
     body: Option<Arc<Incoming>>,
     /// The head of a response is out, and not all of its body.
     unfinished: bool,
+    /// Response middleware runs before the head of an event stream.
+    opening: bool,
     /// The current request, while somebody listens.
     pub(crate) observed: Option<Arc<Observed>>,
 }
@@ -131,6 +135,7 @@ impl Stream {
             reading: false,
             body: None,
             unfinished: false,
+            opening: false,
             observed: None,
         }
     }
@@ -202,8 +207,11 @@ impl Stream {
     }
 
     /// A handle through which other tasks send to this connection once it is a WebSocket or an event
-    /// stream.
+    /// stream. A WebSocket handshake that waits for the handler's answer is answered by this with its 101.
     pub fn outbox(&self) -> Outbox {
+        if self.carries == Carries::Handshake {
+            self.connection.answer_handshake();
+        }
         Outbox::new(self.connection.clone())
     }
 
@@ -424,12 +432,15 @@ impl Stream {
     /// # Cancel safety
     /// Cancel safe: no message is lost.
     pub async fn try_get_websocket_request(&mut self) -> Result<RequestBody, RequestError> {
+        if self.carries == Carries::Handshake {
+            self.switch();
+        }
         if self.carries != Carries::WebSocket {
             if !self.tracker.switching() {
                 return Err(RequestError::NotUpgraded);
             }
             // The program has answered the handshake itself.
-            self.begin_websocket(&Extensions::default());
+            self.begin_websocket();
         }
         poll_fn(|cx| self.connection.poll_message(cx))
             .await
@@ -526,6 +537,18 @@ impl Stream {
 
     fn send_raw(&mut self, data: &[u8]) -> Result<(), ResponseError> {
         self.connection.charge(32 + data.len() / 4);
+        if self.carries == Carries::Handshake && !data.is_empty() {
+            match is_http(data) {
+                // Too late where the 101 is out: a response would be noise among frames.
+                true if !self.take_back_handshake() => return Err(ResponseError::AlreadyComplete),
+                true => {}
+                false => self.switch(),
+            }
+        }
+        if self.opening && !is_http(data) {
+            // The head of the stream is about to go out.
+            return Err(ResponseError::AlreadyComplete);
+        }
         if !self.connection.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }
@@ -536,6 +559,7 @@ impl Stream {
             return Err(ResponseError::AlreadyComplete);
         }
         match self.carries {
+            Carries::Handshake => {}
             Carries::WebSocket => self.write(data),
             Carries::Events { .. } => {
                 let framed = sse::frame(self.connection.format(), data);
@@ -593,7 +617,18 @@ impl Stream {
 
     /// Sends the response: as a whole answer, or its body as a message or as events.
     pub(crate) async fn send_bare(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        if self.opening && self.carries == Carries::Http {
+            self.write_events_head(ctx)?;
+            return self.room().await;
+        }
         ctx.attach_session();
+        if self.carries == Carries::Handshake {
+            match ctx.get_response().get_status_code() {
+                // The handler refuses, or answers the handshake itself.
+                101 | 400.. if self.take_back_handshake() => {}
+                _ => self.switch_with(ctx, Upgrade::new()).map_err(|_| ResponseError::ConnectionClosed)?,
+            }
+        }
         let response = ctx.get_response();
         match self.carries {
             Carries::Http if self.tracker.switching() || self.tracker.started() => {
@@ -609,7 +644,7 @@ impl Stream {
             }
             Carries::Http => self.send_response(response, false)?,
             _ if response.is_body_streamed() => return Err(ResponseError::NotAMessage),
-            Carries::WebSocket => {
+            Carries::WebSocket | Carries::Handshake => {
                 let message = match std::str::from_utf8(response.get_body()) {
                     Ok(text) => Message::from(text),
                     Err(_) => Message::Binary(response.body_bytes().clone()),
@@ -728,6 +763,7 @@ impl Stream {
     pub(crate) fn answered(&self) -> Answered {
         match (self.carries, self.sent) {
             (Carries::WebSocket, _) => Answered::WebSocket,
+            (Carries::Handshake, _) => Answered::No,
             _ if self.tracker.switching() => Answered::WebSocket,
             (Carries::Events { .. }, _) => Answered::ThenClose,
             _ if self.unfinished => Answered::ThenClose,
@@ -796,37 +832,58 @@ impl Stream {
         &self.connection
     }
 
-    /// Makes the connection a WebSocket.
-    pub(crate) fn upgrade(&mut self, ctx: &mut Context) -> Result<WebSocket, RequestError> {
-        self.upgrade_with(ctx, Upgrade::new())
-    }
-
     /// Makes the connection a WebSocket as the program says.
     pub(crate) fn upgrade_with(
         &mut self,
         ctx: &mut Context,
         upgrade: Upgrade,
     ) -> Result<WebSocket, RequestError> {
-        if self.carries == Carries::Http {
-            let extensions = match self.tracker.switching() {
-                true => Extensions::default(),
-                false => self.answer_handshake(ctx, upgrade)?,
-            };
-            self.begin_websocket(&extensions);
-            ctx.shrink();
-        }
-        if self.carries != Carries::WebSocket {
-            return Err(RequestError::Upgraded);
+        match self.carries {
+            Carries::Http if self.tracker.switching() => {
+                self.begin_websocket();
+                ctx.shrink();
+            }
+            Carries::Http => {
+                let accepted = self.check_handshake(ctx, &upgrade)?;
+                self.connection.keep_handshake(accepted);
+                self.carries = Carries::Handshake;
+                if let Err(error) = self.switch_with(ctx, upgrade) {
+                    // The hook can still answer.
+                    self.take_back_handshake();
+                    return Err(error);
+                }
+            }
+            Carries::Handshake => self.switch_with(ctx, upgrade)?,
+            Carries::WebSocket => {}
+            Carries::Events { .. } => return Err(RequestError::Upgraded),
         }
         Ok(WebSocket::new(self.connection.clone()))
     }
 
-    /// Gives the extensions that were agreed on.
-    fn answer_handshake(
-        &mut self,
+    /// Accepts the handshake of a request. Its 101 waits for the first read, send or `upgrade`.
+    pub(crate) fn accept_handshake(&mut self, ctx: &mut Context) -> Result<(), RequestError> {
+        match self.carries {
+            Carries::Http if self.tracker.switching() => {}
+            Carries::Http => {
+                let mut upgrade = Upgrade::new();
+                let mut accepted = self.check_handshake(ctx, &upgrade)?;
+                self.choose_protocol(ctx, &mut upgrade, &mut accepted)?;
+                accepted.headers = ctx.get_response().get_headers().clone();
+                self.connection.keep_handshake(accepted);
+                self.carries = Carries::Handshake;
+            }
+            Carries::Handshake | Carries::WebSocket => {}
+            Carries::Events { .. } => return Err(RequestError::Upgraded),
+        }
+        Ok(())
+    }
+
+    /// Checks what a handshake must be, and the page's origin.
+    fn check_handshake(
+        &self,
         ctx: &mut Context,
-        mut upgrade: Upgrade,
-    ) -> Result<Extensions, RequestError> {
+        upgrade: &Upgrade,
+    ) -> Result<Box<Handshake>, RequestError> {
         if self.sent.is_some() || self.tracker.started() {
             return Err(RequestError::Upgraded);
         }
@@ -842,74 +899,94 @@ impl Stream {
             version: if self.version_1_0 { (1, 0) } else { (1, 1) },
             headers: headers.iter(),
         })?;
-        let config = &self.connection.server.config;
         ctx.check_origin(upgrade.origins(), upgrade.allows_any_origin())?;
-        let session = ctx.get_response().session().cloned();
-        let response = ctx.get_response().get_headers();
-        let protocol = upgrade.choose(
-            headers.get_all("sec-websocket-protocol"),
-            response.get("sec-websocket-protocol"),
-            config,
-        )?;
-        let added = upgrade.headers()?;
-        let extensions =
-            Extensions::negotiate(headers.get_all("sec-websocket-extensions"), config)?;
-        let mut head = Vec::with_capacity(192);
-        head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ");
-        head.extend_from_slice(&accepted.accept_key);
-        head.extend_from_slice(b"\r\n");
-        if let Some(answer) = extensions.answer() {
-            head.extend_from_slice(b"sec-websocket-extensions: ");
-            head.extend_from_slice(answer.as_bytes());
-            head.extend_from_slice(b"\r\n");
-        }
-        if let Some(name) = protocol.as_ref().and_then(|protocol| protocol.name(config)) {
-            head.extend_from_slice(b"sec-websocket-protocol: ");
-            head.extend_from_slice(name.as_bytes());
-            head.extend_from_slice(b"\r\n");
-        }
-        let cookie = session.as_ref().and_then(|session| session.write());
-        if let Some(cookie) = &cookie {
-            head.extend_from_slice(b"set-cookie: ");
-            head.extend_from_slice(cookie.as_bytes());
-            head.extend_from_slice(b"\r\n");
-        }
-        for (name, value) in response.iter().chain(added) {
-            let is_session = cookie.is_some()
-                && session
-                    .as_ref()
-                    .is_some_and(|session| session.is_own(name, value));
-            // The program's own headers (a cookie) go along.
-            if !is_session
-                && !is_own_field(name)
-                && !matches!(name, "content-type" | "content-length")
-            {
-                head.extend_from_slice(name.as_bytes());
-                head.extend_from_slice(b": ");
-                head.extend_from_slice(value.as_bytes());
-                head.extend_from_slice(b"\r\n");
-            }
-        }
-        head.extend_from_slice(b"\r\n");
-        self.write(&head);
-        self.note_status(101);
-        if let Some(protocol) = protocol {
-            self.connection.set_protocol(protocol);
-        }
-        Ok(extensions)
+        let offered = headers.get_all("sec-websocket-extensions");
+        Ok(Box::new(Handshake {
+            accept_key: accepted.accept_key,
+            extensions: Extensions::negotiate(offered, &self.connection.server.config)?,
+            protocol: None,
+            headers: Headers::new(),
+            session: ctx.get_response().session().cloned(),
+            path: request.get_path().into(),
+            since: self.connection.now(),
+        }))
     }
 
-    fn begin_websocket(&mut self, extensions: &Extensions) {
-        let config = &self.connection.server.config;
-        let decoder = Decoder::new(
-            Role::Server,
-            Limits::default()
-                .frame(config.max_frame)
-                .message(config.max_message)
-                .fragments(config.max_fragments)
-                .rsv1_allowed(extensions.allow_rsv1()),
-        );
-        self.connection.begin_websocket(decoder, extensions);
+    fn choose_protocol(
+        &self,
+        ctx: &Context,
+        upgrade: &mut Upgrade,
+        handshake: &mut Handshake,
+    ) -> Result<(), RequestError> {
+        let offered = ctx.get_request().get_headers();
+        let wanted = ctx.get_response().get_headers();
+        handshake.protocol = upgrade.choose(
+            offered.get_all("sec-websocket-protocol"),
+            wanted.get("sec-websocket-protocol"),
+            &self.connection.server.config,
+        )?;
+        Ok(())
+    }
+
+    /// Sends the 101 of an accepted handshake, with what the program has set by now. After an error nothing was sent.
+    fn switch_with(&mut self, ctx: &mut Context, mut upgrade: Upgrade) -> Result<(), RequestError> {
+        ctx.attach_session();
+        if let Some(mut handshake) = self.connection.take_handshake() {
+            let chosen = self.choose_protocol(ctx, &mut upgrade, &mut handshake);
+            let added = match chosen.and_then(|()| upgrade.headers()) {
+                Ok(added) => added,
+                Err(error) => {
+                    self.connection.keep_handshake(handshake);
+                    return Err(error);
+                }
+            };
+            handshake.headers = std::mem::take(ctx.get_mut_response().get_mut_headers());
+            handshake.session = ctx.get_response().session().cloned();
+            let head = handshake.head(&self.connection, added);
+            self.write(&head);
+            self.connection
+                .begin_websocket(handshake.extensions, handshake.protocol);
+        }
+        self.carries = Carries::WebSocket;
+        self.note_status(101);
+        ctx.shrink();
+        Ok(())
+    }
+
+    /// Sends the 101 of an accepted handshake with what was set when it was accepted.
+    fn switch(&mut self) {
+        self.connection.answer_handshake();
+        self.carries = Carries::WebSocket;
+        self.note_status(101);
+    }
+
+    /// Makes an accepted handshake an ordinary request again; false if its 101 is out.
+    fn take_back_handshake(&mut self) -> bool {
+        let is_open = self.connection.take_handshake().is_some();
+        self.carries = match is_open {
+            true => Carries::Http,
+            false => Carries::WebSocket,
+        };
+        if !is_open {
+            self.note_status(101);
+        }
+        is_open
+    }
+
+    /// Settles a handshake that the route has accepted and neither answered nor used. `is_answered`: the response is an
+    /// answer.
+    pub(crate) fn settle_handshake(&mut self, ctx: &mut Context, is_answered: bool) {
+        if self.carries == Carries::Handshake
+            && !(is_answered && self.take_back_handshake())
+            // The check of its protocol has passed before; if it fails now, the answer is the response.
+            && self.switch_with(ctx, Upgrade::new()).is_err()
+        {
+            self.take_back_handshake();
+        }
+    }
+
+    fn begin_websocket(&mut self) {
+        self.connection.begin_websocket(Extensions::default(), None);
         self.carries = Carries::WebSocket;
     }
 
@@ -917,25 +994,61 @@ impl Stream {
     /// as one: it is closed as one, too.
     pub(crate) fn finish_switching(&mut self) {
         if self.carries == Carries::Http && self.connection.is_open() {
-            self.begin_websocket(&Extensions::default());
+            self.begin_websocket();
         }
     }
 
-    /// Starts a typed event stream.
-    pub(crate) fn start_events(
-        &mut self,
-        ctx: &mut Context,
-    ) -> Result<ServerSentEvents, ResponseError> {
+    /// No hook is about to open an event stream any more.
+    pub(crate) fn stop_opening(&mut self) {
+        self.opening = false;
+    }
+
+    /// Prepares the head of a typed event stream, which [`start_events`](Self::start_events) sends: until then response
+    /// middleware works on it.
+    pub(crate) fn open_events(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        if self.carries == Carries::Handshake {
+            self.take_back_handshake();
+        }
+        self.check_events(ctx)?;
+        ctx.get_mut_response()
+            .set_header("content-type", "text/event-stream");
+        self.opening = true;
+        Ok(())
+    }
+
+    fn check_events(&self, ctx: &Context) -> Result<(), ResponseError> {
         if self.carries != Carries::Http || self.sent.is_some() || self.tracker.started() {
             return Err(ResponseError::AlreadyComplete);
         }
         if !self.connection.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }
-        let response = ctx.get_response();
-        if response.is_empty_by_status() {
+        if ctx.get_response().is_empty_by_status() {
             return Err(ResponseError::NoContent);
         }
+        Ok(())
+    }
+
+    /// Starts a typed event stream, unless middleware has sent its head meanwhile.
+    pub(crate) fn start_events(
+        &mut self,
+        ctx: &mut Context,
+    ) -> Result<ServerSentEvents, ResponseError> {
+        self.opening = false;
+        if self.carries == Carries::Http && self.tracker.is_event_stream() {
+            // By hand.
+            self.carries = Carries::Events { chunked: false };
+            ctx.shrink();
+        }
+        if !matches!(self.carries, Carries::Events { .. }) {
+            self.write_events_head(ctx)?;
+        }
+        Ok(ServerSentEvents::new(self.connection.clone()))
+    }
+
+    fn write_events_head(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        self.check_events(ctx)?;
+        let response = ctx.get_response();
         let chunked = !self.version_1_0 && !response.get_version().is_http1_0();
         self.note_answer();
         let format = if chunked {
@@ -974,8 +1087,14 @@ impl Stream {
         }
         self.connection.begin_events(format);
         ctx.shrink();
-        Ok(ServerSentEvents::new(self.connection.clone()))
+        Ok(())
     }
+}
+
+/// Whether bytes begin like an HTTP response, or may: they can come in pieces.
+fn is_http(data: &[u8]) -> bool {
+    let begin = b"HTTP/1.";
+    data.starts_with(begin) || begin.starts_with(data)
 }
 
 /// Sends bytes in the order of the connection's own sends.

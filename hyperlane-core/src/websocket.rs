@@ -17,7 +17,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     channel::Channel,
     conn::{Conn, out::PushError, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
-    proto::ws::{CloseCode, CloseFrame, Message},
+    error::{ClosedByClient, LeftWithoutClose},
+    proto::ws::{CloseCode, Message},
 };
 
 /// A WebSocket, as a cheap clone that any task may hold.
@@ -282,24 +283,13 @@ fn closed(error: PushError) -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, error)
 }
 
-/// The Close of the client, as the source of the error that [`WebSocket::recv`] ends with.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("closed by the client{}", .frame.as_ref().map_or(String::new(), |frame| format!(": {} {}", frame.code, frame.reason)))]
-pub struct ClosedByClient {
-    /// Code and reason, if the client gave any.
-    pub frame: Option<CloseFrame>,
-}
-
 fn ended(end: WsEnd) -> io::Error {
     match end {
         WsEnd::Closed(frame) => {
             io::Error::new(io::ErrorKind::ConnectionAborted, ClosedByClient { frame })
         }
         WsEnd::Violation(error) => io::Error::new(io::ErrorKind::InvalidData, error),
-        WsEnd::Lost => io::Error::new(
-            io::ErrorKind::ConnectionReset,
-            "the client left without a Close",
-        ),
+        WsEnd::Lost => io::Error::new(io::ErrorKind::ConnectionReset, LeftWithoutClose),
     }
 }
 

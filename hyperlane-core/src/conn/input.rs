@@ -12,14 +12,16 @@ use std::{
 };
 
 use super::{
-    Conn, WireFormat, buffer::ReadBuffer, timers::Tick, transport::Reader, wakers::Wakers,
-    websocket::WsInput,
+    Conn, WireFormat, buffer::ReadBuffer, handshake::Handshake, timers::Tick, transport::Reader,
+    wakers::Wakers, websocket::WsInput,
 };
 
 /// What the bytes that come in are.
 pub(crate) enum Mode {
     /// HTTP requests; understood by the reader of requests, only kept here.
     Http,
+    /// HTTP still: a WebSocket handshake is accepted, and its 101 not out.
+    Handshake(Box<Handshake>),
     /// WebSocket frames; understood here.
     WebSocket(Box<WsInput>),
     /// Nothing that anybody wants (the client's side of an event stream).
@@ -286,12 +288,13 @@ impl Conn {
                     }
                 }
                 Mode::Discard => input.buffer.discard(),
-                Mode::Http => {}
+                Mode::Http | Mode::Handshake(_) => {}
             }
             let before = input.buffer.len();
             match self.poll_fill(&mut input, limit) {
                 Poll::Ready(Fill::Bytes) => {
-                    if matches!(input.mode, Mode::Http) && input.buffer.len() > before {
+                    if matches!(input.mode, Mode::Http | Mode::Handshake(_))
+                        && input.buffer.len() > before {
                         input.wake_readers();
                     }
                 }

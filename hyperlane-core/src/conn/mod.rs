@@ -9,6 +9,7 @@
 pub(crate) mod buffer;
 pub(crate) mod cork;
 pub(crate) mod extensions;
+pub(crate) mod handshake;
 mod heartbeat;
 pub(crate) mod inbox;
 pub(crate) mod input;

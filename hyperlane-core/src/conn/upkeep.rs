@@ -1,6 +1,7 @@
 //! What time does to a connection, and how its transport comes to an end.
 
 use std::{
+    borrow::Cow,
     sync::atomic::Ordering,
     task::{Context, Poll},
     time::Duration,
@@ -16,14 +17,14 @@ use super::{
 use crate::proto::ws::{CloseCode, Message, encode_close, encode_to_bytes};
 
 /// How the work on a connection ended, as the handler's side sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// The last response is out.
     Http,
     /// The connection was waiting for a request that did not come.
     Idle,
-    /// The WebSocket's handler returned.
-    WebSocket(CloseCode),
+    /// The WebSocket's handler returned; what the Close says.
+    WebSocket(CloseCode, Cow<'static, str>),
     /// Nothing more can or shall be said.
     Abort,
 }
@@ -68,6 +69,10 @@ impl Conn {
                 next = next.min(by);
             }
         }
+        let handshake_due = self.handshake_due(&input.mode);
+        if let Some(due) = handshake_due.filter(|due| *due > now) {
+            next = next.min(due);
+        }
         self.check_stall(&mut input, now, &mut next);
         if input.transport == Transport::Open {
             match self.format() {
@@ -79,6 +84,9 @@ impl Conn {
             }
         }
         drop(input);
+        if handshake_due.is_some_and(|due| due <= now) {
+            self.answer_late_handshake();
+        }
         if next.0 != u32::MAX {
             self.arm(next);
         }
@@ -208,6 +216,8 @@ impl Conn {
 
     /// The server shuts down: says so where a protocol has words for it.
     pub(super) fn on_shutdown(&self) {
+        // Its client hears of the end as any other WebSocket does.
+        self.answer_handshake();
         if self.format().is_websocket() {
             let _ = self.close_websocket(CloseCode::GOING_AWAY, "server shutting down", false);
         }
@@ -238,14 +248,14 @@ impl Conn {
                     input.transport = Transport::Flushing { linger: false };
                 }
             }
-            Ending::WebSocket(code) => {
+            Ending::WebSocket(code, reason) => {
                 self.stop_reading_messages();
                 let mut input = self.lock_input();
                 if input.transport != Transport::Open {
                     // The peer is gone, or being let go: a Close now would tell it the wrong reason.
                 } else if input.websocket().is_some() {
                     drop(input);
-                    let _ = self.close_websocket(code, "", false);
+                    let _ = self.close_websocket(code, &reason, false);
                 } else {
                     // The program switched protocols itself and never spoke WebSocket.
                     self.set_not_open();

@@ -23,8 +23,9 @@ use super::{
     timers::Tick,
 };
 use crate::channel::line::Acks;
+use crate::upgrade::Protocol;
 use crate::proto::ws::{
-    CloseCode, CloseFrame, Compressed, Decoder, Incoming, Message, ProtocolError, encode_close,
+    CloseCode, CloseFrame, Compressed, Decoder, Incoming, Limits, Message, ProtocolError, Role, encode_close,
     encode_message, encode_to_bytes, frame_head,
 };
 
@@ -149,7 +150,19 @@ enum Next {
 
 impl Conn {
     /// Speaks WebSocket from here on.
-    pub(crate) fn begin_websocket(&self, decoder: Decoder, extensions: &Extensions) {
+    pub(crate) fn begin_websocket(&self, extensions: Extensions, protocol: Option<Protocol>) {
+        if let Some(protocol) = protocol {
+            self.set_protocol(protocol);
+        }
+        let config = &self.server.config;
+        let decoder = Decoder::new(
+            Role::Server,
+            Limits::default()
+                .frame(config.max_frame)
+                .message(config.max_message)
+                .fragments(config.max_fragments)
+                .rsv1_allowed(extensions.allow_rsv1()),
+        );
         // The answer to the handshake goes out before any other task can have the handle: its frames
         // must not overtake it.
         self.flush_cork();

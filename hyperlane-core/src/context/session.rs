@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use crate::{
     Context, FromContext, RequestError, ServerConfig, Session,
     channel::Direction,
+    context::Stage,
     http::SessionFields,
     session::{Credential, Loaded, Sessions},
 };
@@ -113,7 +114,7 @@ impl Context {
             .and_then(|extras| extras.session.fields.clone());
         known.unwrap_or_else(|| {
             let fields = SessionFields::new(self.is_session_secure());
-            if self.head_is_out {
+            if self.is_head_out() {
                 fields.write();
             }
             self.extras.get_or_insert_default().session.fields = Some(fields.clone());
@@ -124,6 +125,13 @@ impl Context {
     fn is_session_secure(&self) -> bool {
         self.sessions()
             .is_secure(|| self.forwarded().and_then(|forwarded| forwarded.secure) == Some(true))
+    }
+
+    /// Whether no field can be set any more. A handshake may have been answered without the context.
+    fn is_head_out(&self) -> bool {
+        let connection = self.connection.as_ref();
+        self.head_is_out
+            || connection.is_some_and(|connection| connection.format().is_websocket())
     }
 
     /// What the client shows for a session, if it is signed.
@@ -173,6 +181,11 @@ impl Context {
             && self.get_response().session() != Some(fields)
         {
             let fields = fields.clone();
+            if let Some(connection) = &self.connection
+                && self.stage == Stage::Route
+            {
+                connection.attach_session(&fields);
+            }
             self.get_mut_response().set_session(Some(fields));
         }
     }

@@ -1,9 +1,12 @@
 //! What a function handler may fail with.
 
-use std::{any::Any, borrow::Cow, error::Error as StdError, fmt};
+use std::{any::Any, borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
-use super::{RequestError, ResponseError};
-use crate::{HttpStatus, IntoResponse, Response};
+use super::{RequestError, ResponseError, is_end};
+use crate::{
+    HttpStatus, IntoResponse, Response,
+    http::{Failure, explain},
+};
 
 /// Why a handler could not answer; made of any error by `?`.
 ///
@@ -116,29 +119,46 @@ impl IntoResponse for Error {
         match *self.0 {
             Reason::Request(error) => error.into_response(response),
             Reason::Response(error) => error.into_response(response),
-            Reason::Answer { .. } | Reason::Cause(_) => {
-                let status = self.status();
-                answer(response, status, &self);
+            Reason::Answer { .. } => answer(response, self.status(), &self, false),
+            Reason::Cause(ref cause) => {
+                let is_end = is_end(cause.as_ref());
+                answer(response, self.status(), &self, is_end);
             }
         }
     }
 }
 
-/// Sets a plain answer; what went wrong on our side is for the log.
-pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Display) {
+/// Answers for an error in plain text. What went wrong on our side is for the log.
+pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Display, is_end: bool) {
     let phrase = HttpStatus::phrase(usize::from(status));
     // These say what the client did wrong, which is nothing internal.
-    let text = if status < 500 || status == 501 || status == 505 {
-        format!("{status} {phrase}: {error}\n")
+    let (text, public, cause) = if status < 500 || status == 501 || status == 505 {
+        let said = error.to_string();
+        (format!("{status} {phrase}: {said}\n"), said.into(), None)
     } else {
-        tracing::error!(%error, "a hook could not go on");
-        format!("{status} {phrase}\n")
+        (
+            format!("{status} {phrase}\n"),
+            Cow::Borrowed(phrase),
+            Some(error.to_string()),
+        )
     };
-    response
-        .forget_content()
-        .set_status_code(usize::from(status))
-        .set_header("content-type", "text/plain; charset=utf-8")
-        .set_body(text);
+    explain(response, usize::from(status), text);
+    response.fail(Failure {
+        public,
+        cause,
+        is_end,
+        refusal: None,
+    });
+}
+
+/// Answers for a refused request.
+pub(super) fn refuse(response: &mut Response, error: RequestError) {
+    let is_end = error.is_disconnect() || matches!(error, RequestError::WebSocketProtocol(_));
+    answer(response, error.status(), &error, is_end);
+    if let Some(mut failure) = response.take_failure() {
+        failure.refusal = Some(Arc::new(error));
+        response.fail(*failure);
+    }
 }
 
 #[cfg(test)]

@@ -120,6 +120,10 @@ server_config! {
     /// Bounds the time from the first byte of a request to the end of its head. Default: 10 s, so that slow heads
     /// cannot hold connections.
     header_timeout: Duration = Duration::from_secs(10);
+    /// Bounds how long a handler may leave a WebSocket handshake that its guard (`#[is_ws_upgrade_type]`) has accepted
+    /// without an answer. Then the 101 goes out by itself, with a warning in the log. Default: 10 s, as long as a head
+    /// may take.
+    handshake_timeout: Duration = Duration::from_secs(10);
     /// Bounds the wait for the next request of a connection. Default: 75 s, longer than common proxies wait.
     keep_alive_timeout: Duration = Duration::from_secs(75);
     /// Bounds the wait for more of a body. Default: 30 s without a byte.
@@ -352,10 +356,11 @@ impl ServerConfig {
     }
 
     /// All durations; of those that are off, one that is always fine.
-    fn durations(&self) -> [(&'static str, Duration); 14] {
+    fn durations(&self) -> [(&'static str, Duration); 15] {
         let or_off = |duration: Option<Duration>| duration.unwrap_or(MAX_DURATION);
         [
             ("header_timeout", self.header_timeout),
+            ("handshake_timeout", self.handshake_timeout),
             ("keep_alive_timeout", self.keep_alive_timeout),
             ("body_timeout", self.body_timeout),
             ("write_timeout", self.write_timeout),

@@ -113,9 +113,9 @@ impl Body {
     }
 }
 
-/// The stream failed, which was logged where it did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Failed;
+/// Why a stream failed, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failed(pub(crate) String);
 
 /// A stream without its types.
 pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Failed>> + Send>>;
@@ -177,15 +177,15 @@ where
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let piece = ready!(stream.poll_next(cx));
             Poll::Ready(piece.map(|piece| {
-                piece.map(Into::into).map_err(|error| {
-                    tracing::error!(%error, "the stream of a response failed");
-                    Failed
-                })
+                piece
+                    .map(Into::into)
+                    .map_err(|error| Failed(format!("the stream of a response failed: {error}")))
             }))
         }));
         polled.unwrap_or_else(|_| {
-            tracing::error!("panic in the stream of a response");
-            Poll::Ready(Some(Err(Failed)))
+            Poll::Ready(Some(Err(Failed(
+                "panic in the stream of a response".to_owned(),
+            ))))
         })
     }
 }

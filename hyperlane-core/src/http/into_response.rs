@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Body, FileBody, HttpStatus, RequestBody, Response};
+use super::{Body, FileBody, HttpStatus, RequestBody, Response, describe};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -91,16 +91,12 @@ impl<T: IntoResponse> IntoResponse for (HttpStatus, T) {
     }
 }
 
-/// Answers 404 with an empty body for `None`.
+/// Answers 404 for `None`, as the server does for a path without a route.
 impl<T: IntoResponse> IntoResponse for Option<T> {
     fn into_response(self, response: &mut Response) {
         match self {
             Some(content) => content.into_response(response),
-            None => {
-                response
-                    .set_status_code(HttpStatus::NotFound.code())
-                    .set_body_bytes(Bytes::new());
-            }
+            None => describe(response, HttpStatus::NotFound.code()),
         }
     }
 }
@@ -109,7 +105,10 @@ impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
     fn into_response(self, response: &mut Response) {
         match self {
             Ok(content) => content.into_response(response),
-            Err(error) => error.into_response(response),
+            Err(error) => {
+                error.into_response(response);
+                response.fail_as_shown();
+            }
         }
     }
 }

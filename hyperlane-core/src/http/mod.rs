@@ -50,6 +50,6 @@ pub(crate) use self::{
     content::{Content, Failed, Pieces, StreamBody},
     headers::{is_token, list_items},
     path::decode_param,
-    response::{Framing, describe},
+    response::{Failure, Framing, describe, explain},
     session::SessionFields,
 };

@@ -1,6 +1,6 @@
 //! The response as hooks fill it, and its head as it goes on the wire.
 
-use std::sync::Arc;
+use std::{any::Any, borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -32,7 +32,7 @@ use super::{
 /// assert!(bytes.starts_with(b"HTTP/1.1 404 Not Found\r\n"));
 /// assert!(bytes.ends_with(b"\r\n\r\nnothing here"));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Response {
     version: HttpVersion,
     status: ResponseStatusCode,
@@ -44,6 +44,36 @@ pub struct Response {
     streamed: Option<Box<Body>>,
     /// What the request's session adds. Survives a reset: whoever answers, the client must get its cookie.
     session: Option<Arc<SessionFields>>,
+    /// What went wrong where the response answers for an error; the server takes it out as soon as the hook has ended.
+    failure: Option<Box<Failure>>,
+}
+
+/// Compares what the client would get.
+impl PartialEq for Response {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |response: &Self| (response.status, response.session.clone());
+        parts(self) == parts(other)
+            && self.version == other.version
+            && self.reason == other.reason
+            && self.headers == other.headers
+            && self.body == other.body
+            && self.streamed == other.streamed
+    }
+}
+
+impl Eq for Response {}
+
+/// An error that became an answer: what the pipeline must know of it besides.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    /// What the client may read of it.
+    pub(crate) public: Cow<'static, str>,
+    /// What went wrong, for the log; `None` where the client reads all of it.
+    pub(crate) cause: Option<String>,
+    /// The error says that a connection has ended.
+    pub(crate) is_end: bool,
+    /// The refusal, for the hooks that look at refusals.
+    pub(crate) refusal: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// How the receiver finds the end of the body (RFC 9112 §6.3).
@@ -260,15 +290,57 @@ impl Response {
     }
 
     /// Drops the fields about a body that is not sent after all: beside the text of an error they would be wrong, and
-    /// caches would keep that text for as long as the body.
+    /// caches would keep that text for as long as the body. What keeps caches away stays.
     pub(crate) fn forget_content(&mut self) -> &mut Self {
+        if self.headers.is_empty() {
+            return self;
+        }
         for name in CONTENT_FIELDS {
             self.remove_header(name);
         }
-        if !self.headers.has_token("cache-control", "no-store") {
+        let is_kept = |word| self.headers.has_token("cache-control", word);
+        if !is_kept("no-store") && !is_kept("private") {
             self.remove_header("cache-control");
         }
         self
+    }
+
+    /// Notes that the response answers for an error. A later error takes the place of an earlier one.
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.failure = Some(Box::new(failure));
+    }
+
+    /// Notes that a handler returned an error, unless the error has said more of itself.
+    pub(crate) fn fail_as_shown(&mut self) {
+        if self.failure.is_some() {
+            return;
+        }
+        let shown = std::str::from_utf8(&self.body).map(str::trim_end);
+        let public = match shown {
+            Ok(text) if self.status < 500 && !text.is_empty() => text.to_owned().into(),
+            _ => HttpStatus::phrase(self.status).into(),
+        };
+        self.fail(Failure {
+            public,
+            cause: None,
+            is_end: false,
+            refusal: None,
+        });
+    }
+
+    /// Notes for the log why the response is 500, or why it is cut off.
+    pub(crate) fn fail_because(&mut self, cause: impl Into<String>) {
+        self.fail(Failure {
+            public: HttpStatus::phrase(HttpStatus::InternalServerError.code()).into(),
+            cause: Some(cause.into()),
+            is_end: false,
+            refusal: None,
+        });
+    }
+
+    /// Takes out what went wrong.
+    pub(crate) fn take_failure(&mut self) -> Option<Box<Failure>> {
+        self.failure.take()
     }
 
     /// Copies the body as text, with U+FFFD for what is not UTF-8.
@@ -297,6 +369,7 @@ impl Response {
         self.headers.clear();
         self.body = Bytes::new();
         self.streamed = None;
+        self.failure = None;
         self
     }
 
@@ -492,26 +565,39 @@ impl Default for Response {
             body: Bytes::new(),
             streamed: None,
             session: None,
+            failure: None,
         }
     }
 }
 
 /// Answers with a status and its name, beside the header fields that are set.
 pub(crate) fn describe(response: &mut Response, status: ResponseStatusCode) {
-    response
-        .forget_content()
-        .set_status_code(status)
-        .set_header("content-type", "text/plain; charset=utf-8")
-        .set_body_bytes(format!("{status} {}\n", HttpStatus::phrase(status)));
+    let text = format!("{status} {}\n", HttpStatus::phrase(status));
+    explain(response, status, text);
 }
 
-/// Fields that hold for one body and no other (RFC 9110 §8, §14.4; RFC 9111 §5.3); `content-type` is always replaced.
-const CONTENT_FIELDS: [&str; 8] = [
+/// Answers with a status and a text in place of a body that is not sent after all.
+pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text: String) {
+    response.forget_content();
+    if !(300..400).contains(&status) {
+        // It led to what is not there after all.
+        response.remove_header("location");
+    }
+    response
+        .set_status_code(status)
+        .set_header("content-type", "text/plain; charset=utf-8")
+        .set_body_bytes(text);
+}
+
+/// Fields that hold for one body and no other (RFC 9110 §8, §14.4; RFC 9111 §5.3).
+const CONTENT_FIELDS: [&str; 10] = [
     "content-disposition",
     "content-encoding",
     "content-language",
+    "content-length",
     "content-location",
     "content-range",
+    "content-type",
     "etag",
     "expires",
     "last-modified",

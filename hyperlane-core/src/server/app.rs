@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::observe::RouteLabel;
 use crate::{
-    Context, Method,
-    context::{RouteParams, States},
+    Context, Method, Stream,
+    context::{Middleware, Program, RouteParams, Stage, States},
     error::{Place, ServerError},
-    hook::{BodyMode, BodyPlan, Guard, GuardKind, HookKind, Registration, Run},
+    hook::{BodyMode, BodyPlan, Guard, GuardKind, HookFuture, HookKind, Registration, Run},
     route::{Route, RouteTable},
 };
 
@@ -66,6 +66,18 @@ impl Hook {
             registration.methods,
             registration.body,
         )
+    }
+
+    /// Begins to work on a request.
+    pub(crate) fn start<'a>(
+        &self,
+        stream: &'a mut Stream,
+        ctx: &'a mut Context,
+    ) -> HookFuture<'a> {
+        match &self.run {
+            Run::Fn(run) => run(stream, ctx),
+            Run::Shared(run) => run(stream, ctx),
+        }
     }
 
     /// The guard that declines this request, if one does.
@@ -140,10 +152,10 @@ pub(crate) fn allow(methods: BTreeSet<&'static str>) -> String {
 pub(crate) struct App {
     routes: RouteTable<Hook>,
     pub(crate) request_middleware: Vec<Hook>,
-    pub(crate) response_middleware: Vec<Hook>,
+    pub(crate) response_middleware: Arc<[Hook]>,
     pub(crate) task_panic: Vec<Hook>,
     pub(crate) request_error: Vec<Hook>,
-    pub(crate) states: Arc<States>,
+    pub(crate) program: Arc<Program>,
     /// Methods that some route takes, as `Allow` lists them.
     pub(crate) methods: String,
     /// Serves what no route takes.
@@ -200,11 +212,8 @@ impl From<HookKind> for PlannedKind {
 
 impl App {
     /// Sorts and checks the hooks.
-    pub(crate) fn build(planned: Vec<Planned>, states: Arc<States>) -> Result<Self, ServerError> {
-        let mut app = Self {
-            states,
-            ..Self::default()
-        };
+    pub(crate) fn build(planned: Vec<Planned>, states: States) -> Result<Self, ServerError> {
+        let mut app = Self::default();
         let mut routes: Vec<(String, Hook)> = Vec::new();
         let mut lists: [(&str, Ordered); 4] = [
             ("request_middleware", Vec::new()),
@@ -243,7 +252,11 @@ impl App {
         }
         let [request, response, panic, error] = lists.map(|(kind, hooks)| in_order(kind, hooks));
         app.request_middleware = request;
-        app.response_middleware = response;
+        app.response_middleware = response.into();
+        app.program = Arc::new(Program {
+            states,
+            response_middleware: in_sequence(&app.response_middleware),
+        });
         app.task_panic = panic;
         app.request_error = error;
 
@@ -358,6 +371,27 @@ impl App {
             None => Routed::NotFound,
         })
     }
+}
+
+/// Makes one of all response middleware: what has not run yet for the request, in order.
+fn in_sequence(hooks: &Arc<[Hook]>) -> Option<Middleware> {
+    if hooks.is_empty() {
+        return None;
+    }
+    let hooks = hooks.clone();
+    Some(Arc::new(move |stream, ctx| {
+        let hooks = hooks.clone();
+        Box::pin(async move {
+            let stage = std::mem::replace(&mut ctx.stage, Stage::Middleware);
+            while let Some(hook) = hooks.get(ctx.response_middleware_at as usize) {
+                ctx.response_middleware_at += 1;
+                if hook.declined(ctx).is_none() && hook.start(stream, ctx).await.is_reject() {
+                    ctx.response_middleware_at = u32::MAX;
+                }
+            }
+            ctx.stage = stage;
+        })
+    }))
 }
 
 /// Hooks without a number first, within a file by line; then by number.

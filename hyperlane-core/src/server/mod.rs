@@ -319,7 +319,7 @@ impl Server {
                 hook: hook.clone(),
             })
             .collect();
-        let app = App::build(planned, Arc::new(self.states.clone()))?;
+        let app = App::build(planned, self.states.clone())?;
         Ok(Arc::new(app))
     }
 

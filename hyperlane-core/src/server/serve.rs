@@ -1,6 +1,6 @@
 //! The handler's side of a connection: request after request through the pipeline.
 
-use std::{pin::Pin, sync::Arc};
+use std::{borrow::Cow, pin::Pin, sync::Arc};
 
 use super::{
     app::{App, Hook, Routed, allow},
@@ -12,22 +12,30 @@ use crate::{
     conn::{Conn, upkeep::Ending},
     context::Stage,
     error::{PanicData, RequestError, ResponseError},
-    hook::{GuardKind, Guarded, Outcome, Run},
-    http::describe,
+    hook::{GuardKind, Guarded, Outcome},
+    http::{HttpStatus, describe},
     proto::{http::head::HeadError, ws::CloseCode},
     stream::Answered,
 };
 
 /// Where the pipeline goes next. Kept flat, with one await for all hooks, so that the future of an
-/// idle connection stays small.
+/// idle connection stays small. The context knows which response middleware is next, since it may run before its turn.
 #[derive(Clone, Copy)]
 enum Step {
     RequestMiddleware(u32),
     Route,
-    ResponseMiddleware(u32),
+    ResponseMiddleware,
     TaskPanic(u32),
     RequestError(u32),
     Done,
+}
+
+/// How the hooks of a request have ended; decides what is said at the end of a WebSocket or a stream.
+enum Verdict {
+    Continue,
+    Reject,
+    /// With what the client may read.
+    Failed(Cow<'static, str>),
 }
 
 /// Serves a connection until it is over.
@@ -45,13 +53,17 @@ pub(crate) fn serve(
             tracing::debug!(problem, "connection closed");
             return Ending::Abort;
         }
-        let mut ctx = Context::new(app.states.clone(), connection.clone());
+        let mut ctx = Context::new(app.program.clone(), connection.clone());
         let mut stream = Stream::new(connection);
         loop {
             ctx.reset();
             let mut route = None;
-            let mut rejected = false;
-            let mut panicked = false;
+            let mut verdict = Verdict::Continue;
+            // Nothing that came in can be answered for by response middleware.
+            let mut is_parsed = false;
+            // Each list of these hooks runs once per request.
+            let mut has_refused = false;
+            let mut has_panicked = false;
             // A scope of its own: what it holds must not stay while the hooks run.
             let mut step = {
                 let read = stream.next_head(ctx.get_mut_request()).await;
@@ -63,6 +75,7 @@ pub(crate) fn serve(
                     }
                 });
                 let started = read.and_then(|head| {
+                    is_parsed = true;
                     let plan = match app.route(&mut ctx) {
                         Routed::To(hook) => {
                             route = Some(hook);
@@ -106,7 +119,9 @@ pub(crate) fn serve(
                         return Ending::Http;
                     }
                     Err(error) => {
+                        has_refused = true;
                         refuse(&mut ctx, error);
+                        report(&stream, &mut ctx, route, SERVER, false);
                         Step::RequestError(0)
                     }
                 }
@@ -124,15 +139,23 @@ pub(crate) fn serve(
                         }
                     },
                     Step::Route => {
-                        step = Step::ResponseMiddleware(0);
+                        step = Step::ResponseMiddleware;
                         let Some(hook) = route else { continue };
+                        ctx.keep_response();
                         ctx.stage = Stage::Route;
                         hook
                     }
-                    Step::ResponseMiddleware(at) => {
+                    // What has become a WebSocket has no response any more.
+                    Step::ResponseMiddleware
+                        if !is_parsed || stream.answered() == Answered::WebSocket =>
+                    {
+                        break;
+                    }
+                    Step::ResponseMiddleware => {
+                        let at = ctx.response_middleware_at;
                         match app.response_middleware.get(at as usize) {
                             Some(hook) => {
-                                step = Step::ResponseMiddleware(at + 1);
+                                ctx.response_middleware_at = at + 1;
                                 hook
                             }
                             None => break,
@@ -143,74 +166,115 @@ pub(crate) fn serve(
                             step = Step::TaskPanic(at + 1);
                             hook
                         }
-                        None => break,
+                        None => {
+                            step = Step::ResponseMiddleware;
+                            continue;
+                        }
                     },
                     Step::RequestError(at) => match app.request_error.get(at as usize) {
                         Some(hook) => {
                             step = Step::RequestError(at + 1);
                             hook
                         }
-                        None => break,
+                        None => {
+                            step = Step::ResponseMiddleware;
+                            continue;
+                        }
                     },
                     Step::Done => break,
                 };
+                let is_route = ctx.stage == Stage::Route;
                 // The route's guards have been asked already.
-                if ctx.stage != Stage::Route && hook.declined(&ctx).is_some() {
+                if !is_route && hook.declined(&ctx).is_some() {
                     continue;
                 }
+                let is_response = matches!(step, Step::ResponseMiddleware) && !is_route;
+                let is_error = matches!(step, Step::RequestError(_) | Step::TaskPanic(_));
                 let outcome = start(hook, &mut stream, &mut ctx).await;
                 ctx.stage = Stage::Middleware;
-                match outcome {
-                    Outcome::Done(Status::Continue) => {}
-                    Outcome::Done(Status::Reject) => {
-                        rejected = true;
-                        // A handshake that could not be answered says more than 403.
-                        let refusal = match step {
-                            Step::RequestError(_) | Step::TaskPanic(_) => None,
-                            _ if stream.answered() != Answered::No || !is_untouched(&ctx) => None,
-                            _ => ctx.try_get_request_error_data(),
-                        };
-                        step = match refusal {
-                            Some(error) => {
-                                refuse(&mut ctx, error);
-                                Step::RequestError(0)
+                stream.stop_opening();
+                if is_route {
+                    let is_answered = !matches!(outcome, Outcome::Done(Status::Continue));
+                    let is_answered = is_answered || !is_untouched(&ctx);
+                    stream.settle_handshake(&mut ctx, is_answered);
+                }
+                let refusal = match outcome {
+                    Outcome::Done(status) => {
+                        let failed = report(&stream, &mut ctx, route, hook.name, true);
+                        if let Some((public, refusal)) = failed {
+                            verdict = Verdict::Failed(public);
+                            match refusal {
+                                // An answer is set, and hooks may have another.
+                                Some(error)
+                                    if is_route
+                                        && !has_refused
+                                        && stream.answered() == Answered::No =>
+                                {
+                                    has_refused = true;
+                                    ctx.set_request_error(error);
+                                    step = Step::RequestError(0);
+                                }
+                                _ => {}
                             }
-                            None => Step::Done,
+                        }
+                        ctx.keep_no_response();
+                        if status == Status::Continue {
+                            continue;
+                        }
+                        if let Verdict::Continue = verdict {
+                            verdict = Verdict::Reject;
+                        }
+                        step = match is_response {
+                            true => Step::Done,
+                            false => Step::ResponseMiddleware,
                         };
+                        // A handshake that could not be answered says more than 403.
+                        let is_open = stream.answered() == Answered::No && is_untouched(&ctx);
+                        match ctx.try_get_request_error_data().filter(|_| is_open && !is_error) {
+                            Some(error) => error,
+                            None => {
+                                if is_open {
+                                    describe(ctx.get_mut_response(), 403);
+                                }
+                                continue;
+                            }
+                        }
                     }
-                    Outcome::Refused(error) => {
-                        refuse(&mut ctx, error);
-                        // A hook that refuses while errors are handled ends the handling.
-                        step = match step {
-                            Step::RequestError(_) | Step::TaskPanic(_) => Step::Done,
-                            _ => Step::RequestError(0),
-                        };
-                    }
+                    Outcome::Refused(error) => error,
                     Outcome::Panicked(payload) => {
                         let data = PanicData::from_payload(&*payload, hook.name);
                         stream.in_scope(|| {
-                            tracing::error!(hook = hook.name, place = %hook.place, "panic: {data}");
+                            let (method, route) = told(&ctx, route);
+                            tracing::error!(%method, route, hook = hook.name, place = %hook.place, "panic: {data}");
                         });
-                        panicked = true;
-                        let again = matches!(step, Step::TaskPanic(_));
-                        fail(&mut ctx, 500);
+                        verdict = Verdict::Failed(HttpStatus::phrase(500).into());
+                        ctx.go_back();
+                        describe(ctx.get_mut_response(), 500);
                         ctx.set_task_panic(data);
-                        step = if again {
-                            Step::Done
-                        } else {
-                            Step::TaskPanic(0)
+                        step = match has_panicked {
+                            true => Step::ResponseMiddleware,
+                            false => Step::TaskPanic(0),
                         };
+                        has_panicked = true;
+                        continue;
                     }
+                };
+                refuse(&mut ctx, refusal);
+                if let Some((public, _)) = report(&stream, &mut ctx, route, hook.name, false) {
+                    verdict = Verdict::Failed(public);
                 }
+                step = match has_refused {
+                    true => Step::ResponseMiddleware,
+                    false => Step::RequestError(0),
+                };
+                has_refused = true;
             }
             if ctx.has_session_to_save() {
                 save_session(&mut stream, &mut ctx).await;
+                let _ = report(&stream, &mut ctx, route, SERVER, false);
             }
             match stream.answered() {
                 Answered::No => {
-                    if rejected && is_untouched(&ctx) {
-                        describe(ctx.get_mut_response(), 403);
-                    }
                     ctx.attach_session();
                     // The client may have gone meanwhile.
                     let _ = if ctx.get_response().is_body_streamed() {
@@ -218,21 +282,28 @@ pub(crate) fn serve(
                     } else {
                         stream.send_response(ctx.get_response(), false)
                     };
+                    let _ = report(&stream, &mut ctx, route, SERVER, false);
                     if stream.is_unfinished() {
                         return Ending::Abort;
                     }
                 }
                 Answered::WebSocket => {
                     stream.finish_switching();
-                    return Ending::WebSocket(if panicked {
-                        CloseCode::INTERNAL_ERROR
-                    } else {
-                        CloseCode::NORMAL
-                    });
+                    return match verdict {
+                        Verdict::Continue => Ending::WebSocket(CloseCode::NORMAL, "".into()),
+                        Verdict::Reject => Ending::WebSocket(CloseCode::POLICY_VIOLATION, "".into()),
+                        Verdict::Failed(public) => {
+                            Ending::WebSocket(CloseCode::INTERNAL_ERROR, public)
+                        }
+                    };
                 }
                 Answered::Whole => {}
                 Answered::ThenClose if stream.is_unfinished() => return Ending::Abort,
-                Answered::ThenClose if panicked && !stream.is_complete() => return Ending::Abort,
+                Answered::ThenClose
+                    if matches!(verdict, Verdict::Failed(_)) && !stream.is_complete() =>
+                {
+                    return Ending::Abort;
+                }
                 Answered::ThenClose => stream.end_events(),
             }
             stream.observed = None;
@@ -293,11 +364,7 @@ async fn read_proxy_header(_: &Conn) -> Result<(), String> {
 
 fn start<'a>(hook: &Hook, stream: &'a mut Stream, ctx: &'a mut Context) -> Guarded<'a> {
     let observed = stream.observed.clone();
-    let future = match &hook.run {
-        Run::Fn(run) => run(stream, ctx),
-        Run::Shared(run) => run(stream, ctx),
-    };
-    Guarded::new(future, observed)
+    Guarded::new(hook.start(stream, ctx), observed)
 }
 
 /// Waits for what the hooks need: the session from its store, the body if it is read whole.
@@ -349,6 +416,44 @@ fn is_untouched(ctx: &Context) -> bool {
         && !response.is_body_streamed()
 }
 
+/// What the log calls the hook where it is the server itself that fails.
+const SERVER: &str = "(server)";
+
+/// Method and route, as log lines name them: spans are often off.
+fn told<'a>(ctx: &'a Context, route: Option<&'a Hook>) -> (&'a Method, &'a str) {
+    let route = route.map_or("(none)", |hook| &*hook.label.pattern);
+    (ctx.get_request().get_method(), route)
+}
+
+/// Logs what went wrong where an error has become the response, and takes it out: gives what the client may read, and
+/// the refusal, if it is one. `is_handlers`: the handler has returned the error, rather than the server refused.
+fn report(
+    stream: &Stream,
+    ctx: &mut Context,
+    route: Option<&Hook>,
+    hook: &str,
+    is_handlers: bool,
+) -> Option<(Cow<'static, str>, Option<RequestError>)> {
+    let failure = *ctx.take_failure()?;
+    let answered = stream.answered();
+    let is_over = !stream.connection().is_open();
+    let error = failure.cause.as_deref().unwrap_or(&failure.public);
+    stream.in_scope(|| {
+        let (method, route) = told(ctx, route);
+        if is_over && (failure.is_end || failure.cause.is_none()) {
+            tracing::debug!(%method, route, hook, error, "the connection ended before its hook");
+        } else if failure.cause.is_some() {
+            tracing::error!(%method, route, hook, error, "a hook could not go on");
+        } else if is_handlers && matches!(answered, Answered::WebSocket | Answered::ThenClose) {
+            // No answer can tell the client.
+            tracing::warn!(%method, route, hook, error, "a hook ended with an error after its answer had begun");
+        }
+    });
+    let refusal = failure.refusal.as_ref();
+    let refusal = refusal.and_then(|refusal| refusal.downcast_ref::<RequestError>().cloned());
+    Some((failure.public, refusal))
+}
+
 /// Sets a plain answer that gives nothing internal away.
 fn fail(ctx: &mut Context, status: usize) {
     ctx.get_mut_response().reset();
@@ -392,7 +497,7 @@ fn declined(ctx: &mut Context, kind: GuardKind, allowed: std::collections::BTree
 
 /// Sets the answer to a request that cannot be handled.
 fn refuse(ctx: &mut Context, error: RequestError) {
-    ctx.get_mut_response().reset();
+    ctx.go_back();
     error.clone().into_response(ctx.get_mut_response());
     ctx.set_request_error(error);
 }

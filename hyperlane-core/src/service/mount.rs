@@ -180,8 +180,9 @@ where
         Some(Err(error)) => {
             let error: BoxError = error;
             let error = crate::Error::internal(error);
-            tracing::error!(%error, "a mounted service failed, answering 500");
-            describe(ctx.get_mut_response(), 500);
+            let response = ctx.get_mut_response();
+            describe(response, 500);
+            response.fail_because(format!("a mounted service failed: {error}"));
         }
         None => {
             stream.abandon();
@@ -264,20 +265,16 @@ where
 {
     let (parts, body) = response.into_parts();
     if parts.status.is_informational() {
-        let status = if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            tracing::error!(
-                "a mounted service wants to switch protocols, but gets no connection: serve it by a route, \
-                 answering 501"
-            );
-            501
+        let status = parts.status;
+        let (answer, cause) = if status == StatusCode::SWITCHING_PROTOCOLS {
+            let cause = "a mounted service wants to switch protocols, but gets no connection: serve it by a route";
+            (501, cause.to_owned())
         } else {
-            tracing::error!(
-                status = parts.status.as_u16(),
-                "a mounted service gave an interim answer as its only one, answering 500"
-            );
-            500
+            (500, format!("a mounted service gave an interim answer as its only one: {status}"))
         };
-        return describe(ctx.get_mut_response(), status);
+        let response = ctx.get_mut_response();
+        describe(response, answer);
+        return response.fail_because(cause);
     }
     if parts.status == StatusCode::UPGRADE_REQUIRED && ctx.get_request().is_ws_upgrade_type() {
         // What axum answers; the client, which did ask, cannot know why.

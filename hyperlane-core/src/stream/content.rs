@@ -62,6 +62,12 @@ impl Opened {
     }
 }
 
+/// Notes for the log why a response is cut off.
+fn cut(ctx: &mut Context, cause: impl Into<String>) -> ResponseError {
+    ctx.get_mut_response().fail_because(cause);
+    ResponseError::ConnectionClosed
+}
+
 /// Runs what blocks where it may.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -176,15 +182,14 @@ impl Stream {
             self.body_room().await?;
             let want = left.min(FILE_PIECE);
             let piece;
-            (file, piece) = blocking(move || read_piece(file, want))
-                .await
-                .inspect_err(|error| {
-                    tracing::error!(path = %body.path().display(), %error, "cannot read on");
-                })
-                .map_err(|_| ResponseError::ConnectionClosed)?;
+            let path = body.path().display();
+            (file, piece) = match blocking(move || read_piece(file, want)).await {
+                Ok(read) => read,
+                Err(error) => return Err(cut(ctx, format!("cannot read on in {path}: {error}"))),
+            };
             if piece.is_empty() {
-                tracing::error!(path = %body.path().display(), "the file became shorter while it was sent");
-                return Err(ResponseError::ConnectionClosed);
+                let cause = format!("the file became shorter while it was sent: {path}");
+                return Err(cut(ctx, cause));
             }
             left -= piece.len() as u64;
             self.send_piece(&piece, false)?;
@@ -198,8 +203,10 @@ impl Stream {
         body: &StreamBody,
     ) -> Result<(), ResponseError> {
         let Some(mut pieces) = body.take() else {
-            tracing::error!("the stream of a response was sent before, answering 500");
-            return self.send_plain(ctx, 500);
+            let sent = self.send_plain(ctx, 500);
+            ctx.get_mut_response()
+                .fail_because("the stream of a response was sent before");
+            return sent;
         };
         let response = ctx.get_mut_response();
         // With 304 it would become the type of what the client has stored (RFC 9111 §3.2).
@@ -218,8 +225,10 @@ impl Stream {
             })
             .await;
         }
-        if let Some(Some(Err(_))) = next {
-            return self.send_plain(ctx, 500);
+        if let Some(Some(Err(failed))) = next {
+            let sent = self.send_plain(ctx, 500);
+            ctx.get_mut_response().fail_because(failed.0);
+            return sent;
         }
         let framing = match (body.length, &next) {
             (Some(length), _) => Framing::Length(length),
@@ -246,14 +255,13 @@ impl Stream {
             let piece = match piece {
                 None => break,
                 Some(Ok(piece)) => piece,
-                Some(Err(_)) => return Err(ResponseError::ConnectionClosed),
+                Some(Err(failed)) => return Err(cut(ctx, failed.0)),
             };
             if let Some(left) = &mut left {
                 match left.checked_sub(piece.len() as u64) {
                     Some(rest) => *left = rest,
                     None => {
-                        tracing::error!("the stream of a response is longer than its length");
-                        return Err(ResponseError::ConnectionClosed);
+                        return Err(cut(ctx, "the stream of a response is longer than its length"));
                     }
                 }
             }
@@ -263,8 +271,7 @@ impl Stream {
             }
         }
         if left.is_some_and(|left| left > 0) {
-            tracing::error!("the stream of a response is shorter than its length");
-            return Err(ResponseError::ConnectionClosed);
+            return Err(cut(ctx, "the stream of a response is shorter than its length"));
         }
         if chunked {
             self.write(LAST_CHUNK);

@@ -1,0 +1,131 @@
+//! The answer to a WebSocket handshake that was accepted, until its 101 goes out.
+//!
+//! A route's guard accepts the handshake before the handler runs, so that the handler may still refuse with an HTTP
+//! answer. The 101 goes out with the first read, send or `upgrade`; if none comes in time, by itself.
+
+use std::sync::Arc;
+
+use super::{Conn, extensions::Extensions, input::Mode, timers::Tick};
+use crate::{
+    Headers,
+    http::SessionFields,
+    upgrade::{Protocol, is_own_field},
+};
+
+/// An accepted handshake, and what its answer says.
+pub(crate) struct Handshake {
+    /// `Sec-WebSocket-Accept` (RFC 6455 §4.2.2).
+    pub(crate) accept_key: [u8; 28],
+    pub(crate) extensions: Extensions,
+    pub(crate) protocol: Option<Protocol>,
+    /// Fields that the program has set so far.
+    pub(crate) headers: Headers,
+    pub(crate) session: Option<Arc<SessionFields>>,
+    /// What was asked for, for the log.
+    pub(crate) path: Box<str>,
+    pub(crate) since: Tick,
+}
+
+impl Handshake {
+    /// Writes the 101 (RFC 6455 §4.2.2), with further fields.
+    pub(crate) fn head(&self, connection: &Conn, added: &Headers) -> Vec<u8> {
+        let mut head = Vec::with_capacity(192);
+        head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n");
+        let mut field = |name: &str, value: &[u8]| {
+            head.extend_from_slice(name.as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value);
+            head.extend_from_slice(b"\r\n");
+        };
+        field("sec-websocket-accept", &self.accept_key);
+        if let Some(answer) = self.extensions.answer() {
+            field("sec-websocket-extensions", answer.as_bytes());
+        }
+        let config = &connection.server.config;
+        let protocol = self.protocol.as_ref();
+        if let Some(name) = protocol.and_then(|protocol| protocol.name(config)) {
+            field("sec-websocket-protocol", name.as_bytes());
+        }
+        let session = self.session.as_ref();
+        let cookie = session.and_then(|session| session.write());
+        if let Some(cookie) = &cookie {
+            field("set-cookie", cookie.as_bytes());
+        }
+        for (name, value) in self.headers.iter().chain(added) {
+            let is_session = cookie.is_some()
+                && session.is_some_and(|session| session.is_own(name, value));
+            // The program's own headers (a cookie) go along.
+            if !is_session
+                && !is_own_field(name)
+                && !matches!(name, "content-type" | "content-length")
+            {
+                field(name, value.as_bytes());
+            }
+        }
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+}
+
+impl Conn {
+    /// Keeps an accepted handshake; its 101 goes out by itself after the configured time.
+    pub(crate) fn keep_handshake(&self, handshake: Box<Handshake>) {
+        let by = handshake.since.after(self.server.config.handshake_timeout);
+        self.lock_input().mode = Mode::Handshake(handshake);
+        self.arm(by);
+    }
+
+    /// Takes the handshake whose 101 is not out yet, if there is one.
+    pub(crate) fn take_handshake(&self) -> Option<Box<Handshake>> {
+        let mut input = self.lock_input();
+        match std::mem::replace(&mut input.mode, Mode::Http) {
+            Mode::Handshake(handshake) => Some(handshake),
+            other => {
+                input.mode = other;
+                None
+            }
+        }
+    }
+
+    /// Has the 101 set the cookie of a session that was begun since the handshake was accepted.
+    pub(crate) fn attach_session(&self, session: &Arc<SessionFields>) {
+        if let Mode::Handshake(handshake) = &mut self.lock_input().mode {
+            handshake.session = Some(session.clone());
+        }
+    }
+
+    /// When the handshake that waits for its handler is answered by itself.
+    pub(super) fn handshake_due(&self, mode: &Mode) -> Option<Tick> {
+        match mode {
+            Mode::Handshake(handshake) => {
+                Some(handshake.since.after(self.server.config.handshake_timeout))
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends the 101 of a handshake that waits for its handler, which is not here to say more.
+    pub(crate) fn answer_handshake(&self) {
+        if let Some(handshake) = self.take_handshake() {
+            let head = handshake.head(self, &Headers::new());
+            // Behind what the handler has sent in this poll, if this is its poll. Errors show in its next look.
+            self.flush_cork();
+            let _ = self.push_slice(&head);
+            self.begin_websocket(handshake.extensions, handshake.protocol);
+        }
+    }
+
+    /// As [`answer_handshake`](Self::answer_handshake), since the handler has taken too long.
+    pub(super) fn answer_late_handshake(&self) {
+        if let Mode::Handshake(handshake) = &self.lock_input().mode {
+            tracing::warn!(
+                peer = %self.peer(),
+                path = &*handshake.path,
+                "the handler has left a WebSocket handshake without an answer for {:?}: accepted now; call `ctx.upgrade(stream)`, \
+                 read or send before work that takes long, or raise `handshake_timeout`",
+                self.server.config.handshake_timeout
+            );
+        }
+        self.answer_handshake();
+    }
+}
