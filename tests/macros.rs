@@ -481,7 +481,12 @@ async fn functions_answer_with_what_they_return() {
         ("json", 200, Some("application/json"), "[1,2]"),
         ("html", 200, Some("text/html; charset=utf-8"), "<p>"),
         ("option/some", 200, plain, "some"),
-        ("option/none", 404, None, ""),
+        (
+            "option/none",
+            404,
+            Some("text/plain; charset=utf-8"),
+            "404 Not Found\n",
+        ),
         ("result/7", 200, Some("application/json"), "7"),
         ("result/x", 422, plain, "not a number"),
         ("tuple", 201, plain, "made"),
@@ -1222,14 +1227,14 @@ async fn extractors_and_conditions_run_per_message() {
 #[tokio::test]
 async fn every_way_out_of_a_read_loop_runs_its_epilogues_and_closes_once() {
     let control = start().await;
-    for way in ["break", "return", "reject"] {
+    for (way, code) in [("break", 1000), ("return", 1000), ("reject", 1008)] {
         let before = CLOSED.load(Ordering::SeqCst);
         let mut client = Client::websocket(address(&control), "/ws/ways").await;
         for text in ["one", "continue", way] {
             client.say(text).await;
             assert_eq!(client.next_frame().await.text(), text, "{way}");
         }
-        assert_eq!(client.next_frame().await.code(), 1000, "{way}");
+        assert_eq!(client.next_frame().await.code(), code, "{way}");
         assert_eq!(CLOSED.load(Ordering::SeqCst) - before, 3, "{way}");
     }
     let mut client = Client::websocket(address(&control), "/ws/close").await;

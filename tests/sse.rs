@@ -390,10 +390,12 @@ async fn nothing_is_appended_to_a_stream_by_middleware() {
         .await;
         let mut client = Client::connect(address(&control)).await;
         let reply = client.get(path).await;
+        assert_eq!(noted.next().await, "true", "{path}");
         if path == "/typed" {
+            // Response middleware runs before the head of such a stream, once.
             assert_eq!(noted.next().await, "done");
         }
-        assert_eq!(noted.next().await, "true", "{path}");
+        assert!(noted.is_empty(), "{path}");
         let expected = if path == "/typed" { FIELDS } else { TEN };
         assert_eq!(reply.text(), expected, "{path}");
         assert!(client.ends().await);

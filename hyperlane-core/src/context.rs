@@ -6,6 +6,7 @@ pub(crate) mod typed;
 
 use std::{
     any::{Any, TypeId},
+    borrow::Cow,
     collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
@@ -163,6 +164,10 @@ struct Extras {
     client: Option<IpAddr>,
     body: Option<Arc<Incoming>>,
     session: session::RequestSession,
+    /// The response as request middleware left it, while the route works on it.
+    before_route: Option<Box<Response>>,
+    /// What the client may read of the failure that ends its WebSocket.
+    end_reason: Option<Box<Cow<'static, str>>>,
 }
 
 impl Drop for Extras {
@@ -187,12 +192,10 @@ pub struct Context {
     program: Arc<Program>,
     /// None for a context that a program made itself.
     pub(crate) connection: Option<Arc<Conn>>,
-    /// The response as request middleware left it, while the route works on it; `None`: untouched.
-    before_route: Option<Box<Response>>,
     /// The next response middleware: each runs once per request.
-    pub(crate) response_middleware_at: u32,
+    pub(crate) response_middleware_at: u16,
     pub(crate) stage: Stage,
-    /// A refusal goes back to `before_route`.
+    /// A refusal goes back to the response as request middleware left it.
     goes_back: bool,
     /// The connection has been upgraded or carries events: no field can be set any more.
     head_is_out: bool,
@@ -226,7 +229,6 @@ impl Context {
         self.route_params.clear();
         self.extras = None;
         self.stage = Stage::Middleware;
-        self.before_route = None;
         self.goes_back = false;
         self.response_middleware_at = 0;
         self.head_is_out = false;
@@ -235,23 +237,26 @@ impl Context {
     /// Remembers what request middleware has set: a refusal of the route goes back to it.
     pub(crate) fn keep_response(&mut self) {
         self.goes_back = true;
-        self.before_route = self
-            .response
-            .as_ref()
-            .filter(|response| !response.get_headers().is_empty())
-            .cloned();
+        if let Some(response) = &self.response
+            && !response.get_headers().is_empty()
+        {
+            self.extras.get_or_insert_default().before_route = Some(response.clone());
+        }
     }
 
     /// What the route sets from here on stays beside a refusal: others have worked on it.
     pub(crate) fn keep_no_response(&mut self) {
         self.goes_back = false;
-        self.before_route = None;
+        if let Some(extras) = &mut self.extras {
+            extras.before_route = None;
+        }
     }
 
     /// Drops what the route has set, and any answer there is, but the fields that go with every answer.
     pub(crate) fn go_back(&mut self) {
         if std::mem::take(&mut self.goes_back) {
-            match self.before_route.take() {
+            let kept = self.extras.as_mut();
+            match kept.and_then(|extras| extras.before_route.take()) {
                 Some(response) => self.response = Some(response),
                 None => {
                     self.get_mut_response().reset();
@@ -561,6 +566,16 @@ impl Context {
     pub fn get_request_error_data(&self) -> Result<RequestError, RequestError> {
         self.try_get_request_error_data()
             .ok_or_else(|| RequestError::missing(FAILURE, "request error"))
+    }
+
+    pub(crate) fn set_end_reason(&mut self, reason: Cow<'static, str>) {
+        self.extras.get_or_insert_default().end_reason = Some(Box::new(reason));
+    }
+
+    pub(crate) fn take_end_reason(&mut self) -> Cow<'static, str> {
+        let kept = self.extras.as_mut();
+        let reason = kept.and_then(|extras| extras.end_reason.take());
+        reason.map_or(Cow::Borrowed(""), |reason| *reason)
     }
 
     pub(crate) fn set_request_error(&mut self, error: RequestError) {

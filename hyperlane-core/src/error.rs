@@ -311,7 +311,9 @@ fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
             return error.is_disconnect() || matches!(error, RequestError::WebSocketProtocol(_));
         }
         // The source of such an error is the source of what it holds, not what it holds.
-        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let held = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
         next = match held {
             Some(held) => Some(held),
             None => error.source(),

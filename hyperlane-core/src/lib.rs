@@ -51,7 +51,9 @@ pub use conn::{
     outbox::Outbox,
 };
 pub use context::{Attributes, Context, RouteParams, States};
-pub use error::{ClosedByClient, Error, PanicData, Place, RequestError, ResponseError, ServerError};
+pub use error::{
+    ClosedByClient, Error, PanicData, Place, RequestError, ResponseError, ServerError,
+};
 pub use extract::{Form, FromContext, Path, Query, State};
 pub use hook::{BodyMode, ServerHook, Status};
 pub use multipart::{Field, Multipart};

@@ -545,8 +545,8 @@ impl Stream {
                 false => self.switch(),
             }
         }
-        if self.opening && !is_http(data) {
-            // The head of the stream is about to go out.
+        if self.opening {
+            // Middleware that answers every request: the answer is an event stream, whose head is about to go out.
             return Err(ResponseError::AlreadyComplete);
         }
         if !self.connection.is_open() {
@@ -626,7 +626,9 @@ impl Stream {
             match ctx.get_response().get_status_code() {
                 // The handler refuses, or answers the handshake itself.
                 101 | 400.. if self.take_back_handshake() => {}
-                _ => self.switch_with(ctx, Upgrade::new()).map_err(|_| ResponseError::ConnectionClosed)?,
+                _ => self
+                    .switch_with(ctx, Upgrade::new())
+                    .map_err(|_| ResponseError::ConnectionClosed)?,
             }
         }
         let response = ctx.get_response();
@@ -949,7 +951,12 @@ impl Stream {
         }
         self.carries = Carries::WebSocket;
         self.note_status(101);
+        // A bare send makes it a message.
+        let body = ctx.get_response().body_bytes().clone();
         ctx.shrink();
+        if !body.is_empty() {
+            ctx.get_mut_response().set_body_bytes(body);
+        }
         Ok(())
     }
 
@@ -1035,11 +1042,6 @@ impl Stream {
         ctx: &mut Context,
     ) -> Result<ServerSentEvents, ResponseError> {
         self.opening = false;
-        if self.carries == Carries::Http && self.tracker.is_event_stream() {
-            // By hand.
-            self.carries = Carries::Events { chunked: false };
-            ctx.shrink();
-        }
         if !matches!(self.carries, Carries::Events { .. }) {
             self.write_events_head(ctx)?;
         }

@@ -30,7 +30,9 @@ impl Handshake {
     /// Writes the 101 (RFC 6455 §4.2.2), with further fields.
     pub(crate) fn head(&self, connection: &Conn, added: &Headers) -> Vec<u8> {
         let mut head = Vec::with_capacity(192);
-        head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n");
+        head.extend_from_slice(
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n",
+        );
         let mut field = |name: &str, value: &[u8]| {
             head.extend_from_slice(name.as_bytes());
             head.extend_from_slice(b": ");
@@ -52,8 +54,8 @@ impl Handshake {
             field("set-cookie", cookie.as_bytes());
         }
         for (name, value) in self.headers.iter().chain(added) {
-            let is_session = cookie.is_some()
-                && session.is_some_and(|session| session.is_own(name, value));
+            let is_session =
+                cookie.is_some() && session.is_some_and(|session| session.is_own(name, value));
             // The program's own headers (a cookie) go along.
             if !is_session
                 && !is_own_field(name)

@@ -294,7 +294,8 @@ impl Conn {
             match self.poll_fill(&mut input, limit) {
                 Poll::Ready(Fill::Bytes) => {
                     if matches!(input.mode, Mode::Http | Mode::Handshake(_))
-                        && input.buffer.len() > before {
+                        && input.buffer.len() > before
+                    {
                         input.wake_readers();
                     }
                 }

@@ -23,11 +23,11 @@ use super::{
     timers::Tick,
 };
 use crate::channel::line::Acks;
-use crate::upgrade::Protocol;
 use crate::proto::ws::{
-    CloseCode, CloseFrame, Compressed, Decoder, Incoming, Limits, Message, ProtocolError, Role, encode_close,
-    encode_message, encode_to_bytes, frame_head,
+    CloseCode, CloseFrame, Compressed, Decoder, Incoming, Limits, Message, ProtocolError, Role,
+    encode_close, encode_message, encode_to_bytes, frame_head,
 };
+use crate::upgrade::Protocol;
 
 /// The most that one read brings into a message of its own.
 const DIRECT_READ: usize = 256 * 1024;

@@ -130,8 +130,7 @@ impl Context {
     /// Whether no field can be set any more. A handshake may have been answered without the context.
     fn is_head_out(&self) -> bool {
         let connection = self.connection.as_ref();
-        self.head_is_out
-            || connection.is_some_and(|connection| connection.format().is_websocket())
+        self.head_is_out || connection.is_some_and(|connection| connection.format().is_websocket())
     }
 
     /// What the client shows for a session, if it is signed.

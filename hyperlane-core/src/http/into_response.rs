@@ -261,7 +261,7 @@ mod tests {
         check(HttpStatus::Unknown, 500, None, b"");
         check((HttpStatus::Created, "made"), 201, Some(TEXT), b"made");
         check(Some("there"), 200, Some(TEXT), b"there");
-        check(None::<&str>, 404, None, b"");
+        check(None::<&str>, 404, Some(TEXT), b"404 Not Found\n");
         check(Ok::<_, HttpStatus>("fine"), 200, Some(TEXT), b"fine");
         check(
             Err::<&str, _>((HttpStatus::Conflict, "no")),

@@ -69,11 +69,7 @@ impl Hook {
     }
 
     /// Begins to work on a request.
-    pub(crate) fn start<'a>(
-        &self,
-        stream: &'a mut Stream,
-        ctx: &'a mut Context,
-    ) -> HookFuture<'a> {
+    pub(crate) fn start<'a>(&self, stream: &'a mut Stream, ctx: &'a mut Context) -> HookFuture<'a> {
         match &self.run {
             Run::Fn(run) => run(stream, ctx),
             Run::Shared(run) => run(stream, ctx),
@@ -383,10 +379,10 @@ fn in_sequence(hooks: &Arc<[Hook]>) -> Option<Middleware> {
         let hooks = hooks.clone();
         Box::pin(async move {
             let stage = std::mem::replace(&mut ctx.stage, Stage::Middleware);
-            while let Some(hook) = hooks.get(ctx.response_middleware_at as usize) {
-                ctx.response_middleware_at += 1;
+            while let Some(hook) = hooks.get(usize::from(ctx.response_middleware_at)) {
+                ctx.response_middleware_at = ctx.response_middleware_at.saturating_add(1);
                 if hook.declined(ctx).is_none() && hook.start(stream, ctx).await.is_reject() {
-                    ctx.response_middleware_at = u32::MAX;
+                    ctx.response_middleware_at = u16::MAX;
                 }
             }
             ctx.stage = stage;

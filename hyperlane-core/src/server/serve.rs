@@ -30,14 +30,6 @@ enum Step {
     Done,
 }
 
-/// How the hooks of a request have ended; decides what is said at the end of a WebSocket or a stream.
-enum Verdict {
-    Continue,
-    Reject,
-    /// With what the client may read.
-    Failed(Cow<'static, str>),
-}
-
 /// Serves a connection until it is over.
 #[expect(
     clippy::manual_async_fn,
@@ -58,7 +50,8 @@ pub(crate) fn serve(
         loop {
             ctx.reset();
             let mut route = None;
-            let mut verdict = Verdict::Continue;
+            let mut rejected = false;
+            let mut failed = false;
             // Nothing that came in can be answered for by response middleware.
             let mut is_parsed = false;
             // Each list of these hooks runs once per request.
@@ -153,9 +146,9 @@ pub(crate) fn serve(
                     }
                     Step::ResponseMiddleware => {
                         let at = ctx.response_middleware_at;
-                        match app.response_middleware.get(at as usize) {
+                        match app.response_middleware.get(usize::from(at)) {
                             Some(hook) => {
-                                ctx.response_middleware_at = at + 1;
+                                ctx.response_middleware_at = at.saturating_add(1);
                                 hook
                             }
                             None => break,
@@ -200,9 +193,10 @@ pub(crate) fn serve(
                 }
                 let refusal = match outcome {
                     Outcome::Done(status) => {
-                        let failed = report(&stream, &mut ctx, route, hook.name, true);
-                        if let Some((public, refusal)) = failed {
-                            verdict = Verdict::Failed(public);
+                        let error = report(&stream, &mut ctx, route, hook.name, true);
+                        if let Some((public, refusal)) = error {
+                            failed = true;
+                            ctx.set_end_reason(public);
                             match refusal {
                                 // An answer is set, and hooks may have another.
                                 Some(error)
@@ -221,16 +215,17 @@ pub(crate) fn serve(
                         if status == Status::Continue {
                             continue;
                         }
-                        if let Verdict::Continue = verdict {
-                            verdict = Verdict::Reject;
-                        }
+                        rejected = true;
                         step = match is_response {
                             true => Step::Done,
                             false => Step::ResponseMiddleware,
                         };
                         // A handshake that could not be answered says more than 403.
                         let is_open = stream.answered() == Answered::No && is_untouched(&ctx);
-                        match ctx.try_get_request_error_data().filter(|_| is_open && !is_error) {
+                        match ctx
+                            .try_get_request_error_data()
+                            .filter(|_| is_open && !is_error)
+                        {
                             Some(error) => error,
                             None => {
                                 if is_open {
@@ -247,7 +242,8 @@ pub(crate) fn serve(
                             let (method, route) = told(&ctx, route);
                             tracing::error!(%method, route, hook = hook.name, place = %hook.place, "panic: {data}");
                         });
-                        verdict = Verdict::Failed(HttpStatus::phrase(500).into());
+                        failed = true;
+                        ctx.set_end_reason(HttpStatus::phrase(500).into());
                         ctx.go_back();
                         describe(ctx.get_mut_response(), 500);
                         ctx.set_task_panic(data);
@@ -261,7 +257,8 @@ pub(crate) fn serve(
                 };
                 refuse(&mut ctx, refusal);
                 if let Some((public, _)) = report(&stream, &mut ctx, route, hook.name, false) {
-                    verdict = Verdict::Failed(public);
+                    failed = true;
+                    ctx.set_end_reason(public);
                 }
                 step = match has_refused {
                     true => Step::ResponseMiddleware,
@@ -289,19 +286,16 @@ pub(crate) fn serve(
                 }
                 Answered::WebSocket => {
                     stream.finish_switching();
-                    return match verdict {
-                        Verdict::Continue => Ending::WebSocket(CloseCode::NORMAL, "".into()),
-                        Verdict::Reject => Ending::WebSocket(CloseCode::POLICY_VIOLATION, "".into()),
-                        Verdict::Failed(public) => {
-                            Ending::WebSocket(CloseCode::INTERNAL_ERROR, public)
-                        }
+                    let code = match (failed, rejected) {
+                        (true, _) => CloseCode::INTERNAL_ERROR,
+                        (false, true) => CloseCode::POLICY_VIOLATION,
+                        (false, false) => CloseCode::NORMAL,
                     };
+                    return Ending::WebSocket(code, ctx.take_end_reason());
                 }
                 Answered::Whole => {}
                 Answered::ThenClose if stream.is_unfinished() => return Ending::Abort,
-                Answered::ThenClose
-                    if matches!(verdict, Verdict::Failed(_)) && !stream.is_complete() =>
-                {
+                Answered::ThenClose if failed && !stream.is_complete() => {
                     return Ending::Abort;
                 }
                 Answered::ThenClose => stream.end_events(),

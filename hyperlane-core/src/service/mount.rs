@@ -270,7 +270,10 @@ where
             let cause = "a mounted service wants to switch protocols, but gets no connection: serve it by a route";
             (501, cause.to_owned())
         } else {
-            (500, format!("a mounted service gave an interim answer as its only one: {status}"))
+            (
+                500,
+                format!("a mounted service gave an interim answer as its only one: {status}"),
+            )
         };
         let response = ctx.get_mut_response();
         describe(response, answer);

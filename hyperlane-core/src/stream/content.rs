@@ -261,7 +261,10 @@ impl Stream {
                 match left.checked_sub(piece.len() as u64) {
                     Some(rest) => *left = rest,
                     None => {
-                        return Err(cut(ctx, "the stream of a response is longer than its length"));
+                        return Err(cut(
+                            ctx,
+                            "the stream of a response is longer than its length",
+                        ));
                     }
                 }
             }
@@ -271,7 +274,10 @@ impl Stream {
             }
         }
         if left.is_some_and(|left| left > 0) {
-            return Err(cut(ctx, "the stream of a response is shorter than its length"));
+            return Err(cut(
+                ctx,
+                "the stream of a response is shorter than its length",
+            ));
         }
         if chunked {
             self.write(LAST_CHUNK);
