@@ -28,7 +28,7 @@ use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 use tracing::{
-    Subscriber,
+    Level, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
 };
@@ -67,6 +67,8 @@ struct Log {
     ended: Arc<Mutex<Vec<Seen>>>,
     /// Of all events.
     messages: Arc<Mutex<Vec<String>>>,
+    /// All events with their levels and fields.
+    lines: Arc<Mutex<Vec<(Level, String, Fields)>>>,
 }
 
 impl Log {
@@ -131,6 +133,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
         event.record(&mut Text(&mut fields));
         let message = fields.remove("message").unwrap_or_default();
         self.messages.lock().unwrap().push(message.clone());
+        let line = (*event.metadata().level(), message.clone(), fields);
+        self.lines.lock().unwrap().push(line);
         if let Some(span) = ctx.event_span(event)
             && let Some(seen) = span.extensions_mut().get_mut::<Seen>()
         {
@@ -350,6 +354,135 @@ async fn a_panic_is_logged_in_the_span_of_its_request() {
         ]
     );
     control.shutdown().await;
+}
+
+#[get("/fails/{how}")]
+async fn fails(
+    Path(how): Path<String>,
+    ctx: &mut Context,
+    stream: &mut Stream,
+) -> Result<Status, Error> {
+    match how.as_str() {
+        "io" => Err(std::io::Error::other("disk on fire"))?,
+        "panic" => panic!("on purpose"),
+        "answer" => return Err(Error::new(503, "the pump is broken")),
+        "client" => return Err(Error::new(404, "no such room")),
+        "body" => {
+            let pieces = futures_util::stream::iter([Ok("one"), Err("disk on fire")]);
+            ctx.get_mut_response()
+                .set_body(hyperlane::http::Body::stream(pieces));
+        }
+        "body-at-once" => {
+            let pieces = futures_util::stream::iter([Err::<&str, _>("disk on fire")]);
+            ctx.get_mut_response()
+                .set_body(hyperlane::http::Body::stream(pieces));
+        }
+        "file" => {
+            ctx.get_mut_response().set_body(std::path::Path::new("/"));
+        }
+        "events" => {
+            ctx.event_stream(stream).await?;
+            return Err(Error::new(404, "no such room"));
+        }
+        "socket" => {
+            ctx.upgrade(stream).await?;
+            return Err(Error::new(404, "no such room"));
+        }
+        "end" => {
+            let socket = ctx.upgrade(stream).await?;
+            loop {
+                socket.recv().await?;
+            }
+        }
+        "end-by-stream" => {
+            ctx.upgrade(stream).await?;
+            loop {
+                stream.try_get_websocket_request().await?;
+            }
+        }
+        _ => {}
+    }
+    Ok(Status::Continue)
+}
+
+#[tokio::test]
+async fn an_error_line_names_method_route_and_hook() {
+    let (log, _listening) = listen();
+    let control = start(|server| {
+        server.__register_all();
+    })
+    .await;
+    for (how, level, error) in [
+        ("io", Level::ERROR, "disk on fire"),
+        ("panic", Level::ERROR, ""),
+        ("answer", Level::ERROR, "the pump is broken"),
+        (
+            "body",
+            Level::ERROR,
+            "the stream of a response failed: disk on fire",
+        ),
+        (
+            "body-at-once",
+            Level::ERROR,
+            "the stream of a response failed: disk on fire",
+        ),
+        ("events", Level::WARN, "no such room"),
+        ("socket", Level::WARN, "no such room"),
+        ("end", Level::DEBUG, "the client left without a Close"),
+        (
+            "end-by-stream",
+            Level::DEBUG,
+            "the client left in the middle of a request",
+        ),
+    ] {
+        log.lines.lock().unwrap().clear();
+        let mut client = Client::connect(address(&control)).await;
+        if matches!(how, "socket" | "end" | "end-by-stream") {
+            assert_eq!(
+                client.upgrade(&format!("/fails/{how}"), "").await.status,
+                101
+            );
+        } else {
+            client.request("GET", &format!("/fails/{how}"), "").await;
+            client.until(b"\r\n\r\n").await;
+        }
+        drop(client);
+        let line = || {
+            let lines = log.lines.lock().unwrap();
+            let found = lines
+                .iter()
+                .find(|(_, _, fields)| fields.contains_key("hook"));
+            found.cloned()
+        };
+        eventually(how, || line().is_some()).await;
+        let (logged, _, fields) = line().unwrap();
+        assert_eq!(logged, level, "{how}: {fields:?}");
+        assert_eq!(fields["method"], "GET", "{how}");
+        assert_eq!(fields["route"], "/fails/{how}", "{how}");
+        assert_eq!(fields["hook"], "fails", "{how}");
+        assert_eq!(
+            fields.get("error").map_or("", String::as_str),
+            error,
+            "{how}"
+        );
+        // Once, and nothing else is told of it.
+        let lines = log.lines.lock().unwrap();
+        let loud = lines.iter().filter(|(level, ..)| *level <= Level::WARN);
+        assert_eq!(
+            loud.count(),
+            usize::from(level <= Level::WARN),
+            "{how}: {lines:?}"
+        );
+    }
+    // What the client is told is no news for the log.
+    log.lines.lock().unwrap().clear();
+    let mut client = Client::connect(address(&control)).await;
+    assert_eq!(client.get("/fails/client").await.status, 404);
+    let lines = log.lines.lock().unwrap();
+    assert!(
+        lines.iter().all(|(level, ..)| *level > Level::WARN),
+        "{lines:?}"
+    );
 }
 
 /// Sets a status without content before the stream that it asks for.

@@ -114,7 +114,7 @@ pub(crate) fn serve(
                     Err(error) => {
                         has_refused = true;
                         refuse(&mut ctx, error);
-                        report(&stream, &mut ctx, route, SERVER, false);
+                        report(&stream, &mut ctx, route, None, false);
                         Step::RequestError(0)
                     }
                 }
@@ -193,7 +193,7 @@ pub(crate) fn serve(
                 }
                 let refusal = match outcome {
                     Outcome::Done(status) => {
-                        let error = report(&stream, &mut ctx, route, hook.name, true);
+                        let error = report(&stream, &mut ctx, route, Some(hook.name), true);
                         if let Some((public, refusal)) = error {
                             failed = true;
                             ctx.set_end_reason(public);
@@ -256,7 +256,8 @@ pub(crate) fn serve(
                     }
                 };
                 refuse(&mut ctx, refusal);
-                if let Some((public, _)) = report(&stream, &mut ctx, route, hook.name, false) {
+                if let Some((public, _)) = report(&stream, &mut ctx, route, Some(hook.name), false)
+                {
                     failed = true;
                     ctx.set_end_reason(public);
                 }
@@ -268,7 +269,7 @@ pub(crate) fn serve(
             }
             if ctx.has_session_to_save() {
                 save_session(&mut stream, &mut ctx).await;
-                let _ = report(&stream, &mut ctx, route, SERVER, false);
+                let _ = report(&stream, &mut ctx, route, None, false);
             }
             match stream.answered() {
                 Answered::No => {
@@ -279,7 +280,7 @@ pub(crate) fn serve(
                     } else {
                         stream.send_response(ctx.get_response(), false)
                     };
-                    let _ = report(&stream, &mut ctx, route, SERVER, false);
+                    let _ = report(&stream, &mut ctx, route, None, false);
                     if stream.is_unfinished() {
                         return Ending::Abort;
                     }
@@ -410,9 +411,6 @@ fn is_untouched(ctx: &Context) -> bool {
         && !response.is_body_streamed()
 }
 
-/// What the log calls the hook where it is the server itself that fails.
-const SERVER: &str = "(server)";
-
 /// Method and route, as log lines name them: spans are often off.
 fn told<'a>(ctx: &'a Context, route: Option<&'a Hook>) -> (&'a Method, &'a str) {
     let route = route.map_or("(none)", |hook| &*hook.label.pattern);
@@ -420,16 +418,18 @@ fn told<'a>(ctx: &'a Context, route: Option<&'a Hook>) -> (&'a Method, &'a str) 
 }
 
 /// Logs what went wrong where an error has become the response, and takes it out: gives what the client may read, and
-/// the refusal, if it is one. `is_handlers`: the handler has returned the error, rather than the server refused.
+/// the refusal, if it is one. `hook`: the one that failed, where it is not the server in its name. `is_handlers`: the
+/// handler has returned the error, rather than been refused.
 fn report(
     stream: &Stream,
     ctx: &mut Context,
     route: Option<&Hook>,
-    hook: &str,
+    hook: Option<&str>,
     is_handlers: bool,
 ) -> Option<(Cow<'static, str>, Option<RequestError>)> {
     let failure = *ctx.take_failure()?;
     let answered = stream.answered();
+    let hook = hook.or(route.map(|hook| hook.name)).unwrap_or("(none)");
     let is_over = !stream.connection().is_open();
     let error = failure.cause.as_deref().unwrap_or(&failure.public);
     stream.in_scope(|| {
