@@ -316,6 +316,15 @@ impl Conn {
         self.gone.load(Ordering::Acquire)
     }
 
+    /// Whether the peer has ended the connection or its side of it, or we have.
+    pub(crate) fn has_ended(&self) -> bool {
+        let mut input = self.lock_input();
+        let is_closed = input
+            .websocket()
+            .is_some_and(|websocket| websocket.has_ended());
+        is_closed || input.ended || !self.is_open()
+    }
+
     /// Whether nothing at all can be sent any more.
     fn is_lost(&self) -> bool {
         !self.is_open() && self.lock_out().sending == Sending::Over

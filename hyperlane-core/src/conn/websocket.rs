@@ -129,6 +129,11 @@ impl WsInput {
         Err(ProtocolError::ReservedBits)
     }
 
+    /// Whether no message comes any more, or a Close of ours is out.
+    pub(super) fn has_ended(&self) -> bool {
+        self.close_sent || self.end.is_some()
+    }
+
     pub(super) fn ended_without_close(&mut self) {
         self.end.get_or_insert_with(|| Box::new(WsEnd::Lost));
     }

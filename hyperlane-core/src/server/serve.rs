@@ -430,7 +430,7 @@ fn report(
     let failure = *ctx.take_failure()?;
     let answered = stream.answered();
     let hook = hook.or(route.map(|hook| hook.name)).unwrap_or("(none)");
-    let is_over = !stream.connection().is_open();
+    let is_over = stream.connection().has_ended();
     let error = failure.cause.as_deref().unwrap_or(&failure.public);
     stream.in_scope(|| {
         let (method, route) = told(ctx, route);
