@@ -973,6 +973,64 @@ async fn a_service_can_send_the_body_of_the_request_back() {
     assert_eq!(client.post("/echo", "again").await.text(), "again");
 }
 
+#[tokio::test]
+async fn a_body_that_a_service_drops_half_read_lets_the_connection_go_on_only_if_its_answer_says_so()
+ {
+    let control = start(|server| {
+        server.mount(
+            "/half",
+            service_fn(|request: HttpRequest<BodyStream>| async move {
+                let streams = request.uri().query() == Some("streams");
+                let mut body = request.into_body();
+                body.next_chunk().await.unwrap();
+                drop(body);
+                let pieces = ["one", "two"].map(Ok::<_, Infallible>);
+                Ok::<_, Infallible>(HttpResponse::new(match streams {
+                    true => axum::body::Body::from_stream(futures_util::stream::iter(pieces)),
+                    false => axum::body::Body::from("half"),
+                }))
+            }),
+        );
+        server.mount(
+            "/unread",
+            service_fn(|_| async { Ok::<_, Infallible>(HttpResponse::new("unread".to_owned())) }),
+        );
+        server.mount(
+            "/read",
+            service_fn(|request: HttpRequest<BodyStream>| async move {
+                let mut body = request.into_body();
+                let whole = body.read_to_end(MIB).await.unwrap();
+                Ok::<_, Infallible>(HttpResponse::new(whole.len().to_string()))
+            }),
+        );
+    })
+    .await;
+    let next = "POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nnext";
+    for target in ["/half", "/half?streams", "/unread", "/read"] {
+        for size in [1, 1000, 60_000, 80_000, 300_000] {
+            let mut client = Client::connect(address(&control)).await;
+            let body = "x".repeat(size);
+            client
+                .send(format!(
+                    "POST {target} HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n{body}{next}"
+                ))
+                .await;
+            let reply = client.reply().await;
+            assert_eq!(reply.status, 200, "{target} {size}: {}", reply.head);
+            match reply.header("connection") {
+                Some("close") => {
+                    assert!(size > 65_536 && target != "/read", "{target} {size}");
+                    assert!(client.ends().await, "{target} {size}");
+                }
+                _ => {
+                    assert!(size <= 65_536 || target != "/unread", "{target} {size}");
+                    assert_eq!(client.reply().await.text(), "4", "{target} {size}");
+                }
+            }
+        }
+    }
+}
+
 // -------------------------------------------------------------------- a server inside another stack
 
 /// The shared place of hooks and tests.
