@@ -369,10 +369,7 @@ impl Stream {
 
     /// Whether anything of the next request is here. Empty lines are nothing of it, nor is the first half of one.
     fn has_begun(&self) -> bool {
-        !matches!(
-            self.connection.lock_input().buffer.unread(),
-            [] | [b'\r']
-        )
+        !matches!(self.connection.lock_input().buffer.unread(), [] | [b'\r'])
     }
 
     /// Takes a whole head off the buffer, if it is there.
