@@ -106,9 +106,9 @@ impl Server {
 ///
 /// When the future or the body of the response is dropped before its end, the client is gone for the hooks
 /// ([`Stream::disconnected`](crate::Stream::disconnected)). A response that cannot be finished ends with an error of its
-/// body, so that the stack outside cuts it; interim answers and trailers are not passed on. What asks
-/// for the body of a request with `Expect: 100-continue` is passed on to the stack, before the head of an answer that is
-/// made of that body: the head waits for the body to begin, for 1 s at most.
+/// body, so that the stack outside cuts it; interim answers and trailers are not passed on. A stack
+/// that answers `Expect: 100-continue` when a body is polled (hyper does) sees the poll before the head of the answer: the
+/// head waits until the body begins, at most 1 s.
 ///
 /// WebSockets work where the server around this one is hyper or stands on it (axum) and hands connections over
 /// (`serve_connection_with_upgrades`; `axum::serve` does). Elsewhere a handshake is answered with 501. HTTP/2 has other
