@@ -24,7 +24,10 @@ use std::{
 use common::{Client, address, eventually, hook, start};
 use futures_util::StreamExt;
 use hyperlane::prelude::*;
-use tokio::sync::Notify;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
+};
 
 hook! {
     // Takes its body as a stream and says what came, piece by piece joined.
@@ -54,6 +57,31 @@ hook! {
     // Answers without reading.
     @Stream Unread |_, ctx| {
         ctx.get_mut_response().set_body("unread");
+    }
+}
+
+hook! {
+    // Reads one piece and leaves the rest.
+    @Stream HalfRead |_, ctx| {
+        let mut body = ctx.body_stream();
+        let _ = body.next_chunk().await;
+        ctx.get_mut_response().set_body("half");
+    }
+    // The same, and its answer is a stream that has nothing to do with the body.
+    @Stream HalfReadThenStreams |_, ctx| {
+        let mut body = ctx.body_stream();
+        let _ = body.next_chunk().await;
+        ctx.get_mut_response().set_body(two_pieces());
+    }
+    // Sends the first piece back and leaves the rest.
+    @Stream EchoesOne |_, ctx| {
+        let body = ctx.body_stream().take(1);
+        ctx.get_mut_response().set_body(Body::stream(body));
+    }
+    // The same by hand.
+    @Stream RawUnread |stream, _| {
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nraw";
+        stream.try_send(answer).await.unwrap();
     }
 }
 
@@ -166,6 +194,23 @@ impl ServerHook for Small {
     }
 }
 
+/// Takes less than it gets, and reads nothing.
+struct UnreadSmall;
+
+impl ServerHook for UnreadSmall {
+    const BODY: BodyMode = BodyMode::Stream;
+    const MAX_BODY: Option<usize> = Some(4);
+
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        ctx.get_mut_response().set_body("unread");
+        Status::Continue
+    }
+}
+
 struct SmallStream;
 
 impl ServerHook for SmallStream {
@@ -256,6 +301,10 @@ async fn server() -> ServerControlHook {
             .route::<Streamed>("/streamed")
             .route::<Unread>("/unread")
             .route::<RawThenRead>("/raw")
+            .route::<HalfRead>("/half-read")
+            .route::<HalfReadThenStreams>("/half-read-then-streams")
+            .route::<EchoesOne>("/echoes-one")
+            .route::<RawUnread>("/raw-unread")
             .route::<Slow>("/slow")
             .route::<Keeps>("/keeps")
             .route::<Elsewhere>("/elsewhere")
@@ -266,6 +315,7 @@ async fn server() -> ServerControlHook {
             .route::<Events>("/events/{status}")
             .route::<Small>("/small")
             .route::<SmallStream>("/small-stream")
+            .route::<UnreadSmall>("/unread-small")
             .route::<Whole>("/whole")
             .route::<Waits>("/waits")
             .route::<Backlog>("/backlog/{by}");
@@ -513,6 +563,86 @@ async fn limits_of_a_route_hold_for_whole_and_streamed_bodies() {
     }
 }
 
+/// The largest rest that is dropped.
+const DRAINED: usize = 64 * 1024;
+
+fn in_chunks(body: &str) -> String {
+    let chunks: String = body
+        .as_bytes()
+        .chunks(30_000)
+        .map(|chunk| {
+            let data = std::str::from_utf8(chunk).unwrap();
+            format!("{:x}\r\n{data}\r\n", data.len())
+        })
+        .collect();
+    chunks + "0\r\n\r\n"
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_answer_says_of_the_connection_is_what_becomes_of_it() {
+    let control = server().await;
+    for (method, target) in [
+        ("POST", "/nosuch"),
+        // 405: there is a POST.
+        ("PUT", "/by-macro"),
+        ("POST", "/unread"),
+        ("POST", "/half-read"),
+        ("POST", "/half-read-then-streams"),
+        ("POST", "/echoes-one"),
+        ("POST", "/raw-unread"),
+    ] {
+        for size in [0, 1, DRAINED - 1, DRAINED, DRAINED + 1, 80_000, 2 << 20] {
+            let body = "x".repeat(size);
+            let length = format!("content-length: {size}\r\n");
+            let bodies = [(length.as_str(), body.clone()), (CHUNKED, in_chunks(&body))];
+            for (fields, body) in bodies {
+                for in_one in [true, false] {
+                    let what = format!("{method} {target} {size} {fields:?} in one: {in_one}");
+                    let client = Client::connect(address(&control)).await;
+                    let head = format!("{method} {target} HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
+                    let next = with_length("/streamed", "next");
+                    let body = body.clone();
+                    let (mut reading, mut writing) = client.stream.into_split();
+                    let sending = tokio::spawn(async move {
+                        // Where the connection closes, what is sent after that is lost.
+                        if in_one {
+                            let all = format!("{head}{body}{next}");
+                            let _ = writing.write_all(all.as_bytes()).await;
+                        } else {
+                            let _ = writing.write_all(head.as_bytes()).await;
+                            for piece in body.as_bytes().chunks(10_000) {
+                                tokio::task::yield_now().await;
+                                let _ = writing.write_all(piece).await;
+                            }
+                            let _ = writing.write_all(next.as_bytes()).await;
+                        }
+                        // The client goes on listening.
+                        writing
+                    });
+                    let mut answers = Vec::new();
+                    let mut ended = false;
+                    while !answers.ends_with(b"next") && !ended {
+                        let read = reading.read_buf(&mut answers);
+                        let read = tokio::time::timeout(common::PATIENCE, read).await;
+                        ended = matches!(read.expect(&what), Ok(0) | Err(_));
+                    }
+                    drop(sending.await.unwrap());
+                    let answers = String::from_utf8(answers).unwrap();
+                    let (first, _) = answers.split_once("\r\n\r\n").expect(&what);
+                    let closes = first.contains("connection: close");
+                    assert_eq!(closes, ended, "{what}: {answers}");
+                    assert_eq!(!closes, answers.ends_with("next"), "{what}: {answers}");
+                    // How much of it is here does not count.
+                    let is_unread = ["/nosuch", "/by-macro", "/unread"].contains(&target);
+                    if is_unread && fields != CHUNKED {
+                        assert_eq!(closes, size > DRAINED, "{what}: {answers}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_short_rest_is_dropped_and_a_long_one_closes() {
     let mut client = client().await;
@@ -521,9 +651,20 @@ async fn a_short_rest_is_dropped_and_a_long_one_closes() {
         client.post("/unread", &short).await.header("connection"),
         None
     );
-    let chunk = format!("ea60\r\n{short}\r\n0\r\n\r\n");
-    client.send(post("/unread", CHUNKED, &chunk)).await;
-    assert_eq!(client.reply().await.text(), "unread");
+    // Its bytes count, whether they are to come or here.
+    client
+        .send(post("/unread", "content-length: 60000\r\n", ""))
+        .await;
+    assert_eq!(client.reply().await.header("connection"), None);
+    client.send(&short).await;
+    client
+        .send(post("/unread", CHUNKED, "5\r\nhello\r\n0\r\n\r\n"))
+        .await;
+    assert_eq!(client.reply().await.header("connection"), None);
+    // Beyond the limit of the route, which does not read it.
+    let unread = post("/unread-small", CHUNKED, "5\r\nhello\r\n0\r\n\r\n");
+    client.send(unread).await;
+    assert_eq!(client.reply().await.header("connection"), None);
     assert_eq!(client.get("/unread").await.text(), "unread");
     client
         .send(post("/unread", "content-length: 1000000\r\n", "x"))
@@ -534,19 +675,19 @@ async fn a_short_rest_is_dropped_and_a_long_one_closes() {
         ("unread", Some("close"))
     );
     // What goes on arriving is not taken for a request.
-    let _ = tokio::io::AsyncWriteExt::write_all(&mut client.stream, &vec![b'x'; 200_000]).await;
+    let _ = client.stream.write_all(&vec![b'x'; 200_000]).await;
     assert!(client.ends().await);
-    // Chunks without an end.
-    let mut client = self::client().await;
-    client
-        .send(post(
-            "/unread",
-            CHUNKED,
-            &format!("ea60\r\n{short}\r\n").repeat(2),
-        ))
-        .await;
-    assert_eq!(client.reply().await.text(), "unread");
-    assert!(client.ends().await);
+    // Chunks whose end is not here.
+    for chunks in ["", "5\r\nhello\r\n", "5\r\nhello\r\n0\r\n"] {
+        let mut client = self::client().await;
+        client.send(post("/unread", CHUNKED, chunks)).await;
+        let reply = client.reply().await;
+        assert_eq!(
+            (reply.text(), reply.header("connection")),
+            ("unread", Some("close"))
+        );
+        assert!(client.ends().await);
+    }
 }
 
 #[tokio::test]

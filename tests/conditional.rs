@@ -12,6 +12,7 @@ mod common;
 use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
+    time::{Duration, SystemTime},
 };
 
 use common::{Client, Reply, address, hook, start};
@@ -23,13 +24,29 @@ fn file() -> &'static Path {
         let name = format!("conditional-{}.txt", std::process::id());
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::write(&file, "0123456789").unwrap();
+        // Long enough ago for its date to name one version.
+        let written = std::fs::File::options().write(true).open(&file).unwrap();
+        let long_ago = SystemTime::now() - Duration::from_secs(100);
+        written.set_modified(long_ago).unwrap();
         file
     })
 }
 
+static FUTURE: OnceLock<PathBuf> = OnceLock::new();
+
 hook! {
     File |_, ctx| {
         ctx.get_mut_response().set_header("cache-control", "max-age=60").set_body(file());
+    }
+    Dated |_, ctx| {
+        let date = ctx.get_request().header("x-date").unwrap().to_owned();
+        ctx.get_mut_response()
+            .set_header("date", date)
+            .set_header("last-modified", "Sun, 09 Sep 2001 01:46:40 GMT")
+            .set_body(file());
+    }
+    Future |_, ctx| {
+        ctx.get_mut_response().set_body(FUTURE.get().unwrap().as_path());
     }
     Own |_, ctx| {
         ctx.get_mut_response().set_header("vary", "accept");
@@ -65,6 +82,8 @@ async fn client() -> Client {
         server
             .__register_all()
             .route::<File>("/file")
+            .route::<Dated>("/dated")
+            .route::<Future>("/future")
             .route::<Own>("/own");
     })
     .await;
@@ -106,6 +125,18 @@ async fn a_version_the_client_has_is_not_sent_again() {
             "GET",
             "if-unmodified-since: Thu, 01 Jan 1970 00:00:00 GMT\r\n".to_owned(),
             412,
+        ),
+        // A date that stands there twice is none.
+        (
+            "GET",
+            format!("if-modified-since: {date}\r\nif-modified-since: {date}\r\n"),
+            200,
+        ),
+        ("GET", format!("if-modified-since: {date}, {date}\r\n"), 200),
+        (
+            "GET",
+            "if-unmodified-since: Thu, 01 Jan 1970 00:00:00 GMT\r\n".repeat(2),
+            200,
         ),
         // What was done by another method is not undone by a condition that comes too late.
         ("POST", format!("if-none-match: {etag}\r\n"), 200),
@@ -192,6 +223,24 @@ async fn a_range_of_a_file_is_a_part_of_it() {
             None,
             "0123456789",
         ),
+        (
+            format!("range: bytes=0-0\r\nif-range: W/{etag}\r\n"),
+            200,
+            None,
+            "0123456789",
+        ),
+        (
+            "range: bytes=0-0\r\nif-range: *\r\n".to_owned(),
+            200,
+            None,
+            "0123456789",
+        ),
+        (
+            format!("range: bytes=0-0\r\nif-range: {etag}\r\nif-range: {etag}\r\n"),
+            200,
+            None,
+            "0123456789",
+        ),
     ] {
         let reply = ask(&mut client, "GET", "/file", &fields).await;
         assert_eq!(
@@ -212,6 +261,36 @@ async fn a_range_of_a_file_is_a_part_of_it() {
         (reply.status, reply.header("content-length")),
         (200, Some("10"))
     );
+}
+
+#[tokio::test]
+async fn versions_of_one_second_are_not_joined_by_their_date() {
+    let mut client = client().await;
+    // The program's own date is what the client compares.
+    for (date, status) in [
+        ("Sun, 09 Sep 2001 01:46:39 GMT", 200),
+        ("Sun, 09 Sep 2001 01:46:40 GMT", 200),
+        ("Sun, 09 Sep 2001 01:46:41 GMT", 206),
+    ] {
+        let fields = format!(
+            "range: bytes=5-\r\nif-range: Sun, 09 Sep 2001 01:46:40 GMT\r\nx-date: {date}\r\n"
+        );
+        let reply = ask(&mut client, "GET", "/dated", &fields).await;
+        assert_eq!((reply.status, reply.header("date")), (status, Some(date)));
+    }
+    // Of the server: a file that is from later than now has no second that is over.
+    let name = format!("conditional-future-{}.txt", std::process::id());
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, "0123456789").unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(100))
+        .unwrap();
+    FUTURE.set(path).unwrap();
+    let reply = client.get("/future").await;
+    let date = reply.header("last-modified").unwrap();
+    let fields = format!("range: bytes=5-\r\nif-range: {date}\r\n");
+    let reply = ask(&mut client, "GET", "/future", &fields).await;
+    assert_eq!((reply.status, reply.text()), (200, "0123456789"));
 }
 
 #[tokio::test]

@@ -88,6 +88,13 @@ async fn the_subprotocol_is_one_that_the_client_offered_or_none() {
         ("/chosen", &[], None),
         ("/response", &["a, set"], Some("set")),
         ("/response", &["x"], None),
+        // An empty list offers nothing.
+        ("/plain", &[""], None),
+        ("/plain", &[" , \t,"], None),
+        ("/plain", &["", "a"], Some("a")),
+        ("/listed", &[","], None),
+        ("/chosen", &[""], None),
+        ("/response", &[", ,"], None),
     ] {
         let fields: String = offered
             .iter()
@@ -120,6 +127,8 @@ async fn extensions_that_nobody_knows_are_declined_by_silence() {
         for offered in [
             "x-unknown",
             "x-unknown; a=1; b=\"2\", x-other",
+            "",
+            " , \t,",
             "bbf-usp-protocol, mux; max-channels=4",
         ] {
             let mut client = Client::connect(address(&control)).await;
@@ -303,8 +312,10 @@ async fn lists_that_break_their_grammar_are_400() {
     for field in [
         "sec-websocket-protocol: one, t w o",
         "sec-websocket-protocol: \"chat\"",
-        "sec-websocket-protocol: ",
+        "sec-websocket-protocol: , a b",
+        "sec-websocket-protocol: \r\nsec-websocket-protocol: a b",
         "sec-websocket-extensions: ;;, =",
+        "sec-websocket-extensions: ;",
         "sec-websocket-extensions: x; a=\"b c\"",
         "sec-websocket-extensions: x-fine\r\nsec-websocket-extensions: x y",
     ] {

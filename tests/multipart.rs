@@ -269,6 +269,32 @@ async fn a_form_with_files_is_read_part_by_part_whole_or_streamed() {
 }
 
 #[tokio::test]
+async fn names_of_parts_are_there_whatever_they_are_written_like() {
+    let mut client = client().await;
+    let form = [
+        &b"--XX\r\ncontent-disposition: form-data; name=\"\xe4\"; filename=\"caf\xe9\"\r\n\r\n1\r\n"[..],
+        b"--XX\r\ncontent-disposition: form-data; name=b; filename*=utf-8''%C3%A9\r\n\r\n2\r\n",
+        b"--XX\r\ncontent-disposition: form-data; name=\"c; filename=d\"\r\n\r\n3\r\n",
+        b"--XX\r\ncontent-disposition: form-data; NAME=\"e\"; FILENAME=\"f\\\\\"\r\n\r\n4\r\n",
+        b"--XX--\r\n",
+    ]
+    .concat();
+    for target in ["/whole", "/streamed"] {
+        let fields = format!(
+            "content-type: {MULTIPART}\r\ncontent-length: {}\r\n",
+            form.len()
+        );
+        client.request("POST", target, &fields).await;
+        client.send(&form).await;
+        assert_eq!(
+            client.reply().await.text(),
+            "\"\u{fffd}\" Some(\"caf\u{fffd}\") None 1\n\"b\" Some(\"\u{e9}\") None 1\n\
+             \"c; filename=d\" None None 1\n\"e\" Some(\"f\\\\\") None 1\n"
+        );
+    }
+}
+
+#[tokio::test]
 async fn malformed_forms_with_files_are_refused() {
     let a = part("name=\"a\"", "text");
     let endless = "x".repeat(1 << 20);

@@ -24,6 +24,7 @@ use std::{
 use axum::{Extension, Json, Router, extract::Path, routing};
 use bytes::Bytes;
 use common::{CLOSE, Client, PATIENCE, address, eventually, hook, start};
+use futures_util::StreamExt;
 use http::{HeaderValue, Request as HttpRequest, Response as HttpResponse, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
@@ -973,6 +974,64 @@ async fn a_service_can_send_the_body_of_the_request_back() {
     assert_eq!(client.post("/echo", "again").await.text(), "again");
 }
 
+#[tokio::test]
+async fn a_body_that_a_service_drops_half_read_lets_the_connection_go_on_only_if_its_answer_says_so()
+ {
+    let control = start(|server| {
+        server.mount(
+            "/half",
+            service_fn(|request: HttpRequest<BodyStream>| async move {
+                let streams = request.uri().query() == Some("streams");
+                let mut body = request.into_body();
+                body.next_chunk().await.unwrap();
+                drop(body);
+                let pieces = ["one", "two"].map(Ok::<_, Infallible>);
+                Ok::<_, Infallible>(HttpResponse::new(match streams {
+                    true => axum::body::Body::from_stream(futures_util::stream::iter(pieces)),
+                    false => axum::body::Body::from("half"),
+                }))
+            }),
+        );
+        server.mount(
+            "/unread",
+            service_fn(|_| async { Ok::<_, Infallible>(HttpResponse::new("unread".to_owned())) }),
+        );
+        server.mount(
+            "/read",
+            service_fn(|request: HttpRequest<BodyStream>| async move {
+                let mut body = request.into_body();
+                let whole = body.read_to_end(MIB).await.unwrap();
+                Ok::<_, Infallible>(HttpResponse::new(whole.len().to_string()))
+            }),
+        );
+    })
+    .await;
+    let next = "POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nnext";
+    for target in ["/half", "/half?streams", "/unread", "/read"] {
+        for size in [1, 1000, 60_000, 80_000, 300_000] {
+            let mut client = Client::connect(address(&control)).await;
+            let body = "x".repeat(size);
+            client
+                .send(format!(
+                    "POST {target} HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n{body}{next}"
+                ))
+                .await;
+            let reply = client.reply().await;
+            assert_eq!(reply.status, 200, "{target} {size}: {}", reply.head);
+            match reply.header("connection") {
+                Some("close") => {
+                    assert!(size > 65_536 && target != "/read", "{target} {size}");
+                    assert!(client.ends().await, "{target} {size}");
+                }
+                _ => {
+                    assert!(size <= 65_536 || target != "/unread", "{target} {size}");
+                    assert_eq!(client.reply().await.text(), "4", "{target} {size}");
+                }
+            }
+        }
+    }
+}
+
 // -------------------------------------------------------------------- a server inside another stack
 
 /// The shared place of hooks and tests.
@@ -1452,6 +1511,120 @@ async fn the_body_is_asked_for_when_it_is_wanted() {
         .insert("connection", HeaderValue::from_static("expect"));
     let taken = timeout(PATIENCE, service.oneshot(named)).await;
     assert_eq!(text(taken.unwrap().unwrap()).await, PIECE.to_string());
+}
+
+hook! {
+    // Answers with what it reads.
+    @Stream EchoBack |_, ctx| {
+        let body = ctx.body_stream();
+        ctx.get_mut_response().set_body(Body::stream(body));
+    }
+    // Reads only after its head has gone out.
+    @Stream EchoLate |_, ctx| {
+        let body = StreamExt::map(ctx.body_stream(), |piece| piece.map_err(io::Error::other));
+        let first = futures_util::stream::iter([Ok(Bytes::from("first "))]);
+        ctx.get_mut_response().set_body(Body::stream(first.chain(body)));
+    }
+    // Asks for the body and does not wait for it.
+    @Stream AsksAndRefuses |_, ctx| {
+        let mut body = ctx.body_stream();
+        let mut next = std::pin::pin!(body.next_chunk());
+        std::future::poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending())).await;
+        let response = ctx.get_mut_response();
+        response.set_status_code(403);
+        match ctx.get_request().has_query("streams") {
+            false => ctx.get_mut_response().set_body("refused"),
+            true => ctx.get_mut_response().set_body(Body::stream(futures_util::stream::iter([Ok::<_, io::Error>("refused")]))),
+        };
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_the_answer_is_made_of_is_asked_for_before_the_head() {
+    let (service, _) = guest(|server| {
+        server
+            .route::<EchoBack>("/echo-back")
+            .route::<EchoLate>("/echo-late")
+            .route::<AsksAndRefuses>("/refuses");
+    });
+    // Straight on hyper's task, and behind a task of its own.
+    let inner = service.clone();
+    let apart = service_fn(move |request: HttpRequest<axum::body::Body>| {
+        let call = tokio::spawn(inner.clone().oneshot(request));
+        async move { call.await.unwrap() }
+    });
+    for router in [
+        Router::new().fallback_service(service.clone()),
+        Router::new().fallback_service(apart),
+    ] {
+        for (fields, body) in [
+            ("content-length: 4\r\n", "body"),
+            (
+                "transfer-encoding: chunked\r\n",
+                "2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n",
+            ),
+        ] {
+            let fields = format!("{fields}expect: 100-continue\r\n");
+            let mut client = outside(router.clone()).await;
+            client.request("POST", "/echo-back", &fields).await;
+            assert_eq!(client.reply().await.status, 100, "{fields}");
+            client.send(body).await;
+            let reply = client.reply().await;
+            assert_eq!((reply.status, reply.text()), (200, "body"), "{fields}");
+            // Without waiting for leave.
+            client.request("POST", "/echo-back", &fields).await;
+            client.send(body).await;
+            let mut reply = client.reply().await;
+            if reply.status == 100 {
+                reply = client.reply().await;
+            }
+            assert_eq!((reply.status, reply.text()), (200, "body"), "{fields}");
+            // As without a stack around it, the head comes first, and the client may send all the same.
+            client.request("POST", "/echo-late", &fields).await;
+            let head = client.until(b"\r\n\r\n").await;
+            assert!(head.starts_with(b"HTTP/1.1 200 "), "{fields}");
+            assert_eq!(client.chunk().await, b"first ");
+            client.send(body).await;
+            let mut echoed = Vec::new();
+            while echoed.len() < 4 {
+                echoed.extend(client.chunk().await);
+            }
+            assert_eq!(echoed, b"body");
+            // A whole answer needs no body.
+            for target in ["/refuses", "/refuses?streams"] {
+                let mut client = outside(router.clone()).await;
+                client.request("POST", target, &fields).await;
+                let mut reply = client.reply().await;
+                if reply.status == 100 {
+                    reply = client.reply().await;
+                }
+                assert_eq!((reply.status, reply.text()), (403, "refused"));
+            }
+            // A client that waits for the head gets it.
+            let mut client = outside(router.clone()).await;
+            client.request("POST", "/echo-back", &fields).await;
+            assert_eq!(client.reply().await.status, 100);
+            let head = client.until(b"\r\n\r\n").await;
+            assert!(head.starts_with(b"HTTP/1.1 200 "), "{fields}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_that_was_asked_for_is_not_gathered() {
+    let (service, _) = guest(|server| {
+        server.route::<EchoBack>("/echo-back");
+    });
+    let given = Arc::new(AtomicUsize::new(0));
+    let request = HttpRequest::post("/echo-back")
+        .header("expect", "100-continue")
+        .body(Counted::new(16 * MIB, &given))
+        .unwrap();
+    let response = timeout(PATIENCE, service.oneshot(request)).await.unwrap();
+    let held = given.load(Ordering::Relaxed);
+    assert!(held > 0 && held <= MIB, "{held} bytes wait");
+    let body = response.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes().len(), 16 * MIB);
 }
 
 #[tokio::test]

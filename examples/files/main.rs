@@ -10,6 +10,7 @@
 //! ```
 
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -39,14 +40,23 @@ struct Upload {
 impl Upload {
     async fn begin(path: &Path) -> io::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let partial = path.with_extension(format!("{number}.partial"));
-        Ok(Self {
-            file: File::create(&partial).await?,
-            partial,
-            path: path.to_owned(),
-            size: 0,
-        })
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let partial = path.with_extension(format!("{number}.partial"));
+            match File::create_new(&partial).await {
+                Ok(file) => {
+                    return Ok(Self {
+                        file,
+                        partial,
+                        path: path.to_owned(),
+                        size: 0,
+                    });
+                }
+                // Left by an earlier run, or a file of that very name.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn write(&mut self, piece: &Bytes) -> io::Result<()> {
@@ -72,6 +82,8 @@ impl Drop for Upload {
 enum Failure {
     Request(RequestError),
     Disk(io::Error),
+    /// What the client should do otherwise.
+    Form(String),
 }
 
 impl From<RequestError> for Failure {
@@ -90,6 +102,7 @@ impl IntoResponse for Failure {
     fn into_response(self, response: &mut Response) {
         match self {
             Self::Request(error) => error.into_response(response),
+            Self::Form(text) => (HttpStatus::BadRequest, text).into_response(response),
             // The client's name for it is at fault.
             Self::Disk(error)
                 if matches!(
@@ -145,7 +158,7 @@ async fn store(mut body: BodyStream, path: &Path) -> Result<u64, Failure> {
     Ok(upload.finish().await?)
 }
 
-/// Stores every file of a form.
+/// Stores every file of a form. Where one cannot be stored, the answer says so: none is lost without a word.
 #[post("/upload")]
 #[max_body(MAX_UPLOAD)]
 #[body_stream(_body)]
@@ -156,21 +169,66 @@ async fn upload(ctx: &mut Context) -> Result<Redirect, Failure> {
 }
 
 async fn store_form(mut form: Multipart, folder: &Path) -> Result<(), Failure> {
+    let mut stored = HashSet::new();
     while let Some(mut field) = form.next_field().await? {
-        // The client's word: only its last part, and only within the folder.
-        let name = field
-            .file_name()
-            .and_then(|name| name.rsplit(['/', '\\']).next());
-        let Some(file) = name.and_then(|name| FileBody::within(folder, name)) else {
+        let input = field.name().unwrap_or_default().to_owned();
+        let said = field.file_name().map(str::to_owned);
+        let first = field.next_chunk().await?.filter(|piece| !piece.is_empty());
+        let is_nothing = first.is_none() && said.as_deref().is_none_or(str::is_empty);
+        if is_nothing {
+            // An input for files where none was chosen, or a field without a value.
             continue;
+        }
+        let Some(said) = said else {
+            return Err(refuse(
+                &input,
+                "is no file: a part needs a `filename`",
+                &stored,
+            ));
         };
+        let Some((name, file)) = place(folder, &said) else {
+            let problem = format!("has the name {said:?}, which no file can have here");
+            return Err(refuse(&input, &problem, &stored));
+        };
+        if stored.contains(&name) {
+            let problem = format!("would take the place of another file {name:?} of this form");
+            return Err(refuse(&input, &problem, &stored));
+        }
         let mut upload = Upload::begin(file.path()).await?;
-        while let Some(piece) = field.next_chunk().await? {
+        let mut next = first;
+        while let Some(piece) = next {
             upload.write(&piece).await?;
+            next = field.next_chunk().await?;
         }
         upload.finish().await?;
+        stored.insert(name);
     }
-    Ok(())
+    match stored.is_empty() {
+        true => Err(Failure::Form("the form has no file\n".to_owned())),
+        false => Ok(()),
+    }
+}
+
+fn refuse(input: &str, problem: &str, stored: &HashSet<String>) -> Failure {
+    let count = stored.len();
+    Failure::Form(format!(
+        "the part {input:?} {problem}; of the form, {count} files before it are stored\n"
+    ))
+}
+
+/// Finds a place for a file by the client's word for it: only the last part of a path counts, and what a name may not
+/// have everywhere is written as `_`.
+fn place(folder: &Path, said: &str) -> Option<(String, FileBody)> {
+    let name = said.rsplit(['/', '\\']).next()?.trim();
+    let is_odd = |char: char| char.is_control() || char == ':';
+    let name = name.replace(is_odd, "_");
+    let file = FileBody::within(folder, &name)?;
+    Some((name, file))
+}
+
+/// Serves the files of a folder.
+pub(crate) fn serve_files(server: &mut Server, folder: PathBuf) {
+    server.state(Folder(folder));
 }
 
 #[hyperlane(server: Server)]
@@ -180,9 +238,8 @@ async fn main() -> Result<(), ServerError> {
     let address = args.next();
     let folder = args.next().map_or_else(std::env::temp_dir, PathBuf::from);
     println!("files of {}", folder.display());
-    server
-        .state(Folder(folder))
-        .bind(address.as_deref().unwrap_or("127.0.0.1:8080"));
+    serve_files(&mut server, folder);
+    server.bind(address.as_deref().unwrap_or("127.0.0.1:8080"));
     let control = server.run().await?;
     for address in control.addresses() {
         println!("http://{address}");

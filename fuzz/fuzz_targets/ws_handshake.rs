@@ -164,17 +164,16 @@ fn is_16_bytes(key: &[u8]) -> bool {
     digits == (16_usize * 8).div_ceil(6) && key[digits..] == *b"=="
 }
 
-/// Tells whether a value is `1#token` (RFC 6455 §4.3, RFC 9110 §5.6.1.2).
+/// Tells whether a value is `#token` (RFC 6455 §4.3, RFC 9110 §5.6.1.2): an empty list offers nothing.
 fn is_token_list(value: &[u8]) -> bool {
     let mut names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    names.clone().any(|name| !name.is_empty())
-        && names.all(|name| name.is_empty() || is_token(name))
+    names.all(|name| name.is_empty() || is_token(name))
 }
 
 /// Stands for what was quoted. No token has such a byte, so that quotes are found wherever they must not be.
 const QUOTED: u8 = 0x01;
 
-/// Tells whether a value is `1#extension` (RFC 6455 §9.1): what is quoted gives way to a token first,
+/// Tells whether a value is `#extension` (RFC 6455 §9.1): what is quoted gives way to a token first,
 /// so that the rest can be split at its marks.
 fn is_extension_list(value: &[u8]) -> bool {
     let mut plain = Vec::new();
@@ -202,19 +201,18 @@ fn is_extension_list(value: &[u8]) -> bool {
         });
     }
     let mut extensions = plain.split(|byte| *byte == b',').map(trim_blanks);
-    extensions.clone().any(|extension| !extension.is_empty())
-        && extensions.all(|extension| {
-            let mut parts = extension.split(|byte| *byte == b';').map(trim_blanks);
-            let name = parts.next().unwrap_or_default();
-            let is_param = |param: &[u8]| match param.iter().position(|byte| *byte == b'=') {
-                None => is_token(param),
-                Some(at) => {
-                    let value = trim_blanks(&param[at + 1..]);
-                    is_token(trim_blanks(&param[..at])) && (value == [QUOTED] || is_token(value))
-                }
-            };
-            extension.is_empty() || (is_token(name) && parts.all(is_param))
-        })
+    extensions.all(|extension| {
+        let mut parts = extension.split(|byte| *byte == b';').map(trim_blanks);
+        let name = parts.next().unwrap_or_default();
+        let is_param = |param: &[u8]| match param.iter().position(|byte| *byte == b'=') {
+            None => is_token(param),
+            Some(at) => {
+                let value = trim_blanks(&param[at + 1..]);
+                is_token(trim_blanks(&param[..at])) && (value == [QUOTED] || is_token(value))
+            }
+        };
+        extension.is_empty() || (is_token(name) && parts.all(is_param))
+    })
 }
 
 fn is_token(text: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! Forms with files (`multipart/form-data`, RFC 7578), part by part.
 
+mod disposition;
+
 use std::{
     fmt,
     pin::Pin,
@@ -13,6 +15,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 
+use self::disposition::Disposition;
 use crate::{BodyStream, RequestError};
 
 /// What may be read without coming to a part, or on in one: two pieces of a body. It bounds the header of a part and
@@ -44,6 +47,8 @@ pub struct Multipart {
     form: multer::Multipart<'static>,
     /// Dropped before the next one is asked for.
     field: Option<multer::Field<'static>>,
+    /// Of the part that was asked for last.
+    disposition: Disposition,
     since_progress: Arc<AtomicUsize>,
 }
 
@@ -66,6 +71,7 @@ impl Multipart {
         Ok(Self {
             form: multer::Multipart::new(paced, boundary),
             field: None,
+            disposition: Disposition::default(),
             since_progress,
         })
     }
@@ -85,6 +91,10 @@ impl Multipart {
             None => Ok(None),
             Some(field) => {
                 self.since_progress.store(0, Ordering::Relaxed);
+                let said = field.headers().get("content-disposition");
+                self.disposition = said
+                    .map(|said| Disposition::parse(said.as_bytes()))
+                    .unwrap_or_default();
                 self.field = Some(field);
                 Ok(Some(Field { form: self }))
             }
@@ -118,14 +128,18 @@ impl Field<'_> {
         self.form.field.as_ref()
     }
 
-    /// The name of the input that it comes from.
+    /// The name of the input that it comes from, with U+FFFD for what is not UTF-8.
     pub fn name(&self) -> Option<&str> {
-        self.inner()?.name()
+        self.form.disposition.name.as_deref()
     }
 
-    /// The name of the file as the client has it. Never a path to write to: it says what the client likes.
+    /// The name of the file as the client has it, with U+FFFD for what is not UTF-8; from `filename`, else from
+    /// `filename*` (RFC 8187). Never a path to write to: it says what the client likes.
+    ///
+    /// `None` for a part that is no file. Empty, with an empty content, where a browser's form has an input for files
+    /// and none was chosen.
     pub fn file_name(&self) -> Option<&str> {
-        self.inner()?.file_name()
+        self.form.disposition.file_name.as_deref()
     }
 
     /// The type as the client says it.

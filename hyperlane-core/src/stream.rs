@@ -324,11 +324,9 @@ impl Stream {
             let most = self.connection.server.head_space();
             let error = match ready!(self.connection.poll_more(cx, wait, most)) {
                 Fill::Bytes => continue,
-                Fill::End if self.connection.lock_input().buffer.is_empty() => {
-                    RequestError::ConnectionClosed
-                }
+                Fill::End if !self.has_begun() => RequestError::ConnectionClosed,
                 Fill::End => RequestError::ClientDisconnected,
-                Fill::TimedOut(Wait::Head) if !self.connection.lock_input().buffer.is_empty() => {
+                Fill::TimedOut(Wait::Head) if self.has_begun() => {
                     self.begin_response(false);
                     RequestError::HeadTimeout
                 }
@@ -370,17 +368,26 @@ impl Stream {
     }
 
     fn head_wait(&self) -> Wait {
-        if self.turn == 0 || !self.connection.lock_input().buffer.is_empty() {
+        if self.turn == 0 || self.has_begun() {
             Wait::Head
         } else {
             Wait::Idle
         }
     }
 
+    /// Whether anything of the next request is here. Empty lines are nothing of it, nor is the first half of one.
+    fn has_begun(&self) -> bool {
+        !matches!(self.connection.lock_input().buffer.unread(), [] | [b'\r'])
+    }
+
     /// Takes a whole head off the buffer, if it is there.
     fn take_head(&mut self, request: &mut Request) -> Result<Option<BodyHead>, RequestError> {
         let limits = &self.connection.server.head_limits;
         let mut input = self.connection.lock_input();
+        // Clients of old send one behind a body (RFC 9112 §2.2). What has begun does not begin with a line end.
+        while input.buffer.unread().starts_with(b"\r\n") {
+            input.buffer.consume(2);
+        }
         let Some(length) = self.scanner.scan(input.buffer.unread(), limits)? else {
             return Ok(None);
         };

@@ -228,8 +228,7 @@ impl Conn {
             }
             // Between requests; what has come in is still answered.
             Poll::Pending
-                if known == 0
-                    && matches!(wait, Wait::Idle | Wait::Head)
+                if (wait == Wait::Idle || wait == Wait::Head && known == 0)
                     && self.server.is_shutting_down() =>
             {
                 Poll::Ready(Fill::End)

@@ -156,30 +156,47 @@ impl Validators {
     /// Decides which part of `length` bytes a GET asks for (RFC 9110 §14.2).
     ///
     /// A field that is malformed, twice there, of another unit or of several ranges is ignored, as the RFC allows: the
-    /// whole answers every one of them.
-    pub(crate) fn part(&self, method: &Method, headers: &Headers, length: u64) -> Part {
+    /// whole answers every one of them. `now` is the `Date` of the answer, asked for where it matters.
+    pub(crate) fn part(
+        &self,
+        method: &Method,
+        headers: &Headers,
+        length: u64,
+        now: impl FnOnce() -> Option<SystemTime>,
+    ) -> Part {
         let mut ranges = headers.get_all("range").filter(|_| method.is_get());
         let (Some(range), None) = (ranges.next(), ranges.next()) else {
             return Part::Whole;
         };
-        if !self.is_same_for_range(headers) {
+        if !self.is_same_for_range(headers, now) {
             return Part::Whole;
         }
         parse_range(range, length)
     }
 
     /// `If-Range`: a part is of use only with the other parts of the same version (RFC 9110 §13.1.5).
-    fn is_same_for_range(&self, headers: &Headers) -> bool {
-        let Some(value) = headers.get("if-range") else {
+    fn is_same_for_range(
+        &self,
+        headers: &Headers,
+        now: impl FnOnce() -> Option<SystemTime>,
+    ) -> bool {
+        let mut values = headers.get_all("if-range");
+        let Some(value) = values.next() else {
             return true;
         };
+        if values.next().is_some() {
+            return false;
+        }
         if value.starts_with('"') || value.starts_with("W/") {
             // One tag, not a list.
             let mut tags = tags(value);
             return tags.next().is_some_and(|tag| self.fits(tag, true)) && tags.next().is_none();
         }
         match (self.modified_seconds(), parse_date(value)) {
-            (Some(modified), Some(date)) => modified == date,
+            // Within its second there may still come another version of the same date (RFC 9110 §8.8.2.2).
+            (Some(modified), Some(date)) if modified == date => {
+                now().is_some_and(|now| modified < to_seconds(now))
+            }
             _ => false,
         }
     }
@@ -208,8 +225,11 @@ fn to_seconds(time: SystemTime) -> u64 {
         .as_secs()
 }
 
+/// A field that is there more than once is no date, as one that cannot be read (RFC 9110 §13.1.3, §13.1.4).
 fn date_of(headers: &Headers, name: &str) -> Option<u64> {
-    headers.get(name).and_then(parse_date)
+    let mut values = headers.get_all(name);
+    let value = values.next()?;
+    values.next().is_none().then(|| parse_date(value)).flatten()
 }
 
 /// A date that cannot be read is as good as none (RFC 9110 §13.1.3).
@@ -340,6 +360,19 @@ mod tests {
             (&[("if-modified-since", AFTER)], NotModified, NotModified),
             (&[("if-modified-since", BEFORE)], Holds, Holds),
             (&[("if-modified-since", "yesterday")], Holds, Holds),
+            (
+                &[("if-modified-since", AT), ("if-modified-since", AT)],
+                Holds,
+                Holds,
+            ),
+            (
+                &[(
+                    "if-modified-since",
+                    "Sun, 09 Sep 2001 01:46:40 GMT, Sun, 09 Sep 2001 01:46:40 GMT",
+                )],
+                Holds,
+                Holds,
+            ),
             (&[("if-match", "\"a,b\"")], Holds, Failed),
             (&[("if-match", "W/\"a,b\"")], Failed, Failed),
             (&[("if-match", "*")], Holds, Holds),
@@ -352,6 +385,19 @@ mod tests {
             (&[("if-unmodified-since", AT)], Holds, Holds),
             (&[("if-unmodified-since", BEFORE)], Failed, Failed),
             (&[("if-unmodified-since", "never")], Holds, Holds),
+            (
+                &[
+                    ("if-unmodified-since", BEFORE),
+                    ("if-unmodified-since", BEFORE),
+                ],
+                Holds,
+                Holds,
+            ),
+            (
+                &[("if-unmodified-since", "Sun, 09 Sep 2001 01:46:39 GMT,")],
+                Holds,
+                Holds,
+            ),
             (
                 &[("if-unmodified-since", AT), ("if-none-match", "*")],
                 NotModified,
@@ -402,6 +448,11 @@ mod tests {
         assert_eq!(parse_range("bytes=0-", 0), Unsatisfiable);
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as `part` asks for it")]
+    fn later() -> Option<SystemTime> {
+        Some(UNIX_EPOCH + Duration::from_secs(1_000_000_100))
+    }
+
     #[test]
     fn a_range_of_another_version_is_the_whole() {
         let strong = version(EntityTag::strong("v"));
@@ -415,6 +466,14 @@ mod tests {
             (BEFORE, false, false),
             (AFTER, false, false),
             ("nonsense", false, false),
+            ("*", false, false),
+            ("", false, false),
+            ("Sunday, 09-Sep-01 01:46:40 GMT", true, true),
+            (
+                "Sun, 09 Sep 2001 01:46:40 GMT, Sun, 09 Sep 2001 01:46:40 GMT",
+                false,
+                false,
+            ),
         ] {
             let headers = headers(&[("range", "bytes=1-2"), ("if-range", if_range)]);
             let part = |is_same| {
@@ -425,20 +484,44 @@ mod tests {
                 }
             };
             assert_eq!(
-                strong.part(&Method::Get, &headers, 10),
+                strong.part(&Method::Get, &headers, 10, later),
                 part(of_strong),
                 "{if_range}"
             );
             assert_eq!(
-                weak.part(&Method::Get, &headers, 10),
+                weak.part(&Method::Get, &headers, 10, later),
                 part(of_weak),
                 "{if_range}"
             );
         }
         let one = headers(&[("range", "bytes=1-2")]);
-        assert_eq!(strong.part(&Method::Head, &one, 10), Part::Whole);
+        assert_eq!(strong.part(&Method::Head, &one, 10, later), Part::Whole);
         let two = headers(&[("range", "bytes=1-2"), ("range", "bytes=3-4")]);
-        assert_eq!(strong.part(&Method::Get, &two, 10), Part::Whole);
+        assert_eq!(strong.part(&Method::Get, &two, 10, later), Part::Whole);
+        let twice = headers(&[
+            ("range", "bytes=1-2"),
+            ("if-range", "\"v\""),
+            ("if-range", "\"v\""),
+        ]);
+        assert_eq!(strong.part(&Method::Get, &twice, 10, later), Part::Whole);
+    }
+
+    #[test]
+    fn a_date_is_strong_once_its_second_is_over() {
+        let strong = version(EntityTag::strong("v"));
+        let dated = headers(&[("range", "bytes=1-2"), ("if-range", AT)]);
+        let tagged = headers(&[("range", "bytes=1-2"), ("if-range", "\"v\"")]);
+        for (now, by_date) in [
+            (Some(BEFORE), Part::Whole),
+            (Some(AT), Part::Whole),
+            (Some(AFTER), Part::Range(1..3)),
+            (None, Part::Whole),
+        ] {
+            let now = || now.map(|now| httpdate::parse_http_date(now).unwrap());
+            assert_eq!(strong.part(&Method::Get, &dated, 10, now), by_date);
+            let by_tag = strong.part(&Method::Get, &tagged, 10, now);
+            assert_eq!(by_tag, Part::Range(1..3));
+        }
     }
 
     #[test]

@@ -123,6 +123,29 @@ impl Answer {
         }
     }
 
+    /// Whether all of the response is here.
+    pub(super) fn is_whole(&self) -> bool {
+        match &self.state {
+            State::Head | State::UntilClose => false,
+            State::Done => true,
+            State::Length(left) => self.buffer.len() as u64 >= *left,
+            State::Chunked(decoder) => {
+                let mut decoder = decoder.clone();
+                let mut rest: &[u8] = &self.buffer;
+                loop {
+                    match decoder.decode(rest) {
+                        Ok(step) if step.done => return true,
+                        Ok(step) if step.consumed > 0 => {
+                            rest = rest.get(step.consumed..).unwrap_or_default();
+                        }
+                        // Malformed: whoever reads on sees it.
+                        Ok(_) | Err(_) => return false,
+                    }
+                }
+            }
+        }
+    }
+
     /// What is known of the length of what is left.
     pub(super) fn left(&self) -> Option<u64> {
         match self.state {

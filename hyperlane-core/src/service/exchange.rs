@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
@@ -29,6 +30,11 @@ const PIPE: usize = 64 * 1024;
 
 /// Room for one read.
 const READ: usize = 16 * 1024;
+
+/// How long the head of a response waits for the body that its hooks have asked for. A server around us says
+/// `100 Continue` only before the head, and only once it has seen that the body is wanted; what then comes of the body
+/// shows that it has. Not for ever: a client may wait for the head before it sends anything.
+const ASKED: Duration = Duration::from_secs(1);
 
 /// Why the body of a response comes to no end.
 #[derive(Debug, thiserror::Error)]
@@ -135,20 +141,32 @@ pub(super) struct Upload {
     pub(super) pending: VecDeque<Bytes>,
     pub(super) body: Option<AnyPieces>,
     pub(super) framing: UploadFraming,
-    /// The body waits until it is wanted: whoever sends it may wait for that as well.
-    pub(super) is_held: bool,
+    pub(super) demand: Demand,
+}
+
+/// Whether the body of a request is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// Not yet, and who sends it may wait for that as well.
+    Held,
+    /// The hooks have asked for it, and nothing has come.
+    Asked,
+    /// It comes as it likes.
+    Free,
 }
 
 impl Upload {
     /// Takes the next piece of the body; `None` when there is nothing more to send.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), BoxError>>> {
-        if self.is_held {
+        if self.demand == Demand::Held {
             return Poll::Pending;
         }
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
-        let piece = match ready!(body.as_mut().poll_next(cx)) {
+        let piece = ready!(body.as_mut().poll_next(cx));
+        self.demand = Demand::Free;
+        let piece = match piece {
             Some(Ok(piece)) => piece,
             Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             None => {
@@ -207,10 +225,46 @@ impl Exchange {
 
     /// Waits for the head of the final response.
     pub(super) async fn head(&mut self) -> Result<Head, ServiceError> {
+        let head = loop {
+            if let Event::Head(head) = poll_fn(|cx| self.poll_event(cx)).await? {
+                break head;
+            }
+        };
+        if self.upload.demand == Demand::Asked && !self.answer.is_whole() {
+            let mut late = pin!(tokio::time::sleep(ASKED));
+            let asked = poll_fn(|cx| match self.poll_asked(cx) {
+                Ok(Poll::Pending) => late.as_mut().poll(cx).map(Ok),
+                Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
+                Err(error) => Poll::Ready(Err(error)),
+            });
+            asked.await?;
+        }
+        if !self.answer.is_whole() {
+            // The hooks may read the body from now on without asking: no `100 Continue` follows a head.
+            self.upload.demand = Demand::Free;
+        }
+        Ok(head)
+    }
+
+    /// Waits for the body that was asked for, or for an answer that does not need it.
+    fn poll_asked(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ServiceError> {
         loop {
-            match poll_fn(|cx| self.poll_event(cx)).await? {
-                Event::Head(head) => return Ok(head),
-                _ => continue,
+            self.poll_upload(cx).map_err(ServiceError::Request)?;
+            if self.upload.demand != Demand::Asked
+                || self.upload.body.is_none()
+                || self.answer.is_whole()
+            {
+                return Ok(Poll::Ready(()));
+            }
+            if self.answer.buffer.len() >= READ {
+                return Ok(Poll::Pending);
+            }
+            self.answer.buffer.reserve(READ);
+            match pin!(self.io.read_buf(&mut self.answer.buffer)).poll(cx) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(Ok(1..)) => {}
+                // Whoever reads on sees it as well.
+                Poll::Ready(_) => return Ok(Poll::Ready(())),
             }
         }
     }
@@ -225,7 +279,13 @@ impl Exchange {
             match self.answer.next()? {
                 Event::More => {}
                 Event::Continue => {
-                    self.upload.is_held = false;
+                    if self.upload.demand == Demand::Held {
+                        self.upload.demand = Demand::Asked;
+                    }
+                    // The head may follow at once: the body is asked for before.
+                    if let Err(error) = self.poll_upload(cx) {
+                        return Poll::Ready(Err(ServiceError::Request(error)));
+                    }
                     continue;
                 }
                 event => return Poll::Ready(Ok(event)),

@@ -19,7 +19,7 @@ use tower_service::Service;
 
 use super::{
     BoxError, HopByHop, PeerAddr, Pieces,
-    exchange::{Exchange, ServiceBody, ServiceError, Upload, UploadFraming},
+    exchange::{Demand, Exchange, ServiceBody, ServiceError, Upload, UploadFraming},
     is_always_of_connection, stated_length, switch,
 };
 use crate::{
@@ -106,7 +106,9 @@ impl Server {
 ///
 /// When the future or the body of the response is dropped before its end, the client is gone for the hooks
 /// ([`Stream::disconnected`](crate::Stream::disconnected)). A response that cannot be finished ends with an error of its
-/// body, so that the stack outside cuts it; interim answers and trailers are not passed on.
+/// body, so that the stack outside cuts it; interim answers and trailers are not passed on. A stack
+/// that answers `Expect: 100-continue` when a body is polled (hyper does) sees the poll before the head of the answer: the
+/// head waits until the body begins, at most 1 s.
 ///
 /// WebSockets work where the server around this one is hyper or stands on it (axum) and hands connections over
 /// (`serve_connection_with_upgrades`; `axum::serve` does). Elsewhere a handshake is answered with 501. HTTP/2 has other
@@ -184,7 +186,7 @@ where
             pending: Default::default(),
             body: has_body.then(|| Box::pin(Pieces { body }) as _),
             framing,
-            is_held: false,
+            demand: Demand::Free,
         };
         ServiceFuture {
             inner: Box::pin(self.guest.clone().serve(parts, upload)),
@@ -260,7 +262,9 @@ impl Guest {
         if self.shared.is_shutting_down() || !self.shared.admit(peer) {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "503 Service Unavailable\n");
         }
-        upload.is_held = parts.headers.contains_key(header::EXPECT);
+        if parts.headers.contains_key(header::EXPECT) {
+            upload.demand = Demand::Held;
+        }
         let framing = upload.body.is_some().then_some(upload.framing);
         let head = write_head(&parts, framing, switch.is_some());
         upload.pending.push_back(Bytes::from(head));

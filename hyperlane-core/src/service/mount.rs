@@ -29,7 +29,8 @@ impl Server {
     ///
     /// Middleware runs around the service as around a route; what it has set of a response's fields gives way to what
     /// the service sets, except for `set-cookie` and `vary`, which add up. The body of the request is streamed, without a
-    /// limit but the service's own. The body of the response is streamed in the length that the service states, else that
+    /// limit but the service's own; what the service leaves of it is dropped as for any [`BodyStream`]. The body of the
+    /// response is streamed in the length that the service states, else that
     /// its size hint knows, else in chunks; where it turns out shorter or longer, the connection is cut. Fields about the
     /// connection are the server's (RFC 9110 §7.6.1), and `connection: close` is heeded. Trailers are dropped. A
     /// body without a `content-type` gets none. A `location` stays as it is, although the service does not know its prefix:

@@ -28,8 +28,8 @@ use crate::{
     proto::http::{chunked::ChunkedDecoder, head::BodyFraming},
 };
 
-/// What is read and dropped of a body that the handler left unread, so that the connection can go on. More costs
-/// more than a new connection.
+/// The largest rest of a body that is read and dropped so that the connection can go on. More costs more than a new
+/// connection.
 const MAX_DRAIN: u64 = 64 * 1024;
 
 /// What the head says about the body.
@@ -62,6 +62,8 @@ struct State {
     failed: Option<RequestError>,
     /// The request is over: the bytes that come are no longer the handler's.
     abandoned: bool,
+    /// How many [`BodyStream`]s of it there are.
+    readers: usize,
 }
 
 enum Rest {
@@ -97,6 +99,7 @@ impl State {
             },
             failed: None,
             abandoned: false,
+            readers: 0,
         }
     }
 
@@ -155,6 +158,30 @@ impl State {
     fn is_done(&self) -> bool {
         matches!(self.rest, Rest::Done)
     }
+
+    /// Whether all that is left may be dropped. What waits in the buffer counts like what is still to come, so the
+    /// answer is the same whenever the rest arrives.
+    fn has_short_rest(&self, unread: &[u8]) -> bool {
+        match &self.rest {
+            Rest::Done => true,
+            Rest::Length(rest) => *rest <= MAX_DRAIN,
+            // How long it is shows only where its end is here.
+            Rest::Chunked(decoder) => is_short_to_its_end(decoder.clone(), unread),
+        }
+    }
+}
+
+/// Whether a body in chunks ends within `unread`, and after few bytes.
+fn is_short_to_its_end(mut decoder: ChunkedDecoder, mut unread: &[u8]) -> bool {
+    let mut length = 0;
+    while let Ok(step) = decoder.decode(unread) {
+        length += step.data.len() as u64;
+        unread = unread.get(step.consumed..).unwrap_or_default();
+        if step.done || unread.is_empty() {
+            return step.done && length <= MAX_DRAIN;
+        }
+    }
+    false
 }
 
 impl Incoming {
@@ -253,36 +280,45 @@ impl Incoming {
         }
     }
 
-    /// Whether the connection cannot go on after an answer that is sent now. `may_read`: the handler goes on reading.
+    /// Whether the connection cannot go on after an answer that is sent now. Where it says no, [`drain`](Self::drain)
+    /// reads the rest, however long it has become.
+    ///
+    /// `may_read`: the body of the answer is still to be made, maybe of this one.
     pub(super) fn forces_close(&self, may_read: bool) -> bool {
         let state = self.lock();
         if state.is_done() || state.failed.is_some() {
             return state.failed.is_some();
         }
-        let here = self.connection.lock_input().buffer.len() as u64;
-        let waits = state.expect != Expect::No && here == 0;
-        let is_long = match &state.rest {
-            Rest::Length(rest) => rest.saturating_sub(here) > MAX_DRAIN,
-            // It may be short; that shows when it is read.
-            Rest::Chunked(_) | Rest::Done => false,
-        };
-        waits || (is_long && !may_read)
+        let input = self.connection.lock_input();
+        if state.expect != Expect::No && input.buffer.is_empty() {
+            // The client may send the body or not (RFC 9110 §10.1.1).
+            return true;
+        }
+        let is_read_on = may_read && state.readers > 0;
+        !is_read_on && !state.has_short_rest(input.buffer.unread())
     }
 
-    /// Reads and drops a short rest; false if the connection cannot go on.
+    /// Reads and drops the rest, which an answer that lets the connection go on has promised; only the time for it has
+    /// a limit. False if the connection cannot go on.
     async fn drain(&self) -> bool {
-        if self.forces_close(false) {
-            return false;
+        {
+            let mut state = self.lock();
+            // Bytes that are dropped are not too many for the route.
+            state.limit = None;
+            if let Some(RequestError::BodyTooLarge { .. }) = state.failed {
+                state.failed = None;
+            }
+            // After a final answer, the client that waited for 100 may send the body or not.
+            let waits = state.expect != Expect::No;
+            if waits && !state.is_done() && self.connection.lock_input().buffer.is_empty() {
+                return false;
+            }
         }
-        let mut dropped = 0;
         loop {
             match poll_fn(|cx| self.poll_piece(cx, Wait::Drain)).await {
                 None => return true,
                 Some(Err(_)) => return false,
-                Some(Ok(piece)) => dropped += piece.len() as u64,
-            }
-            if dropped > MAX_DRAIN {
-                return false;
+                Some(Ok(_)) => {}
             }
         }
     }
@@ -403,7 +439,10 @@ impl Stream {
 /// for; at most 64 KiB more wait in the connection's inbox, and then the client has to wait. `100 Continue` is sent
 /// when the first piece is asked for (RFC 9110 §10.1.1). Elsewhere it gives the body that was read before.
 ///
-/// It may be moved to another task. When the request is over, what is left of the body can no longer be read.
+/// It may be moved to another task. When the request is over, what is left of the body can no longer be read: the server
+/// drops it where it has at most 64 KiB, and the connection serves further requests. An answer that leaves more of it,
+/// or a body in chunks whose end is not here, says `connection: close`. An answer whose own body is a stream lets the
+/// connection go on while a `BodyStream` of the request is left, which it may read.
 ///
 /// As a `futures_core::Stream` it ends after an error.
 ///
@@ -437,7 +476,23 @@ pub struct BodyStream {
 
 enum Source {
     Here(Bytes),
-    Incoming(Arc<Incoming>),
+    Incoming(Reader),
+}
+
+/// Counted, so that the head of an answer can tell whether the rest is still wanted.
+struct Reader(Arc<Incoming>);
+
+impl Reader {
+    fn new(incoming: Arc<Incoming>) -> Self {
+        incoming.lock().readers += 1;
+        Self(incoming)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.lock().readers -= 1;
+    }
 }
 
 impl BodyStream {
@@ -450,7 +505,7 @@ impl BodyStream {
 
     pub(crate) fn of_incoming(incoming: Arc<Incoming>) -> Self {
         Self {
-            source: Source::Incoming(incoming),
+            source: Source::Incoming(Reader::new(incoming)),
             ended: false,
         }
     }
@@ -490,7 +545,7 @@ impl BodyStream {
         match &mut self.source {
             Source::Here(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Here(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
-            Source::Incoming(incoming) => incoming.poll_piece(cx, Wait::Body),
+            Source::Incoming(reader) => reader.0.poll_piece(cx, Wait::Body),
         }
     }
 }

@@ -149,7 +149,12 @@ impl Stream {
                 Precondition::Failed => return self.send_plain(ctx, 412),
             }
             response.set_header("accept-ranges", "bytes");
-            match validators.part(request.get_method(), headers, opened.length) {
+            let now = || {
+                let own = self.connection.server.date();
+                let date = response.header("date").or(str::from_utf8(&own).ok())?;
+                httpdate::parse_http_date(date).ok()
+            };
+            match validators.part(request.get_method(), headers, opened.length, now) {
                 Part::Whole => {}
                 Part::Range(range) => {
                     response.set_status_code(206).set_header(

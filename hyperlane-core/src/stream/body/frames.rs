@@ -27,8 +27,8 @@ impl http_body::Body for BodyStream {
         self.ended
             || match &self.source {
                 Source::Here(bytes) => bytes.is_empty(),
-                Source::Incoming(incoming) => {
-                    let state = incoming.lock();
+                Source::Incoming(reader) => {
+                    let state = reader.0.lock();
                     state.is_done() && state.failed.is_none() && !state.abandoned
                 }
             }
@@ -38,7 +38,7 @@ impl http_body::Body for BodyStream {
         match &self.source {
             _ if self.ended => SizeHint::with_exact(0),
             Source::Here(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Incoming(incoming) => match incoming.lock().rest {
+            Source::Incoming(reader) => match reader.0.lock().rest {
                 Rest::Length(rest) => SizeHint::with_exact(rest),
                 Rest::Chunked(_) => SizeHint::default(),
                 Rest::Done => SizeHint::with_exact(0),
