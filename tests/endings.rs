@@ -79,6 +79,83 @@ handler!(Shares, |stream, ctx| {
     socket.closed().await;
 });
 
+/// Says so when it is dropped.
+struct Last(Notes, &'static str);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.0.note(self.1);
+    }
+}
+
+/// Panics when it is dropped.
+struct Bad;
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        panic!("a bad destructor");
+    }
+}
+
+// Of many hooks on its end some panic, and it has something to do after it.
+handler!(EndsBadly, |stream, ctx| {
+    let notes = Notes::clone(&ctx.state::<Notes>());
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let outbox = socket.outbox();
+    for name in ["first", "second"] {
+        outbox.on_end(|| panic!("a bad hook"));
+        let bad = Bad;
+        outbox.on_end(move || drop(bad));
+        let bad = Bad;
+        outbox.on_end(move || {
+            let _bad = &bad;
+        });
+        let notes = notes.clone();
+        outbox.on_end(move || notes.note(name));
+    }
+    let bad = Bad;
+    let taken_back = outbox.on_end(move || drop(bad)).unwrap();
+    outbox.cancel_end(taken_back);
+    socket.closed().await;
+    outbox.on_end(|| panic!("a bad hook that comes late"));
+    tokio::task::yield_now().await;
+    notes.note("handler");
+});
+
+// Hooks are taken back, and new ones come.
+handler!(TakesBack, |stream, ctx| {
+    let notes = Notes::clone(&ctx.state::<Notes>());
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let outbox = socket.outbox();
+    let stale = outbox.on_end(|| {}).unwrap();
+    outbox.cancel_end(stale);
+    let noted = notes.clone();
+    let key = outbox.on_end(move || noted.note("stays")).unwrap();
+    assert_ne!(stale, key);
+    outbox.cancel_end(stale);
+    // What it holds comes back to the connection, and to the key.
+    let (again, held) = (outbox.clone(), Last(notes.clone(), "dropped"));
+    let nested = outbox.on_end(move || drop(held)).unwrap();
+    let inner = Last(notes.clone(), "dropped, too");
+    struct ComesBack(hyperlane::Outbox, u64, Option<Last>);
+    impl Drop for ComesBack {
+        fn drop(&mut self) {
+            self.0.cancel_end(self.1);
+            let last = self.2.take();
+            self.0.on_end(move || drop(last));
+        }
+    }
+    let back = ComesBack(again, nested, Some(inner));
+    let key = outbox.on_end(move || drop(back)).unwrap();
+    outbox.cancel_end(key);
+    notes.note("ready");
+    socket.closed().await;
+});
+
 /// A connection in memory, which holds as little as the test wants.
 async fn connect(control: &ServerControlHook, holds: usize) -> DuplexStream {
     let (mut stream, served) = duplex(holds);
@@ -170,4 +247,36 @@ async fn a_sink_takes_what_it_said_it_had_room_for() {
         "other".repeat(100).as_bytes()
     );
     assert_eq!(noted.next().await, "flushed");
+}
+
+#[tokio::test]
+async fn a_panic_in_one_end_hook_skips_no_other_and_leaves_the_handler() {
+    let (says, mut noted) = notes();
+    let control = start(|server| {
+        server.state(says).route::<EndsBadly>("/");
+    })
+    .await;
+    Client::websocket(address(&control), "/")
+        .await
+        .close()
+        .await;
+    assert_eq!(noted.next().await, "first");
+    assert_eq!(noted.next().await, "second");
+    assert_eq!(noted.next().await, "handler");
+    eventually("it is counted out", || control.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn the_key_of_an_end_hook_that_was_taken_back_takes_back_no_other() {
+    let (says, mut noted) = notes();
+    let control = start(|server| {
+        server.state(says).route::<TakesBack>("/");
+    })
+    .await;
+    let client = Client::websocket(address(&control), "/").await;
+    assert_eq!(noted.next().await, "dropped");
+    assert_eq!(noted.next().await, "ready");
+    client.close().await;
+    assert_eq!(noted.next().await, "stays");
+    assert_eq!(noted.next().await, "dropped, too");
 }

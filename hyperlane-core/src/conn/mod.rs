@@ -37,10 +37,11 @@ use std::{
 use self::{
     input::Input,
     out::{Out, Sending},
+    registry::next_id,
     timers::{Tick, TimerKey},
     transport::{Reader, Writer},
 };
-use crate::{server::shared::Shared, upgrade::Protocol};
+use crate::{error::contain, server::shared::Shared, upgrade::Protocol};
 
 /// Why the task was woken, besides readiness.
 pub(crate) mod signals {
@@ -159,6 +160,11 @@ enum Told {
 
 /// Runs when a connection is over.
 pub(crate) type EndHook = Box<dyn FnOnce() + Send>;
+
+/// A panic in one hook, or in what it drops, neither skips the others nor takes the connection's task along.
+fn run_end(hook: EndHook) {
+    contain("in a hook on the end of a connection", hook);
+}
 
 /// The shared state of a connection.
 pub(crate) struct Conn {
@@ -391,21 +397,30 @@ impl Conn {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_gone() {
             drop(ends);
-            hook();
+            run_end(hook);
             return None;
         }
-        let key = ends.last().map_or(0, |(key, _)| key + 1);
+        // Of no other hook, of whatever connection: a key that is kept too long takes back nothing.
+        let key = next_id();
         ends.push((key, hook));
         Some(key)
     }
 
     /// Takes back a hook of [`on_end`](Self::on_end).
     pub(crate) fn cancel_end(&self, key: u64) {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.retain(|(known, _)| *known != key);
-        if ends.is_empty() {
-            *ends = Vec::new();
-        }
+        let hook = {
+            let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = ends.iter().position(|(known, _)| *known == key);
+            let hook = at.map(|at| ends.remove(at));
+            if ends.is_empty() {
+                *ends = Vec::new();
+            }
+            hook
+        };
+        // Dropped outside the lock: what it holds may come back here.
+        contain("while a hook on the end of a connection was dropped", || {
+            drop(hook);
+        });
     }
 
     /// The peer is gone: tells everyone who waits for it.
@@ -419,7 +434,7 @@ impl Conn {
         };
         self.set_not_open();
         for (_, hook) in hooks {
-            hook();
+            run_end(hook);
         }
         let waiters = self.lock_out().take_waiters();
         waiters.wake();
