@@ -304,6 +304,82 @@ mod unix {
     }
 
     #[tokio::test]
+    async fn what_is_in_the_way_of_a_socket_is_named() {
+        let path = path("in-the-way");
+        std::fs::write(&path, "precious").unwrap();
+        let error = listen(&path).await.err().unwrap().to_string();
+        assert!(error.contains("no socket is in the way"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let error = listen(&path).await.err().unwrap().to_string();
+        assert!(error.contains("no socket is in the way"), "{error}");
+        std::fs::remove_dir(&path).unwrap();
+        // Where it leads may be precious, too.
+        std::os::unix::fs::symlink("/nowhere", &path).unwrap();
+        let error = listen(&path).await.err().unwrap().to_string();
+        assert!(error.contains("no socket is in the way"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        let control = listen(&path).await.unwrap();
+        let error = listen(&path).await.err().unwrap().to_string();
+        assert!(error.contains("another process listens there"), "{error}");
+        control.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn an_ending_server_leaves_the_socket_of_its_successor_alone() {
+        let path = path("successor");
+        let first = listen(&path).await.unwrap();
+        // As a deployment does that cannot wait for the end of the first.
+        std::fs::remove_file(&path).unwrap();
+        let second = listen(&path).await.unwrap();
+        first.shutdown().await;
+        assert!(
+            exchange(UnixStream::connect(&path).await.unwrap())
+                .await
+                .contains("hello")
+        );
+        // Or with what is put in place by a rename.
+        let beside = super::unix::path("beside");
+        let third = listen(&beside).await.unwrap();
+        std::fs::rename(&beside, &path).unwrap();
+        second.shutdown().await;
+        assert!(
+            exchange(UnixStream::connect(&path).await.unwrap())
+                .await
+                .contains("hello")
+        );
+        third.shutdown().await;
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_start_beside_a_server_that_hangs_fails_at_once() {
+        let path = path("hung");
+        let (says, hears) = std::sync::mpsc::channel();
+        let theirs = path.clone();
+        // On a thread of its own: it must not block for ever.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let started = runtime.block_on(async {
+                let socket = tokio::net::UnixSocket::new_stream().unwrap();
+                socket.bind(&theirs).unwrap();
+                let _hung = socket.listen(1).unwrap();
+                let mut waiting = Vec::new();
+                while let Ok(stream) = UnixStream::connect(&theirs).await {
+                    waiting.push(stream);
+                }
+                listen(&theirs).await.map(drop)
+            });
+            says.send(started.err().map(|error| error.to_string()))
+        });
+        let error = hears.recv_timeout(PATIENCE).expect("it does not block");
+        let error = error.expect("it is taken");
+        assert!(error.contains("another process listens there"), "{error}");
+        assert!(path.exists(), "it is not ours to remove");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[tokio::test]
     async fn a_large_response_arrives_whole_over_unix() {
         let path = path("large");
         let control = listen(&path).await.unwrap();
