@@ -387,8 +387,8 @@ pub enum ServerError {
     /// Something else of the system, as a program's own `?` in a function that returns this error.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A server became a service outside of a tokio runtime, which its clock needs.
-    #[error("a server becomes a service only inside a tokio runtime")]
+    /// A server was started, or became a service, outside of a tokio runtime, which its clock needs.
+    #[error("a server starts only inside a tokio runtime: call it under `#[tokio::main]`, or within `block_on`")]
     NoRuntime,
 }
 

@@ -58,6 +58,12 @@ impl Outbox {
         }
     }
 
+    /// The runtime of the connection's server, for what delivers to it.
+    #[doc(hidden)]
+    pub fn __runtime(&self) -> Option<tokio::runtime::Handle> {
+        self.connection.as_ref()?.server.runtime.clone()
+    }
+
     fn connection(&self) -> Result<&Arc<Conn>, PushError> {
         self.connection.as_ref().ok_or(PushError::Closed)
     }
