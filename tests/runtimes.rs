@@ -391,7 +391,10 @@ async fn rooms_are_used_anywhere() {
         }
         drop(client);
         eventually("it has left", || control.connections() == 0).await;
-        eventually("nobody is there", || rooms.room("lobby").unwrap().is_empty()).await;
+        eventually("nobody is there", || {
+            rooms.room("lobby").unwrap().is_empty()
+        })
+        .await;
     }
 }
 

@@ -429,7 +429,9 @@ impl Drop for Inner {
 async fn sweep(sweeps: Sweeps) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        let Some(rooms) = sweeps.0.upgrade() else { return };
+        let Some(rooms) = sweeps.0.upgrade() else {
+            return;
+        };
         let limits = rooms.config().history_limits();
         let cores: Vec<_> = rooms.lock_rooms().values().cloned().collect();
         for core in cores {

@@ -10,11 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::oneshot,
-    task::AbortHandle,
-};
+use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
 /// Rings after a while, or when its runtime is gone.
 pub(crate) struct Alarm {
@@ -106,8 +102,10 @@ mod tests {
         thread::spawn(move || {
             let never = std::future::pending::<()>;
             let short = Duration::from_millis(1);
-            says.send(block_on(within(Some(runtime.clone()), short, never()))).unwrap();
-            says.send(block_on(within(None, Duration::MAX, never()))).unwrap();
+            says.send(block_on(within(Some(runtime.clone()), short, never())))
+                .unwrap();
+            says.send(block_on(within(None, Duration::MAX, never())))
+                .unwrap();
             let done = within(Some(runtime), Duration::MAX, std::future::ready(()));
             says.send(block_on(done)).unwrap();
         });
@@ -120,7 +118,11 @@ mod tests {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let handle = runtime.handle().clone();
         let waiting = thread::spawn(move || {
-            block_on(within(Some(handle), Duration::MAX, std::future::pending::<()>()))
+            block_on(within(
+                Some(handle),
+                Duration::MAX,
+                std::future::pending::<()>(),
+            ))
         });
         drop(runtime);
         assert_eq!(waiting.join().unwrap(), None);

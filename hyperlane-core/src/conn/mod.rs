@@ -10,6 +10,7 @@ pub(crate) mod buffer;
 pub(crate) mod cork;
 pub(crate) mod extensions;
 mod heartbeat;
+pub(crate) mod held;
 pub(crate) mod inbox;
 pub(crate) mod input;
 pub(crate) mod out;
@@ -35,6 +36,7 @@ use std::{
 };
 
 use self::{
+    held::Handles,
     input::Input,
     out::{Out, Sending},
     registry::next_id,
@@ -188,6 +190,11 @@ pub(crate) struct Conn {
     armed_at: AtomicU32,
     /// A raw event stream stands at the start of a line.
     at_line_end: AtomicBool,
+    /// The current request is a WebSocket handshake that nothing has answered.
+    handshake: AtomicBool,
+    /// What the connection's own hook has sent in vain since its end, up to 255 times.
+    sent_in_vain: AtomicU8,
+    handles: Handles,
     /// The last read of this poll found nothing, so the socket's waker is set.
     pub(crate) read_armed: AtomicBool,
     /// In ticks; 0 for what the configuration says.
@@ -234,6 +241,9 @@ impl Conn {
             gone: AtomicBool::new(false),
             armed_at: AtomicU32::new(u32::MAX),
             at_line_end: AtomicBool::new(true),
+            handshake: AtomicBool::new(false),
+            sent_in_vain: AtomicU8::new(0),
+            handles: Handles::default(),
             read_armed: AtomicBool::new(false),
             heartbeat: AtomicU32::new(0),
             spent: AtomicU32::new(0),
@@ -364,6 +374,33 @@ impl Conn {
         self.spent.load(Ordering::Relaxed) >= POLL_BUDGET
     }
 
+    /// A hook sends although the connection is over. Counted as work, so that one that goes on in a loop lets others run.
+    pub(crate) fn note_sent_in_vain(&self) {
+        if cork::is_polling(self.id) {
+            self.charge(1024);
+            let times = self.sent_in_vain.load(Ordering::Relaxed);
+            self.sent_in_vain
+                .store(times.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the hook has been told again and again that the connection is over, and does not listen.
+    fn has_deaf_hook(&self) -> bool {
+        /// More than a hook that says a few last words.
+        const OFTEN: u8 = 8;
+        self.sent_in_vain.load(Ordering::Relaxed) >= OFTEN
+    }
+
+    /// Notes whether the current request is a WebSocket handshake without an answer.
+    pub(crate) fn set_handshake(&self, is_open: bool) {
+        self.handshake.store(is_open, Ordering::Relaxed);
+    }
+
+    /// Whether the current request is a WebSocket handshake without an answer.
+    pub(crate) fn is_handshake(&self) -> bool {
+        self.handshake.load(Ordering::Relaxed)
+    }
+
     /// Makes sure that the wheel looks here at `at` or before.
     pub(crate) fn arm(&self, at: Tick) {
         if at.0 < self.armed_at.load(Ordering::Relaxed) {
@@ -418,9 +455,12 @@ impl Conn {
             hook
         };
         // Dropped outside the lock: what it holds may come back here.
-        contain("while a hook on the end of a connection was dropped", || {
-            drop(hook);
-        });
+        contain(
+            "while a hook on the end of a connection was dropped",
+            || {
+                drop(hook);
+            },
+        );
     }
 
     /// The peer is gone: tells everyone who waits for it.

@@ -15,6 +15,9 @@ use super::{
 };
 use crate::proto::ws::{CloseCode, Message, encode_close, encode_to_bytes};
 
+/// What the rest of a head may take from the beginning of a shutdown on: a request that is on its way is still answered.
+const LAST_HEAD: Duration = Duration::from_secs(1);
+
 /// How the work on a connection ended, as the handler's side sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -40,6 +43,9 @@ impl Conn {
         let config = &self.server.config;
         match wait {
             Wait::Idle => Some(config.keep_alive_timeout),
+            Wait::Head | Wait::Drain if self.server.is_shutting_down() => {
+                Some(LAST_HEAD.min(config.shutdown_timeout / 2))
+            }
             // What nobody wants may not take longer than a head.
             Wait::Head | Wait::Drain => Some(config.header_timeout),
             Wait::Body => Some(config.body_timeout),
@@ -211,9 +217,35 @@ impl Conn {
         if self.format().is_websocket() {
             let _ = self.close_websocket(CloseCode::GOING_AWAY, "server shutting down", false);
         }
-        self.lock_input().wake_readers();
+        {
+            let mut input = self.lock_input();
+            if matches!(input.wait, Wait::Head | Wait::Drain) {
+                // The shorter limit counts from here.
+                input.wait_since = self.now();
+                self.arm(self.now());
+            }
+            input.wake_readers();
+        }
         let waiters = self.lock_out().take_waiters();
         waiters.wake();
+    }
+
+    /// The server shuts down, which the hook of an event stream has just been told: what it has sent since still goes out,
+    /// and then the stream ends, whatever the hook does.
+    pub(super) fn end_events_on_shutdown(&self) {
+        let format = self.format();
+        let is_events = matches!(
+            format,
+            WireFormat::EventStream | WireFormat::EventStreamChunked
+        );
+        if !is_events || !self.is_open() {
+            return;
+        }
+        if format == WireFormat::EventStreamChunked {
+            // One that is gone needs no last chunk.
+            let _ = self.push_last(crate::sse::LAST_CHUNK, false);
+        }
+        self.signal_close();
     }
 
     /// The handler's side is done.
@@ -337,6 +369,10 @@ impl Conn {
         if let Some(every) = self.server.config.sse_heartbeat {
             self.arm(self.now().after(every));
         }
+        if self.server.is_shutting_down() {
+            // It has heard of it as a request, if at all.
+            self.signal(super::signals::SHUTDOWN);
+        }
     }
 
     /// Notes where `data` leaves a raw event stream.
@@ -455,6 +491,9 @@ mod tests {
             }
         }
         let made = MADE.get() - made;
-        assert!(made <= 2, "{made} buffers for connections one after the other");
+        assert!(
+            made <= 2,
+            "{made} buffers for connections one after the other"
+        );
     }
 }

@@ -96,7 +96,11 @@ impl ServerControlHook {
         poll_fn(|cx| {
             let is_over = done.as_mut().poll(cx).is_ready()
                 || cork::is_polling_for(&running.shared) && stop.as_mut().poll(cx).is_ready();
-            if is_over { Poll::Ready(()) } else { Poll::Pending }
+            if is_over {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }

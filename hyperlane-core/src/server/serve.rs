@@ -159,6 +159,12 @@ pub(crate) fn serve(
                     continue;
                 }
                 let outcome = start(hook, &mut stream, &mut ctx).await;
+                match outcome {
+                    Outcome::Done(Status::Continue) => {}
+                    // A response middleware has its say about what follows it.
+                    Outcome::Done(Status::Reject) if ctx.stage != Stage::Route => {}
+                    _ => stream.connection().set_kept_open(false),
+                }
                 ctx.stage = Stage::Middleware;
                 match outcome {
                     Outcome::Done(Status::Continue) => {}
@@ -224,6 +230,7 @@ pub(crate) fn serve(
                 }
                 Answered::WebSocket => {
                     stream.finish_switching();
+                    stream.connection().released().await;
                     return Ending::WebSocket(if panicked {
                         CloseCode::INTERNAL_ERROR
                     } else {
@@ -233,7 +240,10 @@ pub(crate) fn serve(
                 Answered::Whole => {}
                 Answered::ThenClose if stream.is_unfinished() => return Ending::Abort,
                 Answered::ThenClose if panicked && !stream.is_complete() => return Ending::Abort,
-                Answered::ThenClose => stream.end_events(),
+                Answered::ThenClose => {
+                    stream.connection().released().await;
+                    stream.end_events();
+                }
             }
             stream.observed = None;
             stream.forget_reading();
@@ -293,11 +303,12 @@ async fn read_proxy_header(_: &Conn) -> Result<(), String> {
 
 fn start<'a>(hook: &Hook, stream: &'a mut Stream, ctx: &'a mut Context) -> Guarded<'a> {
     let observed = stream.observed.clone();
+    let handshake = stream.open_handshake();
     let future = match &hook.run {
         Run::Fn(run) => run(stream, ctx),
         Run::Shared(run) => run(stream, ctx),
     };
-    Guarded::new(future, observed)
+    Guarded::new(future, observed, handshake)
 }
 
 /// Waits for what the hooks need: the session from its store, the body if it is read whole.
