@@ -79,6 +79,147 @@ handler!(Shares, |stream, ctx| {
     socket.closed().await;
 });
 
+/// What a test holds of the sockets of its handlers.
+#[derive(Clone, Default)]
+struct Handles(std::sync::Arc<std::sync::Mutex<Vec<WebSocket>>>);
+
+impl Handles {
+    fn take(&self) -> Vec<WebSocket> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+// Hands the socket to a task and is gone.
+handler!(HandsOver, |stream, ctx| {
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let name = ctx.get_request().try_get_query("as").unwrap_or_default();
+    let other = socket.clone();
+    let handles = ctx.state::<Handles>();
+    match name.as_str() {
+        // Whichever handle was asked.
+        "task" => other.keep_open(),
+        "not" => {}
+        _ => socket.keep_open(),
+    }
+    drop(other);
+    match name.as_str() {
+        "clones" => handles
+            .0
+            .lock()
+            .unwrap()
+            .extend([socket.clone(), socket.clone()]),
+        "panic" | "reject" => handles.0.lock().unwrap().push(socket.clone()),
+        _ => {}
+    }
+    match name.as_str() {
+        "clones" | "none" => {}
+        "panic" => panic!("a handler's own"),
+        "reject" => return Status::Reject,
+        // Neither reads nor goes.
+        "deaf" => handles.0.lock().unwrap().push(socket),
+        _ => drop(tokio::spawn(async move {
+            while let Ok(message) = socket.recv().await {
+                if message.to_str() == Ok("go") {
+                    return;
+                }
+                socket.send(message).await.unwrap();
+            }
+        })),
+    }
+});
+
+// The same with an event stream.
+handler!(HandsEventsOver, |stream, ctx| {
+    let gate = Gate::clone(&ctx.state::<Gate>());
+    let events = ctx.event_stream(stream).await.unwrap();
+    events.keep_open();
+    tokio::spawn(async move {
+        events.send("first").await.unwrap();
+        gate.pass().await;
+        events.send("last").await.unwrap();
+        gate.pass().await;
+    });
+});
+
+/// Says so when it is dropped.
+struct Last(Notes, &'static str);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.0.note(self.1);
+    }
+}
+
+/// Panics when it is dropped.
+struct Bad;
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        panic!("a bad destructor");
+    }
+}
+
+// Of many hooks on its end some panic, and it has something to do after it.
+handler!(EndsBadly, |stream, ctx| {
+    let notes = Notes::clone(&ctx.state::<Notes>());
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let outbox = socket.outbox();
+    for name in ["first", "second"] {
+        outbox.on_end(|| panic!("a bad hook"));
+        let bad = Bad;
+        outbox.on_end(move || drop(bad));
+        let bad = Bad;
+        outbox.on_end(move || {
+            let _bad = &bad;
+        });
+        let notes = notes.clone();
+        outbox.on_end(move || notes.note(name));
+    }
+    let bad = Bad;
+    let taken_back = outbox.on_end(move || drop(bad)).unwrap();
+    outbox.cancel_end(taken_back);
+    socket.closed().await;
+    outbox.on_end(|| panic!("a bad hook that comes late"));
+    tokio::task::yield_now().await;
+    notes.note("handler");
+});
+
+// Hooks are taken back, and new ones come.
+handler!(TakesBack, |stream, ctx| {
+    let notes = Notes::clone(&ctx.state::<Notes>());
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let outbox = socket.outbox();
+    let stale = outbox.on_end(|| {}).unwrap();
+    outbox.cancel_end(stale);
+    let noted = notes.clone();
+    let key = outbox.on_end(move || noted.note("stays")).unwrap();
+    assert_ne!(stale, key);
+    outbox.cancel_end(stale);
+    // What it holds comes back to the connection, and to the key.
+    let (again, held) = (outbox.clone(), Last(notes.clone(), "dropped"));
+    let nested = outbox.on_end(move || drop(held)).unwrap();
+    let inner = Last(notes.clone(), "dropped, too");
+    struct ComesBack(hyperlane::Outbox, u64, Option<Last>);
+    impl Drop for ComesBack {
+        fn drop(&mut self) {
+            self.0.cancel_end(self.1);
+            let last = self.2.take();
+            self.0.on_end(move || drop(last));
+        }
+    }
+    let back = ComesBack(again, nested, Some(inner));
+    let key = outbox.on_end(move || drop(back)).unwrap();
+    outbox.cancel_end(key);
+    notes.note("ready");
+    socket.closed().await;
+});
+
 /// A connection in memory, which holds as little as the test wants.
 async fn connect(control: &ServerControlHook, holds: usize) -> DuplexStream {
     let (mut stream, served) = duplex(holds);
@@ -170,4 +311,175 @@ async fn a_sink_takes_what_it_said_it_had_room_for() {
         "other".repeat(100).as_bytes()
     );
     assert_eq!(noted.next().await, "flushed");
+}
+
+#[tokio::test]
+async fn a_panic_in_one_end_hook_skips_no_other_and_leaves_the_handler() {
+    let (says, mut noted) = notes();
+    let control = start(|server| {
+        server.state(says).route::<EndsBadly>("/");
+    })
+    .await;
+    Client::websocket(address(&control), "/")
+        .await
+        .close()
+        .await;
+    assert_eq!(noted.next().await, "first");
+    assert_eq!(noted.next().await, "second");
+    assert_eq!(noted.next().await, "handler");
+    eventually("it is counted out", || control.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn the_key_of_an_end_hook_that_was_taken_back_takes_back_no_other() {
+    let (says, mut noted) = notes();
+    let control = start(|server| {
+        server.state(says).route::<TakesBack>("/");
+    })
+    .await;
+    let client = Client::websocket(address(&control), "/").await;
+    assert_eq!(noted.next().await, "dropped");
+    assert_eq!(noted.next().await, "ready");
+    client.close().await;
+    assert_eq!(noted.next().await, "stays");
+    assert_eq!(noted.next().await, "dropped, too");
+}
+
+// ---------------------------------------------------------------- kept open
+
+async fn keeper() -> (ServerControlHook, Handles, Gate) {
+    let (handles, gate) = (Handles::default(), Gate::default());
+    let control = start(|server| {
+        server
+            .state(handles.clone())
+            .state(gate.clone())
+            .route::<HandsOver>("/")
+            .route::<HandsEventsOver>("/events");
+        let config = server.get_mut_server_config();
+        config.shutdown_timeout = 8 * PATIENCE;
+        config.handler_linger = 8 * PATIENCE;
+    })
+    .await;
+    (control, handles, gate)
+}
+
+async fn closes(client: &mut Client, code: u16) {
+    let frame = client.next_message().await;
+    assert_eq!((frame.opcode, frame.code()), (CLOSE, code));
+    client.frame(CLOSE, code.to_be_bytes()).await;
+    assert!(client.ends().await);
+}
+
+#[tokio::test]
+async fn a_socket_that_is_kept_open_outlives_its_handler_and_ends_with_its_task() {
+    let (control, ..) = keeper().await;
+    let mut client = Client::websocket(address(&control), "/?as=task").await;
+    for text in ["one", "two"] {
+        client.say(text).await;
+        assert_eq!(client.next_message().await.text(), text);
+        assert_eq!(control.connections(), 1);
+    }
+    client.say("go").await;
+    closes(&mut client, 1000).await;
+    eventually("it is counted out", || control.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_socket_that_is_not_kept_open_closes_when_its_handler_returns() {
+    let (control, ..) = keeper().await;
+    let mut client = Client::websocket(address(&control), "/?as=not").await;
+    closes(&mut client, 1000).await;
+    let mut client = Client::websocket(address(&control), "/?as=none").await;
+    closes(&mut client, 1000).await;
+}
+
+#[tokio::test]
+async fn a_socket_that_is_kept_open_ends_with_the_last_of_its_handles() {
+    let (control, handles, _) = keeper().await;
+    let mut client = Client::websocket(address(&control), "/?as=clones").await;
+    let mut held = Vec::new();
+    eventually("the handler has handed them over", || {
+        held.append(&mut handles.take());
+        held.len() == 2
+    })
+    .await;
+    let (one, other) = (held.pop().unwrap(), held.pop().unwrap());
+    drop(one);
+    // Neither an outbox nor a room of it counts, but a clone does.
+    let outbox = other.outbox();
+    let last = other.clone();
+    drop(other);
+    client.say("still there").await;
+    assert_eq!(last.recv().await.unwrap().to_str().unwrap(), "still there");
+    last.send("so am I").await.unwrap();
+    assert_eq!(client.next_message().await.text(), "so am I");
+    drop(last);
+    closes(&mut client, 1000).await;
+    assert!(!outbox.is_open());
+    eventually("it is counted out", || control.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_closes_what_it_wanted_to_keep() {
+    let (control, _handles, _) = keeper().await;
+    for name in ["panic", "reject"] {
+        let mut client = Client::websocket(address(&control), &format!("/?as={name}")).await;
+        let frame = client.next_message().await;
+        assert_eq!(frame.opcode, CLOSE, "{name}");
+        client.frame(CLOSE, frame.payload).await;
+        assert!(client.ends().await);
+        eventually("it is counted out", || control.connections() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn handles_keep_no_connection_whose_client_has_gone() {
+    let (control, handles, _) = keeper().await;
+    for end in ["close", "drop", "reset"] {
+        let client = Client::websocket(address(&control), "/?as=deaf").await;
+        let mut held = Vec::new();
+        eventually("the handler has handed it over", || {
+            held.append(&mut handles.take());
+            !held.is_empty()
+        })
+        .await;
+        match end {
+            "close" => client.close().await,
+            "drop" => drop(client),
+            _ => client.reset(),
+        }
+        eventually(end, || control.connections() == 0).await;
+        assert!(!held[0].is_open());
+        assert!(held[0].recv().await.is_err());
+        assert!(held[0].send("late").await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_closes_what_is_kept_open_and_waits_for_no_handle() {
+    let (control, handles, gate) = keeper().await;
+    let mut client = Client::websocket(address(&control), "/?as=deaf").await;
+    let mut events = Client::connect(address(&control)).await;
+    events.request("GET", "/events", "").await;
+    events.until(b"data: first\n\n").await;
+    let shutdown = tokio::time::timeout(PATIENCE, control.shutdown());
+    let (ended, (), rest) = tokio::join!(shutdown, closes(&mut client, 1001), events.rest());
+    ended.expect("the shutdown ends");
+    assert!(rest.ends_with(b"0\r\n\r\n"));
+    assert_eq!(handles.take().len(), 1);
+    gate.open();
+}
+
+#[tokio::test]
+async fn an_event_stream_that_is_kept_open_outlives_its_handler_and_ends_with_its_task() {
+    let (control, _, gate) = keeper().await;
+    let mut client = Client::connect(address(&control)).await;
+    client.request("GET", "/events", "").await;
+    client.until(b"data: first\n\n").await;
+    gate.open();
+    client.until(b"data: last\n\n").await;
+    assert_eq!(control.connections(), 1);
+    gate.open();
+    assert!(client.rest().await.ends_with(b"0\r\n\r\n"));
+    eventually("it is counted out", || control.connections() == 0).await;
 }

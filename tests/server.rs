@@ -12,7 +12,7 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{CLOSE, Client, PATIENCE, address, eventually, hook, start};
-use hyperlane::{BoundAddress, prelude::*};
+use hyperlane::{Body, BoundAddress, prelude::*};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -304,6 +304,82 @@ mod unix {
     }
 
     #[tokio::test]
+    async fn what_is_in_the_way_of_a_socket_is_named() {
+        let path = path("in-the-way");
+        std::fs::write(&path, "precious").unwrap();
+        let error = listen(&path).await.err().unwrap().to_string();
+        assert!(error.contains("no socket is in the way"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let error = listen(&path).await.err().unwrap().to_string();
+        assert!(error.contains("no socket is in the way"), "{error}");
+        std::fs::remove_dir(&path).unwrap();
+        // Where it leads may be precious, too.
+        std::os::unix::fs::symlink("/nowhere", &path).unwrap();
+        let error = listen(&path).await.err().unwrap().to_string();
+        assert!(error.contains("no socket is in the way"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        let control = listen(&path).await.unwrap();
+        let error = listen(&path).await.err().unwrap().to_string();
+        assert!(error.contains("another process listens there"), "{error}");
+        control.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn an_ending_server_leaves_the_socket_of_its_successor_alone() {
+        let path = path("successor");
+        let first = listen(&path).await.unwrap();
+        // As a deployment does that cannot wait for the end of the first.
+        std::fs::remove_file(&path).unwrap();
+        let second = listen(&path).await.unwrap();
+        first.shutdown().await;
+        assert!(
+            exchange(UnixStream::connect(&path).await.unwrap())
+                .await
+                .contains("hello")
+        );
+        // Or with what is put in place by a rename.
+        let beside = super::unix::path("beside");
+        let third = listen(&beside).await.unwrap();
+        std::fs::rename(&beside, &path).unwrap();
+        second.shutdown().await;
+        assert!(
+            exchange(UnixStream::connect(&path).await.unwrap())
+                .await
+                .contains("hello")
+        );
+        third.shutdown().await;
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_start_beside_a_server_that_hangs_fails_at_once() {
+        let path = path("hung");
+        let (says, hears) = std::sync::mpsc::channel();
+        let theirs = path.clone();
+        // On a thread of its own: it must not block for ever.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let started = runtime.block_on(async {
+                let socket = tokio::net::UnixSocket::new_stream().unwrap();
+                socket.bind(&theirs).unwrap();
+                let _hung = socket.listen(1).unwrap();
+                let mut waiting = Vec::new();
+                while let Ok(stream) = UnixStream::connect(&theirs).await {
+                    waiting.push(stream);
+                }
+                listen(&theirs).await.map(drop)
+            });
+            says.send(started.err().map(|error| error.to_string()))
+        });
+        let error = hears.recv_timeout(PATIENCE).expect("it does not block");
+        let error = error.expect("it is taken");
+        assert!(error.contains("another process listens there"), "{error}");
+        assert!(path.exists(), "it is not ours to remove");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[tokio::test]
     async fn a_large_response_arrives_whole_over_unix() {
         let path = path("large");
         let control = listen(&path).await.unwrap();
@@ -452,7 +528,8 @@ async fn what_outlasts_the_drain_time_is_cut() {
         .await
         .expect("the shutdown ends");
     assert!(slow.ends().await);
-    assert!(deaf.ends().await);
+    // For its client it had ended in order before.
+    assert_eq!(deaf.rest().await, b"0\r\n\r\n");
     assert_eq!(socket.next_message().await.code(), 1001);
     assert!(socket.ends().await);
 }
@@ -473,6 +550,327 @@ async fn a_control_hook_without_a_server_waits_for_nothing() {
     control.wait().await;
     control.shutdown().await;
     assert_eq!((control.connections(), control.local_addr()), (0, None));
+}
+
+/// The server's own control hook, set when it runs.
+struct ControlCell(Arc<std::sync::OnceLock<ServerControlHook>>);
+
+/// A `loop` would have no outcome.
+const FOR_EVER: bool = true;
+
+/// Says so when the hook that holds it is dropped.
+struct Told(Gate);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.open.add_permits(1);
+    }
+}
+
+hook! {
+    // Looks something up before it upgrades, and it takes its time.
+    LooksUp |stream, ctx| {
+        let gate = ctx.state::<Gate>();
+        let _told = Told(Gate::clone(&gate));
+        gate.entered.add_permits(1);
+        std::future::pending::<()>().await;
+        let _socket = ctx.upgrade(stream).await;
+    }
+    // Hears of it by itself.
+    Listens |stream, ctx| {
+        ctx.state::<Gate>().entered.add_permits(1);
+        stream.closed().await;
+        ctx.get_mut_response().set_status_code(418);
+    }
+    Tags |_, ctx| {
+        ctx.get_mut_response().set_header("x-tag", "here");
+    }
+    // None of them asks how its sends went.
+    Loops |stream, ctx| {
+        let events = ctx.event_stream(stream).await.unwrap();
+        while FOR_EVER {
+            let _ = events.send("tick").await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    Pours |stream, ctx| {
+        let events = ctx.event_stream(stream).await.unwrap();
+        while FOR_EVER {
+            let _ = events.send("tick").await;
+        }
+    }
+    PoursRaw |stream, _| {
+        stream.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").await;
+        while FOR_EVER {
+            stream.send("data: tick\n\n").await;
+        }
+    }
+    PoursSocket |stream, ctx| {
+        let socket = ctx.upgrade(stream).await.unwrap();
+        while FOR_EVER {
+            let _ = socket.send("tick").await;
+        }
+    }
+    StreamsEvents |_, ctx| {
+        let ticks = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>("data: tick\n\n"));
+        ctx.get_mut_response().set_header("content-type", "text/event-stream").set_body(Body::stream(ticks));
+    }
+    // Becomes an event stream when the shutdown has begun.
+    Late |stream, ctx| {
+        let gate = ctx.state::<Gate>();
+        gate.entered.add_permits(1);
+        gate.open.acquire().await.unwrap().forget();
+        let events = ctx.event_stream(stream).await.unwrap();
+        while events.send("tick").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    // A last word before the end.
+    Bids |stream, ctx| {
+        let events = ctx.event_stream(stream).await.unwrap();
+        events.closed().await;
+        events.send("farewell").await.unwrap();
+    }
+    ShutsItselfDown |_, ctx| {
+        let cell = ctx.state::<ControlCell>();
+        let control = cell.0.get().unwrap();
+        control.shutdown().await;
+        control.wait().await;
+        let text = format!("ready: {}", control.is_ready());
+        ctx.get_mut_response().set_body(text);
+    }
+}
+
+/// Only the shutdown ends anything here, and never by its limit.
+fn patient(config: &mut ServerConfig) {
+    config.header_timeout = 4 * PATIENCE;
+    config.close_timeout = 4 * PATIENCE;
+    config.handler_linger = 4 * PATIENCE;
+    config.shutdown_timeout = 8 * PATIENCE;
+}
+
+async fn patient_server() -> (ServerControlHook, Gate) {
+    let gate = Gate::new();
+    let control = start(|server| {
+        routes(server)
+            .state(gate.clone())
+            .route::<LooksUp>("/looks-up")
+            .route::<Listens>("/listens")
+            .route::<Loops>("/loops")
+            .route::<Pours>("/pours")
+            .route::<PoursRaw>("/pours-raw")
+            .route::<PoursSocket>("/pours-socket")
+            .route::<StreamsEvents>("/streams-events")
+            .route::<Late>("/late")
+            .route::<Bids>("/bids")
+            .request_middleware::<Tags>();
+        patient(server.get_mut_server_config());
+    })
+    .await;
+    (control, gate)
+}
+
+async fn shuts_down(control: &ServerControlHook) {
+    timeout(PATIENCE, control.shutdown())
+        .await
+        .expect("the shutdown ends in time");
+    assert_eq!(control.connections(), 0);
+}
+
+const HANDSHAKE: &str = "upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-version: 13\r\n\
+    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+#[tokio::test]
+async fn half_a_head_holds_no_shutdown_up_and_is_answered() {
+    let (control, _) = patient_server().await;
+    let address = address(&control);
+    let halves = [
+        "G",
+        "GET /hello HTTP/1.1\r\nhost: loc",
+        "GET /echo HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: Upg",
+    ];
+    let mut clients = Vec::new();
+    for half in halves {
+        let mut client = Client::connect(address).await;
+        client.send(half).await;
+        clients.push(client);
+        // Behind an answer, too.
+        let mut client = Client::connect(address).await;
+        assert_eq!(client.get("/hello").await.status, 200);
+        client.send(half).await;
+        clients.push(client);
+    }
+    eventually("all are there", || control.connections() == 6).await;
+    // What was sent before an answer to another has been read by then.
+    assert_eq!(
+        Client::connect(address).await.get("/hello").await.status,
+        200
+    );
+    let ending = tokio::spawn({
+        let control = control.clone();
+        async move { shuts_down(&control).await }
+    });
+    for mut client in clients {
+        let reply = client.reply().await;
+        assert_eq!(
+            (reply.status, reply.header("connection")),
+            (503, Some("close"))
+        );
+        assert!(client.ends().await);
+    }
+    ending.await.unwrap();
+}
+
+#[tokio::test]
+async fn half_a_proxy_header_holds_no_shutdown_up() {
+    let mut server = Server::new();
+    routes(&mut server).bind("proxy:127.0.0.1:0");
+    patient(server.get_mut_server_config());
+    let control = server.run().await.unwrap();
+    let mut client = Client::connect(address(&control)).await;
+    client.send(b"\r\n\r\n\0\r\nQUIT").await;
+    eventually("it is there", || control.connections() == 1).await;
+    shuts_down(&control).await;
+    assert!(client.ends().await);
+}
+
+#[tokio::test]
+async fn a_handshake_that_no_hook_has_answered_holds_no_shutdown_up_and_is_answered() {
+    let (control, gate) = patient_server().await;
+    let mut client = Client::connect(address(&control)).await;
+    client.request("GET", "/looks-up", HANDSHAKE).await;
+    gate.entered().await;
+    // One that listens answers itself.
+    let mut listens = Client::connect(address(&control)).await;
+    listens.request("GET", "/listens", HANDSHAKE).await;
+    gate.entered().await;
+    shuts_down(&control).await;
+    let reply = client.reply().await;
+    assert_eq!(
+        (reply.status, reply.header("connection")),
+        (503, Some("close"))
+    );
+    assert!(client.ends().await);
+    assert_eq!(listens.reply().await.status, 418);
+    gate.open.acquire().await.unwrap().forget();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_a_hook_writes_to_in_a_loop_end_in_order() {
+    for target in ["/loops", "/pours", "/pours-raw", "/streams-events"] {
+        let (control, _) = patient_server().await;
+        let mut client = Client::connect(address(&control)).await;
+        client.request("GET", target, "").await;
+        client.until(b"data: tick\n\n").await;
+        let (_, rest) = tokio::join!(shuts_down(&control), client.rest());
+        let shown = String::from_utf8_lossy(&rest[rest.len().saturating_sub(60)..]);
+        match target {
+            "/pours-raw" => assert!(
+                rest.is_empty() || rest.ends_with(b"data: tick\n\n"),
+                "{shown}"
+            ),
+            _ => assert!(
+                rest.ends_with(b"\n\n\r\n0\r\n\r\n") || rest == b"\r\n0\r\n\r\n",
+                "{target}: {shown}"
+            ),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_a_hook_writes_to_in_a_loop_ends_in_order() {
+    let (control, _) = patient_server().await;
+    let mut client = Client::websocket(address(&control), "/pours-socket").await;
+    let reads = async {
+        let code = loop {
+            let frame = client.next_message().await;
+            if frame.opcode == CLOSE {
+                break frame.code();
+            }
+        };
+        client.frame(CLOSE, code.to_be_bytes()).await;
+        assert!(client.ends().await);
+        code
+    };
+    let (_, code) = tokio::join!(shuts_down(&control), reads);
+    assert_eq!(code, 1001);
+}
+
+#[tokio::test]
+async fn what_becomes_an_event_stream_during_a_shutdown_ends_at_once() {
+    let (control, gate) = patient_server().await;
+    let mut client = Client::connect(address(&control)).await;
+    client.request("GET", "/late", "").await;
+    gate.entered().await;
+    let ending = tokio::spawn({
+        let control = control.clone();
+        async move { shuts_down(&control).await }
+    });
+    is_refused(address(&control)).await;
+    gate.open.add_permits(1);
+    assert!(client.rest().await.ends_with(b"0\r\n\r\n"));
+    ending.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_event_stream_may_say_a_last_word_at_a_shutdown() {
+    let (control, _) = patient_server().await;
+    let mut client = Client::connect(address(&control)).await;
+    client.request("GET", "/bids", "").await;
+    client.until(b"\r\n\r\n").await;
+    shuts_down(&control).await;
+    let rest = String::from_utf8(client.rest().await).unwrap();
+    assert!(rest.contains("data: farewell"), "{rest}");
+    assert!(rest.ends_with("0\r\n\r\n"), "{rest}");
+}
+
+#[tokio::test]
+async fn a_hook_that_shuts_its_own_server_down_does_not_wait_for_itself() {
+    let cell = Arc::new(std::sync::OnceLock::new());
+    let control = start(|server| {
+        routes(server)
+            .state(ControlCell(cell.clone()))
+            .route::<ShutsItselfDown>("/");
+        patient(server.get_mut_server_config());
+    })
+    .await;
+    assert!(cell.set(control.clone()).is_ok());
+    let mut client = Client::connect(address(&control)).await;
+    let reply = client.get("/").await;
+    assert_eq!(
+        (reply.text(), reply.header("connection")),
+        ("ready: false", Some("close"))
+    );
+    drop(client);
+    timeout(PATIENCE, control.wait()).await.expect("it ends");
+    assert_eq!(control.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_drains_is_not_ready() {
+    assert!(!ServerControlHook::default().is_ready());
+    let (control, gate) = server(|_| {}).await;
+    assert!(control.is_ready());
+    let mut slow = Client::connect(address(&control)).await;
+    slow.request("GET", "/slow", "").await;
+    gate.entered().await;
+    let mut shutdown = Box::pin(control.shutdown());
+    assert!(futures_util::FutureExt::now_or_never(&mut shutdown).is_none());
+    assert!(!control.is_ready(), "from the first moment on");
+    is_refused(address(&control)).await;
+    assert!(!control.is_ready());
+    gate.open.add_permits(1);
+    shutdown.await;
+    assert!(!control.is_ready());
+}
+
+#[test]
+fn a_server_whose_runtime_has_ended_is_not_ready() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (control, _) = runtime.block_on(server(|_| {}));
+    assert!(control.is_ready());
+    drop(runtime);
+    assert!(!control.is_ready());
 }
 
 // ---------------------------------------------------------------- transports of the program

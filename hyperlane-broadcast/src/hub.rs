@@ -7,6 +7,7 @@
 
 use std::{
     collections::VecDeque,
+    future::Future,
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -85,6 +86,10 @@ impl Lane {
         self.lock().commands.push_back(command);
     }
 
+    fn clear(&self) {
+        self.lock().commands.clear();
+    }
+
     fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,6 +163,16 @@ pub(crate) struct Hub {
     inbox: Mutex<VecDeque<Arc<RoomCore>>>,
     told: Notify,
     stopped: AtomicBool,
+    running: AtomicBool,
+}
+
+/// Held by a hub's task, so that another begins when it ends with its runtime.
+struct Running(Arc<Hub>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.store(false, Ordering::Release);
+    }
 }
 
 impl Hub {
@@ -167,7 +182,12 @@ impl Hub {
             inbox: Mutex::new(VecDeque::new()),
             told: Notify::new(),
             stopped: AtomicBool::new(false),
+            running: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
     }
 
     pub(crate) fn stop(&self) {
@@ -195,8 +215,19 @@ impl Hub {
         self.told.notify_one();
     }
 
-    /// Delivers for as long as the rooms live.
-    pub(crate) async fn run(self: Arc<Self>, rooms: WeakRooms) {
+    /// Delivers for as long as the rooms live; `None` if a task does already.
+    pub(crate) fn run(
+        self: Arc<Self>,
+        rooms: WeakRooms,
+    ) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let is_first = !self.running.swap(true, Ordering::AcqRel);
+        is_first.then(|| {
+            let running = Running(self);
+            async move { running.0.deliver(rooms).await }
+        })
+    }
+
+    async fn deliver(&self, rooms: WeakRooms) {
         let mut passes: VecDeque<Pass> = VecDeque::new();
         let mut lagging: Vec<Arc<RoomCore>> = Vec::new();
         let mut retry_at = Instant::now();
@@ -244,7 +275,8 @@ impl Hub {
     }
 }
 
-/// A hub's way through one lane.
+/// A hub's way through one lane. Dropped on the way, with the runtime, it leaves the seats to the next one: who has not got
+/// a message reads on from the history.
 struct Pass {
     core: Arc<RoomCore>,
     lane: usize,
@@ -257,6 +289,26 @@ struct Pass {
     lags: bool,
     /// Messages that were handed to members and are not counted yet.
     delivered: u64,
+    is_over: bool,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let Some(lane) = self.core.lanes.get(self.lane).filter(|_| !self.is_over) else {
+            return;
+        };
+        if let Some(batch) = self.batch.take() {
+            for seat in self.seats.iter_mut().skip(self.at) {
+                seat.behind.get_or_insert(batch.first().max(seat.from));
+            }
+        }
+        let mut queue = lane.lock();
+        queue.wake = Wake::Idle;
+        *lane.seats() = Seats {
+            list: std::mem::take(&mut self.seats),
+            lag: true,
+        };
+    }
 }
 
 impl Pass {
@@ -275,6 +327,7 @@ impl Pass {
             retry: seats.lag,
             lags: false,
             delivered: 0,
+            is_over: false,
         }
     }
 
@@ -369,6 +422,7 @@ impl Pass {
                                 list: std::mem::take(&mut self.seats),
                                 lag: self.lags,
                             };
+                            self.is_over = true;
                             return false;
                         }
                         break;
@@ -483,6 +537,11 @@ impl Rooms {
         let (Some(queue), Some(hub)) = (core.lanes.get(lane), self.hubs().get(lane)) else {
             return;
         };
+        if !hub.is_running() && !self.start(hub) {
+            // Nothing would ever take it off.
+            queue.clear();
+            return;
+        }
         let Some(connection) = polled_connection() else {
             hub.tell(core);
             return;

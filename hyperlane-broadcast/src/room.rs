@@ -399,6 +399,7 @@ impl Rooms {
     ) -> usize {
         // What the publishing handler has answered its own client arrives there first.
         flush_current();
+        self.sweep_from_now_on();
         let mut state = core.lock();
         let post = Arc::new(Post::new(state.next, audience, message));
         state.next = state.next.next();
@@ -432,6 +433,7 @@ impl Rooms {
             return Err(RoomError::NotConnected);
         }
         flush_current();
+        self.settle(outbox.__runtime());
         let user = join.user.unwrap_or_default();
         let member = Member {
             id,

@@ -3,12 +3,17 @@
 use std::{
     collections::HashMap,
     fmt,
+    future::Future,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{runtime::Handle, time::Instant};
 
 use crate::{
     error::RoomError,
@@ -116,7 +121,9 @@ pub(crate) struct Peer {
 /// All rooms of a server, as a cheap handle.
 ///
 /// Hooks reach a server's own by [`RoomExt::room`](crate::RoomExt::room). A program that publishes from
-/// elsewhere makes them itself and shares them:
+/// elsewhere makes them itself and shares them. It may use them anywhere: in other runtimes, and on threads of its own.
+/// Messages are delivered on the runtime of the server whose connection joins first, or on that of [`on`](Self::on); if
+/// that ends before the rooms, on a thread of their own.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -142,8 +149,14 @@ struct Inner {
     config: RoomsConfig,
     rooms: Mutex<HashMap<Arc<str>, Arc<RoomCore>>>,
     peers: Mutex<HashMap<MemberId, Peer>>,
-    /// Started by the first room, on its runtime.
+    /// Made with the first room, and started when somebody joins.
     hubs: OnceLock<Vec<Arc<Hub>>>,
+    /// Where the hubs run.
+    home: Mutex<Option<Handle>>,
+    /// The program has chosen it.
+    is_home_chosen: bool,
+    /// Something drops expired history now and then.
+    sweeps: AtomicBool,
     /// Made with the first room.
     metrics: OnceLock<Metrics>,
     hasher: RandomState,
@@ -173,12 +186,31 @@ impl Rooms {
 
     /// Rooms with limits of their own.
     pub fn with_config(config: RoomsConfig) -> Self {
+        Self::make(config, None)
+    }
+
+    /// Rooms that deliver on this runtime, which needs its driver for time, with the default limits.
+    ///
+    /// Without it they deliver on the runtime of the first server whose connection joins.
+    pub fn on(runtime: Handle) -> Self {
+        Self::with_config_on(RoomsConfig::default(), runtime)
+    }
+
+    /// As [`on`](Self::on), with limits of their own.
+    pub fn with_config_on(config: RoomsConfig, runtime: Handle) -> Self {
+        Self::make(config, Some(runtime))
+    }
+
+    fn make(config: RoomsConfig, home: Option<Handle>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 config,
                 rooms: Mutex::new(HashMap::new()),
                 peers: Mutex::new(HashMap::new()),
                 hubs: OnceLock::new(),
+                is_home_chosen: home.is_some(),
+                home: Mutex::new(home),
+                sweeps: AtomicBool::new(false),
                 metrics: OnceLock::new(),
                 hasher: RandomState::new(),
             }),
@@ -198,8 +230,6 @@ impl Rooms {
     }
 
     /// The room of that name; it exists as soon as somebody asks for it.
-    ///
-    /// Must be called within a tokio runtime, whose worker threads then serve the rooms.
     ///
     /// # Errors
     /// [`RoomError::Name`] for a name that is empty or too long.
@@ -282,15 +312,100 @@ impl Rooms {
 
     pub(crate) fn hubs(&self) -> &[Arc<Hub>] {
         self.inner.hubs.get_or_init(|| {
-            let runtime = tokio::runtime::Handle::current();
-            let count = runtime.metrics().num_workers().clamp(1, MOST_HUBS);
-            let hubs: Vec<_> = (0..count).map(|lane| Arc::new(Hub::new(lane))).collect();
-            for hub in &hubs {
-                runtime.spawn(hub.clone().run(self.downgrade()));
-            }
-            runtime.spawn(sweep(self.downgrade()));
-            hubs
+            let count = match &*self.lock_home() {
+                Some(runtime) => runtime.metrics().num_workers(),
+                None => thread::available_parallelism().map_or(1, usize::from),
+            };
+            let count = count.clamp(1, MOST_HUBS);
+            (0..count).map(|lane| Arc::new(Hub::new(lane))).collect()
         })
+    }
+
+    fn lock_home(&self) -> MutexGuard<'_, Option<Handle>> {
+        self.inner
+            .home
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody joins whose server runs there.
+    pub(crate) fn settle(&self, server: Option<Handle>) {
+        if self.hubs().iter().all(|hub| hub.is_running()) {
+            return;
+        }
+        if let Some(server) = server.filter(|_| !self.inner.is_home_chosen) {
+            *self.lock_home() = Some(server);
+        }
+        for hub in self.hubs() {
+            self.start(hub);
+        }
+        self.sweep_from_now_on();
+    }
+
+    /// Has a hub run, if it does not; false where that is not possible.
+    pub(crate) fn start(&self, hub: &Arc<Hub>) -> bool {
+        let home = self.lock_home().clone();
+        if let Some(runtime) = home
+            && let Some(run) = hub.clone().run(self.downgrade())
+        {
+            runtime.spawn(run);
+        }
+        // A runtime that has ended drops at once what it is given.
+        match hub.clone().run(self.downgrade()) {
+            Some(run) => on_own_thread(run),
+            None => true,
+        }
+    }
+
+    /// Has expired history dropped now and then, if nothing does it yet.
+    pub(crate) fn sweep_from_now_on(&self) {
+        if self.inner.sweeps.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(sweeps) = Sweeps::begin(self.downgrade()) else {
+            return;
+        };
+        let home = self.lock_home().clone();
+        if let Some(runtime) = home {
+            runtime.spawn(sweep(sweeps));
+        }
+        if let Some(sweeps) = Sweeps::begin(self.downgrade()) {
+            on_own_thread(sweep(sweeps));
+        }
+    }
+}
+
+/// For what has no runtime: the rooms have no server, or outlive it.
+fn on_own_thread(work: impl Future<Output = ()> + Send + 'static) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let started = runtime.and_then(|runtime| {
+        thread::Builder::new()
+            .name("hyperlane-rooms".to_owned())
+            .spawn(move || runtime.block_on(work))
+    });
+    started
+        .inspect_err(|error| tracing::error!(%error, "no thread for the rooms: messages are lost"))
+        .is_ok()
+}
+
+/// Held by what sweeps, so that another begins when it ends with its runtime.
+struct Sweeps(WeakRooms);
+
+impl Sweeps {
+    fn begin(rooms: WeakRooms) -> Option<Self> {
+        let inner = rooms.0.upgrade()?;
+        let is_first = !inner.sweeps.swap(true, Ordering::AcqRel);
+        is_first.then(|| Self(rooms))
+    }
+}
+
+impl Drop for Sweeps {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.0.upgrade() {
+            inner.sweeps.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -311,10 +426,12 @@ impl Drop for Inner {
 }
 
 /// Drops expired history of rooms that nobody is in, for as long as the rooms live.
-async fn sweep(rooms: WeakRooms) {
+async fn sweep(sweeps: Sweeps) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        let Some(rooms) = rooms.upgrade() else { return };
+        let Some(rooms) = sweeps.0.upgrade() else {
+            return;
+        };
         let limits = rooms.config().history_limits();
         let cores: Vec<_> = rooms.lock_rooms().values().cloned().collect();
         for core in cores {

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::AbortHandle, time::timeout};
+use tokio::{runtime::Handle, task::AbortHandle};
 
 use self::{
     line::Line,
@@ -28,6 +28,7 @@ use crate::{
         sse::Event,
         ws::{CloseCode, Message},
     },
+    runtime::within,
     session::{Entry, KeptAlive},
 };
 
@@ -132,6 +133,13 @@ impl From<End> for io::Error {
 
 /// A task that waits, and stops when this is dropped.
 pub(crate) struct Timer(AbortHandle);
+
+impl Timer {
+    /// It has rung, or its runtime is gone.
+    fn has_ended(&self) -> bool {
+        self.0.is_finished()
+    }
+}
 
 impl Drop for Timer {
     fn drop(&mut self) {
@@ -384,9 +392,9 @@ impl Channel {
         }
         let mut waiter = self.waiter();
         let sending = poll_fn(|cx| self.poll_send(cx, &mut item, Some(&mut waiter)));
-        match timeout(self.settings.timeout, sending).await {
-            Ok(sent) => sent,
-            Err(_) => self.send_past_laggards(item),
+        match within(self.runtime(), self.settings.timeout, sending).await {
+            Some(sent) => sent,
+            None => self.send_past_laggards(item),
         }
     }
 
@@ -509,8 +517,16 @@ impl Channel {
         inner.wake_senders();
         if inner.state.has_positions() {
             inner.timer = None;
-        } else if inner.timer.is_none() {
+        } else if inner.timer.as_ref().is_none_or(Timer::has_ended) {
             inner.timer = self.after_grace(|channel| channel.expire());
+        }
+    }
+
+    /// Where waits and tasks of the channel belong; never to a sender, who may stand anywhere.
+    fn runtime(&self) -> Option<Handle> {
+        match self.home.upgrade() {
+            Some(home) => home.runtime(),
+            None => Handle::try_current().ok(),
         }
     }
 
@@ -525,7 +541,8 @@ impl Channel {
             return;
         };
         let channel = Arc::downgrade(self);
-        tokio::spawn(async move {
+        let server = connection.server.clone();
+        server.spawn(async move {
             loop {
                 let room = poll_fn(|cx| connection.poll_room(cx)).await;
                 let Some(channel) = channel.upgrade() else {
@@ -795,8 +812,8 @@ impl Channel {
         wait: Duration,
         work: impl FnOnce(Arc<Self>) + Send + 'static,
     ) -> Option<Timer> {
-        // Outside of a runtime there is no time, and nobody who connects.
-        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        // Without a server there is no time, and nobody who connects.
+        let runtime = self.runtime()?;
         let channel = Arc::downgrade(self);
         let task = runtime.spawn(async move {
             tokio::time::sleep(wait).await;

@@ -641,6 +641,9 @@ impl Context {
     ///
     /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin.
     ///
+    /// The connection belongs to its handler: when the handler returns, the WebSocket is closed, also where a handle was
+    /// given to a task. [`WebSocket::keep_open`] has it stay until it is closed or the last handle is dropped.
+    ///
     /// # Errors
     /// The rule that the request breaks. A hook that then returns [`Status::Reject`](crate::Status::Reject)
     /// without an answer of its own has the client get the right refusal, and so has a function that
@@ -687,9 +690,11 @@ impl Context {
 
     /// Starts an event stream as the response and gives its handle.
     ///
-    /// It ends when the hook ends; a hook that only has others send waits with
-    /// [`ServerSentEvents::closed`]. Response middleware runs before the head goes out, so that the head has its fields;
-    /// it does not run again at the end.
+    /// It ends when the hook ends; a hook that only has others send waits with [`ServerSentEvents::closed`], or returns after
+    /// [`ServerSentEvents::keep_open`]. At a shutdown it ends when the hook, woken from [`ServerSentEvents::closed`], next
+    /// waits.
+    ///
+    /// Response middleware runs before the head goes out, so that the head has its fields; it does not run again at the end.
     ///
     /// # Errors
     /// [`ResponseError`](crate::ResponseError) when something was answered already, the client is gone, or the status of

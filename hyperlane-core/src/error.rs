@@ -124,6 +124,10 @@ pub enum RequestError {
     /// The body is not the JSON that the handler asks for; the text names the path of the field.
     #[error("invalid JSON body: {0}")]
     Json(String),
+    /// The server shuts down, and what there is of the request is no reason to wait: the half of a head, or a WebSocket
+    /// handshake that no hook has answered yet.
+    #[error("the server is shutting down")]
+    ShuttingDown,
     /// The store of the sessions cannot be asked or told; the log says why.
     #[error("the session store has an error")]
     SessionStore,
@@ -173,7 +177,7 @@ impl RequestError {
             // What only the program can have set and did not is not the client's fault.
             Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
             Self::Refused { status, .. } => *status,
-            Self::SessionStore => 503,
+            Self::SessionStore | Self::ShuttingDown => 503,
             Self::Header(_) | Self::Subprotocol { .. } => 500,
             Self::NotUpgraded | Self::Upgraded | Self::BodyUnavailable => 500,
             _ => 400,
@@ -427,8 +431,10 @@ pub enum ServerError {
     /// Something else of the system, as a program's own `?` in a function that returns this error.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A server became a service outside of a tokio runtime, which its clock needs.
-    #[error("a server becomes a service only inside a tokio runtime")]
+    /// A server was started, or became a service, outside of a tokio runtime, which its clock needs.
+    #[error(
+        "a server starts only inside a tokio runtime: call it under `#[tokio::main]`, or within `block_on`"
+    )]
     NoRuntime,
 }
 

@@ -16,6 +16,7 @@ mod check;
 
 use crate::{
     Context, Stream,
+    conn::Conn,
     error::{Place, RequestError},
     server::observe::{Observed, Within},
 };
@@ -375,13 +376,27 @@ pub(crate) enum Outcome {
 /// Polls a hook, catching its panics and refusals.
 pub(crate) struct Guarded<'a> {
     future: Within<HookFuture<'a>>,
+    /// Of a WebSocket handshake, which nothing has answered yet.
+    handshake: Option<Arc<Conn>>,
 }
 
 impl<'a> Guarded<'a> {
-    pub(crate) fn new(future: HookFuture<'a>, observed: Option<Arc<Observed>>) -> Self {
+    pub(crate) fn new(
+        future: HookFuture<'a>,
+        observed: Option<Arc<Observed>>,
+        handshake: Option<Arc<Conn>>,
+    ) -> Self {
         Self {
             future: Within::new(observed, future),
+            handshake,
         }
+    }
+
+    /// Whether a handshake waits for a hook that a shutdown does not wait for.
+    fn is_given_up(&self) -> bool {
+        self.handshake
+            .as_ref()
+            .is_some_and(|conn| conn.server.is_shutting_down() && conn.is_handshake())
     }
 }
 
@@ -397,6 +412,9 @@ impl Future for Guarded<'_> {
             Ok(Poll::Ready(status)) => Poll::Ready(Outcome::Done(status)),
             Ok(Poll::Pending) => match REFUSAL.take() {
                 Some(error) => Poll::Ready(Outcome::Refused(*error)),
+                None if self.is_given_up() => {
+                    Poll::Ready(Outcome::Refused(RequestError::ShuttingDown))
+                }
                 None => Poll::Pending,
             },
             Err(payload) => Poll::Ready(Outcome::Panicked(payload)),

@@ -26,6 +26,7 @@ pub mod http;
 mod multipart;
 pub mod proto;
 pub mod route;
+mod runtime;
 mod server;
 #[cfg(feature = "tower")]
 pub mod service;

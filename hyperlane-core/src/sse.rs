@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::{
     channel::Channel,
-    conn::{Conn, WireFormat, out::PushError, outbox::Outbox, wakers::UntilEnd},
+    conn::{Conn, WireFormat, held::Held, out::PushError, outbox::Outbox, wakers::UntilEnd},
     proto::{
         http::chunked,
         sse::Event,
@@ -116,7 +116,7 @@ pub struct ServerSentEvents {
 #[derive(Clone)]
 enum Link {
     Connection {
-        connection: Arc<Conn>,
+        connection: Held,
         next_id: Arc<AtomicU64>,
     },
     Channel(Arc<Channel>),
@@ -126,7 +126,7 @@ impl ServerSentEvents {
     pub(crate) fn new(connection: Arc<Conn>) -> Self {
         Self {
             link: Link::Connection {
-                connection,
+                connection: Held::new(connection),
                 next_id: Arc::new(AtomicU64::new(0)),
             },
         }
@@ -159,7 +159,7 @@ impl ServerSentEvents {
     /// The handle for code that delivers to many connections. Of a channel it is that of the connection it has now.
     pub fn outbox(&self) -> Outbox {
         match &self.link {
-            Link::Connection { connection, .. } => Outbox::new(connection.clone()),
+            Link::Connection { connection, .. } => Outbox::new(connection.shared().clone()),
             Link::Channel(channel) => Outbox::new(channel.connection()),
         }
     }
@@ -225,6 +225,16 @@ impl ServerSentEvents {
             Link::Connection { .. } => self.outbox().close(CloseCode::NORMAL, "", false),
             // Closed before.
             Link::Channel(channel) => drop(channel.close(CloseCode::NORMAL, "")),
+        }
+    }
+
+    /// Has the stream go on when the handler returns: until the client has gone, the stream is closed, or the last handle is
+    /// dropped, which ends it.
+    ///
+    /// As [`WebSocket::keep_open`](crate::WebSocket::keep_open), where the rules are.
+    pub fn keep_open(&self) {
+        if let Link::Connection { connection, .. } = &self.link {
+            connection.set_kept_open(true);
         }
     }
 

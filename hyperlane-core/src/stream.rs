@@ -328,7 +328,10 @@ impl Stream {
                 Fill::End => RequestError::ClientDisconnected,
                 Fill::TimedOut(Wait::Head) if self.has_begun() => {
                     self.begin_response(false);
-                    RequestError::HeadTimeout
+                    match self.connection.server.is_shutting_down() {
+                        true => RequestError::ShuttingDown,
+                        false => RequestError::HeadTimeout,
+                    }
                 }
                 // Full: the scanner refuses a head long before.
                 Fill::TimedOut(_) | Fill::Full => RequestError::ConnectionClosed,
@@ -417,6 +420,7 @@ impl Stream {
                 headers.append_parsed("content-length", length.to_string().as_bytes());
             }
         }
+        let head_asks_upgrade = head.upgrade;
         let taken = BodyHead {
             framing: head.framing,
             expects_continue: head.expect_continue,
@@ -425,6 +429,9 @@ impl Stream {
         drop(input);
         self.skipped |= self.turn > 0 && self.answered() == Answered::No;
         self.begin_response(head_request);
+        let is_handshake =
+            head_asks_upgrade && request.get_headers().has_token("upgrade", "websocket");
+        self.connection.set_handshake(is_handshake);
         assigned.map_err(|_| RequestError::InvalidPath)?;
         self.connection.charge(512 + length);
         Ok(Some(taken))
@@ -473,8 +480,8 @@ impl Stream {
     /// # Cancel safety
     /// The bytes are taken at the first poll; dropped later, only the wait for room is lost.
     pub async fn try_send(&mut self, data: impl AsRef<[u8]>) -> Result<(), ResponseError> {
-        self.send_raw(data.as_ref())?;
-        self.room().await
+        let sent = self.send_raw(data.as_ref());
+        self.room_after(sent).await
     }
 
     /// As [`try_send`](Self::try_send), but an error is logged and the connection closed.
@@ -496,8 +503,8 @@ impl Stream {
         for piece in list {
             whole.extend_from_slice(piece.as_ref());
         }
-        self.send_raw(&whole)?;
-        self.room().await
+        let sent = self.send_raw(&whole);
+        self.room_after(sent).await
     }
 
     /// As [`try_send_list`](Self::try_send_list), but an error is logged and the connection closed.
@@ -542,6 +549,14 @@ impl Stream {
         Ok(())
     }
 
+    /// As [`room`](Self::room), after a send: a hook that sends in a loop lets others run also when the client is gone.
+    async fn room_after(&mut self, sent: Result<(), ResponseError>) -> Result<(), ResponseError> {
+        match sent {
+            Ok(()) | Err(ResponseError::ConnectionClosed) => self.room().await.and(sent),
+            refused => refused,
+        }
+    }
+
     fn send_raw(&mut self, data: &[u8]) -> Result<(), ResponseError> {
         self.connection.charge(32 + data.len() / 4);
         if self.carries == Carries::Handshake && !data.is_empty() {
@@ -557,6 +572,7 @@ impl Stream {
             return Err(ResponseError::AlreadyComplete);
         }
         if !self.connection.is_open() {
+            self.connection.note_sent_in_vain();
             return Err(ResponseError::ConnectionClosed);
         }
         let events =
@@ -617,7 +633,14 @@ impl Stream {
     }
 
     fn write(&self, bytes: &[u8]) {
+        self.connection.set_handshake(false);
         write_own(&self.connection, bytes);
+    }
+
+    /// The connection, while its request is a WebSocket handshake without an answer.
+    pub(crate) fn open_handshake(&self) -> Option<Arc<Conn>> {
+        let is_open = self.connection.is_handshake();
+        is_open.then(|| self.connection.clone())
     }
 
     // ---------------------------------------------------------------- the server's side
@@ -663,7 +686,8 @@ impl Stream {
             }
             Carries::Events { .. } => {
                 let body = response.body_bytes().clone();
-                self.send_raw(&body)?;
+                let sent = self.send_raw(&body);
+                return self.room_after(sent).await;
             }
         }
         self.room().await
@@ -727,6 +751,7 @@ impl Stream {
             || framing == Framing::UntilClose
             || self.body_forces_close(may_read);
         self.note_answer();
+        self.connection.set_handshake(false);
         let is_1_0 = self.version_1_0 || response.get_version().is_http1_0();
         let connection = match (close, is_1_0) {
             (true, _) => Some("close"),

@@ -16,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     channel::Channel,
-    conn::{Conn, out::PushError, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
+    conn::{Conn, held::Held, out::PushError, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
     error::{ClosedByClient, LeftWithoutClose},
     proto::ws::{CloseCode, Message},
 };
@@ -60,14 +60,14 @@ pub struct WebSocket {
 
 #[derive(Clone)]
 enum Link {
-    Connection(Arc<Conn>),
+    Connection(Held),
     Channel(Arc<Channel>),
 }
 
 impl WebSocket {
     pub(crate) fn new(connection: Arc<Conn>) -> Self {
         Self {
-            link: Link::Connection(connection),
+            link: Link::Connection(Held::new(connection)),
         }
     }
 
@@ -80,7 +80,7 @@ impl WebSocket {
     /// The connection; of a channel the last one that came, if there is one.
     fn connection(&self) -> Option<Arc<Conn>> {
         match &self.link {
-            Link::Connection(connection) => Some(connection.clone()),
+            Link::Connection(connection) => Some(connection.shared().clone()),
             Link::Channel(channel) => channel.connection(),
         }
     }
@@ -248,6 +248,38 @@ impl WebSocket {
                 .close_websocket(code, reason, false)
                 .map_err(closed),
             Link::Channel(channel) => channel.close(code, reason),
+        }
+    }
+
+    /// Has the connection stay open when the handler returns: until it is closed, or the last handle is dropped, which
+    /// closes it with 1000.
+    ///
+    /// Without it a connection belongs to its handler, whose return closes it. It counts all clones of this handle,
+    /// whichever was asked, but no [`Outbox`] and no membership of a room. A connection that is kept counts as one of
+    /// [`ServerConfig::max_connections`](crate::ServerConfig), its limits of time hold, and a shutdown closes it with 1001.
+    /// Where the handler panics, fails, or returns [`Status::Reject`](crate::Status::Reject), it is closed at once. A
+    /// channel outlives its connections anyway, so that nothing changes for it.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, RequestError, Stream};
+    ///
+    /// // #[ws("/echo")]
+    /// async fn echo(ctx: &mut Context, stream: &mut Stream) -> Result<(), RequestError> {
+    ///     let socket = ctx.upgrade(stream).await?;
+    ///     socket.keep_open();
+    ///     tokio::spawn(async move {
+    ///         while let Ok(message) = socket.recv().await {
+    ///             if socket.send(message).await.is_err() {
+    ///                 break;
+    ///             }
+    ///         }
+    ///     });
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn keep_open(&self) {
+        if let Link::Connection(connection) = &self.link {
+            connection.set_kept_open(true);
         }
     }
 

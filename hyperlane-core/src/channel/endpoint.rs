@@ -8,8 +8,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
-
 use super::{
     Attached, Channel, Direction, End, Settings,
     line::{Acks, Line},
@@ -23,6 +21,7 @@ use crate::{
     error::Place,
     hook::{HookFuture, refuse},
     proto::{sse::Event, ws::Message},
+    runtime::within,
     session::Entry,
 };
 
@@ -384,7 +383,8 @@ impl Shared {
                     if let Some(greeting) = &self.plan.greeting
                         && channel.greet()
                     {
-                        tokio::spawn(greeting(channel.clone(), states()));
+                        let server = &connection.server;
+                        server.spawn(greeting(channel.clone(), states()));
                     }
                     return attached;
                 }
@@ -551,16 +551,16 @@ impl Shared {
         let mut message = Some(message);
         let mut waiter = channel.waiter();
         let delivery = poll_fn(|cx| channel.poll_deliver(cx, &mut message, Some(&mut waiter)));
-        match timeout(self.settings.timeout, delivery).await {
-            Ok(Ok(())) => {
+        match within(channel.runtime(), self.settings.timeout, delivery).await {
+            Some(Ok(())) => {
                 ctx.get_mut_response().set_status_code(204);
                 Ok(())
             }
-            Ok(Err(_)) => Err(RequestError::refused(
+            Some(Err(_)) => Err(RequestError::refused(
                 409,
                 "the channel is over: connect anew",
             )),
-            Err(_) => Err(RequestError::refused(503, "nobody receives")),
+            None => Err(RequestError::refused(503, "nobody receives")),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{cell::RefCell, sync::Arc};
 use bytes::Bytes;
 
 use super::Conn;
-use crate::error::contain;
+use crate::{error::contain, server::shared::Shared};
 
 /// Bytes after which the cork is written although the poll still runs.
 pub(crate) const SPILL: usize = 64 * 1024;
@@ -172,6 +172,14 @@ impl Drop for Polling {
 /// Whether this thread polls connection `id` right now.
 pub(crate) fn is_polling(id: u64) -> bool {
     CORK.with_borrow(|cork| cork.owner == id)
+}
+
+/// Whether this thread polls a connection of this server right now.
+pub(crate) fn is_polling_for(server: &Arc<Shared>) -> bool {
+    CORK.with_borrow(|cork| {
+        let connection = cork.connection.as_ref();
+        connection.is_some_and(|connection| Arc::ptr_eq(&connection.server, server))
+    })
 }
 
 /// Writes into the cork of connection `id`; `None` unless this thread polls it.

@@ -111,6 +111,7 @@ impl Conn {
         if let Some(handshake) = self.take_handshake() {
             let head = handshake.head(self, &Headers::new());
             // Behind what the handler has sent in this poll, if this is its poll. Errors show in its next look.
+            self.set_handshake(false);
             self.flush_cork();
             let _ = self.push_slice(&head);
             self.begin_websocket(handshake.extensions, handshake.protocol);

@@ -11,6 +11,7 @@ pub(crate) mod cork;
 pub(crate) mod extensions;
 pub(crate) mod handshake;
 mod heartbeat;
+pub(crate) mod held;
 pub(crate) mod inbox;
 pub(crate) mod input;
 pub(crate) mod out;
@@ -36,12 +37,14 @@ use std::{
 };
 
 use self::{
+    held::Handles,
     input::Input,
     out::{Out, Sending},
+    registry::next_id,
     timers::{Tick, TimerKey},
     transport::{Reader, Writer},
 };
-use crate::{server::shared::Shared, upgrade::Protocol};
+use crate::{error::contain, server::shared::Shared, upgrade::Protocol};
 
 /// Why the task was woken, besides readiness.
 pub(crate) mod signals {
@@ -161,6 +164,11 @@ enum Told {
 /// Runs when a connection is over.
 pub(crate) type EndHook = Box<dyn FnOnce() + Send>;
 
+/// A panic in one hook, or in what it drops, neither skips the others nor takes the connection's task along.
+fn run_end(hook: EndHook) {
+    contain("in a hook on the end of a connection", hook);
+}
+
 /// The shared state of a connection.
 pub(crate) struct Conn {
     pub(crate) id: u64,
@@ -183,6 +191,11 @@ pub(crate) struct Conn {
     armed_at: AtomicU32,
     /// A raw event stream stands at the start of a line.
     at_line_end: AtomicBool,
+    /// The current request is a WebSocket handshake that nothing has answered.
+    handshake: AtomicBool,
+    /// What the connection's own hook has sent in vain since its end, up to 255 times.
+    sent_in_vain: AtomicU8,
+    handles: Handles,
     /// The last read of this poll found nothing, so the socket's waker is set.
     pub(crate) read_armed: AtomicBool,
     /// In ticks; 0 for what the configuration says.
@@ -229,6 +242,9 @@ impl Conn {
             gone: AtomicBool::new(false),
             armed_at: AtomicU32::new(u32::MAX),
             at_line_end: AtomicBool::new(true),
+            handshake: AtomicBool::new(false),
+            sent_in_vain: AtomicU8::new(0),
+            handles: Handles::default(),
             read_armed: AtomicBool::new(false),
             heartbeat: AtomicU32::new(0),
             spent: AtomicU32::new(0),
@@ -368,6 +384,33 @@ impl Conn {
         self.spent.load(Ordering::Relaxed) >= POLL_BUDGET
     }
 
+    /// A hook sends although the connection is over. Counted as work, so that one that goes on in a loop lets others run.
+    pub(crate) fn note_sent_in_vain(&self) {
+        if cork::is_polling(self.id) {
+            self.charge(1024);
+            let times = self.sent_in_vain.load(Ordering::Relaxed);
+            self.sent_in_vain
+                .store(times.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the hook has been told again and again that the connection is over, and does not listen.
+    fn has_deaf_hook(&self) -> bool {
+        /// More than a hook that says a few last words.
+        const OFTEN: u8 = 8;
+        self.sent_in_vain.load(Ordering::Relaxed) >= OFTEN
+    }
+
+    /// Notes whether the current request is a WebSocket handshake without an answer.
+    pub(crate) fn set_handshake(&self, is_open: bool) {
+        self.handshake.store(is_open, Ordering::Relaxed);
+    }
+
+    /// Whether the current request is a WebSocket handshake without an answer.
+    pub(crate) fn is_handshake(&self) -> bool {
+        self.handshake.load(Ordering::Relaxed)
+    }
+
     /// Makes sure that the wheel looks here at `at` or before.
     pub(crate) fn arm(&self, at: Tick) {
         if at.0 < self.armed_at.load(Ordering::Relaxed) {
@@ -401,21 +444,33 @@ impl Conn {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_gone() {
             drop(ends);
-            hook();
+            run_end(hook);
             return None;
         }
-        let key = ends.last().map_or(0, |(key, _)| key + 1);
+        // Of no other hook, of whatever connection: a key that is kept too long takes back nothing.
+        let key = next_id();
         ends.push((key, hook));
         Some(key)
     }
 
     /// Takes back a hook of [`on_end`](Self::on_end).
     pub(crate) fn cancel_end(&self, key: u64) {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.retain(|(known, _)| *known != key);
-        if ends.is_empty() {
-            *ends = Vec::new();
-        }
+        let hook = {
+            let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = ends.iter().position(|(known, _)| *known == key);
+            let hook = at.map(|at| ends.remove(at));
+            if ends.is_empty() {
+                *ends = Vec::new();
+            }
+            hook
+        };
+        // Dropped outside the lock: what it holds may come back here.
+        contain(
+            "while a hook on the end of a connection was dropped",
+            || {
+                drop(hook);
+            },
+        );
     }
 
     /// The peer is gone: tells everyone who waits for it.
@@ -429,7 +484,7 @@ impl Conn {
         };
         self.set_not_open();
         for (_, hook) in hooks {
-            hook();
+            run_end(hook);
         }
         let waiters = self.lock_out().take_waiters();
         waiters.wake();

@@ -355,6 +355,7 @@ impl Conn {
     /// As [`send_bytes`](Self::send_bytes), unless more than `mark` bytes are waiting.
     pub(super) fn send_bytes_up_to(&self, mark: usize, bytes: &Bytes) -> Result<(), PushError> {
         if !self.is_open() {
+            self.note_sent_in_vain();
             return Err(PushError::Closed);
         }
         match cork::with(self.id, |cork| {
@@ -591,6 +592,7 @@ impl Conn {
         // Without a backlog there is room: the usual case costs one load.
         if !self.backlog.load(Ordering::Acquire) {
             return Poll::Ready(if self.is_lost() {
+                self.note_sent_in_vain();
                 Err(PushError::Closed)
             } else {
                 Ok(())
@@ -598,6 +600,7 @@ impl Conn {
         }
         let mut out = self.lock_out();
         if out.sending == Sending::Over {
+            self.note_sent_in_vain();
             return Poll::Ready(Err(PushError::Closed));
         }
         if out.queue.bytes() <= self.server.config.outbox_bytes {

@@ -4,7 +4,7 @@ use std::{fmt, io, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Conn, WireFormat, out::PushError};
+use super::{Conn, WireFormat, out::PushError, run_end};
 use crate::{
     error::ResponseError,
     proto::ws::{CloseCode, Message},
@@ -56,6 +56,12 @@ impl Outbox {
             Some(connection) if connection.has_backlog() => connection.lock_out().queued(),
             _ => 0,
         }
+    }
+
+    /// The runtime of the connection's server, for what delivers to it.
+    #[doc(hidden)]
+    pub fn __runtime(&self) -> Option<tokio::runtime::Handle> {
+        self.connection.as_ref()?.server.runtime.clone()
     }
 
     fn connection(&self) -> Result<&Arc<Conn>, PushError> {
@@ -124,18 +130,20 @@ impl Outbox {
     }
 
     /// Runs `hook` once when the connection is over, at once if it is already.
-    /// The key takes it back with [`cancel_end`](Self::cancel_end).
+    /// The key takes it back with [`cancel_end`](Self::cancel_end); no key is given twice within a process.
+    ///
+    /// Hooks run one after the other, on the connection's task. A panic in one is logged, and the others run.
     pub fn on_end(&self, hook: impl FnOnce() + Send + 'static) -> Option<u64> {
         match &self.connection {
             Some(connection) => connection.on_end(Box::new(hook)),
             None => {
-                hook();
+                run_end(Box::new(hook));
                 None
             }
         }
     }
 
-    /// Takes back a hook.
+    /// Takes back a hook. A key whose hook has run, or that belongs to another connection, has no effect.
     pub fn cancel_end(&self, key: u64) {
         if let Some(connection) = &self.connection {
             connection.cancel_end(key);

@@ -97,7 +97,14 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
             connection.flush_cork();
             connection.finish(ending);
         }
+        if signals & signals::SHUTDOWN != 0 {
+            connection.end_events_on_shutdown();
+        }
         connection.flush_cork();
+        if !connection.is_open() {
+            // A hook that goes on sending uses up its turns, and the end of the transport must not wait for it.
+            connection.spent.store(0, Ordering::Relaxed);
+        }
         let closed = connection.poll_transport(cx).is_ready();
         // Answers to what was read ahead.
         connection.flush_cork();
@@ -127,7 +134,10 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Some(at) if now >= at => {
+            Some(at)
+                if now >= at
+                    || connection.server.is_shutting_down() && connection.has_deaf_hook() =>
+            {
                 tracing::debug!(peer = %connection.peer(), "handler dropped: its client has long gone");
                 this.inner.set(None);
                 Poll::Ready(())

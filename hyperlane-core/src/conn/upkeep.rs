@@ -16,6 +16,9 @@ use super::{
 };
 use crate::proto::ws::{CloseCode, Message, encode_close, encode_to_bytes};
 
+/// What the rest of a head may take from the beginning of a shutdown on: a request that is on its way is still answered.
+const LAST_HEAD: Duration = Duration::from_secs(1);
+
 /// How the work on a connection ended, as the handler's side sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -41,6 +44,9 @@ impl Conn {
         let config = &self.server.config;
         match wait {
             Wait::Idle => Some(config.keep_alive_timeout),
+            Wait::Head | Wait::Drain if self.server.is_shutting_down() => {
+                Some(LAST_HEAD.min(config.shutdown_timeout / 2))
+            }
             // What nobody wants may not take longer than a head.
             Wait::Head | Wait::Drain => Some(config.header_timeout),
             Wait::Body => Some(config.body_timeout),
@@ -216,14 +222,38 @@ impl Conn {
 
     /// The server shuts down: says so where a protocol has words for it.
     pub(super) fn on_shutdown(&self) {
-        // Its client hears of the end as any other WebSocket does.
-        self.answer_handshake();
         if self.format().is_websocket() {
             let _ = self.close_websocket(CloseCode::GOING_AWAY, "server shutting down", false);
         }
-        self.lock_input().wake_readers();
+        {
+            let mut input = self.lock_input();
+            if matches!(input.wait, Wait::Head | Wait::Drain) {
+                // The shorter limit counts from here.
+                input.wait_since = self.now();
+                self.arm(self.now());
+            }
+            input.wake_readers();
+        }
         let waiters = self.lock_out().take_waiters();
         waiters.wake();
+    }
+
+    /// The server shuts down, which the hook of an event stream has just been told: what it has sent since still goes out,
+    /// and then the stream ends, whatever the hook does.
+    pub(super) fn end_events_on_shutdown(&self) {
+        let format = self.format();
+        let is_events = matches!(
+            format,
+            WireFormat::EventStream | WireFormat::EventStreamChunked
+        );
+        if !is_events || !self.is_open() {
+            return;
+        }
+        if format == WireFormat::EventStreamChunked {
+            // One that is gone needs no last chunk.
+            let _ = self.push_last(crate::sse::LAST_CHUNK, false);
+        }
+        self.signal_close();
     }
 
     /// The handler's side is done.
@@ -347,6 +377,10 @@ impl Conn {
         if let Some(every) = self.server.config.sse_heartbeat {
             self.arm(self.now().after(every));
         }
+        if self.server.is_shutting_down() {
+            // It has heard of it as a request, if at all.
+            self.signal(super::signals::SHUTDOWN);
+        }
     }
 
     /// Notes where `data` leaves a raw event stream.
@@ -401,5 +435,73 @@ impl Conn {
         waiters.wake();
         self.backlog
             .store(false, std::sync::atomic::Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use crate::{Context, Server, ServerHook, Status, Stream, conn::buffer::MADE};
+
+    struct Echo;
+
+    impl ServerHook for Echo {
+        async fn new(_: &mut Stream, _: &mut Context) -> Self {
+            Self
+        }
+
+        async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+            if let Ok(socket) = ctx.upgrade(stream).await {
+                while let Ok(message) = socket.recv().await {
+                    let _ = socket.send(message).await;
+                }
+            }
+            Status::Continue
+        }
+    }
+
+    const HANDSHAKE: &[u8] = b"GET /echo HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n\
+        connection: upgrade\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    const CLOSE: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
+
+    #[tokio::test]
+    async fn each_connection_gives_the_read_buffer_back_when_it_closes() {
+        let mut server = Server::new();
+        server.bind("127.0.0.1:0").route::<Echo>("/echo");
+        let control = server.run().await.unwrap();
+        let made = MADE.get();
+        for round in 0..30 {
+            let mut client = TcpStream::connect(control.local_addr().unwrap())
+                .await
+                .unwrap();
+            let ends: &[&[u8]] = match round % 3 {
+                // A closing handshake, a client that just goes, an answer after which the server closes.
+                0 => &[HANDSHAKE, CLOSE],
+                1 => &[HANDSHAKE],
+                _ => &[b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"],
+            };
+            for bytes in ends {
+                client.write_all(bytes).await.unwrap();
+            }
+            let mut first = [0; 16];
+            client.read_exact(&mut first).await.unwrap();
+            if round % 3 != 1 {
+                client.read_to_end(&mut Vec::new()).await.unwrap();
+            }
+            drop(client);
+            while control.connections() > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let made = MADE.get() - made;
+        assert!(
+            made <= 2,
+            "{made} buffers for connections one after the other"
+        );
     }
 }

@@ -186,6 +186,10 @@ impl Conn {
         if let Some(every) = self.server.config.ping_interval {
             self.arm(self.now().after(every));
         }
+        if self.server.is_shutting_down() {
+            // It has heard of it as a request, if at all.
+            self.signal(super::signals::SHUTDOWN);
+        }
     }
 
     /// Has pings ask for a channel how far the client is.
@@ -474,6 +478,7 @@ impl Conn {
 
     fn send_message_up_to(&self, mark: usize, message: &Message) -> Result<(), PushError> {
         if !self.is_open() {
+            self.note_sent_in_vain();
             return Err(PushError::Closed);
         }
         match self.format() {

@@ -1,13 +1,14 @@
 //! The handle of a running server.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -24,7 +25,7 @@ use super::{
     serve,
     shared::Shared,
 };
-use crate::conn::{Peer, transport};
+use crate::conn::{Peer, cork, transport};
 
 /// Controls a running server. Clones control the same one.
 ///
@@ -81,23 +82,48 @@ impl ServerControlHook {
 
     /// Waits until the server has ended, by [`shutdown`](Self::shutdown).
     ///
-    /// A control hook that belongs to no server returns at once.
+    /// A control hook that belongs to no server returns at once. Within a hook of the server itself the wait ends when
+    /// the shutdown begins: the server waits for the hook.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn wait(&self) {
-        if let Some(running) = &self.running {
-            // An error means that the drain task is gone, with the runtime.
-            let _ = running.done.clone().wait_for(|done| *done).await;
-        }
+        let Some(running) = &self.running else { return };
+        let (mut done, mut stop) = (running.done.clone(), running.stop.subscribe());
+        // An error means that the drain task is gone, with the runtime.
+        let mut done = pin!(done.wait_for(|done| *done));
+        let mut stop = pin!(stop.wait_for(|stop| *stop));
+        poll_fn(|cx| {
+            let is_over = done.as_mut().poll(cx).is_ready()
+                || cork::is_polling_for(&running.shared) && stop.as_mut().poll(cx).is_ready();
+            if is_over {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// Whether the server accepts connections: false from the beginning of a shutdown on, for readiness probes, and for a
+    /// control hook that belongs to no server.
+    pub fn is_ready(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| {
+            // The sender is gone with the runtime.
+            !running.shared.is_shutting_down() && running.done.has_changed().is_ok()
+        })
     }
 
     /// Shuts the server down and waits until it has ended.
     ///
     /// It stops accepting, finishes the requests that are under way, closes WebSockets with 1001 and ends
     /// event streams, 100 of them every tenth of a second (more where they are too many for half of the time there is), so that
-    /// their clients do not all come back at once. After
+    /// their clients do not all come back at once. A WebSocket handshake that no hook has answered yet is answered with 503
+    /// and its hook dropped, and the rest of a head may take a second. After
     /// [`ServerConfig::shutdown_timeout`](crate::ServerConfig) what is left is cut.
+    ///
+    /// Within a hook of the server itself it begins the shutdown and returns at once, since the server waits for the hook.
+    /// A hook that waits for a task which waits for the shutdown holds it up until it is cut.
     ///
     /// # Cancel safety
     /// Once polled, the shutdown goes on by itself.
@@ -159,7 +185,8 @@ impl ServerControlHook {
             halves: transport::driven(transport),
             proxied: false,
         };
-        tokio::spawn(serve::task(&running.shared, &running.app, accepted, permit));
+        let task = serve::task(&running.shared, &running.app, accepted, permit);
+        running.shared.spawn(task);
     }
 
     /// Where the server listens, in the order of its configuration.

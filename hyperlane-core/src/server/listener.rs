@@ -39,8 +39,10 @@ pub(crate) struct Listener {
 
 enum Socket {
     Tcp(TcpListener),
+    /// The file goes before the listener: once nobody listens, another server may have put its own there, even with the
+    /// same inode.
     #[cfg(unix)]
-    Unix(UnixListener, UnixPath),
+    Unix(UnixPath, UnixListener),
 }
 
 /// A connection that came in.
@@ -70,16 +72,37 @@ impl fmt::Display for BoundAddress {
     }
 }
 
-/// Removes the socket's file when the server ends.
+/// Removes the socket's file when the server ends, unless another stands there by now.
 #[cfg(unix)]
-pub(crate) struct UnixPath(std::path::PathBuf);
+pub(crate) struct UnixPath {
+    path: std::path::PathBuf,
+    /// What was bound; none if the file system cannot tell.
+    file: Option<FileId>,
+}
+
+/// Device and inode: which file it is, whatever its name.
+#[cfg(unix)]
+type FileId = (u64, u64);
 
 #[cfg(unix)]
 impl Drop for UnixPath {
     fn drop(&mut self) {
-        // Somebody may have removed it already.
-        drop(std::fs::remove_file(&self.0));
+        if self.file.is_some() && self.file == socket_at(&self.path) {
+            // If it cannot be removed, the next start finds that nobody answers there.
+            drop(std::fs::remove_file(&self.path));
+        }
     }
+}
+
+/// Which socket stands at a path, if it is one.
+#[cfg(unix)]
+fn socket_at(path: &std::path::Path) -> Option<FileId> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    meta.file_type()
+        .is_socket()
+        .then(|| (meta.dev(), meta.ino()))
 }
 
 impl Listener {
@@ -113,7 +136,7 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(listener) => listener.local_addr().map(BoundAddress::Tcp),
             #[cfg(unix)]
-            Socket::Unix(_, path) => Ok(BoundAddress::Unix(path.0.clone())),
+            Socket::Unix(path, _) => Ok(BoundAddress::Unix(path.path.clone())),
         }
     }
 
@@ -133,7 +156,7 @@ impl Listener {
                 })
             }
             #[cfg(unix)]
-            Socket::Unix(listener, _) => {
+            Socket::Unix(_, listener) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Accepted {
                     peer: Peer::Local,
@@ -263,18 +286,46 @@ fn listen(address: SocketAddr, config: &ServerConfig) -> io::Result<TcpListener>
 
 #[cfg(unix)]
 fn bind_unix(path: &str) -> io::Result<Socket> {
-    use std::os::unix::fs::FileTypeExt;
-
     let path = std::path::PathBuf::from(path);
-    // The file of a server that was killed stays behind. Only a socket that nobody answers is taken.
-    if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.file_type().is_socket())
-        && std::os::unix::net::UnixStream::connect(&path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    {
-        std::fs::remove_file(&path)?;
+    match socket_at(&path) {
+        // The file of a server that was killed stays behind. Only a socket that nobody answers is taken.
+        Some(found) if !is_answered(&path)? => {
+            // Another start may have been faster.
+            if socket_at(&path) == Some(found) {
+                std::fs::remove_file(&path)?;
+            }
+        }
+        Some(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another process listens there: stop it, or choose another path",
+            ));
+        }
+        None if std::fs::symlink_metadata(&path).is_ok() => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no socket is in the way: remove it, or choose another path",
+            ));
+        }
+        None => {}
     }
     let listener = UnixListener::bind(&path)?;
-    Ok(Socket::Unix(listener, UnixPath(path)))
+    let file = socket_at(&path);
+    Ok(Socket::Unix(UnixPath { path, file }, listener))
+}
+
+/// Whether a process listens at a socket's file. Waits for nothing: one that has hung, with a full backlog, listens.
+#[cfg(unix)]
+fn is_answered(path: &std::path::Path) -> io::Result<bool> {
+    let probe = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(&socket2::SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+        // Removed since: there is nothing to take.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        // Answered, or listened to with a full backlog, or not ours to ask: not ours to remove.
+        _ => Ok(true),
+    }
 }
 
 #[cfg(test)]

@@ -264,10 +264,15 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError`] for an invalid configuration, an address that cannot be bound, a pattern that
-    /// cannot be served, or two handlers that can never be told apart.
+    /// cannot be served, or two handlers that can never be told apart. [`ServerError::NoRuntime`] outside of a tokio
+    /// runtime. That runtime is the server's: all its tasks and timers are there, whoever uses its handles.
+    ///
+    /// # Panics
+    /// In a runtime without the drivers for I/O or time (`tokio::runtime::Builder::enable_all`).
     pub async fn run(&self) -> Result<ServerControlHook, ServerError> {
         let config = self.config.clone();
         let app = self.check()?;
+        tokio::runtime::Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let mut listeners = Vec::with_capacity(config.addresses.len());
         let mut addresses = Vec::with_capacity(config.addresses.len());
         for address in &config.addresses {

@@ -184,6 +184,12 @@ pub(crate) fn serve(
                 let is_response = matches!(step, Step::ResponseMiddleware) && !is_route;
                 let is_error = matches!(step, Step::RequestError(_) | Step::TaskPanic(_));
                 let outcome = start(hook, &mut stream, &mut ctx).await;
+                match outcome {
+                    Outcome::Done(Status::Continue) => {}
+                    // A response middleware has its say about what follows it.
+                    Outcome::Done(Status::Reject) if ctx.stage != Stage::Route => {}
+                    _ => stream.connection().set_kept_open(false),
+                }
                 ctx.stage = Stage::Middleware;
                 stream.stop_opening();
                 if is_route {
@@ -196,6 +202,7 @@ pub(crate) fn serve(
                         let error = report(&stream, &mut ctx, route, Some(hook.name), true);
                         if let Some((public, refusal)) = error {
                             failed = true;
+                            stream.connection().set_kept_open(false);
                             ctx.set_end_reason(public);
                             match refusal {
                                 // An answer is set, and hooks may have another.
@@ -287,6 +294,7 @@ pub(crate) fn serve(
                 }
                 Answered::WebSocket => {
                     stream.finish_switching();
+                    stream.connection().released().await;
                     let code = match (failed, rejected) {
                         (true, _) => CloseCode::INTERNAL_ERROR,
                         (false, true) => CloseCode::POLICY_VIOLATION,
@@ -299,7 +307,10 @@ pub(crate) fn serve(
                 Answered::ThenClose if failed && !stream.is_complete() => {
                     return Ending::Abort;
                 }
-                Answered::ThenClose => stream.end_events(),
+                Answered::ThenClose => {
+                    stream.connection().released().await;
+                    stream.end_events();
+                }
             }
             stream.observed = None;
             stream.forget_reading();
@@ -359,7 +370,8 @@ async fn read_proxy_header(_: &Conn) -> Result<(), String> {
 
 fn start<'a>(hook: &Hook, stream: &'a mut Stream, ctx: &'a mut Context) -> Guarded<'a> {
     let observed = stream.observed.clone();
-    Guarded::new(hook.start(stream, ctx), observed)
+    let handshake = stream.open_handshake();
+    Guarded::new(hook.start(stream, ctx), observed, handshake)
 }
 
 /// Waits for what the hooks need: the session from its store, the body if it is read whole.

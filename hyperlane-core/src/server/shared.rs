@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     collections::HashMap,
+    future::Future,
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,7 +13,9 @@ use std::{
 };
 
 use tokio::{
+    runtime::Handle,
     sync::{Notify, Semaphore},
+    task::JoinHandle,
     time::{Instant, MissedTickBehavior},
 };
 
@@ -57,6 +60,8 @@ thread_local! {
 pub(crate) struct Shared {
     id: u32,
     pub(crate) config: ServerConfig,
+    /// Where the server runs. None in tests of parts.
+    pub(crate) runtime: Option<Handle>,
     pub(crate) head_limits: HeadLimits,
     pub(crate) timers: Timers,
     pub(crate) registry: Registry,
@@ -88,6 +93,7 @@ impl Shared {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             accepts: Pace::new(config.max_accepts_per_second),
             config,
+            runtime: Handle::try_current().ok(),
             head_limits,
             timers: Timers::new(),
             registry: Registry::default(),
@@ -97,6 +103,14 @@ impl Shared {
             metrics: Metrics::new(),
             sessions,
         })
+    }
+
+    /// Runs a task on the server's runtime, whoever asks for it.
+    pub(crate) fn spawn(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Option<JoinHandle<()>> {
+        Some(self.runtime.as_ref()?.spawn(task))
     }
 
     /// Bytes that a head of any permitted size fits into.

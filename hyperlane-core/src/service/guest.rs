@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Context as HookContext, Server, ServerError,
-    conn::{Peer, transport},
+    conn::{Peer, cork, transport},
     http::list_items,
     server::{
         app::App,
@@ -116,8 +116,7 @@ impl Server {
 ///
 /// The server lives until the last clone is dropped and the last connection has ended.
 ///
-/// # Panics
-/// A call outside of a tokio runtime.
+/// It runs on the runtime in which it was made; calls may come from anywhere.
 #[derive(Clone)]
 pub struct HyperlaneService {
     guest: Arc<Guest>,
@@ -138,13 +137,26 @@ impl Drop for Guest {
 }
 
 impl HyperlaneService {
-    /// Shuts down as [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown) does, and waits for it. Calls
-    /// from then on are answered with 503.
+    /// Shuts down as [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown) does, and waits for it, unless it
+    /// is called within one of its own hooks. Calls from then on are answered with 503.
     ///
     /// # Cancel safety
-    /// Dropped, connections end all the same; those that do not are no longer cut.
+    /// Once polled, the shutdown goes on by itself.
     pub async fn shutdown(&self) {
-        end_connections(&self.guest.shared).await;
+        let shared = &self.guest.shared;
+        shared.begin_shutdown();
+        let guest = self.guest.clone();
+        let ending = shared.spawn(async move { end_connections(&guest.shared).await });
+        // A hook would wait for itself.
+        if let Some(ending) = ending.filter(|_| !cork::is_polling_for(shared)) {
+            // An error means that the runtime is gone, and the connections with it.
+            let _ = ending.await;
+        }
+    }
+
+    /// Whether calls are served: false from the beginning of a shutdown on.
+    pub fn is_ready(&self) -> bool {
+        !self.guest.shared.is_shutting_down()
     }
 
     /// Counts the requests and WebSockets that are under way.
@@ -281,7 +293,8 @@ impl Guest {
                 connection.set_extensions(extensions);
             }
         });
-        tokio::spawn(async move {
+        let shared = self.shared.clone();
+        shared.spawn(async move {
             connection.await;
             // The clock runs as long as there are connections.
             drop(self);
@@ -307,7 +320,7 @@ impl Guest {
         let body = match (head.status, switch) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(switch)) => {
                 let (io, first) = exchange.into_parts();
-                tokio::spawn(switch::carry(switch, io, first));
+                shared.spawn(switch::carry(switch, io, first));
                 ServiceBody::default()
             }
             (StatusCode::SWITCHING_PROTOCOLS, None) => {

@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use tokio::runtime::Handle;
+
 use super::{
     SessionId,
     store::{SessionData, Values},
@@ -125,6 +127,11 @@ impl Entry {
         self.table
             .upgrade()
             .is_some_and(|table| table.charge(self, bytes))
+    }
+
+    /// The server's runtime; `None` where there is none, or the server is gone.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        self.table.upgrade()?.runtime()
     }
 
     /// Takes back what was counted.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use slab::Slab;
-use tokio::time::Instant;
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     SessionData, SessionError, SessionId,
@@ -48,6 +48,8 @@ pub(crate) struct Table {
     /// Another store is to be told of changes.
     pub(super) external: AtomicBool,
     full_is_logged: AtomicBool,
+    /// Of the last run.
+    runtime: Mutex<Option<Handle>>,
 }
 
 #[derive(Default)]
@@ -105,6 +107,7 @@ impl Default for Table {
             max_age: AtomicU64::new(0),
             external: AtomicBool::new(false),
             full_is_logged: AtomicBool::new(false),
+            runtime: Mutex::default(),
         }
     }
 }
@@ -115,6 +118,17 @@ impl Table {
         self.ttl.store(ttl, Ordering::Relaxed);
         self.max_age.store(max_age, Ordering::Relaxed);
         self.external.store(external, Ordering::Relaxed);
+        *self.lock_runtime() = Handle::try_current().ok();
+    }
+
+    fn lock_runtime(&self) -> MutexGuard<'_, Option<Handle>> {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the server runs that its sessions belong to; before it does, where the caller is.
+    pub(super) fn runtime(&self) -> Option<Handle> {
+        let known = self.lock_runtime().clone();
+        known.or_else(|| Handle::try_current().ok())
     }
 
     /// Seconds since 1970.

@@ -248,13 +248,20 @@ impl Stream {
             return Ok(());
         }
         let chunked = framing == Framing::Chunked;
+        // What has no end of its own, and whose client comes back.
+        let is_events = body.length.is_none()
+            && ctx
+                .get_response()
+                .get_headers()
+                .get("content-type")
+                .is_some_and(|kind| kind.starts_with("text/event-stream"));
         let mut left = body.length;
         loop {
             let piece = match next.take() {
                 Some(first) => first,
                 None => {
                     self.body_room().await?;
-                    self.next_piece(&mut pieces).await?
+                    self.next_piece(&mut pieces, is_events).await?
                 }
             };
             let piece = match piece {
@@ -290,13 +297,17 @@ impl Stream {
         self.end_content()
     }
 
-    /// Waits for a piece, and for the client's end: nobody would take the piece then.
+    /// Waits for a piece, and for the client's end: nobody would take the piece then. Events end with a shutdown.
     async fn next_piece(
         &self,
         pieces: &mut Pieces,
+        is_events: bool,
     ) -> Result<Option<Result<Bytes, crate::http::Failed>>, ResponseError> {
         let mut has_left = std::pin::pin!(self.disconnected());
         poll_fn(|cx| {
+            if is_events && self.connection.server.is_shutting_down() {
+                return Poll::Ready(Ok(None));
+            }
             if let Poll::Ready(piece) = pieces.as_mut().poll_next(cx) {
                 return Poll::Ready(Ok(piece));
             }

@@ -1,0 +1,86 @@
+//! The program's handles to a connection, counted: one that it keeps open ends with the last of them.
+
+use std::{
+    future::poll_fn,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    task::Poll,
+};
+
+use super::{Conn, signals};
+
+/// How many handles there are, and whether they keep the connection open.
+#[derive(Debug, Default)]
+pub(super) struct Handles {
+    count: AtomicU32,
+    keep: AtomicBool,
+}
+
+/// A handle of the program's to a connection.
+pub(crate) struct Held(Arc<Conn>);
+
+impl Held {
+    pub(crate) fn new(connection: Arc<Conn>) -> Self {
+        connection.handles.count.fetch_add(1, Ordering::Relaxed);
+        Self(connection)
+    }
+
+    /// The connection, for what is no handle of the program's.
+    pub(crate) fn shared(&self) -> &Arc<Conn> {
+        &self.0
+    }
+}
+
+impl Clone for Held {
+    fn clone(&self) -> Self {
+        Self::new(self.0.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Handles { count, keep } = &self.0.handles;
+        if count.fetch_sub(1, Ordering::AcqRel) == 1 && keep.load(Ordering::Acquire) {
+            self.0.signal(signals::LOOK);
+        }
+    }
+}
+
+impl Deref for Held {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.0
+    }
+}
+
+impl Conn {
+    /// Has the connection stay when its hook returns, for as long as there are handles; or not.
+    pub(crate) fn set_kept_open(&self, keep: bool) {
+        self.handles.keep.store(keep, Ordering::Release);
+    }
+
+    /// After the hook has returned: waits for the last handle to drop, or for the end of the connection, if it is kept open.
+    /// Only its own task may wait: the end wakes it, and so does the last handle.
+    pub(crate) fn released(&self) -> impl Future<Output = ()> + Send {
+        poll_fn(|_| {
+            let Handles { count, keep } = &self.handles;
+            let is_held = count.load(Ordering::Acquire) > 0 && !self.is_gone();
+            match keep.load(Ordering::Acquire) {
+                true if is_held => return Poll::Pending,
+                false if is_held && self.is_open() && self.format().is_pushable() => {
+                    tracing::debug!(
+                        peer = %self.peer(),
+                        "the handler has returned, so its connection closes, although handles to it are held: \
+                         `keep_open` would keep it"
+                    );
+                }
+                _ => {}
+            }
+            Poll::Ready(())
+        })
+    }
+}
