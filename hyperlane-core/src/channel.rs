@@ -613,6 +613,8 @@ impl Channel {
         connection: &Arc<Conn>,
         begin: impl FnOnce(&Start, ResumeId) -> Line,
     ) -> Result<Option<Attached>, End> {
+        // Before anyone can find it by the channel's handles.
+        connection.set_of_channel();
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
             return Err(end.clone());

@@ -266,7 +266,7 @@ impl<L: Link, T> State<L, T> {
                 }
                 Err(PushError::Full) => return false,
                 // Its end is being told at this moment.
-                Err(PushError::Closed) => return true,
+                Err(_) => return true,
             }
         }
         true

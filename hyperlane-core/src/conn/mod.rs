@@ -182,6 +182,8 @@ pub(crate) struct Conn {
     armed_at: AtomicU32,
     /// A raw event stream stands at the start of a line.
     at_line_end: AtomicBool,
+    /// It is one of those that a session's channel has.
+    of_channel: AtomicBool,
     /// The last read of this poll found nothing, so the socket's waker is set.
     pub(crate) read_armed: AtomicBool,
     /// In ticks; 0 for what the configuration says.
@@ -228,6 +230,7 @@ impl Conn {
             gone: AtomicBool::new(false),
             armed_at: AtomicU32::new(u32::MAX),
             at_line_end: AtomicBool::new(true),
+            of_channel: AtomicBool::new(false),
             read_armed: AtomicBool::new(false),
             heartbeat: AtomicU32::new(0),
             spent: AtomicU32::new(0),
@@ -322,6 +325,15 @@ impl Conn {
 
     pub(crate) fn has_backlog(&self) -> bool {
         self.backlog.load(Ordering::Acquire)
+    }
+
+    /// Whether a session's channel writes to it, so that nothing else may.
+    pub(crate) fn is_of_channel(&self) -> bool {
+        self.of_channel.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_of_channel(&self) {
+        self.of_channel.store(true, Ordering::Release);
     }
 
     /// Wakes the connection's task.

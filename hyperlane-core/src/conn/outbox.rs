@@ -59,14 +59,28 @@ impl Outbox {
     }
 
     fn connection(&self) -> Result<&Arc<Conn>, PushError> {
-        self.connection.as_ref().ok_or(PushError::Closed)
+        // What goes out beside the channel has no offset: a client that counts would take the channel's next message for one
+        // that it has.
+        self.connection
+            .as_ref()
+            .filter(|connection| !connection.is_of_channel())
+            .ok_or(PushError::Channel)
+    }
+
+    /// Whether this is the outbox of a channel of a session ([`Context::ws`](crate::Context::ws),
+    /// [`Context::sse`](crate::Context::sse)), connected or not. Nothing can be sent through it, and it cannot join a room.
+    pub fn is_of_channel(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_none_or(|connection| connection.is_of_channel())
     }
 
     /// Sends whole encoded messages, shared and not copied.
     ///
     /// # Errors
     /// [`PushError::Full`] when more than the high-water mark is waiting already, so that a message of
-    /// any size fits into an outbox below it; [`PushError::Closed`] when the connection is over.
+    /// any size fits into an outbox below it; [`PushError::Closed`] when the connection is over;
+    /// [`PushError::Channel`] for the outbox of a channel, which numbers its messages itself.
     pub fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
         self.connection()?.push(bytes)
     }
@@ -92,16 +106,17 @@ impl Outbox {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] where [`push`](Self::push) says full, [`io::ErrorKind::BrokenPipe`] where it
-    /// says closed, [`io::ErrorKind::InvalidData`] where the format cannot carry the message.
+    /// says closed, [`io::ErrorKind::InvalidInput`] where it says that a channel has the connection,
+    /// [`io::ErrorKind::InvalidData`] where the format cannot carry the message.
     pub fn send(&self, message: &Message) -> io::Result<()> {
         refuse_close(message)?;
+        let failed = |error| io::Error::from(ResponseError::from(error));
+        let connection = self.connection().map_err(failed)?;
         let sent = match self.format().is_shared() {
             true => self.push(&self.encode(message)?),
-            false => self
-                .connection()
-                .and_then(|connection| connection.push_own(message)),
+            false => connection.push_own(message),
         };
-        sent.map_err(|error| io::Error::from(ResponseError::from(error)))
+        sent.map_err(failed)
     }
 
     /// Ends the connection: a WebSocket with a Close frame, dropping what waits if `drop_unsent`;
