@@ -188,6 +188,8 @@ pub(crate) struct Conn {
     pub(crate) read_armed: AtomicBool,
     /// In ticks; 0 for what the configuration says.
     heartbeat: AtomicU32,
+    /// Pings that went out and that no pong has used up.
+    open_pings: AtomicU32,
     /// Work done in this poll; see [`Conn::charge`].
     spent: AtomicU32,
     /// The subprotocol of a WebSocket, if one was agreed on.
@@ -233,6 +235,7 @@ impl Conn {
             of_channel: AtomicBool::new(false),
             read_armed: AtomicBool::new(false),
             heartbeat: AtomicU32::new(0),
+            open_pings: AtomicU32::new(0),
             spent: AtomicU32::new(0),
             protocol: OnceLock::new(),
             out: Mutex::new(Out::new(writer, now)),
@@ -378,7 +381,8 @@ impl Conn {
                 id: self.id,
             };
             let at = self.server.timers.arm(key, at);
-            self.armed_at.store(at.0, Ordering::Relaxed);
+            // Another thread may have armed it for an earlier tick meanwhile.
+            self.armed_at.fetch_min(at.0, Ordering::Relaxed);
         }
     }
 

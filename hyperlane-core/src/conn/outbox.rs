@@ -11,6 +11,9 @@ use crate::{
     sse::refuse_close,
 };
 
+/// What a Ping frame begins with (RFC 6455 §5.2).
+const PING_FRAME: u8 = 0x89;
+
 /// A cheap handle to a connection's sending side, for code that delivers to many connections.
 ///
 /// It never waits: what the socket does not take at once is queued, up to the outbox's high-water
@@ -82,7 +85,14 @@ impl Outbox {
     /// any size fits into an outbox below it; [`PushError::Closed`] when the connection is over;
     /// [`PushError::Channel`] for the outbox of a channel, which numbers its messages itself.
     pub fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
-        self.connection()?.push(bytes)
+        let connection = self.connection()?;
+        // A ping to many, encoded once.
+        match bytes.first() {
+            Some(&PING_FRAME) if self.format().is_websocket() => {
+                connection.send_ping(|| connection.push(bytes))
+            }
+            _ => connection.push(bytes),
+        }
     }
 
     /// Encodes a message for connections of this one's format, to be pushed to any number of them:
@@ -112,9 +122,10 @@ impl Outbox {
         refuse_close(message)?;
         let failed = |error| io::Error::from(ResponseError::from(error));
         let connection = self.connection().map_err(failed)?;
-        let sent = match self.format().is_shared() {
-            true => self.push(&self.encode(message)?),
-            false => connection.push_own(message),
+        let sent = match (self.format().is_shared(), message) {
+            (true, _) => self.push(&self.encode(message)?),
+            (false, Message::Ping(_)) => connection.send_ping(|| connection.push_own(message)),
+            (false, _) => connection.push_own(message),
         };
         sent.map_err(failed)
     }

@@ -82,6 +82,23 @@ impl WsInput {
         }
     }
 
+    /// When a channel has to ask how far the client is, though nothing more is sent.
+    pub(super) fn ask_due(&self) -> Option<Tick> {
+        self.heartbeat.ask_due()
+    }
+
+    /// The payload of a ping by which a channel asks.
+    pub(super) fn ask(&self, now: Tick) -> Option<Bytes> {
+        self.heartbeat.acks.as_ref()?.ask(now)
+    }
+
+    /// That ping did not go out.
+    pub(super) fn was_not_asked(&self) {
+        if let Some(acks) = &self.heartbeat.acks {
+            acks.answered();
+        }
+    }
+
     /// The payload of the next ping of the heartbeat.
     pub(super) fn next_ping(&mut self) -> Bytes {
         self.heartbeat.ping(Instant::now())
@@ -196,6 +213,12 @@ impl Conn {
             };
             let was_full = websocket.is_full(limit);
             if let Some(message) = websocket.inbox.pop() {
+                if was_full
+                    && !websocket.is_full(limit)
+                    && let Some(acks) = &websocket.heartbeat.acks
+                {
+                    acks.go_on();
+                }
                 if was_full && !polled {
                     // There is room again: the task reads on.
                     self.signal(super::signals::LOOK);
@@ -241,6 +264,12 @@ impl Conn {
             };
             if websocket.is_full(limit) {
                 websocket.rates.pause(self.now());
+                if let Some(acks) = &websocket.heartbeat.acks
+                    && acks.pause()
+                {
+                    // Those who wait to send on the channel need not wait for pongs now.
+                    self.wake();
+                }
                 break false;
             }
             match self.decode(input) {
@@ -290,13 +319,13 @@ impl Conn {
                 }
             };
             buffer.consume(decoded.consumed);
-            if let Some(event) = &decoded.event
-                && let Err(error) = websocket
-                    .rates
-                    .count(event, self.now(), &self.server.config)
-            {
-                self.violation(input, error);
-                return Next::Ended;
+            if let Some(event) = &decoded.event {
+                let is_asked = matches!(event, Incoming::Pong(_)) && self.take_open_ping();
+                let config = &self.server.config;
+                if let Err(error) = websocket.rates.count(event, is_asked, self.now(), config) {
+                    self.violation(input, error);
+                    return Next::Ended;
+                }
             }
             match decoded.event {
                 None => return Next::More,
@@ -322,6 +351,9 @@ impl Conn {
                     if websocket.heartbeat.pong(&payload, Instant::now) {
                         // The handler tells the channel, outside of this lock.
                         self.wake();
+                    }
+                    if let Some(due) = websocket.heartbeat.ask_due() {
+                        self.arm(due);
                     }
                 }
                 Some(Incoming::Close(frame)) => {
@@ -455,6 +487,13 @@ impl Conn {
     }
 
     fn send_message_up_to(&self, mark: usize, message: &Message) -> Result<(), PushError> {
+        if let Message::Ping(_) = message {
+            return self.send_ping(|| self.send_encoded_up_to(mark, message));
+        }
+        self.send_encoded_up_to(mark, message)
+    }
+
+    fn send_encoded_up_to(&self, mark: usize, message: &Message) -> Result<(), PushError> {
         if !self.is_open() {
             return Err(PushError::Closed);
         }
