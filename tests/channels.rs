@@ -1063,3 +1063,332 @@ async fn an_event_stream_over_http_1_0_is_the_channel() {
     let event = String::from_utf8(client.until(b"\n\n").await).unwrap();
     assert!(event.contains("data: one"), "{event}");
 }
+
+// ---------------------------------------------------------------- what says nothing
+
+#[tokio::test]
+async fn an_id_that_says_nothing_is_none_and_no_reset() {
+    let control = server(ws().resume_ids(), sse()).await;
+    let mut browser = Browser::new(&control);
+    browser.get("/open").await;
+    for nothing in [
+        "",
+        "null",
+        "undefined",
+        "NaN",
+        "%6Eull",
+        "%22%22",
+        "undefined-undefined",
+        "null-0",
+    ] {
+        for (target, fields) in [
+            ("/sse".to_owned(), format!("last-event-id: {nothing}\r\n")),
+            (format!("/sse?last_event_id={nothing}"), String::new()),
+        ] {
+            if !fields.is_empty() && nothing.contains('%') {
+                continue;
+            }
+            let mut events = browser.follow(&target, &fields).await;
+            browser.send("/send-sse?t=next").await;
+            let event = loop {
+                let event = events.next().await;
+                if event.event != "position" {
+                    break event;
+                }
+            };
+            assert_eq!(
+                (event.event.as_str(), event.data.as_str()),
+                ("message", "next"),
+                "{target} {fields}"
+            );
+        }
+        let target = format!("/ws?last_event_id={nothing}&tab={nothing}");
+        let mut tabs = Vec::new();
+        for _ in 0..2 {
+            let mut socket = browser.socket(&target).await;
+            let first: serde_json::Value =
+                serde_json::from_str(&next_text(&mut socket).await).unwrap();
+            assert_eq!(first["reset"].as_bool(), Some(false), "{target}");
+            tabs.push((socket, field(&first, "tab").to_owned()));
+        }
+        assert_ne!(tabs[0].1, tabs[1].1, "no tab has this name");
+        browser.send("/send-ws?t=both").await;
+        for (mut socket, _) in tabs {
+            assert_eq!(next_text(&mut socket).await, "both", "{target}");
+            socket.close().await;
+        }
+    }
+    // An empty field does not hide what the query says.
+    let mut events = browser.follow("/sse", "").await;
+    let id = events.id().await;
+    drop(events);
+    browser.send("/send-sse?t=missed").await;
+    let target = format!("/sse?last_event_id=&last_event_id={id}");
+    let mut events = browser.follow(&target, "last-event-id:\r\n").await;
+    assert_eq!(events.text().await, "missed");
+}
+
+// ---------------------------------------------------------------- pings
+
+/// The channel of the only session.
+fn only(channels: &Channels) -> WebSocket {
+    channels.all()[0].ws()
+}
+
+async fn reachable(
+    configure: impl FnOnce(&mut ServerConfig),
+    ws: WebSocketEndpoint,
+) -> (ServerControlHook, Channels) {
+    let mut all = None;
+    let control = start(|server| {
+        configure(server.get_mut_server_config());
+        routes(server, ws, sse());
+        all = Some(server.channels());
+    })
+    .await;
+    (control, all.unwrap())
+}
+
+/// Reads up to a text and answers pings; gives how many there were.
+async fn count_pings(client: &mut Client, text: &str) -> usize {
+    let mut pings = 0;
+    loop {
+        let frame = client.next_frame().await;
+        match frame.opcode {
+            PING => {
+                pings += 1;
+                client.frame(PONG, frame.payload).await;
+            }
+            _ => {
+                assert_eq!(frame.text(), text);
+                return pings;
+            }
+        }
+    }
+}
+
+/// Answers pings up to the one that asks for all messages up to an offset.
+async fn answer_up_to(client: &mut Client, offset: u64) {
+    loop {
+        let frame = client.next_frame().await;
+        assert_eq!(frame.opcode, PING);
+        client.frame(PONG, &frame.payload).await;
+        if frame.payload.ends_with(&offset.to_be_bytes()) {
+            return;
+        }
+    }
+}
+
+hook! {
+    PingsAndEchoes |stream, ctx| {
+        let socket = ctx.upgrade(stream).await.unwrap();
+        while let Ok(message) = socket.recv().await {
+            socket.ping("of the program").await.unwrap();
+            socket.send(message).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_to_the_servers_pings_are_free_and_pongs_unasked_for_are_not() {
+    const LIMIT: u32 = 5;
+    let echo = |pings: bool| {
+        ws_with(move |ws: WebSocket, _| async move {
+            while let Ok(message) = ws.recv().await {
+                if pings {
+                    ws.ping("of the program").await.unwrap();
+                }
+                ws.send(message).await.unwrap();
+            }
+        })
+    };
+    let control = start(|server| {
+        server.get_mut_server_config().max_control_frames_per_second = LIMIT;
+        // Half of the buffer is soon passed, so that the channel asks often.
+        server.at("/asks").get(echo(false).buffer(2));
+        server.at("/pings").get(echo(true));
+        server.route::<PingsAndEchoes>("/upgraded");
+    })
+    .await;
+    for path in ["/asks", "/pings", "/upgraded"] {
+        let mut socket = Browser::new(&control).socket(path).await;
+        let mut pings = 0;
+        for number in 0..100 {
+            let text = number.to_string();
+            socket.say(&text).await;
+            pings += count_pings(&mut socket, &text).await;
+        }
+        assert!(pings > 20, "{path}: {pings}");
+        for _ in 0..LIMIT + 100 {
+            socket.frame(PONG, "unasked").await;
+        }
+        let close = socket.next_message().await;
+        assert_eq!((close.opcode, close.code()), (CLOSE, 1008), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_channel_asks_seldom_and_once_more_when_it_is_quiet() {
+    let (control, channels) = reachable(|_| (), ws()).await;
+    let mut socket = Browser::new(&control).socket("/ws").await;
+    let channel = only(&channels);
+    let mut pings = 0;
+    for number in 1..=500 {
+        let text = number.to_string();
+        channel.send(text.as_str()).await.unwrap();
+        pings += count_pings(&mut socket, &text).await;
+    }
+    assert!(pings < 100, "{pings} pings for 500 messages");
+    // The last of them asks for all, and that long before the heartbeat.
+    answer_up_to(&mut socket, 500).await;
+}
+
+#[tokio::test]
+async fn a_client_may_answer_the_latest_ping_alone() {
+    let (control, channels) = reachable(|_| (), ws().buffer(4)).await;
+    let mut socket = Browser::new(&control).socket("/ws").await;
+    let channel = only(&channels);
+    channel.send("first").await.unwrap();
+    assert_eq!(next_unanswered(&mut socket).await, "first");
+    while socket.next_frame().await.opcode != PING {}
+    channel.ping("latest").await.unwrap();
+    let latest = socket.next_frame().await;
+    assert_eq!((latest.opcode, &latest.payload[..]), (PING, &b"latest"[..]));
+    socket.frame(PONG, latest.payload).await;
+    let sending = send_numbers(channel, 20);
+    for number in 1..=20 {
+        assert_eq!(next_text(&mut socket).await, number.to_string());
+    }
+    sending.await.unwrap();
+}
+
+// ---------------------------------------------------------------- what nobody receives
+
+/// Says more than anything holds that nobody receives: no pong after it is read.
+async fn say_unheard(socket: &mut Client) {
+    for _ in 0..50 {
+        socket.say(&"x".repeat(4096)).await;
+    }
+}
+
+/// Sends numbers, and fails where one send fails.
+fn send_numbers(channel: WebSocket, count: u64) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        for number in 1..=count {
+            channel.send(number.to_string()).await.unwrap();
+        }
+    })
+}
+
+/// How a reset looks to a client.
+async fn is_reset(browser: &mut Browser, target: &str, counts: bool) -> bool {
+    let mut socket = browser.socket(target).await;
+    if counts {
+        let first: serde_json::Value = serde_json::from_str(&next_text(&mut socket).await).unwrap();
+        return first["reset"] == true;
+    }
+    let next = socket.next_message().await;
+    (next.opcode, next.code()) == (CLOSE, 4010)
+}
+
+#[tokio::test]
+async fn a_client_that_nobody_listens_to_gets_all_and_a_reset_after_a_cut() {
+    const COUNT: u64 = 600;
+    for (query, counts) in [("", false), ("?tab=7", false), ("?tab=7", true)] {
+        let endpoint = if counts { ws().resume_ids() } else { ws() };
+        let (control, channels) = reachable(|_| (), endpoint).await;
+        let mut browser = Browser::new(&control);
+        let mut socket = browser.socket(&format!("/ws{query}")).await;
+        let mut target = format!("/ws{query}");
+        if counts {
+            let first: serde_json::Value =
+                serde_json::from_str(&next_text(&mut socket).await).unwrap();
+            target = format!("/ws?tab=7&last_event_id={}-9", field(&first, "epoch"));
+        }
+        say_unheard(&mut socket).await;
+        let channel = only(&channels);
+        let sending = send_numbers(channel.clone(), COUNT);
+        for number in 1..=COUNT {
+            assert_eq!(next_text(&mut socket).await, number.to_string(), "{query}");
+        }
+        sending.await.unwrap();
+        // What is gone from the history cannot come again, and that is said, once.
+        drop(socket);
+        assert!(is_reset(&mut browser, &target, counts).await, "{query}");
+        let mut socket = browser.socket(&format!("/ws{query}")).await;
+        if counts {
+            next_text(&mut socket).await;
+        }
+        channel.send("what comes then").await.unwrap();
+        assert_eq!(next_text(&mut socket).await, "what comes then", "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_nobody_listened_to_for_a_while_goes_on_as_any() {
+    let (control, channels) = reachable(|_| (), ws()).await;
+    let mut browser = Browser::new(&control);
+    let mut socket = browser.socket("/ws").await;
+    let channel = only(&channels);
+    for _ in 0..3 {
+        say_unheard(&mut socket).await;
+        let sending = send_numbers(channel.clone(), 600);
+        for number in 1..=600 {
+            assert_eq!(next_text(&mut socket).await, number.to_string());
+        }
+        sending.await.unwrap();
+        for _ in 0..50 {
+            channel.recv().await.unwrap();
+        }
+    }
+    answer_up_to(&mut socket, 1800).await;
+    // Few enough to be there still: they come again, as no pong has told of them.
+    say_unheard(&mut socket).await;
+    for text in ["a", "b", "c"] {
+        channel.send(text).await.unwrap();
+    }
+    drop(socket);
+    let mut socket = browser.socket("/ws").await;
+    assert_eq!(next_text(&mut socket).await, "a");
+    assert_eq!(next_text(&mut socket).await, "b");
+    assert_eq!(next_text(&mut socket).await, "c");
+}
+
+#[tokio::test]
+async fn a_tab_that_nobody_listens_to_takes_nothing_from_the_others() {
+    const COUNT: u64 = 600;
+    let (control, channels) = reachable(|_| (), ws()).await;
+    let mut browser = Browser::new(&control);
+    let mut paused = browser.socket("/ws?tab=1").await;
+    let mut plain = browser.socket("/ws?tab=2").await;
+    let mut events = browser.follow("/ws", "").await;
+    say_unheard(&mut paused).await;
+    let sending = send_numbers(only(&channels), COUNT);
+    let one = async {
+        for number in 1..=COUNT {
+            assert_eq!(next_text(&mut paused).await, number.to_string());
+        }
+    };
+    let other = async {
+        for number in 1..=COUNT {
+            assert_eq!(next_text(&mut plain).await, number.to_string());
+        }
+    };
+    let third = async {
+        let mut number = 1;
+        while number <= COUNT {
+            let event = events.next().await;
+            if event.event != "position" {
+                assert_eq!(event.data, number.to_string());
+                number += 1;
+            }
+        }
+    };
+    tokio::join!(one, other, third);
+    sending.await.unwrap();
+    // The other is where its pongs have told, at least.
+    drop(plain);
+    let mut plain = browser.socket("/ws?tab=2").await;
+    only(&channels).send("next").await.unwrap();
+    while next_text(&mut plain).await != "next" {}
+}

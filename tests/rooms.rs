@@ -311,6 +311,72 @@ async fn a_connection_may_be_in_a_bounded_number_of_rooms() {
     eventually("no room is left", || rooms.is_empty()).await;
 }
 
+hook! {
+    JoinsByChannels |_, ctx| {
+        let room = ctx.room("lobby").unwrap();
+        let (ws, sse) = (ctx.ws(), ctx.sse());
+        let refused = [
+            room.join(&ws).await,
+            room.join_with(&sse, Join::new().user("ada")).await,
+            room.join(&ws.outbox()).await,
+            room.join(&sse.outbox()).await,
+        ];
+        let mut text = String::new();
+        for refused in refused {
+            text += &format!("{}\n", refused.unwrap_err());
+        }
+        for sent in [
+            ws.outbox().send(&Message::from("beside the channel")),
+            sse.outbox().send(&Message::from("beside the channel")),
+        ] {
+            text += &format!("{:?}\n", sent.unwrap_err().kind());
+        }
+        ctx.get_mut_response().set_body(text);
+    }
+}
+
+#[tokio::test]
+async fn a_channel_of_a_session_cannot_join_and_is_told_what_can() {
+    let rooms = Rooms::new();
+    let control = start(|server| {
+        server
+            .state(rooms.clone())
+            .route::<JoinsByChannels>("/join");
+        server.at("/ws").get(hyperlane::ws().resume_ids());
+        server.at("/sse").get(hyperlane::sse());
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    let is_told = |reply: &Reply| {
+        let lines: Vec<_> = reply.text().lines().collect();
+        assert_eq!(lines.len(), 6, "{lines:?}");
+        for line in &lines[..4] {
+            assert!(line.contains("a channel"), "{line}");
+            for way in ["ctx.upgrade(stream)", "ctx.event_stream(stream)"] {
+                assert!(line.contains(way), "{line}");
+            }
+        }
+        assert_eq!(lines[4..], ["InvalidInput"; 2]);
+    };
+    let reply = client.get("/join").await;
+    is_told(&reply);
+    let cookie = reply.all("set-cookie")[0]
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
+    let fields = format!("cookie: {cookie}\r\n");
+    let mut socket = Client::connect(address(&control)).await;
+    assert_eq!(socket.upgrade("/ws", &fields).await.status, 101);
+    socket.next_message().await;
+    let mut events = Client::connect(address(&control)).await;
+    events.request("GET", "/sse", &fields).await;
+    events.until(b"\n\n").await;
+    client.request("GET", "/join", &fields).await;
+    is_told(&client.reply().await);
+    assert!(rooms.room("lobby").unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn names_have_one_to_255_bytes() {
     let rooms = Rooms::new();

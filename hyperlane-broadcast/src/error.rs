@@ -21,6 +21,13 @@ pub enum RoomError {
     /// The connection is over, or is neither a WebSocket nor an event stream.
     #[error("only an open WebSocket or event stream can join a room")]
     NotConnected,
+    /// It is a channel of a session, or one of its connections: a room would have but the connection of this moment, and
+    /// clients that count would count the room's messages as the channel's.
+    #[error(
+        "a channel (`ctx.ws()`, `ctx.sse()`, or a connection at an endpoint `ws()` or `sse()`) cannot join a room: join \
+         what `ctx.upgrade(stream)` or `ctx.event_stream(stream)` gives, in a handler of its own route"
+    )]
+    Channel,
     /// Nobody of that name is in the room.
     #[error("no such member is in the room")]
     NoSuchMember,

@@ -4,7 +4,10 @@ use hyperlane_core::{Context, Outbox, ServerSentEvents, WebSocket};
 
 use crate::{error::RoomError, room::Room, rooms::Rooms};
 
-/// A connection that can be in rooms.
+/// A connection that can be in rooms: what `ctx.upgrade(stream)` or `ctx.event_stream(stream)` gives, and its outbox.
+///
+/// The channels of a session, `ctx.ws()` and `ctx.sse()`, have the same types. To join with one of them is
+/// [`RoomError::Channel`].
 pub trait Connected {
     /// The handle that messages are delivered through.
     fn outbox(&self) -> Outbox;

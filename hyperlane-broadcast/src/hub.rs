@@ -477,7 +477,7 @@ impl Seat {
         match self.outbox.push(&bytes) {
             Ok(()) => *delivered += count,
             Err(PushError::Full) => self.behind = Some(batch.first()),
-            Err(PushError::Closed) => {}
+            Err(PushError::Closed | PushError::Channel) => {}
         }
     }
 

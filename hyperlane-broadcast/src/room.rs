@@ -244,9 +244,12 @@ impl Room {
 
     /// Puts a WebSocket or an event stream into the room; it leaves by itself when it ends.
     ///
+    /// Connections join, as `ctx.upgrade(stream)` and `ctx.event_stream(stream)` give them. The channels of a session,
+    /// `ctx.ws()` and `ctx.sse()`, do not.
+    ///
     /// # Errors
-    /// [`RoomError::NotConnected`] when the connection is over, [`RoomError::TooManyRooms`] when it is in
-    /// as many rooms as it may be.
+    /// [`RoomError::Channel`] for a channel, connected or not. [`RoomError::NotConnected`] when the connection is over,
+    /// [`RoomError::TooManyRooms`] when it is in as many rooms as it may be.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -429,6 +432,9 @@ impl Rooms {
 
     fn seat(&self, core: &Arc<RoomCore>, outbox: Outbox, join: Join) -> Result<Member, RoomError> {
         let id = MemberId::from(&outbox);
+        if outbox.is_of_channel() {
+            return Err(RoomError::Channel);
+        }
         if !outbox.is_open() || !outbox.format().is_pushable() {
             return Err(RoomError::NotConnected);
         }

@@ -35,6 +35,7 @@ use crate::{
 /// Closes a plain WebSocket whose missed messages are gone: it has to load the state of things anew. The next connection
 /// begins with what comes then.
 pub(crate) const RESET: CloseCode = CloseCode::new(4010);
+const MISSED: &str = "messages were missed: load anew";
 /// Closes a connection whose tab has connected anew.
 pub(crate) const SUPERSEDED: CloseCode = CloseCode::new(4009);
 
@@ -630,6 +631,8 @@ impl Channel {
         connection: &Arc<Conn>,
         begin: impl FnOnce(&Start, ResumeId) -> Line,
     ) -> Result<Option<Attached>, End> {
+        // Before anyone can find it by the channel's handles.
+        connection.set_of_channel();
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
             return Err(end.clone());
@@ -655,7 +658,13 @@ impl Channel {
             inner.state.remove(start.key);
             self.look_after(&mut inner);
             drop(inner);
-            let _ = connection.close_websocket(RESET, "messages were missed: load anew", false);
+            let _ = connection.close_websocket(RESET, MISSED, false);
+            for position in &left {
+                match claim.tab {
+                    Some(_) => close(position, SUPERSEDED, "this tab has connected anew"),
+                    None => close(position, RESET, MISSED),
+                }
+            }
             return Ok(None);
         }
         inner.state.write_on_key(start.key);

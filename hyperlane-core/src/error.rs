@@ -255,6 +255,11 @@ pub enum ResponseError {
     /// The peer reads too slowly and the sender must not wait.
     #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
     Full,
+    /// The connection belongs to the channel of a session, which alone may send on it.
+    #[error(
+        "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
+    )]
+    Channel,
 }
 
 impl From<PushError> for ResponseError {
@@ -262,6 +267,7 @@ impl From<PushError> for ResponseError {
         match error {
             PushError::Full => Self::Full,
             PushError::Closed => Self::ConnectionClosed,
+            PushError::Channel => Self::Channel,
         }
     }
 }
@@ -272,7 +278,8 @@ impl From<ResponseError> for io::Error {
             ResponseError::ConnectionClosed => io::ErrorKind::BrokenPipe,
             ResponseError::AlreadyComplete
             | ResponseError::NotAMessage
-            | ResponseError::NoContent => io::ErrorKind::InvalidInput,
+            | ResponseError::NoContent
+            | ResponseError::Channel => io::ErrorKind::InvalidInput,
             ResponseError::Full => io::ErrorKind::WouldBlock,
         };
         io::Error::new(kind, error)

@@ -156,7 +156,8 @@ impl ServerSentEvents {
         }
     }
 
-    /// The handle for code that delivers to many connections. Of a channel it is that of the connection it has now.
+    /// The handle for code that delivers to many connections. Of a channel it is that of the connection it has now, which it can
+    /// tell of and close: nothing but the channel itself sends there.
     pub fn outbox(&self) -> Outbox {
         match &self.link {
             Link::Connection { connection, .. } => Outbox::new(connection.shared().clone()),

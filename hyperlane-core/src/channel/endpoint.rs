@@ -11,7 +11,7 @@ use std::{
 use super::{
     Attached, Channel, Direction, End, Settings,
     line::{Acks, Line},
-    log::{NotAnId, ResumeId},
+    log::ResumeId,
     state::{Claim, Kind, Start, Tab},
 };
 use crate::{
@@ -347,13 +347,15 @@ impl Shared {
     /// The client's place, as it says.
     fn claim(&self, stream: &Stream, ctx: &Context, kind: Kind) -> Claim {
         let request = ctx.get_request();
-        let parse = |text: &str| text.trim().parse::<ResumeId>();
-        let by_header = request.header("last-event-id").map(parse);
-        let from: Option<Result<ResumeId, NotAnId>> =
-            by_header.or_else(|| Some(parse(&request.try_get_query("last_event_id")?)));
+        let headers = request.get_headers().get_all("last-event-id");
+        // What is there and says nothing gives way to what says something.
+        let from = headers
+            .chain(request.get_querys().get_all("last_event_id"))
+            .find_map(ResumeId::of_client);
         let tab = request
-            .try_get_query("tab")
-            .and_then(|tab| Tab::from_str_radix(&tab, 16).ok());
+            .get_querys()
+            .get_all("tab")
+            .find_map(|tab| Tab::from_str_radix(tab.trim(), 16).ok());
         Claim {
             kind,
             from: from.filter(|_| kind != Kind::Plain),

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -13,7 +13,7 @@ use super::{
     state::Link,
 };
 use crate::{
-    conn::{Conn, WireFormat, out::PushError},
+    conn::{Conn, WireFormat, out::PushError, timers::Tick},
     proto::{
         sse::Event,
         ws::{CloseCode, Message},
@@ -29,9 +29,16 @@ pub(crate) struct Acks {
     acknowledged: AtomicU64,
     /// A ping of the channel's own is out.
     asked: AtomicBool,
-    /// Something was acknowledged that the channel has not looked at.
+    /// The tick of the last of those.
+    asked_at: AtomicU32,
+    /// Nothing is read from the client, pongs neither: the program does not receive what it has said before.
+    paused: AtomicBool,
+    /// Something has changed that the channel has not looked at.
     news: AtomicBool,
 }
+
+/// How many ticks are between two pings that nothing but the passing of time asks for.
+const ASK_EVERY: u32 = 3;
 
 impl Acks {
     pub(crate) fn new() -> Arc<Self> {
@@ -53,13 +60,51 @@ impl Acks {
     /// something new.
     pub(crate) fn returned(&self, stamp: u64) -> bool {
         let stamp = stamp.min(self.stamp());
-        self.asked.store(false, Ordering::Release);
         let before = self.acknowledged.fetch_max(stamp, Ordering::AcqRel);
         let is_new = before < stamp;
         if is_new {
             self.news.store(true, Ordering::Release);
         }
         is_new
+    }
+
+    /// Some pong has come: the next ping may go out.
+    pub(crate) fn answered(&self) {
+        self.asked.store(false, Ordering::Release);
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Acquire)
+    }
+
+    /// When the client has to be asked, if it is behind and no ping is out.
+    pub(crate) fn due(&self) -> Option<Tick> {
+        let is_due = self.stamp() > self.acknowledged() && !self.asked.load(Ordering::Acquire);
+        let last = self.asked_at.load(Ordering::Acquire);
+        is_due.then(|| Tick(last.saturating_add(ASK_EVERY)))
+    }
+
+    /// The payload of a ping that asks how far the client is; `None` while one is out, and where nothing is to be learned.
+    pub(crate) fn ask(&self, now: Tick) -> Option<Bytes> {
+        if self.stamp() <= self.acknowledged() || self.asked.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        self.asked_at.store(now.0, Ordering::Release);
+        Some(ping(0, self))
+    }
+
+    /// Reading pauses. True if it did not before.
+    pub(crate) fn pause(&self) -> bool {
+        let begins = !self.paused.swap(true, Ordering::AcqRel);
+        if begins {
+            self.news.store(true, Ordering::Release);
+        }
+        begins
+    }
+
+    /// Reading goes on.
+    pub(crate) fn go_on(&self) {
+        self.paused.store(false, Ordering::Release);
     }
 
     pub(crate) fn has_news(&self) -> bool {
@@ -163,9 +208,13 @@ impl Link for Line {
     }
 
     fn acknowledged(&self) -> u64 {
+        self.acks.as_ref().map_or(0, |acks| acks.acknowledged())
+    }
+
+    fn is_paused(&self) -> bool {
         self.acks
             .as_ref()
-            .map_or(0, |acks| acks.acknowledged.load(Ordering::Acquire))
+            .is_some_and(|acks| acks.paused.load(Ordering::Acquire))
     }
 
     fn number(&self) -> u64 {
@@ -174,11 +223,20 @@ impl Link for Line {
 
     fn ask(&self) {
         let Some(acks) = &self.acks else { return };
-        if acks.stamp() > self.acknowledged() && !acks.asked.swap(true, Ordering::AcqRel) {
-            let ping = Message::Ping(ping(0, acks));
-            if self.connection.send_message(&ping).is_err() {
-                acks.asked.store(false, Ordering::Release);
-            }
+        if let Some(ping) = acks.ask(self.connection.now())
+            && self.connection.send_message(&Message::Ping(ping)).is_err()
+        {
+            acks.answered();
+        }
+    }
+
+    fn ask_in_time(&self) {
+        let due = self.acks.as_ref().and_then(|acks| acks.due());
+        match due {
+            Some(due) if due <= self.connection.now() => self.ask(),
+            Some(due) => self.connection.arm(due),
+            // The pong that is on its way has the next one sent.
+            None => {}
         }
     }
 }

@@ -44,6 +44,31 @@ impl FromStr for ResumeId {
     }
 }
 
+/// What scripts write where they have nothing.
+const NOTHING: [&str; 6] = ["null", "undefined", "nan", "none", "nil", "(null)"];
+
+/// Whether a value that is there says that there is none: it is empty, or a word that scripts write for nothing.
+fn is_nothing(text: &str) -> bool {
+    text.is_empty() || NOTHING.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+impl ResumeId {
+    /// What a client says of its place; `None` where it says nothing, in whatever words. A page that has no id yet must not
+    /// be reset for that.
+    pub(crate) fn of_client(text: &str) -> Option<Result<Self, NotAnId>> {
+        let text = text.trim();
+        let bare = text.trim_matches(['"', '\'']);
+        // `${epoch}-${offset}` of a script that has neither.
+        let has_no_parts = bare.split_once('-').is_some_and(|(epoch, offset)| {
+            is_nothing(epoch) && (is_nothing(offset) || offset == "0")
+        });
+        if is_nothing(bare) || has_no_parts {
+            return None;
+        }
+        Some(text.parse())
+    }
+}
+
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -236,6 +261,47 @@ mod tests {
         ] {
             assert_eq!(other.parse::<ResumeId>(), Err(NotAnId), "{other}");
         }
+    }
+
+    #[test]
+    fn what_says_nothing_is_no_id() {
+        for nothing in [
+            "",
+            " ",
+            "\"\"",
+            "''",
+            "null",
+            "NULL",
+            "\"null\"",
+            "undefined",
+            "NaN",
+            "None",
+            "nil",
+            "(null)",
+            "-",
+            "undefined-undefined",
+            "null-0",
+            "undefined-NaN",
+            "-0",
+        ] {
+            assert_eq!(ResumeId::of_client(nothing), None, "{nothing}");
+        }
+        for other in [
+            "0",
+            "x",
+            "null-7",
+            "-7",
+            "000000000000001f-undefined",
+            "000000000000001f-",
+            "nullnull",
+        ] {
+            assert_eq!(ResumeId::of_client(other), Some(Err(NotAnId)), "{other}");
+        }
+        let id = ResumeId {
+            epoch: 0x1f,
+            offset: 7,
+        };
+        assert_eq!(ResumeId::of_client(" 000000000000001f-7 "), Some(Ok(id)));
     }
 
     #[test]

@@ -11,8 +11,14 @@ pub(crate) trait Link {
     /// The highest offset that the client is known to have; 0 for none, and where it never says.
     fn acknowledged(&self) -> u64;
 
+    /// Whether nothing is read from the client for now, so that no acknowledgement can come.
+    fn is_paused(&self) -> bool;
+
     /// Asks the client how far it is; once until it answers.
     fn ask(&self);
+
+    /// As [`ask`](Self::ask), at once or a moment later: not more often than a client should be bothered.
+    fn ask_in_time(&self);
 
     /// Those whose request came later have higher numbers.
     fn number(&self) -> u64;
@@ -49,9 +55,18 @@ pub(crate) struct Position<L, T> {
 }
 
 impl<L: Link, T> Position<L, T> {
+    /// The first message that must stay for it. While nothing is read from it, so that it cannot say what has arrived,
+    /// what was written counts as that: a program that does not receive may still send.
+    fn floor(&self) -> u64 {
+        match &self.link {
+            Some(link) if link.is_paused() => self.next,
+            _ => self.got(),
+        }
+    }
+
     /// The first message that may not have arrived. An event stream says nothing: what was written counts, and what
     /// was written and lost is found in the history.
-    fn floor(&self) -> u64 {
+    fn got(&self) -> u64 {
         let acknowledged = self.link.as_ref().map_or(0, Link::acknowledged);
         match self.kind {
             Kind::Events => self.next,
@@ -140,14 +155,16 @@ impl<L: Link, T> State<L, T> {
             .find(|position| position.key == key)
     }
 
-    /// The first message that must stay for somebody. Those who wait for a connection count only while nobody has one.
+    /// The first message that must stay for somebody. Those who wait for a connection count only while nobody has one, and
+    /// as long as what they missed is there: else they are reset.
     fn floor(&self) -> u64 {
-        let floor_of = |is_wanted: fn(&Position<L, T>) -> bool| {
-            let wanted = self.positions.iter().filter(|position| is_wanted(position));
-            wanted.map(Position::floor).min()
-        };
-        floor_of(|position| position.link.is_some())
-            .or_else(|| floor_of(|_| true))
+        let connected = self.positions.iter().filter(|at| at.link.is_some());
+        let connected = connected.map(Position::floor).min();
+        connected
+            .or_else(|| {
+                let waiting = self.positions.iter().map(Position::floor);
+                waiting.filter(|floor| self.log.has_from(*floor)).min()
+            })
             .map_or(self.untaken, |floor| floor.min(self.untaken))
     }
 
@@ -196,13 +213,8 @@ impl<L: Link, T> State<L, T> {
             bytes: limits.bytes / 2,
         };
         for position in &self.positions {
-            // What a plain client has got is known by pongs alone, so the sooner the better. Others count for themselves.
             let (messages, bytes) = self.log.since(position.floor());
-            let is_due = match position.kind {
-                Kind::Events => false,
-                Kind::Plain => true,
-                Kind::Counted => messages > half.messages || bytes > half.bytes,
-            };
+            let is_due = messages > half.messages || bytes > half.bytes;
             if let Some(link) = position.link.as_ref().filter(|_| is_due) {
                 link.ask();
             }
@@ -220,10 +232,11 @@ impl<L: Link, T> State<L, T> {
     /// beyond the limits of a history.
     pub(crate) fn tidy(&mut self, limits: Limits) {
         let floor = self.floor();
-        let all_plain = self
-            .positions
-            .iter()
-            .all(|position| position.kind == Kind::Plain);
+        // Without pongs, the history is all that a plain one has as well.
+        let all_plain = self.positions.iter().all(|position| {
+            let is_paused = position.link().is_some_and(Link::is_paused);
+            position.kind == Kind::Plain && !is_paused && self.log.has_from(position.floor())
+        });
         match self.positions.iter().map(Position::floor).min() {
             Some(least) if all_plain && self.pages.is_empty() => {
                 self.log.forget_before(least.min(floor))
@@ -257,6 +270,7 @@ impl<L: Link, T> State<L, T> {
         let Some(link) = &position.link else {
             return true;
         };
+        let mut has_all = true;
         while let Some(item) = log.get(position.next) {
             let id = log.id_before(position.next + 1);
             match link.write(id, item) {
@@ -264,12 +278,19 @@ impl<L: Link, T> State<L, T> {
                     position.next += 1;
                     *untaken = (*untaken).max(position.next);
                 }
-                Err(PushError::Full) => return false,
+                Err(PushError::Full) => {
+                    has_all = false;
+                    break;
+                }
                 // Its end is being told at this moment.
-                Err(PushError::Closed) => return true,
+                Err(_) => return true,
             }
         }
-        true
+        // What a plain client has got is known by pongs alone. Others count for themselves.
+        if position.kind == Kind::Plain {
+            link.ask_in_time();
+        }
+        has_all
     }
 
     /// Positions that are behind although they are connected, and that nobody writes on for.
@@ -324,6 +345,19 @@ impl<L: Link, T> State<L, T> {
         if let Some(at) = self.taken_up(claim, next) {
             left.push(self.positions.swap_remove(at));
         }
+        if is_reset && claim.kind == Kind::Plain && claim.tab.is_none() {
+            // A connection on whose account it was reset may be its own, cut without our knowledge. It would have every
+            // later one reset as well; and if it lives, its client has to be told the same.
+            let log = &self.log;
+            let (holed, rest) = std::mem::take(&mut self.positions)
+                .into_iter()
+                .partition::<Vec<_>, _>(|position| {
+                    let is_meant = position.kind == Kind::Plain && position.tab.is_none();
+                    is_meant && position.link.is_some() && !log.has_from(position.got())
+                });
+            self.positions = rest;
+            left.extend(holed);
+        }
         let start = Start {
             key: self.next_key,
             next,
@@ -360,7 +394,7 @@ impl<L: Link, T> State<L, T> {
         let got = meant.map(|position| match position.kind {
             // Who was to get an id with the first event and has none got nothing.
             Kind::Events => position.acknowledged + 1,
-            _ => position.floor(),
+            _ => position.got(),
         });
         got.min()
     }
@@ -389,7 +423,7 @@ impl<L: Link, T> State<L, T> {
         match (claim.kind, claim.from) {
             (Kind::Plain, _) => self
                 .waiting(Kind::Plain)
-                .max_by_key(|(_, position)| position.floor())
+                .max_by_key(|(_, position)| position.got())
                 .map(|(at, _)| at),
             // Without an id it is another tab, or a page that was loaded anew: nobody's place.
             (_, None) => None,

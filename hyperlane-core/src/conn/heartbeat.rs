@@ -1,10 +1,14 @@
 //! The pings that a connection sends by itself, and how long their answers take.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::{Conn, out::PushError, timers::Tick};
 use crate::channel::line::{self, Acks};
 
 /// What is known of the last ping.
@@ -31,8 +35,17 @@ impl Heartbeat {
         }
     }
 
+    /// When the channel has to ask, though nothing more is sent.
+    pub(super) fn ask_due(&self) -> Option<Tick> {
+        self.acks.as_ref()?.due()
+    }
+
     /// Notes a pong; `now` is asked only if it answers the last ping. True if a channel learns something from it.
     pub(super) fn pong(&mut self, payload: &[u8], now: impl FnOnce() -> Instant) -> bool {
+        if let Some(acks) = &self.acks {
+            // A client may answer the latest ping alone (RFC 6455 §5.5.3), and that may be another one than the channel's.
+            acks.answered();
+        }
         let (number, is_new) = match &self.acks {
             Some(acks) => match line::pong(payload) {
                 Some((number, stamp)) if number <= self.count => (number, acks.returned(stamp)),
@@ -49,6 +62,31 @@ impl Heartbeat {
             self.latency = Some(now().duration_since(sent));
         }
         is_new
+    }
+}
+
+impl Conn {
+    /// Sends a ping. Its answer is on us: no limit on control frames counts it.
+    pub(super) fn send_ping(
+        &self,
+        send: impl FnOnce() -> Result<(), PushError>,
+    ) -> Result<(), PushError> {
+        // Before it goes out: the answer may be faster than this thread.
+        self.open_pings.fetch_add(1, Ordering::AcqRel);
+        let sent = send();
+        if sent.is_err() {
+            self.take_open_ping();
+        }
+        sent
+    }
+
+    /// A pong has come; whether a ping of ours was open.
+    pub(super) fn take_open_ping(&self) -> bool {
+        self.open_pings
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
+                open.checked_sub(1)
+            })
+            .is_ok()
     }
 }
 

@@ -196,10 +196,14 @@ pub(crate) struct Conn {
     /// What the connection's own hook has sent in vain since its end, up to 255 times.
     sent_in_vain: AtomicU8,
     handles: Handles,
+    /// It is one of those that a session's channel has.
+    of_channel: AtomicBool,
     /// The last read of this poll found nothing, so the socket's waker is set.
     pub(crate) read_armed: AtomicBool,
     /// In ticks; 0 for what the configuration says.
     heartbeat: AtomicU32,
+    /// Pings that went out and that no pong has used up.
+    open_pings: AtomicU32,
     /// Work done in this poll; see [`Conn::charge`].
     spent: AtomicU32,
     /// The subprotocol of a WebSocket, if one was agreed on.
@@ -245,8 +249,10 @@ impl Conn {
             handshake: AtomicBool::new(false),
             sent_in_vain: AtomicU8::new(0),
             handles: Handles::default(),
+            of_channel: AtomicBool::new(false),
             read_armed: AtomicBool::new(false),
             heartbeat: AtomicU32::new(0),
+            open_pings: AtomicU32::new(0),
             spent: AtomicU32::new(0),
             protocol: OnceLock::new(),
             out: Mutex::new(Out::new(writer, now)),
@@ -350,6 +356,15 @@ impl Conn {
         self.backlog.load(Ordering::Acquire)
     }
 
+    /// Whether a session's channel writes to it, so that nothing else may.
+    pub(crate) fn is_of_channel(&self) -> bool {
+        self.of_channel.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_of_channel(&self) {
+        self.of_channel.store(true, Ordering::Release);
+    }
+
     /// Wakes the connection's task.
     pub(crate) fn wake(&self) {
         if let Some(task) = self.task.get() {
@@ -419,7 +434,8 @@ impl Conn {
                 id: self.id,
             };
             let at = self.server.timers.arm(key, at);
-            self.armed_at.store(at.0, Ordering::Relaxed);
+            // Another thread may have armed it for an earlier tick meanwhile.
+            self.armed_at.fetch_min(at.0, Ordering::Relaxed);
         }
     }
 

@@ -53,6 +53,11 @@ pub enum PushError {
     /// The connection is over, or a Close was sent on it.
     #[error("the connection is closed")]
     Closed,
+    /// The connection belongs to the channel of a session, whose clients would lose count.
+    #[error(
+        "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
+    )]
+    Channel,
 }
 
 /// What waits in the queue.

@@ -11,6 +11,9 @@ use crate::{
     sse::refuse_close,
 };
 
+/// What a Ping frame begins with (RFC 6455 §5.2).
+const PING_FRAME: u8 = 0x89;
+
 /// A cheap handle to a connection's sending side, for code that delivers to many connections.
 ///
 /// It never waits: what the socket does not take at once is queued, up to the outbox's high-water
@@ -65,16 +68,37 @@ impl Outbox {
     }
 
     fn connection(&self) -> Result<&Arc<Conn>, PushError> {
-        self.connection.as_ref().ok_or(PushError::Closed)
+        // What goes out beside the channel has no offset: a client that counts would take the channel's next message for one
+        // that it has.
+        self.connection
+            .as_ref()
+            .filter(|connection| !connection.is_of_channel())
+            .ok_or(PushError::Channel)
+    }
+
+    /// Whether this is the outbox of a channel of a session ([`Context::ws`](crate::Context::ws),
+    /// [`Context::sse`](crate::Context::sse)), connected or not. Nothing can be sent through it, and it cannot join a room.
+    pub fn is_of_channel(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_none_or(|connection| connection.is_of_channel())
     }
 
     /// Sends whole encoded messages, shared and not copied.
     ///
     /// # Errors
     /// [`PushError::Full`] when more than the high-water mark is waiting already, so that a message of
-    /// any size fits into an outbox below it; [`PushError::Closed`] when the connection is over.
+    /// any size fits into an outbox below it; [`PushError::Closed`] when the connection is over;
+    /// [`PushError::Channel`] for the outbox of a channel, which numbers its messages itself.
     pub fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
-        self.connection()?.push(bytes)
+        let connection = self.connection()?;
+        // A ping to many, encoded once.
+        match bytes.first() {
+            Some(&PING_FRAME) if self.format().is_websocket() => {
+                connection.send_ping(|| connection.push(bytes))
+            }
+            _ => connection.push(bytes),
+        }
     }
 
     /// Encodes a message for connections of this one's format, to be pushed to any number of them:
@@ -98,16 +122,18 @@ impl Outbox {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] where [`push`](Self::push) says full, [`io::ErrorKind::BrokenPipe`] where it
-    /// says closed, [`io::ErrorKind::InvalidData`] where the format cannot carry the message.
+    /// says closed, [`io::ErrorKind::InvalidInput`] where it says that a channel has the connection,
+    /// [`io::ErrorKind::InvalidData`] where the format cannot carry the message.
     pub fn send(&self, message: &Message) -> io::Result<()> {
         refuse_close(message)?;
-        let sent = match self.format().is_shared() {
-            true => self.push(&self.encode(message)?),
-            false => self
-                .connection()
-                .and_then(|connection| connection.push_own(message)),
+        let failed = |error| io::Error::from(ResponseError::from(error));
+        let connection = self.connection().map_err(failed)?;
+        let sent = match (self.format().is_shared(), message) {
+            (true, _) => self.push(&self.encode(message)?),
+            (false, Message::Ping(_)) => connection.send_ping(|| connection.push_own(message)),
+            (false, _) => connection.push_own(message),
         };
-        sent.map_err(|error| io::Error::from(ResponseError::from(error)))
+        sent.map_err(failed)
     }
 
     /// Ends the connection: a WebSocket with a Close frame, dropping what waits if `drop_unsent`;

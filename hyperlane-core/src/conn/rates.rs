@@ -52,10 +52,11 @@ impl Rates {
         self.paused.get_or_insert(now);
     }
 
-    /// Counts what came in.
+    /// Counts what came in. A pong that we have asked for is free.
     pub(super) fn count(
         &mut self,
         event: &Incoming,
+        is_asked: bool,
         now: Tick,
         config: &ServerConfig,
     ) -> Result<(), ProtocolError> {
@@ -74,6 +75,7 @@ impl Rates {
         match event {
             // It is the last frame anyway.
             Incoming::Close(_) => Ok(()),
+            Incoming::Pong(_) if is_asked => Ok(()),
             Incoming::Ping(_) | Incoming::Pong(_) if self.controls.take(now, controls) => Ok(()),
             Incoming::Ping(_) | Incoming::Pong(_) => {
                 Err(ProtocolError::TooManyControlFrames { limit: controls })
@@ -129,7 +131,7 @@ mod tests {
         rates.pause(Tick(100_000));
         rates.pause(Tick(100_010));
         let mut count = 0;
-        while rates.count(&ping, Tick(100_020), &config).is_ok() {
+        while rates.count(&ping, false, Tick(100_020), &config).is_ok() {
             count += 1;
         }
         assert_eq!(count, 10 + 20, "a full bucket, and two seconds of pause");
@@ -142,7 +144,7 @@ mod tests {
         let event = Incoming::Binary(bytes::Bytes::new());
         let count = |rates: &mut Rates, now| {
             let mut count = 0;
-            while rates.count(&event, Tick(now), &config).is_ok() {
+            while rates.count(&event, false, Tick(now), &config).is_ok() {
                 count += 1;
             }
             rates.messages.taken -= TICKS;

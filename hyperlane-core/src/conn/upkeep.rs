@@ -7,10 +7,12 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 use super::{
     Conn, WireFormat, buffer,
     input::{Fill, Input, Mode, Transport, Wait},
-    out::Sending,
+    out::{PushError, Sending},
     timers::{TICK, Tick},
     transport::Reader,
 };
@@ -34,6 +36,9 @@ pub(crate) enum Ending {
 
 /// A comment, which keeps an event stream alive through proxies and is seen by nobody.
 const HEARTBEAT: &[u8] = b":\n";
+
+/// How long to wait where the outbox had no room for a ping.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long the peer may take to end its side after we ended ours.
 const LINGER: Duration = Duration::from_secs(2);
@@ -86,7 +91,10 @@ impl Conn {
                 WireFormat::EventStream | WireFormat::EventStreamChunked => {
                     self.check_heartbeat(now, &mut next);
                 }
-                _ => self.check_ping(&mut input, now, &mut next),
+                _ => {
+                    self.check_ask(&mut input, now, &mut next);
+                    self.check_ping(&mut input, now, &mut next);
+                }
             }
         }
         drop(input);
@@ -195,12 +203,40 @@ impl Conn {
         if !websocket.close_sent && !websocket.is_full(inbox) {
             let ping = websocket.next_ping();
             // Full or closed: nothing was asked, so no answer is missed; the stall or close limits act.
-            if self.push(&encode_to_bytes(&Message::Ping(ping))).is_ok() {
+            if self.push_ping(ping).is_ok() {
                 websocket.ping_sent = Some(now);
                 wait = self.server.config.pong_timeout.unwrap_or(every);
             }
         }
         *next = (*next).min(now.after(wait));
+    }
+
+    /// Has a channel asked how far the client is, where it has written what no ping has asked for yet.
+    fn check_ask(&self, input: &mut Input, now: Tick, next: &mut Tick) {
+        let inbox = self.server.config.inbox_bytes;
+        let Some(websocket) = input.websocket() else {
+            return;
+        };
+        let Some(due) = websocket.ask_due() else {
+            return;
+        };
+        // The answer would not be read, or follow a Close.
+        if websocket.close_sent || websocket.is_full(inbox) {
+            return;
+        }
+        if due > now {
+            *next = (*next).min(due);
+        } else if let Some(ping) = websocket.ask(now)
+            && self.push_ping(ping).is_err()
+        {
+            // Something waits for the client, which takes nothing.
+            websocket.was_not_asked();
+            *next = (*next).min(now.after(ASK_AGAIN));
+        }
+    }
+
+    fn push_ping(&self, payload: Bytes) -> Result<(), PushError> {
+        self.send_ping(|| self.push(&encode_to_bytes(&Message::Ping(payload))))
     }
 
     fn check_heartbeat(&self, now: Tick, next: &mut Tick) {

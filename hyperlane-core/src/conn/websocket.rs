@@ -83,6 +83,23 @@ impl WsInput {
         }
     }
 
+    /// When a channel has to ask how far the client is, though nothing more is sent.
+    pub(super) fn ask_due(&self) -> Option<Tick> {
+        self.heartbeat.ask_due()
+    }
+
+    /// The payload of a ping by which a channel asks.
+    pub(super) fn ask(&self, now: Tick) -> Option<Bytes> {
+        self.heartbeat.acks.as_ref()?.ask(now)
+    }
+
+    /// That ping did not go out.
+    pub(super) fn was_not_asked(&self) {
+        if let Some(acks) = &self.heartbeat.acks {
+            acks.answered();
+        }
+    }
+
     /// The payload of the next ping of the heartbeat.
     pub(super) fn next_ping(&mut self) -> Bytes {
         self.heartbeat.ping(Instant::now())
@@ -218,6 +235,12 @@ impl Conn {
             };
             let was_full = websocket.is_full(limit);
             if let Some(message) = websocket.inbox.pop() {
+                if was_full
+                    && !websocket.is_full(limit)
+                    && let Some(acks) = &websocket.heartbeat.acks
+                {
+                    acks.go_on();
+                }
                 if was_full && !polled {
                     // There is room again: the task reads on.
                     self.signal(super::signals::LOOK);
@@ -263,6 +286,12 @@ impl Conn {
             };
             if websocket.is_full(limit) {
                 websocket.rates.pause(self.now());
+                if let Some(acks) = &websocket.heartbeat.acks
+                    && acks.pause()
+                {
+                    // Those who wait to send on the channel need not wait for pongs now.
+                    self.wake();
+                }
                 break false;
             }
             match self.decode(input) {
@@ -312,13 +341,13 @@ impl Conn {
                 }
             };
             buffer.consume(decoded.consumed);
-            if let Some(event) = &decoded.event
-                && let Err(error) = websocket
-                    .rates
-                    .count(event, self.now(), &self.server.config)
-            {
-                self.violation(input, error);
-                return Next::Ended;
+            if let Some(event) = &decoded.event {
+                let is_asked = matches!(event, Incoming::Pong(_)) && self.take_open_ping();
+                let config = &self.server.config;
+                if let Err(error) = websocket.rates.count(event, is_asked, self.now(), config) {
+                    self.violation(input, error);
+                    return Next::Ended;
+                }
             }
             match decoded.event {
                 None => return Next::More,
@@ -344,6 +373,9 @@ impl Conn {
                     if websocket.heartbeat.pong(&payload, Instant::now) {
                         // The handler tells the channel, outside of this lock.
                         self.wake();
+                    }
+                    if let Some(due) = websocket.heartbeat.ask_due() {
+                        self.arm(due);
                     }
                 }
                 Some(Incoming::Close(frame)) => {
@@ -477,6 +509,13 @@ impl Conn {
     }
 
     fn send_message_up_to(&self, mark: usize, message: &Message) -> Result<(), PushError> {
+        if let Message::Ping(_) = message {
+            return self.send_ping(|| self.send_encoded_up_to(mark, message));
+        }
+        self.send_encoded_up_to(mark, message)
+    }
+
+    fn send_encoded_up_to(&self, mark: usize, message: &Message) -> Result<(), PushError> {
         if !self.is_open() {
             self.note_sent_in_vain();
             return Err(PushError::Closed);

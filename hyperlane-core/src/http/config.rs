@@ -154,8 +154,9 @@ server_config! {
     /// reading pauses is given back. Default: 1 000 000, far above what clients have to say, since a full inbox
     /// slows those down that are only fast; a service that knows its clients sets less. Beyond: close code 1008.
     max_messages_per_second: u32 = 1_000_000;
-    /// Bounds the pings and pongs of one WebSocket in a second, as above. Default: 1000: no client needs more than a
-    /// few, and each ping costs an answer. Beyond: close code 1008.
+    /// Bounds the pings and pongs of one WebSocket in a second, as above. Pongs that answer pings of ours are free: each
+    /// ping that went out, of the heartbeat, a channel or the program, pays for one. Default: 1000: no client needs more
+    /// than a few, and each ping costs an answer. Beyond: close code 1008.
     max_control_frames_per_second: u32 = 1000;
     /// Says after how much quiet a WebSocket client is pinged; `None`: never, so that a client which vanishes
     /// without a word is noticed only when something is sent to it. Default: 25 s, below the idle limits of common

@@ -15,6 +15,7 @@ struct Wire {
     room: usize,
     acknowledged: u64,
     asked: bool,
+    paused: bool,
     number: u64,
 }
 
@@ -38,8 +39,16 @@ impl Link for Shared {
         self.borrow().acknowledged
     }
 
+    fn is_paused(&self) -> bool {
+        self.borrow().paused
+    }
+
     fn ask(&self) {
         self.borrow_mut().asked = true;
+    }
+
+    fn ask_in_time(&self) {
+        self.ask();
     }
 
     fn number(&self) -> u64 {
@@ -125,6 +134,10 @@ impl Client {
             return;
         };
         let mut wire = wire.borrow_mut();
+        if wire.paused {
+            // It answers, and nothing reads that.
+            return;
+        }
         if wire.queued.is_empty() || wire.asked {
             wire.acknowledged = wire.acknowledged.max(last.offset);
             wire.asked = false;
@@ -179,6 +192,7 @@ enum Step {
     Vanish(usize),
     Notice(usize),
     Connect(usize, usize),
+    Pause(usize, bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -190,6 +204,14 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_usize).prop_map(Step::Vanish),
         2 => (0..3_usize).prop_map(Step::Notice),
         2 => (0..3_usize, 1..12_usize).prop_map(|(who, room)| Step::Connect(who, room)),
+    ]
+}
+
+/// As [`step`], with times in which nothing is read from a client.
+fn step_or_pause() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => step(),
+        1 => (0..3_usize, any::<bool>()).prop_map(|(who, begins)| Step::Pause(who, begins)),
     ]
 }
 
@@ -216,6 +238,11 @@ fn run(mut clients: Vec<Client>, steps: &[Step]) -> Vec<Client> {
             Step::Answer(who) => clients[who % count].answer(&mut channel),
             Step::Cut(who) => clients[who % count].cut(&mut channel),
             Step::Vanish(who) => clients[who % count].vanish(),
+            Step::Pause(who, begins) => {
+                if let Some((_, wire)) = &clients[who % count].wire {
+                    wire.borrow_mut().paused = begins;
+                }
+            }
             Step::Notice(who) => clients[who % count].notice(&mut channel),
             Step::Connect(who, room) => {
                 let client = &mut clients[who % count];
@@ -263,6 +290,18 @@ proptest! {
     }
 
     #[test]
+    fn what_is_not_read_makes_no_hole(steps in prop::collection::vec(step_or_pause(), 0..300), kinds in prop::collection::vec(0..3_u8, 2..4)) {
+        run(vec![Client::new(Kind::Plain, None)], &steps);
+        run(vec![Client::new(Kind::Counted, Some(1))], &steps);
+        let clients = kinds.iter().enumerate().map(|(at, kind)| match kind {
+            0 => Client::new(Kind::Events, None),
+            1 => Client::new(Kind::Counted, Some(at as Tab)),
+            _ => Client::new(Kind::Plain, Some(at as Tab)),
+        });
+        run(clients.collect(), &steps);
+    }
+
+    #[test]
     fn tabs_are_apart(steps in prop::collection::vec(step(), 0..300), kinds in prop::collection::vec(0..3_u8, 2..4)) {
         let clients = kinds.iter().enumerate().map(|(at, kind)| match kind {
             0 => Client::new(Kind::Events, None),
@@ -306,6 +345,53 @@ fn a_connection_that_was_overtaken_does_not_drive_out_the_later_one() {
     assert!(!channel.is_overtaken(claim(None, 4)));
     let (_, left) = channel.attach(claim(Some(1), 6), |_| wire(6));
     assert_eq!(left.len(), 1);
+}
+
+#[test]
+fn one_that_is_not_read_has_room_and_is_reset_once() {
+    let mut channel = Channel::new(7);
+    let send = |channel: &mut Channel, number: u64| {
+        let item = Message::from(number.to_string()).into();
+        channel.send(item, LIMITS).unwrap();
+    };
+    let mut client = Client::new(Kind::Plain, None);
+    client.connect(&mut channel, 1000);
+    client.wire.as_ref().unwrap().1.borrow_mut().paused = true;
+    for number in 1..=100 {
+        send(&mut channel, number);
+    }
+    let held = (1..=100).filter(|offset| channel.log.get(*offset).is_some());
+    assert!(held.count() <= LIMITS.messages);
+    // Nothing is read from it, so that its end is not known.
+    client.vanish();
+    client.connect(&mut channel, 1000);
+    assert_eq!(client.resets, 1);
+    client.cut(&mut channel);
+    client.connect(&mut channel, 1000);
+    send(&mut channel, 101);
+    client.read(&mut channel, 1000);
+    assert_eq!((client.resets, client.got.last()), (1, Some(&101)));
+}
+
+#[test]
+fn places_that_will_be_reset_keep_no_sender_waiting() {
+    let mut channel = Channel::new(7);
+    let mut client = Client::new(Kind::Plain, Some(1));
+    client.connect(&mut channel, 1000);
+    client.wire.as_ref().unwrap().1.borrow_mut().paused = true;
+    for number in 1..=100_u64 {
+        let item = Message::from(number.to_string()).into();
+        channel.send(item, LIMITS).unwrap();
+    }
+    client.cut(&mut channel);
+    for number in 1..=LIMITS.messages {
+        let item = Message::from(number.to_string()).into();
+        channel.send(item, LIMITS).unwrap();
+    }
+    let more = Message::from("more").into();
+    assert!(channel.send(more, LIMITS).is_err(), "nobody took these");
+    client.connect(&mut channel, 1000);
+    assert_eq!(client.resets, 1);
 }
 
 /// What a page that is loaded anew gets, with the page before it still there and having got it all.
