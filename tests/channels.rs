@@ -102,6 +102,7 @@ impl Browser {
             client,
             reader: EventReader::new(),
             queue: VecDeque::new(),
+            raw: String::new(),
         }
     }
 
@@ -119,10 +120,38 @@ impl Browser {
 struct Events {
     client: Client,
     reader: EventReader,
+    /// All but those that say no more than the position.
     queue: VecDeque<ReceivedEvent>,
+    /// The bytes that [`block`](Self::block) has not given yet.
+    raw: String,
 }
 
 impl Events {
+    /// The next block as it came, without the heartbeats before it.
+    async fn block(&mut self) -> String {
+        loop {
+            if let Some((block, rest)) = self.raw.split_once("\n\n") {
+                let block = block.trim_start_matches(":\n").to_owned();
+                self.raw = rest.to_owned();
+                return block;
+            }
+            let chunk = self.client.chunk().await;
+            assert!(!chunk.is_empty(), "the stream has ended");
+            self.take(&chunk);
+        }
+    }
+
+    /// All to the end of the stream.
+    async fn rest(&mut self) {
+        loop {
+            let chunk = self.client.chunk().await;
+            if chunk.is_empty() {
+                return;
+            }
+            self.take(&chunk);
+        }
+    }
+
     async fn next(&mut self) -> ReceivedEvent {
         loop {
             if let Some(event) = self.queue.pop_front() {
@@ -135,8 +164,13 @@ impl Events {
     }
 
     fn take(&mut self, bytes: &[u8]) {
+        let text = std::str::from_utf8(bytes).unwrap();
+        // A chunk holds whole blocks.
+        text.split("\n\n").for_each(refuse_lone_id);
+        self.raw.push_str(text);
         let mut events = Vec::new();
         self.reader.push(bytes, &mut events).unwrap();
+        events.retain(|event| event.event != "position");
         self.queue.extend(events);
     }
 
@@ -152,6 +186,16 @@ impl Events {
         }
         self.reader.last_event_id().to_owned()
     }
+}
+
+/// Firefox and WebKit ignore an id in a block without data.
+fn refuse_lone_id(block: &str) {
+    let has = |name: &str| {
+        block
+            .lines()
+            .any(|line| line.split(':').next() == Some(name))
+    };
+    assert!(!has("id") || has("data"), "an id without data: {block:?}");
 }
 
 /// What comes next on a socket, pings answered.
@@ -227,6 +271,24 @@ hook! {
         let text = format!("{} {}", ctx.ws().is_open(), ctx.sse().is_open());
         ctx.get_mut_response().set_body(text);
     }
+    // Events that look odd.
+    SendEvents |_, ctx| {
+        let sse = ctx.sse();
+        let mut sent = Ok(());
+        for event in [
+            Event::new().retry(Duration::from_millis(7000)),
+            Event::new().comment("a note"),
+            Event::new().event("named"),
+            Event::new().id("own"),
+            Event::new().id("").event("named").comment("id: x"),
+            Event::new(),
+            Event::new().id("own").data("x").id("other"),
+            Event::new().event("named").data(""),
+        ] {
+            sent = sse.send_event(event).await;
+        }
+        report(sent, ctx).await;
+    }
     CloseSse |_, ctx| {
         ctx.sse().close();
     }
@@ -255,6 +317,7 @@ fn routes(server: &mut Server, ws: WebSocketEndpoint, sse: ServerSentEventsEndpo
     server
         .route::<SendSse>("/send-sse")
         .route::<SendWs>("/send-ws")
+        .route::<SendEvents>("/send-events")
         .route::<FillSse>("/fill-sse")
         .route::<RecvWs>("/recv-ws")
         .route::<CloseSse>("/close-sse")
@@ -450,6 +513,93 @@ async fn a_stream_that_is_cut_before_its_first_message_misses_nothing() {
         .follow("/sse", &format!("last-event-id: {id}\r\n"))
         .await;
     assert_eq!(one.text().await, "a");
+}
+
+#[tokio::test]
+async fn no_block_has_an_id_without_data() {
+    const BEAT: Duration = Duration::from_millis(50);
+    let socket = ws().resume_ids().heartbeat(BEAT).retry(SHORT);
+    let control = server(socket, sse().buffer(16).heartbeat(BEAT).retry(SHORT)).await;
+    let mut browser = Browser::new(&control);
+    /// The first block, with where it says that the client stands.
+    async fn first(events: &mut Events, name: &str) -> String {
+        let block = events.block().await;
+        let lines: Vec<_> = block.lines().collect();
+        let id = lines[1].strip_prefix("id: ").unwrap().to_owned();
+        let wait = lines[3].strip_prefix("retry: ").unwrap();
+        assert!((200..400).contains(&wait.parse().unwrap()), "{block}");
+        assert_eq!(lines[0], format!("event: {name}"));
+        assert_eq!(lines[2], format!("data: {id}"));
+        assert_eq!(lines.len(), 4, "{block}");
+        id
+    }
+
+    // The first connection, a heartbeat, and events of any kind.
+    let mut events = browser.follow("/sse", "").await;
+    let begin = first(&mut events, "position").await;
+    let epoch = begin.strip_suffix("-0").unwrap();
+    assert_eq!(events.client.chunk().await, b":\n", "a heartbeat");
+    assert_eq!(browser.send("/send-sse?t=text,").await, "sent");
+    assert_eq!(events.block().await, format!("id: {epoch}-1\ndata: text"));
+    assert_eq!(events.block().await, format!("id: {epoch}-2\ndata: "));
+    assert_eq!(browser.send("/send-events").await, "sent");
+    let position =
+        |offset| format!("event: position\nid: {epoch}-{offset}\ndata: {epoch}-{offset}");
+    for expected in [
+        format!("retry: 7000\n{}", position(3)),
+        format!(": a note\n{}", position(4)),
+        position(5),
+        position(6),
+        format!(": id: x\n{}", position(7)),
+        position(8),
+        format!("data: x\nid: {epoch}-9"),
+        format!("event: named\ndata: \nid: {epoch}-10"),
+    ] {
+        assert_eq!(events.block().await, expected);
+    }
+    drop(events);
+
+    // Resumption by field and by query, and what cannot be resumed.
+    let at = format!("last-event-id: {epoch}-9\r\n");
+    let mut events = browser.follow("/sse", &at).await;
+    assert_eq!(first(&mut events, "position").await, format!("{epoch}-9"));
+    assert_eq!(
+        events.block().await,
+        format!("event: named\ndata: \nid: {epoch}-10")
+    );
+    let mut events = browser
+        .follow(&format!("/sse?last_event_id={epoch}-10"), "")
+        .await;
+    assert_eq!(first(&mut events, "position").await, format!("{epoch}-10"));
+    let mut events = browser.follow("/sse", "last-event-id: x\r\n").await;
+    assert_eq!(first(&mut events, "reset").await, format!("{epoch}-10"));
+
+    // From a WebSocket to an event stream.
+    let mut socket = browser.socket("/ws").await;
+    let counts: serde_json::Value = serde_json::from_str(&next_text(&mut socket).await).unwrap();
+    let (id, tab) = (field(&counts, "id"), field(&counts, "tab"));
+    assert_eq!(browser.send("/send-ws?t=a").await, "sent");
+    drop(socket);
+    let target = format!("/ws?last_event_id={id}&tab={tab}");
+    let mut switched = browser.follow(&target, "").await;
+    assert_eq!(first(&mut switched, "position").await, id);
+    let a = switched.block().await;
+    assert!(a.ends_with("-1\ndata: a"), "{a}");
+
+    // Over HTTP/1.0 there are no chunks, but the same blocks.
+    let mut old = Client::connect(browser.address).await;
+    let head = format!("GET /sse HTTP/1.0\r\nhost: x\r\n{}\r\n", browser.fields());
+    old.send(head).await;
+    old.until(b"\r\n\r\n").await;
+    let block = String::from_utf8(old.until(b"\n\n").await).unwrap();
+    assert!(block.starts_with(&position(10)), "{block}");
+
+    // The end of a channel, and of the server.
+    browser.get("/close-sse").await;
+    events.rest().await;
+    let ending = tokio::spawn(async move { control.shutdown().await });
+    switched.rest().await;
+    ending.await.unwrap();
 }
 
 #[tokio::test]

@@ -254,10 +254,10 @@ impl Client {
             }
             let chunk = wire.exactly(size + 2).await?;
             reader.push(&chunk[..size], &mut events).unwrap();
+            // As in Firefox and WebKit, an id counts only with data, and so in an event.
             for event in events.drain(..) {
                 self.event(&event);
             }
-            self.note_id(reader.last_event_id());
         }
         Ok(())
     }
@@ -269,10 +269,13 @@ impl Client {
     }
 
     fn event(&mut self, event: &ReceivedEvent) {
-        if event.event == "reset" {
-            self.note_id(&event.id);
-            self.reset();
-            return;
+        match event.event.as_str() {
+            "position" => return self.note_id(&event.id),
+            "reset" => {
+                self.note_id(&event.id);
+                return self.reset();
+            }
+            _ => {}
         }
         self.number(event.data.parse().unwrap());
         self.note_id(&event.id);

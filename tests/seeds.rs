@@ -1260,7 +1260,9 @@ impl Browser {
 async fn next_event((client, reader): &mut (Client, EventReader)) -> String {
     loop {
         let chunk = client.chunk().await;
-        if let Some((_, data, _)) = read_events(reader, &chunk).pop() {
+        let mut events = read_events(reader, &chunk);
+        events.retain(|(name, ..)| name != "position");
+        if let Some((_, data, _)) = events.pop() {
             return data;
         }
     }

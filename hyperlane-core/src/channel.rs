@@ -331,12 +331,10 @@ impl Channel {
 
     /// As [`send`](Self::send), for an event of the program's own making.
     pub(crate) async fn send_event(self: &Arc<Self>, event: Event) -> io::Result<()> {
-        let event = event
-            .into_bytes()
+        let (fields, has_data) = event
+            .into_fields_without_id()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        // Without the empty line that ends it.
-        let fields = event.slice(..event.len().saturating_sub(1));
-        self.send_item(Item::Event(fields)).await
+        self.send_item(Item::Event { fields, has_data }).await
     }
 
     /// Counts what is about to wait for clients towards the session: they share its memory, whoever makes many of them.

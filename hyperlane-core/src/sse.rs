@@ -206,6 +206,9 @@ impl ServerSentEvents {
 
     /// Sends an event as it is. A channel gives it its own id, whatever id it had.
     ///
+    /// An event without data, which clients do not dispatch, leaves a channel as an event `position` with what else it says,
+    /// such as `retry`. The names `position`, `reset` and `binary` are the channel's own: events of a program should have others.
+    ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] for an event that the format cannot carry,
     /// [`io::ErrorKind::BrokenPipe`] when the client is gone, and what [`send`](Self::send) says of channels.

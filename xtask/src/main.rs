@@ -22,7 +22,9 @@ const USAGE: &str = "usage: cargo xtask TASK
             [--cases PATTERN,..]  only these, such as 1.*,9.1.1; all by default
             [--accept]            take the outcome as the expected one from now on
   ci        everything that must be green before a change lands
-  browser   headless Chromium: the chat (two members, a follower, a server restart), compression, channels
+  browser   real browsers: the chat, and channels through a proxy that resets connections
+            [--engine NAME]       chromium, firefox or webkit; chromium by default, with more of the chat (a server
+                                  restart, screenshots), compression and the other examples with a page
   clients   the bench server and `hello` against Python websockets and httpx, node ws and undici, and curl
   cuts      clients of channels that are cut at any byte and come back: all they get is what was sent
             [--cuts N]            10000 by default
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
     let outcome = match task.as_str() {
         "autobahn" => autobahn::run(&rest),
         "ci" => process::run("bash", [".ci/run"]),
-        "browser" => browser::run(),
+        "browser" => browser::run(&rest),
         "clients" => clients::run(),
         "cuts" => cuts::run(&rest),
         "fuzz" => fuzz::run(&rest),

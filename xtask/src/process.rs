@@ -25,9 +25,19 @@ pub(crate) fn run<A: AsRef<OsStr>>(
     program: impl AsRef<OsStr>,
     args: impl IntoIterator<Item = A>,
 ) -> Outcome {
+    run_with(program, args, Vec::<(&str, &str)>::new())
+}
+
+/// As [`run`], with variables of the environment.
+pub(crate) fn run_with<A: AsRef<OsStr>, V: AsRef<OsStr>>(
+    program: impl AsRef<OsStr>,
+    args: impl IntoIterator<Item = A>,
+    variables: impl IntoIterator<Item = (&'static str, V)>,
+) -> Outcome {
     let program = program.as_ref();
     let status = Command::new(program)
         .args(args)
+        .envs(variables)
         .current_dir(top())
         .status()
         .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
@@ -41,7 +51,12 @@ pub(crate) fn run<A: AsRef<OsStr>>(
 /// Builds an example and returns its path.
 pub(crate) fn example(name: &str) -> Result<PathBuf, String> {
     run("cargo", ["build", "--quiet", "--example", name])?;
-    Ok(target().join("debug").join("examples").join(name))
+    Ok(examples().join(name))
+}
+
+/// Where [`example`] builds.
+pub(crate) fn examples() -> PathBuf {
+    target().join("debug").join("examples")
 }
 
 /// Builds an example as users run it and returns its path.

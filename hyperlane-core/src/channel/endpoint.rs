@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Attached, Channel, Direction, End, Settings,
-    line::{Acks, Line},
+    line::{Acks, Line, POSITION, at},
     log::ResumeId,
     state::{Claim, Kind, Start, Tab},
 };
@@ -20,7 +20,7 @@ use crate::{
     conn::{Conn, websocket::WsEnd},
     error::Place,
     hook::{HookFuture, refuse},
-    proto::{sse::Event, ws::Message},
+    proto::ws::Message,
     runtime::within,
     session::Entry,
 };
@@ -603,17 +603,12 @@ fn first_message(id: ResumeId, tab: Tab, is_reset: bool) -> String {
     )
 }
 
-/// What an event stream begins with: where it stands, so that a cut before the first message is no loss.
+/// The first block of an event stream: where it stands, so that a cut before the first message is no loss.
 fn hello(id: ResumeId, retry: Duration, is_reset: bool) -> Vec<u8> {
     // Between once and twice as much.
     let jitter = super::random() % (retry.as_millis().max(1) as u64);
-    let event = Event::new()
-        .id(id.to_string())
-        .retry(retry + Duration::from_millis(jitter));
-    let event = match is_reset {
-        true => event.event("reset").data(id.to_string()),
-        false => event,
-    };
+    let name = if is_reset { "reset" } else { POSITION };
+    let event = at(name, id).retry(retry + Duration::from_millis(jitter));
     let mut bytes = Vec::new();
     // Nothing of it comes from outside.
     let _ = event.encode(&mut bytes);

@@ -162,15 +162,29 @@ impl Line {
     }
 }
 
-/// An item as an event with its id. Bytes that are no text have a kind of their own, in base64.
+/// The name of events that tell a client its position and nothing else.
+pub(crate) const POSITION: &str = "position";
+
+/// An event with an id, which is its data as well: Firefox and WebKit ignore an id in a block without data.
+pub(crate) fn at(name: &str, id: ResumeId) -> Event {
+    Event::new()
+        .event(name)
+        .id(id.to_string())
+        .data(id.to_string())
+}
+
+/// An item as an event with its id, and with data. Bytes that are no text have a kind of their own, in base64.
 fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let message = match item {
         Item::Message(message) => message,
-        Item::Event(fields) => {
+        Item::Event { fields, has_data } => {
             bytes.extend_from_slice(fields);
-            // Of several ids in an event the last one counts.
-            Event::new().id(id.to_string()).encode(&mut bytes).ok()?;
+            let rest = match has_data {
+                true => Event::new().id(id.to_string()),
+                false => at(POSITION, id),
+            };
+            rest.encode(&mut bytes).ok()?;
             return Some(bytes);
         }
     };
@@ -193,7 +207,7 @@ impl Link for Line {
                 self.connection.send_message(message)?
             }
             // Only event streams have events of their own.
-            Item::Event(_) if format.is_websocket() => {}
+            Item::Event { .. } if format.is_websocket() => {}
             item => {
                 let event = event(id, item).ok_or(PushError::Closed)?;
                 self.connection

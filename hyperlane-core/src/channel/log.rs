@@ -86,8 +86,11 @@ impl Limits {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Item {
     Message(Message),
-    /// An event of the program's own making, encoded and without its end, so that an id can follow.
-    Event(Bytes),
+    /// An event of the program's own making, encoded without id and end, so that the channel's own id can follow.
+    Event {
+        fields: Bytes,
+        has_data: bool,
+    },
 }
 
 impl From<Message> for Item {
@@ -116,7 +119,7 @@ pub(crate) struct Log {
 pub(crate) fn weight(item: &Item) -> usize {
     let bytes = match item {
         Item::Message(message) => message.len(),
-        Item::Event(event) => event.len(),
+        Item::Event { fields, .. } => fields.len(),
     };
     bytes + size_of::<Entry>()
 }

@@ -224,7 +224,10 @@ impl<L: Link, T> State<L, T> {
 
     /// Whether a short message would be taken.
     pub(crate) fn has_room(&self, limits: Limits) -> bool {
-        let short = Item::Event(bytes::Bytes::new());
+        let short = Item::Event {
+            fields: bytes::Bytes::new(),
+            has_data: false,
+        };
         self.log.has_room(self.floor(), &short, limits)
     }
 

@@ -42,6 +42,10 @@ impl Event {
     ///
     /// Carriage return, line feed and NUL are refused: the first two end the line, and with the last
     /// clients ignore the id.
+    ///
+    /// An event with an id should have data as well. By the standard an id alone counts, and Chromium takes it, but Firefox
+    /// and WebKit ignore an id in an event without data. To set an id and nothing else, add a name that the page does not
+    /// listen to, and some data; `onmessage` does not see an event with a name.
     pub fn id(self, id: impl AsRef<str>) -> Self {
         let id = id.as_ref().as_bytes();
         match id.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
@@ -136,6 +140,22 @@ impl Event {
         self.check()?;
         self.fields.push(b'\n');
         Ok(Bytes::from(self.fields))
+    }
+
+    /// Gives the fields without ids and without the empty line, for a stream with ids of its own, and whether there is data.
+    /// An event without data loses its name as well: clients do not dispatch it.
+    pub(crate) fn into_fields_without_id(self) -> Result<(Bytes, bool), EventError> {
+        self.check()?;
+        // No value has a line end, so that each line begins with the name of its field.
+        let lines = || self.fields.split_inclusive(|byte| *byte == b'\n');
+        let has_data = lines().any(|line| line.starts_with(b"data: "));
+        let is_left_out =
+            |line: &[u8]| line.starts_with(b"id: ") || (!has_data && line.starts_with(b"event: "));
+        if !lines().any(is_left_out) {
+            return Ok((Bytes::from(self.fields), has_data));
+        }
+        let fields = lines().filter(|line| !is_left_out(line)).flatten().copied();
+        Ok((fields.collect(), has_data))
     }
 
     fn check(&self) -> Result<(), EventError> {
@@ -277,6 +297,33 @@ mod tests {
         check(event, "data: [\"a\\nb\",\"c\"]\n\n");
         let keys_are_no_strings = std::collections::BTreeMap::from([((1, 2), 3)]);
         assert!(Event::new().json_data(&keys_are_no_strings).is_err());
+    }
+
+    #[test]
+    fn fields_of_a_stream_with_ids_of_its_own_have_none() {
+        let check = |event: Event, fields: &'static str, has_data| {
+            let expected = Ok((Bytes::from(fields), has_data));
+            assert_eq!(event.into_fields_without_id(), expected);
+        };
+        let event = Event::new;
+        check(event().data("x").event("e"), "data: x\nevent: e\n", true);
+        check(
+            event().id("1").comment("c").data("id: 2\nid: 3").id("4"),
+            ": c\ndata: id: 2\ndata: id: 3\n",
+            true,
+        );
+        check(event().data(""), "data: \n", true);
+        check(
+            event().event("e").retry(Duration::from_secs(1)).id("1"),
+            "retry: 1000\n",
+            false,
+        );
+        check(event().comment("data: x"), ": data: x\n", false);
+        check(event(), "", false);
+        assert_eq!(
+            event().id("\n").into_fields_without_id(),
+            Err(EventError::Id)
+        );
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct EventReader {
     event: String,
     data: String,
     id: String,
+    /// Of the block that has no end yet.
+    next_id: Option<String>,
     retry: Option<Duration>,
 }
 
@@ -57,6 +59,7 @@ impl EventReader {
             event: String::new(),
             data: String::new(),
             id: String::new(),
+            next_id: None,
             retry: None,
         }
     }
@@ -102,6 +105,9 @@ impl EventReader {
     }
 
     /// Gives the last id that the stream gave, to send as `Last-Event-ID`; empty if none.
+    ///
+    /// The id of an event counts once the event is complete, so that an event that was cut comes again. An id in a block
+    /// without data counts, as the standard says, although Firefox and WebKit ignore it.
     pub fn last_event_id(&self) -> &str {
         &self.id
     }
@@ -141,7 +147,7 @@ impl EventReader {
                 self.data.push_str(value);
                 self.data.push('\n');
             }
-            "id" if !value.contains('\0') => self.id = value.into(),
+            "id" if !value.contains('\0') => self.next_id = Some(value.into()),
             "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
                 self.retry = value.parse().ok().map(Duration::from_millis).or(self.retry);
             }
@@ -154,6 +160,9 @@ impl EventReader {
     fn dispatch(&mut self) -> Option<ReceivedEvent> {
         let event = std::mem::take(&mut self.event);
         let mut data = std::mem::take(&mut self.data);
+        if let Some(id) = self.next_id.take() {
+            self.id = id;
+        }
         // Without a data field there is no event; one empty field leaves the LF to strip.
         data.pop()?;
         let event = if event.is_empty() {
@@ -236,6 +245,18 @@ mod tests {
         let reader = check("retry: 250\nretry: x\nretry: -1\nid: 9\n\n", &[]);
         assert_eq!(reader.retry(), Some(Duration::from_millis(250)));
         assert_eq!(reader.last_event_id(), "9");
+    }
+
+    #[test]
+    fn the_id_of_an_event_that_was_cut_does_not_count() {
+        let mut reader = check(
+            "id: 1\ndata: a\n\nid: 2\ndata: b\n",
+            &[("message", "a", "1")],
+        );
+        assert_eq!(reader.last_event_id(), "1");
+        let mut events = Vec::new();
+        reader.push(b"\n", &mut events).unwrap();
+        assert_eq!((events.len(), reader.last_event_id()), (1, "2"));
     }
 
     #[test]
