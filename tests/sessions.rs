@@ -80,7 +80,7 @@ hook! {
         session.insert("secret", "fresh").unwrap();
     }
     Ticket |_, ctx| {
-        let token = ctx.session().token("/look");
+        let token = ctx.session().token("/look").unwrap();
         ctx.get_mut_response().set_body(token);
     }
     Public |_, ctx| {

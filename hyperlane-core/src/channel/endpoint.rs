@@ -22,7 +22,10 @@ use crate::{
     conn::{Conn, websocket::WsEnd},
     error::Place,
     hook::{HookFuture, refuse},
-    proto::{sse::Event, ws::Message},
+    proto::{
+        sse::Event,
+        ws::{CloseCode, Message},
+    },
     session::Entry,
 };
 
@@ -328,6 +331,14 @@ async fn refused<T>(outcome: Result<T, RequestError>) -> T {
     }
 }
 
+/// Refuses a client whose only credential is a token that is not valid any more: its messages would be for nobody.
+fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
+    match ctx.is_session_token_refused() {
+        true => Err(RequestError::SessionToken),
+        false => Ok(()),
+    }
+}
+
 /// A connection with its place in a channel: all that an idle one holds.
 struct Open {
     connection: Arc<Conn>,
@@ -434,6 +445,8 @@ impl Shared {
         if kind == Kind::Counted && claim.tab.is_none() {
             claim.tab = Some(super::random());
         }
+        // A page cannot read the status of a handshake, but the code of a Close.
+        let is_refused = ctx.is_session_token_refused();
         // Before the 101, which then sets its cookie.
         let entry = ctx.session().entry().clone();
         let mut upgrade = Upgrade::new().allowed_origins(self.plan.origins.iter().cloned());
@@ -442,6 +455,11 @@ impl Shared {
         }
         ctx.upgrade_with(stream, upgrade).await?;
         let connection = stream.connection().clone();
+        if is_refused {
+            // One that is gone already has nothing to be told.
+            let _ = connection.close_websocket(CloseCode::POLICY_VIOLATION, "token expired", false);
+            return Ok(None);
+        }
         if let Some(every) = self.plan.heartbeat {
             connection.set_heartbeat(every);
         }
@@ -481,6 +499,7 @@ impl Shared {
         ctx: &mut Context,
     ) -> Result<Option<Open>, RequestError> {
         ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
+        refuse_token(ctx)?;
         if ctx.get_request().get_method().is_head() {
             // Nothing can be sent to it, so it gets no place.
             ctx.get_mut_response()
@@ -527,6 +546,7 @@ impl Shared {
 
     async fn take_post(&self, ctx: &mut Context) -> Result<(), RequestError> {
         ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
+        refuse_token(ctx)?;
         let body = ctx.get_request().get_body().clone();
         let is_binary = ctx
             .get_request()

@@ -80,9 +80,11 @@ fn values_count_and_make_room_for_themselves() {
     let others: Vec<_> = (0..50).map(|_| begin(&table)).collect();
     let entry = begin(&table);
     let grow = |bytes: usize| {
-        table.change(&entry, bytes + 256, |state| {
-            state.values = vec![("key".into(), "x".repeat(bytes).into())];
-        })
+        let value = "x".repeat(bytes).into();
+        let set = table.change(&entry, bytes + 256, |state| {
+            state.set_value("key".into(), value)
+        });
+        set.map(drop)
     };
     grow(56 * 1024).unwrap();
     assert!(table.usage().1 <= 64 * 1024);
@@ -104,7 +106,7 @@ fn users_are_found_through_all_changes() {
         table.set_user(entry, Some("ann".into()), true).unwrap();
     }
     assert_eq!((count("ann"), count("an"), count("anna")), (3, 0, 0));
-    table.renew(&entries[0], None).unwrap();
+    table.renew(&entries[0], entries[0].id()).unwrap();
     assert_eq!(count("ann"), 3);
     table
         .set_user(&entries[0], Some("bob".into()), true)
@@ -121,7 +123,7 @@ fn renewing_without_end_takes_no_memory() {
     let entry = begin(&table);
     let mut ids = vec![entry.id()];
     for _ in 0..1000 {
-        ids.push(table.renew(&entry, None).unwrap());
+        ids.push(table.renew(&entry, entry.id()).unwrap().unwrap());
     }
     let found = ids.iter().filter(|id| table.find(id).is_some()).count();
     assert_eq!(found, FORMER + 1);
@@ -130,7 +132,7 @@ fn renewing_without_end_takes_no_memory() {
     for _ in 0..100_000 {
         table.set_user(&entry, Some("ann".into()), true).unwrap();
         let before = entry.id();
-        table.renew(&entry, None).unwrap();
+        table.renew(&entry, before).unwrap();
         assert!(table.find(&before).is_none());
         table.set_user(&entry, None, true).unwrap();
     }
