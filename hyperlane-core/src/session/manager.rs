@@ -251,12 +251,15 @@ impl Sessions {
         // Its own id, where this process knows that it has another by now.
         let mut asked = known.as_ref().map_or(id, |entry| entry.id());
         let version = known.as_ref().map(|entry| entry.state().version);
-        let mut data = ask(asked).await?;
+        let now = self.table.now();
+        // A store may keep a mark for longer than it was told to.
+        let is_marked_still = |data: &SessionData| data.until.is_none_or(|until| now < until);
+        let mut data = ask(asked).await?.filter(is_marked_still);
         let mut until = None;
         if let Some(former) = &data
             && let Some(renewed) = former.renewed
         {
-            let latest = self.table.now() + FORMER_FOR;
+            let latest = now + FORMER_FOR;
             until = Some(former.until.map_or(latest, |until| until.min(latest)));
             asked = renewed;
             data = ask(asked).await?;
@@ -354,7 +357,8 @@ impl Sessions {
                 let marked = SessionData {
                     created: data.created,
                     renewed: (!is_over).then_some(id),
-                    until: entry.state().former_until(left).filter(|_| !is_over),
+                    until: (entry.state().former_until(left))
+                        .or_else(|| Some(self.table.now() + FORMER_FOR)),
                     over: is_over,
                     ..SessionData::default()
                 };

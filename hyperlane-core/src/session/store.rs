@@ -92,7 +92,7 @@ pub struct SessionData {
     /// The session has another id now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) renewed: Option<SessionId>,
-    /// Until when this former id is good, in seconds since 1970.
+    /// Until when this mark at a former id says something, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) until: Option<u64>,
     /// The id is worth nothing any more.
