@@ -130,6 +130,23 @@ hook! {
         let told = format!("{before} {} {kept} {:?}", session.is_new(), session.token("/look"));
         ctx.get_mut_response().set_body(told);
     }
+    KeepBig |_, ctx| {
+        ctx.session().insert("big", &vec!["x"; 1000]).unwrap();
+    }
+    // Reads it as a type that asks its own session meanwhile, and by a key that does.
+    ReadNosy |_, ctx| {
+        let session = ctx.session();
+        *ASKED.lock().unwrap() = Some(session.clone());
+        session.insert(NosyKey, &Nosy).unwrap();
+        let read = session.get::<Nosy>(NosyKey).is_some() && session.remove(NosyKey);
+        ctx.get_mut_response().set_body(read.to_string());
+    }
+    // Reads it as a type that takes its time.
+    ReadSlow |_, ctx| {
+        let session = ctx.session();
+        let read = tokio::task::spawn_blocking(move || session.get::<Slow>("big").is_some());
+        ctx.get_mut_response().set_body(read.await.unwrap().to_string());
+    }
     Public |_, ctx| {
         ctx.session();
         ctx.get_mut_response()
@@ -187,6 +204,64 @@ hook! {
             session.get::<String>("none"),
         );
         ctx.get_mut_response().set_body(text);
+    }
+}
+
+/// The session that is asked while a value of it is read or written.
+static ASKED: Mutex<Option<Session>> = Mutex::new(None);
+
+fn ask_the_session() {
+    let session = ASKED.lock().unwrap().clone().unwrap();
+    session.insert("asked", &true).unwrap();
+    assert_eq!(session.get::<bool>("asked"), Some(true));
+    assert!(session.user().is_none() && session.id() == session.id());
+}
+
+/// A type whose code asks the session that it is in.
+struct Nosy;
+
+impl serde::Serialize for Nosy {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        ask_the_session();
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Nosy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ask_the_session();
+        <()>::deserialize(deserializer).map(|()| Self)
+    }
+}
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        ask_the_session();
+    }
+}
+
+struct NosyKey;
+
+impl AsRef<str> for NosyKey {
+    fn as_ref(&self) -> &str {
+        ask_the_session();
+        "nosy"
+    }
+}
+
+/// A type that is read only when the test lets it.
+struct Slow;
+
+static READS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
+static MAY_READ: (Mutex<bool>, std::sync::Condvar) = (Mutex::new(false), std::sync::Condvar::new());
+
+impl<'de> serde::Deserialize<'de> for Slow {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        READS.add_permits(1);
+        let (may_read, changed) = &MAY_READ;
+        let lock = may_read.lock().unwrap();
+        drop(changed.wait_while(lock, |may_read| !*may_read).unwrap());
+        Vec::<String>::deserialize(deserializer).map(|_| Self)
     }
 }
 
@@ -283,6 +358,9 @@ fn routes(server: &mut Server) {
         .route::<Logout>("/logout")
         .route::<Restart>("/restart")
         .route::<Ticket>("/ticket")
+        .route::<KeepBig>("/keep-big")
+        .route::<ReadNosy>("/read-nosy")
+        .route::<ReadSlow>("/read-slow")
         .route::<Learn>("/learn")
         .route::<Held>("/held")
         .route::<Stay>("/stay")
@@ -572,6 +650,52 @@ async fn values_keep_their_types_from_request_to_request() {
         Browser::new(address(&control)).text("/argument").await,
         "true"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_of_the_program_may_ask_the_session_that_it_reads() {
+    let control = serve(|_| {}).await;
+    let mut browser = Browser::new(address(&control));
+    let read = tokio::time::timeout(common::PATIENCE, browser.text("/read-nosy"));
+    assert_eq!(read.await.unwrap(), "true");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_takes_long_to_read_holds_up_nothing() {
+    const READERS: u32 = 3;
+    let mut channels = None;
+    let control = serve(|server| channels = Some(server.channels())).await;
+    let channels = channels.unwrap();
+    let address = address(&control);
+    let mut browser = Browser::new(address);
+    browser.get("/keep-big").await;
+    let cookie = browser.cookie();
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..READERS {
+        let mut reader = Browser::with(address, "session", &cookie);
+        readers.spawn(async move { reader.text("/read-slow").await });
+    }
+    let reading = READS.acquire_many(READERS);
+    _ = tokio::time::timeout(common::PATIENCE, reading).await.unwrap().unwrap();
+    // The session itself, a stranger, and all that looks at every session.
+    let meanwhile = async {
+        let mut other = Browser::with(address, "session", &cookie);
+        for path in ["/keep?secret=s", "/look", "/renew", "/login", "/count"] {
+            assert_eq!(other.get(path).await.status, 200, "{path}");
+        }
+        let mut stranger = Browser::new(address);
+        for count in ["1", "2"] {
+            assert_eq!(stranger.text("/count").await, count);
+        }
+        assert_eq!(channels.all().len(), 2);
+        assert_eq!(channels.user("ann").len(), 1);
+        stranger.get("/logout").await;
+    };
+    let done = tokio::time::timeout(common::PATIENCE, meanwhile).await;
+    *MAY_READ.0.lock().unwrap() = true;
+    MAY_READ.1.notify_all();
+    done.unwrap();
+    assert!(readers.join_all().await.iter().all(|read| read == "true"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1324,6 +1448,58 @@ async fn a_flood_of_sessions_drives_out_those_used_least_recently() {
         assert!(busy.text("/look").await.starts_with("busy "));
     }
     assert_eq!(idle.text("/look").await, "none");
+}
+
+#[tokio::test]
+async fn a_flood_of_requests_without_a_cookie_logs_nobody_out() {
+    let control = serve(|server| {
+        server.get_mut_server_config().session_memory = 64 * 1024;
+    })
+    .await;
+    let mut users: Vec<Browser> = Vec::new();
+    for _ in 0..10 {
+        let mut user = Browser::new(address(&control));
+        user.get("/login").await;
+        users.push(user);
+    }
+    let mut flood = Browser::new(address(&control));
+    for _ in 0..2000 {
+        flood.cookies.clear();
+        let reply = flood.get("/count").await;
+        assert_eq!(reply.all("set-cookie").len(), 1);
+        // Each has a session that lasts.
+        assert_eq!(flood.text("/count").await, "2");
+    }
+    for user in &mut users {
+        assert!(user.text("/look").await.contains("Some(\"ann\")"));
+    }
+}
+
+#[tokio::test]
+async fn first_requests_at_once_share_the_session_that_the_document_began() {
+    let control = serve(|_| {}).await;
+    let address = address(&control);
+    let at_once = async |cookie: Option<String>| {
+        let mut requests = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let mut browser = match &cookie {
+                Some(cookie) => Browser::with(address, "session", cookie),
+                None => Browser::new(address),
+            };
+            requests.spawn(async move { browser.get("/use").await });
+        }
+        let replies = requests.join_all().await;
+        let ids = replies.iter().map(|reply| reply.text().rsplit(' ').next().unwrap().to_owned());
+        let ids: std::collections::HashSet<_> = ids.collect();
+        let cookies = replies.iter().filter(|reply| reply.header("set-cookie").is_some());
+        (ids.len(), cookies.count())
+    };
+    // Nothing tells that they are one client's: see Limits in docs/sessions.md.
+    assert_eq!(at_once(None).await, (6, 6));
+    // The page's own request goes before all that the page asks for.
+    let mut page = Browser::new(address);
+    page.get("/use").await;
+    assert_eq!(at_once(Some(page.cookie())).await, (1, 0));
 }
 
 // ---------------------------------------------------------------- another store

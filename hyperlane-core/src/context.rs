@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
 };
 
 use crate::proto::ws::handshake::{OriginRefused, origin_allowed};
@@ -84,9 +84,12 @@ impl RouteParams {
 #[derive(Clone, Default)]
 pub struct States {
     values: Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
-    /// Made when a hook first asks for them.
-    defaults: Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
+    /// Made when a hook first asks for them. Each has a place of its own: while one is made, which may take its time and ask
+    /// for others, nothing is locked but that place.
+    defaults: Arc<Mutex<HashMap<TypeId, DefaultState>>>,
 }
+
+type DefaultState = Arc<OnceLock<Arc<dyn Any + Send + Sync>>>;
 
 impl States {
     pub(crate) fn insert<T: Any + Send + Sync>(&mut self, value: T) {
@@ -98,11 +101,11 @@ impl States {
         if let Some(value) = self.get() {
             return value;
         }
-        let mut defaults = self.defaults.lock().unwrap_or_else(PoisonError::into_inner);
-        let value = defaults
-            .entry(TypeId::of::<T>())
-            .or_insert_with(|| Arc::new(T::default()))
-            .clone();
+        let place = {
+            let mut defaults = self.defaults.lock().unwrap_or_else(PoisonError::into_inner);
+            defaults.entry(TypeId::of::<T>()).or_default().clone()
+        };
+        let value = place.get_or_init(|| Arc::new(T::default())).clone();
         // The key is the type's own id, so the default is never made twice.
         value.downcast().unwrap_or_default()
     }

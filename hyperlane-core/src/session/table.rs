@@ -349,16 +349,16 @@ impl Table {
         }
         let itself = entry.place();
         let own = Rank::of(&entry.state());
-        for _ in 0..SLICE {
-            let expired = [Rank::Newcomer, Rank::Known]
-                .map(|rank| all.next_to_go(rank, itself))
-                .into_iter()
-                .flatten()
-                .find(|key| self.is_expired(all, *key, now));
-            if let Some(expired) = expired {
+        for rank in [Rank::Newcomer, Rank::Known] {
+            for _ in 0..SLICE / 2 {
+                let next = all.next_to_go(rank, itself);
+                let Some(expired) = next.filter(|key| self.is_expired(all, *key, now)) else {
+                    break;
+                };
                 gone.extend(all.remove(expired));
-                continue;
             }
+        }
+        for _ in 0..SLICE {
             let taken = all.bytes() + all.over_by_time.len() * OVER_BYTES;
             if taken + bytes <= limit {
                 return Room::Enough;
