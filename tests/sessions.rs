@@ -21,9 +21,7 @@ use std::{
 };
 
 use common::{Client, Reply, address, hook, start};
-use hyperlane::{
-    CookieSecure, SessionData, SessionId, SessionStore, Upgrade, prelude::*, sse, ws,
-};
+use hyperlane::{CookieSecure, SessionData, SessionId, SessionStore, Upgrade, prelude::*, sse, ws};
 
 hook! {
     // What is visible of the client's session, without one being begun.
@@ -676,7 +674,10 @@ async fn a_value_that_takes_long_to_read_holds_up_nothing() {
         readers.spawn(async move { reader.text("/read-slow").await });
     }
     let reading = READS.acquire_many(READERS);
-    _ = tokio::time::timeout(common::PATIENCE, reading).await.unwrap().unwrap();
+    _ = tokio::time::timeout(common::PATIENCE, reading)
+        .await
+        .unwrap()
+        .unwrap();
     // The session itself, a stranger, and all that looks at every session.
     let meanwhile = async {
         let mut other = Browser::with(address, "session", &cookie);
@@ -769,7 +770,11 @@ async fn a_former_id_never_learns_the_present_one() {
         for path in ["/learn", "/renew", "/learn", "/look", "/use"] {
             let reply = attacker.get(path).await;
             assert_eq!(reply.header("set-cookie"), None, "{path}");
-            assert!(!reply.text().contains(present_id), "{path}: {}", reply.text());
+            assert!(
+                !reply.text().contains(present_id),
+                "{path}: {}",
+                reply.text()
+            );
             if path == "/learn" {
                 let told = format!("Ok(()) Err(Former) Ok(()) Err(Former) {stolen_id} ");
                 assert!(reply.text().starts_with(&told), "{}", reply.text());
@@ -1232,7 +1237,10 @@ async fn a_token_renews_nothing() {
     let token = browser.text("/ticket-for?path=/renew-by-token").await;
     let mut app = Browser::new(address(&control));
     let reply = app.get(&format!("/renew-by-token?token={token}")).await;
-    assert_eq!((reply.text(), reply.header("set-cookie")), ("Err(ByToken)", None));
+    assert_eq!(
+        (reply.text(), reply.header("set-cookie")),
+        ("Err(ByToken)", None)
+    );
     pass(61).await;
     browser.client = None;
     assert!(browser.text("/look").await.starts_with("s "), "the owner's");
@@ -1247,8 +1255,14 @@ async fn a_token_renews_nothing() {
 fn carriers(path: &str, token: &str) -> [(String, String); 4] {
     [
         (format!("{path}?token={token}"), String::new()),
-        (path.to_owned(), format!("authorization: Bearer {token}\r\n")),
-        (path.to_owned(), format!("authorization: bearer  {token}\r\n")),
+        (
+            path.to_owned(),
+            format!("authorization: Bearer {token}\r\n"),
+        ),
+        (
+            path.to_owned(),
+            format!("authorization: bearer  {token}\r\n"),
+        ),
         (
             path.to_owned(),
             format!("sec-websocket-protocol: chat, {token}\r\n"),
@@ -1276,7 +1290,9 @@ async fn a_token_that_is_not_valid_is_refused_wherever_a_session_is_needed() {
         owner.get("/logout").await;
         owner.get("/use").await;
         let expired = owner.text(&ticket).await;
-        let foreign = Browser::new(common::address(&elsewhere)).text(&ticket).await;
+        let foreign = Browser::new(common::address(&elsewhere))
+            .text(&ticket)
+            .await;
         pass(61).await;
         owner.client = None;
         let other_path = owner.text("/ticket-for?path=/elsewhere").await;
@@ -1333,7 +1349,13 @@ async fn what_is_no_token_of_ours_is_the_programs() {
     browser.get("/keep?secret=t").await;
     let token = browser.text("/ticket").await;
     let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dBjftJeZ4CVP-mBOEr1AaQmZkqKqZC2WcYAxkfyOKkI";
-    for theirs in [jwt, "x", "", "a.b.c", "123e4567-e89b-12d3-a456-426614174000"] {
+    for theirs in [
+        jwt,
+        "x",
+        "",
+        "a.b.c",
+        "123e4567-e89b-12d3-a456-426614174000",
+    ] {
         for (target, fields) in carriers("/argument", theirs) {
             let mut client = Client::connect(address(&control)).await;
             client.request("GET", &target, &fields).await;
@@ -1387,16 +1409,36 @@ async fn a_valid_cookie_goes_first_and_then_the_first_valid_token() {
         for (target, fields, seen) in [
             (format!("/look?token={token}"), cookie.clone(), "cookie"),
             // What is not valid beside a valid cookie is not asked for.
-            (format!("/look?token={old}"), cookie + &bearer(&elsewhere), "cookie"),
+            (
+                format!("/look?token={old}"),
+                cookie + &bearer(&elsewhere),
+                "cookie",
+            ),
             (format!("/look?token={token}"), dead.clone(), "token"),
-            (format!("/look?token={token}"), dead + &bearer(&old), "token"),
-            (format!("/look?token={old}&token={token}"), String::new(), "token"),
-            (format!("/look?token={old}"), bearer(&elsewhere) + &bearer(&token), "token"),
+            (
+                format!("/look?token={token}"),
+                dead + &bearer(&old),
+                "token",
+            ),
+            (
+                format!("/look?token={old}&token={token}"),
+                String::new(),
+                "token",
+            ),
+            (
+                format!("/look?token={old}"),
+                bearer(&elsewhere) + &bearer(&token),
+                "token",
+            ),
         ] {
             let mut client = Client::connect(address).await;
             client.request("GET", &target, &fields).await;
             let reply = client.reply().await;
-            assert!(reply.text().starts_with(seen), "{target} {fields} {}", reply.text());
+            assert!(
+                reply.text().starts_with(seen),
+                "{target} {fields} {}",
+                reply.text()
+            );
         }
     }
 }
@@ -1415,14 +1457,21 @@ async fn a_token_among_the_subprotocols_is_never_selected() {
         let token = owner.text(&format!("/ticket-for?path={path}")).await;
         for (offered, selected) in [
             (format!("v1, {token}"), Some("v1")),
-            (format!("{token}, v1, v2"), Some(if path == "/ws" { "v2" } else { "v1" })),
+            (
+                format!("{token}, v1, v2"),
+                Some(if path == "/ws" { "v2" } else { "v1" }),
+            ),
             (token.clone(), None),
         ] {
             let mut client = Client::connect(address(&control)).await;
             let fields = format!("sec-websocket-protocol: {offered}\r\n");
             let reply = client.upgrade(path, &fields).await;
             assert_eq!(reply.status, 101, "{}", reply.head);
-            assert_eq!(reply.header("sec-websocket-protocol"), selected, "{offered}");
+            assert_eq!(
+                reply.header("sec-websocket-protocol"),
+                selected,
+                "{offered}"
+            );
             // It is the owner's session, and no other was begun.
             assert_eq!(reply.header("set-cookie"), None, "{offered}");
         }
@@ -1489,9 +1538,13 @@ async fn first_requests_at_once_share_the_session_that_the_document_began() {
             requests.spawn(async move { browser.get("/use").await });
         }
         let replies = requests.join_all().await;
-        let ids = replies.iter().map(|reply| reply.text().rsplit(' ').next().unwrap().to_owned());
+        let ids = replies
+            .iter()
+            .map(|reply| reply.text().rsplit(' ').next().unwrap().to_owned());
         let ids: std::collections::HashSet<_> = ids.collect();
-        let cookies = replies.iter().filter(|reply| reply.header("set-cookie").is_some());
+        let cookies = replies
+            .iter()
+            .filter(|reply| reply.header("set-cookie").is_some());
         (ids.len(), cookies.count())
     };
     // Nothing tells that they are one client's: see Limits in docs/sessions.md.

@@ -178,9 +178,11 @@ impl<T: Clone> Entries<T> {
         if self.map.len() < self.sweep_at {
             return Vec::new();
         }
-        let is_abandoned =
-            |entry: &Entry<T>| !entry.kept && entry.channel.receiver_count() == 0;
-        let abandoned = self.map.extract_if(|_, entry| is_abandoned(entry)).collect();
+        let is_abandoned = |entry: &Entry<T>| !entry.kept && entry.channel.receiver_count() == 0;
+        let abandoned = self
+            .map
+            .extract_if(|_, entry| is_abandoned(entry))
+            .collect();
         self.map.shrink_to(FIRST_SWEEP);
         self.sweep_at = (self.map.len() * 2).max(FIRST_SWEEP);
         abandoned

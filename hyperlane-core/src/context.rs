@@ -618,3 +618,30 @@ impl Context {
         stream.start_events(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server's states, as a task that the program has started long ago would have them.
+    static STATES: LazyLock<States> = LazyLock::new(States::default);
+
+    #[derive(Default)]
+    struct Inner(u8);
+
+    struct Outer(Arc<Inner>);
+
+    impl Default for Outer {
+        fn default() -> Self {
+            Self(STATES.get_or_default())
+        }
+    }
+
+    #[test]
+    fn a_default_may_ask_for_other_values() {
+        let outer = STATES.get_or_default::<Outer>();
+        assert_eq!(outer.0.0, 0);
+        assert!(Arc::ptr_eq(&outer.0, &STATES.get_or_default()));
+        assert!(Arc::ptr_eq(&outer, &STATES.get_or_default()));
+    }
+}

@@ -378,9 +378,7 @@ impl Session {
 
     /// Whether a store has to be told of something.
     pub(crate) fn needs_saving(&self) -> bool {
-        self.0.sessions.has_store() && !self.is_passing() && {
-            self.0.entry.state().unsaved
-        }
+        self.0.sessions.has_store() && !self.is_passing() && { self.0.entry.state().unsaved }
     }
 
     pub(crate) fn is_ended(&self) -> bool {

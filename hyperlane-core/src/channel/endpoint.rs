@@ -447,6 +447,7 @@ impl Shared {
         }
         // A page cannot read the status of a handshake, but the code of a Close.
         let is_refused = ctx.is_session_token_refused();
+        let is_replaced = ctx.is_session_replaced();
         // Before the 101, which then sets its cookie.
         let entry = ctx.session().entry().clone();
         let mut upgrade = Upgrade::new().allowed_origins(self.plan.origins.iter().cloned());
@@ -458,6 +459,10 @@ impl Shared {
         if is_refused {
             // One that is gone already has nothing to be told.
             let _ = connection.close_websocket(CloseCode::POLICY_VIOLATION, "token expired", false);
+            return Ok(None);
+        }
+        if is_replaced {
+            Line::new(connection, None, claim.number).close_for_new_id();
             return Ok(None);
         }
         if let Some(every) = self.plan.heartbeat {
@@ -508,6 +513,7 @@ impl Shared {
             return Ok(None);
         }
         let claim = self.claim(stream, ctx, Kind::Events);
+        let is_replaced = ctx.is_session_replaced();
         let entry = ctx.session().entry().clone();
         if let Some(Ok(id)) = claim.from
             && entry.is_stopped(self.direction, id.epoch)
@@ -520,6 +526,11 @@ impl Shared {
             return Ok(None);
         }
         let connection = stream.connection().clone();
+        if is_replaced {
+            // A channel of its own would be deaf to the session's. Browsers come back, with the cookie that they have by then.
+            Line::new(connection, None, claim.number).close_for_new_id();
+            return Ok(None);
+        }
         if let Some(every) = self.plan.heartbeat {
             connection.set_heartbeat(every);
         }

@@ -11,7 +11,6 @@ use crate::{
     Context, FromContext, RequestError, ServerConfig, Session,
     channel::{Direction, line::Line},
     http::{SessionFields, list_items},
-    proto::ws::CloseCode,
     session::{Credential, Loaded, Sessions},
 };
 
@@ -208,6 +207,15 @@ impl Context {
         kept.is_token_refused && session.is_none_or(|session| session.is_passing())
     }
 
+    /// Whether the client has come by an id that a login has replaced, and has not got a session of its own since: the answer
+    /// to the login has its cookie.
+    pub(crate) fn is_session_replaced(&mut self) -> bool {
+        let session = self.try_session();
+        let kept = &self.extras.get_or_insert_default().session;
+        matches!(kept.loaded, Some((_, Loaded::Renewed)))
+            && session.is_none_or(|session| session.is_passing())
+    }
+
     /// Gives back what is not needed after the head.
     pub(super) fn shrink_session(&mut self) {
         if let Some(extras) = &mut self.extras {
@@ -252,10 +260,7 @@ impl Context {
                     .await
                 };
                 if ends {
-                    Line::new(connection.clone(), None, 0).close(
-                        CloseCode::SERVICE_RESTART,
-                        "the session has another id: connect anew",
-                    );
+                    Line::new(connection.clone(), None, 0).close_for_new_id();
                 }
             });
         }
@@ -353,11 +358,7 @@ impl Context {
 }
 
 /// Keeps what is worth most of what was found for a client; true if nothing can be worth more.
-fn keeps(
-    found: &mut Option<(Credential, Loaded)>,
-    credential: Credential,
-    loaded: Loaded,
-) -> bool {
+fn keeps(found: &mut Option<(Credential, Loaded)>, credential: Credential, loaded: Loaded) -> bool {
     let is_session = matches!(loaded, Loaded::Session(_));
     // A client whose cookie was replaced keeps the one that it has, or is about to get. No token replaces a cookie.
     let is_renewed = matches!(loaded, Loaded::Renewed) && !credential.by_token;

@@ -215,9 +215,7 @@ impl Sessions {
     }
 
     pub(super) fn remove(&self, entry: &Arc<Entry>, key: &str) -> bool {
-        let removed = self
-            .table
-            .change(entry, 0, |state| state.remove_value(key));
+        let removed = self.table.change(entry, 0, |state| state.remove_value(key));
         removed.is_ok_and(|removed| removed.is_some())
     }
 

@@ -230,7 +230,9 @@ impl Table {
         let mut from = Some(0);
         while let Some(first) = from {
             let all = self.lock();
-            let keys = all.users.range((user.clone(), first)..(user.clone(), NOWHERE));
+            let keys = all
+                .users
+                .range((user.clone(), first)..(user.clone(), NOWHERE));
             let mut last = None;
             for (_, key) in keys.take(SLICE) {
                 let slot = all.slots.get(*key as usize);
@@ -365,7 +367,11 @@ impl Table {
             }
             let asked = if own == Rank::Newcomer { bytes } else { 0 };
             let have_more = all.newcomers.bytes + asked > limit / NEWCOMERS_PART;
-            let first = if have_more { Rank::Newcomer } else { Rank::Known };
+            let first = if have_more {
+                Rank::Newcomer
+            } else {
+                Rank::Known
+            };
             // Where none of those may go, the session's own kind is left to make room for it.
             let goes = all
                 .next_to_go(first, itself)

@@ -131,7 +131,10 @@ fn newcomers_have_a_fifth_and_users_the_rest() {
         (all.newcomers.bytes, all.known.bytes)
     };
     let fifth = limit / NEWCOMERS_PART;
-    assert!(bytes.0 <= fifth && bytes.0 + 2 * ENTRY_BYTES > fifth, "{bytes:?}");
+    assert!(
+        bytes.0 <= fifth && bytes.0 + 2 * ENTRY_BYTES > fifth,
+        "{bytes:?}"
+    );
     assert!(bytes.1 + fifth + 2 * ENTRY_BYTES > limit, "{bytes:?}");
     // However many log in, the newcomers keep theirs, the last ones first.
     let newest = &newcomers[newcomers.len() - 20..];
@@ -157,7 +160,9 @@ fn one_who_logs_out_is_a_newcomer_again() {
     let is_left = |at: usize| entries[at].place() != NOWHERE;
     assert!(!is_left(0) && is_left(1), "one has a channel in use");
     assert!(is_left(2));
-    table.set_user(&entries[1], Some("bob".into()), true).unwrap();
+    table
+        .set_user(&entries[1], Some("bob".into()), true)
+        .unwrap();
     drop(kept);
     for _ in 0..2000 {
         begin(&table);
@@ -203,7 +208,11 @@ fn however_many_expire_at_once_others_wait_for_one_slice_at_most() {
     let table = table(64 * 1024 * 1024);
     let entries: Vec<_> = (0..4 * SLICE).map(|_| begin(&table)).collect();
     // As if they had never been used.
-    table.lock().slots.iter_mut().for_each(|(_, slot)| slot.used = 0);
+    table
+        .lock()
+        .slots
+        .iter_mut()
+        .for_each(|(_, slot)| slot.used = 0);
     let before = table.usage().0;
     let fresh = begin(&table);
     let gone = before + 1 - table.usage().0;
