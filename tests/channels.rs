@@ -906,6 +906,77 @@ async fn channels_are_reached_from_outside_by_user_and_session() {
     assert!(streams[0].client.chunk().await.is_empty());
 }
 
+/// Passes time on the clock that servers see.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn connections_by_a_former_id_end_with_it_and_the_present_one_goes_on() {
+    let control = start(|server| {
+        let config = server.get_mut_server_config();
+        (config.ping_interval, config.pong_timeout) = (None, None);
+        config.sse_heartbeat = None;
+        routes(server, ws(), sse());
+    })
+    .await;
+    let mut browser = Browser::new(&control);
+    browser.get("/login?name=ann").await;
+    let mut former = Browser::new(&control);
+    former.cookie = browser.cookie.clone();
+    // The user is the same, so that the id before is good for another minute.
+    browser.get("/login?name=ann").await;
+    let mut socket = former.socket("/ws").await;
+    let mut events = former.follow("/sse", "").await;
+    let mut kept = browser.follow("/ws", "").await;
+    browser.send("/send-sse?t=a").await;
+    browser.send("/send-ws?t=a").await;
+    assert_eq!(next_text(&mut socket).await, "a");
+    assert_eq!(kept.text().await, "a");
+    let id = events.id().await;
+    let before = former.cookie.clone();
+    assert_eq!(former.send("/send-sse?t=c").await, "sent");
+    assert_eq!(former.cookie, before, "no answer has the present one");
+    pass(61).await;
+    let close = socket.next_message().await;
+    assert_eq!((close.opcode, close.code()), (CLOSE, 1012));
+    while !events.client.chunk().await.is_empty() {}
+    // What the client misses meanwhile waits for it, and it comes back by the cookie of the renewal.
+    browser.send("/send-sse?t=b").await;
+    browser.send("/send-ws?t=b").await;
+    assert_eq!(kept.text().await, "b");
+    let fields = format!("last-event-id: {id}\r\n");
+    let mut events = browser.follow("/sse", &fields).await;
+    for text in ["a", "c", "b"] {
+        assert_eq!(events.text().await, text);
+    }
+}
+
+#[tokio::test]
+async fn who_comes_by_an_id_from_before_the_login_is_told_to_come_again() {
+    let control = plain().await;
+    let mut browser = Browser::new(&control);
+    browser.get("/open").await;
+    let mut in_flight = Browser::new(&control);
+    in_flight.cookie = browser.cookie.clone();
+    browser.get("/login?name=ann").await;
+    // A channel of their own would be deaf to what the user is sent.
+    let mut socket = in_flight.socket("/ws").await;
+    let close = socket.next_message().await;
+    assert_eq!((close.opcode, close.code()), (CLOSE, 1012));
+    for path in ["/ws", "/sse"] {
+        let mut events = in_flight.follow(path, "").await;
+        assert!(events.client.chunk().await.is_empty(), "{path}");
+    }
+    assert_ne!(in_flight.cookie, browser.cookie);
+    in_flight.cookie = browser.cookie.clone();
+    let mut events = in_flight.follow("/sse", "").await;
+    browser.send("/send-sse?t=hello").await;
+    assert_eq!(events.text().await, "hello");
+}
+
 #[tokio::test]
 async fn what_the_program_closes_is_closed_for_good() {
     let control = plain().await;

@@ -21,7 +21,7 @@ use std::{
 };
 
 use common::{Client, Reply, address, hook, start};
-use hyperlane::{CookieSecure, SessionData, SessionId, SessionStore, prelude::*};
+use hyperlane::{CookieSecure, SessionData, SessionId, SessionStore, Upgrade, prelude::*, sse, ws};
 
 hook! {
     // What is visible of the client's session, without one being begun.
@@ -80,8 +80,70 @@ hook! {
         session.insert("secret", "fresh").unwrap();
     }
     Ticket |_, ctx| {
-        let token = ctx.session().token("/look");
+        let token = ctx.session().token("/look").unwrap();
         ctx.get_mut_response().set_body(token);
+    }
+    // All that a request can do about ids, and what it is told of them.
+    Learn |_, ctx| {
+        let session = ctx.session();
+        let mut told = String::new();
+        for _ in 0..2 {
+            told += &format!("{:?} {:?} ", session.renew(), session.token("/look"));
+        }
+        told += &format!("{} {session:?} {:?}", session.id().encode(), session.set_user("mallory"));
+        ctx.get_mut_response().set_body(told);
+    }
+    // Has its session from before a renewal.
+    Held |_, ctx| {
+        let session = ctx.session();
+        HERE.notify_one();
+        GO_ON.notified().await;
+        let told = format!("{:?} {:?} {}", session.renew(), session.token("/look"), session.id().encode());
+        ctx.get_mut_response().set_body(told);
+    }
+    Stay |stream, ctx| {
+        ctx.session();
+        let socket = ctx.upgrade(stream).await.unwrap();
+        socket.closed().await;
+    }
+    StayEvents |stream, ctx| {
+        ctx.session();
+        let events = ctx.event_stream(stream).await.unwrap();
+        events.closed().await;
+    }
+    RenewByToken |_, ctx| {
+        let told = format!("{:?}", ctx.session().renew());
+        ctx.get_mut_response().set_body(told);
+    }
+    TicketFor |_, ctx| {
+        let path = ctx.get_request().get_query("path");
+        let token = ctx.session().token(path).unwrap();
+        ctx.get_mut_response().set_body(token);
+    }
+    // What is left of a session that cannot be used for longer than its request.
+    Passing |_, ctx| {
+        let before = ctx.try_session().is_some();
+        let session = ctx.session();
+        let kept = session.insert("key", "value").is_ok();
+        let told = format!("{before} {} {kept} {:?}", session.is_new(), session.token("/look"));
+        ctx.get_mut_response().set_body(told);
+    }
+    KeepBig |_, ctx| {
+        ctx.session().insert("big", &vec!["x"; 1000]).unwrap();
+    }
+    // Reads it as a type that asks its own session meanwhile, and by a key that does.
+    ReadNosy |_, ctx| {
+        let session = ctx.session();
+        *ASKED.lock().unwrap() = Some(session.clone());
+        session.insert(NosyKey, &Nosy).unwrap();
+        let read = session.get::<Nosy>(NosyKey).is_some() && session.remove(NosyKey);
+        ctx.get_mut_response().set_body(read.to_string());
+    }
+    // Reads it as a type that takes its time.
+    ReadSlow |_, ctx| {
+        let session = ctx.session();
+        let read = tokio::task::spawn_blocking(move || session.get::<Slow>("big").is_some());
+        ctx.get_mut_response().set_body(read.await.unwrap().to_string());
     }
     Public |_, ctx| {
         ctx.session();
@@ -143,6 +205,67 @@ hook! {
     }
 }
 
+/// The session that is asked while a value of it is read or written.
+static ASKED: Mutex<Option<Session>> = Mutex::new(None);
+
+fn ask_the_session() {
+    let session = ASKED.lock().unwrap().clone().unwrap();
+    session.insert("asked", &true).unwrap();
+    assert_eq!(session.get::<bool>("asked"), Some(true));
+    assert!(session.user().is_none() && session.id() == session.id());
+}
+
+/// A type whose code asks the session that it is in.
+struct Nosy;
+
+impl serde::Serialize for Nosy {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        ask_the_session();
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Nosy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ask_the_session();
+        <()>::deserialize(deserializer).map(|()| Self)
+    }
+}
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        ask_the_session();
+    }
+}
+
+struct NosyKey;
+
+impl AsRef<str> for NosyKey {
+    fn as_ref(&self) -> &str {
+        ask_the_session();
+        "nosy"
+    }
+}
+
+/// A type that is read only when the test lets it.
+struct Slow;
+
+static READS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
+static MAY_READ: (Mutex<bool>, std::sync::Condvar) = (Mutex::new(false), std::sync::Condvar::new());
+
+impl<'de> serde::Deserialize<'de> for Slow {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        READS.add_permits(1);
+        let (may_read, changed) = &MAY_READ;
+        let lock = may_read.lock().unwrap();
+        drop(changed.wait_while(lock, |may_read| !*may_read).unwrap());
+        Vec::<String>::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+static HERE: tokio::sync::Notify = tokio::sync::Notify::const_new();
+static GO_ON: tokio::sync::Notify = tokio::sync::Notify::const_new();
+
 async fn argument(session: Session) -> String {
     session.is_new().to_string()
 }
@@ -155,8 +278,30 @@ impl ServerHook for Argument {
     }
 
     async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
-        let session = Session::from_context(ctx).await.unwrap();
-        ctx.get_mut_response().set_body(argument(session).await);
+        // As the macros do it.
+        match Session::from_context(ctx).await {
+            Ok(session) => _ = ctx.get_mut_response().set_body(argument(session).await),
+            Err(error) => hyperlane::IntoResponse::into_response(error, ctx.get_mut_response()),
+        }
+        Status::Continue
+    }
+}
+
+/// Chooses its subprotocol itself: the first that it is shown.
+struct Picks;
+
+impl ServerHook for Picks {
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+        ctx.session();
+        let upgrade = Upgrade::new().choose_protocol(|offered| {
+            assert!(offered.iter().all(|name| name.len() < 10), "{offered:?}");
+            offered.first().copied()
+        });
+        ctx.upgrade_with(stream, upgrade).await.unwrap();
         Status::Continue
     }
 }
@@ -211,6 +356,16 @@ fn routes(server: &mut Server) {
         .route::<Logout>("/logout")
         .route::<Restart>("/restart")
         .route::<Ticket>("/ticket")
+        .route::<KeepBig>("/keep-big")
+        .route::<ReadNosy>("/read-nosy")
+        .route::<ReadSlow>("/read-slow")
+        .route::<Learn>("/learn")
+        .route::<Held>("/held")
+        .route::<Stay>("/stay")
+        .route::<StayEvents>("/stay-events")
+        .route::<RenewByToken>("/renew-by-token")
+        .route::<TicketFor>("/ticket-for")
+        .route::<Passing>("/passing")
         .route::<Public>("/public")
         .route::<Raw>("/raw")
         .route::<Replaced>("/replaced")
@@ -496,6 +651,55 @@ async fn values_keep_their_types_from_request_to_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn code_of_the_program_may_ask_the_session_that_it_reads() {
+    let control = serve(|_| {}).await;
+    let mut browser = Browser::new(address(&control));
+    let read = tokio::time::timeout(common::PATIENCE, browser.text("/read-nosy"));
+    assert_eq!(read.await.unwrap(), "true");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_takes_long_to_read_holds_up_nothing() {
+    const READERS: u32 = 3;
+    let mut channels = None;
+    let control = serve(|server| channels = Some(server.channels())).await;
+    let channels = channels.unwrap();
+    let address = address(&control);
+    let mut browser = Browser::new(address);
+    browser.get("/keep-big").await;
+    let cookie = browser.cookie();
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..READERS {
+        let mut reader = Browser::with(address, "session", &cookie);
+        readers.spawn(async move { reader.text("/read-slow").await });
+    }
+    let reading = READS.acquire_many(READERS);
+    _ = tokio::time::timeout(common::PATIENCE, reading)
+        .await
+        .unwrap()
+        .unwrap();
+    // The session itself, a stranger, and all that looks at every session.
+    let meanwhile = async {
+        let mut other = Browser::with(address, "session", &cookie);
+        for path in ["/keep?secret=s", "/look", "/renew", "/login", "/count"] {
+            assert_eq!(other.get(path).await.status, 200, "{path}");
+        }
+        let mut stranger = Browser::new(address);
+        for count in ["1", "2"] {
+            assert_eq!(stranger.text("/count").await, count);
+        }
+        assert_eq!(channels.all().len(), 2);
+        assert_eq!(channels.user("ann").len(), 1);
+        stranger.get("/logout").await;
+    };
+    let done = tokio::time::timeout(common::PATIENCE, meanwhile).await;
+    *MAY_READ.0.lock().unwrap() = true;
+    MAY_READ.1.notify_all();
+    done.unwrap();
+    assert!(readers.join_all().await.iter().all(|read| read == "true"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_of_one_session_at_once_share_it() {
     let control = serve(|_| {}).await;
     let mut browser = Browser::new(address(&control));
@@ -536,17 +740,138 @@ async fn a_renewed_session_keeps_all_and_its_former_id_lasts_a_minute() {
     let reply = former.get("/look").await;
     assert!(reply.text().starts_with("s Some(\"ann\") "));
     assert_eq!(reply.header("set-cookie"), None);
-    // A second renewal by the former id does not take the first one's cookie away.
-    former.get("/renew").await;
-    assert!(
-        former
-            .text("/look")
-            .await
-            .ends_with(browser.text("/look").await.split(' ').next_back().unwrap())
-    );
+    // A second renewal by the former id does not take the first one's cookie away, and is given none.
+    let again = former.get("/renew").await;
+    assert_eq!((again.status, again.header("set-cookie")), (200, None));
+    assert!(browser.text("/look").await.starts_with("s Some(\"ann\") "));
     pass(61).await;
+    (browser.client, former.client) = (None, None);
     assert!(is_refused(address(&control), &before).await);
     assert!(browser.text("/look").await.starts_with("s Some(\"ann\") "));
+}
+
+#[tokio::test]
+async fn a_former_id_never_learns_the_present_one() {
+    let store = Mock::default();
+    let alone = serve(|_| {}).await;
+    let shared = serve(|server| _ = server.session_store(store.clone())).await;
+    let sharing = serve(|server| _ = server.session_store(store.clone())).await;
+    // The last: the renewal was at another server of the same store.
+    for (renewing, control) in [(&alone, &alone), (&shared, &shared), (&sharing, &shared)] {
+        let mut victim = Browser::new(address(renewing));
+        victim.get("/login").await;
+        victim.get("/keep?secret=s").await;
+        let stolen = victim.cookie();
+        victim.get("/renew").await;
+        let present = victim.cookie();
+        let present_id = present.split('.').next().unwrap();
+        let stolen_id = stolen.split('.').next().unwrap();
+        let mut attacker = Browser::with(address(control), "session", &stolen);
+        for path in ["/learn", "/renew", "/learn", "/look", "/use"] {
+            let reply = attacker.get(path).await;
+            assert_eq!(reply.header("set-cookie"), None, "{path}");
+            assert!(
+                !reply.text().contains(present_id),
+                "{path}: {}",
+                reply.text()
+            );
+            if path == "/learn" {
+                let told = format!("Ok(()) Err(Former) Ok(()) Err(Former) {stolen_id} ");
+                assert!(reply.text().starts_with(&told), "{}", reply.text());
+                assert!(reply.text().ends_with(" Err(Former)"), "{}", reply.text());
+                assert!(!reply.text().contains(&present_id[..6]));
+            }
+        }
+        assert!(victim.text("/look").await.starts_with("s Some(\"ann\") "));
+        pass(61).await;
+        (victim.client, attacker.client) = (None, None);
+        assert!(is_refused(address(control), &stolen).await);
+        assert!(victim.text("/look").await.starts_with("s Some(\"ann\") "));
+    }
+}
+
+#[tokio::test]
+async fn of_renewals_at_the_same_time_one_answer_has_the_cookie() {
+    let control = serve(|_| {}).await;
+    let mut browser = Browser::new(address(&control));
+    browser.get("/keep?secret=s").await;
+    let mut renewals = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut other = Browser::with(address(&control), "session", &browser.cookie());
+        renewals.spawn(async move { other.get("/renew").await });
+    }
+    let mut cookies = Vec::new();
+    for reply in renewals.join_all().await {
+        assert_eq!(reply.status, 200);
+        cookies.extend(reply.header("set-cookie").map(str::to_owned));
+    }
+    assert_eq!(cookies.len(), 1, "{cookies:?}");
+    let (_, value) = cookies[0].split_once('=').unwrap();
+    let mut winner = Browser::with(
+        address(&control),
+        "session",
+        value.split(';').next().unwrap(),
+    );
+    assert!(winner.text("/look").await.starts_with("s "));
+}
+
+#[tokio::test]
+async fn a_request_from_before_the_renewal_learns_nothing_of_it() {
+    let control = serve(|_| {}).await;
+    let mut victim = Browser::new(address(&control));
+    victim.get("/keep?secret=s").await;
+    let stolen = victim.cookie();
+    let mut attacker = Browser::with(address(&control), "session", &stolen);
+    let held = tokio::spawn(async move { attacker.get("/held").await });
+    HERE.notified().await;
+    victim.get("/login").await;
+    GO_ON.notify_one();
+    let reply = held.await.unwrap();
+    let stolen_id = stolen.split('.').next().unwrap();
+    assert_eq!(reply.text(), format!("Ok(()) Err(Former) {stolen_id}"));
+    assert_eq!(reply.header("set-cookie"), None);
+}
+
+#[tokio::test]
+async fn connections_that_a_former_id_opens_end_with_it() {
+    let control = serve(|server| {
+        let config = server.get_mut_server_config();
+        (config.ping_interval, config.pong_timeout) = (None, None);
+        config.sse_heartbeat = None;
+    })
+    .await;
+    for ends_at_once in [false, true] {
+        let mut browser = Browser::new(address(&control));
+        browser.get("/use").await;
+        let fields = |browser: &Browser| format!("cookie: session={}\r\n", browser.cookie());
+        let before = fields(&browser);
+        let mut early = Client::connect(address(&control)).await;
+        assert_eq!(early.upgrade("/stay", &before).await.status, 101);
+        browser.get("/renew").await;
+        let mut socket = Client::connect(address(&control)).await;
+        assert_eq!(socket.upgrade("/stay", &before).await.status, 101);
+        let mut events = Client::connect(address(&control)).await;
+        events.request("GET", "/stay-events", &before).await;
+        events.until(b"\r\n\r\n").await;
+        let mut present = Client::connect(address(&control)).await;
+        let reply = present.upgrade("/stay", &fields(&browser)).await;
+        assert_eq!(reply.status, 101);
+        if ends_at_once {
+            // The user changes: all ids from before are over.
+            browser.get("/login").await;
+        } else {
+            pass(61).await;
+            browser.client = None;
+        }
+        let close = socket.next_frame().await;
+        assert_eq!((close.opcode, close.code()), (common::CLOSE, 1012));
+        assert!(events.chunk().await.is_empty(), "the last chunk");
+        // Those that the owner had, or opened by the present id, stay.
+        for client in [&mut early, &mut present] {
+            client.frame(common::PING, "there?").await;
+            assert_eq!(client.next_frame().await.opcode, common::PONG);
+        }
+    }
 }
 
 #[tokio::test]
@@ -904,6 +1229,255 @@ async fn a_token_ends_with_its_session() {
     assert_eq!(Browser::new(address(&control)).text(&path).await, "none");
 }
 
+#[tokio::test]
+async fn a_token_renews_nothing() {
+    let control = serve(|_| {}).await;
+    let mut browser = Browser::new(address(&control));
+    browser.get("/keep?secret=s").await;
+    let token = browser.text("/ticket-for?path=/renew-by-token").await;
+    let mut app = Browser::new(address(&control));
+    let reply = app.get(&format!("/renew-by-token?token={token}")).await;
+    assert_eq!(
+        (reply.text(), reply.header("set-cookie")),
+        ("Err(ByToken)", None)
+    );
+    pass(61).await;
+    browser.client = None;
+    assert!(browser.text("/look").await.starts_with("s "), "the owner's");
+    // Nor does it take a cookie away: it never had one.
+    let token = browser.text("/ticket-for?path=/logout").await;
+    let reply = app.get(&format!("/logout?token={token}")).await;
+    assert_eq!(reply.header("set-cookie"), None);
+    assert_eq!(browser.text("/look").await, "none", "and yet it is over");
+}
+
+/// The places where a token may stand, as targets and fields.
+fn carriers(path: &str, token: &str) -> [(String, String); 4] {
+    [
+        (format!("{path}?token={token}"), String::new()),
+        (
+            path.to_owned(),
+            format!("authorization: Bearer {token}\r\n"),
+        ),
+        (
+            path.to_owned(),
+            format!("authorization: bearer  {token}\r\n"),
+        ),
+        (
+            path.to_owned(),
+            format!("sec-websocket-protocol: chat, {token}\r\n"),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_valid_is_refused_wherever_a_session_is_needed() {
+    let control = serve(|server| {
+        server.at("/ws").get(ws());
+        server.at("/sse").get(sse());
+        server.get_mut_server_config().subprotocols = vec!["chat".to_owned()];
+    })
+    .await;
+    let address = address(&control);
+    let elsewhere = serve(|server| {
+        server.get_mut_server_config().session_keys = vec![[8; 32].into()];
+    })
+    .await;
+    for path in ["/ws", "/sse", "/argument", "/passing"] {
+        let ticket = format!("/ticket-for?path={path}");
+        let mut owner = Browser::new(address);
+        let over = owner.text(&ticket).await;
+        owner.get("/logout").await;
+        owner.get("/use").await;
+        let expired = owner.text(&ticket).await;
+        let foreign = Browser::new(common::address(&elsewhere))
+            .text(&ticket)
+            .await;
+        pass(61).await;
+        owner.client = None;
+        let other_path = owner.text("/ticket-for?path=/elsewhere").await;
+        for token in [&over, &expired, &foreign, &other_path] {
+            for (target, fields) in carriers(path, token) {
+                let mut client = Client::connect(address).await;
+                if path == "/ws" {
+                    let reply = client.upgrade(&target, &fields).await;
+                    assert_eq!(reply.status, 101, "{}", reply.head);
+                    assert_eq!(reply.header("set-cookie"), None);
+                    let protocol = fields.contains("chat").then_some("chat");
+                    assert_eq!(reply.header("sec-websocket-protocol"), protocol);
+                    let close = client.next_frame().await;
+                    assert_eq!((close.opcode, close.code()), (common::CLOSE, 1008));
+                    assert_eq!(&close.payload[2..], b"token expired");
+                    // The same over events and POST.
+                    for (method, accept) in [
+                        ("GET", "accept: text/event-stream\r\n"),
+                        ("POST", "content-length: 0\r\n"),
+                    ] {
+                        let mut client = Client::connect(address).await;
+                        let fields = format!("{fields}{accept}");
+                        client.request(method, &target, &fields).await;
+                        is_unauthorized(&client.reply().await);
+                    }
+                    continue;
+                }
+                client.request("GET", &target, &fields).await;
+                let reply = client.reply().await;
+                if path == "/passing" {
+                    assert_eq!(reply.text(), "false true true Err(Passing)");
+                    assert_eq!(reply.header("set-cookie"), None);
+                } else {
+                    is_unauthorized(&reply);
+                }
+            }
+        }
+    }
+}
+
+fn is_unauthorized(reply: &Reply) {
+    assert_eq!(reply.status, 401, "{}", reply.head);
+    assert_eq!(
+        reply.header("www-authenticate"),
+        Some("Bearer error=\"invalid_token\"")
+    );
+    assert_eq!(reply.header("set-cookie"), None);
+}
+
+#[tokio::test]
+async fn what_is_no_token_of_ours_is_the_programs() {
+    let control = serve(|server| _ = server.at("/sse").get(sse())).await;
+    let mut browser = Browser::new(address(&control));
+    browser.get("/keep?secret=t").await;
+    let token = browser.text("/ticket").await;
+    let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dBjftJeZ4CVP-mBOEr1AaQmZkqKqZC2WcYAxkfyOKkI";
+    for theirs in [
+        jwt,
+        "x",
+        "",
+        "a.b.c",
+        "123e4567-e89b-12d3-a456-426614174000",
+    ] {
+        for (target, fields) in carriers("/argument", theirs) {
+            let mut client = Client::connect(address(&control)).await;
+            client.request("GET", &target, &fields).await;
+            let reply = client.reply().await;
+            assert_eq!((reply.status, reply.text()), (200, "true"), "{theirs}");
+            assert!(reply.header("set-cookie").is_some(), "a session as any");
+        }
+        // It hides none that is ours.
+        for (target, fields) in [
+            (
+                format!("/look?token={token}"),
+                format!("authorization: Bearer {theirs}\r\n"),
+            ),
+            (format!("/look?token={theirs}&token={token}"), String::new()),
+            (
+                format!("/look?token={theirs}"),
+                format!("sec-websocket-protocol: {token}\r\n"),
+            ),
+        ] {
+            let mut client = Client::connect(address(&control)).await;
+            client.request("GET", &target, &fields).await;
+            assert!(client.reply().await.text().starts_with("t "), "{target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_valid_cookie_goes_first_and_then_the_first_valid_token() {
+    let store = Mock::default();
+    for control in [
+        serve(|_| {}).await,
+        serve(|server| _ = server.session_store(store)).await,
+    ] {
+        let address = address(&control);
+        let mut owner = Browser::new(address);
+        owner.get("/keep?secret=cookie").await;
+        let mut other = Browser::new(address);
+        other.get("/keep?secret=token").await;
+        let old = other.text("/ticket").await;
+        pass(61).await;
+        (owner.client, other.client) = (None, None);
+        let token = other.text("/ticket").await;
+        let elsewhere = other.text("/ticket-for?path=/other").await;
+        let mut gone = Browser::new(address);
+        gone.get("/use").await;
+        let dead = gone.cookie();
+        gone.get("/logout").await;
+        let cookie = format!("cookie: session={}\r\n", owner.cookie());
+        let dead = format!("cookie: session={dead}\r\n");
+        let bearer = |token: &str| format!("authorization: Bearer {token}\r\n");
+        for (target, fields, seen) in [
+            (format!("/look?token={token}"), cookie.clone(), "cookie"),
+            // What is not valid beside a valid cookie is not asked for.
+            (
+                format!("/look?token={old}"),
+                cookie + &bearer(&elsewhere),
+                "cookie",
+            ),
+            (format!("/look?token={token}"), dead.clone(), "token"),
+            (
+                format!("/look?token={token}"),
+                dead + &bearer(&old),
+                "token",
+            ),
+            (
+                format!("/look?token={old}&token={token}"),
+                String::new(),
+                "token",
+            ),
+            (
+                format!("/look?token={old}"),
+                bearer(&elsewhere) + &bearer(&token),
+                "token",
+            ),
+        ] {
+            let mut client = Client::connect(address).await;
+            client.request("GET", &target, &fields).await;
+            let reply = client.reply().await;
+            assert!(
+                reply.text().starts_with(seen),
+                "{target} {fields} {}",
+                reply.text()
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_among_the_subprotocols_is_never_selected() {
+    let control = serve(|server| {
+        server.at("/ws").get(ws());
+        server.route::<Picks>("/picks");
+        server.get_mut_server_config().subprotocols = vec!["v2".to_owned(), "v1".to_owned()];
+    })
+    .await;
+    let mut owner = Browser::new(address(&control));
+    owner.get("/use").await;
+    for path in ["/ws", "/picks"] {
+        let token = owner.text(&format!("/ticket-for?path={path}")).await;
+        for (offered, selected) in [
+            (format!("v1, {token}"), Some("v1")),
+            (
+                format!("{token}, v1, v2"),
+                Some(if path == "/ws" { "v2" } else { "v1" }),
+            ),
+            (token.clone(), None),
+        ] {
+            let mut client = Client::connect(address(&control)).await;
+            let fields = format!("sec-websocket-protocol: {offered}\r\n");
+            let reply = client.upgrade(path, &fields).await;
+            assert_eq!(reply.status, 101, "{}", reply.head);
+            assert_eq!(
+                reply.header("sec-websocket-protocol"),
+                selected,
+                "{offered}"
+            );
+            // It is the owner's session, and no other was begun.
+            assert_eq!(reply.header("set-cookie"), None, "{offered}");
+        }
+    }
+}
+
 // ---------------------------------------------------------------- memory
 
 #[tokio::test]
@@ -923,6 +1497,62 @@ async fn a_flood_of_sessions_drives_out_those_used_least_recently() {
         assert!(busy.text("/look").await.starts_with("busy "));
     }
     assert_eq!(idle.text("/look").await, "none");
+}
+
+#[tokio::test]
+async fn a_flood_of_requests_without_a_cookie_logs_nobody_out() {
+    let control = serve(|server| {
+        server.get_mut_server_config().session_memory = 64 * 1024;
+    })
+    .await;
+    let mut users: Vec<Browser> = Vec::new();
+    for _ in 0..10 {
+        let mut user = Browser::new(address(&control));
+        user.get("/login").await;
+        users.push(user);
+    }
+    let mut flood = Browser::new(address(&control));
+    for _ in 0..2000 {
+        flood.cookies.clear();
+        let reply = flood.get("/count").await;
+        assert_eq!(reply.all("set-cookie").len(), 1);
+        // Each has a session that lasts.
+        assert_eq!(flood.text("/count").await, "2");
+    }
+    for user in &mut users {
+        assert!(user.text("/look").await.contains("Some(\"ann\")"));
+    }
+}
+
+#[tokio::test]
+async fn first_requests_at_once_share_the_session_that_the_document_began() {
+    let control = serve(|_| {}).await;
+    let address = address(&control);
+    let at_once = async |cookie: Option<String>| {
+        let mut requests = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let mut browser = match &cookie {
+                Some(cookie) => Browser::with(address, "session", cookie),
+                None => Browser::new(address),
+            };
+            requests.spawn(async move { browser.get("/use").await });
+        }
+        let replies = requests.join_all().await;
+        let ids = replies
+            .iter()
+            .map(|reply| reply.text().rsplit(' ').next().unwrap().to_owned());
+        let ids: std::collections::HashSet<_> = ids.collect();
+        let cookies = replies
+            .iter()
+            .filter(|reply| reply.header("set-cookie").is_some());
+        (ids.len(), cookies.count())
+    };
+    // Nothing tells that they are one client's: see Limits in docs/sessions.md.
+    assert_eq!(at_once(None).await, (6, 6));
+    // The page's own request goes before all that the page asks for.
+    let mut page = Browser::new(address);
+    page.get("/use").await;
+    assert_eq!(at_once(Some(page.cookie())).await, (1, 0));
 }
 
 // ---------------------------------------------------------------- another store

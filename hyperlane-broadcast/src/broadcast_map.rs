@@ -73,18 +73,16 @@ impl<T: Clone> BroadcastMap<T> {
             channel: Broadcast::new(capacity),
             kept: true,
         };
-        self.lock()
-            .map
-            .insert(key.as_ref().to_owned(), entry)
-            .map(|replaced| replaced.channel)
+        let key = key.as_ref().to_owned();
+        let replaced = self.lock().map.insert(key, entry);
+        replaced.map(|replaced| replaced.channel)
     }
 
     /// A receiver of the channel, if there is one of that name.
     pub fn subscribe(&self, key: impl AsRef<str>) -> Option<BroadcastMapReceiver<T>> {
-        self.lock()
-            .map
-            .get(key.as_ref())
-            .map(|entry| entry.channel.subscribe())
+        let key = key.as_ref();
+        let entries = self.lock();
+        entries.map.get(key).map(|entry| entry.channel.subscribe())
     }
 
     /// A receiver of the channel, which is made if there is none of that name.
@@ -95,20 +93,24 @@ impl<T: Clone> BroadcastMap<T> {
         key: impl AsRef<str>,
         capacity: Capacity,
     ) -> BroadcastMapReceiver<T> {
+        let key = key.as_ref();
         let mut entries = self.lock();
-        if let Some(entry) = entries.map.get(key.as_ref()) {
+        if let Some(entry) = entries.map.get(key) {
             return entry.channel.subscribe();
         }
-        entries.sweep();
+        let abandoned = entries.sweep();
         let channel = Broadcast::new(capacity);
         let receiver = channel.subscribe();
         entries.map.insert(
-            key.as_ref().to_owned(),
+            key.to_owned(),
             Entry {
                 channel,
                 kept: false,
             },
         );
+        drop(entries);
+        // Values that were never received are dropped with them: code of the program, which may ask this map.
+        drop(abandoned);
         receiver
     }
 
@@ -119,9 +121,11 @@ impl<T: Clone> BroadcastMap<T> {
 
     /// How many receivers the channel has, if there is one of that name.
     pub fn receiver_count(&self, key: impl AsRef<str>) -> Option<ReceiverCount> {
-        self.lock()
+        let key = key.as_ref();
+        let entries = self.lock();
+        entries
             .map
-            .get(key.as_ref())
+            .get(key)
             .map(|entry| entry.channel.receiver_count())
     }
 
@@ -142,17 +146,17 @@ impl<T: Clone> BroadcastMap<T> {
     /// is no channel of that name.
     pub fn send(&self, key: impl AsRef<str>, value: T) -> Option<ReceiverCount> {
         // Cloned out of the lock: receivers of other channels need not wait.
-        let channel = self.lock().map.get(key.as_ref())?.channel.clone();
+        let key = key.as_ref();
+        let channel = self.lock().map.get(key)?.channel.clone();
         // Without a receiver the value comes back as an error: nobody missed it.
         Some(channel.send(value).unwrap_or(0))
     }
 
     /// Removes the channel: its receivers get what was sent before and then the end.
     pub fn unsubscribe(&self, key: impl AsRef<str>) -> Option<Broadcast<T>> {
-        self.lock()
-            .map
-            .remove(key.as_ref())
-            .map(|entry| entry.channel)
+        let key = key.as_ref();
+        let removed = self.lock().map.remove(key);
+        removed.map(|entry| entry.channel)
     }
 
     /// How many channels there are, abandoned ones that were not noticed yet included.
@@ -168,15 +172,20 @@ impl<T: Clone> BroadcastMap<T> {
 
 impl<T: Clone> Entries<T> {
     /// Forgets abandoned channels, when the map has doubled since the last time: constant cost per
-    /// insertion on average.
-    fn sweep(&mut self) {
+    /// insertion on average. They are to be dropped when the map is not locked.
+    #[must_use]
+    fn sweep(&mut self) -> Vec<(String, Entry<T>)> {
         if self.map.len() < self.sweep_at {
-            return;
+            return Vec::new();
         }
-        self.map
-            .retain(|_, entry| entry.kept || entry.channel.receiver_count() > 0);
+        let is_abandoned = |entry: &Entry<T>| !entry.kept && entry.channel.receiver_count() == 0;
+        let abandoned = self
+            .map
+            .extract_if(|_, entry| is_abandoned(entry))
+            .collect();
         self.map.shrink_to(FIRST_SWEEP);
         self.sweep_at = (self.map.len() * 2).max(FIRST_SWEEP);
+        abandoned
     }
 }
 
@@ -230,6 +239,48 @@ mod tests {
         }
         assert!(map.len() <= FIRST_SWEEP + 1, "{} left", map.len());
         assert!(map.subscribe("kept").is_some());
+    }
+
+    #[test]
+    fn what_a_value_does_when_it_is_dropped_may_ask_the_map() {
+        /// Asks the map as it goes, as its key does when it is read.
+        #[derive(Clone)]
+        struct Asks(Arc<std::sync::OnceLock<std::sync::Weak<BroadcastMap<Asks>>>>);
+
+        impl Asks {
+            fn ask(&self) {
+                let map = self.0.get().and_then(std::sync::Weak::upgrade);
+                assert!(map.is_none_or(|map| map.len() < 1000));
+            }
+        }
+
+        impl Drop for Asks {
+            fn drop(&mut self) {
+                self.ask();
+            }
+        }
+
+        impl AsRef<str> for Asks {
+            fn as_ref(&self) -> &str {
+                self.ask();
+                "asks"
+            }
+        }
+
+        let asks = Asks(Arc::default());
+        let map = Arc::new(BroadcastMap::new());
+        assert!(asks.0.set(Arc::downgrade(&map)).is_ok());
+        for room in 0..2 * FIRST_SWEEP {
+            let receiver = map.subscribe_or_insert(format!("room {room}"), 4);
+            map.send(format!("room {room}"), asks.clone());
+            drop(receiver);
+        }
+        map.insert(asks.clone(), 4);
+        assert!(map.subscribe(asks.clone()).is_some());
+        assert_eq!(map.receiver_count(asks.clone()), Some(0));
+        assert_eq!(map.send(asks.clone(), asks.clone()), Some(0));
+        drop(map.subscribe_or_insert(asks.clone(), 4));
+        assert!(map.unsubscribe(asks.clone()).is_some());
     }
 
     #[test]

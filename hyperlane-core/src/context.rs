@@ -11,7 +11,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
 };
 
 use bytes::Bytes;
@@ -88,9 +88,12 @@ impl RouteParams {
 #[derive(Clone, Default)]
 pub struct States {
     values: Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
-    /// Made when a hook first asks for them.
-    defaults: Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
+    /// Made when a hook first asks for them. Each has a place of its own: while one is made, which may take its time and ask
+    /// for others, nothing is locked but that place.
+    defaults: Arc<Mutex<HashMap<TypeId, DefaultState>>>,
 }
+
+type DefaultState = Arc<OnceLock<Arc<dyn Any + Send + Sync>>>;
 
 impl States {
     pub(crate) fn insert<T: Any + Send + Sync>(&mut self, value: T) {
@@ -102,11 +105,11 @@ impl States {
         if let Some(value) = self.get() {
             return value;
         }
-        let mut defaults = self.defaults.lock().unwrap_or_else(PoisonError::into_inner);
-        let value = defaults
-            .entry(TypeId::of::<T>())
-            .or_insert_with(|| Arc::new(T::default()))
-            .clone();
+        let place = {
+            let mut defaults = self.defaults.lock().unwrap_or_else(PoisonError::into_inner);
+            defaults.entry(TypeId::of::<T>()).or_default().clone()
+        };
+        let value = place.get_or_init(|| Arc::new(T::default())).clone();
         // The key is the type's own id, so the default is never made twice.
         value.downcast().unwrap_or_default()
     }
@@ -708,5 +711,32 @@ impl Context {
         stream.open_events(self)?;
         self.run_response_middleware(stream).await;
         stream.start_events(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server's states, as a task that the program has started long ago would have them.
+    static STATES: LazyLock<States> = LazyLock::new(States::default);
+
+    #[derive(Default)]
+    struct Inner(u8);
+
+    struct Outer(Arc<Inner>);
+
+    impl Default for Outer {
+        fn default() -> Self {
+            Self(STATES.get_or_default())
+        }
+    }
+
+    #[test]
+    fn a_default_may_ask_for_other_values() {
+        let outer = STATES.get_or_default::<Outer>();
+        assert_eq!(outer.0.0, 0);
+        assert!(Arc::ptr_eq(&outer.0, &STATES.get_or_default()));
+        assert!(Arc::ptr_eq(&outer, &STATES.get_or_default()));
     }
 }

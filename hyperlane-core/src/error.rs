@@ -131,6 +131,10 @@ pub enum RequestError {
     /// The store of the sessions cannot be asked or told; the log says why.
     #[error("the session store has an error")]
     SessionStore,
+    /// The session's token that the request came by is not valid: it has expired, was made for another path, or its session is
+    /// over.
+    #[error("the token of the session is not valid any more: ask for a fresh one")]
+    SessionToken,
     /// The program refused the request for a reason of its own; see [`refused`](Self::refused).
     #[error("{message}")]
     Refused {
@@ -173,6 +177,7 @@ impl RequestError {
             Self::ContentType { .. } => 415,
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::Handshake(error) => error.status(),
+            Self::SessionToken => 401,
             Self::Origin(_) => 403,
             // What only the program can have set and did not is not the client's fault.
             Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
@@ -215,7 +220,12 @@ fn named(field: Option<&str>) -> String {
 impl IntoResponse for RequestError {
     fn into_response(self, response: &mut Response) {
         let status = self.status();
+        let is_token = self == Self::SessionToken;
         handler::refuse(response, self);
+        if is_token {
+            // RFC 6750 §3.1.
+            response.set_header("www-authenticate", "Bearer error=\"invalid_token\"");
+        }
         if status == 405 {
             // Of all errors only a handshake by another method has this status.
             response.set_header("allow", "GET");

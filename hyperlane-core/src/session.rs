@@ -10,7 +10,7 @@ mod table;
 use std::{
     fmt, io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -45,6 +45,17 @@ pub enum SessionError {
     /// The session was destroyed.
     #[error("the session was destroyed")]
     Ended,
+    /// The session has another id than the one that this request knows: another request has renewed it.
+    #[error(
+        "another request has renewed the session, and its answer has the cookie: repeat the request with that"
+    )]
+    Former,
+    /// The request came by a token, which renews nothing: the cookie of the session's owner would be worthless.
+    #[error("the request came by a token, and a token renews no session: renew it by its cookie")]
+    ByToken,
+    /// The session lasts for this request alone, so that no client can come back to it.
+    #[error("the session lasts for this request alone: no client can come back to it")]
+    Passing,
     /// The system has no random bytes.
     #[error("no random bytes for an id")]
     Random,
@@ -64,7 +75,7 @@ pub enum SessionError {
 /// // #[post("/login")]
 /// async fn login(ctx: &mut Context) -> Result<String, Error> {
 ///     let session = ctx.session();
-///     // Whoever knew the id before knows nothing from here on.
+///     // The id from before the login is worthless after it.
 ///     session.renew()?;
 ///     session.set_user("ann")?;
 ///     session.insert("theme", &"dark")?;
@@ -81,10 +92,13 @@ struct Handle {
     entry: Arc<Entry>,
     sessions: Arc<Sessions>,
     fields: Arc<SessionFields>,
-    /// The id that the client came with.
-    presented: Option<SessionId>,
+    /// The id that this request's client knows, or is told by this request's answer. The session has another one where
+    /// another request has renewed it, and that one stays unknown here.
+    known: Mutex<SessionId>,
+    /// The client has come without one.
+    is_new: bool,
     by_token: bool,
-    /// Whether the client has not been told the id that the session has now.
+    /// Whether the client learns the id by this request's answer.
     is_untold: AtomicBool,
     /// It lasts for the request alone, and no cookie is set.
     is_passing: AtomicBool,
@@ -104,11 +118,13 @@ impl Session {
         is_passing: bool,
     ) -> Self {
         let (entry, is_kept) = sessions.begin(!is_passing);
+        let known = Mutex::new(entry.id());
         let session = Self(Arc::new(Handle {
             entry,
             sessions,
             fields,
-            presented: None,
+            known,
+            is_new: true,
             by_token: false,
             is_untold: AtomicBool::new(true),
             is_passing: AtomicBool::new(!is_kept),
@@ -124,18 +140,18 @@ impl Session {
         entry: Arc<Entry>,
         credential: Credential,
     ) -> Self {
-        let is_current = entry.id() == credential.id;
         let session = Self(Arc::new(Handle {
             entry,
             sessions,
             fields,
-            presented: Some(credential.id),
+            known: Mutex::new(credential.id),
+            is_new: false,
             by_token: credential.by_token,
             is_untold: AtomicBool::new(false),
             is_passing: AtomicBool::new(false),
         }));
-        // Who comes with a former id has been sent the one after it, and gets it from nobody else.
-        if credential.is_stale && is_current {
+        // The answer to the renewal has the cookie of the next id, and no other answer has it.
+        if credential.is_stale && !session.is_former() {
             session.0.sessions.note_use(&session.0.entry);
             session.tell();
         }
@@ -146,22 +162,37 @@ impl Session {
     fn tell(&self) {
         let handle = &self.0;
         // Who holds a token is not to get more than the token is worth.
-        if handle.by_token || handle.is_passing.load(Ordering::Acquire) {
+        if handle.by_token || self.is_passing() {
             return;
         }
-        handle
-            .sessions
-            .set_cookie(&handle.fields, handle.entry.id());
+        handle.sessions.set_cookie(&handle.fields, self.id());
     }
 
-    /// The id. It changes with [`renew`](Self::renew).
+    /// The id that the client of this request knows. It changes with [`renew`](Self::renew).
+    ///
+    /// Where another request has renewed the session meanwhile it is a former id: good for 60 s, and never the present
+    /// one. [`SessionChannels::id`](crate::SessionChannels::id) gives that to tasks of the program's own.
     pub fn id(&self) -> SessionId {
-        self.0.entry.id()
+        *self.lock_known()
+    }
+
+    fn lock_known(&self) -> std::sync::MutexGuard<'_, SessionId> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another request has renewed the session, so that this one knows only an id that it had before.
+    pub(crate) fn is_former(&self) -> bool {
+        self.id() != self.0.entry.id()
+    }
+
+    /// Whether it lasts for its request alone.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.0.is_passing.load(Ordering::Acquire)
     }
 
     /// Whether this request began it: the client has come without a session, or with one that is over.
     pub fn is_new(&self) -> bool {
-        self.0.presented.is_none()
+        self.0.is_new
     }
 
     /// The value of a key; `None` also when it is no `T`.
@@ -177,13 +208,10 @@ impl Session {
         &self,
         key: impl AsRef<str>,
     ) -> Result<Option<T>, SessionError> {
-        let state = self.0.entry.state();
-        let found = state
-            .values
-            .iter()
-            .find(|(known, _)| **known == *key.as_ref());
-        Ok(found
-            .map(|(_, value)| serde_json::from_str(value))
+        // Parsed after the lock is gone: `T` may take its time, and may ask this very session.
+        let value = self.0.entry.value(key.as_ref());
+        Ok(value
+            .map(|value| serde_json::from_str(&value))
             .transpose()?)
     }
 
@@ -197,8 +225,10 @@ impl Session {
         value: &T,
     ) -> Result<(), SessionError> {
         let key = key.as_ref();
-        let value = serde_json::to_string(value)?.into_boxed_str();
-        self.0.sessions.insert(&self.0.entry, key, value)
+        let value = serde_json::to_string(value)?;
+        self.0
+            .sessions
+            .insert(&self.0.entry, key.into(), value.into())
     }
 
     /// Removes a key; whether it was set.
@@ -217,9 +247,14 @@ impl Session {
     /// [`renew`](Self::renew) goes along with it, before or after.
     ///
     /// # Errors
-    /// [`SessionError::Full`] when there is no room for it.
+    /// [`SessionError::Full`] when there is no room for it. [`SessionError::Former`] when another request has renewed the
+    /// session meanwhile and it is bound to another user: a former id does not decide whose the session is.
     pub fn set_user(&self, user: impl Into<String>) -> Result<(), SessionError> {
-        self.change_user(Some(user.into().into()))
+        let user: Arc<str> = user.into().into();
+        if self.is_former() && self.0.entry.user().as_ref() != Some(&user) {
+            return Err(SessionError::Former);
+        }
+        self.change_user(Some(user))
     }
 
     /// Binds the session to no user. To log out, [`destroy`](Self::destroy) leaves less behind.
@@ -238,23 +273,29 @@ impl Session {
     ///
     /// To be called at every login and change of rights. Requests in flight with the id before are served for another
     /// 60 s; where the user has changed along with it they get an empty session that lasts for them alone. If another
-    /// request of the client has renewed it meanwhile, this one sets the cookie to the same id.
+    /// request of the client has renewed it meanwhile, this one changes nothing and sets no cookie: the answer to the
+    /// other one does. So a former id, which may be in other hands, never leads to the present one.
     ///
     /// # Errors
-    /// [`SessionError::TooLate`] when the head of the response is out, [`SessionError::Ended`] after
-    /// [`destroy`](Self::destroy); nothing has changed then.
+    /// [`SessionError::TooLate`] when the head of the response is out, [`SessionError::ByToken`] when the request came by
+    /// a token, [`SessionError::Ended`] after [`destroy`](Self::destroy); nothing has changed then.
     pub fn renew(&self) -> Result<(), SessionError> {
         let handle = &self.0;
-        if handle.fields.is_written() && !handle.by_token {
+        if handle.by_token {
+            return Err(SessionError::ByToken);
+        }
+        if handle.fields.is_written() {
             return Err(SessionError::TooLate);
         }
         self.stay();
-        // An id that nobody knows yet is as good as a new one, but renewing it again does no harm.
-        let presented = match handle.is_untold.load(Ordering::Acquire) {
-            true => None,
-            false => handle.presented,
-        };
-        handle.sessions.table.renew(&handle.entry, presented)?;
+        {
+            // Clones that renew at the same time take turns.
+            let mut known = self.lock_known();
+            match handle.sessions.table.renew(&handle.entry, *known)? {
+                Some(id) => *known = id,
+                None => return Ok(()),
+            }
+        }
         handle.is_untold.store(true, Ordering::Release);
         self.tell();
         Ok(())
@@ -277,27 +318,46 @@ impl Session {
     pub fn destroy(&self) {
         let handle = &self.0;
         handle.sessions.table.destroy(&handle.entry);
-        match handle.presented {
-            Some(_) => handle.fields.set("", 0),
-            None => handle.fields.unset(),
+        if handle.is_new || handle.by_token {
+            handle.fields.unset();
+        } else {
+            handle.fields.set("", 0);
         }
     }
 
-    /// A token with which a client that has no cookies uses the session, on one path: as `Authorization: Bearer`, or as
-    /// `?token=`. Valid for [`session_token_ttl`](crate::ServerConfig) (60 s), any number of times. A request by it is
-    /// sent no cookie.
+    /// A token with which a client that has no cookies uses the session, on one path: as `Authorization: Bearer`, as
+    /// `?token=`, or among the subprotocols of a WebSocket. Valid for [`session_token_ttl`](crate::ServerConfig) (60 s),
+    /// any number of times. A request by it is sent no cookie, and cannot renew the session.
+    ///
+    /// # Errors
+    /// [`SessionError::Former`] when another request has renewed the session meanwhile: a former id does not lead to the
+    /// present one. [`SessionError::Passing`] when the session lasts for this request alone, [`SessionError::Ended`]
+    /// after [`destroy`](Self::destroy), [`SessionError::Random`] when there was no randomness for a key.
     ///
     /// ```
-    /// use hyperlane_core::Context;
+    /// use hyperlane_core::{Context, Error};
     ///
     /// // #[get("/ticket")]
-    /// async fn ticket(ctx: &mut Context) -> String {
-    ///     let token = ctx.session().token("/ws");
-    ///     format!("wss://example.com/ws?token={token}")
+    /// async fn ticket(ctx: &mut Context) -> Result<String, Error> {
+    ///     let token = ctx.session().token("/ws")?;
+    ///     Ok(format!("wss://example.com/ws?token={token}"))
     /// }
     /// ```
-    pub fn token(&self, path: impl AsRef<str>) -> String {
-        self.0.sessions.token(self.0.entry.id(), path.as_ref())
+    pub fn token(&self, path: impl AsRef<str>) -> Result<String, SessionError> {
+        let known = self.id();
+        if self.is_ended() {
+            return Err(SessionError::Ended);
+        }
+        if self.is_passing() {
+            return Err(SessionError::Passing);
+        }
+        if known != self.0.entry.id() {
+            return Err(SessionError::Former);
+        }
+        self.0
+            .sessions
+            .token(known, path.as_ref())
+            .ok_or(SessionError::Random)
     }
 
     /// Saves what has changed, where a [`SessionStore`] keeps the sessions. The server does so before it answers; this is
@@ -318,9 +378,7 @@ impl Session {
 
     /// Whether a store has to be told of something.
     pub(crate) fn needs_saving(&self) -> bool {
-        self.0.sessions.has_store() && !self.0.is_passing.load(Ordering::Acquire) && {
-            self.0.entry.state().unsaved
-        }
+        self.0.sessions.has_store() && !self.is_passing() && { self.0.entry.state().unsaved }
     }
 
     pub(crate) fn is_ended(&self) -> bool {

@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt};
 use crate::{
     Headers, RequestError, ServerConfig,
     http::{HeaderError, is_token, list_items},
+    session::Sessions,
 };
 
 /// Fields of the answer that the handshake writes itself.
@@ -170,10 +171,10 @@ impl Upgrade {
         wanted: Option<&str>,
         config: &ServerConfig,
     ) -> Result<Option<Protocol>, RequestError> {
-        // Only names that may stand in the answer can be chosen.
+        // Only names that may stand in the answer can be chosen, and no credential may.
         let offered: Vec<&str> = offered
             .flat_map(list_items)
-            .filter(|name| is_token(name))
+            .filter(|name| is_token(name) && !Sessions::is_token(name))
             .collect();
         let chosen = match std::mem::take(&mut self.protocols) {
             Protocols::Configured => match wanted {

@@ -20,7 +20,7 @@ use crate::{
     conn::{Conn, websocket::WsEnd},
     error::Place,
     hook::{HookFuture, refuse},
-    proto::ws::Message,
+    proto::ws::{CloseCode, Message},
     runtime::within,
     session::Entry,
 };
@@ -327,6 +327,14 @@ async fn refused<T>(outcome: Result<T, RequestError>) -> T {
     }
 }
 
+/// Refuses a client whose only credential is a token that is not valid any more: its messages would be for nobody.
+fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
+    match ctx.is_session_token_refused() {
+        true => Err(RequestError::SessionToken),
+        false => Ok(()),
+    }
+}
+
 /// A connection with its place in a channel: all that an idle one holds.
 struct Open {
     connection: Arc<Conn>,
@@ -436,6 +444,9 @@ impl Shared {
         if kind == Kind::Counted && claim.tab.is_none() {
             claim.tab = Some(super::random());
         }
+        // A page cannot read the status of a handshake, but the code of a Close.
+        let is_refused = ctx.is_session_token_refused();
+        let is_replaced = ctx.is_session_replaced();
         // Before the 101, which then sets its cookie.
         let entry = ctx.session().entry().clone();
         let mut upgrade = Upgrade::new().allowed_origins(self.plan.origins.iter().cloned());
@@ -444,6 +455,15 @@ impl Shared {
         }
         ctx.upgrade_with(stream, upgrade).await?;
         let connection = stream.connection().clone();
+        if is_refused {
+            // One that is gone already has nothing to be told.
+            let _ = connection.close_websocket(CloseCode::POLICY_VIOLATION, "token expired", false);
+            return Ok(None);
+        }
+        if is_replaced {
+            Line::new(connection, None, claim.number).close_for_new_id();
+            return Ok(None);
+        }
         if let Some(every) = self.plan.heartbeat {
             connection.set_heartbeat(every);
         }
@@ -483,6 +503,7 @@ impl Shared {
         ctx: &mut Context,
     ) -> Result<Option<Open>, RequestError> {
         ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
+        refuse_token(ctx)?;
         if ctx.get_request().get_method().is_head() {
             // Nothing can be sent to it, so it gets no place.
             ctx.get_mut_response()
@@ -491,6 +512,7 @@ impl Shared {
             return Ok(None);
         }
         let claim = self.claim(stream, ctx, Kind::Events);
+        let is_replaced = ctx.is_session_replaced();
         let entry = ctx.session().entry().clone();
         if let Some(Ok(id)) = claim.from
             && entry.is_stopped(self.direction, id.epoch)
@@ -503,6 +525,11 @@ impl Shared {
             return Ok(None);
         }
         let connection = stream.connection().clone();
+        if is_replaced {
+            // A channel of its own would be deaf to the session's. Browsers come back, with the cookie that they have by then.
+            Line::new(connection, None, claim.number).close_for_new_id();
+            return Ok(None);
+        }
         if let Some(every) = self.plan.heartbeat {
             connection.set_heartbeat(every);
         }
@@ -529,6 +556,7 @@ impl Shared {
 
     async fn take_post(&self, ctx: &mut Context) -> Result<(), RequestError> {
         ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
+        refuse_token(ctx)?;
         let body = ctx.get_request().get_body().clone();
         let is_binary = ctx
             .get_request()

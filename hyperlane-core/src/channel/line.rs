@@ -145,6 +145,15 @@ impl Line {
         }
     }
 
+    /// Ends a connection that came by an id that its session has no more. The client comes back with the cookie that the
+    /// answer to the renewal has set.
+    pub(crate) fn close_for_new_id(&self) {
+        self.close(
+            CloseCode::SERVICE_RESTART,
+            "the session has another id: connect anew",
+        );
+    }
+
     /// Ends the connection after what was written to it.
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
         match self.connection.format() {

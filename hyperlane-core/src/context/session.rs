@@ -1,17 +1,25 @@
 //! The session of the client that a request comes from.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{Arc, LazyLock},
+    task::Poll,
+};
 
 use crate::{
     Context, FromContext, RequestError, ServerConfig, Session,
-    channel::Direction,
+    channel::{Direction, line::Line},
     context::Stage,
-    http::SessionFields,
+    http::{SessionFields, list_items},
     session::{Credential, Loaded, Sessions},
 };
 
 /// Cookies of the session's name that are looked at: a page of a sibling domain can put its own before the right one.
 const COOKIES: usize = 4;
+
+/// Tokens that are looked at in each place where they may stand.
+const TOKENS: usize = 4;
 
 /// What a request knows of its client's session.
 #[derive(Clone, Default)]
@@ -21,6 +29,8 @@ pub(super) struct RequestSession {
     /// What was found for the client's credential.
     loaded: Option<(Credential, Loaded)>,
     is_looked_up: bool,
+    /// It has shown a token of ours, and nothing that is valid.
+    is_token_refused: bool,
     /// Destroyed by this request.
     ended: Vec<Session>,
     /// `ctx.ws()` and `ctx.sse()` were told that this request loads a page.
@@ -30,7 +40,10 @@ pub(super) struct RequestSession {
 impl Context {
     /// The session of the client. One is begun if it has none that is valid, which sets the cookie.
     ///
-    /// The client is known by the cookie, else by a token ([`Session::token`]) in `Authorization: Bearer` or `?token=`.
+    /// The client is known by a cookie that is valid, else by the first valid token ([`Session::token`]) in
+    /// `Authorization: Bearer`, `?token=` or `Sec-WebSocket-Protocol`. What does not have the shape of such a token is the
+    /// program's, and not looked at. Where a token is ours and not valid, and nothing else is, the session lasts for the
+    /// request alone and no cookie is set; an argument of type [`Session`] answers 401 then.
     /// The cookie is named `__Host-session` and Secure where the request came over TLS, as a proxy of
     /// [`trusted_proxies`](crate::ServerConfig) says or [`cookie_secure`](crate::ServerConfig) has it, and `session`
     /// elsewhere; always HttpOnly, SameSite=Lax, Path=/. A response that a session was used for is
@@ -58,7 +71,8 @@ impl Context {
         let kept = &self.extras.get_or_insert_default().session;
         // Elsewhere the client has got, or is about to get, a cookie that must not be taken from it.
         let is_renewed = matches!(kept.loaded, Some((_, Loaded::Renewed)));
-        let session = Session::begin(sessions, fields.clone(), is_renewed || fields.is_written());
+        let is_passing = is_renewed || kept.is_token_refused || fields.is_written();
+        let session = Session::begin(sessions, fields.clone(), is_passing);
         self.extras.get_or_insert_default().session.current = Some(session.clone());
         self.attach_session();
         session
@@ -76,12 +90,15 @@ impl Context {
             kept.is_looked_up = true;
         }
         if !kept.is_looked_up {
-            let credential = self.session_credential();
-            let loaded =
-                credential.map(|credential| (credential, self.sessions().look_up(credential.id)));
-            let kept = &mut self.extras.get_or_insert_default().session;
-            kept.loaded = loaded;
-            kept.is_looked_up = true;
+            let sessions = self.sessions();
+            let mut found = None;
+            for credential in self.session_credentials() {
+                let loaded = sessions.look_up(credential.id);
+                if keeps(&mut found, credential, loaded) {
+                    break;
+                }
+            }
+            self.set_found_session(found);
         }
         let kept = &self.extras.get_or_insert_default().session;
         let Some((credential, Loaded::Session(entry))) = kept.loaded.clone() else {
@@ -133,32 +150,77 @@ impl Context {
         self.head_is_out || connection.is_some_and(|connection| connection.format().is_websocket())
     }
 
-    /// What the client shows for a session, if it is signed.
-    fn session_credential(&self) -> Option<Credential> {
+    /// What the client shows for a session and is signed: cookies, then tokens.
+    fn session_credentials(&self) -> impl Iterator<Item = Credential> {
         let sessions = self.sessions();
+        let signer = sessions.clone();
         let request = self.get_request();
-        let headers = request.get_headers();
         let name = SessionFields::new(self.is_session_secure()).name();
-        let by_cookie = headers
+        let cookies = request
+            .get_headers()
             .get_all("cookie")
             .flat_map(|value| value.split(';'))
             .filter_map(|pair| pair.trim_ascii().split_once('='))
-            .filter(|(known, _)| *known == name)
+            .filter(move |(known, _)| *known == name)
             .take(COOKIES)
-            .find_map(|(_, value)| sessions.read_cookie(name, value));
-        by_cookie.or_else(|| {
-            let path = request.get_path();
-            let bearer = headers.get("authorization").and_then(|value| {
+            .filter_map(move |(name, value)| sessions.read_cookie(name, value));
+        let tokens = self
+            .session_tokens()
+            .filter_map(move |token| signer.read_token(request.get_path(), token));
+        cookies.chain(tokens)
+    }
+
+    /// What has the shape of a session's token, wherever one may stand.
+    fn session_tokens(&self) -> impl Iterator<Item = &str> {
+        let request = self.get_request();
+        let headers = request.get_headers();
+        let bearer = headers
+            .get_all("authorization")
+            .filter_map(|value| {
                 let (scheme, token) = value.split_once(' ')?;
                 scheme
                     .eq_ignore_ascii_case("bearer")
                     .then(|| token.trim_ascii())
-            });
-            match bearer {
-                Some(token) => sessions.read_token(path, token),
-                None => sessions.read_token(path, &request.try_get_query("token")?),
-            }
-        })
+            })
+            .filter(|token| Sessions::is_token(token))
+            .take(TOKENS);
+        // The query is parsed only if it comes to that.
+        let queried = std::iter::once_with(|| request.get_querys())
+            .filter(|_| !request.get_raw_query().is_empty())
+            .flat_map(|querys| querys.get_all("token"))
+            .filter(|token| Sessions::is_token(token))
+            .take(TOKENS);
+        let offered = headers
+            .get_all("sec-websocket-protocol")
+            .flat_map(list_items)
+            .filter(|token| Sessions::is_token(token))
+            .take(TOKENS);
+        bearer.chain(queried).chain(offered)
+    }
+
+    fn set_found_session(&mut self, found: Option<(Credential, Loaded)>) {
+        let is_valid = matches!(found, Some((_, Loaded::Session(_))));
+        let is_token_refused = !is_valid && self.session_tokens().next().is_some();
+        let kept = &mut self.extras.get_or_insert_default().session;
+        kept.loaded = found;
+        kept.is_looked_up = true;
+        kept.is_token_refused = is_token_refused;
+    }
+
+    /// Whether the client has shown a token of ours and nothing that is valid, and has not got a session of its own since.
+    pub(crate) fn is_session_token_refused(&mut self) -> bool {
+        let session = self.try_session();
+        let kept = &self.extras.get_or_insert_default().session;
+        kept.is_token_refused && session.is_none_or(|session| session.is_passing())
+    }
+
+    /// Whether the client has come by an id that a login has replaced, and has not got a session of its own since: the answer
+    /// to the login has its cookie.
+    pub(crate) fn is_session_replaced(&mut self) -> bool {
+        let session = self.try_session();
+        let kept = &self.extras.get_or_insert_default().session;
+        matches!(kept.loaded, Some((_, Loaded::Renewed)))
+            && session.is_none_or(|session| session.is_passing())
     }
 
     /// Gives back what is not needed after the head.
@@ -170,6 +232,44 @@ impl Context {
             if let Some(fields) = &kept.fields {
                 fields.unset();
             }
+        }
+        self.end_with_former_id();
+    }
+
+    /// A long connection that was opened by a former id of its session ends with that id, which may be in other hands. The
+    /// client that has the present one comes back with it.
+    fn end_with_former_id(&self) {
+        let current = self
+            .extras
+            .as_ref()
+            .and_then(|extras| extras.session.current.as_ref());
+        if let Some(session) = current
+            && session.is_former()
+            && let Some(connection) = &self.connection
+        {
+            let (entry, id) = (session.entry().clone(), session.id());
+            let connection = connection.clone();
+            tokio::spawn(async move {
+                let is_over = async {
+                    entry.former_is_over(id).await;
+                    true
+                };
+                let is_closed = async {
+                    poll_fn(|cx| connection.poll_closed(cx)).await;
+                    false
+                };
+                let ends = {
+                    let (mut is_over, mut is_closed) = (pin!(is_over), pin!(is_closed));
+                    poll_fn(|cx| match is_closed.as_mut().poll(cx) {
+                        Poll::Ready(ends) => Poll::Ready(ends),
+                        Poll::Pending => is_over.as_mut().poll(cx),
+                    })
+                    .await
+                };
+                if ends {
+                    Line::new(connection.clone(), None, 0).close_for_new_id();
+                }
+            });
         }
     }
 
@@ -197,6 +297,7 @@ impl Context {
             let headers = self.request.get_headers();
             headers.contains("cookie")
                 || headers.contains("authorization")
+                || headers.contains("sec-websocket-protocol")
                 || self.request.try_get_query("token").is_some()
         }
     }
@@ -204,13 +305,17 @@ impl Context {
     /// Asks the store for the client's session, if there is one and the client has shown something that is signed.
     pub(crate) async fn load_session(&mut self) -> Result<(), RequestError> {
         let sessions = self.sessions();
-        if sessions.has_store()
-            && let Some(credential) = self.session_credential()
-        {
-            let loaded = sessions.load(credential.id).await?;
-            let kept = &mut self.extras.get_or_insert_default().session;
-            kept.loaded = Some((credential, loaded));
-            kept.is_looked_up = true;
+        if sessions.has_store() {
+            let mut found = None;
+            let mut at = 0;
+            while let Some(credential) = self.session_credentials().nth(at) {
+                let loaded = sessions.load(credential.id).await?;
+                if keeps(&mut found, credential, loaded) {
+                    break;
+                }
+                at += 1;
+            }
+            self.set_found_session(found);
         }
         Ok(())
     }
@@ -264,9 +369,25 @@ impl Context {
     }
 }
 
+/// Keeps what is worth most of what was found for a client; true if nothing can be worth more.
+fn keeps(found: &mut Option<(Credential, Loaded)>, credential: Credential, loaded: Loaded) -> bool {
+    let is_session = matches!(loaded, Loaded::Session(_));
+    // A client whose cookie was replaced keeps the one that it has, or is about to get. No token replaces a cookie.
+    let is_renewed = matches!(loaded, Loaded::Renewed) && !credential.by_token;
+    if is_session || is_renewed && found.is_none() {
+        *found = Some((credential, loaded));
+    }
+    is_session
+}
+
 /// The session of the client; one is begun if it has none.
+///
+/// A request by a token that is not valid any more, and by nothing else, is refused with 401.
 impl FromContext for Session {
     async fn from_context(ctx: &mut Context) -> Result<Self, RequestError> {
+        if ctx.is_session_token_refused() {
+            return Err(RequestError::SessionToken);
+        }
         Ok(ctx.session())
     }
 }

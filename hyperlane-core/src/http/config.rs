@@ -192,8 +192,9 @@ server_config! {
     /// Bounds how long a token of a session is valid. Default: 60 s, enough to open a connection with it, and too little
     /// to be worth much in a log.
     session_token_ttl: Duration = Duration::from_secs(60);
-    /// Bounds what all sessions in this process's memory take together, in bytes. Default: 64 MiB; beyond, those that
-    /// were used least recently end.
+    /// Bounds what all sessions in this process's memory take together, in bytes. Default: 64 MiB. Beyond it sessions
+    /// without a user end first, down to a fifth of it, and then those with one; of each kind the one that was used least
+    /// recently.
     session_memory: usize = 64 * MIB;
     /// Says whether the cookie of a session is sent over TLS alone. Default: as the request came, which a trusted
     /// proxy tells.

@@ -4,7 +4,7 @@
 //! atomic operation. Every label has few values: route patterns, known methods, status codes, reasons.
 
 use std::{
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -27,7 +27,7 @@ struct Handles {
 
 /// What was counted for a route, by method and status.
 #[derive(Default)]
-pub(crate) struct Series(RwLock<Vec<Entry>>);
+pub(crate) struct Series(RwLock<Vec<Arc<Entry>>>);
 
 struct Entry {
     method: &'static str,
@@ -219,22 +219,22 @@ impl Metrics {
             entry.requests.increment(1);
             entry.seconds.record(time);
         };
-        let fits = |entry: &&Entry| entry.status == status && entry.method == method;
-        let known = series.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = known.iter().find(fits) {
-            return count(entry);
-        }
-        drop(known);
-        let mut known = series.write().unwrap_or_else(PoisonError::into_inner);
-        match known.iter().find(fits) {
-            // Another request was faster.
-            Some(entry) => count(entry),
-            None => {
-                let entry = Entry::new(route, method, status);
-                count(&entry);
-                known.push(entry);
+        let fits = |entry: &&Arc<Entry>| entry.status == status && entry.method == method;
+        // The recorder is the program's: it is asked where nothing is locked.
+        let known = {
+            let known = series.read().unwrap_or_else(PoisonError::into_inner);
+            known.iter().find(fits).cloned()
+        };
+        let entry = known.unwrap_or_else(|| {
+            let entry = Arc::new(Entry::new(route, method, status));
+            let mut known = series.write().unwrap_or_else(PoisonError::into_inner);
+            // Another request may have been faster.
+            if known.iter().find(fits).is_none() {
+                known.push(entry.clone());
             }
-        }
+            entry
+        });
+        count(&entry);
     }
 }
 

@@ -6,9 +6,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{
     SessionId,
@@ -22,7 +23,7 @@ pub(super) const FORMER: usize = 4;
 
 /// What a value costs beside its bytes: its place in a list that doubles, and what the allocator adds. These are as a flood
 /// of sessions measured, which leaves holes.
-const VALUE_BYTES: usize = 160;
+const VALUE_BYTES: usize = 192;
 /// What the list of values costs at first.
 const VALUES_BYTES: usize = 96;
 /// What a user costs beside its bytes, with its place among the users.
@@ -34,19 +35,23 @@ pub(crate) struct Entry {
     /// Its place in the table.
     pub(super) slot: AtomicU32,
     queue: u8,
+    /// In seconds since 1970.
+    pub(super) created: u64,
     state: Mutex<State>,
     /// Taken before the table and before its own state.
     pub(crate) channels: Mutex<Slots>,
 }
 
+/// What a session is at one moment. Its lock is held for moments alone: texts are shared, not copied, and values are
+/// parsed and dropped outside of it.
 pub(super) struct State {
     pub(super) id: SessionId,
-    /// In seconds since 1970.
-    pub(super) created: u64,
     pub(super) user: Option<Arc<str>>,
-    pub(super) values: Values,
-    /// Ids it had, each with the second from which it is not valid any more.
-    pub(super) former: Vec<(SessionId, u64)>,
+    values: Values,
+    /// What the values take, in bytes.
+    value_bytes: usize,
+    /// Ids it had and that are still good.
+    pub(super) former: Vec<Former>,
     /// The user is another than when the id was given out.
     pub(super) user_changed: bool,
     /// Destroyed: nothing of it is saved or found again.
@@ -61,6 +66,25 @@ pub(super) struct State {
     pub(super) stored: bool,
     /// What its channels keep for clients that are not connected, in bytes.
     pub(super) waiting: usize,
+}
+
+/// An id that a session had.
+pub(super) struct Former {
+    pub(super) id: SessionId,
+    /// The second from which it is not valid any more.
+    pub(super) until: u64,
+    /// Tells the connections that were opened by it of its end, by being dropped with it.
+    end: Option<watch::Sender<()>>,
+}
+
+impl Former {
+    pub(super) fn new(id: SessionId, until: u64) -> Self {
+        Self {
+            id,
+            until,
+            end: None,
+        }
+    }
 }
 
 impl Entry {
@@ -80,11 +104,12 @@ impl Entry {
             table: Arc::downgrade(table),
             slot: AtomicU32::new(NOWHERE),
             queue: id.as_bytes().first().copied().unwrap_or_default(),
+            created: data.created,
             state: Mutex::new(State {
                 id,
-                created: data.created,
                 user: data.user.as_deref().map(Arc::from),
                 values: data.values.clone(),
+                value_bytes: bytes_of(&data.values),
                 former: Vec::new(),
                 user_changed: false,
                 ended: false,
@@ -106,6 +131,57 @@ impl Entry {
     /// The user it is bound to.
     pub(crate) fn user(&self) -> Option<Arc<str>> {
         self.state().user.clone()
+    }
+
+    /// A value as JSON.
+    pub(super) fn value(&self, key: &str) -> Option<Arc<str>> {
+        let state = self.state();
+        let (_, value) = state.values.iter().find(|(known, _)| **known == *key)?;
+        Some(value.clone())
+    }
+
+    /// The session as stores keep it.
+    pub(super) fn data(&self) -> SessionData {
+        let (user, values) = {
+            let state = self.state();
+            (state.user.clone(), state.values.clone())
+        };
+        SessionData {
+            created: self.created,
+            user: user.as_deref().map(str::to_owned),
+            values,
+            ..SessionData::default()
+        }
+    }
+
+    /// Notes an id that another server has replaced.
+    pub(super) fn note_former(&self, id: SessionId, until: u64) {
+        let mut state = self.state();
+        let is_known = state.former.iter().any(|former| former.id == id);
+        if state.id != id && !is_known {
+            state.former.push(Former::new(id, until));
+            if state.former.len() > FORMER {
+                state.former.remove(0);
+            }
+        }
+    }
+
+    /// Waits until an id is not good any more that the session had. An id that it has now counts from its renewal on.
+    pub(crate) async fn former_is_over(&self, id: SessionId) {
+        let Some(table) = self.table.upgrade() else {
+            return;
+        };
+        let (until, mut end) = {
+            let mut state = self.state();
+            let Some(former) = state.former.iter_mut().find(|former| former.id == id) else {
+                return;
+            };
+            let end = former.end.get_or_insert_with(|| watch::channel(()).0);
+            (former.until, end.subscribe())
+        };
+        let left = Duration::from_secs(until.saturating_sub(table.now()));
+        // Nothing is ever sent: an end of it is the end of the id.
+        let _ = timeout(left, end.changed()).await;
     }
 
     /// Whether it was destroyed.
@@ -172,33 +248,65 @@ impl fmt::Debug for Entry {
 impl State {
     /// Bytes beside those that every session takes.
     pub(super) fn bytes(&self) -> usize {
-        let values: usize = self
-            .values
-            .iter()
-            .map(|(key, value)| key.len() + value.len() + VALUE_BYTES)
-            .sum();
         let list = if self.values.is_empty() {
             0
         } else {
             VALUES_BYTES
         };
         let user = self.user.as_ref().map_or(0, |user| user.len() + USER_BYTES);
-        values + list + user + self.waiting
+        self.value_bytes + list + user + self.waiting
+    }
+
+    /// Until when an id is good that it had.
+    pub(super) fn former_until(&self, id: &SessionId) -> Option<u64> {
+        let former = self.former.iter().find(|former| former.id == *id)?;
+        Some(former.until)
+    }
+
+    /// Sets a value; gives back what it replaces, to be dropped where nothing is locked.
+    pub(super) fn set_value(&mut self, key: Arc<str>, value: Arc<str>) -> Option<Arc<str>> {
+        let taken = value.len();
+        match self.values.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => {
+                let old = std::mem::replace(known, value);
+                self.value_bytes = (self.value_bytes + taken).saturating_sub(old.len());
+                Some(old)
+            }
+            None => {
+                self.value_bytes += key.len() + taken + VALUE_BYTES;
+                self.values.push((key, value));
+                None
+            }
+        }
+    }
+
+    /// Removes a value and gives it back, to be dropped where nothing is locked.
+    pub(super) fn remove_value(&mut self, key: &str) -> Option<(Arc<str>, Arc<str>)> {
+        let at = self.values.iter().position(|(known, _)| **known == *key)?;
+        let (key, value) = self.values.remove(at);
+        let taken = key.len() + value.len() + VALUE_BYTES;
+        self.value_bytes = self.value_bytes.saturating_sub(taken);
+        Some((key, value))
+    }
+
+    /// Sets all values, which take so many bytes; gives back what there was, to be dropped where nothing is locked.
+    pub(super) fn replace_values(&mut self, values: Values, bytes: usize) -> Values {
+        self.value_bytes = bytes;
+        std::mem::replace(&mut self.values, values)
     }
 
     pub(super) fn touch(&mut self) {
         self.version = self.version.wrapping_add(1);
         self.unsaved = true;
     }
+}
 
-    pub(super) fn data(&self) -> SessionData {
-        SessionData {
-            created: self.created,
-            user: self.user.as_deref().map(str::to_owned),
-            values: self.values.clone(),
-            ..SessionData::default()
-        }
-    }
+/// What values take, in bytes.
+pub(super) fn bytes_of(values: &Values) -> usize {
+    values
+        .iter()
+        .map(|(key, value)| key.len() + value.len() + VALUE_BYTES)
+        .sum()
 }
 
 /// Keeps a session in the table.

@@ -12,7 +12,7 @@ use std::{
 use super::{
     SessionData, SessionError, SessionId,
     entry::Entry,
-    sign::{Purpose, Signer},
+    sign::{self, Purpose, Signer},
     store::AnyStore,
     table::{FORMER_FOR, Found, Over, Table},
 };
@@ -146,11 +146,15 @@ impl Sessions {
         })
     }
 
-    pub(super) fn token(&self, id: SessionId, path: &str) -> String {
+    /// Whether a text has the shape of a token of ours; any other is the program's.
+    pub(crate) fn is_token(text: &str) -> bool {
+        sign::has_shape(text)
+    }
+
+    /// `None` without a key.
+    pub(super) fn token(&self, id: SessionId, path: &str) -> Option<String> {
         let ends = self.table.now() + self.token_ttl;
-        self.signer
-            .sign(Purpose::Token(path), id, ends)
-            .unwrap_or_default()
+        self.signer.sign(Purpose::Token(path), id, ends)
     }
 
     pub(super) fn set_cookie(&self, fields: &SessionFields, id: SessionId) {
@@ -198,30 +202,21 @@ impl Sessions {
     pub(super) fn insert(
         &self,
         entry: &Arc<Entry>,
-        key: &str,
-        value: Box<str>,
+        key: Arc<str>,
+        value: Arc<str>,
     ) -> Result<(), SessionError> {
         // At most: what it replaces is not looked at.
         let more = key.len() + value.len() + 256;
-        self.table.change(entry, more, |state| {
-            if state.ended {
-                return Err(SessionError::Ended);
-            }
-            match state.values.iter_mut().find(|(known, _)| **known == *key) {
-                Some((_, known)) => *known = value,
-                None => state.values.push((key.into(), value)),
-            }
-            Ok(())
-        })?
+        let replaced = self.table.change(entry, more, |state| match state.ended {
+            true => Err(SessionError::Ended),
+            false => Ok(state.set_value(key, value)),
+        })?;
+        replaced.map(drop)
     }
 
     pub(super) fn remove(&self, entry: &Arc<Entry>, key: &str) -> bool {
-        let removed = self.table.change(entry, 0, |state| {
-            let before = state.values.len();
-            state.values.retain(|(known, _)| **known != *key);
-            before != state.values.len()
-        });
-        removed.unwrap_or(false)
+        let removed = self.table.change(entry, 0, |state| state.remove_value(key));
+        removed.is_ok_and(|removed| removed.is_some())
     }
 
     /// What this process has for an id.
@@ -254,8 +249,16 @@ impl Sessions {
         // Its own id, where this process knows that it has another by now.
         let mut asked = known.as_ref().map_or(id, |entry| entry.id());
         let version = known.as_ref().map(|entry| entry.state().version);
-        let mut data = ask(asked).await?;
-        if let Some(renewed) = data.as_ref().and_then(|data| data.renewed) {
+        let now = self.table.now();
+        // A store may keep a mark for longer than it was told to.
+        let is_marked_still = |data: &SessionData| data.until.is_none_or(|until| now < until);
+        let mut data = ask(asked).await?.filter(is_marked_still);
+        let mut until = None;
+        if let Some(former) = &data
+            && let Some(renewed) = former.renewed
+        {
+            let latest = now + FORMER_FOR;
+            until = Some(former.until.map_or(latest, |until| until.min(latest)));
             asked = renewed;
             data = ask(asked).await?;
         }
@@ -276,7 +279,11 @@ impl Sessions {
         if data.renewed.is_some() || self.table.is_too_old(data.created, self.table.now()) {
             return Ok(Loaded::Nothing);
         }
-        Ok(self.adopt(asked, &data, version))
+        let loaded = self.adopt(asked, &data, version);
+        if let (Loaded::Session(entry), Some(until)) = (&loaded, until) {
+            entry.note_former(id, until);
+        }
+        Ok(loaded)
     }
 
     /// Brings what a store has into this process. `version`: of what was known when the store was asked.
@@ -296,12 +303,13 @@ impl Sessions {
                 return Loaded::Session(entry);
             }
         };
-        let is_news = {
+        let is_believed = {
             let state = entry.state();
-            !state.unsaved && Some(state.version) == version && state.data() != *data
+            !state.unsaved && Some(state.version) == version
         };
-        if is_news {
-            self.table.replace(&entry, data);
+        // Compared where nothing is locked.
+        if let (true, Some(version)) = (is_believed && entry.data() != *data, version) {
+            self.table.replace(&entry, data, version);
         }
         Loaded::Session(entry)
     }
@@ -316,7 +324,7 @@ impl Sessions {
             Some(queue) => Some(queue.lock().await),
             None => None,
         };
-        let (id, data, left, ended) = {
+        let (id, left, ended) = {
             let mut state = entry.state();
             if !state.unsaved {
                 return Ok(());
@@ -324,8 +332,10 @@ impl Sessions {
             state.unsaved = false;
             state.version = state.version.wrapping_add(1);
             let left = std::mem::take(&mut state.left);
-            (state.id, state.data(), left, state.ended)
+            (state.id, left, state.ended)
         };
+        // What changes from here on is unsaved again.
+        let data = entry.data();
         // Dropped on the way or failed, it is to be told again.
         let mut unsaved = Unsaved {
             entry,
@@ -345,6 +355,8 @@ impl Sessions {
                 let marked = SessionData {
                     created: data.created,
                     renewed: (!is_over).then_some(id),
+                    until: (entry.state().former_until(left))
+                        .or_else(|| Some(self.table.now() + FORMER_FOR)),
                     over: is_over,
                     ..SessionData::default()
                 };

@@ -80,6 +80,23 @@ impl Signer {
     }
 }
 
+/// Whether a text has the shape of what is signed here: 22 characters of base64url, a time, 43 characters of base64url, with
+/// dots between them. Anything else was never ours.
+pub(super) fn has_shape(text: &str) -> bool {
+    let is_base64 = |text: &str, length: usize| {
+        let is_of_it = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        text.len() == length && text.bytes().all(is_of_it)
+    };
+    let mut parts = text.split('.');
+    let (id, time, mac) = (parts.next(), parts.next(), parts.next());
+    id.is_some_and(|id| is_base64(id, 22))
+        && time.is_some_and(|time| {
+            (1..=20).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit())
+        })
+        && mac.is_some_and(|mac| is_base64(mac, 43))
+        && parts.next().is_none()
+}
+
 fn authenticate(key: &Hmac<Sha256>, purpose: Purpose<'_>, text: &str) -> Hmac<Sha256> {
     let mut mac = key.clone();
     let (kind, of) = match purpose {
@@ -128,6 +145,36 @@ mod tests {
         let token = signer.sign(Purpose::Token("/a"), id, 7).unwrap();
         assert_eq!(signer.verify(Purpose::Token("/b"), &token), None);
         assert_eq!(signer.verify(Purpose::Token("/a"), &token), Some(signed));
+    }
+
+    #[test]
+    fn the_shape_of_a_token_is_told_from_everything_else() {
+        let id = SessionId::random().unwrap();
+        for time in [0, 7, 1_800_000_000, u64::MAX] {
+            let token = signer(&[1]).sign(Purpose::Token("/a"), id, time).unwrap();
+            assert!(has_shape(&token), "{token}");
+            for other in [
+                token.replace('.', ""),
+                token.replace('.', "-"),
+                format!("{token}."),
+                format!("{token}A"),
+                format!(".{token}"),
+                token[1..].to_owned(),
+                token.replacen('.', ".x", 1),
+            ] {
+                assert!(!has_shape(&other), "{other}");
+            }
+        }
+        // A JSON Web Token, a UUID, and what is no token at all.
+        for other in [
+            "",
+            "..",
+            "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dBjftJeZ4CVP-mBOEr1AaQ",
+            "123e4567-e89b-12d3-a456-426614174000",
+            "chat",
+        ] {
+            assert!(!has_shape(other), "{other}");
+        }
     }
 
     #[test]

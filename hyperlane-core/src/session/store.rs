@@ -6,6 +6,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
+    sync::Arc,
     task::Poll,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -14,15 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use super::SessionId;
 
-/// Keys and values as JSON, in the order they were first set: they are few.
-pub(super) type Values = Vec<(Box<str>, Box<str>)>;
+/// Keys and values as JSON, in the order they were first set: they are few. A clone shares the texts, so that none is copied
+/// while a session is locked.
+pub(super) type Values = Vec<(Arc<str>, Arc<str>)>;
 
 /// Keeps sessions for several servers, or beyond the end of this one; given to
 /// [`Server::session_store`](crate::Server::session_store).
 ///
 /// The contract:
-/// - `load` is asked once for each request that comes with a session's valid cookie or token, before its hooks. What it
-///   does not have is no session.
+/// - `load` is asked for each request that comes with a session's valid cookie or token, before its hooks: once, and again
+///   for the next of them where it does not have the first. What it does not have is no session.
 /// - `save` is asked before the response is sent (before the head of an event stream or an upgrade), and only if
 ///   something changed, or the time to live must begin anew. What is saved under an id replaces what was, and may be
 ///   forgotten when `ttl` has passed.
@@ -85,14 +87,39 @@ pub struct SessionData {
     pub(super) created: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "values")]
     pub(super) values: Values,
     /// The session has another id now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) renewed: Option<SessionId>,
+    /// Until when this mark at a former id says something, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) until: Option<u64>,
     /// The id is worth nothing any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) over: bool,
+}
+
+/// Shared texts are written as texts: this is what serde's feature `rc` is for, which a library should not turn on.
+mod values {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Values;
+
+    pub(super) fn serialize<S: Serializer>(
+        values: &Values,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(|(key, value)| (&**key, &**value)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Values, D::Error> {
+        let values = Vec::<(String, String)>::deserialize(deserializer)?;
+        let shared = |(key, value): (String, String)| (key.into(), value.into());
+        Ok(values.into_iter().map(shared).collect())
+    }
 }
 
 impl SessionData {

@@ -1,7 +1,11 @@
 //! The sessions in this process's memory, within a bound of bytes.
 //!
-//! Those that may go are in a list by their last use, which is also the order in which they expire; those that are kept alive
-//! are in none. So everything takes the same time however many there are.
+//! There are two segments, one of sessions without a user and one of sessions with one. Those of a segment that may go are in
+//! a list by their last use, which is also the order in which they expire; those that are kept alive are in none. So
+//! everything takes the same time however many there are.
+//!
+//! All requests with a session take the table's lock. It is held for moments alone: no code of the program runs under it,
+//! nothing is parsed, copied or freed that may be large, and of many sessions it does [`SLICE`] at a time.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -17,7 +21,7 @@ use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     SessionData, SessionError, SessionId,
-    entry::{Entry, FORMER, State},
+    entry::{Entry, FORMER, Former, State, bytes_of},
 };
 
 /// The place of what is not in the table, and the end of the list.
@@ -33,6 +37,12 @@ const ENTRY_BYTES: usize = size_of::<Entry>() + 32 + 2 * size_of::<Slot>() + 3 *
 const ID_BYTES: usize = size_of::<(SessionId, u32)>() + 4;
 /// What an id that is over takes.
 const OVER_BYTES: usize = 4 * (size_of::<(u64, SessionId)>() + ID_BYTES);
+
+/// Newcomers may always have this part of the memory: one of so many.
+const NEWCOMERS_PART: usize = 5;
+
+/// So many sessions are looked at before others get the lock.
+const SLICE: usize = 256;
 
 /// All sessions of a server.
 pub(crate) struct Table {
@@ -58,10 +68,8 @@ struct All {
     ids: HashMap<SessionId, u32>,
     users: BTreeSet<(Arc<str>, u32)>,
     slots: Slab<Slot>,
-    /// The list by last use.
-    newest: Option<u32>,
-    oldest: Option<u32>,
-    bytes: usize,
+    newcomers: Segment,
+    known: Segment,
     /// Ids that are worth nothing any more, for a while.
     over: HashMap<SessionId, (Over, u64)>,
     over_by_time: VecDeque<(u64, SessionId)>,
@@ -81,9 +89,47 @@ struct Slot {
     used: u64,
     newer: u32,
     older: u32,
-    /// Guards that keep it.
-    kept: u32,
+    /// Guards that keep it: one for each of its channels.
+    kept: u16,
+    rank: Rank,
     bytes: u32,
+}
+
+/// Which sessions go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    /// Without a user: any request without a cookie makes one.
+    Newcomer,
+    /// With a user, who would have to log in again.
+    Known,
+}
+
+impl Rank {
+    fn of(state: &State) -> Self {
+        match state.user {
+            Some(_) => Self::Known,
+            None => Self::Newcomer,
+        }
+    }
+}
+
+/// The sessions of a rank.
+#[derive(Default)]
+struct Segment {
+    /// The list by last use, of those that may go.
+    newest: Option<u32>,
+    oldest: Option<u32>,
+    /// What all of them take.
+    bytes: usize,
+}
+
+/// Whether there is room for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Enough,
+    None,
+    /// Others have to go, and more than one slice of them.
+    Later,
 }
 
 /// What an id leads to.
@@ -167,26 +213,22 @@ impl Table {
             return Found::Unknown;
         };
         let mut state = entry.state();
-        if state.id != *id {
-            let is_valid = state
-                .former
-                .iter()
-                .any(|(former, until)| former == id && now < *until);
-            if !is_valid {
-                state.former.retain(|(former, _)| former != id);
-                all.ids.remove(id);
-                return Found::Unknown;
-            }
+        let is_valid = state.id == *id || state.former_until(id).is_some_and(|until| now < until);
+        if !is_valid {
+            state.former.retain(|former| former.id != *id);
         }
         drop(state);
+        if !is_valid {
+            all.ids.remove(id);
+            return Found::Unknown;
+        }
         all.touch(key, now);
         Found::Session(entry)
     }
 
     fn is_expired(&self, all: &All, key: u32, now: u64) -> bool {
         all.slots.get(key as usize).is_none_or(|slot| {
-            let created = slot.entry.state().created;
-            self.is_too_old(created, now)
+            self.is_too_old(slot.entry.created, now)
                 || slot.kept == 0 && now >= slot.used + self.ttl.load(Ordering::Relaxed)
         })
     }
@@ -198,34 +240,52 @@ impl Table {
     /// The sessions of a user.
     pub(crate) fn of_user(&self, user: &str) -> Vec<Arc<Entry>> {
         let user: Arc<str> = user.into();
-        let all = self.lock();
-        all.users
-            .range((user.clone(), 0)..=(user, NOWHERE))
-            .filter_map(|(_, key)| all.slots.get(*key as usize))
-            .map(|slot| slot.entry.clone())
-            .collect()
+        let mut found = Vec::new();
+        let mut from = Some(0);
+        while let Some(first) = from {
+            let all = self.lock();
+            let keys = all
+                .users
+                .range((user.clone(), first)..(user.clone(), NOWHERE));
+            let mut last = None;
+            for (_, key) in keys.take(SLICE) {
+                let slot = all.slots.get(*key as usize);
+                found.extend(slot.map(|slot| slot.entry.clone()));
+                last = Some(*key);
+            }
+            // The last slice is not full, and the one after a full one may be empty.
+            from = last.map(|last| last + 1);
+        }
+        found
     }
 
     /// All sessions.
     pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
-        let all = self.lock();
-        all.slots
-            .iter()
-            .map(|(_, slot)| slot.entry.clone())
-            .collect()
+        let mut found = Vec::new();
+        let mut at = 0;
+        loop {
+            let all = self.lock();
+            if at >= all.slots.capacity() {
+                return found;
+            }
+            let slots = (at..at + SLICE).filter_map(|key| all.slots.get(key));
+            found.extend(slots.map(|slot| slot.entry.clone()));
+            at += SLICE;
+        }
     }
 
     /// Puts a session in; false where there is no room, as all others are kept alive.
     pub(super) fn insert(&self, entry: &Arc<Entry>) -> bool {
         let now = self.now();
         let mut gone = Vec::new();
-        let mut all = self.lock();
-        let state = entry.state();
-        let (id, user) = (state.id, state.user.clone());
-        let bytes = ENTRY_BYTES + state.bytes();
-        drop(state);
-        let mut fits = !all.ids.contains_key(&id) && entry.place() == NOWHERE;
-        fits = fits && self.make_room(&mut all, bytes, now, None, &mut gone);
+        let bytes = ENTRY_BYTES + entry.state().bytes();
+        let (mut all, has_room) = self.lock_with_room(entry, bytes, &mut gone);
+        let (id, user, rank, bytes) = {
+            let state = entry.state();
+            let bytes = ENTRY_BYTES + state.bytes();
+            (state.id, state.user.clone(), Rank::of(&state), bytes)
+        };
+        let fits = has_room && !all.ids.contains_key(&id) && entry.place() == NOWHERE;
         if let (true, Ok(key)) = (fits, u32::try_from(all.slots.vacant_key())) {
             all.slots.insert(Slot {
                 entry: entry.clone(),
@@ -233,6 +293,7 @@ impl Table {
                 newer: NOWHERE,
                 older: NOWHERE,
                 kept: 0,
+                rank,
                 bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             });
             all.link(key);
@@ -240,11 +301,11 @@ impl Table {
             if let Some(user) = user {
                 all.users.insert((user, key));
             }
-            all.bytes += bytes;
+            all.segment(rank).bytes += bytes;
             entry.slot.store(key, Ordering::Release);
         }
         drop(all);
-        gone.into_iter().for_each(|entry| entry.end_channels());
+        end(gone);
         if !fits && !self.full_is_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "session_memory is full of sessions that are in use: new ones last for their request"
@@ -253,17 +314,45 @@ impl Table {
         fits
     }
 
-    /// Makes room for `bytes` more by dropping what is over, expired, or was used least recently; never `but`.
+    /// Locks the table when there is room for `bytes` more of a session, or when there can be none. What has gone for it is to
+    /// be ended when nothing is locked.
+    fn lock_with_room(
+        &self,
+        entry: &Entry,
+        bytes: usize,
+        gone: &mut Vec<Arc<Entry>>,
+    ) -> (MutexGuard<'_, All>, bool) {
+        let now = self.now();
+        loop {
+            let mut all = self.lock();
+            match self.make_room(&mut all, entry, bytes, now, gone) {
+                Room::Enough => return (all, true),
+                Room::None => return (all, false),
+                Room::Later => {}
+            }
+            drop(all);
+            end(std::mem::take(gone));
+        }
+    }
+
+    /// Makes room for `bytes` more of a session by dropping what is over, expired, or was used least recently; never the
+    /// session itself.
+    ///
+    /// Newcomers go first, until they have their part and no more. So a flood of them drives out one another and never a
+    /// user's session, and users never leave newcomers without room to log in.
     fn make_room(
         &self,
         all: &mut All,
+        entry: &Entry,
         bytes: usize,
         now: u64,
-        but: Option<u32>,
         gone: &mut Vec<Arc<Entry>>,
-    ) -> bool {
+    ) -> Room {
         let limit = self.limit.load(Ordering::Relaxed);
-        while let Some((until, id)) = all.over_by_time.front().copied() {
+        for _ in 0..SLICE {
+            let Some((until, id)) = all.over_by_time.front().copied() else {
+                break;
+            };
             let too_many = all.over_by_time.len() * OVER_BYTES > limit / 8;
             if now < until && !too_many {
                 break;
@@ -272,65 +361,92 @@ impl Table {
             all.over.remove(&id);
         }
         if bytes > limit {
-            return false;
+            return Room::None;
         }
-        loop {
-            let oldest = all.oldest.filter(|oldest| but != Some(*oldest));
-            let taken = all.bytes + all.over_by_time.len() * OVER_BYTES;
-            match oldest {
-                Some(oldest) if taken + bytes > limit || self.is_expired(all, oldest, now) => {
-                    gone.extend(all.remove(oldest));
-                }
-                _ => return taken + bytes <= limit,
+        let itself = entry.place();
+        let own = Rank::of(&entry.state());
+        for rank in [Rank::Newcomer, Rank::Known] {
+            for _ in 0..SLICE / 2 {
+                let next = all.next_to_go(rank, itself);
+                let Some(expired) = next.filter(|key| self.is_expired(all, *key, now)) else {
+                    break;
+                };
+                gone.extend(all.remove(expired));
             }
         }
+        for _ in 0..SLICE {
+            let taken = all.bytes() + all.over_by_time.len() * OVER_BYTES;
+            if taken + bytes <= limit {
+                return Room::Enough;
+            }
+            let asked = if own == Rank::Newcomer { bytes } else { 0 };
+            let have_more = all.newcomers.bytes + asked > limit / NEWCOMERS_PART;
+            let first = if have_more {
+                Rank::Newcomer
+            } else {
+                Rank::Known
+            };
+            // Where none of those may go, the session's own kind is left to make room for it.
+            let goes = all
+                .next_to_go(first, itself)
+                .or_else(|| all.next_to_go(own, itself));
+            match goes {
+                Some(key) => gone.extend(all.remove(key)),
+                None => return Room::None,
+            }
+        }
+        Room::Later
     }
 
-    /// Changes a session, if there is room for it afterwards. The change is told what it may do beyond.
+    /// Changes a session, if there is room for it afterwards: `more` is what it may take beyond. What the change gives back is
+    /// dropped by the caller, where nothing is locked.
     pub(super) fn change<R>(
         &self,
         entry: &Arc<Entry>,
         more: usize,
         change: impl FnOnce(&mut State) -> R,
     ) -> Result<R, SessionError> {
-        let now = self.now();
         let mut gone = Vec::new();
-        let mut all = self.lock();
+        let locked = match entry.place() {
+            NOWHERE => None,
+            _ => Some(self.lock_with_room(entry, more, &mut gone)),
+        };
         let key = entry.place();
-        if key == NOWHERE {
-            // It lasts for its request alone, and so does what it takes.
-            drop(all);
-            let limit = self.limit.load(Ordering::Relaxed);
-            let mut state = entry.state();
-            return match state.bytes() + more <= limit {
-                true => {
+        let changed = match locked {
+            Some((mut all, has_room)) if key != NOWHERE => {
+                all.touch(key, self.now());
+                let changed = (has_room || more == 0).then(|| {
+                    let mut state = entry.state();
+                    let user = state.user.clone();
+                    let changed = change(&mut state);
                     state.touch();
-                    Ok(change(&mut state))
-                }
-                false => Err(SessionError::Full),
-            };
-        }
-        all.touch(key, now);
-        let fits = more == 0 || self.make_room(&mut all, more, now, Some(key), &mut gone);
-        let changed = fits.then(|| {
-            let mut state = entry.state();
-            let user = state.user.clone();
-            let changed = change(&mut state);
-            state.touch();
-            if user != state.user {
-                if let Some(user) = user {
-                    all.users.remove(&(user, key));
-                }
-                if let Some(user) = state.user.clone() {
-                    all.users.insert((user, key));
-                }
+                    if user != state.user {
+                        if let Some(user) = user {
+                            all.users.remove(&(user, key));
+                        }
+                        if let Some(user) = state.user.clone() {
+                            all.users.insert((user, key));
+                        }
+                    }
+                    drop(state);
+                    all.recount(entry, key);
+                    changed
+                });
+                drop(all);
+                changed
             }
-            drop(state);
-            all.recount(entry, key);
-            changed
-        });
-        drop(all);
-        gone.into_iter().for_each(|entry| entry.end_channels());
+            // It lasts for its request alone, and so does what it takes.
+            locked => {
+                drop(locked);
+                let limit = self.limit.load(Ordering::Relaxed);
+                let mut state = entry.state();
+                (state.bytes() + more <= limit).then(|| {
+                    state.touch();
+                    change(&mut state)
+                })
+            }
+        };
+        end(gone);
         changed.ok_or(SessionError::Full)
     }
 
@@ -350,28 +466,34 @@ impl Table {
             state.user_changed |= is_told;
             std::mem::take(&mut state.former)
         })?;
-        // Who knows an id from before the login knows nothing now.
-        let left: Vec<SessionId> = left.into_iter().map(|(id, _)| id).collect();
+        // An id from before the login leads nowhere now, and connections that were opened by it end.
+        let left: Vec<SessionId> = left.into_iter().map(|former| former.id).collect();
         if !left.is_empty() {
             self.end_ids(entry, &left, Over::Renewed);
         }
         Ok(())
     }
 
-    /// Takes over what another server has made of a session.
-    pub(super) fn replace(&self, entry: &Arc<Entry>, data: &SessionData) {
+    /// Takes over what another server has made of a session, unless it was changed here meanwhile.
+    pub(super) fn replace(&self, entry: &Arc<Entry>, data: &SessionData, version: u32) {
         let more = data
             .values
             .iter()
             .map(|(key, value)| key.len() + value.len() + 256)
             .sum();
         let user: Option<Arc<str>> = data.user.as_deref().map(Arc::from);
+        let (values, bytes) = (data.values.clone(), bytes_of(&data.values));
         let replaced = self.change(entry, more, |state| {
-            state.values = data.values.clone();
+            if state.version != version {
+                return None;
+            }
             state.user = user;
+            // What another server has saved need not be told to the store.
+            Some((state.replace_values(values, bytes), state.unsaved))
         });
         match replaced {
-            Ok(()) => entry.state().unsaved = false,
+            Ok(Some((_, was_unsaved))) => entry.state().unsaved = was_unsaved,
+            Ok(None) => {}
             Err(error) => {
                 tracing::warn!(%error, "what another server has changed is not seen here")
             }
@@ -390,51 +512,56 @@ impl Table {
         }
     }
 
-    /// Gives a session another id, unless somebody has since the one that the request came with.
+    /// Gives a session another id, unless it has another one already than `known`: then nothing changes, and `None` is given.
     pub(super) fn renew(
         &self,
         entry: &Arc<Entry>,
-        presented: Option<SessionId>,
-    ) -> Result<SessionId, SessionError> {
+        known: SessionId,
+    ) -> Result<Option<SessionId>, SessionError> {
         let id = SessionId::random().map_err(|_| SessionError::Random)?;
         let now = self.now();
+        // Dropped when nothing is locked.
+        let mut over = Vec::new();
         let mut all = self.lock();
         let mut state = entry.state();
         if state.ended {
             return Err(SessionError::Ended);
         }
-        if presented.is_some_and(|presented| presented != state.id) {
-            return Ok(state.id);
+        if state.id != known {
+            return Ok(None);
         }
-        let old = std::mem::replace(&mut state.id, id);
+        state.id = id;
         state.touch();
         if self.external.load(Ordering::Relaxed) {
-            state.left.push(old);
+            state.left.push(known);
         }
         let key = entry.place();
         if key == NOWHERE {
-            return Ok(id);
+            return Ok(Some(id));
         }
         all.ids.insert(id, key);
         if std::mem::take(&mut state.user_changed) {
-            all.ids.remove(&old);
-            all.end_id(old, Over::Renewed, now + FORMER_FOR);
+            all.ids.remove(&known);
+            all.end_id(known, Over::Renewed, now + FORMER_FOR);
         } else {
-            state.former.push((old, now + FORMER_FOR));
-            let is_over = |(_, until): &(SessionId, u64)| *until <= now;
+            state.former.push(Former::new(known, now + FORMER_FOR));
+            let is_over = |former: &Former| former.until <= now;
             while state.former.len() > FORMER || state.former.first().is_some_and(is_over) {
-                let (dropped, _) = state.former.remove(0);
-                all.ids.remove(&dropped);
+                let dropped = state.former.remove(0);
+                all.ids.remove(&dropped.id);
+                over.push(dropped);
             }
         }
         drop(state);
         all.recount(entry, key);
-        Ok(id)
+        drop(all);
+        Ok(Some(id))
     }
 
     /// Ends a session for good.
     pub(super) fn destroy(&self, entry: &Arc<Entry>) {
         let now = self.now();
+        let mut gone = Vec::new();
         let mut all = self.lock();
         let mut state = entry.state();
         if state.ended {
@@ -442,40 +569,47 @@ impl Table {
         }
         state.ended = true;
         state.touch();
-        let mut ids: Vec<SessionId> = state.former.iter().map(|(id, _)| *id).collect();
+        let mut ids: Vec<SessionId> = state.former.iter().map(|former| former.id).collect();
         ids.push(state.id);
-        state.values = Vec::new();
         if self.external.load(Ordering::Relaxed) {
             state.left.extend(&ids);
         }
         drop(state);
-        all.remove(entry.place());
-        entry.state().user = None;
+        // Finds its place by its user.
+        gone.extend(all.remove(entry.place()));
+        let dropped = {
+            let mut state = entry.state();
+            state.user = None;
+            let former = std::mem::take(&mut state.former);
+            (state.replace_values(Vec::new(), 0), former)
+        };
         for id in ids {
             all.end_id(id, Over::Destroyed, now + FORMER_FOR);
         }
         // What is over takes room as well.
-        let mut gone = Vec::new();
-        self.make_room(&mut all, 0, now, None, &mut gone);
+        self.make_room(&mut all, entry, 0, now, &mut gone);
         drop(all);
+        drop(dropped);
         entry.end_channels();
-        gone.into_iter().for_each(|entry| entry.end_channels());
+        end(gone);
     }
 
     /// Counts bytes of a session's channels; false where there is no room for them. This is no use of the session.
     pub(super) fn charge(&self, entry: &Arc<Entry>, bytes: usize) -> bool {
-        let now = self.now();
+        // One that lasts for its request alone has no client to wait for.
+        if entry.place() == NOWHERE {
+            return false;
+        }
         let mut gone = Vec::new();
-        let mut all = self.lock();
+        let (mut all, has_room) = self.lock_with_room(entry, bytes, &mut gone);
         let key = entry.place();
-        // One that lasts for its request alone has nobody to wait for.
-        let fits = key != NOWHERE && self.make_room(&mut all, bytes, now, Some(key), &mut gone);
+        let fits = key != NOWHERE && has_room;
         if fits {
             entry.state().waiting += bytes;
             all.recount(entry, key);
         }
         drop(all);
-        gone.into_iter().for_each(|entry| entry.end_channels());
+        end(gone);
         fits
     }
 
@@ -491,7 +625,7 @@ impl Table {
         let mut all = self.lock();
         let key = entry.place();
         if let Some(slot) = all.slots.get_mut(key as usize) {
-            slot.kept += 1;
+            slot.kept = slot.kept.saturating_add(1);
             if slot.kept == 1 {
                 all.unlink(key);
             }
@@ -525,50 +659,96 @@ impl Table {
         let all = self.lock();
         (
             all.slots.len(),
-            all.bytes + all.over_by_time.len() * OVER_BYTES,
+            all.bytes() + all.over_by_time.len() * OVER_BYTES,
         )
     }
 }
 
-fn end(gone: Option<Arc<Entry>>) {
-    if let Some(entry) = gone {
+/// Ends what has gone. Not to be called with anything locked.
+fn end(gone: impl IntoIterator<Item = Arc<Entry>>) {
+    for entry in gone {
         entry.end_channels();
     }
 }
 
 impl All {
-    /// Counts anew what a session takes.
+    /// What all sessions take.
+    fn bytes(&self) -> usize {
+        self.newcomers.bytes + self.known.bytes
+    }
+
+    fn segment(&mut self, rank: Rank) -> &mut Segment {
+        match rank {
+            Rank::Newcomer => &mut self.newcomers,
+            Rank::Known => &mut self.known,
+        }
+    }
+
+    /// The session of a rank that was used least recently and may go; never the one at `but`.
+    fn next_to_go(&self, rank: Rank, but: u32) -> Option<u32> {
+        let oldest = match rank {
+            Rank::Newcomer => self.newcomers.oldest?,
+            Rank::Known => self.known.oldest?,
+        };
+        if oldest != but {
+            return Some(oldest);
+        }
+        let newer = self.slots.get(oldest as usize)?.newer;
+        (newer != NOWHERE).then_some(newer)
+    }
+
+    /// Counts anew what a session takes, in the segment where it belongs now.
     fn recount(&mut self, entry: &Entry, key: u32) {
-        let state = entry.state();
-        let bytes = ENTRY_BYTES + state.bytes() + state.former.len() * ID_BYTES * 2;
-        drop(state);
+        let (bytes, rank) = {
+            let state = entry.state();
+            let bytes = ENTRY_BYTES + state.bytes() + state.former.len() * ID_BYTES * 2;
+            (bytes, Rank::of(&state))
+        };
+        let Some(slot) = self.slots.get(key as usize) else {
+            return;
+        };
+        let (before, old_rank, is_kept) = (slot.bytes as usize, slot.rank, slot.kept > 0);
+        if rank != old_rank && !is_kept {
+            self.unlink(key);
+        }
+        let segment = self.segment(old_rank);
+        segment.bytes = segment.bytes.saturating_sub(before);
+        self.segment(rank).bytes += bytes;
         if let Some(slot) = self.slots.get_mut(key as usize) {
-            let before = slot.bytes as usize;
             slot.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            self.bytes = self.bytes + bytes - before;
+            slot.rank = rank;
+        }
+        if rank != old_rank && !is_kept {
+            self.link(key);
         }
     }
 
     fn touch(&mut self, key: u32, now: u64) {
-        if let Some(slot) = self.slots.get_mut(key as usize) {
-            slot.used = now;
-            if slot.kept == 0 && self.newest != Some(key) {
-                self.unlink(key);
-                self.link(key);
-            }
+        let Some(slot) = self.slots.get_mut(key as usize) else {
+            return;
+        };
+        slot.used = now;
+        let (rank, is_kept) = (slot.rank, slot.kept > 0);
+        if !is_kept && self.segment(rank).newest != Some(key) {
+            self.unlink(key);
+            self.link(key);
         }
     }
 
-    /// Makes it the one used last.
+    /// Makes it the one of its segment that was used last.
     fn link(&mut self, key: u32) {
-        let before = self.newest.replace(key);
+        let Some(slot) = self.slots.get(key as usize) else {
+            return;
+        };
+        let before = self.segment(slot.rank).newest.replace(key);
         if let Some(slot) = self.slots.get_mut(key as usize) {
             slot.newer = NOWHERE;
             slot.older = before.unwrap_or(NOWHERE);
-        }
-        match before.and_then(|before| self.slots.get_mut(before as usize)) {
-            Some(before) => before.newer = key,
-            None => self.oldest = Some(key),
+            let rank = slot.rank;
+            match before.and_then(|before| self.slots.get_mut(before as usize)) {
+                Some(before) => before.newer = key,
+                None => self.segment(rank).oldest = Some(key),
+            }
         }
     }
 
@@ -576,15 +756,15 @@ impl All {
         let Some(slot) = self.slots.get_mut(key as usize) else {
             return;
         };
-        let (newer, older) = (slot.newer, slot.older);
+        let (newer, older, rank) = (slot.newer, slot.older, slot.rank);
         let place = |key: u32| (key != NOWHERE).then_some(key);
         match self.slots.get_mut(newer as usize) {
             Some(slot) => slot.older = older,
-            None => self.newest = place(older),
+            None => self.segment(rank).newest = place(older),
         }
         match self.slots.get_mut(older as usize) {
             Some(slot) => slot.newer = newer,
-            None => self.oldest = place(newer),
+            None => self.segment(rank).oldest = place(newer),
         }
     }
 
@@ -593,11 +773,12 @@ impl All {
             self.unlink(key);
         }
         let slot = self.slots.try_remove(key as usize)?;
-        self.bytes = self.bytes.saturating_sub(slot.bytes as usize);
+        let segment = self.segment(slot.rank);
+        segment.bytes = segment.bytes.saturating_sub(slot.bytes as usize);
         let state = slot.entry.state();
         self.ids.remove(&state.id);
-        for (id, _) in &state.former {
-            self.ids.remove(id);
+        for former in &state.former {
+            self.ids.remove(&former.id);
         }
         if let Some(user) = state.user.clone() {
             self.users.remove(&(user, key));

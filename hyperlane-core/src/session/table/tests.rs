@@ -74,15 +74,171 @@ fn where_all_are_live_nothing_is_evicted() {
     assert_eq!(table.usage().0, table.all().len());
 }
 
+fn login(table: &Arc<Table>, user: &str) -> Arc<Entry> {
+    let entry = begin(table);
+    table.set_user(&entry, Some(user.into()), true).unwrap();
+    entry
+}
+
+fn count(entries: &[Arc<Entry>]) -> usize {
+    entries
+        .iter()
+        .filter(|entry| entry.place() != NOWHERE)
+        .count()
+}
+
+#[test]
+fn a_flood_of_newcomers_logs_nobody_out() {
+    let limit = 512 * 1024;
+    let table = table(limit);
+    let users: Vec<_> = (0..300).map(|_| login(&table, "ann")).collect();
+    let anonymous: Vec<_> = (0..50).map(|_| begin(&table)).collect();
+    for number in 0..200_000 {
+        let entry = begin(&table);
+        assert!(is_there(&table, &entry), "a newcomer always finds room");
+        // Those that come back, want room for values, or leave, are newcomers as well.
+        match number % 1000 {
+            0 => _ = table.find(&entry.id()),
+            1 => assert!(table.charge(&entry, 4000)),
+            2 => table.destroy(&entry),
+            _ => {}
+        }
+        assert!(table.usage().1 <= limit);
+    }
+    assert_eq!(count(&users), users.len());
+    assert_eq!(count(&anonymous), 0, "the least recently used");
+    assert_eq!(table.of_user("ann").len(), users.len());
+}
+
+#[test]
+fn newcomers_have_a_fifth_and_users_the_rest() {
+    let limit = 512 * 1024;
+    let table = table(limit);
+    // More users than there is room for: those drive out one another.
+    let users: Vec<_> = (0..5000)
+        .map(|number| login(&table, &format!("user {number}")))
+        .collect();
+    assert!(table.usage().1 <= limit);
+    let left = count(&users);
+    assert!(left > 200, "{left}");
+    let oldest = users.len() - left;
+    assert!(users[..oldest].iter().all(|user| user.place() == NOWHERE));
+    assert_eq!(table.of_user("user 0").len(), 0);
+    // Newcomers take their fifth from the users, and no more.
+    let newcomers: Vec<_> = (0..5000).map(|_| begin(&table)).collect();
+    let bytes = {
+        let all = table.lock();
+        (all.newcomers.bytes, all.known.bytes)
+    };
+    let fifth = limit / NEWCOMERS_PART;
+    assert!(
+        bytes.0 <= fifth && bytes.0 + 2 * ENTRY_BYTES > fifth,
+        "{bytes:?}"
+    );
+    assert!(bytes.1 + fifth + 2 * ENTRY_BYTES > limit, "{bytes:?}");
+    // However many log in, the newcomers keep theirs, the last ones first.
+    let newest = &newcomers[newcomers.len() - 20..];
+    for number in 0..5000 {
+        login(&table, &format!("later {number}"));
+        newest.iter().for_each(|entry| _ = table.find(&entry.id()));
+        assert_eq!(count(newest), 20);
+    }
+    assert!(table.usage().1 <= limit);
+}
+
+#[test]
+fn one_who_logs_out_is_a_newcomer_again() {
+    let table = table(256 * 1024);
+    let entries: Vec<_> = (0..3).map(|_| login(&table, "ann")).collect();
+    let kept = entries[1].keep_alive();
+    for entry in &entries[..2] {
+        table.set_user(entry, None, true).unwrap();
+    }
+    for _ in 0..2000 {
+        begin(&table);
+    }
+    let is_left = |at: usize| entries[at].place() != NOWHERE;
+    assert!(!is_left(0) && is_left(1), "one has a channel in use");
+    assert!(is_left(2));
+    table
+        .set_user(&entries[1], Some("bob".into()), true)
+        .unwrap();
+    drop(kept);
+    for _ in 0..2000 {
+        begin(&table);
+    }
+    assert!(is_left(1) && is_left(2));
+    for entry in &entries {
+        table.destroy(entry);
+    }
+    assert_eq!(table.lock().known.bytes, 0);
+    assert_eq!(table.lock().known.oldest, None);
+}
+
+#[test]
+fn a_newcomer_takes_nothing_from_users_beyond_the_fifth() {
+    let limit = 256 * 1024;
+    let table = table(limit);
+    let mut users = Vec::new();
+    while users.len() < 2000 && table.usage().1 + 4 * ENTRY_BYTES < limit {
+        users.push(login(&table, "ann"));
+    }
+    let entry = begin(&table);
+    let grow = |bytes: usize| {
+        let value: Arc<str> = "x".repeat(bytes).into();
+        let set = table.change(&entry, bytes + 256, |state| {
+            state.set_value("key".into(), value)
+        });
+        set.map(drop)
+    };
+    let before = count(&users);
+    assert!(matches!(grow(limit / 2), Err(SessionError::Full)));
+    // What there is room for was looked for, and not taken beyond the fifth.
+    assert!(count(&users) >= before * 3 / 4);
+    grow(limit / 10).unwrap();
+    // A user's session is as one of the users.
+    table.set_user(&entry, Some("bob".into()), true).unwrap();
+    grow(limit / 2).unwrap();
+    assert!(table.usage().1 <= limit);
+    assert_ne!(entry.place(), NOWHERE);
+}
+
+#[test]
+fn however_many_expire_at_once_others_wait_for_one_slice_at_most() {
+    let table = table(64 * 1024 * 1024);
+    let entries: Vec<_> = (0..4 * SLICE).map(|_| begin(&table)).collect();
+    // As if they had never been used.
+    table
+        .lock()
+        .slots
+        .iter_mut()
+        .for_each(|(_, slot)| slot.used = 0);
+    let before = table.usage().0;
+    let fresh = begin(&table);
+    let gone = before + 1 - table.usage().0;
+    assert!((1..=SLICE).contains(&gone), "{gone}");
+    while count(&entries) > 0 {
+        begin(&table);
+    }
+    assert!(is_there(&table, &fresh));
+    // And however many there are.
+    assert_eq!(table.all().len(), table.usage().0);
+    let users: Vec<_> = (0..3 * SLICE).map(|_| login(&table, "ann")).collect();
+    let _other = login(&table, "bob");
+    assert_eq!(table.of_user("ann").len(), users.len());
+}
+
 #[test]
 fn values_count_and_make_room_for_themselves() {
     let table = table(64 * 1024);
     let others: Vec<_> = (0..50).map(|_| begin(&table)).collect();
     let entry = begin(&table);
     let grow = |bytes: usize| {
-        table.change(&entry, bytes + 256, |state| {
-            state.values = vec![("key".into(), "x".repeat(bytes).into())];
-        })
+        let value = "x".repeat(bytes).into();
+        let set = table.change(&entry, bytes + 256, |state| {
+            state.set_value("key".into(), value)
+        });
+        set.map(drop)
     };
     grow(56 * 1024).unwrap();
     assert!(table.usage().1 <= 64 * 1024);
@@ -104,7 +260,7 @@ fn users_are_found_through_all_changes() {
         table.set_user(entry, Some("ann".into()), true).unwrap();
     }
     assert_eq!((count("ann"), count("an"), count("anna")), (3, 0, 0));
-    table.renew(&entries[0], None).unwrap();
+    table.renew(&entries[0], entries[0].id()).unwrap();
     assert_eq!(count("ann"), 3);
     table
         .set_user(&entries[0], Some("bob".into()), true)
@@ -121,7 +277,7 @@ fn renewing_without_end_takes_no_memory() {
     let entry = begin(&table);
     let mut ids = vec![entry.id()];
     for _ in 0..1000 {
-        ids.push(table.renew(&entry, None).unwrap());
+        ids.push(table.renew(&entry, entry.id()).unwrap().unwrap());
     }
     let found = ids.iter().filter(|id| table.find(id).is_some()).count();
     assert_eq!(found, FORMER + 1);
@@ -130,7 +286,7 @@ fn renewing_without_end_takes_no_memory() {
     for _ in 0..100_000 {
         table.set_user(&entry, Some("ann".into()), true).unwrap();
         let before = entry.id();
-        table.renew(&entry, None).unwrap();
+        table.renew(&entry, before).unwrap();
         assert!(table.find(&before).is_none());
         table.set_user(&entry, None, true).unwrap();
     }
