@@ -131,6 +131,58 @@ async fn a_page_behind_a_proxy_is_of_the_forwarded_host_and_protocol() {
     }
 }
 
+#[tokio::test]
+async fn protocol_and_host_of_a_proxy_count_without_an_address() {
+    let list = server(&["127.0.0.1"], ForwardedField::XForwardedFor).await;
+    let standard = server(&["127.0.0.1"], ForwardedField::Forwarded).await;
+    for (control, fields) in [
+        (
+            &list,
+            "x-forwarded-proto: https\r\nx-forwarded-host: app.example\r\n",
+        ),
+        (
+            &list,
+            "x-forwarded-for: unknown\r\nx-forwarded-proto: https\r\nx-forwarded-host: app.example\r\n",
+        ),
+        (&standard, "forwarded: proto=https;host=app.example\r\n"),
+        (
+            &standard,
+            "forwarded: for=unknown;for=x;host=app.example;by;proto=https\r\n",
+        ),
+    ] {
+        for (origin, status) in [("https://app.example", 101), ("http://app.example", 403)] {
+            let mut client = Client::connect(address(control)).await;
+            let fields = format!("{fields}origin: {origin}\r\n");
+            let reply = client.upgrade("/socket", &fields).await;
+            assert_eq!(reply.status, status, "{fields}");
+        }
+        assert_eq!(who(control, fields).await, "127.0.0.1 127.0.0.1");
+    }
+}
+
+#[tokio::test]
+async fn all_three_are_counted_by_the_proxies_that_were_passed() {
+    let control = server(&["127.0.0.1", "10.0.0.0/8"], ForwardedField::XForwardedFor).await;
+    let addresses = "x-forwarded-for: 1.1.1.1, 203.0.113.9, 10.0.0.7\r\n";
+    for more in [
+        // Both proxies add to the fields, or the second replaces them.
+        "x-forwarded-proto: http, https, http\r\nx-forwarded-host: evil.example, app.example, inner\r\n",
+        "x-forwarded-proto: https\r\nx-forwarded-host: app.example\r\n",
+    ] {
+        for (origin, status) in [
+            ("https://app.example", 101),
+            ("http://app.example", 403),
+            ("https://evil.example", 403),
+            ("http://inner", 403),
+        ] {
+            let mut client = Client::connect(address(&control)).await;
+            let fields = format!("{addresses}{more}origin: {origin}\r\n");
+            let reply = client.upgrade("/socket", &fields).await;
+            assert_eq!(reply.status, status, "{fields}");
+        }
+    }
+}
+
 /// A header of the PROXY protocol, version 2, for a client of 203.0.113.N.
 fn proxy_header(command: u8, last: u8) -> Vec<u8> {
     let addresses = [203, 0, 113, last, 10, 0, 0, 1, 0x30, 0x39, 0, 80];

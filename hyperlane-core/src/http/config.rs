@@ -110,8 +110,11 @@ server_config! {
     max_accepts_per_second: u32 = 50_000;
 
     /// Lists the proxies in front of the server (`10.0.0.0/8`, `192.0.2.1`), whose word counts for the client's
-    /// address, protocol and host. Default: nobody, since anyone can send such fields. At a Unix socket the
-    /// peer is trusted as soon as anybody is.
+    /// address, protocol and host, each on its own. Default: nobody, since anyone can send such fields. At a Unix
+    /// socket the peer is trusted as soon as anybody is.
+    ///
+    /// Lists are read from the right: a request that has passed so many of these proxies has its client's address,
+    /// protocol and host at that place, or at the left end of a list that is shorter.
     trusted_proxies: Vec<Cidr> = Vec::new();
     /// Names the field in which they say it; the others are not looked at, as clients could send them through.
     /// Default: `X-Forwarded-For` with `X-Forwarded-Proto` and `X-Forwarded-Host`.
