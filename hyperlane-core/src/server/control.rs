@@ -24,7 +24,7 @@ use super::{
     serve,
     shared::Shared,
 };
-use crate::conn::{Peer, transport};
+use crate::conn::{Peer, Via, transport};
 
 /// Controls a running server. Clones control the same one.
 ///
@@ -157,7 +157,7 @@ impl ServerControlHook {
         let accepted = Accepted {
             peer,
             halves: transport::driven(transport),
-            proxied: false,
+            via: Via::Trusted,
         };
         tokio::spawn(serve::task(&running.shared, &running.app, accepted, permit));
     }
