@@ -535,12 +535,17 @@ async fn over_tls_the_cookie_is_secure_and_bound_to_the_host() {
     .await;
     for (control, also) in [
         (
-            proxied,
+            &proxied,
             "x-forwarded-for: 192.0.2.1\r\nx-forwarded-proto: https\r\n",
         ),
-        (always, ""),
+        (&proxied, "x-forwarded-proto: https\r\n"),
+        (
+            &proxied,
+            "x-forwarded-for: unknown\r\nx-forwarded-proto: https\r\n",
+        ),
+        (&always, ""),
     ] {
-        let mut browser = Browser::new(address(&control));
+        let mut browser = Browser::new(address(control));
         browser.also = also.to_owned();
         let reply = browser.get("/count").await;
         let cookie = reply.header("set-cookie").unwrap();

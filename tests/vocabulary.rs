@@ -18,6 +18,7 @@ use hyperlane::*;
 #[hyperlane(server: Server)]
 async fn start() -> ServerControlHook {
     server.bind("127.0.0.1:0");
+    server.get_mut_server_config().allowed_hosts = common::hosts();
     server.run().await.expect("the server starts")
 }
 

@@ -44,11 +44,14 @@ fuzz_target!(|input: &str| {
         ),
         None
     );
-    let Some(seen) = seen else { return };
-    if trusted.iter().any(|range| range.contains(seen.client)) {
+    let seen = seen.expect("a trusted peer");
+    let is_trusted = |client| trusted.iter().any(|range| range.contains(client));
+    let is_blank = |line: &&str| line.bytes().all(|byte| byte.is_ascii_whitespace() || byte == b',');
+    // Then the search goes on into what is put in front.
+    if seen.client.is_some_and(is_trusted) || values.iter().all(is_blank) {
         return;
     }
-    // A client that is not trusted ends the search.
+    // A client that is not trusted, or not known, ends the search.
     let forged = match field {
         ForwardedField::Forwarded => "for=198.51.100.99;proto=https;host=forged.example",
         _ => "198.51.100.99",

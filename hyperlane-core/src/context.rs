@@ -287,8 +287,8 @@ impl Context {
     /// Gives back what a connection that has been upgraded does not need.
     pub(crate) fn shrink(&mut self) {
         // Read from fields that are about to go.
-        if let Some(forwarded) = self.forwarded() {
-            self.extras.get_or_insert_default().client = Some(forwarded.client);
+        if let Some(client) = self.forwarded().and_then(|forwarded| forwarded.client) {
+            self.extras.get_or_insert_default().client = Some(client);
         }
         self.request.shrink();
         self.response = None;
@@ -303,7 +303,7 @@ impl Context {
     }
 
     /// The address of the client, as the proxies in [`ServerConfig::trusted_proxies`](crate::ServerConfig) say it;
-    /// the peer's where nobody is trusted, nothing was forwarded, or what was is malformed. An IPv4 address is given as
+    /// the peer's where nobody is trusted, no address was forwarded, or what was is none. An IPv4 address is given as
     /// such, though it came in its IPv6 form (`::ffff:192.0.2.1`).
     ///
     /// Good for limits and logs. It is no identity: many clients share one address.
@@ -322,7 +322,7 @@ impl Context {
         self.extras
             .as_ref()
             .and_then(|extras| extras.client)
-            .or_else(|| self.forwarded().map(|forwarded| forwarded.client))
+            .or_else(|| self.forwarded()?.client)
             .or_else(|| self.peer_addr().map(|peer| peer.ip()))
             .map(|address| address.to_canonical())
     }

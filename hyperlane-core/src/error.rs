@@ -14,7 +14,7 @@ use crate::{
     conn::out::PushError,
     http::HeaderError,
     proto::{
-        http::{chunked::ChunkedError, head::HeadError},
+        http::{chunked::ChunkedError, head::HeadError, host::HostRefused},
         ws::{
             CloseFrame, ProtocolError,
             handshake::{HandshakeError, OriginRefused},
@@ -74,6 +74,10 @@ pub enum RequestError {
     /// The page that opens the WebSocket comes from elsewhere.
     #[error(transparent)]
     Origin(#[from] OriginRefused),
+    /// The server does not answer to the host of the request (RFC 9110 §7.4); see
+    /// [`allowed_hosts`](crate::ServerConfig#structfield.allowed_hosts).
+    #[error(transparent)]
+    Host(#[from] HostRefused),
     /// A field that the program adds to the answer of a handshake may not be written.
     #[error("a header field of the handshake's answer: {0}")]
     Header(#[from] HeaderError),
@@ -179,6 +183,7 @@ impl RequestError {
             Self::Handshake(error) => error.status(),
             Self::SessionToken => 401,
             Self::Origin(_) => 403,
+            Self::Host(_) => 421,
             // What only the program can have set and did not is not the client's fault.
             Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
             Self::Refused { status, .. } => *status,

@@ -31,6 +31,7 @@ use crate::{
     proto::{
         http::{
             head::{self, HeadScanner, HeadStorage},
+            host::HostRefused,
             track::ResponseTracker,
         },
         ws::{
@@ -38,7 +39,10 @@ use crate::{
             handshake::{self, HandshakeRequest},
         },
     },
-    server::observe::{self, Observed, RouteLabel},
+    server::{
+        hosts,
+        observe::{self, Observed, RouteLabel},
+    },
     sse::{self, ServerSentEvents},
 };
 
@@ -260,10 +264,33 @@ impl Stream {
         request: &mut Request,
     ) -> Result<(), RequestError> {
         let head = self.next_head(request).await?;
+        if let Err(refused) = self.check_host(request) {
+            self.closed = true;
+            return Err(refused.into());
+        }
         if !self.start_body(request, head, BodyPlan::default())? {
             request.set_body(Box::pin(self.read_rest()).await?);
         }
         Ok(())
+    }
+
+    /// Refuses a request for a host that the server does not answer to.
+    pub(crate) fn check_host(&self, request: &Request) -> Result<(), HostRefused> {
+        // The target of CONNECT is for the other end of a tunnel (RFC 9110 §9.3.6), and no page can send it.
+        match request.get_method() {
+            Method::Connect => Ok(()),
+            _ => hosts::check(&self.connection, request.get_host()),
+        }
+    }
+
+    /// Logs that the client speaks TLS.
+    pub(crate) fn log_tls(&self) {
+        let server = &self.connection.server;
+        server.log_mix_up(
+            self.peer_addr(),
+            "plain",
+            &"a TLS ClientHello on a plain port",
+        );
     }
 
     /// Reads the next request as far as its body.

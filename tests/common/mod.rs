@@ -14,15 +14,35 @@ use tokio::{
     time::timeout,
 };
 
+pub mod lines;
 pub mod realtime;
 
 /// Patience of every wait: a hang fails the test instead of stopping the run.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Hosts that tests name where they do not matter: a server of this machine alone would not answer to them.
+pub const HOSTS: [&str; 9] = [
+    "a",
+    "b",
+    "h",
+    "x",
+    "home",
+    "*.example",
+    "*.com",
+    "192.0.2.1",
+    "[2001:db8::1]",
+];
+
+/// The same, as a configuration takes them.
+pub fn hosts() -> Vec<String> {
+    HOSTS.map(str::to_owned).to_vec()
+}
+
 /// A server on a port that the system chose.
 pub async fn start(configure: impl FnOnce(&mut Server)) -> ServerControlHook {
     let mut server = Server::new();
     server.bind("127.0.0.1:0");
+    server.get_mut_server_config().allowed_hosts = hosts();
     configure(&mut server);
     server.run().await.expect("the server starts")
 }

@@ -52,7 +52,7 @@ pub(crate) fn run() -> Outcome {
 const PYTHON_PACKAGES: [&str; 2] = ["websockets", "httpx"];
 
 /// A Python with these packages, in an environment of its own.
-fn python() -> Result<PathBuf, String> {
+pub(crate) fn python() -> Result<PathBuf, String> {
     let place = process::target().join("python");
     let python = place.join("bin").join("python");
     let ready = place.join("ready");

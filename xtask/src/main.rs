@@ -7,6 +7,7 @@ mod browser;
 mod clients;
 mod cuts;
 mod fuzz;
+mod nginx;
 mod process;
 mod slow;
 mod tidy;
@@ -32,6 +33,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   fuzz      the fuzz targets, one after the other
             [TARGET..]            only these; all by default
             [--minutes N]         how long each runs; 5 by default
+  nginx     a real nginx in front of the example `proxied`: cookies, WebSockets and events at a path, hosts
   slow      slow and endless clients: what they cost the bench server and a normal client
             [--connections N]     5000 by default
             [--seconds N]         30 by default
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         "clients" => clients::run(),
         "cuts" => cuts::run(&rest),
         "fuzz" => fuzz::run(&rest),
+        "nginx" => nginx::run(),
         "slow" => slow::run(&rest),
         "tidy" => tidy::run(),
         _ => Err(USAGE.to_owned()),

@@ -75,8 +75,18 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server that prints `http://host:port` when it listens.
     pub(crate) fn start(program: &Path, args: &[&str]) -> Result<Self, String> {
-        let mut child = Command::new(program)
-            .args(args)
+        Self::start_command(program, Command::new(program).args(args))
+    }
+
+    /// Starts it with what it says on its standard error in a file.
+    pub(crate) fn start_logged(program: &Path, args: &[&str], log: &Path) -> Result<Self, String> {
+        let log = std::fs::File::create(log)
+            .map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        Self::start_command(program, Command::new(program).args(args).stderr(log))
+    }
+
+    fn start_command(program: &Path, command: &mut Command) -> Result<Self, String> {
+        let mut child = command
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("cannot run {}: {error}", program.display()))?;

@@ -151,6 +151,17 @@ impl fmt::Display for Peer {
     }
 }
 
+/// How a connection came in, as far as it matters for what its client may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// A TCP address that the server listens on: any program that reaches it, browsers included.
+    Tcp,
+    /// An address for load balancers that speak the PROXY protocol.
+    Balancer,
+    /// A Unix socket, a transport that the program made, or the stack around the server.
+    Trusted,
+}
+
 /// What others say of a connection before its first request.
 enum Told {
     /// Whom a load balancer speaks for.
@@ -175,6 +186,7 @@ pub(crate) struct Conn {
     pub(crate) slot: u32,
     /// At the other end of the socket.
     socket_peer: Peer,
+    pub(crate) via: Via,
     told: OnceLock<Box<Told>>,
     pub(crate) server: Arc<Shared>,
     /// Wakes the task; tokio's is the same for a task's whole life.
@@ -227,7 +239,7 @@ const POLL_BUDGET: u32 = 32 * 1024;
 impl Conn {
     pub(crate) fn new(
         key: TimerKey,
-        peer: Peer,
+        (peer, via): (Peer, Via),
         (reader, writer): (Reader, Writer),
         server: Arc<Shared>,
     ) -> Self {
@@ -236,6 +248,7 @@ impl Conn {
             id: key.id,
             slot: key.slot,
             socket_peer: peer,
+            via,
             told: OnceLock::new(),
             server,
             task: OnceLock::new(),

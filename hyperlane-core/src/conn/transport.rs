@@ -66,6 +66,15 @@ pub(crate) fn driven(
 }
 
 impl Reader {
+    /// The other end of a TCP connection, as the system knows it.
+    #[cfg(feature = "proxy-protocol")]
+    pub(crate) fn peer_addr(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Self::Tcp(half) => half.peer_addr().ok(),
+            _ => None,
+        }
+    }
+
     /// Reads into `target`; 0 is the end of the stream.
     pub(crate) fn poll_read(
         &mut self,

@@ -9,7 +9,10 @@ use super::{
     headers::is_token,
     session::{CookieSecure, SessionKey},
 };
-use crate::proto::http::forwarded::{Cidr, ForwardedField};
+use crate::proto::http::{
+    forwarded::{Cidr, ForwardedField},
+    host::{AllowedHost, AllowedHostError},
+};
 #[cfg(feature = "deflate")]
 use crate::proto::ws::deflate::DeflateConfig;
 use crate::server::listener::PROXIED;
@@ -110,12 +113,29 @@ server_config! {
     max_accepts_per_second: u32 = 50_000;
 
     /// Lists the proxies in front of the server (`10.0.0.0/8`, `192.0.2.1`), whose word counts for the client's
-    /// address, protocol and host. Default: nobody, since anyone can send such fields. At a Unix socket the
-    /// peer is trusted as soon as anybody is.
+    /// address, protocol and host, each on its own. Default: nobody, since anyone can send such fields. At a Unix
+    /// socket the peer is trusted as soon as anybody is.
+    ///
+    /// Lists are read from the right: a request that has passed so many of these proxies has its client's address,
+    /// protocol and host at that place, or at the left end of a list that is shorter.
     trusted_proxies: Vec<Cidr> = Vec::new();
     /// Names the field in which they say it; the others are not looked at, as clients could send them through.
     /// Default: `X-Forwarded-For` with `X-Forwarded-Proto` and `X-Forwarded-Host`.
     forwarded_field: ForwardedField = ForwardedField::default();
+
+    /// Lists the hosts that the server answers to: `app.example` at any port, `app.example:8443` at that port,
+    /// `*.app.example` for all names below, addresses. Another host is answered with 421, and the log says so once.
+    ///
+    /// Default: none listed. Then a server whose TCP addresses are all of the loopback interface answers to names of
+    /// this machine alone (`localhost` and all below it, `127.0.0.0/8`, `[::1]`), and to what is listed besides, since
+    /// else a page of any name that is made to resolve to 127.0.0.1 could talk to it (DNS rebinding). A server that
+    /// others reach answers to any host, or to nothing but what is listed.
+    ///
+    /// Requests of [`trusted_proxies`](Self#structfield.trusted_proxies) are not checked: a proxy decides itself which
+    /// hosts it serves. Nor are those at Unix sockets, on transports given to
+    /// [`ServerControlHook::serve`](crate::ServerControlHook::serve), inside another stack, and those of old clients
+    /// (HTTP/1.0) that name no host. Behind `proxy:` addresses only the list counts.
+    allowed_hosts: Vec<String> = Vec::new();
 
     /// Bounds the time from the first byte of a request to the end of its head. Default: 10 s, so that slow heads
     /// cannot hold connections.
@@ -313,6 +333,9 @@ impl ServerConfig {
         if let Some(Err(problem)) = self.deflate.as_ref().map(DeflateConfig::validate) {
             return Err(ConfigError::Deflate(problem));
         }
+        for host in &self.allowed_hosts {
+            host.parse::<AllowedHost>().map_err(ConfigError::Host)?;
+        }
         match self
             .allowed_origins
             .iter()
@@ -408,6 +431,9 @@ pub enum ConfigError {
     /// This is not an origin: scheme, host and port, without a path.
     #[error("allowed origin {0:?} is not `scheme://host[:port]`")]
     Origin(String),
+    /// This is not a host: a name, or an address, with an optional port.
+    #[error("allowed host {0}")]
+    Host(AllowedHostError),
     /// This is not the name of a subprotocol: a token (RFC 6455 §4.1).
     #[error("subprotocol {0:?} is not a token")]
     Subprotocol(String),
@@ -738,6 +764,40 @@ mod tests {
             assert_eq!(
                 config().allowed_origins(origins).validate(),
                 Err(ConfigError::Origin(wrong.to_owned()))
+            );
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_and_addresses_with_or_without_a_port() {
+        let hosts = |list: &[&str]| {
+            let list = list
+                .iter()
+                .map(|host| (*host).to_owned())
+                .collect::<Vec<_>>();
+            ServerConfig::default().allowed_hosts(list).validate()
+        };
+        let fine = [
+            "app.example",
+            "*.app.example:8443",
+            "192.0.2.1:80",
+            "[::1]",
+            "::1",
+        ];
+        assert_eq!(hosts(&fine), Ok(()));
+        for wrong in [
+            "",
+            "*",
+            "https://app.example",
+            "app.example/",
+            "bücher.example",
+        ] {
+            let error = hosts(&["app.example", wrong]).unwrap_err();
+            assert!(matches!(error, ConfigError::Host(_)));
+            assert!(
+                error
+                    .to_string()
+                    .starts_with(&format!("allowed host `{wrong}` is not"))
             );
         }
     }

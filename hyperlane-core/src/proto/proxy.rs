@@ -10,6 +10,12 @@ use ppp::v2::{Addresses, Command, Header};
 /// What every header begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
+/// What every header of version 1 begins with.
+const VERSION_1: &[u8] = b"PROXY ";
+
+/// How much is shown of what is no header.
+const SHOWN: usize = 16;
+
 /// Signature, version, command, family and length.
 const FIXED: usize = 16;
 
@@ -20,11 +26,25 @@ pub const MAX_HEADER: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// It begins with something else.
+    /// It begins with a header of version 1, a line of text.
     #[error(
-        "no PROXY protocol header (version 2): is this a client, or a balancer that speaks version 1?"
+        "a PROXY protocol header of version 1: have the load balancer send version 2 (HAProxy: `send-proxy-v2`)"
     )]
-    Missing,
+    Version1,
+    /// It begins with a request.
+    #[error(
+        "a request without a PROXY protocol header: have the load balancer send one, version 2, or listen without \
+         `proxy:` before the address if clients connect themselves"
+    )]
+    Request,
+    /// It begins with TLS.
+    #[error(
+        "a TLS ClientHello without a PROXY protocol header: have the load balancer end TLS and send the header, version 2"
+    )]
+    Tls,
+    /// It begins with something else; the first bytes, escaped.
+    #[error("`{0}` instead of a PROXY protocol header: have the load balancer send one, version 2")]
+    Missing(String),
     /// The header is longer than [`MAX_HEADER`].
     #[error("a PROXY protocol header of {0} bytes")]
     TooLong(usize),
@@ -58,12 +78,15 @@ pub struct ProxyHeader {
 /// assert!(parse(b"GET / HTTP/1.1").is_err());
 /// ```
 pub fn parse(input: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
+    if VERSION_1.starts_with(input) {
+        return Ok(None);
+    }
     if input
         .iter()
         .zip(SIGNATURE)
         .any(|(byte, wanted)| byte != wanted)
     {
-        return Err(ProxyError::Missing);
+        return Err(missing(input));
     }
     let Some(&[.., high, low]) = input.first_chunk::<FIXED>() else {
         return Ok(None);
@@ -87,6 +110,23 @@ pub fn parse(input: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
         len,
         source: source.map(SocketAddr::from),
     }))
+}
+
+/// Says what stands where a header should.
+fn missing(input: &[u8]) -> ProxyError {
+    let method = input
+        .iter()
+        .take_while(|byte| byte.is_ascii_uppercase())
+        .count();
+    match input {
+        _ if input.starts_with(VERSION_1) => ProxyError::Version1,
+        [0x16] | [0x16, 3, ..] => ProxyError::Tls,
+        _ if method > 0 && matches!(input.get(method), None | Some(b' ')) => ProxyError::Request,
+        _ => {
+            let start = input.get(..SHOWN.min(input.len())).unwrap_or_default();
+            ProxyError::Missing(start.escape_ascii().to_string())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -133,9 +173,23 @@ mod tests {
 
     #[test]
     fn what_is_no_header_is_refused_at_once() {
-        assert_eq!(parse(b"G"), Err(ProxyError::Missing));
-        assert_eq!(parse(b"\r\n\r\nG"), Err(ProxyError::Missing));
-        assert_eq!(parse(b"PROXY TCP4 1.1.1.1 "), Err(ProxyError::Missing));
+        for (bytes, expected) in [
+            (&b"G"[..], ProxyError::Request),
+            (b"POST / HTTP/1.1\r\n", ProxyError::Request),
+            (b"PROXY TCP4 1.1.1.1 ", ProxyError::Version1),
+            (b"PROXY UNKNOWN\r\n", ProxyError::Version1),
+            (b"\x16\x03\x01", ProxyError::Tls),
+            (
+                b"\r\n\r\nG",
+                ProxyError::Missing("\\r\\n\\r\\nG".to_owned()),
+            ),
+            (b"SSH-2.0-x", ProxyError::Missing("SSH-2.0-x".to_owned())),
+            (&[0; 100], ProxyError::Missing("\\x00".repeat(16))),
+        ] {
+            assert_eq!(parse(bytes), Err(expected));
+        }
+        // It may become one of version 1, of which the log can say so.
+        assert_eq!(parse(b"PROXY"), Ok(None));
         for wrong in [
             header(0x31, 0x11, &V4),
             header(0x2f, 0x11, &V4),

@@ -25,7 +25,7 @@ use super::{
     serve,
     shared::Shared,
 };
-use crate::conn::{Peer, cork, transport};
+use crate::conn::{Peer, Via, cork, transport};
 
 /// Controls a running server. Clones control the same one.
 ///
@@ -183,7 +183,7 @@ impl ServerControlHook {
         let accepted = Accepted {
             peer,
             halves: transport::driven(transport),
-            proxied: false,
+            via: Via::Trusted,
         };
         let task = serve::task(&running.shared, &running.app, accepted, permit);
         running.shared.spawn(task);

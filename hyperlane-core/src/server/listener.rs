@@ -14,7 +14,7 @@ use super::{app::App, serve, shared::Shared};
 use crate::{
     ServerConfig,
     conn::{
-        Peer,
+        Peer, Via,
         transport::{self, Reader, Writer},
     },
     error::ServerError,
@@ -49,8 +49,8 @@ enum Socket {
 pub(crate) struct Accepted {
     pub(crate) peer: Peer,
     pub(crate) halves: (Reader, Writer),
-    /// It begins with the header of a load balancer.
-    pub(crate) proxied: bool,
+    /// From [`Via::Balancer`], it begins with the header of one.
+    pub(crate) via: Via,
 }
 
 /// Where a server can be reached.
@@ -141,18 +141,20 @@ impl Listener {
     }
 
     async fn accept(&self) -> io::Result<Accepted> {
-        let proxied = self.proxied;
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 Ok(Accepted {
                     // A load balancer speaks for others; whom, its header tells.
-                    peer: match proxied {
+                    peer: match self.proxied {
                         true => Peer::Local,
                         false => Peer::Inet(address),
                     },
                     halves: transport::tcp(stream),
-                    proxied,
+                    via: match self.proxied {
+                        true => Via::Balancer,
+                        false => Via::Tcp,
+                    },
                 })
             }
             #[cfg(unix)]
@@ -161,7 +163,10 @@ impl Listener {
                 Ok(Accepted {
                     peer: Peer::Local,
                     halves: transport::unix(stream),
-                    proxied,
+                    via: match self.proxied {
+                        true => Via::Balancer,
+                        false => Via::Trusted,
+                    },
                 })
             }
         }

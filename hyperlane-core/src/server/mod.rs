@@ -2,8 +2,10 @@
 
 pub(crate) mod app;
 pub(crate) mod control;
+pub(crate) mod hosts;
 pub(crate) mod listener;
 mod listing;
+pub(crate) mod logged;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 pub(crate) mod metrics;
 pub(crate) mod observe;
@@ -23,6 +25,7 @@ use tokio::sync::watch;
 
 use self::{
     app::{App, Hook, Planned, PlannedKind},
+    hosts::Hosts,
     listener::Listener,
     shared::Shared,
 };
@@ -284,7 +287,8 @@ impl Server {
             listeners.push(listener);
         }
         let permits = shared::permits(&config);
-        let shared = self.shared(config);
+        let hosts = Hosts::new(&config, &addresses);
+        let shared = self.shared(config, hosts);
         let clock = tokio::spawn(shared.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);
         let tasks = listeners
@@ -308,9 +312,9 @@ impl Server {
     }
 
     /// What the connections of a run share.
-    pub(crate) fn shared(&self, config: ServerConfig) -> Arc<Shared> {
+    pub(crate) fn shared(&self, config: ServerConfig, hosts: Hosts) -> Arc<Shared> {
         let sessions = Sessions::new(&config, &self.sessions);
-        Shared::with_sessions(config, sessions)
+        Shared::with_sessions(config, sessions, hosts)
     }
 
     /// Puts the hooks in order, if they and the configuration make sense.

@@ -8,14 +8,17 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    Context, IntoResponse, Method, Status, Stream,
-    conn::{Conn, upkeep::Ending},
+    BodyMode, Context, IntoResponse, Method, Status, Stream,
+    conn::{Conn, Via, upkeep::Ending},
     context::Stage,
     error::{PanicData, RequestError, ResponseError},
-    hook::{GuardKind, Guarded, Outcome},
+    hook::{BodyPlan, GuardKind, Guarded, Outcome},
     http::{HttpStatus, describe},
-    proto::{http::head::HeadError, ws::CloseCode},
-    stream::Answered,
+    proto::{
+        http::{head::HeadError, host::HostRefused},
+        ws::CloseCode,
+    },
+    stream::{Answered, body::BodyHead},
 };
 
 /// Where the pipeline goes next. Kept flat, with one await for all hooks, so that the future of an
@@ -35,14 +38,9 @@ enum Step {
     clippy::manual_async_fn,
     reason = "every connection holds it, and an `async fn` holds its arguments twice"
 )]
-pub(crate) fn serve(
-    connection: Arc<Conn>,
-    app: Arc<App>,
-    proxied: bool,
-) -> impl Future<Output = Ending> + Send {
+pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output = Ending> + Send {
     async move {
-        if proxied && let Err(problem) = Box::pin(read_proxy_header(&connection)).await {
-            tracing::debug!(problem, "connection closed");
+        if connection.via == Via::Balancer && !Box::pin(read_proxy_header(&connection)).await {
             return Ending::Abort;
         }
         let mut ctx = Context::new(app.program.clone(), connection.clone());
@@ -69,6 +67,9 @@ pub(crate) fn serve(
                 });
                 let started = read.and_then(|head| {
                     is_parsed = true;
+                    if let Err(refused) = stream.check_host(ctx.get_request()) {
+                        return Err(misdirected(&mut stream, &mut ctx, &app, head, refused));
+                    }
                     let plan = match app.route(&mut ctx) {
                         Routed::To(hook) => {
                             route = Some(hook);
@@ -107,8 +108,8 @@ pub(crate) fn serve(
                     Err(RequestError::ConnectionClosed) => return Ending::Idle,
                     Err(error) if error.is_disconnect() => return Ending::Abort,
                     Err(RequestError::Head(HeadError::TlsOnPlainPort)) => {
-                        // Plain text would be noise to such a client; whoever runs the server should know of the mix-up.
-                        tracing::warn!(peer = ?stream.peer_addr(), "a TLS ClientHello on a plain port: connection closed");
+                        // Plain text would be noise to such a client.
+                        stream.log_tls();
                         return Ending::Http;
                     }
                     Err(error) => {
@@ -324,9 +325,9 @@ pub(crate) fn serve(
     }
 }
 
-/// Reads whom a load balancer speaks for; an error is a connection that comes from none.
+/// Reads whom a load balancer speaks for; false if the connection comes from none, as the log says then.
 #[cfg(feature = "proxy-protocol")]
-async fn read_proxy_header(connection: &Conn) -> Result<(), String> {
+async fn read_proxy_header(connection: &Conn) -> bool {
     use crate::{
         conn::{
             Peer,
@@ -338,10 +339,18 @@ async fn read_proxy_header(connection: &Conn) -> Result<(), String> {
     let header = loop {
         {
             let mut input = connection.lock_input();
-            let parsed = proxy::parse(input.buffer.unread()).map_err(|error| error.to_string())?;
-            if let Some(header) = parsed {
-                input.buffer.consume(header.len);
-                break header;
+            match proxy::parse(input.buffer.unread()) {
+                Ok(Some(header)) => {
+                    input.buffer.consume(header.len);
+                    break header;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let peer = input.reader.peer_addr();
+                    drop(input);
+                    connection.server.log_mix_up(peer, "proxy", &error);
+                    return false;
+                }
             }
         }
         let more = |cx: &mut std::task::Context<'_>| {
@@ -349,21 +358,26 @@ async fn read_proxy_header(connection: &Conn) -> Result<(), String> {
         };
         match std::future::poll_fn(more).await {
             Fill::Bytes => {}
-            _ => return Err("a PROXY protocol header did not come in time".to_owned()),
+            _ => {
+                // Balancers look whether a server is there by connections that carry nothing.
+                tracing::debug!("a PROXY protocol header did not come in time: connection closed");
+                return false;
+            }
         }
     };
     match header.source {
         Some(source) if !connection.set_source(Peer::Inet(source)) => {
-            Err(format!("too many connections from {source}"))
+            tracing::debug!(%source, "too many connections from this address");
+            false
         }
-        _ => Ok(()),
+        _ => true,
     }
 }
 
 /// The configuration refuses such addresses without the feature.
 #[cfg(not(feature = "proxy-protocol"))]
-async fn read_proxy_header(_: &Conn) -> Result<(), String> {
-    Err("built without feature proxy-protocol".to_owned())
+async fn read_proxy_header(_: &Conn) -> bool {
+    false
 }
 
 // Functions of their own: what is moved into a future before an await would still have its room in the one around it.
@@ -466,6 +480,31 @@ fn fail(ctx: &mut Context, status: usize) {
     describe(ctx.get_mut_response(), status);
 }
 
+/// Makes ready to refuse a request for a host that the server does not answer to. Its body stays unread.
+fn misdirected(
+    stream: &mut Stream,
+    ctx: &mut Context,
+    app: &App,
+    head: BodyHead,
+    refused: HostRefused,
+) -> RequestError {
+    if stream.is_heard() {
+        let request = ctx.get_request();
+        stream.observe(
+            &app.unrouted,
+            Some((request.get_method(), request.get_raw_path())),
+        );
+    }
+    let unread = BodyPlan {
+        mode: BodyMode::Stream,
+        max: None,
+    };
+    match stream.start_body(ctx.get_mut_request(), head, unread) {
+        Ok(_) => refused.into(),
+        Err(error) => error,
+    }
+}
+
 fn not_found(ctx: &mut Context, app: &App) {
     let request = ctx.get_request();
     match request.get_method() {
@@ -526,12 +565,13 @@ pub(crate) fn task_of(
     permit: Option<tokio::sync::OwnedSemaphorePermit>,
     prepare: impl FnOnce(&Conn),
 ) -> impl Future<Output = ()> + Send + 'static {
-    let connection = shared
-        .registry
-        .insert(|key| Conn::new(key, accepted.peer, accepted.halves, shared.clone()));
+    let connection = shared.registry.insert(|key| {
+        let from = (accepted.peer, accepted.via);
+        Conn::new(key, from, accepted.halves, shared.clone())
+    });
     prepare(&connection);
     connection.arm(connection.now().after(shared.config.header_timeout));
-    let inner = serve(connection.clone(), app.clone(), accepted.proxied);
+    let inner = serve(connection.clone(), app.clone());
     crate::conn::task::ConnectionTask::new(connection, permit, inner)
 }
 
@@ -539,7 +579,7 @@ pub(crate) fn task_of(
 mod tests {
     use super::*;
 
-    fn size_of_output<F>(_: impl Fn(Arc<Conn>, Arc<App>, bool) -> F) -> usize {
+    fn size_of_output<F>(_: impl Fn(Arc<Conn>, Arc<App>) -> F) -> usize {
         size_of::<F>()
     }
 

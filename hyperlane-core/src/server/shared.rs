@@ -3,8 +3,9 @@
 use std::{
     cell::Cell,
     collections::HashMap,
+    fmt,
     future::Future,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -19,7 +20,12 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::{metrics::Metrics, pace::Pace};
+use super::{
+    hosts::Hosts,
+    logged::{Logged, network},
+    metrics::Metrics,
+    pace::Pace,
+};
 use crate::{
     ServerConfig,
     conn::{
@@ -65,6 +71,11 @@ pub(crate) struct Shared {
     pub(crate) head_limits: HeadLimits,
     pub(crate) timers: Timers,
     pub(crate) registry: Registry,
+    pub(crate) hosts: Hosts,
+    /// Hosts that were refused.
+    pub(crate) logged_hosts: Logged,
+    /// Clients that spoke another protocol than their listener does.
+    logged_clients: Logged,
     /// Of all listeners together.
     pub(crate) accepts: Pace,
     per_address: Mutex<HashMap<IpAddr, u32>>,
@@ -80,10 +91,14 @@ impl Shared {
     #[cfg(test)]
     pub(crate) fn new(config: ServerConfig) -> Arc<Self> {
         let sessions = Sessions::new(&config, &crate::session::Planned::default());
-        Self::with_sessions(config, sessions)
+        Self::with_sessions(config, sessions, Hosts::default())
     }
 
-    pub(crate) fn with_sessions(config: ServerConfig, sessions: Arc<Sessions>) -> Arc<Self> {
+    pub(crate) fn with_sessions(
+        config: ServerConfig,
+        sessions: Arc<Sessions>,
+        hosts: Hosts,
+    ) -> Arc<Self> {
         let head_limits = HeadLimits {
             request_line: config.max_request_line,
             header_bytes: config.max_header_bytes,
@@ -97,6 +112,9 @@ impl Shared {
             head_limits,
             timers: Timers::new(),
             registry: Registry::default(),
+            hosts,
+            logged_hosts: Logged::default(),
+            logged_clients: Logged::default(),
             per_address: Mutex::new(HashMap::new()),
             shutting_down: AtomicBool::new(false),
             ended: Notify::new(),
@@ -207,11 +225,7 @@ impl Shared {
         let proxies = &self.config.trusted_proxies;
         match address {
             ip if ip.is_loopback() || proxies.iter().any(|range| range.contains(ip)) => None,
-            IpAddr::V6(ip) => {
-                let network = u128::from(ip) & !u128::from(u64::MAX);
-                Some(IpAddr::V6(Ipv6Addr::from(network)))
-            }
-            ip => Some(ip),
+            ip => Some(network(ip)),
         }
     }
 
@@ -232,6 +246,26 @@ impl Shared {
         }
         if self.is_shutting_down() {
             self.ended.notify_waiters();
+        }
+    }
+
+    /// Logs that a client spoke another protocol than its listener does, which the operator should know: once per address
+    /// and listener's protocol.
+    pub(crate) fn log_mix_up(
+        &self,
+        peer: Option<SocketAddr>,
+        listener: &'static str,
+        seen: &dyn fmt::Display,
+    ) {
+        let address = peer.map(|peer| network(peer.ip()));
+        let is_due = self
+            .logged_clients
+            .is_due(self.timers.now(), (address, listener));
+        let peer = peer.map_or(Peer::Local, Peer::Inet);
+        if is_due {
+            tracing::warn!(%peer, "{seen}: connection closed");
+        } else {
+            tracing::debug!(%peer, "{seen}: connection closed");
         }
     }
 

@@ -24,11 +24,12 @@ use super::{
 };
 use crate::{
     Context as HookContext, Server, ServerError,
-    conn::{Peer, cork, transport},
+    conn::{Peer, Via, cork, transport},
     http::list_items,
     server::{
         app::App,
         control::end_connections,
+        hosts::Hosts,
         listener::Accepted,
         serve,
         shared::{self, Shared},
@@ -77,7 +78,7 @@ impl Server {
         let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let config = self.get_server_config().clone();
         let permits = shared::permits(&config);
-        let shared = self.shared(config);
+        let shared = self.shared(config, Hosts::default());
         let clock = runtime.spawn(shared.clone().keep_time()).abort_handle();
         Ok(HyperlaneService {
             guest: Arc::new(Guest {
@@ -285,7 +286,7 @@ impl Guest {
         let accepted = Accepted {
             peer,
             halves: transport::driven(inner),
-            proxied: false,
+            via: Via::Trusted,
         };
         let extensions = parts.extensions;
         let connection = serve::task_of(&self.shared, &self.app, accepted, permit, |connection| {

@@ -1,18 +1,17 @@
 //! Who a request comes from when proxies stand in between: `Forwarded` (RFC 7239), `X-Forwarded-For`,
-//! and which of their lines can be believed.
+//! and which of their items can be believed.
 //!
-//! Every proxy adds the address of whoever spoke to it at the right end. Read from the right, a line is
+//! Every proxy adds the address of its own peer at the right end. Read from the right, an item is
 //! as good as the proxy that wrote it: the last one was written by our peer, the one before by the proxy
 //! that it names, and so on. The first address that is not a trusted proxy's is the client; what stands
-//! further left anyone may have made up.
+//! further left anyone may have made up. The addresses so tell how many trusted proxies a request has passed, and
+//! that number counts for schemes and hosts as well, each in a list of its own.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
     str::FromStr,
 };
-
-use super::is_token_byte;
 
 /// A range of addresses: `10.0.0.0/8`, `fd00::/8`, or one address.
 ///
@@ -122,22 +121,26 @@ pub enum ForwardedField {
     Forwarded,
 }
 
-/// What the trusted proxies say of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the trusted proxies say of a request. Each part counts on its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forwarded<'a> {
-    /// The address of the client.
-    pub client: IpAddr,
-    /// Whether the client spoke TLS, if a proxy says so.
+    /// The address of the client; `None` if the proxies name none, or what they name is no address.
+    pub client: Option<IpAddr>,
+    /// Whether the client spoke TLS; `None` if the proxies do not say, or name another scheme.
     pub secure: Option<bool>,
-    /// The `Host` that the client asked for, if a proxy says so.
+    /// The `Host` that the client asked for; `None` if the proxies do not say, or it is no host.
     pub host: Option<&'a str>,
 }
 
-/// Reads the fields that `field` names from right to left, for as long as the addresses are `trusted`.
+/// Reads what the trusted proxies say in the fields that `field` names.
 ///
 /// `values` gives all values of a field in order. A peer without an address, at a Unix socket, is of this
-/// machine, and trusted if anybody is. `None` if the peer is not trusted, if nothing was forwarded, or if
-/// what would have to be believed is malformed: then the peer is the client.
+/// machine, and trusted if anybody is. `None` if the peer is not trusted: then the peer is the client.
+///
+/// Addresses are read from right to left for as long as they are `trusted`. A request that has passed so many trusted
+/// proxies has its client's address, scheme and host at that place from the right of their lists, or at the left end of
+/// a list that is shorter: some proxies add to a field, others replace it. Of `Forwarded` only elements that trusted
+/// proxies wrote are looked at. What is malformed is left out alone.
 ///
 /// ```
 /// use hyperlane_core::proto::http::forwarded::{ForwardedField, read};
@@ -145,11 +148,13 @@ pub struct Forwarded<'a> {
 /// let trusted = ["10.0.0.0/8".parse().unwrap()];
 /// let values = |name: &str| match name {
 ///     "x-forwarded-for" => vec!["203.0.113.9, 198.51.100.7, 10.0.0.2"],
+///     "x-forwarded-proto" => vec!["https, http"],
 ///     _ => vec![],
 /// };
-/// let read = read(ForwardedField::XForwardedFor, values, "10.0.0.1".parse().ok(), &trusted);
-/// // 203.0.113.9 may be anything: nobody whom we trust wrote it.
-/// assert_eq!(read.unwrap().client.to_string(), "198.51.100.7");
+/// let read = read(ForwardedField::XForwardedFor, values, "10.0.0.1".parse().ok(), &trusted).unwrap();
+/// // 203.0.113.9 may be anything: no proxy that we trust wrote it.
+/// assert_eq!(read.client, "198.51.100.7".parse().ok());
+/// assert_eq!(read.secure, Some(true));
 /// ```
 pub fn read<'a, V: IntoIterator<Item = &'a str>>(
     field: ForwardedField,
@@ -161,51 +166,55 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
     if !peer.map_or(!trusted.is_empty(), is_trusted) {
         return None;
     }
-    match field {
+    Some(match field {
         ForwardedField::XForwardedFor => {
-            let lists: Vec<&str> = values("x-forwarded-for").into_iter().collect();
-            let nodes = lists.iter().rev().flat_map(|list| list.rsplit(','));
-            let mut client = None;
-            for node in nodes {
-                let address = parse_node(node.trim_ascii())?;
-                client = Some(address);
-                if !is_trusted(address) {
+            let nodes = items(values("x-forwarded-for"));
+            let passed = nodes
+                .iter()
+                .take_while(|node| parse_node(node).is_some_and(is_trusted))
+                .count();
+            // Of a shorter list the leftmost.
+            let at = |list: &[&'a str]| list.get(passed).or(list.last()).copied();
+            Forwarded {
+                client: at(&nodes).and_then(parse_node),
+                secure: at(&items(values("x-forwarded-proto"))).and_then(is_secure),
+                host: at(&items(values("x-forwarded-host"))).filter(|host| is_host(host)),
+            }
+        }
+        ForwardedField::Forwarded => {
+            let mut seen = Element::default();
+            let lines: Vec<&str> = values("forwarded").into_iter().collect();
+            let mut elements = lines
+                .into_iter()
+                .rev()
+                .flat_map(|line| Pieces::of(line, b','))
+                .filter(|element| !element.is_empty());
+            for element in elements.by_ref().map(Element::parse) {
+                seen.node = element.node.or(seen.node);
+                seen.proto = element.proto.or(seen.proto);
+                seen.host = element.host.or(seen.host);
+                if !element.node.and_then(parse_node).is_some_and(is_trusted) {
                     break;
                 }
             }
-            // Of these the last value is the one that our peer has written.
-            let last = |name| {
-                let value = values(name).into_iter().last()?;
-                value.rsplit(',').next().map(str::trim_ascii)
-            };
-            Some(Forwarded {
-                client: client?,
-                secure: last("x-forwarded-proto").and_then(is_secure),
-                host: last("x-forwarded-host").filter(|host| is_host(host)),
-            })
-        }
-        ForwardedField::Forwarded => {
-            let lists: Vec<&str> = values("forwarded").into_iter().collect();
-            let mut seen = None;
-            // Line by line: what the client wrote above the line of the last proxy cannot spoil it.
-            'lines: for list in lists.into_iter().rev() {
-                let mut elements = Vec::new();
-                parse_forwarded(list, &mut elements)?;
-                for element in elements.into_iter().rev() {
-                    let address = parse_node(element.node?)?;
-                    seen = Some(Forwarded {
-                        client: address,
-                        secure: element.proto.and_then(is_secure),
-                        host: element.host.filter(|host| is_host(host)),
-                    });
-                    if !is_trusted(address) {
-                        break 'lines;
-                    }
-                }
+            Forwarded {
+                client: seen.node.and_then(parse_node),
+                secure: seen.proto.and_then(is_secure),
+                host: seen.host.filter(|host| is_host(host)),
             }
-            seen
         }
-    }
+    })
+}
+
+/// The items of all lines of a list, from right to left. Empty ones count: a proxy may have had nothing to say.
+fn items<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let lines: Vec<&str> = lines.into_iter().collect();
+    lines
+        .into_iter()
+        .rev()
+        .flat_map(|line| line.rsplit(','))
+        .map(str::trim_ascii)
+        .collect()
 }
 
 fn is_secure(proto: &str) -> Option<bool> {
@@ -258,7 +267,9 @@ fn is_port(port: &str) -> bool {
     }
 }
 
-/// One element of `Forwarded`: what one proxy has written.
+/// One element of `Forwarded`: what one proxy has written (RFC 7239 §4).
+///
+/// A parameter that is there and malformed is empty, which no reader of its kind accepts.
 #[derive(Default)]
 struct Element<'a> {
     node: Option<&'a str>,
@@ -266,68 +277,102 @@ struct Element<'a> {
     host: Option<&'a str>,
 }
 
-/// Appends the elements of one value of `Forwarded` (RFC 7239 §4); `None` if it breaks the grammar.
-fn parse_forwarded<'a>(value: &'a str, elements: &mut Vec<Element<'a>>) -> Option<()> {
-    let mut rest = value.trim_ascii();
-    let mut element = Element::default();
-    let mut is_empty = true;
-    while !rest.is_empty() {
-        match rest.as_bytes().first() {
-            Some(b';') => rest = rest.get(1..)?.trim_ascii_start(),
-            Some(b',') => {
-                if !is_empty {
-                    elements.push(std::mem::take(&mut element));
-                    is_empty = true;
-                }
-                rest = rest.get(1..)?.trim_ascii_start();
-            }
-            _ => {
-                let (name, after) = rest.split_once('=')?;
-                let (value, after) = take_value(after)?;
-                let slot = match () {
-                    () if name.eq_ignore_ascii_case("for") => Some(&mut element.node),
-                    () if name.eq_ignore_ascii_case("proto") => Some(&mut element.proto),
-                    () if name.eq_ignore_ascii_case("host") => Some(&mut element.host),
-                    () if is_token(name) => None,
-                    () => return None,
-                };
-                // Each parameter at most once (RFC 7239 §4).
-                if let Some(slot) = slot
-                    && slot.replace(value).is_some()
-                {
-                    return None;
-                }
-                is_empty = false;
-                rest = after.trim_ascii_start();
-                if !rest.is_empty() && !rest.starts_with([';', ',']) {
-                    return None;
-                }
-            }
+impl<'a> Element<'a> {
+    fn parse(text: &'a str) -> Self {
+        let mut element = Self::default();
+        for pair in Pieces::of(text, b';') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = name.trim_ascii();
+            let slot = match () {
+                () if name.eq_ignore_ascii_case("for") => &mut element.node,
+                () if name.eq_ignore_ascii_case("proto") => &mut element.proto,
+                () if name.eq_ignore_ascii_case("host") => &mut element.host,
+                () => continue,
+            };
+            // Each parameter at most once (RFC 7239 §4).
+            *slot = match slot {
+                Some(_) => Some(""),
+                None => Some(unquote(value.trim_ascii())),
+            };
+        }
+        element
+    }
+}
+
+/// The content of a quoted string, or a value as it is: many proxies leave the quotes away. Empty if malformed; no value
+/// that matters here has an escape in it.
+fn unquote(value: &str) -> &str {
+    let inner = value
+        .strip_prefix('"')
+        .and_then(|value| value.strip_suffix('"'))
+        .unwrap_or(value);
+    match inner.contains(['"', '\\']) {
+        true => "",
+        false => inner,
+    }
+}
+
+/// Pieces of a text between separators that stand outside of quotes, from right to left and without the blanks around
+/// them.
+///
+/// Quotes are counted from the right too, so that a quote which the client has left open takes in nothing of what
+/// proxies added behind it.
+struct Pieces<'a> {
+    rest: Option<&'a str>,
+    separator: u8,
+}
+
+impl<'a> Pieces<'a> {
+    fn of(text: &'a str, separator: u8) -> Self {
+        Self {
+            rest: Some(text),
+            separator,
         }
     }
-    if !is_empty {
-        elements.push(element);
+
+    /// Where the last piece begins: behind this separator.
+    fn last_separator(&self, text: &str) -> Option<usize> {
+        let mut is_quoted = false;
+        let mut quoted = None;
+        for (at, byte) in text.bytes().enumerate().rev() {
+            match byte {
+                b'"' if !ends_with_escape(text.as_bytes().get(..at).unwrap_or_default()) => {
+                    is_quoted = !is_quoted;
+                }
+                _ if byte != self.separator => {}
+                _ if is_quoted => quoted = quoted.or(Some(at)),
+                _ => return Some(at),
+            }
+        }
+        // A quote without its other half quotes nothing.
+        quoted.filter(|_| is_quoted)
     }
-    Some(())
 }
 
-/// Takes a token or a quoted string off the front; no value that matters here has an escape in it.
-fn take_value(text: &str) -> Option<(&str, &str)> {
-    if let Some(quoted) = text.strip_prefix('"') {
-        return quoted
-            .split_once('"')
-            .filter(|(value, _)| !value.contains('\\'));
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let text = self.rest.take()?;
+        let last = match self.last_separator(text) {
+            Some(at) => {
+                self.rest = text.get(..at);
+                text.get(at + 1..).unwrap_or_default()
+            }
+            None => text,
+        };
+        Some(last.trim_ascii())
     }
-    let end = text
-        .bytes()
-        .position(|byte| !is_token_byte(byte))
-        .unwrap_or(text.len());
-    text.split_at_checked(end)
-        .filter(|(value, _)| !value.is_empty())
 }
 
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(is_token_byte)
+fn ends_with_escape(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .rev()
+        .take_while(|byte| **byte == b'\\')
+        .count()
+        % 2
+        == 1
 }
 
 #[cfg(test)]
@@ -338,10 +383,9 @@ mod tests {
 
     const PEER: &str = "10.0.0.1";
 
-    fn read_one(
-        field: ForwardedField,
-        values: &[(&str, &str)],
-    ) -> Option<(String, Option<bool>, Option<String>)> {
+    type Seen = (Option<String>, Option<bool>, Option<String>);
+
+    fn read_one(field: ForwardedField, values: &[(&str, &str)]) -> Seen {
         let trusted: Vec<Cidr> = ["10.0.0.0/8", "fd00::/8", "192.0.2.1"]
             .iter()
             .map(|range| range.parse().unwrap())
@@ -353,13 +397,12 @@ mod tests {
                 .map(|(_, value)| *value)
                 .collect()
         };
-        read(field, of, PEER.parse().ok(), &trusted).map(|seen| {
-            (
-                seen.client.to_string(),
-                seen.secure,
-                seen.host.map(str::to_owned),
-            )
-        })
+        let seen = read(field, of, PEER.parse().ok(), &trusted).expect("a trusted peer");
+        (
+            seen.client.map(|client| client.to_string()),
+            seen.secure,
+            seen.host.map(str::to_owned),
+        )
     }
 
     fn client(field: ForwardedField, value: &str) -> Option<String> {
@@ -367,7 +410,7 @@ mod tests {
             ForwardedField::Forwarded => "forwarded",
             ForwardedField::XForwardedFor => "x-forwarded-for",
         };
-        read_one(field, &[(name, value)]).map(|seen| seen.0)
+        read_one(field, &[(name, value)]).0
     }
 
     #[test]
@@ -467,17 +510,196 @@ mod tests {
                     _ => (ForwardedField::XForwardedFor, "203.0.113.9"),
                 };
                 let read = read_one(kind, &[(field, noise), (field, own)]);
-                assert_eq!(
-                    read.map(|read| read.0),
-                    Some("203.0.113.9".into()),
-                    "{noise}"
-                );
+                assert_eq!(read.0, Some("203.0.113.9".into()), "{noise}");
             }
         }
     }
 
+    /// What a field says of address, scheme and host.
+    fn check(field: ForwardedField, lines: &[(&str, &str)], expected: [&str; 3]) {
+        let (client, secure, host) = read_one(field, lines);
+        let secure = match secure {
+            Some(true) => "https",
+            Some(false) => "http",
+            None => "",
+        };
+        let seen = [
+            client.as_deref().unwrap_or_default(),
+            secure,
+            host.as_deref().unwrap_or_default(),
+        ];
+        assert_eq!(seen, expected, "{lines:?}");
+    }
+
     #[test]
-    fn protocol_and_host_come_from_the_proxy_that_saw_the_client() {
+    fn address_scheme_and_host_are_at_one_place_from_the_right() {
+        for (nodes, protos, hosts, expected) in [
+            // One proxy: the last of each.
+            (
+                "1.1.1.1, 203.0.113.9",
+                "http, HTTPS",
+                "evil.example, app.example",
+                ["203.0.113.9", "https", "app.example"],
+            ),
+            // Two that add to the fields.
+            (
+                "1.1.1.1, 203.0.113.9, 10.0.0.2",
+                "http, https, http",
+                "evil.example, app.example, inner:8080",
+                ["203.0.113.9", "https", "app.example"],
+            ),
+            // Two of which the second replaces what the first has said, or passes it on.
+            (
+                "203.0.113.9, 10.0.0.2",
+                "https",
+                "app.example",
+                ["203.0.113.9", "https", "app.example"],
+            ),
+            // The first of two is not told of an address, of one it knows nothing, or tells none itself.
+            ("10.0.0.2", "https, http", "", ["10.0.0.2", "https", ""]),
+            (
+                "unknown, 10.0.0.2",
+                "https, http",
+                "app.example, inner",
+                ["", "https", "app.example"],
+            ),
+            (
+                "unix:",
+                "https",
+                "app.example",
+                ["", "https", "app.example"],
+            ),
+            // Junk throws away itself alone.
+            ("203.0.113.9", "gopher", "a b/c", ["203.0.113.9", "", ""]),
+            (
+                "203.0.113.9",
+                "https",
+                "a b/c",
+                ["203.0.113.9", "https", ""],
+            ),
+            (
+                "203.0.113.9",
+                "https,",
+                "app.example",
+                ["203.0.113.9", "", "app.example"],
+            ),
+            ("x", "x", "app.example", ["", "", "app.example"]),
+        ] {
+            check(
+                ForwardedField::XForwardedFor,
+                &[
+                    ("x-forwarded-for", nodes),
+                    ("x-forwarded-proto", protos),
+                    ("x-forwarded-host", hosts),
+                ],
+                expected,
+            );
+        }
+        // Nothing but one of them.
+        let field = ForwardedField::XForwardedFor;
+        check(field, &[], ["", "", ""]);
+        check(field, &[("x-forwarded-proto", "https")], ["", "https", ""]);
+        check(
+            field,
+            &[("x-forwarded-proto", "http, wss")],
+            ["", "https", ""],
+        );
+        check(
+            field,
+            &[("x-forwarded-host", "[::1]:80")],
+            ["", "", "[::1]:80"],
+        );
+        // Lines are one list.
+        check(
+            field,
+            &[
+                ("x-forwarded-for", "203.0.113.9"),
+                ("x-forwarded-for", "10.0.0.2"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-proto", "http"),
+            ],
+            ["203.0.113.9", "https", ""],
+        );
+    }
+
+    #[test]
+    fn parameters_of_an_element_count_each_on_their_own() {
+        for (value, expected) in [
+            ("proto=https", ["", "https", ""]),
+            ("proto=https;host=app.example", ["", "https", "app.example"]),
+            (
+                "Host=\"app.example:8443\" ; PROTO=HTTPS",
+                ["", "https", "app.example:8443"],
+            ),
+            ("for=unknown;proto=https;host=a", ["", "https", "a"]),
+            ("for=\"_hidden\";proto=https", ["", "https", ""]),
+            (
+                "for=203.0.113.9;proto=gopher;host=a",
+                ["203.0.113.9", "", "a"],
+            ),
+            (
+                "for=203.0.113.9;proto=https;host=\"a b\"",
+                ["203.0.113.9", "https", ""],
+            ),
+            // Twice is not at all.
+            ("for=203.0.113.9;for=1.1.1.1;proto=https", ["", "https", ""]),
+            (
+                "for=203.0.113.9;proto=https;proto=http",
+                ["203.0.113.9", "", ""],
+            ),
+            // What breaks the grammar.
+            ("for;proto=https", ["", "https", ""]),
+            (
+                "for=203.0.113.9;=;;x;proto=https",
+                ["203.0.113.9", "https", ""],
+            ),
+            (
+                "for=203.0.113.9;b@d=1;proto=https",
+                ["203.0.113.9", "https", ""],
+            ),
+            ("proto=https;for=\"203.0.113.9", ["", "https", ""]),
+            ("for=\"203.0.113.9;proto=https", ["", "https", ""]),
+            ("for=\"a\\\"b\";proto=https;host=a", ["", "https", "a"]),
+            (
+                "for=203.0.113.9:80;host=a:8443",
+                ["203.0.113.9", "", "a:8443"],
+            ),
+            // Quotes hide what separates elsewhere.
+            (
+                "for=203.0.113.9;x=\"a;proto=https, for=1.1.1.1\"",
+                ["203.0.113.9", "", ""],
+            ),
+            // The outermost of the trusted proxies that says something is believed, and no further one.
+            (
+                "for=203.0.113.9;proto=https;host=a, for=10.0.0.2;proto=http;host=b",
+                ["203.0.113.9", "https", "a"],
+            ),
+            (
+                "for=203.0.113.9, for=10.0.0.2;proto=https;host=b",
+                ["203.0.113.9", "https", "b"],
+            ),
+            (
+                "proto=https;host=a, for=10.0.0.2",
+                ["10.0.0.2", "https", "a"],
+            ),
+            (
+                "proto=https;host=evil, for=203.0.113.9",
+                ["203.0.113.9", "", ""],
+            ),
+            ("for=1.1.1.1, proto=https", ["", "https", ""]),
+            // The client's own quotes end where a proxy's text begins.
+            (
+                "for=1.1.1.1;x=\", for=203.0.113.9;host=\"a\"",
+                ["203.0.113.9", "", "a"],
+            ),
+            (
+                "x=\"\\, for=203.0.113.9;host=\"a\"",
+                ["203.0.113.9", "", "a"],
+            ),
+            ("for=1.1.1.1, for=\"203.0.113.9", ["", "", ""]),
+        ] {
+            check(ForwardedField::Forwarded, &[("forwarded", value)], expected);
+        }
         let lines = [
             ("forwarded", "for=1.1.1.1;host=evil.example;proto=http"),
             (
@@ -485,30 +707,10 @@ mod tests {
                 "for=203.0.113.9;host=\"app.example:8443\";proto=https, for=10.0.0.2;host=inner",
             ),
         ];
-        assert_eq!(
-            read_one(ForwardedField::Forwarded, &lines),
-            Some((
-                "203.0.113.9".into(),
-                Some(true),
-                Some("app.example:8443".into())
-            ))
-        );
-        let lines = [
-            ("x-forwarded-for", "203.0.113.9"),
-            ("x-forwarded-proto", "http, HTTPS"),
-            ("x-forwarded-host", "evil.example, app.example"),
-        ];
-        assert_eq!(
-            read_one(ForwardedField::XForwardedFor, &lines),
-            Some(("203.0.113.9".into(), Some(true), Some("app.example".into())))
-        );
-        let lines = [
-            ("x-forwarded-for", "203.0.113.9"),
-            ("x-forwarded-host", "a b/c"),
-        ];
-        assert_eq!(
-            read_one(ForwardedField::XForwardedFor, &lines),
-            Some(("203.0.113.9".into(), None, None))
+        check(
+            ForwardedField::Forwarded,
+            &lines,
+            ["203.0.113.9", "https", "app.example:8443"],
         );
     }
 
@@ -519,8 +721,8 @@ mod tests {
             assert_eq!(read(ForwardedField::XForwardedFor, values, peer, &[]), None);
         }
         let trusted = ["192.0.2.1".parse().unwrap()];
-        let local = read(ForwardedField::XForwardedFor, values, None, &trusted);
-        assert!(local.is_some(), "a proxy at a Unix socket");
+        let local = read(ForwardedField::XForwardedFor, values, None, &trusted).unwrap();
+        assert!(local.client.is_some(), "a proxy at a Unix socket");
         let peer = PEER.parse().ok();
         assert_eq!(
             read(ForwardedField::XForwardedFor, values, peer, &trusted),
@@ -536,6 +738,15 @@ mod tests {
                 client(ForwardedField::XForwardedFor, &value),
                 Some("203.0.113.9".to_owned())
             );
+        }
+
+        #[test]
+        fn no_quote_of_the_client_reaches_into_an_element_of_a_proxy(noise in "[ -~]{0,60}") {
+            for own in ["for=203.0.113.9;host=\"app.example:1\";proto=https", "proto=https;host=\"app.example:1\";for=\"203.0.113.9:1\""] {
+                let value = format!("{noise}, {own}, for=10.0.0.2");
+                let seen = read_one(ForwardedField::Forwarded, &[("forwarded", &value)]);
+                prop_assert_eq!(seen, (Some("203.0.113.9".to_owned()), Some(true), Some("app.example:1".to_owned())));
+            }
         }
 
         #[test]

@@ -6,6 +6,7 @@
 pub mod chunked;
 pub mod forwarded;
 pub mod head;
+pub mod host;
 pub mod track;
 
 /// Splits a comma-separated list value into its elements, without the blanks around them (RFC 9110 §5.6.1).

@@ -1,0 +1,74 @@
+//! A server behind a proxy that ends TLS and serves it at a path of its own, as `nginx.conf` beside this file does.
+//!
+//! ```text
+//! cargo run --example proxied [-- 127.0.0.1:8080 trust=127.0.0.1 host=app.example]
+//! ```
+//!
+//! `trust=` names a proxy whose word counts, `host=` a host that clients may name who come without one; each any number
+//! of times. `cargo xtask nginx` runs all of it.
+
+use std::io;
+
+use hyperlane::{prelude::*, sse, ws_with};
+
+/// Tells whom the server sees, and greets the event stream of the same session. The page's addresses are relative, so
+/// that they hold at any path.
+#[get("/")]
+async fn index(ctx: &mut Context) -> Result<Html<String>, Error> {
+    let visits = ctx.session().get::<u32>("visits").unwrap_or(0) + 1;
+    ctx.session().insert("visits", &visits)?;
+    ctx.sse().send(format!("visit {visits}")).await?;
+    let client = ctx.client_addr().map(|client| client.to_string());
+    let client = client.as_deref().unwrap_or("an unknown address");
+    Ok(Html(format!(
+        "<!doctype html><title>Proxied</title><p>visit {visits} from {client}</p><ul></ul><script>
+        const say = text => document.querySelector('ul').append(text, document.createElement('br'));
+        new EventSource('sse').onmessage = event => say(event.data);
+        const socket = new WebSocket(new URL('echo', location.href.replace(/^http/, 'ws')));
+        socket.onopen = () => socket.send('and an echo');
+        socket.onmessage = event => say(event.data);
+        </script>"
+    )))
+}
+
+/// Sends to the event stream of the same session.
+#[post("/say")]
+async fn say(ctx: &mut Context, text: String) -> Result<HttpStatus, Error> {
+    ctx.sse().send(text).await?;
+    Ok(HttpStatus::NoContent)
+}
+
+#[hyperlane(server: Server)]
+#[tokio::main]
+async fn main() -> Result<(), ServerError> {
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .init();
+    let mut address = "127.0.0.1:8080".to_owned();
+    for argument in std::env::args().skip(1) {
+        let config = server.get_mut_server_config();
+        match argument.split_once('=') {
+            Some(("trust", proxy)) => {
+                let proxy = proxy.parse().map_err(io::Error::other)?;
+                config.trusted_proxies.push(proxy);
+            }
+            Some(("host", host)) => config.allowed_hosts.push(host.to_owned()),
+            _ => address = argument,
+        }
+    }
+    server.at("/sse").get(sse());
+    server.at("/echo").get(ws_with(async |ws: WebSocket, _| {
+        while let Ok(message) = ws.recv().await {
+            if ws.send(message).await.is_err() {
+                break;
+            }
+        }
+    }));
+    let control = server.bind(address).run().await?;
+    for address in control.addresses() {
+        println!("http://{address}");
+    }
+    control.wait().await;
+    Ok(())
+}

@@ -1,0 +1,410 @@
+//! Which hosts a server answers to: without this check a page of any name that is made to resolve to this machine could
+//! talk to the server as to its own (DNS rebinding).
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+/// The longest host that an error shows; names of DNS are shorter.
+const SHOWN: usize = 255;
+
+/// A host that a server answers to: `app.example` at any port, `app.example:8443` at that port, `*.app.example` for all
+/// names below, an address such as `192.0.2.1`, `[::1]` or `::1`.
+///
+/// Case does not matter, nor a dot at the end, nor how an address is written. A port 80 or 443 also stands for hosts
+/// without a port.
+///
+/// ```
+/// use hyperlane_core::proto::http::host::AllowedHost;
+///
+/// let below: AllowedHost = "*.app.example".parse().unwrap();
+/// assert!(below.matches("a.b.App.Example:8080"));
+/// assert!(!below.matches("app.example"));
+/// assert!("https://app.example".parse::<AllowedHost>().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedHost {
+    name: Allowed,
+    port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Allowed {
+    Address(IpAddr),
+    Name(Box<str>),
+    /// All names that end so; begins with a dot.
+    Below(Box<str>),
+}
+
+/// Says that a text is no host with an optional port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not `name`, `name:port`, `*.name` or an address: leave scheme and path away, and write a name that is \
+     not ASCII as browsers send it (`xn--..`)"
+)]
+pub struct AllowedHostError(String);
+
+impl FromStr for AllowedHost {
+    type Err = AllowedHostError;
+
+    fn from_str(text: &str) -> Result<Self, AllowedHostError> {
+        let wrong = || AllowedHostError(text.to_owned());
+        if let Ok(address) = text.parse::<Ipv6Addr>() {
+            return Ok(Self {
+                name: Allowed::Address(IpAddr::V6(address).to_canonical()),
+                port: None,
+            });
+        }
+        let (host, port) = split_port(text);
+        let port = match port {
+            Some(port) => Some(parse_port(port).ok_or_else(wrong)?),
+            None => None,
+        };
+        let host = without_dot(host);
+        let name = match (parse_address(host), host.strip_prefix('*')) {
+            (Some(address), _) => Allowed::Address(address),
+            (None, Some(below)) if below.strip_prefix('.').is_some_and(is_name) => {
+                Allowed::Below(below.into())
+            }
+            (None, None) if is_name(host) => Allowed::Name(host.into()),
+            _ => return Err(wrong()),
+        };
+        Ok(Self { name, port })
+    }
+}
+
+impl AllowedHost {
+    /// Tells whether a request's host, with or without a port, is this one.
+    pub fn matches(&self, host: &str) -> bool {
+        let (name, port) = split_port(host);
+        let is_port = match (self.port, port) {
+            (None, _) => true,
+            // Whether TLS ends in front of the server is not known here.
+            (Some(80 | 443), None | Some("")) => true,
+            (Some(wanted), port) => port.and_then(parse_port) == Some(wanted),
+        };
+        let name = without_dot(name);
+        is_port
+            && match &self.name {
+                Allowed::Address(address) => parse_address(name) == Some(*address),
+                Allowed::Name(wanted) => name.eq_ignore_ascii_case(wanted),
+                Allowed::Below(suffix) => is_below(name, suffix),
+            }
+    }
+}
+
+/// Tells whether a host, with or without a port, names the machine itself: `localhost` and all below it (RFC 6761 §6.3),
+/// `127.0.0.0/8` in any form that browsers understand, `[::1]`.
+///
+/// ```
+/// use hyperlane_core::proto::http::host::is_loopback;
+///
+/// assert!(is_loopback("app.localhost:8080"));
+/// assert!(is_loopback("[::1]"));
+/// assert!(!is_loopback("localhost.example"));
+/// ```
+pub fn is_loopback(host: &str) -> bool {
+    let name = without_dot(split_port(host).0);
+    name.eq_ignore_ascii_case("localhost")
+        || is_below(name, ".localhost")
+        || parse_address(name).is_some_and(|address| address.is_loopback())
+}
+
+/// Says that a request asked for a host that the server does not answer to; the text names the mends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "host `{host}` is none that this server answers to: add it to `allowed_hosts`, or, if a proxy in front passes it \
+     on, add the proxy's address to `trusted_proxies`"
+)]
+pub struct HostRefused {
+    host: String,
+}
+
+impl HostRefused {
+    pub(crate) fn new(host: &str) -> Self {
+        Self {
+            host: host.chars().take(SHOWN).collect(),
+        }
+    }
+
+    /// Gives the host that was asked for, with its port; at most 255 characters of it.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+/// Splits `host[:port]`; colons within the brackets of an IPv6 address are not the port's.
+fn split_port(host: &str) -> (&str, Option<&str>) {
+    let after_name = host.rfind(']').map_or(0, |bracket| bracket + 1);
+    let colon = host.get(after_name..).and_then(|rest| rest.find(':'));
+    match colon.and_then(|colon| host.split_at_checked(after_name + colon)) {
+        Some((name, port)) => (name, port.get(1..)),
+        None => (host, None),
+    }
+}
+
+/// Reads digits: `u16::from_str` would take a sign.
+fn parse_port(port: &str) -> Option<u16> {
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    port.parse().ok().filter(|_| is_number)
+}
+
+/// A name of DNS may end with the dot of the root.
+fn without_dot(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+fn is_name(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    name.split('.')
+        .all(|label| !label.is_empty() && label.bytes().all(is_part))
+}
+
+/// Whether a name ends with this suffix, which begins with a dot, and has something in front of it.
+fn is_below(name: &str, suffix: &str) -> bool {
+    let front = name
+        .len()
+        .checked_sub(suffix.len())
+        .and_then(|front| name.split_at_checked(front));
+    front.is_some_and(|(front, end)| {
+        !front.is_empty() && !front.ends_with('.') && end.eq_ignore_ascii_case(suffix)
+    })
+}
+
+/// The address that a host is, IPv4 in its IPv6 form as IPv4.
+fn parse_address(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[') {
+        Some(rest) => {
+            let address = rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?;
+            Some(IpAddr::V6(address).to_canonical())
+        }
+        None => parse_v4(host).map(IpAddr::V4),
+    }
+}
+
+/// An IPv4 address as browsers read one: up to four numbers, decimal, octal after `0` or hexadecimal after `0x`, of which
+/// the last fills what is left. No name of a page looks so (WHATWG URL, "ends in a number").
+fn parse_v4(host: &str) -> Option<Ipv4Addr> {
+    if let Ok(address) = host.parse() {
+        return Some(address);
+    }
+    let (front, last) = match host.rsplit_once('.') {
+        Some((front, last)) => (Some(front), last),
+        None => (None, host),
+    };
+    let mut bits = 0;
+    let mut free = 32;
+    for part in front.into_iter().flat_map(|front| front.split('.')) {
+        free -= 8;
+        if free == 0 {
+            return None;
+        }
+        let number = parse_number(part).filter(|number| *number < 256)?;
+        bits |= number << free;
+    }
+    let last = parse_number(last).filter(|number| *number < 1 << free)?;
+    u32::try_from(bits | last).ok().map(Ipv4Addr::from_bits)
+}
+
+fn parse_number(text: &str) -> Option<u64> {
+    let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let (digits, radix) = match (hex, text.strip_prefix('0')) {
+        (Some(digits), _) => (digits, 16),
+        (None, Some(digits)) if !digits.is_empty() => (digits, 8),
+        _ => (text, 10),
+    };
+    // `from_str_radix` would take a sign.
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(digits, radix)
+        .ok()
+        .filter(|_| is_number)
+}
+
+impl fmt::Display for AllowedHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Allowed::Address(IpAddr::V6(address)) => write!(f, "[{address}]")?,
+            Allowed::Address(address) => address.fmt(f)?,
+            Allowed::Name(name) => f.write_str(name)?,
+            Allowed::Below(suffix) => write!(f, "*{suffix}")?,
+        }
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn loopback_names_are_known_in_every_form() {
+        for host in [
+            "localhost",
+            "LocalHost:8080",
+            "localhost.",
+            "localhost.:8080",
+            "app.localhost",
+            "a.b.LOCALHOST.:1",
+            "127.0.0.1",
+            "127.0.0.1.",
+            "127.255.0.9:80",
+            "127.1",
+            "127.0.1:8080",
+            "2130706433",
+            "0x7f000001",
+            "0x7F.0.0.1",
+            "0177.0.0.01",
+            "[::1]",
+            "[::1]:8080",
+            "[0:0:0:0:0:0:0:1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]:80",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "",
+            ".",
+            ".localhost",
+            "a..localhost",
+            "localhost..",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "127.0.0.1.nip.io",
+            "127.evil.example",
+            "evil-localhost",
+            "notlocalhost",
+            "evil.example",
+            "evil.example:127.0.0.1",
+            "0.0.0.0",
+            "128.0.0.1",
+            "127.0.0.0.1",
+            "127.0.0.256",
+            "127.0.0.-1",
+            "+127.1",
+            "127.+1",
+            "127..1",
+            "0x",
+            "4294967296",
+            "10.0.0.1",
+            "[::]",
+            "[::2]",
+            "[::127.0.0.1]",
+            "[::1]evil.example",
+            "::1",
+            "%6cocalhost",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_allowed_with_its_port_or_with_any() {
+        for (entry, allowed, refused) in [
+            (
+                "app.example",
+                &["app.example", "APP.example.:8080", "app.example:80"][..],
+                &["a.app.example", "app.example.evil", "xapp.example", ""][..],
+            ),
+            (
+                "App.Example.:8443",
+                &["app.example:8443", "app.example.:8443"],
+                &["app.example", "app.example:443", "app.example:08443x"],
+            ),
+            (
+                "app.example:443",
+                &["app.example", "app.example:", "app.example:443"],
+                &["app.example:80"],
+            ),
+            (
+                "*.app.example",
+                &["a.app.example", "A.B.app.EXAMPLE:1"],
+                &[
+                    "app.example",
+                    ".app.example",
+                    "aapp.example",
+                    "a.app.example.b",
+                ],
+            ),
+            (
+                "*.app.example:8080",
+                &["a.app.example:8080"],
+                &["a.app.example", "a.app.example:80"],
+            ),
+            ("192.0.2.1", &["192.0.2.1", "192.0.2.1:80"], &["192.0.2.11"]),
+            (
+                "[2001:db8::1]:80",
+                &["[2001:DB8:0::1]", "[2001:db8::1]:80"],
+                &["[2001:db8::1]:81"],
+            ),
+            ("2001:db8::1", &["[2001:db8::1]:81"], &["2001:db8::1"]),
+            ("::ffff:192.0.2.1", &["192.0.2.1"], &["[::192.0.2.1]"]),
+        ] {
+            let parsed: AllowedHost = entry.parse().unwrap();
+            assert_eq!(parsed.to_string().parse(), Ok(parsed.clone()));
+            for host in allowed {
+                assert!(parsed.matches(host), "{host} by {entry}");
+            }
+            for host in refused {
+                assert!(!parsed.matches(host), "{host} by {entry}");
+            }
+        }
+        for wrong in [
+            "",
+            ".",
+            "*",
+            "*.",
+            "**.a",
+            "a.*",
+            "*a.example",
+            ".app.example",
+            "a..b",
+            "https://app.example",
+            "app.example/",
+            "u@app.example",
+            "app.example:",
+            "app.example:+80",
+            "app.example:65536",
+            "bücher.example",
+            "a b",
+            "[::1",
+            "[::1]x",
+            "[app.example]",
+        ] {
+            let error = wrong.parse::<AllowedHost>().unwrap_err();
+            assert!(error.to_string().contains("xn--"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_host_and_mends_and_is_short() {
+        let text = HostRefused::new(&"x".repeat(10_000)).to_string();
+        assert!(text.len() < 512);
+        for part in ["xxx", "`allowed_hosts`", "`trusted_proxies`"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_below_another_is_loopback(name in "[ -~]{0,40}") {
+            let below = format!("{name}.evil.example");
+            prop_assert!(!is_loopback(&below));
+        }
+
+        #[test]
+        fn no_text_breaks_the_readers(text in "\\PC{0,40}") {
+            let _ = is_loopback(&text);
+            if let Ok(host) = text.parse::<AllowedHost>() {
+                prop_assert_eq!(host.to_string().parse(), Ok(host));
+            }
+        }
+    }
+}
