@@ -843,7 +843,7 @@ impl Stream {
             headers: headers.iter(),
         })?;
         let config = &self.connection.server.config;
-        ctx.check_origin(upgrade.origins(), upgrade.allows_any_origin())?;
+        ctx.check_origin(upgrade.origins()?)?;
         let session = ctx.get_response().session().cloned();
         let response = ctx.get_response().get_headers();
         let protocol = upgrade.choose(

@@ -32,7 +32,7 @@ impl Context {
     /// The client is known by the cookie, else by a token ([`Session::token`]) in `Authorization: Bearer` or `?token=`.
     /// The cookie is named `__Host-session` and Secure where the request came over TLS, as a proxy of
     /// [`trusted_proxies`](crate::ServerConfig) says or [`cookie_secure`](crate::ServerConfig) has it, and `session`
-    /// elsewhere; always HttpOnly, SameSite=Lax, Path=/. A response that a session was used for is
+    /// elsewhere; always HttpOnly, Path=/, and SameSite as [`cookie_same_site`](crate::ServerConfig) says. A response that a session was used for is
     /// `Cache-Control: private`, unless the program says otherwise and no cookie is set.
     ///
     /// After the head of the response is out no cookie can be set any more: what is begun then lasts for its request.
@@ -59,7 +59,7 @@ impl Context {
         let is_renewed = matches!(kept.loaded, Some((_, Loaded::Renewed)));
         let session = Session::begin(sessions, fields.clone(), is_renewed || fields.is_written());
         self.extras.get_or_insert_default().session.current = Some(session.clone());
-        self.attach_session();
+        self.attach_session_fields();
         session
     }
 
@@ -92,7 +92,7 @@ impl Context {
         let fields = self.session_fields();
         let session = Session::resume(self.sessions(), fields, entry, credential);
         self.extras.get_or_insert_default().session.current = Some(session.clone());
-        self.attach_session();
+        self.attach_session_fields();
         Some(session)
     }
 
@@ -112,7 +112,7 @@ impl Context {
             .as_ref()
             .and_then(|extras| extras.session.fields.clone());
         known.unwrap_or_else(|| {
-            let fields = SessionFields::new(self.is_session_secure());
+            let fields = self.sessions().fields(self.is_session_secure());
             if self.head_is_out {
                 fields.write();
             }
@@ -121,7 +121,7 @@ impl Context {
         })
     }
 
-    fn is_session_secure(&self) -> bool {
+    pub(super) fn is_session_secure(&self) -> bool {
         self.sessions()
             .is_secure(|| self.forwarded().and_then(|forwarded| forwarded.secure) == Some(true))
     }
@@ -131,7 +131,7 @@ impl Context {
         let sessions = self.sessions();
         let request = self.get_request();
         let headers = request.get_headers();
-        let name = SessionFields::new(self.is_session_secure()).name();
+        let name = SessionFields::name_of(self.is_session_secure());
         let by_cookie = headers
             .get_all("cookie")
             .flat_map(|value| value.split(';'))
@@ -166,8 +166,13 @@ impl Context {
         }
     }
 
-    /// Has the response say what the session adds, whoever has replaced it.
+    /// Has the response say what the session and the route add, whoever has replaced it: for a head that is written now.
     pub(crate) fn attach_session(&mut self) {
+        self.attach_session_fields();
+        self.attach_cors();
+    }
+
+    fn attach_session_fields(&mut self) {
         let Some(extras) = &self.extras else { return };
         if let Some(fields) = &extras.session.fields
             && self.get_response().session() != Some(fields)

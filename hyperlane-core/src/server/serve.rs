@@ -125,7 +125,13 @@ pub(crate) fn serve(
                     },
                     Step::Route => {
                         step = Step::ResponseMiddleware(0);
-                        let Some(hook) = route else { continue };
+                        let Some(hook) = route else {
+                            if let Err(error) = ctx.answer_preflight() {
+                                refuse(&mut ctx, error);
+                                step = Step::RequestError(0);
+                            }
+                            continue;
+                        };
                         ctx.stage = Stage::Route;
                         hook
                     }
@@ -160,6 +166,16 @@ pub(crate) fn serve(
                 }
                 let outcome = start(hook, &mut stream, &mut ctx).await;
                 ctx.stage = Stage::Middleware;
+                let outcome = match (step, outcome) {
+                    (
+                        Step::RequestMiddleware(_),
+                        Outcome::Done(Status::Reject) | Outcome::Refused(_),
+                    ) if ctx.is_preflight() => {
+                        step = Step::Route;
+                        Outcome::Done(Status::Continue)
+                    }
+                    (_, outcome) => outcome,
+                };
                 match outcome {
                     Outcome::Done(Status::Continue) => {}
                     Outcome::Done(Status::Reject) => {

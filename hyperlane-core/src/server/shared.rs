@@ -26,7 +26,7 @@ use crate::{
         signals,
         timers::{TICK, Tick, Timers},
     },
-    proto::http::head::HeadLimits,
+    proto::http::{head::HeadLimits, origin::AllowedOrigins},
     session::Sessions,
 };
 
@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     id: u32,
     pub(crate) config: ServerConfig,
     pub(crate) head_limits: HeadLimits,
+    /// Whose pages may come, beside the server's own.
+    pub(crate) allowed_origins: AllowedOrigins,
     pub(crate) timers: Timers,
     pub(crate) registry: Registry,
     /// Of all listeners together.
@@ -87,6 +89,7 @@ impl Shared {
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             accepts: Pace::new(config.max_accepts_per_second),
+            allowed_origins: config.origins(),
             config,
             head_limits,
             timers: Timers::new(),
