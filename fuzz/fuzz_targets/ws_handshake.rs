@@ -6,6 +6,7 @@
 
 #![no_main]
 
+use hyperlane_core::proto::http::origin::Origin;
 use hyperlane_core::proto::ws::handshake::{
     HandshakeError, HandshakeRequest, accept_key, choose_subprotocol, origin_allowed, validate,
 };
@@ -94,8 +95,6 @@ fn check_origin(origin: &str, host: &str) {
     let own = |secure| origin_allowed(Some(origin), host, secure, &[], false);
     assert!(origin_allowed(None, host, true, &[], false).is_ok());
     assert!(origin_allowed(Some(origin), host, true, &[], true).is_ok());
-    let lower = |text: &str| text.trim_ascii().to_ascii_lowercase();
-    let (page, server) = (lower(origin), lower(host));
     for secure in [false, true] {
         // A list only ever adds.
         let listed = [
@@ -106,16 +105,14 @@ fn check_origin(origin: &str, host: &str) {
         match own(secure) {
             Ok(()) => {
                 assert!(allowed.is_ok());
-                let (_, authority) = page.split_once("://").expect("an origin has a scheme");
-                let name = |text: &str| {
-                    let after = text.rfind(']').map_or(0, |bracket| bracket + 1);
-                    let end = text[after..]
-                        .find(':')
-                        .map_or(text.len(), |colon| after + colon);
-                    text[..end].to_owned()
-                };
-                assert_eq!(name(authority), name(&server));
-                assert!(!name(authority).is_empty());
+                let page: Origin = origin.parse().expect("what is allowed is an origin");
+                let server = format!("{}://{}", page.scheme(), host.trim_ascii());
+                let server: Origin = server.parse().expect("the host of an own page is one");
+                assert_eq!(page, server);
+                assert!(!page.host().is_empty());
+                assert!(page.scheme() == "https" || page.scheme() == "http" && !secure);
+                // What is written parses to the same origin.
+                assert_eq!(page.to_string().parse(), Ok(page));
             }
             Err(refused) => {
                 assert_eq!(

@@ -1,6 +1,7 @@
 //! The context of a request: what hooks read, set and pass on.
 
 mod cookies;
+pub(crate) mod cors;
 mod session;
 pub(crate) mod typed;
 
@@ -16,7 +17,6 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::proto::ws::handshake::{OriginRefused, origin_allowed};
 use crate::{
     EntityTag, Request, Response, Stream, Upgrade, Validators, WebSocket,
     conn::Conn,
@@ -171,6 +171,8 @@ struct Extras {
     before_route: Option<Box<Response>>,
     /// What the client may read of the failure that ends its WebSocket.
     end_reason: Option<Box<Cow<'static, str>>>,
+    /// What pages of other origins may read, where the route lets any come.
+    cors: Option<Box<cors::RequestCors>>,
 }
 
 impl Drop for Extras {
@@ -294,6 +296,9 @@ impl Context {
         self.response = None;
         self.keep_no_response();
         self.head_is_out = true;
+        if let Some(extras) = &mut self.extras {
+            extras.cors = None;
+        }
         self.shrink_session();
     }
 
@@ -325,28 +330,6 @@ impl Context {
             .or_else(|| self.forwarded()?.client)
             .or_else(|| self.peer_addr().map(|peer| peer.ip()))
             .map(|address| address.to_canonical())
-    }
-
-    /// Refuses a request of a page from elsewhere; one that says nothing of a page comes from none.
-    pub(crate) fn check_origin(&self, listed: &[String], any: bool) -> Result<(), OriginRefused> {
-        let Some(connection) = &self.connection else {
-            return Ok(());
-        };
-        let config = &connection.server.config;
-        let any = any || config.dangerous_allow_any_origin;
-        let request = self.get_request();
-        let forwarded = self.forwarded();
-        let host = forwarded.and_then(|forwarded| forwarded.host);
-        let host = host.unwrap_or_else(|| request.get_host());
-        let secure = forwarded.and_then(|forwarded| forwarded.secure) == Some(true);
-        let is_allowed = |listed: &[String]| {
-            // Of several, none is the one that counts.
-            let mut origins = request.get_headers().get_all("origin");
-            origins.try_for_each(|origin| origin_allowed(Some(origin), host, secure, listed, any))
-        };
-        is_allowed(&config.allowed_origins)
-            .or_else(|refused| is_allowed(listed).map_err(|_| refused))
-            .inspect_err(|refused| tracing::warn!(peer = %connection.peer(), "{refused}"))
     }
 
     /// What trusted proxies say of the request.

@@ -14,7 +14,7 @@ use crate::{
     conn::out::PushError,
     http::HeaderError,
     proto::{
-        http::{chunked::ChunkedError, head::HeadError, host::HostRefused},
+        http::{chunked::ChunkedError, head::HeadError, host::HostRefused, origin::OriginError},
         ws::{
             CloseFrame, ProtocolError,
             handshake::{HandshakeError, OriginRefused},
@@ -78,6 +78,9 @@ pub enum RequestError {
     /// [`allowed_hosts`](crate::ServerConfig#structfield.allowed_hosts).
     #[error(transparent)]
     Host(#[from] HostRefused),
+    /// The program allows something for this WebSocket that is no origin, or `null`.
+    #[error("an allowed origin: {0}")]
+    AllowedOrigin(#[from] OriginError),
     /// A field that the program adds to the answer of a handshake may not be written.
     #[error("a header field of the handshake's answer: {0}")]
     Header(#[from] HeaderError),
@@ -188,7 +191,7 @@ impl RequestError {
             Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
             Self::Refused { status, .. } => *status,
             Self::SessionStore | Self::ShuttingDown => 503,
-            Self::Header(_) | Self::Subprotocol { .. } => 500,
+            Self::AllowedOrigin(_) | Self::Header(_) | Self::Subprotocol { .. } => 500,
             Self::NotUpgraded | Self::Upgraded | Self::BodyUnavailable => 500,
             _ => 400,
         }
@@ -436,6 +439,16 @@ pub enum ServerError {
         place: Place,
         /// What is wrong with it.
         source: RouteError,
+    },
+    /// An endpoint allows something that is no origin, or `null`.
+    #[error("the endpoint {pattern:?} at {place} allows an origin: {source}")]
+    Origin {
+        /// The pattern as written.
+        pattern: String,
+        /// Where it was registered.
+        place: Place,
+        /// What is wrong with the origin.
+        source: OriginError,
     },
     /// Two handlers of one path can never be told apart.
     #[error(

@@ -960,7 +960,7 @@ impl Stream {
             version: if self.version_1_0 { (1, 0) } else { (1, 1) },
             headers: headers.iter(),
         })?;
-        ctx.check_origin(upgrade.origins(), upgrade.allows_any_origin())?;
+        ctx.check_origin(upgrade.origins()?)?;
         let offered = headers.get_all("sec-websocket-extensions");
         Ok(Box::new(Handshake {
             accept_key: accepted.accept_key,

@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt};
 use crate::{
     Headers, RequestError, ServerConfig,
     http::{HeaderError, is_token, list_items},
+    proto::http::origin::AllowedOrigins,
     session::Sessions,
 };
 
@@ -41,8 +42,7 @@ pub struct Upgrade {
     headers: Headers,
     /// The first field that may not be written.
     refused: Option<HeaderError>,
-    allowed_origins: Vec<String>,
-    any_origin: bool,
+    origins: AllowedOrigins,
 }
 
 #[derive(Default)]
@@ -127,14 +127,19 @@ impl Upgrade {
     }
 
     /// Accepts pages of these origins (`https://example.com`) as well, beside
-    /// [`ServerConfig::allowed_origins`] and the server's own.
+    /// [`ServerConfig::allowed_origins`] and the server's own. They are compared as origins: case and a default port do not
+    /// matter, and any scheme can be named (`capacitor://localhost`, `file://`).
+    ///
+    /// A text that is no origin, and `null`, makes the upgrade fail with
+    /// [`RequestError::AllowedOrigin`](crate::RequestError::AllowedOrigin).
     #[must_use]
     pub fn allowed_origins<O: Into<String>>(
         mut self,
         origins: impl IntoIterator<Item = O>,
     ) -> Self {
-        self.allowed_origins
-            .extend(origins.into_iter().map(Into::into));
+        for origin in origins {
+            self.origins.add(&origin.into());
+        }
         self
     }
 
@@ -142,7 +147,21 @@ impl Upgrade {
     /// WebSockets.
     #[must_use]
     pub fn dangerous_allow_any_origin(mut self) -> Self {
-        self.any_origin = true;
+        self.origins.any = true;
+        self
+    }
+
+    /// Accepts pages of the origin `null`, as [`ServerConfig::dangerous_allow_null_origin`] does for all WebSockets: any site
+    /// can make one, by a sandboxed frame.
+    #[must_use]
+    pub fn dangerous_allow_null_origin(mut self) -> Self {
+        self.origins.null = true;
+        self
+    }
+
+    /// Accepts pages as an endpoint says.
+    pub(crate) fn with_origins(mut self, origins: AllowedOrigins) -> Self {
+        self.origins = origins;
         self
     }
 
@@ -154,12 +173,12 @@ impl Upgrade {
         }
     }
 
-    pub(crate) fn allows_any_origin(&self) -> bool {
-        self.any_origin
-    }
-
-    pub(crate) fn origins(&self) -> &[String] {
-        &self.allowed_origins
+    /// The pages to accept.
+    pub(crate) fn origins(&self) -> Result<&AllowedOrigins, RequestError> {
+        match self.origins.refused() {
+            Some(error) => Err(error.clone().into()),
+            None => Ok(&self.origins),
+        }
     }
 
     /// Chooses the subprotocol: one of `offered`, the values of all `Sec-WebSocket-Protocol` fields.
@@ -226,8 +245,7 @@ impl fmt::Debug for Upgrade {
         f.debug_struct("Upgrade")
             .field("protocols", protocols)
             .field("headers", &self.headers)
-            .field("allowed_origins", &self.allowed_origins)
-            .field("dangerous_allow_any_origin", &self.any_origin)
+            .field("origins", &self.origins)
             .finish_non_exhaustive()
     }
 }

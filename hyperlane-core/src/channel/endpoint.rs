@@ -18,9 +18,13 @@ use crate::{
     __private::guard_upgrade,
     Context, RequestError, Server, ServerSentEvents, States, Status, Stream, Upgrade, WebSocket,
     conn::{Conn, websocket::WsEnd},
+    context::cors::RouteCors,
     error::Place,
     hook::{HookFuture, refuse},
-    proto::ws::{CloseCode, Message},
+    proto::{
+        http::{fetch::Purpose, origin::AllowedOrigins},
+        ws::{CloseCode, Message},
+    },
     runtime::within,
     session::Entry,
 };
@@ -34,8 +38,7 @@ type Greeting = Box<dyn Fn(Arc<Channel>, States) -> Task + Send + Sync>;
 struct Plan {
     settings: Settings,
     heartbeat: Option<Duration>,
-    origins: Vec<String>,
-    any_origin: bool,
+    origins: AllowedOrigins,
     resume_ids: bool,
     retry: Option<Duration>,
     greeting: Option<Greeting>,
@@ -162,17 +165,30 @@ macro_rules! builders {
             }
 
             /// Lets pages of this origin (`https://app.example`) connect as well, beside
-            /// [`ServerConfig::allowed_origins`](crate::ServerConfig) and the server's own.
+            /// [`ServerConfig::allowed_origins`](crate::ServerConfig) and the server's own. They read the answers, too: each
+            /// carries the fields that browsers ask for (CORS), and preflights are answered.
+            ///
+            /// Origins are compared as such: case and a default port do not matter, and any scheme can be named
+            /// (`capacitor://localhost`, `file://`). A text that is no origin, and `null`, keeps the server from starting, with
+            /// [`ServerError::Origin`](crate::ServerError::Origin).
             #[must_use]
             pub fn origin(mut self, origin: impl Into<String>) -> Self {
-                self.0.origins.push(origin.into());
+                self.0.origins.add(&origin.into());
                 self
             }
 
             /// Lets pages of any origin connect. Their cookies come along where the browser sends them.
             #[must_use]
             pub fn dangerous_allow_any_origin(mut self) -> Self {
-                self.0.any_origin = true;
+                self.0.origins.any = true;
+                self
+            }
+
+            /// Lets pages of the origin `null` connect: any site can make one, by a sandboxed frame. Their cookies come along
+            /// where the browser sends them.
+            #[must_use]
+            pub fn dangerous_allow_null_origin(mut self) -> Self {
+                self.0.origins.null = true;
                 self
             }
 
@@ -271,12 +287,18 @@ mod sealed {
 
 impl sealed::Endpoint for WebSocketEndpoint {
     fn register(self, server: &mut Server, pattern: &str, place: Place) {
-        let shared = Shared::new(self.0, Direction::Both, server);
+        let shared = Shared::new(self.0, Direction::Both, &["GET", "HEAD", "POST"], server);
+        let cors = shared.cors.clone();
         let connecting = shared.clone();
-        server.add_shared(pattern, "ws()", &["GET"], place, move |stream, ctx| {
-            connecting.clone().connect(stream, ctx)
-        });
-        server.add_shared(pattern, "ws()", &["POST"], place, move |_, ctx| {
+        server.add_shared(
+            pattern,
+            "ws()",
+            &["GET"],
+            place,
+            &cors,
+            move |stream, ctx| connecting.clone().connect(stream, ctx),
+        );
+        server.add_shared(pattern, "ws()", &["POST"], place, &cors, move |_, ctx| {
             shared.clone().post(ctx)
         });
     }
@@ -284,10 +306,16 @@ impl sealed::Endpoint for WebSocketEndpoint {
 
 impl sealed::Endpoint for ServerSentEventsEndpoint {
     fn register(self, server: &mut Server, pattern: &str, place: Place) {
-        let shared = Shared::new(self.0, Direction::ToClient, server);
-        server.add_shared(pattern, "sse()", &["GET"], place, move |stream, ctx| {
-            shared.clone().follow(stream, ctx)
-        });
+        let shared = Shared::new(self.0, Direction::ToClient, &["GET", "HEAD"], server);
+        let cors = shared.cors.clone();
+        server.add_shared(
+            pattern,
+            "sse()",
+            &["GET"],
+            place,
+            &cors,
+            move |stream, ctx| shared.clone().follow(stream, ctx),
+        );
     }
 }
 
@@ -317,6 +345,7 @@ struct Shared {
     plan: Plan,
     settings: Arc<Settings>,
     direction: Direction,
+    cors: Arc<RouteCors>,
 }
 
 /// Has the pipeline answer an error.
@@ -342,13 +371,20 @@ struct Open {
 }
 
 impl Shared {
-    fn new(plan: Plan, direction: Direction, server: &mut Server) -> Arc<Self> {
+    fn new(
+        mut plan: Plan,
+        direction: Direction,
+        methods: &'static [&'static str],
+        server: &mut Server,
+    ) -> Arc<Self> {
         let settings = Arc::new(plan.settings.clone());
         server.suggest_channel_settings(direction, &settings);
+        let origins = std::mem::take(&mut plan.origins);
         Arc::new(Self {
             plan,
             settings,
             direction,
+            cors: Arc::new(RouteCors { origins, methods }),
         })
     }
 
@@ -449,10 +485,7 @@ impl Shared {
         let is_replaced = ctx.is_session_replaced();
         // Before the 101, which then sets its cookie.
         let entry = ctx.session().entry().clone();
-        let mut upgrade = Upgrade::new().allowed_origins(self.plan.origins.iter().cloned());
-        if self.plan.any_origin {
-            upgrade = upgrade.dangerous_allow_any_origin();
-        }
+        let upgrade = Upgrade::new().with_origins(self.cors.origins.clone());
         ctx.upgrade_with(stream, upgrade).await?;
         let connection = stream.connection().clone();
         if is_refused {
@@ -502,7 +535,7 @@ impl Shared {
         stream: &mut Stream,
         ctx: &mut Context,
     ) -> Result<Option<Open>, RequestError> {
-        ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
+        ctx.check_page(&self.cors.origins, Purpose::Stream)?;
         refuse_token(ctx)?;
         if ctx.get_request().get_method().is_head() {
             // Nothing can be sent to it, so it gets no place.
@@ -555,7 +588,7 @@ impl Shared {
     }
 
     async fn take_post(&self, ctx: &mut Context) -> Result<(), RequestError> {
-        ctx.check_origin(&self.plan.origins, self.plan.any_origin)?;
+        ctx.check_origin(&self.cors.origins)?;
         refuse_token(ctx)?;
         let body = ctx.get_request().get_body().clone();
         let is_binary = ctx

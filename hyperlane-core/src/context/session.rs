@@ -46,7 +46,7 @@ impl Context {
     /// request alone and no cookie is set; an argument of type [`Session`] answers 401 then.
     /// The cookie is named `__Host-session` and Secure where the request came over TLS, as a proxy of
     /// [`trusted_proxies`](crate::ServerConfig) says or [`cookie_secure`](crate::ServerConfig) has it, and `session`
-    /// elsewhere; always HttpOnly, SameSite=Lax, Path=/. A response that a session was used for is
+    /// elsewhere; always HttpOnly, Path=/, and SameSite as [`cookie_same_site`](crate::ServerConfig) says. A response that a session was used for is
     /// `Cache-Control: private`, unless the program says otherwise and no cookie is set.
     ///
     /// After the head of the response is out no cookie can be set any more: what is begun then lasts for its request.
@@ -74,7 +74,7 @@ impl Context {
         let is_passing = is_renewed || kept.is_token_refused || fields.is_written();
         let session = Session::begin(sessions, fields.clone(), is_passing);
         self.extras.get_or_insert_default().session.current = Some(session.clone());
-        self.attach_session();
+        self.attach_session_fields();
         session
     }
 
@@ -110,7 +110,7 @@ impl Context {
         let fields = self.session_fields();
         let session = Session::resume(self.sessions(), fields, entry, credential);
         self.extras.get_or_insert_default().session.current = Some(session.clone());
-        self.attach_session();
+        self.attach_session_fields();
         Some(session)
     }
 
@@ -130,7 +130,7 @@ impl Context {
             .as_ref()
             .and_then(|extras| extras.session.fields.clone());
         known.unwrap_or_else(|| {
-            let fields = SessionFields::new(self.is_session_secure());
+            let fields = self.sessions().fields(self.is_session_secure());
             if self.is_head_out() {
                 fields.write();
             }
@@ -139,7 +139,7 @@ impl Context {
         })
     }
 
-    fn is_session_secure(&self) -> bool {
+    pub(super) fn is_session_secure(&self) -> bool {
         self.sessions()
             .is_secure(|| self.forwarded().and_then(|forwarded| forwarded.secure) == Some(true))
     }
@@ -155,7 +155,7 @@ impl Context {
         let sessions = self.sessions();
         let signer = sessions.clone();
         let request = self.get_request();
-        let name = SessionFields::new(self.is_session_secure()).name();
+        let name = SessionFields::name_of(self.is_session_secure());
         let cookies = request
             .get_headers()
             .get_all("cookie")
@@ -273,8 +273,13 @@ impl Context {
         }
     }
 
-    /// Has the response say what the session adds, whoever has replaced it.
+    /// Has the response say what the session and the route add, whoever has replaced it: for a head that is written now.
     pub(crate) fn attach_session(&mut self) {
+        self.attach_session_fields();
+        self.attach_cors();
+    }
+
+    fn attach_session_fields(&mut self) {
         let Some(extras) = &self.extras else { return };
         if let Some(fields) = &extras.session.fields
             && self.get_response().session() != Some(fields)

@@ -7,11 +7,12 @@ use thiserror::Error;
 
 use super::{
     headers::is_token,
-    session::{CookieSecure, SessionKey},
+    session::{CookieSameSite, CookieSecure, SessionKey},
 };
 use crate::proto::http::{
     forwarded::{Cidr, ForwardedField},
     host::{AllowedHost, AllowedHostError},
+    origin::{AllowedOrigins, Origin, OriginError},
 };
 #[cfg(feature = "deflate")]
 use crate::proto::ws::deflate::DeflateConfig;
@@ -187,11 +188,16 @@ server_config! {
     pong_timeout: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(20));
     /// Bounds the wait for the peer's half of the closing handshake. Default: 5 s.
     close_timeout: Duration = Duration::from_secs(5);
-    /// Accepts WebSocket handshakes from pages of any origin. Default: false: else any page a user visits could
-    /// talk to the server in the user's name.
+    /// Lets pages of any origin open WebSockets, use the endpoints of channels and read what those answer. Default:
+    /// false: else any page a user visits could talk to the server in the user's name.
     dangerous_allow_any_origin: bool = false;
-    /// Lists origins (`https://example.com`) that may open WebSockets besides the server's own. Default: none.
+    /// Lists origins (`https://example.com`, `capacitor://localhost`, `file://`) whose pages may open WebSockets and use
+    /// the endpoints of channels besides the server's own. They are compared as origins: case and a default port do not
+    /// matter. Default: none.
     allowed_origins: Vec<String> = Vec::new();
+    /// Lets pages of the origin `null` in as well. Default: false, since every sandboxed frame has it: any site can make
+    /// one, and so speak to the server in its visitor's name.
+    dangerous_allow_null_origin: bool = false;
     /// Lists the subprotocols that WebSockets can speak, the preferred one first; an
     /// [`Upgrade`](crate::Upgrade) may decide otherwise. Default: none, so that none is agreed on.
     subprotocols: Vec<String> = Vec::new();
@@ -219,6 +225,13 @@ server_config! {
     /// Says whether the cookie of a session is sent over TLS alone. Default: as the request came, which a trusted
     /// proxy tells.
     cookie_secure: CookieSecure = CookieSecure::Auto;
+    /// Says on which requests across sites browsers send the cookie of a session. Default: Lax, on links that a user
+    /// follows to the server and on nothing else. `None` is for pages of other sites that [`allowed_origins`](Self::allowed_origins)
+    /// names; it needs a Secure cookie, so that a request over plain HTTP is given a Lax one.
+    cookie_same_site: CookieSameSite as impl Into<CookieSameSite> = CookieSameSite::Lax;
+    /// Keeps the cookie of a session apart for each site whose pages use the server (`Partitioned`, CHIPS), as browsers
+    /// want it that block cookies of third parties. Needs `cookie_same_site` None. Default: false.
+    cookie_partitioned: bool = false;
 
     /// Sets the mark above which a connection's outbox takes no more. Default: 1 MiB; a message that begins below
     /// the mark fits, whatever its size.
@@ -336,14 +349,30 @@ impl ServerConfig {
         for host in &self.allowed_hosts {
             host.parse::<AllowedHost>().map_err(ConfigError::Host)?;
         }
-        match self
-            .allowed_origins
-            .iter()
-            .find(|origin| !is_origin(origin))
-        {
-            Some(origin) => Err(ConfigError::Origin(origin.clone())),
-            None => Ok(()),
+        for origin in &self.allowed_origins {
+            match origin.parse::<Origin>() {
+                Ok(_) => {}
+                Err(OriginError::Null) => return Err(ConfigError::NullOrigin),
+                Err(_) => return Err(ConfigError::Origin(origin.clone())),
+            }
         }
+        if self.cookie_same_site == CookieSameSite::None
+            && self.cookie_secure == CookieSecure::Never
+        {
+            return Err(ConfigError::CookieSameSite);
+        }
+        if self.cookie_partitioned && self.cookie_same_site != CookieSameSite::None {
+            return Err(ConfigError::CookiePartitioned);
+        }
+        Ok(())
+    }
+
+    /// The pages that the whole server allows, beside its own.
+    pub(crate) fn origins(&self) -> AllowedOrigins {
+        let mut allowed = AllowedOrigins::of(&self.allowed_origins);
+        allowed.any = self.dangerous_allow_any_origin;
+        allowed.null = self.dangerous_allow_null_origin;
+        allowed
     }
 
     fn sizes(&self) -> [(&'static str, usize); 16] {
@@ -429,11 +458,26 @@ pub enum ConfigError {
     #[error("{0}")]
     Deflate(&'static str),
     /// This is not an origin: scheme, host and port, without a path.
-    #[error("allowed origin {0:?} is not `scheme://host[:port]`")]
+    #[error(
+        "allowed origin {0:?} is not `scheme://host[:port]`, as browsers send it: no path, no wildcard, names of hosts in ASCII (`xn--..`)"
+    )]
     Origin(String),
     /// This is not a host: a name, or an address, with an optional port.
     #[error("allowed host {0}")]
     Host(AllowedHostError),
+    /// `null` is listed among the allowed origins.
+    #[error(
+        "allowed origin `null` is the origin of any sandboxed frame: to allow all of them, set `dangerous_allow_null_origin`"
+    )]
+    NullOrigin,
+    /// The cookie of sessions is to be sent across sites, and never to be Secure: browsers refuse such a cookie.
+    #[error(
+        "`cookie_same_site` None needs a Secure cookie: set `cookie_secure` to Auto or Always, not Never"
+    )]
+    CookieSameSite,
+    /// The cookie of sessions is to be partitioned, but not to be sent across sites, where there are partitions.
+    #[error("`cookie_partitioned` needs `cookie_same_site` None")]
+    CookiePartitioned,
     /// This is not the name of a subprotocol: a token (RFC 6455 §4.1).
     #[error("subprotocol {0:?} is not a token")]
     Subprotocol(String),
@@ -459,13 +503,6 @@ fn is_address(address: &str) -> bool {
         || address
             .rsplit_once(':')
             .is_some_and(|(host, port)| is_name(host) && port.parse::<u16>().is_ok())
-}
-
-/// Checks the form of an origin (RFC 6454 §6.2). `null` is none that could be trusted: every sandboxed page has it.
-fn is_origin(origin: &str) -> bool {
-    origin.split_once("://").is_some_and(|(scheme, host)| {
-        !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '*'])
-    })
 }
 
 /// Holds the request limits that programs set in one go; [`apply`](Self::apply) puts them into a [`ServerConfig`].
@@ -752,14 +789,27 @@ mod tests {
         ] {
             assert_eq!(wrong.validate(), Err(ConfigError::SessionTtl));
         }
-        for wrong in [
-            "null",
-            "*",
-            "example.com",
-            "https://",
-            "https://a/",
-            "https://*.a",
-        ] {
+        for fine in ["https://A:443", "file://", "capacitor://localhost"] {
+            let origins = vec![fine.to_owned()];
+            assert_eq!(config().allowed_origins(origins).validate(), Ok(()));
+        }
+        for null in ["null", " NULL"] {
+            let error = config().allowed_origins(vec![null.to_owned()]).validate();
+            assert_eq!(error, Err(ConfigError::NullOrigin));
+            let text = error.unwrap_err().to_string();
+            assert!(text.contains("dangerous_allow_null_origin"), "{text}");
+        }
+        let across = || config().cookie_same_site(CookieSameSite::None);
+        assert_eq!(across().cookie_partitioned(true).validate(), Ok(()));
+        assert_eq!(
+            across().cookie_secure(CookieSecure::Never).validate(),
+            Err(ConfigError::CookieSameSite)
+        );
+        assert_eq!(
+            config().cookie_partitioned(true).validate(),
+            Err(ConfigError::CookiePartitioned)
+        );
+        for wrong in ["*", "example.com", "https://", "https://a/", "https://*.a"] {
             let origins = vec!["https://fine:8443".to_owned(), wrong.to_owned()];
             assert_eq!(
                 config().allowed_origins(origins).validate(),

@@ -40,7 +40,7 @@ pub use self::{
     redirect::Redirect,
     request::{Request, RequestHost, RequestPath},
     response::Response,
-    session::{CookieSecure, SessionKey},
+    session::{CookieSameSite, CookieSecure, SessionKey},
     status::{HttpStatus, ResponseStatusCode},
     upgrade::UpgradeType,
     version::{HttpVersion, RequestVersion, ResponseVersion},

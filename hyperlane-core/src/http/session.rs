@@ -76,6 +76,44 @@ pub enum CookieSecure {
     Never,
 }
 
+/// On which requests across sites browsers send the cookie of a session (RFC 6265bis §4.1.2.7).
+///
+/// Sites are wider than origins: `app.example.com` and `api.example.com` are one site, whose requests carry the cookie
+/// whatever this says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CookieSameSite {
+    /// On links to the server that a user follows, and on no other.
+    #[default]
+    Lax,
+    /// On none: who follows a link to the server arrives without a session.
+    Strict,
+    /// On all. Any page of any site can then send requests in its visitor's name, so that each that changes something has to
+    /// look at `Origin`, as the endpoints of channels and WebSockets do. Browsers take such a cookie over TLS alone, and
+    /// some of them not at all.
+    None,
+}
+
+impl CookieSameSite {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lax => "Lax",
+            Self::Strict => "Strict",
+            Self::None => "None",
+        }
+    }
+}
+
+impl From<cookie::SameSite> for CookieSameSite {
+    fn from(same_site: cookie::SameSite) -> Self {
+        match same_site {
+            cookie::SameSite::Strict => Self::Strict,
+            cookie::SameSite::Lax => Self::Lax,
+            cookie::SameSite::None => Self::None,
+        }
+    }
+}
+
 /// Name of the cookie over TLS. A client takes it only from the host itself, over TLS, for all of its paths (RFC 6265bis
 /// §4.1.3.2).
 const SECURE_NAME: &str = "__Host-session";
@@ -87,18 +125,31 @@ const PLAIN_NAME: &str = "session";
 #[derive(Debug)]
 pub(crate) struct SessionFields {
     name: &'static str,
+    same_site: CookieSameSite,
+    partitioned: bool,
     /// The value of `Set-Cookie`.
     cookie: Mutex<Option<String>>,
     written: AtomicBool,
 }
 
 impl SessionFields {
-    pub(crate) fn new(secure: bool) -> Arc<Self> {
+    /// Over plain HTTP browsers would refuse a cookie for all sites, so that it is a Lax one there.
+    pub(crate) fn new(secure: bool, same_site: CookieSameSite, partitioned: bool) -> Arc<Self> {
         Arc::new(Self {
-            name: if secure { SECURE_NAME } else { PLAIN_NAME },
+            name: Self::name_of(secure),
+            same_site: match same_site {
+                CookieSameSite::None if !secure => CookieSameSite::Lax,
+                same_site => same_site,
+            },
+            partitioned: partitioned && secure,
             cookie: Mutex::new(None),
             written: AtomicBool::new(false),
         })
+    }
+
+    /// The name of the cookie.
+    pub(crate) fn name_of(secure: bool) -> &'static str {
+        if secure { SECURE_NAME } else { PLAIN_NAME }
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -112,9 +163,15 @@ impl SessionFields {
     /// Sets the cookie; empty with an age of 0 seconds makes the client forget it.
     pub(crate) fn set(&self, value: &str, max_age: u64) {
         let secure = if self.is_secure() { "; Secure" } else { "" };
+        let partitioned = if self.partitioned {
+            "; Partitioned"
+        } else {
+            ""
+        };
         let cookie = format!(
-            "{}={value}; HttpOnly; SameSite=Lax{secure}; Path=/; Max-Age={max_age}",
-            self.name
+            "{}={value}; HttpOnly; SameSite={}{secure}{partitioned}; Path=/; Max-Age={max_age}",
+            self.name,
+            self.same_site.name()
         );
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie);
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::observe::RouteLabel;
 use crate::{
     Context, Method, Stream,
-    context::{Middleware, Program, RouteParams, Stage, States},
+    context::{Middleware, Program, RouteParams, Stage, States, cors::RouteCors},
     error::{Place, ServerError},
     hook::{BodyMode, BodyPlan, Guard, GuardKind, HookFuture, HookKind, Registration, Run},
     route::{Route, RouteTable},
@@ -23,6 +23,8 @@ pub(crate) struct Hook {
     /// It belongs to another route, which stands for it where people read.
     is_part: bool,
     guards: Vec<Guard>,
+    /// What it lets pages of other origins do.
+    pub(crate) cors: Option<Arc<RouteCors>>,
 }
 
 impl Hook {
@@ -45,6 +47,7 @@ impl Hook {
             label: Arc::default(),
             is_part: false,
             guards,
+            cors: None,
         };
         if !methods.is_empty() {
             // A function pointer cannot hold the names, so this guard is checked by its kind.
@@ -258,6 +261,13 @@ impl App {
 
         for (pattern, hook) in routes {
             let place = hook.place;
+            if let Some(source) = hook.cors.as_ref().and_then(|cors| cors.origins.refused()) {
+                return Err(ServerError::Origin {
+                    pattern,
+                    place,
+                    source: source.clone(),
+                });
+            }
             if let Err(source) = app.routes.insert(&pattern, hook) {
                 return Err(ServerError::Route {
                     pattern,
@@ -325,19 +335,35 @@ impl App {
         Ok(())
     }
 
-    /// Finds the handler of a request and sets the context's parameters.
+    /// Finds the handler of a request and sets the context's parameters, and what pages of other origins may read.
     pub(crate) fn route(&self, ctx: &mut Context) -> Routed<'_> {
         match self.find(ctx) {
             Ok((hook, params)) => {
                 ctx.set_route_params(params);
+                if let Some(cors) = &hook.cors {
+                    ctx.decide_cors(cors);
+                }
                 Routed::To(hook)
             }
             Err(Routed::NotFound) => match &self.fallback {
                 Some(hook) => Routed::To(hook),
                 None => Routed::NotFound,
             },
-            Err(routed) => routed,
+            Err(routed) => {
+                if let Some(cors) = self.cors(ctx) {
+                    ctx.decide_cors(cors);
+                }
+                routed
+            }
         }
+    }
+
+    /// What the endpoint at a path lets pages of other origins do, for requests that it does not take.
+    fn cors(&self, ctx: &Context) -> Option<&RouteCors> {
+        let found = self.routes.find(ctx.get_request().routing_path())?;
+        found
+            .iter()
+            .find_map(|(route, _)| route.value().cors.as_deref())
     }
 
     fn find(&self, ctx: &Context) -> Result<(&Hook, RouteParams), Routed<'_>> {

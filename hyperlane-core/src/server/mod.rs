@@ -38,7 +38,7 @@ pub use self::{
 use crate::{
     At, Channels, Context, RequestConfig, ServerConfig, ServerHook, SessionStore, Stream,
     channel::{Direction, Settings},
-    context::States,
+    context::{States, cors::RouteCors},
     error::{Place, ServerError},
     hook::{BodyPlan, HookFuture, Registration, Run, run_hook},
     session::{self, Sessions},
@@ -223,10 +223,12 @@ impl Server {
         name: &'static str,
         methods: &'static [&'static str],
         place: Place,
+        cors: &Arc<RouteCors>,
         run: impl for<'a> Fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a> + Send + Sync + 'static,
     ) {
         let run = Run::Shared(Arc::new(run));
-        let hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
+        let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
+        hook.cors = Some(cors.clone());
         self.push(PlannedKind::Route(pattern.to_owned()), hook);
     }
 

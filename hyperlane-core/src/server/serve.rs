@@ -134,7 +134,15 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     },
                     Step::Route => {
                         step = Step::ResponseMiddleware;
-                        let Some(hook) = route else { continue };
+                        let Some(hook) = route else {
+                            if let Err(error) = ctx.answer_preflight() {
+                                refuse(&mut ctx, error);
+                                let _ = report(&stream, &mut ctx, route, None, false);
+                                has_refused = true;
+                                step = Step::RequestError(0);
+                            }
+                            continue;
+                        };
                         ctx.keep_response();
                         ctx.stage = Stage::Route;
                         hook
@@ -185,6 +193,16 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                 let is_response = matches!(step, Step::ResponseMiddleware) && !is_route;
                 let is_error = matches!(step, Step::RequestError(_) | Step::TaskPanic(_));
                 let outcome = start(hook, &mut stream, &mut ctx).await;
+                let outcome = match (step, outcome) {
+                    (
+                        Step::RequestMiddleware(_),
+                        Outcome::Done(Status::Reject) | Outcome::Refused(_),
+                    ) if ctx.is_preflight() => {
+                        step = Step::Route;
+                        Outcome::Done(Status::Continue)
+                    }
+                    (_, outcome) => outcome,
+                };
                 match outcome {
                     Outcome::Done(Status::Continue) => {}
                     // A response middleware has its say about what follows it.

@@ -35,7 +35,7 @@ use crate::{
         signals,
         timers::{TICK, Tick, Timers},
     },
-    proto::http::head::HeadLimits,
+    proto::http::{head::HeadLimits, origin::AllowedOrigins},
     session::Sessions,
 };
 
@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     /// Where the server runs. None in tests of parts.
     pub(crate) runtime: Option<Handle>,
     pub(crate) head_limits: HeadLimits,
+    /// Whose pages may come, beside the server's own.
+    pub(crate) allowed_origins: AllowedOrigins,
     pub(crate) timers: Timers,
     pub(crate) registry: Registry,
     pub(crate) hosts: Hosts,
@@ -107,6 +109,7 @@ impl Shared {
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             accepts: Pace::new(config.max_accepts_per_second),
+            allowed_origins: config.origins(),
             config,
             runtime: Handle::try_current().ok(),
             head_limits,

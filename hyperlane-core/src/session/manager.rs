@@ -17,8 +17,9 @@ use super::{
     table::{FORMER_FOR, Found, Over, Table},
 };
 use crate::{
-    CookieSecure, RequestError, ServerConfig, SessionKey, channel::ChannelSettings,
-    http::SessionFields,
+    RequestError, ServerConfig, SessionKey,
+    channel::ChannelSettings,
+    http::{CookieSameSite, CookieSecure, SessionFields},
 };
 
 /// Saves of sessions that wait for each other: those of one session always do.
@@ -31,6 +32,10 @@ pub(crate) struct Sessions {
     /// The keys were made here, which is told once they matter.
     made_keys: AtomicBool,
     secure: CookieSecure,
+    same_site: CookieSameSite,
+    partitioned: bool,
+    /// A cookie for all sites was wanted over plain HTTP, which is told once.
+    tells_of_plain: AtomicBool,
     /// In seconds.
     ttl: u64,
     token_ttl: u64,
@@ -104,6 +109,9 @@ impl Sessions {
             signer,
             made_keys: AtomicBool::new(made_keys),
             secure: config.cookie_secure,
+            same_site: config.cookie_same_site,
+            partitioned: config.cookie_partitioned,
+            tells_of_plain: AtomicBool::new(config.cookie_same_site == CookieSameSite::None),
             ttl,
             token_ttl: config.session_token_ttl.as_secs().max(1),
             store: planned.store.clone(),
@@ -119,6 +127,11 @@ impl Sessions {
             CookieSecure::Always => true,
             CookieSecure::Never => false,
         }
+    }
+
+    /// What a response says of a session, whose cookie goes over TLS alone if `secure`.
+    pub(crate) fn fields(&self, secure: bool) -> Arc<SessionFields> {
+        SessionFields::new(secure, self.same_site, self.partitioned)
     }
 
     pub(crate) fn has_store(&self) -> bool {
@@ -159,6 +172,12 @@ impl Sessions {
 
     pub(super) fn set_cookie(&self, fields: &SessionFields, id: SessionId) {
         let purpose = Purpose::Cookie(fields.name());
+        if !fields.is_secure() && self.tells_of_plain.swap(false, Ordering::Relaxed) {
+            tracing::warn!(
+                "`cookie_same_site` None over plain HTTP: the cookie is SameSite=Lax, since browsers take None over TLS \
+                 alone; name the proxy that ends TLS in `trusted_proxies`, or set `cookie_secure` to Always"
+            );
+        }
         if let Some(value) = self.signer.sign(purpose, id, self.table.now()) {
             fields.set(&value, self.ttl);
         }

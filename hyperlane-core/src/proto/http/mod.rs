@@ -4,9 +4,12 @@
 //! leniently, by [`track`].
 
 pub mod chunked;
+pub(crate) mod cors;
+pub(crate) mod fetch;
 pub mod forwarded;
 pub mod head;
 pub mod host;
+pub mod origin;
 pub mod track;
 
 /// Splits a comma-separated list value into its elements, without the blanks around them (RFC 9110 §5.6.1).

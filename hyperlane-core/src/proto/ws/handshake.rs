@@ -6,6 +6,7 @@ mod grammar;
 mod origin;
 
 pub use extensions::{ExtensionOffer, ExtensionParam, parse_extensions};
+pub(crate) use origin::check_origin;
 pub use origin::{OriginRefused, origin_allowed};
 
 use base64::Engine;

@@ -1,6 +1,8 @@
 //! Which pages may open a connection (RFC 6455 §10.2): without this check any page could use the
 //! cookies of its visitor.
 
+use crate::proto::http::origin::{AllowedOrigins, is_allowed};
+
 /// Says why a page of another origin was refused; the text names both sides and the mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -29,8 +31,8 @@ impl OriginRefused {
 /// Allowed are: no `Origin`, as every browser sends one; the server's own host and port, where a
 /// missing port is that of the scheme (`secure` is the server's; an https page is taken for its own by a
 /// plain server, too, as TLS may end in front of it); what `allowed` lists, either whole
-/// origins such as `https://app.example` or hosts such as `app.example:8443`; and everything if
-/// `any`. `null`, the origin of sandboxed pages and files, is nobody's and only allowed by `any`.
+/// [origins](crate::proto::http::origin::Origin) such as `https://app.example` or hosts such as `app.example:8443`; and
+/// everything if `any`. `null`, the origin of sandboxed pages and files, is allowed by `any` alone, although it is listed.
 ///
 /// # Errors
 ///
@@ -50,101 +52,26 @@ pub fn origin_allowed(
     allowed: &[String],
     any: bool,
 ) -> Result<(), OriginRefused> {
-    let Some(origin) = origin.map(str::trim_ascii).filter(|_| !any) else {
-        return Ok(());
-    };
-    let is_allowed = Origin::parse(origin).is_some_and(|page| {
-        // A page that came by TLS from this very host shows that a proxy ends it in front of us. The other
-        // way round, anyone on the way could have made the page.
-        let own_port = match secure || page.default_port == HTTPS_PORT {
-            true => HTTPS_PORT,
-            false => HTTP_PORT,
-        };
-        let own = Authority::parse(host.trim_ascii(), own_port);
-        own.is_some_and(|own| own.matches(&page.authority))
-            || allowed
-                .iter()
-                .any(|entry| page.is_listed_as(entry.trim_ascii()))
-    });
-    match is_allowed {
+    let mut allowed = AllowedOrigins::of(allowed);
+    allowed.any = any;
+    origin.map_or(Ok(()), |origin| {
+        check_origin(origin, host, secure, &[&allowed])
+    })
+}
+
+/// Checks one `Origin` by several lists.
+pub(crate) fn check_origin(
+    origin: &str,
+    host: &str,
+    secure: bool,
+    lists: &[&AllowedOrigins],
+) -> Result<(), OriginRefused> {
+    match is_allowed(origin, host, secure, lists) {
         true => Ok(()),
         false => Err(OriginRefused {
-            origin: origin.into(),
+            origin: origin.trim_ascii().into(),
             host: host.into(),
         }),
-    }
-}
-
-const HTTP_PORT: u16 = 80;
-const HTTPS_PORT: u16 = 443;
-
-/// An origin in its parts (RFC 6454 §6.2).
-struct Origin<'a> {
-    scheme: &'a str,
-    default_port: u16,
-    authority: Authority<'a>,
-}
-
-impl<'a> Origin<'a> {
-    /// `None` for what is no tuple origin, such as `null`.
-    fn parse(origin: &'a str) -> Option<Self> {
-        let (scheme, authority) = origin.split_once("://")?;
-        let default_port = match scheme {
-            _ if scheme.eq_ignore_ascii_case("http") => HTTP_PORT,
-            _ if scheme.eq_ignore_ascii_case("https") => HTTPS_PORT,
-            // Apps in web views have schemes of their own, without ports; they can be listed.
-            _ => 0,
-        };
-        let authority = Authority::parse(authority, default_port)?;
-        Some(Self {
-            scheme,
-            default_port,
-            authority,
-        })
-    }
-
-    fn is_listed_as(&self, entry: &str) -> bool {
-        match Origin::parse(entry) {
-            Some(entry) => {
-                entry.scheme.eq_ignore_ascii_case(self.scheme)
-                    && entry.authority.matches(&self.authority)
-            }
-            None => Authority::parse(entry, self.default_port)
-                .is_some_and(|entry| entry.matches(&self.authority)),
-        }
-    }
-}
-
-struct Authority<'a> {
-    host: &'a str,
-    port: u16,
-}
-
-impl<'a> Authority<'a> {
-    /// Splits `host[:port]`; refuses whatever else a URL can have there.
-    fn parse(text: &'a str, default_port: u16) -> Option<Self> {
-        // Colons within the brackets of an IPv6 address are not the port's.
-        let after_host = text.rfind(']').map_or(0, |bracket| bracket + 1);
-        let colon = text
-            .get(after_host..)?
-            .find(':')
-            .map(|colon| after_host + colon);
-        let (host, port) = match colon {
-            Some(colon) => (text.get(..colon)?, text.get(colon + 1..)?),
-            None => (text, ""),
-        };
-        let port = match port {
-            "" => default_port,
-            // `u16::from_str` would take a sign.
-            port if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok()?,
-            _ => return None,
-        };
-        let is_plain = !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ', ',']);
-        is_plain.then_some(Self { host, port })
-    }
-
-    fn matches(&self, other: &Authority<'_>) -> bool {
-        self.port == other.port && self.host.eq_ignore_ascii_case(other.host)
     }
 }
 

@@ -1,0 +1,221 @@
+//! Pages of other origins: who may come at all, and what they may read.
+
+use std::time::Duration;
+
+use super::Context;
+use crate::{
+    error::RequestError,
+    http::{CookieSameSite, list_items},
+    proto::{
+        http::{
+            cors::{CorsAnswer, CorsKind, CorsPolicy, CorsRequest, decide},
+            fetch::{FetchMetadata, Purpose, is_own_site},
+            origin::AllowedOrigins,
+        },
+        ws::handshake::{OriginRefused, check_origin},
+    },
+};
+
+/// How long browsers keep the answer to a preflight: as long as an origin that was taken off the list may still ask.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
+
+/// What a request's answer says to pages of other origins.
+#[derive(Clone, Debug)]
+pub(super) struct RequestCors {
+    answer: CorsAnswer,
+    /// Why the page may not read it.
+    refused: Option<OriginRefused>,
+}
+
+/// What a route lets pages of other origins do.
+#[derive(Debug)]
+pub(crate) struct RouteCors {
+    pub(crate) origins: AllowedOrigins,
+    pub(crate) methods: &'static [&'static str],
+}
+
+impl Context {
+    /// Refuses a request of a page from elsewhere; one that says nothing of a page comes from none.
+    pub(crate) fn check_origin(&self, route: &AllowedOrigins) -> Result<(), RequestError> {
+        self.check_page(route, Purpose::Other)
+    }
+
+    /// As [`check_origin`](Self::check_origin), by what the request is for as well.
+    pub(crate) fn check_page(
+        &self,
+        route: &AllowedOrigins,
+        purpose: Purpose,
+    ) -> Result<(), RequestError> {
+        let Some(connection) = &self.connection else {
+            return Ok(());
+        };
+        let warn = |refused: &dyn std::fmt::Display| {
+            let path = self.get_request().get_path();
+            tracing::warn!(peer = %connection.peer(), path, "{refused}");
+        };
+        // Of several, none is the one that counts.
+        let mut origins = self.get_request().get_headers().get_all("origin");
+        origins
+            .try_for_each(|origin| self.judge(origin, route))
+            .inspect_err(|refused| warn(refused))?;
+        let metadata = self.fetch_metadata();
+        let unsaid = (metadata.is_silent() && self.may_carry_a_cookie_across_sites()).then_some(
+            "the session's cookie is sent across sites, and this request does not say where it comes from: it has to \
+             carry `Origin` or `Sec-Fetch-Site`, or a token instead of the cookie",
+        );
+        match metadata.refusal(purpose).or(unsaid) {
+            Some(reason) => {
+                warn(&reason);
+                Err(RequestError::refused(403, reason))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Judges one origin by the lists of the server and of the route.
+    fn judge(&self, origin: &str, route: &AllowedOrigins) -> Result<(), OriginRefused> {
+        let Some(connection) = &self.connection else {
+            return Ok(());
+        };
+        let (host, secure) = self.own_host();
+        let lists = [&connection.server.allowed_origins, route];
+        check_origin(origin, host, secure, &lists)
+    }
+
+    /// Host and port that the client asked for, and whether it is known to speak TLS.
+    fn own_host(&self) -> (&str, bool) {
+        let forwarded = self.forwarded();
+        let host = forwarded.and_then(|forwarded| forwarded.host);
+        (
+            host.unwrap_or_else(|| self.get_request().get_host()),
+            forwarded.and_then(|forwarded| forwarded.secure) == Some(true),
+        )
+    }
+
+    fn fetch_metadata(&self) -> FetchMetadata<'_> {
+        let headers = self.get_request().get_headers();
+        let foreign = headers
+            .get_all("sec-fetch-site")
+            .find(|site| !is_own_site(site));
+        FetchMetadata {
+            site: foreign.or_else(|| headers.get("sec-fetch-site")),
+            mode: headers.get("sec-fetch-mode"),
+            dest: headers.get("sec-fetch-dest"),
+            has_origin: headers.contains("origin"),
+        }
+    }
+
+    /// Whether a page of any site could have made the request with the cookie of its visitor's session.
+    fn may_carry_a_cookie_across_sites(&self) -> bool {
+        let same_site = self
+            .connection
+            .as_ref()
+            .map(|connection| connection.server.config.cookie_same_site);
+        same_site == Some(CookieSameSite::None)
+            && self.get_request().get_headers().contains("cookie")
+            && self.is_session_secure()
+    }
+
+    /// Decides what pages of other origins may read of the answer, whatever it is. The fields get in when its head is written:
+    /// by then the response may have been reset, or replaced.
+    pub(crate) fn decide_cors(&mut self, route: &RouteCors) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        let lists = [&connection.server.allowed_origins, &route.origins];
+        if lists.iter().all(|list| list.is_empty()) {
+            return;
+        }
+        let request = self.get_request();
+        let headers = request.get_headers();
+        let origins: Vec<&str> = headers.get_all("origin").collect();
+        let origin = match *origins {
+            [origin] => Some(origin),
+            _ => None,
+        };
+        let requested: Vec<&str> = headers.get_all("access-control-request-headers").collect();
+        let asked = CorsRequest {
+            method: request.get_method().as_str(),
+            origin: origin.map(str::trim_ascii),
+            requested_method: headers.get("access-control-request-method"),
+            requested_headers: &requested,
+        };
+        let policy = CorsPolicy {
+            methods: route.methods,
+            credentials: true,
+            max_age: PREFLIGHT_MAX_AGE,
+        };
+        let mut refused = None;
+        let answer = decide(asked, policy, |origin| {
+            refused = self.judge(origin, &route.origins).err();
+            refused.is_none()
+        });
+        self.extras.get_or_insert_default().cors = Some(Box::new(RequestCors { answer, refused }));
+    }
+
+    fn cors(&self) -> Option<&RequestCors> {
+        self.extras.as_ref()?.cors.as_deref()
+    }
+
+    /// Whether a browser asks whether it may send a request, and may.
+    ///
+    /// It asks without cookies and without the fields that it asks for. What middleware refuses for want of them says nothing of
+    /// the request to come.
+    pub(crate) fn is_preflight(&self) -> bool {
+        self.cors()
+            .is_some_and(|cors| cors.answer.kind == CorsKind::Preflight)
+    }
+
+    /// Answers a preflight that no route takes, unless a hook has done so with success.
+    ///
+    /// # Errors
+    /// [`RequestError::Origin`] for a page that may not send the request.
+    pub(crate) fn answer_preflight(&mut self) -> Result<(), RequestError> {
+        let refused = match self.cors() {
+            Some(cors) if cors.answer.kind != CorsKind::Request => cors.refused.clone(),
+            _ => return Ok(()),
+        };
+        let response = self.get_response();
+        let status = response.get_status_code();
+        let is_answered =
+            status != 200 || !response.get_body().is_empty() || response.is_body_streamed();
+        if is_answered && (200..300).contains(&status) {
+            return Ok(());
+        }
+        if let Some(refused) = refused {
+            tracing::warn!(path = self.get_request().get_path(), "{refused}");
+            return Err(refused.into());
+        }
+        let response = self.get_mut_response();
+        response.set_body("").set_status_code(204);
+        for name in ["content-type", "allow", "location", "www-authenticate"] {
+            response.remove_header(name);
+        }
+        Ok(())
+    }
+
+    /// Adds what pages of other origins may read to the response, where the program has not set it.
+    pub(super) fn attach_cors(&mut self) {
+        let Some(cors) = self
+            .extras
+            .as_ref()
+            .and_then(|extras| extras.cors.as_deref())
+        else {
+            return;
+        };
+        let response = self.response.get_or_insert_default();
+        for (name, value) in &cors.answer.fields {
+            let headers = response.get_headers();
+            if !headers.contains(name) {
+                response.set_header(name, value);
+            } else if *name == "vary" {
+                let known: Vec<&str> = headers.get_all(name).flat_map(list_items).collect();
+                let is_said = |item: &&str| *item == "*" || item.eq_ignore_ascii_case("origin");
+                if !known.iter().any(is_said) {
+                    let joined = [&known[..], &[&**value]].concat().join(", ");
+                    response.set_header(name, joined);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,522 @@
+//! Origins as values (RFC 6454, WHATWG URL §4.7), and the list of those that a server allows.
+//!
+//! Two texts that parse to one origin are one: `HTTPS://App.Example:443` is `https://app.example`. A name with a dot at
+//! its end stays another host, as in browsers, which keep the two apart.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+/// An origin: a scheme, a host, and a port where it is not the scheme's own.
+///
+/// Beside `http` and `https`, any scheme can be named: `capacitor://localhost`, `chrome-extension://id`, `file://`. The
+/// opaque origin `null` is no value of this type: it names no page in particular, so that it cannot be compared.
+///
+/// ```
+/// use hyperlane_core::proto::http::origin::Origin;
+///
+/// let one: Origin = "https://App.Example:443".parse()?;
+/// assert_eq!(one, "https://app.example".parse()?);
+/// assert_eq!("http://[0::1]:3000".parse::<Origin>()?.to_string(), "http://[::1]:3000");
+/// assert!("null".parse::<Origin>().is_err());
+/// # Ok::<(), hyperlane_core::proto::http::origin::OriginError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// In lower case.
+    scheme: String,
+    host: Host,
+    /// `None`: the scheme's own, or a scheme without ports.
+    port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Host {
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
+    /// In lower case; empty in `file://`.
+    Name(String),
+}
+
+/// Says why a text is no origin that can be compared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OriginError {
+    /// `null` is the origin of every sandboxed frame, whoever wrote what is in it.
+    #[error(
+        "`null` is the origin of any sandboxed frame: to allow all of them, use `dangerous_allow_null_origin`"
+    )]
+    Null,
+    /// This is not `scheme://host[:port]`.
+    #[error(
+        "{0:?} is not `scheme://host[:port]`, as browsers send it: no path, no user, names of hosts in ASCII (`xn--..`)"
+    )]
+    Form(String),
+}
+
+impl Origin {
+    /// Gives the scheme, in lower case.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// Gives the host: a name in lower case, or an address in its shortest form, of IPv6 in brackets.
+    pub fn host(&self) -> String {
+        self.host.to_string()
+    }
+
+    /// Gives the port, of `http` and its like also where it is left out.
+    pub fn port(&self) -> Option<u16> {
+        self.port.or_else(|| default_port(&self.scheme))
+    }
+
+    fn form(text: &str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        if !is_scheme {
+            return None;
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        let default_port = default_port(&scheme);
+        let (host, port) = authority_of(authority, default_port.is_some())?;
+        if host.is_empty() && (default_port.is_some() || port.is_some()) {
+            return None;
+        }
+        Some(Self {
+            scheme,
+            host,
+            port: port.filter(|_| port != default_port),
+        })
+    }
+}
+
+impl FromStr for Origin {
+    type Err = OriginError;
+
+    /// Reads an origin as browsers send it, in any of its forms.
+    fn from_str(text: &str) -> Result<Self, OriginError> {
+        let text = text.trim_ascii();
+        if text.eq_ignore_ascii_case("null") {
+            return Err(OriginError::Null);
+        }
+        Self::form(text).ok_or_else(|| OriginError::Form(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.host)?;
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Host {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Name(name) if name.is_empty())
+    }
+
+    /// `is_special`: of a scheme whose hosts are names of the DNS, or addresses.
+    fn parse(text: &str, is_special: bool) -> Option<Self> {
+        if let Some(address) = text.strip_prefix('[') {
+            // A zone would be a second name of one address; browsers take none.
+            return address.strip_suffix(']')?.parse().ok().map(Self::V6);
+        }
+        // Wildcards and percent signs are never in what browsers send. Taken for names, they would match nothing.
+        let is_plain = text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"/\\?#@:[]<>^|%*,;\"'`{}".contains(&byte));
+        if !is_plain {
+            return None;
+        }
+        match is_special && ends_in_number(text) {
+            true => ipv4(text).map(Self::V4),
+            false => Some(Self::Name(text.to_ascii_lowercase())),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address) => address.fmt(f),
+            Self::V6(address) => write!(f, "[{address}]"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" | "ws" => Some(HTTP_PORT),
+        "https" | "wss" => Some(HTTPS_PORT),
+        "ftp" => Some(21),
+        // Apps in web views and extensions of browsers have schemes of their own, without ports.
+        _ => None,
+    }
+}
+
+/// Splits `host[:port]`; refuses whatever else a URL can have there.
+fn authority_of(text: &str, is_special: bool) -> Option<(Host, Option<u16>)> {
+    // Colons within the brackets of an IPv6 address are not the port's.
+    let after_host = text.rfind(']').map_or(0, |bracket| bracket + 1);
+    let colon = text
+        .get(after_host..)?
+        .find(':')
+        .map(|colon| after_host + colon);
+    let (host, port) = match colon {
+        Some(colon) => (text.get(..colon)?, text.get(colon + 1..)?),
+        None => (text, ""),
+    };
+    let port = match port {
+        "" => None,
+        // `u16::from_str` would take a sign.
+        port if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
+        _ => return None,
+    };
+    Some((Host::parse(host, is_special)?, port))
+}
+
+/// The labels of a host without the dot at its end.
+fn labels(host: &str) -> impl DoubleEndedIterator<Item = &str> {
+    host.strip_suffix('.').unwrap_or(host).split('.')
+}
+
+/// Whether a host must be an IPv4 address (WHATWG URL §3.5).
+fn ends_in_number(host: &str) -> bool {
+    labels(host).next_back().is_some_and(|last| {
+        !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) || number(last).is_some()
+    })
+}
+
+/// Reads a number of an IPv4 address: decimal, octal after `0`, hexadecimal after `0x`.
+fn number(text: &str) -> Option<u32> {
+    let hex = text.strip_prefix("0x").or(text.strip_prefix("0X"));
+    let (digits, radix) = match (hex, text.strip_prefix('0')) {
+        (Some(""), _) => return Some(0),
+        (Some(digits), _) => (digits, 16),
+        (None, Some(digits)) if !digits.is_empty() => (digits, 8),
+        _ => (text, 10),
+    };
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_number
+        .then(|| u32::from_str_radix(digits, radix).ok())
+        .flatten()
+}
+
+/// Reads an IPv4 address in any of the forms that browsers take (WHATWG URL §3.5): `127.1` is `127.0.0.1`.
+fn ipv4(host: &str) -> Option<Ipv4Addr> {
+    let numbers: Option<Vec<u32>> = labels(host).map(number).collect();
+    let numbers = numbers?;
+    let (last, first) = numbers.split_last()?;
+    let bits = 8 * (4u32.checked_sub(u32::try_from(first.len()).ok()?)?);
+    if bits == 0 || (bits < 32 && last >> bits != 0) {
+        return None;
+    }
+    let mut address = *last;
+    for (place, number) in first.iter().enumerate() {
+        if *number > 255 {
+            return None;
+        }
+        address |= number << (24 - 8 * u32::try_from(place).ok()?);
+    }
+    Some(Ipv4Addr::from_bits(address))
+}
+
+/// The pages that may talk to a server, beside its own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AllowedOrigins {
+    entries: Vec<Entry>,
+    pub(crate) null: bool,
+    pub(crate) any: bool,
+    /// The first that could not be added.
+    refused: Option<OriginError>,
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Origin(Origin),
+    /// A host of any scheme; without a port, at the port of that scheme.
+    Host(Host, Option<u16>),
+}
+
+impl AllowedOrigins {
+    /// Adds an origin, or `host[:port]` of any scheme. What is neither is kept as [`refused`](Self::refused).
+    pub(crate) fn add(&mut self, text: &str) {
+        let text = text.trim_ascii();
+        match text.parse() {
+            Ok(origin) => self.entries.push(Entry::Origin(origin)),
+            Err(error) => match (&error, authority_of(text, true)) {
+                (OriginError::Form(_), Some((host, port))) if !host.is_empty() => {
+                    self.entries.push(Entry::Host(host, port));
+                }
+                _ => {
+                    self.refused.get_or_insert(error);
+                }
+            },
+        }
+    }
+
+    pub(crate) fn of<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Self {
+        let mut allowed = Self::default();
+        for text in texts {
+            allowed.add(text.as_ref());
+        }
+        allowed
+    }
+
+    /// Why one of them could not be added.
+    pub(crate) fn refused(&self) -> Option<&OriginError> {
+        self.refused.as_ref()
+    }
+
+    /// Whether pages of no other origin than the server's own may talk to it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && !self.null && !self.any
+    }
+
+    /// Whether it has the origin that a page says.
+    fn has(&self, page: &Page) -> bool {
+        self.any
+            || match page {
+                Page::Origin(origin) => self.entries.iter().any(|entry| match entry {
+                    Entry::Origin(known) => known == origin,
+                    Entry::Host(host, port) => {
+                        *host == origin.host
+                            && port.or_else(|| default_port(&origin.scheme)) == origin.port()
+                    }
+                }),
+                Page::Null => self.null,
+                Page::Malformed => false,
+            }
+    }
+}
+
+/// What an `Origin` field says.
+enum Page {
+    Origin(Origin),
+    Null,
+    Malformed,
+}
+
+impl Page {
+    fn parse(text: &str) -> Self {
+        match text {
+            "null" => Self::Null,
+            text => text.parse().map_or(Self::Malformed, Self::Origin),
+        }
+    }
+
+    /// Whether it is the server's own. A missing port of `host` is that of the scheme, `https` where the server is `secure`.
+    fn is_of(&self, host: &str, secure: bool) -> bool {
+        let Self::Origin(page) = self else {
+            return false;
+        };
+        // A page that came by TLS from this very host shows that a proxy ends it in front of us. The other way
+        // round, anyone on the way could have made the page.
+        let scheme_fits = match page.scheme.as_str() {
+            "https" => true,
+            "http" => !secure,
+            _ => false,
+        };
+        let own = authority_of(host, true);
+        scheme_fits
+            && own.is_some_and(|(host, port)| {
+                host == page.host && port.or_else(|| default_port(&page.scheme)) == page.port()
+            })
+    }
+}
+
+/// Whether a page of this origin may talk to the server at `host`: its own, or one that a list allows.
+pub(crate) fn is_allowed(
+    origin: &str,
+    host: &str,
+    secure: bool,
+    lists: &[&AllowedOrigins],
+) -> bool {
+    if lists.iter().any(|list| list.any) {
+        return true;
+    }
+    let page = Page::parse(origin.trim_ascii());
+    page.is_of(host.trim_ascii(), secure) || lists.iter().any(|list| list.has(&page))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_that_parse_to_one_origin_are_one() {
+        for (one, other) in [
+            ("https://app.example", "HTTPS://App.Example:443"),
+            ("http://app.example", "http://app.example:"),
+            ("http://app.example:8080", " http://app.example:08080 "),
+            ("http://[::1]:3000", "http://[0:0:0:0:0:0:0:1]:3000"),
+            ("https://[2001:db8::a]", "https://[2001:0DB8::000A]:443"),
+            ("http://[::ffff:1.2.3.4]", "http://[::FFFF:102:304]"),
+            ("http://127.0.0.1", "http://127.1"),
+            ("http://127.0.0.1", "http://0x7f.1:80"),
+            ("http://127.0.0.1:1", "http://2130706433:1"),
+            ("http://127.0.0.1", "http://0177.0.0.1."),
+            ("file://", "FILE://"),
+            ("capacitor://localhost", "Capacitor://LOCALHOST"),
+        ] {
+            let [one, other] = [one, other].map(str::parse::<Origin>);
+            assert_eq!(one, other);
+            let one = one.unwrap();
+            assert_eq!(one.to_string().parse(), Ok(one), "as it is written");
+        }
+    }
+
+    #[test]
+    fn what_is_another_origin_stays_one() {
+        for (one, other) in [
+            ("http://app.example", "https://app.example"),
+            ("http://app.example", "http://app.example:8080"),
+            ("http://app.example", "http://app.example."),
+            ("http://app.example", "http://www.app.example"),
+            ("http://app.example:443", "https://app.example"),
+            ("http://[::1]", "http://127.0.0.1"),
+            ("app://localhost", "capacitor://localhost"),
+            ("app://1", "app://0.0.0.1"),
+            ("app://a:80", "app://a"),
+        ] {
+            let [one, other] = [one, other].map(|text| text.parse::<Origin>().unwrap());
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn every_scheme_can_be_named() {
+        for (text, port) in [
+            ("file://", None),
+            ("capacitor://localhost", None),
+            ("tauri://localhost", None),
+            ("ionic://localhost", None),
+            ("app://.", None),
+            ("qrc://", None),
+            ("chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb", None),
+            ("moz-extension://8c2b6b4e-6d3a-4b1e-9d0e-0f2d2a1c9b11", None),
+            ("ms-appx-web://com.example.app_1", None),
+            ("http://tauri.localhost", Some(80)),
+            ("https://xn--bcher-kva.example", Some(443)),
+            ("http://under_score.example:1", Some(1)),
+        ] {
+            let origin: Origin = text.parse().unwrap();
+            assert_eq!((origin.to_string().as_str(), origin.port()), (text, port));
+        }
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused() {
+        for text in ["null", " NULL "] {
+            assert_eq!(text.parse::<Origin>(), Err(OriginError::Null));
+        }
+        for text in [
+            "",
+            "*",
+            "example.com",
+            "://a",
+            "1a://a",
+            "a b://a",
+            "https://",
+            "https://:443",
+            "file://:1",
+            "http://a/",
+            "http://a/path",
+            "http://a?b",
+            "http://a#b",
+            "http://user@a",
+            "http://a b",
+            "http://a, http://b",
+            "http://*.a",
+            "http://b%C3%BCcher",
+            "http://bücher",
+            "http://a:+80",
+            "http://a:99999",
+            "http://a:b",
+            "http://[::1",
+            "http://::1",
+            "http://[::1%eth0]",
+            "http://[::1]a",
+            "http://a[::1]",
+            "http://1.2.3.4.5",
+            "http://256.0.0.1",
+            "http://1.2.3.09",
+            "http://a.0x1g.1",
+            "http://4294967296",
+        ] {
+            assert!(
+                matches!(text.parse::<Origin>(), Err(OriginError::Form(_))),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn null_is_allowed_by_its_own_setting_alone() {
+        let allows = |list: &AllowedOrigins| is_allowed("null", "null", false, &[list]);
+        let mut list = AllowedOrigins::of(["null", "Null", "file://"]);
+        assert_eq!(list.refused(), Some(&OriginError::Null));
+        assert!(!allows(&list));
+        list.null = true;
+        assert!(allows(&list));
+        assert!(!is_allowed("http://evil.example", "a", false, &[&list]));
+    }
+
+    #[test]
+    fn a_list_takes_origins_and_hosts_and_keeps_what_it_cannot_take() {
+        let list = AllowedOrigins::of([
+            "https://a.example",
+            "b.example:8443",
+            "c.example",
+            "[::1]:1",
+        ]);
+        let allows = |origin: &str| is_allowed(origin, "own.example", false, &[&list]);
+        for origin in [
+            "https://A.example:443",
+            "http://b.example:8443",
+            "app://b.example:8443",
+            "http://c.example",
+            "https://c.example",
+            "http://[0::1]:1",
+        ] {
+            assert!(allows(origin), "{origin}");
+        }
+        for origin in [
+            "http://a.example",
+            "https://b.example",
+            "http://c.example:81",
+            "http://[::1]",
+        ] {
+            assert!(!allows(origin), "{origin}");
+        }
+        assert_eq!(list.refused(), None);
+        for wrong in ["https://a/", "*", "", "a/b", "https://"] {
+            let list = AllowedOrigins::of([wrong]);
+            assert_eq!(list.refused(), Some(&OriginError::Form(wrong.to_owned())));
+            assert!(list.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_page_that_could_be_made_on_the_way_is_not_the_own_one_of_a_secure_server() {
+        let own = |origin: &str, host: &str, secure| is_allowed(origin, host, secure, &[]);
+        assert!(own("https://a.example", "a.example", false));
+        assert!(own("https://a.example:8443", "a.example:8443", true));
+        assert!(!own("http://a.example:8443", "a.example:8443", true));
+        assert!(!own("http://a.example:443", "a.example", true));
+        assert!(!own("app://a.example:80", "a.example", false));
+        assert!(!own("file://", "", false));
+    }
+}
