@@ -17,6 +17,7 @@ mod check;
 use crate::{
     Context, Stream,
     error::{Place, RequestError},
+    extract::setup::{RouteSetup, SetupCheck, SetupError},
     server::observe::{Observed, Within},
 };
 
@@ -241,6 +242,8 @@ pub struct Registration {
     pub(crate) body: BodyPlan,
     /// How the handler's arguments read the body.
     reads: Option<BodyMode>,
+    /// What the handler's arguments need of the server.
+    pub(crate) check: SetupCheck,
     pub(crate) run: HookFn,
 }
 
@@ -266,6 +269,7 @@ impl Registration {
             methods,
             body: BodyPlan::of::<S>(),
             reads: None,
+            check: needs_nothing,
             run: run_hook::<S>,
         }
     }
@@ -288,6 +292,7 @@ impl Registration {
                 max: None,
             },
             reads: None,
+            check: needs_nothing,
             run,
         }
     }
@@ -326,6 +331,12 @@ impl Registration {
         self
     }
 
+    /// Has the start of a server ask what the arguments need.
+    pub const fn needs(mut self, check: SetupCheck) -> Self {
+        self.check = check;
+        self
+    }
+
     /// Bounds the body.
     pub const fn max_body(mut self, limit: usize) -> Self {
         self.body.max = Some(limit);
@@ -334,6 +345,25 @@ impl Registration {
 }
 
 inventory::collect!(Registration);
+
+/// A server of the program that takes all registrations.
+#[doc(hidden)]
+pub struct Taker {
+    pub place: Place,
+}
+
+inventory::collect!(Taker);
+
+/// The check of what needs nothing.
+pub(crate) fn needs_nothing(_: &RouteSetup<'_>) -> Result<(), SetupError> {
+    Ok(())
+}
+
+/// The check of a hook whose pattern is known only when the program runs.
+pub(crate) fn needs_params<S: ServerHook>(setup: &RouteSetup<'_>) -> Result<(), SetupError> {
+    setup.need_params(S::PARAMS)?;
+    setup.need_params(S::NEW_PARAMS)
+}
 
 thread_local! {
     /// Set by a hook that refuses in the middle of its work; taken by the pipeline in the same poll.

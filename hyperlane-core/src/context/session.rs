@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::{
-    Context, FromContext, RequestError, ServerConfig, Session,
+    Context, Error, FromContext, RequestError, ServerConfig, Session,
     channel::Direction,
     http::SessionFields,
     session::{Credential, Loaded, Sessions},
@@ -254,7 +254,7 @@ impl Context {
 
 /// The session of the client; one is begun if it has none.
 impl FromContext for Session {
-    async fn from_context(ctx: &mut Context) -> Result<Self, RequestError> {
+    async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
         Ok(ctx.session())
     }
 }
