@@ -199,9 +199,9 @@ const ROWS: &[Row] = &[
     ("try_get_request_error_data(error, more)", "GET /error/tries", 400, "", "true"),
     // Conditions and the response.
     (r#"filter(id == "yes")"#, "GET /filter/yes", 200, "", "yes"),
-    (r#"filter(id == "yes")"#, "GET /filter/no", 200, "", ""),
+    (r#"filter(id == "yes")"#, "GET /filter/no", 403, "", "*"),
     (r#"reject(id == "no")"#, "GET /reject/yes", 200, "", "yes"),
-    (r#"reject(id == "no")"#, "GET /reject/no", 200, "", ""),
+    (r#"reject(id == "no")"#, "GET /reject/no", 403, "", "*"),
     ("response_status_code(201)", "GET /status/number", 201, "", ""),
     ("response_status_code(HttpStatus::Accepted)", "GET /status/named", 202, "", ""),
     (r#"response_reason_phrase("Fine")"#, "GET /reason", 200, "HTTP/1.1 200 Fine", ""),

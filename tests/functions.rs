@@ -80,8 +80,11 @@ async fn state(count: State<AtomicU64>) -> String {
 }
 
 #[get("/no-state")]
-async fn no_state(_: State<Post>) -> &'static str {
-    "unreachable"
+async fn no_state(state: Result<State<Post>, RequestError>) -> String {
+    match state {
+        Ok(_) => "set".to_owned(),
+        Err(error) => format!("{} {error}", error.status()),
+    }
 }
 
 #[post("/parts/{a}")]
@@ -136,12 +139,12 @@ async fn maybe(query: Result<Query<Post>, RequestError>) -> String {
 struct User(String);
 
 impl FromContext for User {
-    async fn from_context(ctx: &mut Context) -> Result<Self, RequestError> {
+    async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
         // Arguments may wait.
         tokio::task::yield_now().await;
         match ctx.cookie("user") {
             Some(name) => Ok(Self(name)),
-            None => Err(RequestError::refused(401, "log in first")),
+            None => Err(RequestError::refused(401, "log in first").into()),
         }
     }
 }
@@ -242,12 +245,10 @@ async fn an_argument_that_cannot_be_made_refuses_the_request_by_name() {
         assert_eq!(reply.status, status, "{target}");
         assert!(reply.text().contains(text), "{target}: {}", reply.text());
     }
-    // Which of our types is missing is nobody else's business.
+    // A handler that takes the refusal as a value starts without the state, and sees what is missing.
     let reply = client.get("/no-state").await;
-    assert_eq!(
-        (reply.status, reply.text()),
-        (500, "500 Internal Server Error\n")
-    );
+    assert_eq!(reply.status, 200);
+    assert!(reply.text().starts_with("500 state `"), "{}", reply.text());
     for (target, content_type, body, status, text) in [
         (
             "/json",
@@ -309,6 +310,144 @@ async fn arguments_stand_beside_the_stream_the_context_and_attributes() {
     // The query comes before the filter, and a number that is none before both.
     assert_eq!(client.post("/mixed/7", "").await.status, 400);
     assert_eq!(client.post("/mixed/700?b=2", "text").await.status, 400);
+}
+
+/// What fails as a program's own code does: with errors of other libraries, by `?`.
+struct Setting(String);
+
+impl FromContext for Setting {
+    async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
+        match ctx.get_request().get_query("how").as_str() {
+            "io" => Err(io::Error::other("disk /dev/sda1 is on fire"))?,
+            "number" => {
+                "x".parse::<u8>()?;
+            }
+            "boxed" => {
+                let failed: Result<(), Box<dyn std::error::Error + Send + Sync>> =
+                    Err("10.0.0.7 is down".into());
+                failed.map_err(Error::internal)?;
+            }
+            "own" => return Err(Error::new(409, "taken")),
+            "request" => return Err(RequestError::refused(401, "log in first").into()),
+            "query" => {
+                let _: Post = ctx.query()?;
+            }
+            _ => {}
+        }
+        Ok(Self("set".to_owned()))
+    }
+}
+
+#[get("/setting")]
+async fn setting(Setting(text): Setting) -> String {
+    text
+}
+
+#[get("/setting/maybe")]
+async fn maybe_setting(
+    first: Result<Setting, Error>,
+    second: Result<Setting, RequestError>,
+) -> String {
+    match (first, second) {
+        (Ok(first), Ok(second)) => first.0 + &second.0,
+        (Err(first), Err(second)) => format!("{} {}", first.status(), second.status()),
+        _ => "one of two".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn an_argument_fails_with_any_error_that_a_handler_may_fail_with() {
+    let mut client = client().await;
+    for (how, status, text) in [
+        ("not", 200, "set"),
+        ("io", 500, "500 Internal Server Error\n"),
+        ("number", 500, "500 Internal Server Error\n"),
+        ("boxed", 500, "500 Internal Server Error\n"),
+        ("own", 409, "409 Conflict: taken\n"),
+        ("request", 401, "401 Unauthorized: log in first\n"),
+        (
+            "query",
+            400,
+            "400 Bad Request: invalid query: missing field `room`\n",
+        ),
+    ] {
+        let reply = client.get(&format!("/setting?how={how}")).await;
+        assert_eq!((reply.status, reply.text()), (status, text), "{how}");
+        let reply = client.get(&format!("/setting/maybe?how={how}")).await;
+        let seen = match status {
+            200 => "setset".to_owned(),
+            status => format!("{status} {status}"),
+        };
+        assert_eq!((reply.status, reply.text()), (200, &*seen), "{how}");
+    }
+}
+
+#[request_middleware]
+struct Before;
+
+impl ServerHook for Before {
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        ctx.get_mut_response().set_header("x-before-all", "yes");
+        Status::Continue
+    }
+}
+
+#[get("/open/{door}")]
+#[route_param("door" => door)]
+#[filter(door == "front")]
+async fn open() -> String {
+    door
+}
+
+#[get("/shut/{door}")]
+#[route_param("door" => door)]
+#[reject(door == "back")]
+async fn shut() -> impl IntoResponse {
+    Json(door)
+}
+
+/// A guard that needs time cannot be asked before the route is chosen; it refuses by the same status.
+#[get("/slow/{guard}")]
+#[host(the_host(stream).await)]
+async fn slow(stream: &mut Stream) -> String {
+    format!("{:?}", stream.peer_addr().is_some())
+}
+
+#[get("/slow-unit/{guard}")]
+#[host(the_host(stream).await)]
+async fn slow_unit(stream: &mut Stream) {
+    let _ = stream;
+}
+
+async fn the_host(_: &mut Stream) -> &'static str {
+    "only.example"
+}
+
+#[tokio::test]
+async fn a_function_with_a_value_that_is_skipped_declines() {
+    let mut client = client().await;
+    for (target, status, text) in [
+        ("/open/front", 200, "front"),
+        ("/open/back", 403, "403 Forbidden\n"),
+        ("/shut/front", 200, "\"front\""),
+        ("/shut/back", 403, "403 Forbidden\n"),
+        ("/slow/x", 421, "421 Misdirected Request\n"),
+        ("/slow-unit/x", 421, "421 Misdirected Request\n"),
+    ] {
+        let reply = client.get(target).await;
+        assert_eq!((reply.status, reply.text()), (status, text), "{target}");
+        assert_eq!(reply.header("x-before-all"), Some("yes"), "{target}");
+    }
+    let reply = client.post("/mixed/7?b=2", "").await;
+    assert_eq!(
+        (reply.status, reply.header("x-before")),
+        (403, None),
+        "neither setters nor epilogues run"
+    );
 }
 
 #[tokio::test]

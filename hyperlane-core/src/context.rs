@@ -114,6 +114,11 @@ impl States {
         value.downcast().unwrap_or_default()
     }
 
+    /// Whether a value of type `T` was set.
+    pub(crate) fn has<T: Any + Send + Sync>(&self) -> bool {
+        self.values.contains_key(&TypeId::of::<T>())
+    }
+
     /// The value of type `T`.
     pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.values

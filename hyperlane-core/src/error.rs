@@ -12,6 +12,7 @@ pub use self::handler::Error;
 use crate::{
     HttpStatus, IntoResponse, Response,
     conn::out::PushError,
+    extract::setup::SetupError,
     http::HeaderError,
     proto::{
         http::{chunked::ChunkedError, head::HeadError, host::HostRefused, origin::OriginError},
@@ -415,8 +416,8 @@ impl fmt::Display for PanicData {
     }
 }
 
-/// Why a server did not start.
-#[derive(Debug, thiserror::Error)]
+/// Why a server did not start. Its `Debug` form is its sentence too, as `main` prints what it returns in that form.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
     /// An address could not be bound.
@@ -463,6 +464,38 @@ pub enum ServerError {
         /// Where the second was registered.
         second: Place,
     },
+    /// A handler could answer no request, as the server or the pattern lacks something that it takes. The log names all
+    /// such handlers.
+    #[error(
+        "the handler `{handler}` of {pattern:?} at {place} could answer no request: {lack}{}",
+        and_more(*more)
+    )]
+    Handler {
+        /// The name of the handler.
+        handler: &'static str,
+        /// The pattern of its route.
+        pattern: String,
+        /// Where it was registered.
+        place: Place,
+        /// What is missing.
+        lack: SetupError,
+        /// How many handlers besides this one lack something.
+        more: usize,
+    },
+    /// The server has no route, while attribute macros registered some which no server of the program takes.
+    #[error(
+        "the server has no route, while attribute macros registered {}, the first of them `{handler}` at {place}: put \
+         `#[hyperlane(server: Server)]` on `main` and run the `server` that it declares",
+        counted(*routes, "route")
+    )]
+    RoutesNotTaken {
+        /// How many routes attribute macros registered.
+        routes: usize,
+        /// The name of the first handler.
+        handler: &'static str,
+        /// Where it stands.
+        place: Place,
+    },
     /// Something else of the system, as a program's own `?` in a function that returns this error.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -471,6 +504,25 @@ pub enum ServerError {
         "a server starts only inside a tokio runtime: call it under `#[tokio::main]`, or within `block_on`"
     )]
     NoRuntime,
+}
+
+impl fmt::Debug for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn and_more(handlers: usize) -> String {
+    match handlers {
+        0 => String::new(),
+        more => format!(" ({more} more; the log names them all)"),
+    }
+}
+
+/// `1 route`, `2 routes`.
+pub(crate) fn counted(count: usize, name: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{count} {name}{end}")
 }
 
 /// A place in the source of the program.

@@ -1,6 +1,7 @@
 //! Typed arguments of function handlers.
 
 mod path;
+pub(crate) mod setup;
 
 use std::{fmt, future::Future, ops::Deref, sync::Arc};
 
@@ -8,9 +9,10 @@ use bytes::Bytes;
 use cookie::CookieJar;
 use serde::de::DeserializeOwned;
 
+use self::setup::{RouteSetup, SetupError};
 use crate::{
-    BodyMode, BodyStream, Context, Headers, Json, Method, Multipart, RequestBody, RequestError,
-    RouteParams,
+    BodyMode, BodyStream, Context, Error, Headers, Json, Method, Multipart, RequestBody,
+    RequestError, RouteParams,
 };
 
 /// What a function handler can take as an argument, besides the stream and the context.
@@ -28,20 +30,26 @@ use crate::{
 /// | [`State<T>`] | a value of the server |
 /// | [`Headers`], [`Method`], [`RouteParams`], `CookieJar` | parts of the request |
 /// | [`Session`](crate::Session) | the client's session; begun if it has none |
-/// | `Result<A, RequestError>` | what another argument would be, or why it is not |
+/// | `Result<A, RequestError>`, `Result<A, Error>` | what another argument would be, or why it is not |
 ///
-/// A type of the program becomes an argument by implementing this trait:
+/// A type of the program becomes an argument by implementing this trait. Like a handler it fails with an [`Error`], which
+/// errors of other libraries become by `?`:
 ///
 /// ```
-/// use hyperlane_core::{Context, FromContext, RequestError};
+/// use hyperlane_core::{Context, Error, FromContext};
 ///
 /// struct User(String);
 ///
 /// impl FromContext for User {
-///     async fn from_context(ctx: &mut Context) -> Result<Self, RequestError> {
-///         match ctx.cookie("user") {
-///             Some(name) => Ok(Self(name)),
-///             None => Err(RequestError::refused(401, "log in first")),
+///     async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
+///         let Some(name) = ctx.cookie("user") else {
+///             return Err(Error::new(401, "log in first"));
+///         };
+///         // Where the file is missing, the client gets a plain 500 and the log tells why.
+///         let known = tokio::fs::read_to_string("/etc/hyperlane-users").await?;
+///         match known.lines().any(|line| line == name) {
+///             true => Ok(Self(name)),
+///             false => Err(Error::new(403, "no such user")),
 ///         }
 ///     }
 /// }
@@ -56,17 +64,49 @@ use crate::{
     label = "not something a handler can take",
     note = "a handler takes `&mut Stream`, `&mut Context`, `Path<T>`, `Query<T>`, `Json<T>`, `Form<T>`, `State<T>`, \
             `Headers`, `String`, `Bytes`, `BodyStream`, or a type of yours that implements `FromContext`; the `T` of \
-            `Path`, `Query`, `Json` and `Form` must implement `serde::Deserialize` and own its data"
+            `Path`, `Query`, `Json` and `Form` must implement `serde::Deserialize` and own its data",
+    note = "`from_context` returns `Result<Self, hyperlane::Error>`: every error that implements `std::error::Error` becomes \
+            one by `?`; `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not, so write `.map_err(Error::internal)?`"
 )]
 pub trait FromContext: Sized {
     /// How the argument reads the body, if it does. Default: not at all.
     const BODY: Option<BodyMode> = None;
 
+    /// Tells what the argument lacks on a route of a server that is about to start. Default: nothing.
+    ///
+    /// The server asks it once per route that takes the argument, and does not start after an error. An argument that is
+    /// made of others asks theirs:
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, Error, FromContext, RouteSetup, SetupError, State};
+    ///
+    /// struct Pool;
+    /// struct Connection(State<Pool>);
+    ///
+    /// impl FromContext for Connection {
+    ///     fn check(setup: &RouteSetup<'_>) -> Result<(), SetupError> {
+    ///         State::<Pool>::check(setup)
+    ///     }
+    ///
+    ///     async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
+    ///         Ok(Self(State::from_context(ctx).await?))
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// What is missing, where no request could ever be answered.
+    fn check(setup: &RouteSetup<'_>) -> Result<(), SetupError> {
+        let _ = setup;
+        Ok(())
+    }
+
     /// Makes the argument.
     ///
     /// # Errors
-    /// Why the request is refused; [`RequestError::refused`] for reasons of the program's own.
-    fn from_context(ctx: &mut Context) -> impl Future<Output = Result<Self, RequestError>> + Send;
+    /// Why the request is refused. A [`RequestError`] keeps its status and text; of what is not ours the client sees a
+    /// plain 500. `anyhow::Error` and `Box<dyn Error>` do not become an [`Error`] by `?`, but by [`Error::internal`].
+    fn from_context(ctx: &mut Context) -> impl Future<Output = Result<Self, Error>> + Send;
 }
 
 /// Declares tuple structs that give their value away.
@@ -90,7 +130,8 @@ wrappers! {
     /// The route's parameters as `T`: one value, a tuple in the pattern's order, or a struct with their names.
     ///
     /// What does not fit is answered with 400 and the name of the parameter. Where the route has other parameters than `T`,
-    /// so that no request could fit, the answer is 500, and the log says what is missing.
+    /// so that no request could fit, the server does not start and says what is missing. For that `T` is read from made-up
+    /// values before the server listens.
     ///
     /// ```
     /// use hyperlane_core::Path;
@@ -138,7 +179,8 @@ wrappers! {
 
 /// The value of the server with type `T`, as [`Server::state`](crate::Server::state) set it.
 ///
-/// Where it was never set the answer is 500, and the log names the type.
+/// Where it was never set, the server does not start and names the handler and the type. A handler that can do without
+/// takes a `Result<State<T>, RequestError>`.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -177,26 +219,37 @@ impl<T> Deref for State<T> {
 
 /// Implements the trait by an expression that gives a `Result`.
 macro_rules! from_context {
-    ($(impl [$($generics:tt)*] $ty:ty $(where $body:expr)? => |$ctx:ident| $value:expr;)+) => {$(
+    ($(
+        impl [$($generics:tt)*] $ty:ty $(where $body:expr)? => |$ctx:ident| $value:expr
+            $(, |$setup:ident| $check:expr)?;
+    )+) => {$(
         impl<$($generics)*> FromContext for $ty {
             $(const BODY: Option<BodyMode> = Some($body);)?
 
-            async fn from_context($ctx: &mut Context) -> Result<Self, RequestError> {
-                $value
+            $(fn check($setup: &RouteSetup<'_>) -> Result<(), SetupError> {
+                $check
+            })?
+
+            async fn from_context($ctx: &mut Context) -> Result<Self, Error> {
+                let made: Result<Self, RequestError> = $value;
+                Ok(made?)
             }
         }
     )+};
 }
 
 from_context! {
-    impl [T: DeserializeOwned] Path<T> => |ctx| path::read(ctx.get_route_params()).map(Self);
+    impl [T: DeserializeOwned] Path<T> => |ctx| path::read(ctx.get_route_params()).map(Self),
+        |setup| path::fit::check::<T>(setup.params()).map_err(|lack| {
+            SetupError::new(format!("it takes `Path<{}>`: {lack}", std::any::type_name::<T>()))
+        });
     impl [T: DeserializeOwned] Query<T> => |ctx| ctx.query().map(Self);
     impl [T: DeserializeOwned] Json<T> where BodyMode::Whole => |ctx| ctx.json().map(Self);
     impl [T: DeserializeOwned] Form<T> where BodyMode::Whole => |ctx| ctx.form().map(Self);
     impl [T: Send + Sync + 'static] State<T> => |ctx| match ctx.try_state() {
         Some(value) => Ok(Self(value)),
         None => Err(RequestError::missing(crate::error::STATE, std::any::type_name::<T>())),
-    };
+    }, |setup| setup.need_state::<T>();
     impl [] Headers => |ctx| Ok(ctx.get_request().get_headers().clone());
     impl [] Method => |ctx| Ok(ctx.get_request().get_method().clone());
     impl [] RouteParams => |ctx| Ok(ctx.get_route_params().clone());
@@ -215,7 +268,18 @@ from_context! {
 impl<T: FromContext> FromContext for Result<T, RequestError> {
     const BODY: Option<BodyMode> = T::BODY;
 
-    async fn from_context(ctx: &mut Context) -> Result<Self, RequestError> {
+    async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
+        Ok(T::from_context(ctx)
+            .await
+            .map_err(Error::into_request_error))
+    }
+}
+
+/// The same, with the error as the argument gave it.
+impl<T: FromContext> FromContext for Result<T, Error> {
+    const BODY: Option<BodyMode> = T::BODY;
+
+    async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
         Ok(T::from_context(ctx).await)
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     Context, Stream,
     conn::Conn,
     error::{Place, RequestError},
+    extract::setup::{RouteSetup, SetupCheck, SetupError},
     server::observe::{Observed, Within},
 };
 
@@ -242,6 +243,8 @@ pub struct Registration {
     pub(crate) body: BodyPlan,
     /// How the handler's arguments read the body.
     reads: Option<BodyMode>,
+    /// What the handler's arguments need of the server.
+    pub(crate) check: SetupCheck,
     pub(crate) run: HookFn,
 }
 
@@ -267,6 +270,7 @@ impl Registration {
             methods,
             body: BodyPlan::of::<S>(),
             reads: None,
+            check: needs_nothing,
             run: run_hook::<S>,
         }
     }
@@ -289,6 +293,7 @@ impl Registration {
                 max: None,
             },
             reads: None,
+            check: needs_nothing,
             run,
         }
     }
@@ -327,6 +332,12 @@ impl Registration {
         self
     }
 
+    /// Has the start of a server ask what the arguments need.
+    pub const fn needs(mut self, check: SetupCheck) -> Self {
+        self.check = check;
+        self
+    }
+
     /// Bounds the body.
     pub const fn max_body(mut self, limit: usize) -> Self {
         self.body.max = Some(limit);
@@ -335,6 +346,25 @@ impl Registration {
 }
 
 inventory::collect!(Registration);
+
+/// A server of the program that takes all registrations.
+#[doc(hidden)]
+pub struct Taker {
+    pub place: Place,
+}
+
+inventory::collect!(Taker);
+
+/// The check of what needs nothing.
+pub(crate) fn needs_nothing(_: &RouteSetup<'_>) -> Result<(), SetupError> {
+    Ok(())
+}
+
+/// The check of a hook whose pattern is known only when the program runs.
+pub(crate) fn needs_params<S: ServerHook>(setup: &RouteSetup<'_>) -> Result<(), SetupError> {
+    setup.need_params(S::PARAMS)?;
+    setup.need_params(S::NEW_PARAMS)
+}
 
 thread_local! {
     /// Set by a hook that refuses in the middle of its work; taken by the pipeline in the same poll.

@@ -1,4 +1,4 @@
-//! The server under [`hyperlane`](https://docs.rs/hyperlane): connections, HTTP/1.1, WebSocket,
+//! The server under `hyperlane`: connections, HTTP/1.1, WebSocket,
 //! Server-Sent Events, hooks.
 //!
 //! Programs use the facade crate `hyperlane`. This crate stands alone for those who want the server
@@ -55,7 +55,10 @@ pub use context::{Attributes, Context, RouteParams, States};
 pub use error::{
     ClosedByClient, Error, PanicData, Place, RequestError, ResponseError, ServerError,
 };
-pub use extract::{Form, FromContext, Path, Query, State};
+pub use extract::{
+    Form, FromContext, Path, Query, State,
+    setup::{RouteSetup, SetupError},
+};
 pub use hook::{BodyMode, ServerHook, Status};
 pub use multipart::{Field, Multipart};
 // The vocabulary has one place; its names are the paved path, constants included.

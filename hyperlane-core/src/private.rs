@@ -8,14 +8,17 @@ pub use crate::{
     Attributes, BodyMode, BodyStream, Context, FromContext, HttpVersion, IntoResponse, PanicData,
     Request, RequestBody, RequestError, RouteParams, Server, ServerHook, Status, Stream,
     error::Place,
-    hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, refuse},
+    extract::setup::{RouteSetup, SetupError},
+    hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, Taker, refuse},
 };
 use cookie::CookieJar;
 use serde_json::Error as JsonError;
 
 use crate::{
-    Headers, Querys, ResponseError, ServerSentEvents, WebSocket, context::Stage, error::FAILURE,
-    http::HttpStatus,
+    Headers, Querys, ResponseError, ServerSentEvents, WebSocket,
+    context::Stage,
+    error::FAILURE,
+    http::{HttpStatus, describe},
 };
 
 /// What a function may return that a guard, `filter` or `reject` can decline.
@@ -41,10 +44,26 @@ pub fn skip<T: Skipped>() -> T {
     T::skipped()
 }
 
+/// Declines a request where the route has been chosen already, by the status of a guard that dispatch asks.
+pub fn decline(ctx: &mut Context, kind: GuardKind) {
+    // Elsewhere the hook alone is skipped.
+    if ctx.stage == Stage::Route {
+        crate::server::serve::describe_declined(ctx, kind);
+    }
+}
+
+/// Declines a request by a condition, which says no more than that.
+pub fn decline_by_condition(ctx: &mut Context) -> Status {
+    describe(ctx.get_mut_response(), 403);
+    Status::Continue
+}
+
 /// What a function handler may return.
 #[diagnostic::on_unimplemented(
     message = "a handler returns `Status` or something that implements `IntoResponse`; `{Self}` is neither",
-    note = "return a string, bytes, `Json(..)`, `Html(..)`, an `HttpStatus`, a tuple of status and body, or a `Result` or `Option` of these"
+    note = "return a string, bytes, `Json(..)`, `Html(..)`, an `HttpStatus`, a tuple of status and body, or a `Result` or `Option` of these",
+    note = "where `?` meets errors of other libraries, return `Result<T, hyperlane::Error>`; what does not implement `std::error::Error`, as \
+            `anyhow::Error` and `Box<dyn Error + Send + Sync>`, needs `.map_err(Error::internal)?`"
 )]
 pub trait HandlerReturn {
     fn apply(self, ctx: &mut Context) -> Status;
@@ -82,10 +101,16 @@ pub fn respond<R: IntoResponse>(ctx: &mut Context, value: R) {
 
 /// Makes an argument of a handler; one that cannot be made refuses the request.
 pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
-    match T::from_context(ctx).await.map_err(refuse) {
+    let made = T::from_context(ctx).await;
+    match made.map_err(|error| refuse(error.into_request_error())) {
         Ok(argument) => argument,
         Err(refusal) => match refusal.await {},
     }
+}
+
+/// What an argument lacks on a route of a server that is about to start.
+pub fn needs<T: FromContext>(setup: &RouteSetup<'_>, _: fn(T)) -> Result<(), SetupError> {
+    T::check(setup)
 }
 
 /// How an argument of a handler reads the body; its type is told by a function that nobody calls.

@@ -97,16 +97,16 @@ impl Emitter<'_> {
         }
     }
 
-    /// Writes a guard that runs in the body.
-    pub(crate) fn guard_in_body(
-        &self,
-        applied: &Applied,
-        decline: &TokenStream,
-    ) -> Result<TokenStream> {
-        let ctx = self.params.need(Part::Ctx, false, applied)?;
-        let span = at(applied.name.span());
+    /// Writes a guard that runs in the body. Where the function `answers` a request, that has its status.
+    pub(crate) fn guard_in_body(&self, applied: &Applied, answers: bool) -> Result<TokenStream> {
+        let ctx = self.params.need(Part::Ctx, answers, applied)?;
+        let (private, span) = (self.private, at(applied.name.span()));
         let check = self.check(applied, &quote_spanned!(span=> &*#ctx));
-        Ok(quote_spanned!(span=> if !#check { #decline }))
+        let decline = answers.then(|| {
+            let kind = kind(applied, span);
+            quote_spanned!(span=> #private::decline(&mut *#ctx, #private::GuardKind::#kind);)
+        });
+        Ok(quote_spanned!(span=> if !#check { #decline return #private::skip(); }))
     }
 
     /// Writes a guard that stands in a constant, to be seen by dispatch.
@@ -129,13 +129,7 @@ impl Emitter<'_> {
             _ => {}
         }
         let check = self.check(applied, &quote_spanned!(span=> #ctx));
-        let kind = match applied.row.role {
-            Role::Guard(Check::Upgrade(protocol)) => quote_spanned!(span=> Upgrade(#protocol)),
-            Role::Guard(Check::NoUpgrade) => quote_spanned!(span=> NoUpgrade),
-            Role::Guard(Check::Referer { .. }) => quote_spanned!(span=> Referer),
-            Role::Guard(Check::Version { .. }) => quote_spanned!(span=> Version),
-            _ => quote_spanned!(span=> Host),
-        };
+        let kind = kind(applied, span);
         quote_spanned!(span=> #private::Guard { kind: #private::GuardKind::#kind, check: |#ctx| #check })
     }
 
@@ -326,6 +320,22 @@ impl Emitter<'_> {
                 quote_spanned!(span=> let _ = #private::#call(&mut *#stream, &mut *#ctx).await;)
             }
         })
+    }
+}
+
+/// Writes the kind of a guard.
+fn kind(applied: &Applied, span: Span) -> TokenStream {
+    match applied.row.role {
+        Role::Guard(Check::Method(methods)) => quote_spanned!(span=> Method(&[#(#methods),*])),
+        Role::Guard(Check::Methods) => {
+            let methods = methods(applied);
+            quote_spanned!(span=> Method(&[#(#methods),*]))
+        }
+        Role::Guard(Check::Upgrade(protocol)) => quote_spanned!(span=> Upgrade(#protocol)),
+        Role::Guard(Check::NoUpgrade) => quote_spanned!(span=> NoUpgrade),
+        Role::Guard(Check::Referer { .. }) => quote_spanned!(span=> Referer),
+        Role::Guard(Check::Version { .. }) => quote_spanned!(span=> Version),
+        _ => quote_spanned!(span=> Host),
     }
 }
 

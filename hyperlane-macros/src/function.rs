@@ -8,8 +8,9 @@ mod route;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
+use syn::visit::{self, Visit};
 use syn::{
-    AttrStyle, Error, Item, ItemFn, ReceiverKind, Result, ReturnType, Stmt, Type,
+    AttrStyle, Error, Item, ItemFn, Path, ReceiverKind, Result, ReturnType, Stmt, Type,
     parse_quote_spanned,
 };
 
@@ -175,6 +176,11 @@ impl Function<'_> {
         })
     }
 
+    /// Whether the function may be what dispatch has chosen to answer.
+    fn answers(&self) -> bool {
+        self.is_handler || self.is_route()
+    }
+
     fn is_route(&self) -> bool {
         !self.phases.registers.is_empty()
     }
@@ -214,11 +220,9 @@ impl Function<'_> {
         self.unknown_params(errors);
         for applied in &phases.registers {
             if let Some(receiver) = signature.receiver() {
-                let message = format!(
-                    "`#[{}]` stands on a struct or a free function, not on a method",
-                    applied.name
-                );
-                errors.push(Error::new_spanned(receiver, message));
+                errors.push(Error::new_spanned(receiver, not_in_impl(applied)));
+            } else if let Some(span) = own_self(&self.item) {
+                errors.push(Error::new(span, not_in_impl(applied)));
             } else if !matches!(applied.row.role, Role::Register(Register::Route(_))) {
                 errors.push(applied.error(format!(
                     "`#[{}]` stands on a struct that implements `ServerHook`",
@@ -390,6 +394,35 @@ fn is_handler(item: &ItemFn) -> bool {
         .receiver()
         .is_some_and(|receiver| matches!(receiver.kind, ReceiverKind::Value));
     by_value && item.sig.ident == "handle" && item.sig.inputs.len() == 3
+}
+
+fn not_in_impl(applied: &Applied) -> String {
+    format!(
+        "`#[{}]` stands on a free function or on a struct that implements `ServerHook`, not inside an `impl`: move it out",
+        applied.name
+    )
+}
+
+/// Returns the place of a `Self` that is the type of an `impl` around the function; items inside have theirs.
+fn own_self(item: &ItemFn) -> Option<Span> {
+    struct Search(Option<Span>);
+
+    impl<'ast> Visit<'ast> for Search {
+        fn visit_path(&mut self, path: &'ast Path) {
+            let first = path.segments.first().map(|segment| &segment.ident);
+            if let Some(first) = first.filter(|first| *first == "Self") {
+                self.0.get_or_insert(first.span());
+            }
+            visit::visit_path(self, path);
+        }
+
+        fn visit_item(&mut self, _: &'ast Item) {}
+    }
+
+    let mut search = Search(None);
+    search.visit_signature(&item.sig);
+    search.visit_block(&item.block);
+    search.0
 }
 
 /// Returns the place of the first reference that need not live as long as the program.

@@ -67,7 +67,7 @@ declare! {
     declarations "Runs first, before the guards." {
         /// Declares variables at the top of a function by their `Default`; a `Server` also takes in every hook that the macros registered: `#[hyperlane(server: Server)]`.
         ///
-        /// Any number of `name: Type`, on any function.
+        /// Any number of `name: Type`, on any function. A `Server` is known by that name, not by an alias. A server without a route does not start where macros registered routes that no server of the program takes.
         ///
         /// ```
         /// use hyperlane::*;
@@ -98,7 +98,7 @@ declare! {
         ///
         /// A function is a free one, in no `impl` or `trait`. Those of another crate are registered once the program names that crate, if only by `use handlers as _;`.
         ///
-        /// Patterns: `/users/:id`, `/users/{id}`, `/users/{id:\d+}` and `/files/{*path}`, as a literal or a constant. They are checked while the program compiles, with the names that `route_param` asks for.
+        /// Patterns: `/users/:id`, `/users/{id}`, `/users/{id:\d+}` and `/files/{*path}`, as a literal or a constant. A literal is checked while the program compiles, its regexes and the names that `route_param` asks for included. What typed arguments need of the pattern and the server (`Path`, `State`) is checked when the server starts.
         ///
         /// A function takes the stream, the context, both or neither, and returns `Status` or anything that implements `IntoResponse`.
         ///
@@ -880,8 +880,8 @@ declare! {
         /// ```
         try_get_request_error_data;
     }
-    conditions "A condition: runs after the extractors. A function that it may skip returns `Status` or nothing; a route then answers with what is in the response." {
-        /// Skips the body and what follows it unless the expression is true: `#[filter(allowed)]`.
+    conditions "A condition: runs after the extractors. A function that it may skip returns `Status` or nothing, and a route then answers with what is in the response. A route that returns a value declines with 403; unlike after a guard, no other handler of the path is asked, as the arguments have been read." {
+        /// Skips the body and what follows it unless the expression is true: `#[filter(allowed)]`. A route that returns a value then declines with 403.
         ///
         /// ```
         /// use hyperlane::*;
@@ -896,7 +896,7 @@ declare! {
         /// # fn main() {}
         /// ```
         filter;
-        /// Skips the body and what follows it if the expression is true: `#[reject(banned)]`.
+        /// Skips the body and what follows it if the expression is true: `#[reject(banned)]`. A route that returns a value then declines with 403.
         ///
         /// ```
         /// use hyperlane::*;

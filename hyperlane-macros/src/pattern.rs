@@ -49,11 +49,16 @@ fn split(path: &str) -> Result<Vec<&str>, String> {
     let mut depth = 0_usize;
     let mut start = 0;
     let mut escaped = false;
+    // Where a class of characters began, in which braces are characters.
+    let mut class = None;
     for (at, letter) in path.char_indices() {
         let was_escaped = std::mem::take(&mut escaped);
         match letter {
             _ if was_escaped => {}
             '\\' if depth > 0 => escaped = true,
+            '[' if depth > 0 => class = class.or(Some(at)),
+            ']' if depth > 0 => class = None,
+            '{' | '}' if class.is_some() => {}
             '{' => depth += 1,
             '}' if depth == 0 => return Err("a `}` has no `{` before it".into()),
             '}' => depth -= 1,
@@ -66,6 +71,13 @@ fn split(path: &str) -> Result<Vec<&str>, String> {
             }
             _ => {}
         }
+    }
+    if let Some(class) = class {
+        let parameter = path.get(start..).unwrap_or_default();
+        let regex = path.get(class..).unwrap_or_default();
+        return Err(format!(
+            "the regex in `{parameter}` does not close its `[`: add a `]` to `{regex}`"
+        ));
     }
     if depth > 0 {
         return Err("a `{` is never closed; add the missing `}`".into());
@@ -82,6 +94,11 @@ fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
     if let Some(name) = segment.strip_prefix('*') {
         let name = if name.is_empty() { "rest" } else { name };
         return Err(format!("a catch-all is written `{{*{name}}}`"));
+    }
+    if let Some(written) = foreign(segment) {
+        return Err(format!(
+            "a parameter is not written `{segment}`: write `{written}`"
+        ));
     }
     let Some(inner) = segment.strip_prefix('{') else {
         return match segment.contains('{') {
@@ -103,9 +120,36 @@ fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
         Some((name, "")) => Err(format!(
             "the constraint of `{name}` is empty; write `{{{name}}}` to match any segment"
         )),
-        Some((name, _)) => parameter(name, false).map(Some),
+        Some((name, regex)) => {
+            let parameter = parameter(name, false)?;
+            match regex_lite::Regex::new(regex) {
+                Ok(_) => Ok(Some(parameter)),
+                Err(error) => Err(format!(
+                    "the regex `{regex}` of `{name}` is invalid: {error}"
+                )),
+            }
+        }
         None => parameter(inner, false).map(Some),
     }
+}
+
+/// Translates a parameter as other libraries write it: `<id>`, `<int:id>`, `<rest..>`, `[id]`, `[...rest]`. No path has such
+/// a segment, as `<`, `>`, `[` and `]` are percent-encoded in paths (RFC 3986 §3.3).
+fn foreign(segment: &str) -> Option<String> {
+    let between = |open: char, close: char| segment.strip_prefix(open)?.strip_suffix(close);
+    let inner = between('<', '>').or_else(|| between('[', ']'));
+    let Some(inner) = inner else {
+        let has_angle = !segment.starts_with('{') && segment.contains(['<', '>']);
+        return has_angle.then(|| "{id}".to_owned());
+    };
+    let (kind, name) = inner.rsplit_once(':').unwrap_or(("", inner));
+    let bare = name.trim_matches('.').trim_start_matches('*');
+    let takes_rest = bare.len() < name.len() || kind == "path";
+    let bare = if bare.is_empty() { "id" } else { bare };
+    Some(match takes_rest {
+        true => format!("{{*{bare}}}"),
+        false => format!("{{{bare}}}"),
+    })
 }
 
 /// Checks a parameter's name.
@@ -141,6 +185,8 @@ mod tests {
             r"/odd/{x:a\}b}",
             "/files/{*path}",
             "/a.b/~c",
+            r"/odd/{x:[^}{]+}/{y:[\]a}]}",
+            "/a[0]/b",
         ] {
             assert_eq!(check(pattern), Ok(()), "{pattern}");
         }
@@ -168,6 +214,21 @@ mod tests {
             ("/{a b}", "cannot be part"),
             ("/files/*path", "{*path}"),
             ("/files/*", "{*rest}"),
+            ("/a/<id>", "write `{id}`"),
+            ("/a/<int:id>/b", "write `{id}`"),
+            ("/a/<path:rest>", "write `{*rest}`"),
+            ("/a/<rest..>", "write `{*rest}`"),
+            ("/a/x<id>", "write `{id}`"),
+            ("/a/<>", "write `{id}`"),
+            ("/a/[id]", "write `{id}`"),
+            ("/a/[...rest]", "write `{*rest}`"),
+            ("/a/{id:[0-9}", "does not close its `[`"),
+            ("/a/{id:[0-9}/b", "cannot contain `/`"),
+            ("/a/{id:(}", "the regex `(` of `id` is invalid"),
+            ("/a/{id:*}", "is invalid"),
+            (r"/a/{id:\d{2,1}}", "is invalid"),
+            (r"/a/{id:(?=x)}", "is invalid"),
+            (r"/a/{id:a)|(b}", "is invalid"),
         ] {
             let message = check(pattern).expect_err(pattern);
             assert!(message.contains(part), "{pattern}: {message}");

@@ -1,6 +1,6 @@
 //! Writes registrations, which `inventory` collects across the program.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 use syn::{Attribute, Error, Generics, Item};
 
@@ -71,16 +71,19 @@ pub(crate) fn submit(
     attrs: &[Attribute],
     value: impl FnOnce(TokenStream) -> TokenStream,
 ) -> TokenStream {
-    // At the user's very token, where `line!` then points.
     let here = name.span();
-    let place = quote_spanned! {here=>
-        #private::Place { file: ::core::file!(), line: ::core::line!(), column: ::core::column!() }
-    };
-    let (span, value) = (at(here), value(place));
+    let (span, value) = (at(here), value(place(private, here)));
     // An item that is configured away takes its registration along.
     let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
     // In one group: `submit!` copies every token that it gets several times.
     quote_spanned!(span=> #(#cfgs)* #private::inventory::submit! {{ #value }})
+}
+
+/// Writes a place: that of the user's very token, where `line!` then points.
+pub(crate) fn place(private: &TokenStream, here: Span) -> TokenStream {
+    quote_spanned! {here=>
+        #private::Place { file: ::core::file!(), line: ::core::line!(), column: ::core::column!() }
+    }
 }
 
 /// Writes the kind of hook.

@@ -48,7 +48,7 @@ struct Plan {
 ///
 /// It serves WebSockets; GET with `Accept: text/event-stream`, which gets the same messages as events; and POST, which
 /// takes the body as a message, for clients that have an event stream. See
-/// [`docs::channels`](https://docs.rs/hyperlane/latest/hyperlane/docs/channels/) for what clients see.
+/// `hyperlane::docs::channels` for what clients see.
 pub struct WebSocketEndpoint(Plan);
 
 /// Where clients connect to their session's [`Context::sse`](crate::Context::sse), made by [`sse`] or [`sse_with`].
@@ -272,6 +272,16 @@ impl ServerSentEventsEndpoint {
 }
 
 /// What can stand at a path: [`WebSocketEndpoint`] and [`ServerSentEventsEndpoint`].
+///
+/// Functions do not: they stand under an attribute such as `#[get("/path")]`. Hook types are registered by
+/// [`Server::route`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an endpoint: `ws()`, `ws_with(..)`, `sse()` and `sse_with(..)` make endpoints",
+    label = "not an endpoint",
+    note = "a function becomes a route by an attribute: `#[get(\"/path\")] async fn handler(..)`",
+    note = "a closure cannot be a route; write it as a function",
+    note = "a type that implements `ServerHook` is registered by `server.route::<Hook>(\"/path\")`"
+)]
 pub trait Endpoint: sealed::Endpoint {}
 
 impl Endpoint for WebSocketEndpoint {}

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Context, FromContext, RequestError, ServerConfig, Session,
+    Context, Error, FromContext, RequestError, ServerConfig, Session,
     channel::{Direction, line::Line},
     context::Stage,
     http::{SessionFields, list_items},
@@ -389,9 +389,9 @@ fn keeps(found: &mut Option<(Credential, Loaded)>, credential: Credential, loade
 ///
 /// A request by a token that is not valid any more, and by nothing else, is refused with 401.
 impl FromContext for Session {
-    async fn from_context(ctx: &mut Context) -> Result<Self, RequestError> {
+    async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
         if ctx.is_session_token_refused() {
-            return Err(RequestError::SessionToken);
+            return Err(RequestError::SessionToken.into());
         }
         Ok(ctx.session())
     }

@@ -8,11 +8,14 @@ use crate::{
     http::{Failure, explain},
 };
 
-/// Why a handler could not answer; made of any error by `?`.
+/// Why a handler or one of its arguments could not answer; made by `?` of every error that implements `std::error::Error`.
 ///
-/// An error of the standard kind becomes 500: its text goes to the log and never to the client. A [`RequestError`] keeps
-/// its status and text. [`new`](Self::new) makes an answer of the program's own. It is no `std::error::Error` itself, so
-/// that every one of those can become it.
+/// Such an error becomes 500: its text goes to the log and never to the client. A [`RequestError`] keeps its status and
+/// text. [`new`](Self::new) makes an answer of the program's own. It is no `std::error::Error` itself, so that every one of
+/// those can become it.
+///
+/// `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not implement `std::error::Error` either. They become it by
+/// [`internal`](Self::internal): `.map_err(Error::internal)?`.
 ///
 /// ```
 /// use hyperlane_core::{Context, Error};
@@ -47,9 +50,35 @@ impl Error {
         }))
     }
 
-    /// Answers with 500; the cause is for the log.
+    /// Answers with 500; the cause is for the log. For what `?` does not take: a text, `anyhow::Error`,
+    /// `Box<dyn Error + Send + Sync>`.
+    ///
+    /// ```
+    /// use hyperlane_core::Error;
+    ///
+    /// fn load() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    ///     Err("no such thing")?
+    /// }
+    ///
+    /// async fn handler() -> Result<String, Error> {
+    ///     Ok(load().map_err(Error::internal)?)
+    /// }
+    /// ```
     pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self(Box::new(Reason::Cause(cause.into())))
+    }
+
+    /// What the `request_error` hooks see of it.
+    pub(crate) fn into_request_error(self) -> RequestError {
+        let status = self.status();
+        match *self.0 {
+            Reason::Request(error) => error,
+            Reason::Response(ResponseError::ConnectionClosed) => RequestError::ClientDisconnected,
+            _ => RequestError::Refused {
+                status,
+                message: self.to_string(),
+            },
+        }
     }
 
     /// The status of the answer.
@@ -65,7 +94,20 @@ impl Error {
     }
 }
 
-impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+/// What becomes an [`Error`] by `?`. A trait of ours, so that the compiler can say what to do about the rest.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not become a `hyperlane::Error` by `?`",
+    label = "`?` makes a `hyperlane::Error` of what implements `std::error::Error + Send + Sync`; for `anyhow::Error` and \
+             `Box<dyn Error + Send + Sync>` write `.map_err(Error::internal)?`"
+)]
+pub trait BecomesError: StdError + Send + Sync + 'static {}
+
+// Not recommended, so that the compiler stops at the trait above.
+#[diagnostic::do_not_recommend]
+impl<E: StdError + Send + Sync + 'static> BecomesError for E {}
+
+impl<E: BecomesError> From<E> for Error {
     fn from(error: E) -> Self {
         // Our own errors know their answer; moved out of an `Option`, they can be looked at as what they are.
         let mut error = Some(error);
@@ -110,7 +152,11 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Error({}, {:?})", self.status(), self.to_string())
+        // The sentence, as `main` prints what it returns in this form.
+        match &*self.0 {
+            Reason::Cause(_) | Reason::Response(_) => fmt::Display::fmt(self, f),
+            Reason::Request(_) | Reason::Answer { .. } => write!(f, "{}: {self}", self.status()),
+        }
     }
 }
 
@@ -183,6 +229,14 @@ mod tests {
         Error::new(404, "no such thing").into_response(&mut response);
         let names = response.get_headers().iter().map(|(name, _)| name);
         assert_eq!(names.collect::<Vec<_>>(), ["vary", "content-type"]);
+    }
+
+    #[test]
+    fn the_debug_form_is_the_sentence() {
+        let told = |error: Error| format!("{error:?}");
+        assert_eq!(told(io::Error::other("no disk").into()), "no disk");
+        assert_eq!(told(Error::internal("text")), "text");
+        assert_eq!(told(Error::new(404, "no such room")), "404: no such room");
     }
 
     #[test]

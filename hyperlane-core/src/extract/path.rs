@@ -1,5 +1,7 @@
 //! Route parameters as the program's own types.
 
+pub(super) mod fit;
+
 use std::fmt;
 
 use serde::{

@@ -1,6 +1,6 @@
 //! Every limit of the server, in one place.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -432,8 +432,9 @@ impl ServerConfig {
     }
 }
 
-/// Tells which setting of a [`ServerConfig`] makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+/// Tells which setting of a [`ServerConfig`] makes no sense. Its `Debug` form is its sentence, as `main` prints what it
+/// returns in that form.
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// There is no address to listen on.
@@ -487,6 +488,12 @@ pub enum ConfigError {
     /// The idle time of sessions is below 2 s, or above their greatest age.
     #[error("session_ttl is below 2 s or above session_max_age")]
     SessionTtl,
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Names one name-and-port, numeric address or Unix path; whether it exists is seen at bind.

@@ -35,7 +35,8 @@ const BYTES: &str = "application/octet-stream";
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from a handler: return text, bytes, `Json`, `Html`, an `HttpStatus`, \
                `(HttpStatus, T)`, or an `Option` or `Result` of these",
-    note = "where `?` meets errors of other libraries, return `Result<T, hyperlane::Error>`, which is made of any of them"
+    note = "where `?` meets errors of other libraries, return `Result<T, hyperlane::Error>`, which is made of all that implement \
+            `std::error::Error`; for `anyhow::Error` and `Box<dyn Error + Send + Sync>` write `.map_err(Error::internal)?`"
 )]
 pub trait IntoResponse {
     /// Writes the value into `response`.

@@ -97,6 +97,16 @@ pub enum RouteError {
         /// The segment.
         segment: String,
     },
+    /// A segment is a parameter as other libraries write it: `<id>`, `[id]`. No path has such a segment (RFC 3986 §3.3).
+    #[error(
+        "the route pattern `{pattern}` has the segment `{segment}`; write `{{name}}` for a parameter"
+    )]
+    ForeignParameter {
+        /// The whole pattern.
+        pattern: String,
+        /// The segment.
+        segment: String,
+    },
     /// A segment begins with `*`, as other routers write the rest of a path.
     #[error(
         "the route pattern `{pattern}` has the segment `{segment}`; write `{{*name}}` for the rest of the path"
@@ -274,9 +284,24 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
     // What stands between the segment's first slash and its brace tells a slash in a regex from a forgotten brace.
     let segment = || rest.split('/').next().unwrap_or(rest).to_owned();
     let Some((text, after)) = close.and_then(|close| rest.split_at_checked(close + 1)) else {
+        let segment = segment();
+        // A brace in a class of characters closes nothing, so it may be the class that is not closed.
+        let inner = segment
+            .strip_prefix('{')
+            .and_then(|text| text.strip_suffix('}'));
+        let regex = inner.and_then(|inner| inner.split_once(':'));
+        if let Some((_, source)) = regex
+            && let Err(reason) = Constraint::new(source)
+        {
+            return Err(RouteError::InvalidRegexPattern {
+                pattern: pattern.to_owned(),
+                regex: source.to_owned(),
+                reason,
+            });
+        }
         return Err(RouteError::UnclosedBrace {
             pattern: pattern.to_owned(),
-            segment: segment(),
+            segment,
         });
     };
     if text.contains('/') {
@@ -346,6 +371,12 @@ fn read_segment(pattern: &str, text: &str) -> Result<Segment, RouteError> {
     }
     if text.starts_with('*') {
         return Err(RouteError::BareWildcard {
+            pattern: pattern.to_owned(),
+            segment: text.to_owned(),
+        });
+    }
+    if text.contains(['<', '>']) || (text.starts_with('[') && text.ends_with(']')) {
+        return Err(RouteError::ForeignParameter {
             pattern: pattern.to_owned(),
             segment: text.to_owned(),
         });

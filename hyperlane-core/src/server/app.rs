@@ -7,7 +7,11 @@ use crate::{
     Context, Method, Stream,
     context::{Middleware, Program, RouteParams, Stage, States, cors::RouteCors},
     error::{Place, ServerError},
-    hook::{BodyMode, BodyPlan, Guard, GuardKind, HookFuture, HookKind, Registration, Run},
+    extract::setup::{RouteSetup, SetupCheck},
+    hook::{
+        BodyMode, BodyPlan, Guard, GuardKind, HookFuture, HookKind, Registration, Run,
+        needs_nothing,
+    },
     route::{Route, RouteTable},
 };
 
@@ -18,6 +22,8 @@ pub(crate) struct Hook {
     pub(crate) name: &'static str,
     pub(crate) place: Place,
     pub(crate) body: BodyPlan,
+    /// What it needs of the server.
+    check: SetupCheck,
     /// Of its route, if it is a route's.
     pub(crate) label: Arc<RouteLabel>,
     /// It belongs to another route, which stands for it where people read.
@@ -44,6 +50,7 @@ impl Hook {
             name,
             place,
             body,
+            check: needs_nothing,
             label: Arc::default(),
             is_part: false,
             guards,
@@ -69,6 +76,13 @@ impl Hook {
             registration.methods,
             registration.body,
         )
+        .checked_by(registration.check)
+    }
+
+    /// Has the start of a server ask what the hook needs.
+    pub(crate) fn checked_by(mut self, check: SetupCheck) -> Self {
+        self.check = check;
+        self
     }
 
     /// Begins to work on a request.
@@ -290,6 +304,41 @@ impl App {
                 .iter()
                 .map(|hook| ("(fallback)".to_owned(), hook)),
         )
+    }
+
+    /// Whether every request is answered with 404, unless middleware answers it.
+    pub(crate) fn has_no_route(&self) -> bool {
+        self.routes.is_empty() && self.fallback.is_none()
+    }
+
+    /// Refuses handlers that could answer no request. Asked when a server starts, as its values may be set last.
+    pub(crate) fn check_setup(&self) -> Result<(), ServerError> {
+        let lacking = self.routes.iter().filter_map(|route| {
+            let (pattern, hook) = (route.pattern(), route.value());
+            let lack =
+                (hook.check)(&RouteSetup::new(pattern.params(), &self.program.states)).err()?;
+            Some((pattern.to_string(), hook, lack))
+        });
+        let mut first = None;
+        for (pattern, hook, lack) in lacking {
+            let (handler, place) = (hook.name, hook.place);
+            tracing::error!(
+                "the handler `{handler}` of {pattern:?} at {place} could answer no request: {lack}"
+            );
+            match &mut first {
+                Some(ServerError::Handler { more, .. }) => *more += 1,
+                _ => {
+                    first = Some(ServerError::Handler {
+                        handler,
+                        pattern,
+                        place,
+                        lack,
+                        more: 0,
+                    });
+                }
+            }
+        }
+        first.map_or(Ok(()), Err)
     }
 
     /// What the server as a whole can do.

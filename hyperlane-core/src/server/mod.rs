@@ -13,6 +13,7 @@ mod pace;
 mod routes;
 pub(crate) mod serve;
 pub(crate) mod shared;
+mod start;
 
 use std::{
     any::Any,
@@ -40,7 +41,7 @@ use crate::{
     channel::{Direction, Settings},
     context::{States, cors::RouteCors},
     error::{Place, ServerError},
-    hook::{BodyPlan, HookFuture, Registration, Run, run_hook},
+    hook::{BodyPlan, HookFuture, Registration, Run, needs_params, run_hook},
     session::{self, Sessions},
 };
 
@@ -80,6 +81,8 @@ pub struct Server {
     config: ServerConfig,
     hooks: Vec<(PlannedKind, Hook)>,
     states: States,
+    /// Whether it has what the attribute macros registered.
+    takes_registered: bool,
     /// Whether `bind` has replaced the default address.
     bound: bool,
     sessions: session::Planned,
@@ -192,7 +195,8 @@ impl Server {
             S::GUARDS,
             &[],
             BodyPlan::of::<S>(),
-        );
+        )
+        .checked_by(needs_params::<S>);
         self.push(kind, hook);
         self
     }
@@ -256,6 +260,7 @@ impl Server {
         // The linker's order means nothing; within a file the line does.
         let mut found: Vec<&Registration> = inventory::iter::<Registration>.into_iter().collect();
         found.sort_by_key(|registration| registration.place);
+        self.takes_registered = true;
         for registration in found {
             self.push(
                 registration.kind.into(),
@@ -269,14 +274,17 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError`] for an invalid configuration, an address that cannot be bound, a pattern that
-    /// cannot be served, or two handlers that can never be told apart. [`ServerError::NoRuntime`] outside of a tokio
-    /// runtime. That runtime is the server's: all its tasks and timers are there, whoever uses its handles.
+    /// cannot be served, two handlers that can never be told apart, a handler that takes what the server or its pattern
+    /// does not have, or a server without a route where attribute macros registered routes that no server of the program
+    /// takes. A server of other routes that takes none of those starts with a WARN, as does one without any route.
+    /// [`ServerError::NoRuntime`] outside of a tokio runtime. That runtime is the server's: all its tasks and timers are
+    /// there, whoever uses its handles.
     ///
     /// # Panics
     /// In a runtime without the drivers for I/O or time (`tokio::runtime::Builder::enable_all`).
     pub async fn run(&self) -> Result<ServerControlHook, ServerError> {
         let config = self.config.clone();
-        let app = self.check()?;
+        let app = self.check_start()?;
         tokio::runtime::Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let mut listeners = Vec::with_capacity(config.addresses.len());
         let mut addresses = Vec::with_capacity(config.addresses.len());

@@ -540,21 +540,34 @@ fn not_found(ctx: &mut Context, app: &App) {
 }
 
 fn declined(ctx: &mut Context, kind: GuardKind, allowed: std::collections::BTreeSet<&'static str>) {
+    ctx.get_mut_response().reset();
+    describe_declined(ctx, kind);
+    if let GuardKind::Method(_) = kind {
+        ctx.get_mut_response().set_header("allow", allow(allowed));
+    }
+}
+
+/// Sets the answer of a guard that declines; what middleware has set stays.
+pub(crate) fn describe_declined(ctx: &mut Context, kind: GuardKind) {
+    let status = match kind {
+        GuardKind::Host => 421,
+        GuardKind::Referer => 403,
+        GuardKind::Version => 505,
+        GuardKind::Method(_) => 405,
+        GuardKind::Upgrade(_) => 426,
+        GuardKind::NoUpgrade => 400,
+    };
+    let response = ctx.get_mut_response();
+    describe(response, status);
     match kind {
-        GuardKind::Host => fail(ctx, 421),
-        GuardKind::Referer => fail(ctx, 403),
-        GuardKind::Version => fail(ctx, 505),
-        GuardKind::Method(_) => {
-            fail(ctx, 405);
-            ctx.get_mut_response().set_header("allow", allow(allowed));
+        GuardKind::Method(names) => {
+            response.set_header("allow", allow(names.iter().copied().collect()));
         }
         GuardKind::Upgrade(protocol) => {
-            fail(ctx, 426);
-            let response = ctx.get_mut_response();
             response.set_header("upgrade", protocol);
             response.set_header("connection", "upgrade");
         }
-        GuardKind::NoUpgrade => fail(ctx, 400),
+        _ => {}
     }
 }
 

@@ -74,7 +74,7 @@ impl Server {
     /// # }
     /// ```
     pub fn into_service(self) -> Result<HyperlaneService, ServerError> {
-        let app = self.check()?;
+        let app = self.check_start()?;
         let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let config = self.get_server_config().clone();
         let permits = shared::permits(&config);

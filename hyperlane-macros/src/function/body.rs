@@ -11,6 +11,7 @@ use crate::args::{Applied, Args, mentions};
 use crate::emit::{at, local, values};
 use crate::jumps::{self, Jumps};
 use crate::params::{Part, last_segment};
+use crate::register;
 use crate::table::Role;
 
 impl Function<'_> {
@@ -23,7 +24,7 @@ impl Function<'_> {
     ) -> Result<TokenStream> {
         let private = self.private;
         let span = at(self.item.sig.ident.span());
-        let decline = quote_spanned!(span=> return #private::skip(););
+        let skip = quote_spanned!(span=> return #private::skip(););
         let mut once = quote_spanned!(span=> const _: &str = #MARK;);
         once.extend(self.imports());
         once.extend(self.declarations());
@@ -36,9 +37,11 @@ impl Function<'_> {
             .iter()
             .filter_map(|place| self.phases.guards.get(*place))
         {
-            let declined = at(guard.name.span());
-            let decline = quote_spanned!(declined=> return #private::skip(););
-            collect(&mut once, errors, emitter.guard_in_body(guard, &decline));
+            collect(
+                &mut once,
+                errors,
+                emitter.guard_in_body(guard, self.answers()),
+            );
         }
         if let Some(upgrade) = self
             .phases
@@ -52,7 +55,17 @@ impl Function<'_> {
         }
         let turn = match self.phases.read.take() {
             Some(read) => self.read_loop(&read, converts, errors)?,
-            None => self.single_turn(converts, &decline, errors)?,
+            None => {
+                // A value that is not made is no answer, so the request is declined.
+                let decline = match (&self.returns, self.phases.conditions.first()) {
+                    (Returns::Other { .. }, Some(condition)) if self.is_route() => {
+                        let ctx = self.params.need(Part::Ctx, true, condition)?;
+                        quote_spanned!(span=> return #private::decline_by_condition(&mut *#ctx);)
+                    }
+                    _ => skip,
+                };
+                self.single_turn(converts, &decline, errors)?
+            }
         };
         Ok(quote!(#once #turn))
     }
@@ -78,7 +91,12 @@ impl Function<'_> {
                     let mut #name: #ty = <#ty as ::core::default::Default>::default();
                 });
                 if last_segment(ty).is_some_and(|ident| ident == "Server") {
-                    code.extend(quote_spanned!(span=> #name.__register_all();));
+                    let (private, place) = (self.private, register::place(self.private, ty.span()));
+                    // So that a server without them knows that another one has them.
+                    code.extend(quote_spanned! {span=>
+                        #name.__register_all();
+                        #private::inventory::submit! {{ #private::Taker { place: #place } }}
+                    });
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! Plain functions as routes: the parameters they lack, and their registration.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote_spanned};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{FnArg, PatType, parse_quote_spanned};
 
@@ -47,6 +48,11 @@ impl Function<'_> {
     /// Registers a route function, once per route attribute.
     pub(super) fn registrations(&self, guards: &[TokenStream], converts: bool) -> TokenStream {
         let (private, name) = (self.private, &self.item.sig.ident);
+        let span = at(name.span());
+        // The registration stands in a struct, in the length of an array. In an `impl` the compiler refuses that with one
+        // error that says to move it out; a `const _` would get one about its name, and an associated function could be
+        // mistaken for a free one of the same name.
+        let holder = Ident::new(&format!("__hl_route_{}", name.unraw()), span);
         let mut code = TokenStream::new();
         for applied in &self.phases.registers {
             let Role::Register(role) = applied.row.role else {
@@ -75,14 +81,27 @@ impl Function<'_> {
             let params = (literals::text_of(applied).is_none() && !names.is_empty())
                 .then(|| quote_spanned!(at(applied.name.span())=> .params(&[#(#names),*])));
             let arguments = self.argument_rules();
-            code.extend(register::submit(private, name, &self.item.attrs, |place| {
+            code.extend(register::submit(private, name, &[], |place| {
                 let (span, text) = (at(name.span()), name.to_string());
                 quote_spanned! {span=>
                     #private::Registration::of_function(#kind, #text, #place, &[#method #(#guards),*], #run) #params #stream #max #arguments
                 }
             }));
         }
-        code
+        if code.is_empty() {
+            return code;
+        }
+        let cfgs = self
+            .item
+            .attrs
+            .iter()
+            .filter(|attr| attr.path().is_ident("cfg"));
+        quote_spanned! {span=>
+            #(#cfgs)*
+            #[doc(hidden)]
+            #[allow(dead_code, non_camel_case_types)]
+            struct #holder([(); { #code 0 }]);
+        }
     }
 
     /// Writes the function pointer that dispatch calls.
@@ -135,7 +154,7 @@ impl Function<'_> {
         })
     }
 
-    /// Has dispatch know how the arguments read the body.
+    /// Has dispatch know how the arguments read the body, and the start of a server what they need.
     fn argument_rules(&self) -> TokenStream {
         let rules = self.params.others.iter().map(|argument| {
             let (ty, span) = (&argument.ty, argument.ty.span());
@@ -143,6 +162,21 @@ impl Function<'_> {
             let private = moved(self.private, span);
             quote_spanned!(span=> .argument(#private::body_of(|_: #ty| ())))
         });
-        rules.collect()
+        let mut rules: TokenStream = rules.collect();
+        let span = at(self.item.sig.ident.span());
+        let needs = self.params.others.iter().map(|argument| {
+            let (ty, here) = (&argument.ty, argument.ty.span());
+            let private = moved(self.private, here);
+            let setup = local("setup", here);
+            quote_spanned!(here=> #private::needs(#setup, |_: #ty| ())?;)
+        });
+        let needs: TokenStream = needs.collect();
+        if !needs.is_empty() {
+            let setup = local("setup", span);
+            rules.extend(
+                quote_spanned!(span=> .needs(|#setup| { #needs ::core::result::Result::Ok(()) })),
+            );
+        }
+        rules
     }
 }

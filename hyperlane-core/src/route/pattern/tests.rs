@@ -43,6 +43,22 @@ fn what_is_no_pattern_is_refused_with_a_reason() {
         ("a/b", "the route pattern `a/b` must begin with `/`"),
         ("{*x}", "the route pattern `{*x}` must begin with `/`"),
         (
+            "/a/{id:[0-9}",
+            "the route pattern `/a/{id:[0-9}` has an invalid regex `[0-9`: found unclosed character class",
+        ),
+        (
+            "/a/<id>",
+            "the route pattern `/a/<id>` has the segment `<id>`; write `{name}` for a parameter",
+        ),
+        (
+            "/a/x<int:id>/b",
+            "the route pattern `/a/x<int:id>/b` has the segment `x<int:id>`; write `{name}` for a parameter",
+        ),
+        (
+            "/[id]",
+            "the route pattern `/[id]` has the segment `[id]`; write `{name}` for a parameter",
+        ),
+        (
             "/a?b",
             "the route pattern `/a?b` has a `?`, but only paths are matched, without query and fragment",
         ),

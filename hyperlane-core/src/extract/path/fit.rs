@@ -1,0 +1,670 @@
+//! Whether a type can be made of a route's parameters at all, which is asked when the server starts.
+//!
+//! serde does not tell the form of a type. So the type is read from the names of the parameters and from made-up values,
+//! and what it asks for shows its form. A value that it refuses says nothing of the form: the next run gives another.
+//! What stays unclear is left to the requests, as a program that works must start.
+
+use std::{
+    cell::Cell,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use serde::{
+    Deserializer,
+    de::{
+        DeserializeOwned, DeserializeSeed, Error as _, Expected, IntoDeserializer, MapAccess,
+        SeqAccess, Unexpected, Visitor, value::BorrowedStrDeserializer,
+    },
+};
+
+/// Values that common types accept, as texts.
+const SAMPLES: [&str; 10] = [
+    "1",
+    "a",
+    "00000000-0000-4000-8000-000000000000",
+    "2000-01-01",
+    "2000-01-01T00:00:00Z",
+    "127.0.0.1",
+    "true",
+    "https://a.example/",
+    "00",
+    "a@a.example",
+];
+
+/// Says why no value of the parameters could ever be a `T`, if that is so.
+pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
+    let trial = Trial {
+        names,
+        refused: names.iter().map(|_| Cell::new(0)).collect(),
+        fields: Cell::new(&[]),
+    };
+    // Each run but the last refuses a value.
+    for _ in 0..=names.len() * SAMPLES.len() {
+        // The program's code may do with made-up values what it likes.
+        let run = catch_unwind(AssertUnwindSafe(|| T::deserialize(Whole(&trial)).map(drop)));
+        match run {
+            Ok(Err(Stop::Form(text))) => return Err(text),
+            Ok(Err(Stop::Missing(field))) if trial.lacks(field) => {
+                return Err(format!("it has the field `{field}`, and {}", trial.told()));
+            }
+            Ok(Err(Stop::Refused)) => {}
+            _ => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// What is known after some runs.
+struct Trial<'a> {
+    names: &'a [&'a str],
+    /// How many values of each parameter were refused.
+    refused: Box<[Cell<usize>]>,
+    /// The fields of the struct that is read, aliases among them.
+    fields: Cell<&'static [&'static str]>,
+}
+
+impl<'a> Trial<'a> {
+    fn values(&self) -> impl Iterator<Item = Value<'_>> {
+        let values = self.names.iter().zip(&self.refused);
+        values.map(|(name, refused)| Value { name, refused })
+    }
+
+    fn told(&self) -> String {
+        match self.names {
+            [] => "the pattern has no parameter".to_owned(),
+            names => format!("the pattern has only `{}`", names.join("`, `")),
+        }
+    }
+
+    fn count(&self) -> String {
+        match self.names.len() {
+            0 => "the pattern has no parameter".to_owned(),
+            1 => "the pattern has 1 parameter".to_owned(),
+            more => format!("the pattern has {more} parameters"),
+        }
+    }
+
+    /// Whether a field that was not found has no parameter. One whose values were all refused is left out of the run, and
+    /// may have been found by another name of the field.
+    fn lacks(&self, field: &str) -> bool {
+        if self.names.contains(&field) {
+            return false;
+        }
+        self.values()
+            .filter(|value| value.is_used_up())
+            .all(|value| self.are_apart(field, value.name))
+    }
+
+    /// Whether two names are of different fields: the names of one field stand side by side.
+    fn are_apart(&self, one: &str, other: &str) -> bool {
+        let fields = self.fields.get();
+        let place = |name: &str| fields.iter().position(|field| *field == name);
+        let (Some(one), Some(other)) = (place(one), place(other)) else {
+            return false;
+        };
+        let between = fields.get(one.min(other) + 1..one.max(other));
+        between.is_some_and(|between| between.iter().any(|name| self.names.contains(name)))
+    }
+
+    /// Ends the run: the form is one value, whatever it is.
+    fn one(&self) -> Stop {
+        match self.names.len() {
+            1 => Stop::Fits,
+            _ => Stop::Form(format!("it takes one parameter, and {}", self.count())),
+        }
+    }
+}
+
+/// Why a run ended.
+#[derive(Debug)]
+enum Stop {
+    /// The form fits.
+    Fits,
+    /// It does not.
+    Form(String),
+    /// A field that must be there was not found.
+    Missing(&'static str),
+    /// A made-up value was refused, which was noted.
+    Refused,
+    /// Something is of another type than was asked for.
+    Type(String),
+    /// Too few or too many values came.
+    Length(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fits => f.write_str("the form fits"),
+            Self::Missing(field) => write!(f, "missing field `{field}`"),
+            Self::Refused => f.write_str("a value was refused"),
+            Self::Form(text) | Self::Type(text) | Self::Length(text) | Self::Other(text) => {
+                f.write_str(text)
+            }
+        }
+    }
+}
+
+impl std::error::Error for Stop {}
+
+impl serde::de::Error for Stop {
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        Self::Other(text.to_string())
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::Type(format!("{found}, expected {expected}"))
+    }
+
+    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
+        Self::Length(format!("{length}, expected {expected}"))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::Missing(field)
+    }
+
+    fn unknown_field(field: &str, _: &'static [&'static str]) -> Self {
+        Self::Form(format!("it has no field `{field}`, which the pattern has"))
+    }
+}
+
+/// All parameters, as [`Parameters`](super::Parameters).
+#[derive(Clone, Copy)]
+struct Whole<'a>(&'a Trial<'a>);
+
+/// What is one value.
+macro_rules! one {
+    ($($method:ident)+) => {$(
+        fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Stop> {
+            Err(self.0.one())
+        }
+    )+};
+}
+
+impl<'de> Deserializer<'de> for Whole<'de> {
+    type Error = Stop;
+
+    one! {
+        deserialize_bool deserialize_char deserialize_str deserialize_string
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+        deserialize_f32 deserialize_f64 deserialize_bytes deserialize_byte_buf deserialize_identifier
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_map(Rest {
+            values: self.0.values().filter(|value| !value.is_used_up()),
+            value: None,
+        })
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        self.0.fields.set(fields);
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        let mut rest = Rest {
+            values: self.0.values(),
+            value: None,
+        };
+        let value = visitor.visit_seq(&mut rest).map_err(|stop| match stop {
+            Stop::Length(_) => {
+                Stop::Form(format!("it takes more parameters, and {}", self.0.count()))
+            }
+            stop => stop,
+        })?;
+        match rest.values.count() {
+            0 => Ok(value),
+            more => Err(Stop::Form(format!(
+                "it takes {} of them, and {}",
+                self.0.names.len() - more,
+                self.0.count()
+            ))),
+        }
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        if length == self.0.names.len() {
+            return self.deserialize_seq(visitor);
+        }
+        let takes = match length {
+            1 => "1 parameter".to_owned(),
+            length => format!("{length} parameters"),
+        };
+        Err(Stop::Form(format!(
+            "it takes {takes}, and {}",
+            self.0.count()
+        )))
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        // Of fewer, the rest may have defaults.
+        if length < self.0.names.len() {
+            return self.deserialize_tuple(length, visitor);
+        }
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Stop> {
+        Err(self.0.one())
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_unit()
+    }
+}
+
+/// One parameter with a made-up value, as [`Parameter`](super::Parameter).
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    name: &'a str,
+    refused: &'a Cell<usize>,
+}
+
+impl<'de> Value<'de> {
+    fn is_used_up(self) -> bool {
+        self.refused.get() >= SAMPLES.len()
+    }
+
+    fn text(self) -> &'static str {
+        SAMPLES.get(self.refused.get()).copied().unwrap_or("1")
+    }
+
+    /// Small numbers, beginning with what is not zero.
+    fn number(self) -> u8 {
+        u8::try_from(self.refused.get()).map_or(1, |refused| refused.saturating_add(1))
+    }
+
+    /// Reads what the parameter is to be.
+    fn read<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Stop> {
+        seed.deserialize(self).map_err(|stop| match stop {
+            Stop::Fits | Stop::Form(_) => stop,
+            _ => {
+                self.refused.set(self.refused.get() + 1);
+                Stop::Refused
+            }
+        })
+    }
+
+    /// Hands a text to what asked for several values.
+    fn visit_several<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        let name = self.name;
+        visitor
+            .visit_borrowed_str(self.text())
+            .map_err(|stop| match stop {
+                Stop::Type(text) => Stop::Form(format!(
+                    "it wants more of the parameter `{name}` than one text ({text})"
+                )),
+                stop => stop,
+            })
+    }
+}
+
+/// Gives a number.
+macro_rules! numbers {
+    ($($method:ident $visit:ident $ty:ty;)+) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+            // No more than there are samples, so that it fits the smallest type.
+            visitor.$visit(self.number() as $ty)
+        }
+    )+};
+}
+
+/// Gives a text.
+macro_rules! texts {
+    ($($method:ident)+) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+            visitor.visit_borrowed_str(self.text())
+        }
+    )+};
+}
+
+impl<'de> Deserializer<'de> for Value<'de> {
+    type Error = Stop;
+
+    numbers! {
+        deserialize_i8 visit_i8 i8;
+        deserialize_i16 visit_i16 i16;
+        deserialize_i32 visit_i32 i32;
+        deserialize_i64 visit_i64 i64;
+        deserialize_i128 visit_i128 i128;
+        deserialize_u8 visit_u8 u8;
+        deserialize_u16 visit_u16 u16;
+        deserialize_u32 visit_u32 u32;
+        deserialize_u64 visit_u64 u64;
+        deserialize_u128 visit_u128 u128;
+        deserialize_f32 visit_f32 f32;
+        deserialize_f64 visit_f64 f64;
+    }
+
+    texts! {
+        deserialize_any deserialize_str deserialize_string deserialize_identifier deserialize_ignored_any
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_bool(self.refused.get().is_multiple_of(2))
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_char(self.text().chars().next().unwrap_or('1'))
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_borrowed_bytes(self.text().as_bytes())
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        let variant = variants.get(self.refused.get()).or(variants.first());
+        visitor.visit_enum(variant.copied().unwrap_or_default().into_deserializer())
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.visit_several(visitor)
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        self.visit_several(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.visit_several(visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Stop> {
+        self.visit_several(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        self.visit_several(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.visit_several(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        self.visit_several(visitor)
+    }
+}
+
+/// Those that were not read yet.
+struct Rest<'de, I> {
+    values: I,
+    /// Its name was read.
+    value: Option<Value<'de>>,
+}
+
+impl<'de, I: Iterator<Item = Value<'de>>> SeqAccess<'de> for Rest<'de, I> {
+    type Error = Stop;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Stop> {
+        match self.values.next() {
+            // Nothing that could be given would be taken.
+            Some(value) if value.is_used_up() => Err(Stop::Fits),
+            Some(value) => value.read(seed).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+impl<'de, I: Iterator<Item = Value<'de>>> MapAccess<'de> for Rest<'de, I> {
+    type Error = Stop;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Stop> {
+        let Some(value) = self.values.next() else {
+            return Ok(None);
+        };
+        self.value = Some(value);
+        let name = BorrowedStrDeserializer::new(value.name);
+        // Names are those of every request.
+        let key = seed.deserialize(name).map_err(|stop| match stop {
+            Stop::Form(_) => stop,
+            stop => Stop::Form(format!("the name `{}` does not fit it: {stop}", value.name)),
+        });
+        key.map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Stop> {
+        match self.value.take() {
+            Some(value) => value.read(seed),
+            None => Err(Stop::custom("a value was asked for before its name")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU8};
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    macro_rules! forms {
+        ($($item:item)+) => {$(
+            #[derive(Deserialize)]
+            #[allow(dead_code, reason = "only its form counts")]
+            $item
+        )+};
+    }
+
+    forms! {
+        struct Id(u64);
+        struct Pair(String, i8);
+        struct Defaults(u8, #[serde(default)] u8);
+        struct Post { id: Id, room: String, side: Option<Side> }
+        struct Strange { odd: Odd, id: u8 }
+        struct Odds { id: u8, between: u8, odd: Odd }
+        struct Other { #[serde(alias = "post", alias = "item")] id: Odd }
+        #[serde(deny_unknown_fields)]
+        struct Strict { id: u8 }
+        struct Renamed { #[serde(rename = "post-id")] id: u8, #[serde(default)] page: u32 }
+        struct Flat { #[serde(flatten)] rest: BTreeMap<String, String>, id: String }
+        struct Nested { id: Id, post: Box<Strict> }
+        struct Tried { #[serde(deserialize_with = "odd")] id: u8, ip: IpAddr, count: NonZeroU8 }
+    }
+
+    #[derive(Deserialize)]
+    #[allow(dead_code, reason = "only its form counts")]
+    enum Side {
+        Of(u8),
+        Left,
+    }
+
+    /// Takes one value that cannot be guessed.
+    struct Odd;
+
+    impl<'de> Deserialize<'de> for Odd {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            match <&str>::deserialize(deserializer)? {
+                "odd value" => Ok(Self),
+                _ => Err(D::Error::custom("odd")),
+            }
+        }
+    }
+
+    fn odd<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+        // A program may do so, as bad as it is.
+        Ok(String::deserialize(deserializer)?.parse().unwrap())
+    }
+
+    struct Panics;
+
+    impl<'de> Deserialize<'de> for Panics {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let text = String::deserialize(deserializer)?;
+            assert_eq!(text, "odd value");
+            Ok(Self)
+        }
+    }
+
+    fn fits<T: DeserializeOwned>(names: &[&str]) {
+        assert_eq!(check::<T>(names), Ok(()), "{}", std::any::type_name::<T>());
+    }
+
+    fn lacks<T: DeserializeOwned>(names: &[&str], text: &str) {
+        let name = std::any::type_name::<T>();
+        let error = check::<T>(names).expect_err(name);
+        assert!(error.contains(text), "{name}: {error}");
+    }
+
+    #[test]
+    fn what_some_request_could_fit_starts() {
+        fits::<u32>(&["id"]);
+        fits::<String>(&["id"]);
+        fits::<Option<bool>>(&["id"]);
+        fits::<Id>(&["id"]);
+        fits::<Side>(&["side"]);
+        fits::<Odd>(&["odd"]);
+        fits::<Panics>(&["odd"]);
+        fits::<(Panics, u8)>(&["odd", "id"]);
+        fits::<()>(&["id", "room"]);
+        fits::<(u8, Odd, char)>(&["a", "b", "c"]);
+        fits::<[f32; 2]>(&["a", "b"]);
+        fits::<Vec<String>>(&[]);
+        fits::<Vec<Side>>(&["a", "b"]);
+        fits::<Pair>(&["a", "b"]);
+        fits::<Defaults>(&["a"]);
+        fits::<Defaults>(&["a", "b"]);
+        fits::<BTreeMap<String, String>>(&["a", "b"]);
+        fits::<serde_json::Value>(&["a", "b"]);
+        fits::<Post>(&["room", "id"]);
+        fits::<Post>(&["room", "id", "side", "more"]);
+        fits::<Strange>(&["odd", "id"]);
+        fits::<Other>(&["post"]);
+        fits::<Other>(&["id"]);
+        fits::<Renamed>(&["post-id"]);
+        fits::<Flat>(&["id", "more"]);
+        fits::<Tried>(&["id", "ip", "count"]);
+        // What cannot be told is left to the requests.
+        fits::<Other>(&["nothing", "item"]);
+        fits::<Strange>(&["odd"]);
+    }
+
+    #[test]
+    fn what_no_request_could_fit_is_told() {
+        let two = ["a", "b"];
+        lacks::<u32>(
+            &[],
+            "it takes one parameter, and the pattern has no parameter",
+        );
+        lacks::<u32>(&two, "the pattern has 2 parameters");
+        lacks::<Option<Id>>(&[], "no parameter");
+        lacks::<Side>(&two, "2 parameters");
+        lacks::<Odd>(&two, "2 parameters");
+        lacks::<(u8,)>(&two, "it takes 1 parameter, and the pattern has 2");
+        lacks::<(u8, Odd)>(&["a"], "it takes 2 parameters, and the pattern has 1");
+        lacks::<(u8, u8)>(&[], "no parameter");
+        lacks::<[u8; 3]>(&two, "3 parameters");
+        lacks::<Pair>(&["a"], "more parameters");
+        lacks::<Pair>(&["a", "b", "c"], "3 parameters");
+        lacks::<Post>(
+            &["id"],
+            "it has the field `room`, and the pattern has only `id`",
+        );
+        lacks::<Post>(&[], "no parameter");
+        lacks::<Post>(&["room", "post_id"], "`id`");
+        lacks::<Renamed>(&["id"], "`post-id`");
+        lacks::<Odds>(&["odd", "between"], "`id`");
+        lacks::<Strict>(&["id", "more"], "no field `more`");
+        lacks::<Flat>(&["more"], "`id`");
+        lacks::<Tried>(&["id", "ip"], "`count`");
+        lacks::<Nested>(&["id", "post"], "more of the parameter `post`");
+        lacks::<Vec<Vec<u8>>>(&two, "more of the parameter `a`");
+        lacks::<(u8, (u8, u8))>(&two, "more of the parameter `b`");
+        lacks::<BTreeMap<u8, u8>>(&two, "the name `a` does not fit it");
+    }
+}

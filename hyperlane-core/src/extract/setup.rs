@@ -1,0 +1,86 @@
+//! What handlers need of a server before it starts.
+
+use std::{
+    any::{Any, type_name},
+    borrow::Cow,
+    fmt,
+    sync::Arc,
+};
+
+use crate::States;
+
+/// A route of a server that is about to start, as [`FromContext::check`](crate::FromContext::check) sees it.
+#[derive(Debug)]
+pub struct RouteSetup<'a> {
+    params: Vec<&'a str>,
+    states: &'a States,
+}
+
+impl<'a> RouteSetup<'a> {
+    pub(crate) fn new(params: impl Iterator<Item = &'a str>, states: &'a States) -> Self {
+        Self {
+            params: params.collect(),
+            states,
+        }
+    }
+
+    /// Gives the names of the route's parameters, in the pattern's order.
+    pub fn params(&self) -> &[&'a str] {
+        &self.params
+    }
+
+    /// Tells whether [`Server::state`](crate::Server::state) has set a value of this type.
+    pub fn has_state<T: Any + Send + Sync>(&self) -> bool {
+        self.states.has::<T>()
+    }
+
+    /// Refuses a type whose value was never set.
+    pub(crate) fn need_state<T: Any + Send + Sync>(&self) -> Result<(), SetupError> {
+        if self.has_state::<T>() {
+            return Ok(());
+        }
+        let name = type_name::<T>();
+        let mend = match self.has_state::<Arc<T>>() {
+            true => format!(
+                "but an `Arc<{name}>`; call `server.state(..)` with the value itself, which is shared anyway"
+            ),
+            false => "as `server.state(..)` was never called with one".to_owned(),
+        };
+        Err(SetupError::new(format!(
+            "it takes `State<{name}>`, and the server has no such value, {mend}"
+        )))
+    }
+
+    /// Refuses a pattern without one of these parameters.
+    pub(crate) fn need_params(&self, names: &[&str]) -> Result<(), SetupError> {
+        match names.iter().find(|name| !self.params.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(SetupError::new(format!(
+                "the pattern has no parameter `{name}`, which its hook asks for by `route_param`; add `{{{name}}}` to \
+                 the pattern, or bind it by `try_get_route_param`"
+            ))),
+        }
+    }
+}
+
+/// What a handler lacks, so that it could answer no request; the end of a sentence about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetupError(Cow<'static, str>);
+
+impl SetupError {
+    /// Says what is missing and how to mend it, without a full stop.
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SetupError {}
+
+/// Says what a handler on a route lacks.
+pub(crate) type SetupCheck = fn(&RouteSetup<'_>) -> Result<(), SetupError>;

@@ -1,0 +1,64 @@
+//! What only a server that starts must have: handlers that can work, and routes.
+
+use std::sync::Arc;
+
+use super::{Server, app::App};
+use crate::{
+    error::{ServerError, counted},
+    hook::{HookKind, Registration, Taker},
+};
+
+impl Server {
+    /// As [`check`](Self::check), for a server that is about to serve.
+    pub(crate) fn check_start(&self) -> Result<Arc<App>, ServerError> {
+        let app = self.check()?;
+        self.check_taken(&app)?;
+        app.check_setup()?;
+        Ok(app)
+    }
+
+    /// Tells of a server that would answer nothing, or not what the program's attributes say.
+    fn check_taken(&self, app: &App) -> Result<(), ServerError> {
+        let left: Vec<&Registration> = match self.takes_registered {
+            true => Vec::new(),
+            false => inventory::iter::<Registration>.into_iter().collect(),
+        };
+        let routes = left
+            .iter()
+            .filter(|registration| matches!(registration.kind, HookKind::Route(_)));
+        let first_route = routes.clone().min_by_key(|route| route.place);
+        let routes = routes.count();
+        // With one, every other server is meant to be without.
+        let taker = inventory::iter::<Taker>.into_iter().next();
+        let first = left.iter().min_by_key(|registration| registration.place);
+        match (app.has_no_route(), taker, first_route, first) {
+            (true, None, Some(route), _) => {
+                return Err(ServerError::RoutesNotTaken {
+                    routes,
+                    handler: route.name,
+                    place: route.place,
+                });
+            }
+            (true, Some(taker), Some(_), _) => tracing::warn!(
+                "this server has no route and answers every request with 404: {} that attribute macros registered belong to \
+                 the server that `#[hyperlane(server: Server)]` declares at {}",
+                counted(routes, "route"),
+                taker.place
+            ),
+            (true, ..) => tracing::warn!(
+                "this server has no route and answers every request with 404: register hooks by `server.route`, endpoints \
+                 by `server.at`, functions by an attribute such as `#[get(..)]`; routes of another crate count only where \
+                 the program names that crate, as by `use handlers as _;`"
+            ),
+            (false, None, _, Some(first)) => tracing::warn!(
+                "this server takes none of the {} that attribute macros registered, {routes} of them routes, the first \
+                 `{}` at {}: put `#[hyperlane(server: Server)]` on `main` and run the `server` that it declares",
+                counted(left.len(), "hook"),
+                first.name,
+                first.place
+            ),
+            _ => {}
+        }
+        Ok(())
+    }
+}

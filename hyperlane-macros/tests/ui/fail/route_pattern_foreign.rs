@@ -1,0 +1,23 @@
+//! Parameters as other libraries write them, and regexes that are none.
+
+use hyperlane::*;
+
+#[get("/a/<id>")]
+async fn angle() {}
+
+#[get("/a/<path:rest>")]
+async fn rest() {}
+
+#[get("/a/[id]")]
+async fn square() {}
+
+#[get("/a/{id:[0-9}")]
+async fn class() {}
+
+#[get("/a/{id:(\\d+}")]
+async fn group() {}
+
+#[route("/a/{id:\\d{4,2}}")]
+struct Count;
+
+fn main() {}
