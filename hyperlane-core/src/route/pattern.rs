@@ -283,14 +283,16 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
     let close = closing_brace(rest);
     // What stands between the segment's first slash and its brace tells a slash in a regex from a forgotten brace.
     let segment = || rest.split('/').next().unwrap_or(rest).to_owned();
-    let Some((text, after)) = close.and_then(|close| rest.split_at_checked(close + 1)) else {
+    let cut = close.ok().and_then(|at| rest.split_at_checked(at + 1));
+    let Some((text, after)) = cut else {
         let segment = segment();
         // A brace in a class of characters closes nothing, so it may be the class that is not closed.
         let inner = segment
             .strip_prefix('{')
             .and_then(|text| text.strip_suffix('}'));
         let regex = inner.and_then(|inner| inner.split_once(':'));
-        if let Some((_, source)) = regex
+        if close == Err(Unclosed::Class)
+            && let Some((_, source)) = regex
             && let Err(reason) = Constraint::new(source)
         {
             return Err(RouteError::InvalidRegexPattern {
@@ -321,7 +323,7 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
 }
 
 /// Finds the brace that closes the first one. Inside a regex, braces may be nested, escaped or in a class.
-fn closing_brace(text: &str) -> Option<usize> {
+fn closing_brace(text: &str) -> Result<usize, Unclosed> {
     let mut depth = 0u32;
     let mut in_class = false;
     let mut escaped = false;
@@ -335,13 +337,23 @@ fn closing_brace(text: &str) -> Option<usize> {
             b'}' if !in_class => {
                 depth -= 1;
                 if depth == 0 {
-                    return Some(at);
+                    return Ok(at);
                 }
             }
             _ => {}
         }
     }
-    None
+    Err(match in_class {
+        true => Unclosed::Class,
+        false => Unclosed::Brace,
+    })
+}
+
+/// What a pattern does not close.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unclosed {
+    Brace,
+    Class,
 }
 
 fn read_segment(pattern: &str, text: &str) -> Result<Segment, RouteError> {
