@@ -315,6 +315,7 @@ async fn what_is_no_header_of_a_load_balancer_is_logged_once_for_an_address() {
 async fn a_load_balancer_that_looks_whether_a_server_is_there_is_no_warning() {
     let (log, _guard) = lines::listen();
     let control = start(|server| {
+        server.route::<Who>("/");
         let config = server.get_mut_server_config();
         config.set_address("proxy:127.0.0.1:0");
         config.header_timeout = std::time::Duration::from_millis(100);

@@ -956,6 +956,7 @@ async fn clients_that_do_not_keep_up_are_counted() {
 async fn connections_beyond_the_limit_of_an_address_are_counted() {
     let (numbers, _counting) = count();
     let control = start(|server| {
+        routes(server);
         server.get_mut_server_config().max_connections_per_address = 1;
     })
     .await;

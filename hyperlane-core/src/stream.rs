@@ -27,7 +27,7 @@ use crate::{
     },
     error::{RequestError, ResponseError},
     hook::BodyPlan,
-    http::{Framing, HttpVersion},
+    http::{Framing, HttpVersion, title_case},
     proto::{
         http::{
             head::{self, HeadScanner, HeadStorage},
@@ -414,7 +414,7 @@ impl Stream {
     fn take_head(&mut self, request: &mut Request) -> Result<Option<BodyHead>, RequestError> {
         let limits = &self.connection.server.head_limits;
         let mut input = self.connection.lock_input();
-        // Clients of old send one behind a body (RFC 9112 §2.2). What has begun does not begin with a line end.
+        // Old clients send an empty line behind a body (RFC 9112 §2.2). A head that has begun starts with its method.
         while input.buffer.unread().starts_with(b"\r\n") {
             input.buffer.consume(2);
         }
@@ -695,7 +695,8 @@ impl Stream {
             }
             Carries::Http if response.get_status_code() == 101 => {
                 // The program answers the handshake itself.
-                let head = ctx.get_mut_response().build();
+                let mut head = ctx.get_mut_response().build();
+                self.spell_names(&mut head);
                 self.send_raw(&head)?;
             }
             Carries::Http if response.is_body_streamed() => {
@@ -787,12 +788,7 @@ impl Stream {
         };
         let body = body.filter(|_| matches!(framing, Framing::Length(1..)) && !self.head_request);
         let full = cork::with(self.connection.id, |cork| {
-            response.write_head(
-                cork.bytes(),
-                framing,
-                &self.connection.server.date(),
-                connection,
-            );
+            self.write_head(cork.bytes(), response, framing, connection);
             if let Some(body) = body {
                 cork.push(body);
             }
@@ -803,12 +799,7 @@ impl Stream {
             Some(false) => {}
             None => {
                 let mut bytes = Vec::with_capacity(256 + body.map_or(0, Bytes::len));
-                response.write_head(
-                    &mut bytes,
-                    framing,
-                    &self.connection.server.date(),
-                    connection,
-                );
+                self.write_head(&mut bytes, response, framing, connection);
                 if let Some(body) = body {
                     bytes.extend_from_slice(body);
                 }
@@ -818,6 +809,27 @@ impl Stream {
         self.sent = Some(close);
         self.note_status(response.get_status_code());
         Ok(())
+    }
+
+    fn write_head(
+        &self,
+        out: &mut Vec<u8>,
+        response: &Response,
+        framing: Framing,
+        connection: Option<&str>,
+    ) {
+        let start = out.len();
+        response.write_head(out, framing, &self.connection.server.date(), connection);
+        if let Some(head) = out.get_mut(start..) {
+            self.spell_names(head);
+        }
+    }
+
+    /// Writes the names in a head as the configuration says.
+    fn spell_names(&self, head: &mut [u8]) {
+        if self.connection.server.config.title_case_headers {
+            title_case(head);
+        }
     }
 
     /// How the current request was answered.
@@ -1127,17 +1139,12 @@ impl Stream {
             // Proxies that buffer would hold events back.
             response.set_header("x-accel-buffering", "no");
         }
+        let framing = match chunked {
+            true => Framing::Chunked,
+            false => Framing::UntilClose,
+        };
         let mut head = Vec::with_capacity(256);
-        response.write_head(
-            &mut head,
-            if chunked {
-                Framing::Chunked
-            } else {
-                Framing::UntilClose
-            },
-            &self.connection.server.date(),
-            Some("close"),
-        );
+        self.write_head(&mut head, ctx.get_response(), framing, Some("close"));
         self.write(&head);
         self.note_status(ctx.get_response().get_status_code());
         self.carries = Carries::Events { chunked };

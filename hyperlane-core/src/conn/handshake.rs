@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Conn, extensions::Extensions, input::Mode, timers::Tick};
 use crate::{
     Headers,
-    http::SessionFields,
+    http::{SessionFields, title_case},
     upgrade::{Protocol, is_own_field},
 };
 
@@ -65,6 +65,9 @@ impl Handshake {
             }
         }
         head.extend_from_slice(b"\r\n");
+        if config.title_case_headers {
+            title_case(&mut head);
+        }
         head
     }
 }

@@ -241,6 +241,12 @@ server_config! {
     /// Bounds what is read ahead while a handler is busy. Default: 64 KiB; beyond, reading pauses.
     inbox_bytes: usize = 64 * KIB;
 
+    /// Writes the names of header fields as `Content-Type` and `Sec-WebSocket-Accept`, not in lower case, in every head
+    /// that the server writes. For clients, embedded ones mostly, that look for a name byte by byte, although case does
+    /// not matter (RFC 9110 §5.1). What a program sends as raw bytes stays as it is. Without effect on
+    /// `Server::into_service`, where the server outside writes the heads. Default: false.
+    title_case_headers: bool = false;
+
     /// Bounds how long a shutdown waits for requests and closing handshakes. Default: 25 s, below the 30 s after
     /// which orchestrators kill.
     shutdown_timeout: Duration = Duration::from_secs(25);

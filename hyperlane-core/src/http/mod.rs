@@ -21,6 +21,7 @@ mod request;
 mod response;
 mod session;
 mod status;
+mod title_case;
 mod upgrade;
 mod version;
 
@@ -52,4 +53,5 @@ pub(crate) use self::{
     path::decode_param,
     response::{Failure, Framing, describe, explain},
     session::SessionFields,
+    title_case::title_case,
 };

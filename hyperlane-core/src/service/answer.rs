@@ -138,7 +138,7 @@ impl Answer {
                         Ok(step) if step.consumed > 0 => {
                             rest = rest.get(step.consumed..).unwrap_or_default();
                         }
-                        // Malformed: whoever reads on sees it.
+                        // Malformed: the next event says so.
                         Ok(_) | Err(_) => return false,
                     }
                 }

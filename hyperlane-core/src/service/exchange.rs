@@ -147,7 +147,7 @@ pub(super) struct Upload {
 /// Whether the body of a request is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Demand {
-    /// Not yet, and who sends it may wait for that as well.
+    /// Not yet: its sender may wait for that, too (RFC 9110 §10.1.1).
     Held,
     /// The hooks have asked for it, and nothing has come.
     Asked,
@@ -263,7 +263,7 @@ impl Exchange {
             match pin!(self.io.read_buf(&mut self.answer.buffer)).poll(cx) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Ok(1..)) => {}
-                // Whoever reads on sees it as well.
+                // The next read finds the end again.
                 Poll::Ready(_) => return Ok(Poll::Ready(())),
             }
         }
