@@ -293,19 +293,15 @@ fn listen(address: SocketAddr, config: &ServerConfig) -> io::Result<TcpListener>
 fn bind_unix(path: &str) -> io::Result<Socket> {
     let path = std::path::PathBuf::from(path);
     match socket_at(&path) {
-        // The file of a server that was killed stays behind. Only a socket that nobody answers is taken.
-        Some(found) if !is_answered(&path)? => {
-            // Another start may have been faster.
-            if socket_at(&path) == Some(found) {
-                std::fs::remove_file(&path)?;
-            }
-        }
-        Some(_) => {
+        Some(_) if is_answered(&path)? => {
             return Err(io::Error::new(
                 io::ErrorKind::AddrInUse,
                 "another process listens there: stop it, or choose another path",
             ));
         }
+        // The file of a server that was killed stays behind; another start may have been faster to replace it.
+        Some(found) if socket_at(&path) == Some(found) => std::fs::remove_file(&path)?,
+        Some(_) => {}
         None if std::fs::symlink_metadata(&path).is_ok() => {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
