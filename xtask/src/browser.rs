@@ -34,6 +34,11 @@ pub(crate) fn run() -> Outcome {
             &packages,
         ],
     )?;
+    let sites = process::example("cross_site")?;
+    process::run(
+        "node",
+        [Path::new("xtask/browser/sites.mjs"), &sites, &packages],
+    )?;
     for name in ["channels", "llm_stream", "notifications"] {
         process::example(name)?;
     }

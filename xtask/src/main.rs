@@ -22,7 +22,8 @@ const USAGE: &str = "usage: cargo xtask TASK
             [--cases PATTERN,..]  only these, such as 1.*,9.1.1; all by default
             [--accept]            take the outcome as the expected one from now on
   ci        everything that must be green before a change lands
-  browser   headless Chromium: the chat (two members, a follower, a server restart), compression, channels
+  browser   headless Chromium: the chat (two members, a follower, a server restart), compression, two sites,
+            channels
   clients   the bench server and `hello` against Python websockets and httpx, node ws and undici, and curl
   cuts      clients of channels that are cut at any byte and come back: all they get is what was sent
             [--cuts N]            10000 by default
