@@ -159,6 +159,11 @@ fn examples(packages: &Path) -> Outcome {
             packages,
         ],
     )?;
+    let sites = process::example("cross_site")?;
+    process::run(
+        "node",
+        [Path::new("xtask/browser/sites.mjs"), &sites, &packages],
+    )?;
     for name in ["channels", "llm_stream", "notifications"] {
         process::example(name)?;
     }

@@ -25,7 +25,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   ci        everything that must be green before a change lands
   browser   real browsers: the chat, and channels through a proxy that resets connections
             [--engine NAME]       chromium, firefox or webkit; chromium by default, with more of the chat (a server
-                                  restart, screenshots), compression and the other examples with a page
+                                  restart, screenshots), compression, two sites and the other examples with a page
   clients   the bench server and `hello` against Python websockets and httpx, node ws and undici, and curl
   cuts      clients of channels that are cut at any byte and come back: all they get is what was sent
             [--cuts N]            10000 by default
