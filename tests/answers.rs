@@ -1,4 +1,11 @@
 //! What becomes of an answer: which hooks run, which fields go along, and how a connection ends when a hook fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
 
 mod common;
 

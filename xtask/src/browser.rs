@@ -162,7 +162,7 @@ fn examples(packages: &Path) -> Outcome {
     let sites = process::example("cross_site")?;
     process::run(
         "node",
-        [Path::new("xtask/browser/sites.mjs"), &sites, &packages],
+        [Path::new("xtask/browser/sites.mjs"), &sites, packages],
     )?;
     for name in ["channels", "llm_stream", "notifications"] {
         process::example(name)?;
