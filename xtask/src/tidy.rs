@@ -43,7 +43,12 @@ pub(crate) fn run() -> Outcome {
             }
         })?;
     }
-    for document in ["docs/rfc6455.md", "docs/rfc9112.md", "docs/sessions.md"] {
+    for document in [
+        "docs/errors.md",
+        "docs/rfc6455.md",
+        "docs/rfc9112.md",
+        "docs/sessions.md",
+    ] {
         problems.extend(missing_tests(document)?);
     }
     problems.extend(missing_metrics()?);
