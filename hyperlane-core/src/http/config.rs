@@ -133,7 +133,10 @@ server_config! {
     /// others reach answers to any host, or to nothing but what is listed.
     ///
     /// Requests of [`trusted_proxies`](Self#structfield.trusted_proxies) are not checked: a proxy decides itself which
-    /// hosts it serves. Nor are those at Unix sockets, on transports given to
+    /// hosts it serves. A browser on the same machine is taken for the proxy if it comes from the same address; there,
+    /// have the proxy connect from one of its own (nginx: `proxy_bind 127.0.0.2`).
+    ///
+    /// Not checked either are requests at Unix sockets, on transports given to
     /// [`ServerControlHook::serve`](crate::ServerControlHook::serve), inside another stack, and those of old clients
     /// (HTTP/1.0) that name no host. Behind `proxy:` addresses only the list counts.
     allowed_hosts: Vec<String> = Vec::new();

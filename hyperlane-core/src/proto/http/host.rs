@@ -137,7 +137,8 @@ impl HostRefused {
 
 /// Splits `host[:port]`; colons within the brackets of an IPv6 address are not the port's.
 fn split_port(host: &str) -> (&str, Option<&str>) {
-    let after_name = host.rfind(']').map_or(0, |bracket| bracket + 1);
+    let bracket = host.strip_prefix('[').and_then(|rest| rest.find(']'));
+    let after_name = bracket.map_or(0, |bracket| bracket + 2);
     let colon = host.get(after_name..).and_then(|rest| rest.find(':'));
     match colon.and_then(|colon| host.split_at_checked(after_name + colon)) {
         Some((name, port)) => (name, port.get(1..)),
