@@ -3,7 +3,7 @@
 use std::{any::Any, borrow::Cow, error::Error as StdError, fmt};
 
 use super::{RequestError, ResponseError};
-use crate::{HttpStatus, IntoResponse, Response};
+use crate::{HttpStatus, IntoResponse, Response, session::SessionError};
 
 /// Why a handler could not answer; made of any error by `?`.
 ///
@@ -78,6 +78,13 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
             .and_then(Option::take)
         {
             return Self(Box::new(Reason::Response(error)));
+        }
+        // What a client may not do with its session is said to the client; the rest is the program's, and for the log.
+        if let Some(error) = any.downcast_ref::<Option<SessionError>>()
+            && let Some(error) = error
+            && let Some(status) = error.client_status()
+        {
+            return Self::new(status, error.to_string());
         }
         match error {
             Some(error) => Self::internal(error),
@@ -184,6 +191,9 @@ mod tests {
             )
         );
         assert_eq!(answered(ResponseError::Full.into()).0, 500);
+        assert_eq!(answered(SessionError::ByToken.into()).0, 403);
+        assert_eq!(answered(SessionError::Former.into()).0, 409);
+        assert_eq!(answered(SessionError::Random.into()).0, 500);
         assert_eq!(
             answered(Error::new(404, "no such room")),
             (404, "404 Not Found: no such room\n".to_owned())
