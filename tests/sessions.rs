@@ -1645,6 +1645,60 @@ async fn a_store_is_asked_only_for_cookies_and_told_only_of_changes() {
     }
 }
 
+/// A store that takes its time for one session.
+#[derive(Clone)]
+struct Hesitant {
+    store: Mock,
+    slow: Arc<Mutex<Option<String>>>,
+    may_save: Arc<tokio::sync::Semaphore>,
+}
+
+impl SessionStore for Hesitant {
+    async fn load(&self, id: &SessionId) -> io::Result<Option<SessionData>> {
+        SessionStore::load(&self.store, id).await
+    }
+
+    async fn save(&self, id: &SessionId, data: &SessionData, ttl: Duration) -> io::Result<()> {
+        let is_slow = *self.slow.lock().unwrap() == Some(id.encode());
+        if is_slow {
+            self.may_save.acquire().await.unwrap().forget();
+        }
+        SessionStore::save(&self.store, id, data, ttl).await
+    }
+
+    async fn delete(&self, id: &SessionId) -> io::Result<()> {
+        SessionStore::delete(&self.store, id).await
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_slow_for_one_session_holds_up_no_other() {
+    let store = Hesitant {
+        store: Mock::default(),
+        slow: Arc::default(),
+        may_save: Arc::new(tokio::sync::Semaphore::new(0)),
+    };
+    let control = serve(|server| _ = server.session_store(store.clone())).await;
+    let mut slow = Browser::new(address(&control));
+    slow.get("/count").await;
+    let id = slow.cookie().split('.').next().unwrap().to_owned();
+    *store.slow.lock().unwrap() = Some(id);
+    let waiting = tokio::spawn(async move { slow.text("/count").await });
+    let others = async {
+        for _ in 0..100 {
+            let mut other = Browser::new(address(&control));
+            for count in ["1", "2"] {
+                assert_eq!(other.text("/count").await, count);
+            }
+        }
+    };
+    tokio::time::timeout(common::PATIENCE, others)
+        .await
+        .unwrap();
+    store.may_save.add_permits(1);
+    assert_eq!(waiting.await.unwrap(), "2");
+}
+
 #[tokio::test]
 async fn servers_with_one_store_share_sessions_and_their_ends() {
     let store = Mock::default();

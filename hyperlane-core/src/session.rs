@@ -30,6 +30,9 @@ pub use self::{
 };
 
 /// Why something could not be done with a session.
+///
+/// As the error of a handler, by `?`, it answers 403 or 409 where the client's credential does not allow it
+/// ([`ByToken`](Self::ByToken), [`Former`](Self::Former), [`Passing`](Self::Passing)), and 500 elsewhere.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
@@ -62,6 +65,22 @@ pub enum SessionError {
     /// The store has an error.
     #[error("the session store: {0}")]
     Store(#[source] io::Error),
+}
+
+impl SessionError {
+    /// The status of the answer where the client's credential is to blame, and not the program.
+    pub(crate) fn client_status(&self) -> Option<usize> {
+        match self {
+            Self::ByToken => Some(403),
+            Self::Former | Self::Passing => Some(409),
+            Self::Json(_)
+            | Self::Full
+            | Self::TooLate
+            | Self::Ended
+            | Self::Random
+            | Self::Store(_) => None,
+        }
+    }
 }
 
 /// The session of a client: a cheap clone, for any task. From [`Context::session`](crate::Context::session).

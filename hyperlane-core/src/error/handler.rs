@@ -6,6 +6,7 @@ use super::{RequestError, ResponseError, is_end};
 use crate::{
     HttpStatus, IntoResponse, Response,
     http::{Failure, explain},
+    session::SessionError,
 };
 
 /// Why a handler or one of its arguments could not answer; made by `?` of every error that implements `std::error::Error`.
@@ -123,6 +124,13 @@ impl<E: BecomesError> From<E> for Error {
             .and_then(Option::take)
         {
             return Self(Box::new(Reason::Response(error)));
+        }
+        // What a client may not do with its session is said to the client; the rest is the program's, and for the log.
+        if let Some(error) = any.downcast_ref::<Option<SessionError>>()
+            && let Some(error) = error
+            && let Some(status) = error.client_status()
+        {
+            return Self::new(status, error.to_string());
         }
         match error {
             Some(error) => Self::internal(error),
@@ -258,6 +266,9 @@ mod tests {
             )
         );
         assert_eq!(answered(ResponseError::Full.into()).0, 500);
+        assert_eq!(answered(SessionError::ByToken.into()).0, 403);
+        assert_eq!(answered(SessionError::Former.into()).0, 409);
+        assert_eq!(answered(SessionError::Random.into()).0, 500);
         assert_eq!(
             answered(Error::new(404, "no such room")),
             (404, "404 Not Found: no such room\n".to_owned())

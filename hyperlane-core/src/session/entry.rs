@@ -34,7 +34,6 @@ pub(crate) struct Entry {
     table: Weak<Table>,
     /// Its place in the table.
     pub(super) slot: AtomicU32,
-    queue: u8,
     /// In seconds since 1970.
     pub(super) created: u64,
     state: Mutex<State>,
@@ -64,6 +63,8 @@ pub(super) struct State {
     pub(super) version: u32,
     /// A store has it.
     pub(super) stored: bool,
+    /// Alive while it is being saved.
+    turns: Weak<tokio::sync::Mutex<()>>,
     /// What its channels keep for clients that are not connected, in bytes.
     pub(super) waiting: usize,
 }
@@ -103,7 +104,6 @@ impl Entry {
         Arc::new(Self {
             table: Arc::downgrade(table),
             slot: AtomicU32::new(NOWHERE),
-            queue: id.as_bytes().first().copied().unwrap_or_default(),
             created: data.created,
             state: Mutex::new(State {
                 id,
@@ -117,6 +117,7 @@ impl Entry {
                 left: Vec::new(),
                 version: 0,
                 stored: false,
+                turns: Weak::new(),
                 waiting: 0,
             }),
             channels: Mutex::default(),
@@ -221,9 +222,15 @@ impl Entry {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Which of some queues is its own.
-    pub(super) fn queue(&self) -> u8 {
-        self.queue
+    /// What saves of it take turns by.
+    pub(super) fn turns(&self) -> Arc<tokio::sync::Mutex<()>> {
+        let mut state = self.state();
+        let known = state.turns.upgrade();
+        known.unwrap_or_else(|| {
+            let turns = Arc::default();
+            state.turns = Arc::downgrade(&turns);
+            turns
+        })
     }
 
     pub(super) fn place(&self) -> u32 {

@@ -22,9 +22,6 @@ use crate::{
     http::{CookieSameSite, CookieSecure, SessionFields},
 };
 
-/// Saves of sessions that wait for each other: those of one session always do.
-const QUEUES: usize = 16;
-
 /// Sessions with the configuration of a run.
 pub(crate) struct Sessions {
     pub(crate) table: Arc<Table>,
@@ -41,8 +38,6 @@ pub(crate) struct Sessions {
     token_ttl: u64,
     store: Option<Arc<dyn AnyStore>>,
     pub(crate) channels: ChannelSettings,
-    /// So that an older state is never saved over a newer one.
-    saving: [tokio::sync::Mutex<()>; QUEUES],
 }
 
 /// What a program gives before the server runs.
@@ -116,7 +111,6 @@ impl Sessions {
             token_ttl: config.session_token_ttl.as_secs().max(1),
             store: planned.store.clone(),
             channels: planned.channels.clone(),
-            saving: Default::default(),
         })
     }
 
@@ -338,11 +332,9 @@ impl Sessions {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        let queue = self.saving.get(usize::from(entry.queue()) % QUEUES);
-        let _turn = match queue {
-            Some(queue) => Some(queue.lock().await),
-            None => None,
-        };
+        // So that an older state is never saved over a newer one. Of this session alone: a store may take its time.
+        let turns = entry.turns();
+        let _turn = turns.lock().await;
         let (id, left, ended) = {
             let mut state = entry.state();
             if !state.unsaved {

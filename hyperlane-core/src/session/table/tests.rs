@@ -132,7 +132,7 @@ fn newcomers_have_a_fifth_and_users_the_rest() {
     };
     let fifth = limit / NEWCOMERS_PART;
     assert!(
-        bytes.0 <= fifth && bytes.0 + 2 * ENTRY_BYTES > fifth,
+        bytes.0 <= fifth + 2 * ENTRY_BYTES && bytes.0 + 2 * ENTRY_BYTES > fifth,
         "{bytes:?}"
     );
     assert!(bytes.1 + fifth + 2 * ENTRY_BYTES > limit, "{bytes:?}");
