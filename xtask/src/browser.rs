@@ -54,7 +54,7 @@ const ENGINES: [Engine; 3] = [
             },
             Program {
                 variable: "MINIBROWSER",
-                // Beside the library.
+                // Of the library, which the driver depends on.
                 path: "/usr/lib/*/webkit2gtk-4.*/MiniBrowser",
                 package: "webkit2gtk-driver",
             },
