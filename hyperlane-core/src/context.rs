@@ -630,7 +630,11 @@ impl Context {
 
     /// Makes this connection a WebSocket and gives its handle; again the same if it is one already.
     ///
-    /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin.
+    /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin, unless a guard (`#[is_ws_upgrade_type]`) has, and sends
+    /// the 101 with the fields that are set by now.
+    ///
+    /// How the handler ends is what the Close says: 1000 where it returns, 1008 for
+    /// [`Status::Reject`](crate::Status::Reject), 1011 with its public text (at most 123 bytes) for an error, 1011 for a panic.
     ///
     /// The connection belongs to its handler: when the handler returns, the WebSocket is closed, also where a handle was
     /// given to a task. [`WebSocket::keep_open`] has it stay until it is closed or the last handle is dropped.
@@ -645,7 +649,8 @@ impl Context {
     }
 
     /// As [`upgrade`](Self::upgrade), with a subprotocol, header fields or origins of this route. On a
-    /// connection that is a WebSocket already they come too late and have no effect.
+    /// connection that is a WebSocket already they come too late and have no effect; so do origins behind a guard, which
+    /// has judged them.
     ///
     /// # Errors
     /// As there, and [`RequestError::Header`] or [`RequestError::Subprotocol`] for what may not be

@@ -27,7 +27,8 @@ use crate::{
 pub enum Status {
     /// The next hook runs.
     Continue,
-    /// No further hook runs. If nothing was answered by then, the answer is 403.
+    /// Of request middleware and routes: response middleware is next. Of response middleware: no further hook runs. If nothing
+    /// was answered by then, the answer is 403; a WebSocket is closed with 1008.
     Reject,
 }
 

@@ -11,8 +11,9 @@
 //! 6. the body;
 //! 7. `send`, `flush`, `epilogue_hooks`, `epilogue_macros` and last `closed`, also after an early `return` or `?`.
 //!
-//! `is_ws_upgrade_type` and `try_get_websocket_request` upgrade right after the guards, so that extractors run per
-//! message; `websocket` and `sse` open last, so that whatever refuses before gets an HTTP answer.
+//! `is_ws_upgrade_type` accepts the handshake right after the guards; the 101 waits for the first read, send or `upgrade`, so
+//! that a refusal before it is an HTTP answer. `try_get_websocket_request` reads, so that extractors run per message;
+//! `websocket` and `sse` open last.
 //!
 //! Macros that cannot stand together, literals that no request could carry, and parameters that a route's pattern
 //! lacks do not compile. A broken function keeps its signature and gives one error.
@@ -336,7 +337,7 @@ declare! {
         /// # fn main() {}
         /// ```
         methods;
-        /// Declines requests that do not ask for a WebSocket. Where all decline: 426. On `handle` and on routes it also upgrades the connection, right after the guards.
+        /// Declines requests that do not ask for a WebSocket. Where all decline: 426. On `handle` and on routes it also accepts the handshake, right after the guards: one that breaks a rule, or comes from a foreign page, is refused before the body runs. The 101 goes out with the first read, send or `ctx.upgrade(stream)`. Until then the body may answer as to any request: an error, `Status::Reject`, `#[send]` with a status of 400 or more, or raw bytes that begin with `HTTP/1.`. A body that does nothing for `ServerConfig::handshake_timeout` (10 s) finds the 101 sent. Origins of `ctx.upgrade_with` come too late behind this guard; subprotocols and fields do not.
         ///
         /// ```
         /// use hyperlane::*;
@@ -418,7 +419,7 @@ declare! {
     reads "Runs after the guards; what follows it in the order of phases runs once per message." {
         /// Runs the function once per WebSocket message, until the connection is over: `#[try_get_websocket_request]`, or `#[try_get_websocket_request(message)]` to bind it, a `RequestBody`.
         ///
-        /// The body may end in a `Status`, in `()` or not at all; `Status::Reject` ends the loop, and so do `break` and `return`. On `handle` and on routes the connection is upgraded first; a request that cannot be is refused.
+        /// The body may end in a `Status`, in `()` or not at all; `break` and `return` end the loop, and the connection with 1000; `Status::Reject` ends both with 1008, an error with 1011. On `handle` and on routes the connection is upgraded first; a request that cannot be is refused.
         ///
         /// ```
         /// use hyperlane::*;
