@@ -59,12 +59,17 @@ class Browser:
         """The data of so many events; the status alone if it is no stream."""
         also = {"accept": "text/event-stream", "origin": origin or self.origin}
         reply = await self.client.send(self.request("GET", "sse", also), stream=True)
-        data = []
+        data, is_position = [], False
         try:
             if reply.status_code != 200:
                 return reply.status_code
             async for line in reply.aiter_lines():
-                if line.startswith("data:") and line[5:].strip():
+                if line.startswith("event:"):
+                    # Where the stream stands, which is no message.
+                    is_position = line[6:].strip() == "position"
+                elif not line:
+                    is_position = False
+                elif line.startswith("data:") and not is_position:
                     data.append(line[5:].strip())
                 if len(data) == count:
                     break
