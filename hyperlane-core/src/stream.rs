@@ -27,7 +27,7 @@ use crate::{
     },
     error::{RequestError, ResponseError},
     hook::BodyPlan,
-    http::{Framing, HttpVersion, title_case},
+    http::{Framing, HttpVersion, describe, title_case},
     proto::{
         http::{
             head::{self, HeadScanner, HeadStorage},
@@ -763,11 +763,13 @@ impl Stream {
         if matches!(response.get_status_code(), 100..=199) {
             // The client would take the answer to its next request for the answer to this one.
             tracing::error!("an interim status is no answer (RFC 9110 15.2), answering 500");
-            let mut failure = Response::default();
-            failure.set_session(response.session().cloned());
-            failure
-                .set_status_code(500)
-                .set_body("500 Internal Server Error\n");
+            let mut failure = response.clone();
+            describe(&mut failure, 500);
+            let close = close || response.get_headers().has_token("connection", "close");
+            // A 101 promises another protocol.
+            for name in ["connection", "upgrade"] {
+                failure.remove_header(name);
+            }
             return self.send_response(&failure, close);
         }
         let close = close
@@ -931,6 +933,20 @@ impl Stream {
             Carries::Events { .. } => return Err(RequestError::Upgraded),
         }
         Ok(WebSocket::new(self.connection.clone()))
+    }
+
+    /// Refuses what [`upgrade_with`](Self::upgrade_with) would refuse, before anything begins for it.
+    pub(crate) fn check_upgrade(
+        &self,
+        ctx: &mut Context,
+        upgrade: &Upgrade,
+    ) -> Result<(), RequestError> {
+        match self.carries {
+            Carries::Http if !self.tracker.switching() => {
+                self.check_handshake(ctx, upgrade).map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Accepts the handshake of a request. Its 101 waits for the first read, send or `upgrade`.
