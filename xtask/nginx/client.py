@@ -56,15 +56,20 @@ class Browser:
         return reply
 
     async def events(self, count, origin=None):
-        """The data of so many events; the status alone if it is no stream."""
+        """The data of so many messages; the status alone if it is no stream."""
         also = {"accept": "text/event-stream", "origin": origin or self.origin}
         reply = await self.client.send(self.request("GET", "sse", also), stream=True)
-        data = []
+        data, name = [], ""
         try:
             if reply.status_code != 200:
                 return reply.status_code
             async for line in reply.aiter_lines():
-                if line.startswith("data:") and line[5:].strip():
+                # Events with a name say where the stream stands.
+                if not line:
+                    name = ""
+                elif line.startswith("event:"):
+                    name = line[6:].strip()
+                elif line.startswith("data:") and not name:
                     data.append(line[5:].strip())
                 if len(data) == count:
                     break
