@@ -79,6 +79,9 @@ hook! {
     VaryOrigin |_, ctx| {
         ctx.get_mut_response().set_header("vary", "accept, ORIGIN");
     }
+    Interim |_, ctx| {
+        ctx.get_mut_response().set_status_code(102).set_header("upgrade", "other");
+    }
     LateFields |_, ctx| {
         ctx.get_mut_response().set_header("access-control-allow-credentials", "false");
     }
@@ -329,6 +332,15 @@ async fn a_page_of_an_allowed_origin_reads_every_answer_of_an_endpoint() {
         }
     };
     assert_eq!(unheard.status, 503, "nobody receives");
+    let mut client = Client::connect(address(&control)).await;
+    client
+        .send(format!(
+            "GET /sse HTTP/1.1\r\nhost: other.test\r\n{FROM_PAGE}\r\n"
+        ))
+        .await;
+    let misdirected = client.reply().await;
+    assert_eq!(misdirected.status, 421);
+    check_readable("another host", &misdirected);
     let elsewhere = send(&control, "GET", "/nowhere", FROM_PAGE).await;
     assert_eq!((elsewhere.status, elsewhere.header("vary")), (404, None));
     check_unreadable("no endpoint", &elsewhere);
@@ -357,6 +369,55 @@ async fn a_refusal_of_middleware_is_read_like_any_other_answer() {
     let reply = send(&panics, "GET", "/sse", FROM_PAGE).await;
     assert_eq!(reply.status, 500);
     check_readable("a panic", &reply);
+    let interim = start(|server| {
+        server.response_middleware::<Interim>();
+        server.at("/ws").get(ws().origin(PAGE));
+    })
+    .await;
+    let reply = send(&interim, "PUT", "/ws", FROM_PAGE).await;
+    assert_eq!((reply.status, reply.header("upgrade")), (500, None));
+    check_readable("what is no answer", &reply);
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_begins_no_session() {
+    let control = start(|server| {
+        server.at("/ws").get(ws().origin(PAGE));
+        server.at("/sse").get(sse().origin(PAGE));
+    })
+    .await;
+    let handshake = |version: u8| {
+        format!(
+            "upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-version: {version}\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        )
+    };
+    for (method, target, fields, status) in [
+        ("GET", "/ws", [FROM_EVIL, &handshake(13)].concat(), 403),
+        (
+            "GET",
+            "/ws",
+            ["sec-fetch-site: cross-site\r\n", &handshake(13)].concat(),
+            403,
+        ),
+        ("GET", "/ws", handshake(12), 426),
+        ("GET", "/ws", String::new(), 426),
+        ("HEAD", "/ws", String::new(), 405),
+        ("POST", "/ws", "content-length: 0\r\n".to_owned(), 409),
+        ("GET", "/sse", FROM_EVIL.to_owned(), 403),
+        ("HEAD", "/sse", FROM_EVIL.to_owned(), 403),
+    ] {
+        let reply = send(&control, method, target, &fields).await;
+        assert_eq!(reply.status, status, "{method} {target} {fields}");
+        assert_eq!(
+            reply.header("set-cookie"),
+            None,
+            "{method} {target} {fields}"
+        );
+    }
+    let mut client = Client::connect(address(&control)).await;
+    let reply = client.upgrade("/ws", FROM_PAGE).await;
+    assert!(reply.status == 101 && reply.header("set-cookie").is_some());
 }
 
 #[tokio::test]

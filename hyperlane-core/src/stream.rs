@@ -27,7 +27,7 @@ use crate::{
     },
     error::{RequestError, ResponseError},
     hook::BodyPlan,
-    http::{Framing, HttpVersion, title_case},
+    http::{Framing, HttpVersion, describe, title_case},
     proto::{
         http::{
             head::{self, HeadScanner, HeadStorage},
@@ -929,6 +929,20 @@ impl Stream {
             Carries::Events { .. } => return Err(RequestError::Upgraded),
         }
         Ok(WebSocket::new(self.connection.clone()))
+    }
+
+    /// Refuses what [`upgrade_with`](Self::upgrade_with) would refuse, before anything begins for it.
+    pub(crate) fn check_upgrade(
+        &self,
+        ctx: &mut Context,
+        upgrade: &Upgrade,
+    ) -> Result<(), RequestError> {
+        match self.carries {
+            Carries::Http if !self.tracker.switching() => {
+                self.check_handshake(ctx, upgrade).map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Accepts the handshake of a request. Its 101 waits for the first read, send or `upgrade`.

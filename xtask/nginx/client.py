@@ -56,20 +56,20 @@ class Browser:
         return reply
 
     async def events(self, count, origin=None):
-        """The data of so many events; the status alone if it is no stream."""
+        """The data of so many messages; the status alone if it is no stream."""
         also = {"accept": "text/event-stream", "origin": origin or self.origin}
         reply = await self.client.send(self.request("GET", "sse", also), stream=True)
-        data, is_position = [], False
+        data, name = [], ""
         try:
             if reply.status_code != 200:
                 return reply.status_code
             async for line in reply.aiter_lines():
-                if line.startswith("event:"):
-                    # Where the stream stands, which is no message.
-                    is_position = line[6:].strip() == "position"
-                elif not line:
-                    is_position = False
-                elif line.startswith("data:") and not is_position:
+                # Events with a name say where the stream stands.
+                if not line:
+                    name = ""
+                elif line.startswith("event:"):
+                    name = line[6:].strip()
+                elif line.startswith("data:") and not name:
                     data.append(line[5:].strip())
                 if len(data) == count:
                     break

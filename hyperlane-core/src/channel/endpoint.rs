@@ -490,12 +490,14 @@ impl Shared {
         if kind == Kind::Counted && claim.tab.is_none() {
             claim.tab = Some(super::random());
         }
+        let upgrade = Upgrade::new().with_origins(self.cors.origins.clone());
+        // What is refused begins no session, and sets no cookie in place of one that was not sent across sites.
+        stream.check_upgrade(ctx, &upgrade)?;
         // A page cannot read the status of a handshake, but the code of a Close.
         let is_refused = ctx.is_session_token_refused();
         let is_replaced = ctx.is_session_replaced();
         // Before the 101, which then sets its cookie.
         let entry = ctx.session().entry().clone();
-        let upgrade = Upgrade::new().with_origins(self.cors.origins.clone());
         ctx.upgrade_with(stream, upgrade).await?;
         let connection = stream.connection().clone();
         if is_refused {

@@ -408,7 +408,7 @@ impl App {
     }
 
     /// What the endpoint at a path lets pages of other origins do, for requests that it does not take.
-    fn cors(&self, ctx: &Context) -> Option<&RouteCors> {
+    pub(crate) fn cors(&self, ctx: &Context) -> Option<&RouteCors> {
         let found = self.routes.find(ctx.get_request().routing_path())?;
         found
             .iter()

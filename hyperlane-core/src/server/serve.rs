@@ -514,6 +514,10 @@ fn misdirected(
             Some((request.get_method(), request.get_raw_path())),
         );
     }
+    // Pages of other origins read this refusal like any other of an endpoint.
+    if let Some(cors) = app.cors(ctx) {
+        ctx.decide_cors(cors);
+    }
     let unread = BodyPlan {
         mode: BodyMode::Stream,
         max: None,
