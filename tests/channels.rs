@@ -22,7 +22,8 @@ use std::{
 };
 
 use common::{
-    CLOSE, Client, PATIENCE, PING, PONG, Reply, address, eventually, hook, realtime::notes, start,
+    CLOSE, Client, PATIENCE, PING, PONG, Reply, TEXT, address, eventually, hook, realtime::notes,
+    start,
 };
 use hyperlane::{
     Channels, ServerSentEventsEndpoint, WebSocketEndpoint,
@@ -289,6 +290,16 @@ hook! {
         }
         report(sent, ctx).await;
     }
+    // Messages whose bytes ask the channel when they go.
+    SendOwned |_, ctx| {
+        let ws = ctx.ws();
+        let mut sent = Ok(());
+        for _ in texts(ctx) {
+            let bytes = bytes::Bytes::from_owner(AsksAtItsEnd(ws.clone()));
+            sent = ws.send(Message::Binary(bytes)).await;
+        }
+        report(sent, ctx).await;
+    }
     CloseSse |_, ctx| {
         ctx.sse().close();
     }
@@ -307,6 +318,33 @@ hook! {
     }
 }
 
+static GONE: AtomicUsize = AtomicUsize::new(0);
+
+struct AsksAtItsEnd(WebSocket);
+
+impl AsRef<[u8]> for AsksAtItsEnd {
+    fn as_ref(&self) -> &[u8] {
+        b"owned"
+    }
+}
+
+impl Drop for AsksAtItsEnd {
+    fn drop(&mut self) {
+        self.0.is_open();
+        GONE.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// A waker that asks the channel.
+struct AsksWhenWoken(WebSocket, tokio::sync::Notify);
+
+impl std::task::Wake for AsksWhenWoken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.is_open();
+        self.1.notify_one();
+    }
+}
+
 async fn server(ws: WebSocketEndpoint, sse: ServerSentEventsEndpoint) -> ServerControlHook {
     start(|server| routes(server, ws, sse)).await
 }
@@ -317,6 +355,7 @@ fn routes(server: &mut Server, ws: WebSocketEndpoint, sse: ServerSentEventsEndpo
     server
         .route::<SendSse>("/send-sse")
         .route::<SendWs>("/send-ws")
+        .route::<SendOwned>("/send-owned")
         .route::<SendEvents>("/send-events")
         .route::<FillSse>("/fill-sse")
         .route::<RecvWs>("/recv-ws")
@@ -1612,4 +1651,77 @@ async fn a_tab_that_nobody_listens_to_takes_nothing_from_the_others() {
     let mut plain = browser.socket("/ws?tab=2").await;
     only(&channels).send("next").await.unwrap();
     while next_text(&mut plain).await != "next" {}
+}
+
+#[tokio::test]
+async fn code_of_the_program_may_ask_the_channel_that_runs_it() {
+    let mut reach = None;
+    let control = start(|server| {
+        routes(server, ws(), sse());
+        reach = Some(server.channels());
+    })
+    .await;
+    let channels = reach.unwrap();
+    let mut browser = Browser::new(&control);
+    let mut socket = browser.socket("/ws").await;
+    assert_eq!(browser.send("/send-owned?t=1,2,3").await, "sent");
+    // The pongs let them go.
+    while GONE.load(Ordering::Acquire) < 3 {
+        let frame = socket.next_frame().await;
+        if frame.opcode == PING {
+            socket.frame(PONG, frame.payload).await;
+            socket.frame(TEXT, "there?").await;
+            browser.get("/recv-ws").await;
+        } else {
+            assert_eq!(frame.payload, b"owned");
+        }
+    }
+    // Wakers of executors that are not tokio's.
+    let channel = only(&channels);
+    let asks = std::sync::Arc::new(AsksWhenWoken(channel.clone(), tokio::sync::Notify::new()));
+    let waker = std::task::Waker::from(asks.clone());
+    {
+        let mut receiving = std::pin::pin!(channel.recv());
+        let first = receiving
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(&waker));
+        assert!(first.is_pending());
+        socket.frame(TEXT, "awake").await;
+        asks.1.notified().await;
+        assert_eq!(receiving.await.unwrap().to_string(), "awake");
+    }
+    // What goes with the session.
+    drop(socket);
+    browser.send("/send-owned?t=4,5").await;
+    browser.get("/logout").await;
+    // Those that were written to the connection go when it notices the cut.
+    eventually("they go", || GONE.load(Ordering::Acquire) == 5).await;
+}
+
+#[tokio::test]
+async fn what_listens_to_the_log_may_ask_the_channel_that_it_hears_of() {
+    static ASKED: Mutex<Option<WebSocket>> = Mutex::new(None);
+    let listener = || {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(|| {
+                let asked = ASKED.lock().unwrap().clone();
+                assert!(asked.is_none_or(|channel| !channel.is_open()));
+                io::sink()
+            })
+            .finish()
+    };
+    // While there is but one, whether a line is of interest is asked on the thread that reaches it first.
+    let _another = tracing::Dispatch::new(listener());
+    let _listening = tracing::subscriber::set_default(listener());
+    let mut reach = None;
+    let control = start(|server| {
+        routes(server, ws(), sse());
+        reach = Some(server.channels());
+    })
+    .await;
+    let mut browser = Browser::new(&control);
+    assert_eq!(browser.send("/send-ws?t=lost").await, "sent");
+    *ASKED.lock().unwrap() = Some(only(&reach.unwrap()));
+    assert_eq!(browser.get("/logout").await.status, 200);
 }

@@ -231,6 +231,47 @@ async fn a_sender_elsewhere_goes_on_when_there_is_room() {
     }
 }
 
+hook! {
+    // Waits for its sends as no handler should, on a thread of the server's runtime.
+    Blocks |_, ctx| {
+        let count = ctx.get_request().get_query("count").parse::<usize>().unwrap();
+        let sse = ctx.sse();
+        let sent = block_on(async move {
+            for number in 0..count {
+                sse.send(format!("{number} {}", "x".repeat(1000))).await?;
+            }
+            io::Result::Ok(())
+        });
+        ctx.get_mut_response().set_body(format!("{:?}", sent.map_err(|error| error.kind())));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_blocks_its_thread_waits_as_long_as_it_may() {
+    let control = start(|server| {
+        server.route::<Blocks>("/blocks");
+        server.at("/sse").get(sse().buffer(2).timeout(SHORT));
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    assert_eq!(client.get("/blocks?count=3").await.text(), "Err(TimedOut)");
+    let control = start(|server| {
+        server.route::<Blocks>("/blocks");
+        server.at("/sse").get(sse().buffer(2).timeout(PATIENCE));
+        server.get_mut_server_config().outbox_bytes = 1024;
+    })
+    .await;
+    let (mut events, cookie) = follow(&control, "").await;
+    let mut client = Client::connect(address(&control)).await;
+    let fields = format!("cookie: {cookie}\r\n");
+    client.request("GET", "/blocks?count=200", &fields).await;
+    for number in 0..200 {
+        let data = next_data(&mut events).await;
+        assert!(data.starts_with(&format!("{number} ")), "{data}");
+    }
+    assert_eq!(client.reply().await.text(), "Ok(())");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_was_made_elsewhere_ends_after_its_grace() {
     for elsewhere in ELSEWHERE {

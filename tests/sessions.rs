@@ -93,6 +93,31 @@ hook! {
         told += &format!("{} {session:?} {:?}", session.id().encode(), session.set_user("mallory"));
         ctx.get_mut_response().set_body(told);
     }
+    // Logs in, and takes its time between the user and the id.
+    LoginSlowly |_, ctx| {
+        let session = ctx.session();
+        session.set_user("ann").unwrap();
+        HALF_WAY.notify_one();
+        GO_ALL_THE_WAY.notified().await;
+        session.renew().unwrap();
+    }
+    // Logs in after a while.
+    LoginLate |_, ctx| {
+        let session = ctx.session();
+        HERE.notify_one();
+        GO_ON.notified().await;
+        session.set_user("ann").unwrap();
+        session.renew().unwrap();
+    }
+    // Says who it is when it is connected.
+    LoginByMessage |stream, ctx| {
+        let session = ctx.session();
+        let socket = ctx.upgrade(stream).await.unwrap();
+        let user = socket.recv().await.unwrap().to_string();
+        session.set_user(user).unwrap();
+        socket.send("hello").await.unwrap();
+        socket.closed().await;
+    }
     // Has its session from before a renewal.
     Held |_, ctx| {
         let session = ctx.session();
@@ -265,6 +290,10 @@ impl<'de> serde::Deserialize<'de> for Slow {
 
 static HERE: tokio::sync::Notify = tokio::sync::Notify::const_new();
 static GO_ON: tokio::sync::Notify = tokio::sync::Notify::const_new();
+static HALF_WAY: tokio::sync::Notify = tokio::sync::Notify::const_new();
+static GO_ALL_THE_WAY: tokio::sync::Notify = tokio::sync::Notify::const_new();
+/// Tests that use `HERE` and `GO_ON` take turns.
+static HELD: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn argument(session: Session) -> String {
     session.is_new().to_string()
@@ -361,6 +390,9 @@ fn routes(server: &mut Server) {
         .route::<ReadSlow>("/read-slow")
         .route::<Learn>("/learn")
         .route::<Held>("/held")
+        .route::<LoginSlowly>("/login-slowly")
+        .route::<LoginLate>("/login-late")
+        .route::<LoginByMessage>("/login-by-message")
         .route::<Stay>("/stay")
         .route::<StayEvents>("/stay-events")
         .route::<RenewByToken>("/renew-by-token")
@@ -822,6 +854,7 @@ async fn of_renewals_at_the_same_time_one_answer_has_the_cookie() {
 
 #[tokio::test]
 async fn a_request_from_before_the_renewal_learns_nothing_of_it() {
+    let _turn = HELD.lock().await;
     let control = serve(|_| {}).await;
     let mut victim = Browser::new(address(&control));
     victim.get("/keep?secret=s").await;
@@ -835,6 +868,75 @@ async fn a_request_from_before_the_renewal_learns_nothing_of_it() {
     let stolen_id = stolen.split('.').next().unwrap();
     assert_eq!(reply.text(), format!("Ok(()) Err(Former) {stolen_id}"));
     assert_eq!(reply.header("set-cookie"), None);
+}
+
+#[tokio::test]
+async fn an_old_cookie_is_not_made_anew_for_a_request_that_is_overtaken_by_a_renewal() {
+    let _turn = HELD.lock().await;
+    let control = serve(|_| {}).await;
+    let mut browser = Browser::new(address(&control));
+    browser.get("/keep?secret=s").await;
+    let mut slow = Browser::with(address(&control), "session", &browser.cookie());
+    // Beyond half of its time, so that any answer sets it anew.
+    browser.client = None;
+    pass(4 * 24 * 60 * 60).await;
+    let held = tokio::spawn(async move { slow.get("/held").await });
+    HERE.notified().await;
+    browser.get("/renew").await;
+    GO_ON.notify_one();
+    // The browser gets this answer last: it must not take the winner's cookie away.
+    assert_eq!(held.await.unwrap().header("set-cookie"), None);
+    assert!(browser.text("/look").await.starts_with("s "));
+}
+
+#[tokio::test]
+async fn who_shows_the_id_while_its_owner_logs_in_decides_nothing() {
+    let control = serve(|_| {}).await;
+    let mut attacker = Browser::new(address(&control));
+    attacker.get("/keep?secret=planted").await;
+    let planted = attacker.cookie();
+    let mut victim = Browser::with(address(&control), "session", &planted);
+    let login = tokio::spawn(async move {
+        let reply = victim.get("/login-slowly").await;
+        (victim, reply)
+    });
+    HALF_WAY.notified().await;
+    for path in ["/renew", "/learn", "/renew"] {
+        let reply = attacker.get(path).await;
+        assert_eq!(reply.header("set-cookie"), None, "{path}");
+        if path == "/learn" {
+            assert!(reply.text().ends_with(" Err(Former)"), "{}", reply.text());
+        }
+    }
+    GO_ALL_THE_WAY.notify_one();
+    let (mut victim, reply) = login.await.unwrap();
+    assert_eq!(reply.all("set-cookie").len(), 1);
+    assert_ne!(victim.cookie(), planted);
+    let seen = victim.text("/look").await;
+    assert!(seen.starts_with("planted Some(\"ann\") "), "{seen}");
+    assert_eq!(attacker.text("/look").await, "none");
+    // After its answer everything is as always.
+    let before = victim.cookie();
+    victim.get("/renew").await;
+    assert_ne!(victim.cookie(), before);
+}
+
+#[tokio::test]
+async fn an_id_from_before_a_login_by_message_is_worth_nothing_after_the_renewal() {
+    let control = serve(|_| {}).await;
+    // The handshake sets the cookie, so that its client knows the id when it logs in.
+    let mut socket = Client::connect(address(&control)).await;
+    let reply = socket.upgrade("/login-by-message", "").await;
+    let (_, value) = reply.all("set-cookie")[0].split_once('=').unwrap();
+    let before = value.split(';').next().unwrap().to_owned();
+    socket.frame(common::TEXT, "ann").await;
+    assert_eq!(socket.next_message().await.text(), "hello");
+    let mut browser = Browser::with(address(&control), "session", &before);
+    browser.get("/renew").await;
+    assert_ne!(browser.cookie(), before);
+    assert!(browser.text("/look").await.contains("Some(\"ann\")"));
+    let mut former = Browser::with(address(&control), "session", &before);
+    assert_eq!(former.text("/look").await, "none");
 }
 
 #[tokio::test]
@@ -1502,6 +1604,29 @@ async fn a_flood_of_sessions_drives_out_those_used_least_recently() {
         assert!(busy.text("/look").await.starts_with("busy "));
     }
     assert_eq!(idle.text("/look").await, "none");
+}
+
+#[tokio::test]
+async fn a_flood_of_requests_during_a_login_does_not_undo_it() {
+    let _turn = HELD.lock().await;
+    let control = serve(|server| {
+        server.get_mut_server_config().session_memory = 64 * 1024;
+    })
+    .await;
+    let mut user = Browser::new(address(&control));
+    let login = tokio::spawn(async move {
+        user.get("/login-late").await;
+        user
+    });
+    HERE.notified().await;
+    let mut flood = Browser::new(address(&control));
+    for _ in 0..500 {
+        flood.cookies.clear();
+        flood.get("/use").await;
+    }
+    GO_ON.notify_one();
+    let mut user = login.await.unwrap();
+    assert!(user.text("/look").await.contains("Some(\"ann\")"));
 }
 
 #[tokio::test]

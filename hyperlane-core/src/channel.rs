@@ -10,6 +10,7 @@ use std::{
     fmt,
     future::poll_fn,
     io,
+    ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -172,6 +173,8 @@ struct Inner {
     /// Those who wait for a message, and those who wait for room.
     receivers: Wakers,
     senders: Wakers,
+    /// Those who are woken when the lock is gone.
+    woken: Vec<Waker>,
 }
 
 /// A future that waits: what is dropped while it waits leaves nothing behind.
@@ -185,8 +188,10 @@ impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         if self.number != 0 {
             let mut inner = self.channel.lock();
-            inner.receivers.remove(self.number);
-            inner.senders.remove(self.number);
+            let receiver = inner.receivers.remove(self.number);
+            let sender = inner.senders.remove(self.number);
+            drop(inner);
+            drop((receiver, sender));
         }
     }
 }
@@ -213,14 +218,62 @@ impl Wakers {
         }
     }
 
-    fn remove(&mut self, number: u64) {
-        self.0.retain(|(known, _)| *known != number);
+    /// Takes one out, to be dropped where nothing is locked.
+    fn remove(&mut self, number: u64) -> Option<Waker> {
+        let at = self.0.iter().position(|(known, _)| *known == number)?;
+        Some(self.0.swap_remove(at).1)
     }
 
-    fn wake(&mut self) {
-        for (_, waker) in std::mem::take(&mut self.0) {
+    /// Gives all of them, to be woken where nothing is locked.
+    fn take(&mut self) -> impl Iterator<Item = Waker> {
+        std::mem::take(&mut self.0)
+            .into_iter()
+            .map(|(_, waker)| waker)
+    }
+}
+
+/// The channel, locked. What is code of the program runs when the lock is gone: wakers of its executors, and the end of messages
+/// whose bytes are a type of its own.
+struct Locked<'a> {
+    // The order matters: the lock goes first.
+    inner: MutexGuard<'a, Inner>,
+    later: Later,
+}
+
+#[derive(Default)]
+struct Later {
+    woken: Vec<Waker>,
+    _gone: Vec<Item>,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.later = Later {
+            woken: std::mem::take(&mut self.inner.woken),
+            _gone: self.inner.state.log.take_gone(),
+        };
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        for waker in self.woken.drain(..) {
             waker.wake();
         }
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Inner {
+        &mut self.inner
     }
 }
 
@@ -230,12 +283,14 @@ impl Inner {
         self.end.is_none() && self.state.links().next().is_none()
     }
 
+    /// Has them woken when the lock is gone.
     fn wake_senders(&mut self) {
-        self.senders.wake();
+        self.woken.extend(self.senders.take());
     }
 
+    /// As [`wake_senders`](Self::wake_senders).
     fn wake_receivers(&mut self) {
-        self.receivers.wake();
+        self.woken.extend(self.receivers.take());
     }
 }
 
@@ -264,12 +319,16 @@ impl Channel {
                 timer: None,
                 receivers: Wakers::default(),
                 senders: Wakers::default(),
+                woken: Vec::new(),
             }),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_> {
+        Locked {
+            inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner),
+            later: Later::default(),
+        }
     }
 
     pub(crate) fn waiter(&self) -> Waiter<'_> {
@@ -348,7 +407,7 @@ impl Channel {
             // Not while the channel is locked: others may have to go for it, with their channels.
             Some(home) if is_charged && !home.charge(weight) => Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
-                "what waits for clients that are not connected has used up `session_memory`",
+                "what waits for clients that are not connected has used up `session_memory`, or the session lasts for its request alone",
             )),
             Some(_) if is_charged => Ok(weight),
             _ => Ok(0),
@@ -702,7 +761,7 @@ impl Channel {
 
     /// The last client has gone. What the channel keeps is the session's from now on; where that has no room, or nobody can
     /// come back to it, it is over.
-    fn charge_all(&self, inner: MutexGuard<'_, Inner>) {
+    fn charge_all(&self, inner: Locked<'_>) {
         let weight = ITSELF + inner.state.log.weight() + inner.inbox.bytes();
         drop(inner);
         let Some(home) = self.home.upgrade() else {
@@ -785,24 +844,26 @@ impl Channel {
         }
     }
 
-    fn finish(&self, mut inner: MutexGuard<'_, Inner>, end: End) {
+    fn finish(&self, mut inner: Locked<'_>, end: End) {
         if inner.end.is_some() {
             return;
         }
         let lost = inner.state.untaken();
-        if lost > 0 {
-            tracing::debug!(lost, reason = %end, "messages reach nobody any more");
-        }
+        let reason = end.clone();
         let epoch = inner.state.log.epoch;
         inner.end = Some(end);
-        inner.state = State::new(epoch);
-        inner.inbox.clear();
+        let state = std::mem::replace(&mut inner.state, State::new(epoch));
+        let inbox = std::mem::take(&mut inner.inbox);
         inner.wake_senders();
         inner.wake_receivers();
         let rest = (inner.timer.take(), inner.kept.take());
         let charged = std::mem::take(&mut inner.charged);
         drop(inner);
-        drop(rest);
+        drop((rest, state, inbox));
+        // What listens to the log may ask this very channel.
+        if lost > 0 {
+            tracing::debug!(lost, %reason, "messages reach nobody any more");
+        }
         self.discharge(charged);
     }
 
@@ -896,17 +957,9 @@ impl Slots {
         }
     }
 
-    /// Ends them: their session is over.
-    pub(crate) fn end(&mut self) {
-        for slot in [&mut self.both, &mut self.to_client] {
-            if let Some(channel) = slot.channel.take() {
-                channel.end(
-                    End::Session,
-                    CloseCode::POLICY_VIOLATION,
-                    "the session is over",
-                );
-            }
-        }
+    /// Takes out those that there are, to be ended where nothing is locked.
+    pub(crate) fn take(&mut self) -> [Option<Arc<Channel>>; 2] {
+        [self.both.channel.take(), self.to_client.channel.take()]
     }
 }
 
@@ -939,6 +992,18 @@ impl Entry {
             );
         }
         channel
+    }
+
+    /// Ends its channels: it is over. Not to be called with the table locked.
+    pub(crate) fn end_channels(&self) {
+        let taken = self.lock_channels().take();
+        for channel in taken.into_iter().flatten() {
+            channel.end(
+                End::Session,
+                CloseCode::POLICY_VIOLATION,
+                "the session is over",
+            );
+        }
     }
 
     /// Whether the program has closed this channel, so that nobody need come back for it.

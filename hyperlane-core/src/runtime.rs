@@ -26,6 +26,9 @@ impl Alarm {
             tokio::time::sleep(after).await;
             drop(ring);
         });
+        // The task that a worker has spawned last waits for that worker alone, which may be blocked by the one who waits here: an
+        // executor inside a handler. Tasks before it are taken by other workers.
+        runtime.spawn(std::future::ready(()));
         Self {
             rings,
             task: task.abort_handle(),

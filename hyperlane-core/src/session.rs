@@ -266,8 +266,9 @@ impl Session {
     /// [`renew`](Self::renew) goes along with it, before or after.
     ///
     /// # Errors
-    /// [`SessionError::Full`] when there is no room for it. [`SessionError::Former`] when another request has renewed the
-    /// session meanwhile and it is bound to another user: a former id does not decide whose the session is.
+    /// [`SessionError::Full`] when there is no room for it. [`SessionError::Former`] where this would change the user, and
+    /// another request has renewed the session meanwhile, or is logging in and has not answered: a former id does not
+    /// decide whose the session is.
     pub fn set_user(&self, user: impl Into<String>) -> Result<(), SessionError> {
         let user: Arc<str> = user.into().into();
         if self.is_former() && self.0.entry.user().as_ref() != Some(&user) {
@@ -284,16 +285,20 @@ impl Session {
 
     fn change_user(&self, user: Option<Arc<str>>) -> Result<(), SessionError> {
         self.stay();
-        let is_told = !self.0.is_untold.load(Ordering::Acquire);
-        self.0.sessions.table.set_user(&self.0.entry, user, is_told)
+        let handle = &self.0;
+        // With the head the client has got it.
+        let is_told = !handle.is_untold.load(Ordering::Acquire) || handle.fields.is_written();
+        let by = Some((self.id(), &handle.fields));
+        let table = &handle.sessions.table;
+        table.set_user(&handle.entry, user, is_told, by)
     }
 
     /// Gives the session another id and sets the cookie anew. Values, user and channels stay.
     ///
     /// To be called at every login and change of rights. Requests in flight with the id before are served for another
     /// 60 s; where the user has changed along with it they get an empty session that lasts for them alone. If another
-    /// request of the client has renewed it meanwhile, this one changes nothing and sets no cookie: the answer to the
-    /// other one does. So a former id, which may be in other hands, never leads to the present one.
+    /// request of the client has renewed it meanwhile, or has changed the user and not answered yet, this one changes nothing
+    /// and sets no cookie: the answer to the other one does. So a former id, which may be in other hands, never leads to the present one.
     ///
     /// # Errors
     /// [`SessionError::TooLate`] when the head of the response is out, [`SessionError::ByToken`] when the request came by
@@ -310,9 +315,16 @@ impl Session {
         {
             // Clones that renew at the same time take turns.
             let mut known = self.lock_known();
-            match handle.sessions.table.renew(&handle.entry, *known)? {
+            let table = &handle.sessions.table;
+            match table.renew(&handle.entry, *known, &handle.fields)? {
                 Some(id) => *known = id,
-                None => return Ok(()),
+                None => {
+                    // Nor the cookie of an id that is former by now, made anew as it was old.
+                    if !handle.is_new {
+                        handle.fields.unset();
+                    }
+                    return Ok(());
+                }
             }
         }
         handle.is_untold.store(true, Ordering::Release);
@@ -320,9 +332,17 @@ impl Session {
         Ok(())
     }
 
-    /// A session that was to last for its request lasts after all.
+    /// A session that was to last for its request lasts after all, and so does one that had to go for others while its request
+    /// was running: a login that takes its time.
     fn stay(&self) {
         let handle = &self.0;
+        let is_evicted = !self.is_passing()
+            && !self.is_ended()
+            && !handle.sessions.has_store()
+            && handle.entry.is_nowhere();
+        if is_evicted {
+            handle.sessions.keep(&handle.entry);
+        }
         if handle.is_passing.load(Ordering::Acquire)
             && !handle.fields.is_written()
             && handle.sessions.keep(&handle.entry)

@@ -201,7 +201,12 @@ impl Upgrade {
                     Some(Protocol::Named(wanted.to_owned().into()))
                 }
                 Some(wanted) => {
-                    tracing::warn!("subprotocol {wanted:?} was not offered and is left out");
+                    // What echoes all that was offered holds the token as well, which no log is to have.
+                    let shown: Vec<&str> = list_items(wanted)
+                        .filter(|name| !Sessions::is_token(name))
+                        .collect();
+                    let shown = shown.join(", ");
+                    tracing::warn!("subprotocol {shown:?} was not offered and is left out");
                     None
                 }
                 None => config

@@ -113,6 +113,8 @@ pub(crate) struct Log {
     entries: VecDeque<Entry>,
     /// Weight of all that was ever sent.
     sent: u64,
+    /// What has left, to be dropped where nothing is locked: the bytes of a message may be the program's own type.
+    gone: Vec<Item>,
 }
 
 /// What a message counts: its bytes and the entry that holds it.
@@ -131,7 +133,13 @@ impl Log {
             first: 1,
             entries: VecDeque::new(),
             sent: 0,
+            gone: Vec::new(),
         }
+    }
+
+    /// Gives what has left since the last call.
+    pub(crate) fn take_gone(&mut self) -> Vec<Item> {
+        std::mem::take(&mut self.gone)
     }
 
     /// The offset of the next message.
@@ -194,7 +202,8 @@ impl Log {
             if !limits.are_passed(all - wanted, weight - wanted_weight) {
                 return;
             }
-            self.entries.pop_front();
+            let left = self.entries.pop_front();
+            self.gone.extend(left.map(|entry| entry.item));
             self.first += 1;
         }
         if self.entries.is_empty() {

@@ -115,6 +115,10 @@ const PAGES: usize = 8;
 /// Places that wait for their clients: a client that connects and goes, again and again, takes no more than these.
 const WAITING: usize = 64;
 
+/// What is kept for plain ones that are away while another reads on, as a multiple of the buffer's bytes: they are reset for
+/// what is gone, so that it is a good deal. It is not in messages, since small ones may come by the thousand.
+const AWAY: usize = 32;
+
 /// The channel's messages and positions. `L` is a connection, `T` a timer.
 pub(crate) struct State<L, T> {
     pub(crate) log: Log,
@@ -242,7 +246,13 @@ impl<L: Link, T> State<L, T> {
         });
         match self.positions.iter().map(Position::floor).min() {
             Some(least) if all_plain && self.pages.is_empty() => {
-                self.log.forget_before(least.min(floor))
+                self.log.forget_before(least.min(floor));
+                // One that is away while another reads on.
+                let away = Limits {
+                    messages: usize::MAX,
+                    bytes: limits.bytes.saturating_mul(AWAY),
+                };
+                self.log.trim(floor, away);
             }
             _ => self.log.trim(floor, limits),
         }

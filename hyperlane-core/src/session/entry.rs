@@ -16,7 +16,7 @@ use super::{
     store::{SessionData, Values},
     table::{NOWHERE, Table},
 };
-use crate::channel::Slots;
+use crate::{channel::Slots, http::SessionFields};
 
 /// Former ids of a session that are still valid, at most; earlier ones are not.
 pub(super) const FORMER: usize = 4;
@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) former: Vec<Former>,
     /// The user is another than when the id was given out.
     pub(super) user_changed: bool,
+    /// The request that has changed the user, as long as its head is not out, and until when this counts at most.
+    pub(super) changing: Option<(Weak<SessionFields>, u64)>,
     /// Destroyed: nothing of it is saved or found again.
     pub(super) ended: bool,
     /// Another store has not been told of its changes.
@@ -112,6 +114,7 @@ impl Entry {
                 value_bytes: bytes_of(&data.values),
                 former: Vec::new(),
                 user_changed: false,
+                changing: None,
                 ended: false,
                 unsaved: false,
                 left: Vec::new(),
@@ -233,16 +236,13 @@ impl Entry {
         })
     }
 
-    pub(super) fn place(&self) -> u32 {
-        self.slot.load(Ordering::Acquire)
+    /// Whether no client finds it.
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.place() == NOWHERE
     }
 
-    /// Ends its channels. Not to be called with the table locked.
-    pub(super) fn end_channels(&self) {
-        self.channels
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .end();
+    pub(super) fn place(&self) -> u32 {
+        self.slot.load(Ordering::Acquire)
     }
 }
 
@@ -262,6 +262,18 @@ impl State {
         };
         let user = self.user.as_ref().map_or(0, |user| user.len() + USER_BYTES);
         self.value_bytes + list + user + self.waiting
+    }
+
+    /// Whether another request than that of `fields` has changed the user and can still renew the session. Until it has
+    /// answered, who shows the id from before the login, and may have planted it, decides nothing.
+    pub(super) fn is_in_other_hands(&self, fields: &Arc<SessionFields>, now: u64) -> bool {
+        self.changing.as_ref().is_some_and(|(changing, until)| {
+            let changing = changing.upgrade();
+            now < *until
+                && changing.is_some_and(|changing| {
+                    !Arc::ptr_eq(&changing, fields) && !changing.is_written()
+                })
+        })
     }
 
     /// Until when an id is good that it had.

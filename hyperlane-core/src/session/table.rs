@@ -23,6 +23,7 @@ use super::{
     SessionData, SessionError, SessionId,
     entry::{Entry, FORMER, Former, State, bytes_of},
 };
+use crate::http::SessionFields;
 
 /// The place of what is not in the table, and the end of the list.
 pub(super) const NOWHERE: u32 = u32::MAX;
@@ -40,6 +41,9 @@ const OVER_BYTES: usize = 4 * (size_of::<(u64, SessionId)>() + ID_BYTES);
 
 /// Newcomers may always have this part of the memory: one of so many.
 const NEWCOMERS_PART: usize = 5;
+
+/// Ids that are over take this part of the memory at most, one of so many, where sessions with a user would have to go for them.
+const OVER_PART: usize = 64;
 
 /// So many sessions are looked at before others get the lock.
 const SLICE: usize = 256;
@@ -386,6 +390,14 @@ impl Table {
             } else {
                 Rank::Known
             };
+            // A flood of logouts logs no others out.
+            if first == Rank::Known
+                && all.over_by_time.len() * OVER_BYTES > limit / OVER_PART
+                && let Some((_, id)) = all.over_by_time.pop_front()
+            {
+                all.over.remove(&id);
+                continue;
+            }
             // Where none of those may go, the session's own kind is left to make room for it.
             let goes = all
                 .next_to_go(first, itself)
@@ -450,22 +462,34 @@ impl Table {
         changed.ok_or(SessionError::Full)
     }
 
-    /// Binds a session to a user. `is_told`: the client has the id that the session has.
+    /// Binds a session to a user. `is_told`: the client has the id that the session has. `by`: the id that the request knows, and
+    /// what its answer says; a request that knows a former id binds it to no other user, nor does one that comes while
+    /// another is logging in.
     pub(super) fn set_user(
         &self,
         entry: &Arc<Entry>,
         user: Option<Arc<str>>,
         is_told: bool,
+        by: Option<(SessionId, &Arc<SessionFields>)>,
     ) -> Result<(), SessionError> {
         let more = user.as_ref().map_or(0, |user| user.len() + ENTRY_BYTES);
+        let now = self.now();
         let left = self.change(entry, more, |state| {
             if state.user == user {
-                return Vec::new();
+                return Ok(Vec::new());
+            }
+            if let (Some((known, fields)), Some(_)) = (by, &user)
+                && (known != state.id || state.is_in_other_hands(fields, now))
+            {
+                return Err(SessionError::Former);
             }
             state.user = user;
             state.user_changed |= is_told;
-            std::mem::take(&mut state.former)
-        })?;
+            state.changing = by
+                .filter(|(_, fields)| is_told && !fields.is_written())
+                .map(|(_, fields)| (Arc::downgrade(fields), now + FORMER_FOR));
+            Ok(std::mem::take(&mut state.former))
+        })??;
         // An id from before the login leads nowhere now, and connections that were opened by it end.
         let left: Vec<SessionId> = left.into_iter().map(|former| former.id).collect();
         if !left.is_empty() {
@@ -512,11 +536,13 @@ impl Table {
         }
     }
 
-    /// Gives a session another id, unless it has another one already than `known`: then nothing changes, and `None` is given.
+    /// Gives a session another id, unless it has another one already than `known`, or is about to get one by the request that logs
+    /// its user in: then nothing changes, and `None` is given.
     pub(super) fn renew(
         &self,
         entry: &Arc<Entry>,
         known: SessionId,
+        fields: &Arc<SessionFields>,
     ) -> Result<Option<SessionId>, SessionError> {
         let id = SessionId::random().map_err(|_| SessionError::Random)?;
         let now = self.now();
@@ -527,10 +553,11 @@ impl Table {
         if state.ended {
             return Err(SessionError::Ended);
         }
-        if state.id != known {
+        if state.id != known || state.is_in_other_hands(fields, now) {
             return Ok(None);
         }
         state.id = id;
+        state.changing = None;
         state.touch();
         if self.external.load(Ordering::Relaxed) {
             state.left.push(known);

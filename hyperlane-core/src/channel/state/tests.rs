@@ -496,3 +496,40 @@ fn places_that_wait_are_bounded() {
     steady.read(&mut channel, 100);
     assert_eq!(steady.got, [1], "a place that nothing makes up for stays");
 }
+
+#[test]
+fn what_is_kept_for_a_plain_tab_that_is_away_is_bounded() {
+    let limits = Limits {
+        messages: 8,
+        bytes: 1000,
+    };
+    let mut channel = Channel::new(7);
+    let mut away = Client::new(Kind::Plain, Some(1));
+    let mut there = Client::new(Kind::Plain, Some(2));
+    away.connect(&mut channel, 10);
+    there.connect(&mut channel, usize::MAX);
+    away.cut(&mut channel);
+    let mut sent = 0;
+    let mut send = |channel: &mut Channel, there: &mut Client, count: u64| {
+        for _ in 0..count {
+            sent += 1;
+            let item = Message::from(sent.to_string()).into();
+            channel.send(item, limits).unwrap();
+            there.read(channel, 10);
+            there.answer(channel);
+            assert!(channel.log.weight() <= (AWAY + 1) * limits.bytes);
+        }
+    };
+    // More than the buffer holds is kept.
+    send(&mut channel, &mut there, 100);
+    away.connect(&mut channel, usize::MAX);
+    away.read(&mut channel, usize::MAX);
+    assert_eq!((away.resets, away.got.len()), (0, 100));
+    away.answer(&mut channel);
+    away.cut(&mut channel);
+    // But not without end.
+    send(&mut channel, &mut there, 10_000);
+    away.connect(&mut channel, usize::MAX);
+    assert_eq!(away.resets, 1, "it is told");
+    there.check(10_100);
+}

@@ -8,6 +8,10 @@ fn table(limit: usize) -> Arc<Table> {
     table
 }
 
+fn fields() -> Arc<SessionFields> {
+    SessionFields::new(false, Default::default(), false)
+}
+
 fn begin(table: &Arc<Table>) -> Arc<Entry> {
     let entry = Entry::new(table, SessionId::random().unwrap(), table.now());
     table.insert(&entry);
@@ -63,7 +67,7 @@ fn where_all_are_live_nothing_is_evicted() {
     // It can be used for as long as somebody holds it, and takes nothing from others.
     assert!(
         table
-            .set_user(&turned_away, Some("ann".into()), false)
+            .set_user(&turned_away, Some("ann".into()), false, None)
             .is_ok()
     );
     assert!(table.of_user("ann").is_empty());
@@ -76,7 +80,9 @@ fn where_all_are_live_nothing_is_evicted() {
 
 fn login(table: &Arc<Table>, user: &str) -> Arc<Entry> {
     let entry = begin(table);
-    table.set_user(&entry, Some(user.into()), true).unwrap();
+    table
+        .set_user(&entry, Some(user.into()), true, None)
+        .unwrap();
     entry
 }
 
@@ -108,6 +114,27 @@ fn a_flood_of_newcomers_logs_nobody_out() {
     assert_eq!(count(&users), users.len());
     assert_eq!(count(&anonymous), 0, "the least recently used");
     assert_eq!(table.of_user("ann").len(), users.len());
+}
+
+#[test]
+fn a_flood_of_logouts_logs_no_others_out() {
+    let limit = 512 * 1024;
+    let table = table(limit);
+    // As many users as there is room for beside newcomers.
+    let users: Vec<_> = (0..5000).map(|_| login(&table, "ann")).collect();
+    for _ in 0..5000 {
+        begin(&table);
+    }
+    let before = count(&users);
+    assert!(before > 300, "{before}");
+    for _ in 0..20_000 {
+        let entry = begin(&table);
+        table.renew(&entry, entry.id(), &fields()).unwrap();
+        table.destroy(&entry);
+    }
+    let lost = before - count(&users);
+    assert!(lost * 40 <= before, "{lost} of {before}");
+    assert!(table.usage().1 <= limit);
 }
 
 #[test]
@@ -152,7 +179,7 @@ fn one_who_logs_out_is_a_newcomer_again() {
     let entries: Vec<_> = (0..3).map(|_| login(&table, "ann")).collect();
     let kept = entries[1].keep_alive();
     for entry in &entries[..2] {
-        table.set_user(entry, None, true).unwrap();
+        table.set_user(entry, None, true, None).unwrap();
     }
     for _ in 0..2000 {
         begin(&table);
@@ -161,7 +188,7 @@ fn one_who_logs_out_is_a_newcomer_again() {
     assert!(!is_left(0) && is_left(1), "one has a channel in use");
     assert!(is_left(2));
     table
-        .set_user(&entries[1], Some("bob".into()), true)
+        .set_user(&entries[1], Some("bob".into()), true, None)
         .unwrap();
     drop(kept);
     for _ in 0..2000 {
@@ -197,7 +224,9 @@ fn a_newcomer_takes_nothing_from_users_beyond_the_fifth() {
     assert!(count(&users) >= before * 3 / 4);
     grow(limit / 10).unwrap();
     // A user's session is as one of the users.
-    table.set_user(&entry, Some("bob".into()), true).unwrap();
+    table
+        .set_user(&entry, Some("bob".into()), true, None)
+        .unwrap();
     grow(limit / 2).unwrap();
     assert!(table.usage().1 <= limit);
     assert_ne!(entry.place(), NOWHERE);
@@ -257,15 +286,19 @@ fn users_are_found_through_all_changes() {
     let entries: Vec<_> = (0..3).map(|_| begin(&table)).collect();
     let count = |user: &str| table.of_user(user).len();
     for entry in &entries {
-        table.set_user(entry, Some("ann".into()), true).unwrap();
+        table
+            .set_user(entry, Some("ann".into()), true, None)
+            .unwrap();
     }
     assert_eq!((count("ann"), count("an"), count("anna")), (3, 0, 0));
-    table.renew(&entries[0], entries[0].id()).unwrap();
+    table
+        .renew(&entries[0], entries[0].id(), &fields())
+        .unwrap();
     assert_eq!(count("ann"), 3);
     table
-        .set_user(&entries[0], Some("bob".into()), true)
+        .set_user(&entries[0], Some("bob".into()), true, None)
         .unwrap();
-    table.set_user(&entries[1], None, true).unwrap();
+    table.set_user(&entries[1], None, true, None).unwrap();
     assert_eq!((count("ann"), count("bob")), (1, 1));
     table.destroy(&entries[2]);
     assert_eq!((count("ann"), table.all().len()), (0, 2));
@@ -277,18 +310,20 @@ fn renewing_without_end_takes_no_memory() {
     let entry = begin(&table);
     let mut ids = vec![entry.id()];
     for _ in 0..1000 {
-        ids.push(table.renew(&entry, entry.id()).unwrap().unwrap());
+        ids.push(table.renew(&entry, entry.id(), &fields()).unwrap().unwrap());
     }
     let found = ids.iter().filter(|id| table.find(id).is_some()).count();
     assert_eq!(found, FORMER + 1);
     assert!(Arc::ptr_eq(&table.find(&ids[1000]).unwrap(), &entry));
     // Each login makes the id before it worthless, which is remembered within bounds.
     for _ in 0..100_000 {
-        table.set_user(&entry, Some("ann".into()), true).unwrap();
+        table
+            .set_user(&entry, Some("ann".into()), true, None)
+            .unwrap();
         let before = entry.id();
-        table.renew(&entry, before).unwrap();
+        table.renew(&entry, before, &fields()).unwrap();
         assert!(table.find(&before).is_none());
-        table.set_user(&entry, None, true).unwrap();
+        table.set_user(&entry, None, true, None).unwrap();
     }
     begin(&table);
     assert!(table.usage().1 <= 1024 * 1024, "{:?}", table.usage());
