@@ -11,7 +11,7 @@ use crate::{
     BodyMode, Context, IntoResponse, Method, Status, Stream,
     conn::{Conn, Via, upkeep::Ending},
     context::Stage,
-    error::{PanicData, RequestError, ResponseError},
+    error::{PanicData, RequestError, ResponseError, dispose},
     hook::{BodyPlan, GuardKind, Guarded, Outcome},
     http::{HttpStatus, describe},
     proto::{
@@ -264,6 +264,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     Outcome::Refused(error) => error,
                     Outcome::Panicked(payload) => {
                         let data = PanicData::from_payload(&*payload, hook.name);
+                        dispose(payload);
                         stream.in_scope(|| {
                             let (method, route) = told(&ctx, route);
                             tracing::error!(%method, route, hook = hook.name, place = %hook.place, "panic: {data}");
