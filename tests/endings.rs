@@ -161,6 +161,42 @@ impl Drop for Bad {
     }
 }
 
+/// Panics with another of its kind when it is dropped.
+struct Worse;
+
+impl Drop for Worse {
+    fn drop(&mut self) {
+        std::panic::panic_any(Worse);
+    }
+}
+
+handler!(PanicsWithWorse, |_stream, ctx| {
+    if ctx.get_request().get_method().is_get() {
+        std::panic::panic_any(Worse);
+    }
+});
+
+// It shuts its server down and waits for that.
+handler!(ShutsDownAtTheEnd, |stream, ctx| {
+    let cell = ctx.state::<Control>();
+    let notes = Notes::clone(&ctx.state::<Notes>());
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Reject;
+    };
+    let control = cell.0.get().unwrap().clone();
+    socket.outbox().on_end(move || {
+        futures_util::FutureExt::now_or_never(async {
+            control.shutdown().await;
+            control.wait().await;
+            notes.note(format!("ready: {}", control.is_ready()));
+        });
+    });
+    socket.closed().await;
+});
+
+/// The server's own control hook, set when it runs.
+struct Control(std::sync::Arc<std::sync::OnceLock<ServerControlHook>>);
+
 // Of many hooks on its end some panic, and it has something to do after it.
 handler!(EndsBadly, |stream, ctx| {
     let notes = Notes::clone(&ctx.state::<Notes>());
@@ -170,6 +206,8 @@ handler!(EndsBadly, |stream, ctx| {
     let outbox = socket.outbox();
     for name in ["first", "second"] {
         outbox.on_end(|| panic!("a bad hook"));
+        outbox.on_end(|| std::panic::panic_any(Bad));
+        outbox.on_end(|| std::panic::panic_any(Worse));
         let bad = Bad;
         outbox.on_end(move || drop(bad));
         let bad = Bad;
@@ -343,6 +381,36 @@ async fn the_key_of_an_end_hook_that_was_taken_back_takes_back_no_other() {
     client.close().await;
     assert_eq!(noted.next().await, "stays");
     assert_eq!(noted.next().await, "dropped, too");
+}
+
+#[tokio::test]
+async fn a_panic_with_a_value_that_panics_when_dropped_is_a_panic_like_any_other() {
+    let control = start(|server| {
+        server.route::<PanicsWithWorse>("/");
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    for _ in 0..2 {
+        assert_eq!(client.get("/").await.status, 500);
+    }
+}
+
+#[tokio::test]
+async fn an_end_hook_that_shuts_its_server_down_does_not_wait_for_itself() {
+    let (notes, mut noted) = notes();
+    let cell = std::sync::Arc::new(std::sync::OnceLock::new());
+    let control = start(|server| {
+        server
+            .state(notes)
+            .state(Control(cell.clone()))
+            .route::<ShutsDownAtTheEnd>("/");
+    })
+    .await;
+    assert!(cell.set(control.clone()).is_ok());
+    let client = Client::websocket(address(&control), "/").await;
+    drop(client);
+    assert_eq!(noted.next().await, "ready: false");
+    control.wait().await;
 }
 
 // ---------------------------------------------------------------- kept open

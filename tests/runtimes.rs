@@ -399,6 +399,27 @@ async fn a_service_is_called_and_shut_down_anywhere() {
     }
 }
 
+#[test]
+fn a_service_whose_runtime_has_ended_is_not_ready() {
+    use tower::ServiceExt;
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let make = || {
+        let mut server = Server::new();
+        server.route::<Hello>("/hello");
+        runtime.block_on(async { server.into_service().unwrap() })
+    };
+    let (service, ended) = (make(), make());
+    assert!(service.is_ready() && ended.is_ready());
+    runtime.block_on(ended.shutdown());
+    assert!(service.is_ready() && !ended.is_ready());
+    drop(runtime);
+    assert!(!service.is_ready());
+    let request = http::Request::get("/hello").body(String::new()).unwrap();
+    let reply = block_on(service.oneshot(request)).unwrap();
+    assert_eq!(reply.status(), 503);
+}
+
 // ---------------------------------------------------------------- rooms
 
 async fn join(rooms: &Rooms) -> (ServerControlHook, Client) {

@@ -585,6 +585,15 @@ hook! {
     Tags |_, ctx| {
         ctx.get_mut_response().set_header("x-tag", "here");
     }
+    // Each takes its time.
+    NotesSlowly |_, ctx| {
+        tokio::task::yield_now().await;
+        ctx.get_mut_response().set_header("x-error", "noted");
+    }
+    TagsSlowly |_, ctx| {
+        tokio::task::yield_now().await;
+        ctx.get_mut_response().set_header("x-tag", "slowly");
+    }
     // None of them asks how its sends went.
     Loops |stream, ctx| {
         let events = ctx.event_stream(stream).await.unwrap();
@@ -753,6 +762,29 @@ async fn a_handshake_that_no_hook_has_answered_holds_no_shutdown_up_and_is_answe
     assert!(client.ends().await);
     assert_eq!(listens.reply().await.status, 418);
     gate.open.acquire().await.unwrap().forget();
+}
+
+#[tokio::test]
+async fn what_follows_on_the_refusal_of_a_handshake_at_a_shutdown_has_its_say() {
+    let gate = Gate::new();
+    let control = start(|server| {
+        routes(server)
+            .state(gate.clone())
+            .route::<LooksUp>("/looks-up")
+            .request_error::<NotesSlowly>()
+            .response_middleware::<TagsSlowly>();
+        patient(server.get_mut_server_config());
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    client.request("GET", "/looks-up", HANDSHAKE).await;
+    gate.entered().await;
+    shuts_down(&control).await;
+    let reply = client.reply().await;
+    assert_eq!(reply.status, 503);
+    assert_eq!(reply.header("x-error"), Some("noted"));
+    assert_eq!(reply.header("x-tag"), Some("slowly"));
+    assert!(client.ends().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

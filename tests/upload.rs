@@ -169,6 +169,36 @@ async fn a_file_that_cannot_be_stored_is_refused_with_its_name() {
         let stored = BTreeMap::from([("first".to_owned(), "1".to_owned())]);
         assert_eq!(folder.stored(), stored, "{shown}");
     }
+    // Names that cannot be written as they were said: another file may have become the same.
+    folder.clear();
+    for (first, second, name) in [
+        (
+            &b"; filename=\"caf\xe9\""[..],
+            &b"; filename=\"caf\xe8\""[..],
+            "caf\u{fffd}",
+        ),
+        (b"; filename=\"a:b\"", b"; filename=\"a\tb\"", "a_b"),
+    ] {
+        assert_eq!(upload(&mut client, &[(first, "1")]).await.status, 303);
+        let reply = upload(&mut client, &[(second, "2")]).await;
+        assert_eq!(
+            (reply.status, reply.text().contains(name)),
+            (400, true),
+            "{}",
+            reply.text()
+        );
+        assert_eq!(
+            folder.stored(),
+            BTreeMap::from([(name.to_owned(), "1".to_owned())])
+        );
+        folder.clear();
+    }
+    // The same name again is the same file.
+    for content in ["1", "2"] {
+        let again = (&b"; filename=\"C:\\again \""[..], content);
+        assert_eq!(upload(&mut client, &[again]).await.status, 303);
+        assert_eq!(folder.stored()["again"], content);
+    }
     folder.clear();
     for parts in [&[][..], &[(&b"; name=\"file\"; filename=\"\""[..], "")]] {
         let reply = upload(&mut client, parts).await;

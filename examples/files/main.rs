@@ -194,6 +194,12 @@ async fn store_form(mut form: Multipart, folder: &Path) -> Result<(), Failure> {
             let problem = format!("would take the place of another file {name:?} of this form");
             return Err(refuse(&input, &problem, &stored));
         }
+        // Names that cannot be written as they were said become the same, although the files are not.
+        let is_changed = name.contains('\u{fffd}') || !said.trim_end().ends_with(&name);
+        if is_changed && fs::try_exists(file.path()).await? {
+            let problem = format!("would take the place of {name:?}, which may be another file");
+            return Err(refuse(&input, &problem, &stored));
+        }
         let mut upload = Upload::begin(file.path()).await?;
         let mut next = first;
         while let Some(piece) = next {

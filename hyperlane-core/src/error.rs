@@ -3,6 +3,7 @@
 mod handler;
 
 use std::{
+    any::Any,
     fmt, io,
     panic::{AssertUnwindSafe, Location, catch_unwind},
 };
@@ -370,7 +371,7 @@ impl PanicData {
         }
     }
 
-    pub(crate) fn from_payload(payload: &(dyn std::any::Any + Send), hook: &str) -> Self {
+    pub(crate) fn from_payload(payload: &(dyn Any + Send), hook: &str) -> Self {
         let text = payload
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())
@@ -401,8 +402,17 @@ impl PanicData {
 /// Does work of the program whose panic would take more along than itself, a destructor's above all: a second panic while
 /// one is on its way ends the process.
 pub(crate) fn contain(what: &str, work: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
         tracing::error!("panic {what}");
+        dispose(payload);
+    }
+}
+
+/// Drops what a panic carried: a value of the program's, whose destructor may panic in turn.
+pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
+    if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // Its destructor may panic with a value of the same kind, and so on without an end.
+        std::mem::forget(next);
     }
 }
 

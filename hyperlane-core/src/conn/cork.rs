@@ -24,6 +24,8 @@ const KEEP: usize = SPILL + SHARE_FROM;
 
 thread_local! {
     static CORK: RefCell<Cork> = const { RefCell::new(Cork::new()) };
+    /// The server of the connection whose end this thread tells to the program's hooks.
+    static ENDING: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
 }
 
 /// What the running connection has sent in this poll.
@@ -174,12 +176,26 @@ pub(crate) fn is_polling(id: u64) -> bool {
     CORK.with_borrow(|cork| cork.owner == id)
 }
 
-/// Whether this thread polls a connection of this server right now.
+/// Whether this thread runs a hook of this server right now: polls one of its connections, or tells the end of one.
 pub(crate) fn is_polling_for(server: &Arc<Shared>) -> bool {
-    CORK.with_borrow(|cork| {
+    let is_polled = CORK.with_borrow(|cork| {
         let connection = cork.connection.as_ref();
         connection.is_some_and(|connection| Arc::ptr_eq(&connection.server, server))
-    })
+    });
+    is_polled
+        || ENDING.with_borrow(|ending| {
+            let ending = ending.as_ref();
+            ending.is_some_and(|ending| Arc::ptr_eq(ending, server))
+        })
+}
+
+/// Runs the program's hooks on the end of a connection of this server, for which a shutdown waits.
+pub(crate) fn tell_end(server: &Arc<Shared>, hooks: impl FnOnce()) {
+    // At the end of a thread, when its runtime drops the tasks, there is nothing left to wait for.
+    let set = |server| ENDING.try_with(|ending| ending.replace(server));
+    let before = set(Some(server.clone())).unwrap_or_default();
+    hooks();
+    let _ = set(before);
 }
 
 /// Writes into the cork of connection `id`; `None` unless this thread polls it.

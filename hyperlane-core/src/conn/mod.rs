@@ -512,8 +512,10 @@ impl Conn {
             std::mem::take(&mut *ends)
         };
         self.set_not_open();
-        for (_, hook) in hooks {
-            run_end(hook);
+        if !hooks.is_empty() {
+            cork::tell_end(&self.server, || {
+                hooks.into_iter().for_each(|(_, hook)| run_end(hook));
+            });
         }
         let waiters = self.lock_out().take_waiters();
         waiters.wake();

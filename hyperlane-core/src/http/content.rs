@@ -14,7 +14,10 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use super::RequestBody;
-use crate::{error::contain, proto::ws::Utf8Bytes};
+use crate::{
+    error::{contain, dispose},
+    proto::ws::Utf8Bytes,
+};
 
 /// The body of a response, of whatever source.
 ///
@@ -182,7 +185,8 @@ where
                     .map_err(|error| Failed(format!("the stream of a response failed: {error}")))
             }))
         }));
-        polled.unwrap_or_else(|_| {
+        polled.unwrap_or_else(|payload| {
+            dispose(payload);
             Poll::Ready(Some(Err(Failed(
                 "panic in the stream of a response".to_owned(),
             ))))

@@ -11,7 +11,7 @@ use crate::{
     BodyMode, Context, IntoResponse, Method, Status, Stream,
     conn::{Conn, Via, upkeep::Ending},
     context::Stage,
-    error::{PanicData, RequestError, ResponseError},
+    error::{PanicData, RequestError, ResponseError, dispose},
     hook::{BodyPlan, GuardKind, Guarded, Outcome},
     http::{HttpStatus, describe},
     proto::{
@@ -192,7 +192,9 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                 }
                 let is_response = matches!(step, Step::ResponseMiddleware) && !is_route;
                 let is_error = matches!(step, Step::RequestError(_) | Step::TaskPanic(_));
-                let outcome = start(hook, &mut stream, &mut ctx).await;
+                // What follows on an answer has its say, also at a shutdown.
+                let decides = !is_response && !is_error;
+                let outcome = start(hook, &mut stream, &mut ctx, decides).await;
                 let outcome = match (step, outcome) {
                     (
                         Step::RequestMiddleware(_),
@@ -264,6 +266,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     Outcome::Refused(error) => error,
                     Outcome::Panicked(payload) => {
                         let data = PanicData::from_payload(&*payload, hook.name);
+                        dispose(payload);
                         stream.in_scope(|| {
                             let (method, route) = told(&ctx, route);
                             tracing::error!(%method, route, hook = hook.name, place = %hook.place, "panic: {data}");
@@ -403,9 +406,15 @@ async fn read_proxy_header(_: &Conn) -> bool {
 
 // Functions of their own: what is moved into a future before an await would still have its room in the one around it.
 
-fn start<'a>(hook: &Hook, stream: &'a mut Stream, ctx: &'a mut Context) -> Guarded<'a> {
+/// `decides`: the hook may be what a WebSocket handshake waits for.
+fn start<'a>(
+    hook: &Hook,
+    stream: &'a mut Stream,
+    ctx: &'a mut Context,
+    decides: bool,
+) -> Guarded<'a> {
     let observed = stream.observed.clone();
-    let handshake = stream.open_handshake();
+    let handshake = stream.open_handshake().filter(|_| decides);
     Guarded::new(hook.start(stream, ctx), observed, handshake)
 }
 

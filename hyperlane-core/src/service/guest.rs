@@ -155,9 +155,10 @@ impl HyperlaneService {
         }
     }
 
-    /// Whether calls are served: false from the beginning of a shutdown on.
+    /// Whether calls are served: false from the beginning of a shutdown on, and once the runtime has ended in which the
+    /// service was made.
     pub fn is_ready(&self) -> bool {
-        !self.guest.shared.is_shutting_down()
+        self.guest.is_ready()
     }
 
     /// Counts the requests and WebSockets that are under way.
@@ -250,6 +251,11 @@ impl fmt::Debug for ServiceFuture {
 }
 
 impl Guest {
+    fn is_ready(&self) -> bool {
+        // The clock ends with the runtime.
+        !self.shared.is_shutting_down() && !self.clock.is_finished()
+    }
+
     async fn serve(
         self: Arc<Self>,
         mut parts: http::request::Parts,
@@ -272,7 +278,7 @@ impl Guest {
             Some(PeerAddr(address)) => Peer::Inet(*address),
             None => Peer::Local,
         };
-        if self.shared.is_shutting_down() || !self.shared.admit(peer) {
+        if !self.is_ready() || !self.shared.admit(peer) {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "503 Service Unavailable\n");
         }
         if parts.headers.contains_key(header::EXPECT) {

@@ -14,6 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::SessionId;
+use crate::error::dispose;
 
 /// Keys and values as JSON, in the order they were first set: they are few. A clone shares the texts, so that none is copied
 /// while a session is locked.
@@ -164,8 +165,10 @@ fn caught<'a, T>(asked: impl Future<Output = io::Result<T>> + Send + 'a) -> Stor
         let mut asked = pin!(asked);
         poll_fn(|cx| {
             // It is dropped after a panic, never polled again.
-            catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(cx)))
-                .unwrap_or_else(|_| Poll::Ready(Err(io::Error::other("the store panicked"))))
+            catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(cx))).unwrap_or_else(|payload| {
+                dispose(payload);
+                Poll::Ready(Err(io::Error::other("the store panicked")))
+            })
         })
         .await
     })

@@ -18,6 +18,8 @@ use serde::{
     },
 };
 
+use crate::error::dispose;
+
 /// Values that common types accept, as texts.
 const SAMPLES: [&str; 10] = [
     "1",
@@ -49,6 +51,10 @@ pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
                 return Err(format!("it has the field `{field}`, and {}", trial.told()));
             }
             Ok(Err(Stop::Refused)) => {}
+            Err(payload) => {
+                dispose(payload);
+                return Ok(());
+            }
             _ => return Ok(()),
         }
     }
