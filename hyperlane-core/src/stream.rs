@@ -27,7 +27,7 @@ use crate::{
     },
     error::{RequestError, ResponseError},
     hook::BodyPlan,
-    http::{Framing, HttpVersion, describe, title_case},
+    http::{Framing, HttpVersion, title_case},
     proto::{
         http::{
             head::{self, HeadScanner, HeadStorage},
@@ -1063,6 +1063,11 @@ impl Stream {
             self.note_status(101);
         }
         is_open
+    }
+
+    /// Whether the route has accepted a handshake whose 101 was not seen to go out.
+    pub(crate) fn has_handshake(&self) -> bool {
+        self.carries == Carries::Handshake
     }
 
     /// Settles a handshake that the route has accepted and neither answered nor used. `is_answered`: the response is an

@@ -13,7 +13,7 @@ use crate::{
     context::Stage,
     error::{PanicData, RequestError, ResponseError, dispose},
     hook::{BodyPlan, GuardKind, Guarded, Outcome},
-    http::{HttpStatus, describe},
+    http::{Failure, HttpStatus, describe},
     proto::{
         http::{head::HeadError, host::HostRefused},
         ws::CloseCode,
@@ -195,16 +195,16 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                 // What follows on an answer has its say, also at a shutdown.
                 let decides = !is_response && !is_error;
                 let outcome = start(hook, &mut stream, &mut ctx, decides).await;
-                let outcome = match (step, outcome) {
-                    (
-                        Step::RequestMiddleware(_),
-                        Outcome::Done(Status::Reject) | Outcome::Refused(_),
-                    ) if ctx.is_preflight() => {
-                        step = Step::Route;
-                        Outcome::Done(Status::Continue)
-                    }
-                    (_, outcome) => outcome,
-                };
+                if let Step::RequestMiddleware(_) = step
+                    && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome
+                    && ctx.is_preflight()
+                {
+                    // Browsers send it without what middleware may ask for.
+                    ctx.stage = Stage::Middleware;
+                    ctx.keep_no_response();
+                    step = Step::Route;
+                    continue;
+                }
                 match outcome {
                     Outcome::Done(Status::Continue) => {}
                     // A response middleware has its say about what follows it.
@@ -212,7 +212,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     _ => stream.connection().set_kept_open(false),
                 }
                 ctx.stage = Stage::Middleware;
-                if is_route {
+                if is_route && stream.has_handshake() {
                     let is_answered = !matches!(outcome, Outcome::Done(Status::Continue));
                     let is_answered = is_answered || !is_untouched(&ctx);
                     stream.settle_handshake(&mut ctx, is_answered);
@@ -475,13 +475,25 @@ fn told<'a>(ctx: &'a Context, route: Option<&'a Hook>) -> (&'a Method, &'a str) 
 
 /// Logs what went wrong where an error has become the response, and takes it out: gives what the client may read, and
 /// the refusal, if it is one. `hook`: the one that failed, where it is not the server in its name.
+#[inline]
 fn report(
     stream: &Stream,
     ctx: &mut Context,
     route: Option<&Hook>,
     hook: Option<&str>,
 ) -> Option<(Cow<'static, str>, Option<RequestError>)> {
-    let failure = *ctx.take_failure()?;
+    ctx.take_failure()
+        .map(|failure| report_failure(stream, ctx, route, hook, *failure))
+}
+
+#[cold]
+fn report_failure(
+    stream: &Stream,
+    ctx: &Context,
+    route: Option<&Hook>,
+    hook: Option<&str>,
+    failure: Failure,
+) -> (Cow<'static, str>, Option<RequestError>) {
     let answered = stream.answered();
     let hook = hook.or(route.map(|hook| hook.name)).unwrap_or("(none)");
     let is_over = stream.connection().has_ended();
@@ -499,7 +511,7 @@ fn report(
     });
     let refusal = failure.refusal.as_ref();
     let refusal = refusal.and_then(|refusal| refusal.downcast_ref::<RequestError>().cloned());
-    Some((failure.public, refusal))
+    (failure.public, refusal)
 }
 
 /// Sets a plain answer that gives nothing internal away.

@@ -106,10 +106,22 @@ impl AllowedHost {
 /// assert!(!is_loopback("localhost.example"));
 /// ```
 pub fn is_loopback(host: &str) -> bool {
+    // What nearly every request says, without a closer look.
+    for usual in ["127.0.0.1", "localhost"] {
+        if let Some(rest) = host.strip_prefix(usual)
+            && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_number))
+        {
+            return true;
+        }
+    }
     let name = without_dot(split_port(host).0);
     name.eq_ignore_ascii_case("localhost")
         || is_below(name, ".localhost")
         || parse_address(name).is_some_and(|address| address.is_loopback())
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Says that a request asked for a host that the server does not answer to; the text names the mends.
