@@ -1004,6 +1004,8 @@ async fn an_id_from_before_the_login_is_worth_nothing_after_it() {
         let in_flight = attacker.get("/use").await;
         assert!(in_flight.text().starts_with("true "));
         assert_eq!(in_flight.header("set-cookie"), None);
+        let renews = attacker.get("/renew").await;
+        assert_eq!((renews.status, renews.header("set-cookie")), (200, None));
         // Unless it logs in itself.
         attacker.get("/login").await;
         assert_ne!(attacker.cookie(), planted);

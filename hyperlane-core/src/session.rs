@@ -298,7 +298,7 @@ impl Session {
     /// To be called at every login and change of rights. Requests in flight with the id before are served for another
     /// 60 s; where the user has changed along with it they get an empty session that lasts for them alone. If another
     /// request of the client has renewed it meanwhile, or has changed the user and not answered yet, this one changes nothing
-    /// and sets no cookie: the answer to the other one does. So a former id, which may be in other hands, never leads to the present one.
+    /// and sets no cookie: the answer to the other one does. Nor does it where the session lasts for its request alone. So a former id, which may be in other hands, never leads to the present one.
     ///
     /// # Errors
     /// [`SessionError::TooLate`] when the head of the response is out, [`SessionError::ByToken`] when the request came by
@@ -310,6 +310,10 @@ impl Session {
         }
         if handle.fields.is_written() {
             return Err(SessionError::TooLate);
+        }
+        if self.is_passing() && !self.is_ended() {
+            // No client has its id. A cookie for it would take the place of the one that the answer to a login has.
+            return Ok(());
         }
         self.stay();
         {
