@@ -9,8 +9,9 @@
 
 mod common;
 
-use common::{CLOSE, Client, PING, PONG, address, start};
-use hyperlane::prelude::*;
+use common::{CLOSE, Client, PING, PONG, TEXT, address, start};
+use futures_util::StreamExt;
+use hyperlane::{http::HttpStatus, prelude::*};
 use std::{
     io,
     sync::{Arc, Mutex},
@@ -72,6 +73,10 @@ hooks! {
         match ctx.get_request().get_query("after").as_str() {
             "reject" => return Status::Reject,
             "panic" => panic!("on purpose"),
+            "refuse" => {
+                let _ = hyperlane::__private::refuse(RequestError::refused(401, "log in")).await;
+            }
+            "wait" => std::future::pending().await,
             _ => {}
         }
     }
@@ -79,9 +84,18 @@ hooks! {
         note(ctx, "last");
         ctx.get_mut_response().set_header("x-last", "1");
     }
-    OnError |_, ctx| {
+    OnError |stream, ctx| {
         note(ctx, "error");
         assert!(ctx.try_get_request_error_data().is_some());
+        match ctx.get_request().get_query("error").as_str() {
+            "reject" => return Status::Reject,
+            "panic" => panic!("on purpose"),
+            "events" => {
+                let events = ctx.event_stream(stream).await.unwrap();
+                events.send("one").await.unwrap();
+            }
+            _ => {}
+        }
     }
     OnPanic |_, ctx| {
         note(ctx, "panic");
@@ -103,6 +117,10 @@ hooks! {
             "refuse" => {
                 let _ = hyperlane::__private::refuse(RequestError::refused(401, "log in")).await;
             }
+            "session-panic" => {
+                let _ = ctx.session().insert("a", &1);
+                panic!("on purpose");
+            }
             _ => {}
         }
     }
@@ -112,6 +130,12 @@ hooks! {
         #[send]
         async fn send(stream: &mut Stream, ctx: &mut Context) {}
         send(stream, ctx).await;
+    }
+    // The same by hand.
+    SendsRaw |stream, ctx| {
+        note(ctx, "sends");
+        let whole = ctx.get_mut_response().build();
+        stream.send(whole).await;
     }
 }
 
@@ -165,6 +189,53 @@ async fn every_answer_keeps_what_middleware_set_and_passes_response_middleware_o
         ("GET", "/works?before=panic", 500, "before panic after last"),
         ("GET", "/works?after=reject", 200, "before after"),
         ("GET", "/works?after=panic", 500, "before after panic last"),
+        ("GET", "/works?after=refuse", 401, "before after error last"),
+        (
+            "GET",
+            "/works?do=panic&after=refuse",
+            401,
+            "before panic after error last",
+        ),
+        (
+            "GET",
+            "/works?do=refuse&after=refuse",
+            401,
+            "before error after last",
+        ),
+        (
+            "GET",
+            "/works?do=refuse&error=panic",
+            500,
+            "before error panic after last",
+        ),
+        (
+            "GET",
+            "/works?do=refuse&error=reject",
+            401,
+            "before error after last",
+        ),
+        (
+            "GET",
+            "/works?before=panic&after=panic",
+            500,
+            "before panic after last",
+        ),
+        ("GET", "/empty?after=reject", 403, "before after"),
+        ("GET", "/events?after=panic", 500, "before after panic last"),
+        (
+            "GET",
+            "/events?after=refuse",
+            401,
+            "before after error last",
+        ),
+        ("GET", "/stream?after=panic", 500, "before after panic last"),
+        ("GET", "/breaks?do=0", 500, "before after last"),
+        (
+            "GET",
+            "/works?do=session-panic",
+            500,
+            "before panic after last",
+        ),
         ("GET", "/nothing", 404, "before after last"),
         ("POST", "/query", 405, "before after last"),
         ("GET", "/socket/plain", 426, "before after last"),
@@ -178,6 +249,11 @@ async fn every_answer_keeps_what_middleware_set_and_passes_response_middleware_o
         assert_eq!(origin, Some("https://app.example"), "{target}");
         let policy = reply.header("content-security-policy");
         assert_eq!(policy, Some("default-src 'self'"), "{target}");
+        assert_eq!(
+            reply.header("set-cookie").is_some(),
+            target.contains("session"),
+            "{target}"
+        );
         let has_run = ran.ends_with("last");
         assert_eq!(reply.header("x-last"), has_run.then_some("1"), "{target}");
     }
@@ -260,7 +336,95 @@ async fn nothing_to_answer_with_looks_like_an_unknown_path() {
     assert_eq!(none.header("content-type"), unknown.header("content-type"));
 }
 
+#[get("/empty")]
+async fn empty() {}
+
+#[get("/phrase")]
+async fn phrase(ctx: &mut Context) -> Result<(), Error> {
+    ctx.get_mut_response()
+        .set_status_code(201)
+        .set_reason_phrase("All Good");
+    Err(Error::new(404, "no such thing"))
+}
+
+#[tokio::test]
+async fn an_error_has_the_reason_phrase_of_its_own_status() {
+    let (mut client, _) = client(|_| {}).await;
+    let reply = client.get("/phrase").await;
+    assert!(
+        reply.head.starts_with("HTTP/1.1 404 Not Found\r\n"),
+        "{}",
+        reply.head
+    );
+}
+
 // ---------------------------------------------------------------- event streams and streamed bodies
+
+/// Gives an event stream up before its head is out.
+#[get("/cancels")]
+async fn cancels(stream: &mut Stream, ctx: &mut Context) {
+    tokio::select! {
+        biased;
+        _ = ctx.event_stream(stream) => {}
+        () = std::future::ready(()) => {}
+    }
+    #[response_status_code(503)]
+    #[response_body("later")]
+    #[send]
+    async fn later(stream: &mut Stream, ctx: &mut Context) {}
+    later(stream, ctx).await;
+}
+
+#[tokio::test]
+async fn a_hook_that_gives_up_the_wait_for_an_event_stream_can_still_answer() {
+    let (mut client, log) = client(|_| {}).await;
+    let reply = client.get("/cancels?after=wait").await;
+    assert_eq!((reply.status, reply.text()), (503, "later"));
+    assert_eq!(log.take().join(" "), "before after last");
+    assert_eq!(client.get("/query?page=1").await.status, 200);
+}
+
+/// A streamed body that panics at a piece.
+#[get("/breaks")]
+async fn breaks(ctx: &mut Context) {
+    let at: usize = ctx.get_request().get_query("do").parse().unwrap();
+    let pieces = futures_util::stream::iter(0..2).map(move |piece| {
+        assert_ne!(piece, at, "on purpose");
+        Ok::<_, io::Error>("one")
+    });
+    ctx.get_mut_response()
+        .set_body(hyperlane::http::Body::stream(pieces));
+}
+
+type Custom = (HttpStatus, &'static str);
+
+#[get("/custom/events")]
+#[sse(events)]
+async fn custom_events() -> Result<(), Custom> {
+    let _ = events.send("one").await;
+    Err((HttpStatus::Conflict, "taken"))
+}
+
+#[get("/custom/status")]
+#[sse(events)]
+async fn custom_status() -> Result<Status, Custom> {
+    let _ = events.send("one").await;
+    Err((HttpStatus::Conflict, "taken"))
+}
+
+#[get("/custom/socket")]
+#[websocket(socket)]
+async fn custom_socket() -> Result<Status, Custom> {
+    let _ = &socket;
+    Err((HttpStatus::Conflict, "taken"))
+}
+
+#[get("/custom/unit")]
+#[websocket(socket)]
+async fn custom_unit() -> Result<(), ()> {
+    let _ = &socket;
+    Err(())
+}
 
 #[get("/events")]
 async fn events(stream: &mut Stream, ctx: &mut Context) -> Result<(), Error> {
@@ -299,21 +463,23 @@ async fn is_whole(client: &mut Client) -> bool {
 
 #[tokio::test]
 async fn the_head_of_a_stream_has_the_fields_of_middleware_which_runs_once() {
-    for sends in [false, true] {
+    for sends in [None, Some(false), Some(true)] {
         for (target, ran) in [
             ("/events", "before after last sends events"),
             ("/stream", "before after last sends"),
         ] {
             let (mut client, log) = client(|server| {
-                if sends {
-                    server.response_middleware::<Sends>();
-                }
+                match sends {
+                    Some(false) => server.response_middleware::<Sends>(),
+                    Some(true) if target == "/events" => server.response_middleware::<SendsRaw>(),
+                    _ => server,
+                };
             })
             .await;
             client.request("GET", target, "connection: close\r\n").await;
             let head = head(&mut client).await;
             let (mut expected, head) = (ran.to_owned(), head.to_lowercase());
-            if !sends {
+            if !matches!((sends, target), (Some(false), _) | (Some(true), "/events")) {
                 expected = expected.replace(" sends", "");
             }
             for field in [
@@ -328,7 +494,7 @@ async fn the_head_of_a_stream_has_the_fields_of_middleware_which_runs_once() {
                 assert!(head.contains("content-type: text/event-stream"), "{head}");
             }
             assert!(is_whole(&mut client).await, "{target}");
-            assert_eq!(log.take().join(" "), expected, "{target} {sends}");
+            assert_eq!(log.take().join(" "), expected, "{target} {sends:?}");
         }
     }
 }
@@ -344,6 +510,12 @@ async fn a_stream_whose_hook_fails_is_cut_without_its_last_chunk() {
         ("/chunks", true),
         ("/chunks?do=fail", false),
         ("/chunks?do=refuse", false),
+        ("/custom/events", false),
+        ("/custom/status", false),
+        ("/breaks?do=1", false),
+        // What has failed is told by an answer of its own.
+        ("/query?page=x&error=events", true),
+        ("/works?do=refuse&error=events", true),
     ] {
         let (mut client, _) = client(|_| {}).await;
         client.request("GET", target, "connection: close\r\n").await;
@@ -403,6 +575,12 @@ async fn socket(stream: &mut Stream, ctx: &mut Context) -> Result<Status, Error>
             ctx.event_stream(stream).await?.send("an event").await?;
         }
         "nothing" => {}
+        "echo" => {
+            let message = stream.try_get_websocket_request().await?;
+            stream
+                .send(WebSocketFrame::create_frame_list(&message).concat())
+                .await;
+        }
         "read" => drop(stream.try_get_websocket_request().await?),
         "cookie" => {
             let _ = ctx.session().insert("a", &1);
@@ -410,6 +588,20 @@ async fn socket(stream: &mut Stream, ctx: &mut Context) -> Result<Status, Error>
         }
         "late" => {
             stream.disconnected().await;
+        }
+        "streamed" => {
+            ctx.get_mut_response().set_body(std::path::Path::new("/"));
+            #[send]
+            async fn send(stream: &mut Stream, ctx: &mut Context) {}
+            send(stream, ctx).await;
+        }
+        "outbox-error" => {
+            let _ = stream.outbox();
+            return Err(Error::new(403, "too late"));
+        }
+        "origins" => {
+            let upgrade = Upgrade::new().allowed_origins(["no origin"]);
+            ctx.upgrade_with(stream, upgrade).await?;
         }
         "outbox" => {
             let outbox = stream.outbox();
@@ -419,6 +611,7 @@ async fn socket(stream: &mut Stream, ctx: &mut Context) -> Result<Status, Error>
             let socket = ctx.upgrade(stream).await?;
             match what.as_str() {
                 "then-error" => return Err(Error::new(403, "x".repeat(200))),
+                "then-umlauts" => return Err(Error::new(403, "\u{e9}".repeat(100))),
                 "then-internal" => return Err(io::Error::other("disk on fire").into()),
                 "then-reject" => return Ok(Status::Reject),
                 "then-panic" => panic!("on purpose"),
@@ -457,6 +650,7 @@ async fn a_handshake_is_answered_when_the_handler_has_decided() {
         ("/socket/error", 403, "403 Forbidden: not in this room\n"),
         ("/socket/reject", 403, "403 Forbidden\n"),
         ("/socket/panic", 500, "500 Internal Server Error\n"),
+        ("/socket/origins", 500, "500 Internal Server Error\n"),
         ("/socket/answer", 302, ""),
         ("/socket/raw", 409, "no!\n"),
         ("/socket/raw-pieces", 409, "no!\n"),
@@ -506,7 +700,7 @@ async fn a_handshake_that_fails_is_refused_before_the_handler_runs() {
 
 #[tokio::test]
 async fn the_end_of_a_websocket_tells_how_its_handler_ended() {
-    let long = "x".repeat(123);
+    let (long, umlauts) = ("x".repeat(123), "\u{e9}".repeat(61));
     for (path, first, code, reason) in [
         ("/socket/nothing", None, 1000, ""),
         ("/socket/raw-frame", Some("hi"), 1000, ""),
@@ -519,6 +713,12 @@ async fn the_end_of_a_websocket_tells_how_its_handler_ended() {
         ("/socket/then-reject", None, 1008, ""),
         ("/socket/then-error", None, 1011, &*long),
         ("/socket/then-internal", None, 1011, "Internal Server Error"),
+        ("/socket/then-umlauts", None, 1011, &*umlauts),
+        // A file is no message.
+        ("/socket/streamed", None, 1000, ""),
+        ("/socket/outbox-error", None, 1011, "too late"),
+        ("/custom/socket", None, 1011, "taken"),
+        ("/custom/unit", None, 1011, "Internal Server Error"),
         ("/socket/then-panic", None, 1011, "Internal Server Error"),
     ] {
         let (mut client, log) = client(|_| {}).await;
@@ -558,4 +758,30 @@ async fn a_handler_that_takes_too_long_finds_its_handshake_answered() {
     client.say("hello").await;
     client.frame(PING, "").await;
     assert_eq!(client.next_frame().await.opcode, PONG);
+}
+
+#[tokio::test]
+async fn what_follows_a_handshake_in_the_same_packet_is_read_as_what_it_became() {
+    let (mut client, _) = client(|_| {}).await;
+    let head = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{HANDSHAKE}\r\n");
+    let both = head("/socket/error") + "GET /query?page=1 HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    client.send(both).await;
+    assert_eq!(client.reply().await.status, 403);
+    assert_eq!(client.reply().await.status, 200);
+    let mut both = head("/socket/echo").into_bytes();
+    both.extend(common::frame(true, TEXT, "hello"));
+    client.send(both).await;
+    assert_eq!(client.reply().await.status, 101);
+    assert_eq!(client.next_frame().await.text(), "hello");
+}
+
+#[tokio::test]
+async fn a_handshake_of_http_1_0_is_refused() {
+    let (mut client, log) = client(|_| {}).await;
+    client
+        .send(format!("GET /socket/panic HTTP/1.0\r\n{HANDSHAKE}\r\n"))
+        .await;
+    let reply = client.reply().await;
+    assert!(matches!(reply.status, 400 | 426 | 505), "{}", reply.head);
+    assert_eq!(log.take(), ["before", "error", "after", "last"]);
 }

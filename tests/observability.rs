@@ -388,6 +388,25 @@ async fn fails(
             ctx.upgrade(stream).await?;
             return Err(Error::new(404, "no such room"));
         }
+        "refused" => {
+            ctx.upgrade(stream).await?;
+            let _ = hyperlane::__private::refuse(RequestError::refused(401, "log in first")).await;
+        }
+        "json" => {
+            let keyed_by_list = BTreeMap::from([(vec![1], 2)]);
+            Json(keyed_by_list).into_response(ctx.get_mut_response());
+        }
+        "interim" => {
+            ctx.get_mut_response().set_status_code(102);
+        }
+        "sent-interim" => {
+            ctx.get_mut_response().set_status_code(102);
+            hyperlane::__private::send(stream, ctx).await;
+        }
+        "no-events" => {
+            ctx.get_mut_response().set_status_code(204);
+            let _ = hyperlane::__private::sse(stream, ctx).await;
+        }
         "end" => {
             let socket = ctx.upgrade(stream).await?;
             loop {
@@ -428,6 +447,27 @@ async fn an_error_line_names_method_route_and_hook() {
         ),
         ("events", Level::WARN, "no such room"),
         ("socket", Level::WARN, "no such room"),
+        ("refused", Level::WARN, "log in first"),
+        (
+            "json",
+            Level::ERROR,
+            "the body is not serializable: key must be a string",
+        ),
+        (
+            "interim",
+            Level::ERROR,
+            "102 is an interim status and no answer (RFC 9110 15.2)",
+        ),
+        (
+            "sent-interim",
+            Level::ERROR,
+            "102 is an interim status and no answer (RFC 9110 15.2)",
+        ),
+        (
+            "no-events",
+            Level::ERROR,
+            "no event stream can begin: a response of this status has no content, so that no stream can begin with it",
+        ),
         ("end", Level::DEBUG, "the client left without a Close"),
         (
             "end-by-stream",
@@ -437,7 +477,7 @@ async fn an_error_line_names_method_route_and_hook() {
     ] {
         log.lines.lock().unwrap().clear();
         let mut client = Client::connect(address(&control)).await;
-        if matches!(how, "socket" | "end" | "end-by-stream") {
+        if matches!(how, "socket" | "refused" | "end" | "end-by-stream") {
             assert_eq!(
                 client.upgrade(&format!("/fails/{how}"), "").await.status,
                 101
@@ -509,7 +549,17 @@ async fn why_no_event_stream_began_is_logged() {
     .await;
     let mut client = Client::connect(address(&control)).await;
     assert_eq!(client.get("/").await.status, 500);
-    assert!(log.has("no event stream can begin"));
+    let lines = log.lines.lock().unwrap();
+    let why = |fields: &Fields| {
+        let error = fields.get("error");
+        error.is_some_and(|error| error.starts_with("no event stream can begin"))
+    };
+    assert!(
+        lines
+            .iter()
+            .any(|(level, _, fields)| *level == Level::ERROR && why(fields)),
+        "{lines:?}"
+    );
 }
 
 #[tokio::test]

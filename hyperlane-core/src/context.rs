@@ -278,6 +278,19 @@ impl Context {
         response.set_body_bytes(Bytes::new());
     }
 
+    /// Makes an interim status, which is no answer (RFC 9110 §15.2), a failure: the client would take the answer to its next
+    /// request for the answer to this one.
+    pub(crate) fn refuse_interim(&mut self) {
+        let status = self.get_response().get_status_code();
+        if matches!(status, 100..=199) {
+            let response = self.get_mut_response();
+            describe(response, 500);
+            response.fail_because(format!(
+                "{status} is an interim status and no answer (RFC 9110 15.2)"
+            ));
+        }
+    }
+
     /// Takes out what went wrong where an error has become the response.
     pub(crate) fn take_failure(&mut self) -> Option<Box<Failure>> {
         self.response.as_mut()?.take_failure()
@@ -645,7 +658,8 @@ impl Context {
     }
 
     /// As [`upgrade`](Self::upgrade), with a subprotocol, header fields or origins of this route. On a
-    /// connection that is a WebSocket already they come too late and have no effect.
+    /// connection that is a WebSocket already they come too late and have no effect. So do origins where a guard
+    /// (`#[is_ws_upgrade_type]`) stands: it has checked the page's origin by the configuration before the handler ran.
     ///
     /// # Errors
     /// As there, and [`RequestError::Header`] or [`RequestError::Subprotocol`] for what may not be
@@ -696,9 +710,9 @@ impl Context {
     ) -> Result<ServerSentEvents, crate::ResponseError> {
         // The log has said why; the client goes without the cookie.
         let _ = self.save_session_before_head().await;
-        stream.open_events(self)?;
-        self.run_response_middleware(stream).await;
-        stream.start_events(self)
+        let mut opening = stream.open_events(self)?;
+        self.run_response_middleware(opening.stream()).await;
+        opening.stream().start_events(self)
     }
 }
 

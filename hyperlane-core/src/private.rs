@@ -86,7 +86,11 @@ impl<E: IntoResponse> HandlerReturn for Result<Status, E> {
     fn apply(self, ctx: &mut Context) -> Status {
         match self {
             Ok(status) => status,
-            Err(error) => error.apply(ctx),
+            Err(error) => {
+                let status = error.apply(ctx);
+                ctx.get_mut_response().fail_as_shown();
+                status
+            }
         }
     }
 }
@@ -208,11 +212,8 @@ pub async fn sse(stream: &mut Stream, ctx: &mut Context) -> ServerSentEvents {
     let started = started.map_err(|error| {
         refuse(match error {
             ResponseError::ConnectionClosed => RequestError::ClientDisconnected,
-            error => {
-                // The client is told no more than 500.
-                tracing::error!(%error, "no event stream can begin");
-                RequestError::Upgraded
-            }
+            // The client is told no more than 500; the log has the text.
+            error => RequestError::refused(500, format!("no event stream can begin: {error}")),
         })
     });
     match started {

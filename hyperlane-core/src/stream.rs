@@ -680,13 +680,21 @@ impl Stream {
         }
         ctx.attach_session();
         if self.carries == Carries::Handshake {
+            let is_streamed = ctx.get_response().is_body_streamed();
             match ctx.get_response().get_status_code() {
                 // The handler refuses, or answers the handshake itself.
                 101 | 400.. if self.take_back_handshake() => {}
-                _ => self
-                    .switch_with(ctx, Upgrade::new())
-                    .map_err(|_| ResponseError::ConnectionClosed)?,
+                _ => {
+                    self.switch_with(ctx, Upgrade::new())
+                        .map_err(|_| ResponseError::ConnectionClosed)?;
+                    if is_streamed {
+                        return Err(ResponseError::NotAMessage);
+                    }
+                }
             }
+        }
+        if self.carries == Carries::Http && ctx.get_response().get_status_code() != 101 {
+            ctx.refuse_interim();
         }
         let response = ctx.get_response();
         match self.carries {
@@ -759,16 +767,6 @@ impl Stream {
         }
         if !self.connection.is_open() {
             return Err(ResponseError::ConnectionClosed);
-        }
-        if matches!(response.get_status_code(), 100..=199) {
-            // The client would take the answer to its next request for the answer to this one.
-            tracing::error!("an interim status is no answer (RFC 9110 15.2), answering 500");
-            let mut failure = Response::default();
-            failure.set_session(response.session().cloned());
-            failure
-                .set_status_code(500)
-                .set_body("500 Internal Server Error\n");
-            return self.send_response(&failure, close);
         }
         let close = close
             || self.closed
@@ -1006,7 +1004,9 @@ impl Stream {
         ctx.attach_session();
         if let Some(mut handshake) = self.connection.take_handshake() {
             let chosen = self.choose_protocol(ctx, &mut upgrade, &mut handshake);
-            let added = match chosen.and_then(|()| upgrade.headers()) {
+            // Too late to let a page in, but not to tell of a text that is no origin.
+            let checked = chosen.and_then(|()| upgrade.origins().map(|_| ()));
+            let added = match checked.and_then(|()| upgrade.headers()) {
                 Ok(added) => added,
                 Err(error) => {
                     self.connection.keep_handshake(handshake);
@@ -1054,12 +1054,17 @@ impl Stream {
     /// Settles a handshake that the route has accepted and neither answered nor used. `is_answered`: the response is an
     /// answer.
     pub(crate) fn settle_handshake(&mut self, ctx: &mut Context, is_answered: bool) {
-        if self.carries == Carries::Handshake
-            && !(is_answered && self.take_back_handshake())
-            // The check of its protocol has passed before; if it fails now, the answer is the response.
-            && self.switch_with(ctx, Upgrade::new()).is_err()
-        {
+        if self.carries != Carries::Handshake || is_answered && self.take_back_handshake() {
+            return;
+        }
+        // The response goes, but not what its Close has to tell.
+        let failure = ctx.take_failure();
+        // The check of its protocol has passed before; if it fails now, the answer is the response.
+        if self.switch_with(ctx, Upgrade::new()).is_err() {
             self.take_back_handshake();
+        }
+        if let Some(failure) = failure {
+            ctx.get_mut_response().fail(*failure);
         }
     }
 
@@ -1076,14 +1081,9 @@ impl Stream {
         }
     }
 
-    /// No hook is about to open an event stream any more.
-    pub(crate) fn stop_opening(&mut self) {
-        self.opening = false;
-    }
-
     /// Prepares the head of a typed event stream, which [`start_events`](Self::start_events) sends: until then response
     /// middleware works on it.
-    pub(crate) fn open_events(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+    pub(crate) fn open_events(&mut self, ctx: &mut Context) -> Result<Opening<'_>, ResponseError> {
         if self.carries == Carries::Handshake {
             self.take_back_handshake();
         }
@@ -1091,7 +1091,7 @@ impl Stream {
         ctx.get_mut_response()
             .set_header("content-type", "text/event-stream");
         self.opening = true;
-        Ok(())
+        Ok(Opening(self))
     }
 
     fn check_events(&self, ctx: &Context) -> Result<(), ResponseError> {
@@ -1112,7 +1112,6 @@ impl Stream {
         &mut self,
         ctx: &mut Context,
     ) -> Result<ServerSentEvents, ResponseError> {
-        self.opening = false;
         if !matches!(self.carries, Carries::Events { .. }) {
             self.write_events_head(ctx)?;
         }
@@ -1156,6 +1155,21 @@ impl Stream {
         self.connection.begin_events(format);
         ctx.shrink();
         Ok(())
+    }
+}
+
+/// While it lives, the head of an event stream is about to go out; a hook that gives up the wait can answer otherwise.
+pub(crate) struct Opening<'a>(&'a mut Stream);
+
+impl Opening<'_> {
+    pub(crate) fn stream(&mut self) -> &mut Stream {
+        self.0
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening = false;
     }
 }
 

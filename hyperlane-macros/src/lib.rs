@@ -11,8 +11,9 @@
 //! 6. the body;
 //! 7. `send`, `flush`, `epilogue_hooks`, `epilogue_macros` and last `closed`, also after an early `return` or `?`.
 //!
-//! `is_ws_upgrade_type` and `try_get_websocket_request` upgrade right after the guards, so that extractors run per
-//! message; `websocket` and `sse` open last, so that whatever refuses before gets an HTTP answer.
+//! `is_ws_upgrade_type` accepts the handshake right after the guards, and its 101 waits for the first read, send or
+//! `upgrade`. `try_get_websocket_request` reads right after the guards, so that extractors run per message. `websocket` and
+//! `sse` open last. What refuses before the 101 or the head is out gets an HTTP answer.
 //!
 //! Macros that cannot stand together, literals that no request could carry, and parameters that a route's pattern
 //! lacks do not compile. A broken function keeps its signature and gives one error.
@@ -336,7 +337,7 @@ declare! {
         /// # fn main() {}
         /// ```
         methods;
-        /// Declines requests that do not ask for a WebSocket. Where all decline: 426. On `handle` and on routes it also upgrades the connection, right after the guards.
+        /// Declines requests that do not ask for a WebSocket. Where all decline: 426. On `handle` and on routes it also checks the handshake and the page's origin, by the configuration, right after the guards. The 101 waits for the first read, send or `upgrade`: until then the function can refuse as any other, by an error, `Status::Reject`, a send that begins with `HTTP/1.`, or a bare `send` with a status from 400 on. One that returns before is answered with 101 and closed with 1000, or with the response that it has set. After `ServerConfig::handshake_timeout` the 101 goes out by itself.
         ///
         /// ```
         /// use hyperlane::*;

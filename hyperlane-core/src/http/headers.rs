@@ -205,7 +205,7 @@ impl Headers {
             Err(_) => self.push_line(name, &latin1(value)),
         };
         if let Err(error) = pushed {
-            tracing::error!(%error, "header field dropped");
+            tracing::warn!(%error, "header field dropped");
         }
     }
 

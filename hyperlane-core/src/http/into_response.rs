@@ -124,10 +124,10 @@ impl<T: Serialize> IntoResponse for Json<T> {
             }
             Err(error) => {
                 // What went wrong is for the log; the client gets no internals.
-                tracing::error!(%error, "response body is not serializable");
                 response
                     .set_status_code(HttpStatus::InternalServerError.code())
-                    .set_body_bytes(Bytes::new());
+                    .set_body_bytes(Bytes::new())
+                    .fail_because(format!("the body is not serializable: {error}"));
             }
         }
     }

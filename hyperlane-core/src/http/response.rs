@@ -117,7 +117,7 @@ impl Response {
         self.status = if (100..=999).contains(&code) {
             code
         } else {
-            tracing::error!(code, "not a status code (RFC 9110 15), answering 500");
+            tracing::warn!(code, "not a status code (RFC 9110 15), answering 500");
             HttpStatus::InternalServerError.code()
         };
         self
@@ -140,7 +140,7 @@ impl Response {
             self.reason.clear();
             self.reason.push_str(phrase);
         } else {
-            tracing::error!("reason phrase holds a control character (RFC 9112 4), dropped");
+            tracing::warn!("reason phrase holds a control character (RFC 9112 4), dropped");
         }
         self
     }
@@ -318,6 +318,8 @@ impl Response {
         let shown = std::str::from_utf8(&self.body).map(str::trim_end);
         let public = match shown {
             Ok(text) if self.status < 500 && !text.is_empty() => text.to_owned().into(),
+            // An error without a status of its own.
+            _ if self.status < 300 => HttpStatus::phrase(500).into(),
             _ => HttpStatus::phrase(self.status).into(),
         };
         self.fail(Failure {
@@ -383,7 +385,7 @@ impl Response {
     /// the context, or `#[send]` it.
     pub fn build(&mut self) -> Vec<u8> {
         if self.is_body_streamed() {
-            tracing::error!("a file or a stream is sent by the server only: built without it");
+            tracing::warn!("a file or a stream is sent by the server only: built without it");
         }
         let framing = self.framing();
         let body: &[u8] = match framing {
@@ -585,6 +587,7 @@ pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text:
     }
     response
         .set_status_code(status)
+        .set_reason_phrase("")
         .set_header("content-type", "text/plain; charset=utf-8")
         .set_body_bytes(text);
 }
@@ -686,7 +689,7 @@ fn log_refused(name: &str, result: Result<(), HeaderError>) {
         Err(HeaderError::Framing) => {
             tracing::debug!(name, "framing is the server's, header dropped")
         }
-        Err(error) => tracing::error!(name, %error, "response header dropped"),
+        Err(error) => tracing::warn!(name, %error, "response header dropped"),
     }
 }
 

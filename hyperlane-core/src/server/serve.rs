@@ -115,7 +115,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     Err(error) => {
                         has_refused = true;
                         refuse(&mut ctx, error);
-                        report(&stream, &mut ctx, route, None, false);
+                        report(&stream, &mut ctx, route, None);
                         Step::RequestError(0)
                     }
                 }
@@ -137,7 +137,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                         let Some(hook) = route else {
                             if let Err(error) = ctx.answer_preflight() {
                                 refuse(&mut ctx, error);
-                                let _ = report(&stream, &mut ctx, route, None, false);
+                                let _ = report(&stream, &mut ctx, route, None);
                                 has_refused = true;
                                 step = Step::RequestError(0);
                             }
@@ -210,26 +210,25 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     _ => stream.connection().set_kept_open(false),
                 }
                 ctx.stage = Stage::Middleware;
-                stream.stop_opening();
                 if is_route {
                     let is_answered = !matches!(outcome, Outcome::Done(Status::Continue));
                     let is_answered = is_answered || !is_untouched(&ctx);
                     stream.settle_handshake(&mut ctx, is_answered);
                 }
+                // What fails before that is told by an answer of its own, which ends as any other.
+                let has_begun = stream.answered() != Answered::No;
                 let refusal = match outcome {
                     Outcome::Done(status) => {
-                        let error = report(&stream, &mut ctx, route, Some(hook.name), true);
+                        let error = report(&stream, &mut ctx, route, Some(hook.name));
                         if let Some((public, refusal)) = error {
-                            failed = true;
                             stream.connection().set_kept_open(false);
-                            ctx.set_end_reason(public);
+                            if has_begun {
+                                failed = true;
+                                ctx.set_end_reason(public);
+                            }
                             match refusal {
                                 // An answer is set, and hooks may have another.
-                                Some(error)
-                                    if is_route
-                                        && !has_refused
-                                        && stream.answered() == Answered::No =>
-                                {
+                                Some(error) if is_route && !has_refused && !has_begun => {
                                     has_refused = true;
                                     ctx.set_request_error(error);
                                     step = Step::RequestError(0);
@@ -247,7 +246,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                             false => Step::ResponseMiddleware,
                         };
                         // A handshake that could not be answered says more than 403.
-                        let is_open = stream.answered() == Answered::No && is_untouched(&ctx);
+                        let is_open = !has_begun && is_untouched(&ctx);
                         match ctx
                             .try_get_request_error_data()
                             .filter(|_| is_open && !is_error)
@@ -268,8 +267,10 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                             let (method, route) = told(&ctx, route);
                             tracing::error!(%method, route, hook = hook.name, place = %hook.place, "panic: {data}");
                         });
-                        failed = true;
-                        ctx.set_end_reason(HttpStatus::phrase(500).into());
+                        if has_begun {
+                            failed = true;
+                            ctx.set_end_reason(HttpStatus::phrase(500).into());
+                        }
                         ctx.go_back();
                         describe(ctx.get_mut_response(), 500);
                         ctx.set_task_panic(data);
@@ -282,8 +283,8 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     }
                 };
                 refuse(&mut ctx, refusal);
-                if let Some((public, _)) = report(&stream, &mut ctx, route, Some(hook.name), false)
-                {
+                let error = report(&stream, &mut ctx, route, Some(hook.name));
+                if let Some((public, _)) = error.filter(|_| has_begun) {
                     failed = true;
                     ctx.set_end_reason(public);
                 }
@@ -295,10 +296,11 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
             }
             if ctx.has_session_to_save() {
                 save_session(&mut stream, &mut ctx).await;
-                let _ = report(&stream, &mut ctx, route, None, false);
+                let _ = report(&stream, &mut ctx, route, None);
             }
             match stream.answered() {
                 Answered::No => {
+                    ctx.refuse_interim();
                     ctx.attach_session();
                     // The client may have gone meanwhile.
                     let _ = if ctx.get_response().is_body_streamed() {
@@ -306,7 +308,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     } else {
                         stream.send_response(ctx.get_response(), false)
                     };
-                    let _ = report(&stream, &mut ctx, route, None, false);
+                    let _ = report(&stream, &mut ctx, route, None);
                     if stream.is_unfinished() {
                         return Ending::Abort;
                     }
@@ -462,14 +464,12 @@ fn told<'a>(ctx: &'a Context, route: Option<&'a Hook>) -> (&'a Method, &'a str) 
 }
 
 /// Logs what went wrong where an error has become the response, and takes it out: gives what the client may read, and
-/// the refusal, if it is one. `hook`: the one that failed, where it is not the server in its name. `is_handlers`: the
-/// handler has returned the error, rather than been refused.
+/// the refusal, if it is one. `hook`: the one that failed, where it is not the server in its name.
 fn report(
     stream: &Stream,
     ctx: &mut Context,
     route: Option<&Hook>,
     hook: Option<&str>,
-    is_handlers: bool,
 ) -> Option<(Cow<'static, str>, Option<RequestError>)> {
     let failure = *ctx.take_failure()?;
     let answered = stream.answered();
@@ -482,7 +482,7 @@ fn report(
             tracing::debug!(%method, route, hook, error, "the connection ended before its hook");
         } else if failure.cause.is_some() {
             tracing::error!(%method, route, hook, error, "a hook could not go on");
-        } else if is_handlers && matches!(answered, Answered::WebSocket | Answered::ThenClose) {
+        } else if matches!(answered, Answered::WebSocket | Answered::ThenClose) {
             // No answer can tell the client.
             tracing::warn!(%method, route, hook, error, "a hook ended with an error after its answer had begun");
         }
