@@ -220,7 +220,7 @@ async fn every_answer_keeps_what_middleware_set_and_passes_response_middleware_o
             500,
             "before panic after last",
         ),
-        ("GET", "/empty?after=reject", 200, "before after"),
+        ("GET", "/empty?after=reject", 403, "before after"),
         ("GET", "/events?after=panic", 500, "before after panic last"),
         (
             "GET",

@@ -1277,6 +1277,40 @@ async fn a_websocket_works_inside_an_axum_server() {
     eventually("the connection ends", || handle.connections() == 0).await;
 }
 
+/// Accepts a handshake by its guard, and refuses it afterwards.
+struct Refuses;
+
+impl ServerHook for Refuses {
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    #[is_ws_upgrade_type]
+    #[request_query("name" => name)]
+    #[response_body(name)]
+    #[send]
+    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+        Status::Continue
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_inside_an_axum_server_is_answered_when_its_handler_has_decided() {
+    let (service, _) = guest(|server| {
+        server.route::<Refuses>("/refuses");
+    });
+    let mut client = outside(Router::new().fallback_service(service)).await;
+    let reply = client.upgrade("/refuses", "").await;
+    assert_eq!(
+        (reply.status, reply.header("x-from")),
+        (400, Some("hyperlane"))
+    );
+    assert_eq!(client.get("/hello").await.text(), "hello");
+    let reply = client.upgrade("/refuses?name=me", "").await;
+    assert_eq!((reply.status, reply.header("x-from")), (101, None));
+    assert_eq!(client.next_message().await.text(), "me");
+}
+
 #[tokio::test]
 async fn a_websocket_ends_when_its_client_goes_or_the_server_does() {
     let (service, _) = guest(|_| {});

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Attached, Channel, Direction, End, Settings,
-    line::{Acks, Line, POSITION, at},
+    line::{Acks, Line, at},
     log::ResumeId,
     state::{Claim, Kind, Start, Tab},
 };
@@ -23,6 +23,7 @@ use crate::{
     hook::{HookFuture, refuse},
     proto::{
         http::{fetch::Purpose, origin::AllowedOrigins},
+        sse::POSITION,
         ws::{CloseCode, Message},
     },
     runtime::within,

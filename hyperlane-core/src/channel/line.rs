@@ -15,7 +15,7 @@ use super::{
 use crate::{
     conn::{Conn, WireFormat, out::PushError, timers::Tick},
     proto::{
-        sse::Event,
+        sse::{Event, POSITION},
         ws::{CloseCode, Message},
     },
     sse::LAST_CHUNK,
@@ -171,9 +171,6 @@ impl Line {
     }
 }
 
-/// The name of events that tell a client its position and nothing else.
-pub(crate) const POSITION: &str = "position";
-
 /// An event with an id, which is its data as well: Firefox and WebKit ignore an id in a block without data.
 pub(crate) fn at(name: &str, id: ResumeId) -> Event {
     Event::new()
@@ -189,11 +186,11 @@ fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
         Item::Message(message) => message,
         Item::Event { fields, has_data } => {
             bytes.extend_from_slice(fields);
-            let rest = match has_data {
-                true => Event::new().id(id.to_string()),
-                false => at(POSITION, id),
-            };
-            rest.encode(&mut bytes).ok()?;
+            match has_data {
+                // The end of the event whose data stands before it.
+                true => bytes.extend_from_slice(format!("id: {id}\n\n").as_bytes()),
+                false => at(POSITION, id).encode(&mut bytes).ok()?,
+            }
             return Some(bytes);
         }
     };

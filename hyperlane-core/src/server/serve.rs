@@ -247,9 +247,8 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                             true => Step::Done,
                             false => Step::ResponseMiddleware,
                         };
-                        // A handshake that could not be answered says more than 403. The last word of response middleware
-                        // is about the list, and not about the answer.
-                        let is_open = !has_begun && !is_response && is_untouched(&ctx);
+                        // A handshake that could not be answered says more than 403.
+                        let is_open = !has_begun && is_untouched(&ctx);
                         match ctx
                             .try_get_request_error_data()
                             .filter(|_| is_open && !is_error)

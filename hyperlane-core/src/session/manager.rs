@@ -383,7 +383,8 @@ impl Sessions {
 }
 
 fn refused(error: io::Error) -> RequestError {
-    tracing::error!(%error, "the session store cannot be asked");
+    // Not at ERROR: that line is the request's, which names its route.
+    tracing::warn!(%error, "the session store cannot be asked");
     RequestError::SessionStore
 }
 

@@ -7,6 +7,9 @@ use bytes::Bytes;
 use memchr::memchr2;
 use serde::Serialize;
 
+/// The name of events that tell a client its position and nothing else.
+pub(crate) const POSITION: &str = "position";
+
 /// Builds one event; fields leave in the order in which they are set.
 ///
 /// A value that the format cannot carry is remembered, and told by [`encode`](Self::encode) and
@@ -27,6 +30,8 @@ pub struct Event {
     /// The fields as they go out, without the empty line that ends the event.
     fields: Vec<u8>,
     error: Option<EventError>,
+    has_id: bool,
+    has_data: bool,
 }
 
 impl Event {
@@ -35,6 +40,8 @@ impl Event {
         Self {
             fields: Vec::new(),
             error: None,
+            has_id: false,
+            has_data: false,
         }
     }
 
@@ -43,10 +50,19 @@ impl Event {
     /// Carriage return, line feed and NUL are refused: the first two end the line, and with the last
     /// clients ignore the id.
     ///
-    /// An event with an id should have data as well. By the standard an id alone counts, and Chromium takes it, but Firefox
-    /// and WebKit ignore an id in an event without data. To set an id and nothing else, add a name that the page does not
-    /// listen to, and some data; `onmessage` does not see an event with a name.
-    pub fn id(self, id: impl AsRef<str>) -> Self {
+    /// No id goes out alone: Firefox and WebKit ignore one in an event without data, although by the standard it counts. An
+    /// event with an id and no data leaves as an event `position` with the id as its data, whatever name it was given;
+    /// `onmessage` does not see an event with a name.
+    ///
+    /// ```
+    /// use hyperlane_core::proto::sse::Event;
+    ///
+    /// let event = Event::new().id("42").into_bytes()?;
+    /// assert_eq!(event.as_ref(), b"event: position\nid: 42\ndata: 42\n\n");
+    /// # Ok::<(), hyperlane_core::proto::sse::EventError>(())
+    /// ```
+    pub fn id(mut self, id: impl AsRef<str>) -> Self {
+        self.has_id = true;
         let id = id.as_ref().as_bytes();
         match id.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             true => self.refuse(EventError::Id),
@@ -79,7 +95,8 @@ impl Event {
     /// Adds data; each of its lines, ended by CR LF, LF or CR, becomes a line of its own.
     ///
     /// The client joins them with LF, and what is added by several calls as well.
-    pub fn data(self, text: impl AsRef<str>) -> Self {
+    pub fn data(mut self, text: impl AsRef<str>) -> Self {
+        self.has_data = true;
         self.lines(b"data: ", text.as_ref().as_bytes())
     }
 
@@ -100,6 +117,7 @@ impl Event {
         mut self,
         value: &(impl Serialize + ?Sized),
     ) -> Result<Self, serde_json::Error> {
+        self.has_data = true;
         // Compact JSON escapes control characters, so it is one line and goes in as it is.
         self.fields.extend_from_slice(b"data: ");
         serde_json::to_writer(&mut self.fields, value)?;
@@ -114,6 +132,10 @@ impl Event {
     /// The first value that was refused.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), EventError> {
         self.check()?;
+        if self.has_id && !self.has_data {
+            self.encode_position(out);
+            return Ok(());
+        }
         out.reserve(self.fields.len() + 1);
         out.extend_from_slice(&self.fields);
         out.push(b'\n');
@@ -137,9 +159,29 @@ impl Event {
     ///
     /// The first value that was refused.
     pub fn into_bytes(mut self) -> Result<Bytes, EventError> {
+        if self.has_id && !self.has_data {
+            return self.to_bytes();
+        }
         self.check()?;
         self.fields.push(b'\n');
         Ok(Bytes::from(self.fields))
+    }
+
+    /// Appends an event with an id and without data: the last id is the data.
+    fn encode_position(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(POSITION.as_bytes());
+        out.push(b'\n');
+        // No value has a line end, so that each line begins with the name of its field.
+        let lines = || self.fields.split_inclusive(|byte| *byte == b'\n');
+        for line in lines().filter(|line| !line.starts_with(b"event: ")) {
+            out.extend_from_slice(line);
+        }
+        if let Some(id) = lines().filter_map(|line| line.strip_prefix(b"id: ")).last() {
+            out.extend_from_slice(b"data: ");
+            out.extend_from_slice(id);
+        }
+        out.push(b'\n');
     }
 
     /// Gives the fields without ids and without the empty line, for a stream with ids of its own, and whether there is data.
@@ -278,6 +320,25 @@ mod tests {
             Event::new().retry(Duration::MAX),
             "retry: 18446744073709551615\n\n",
         );
+    }
+
+    #[test]
+    fn no_id_goes_out_alone() {
+        check(
+            Event::new().id("a-1"),
+            "event: position\nid: a-1\ndata: a-1\n\n",
+        );
+        check(
+            Event::new()
+                .id("a-1")
+                .event("update")
+                .id("a-2")
+                .comment("why")
+                .retry(Duration::from_secs(1)),
+            "event: position\nid: a-1\nid: a-2\n: why\nretry: 1000\ndata: a-2\n\n",
+        );
+        check(Event::new().id("a-1").data(""), "id: a-1\ndata: \n\n");
+        check(Event::new().event("update"), "event: update\n\n");
     }
 
     #[test]

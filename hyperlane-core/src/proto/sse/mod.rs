@@ -17,6 +17,7 @@
 mod event;
 mod reader;
 
+pub(crate) use event::POSITION;
 pub use event::{Event, EventError};
 pub use reader::{EventReader, ReceivedEvent, StreamTooLong};
 
