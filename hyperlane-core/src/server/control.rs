@@ -122,7 +122,8 @@ impl ServerControlHook {
     /// and its hook dropped, and the rest of a head may take a second. After
     /// [`ServerConfig::shutdown_timeout`](crate::ServerConfig) what is left is cut.
     ///
-    /// Within a hook of the server itself it begins the shutdown and returns at once, since the server waits for the hook.
+    /// Within a hook of the server itself, one of [`Outbox::on_end`](crate::Outbox::on_end) included, it begins the shutdown
+    /// and returns at once, since the server waits for the hook.
     /// A hook that waits for a task which waits for the shutdown holds it up until it is cut.
     ///
     /// # Cancel safety
