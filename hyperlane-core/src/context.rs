@@ -285,6 +285,11 @@ impl Context {
         if matches!(status, 100..=199) {
             let response = self.get_mut_response();
             describe(response, 500);
+            // A 101 promises another protocol.
+            response.remove_header("upgrade");
+            if !response.get_headers().has_token("connection", "close") {
+                response.remove_header("connection");
+            }
             response.fail_because(format!(
                 "{status} is an interim status and no answer (RFC 9110 15.2)"
             ));
