@@ -20,6 +20,8 @@ pub mod broadcast {
 
 /// Longer texts, beside the documentation of items.
 pub mod docs {
+    #[doc = include_str!("../docs/errors.md")]
+    pub mod errors {}
     #[doc = include_str!("../docs/observability.md")]
     pub mod observability {}
     #[doc = include_str!("../docs/channels.md")]
