@@ -149,7 +149,7 @@ struct Inner {
     config: RoomsConfig,
     rooms: Mutex<HashMap<Arc<str>, Arc<RoomCore>>>,
     peers: Mutex<HashMap<MemberId, Peer>>,
-    /// Made with the first room, and started when somebody joins.
+    /// Made with the first room, and started by the first member.
     hubs: OnceLock<Vec<Arc<Hub>>>,
     /// Where the hubs run.
     home: Mutex<Option<Handle>>,
@@ -328,7 +328,7 @@ impl Rooms {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody joins whose server runs there.
+    /// A member joins whose server runs there.
     pub(crate) fn settle(&self, server: Option<Handle>) {
         if self.hubs().iter().all(|hub| hub.is_running()) {
             return;

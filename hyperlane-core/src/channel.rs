@@ -880,7 +880,7 @@ impl Channel {
         wait: Duration,
         work: impl FnOnce(Arc<Self>) + Send + 'static,
     ) -> Option<Timer> {
-        // Without a server there is no time, and nobody who connects.
+        // Without a server there is no clock, and no client.
         let runtime = self.runtime()?;
         let channel = Arc::downgrade(self);
         let task = runtime.spawn(async move {

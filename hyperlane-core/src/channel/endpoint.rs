@@ -367,7 +367,7 @@ async fn refused<T>(outcome: Result<T, RequestError>) -> T {
     }
 }
 
-/// Refuses a client whose only credential is a token that is not valid any more: its messages would be for nobody.
+/// Refuses a client whose only credential is a token that is not valid any more: no channel would get its messages.
 fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
     match ctx.is_session_token_refused() {
         true => Err(RequestError::SessionToken),

@@ -273,7 +273,7 @@ impl Context {
         }
     }
 
-    /// Has the response say what the session and the route add, whoever has replaced it: for a head that is written now.
+    /// Adds the fields of the session and the route to the response, also where it was replaced: for a head that is written now.
     pub(crate) fn attach_session(&mut self) {
         self.attach_session_fields();
         self.attach_cors();

@@ -278,7 +278,7 @@ impl Server {
     /// does not have, or a server without a route where attribute macros registered routes that no server of the program
     /// takes. A server of other routes that takes none of those starts with a WARN, as does one without any route.
     /// [`ServerError::NoRuntime`] outside of a tokio runtime. That runtime is the server's: all its tasks and timers are
-    /// there, whoever uses its handles.
+    /// there, wherever its handles are used.
     ///
     /// # Panics
     /// In a runtime without the drivers for I/O or time (`tokio::runtime::Builder::enable_all`).

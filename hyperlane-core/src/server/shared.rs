@@ -126,7 +126,7 @@ impl Shared {
         })
     }
 
-    /// Runs a task on the server's runtime, whoever asks for it.
+    /// Runs a task on the server's runtime, wherever it is called.
     pub(crate) fn spawn(
         &self,
         task: impl Future<Output = ()> + Send + 'static,

@@ -44,7 +44,7 @@ enum Host {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
-    /// `null` is the origin of every sandboxed frame, whoever wrote what is in it.
+    /// `null` is the origin of every sandboxed frame of any site.
     #[error(
         "`null` is the origin of any sandboxed frame: to allow all of them, use `dangerous_allow_null_origin`"
     )]
