@@ -26,6 +26,7 @@ fn lend() -> Box<Buffer> {
     })
 }
 
+#[inline]
 fn give_back(mut buffer: Box<Buffer>) {
     if buffer.data.len() == READ_BUFFER {
         buffer.discard();

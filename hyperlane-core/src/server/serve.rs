@@ -147,20 +147,15 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                         ctx.stage = Stage::Route;
                         hook
                     }
-                    // What has become a WebSocket has no response any more.
-                    Step::ResponseMiddleware
-                        if !is_parsed || stream.answered() == Answered::WebSocket =>
-                    {
-                        break;
-                    }
                     Step::ResponseMiddleware => {
                         let at = ctx.response_middleware_at;
                         match app.response_middleware.get(usize::from(at)) {
-                            Some(hook) => {
+                            // What has become a WebSocket has no response any more.
+                            Some(hook) if is_parsed && stream.answered() != Answered::WebSocket => {
                                 ctx.response_middleware_at = at.saturating_add(1);
                                 hook
                             }
-                            None => break,
+                            _ => break,
                         }
                     }
                     Step::TaskPanic(at) => match app.task_panic.get(at as usize) {
@@ -217,13 +212,14 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     let is_answered = is_answered || !is_untouched(&ctx);
                     stream.settle_handshake(&mut ctx, is_answered);
                 }
-                // What fails before that is told by an answer of its own, which ends as any other.
-                let has_begun = stream.answered() != Answered::No;
+                // What fails before that is told by an answer of its own, which ends as any other. Asked only where it matters.
+                let has_begun = |stream: &Stream| stream.answered() != Answered::No;
                 let refusal = match outcome {
                     Outcome::Done(status) => {
                         let error = report(&stream, &mut ctx, route, Some(hook.name));
                         if let Some((public, refusal)) = error {
                             stream.connection().set_kept_open(false);
+                            let has_begun = has_begun(&stream);
                             if has_begun {
                                 failed = true;
                                 ctx.set_end_reason(public);
@@ -248,7 +244,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                             false => Step::ResponseMiddleware,
                         };
                         // A handshake that could not be answered says more than 403.
-                        let is_open = !has_begun && is_untouched(&ctx);
+                        let is_open = !has_begun(&stream) && is_untouched(&ctx);
                         match ctx
                             .try_get_request_error_data()
                             .filter(|_| is_open && !is_error)
@@ -270,7 +266,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                             let (method, route) = told(&ctx, route);
                             tracing::error!(%method, route, hook = hook.name, place = %hook.place, "panic: {data}");
                         });
-                        if has_begun {
+                        if has_begun(&stream) {
                             failed = true;
                             ctx.set_end_reason(HttpStatus::phrase(500).into());
                         }
@@ -287,7 +283,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                 };
                 refuse(&mut ctx, refusal);
                 let error = report(&stream, &mut ctx, route, Some(hook.name));
-                if let Some((public, _)) = error.filter(|_| has_begun) {
+                if let Some((public, _)) = error.filter(|_| has_begun(&stream)) {
                     failed = true;
                     ctx.set_end_reason(public);
                 }
