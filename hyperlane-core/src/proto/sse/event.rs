@@ -177,7 +177,8 @@ impl Event {
         for line in lines().filter(|line| !line.starts_with(b"event: ")) {
             out.extend_from_slice(line);
         }
-        if let Some(id) = lines().filter_map(|line| line.strip_prefix(b"id: ")).last() {
+        let mut ids = lines().filter_map(|line| line.strip_prefix(b"id: "));
+        if let Some(id) = ids.next_back() {
             out.extend_from_slice(b"data: ");
             out.extend_from_slice(id);
         }
