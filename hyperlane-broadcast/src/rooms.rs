@@ -342,7 +342,7 @@ impl Rooms {
         self.sweep_from_now_on();
     }
 
-    /// Has a hub run, if it does not; false where that is not possible.
+    /// Starts a hub, unless it runs; false where that is not possible.
     pub(crate) fn start(&self, hub: &Arc<Hub>) -> bool {
         let home = self.lock_home().clone();
         if let Some(runtime) = home
@@ -357,7 +357,7 @@ impl Rooms {
         }
     }
 
-    /// Has expired history dropped now and then, if nothing does it yet.
+    /// Starts the sweeps that drop expired history, unless they run.
     pub(crate) fn sweep_from_now_on(&self) {
         if self.inner.sweeps.load(Ordering::Relaxed) {
             return;

@@ -283,7 +283,7 @@ impl Inner {
         self.end.is_none() && self.state.links().next().is_none()
     }
 
-    /// Has them woken when the lock is gone.
+    /// Wakes them when the lock is gone.
     fn wake_senders(&mut self) {
         self.woken.extend(self.senders.take());
     }

@@ -333,7 +333,7 @@ impl Registration {
         self
     }
 
-    /// Has the start of a server ask what the arguments need.
+    /// Sets the check that the start of a server makes of what the arguments need.
     pub const fn needs(mut self, check: SetupCheck) -> Self {
         self.check = check;
         self

@@ -232,7 +232,7 @@ impl ServerSentEvents {
         }
     }
 
-    /// Has the stream go on when the handler returns: until the client has gone, the stream is closed, or the last handle is
+    /// Keeps the stream open when the handler returns: until the client has gone, the stream is closed, or the last handle is
     /// dropped, which ends it.
     ///
     /// As [`WebSocket::keep_open`](crate::WebSocket::keep_open), where the rules are.

@@ -252,7 +252,7 @@ impl WebSocket {
         }
     }
 
-    /// Has the connection stay open when the handler returns: until it is closed, or the last handle is dropped, which
+    /// Keeps the connection open when the handler returns: until it is closed, or the last handle is dropped, which
     /// closes it with 1000.
     ///
     /// Without it a connection belongs to its handler, whose return closes it. It counts all clones of this handle,

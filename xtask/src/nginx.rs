@@ -74,7 +74,7 @@ fn nginx() -> Result<PathBuf, String> {
     })
 }
 
-/// Has openssl make a certificate that only this run's client trusts.
+/// Makes a certificate, by openssl, that only this run's client trusts.
 fn certificate(place: &Path) -> Outcome {
     let output = Command::new("openssl")
         .args([

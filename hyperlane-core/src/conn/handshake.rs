@@ -92,7 +92,7 @@ impl Conn {
         }
     }
 
-    /// Has the 101 set the cookie of a session that was begun since the handshake was accepted.
+    /// Adds the cookie of a session that was begun since the handshake was accepted to its 101.
     pub(crate) fn attach_session(&self, session: &Arc<SessionFields>) {
         if let Mode::Handshake(handshake) = &mut self.lock_input().mode {
             handshake.session = Some(session.clone());

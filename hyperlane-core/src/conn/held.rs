@@ -58,7 +58,7 @@ impl Deref for Held {
 }
 
 impl Conn {
-    /// Has the connection stay when its hook returns, for as long as there are handles; or not.
+    /// Decides whether the connection stays when its hook returns, for as long as there are handles.
     pub(crate) fn set_kept_open(&self, keep: bool) {
         self.handles.keep.store(keep, Ordering::Release);
     }

@@ -211,7 +211,7 @@ impl Conn {
         *next = (*next).min(now.after(wait));
     }
 
-    /// Has a channel asked how far the client is, where it has written what no ping has asked for yet.
+    /// Sends a ping that asks how far the client is, where the channel has written what no ping has asked for yet.
     fn check_ask(&self, input: &mut Input, now: Tick, next: &mut Tick) {
         let inbox = self.server.config.inbox_bytes;
         let Some(websocket) = input.websocket() else {

@@ -79,7 +79,7 @@ impl Hook {
         .checked_by(registration.check)
     }
 
-    /// Has the start of a server ask what the hook needs.
+    /// Sets the check that the start of a server makes of what the hook needs.
     pub(crate) fn checked_by(mut self, check: SetupCheck) -> Self {
         self.check = check;
         self

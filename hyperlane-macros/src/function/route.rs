@@ -154,7 +154,7 @@ impl Function<'_> {
         })
     }
 
-    /// Has dispatch know how the arguments read the body, and the start of a server what they need.
+    /// Tells dispatch how the arguments read the body, and the start of a server what they need.
     fn argument_rules(&self) -> TokenStream {
         let rules = self.params.others.iter().map(|argument| {
             let (ty, span) = (&argument.ty, argument.ty.span());
