@@ -20,6 +20,7 @@ pub(crate) mod channel;
 pub(crate) mod conn;
 mod context;
 mod error;
+mod exchange;
 mod extract;
 mod hook;
 pub mod http;
@@ -55,11 +56,12 @@ pub use context::{Attributes, Context, RouteParams, States};
 pub use error::{
     ClosedByClient, Error, PanicData, Place, RequestError, ResponseError, ServerError,
 };
+pub use exchange::body::{BodyMode, BodyStream};
 pub use extract::{
     Form, FromContext, Path, Query, State,
     setup::{RouteSetup, SetupError},
 };
-pub use hook::{BodyMode, ServerHook, Status};
+pub use hook::{ServerHook, Status};
 pub use multipart::{Field, Multipart};
 // The vocabulary has one place; its names are the paved path, constants included.
 pub use http::{constants::*, *};
@@ -79,6 +81,6 @@ pub use server::{
 };
 pub use session::{Session, SessionData, SessionError, SessionId, SessionStore};
 pub use sse::ServerSentEvents;
-pub use stream::{Stream, Transport, body::BodyStream};
+pub use stream::{Stream, Transport};
 pub use upgrade::Upgrade;
 pub use websocket::WebSocket;

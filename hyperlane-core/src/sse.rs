@@ -23,8 +23,7 @@ use crate::{
     },
 };
 
-/// Ends a chunked body (RFC 9112 §7.1).
-pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+pub(crate) use chunked::LAST_CHUNK;
 
 /// Encoded events as this connection's wire wants them.
 pub(crate) fn frame(format: WireFormat, events: &[u8]) -> Bytes {
@@ -33,7 +32,7 @@ pub(crate) fn frame(format: WireFormat, events: &[u8]) -> Bytes {
             let mut chunk = Vec::with_capacity(events.len() + 16);
             chunked::encode_chunk_head(events.len(), &mut chunk);
             chunk.extend_from_slice(events);
-            chunk.extend_from_slice(b"\r\n");
+            chunk.extend_from_slice(chunked::CHUNK_END);
             chunk.into()
         }
         _ => Bytes::copy_from_slice(events),

@@ -4,19 +4,10 @@ use std::{borrow::Cow, fmt};
 
 use crate::{
     Headers, RequestError, ServerConfig,
-    http::{HeaderError, is_token, list_items},
+    http::{HeaderError, is_handshake_field, is_token, list_items},
     proto::http::origin::AllowedOrigins,
     session::Sessions,
 };
-
-/// Fields of the answer that the handshake writes itself.
-const OWN_FIELDS: [&str; 5] = [
-    "upgrade",
-    "connection",
-    "sec-websocket-accept",
-    "sec-websocket-extensions",
-    "sec-websocket-protocol",
-];
 
 /// Picks one of the names that a client offers.
 type Choice = Box<dyn for<'a> FnOnce(&[&'a str]) -> Option<&'a str> + Send>;
@@ -115,7 +106,7 @@ impl Upgrade {
     }
 
     fn add_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
-        if is_own_field(name) {
+        if is_handshake_field(name) {
             return Err(HeaderError::Handshake);
         }
         if name.eq_ignore_ascii_case("content-length")
@@ -233,11 +224,6 @@ impl Upgrade {
         };
         Ok(chosen)
     }
-}
-
-/// Whether the handshake writes this field of the answer itself.
-pub(crate) fn is_own_field(name: &str) -> bool {
-    OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 impl fmt::Debug for Upgrade {

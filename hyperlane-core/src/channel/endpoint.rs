@@ -415,7 +415,7 @@ impl Shared {
             kind,
             from: from.filter(|_| kind != Kind::Plain),
             tab,
-            number: stream.request_number(),
+            number: stream.exchange.wire.request_number(),
         }
     }
 

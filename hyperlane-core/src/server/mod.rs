@@ -41,7 +41,8 @@ use crate::{
     channel::{Direction, Settings},
     context::{States, cors::RouteCors},
     error::{Place, ServerError},
-    hook::{BodyPlan, HookFuture, Registration, Run, needs_params, run_hook},
+    exchange::body::BodyPlan,
+    hook::{HookFuture, Registration, Run, body_plan, needs_params, run_hook},
     session::{self, Sessions},
 };
 
@@ -194,7 +195,7 @@ impl Server {
             Place::caller(),
             S::GUARDS,
             &[],
-            BodyPlan::of::<S>(),
+            body_plan::<S>(),
         )
         .checked_by(needs_params::<S>);
         self.push(kind, hook);
