@@ -2,115 +2,16 @@
 
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Path, Result, Token, Type, UnOp};
 
 use crate::literals;
+use crate::model::{Applied, Args, Binding, Role, Row, Shape, may_be_empty};
 use crate::nearest::nearest;
 use crate::pattern;
-use crate::table::{self, ROWS, Role, Row};
-
-/// What a macro's arguments look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// No arguments.
-    Nothing,
-    /// `get, post`.
-    Methods,
-    /// Nothing, or one name.
-    MaybeName,
-    /// `a`.
-    Name,
-    /// `a, b`.
-    Names,
-    /// `a: A, b: B`.
-    TypedNames,
-    /// `"key" => a, KEY => b`.
-    KeyedNames,
-    /// `"key" => a: A`.
-    KeyedTypedNames,
-    /// One expression.
-    Value,
-    /// Nothing, or one expression.
-    MaybeValue,
-    /// Expressions, at least one.
-    Values,
-    /// `key => value` or `key, value`.
-    Header,
-    /// `macro, macro(arguments)`.
-    Macros,
-    /// A route pattern.
-    Pattern,
-    /// Nothing, or a number.
-    Order,
-    /// `variable: Type`.
-    Declarations,
-}
-
-impl Shape {
-    /// Shows a right way to write the macro.
-    fn example(self, name: &str) -> String {
-        match self {
-            Self::Nothing => format!("#[{name}]"),
-            Self::Methods => format!("#[{name}(get, post)]"),
-            Self::MaybeName => format!("#[{name}]` or `#[{name}(message)]"),
-            Self::Name => format!("#[{name}(handle)]"),
-            Self::Names => format!("#[{name}(value)]"),
-            Self::TypedNames => format!("#[{name}(value: Type)]"),
-            Self::KeyedNames => format!("#[{name}(\"key\" => value)]"),
-            Self::KeyedTypedNames => format!("#[{name}(\"key\" => value: Type)]"),
-            Self::Value => format!("#[{name}(value)]"),
-            Self::MaybeValue => format!("#[{name}]` or `#[{name}(value)]"),
-            Self::Values => format!("#[{name}(first, second)]"),
-            Self::Header => format!("#[{name}(\"name\" => \"value\")]"),
-            Self::Macros => format!("#[{name}(response_body(\"hi\"), try_flush)]"),
-            Self::Pattern => format!("#[{name}(\"/path\")]"),
-            Self::Order => format!("#[{name}]` or `#[{name}(1)]"),
-            Self::Declarations => format!("#[{name}(server: Server)]"),
-        }
-    }
-}
-
-/// Parsed arguments.
-pub(crate) enum Args {
-    Nothing,
-    Methods(Vec<String>),
-    Bindings(Vec<Binding>),
-    Values(Vec<Expr>),
-    Header {
-        key: Box<Expr>,
-        value: Box<Expr>,
-        replaces: bool,
-    },
-    Macros(Vec<Applied>),
-    Declarations(Vec<(Ident, Type)>),
-}
-
-/// A name to bind, with the key to look up and the type to read where the macro has them.
-pub(crate) struct Binding {
-    pub(crate) key: Option<Expr>,
-    pub(crate) mutability: Option<Token![mut]>,
-    pub(crate) name: Ident,
-    pub(crate) ty: Option<Type>,
-}
-
-/// A macro with its arguments, as it stands on an item or in a list.
-pub(crate) struct Applied {
-    pub(crate) row: &'static Row,
-    /// The name as the user wrote it: where errors about the whole macro point.
-    pub(crate) name: Ident,
-    pub(crate) args: Args,
-}
-
-impl Applied {
-    /// Makes an error that points at the macro's name.
-    pub(crate) fn error(&self, message: impl std::fmt::Display) -> Error {
-        Error::new(self.name.span(), message)
-    }
-}
+use crate::table::{self, ROWS};
 
 /// Parses the arguments of `row`, and the `crate = path` among them.
 pub(crate) fn parse(
@@ -164,14 +65,6 @@ fn point_at(error: Error, last: Span) -> Error {
             all
         })
         .unwrap_or_else(|| Error::new(last, "these arguments cannot be read"))
-}
-
-/// Whether a shape takes no arguments at all.
-fn may_be_empty(shape: Shape) -> bool {
-    matches!(
-        shape,
-        Shape::Nothing | Shape::MaybeName | Shape::MaybeValue | Shape::Order
-    )
 }
 
 /// Parses one shape.
@@ -522,19 +415,4 @@ fn number_at(number: i64, span: Span) -> Expr {
         false => digits.into(),
     };
     Expr::Verbatim(tokens)
-}
-
-/// Whether a stream holds one of these words, at any depth.
-pub(crate) fn mentions(tokens: TokenStream, words: &[&str]) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(ident) => {
-            let ident = ident.unraw();
-            words.iter().any(|word| ident == word)
-        }
-        TokenTree::Punct(punct) => words
-            .iter()
-            .any(|word| word.len() == 1 && word.starts_with(punct.as_char())),
-        TokenTree::Group(group) => mentions(group.stream(), words),
-        TokenTree::Literal(_) => false,
-    })
 }

@@ -7,37 +7,15 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Expr, Result};
 
-use crate::args::{Applied, Args, Binding, mentions};
+use crate::model::{Applied, Args, Binding, BodyRule, Check, Handle, Role, methods, values};
 use crate::params::{Params, Part};
-use crate::table::{BodyRule, Check, Handle, Role};
+use crate::tokens::{at, local, mentions};
 
 /// What the code of a macro depends on.
 pub(crate) struct Emitter<'a> {
     /// The path to `__private`.
     pub(crate) private: &'a TokenStream,
     pub(crate) params: &'a Params,
-}
-
-/// Moves the tokens of a path to a place, where the compiler then points.
-pub(crate) fn moved(path: &TokenStream, place: Span) -> TokenStream {
-    let tokens = path.clone().into_iter().map(|mut token| {
-        // This one means the crate that its span comes from.
-        if token.to_string() != "$crate" {
-            token.set_span(place);
-        }
-        token
-    });
-    tokens.collect()
-}
-
-/// Moves the expansion's hygiene to a place in the user's code.
-pub(crate) fn at(span: Span) -> Span {
-    Span::mixed_site().located_at(span)
-}
-
-/// Makes a local of the expansion.
-pub(crate) fn local(name: &str, span: Span) -> Ident {
-    Ident::new(&format!("__hl_{name}"), at(span))
 }
 
 impl Emitter<'_> {
@@ -366,20 +344,4 @@ fn with(value: &Expr, code: impl FnOnce(&Ident) -> TokenStream) -> TokenStream {
     let span = at(value.span());
     // Parentheses let a struct literal stand there.
     quote_spanned!(span=> match (#value) { #name => { #code } })
-}
-
-/// Returns the expressions among the arguments.
-pub(crate) fn values(applied: &Applied) -> &[Expr] {
-    match &applied.args {
-        Args::Values(values) => values,
-        _ => &[],
-    }
-}
-
-/// Returns the methods among the arguments.
-fn methods(applied: &Applied) -> &[String] {
-    match &applied.args {
-        Args::Methods(methods) => methods,
-        _ => &[],
-    }
 }

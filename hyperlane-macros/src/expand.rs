@@ -4,9 +4,8 @@ use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{Attribute, Error, Item, ItemFn, Meta, Path, Result, parse_quote};
 
-use crate::args::{self, Applied};
-use crate::table::{self, Row};
-use crate::{function, krate, register};
+use crate::model::{Applied, Row};
+use crate::{args, function, krate, register, table, tokens};
 
 /// Expands the macro `name` with all its siblings on the item. On error the item stays, without our attributes.
 pub(crate) fn expand(name: &str, args: TokenStream, item: TokenStream) -> TokenStream {
@@ -99,7 +98,7 @@ fn keep(item: &Item) -> TokenStream {
         return item.to_token_stream();
     };
     let output = function.sig.output.to_token_stream();
-    if args::mentions(output, &["impl"]) {
+    if tokens::mentions(output, &["impl"]) {
         // A body that ends nowhere does not say which type it is.
         return item.to_token_stream();
     }

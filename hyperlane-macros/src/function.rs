@@ -14,12 +14,12 @@ use syn::{
     parse_quote_spanned,
 };
 
-use crate::args::{Applied, Args, mentions};
-use crate::emit::{Emitter, at, values};
+use crate::emit::Emitter;
+use crate::model::{Applied, Args, BodyRule, Handle, Register, Role, values};
 use crate::params::{self, Params, last_segment};
 use crate::phases::Phases;
-use crate::register;
-use crate::table::{self, BodyRule, Handle, Register, Role};
+use crate::tokens::{at, mentions};
+use crate::{register, table};
 
 /// Stands in every body that was expanded, so that a macro that comes too late notices.
 const MARK: &str = "hyperlane: expanded";

@@ -14,7 +14,7 @@ use syn::{
 };
 use syn::{ExprReturn, ExprTry, ExprWhile, Item, Macro, Result};
 
-use crate::args::mentions;
+use crate::tokens::mentions;
 
 /// Macros of the standard library, which leave a body only by what stands in their arguments, or by a panic.
 const STAYS: [&str; 22] = [

@@ -28,6 +28,7 @@ mod function;
 mod jumps;
 mod krate;
 mod literals;
+mod model;
 mod nearest;
 mod params;
 mod pattern;
@@ -36,6 +37,7 @@ mod register;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 /// Declares the attribute of each row, by phase. `at` stands where the example is the attribute alone on a route.
 macro_rules! declare {

@@ -1,7 +1,6 @@
 //! Checks literals among the arguments, which would fail for every request.
 
-use crate::args::Applied;
-use crate::emit::values;
+use crate::model::{Applied, values};
 use syn::{Error, Expr, ExprLit, Lit, LitStr, Result, UnOp};
 
 /// Returns the string that an expression is, through parentheses.

@@ -5,7 +5,7 @@ use quote::ToTokens;
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, Pat, PatType, Result, Signature, Type, TypeReference};
 
-use crate::args::Applied;
+use crate::model::Applied;
 
 /// The stream or the context of a function.
 pub(crate) struct Param {

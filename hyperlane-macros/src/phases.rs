@@ -2,8 +2,7 @@
 
 use syn::Error;
 
-use crate::args::{Applied, Args};
-use crate::table::{BodyRule, Check, Handle, Role, Side};
+use crate::model::{Applied, Args, BodyRule, Check, Handle, Role, Side};
 
 /// The macros of one function; within a phase, in source order.
 #[derive(Default)]

@@ -4,9 +4,8 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 use syn::{Attribute, Error, Generics, Item};
 
-use crate::args::Applied;
-use crate::emit::{at, values};
-use crate::table::{Register, Role};
+use crate::model::{Applied, Register, Role, values};
+use crate::tokens::at;
 
 /// Registers a hook type. What cannot stand on a type goes to `errors`.
 pub(crate) fn of_type(

@@ -8,9 +8,9 @@ use quote::ToTokens;
 use syn::visit::{self, Visit};
 
 use crate::DECLARED;
-use crate::args::Shape;
 use crate::expand::expand;
-use crate::table::{BodyRule, ROWS, Role, Row, Side};
+use crate::model::{BodyRule, Role, Row, Shape, Side};
+use crate::table::ROWS;
 
 /// Parses Rust code into tokens.
 fn tokens(code: &str) -> TokenStream {

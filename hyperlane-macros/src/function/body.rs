@@ -7,12 +7,11 @@ use syn::spanned::Spanned;
 use syn::{Error, Result};
 
 use super::{Function, MARK, Returns, collect};
-use crate::args::{Applied, Args, mentions};
-use crate::emit::{at, local, values};
 use crate::jumps::{self, Jumps};
+use crate::model::{Applied, Args, Role, values};
 use crate::params::{Part, last_segment};
 use crate::register;
-use crate::table::Role;
+use crate::tokens::{at, local, mentions};
 
 impl Function<'_> {
     /// Writes everything inside the function's braces.

@@ -3,11 +3,10 @@
 use syn::Error;
 
 use super::Function;
-use crate::args::{Applied, Args};
 use crate::literals;
+use crate::model::{Applied, Args, BodyRule, Check, Handle, Role};
 use crate::phases::Phases;
 use crate::register::methods_of;
-use crate::table::{BodyRule, Check, Handle, Role};
 
 impl Function<'_> {
     pub(super) fn conflicts(&self, errors: &mut Vec<Error>) {

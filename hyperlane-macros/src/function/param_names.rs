@@ -5,11 +5,10 @@ use quote::quote_spanned;
 use syn::{Attribute, Error, LitStr};
 
 use super::Function;
-use crate::args::{Applied, Args};
-use crate::emit::at;
 use crate::literals;
+use crate::model::{Applied, Args, Role};
 use crate::pattern;
-use crate::table::Role;
+use crate::tokens::at;
 
 impl Function<'_> {
     /// Points at each literal name that the literal patterns of a route function lack.

@@ -7,11 +7,11 @@ use syn::spanned::Spanned;
 use syn::{FnArg, PatType, parse_quote_spanned};
 
 use super::{Function, Returns};
-use crate::emit::{at, local, moved, values};
 use crate::literals;
+use crate::model::{Role, values};
 use crate::params::{Param, Part};
 use crate::register;
-use crate::table::Role;
+use crate::tokens::{at, local, moved};
 
 impl Function<'_> {
     /// Gives a route function the parameters that its macros need and its author left out.
