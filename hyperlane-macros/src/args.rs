@@ -8,7 +8,7 @@ use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Path, Result, Token, Type, UnOp};
 
 use crate::literals;
-use crate::model::{Applied, Args, Binding, Role, Row, Shape, may_be_empty};
+use crate::model::{Applied, Args, Binding, Role, Row, Shape};
 use crate::nearest::nearest;
 use crate::pattern;
 use crate::table::{self, ROWS};
@@ -22,7 +22,7 @@ pub(crate) fn parse(
     let (path, tokens) = take_crate(tokens)?;
     let end = name.span();
     let parser = |input: ParseStream<'_>| {
-        if input.is_empty() && !may_be_empty(row.shape) {
+        if input.is_empty() && !row.shape.is_optional() {
             return Err(Error::new(
                 end,
                 format!(
@@ -45,13 +45,13 @@ pub(crate) fn parse(
         .map_or(name.span(), |token| token.span());
     let args = parser
         .parse2(tokens)
-        .map_err(|error| point_at(error, last))?;
+        .map_err(|error| relocate(error, last))?;
     Ok((Applied { row, name, args }, path))
 }
 
 /// Moves errors about a missing token to the last one there is. The parser puts them at the call site, which is
 /// the first attribute, whichever one they are about.
-fn point_at(error: Error, last: Span) -> Error {
+fn relocate(error: Error, last: Span) -> Error {
     let nowhere = format!("{:?}", Span::call_site());
     let moved = error
         .into_iter()
@@ -82,51 +82,51 @@ fn parse_shape(row: &Row, input: ParseStream<'_>) -> Result<Args> {
         }
         Shape::Names | Shape::TypedNames | Shape::KeyedNames | Shape::KeyedTypedNames => {
             let bindings = list(input, |input| binding(input, row.shape))?;
-            unique(bindings.iter().map(|binding| &binding.name))?;
+            refuse_duplicates(bindings.iter().map(|binding| &binding.name))?;
             if row.name.ends_with("request_header") {
                 let keys = bindings.iter().filter_map(|binding| binding.key.as_ref());
-                keys.into_iter().try_for_each(literals::header_name)?;
+                keys.into_iter().try_for_each(literals::check_header_name)?;
             }
             Args::Bindings(bindings)
         }
         Shape::MaybeValue if input.is_empty() => Args::Nothing,
         Shape::MaybeValue | Shape::Value => {
-            let value = one(input)?;
+            let value = single_value(input)?;
             if row.role == Role::SetStatus {
-                literals::status(&value)?;
+                literals::check_status(&value)?;
             }
             Args::Values(vec![value])
         }
         Shape::Values => {
             let values = list(input, Expr::parse)?;
             if let Role::Hooks(_) = row.role {
-                values.iter().try_for_each(hook)?;
+                values.iter().try_for_each(check_hook)?;
             }
             if row.role == Role::Import {
-                values.iter().try_for_each(import)?;
+                values.iter().try_for_each(check_import)?;
             }
             Args::Values(values)
         }
         Shape::Header => header(input)?,
         Shape::Methods => methods(input)?,
-        Shape::Macros => Args::Macros(list(input, |input| nested(row, input))?),
+        Shape::Macros => Args::Macros(list(input, |input| list_entry(row, input))?),
         Shape::Pattern => {
-            let expr = one(input)?;
-            if let Some(literal) = literals::text(&expr) {
+            let expr = single_value(input)?;
+            if let Some(literal) = literals::string_literal(&expr) {
                 pattern::check(&literal.value())
                     .map_err(|message| Error::new(literal.span(), message))?;
             }
             Args::Values(vec![expr])
         }
         Shape::Order if input.is_empty() => Args::Nothing,
-        Shape::Order => Args::Values(vec![order(one(input)?)?]),
+        Shape::Order => Args::Values(vec![order(single_value(input)?)?]),
         Shape::Declarations => {
             let declarations = list(input, |input| {
                 let name = Ident::parse(input)?;
                 colon(input, &name)?;
                 Ok((name, input.parse::<Type>()?))
             })?;
-            unique(declarations.iter().map(|(name, _)| name))?;
+            refuse_duplicates(declarations.iter().map(|(name, _)| name))?;
             Args::Declarations(declarations)
         }
     })
@@ -181,14 +181,14 @@ fn list<T>(input: ParseStream<'_>, item: impl Fn(ParseStream<'_>) -> Result<T>) 
 }
 
 /// Parses one expression; a comma may stand after it.
-fn one(input: ParseStream<'_>) -> Result<Expr> {
+fn single_value(input: ParseStream<'_>) -> Result<Expr> {
     let value = input.parse::<Expr>()?;
     input.parse::<Option<Token![,]>>()?;
     Ok(value)
 }
 
 /// Refuses a name that stands twice in one list.
-fn unique<'a>(names: impl Iterator<Item = &'a Ident>) -> Result<()> {
+fn refuse_duplicates<'a>(names: impl Iterator<Item = &'a Ident>) -> Result<()> {
     let mut seen: Vec<&Ident> = Vec::new();
     for name in names {
         if seen.contains(&name) {
@@ -259,9 +259,9 @@ fn header(input: ParseStream<'_>) -> Result<Args> {
             )
         })?;
     }
-    let value = Box::new(one(input)?);
-    literals::header_name(&key)?;
-    literals::header_value(&value)?;
+    let value = Box::new(single_value(input)?);
+    literals::check_header_name(&key)?;
+    literals::check_header_value(&value)?;
     Ok(Args::Header {
         key,
         value,
@@ -275,7 +275,7 @@ fn methods(input: ParseStream<'_>) -> Result<Args> {
         "get", "post", "put", "delete", "patch", "head", "options", "connect", "trace",
     ];
     let names = Punctuated::<Ident, Token![,]>::parse_terminated(input)?;
-    unique(names.iter())?;
+    refuse_duplicates(names.iter())?;
     for name in &names {
         let word = name.to_string();
         if !METHODS.contains(&word.as_str()) {
@@ -298,7 +298,7 @@ fn methods(input: ParseStream<'_>) -> Result<Args> {
 }
 
 /// Parses one entry of `prologue_macros` or `epilogue_macros`.
-fn nested(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
+fn list_entry(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
     let path = input.call(Path::parse_mod_style)?;
     let Some(segment) = path.segments.last() else {
         return Err(Error::new_spanned(path, "expected the name of a macro"));
@@ -335,7 +335,7 @@ fn nested(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
 }
 
 /// Accepts what can be called with the stream and the context.
-fn hook(value: &Expr) -> Result<()> {
+fn check_hook(value: &Expr) -> Result<()> {
     match value {
         Expr::Path(_) => Ok(()),
         Expr::Call(call) => {
@@ -353,7 +353,7 @@ fn hook(value: &Expr) -> Result<()> {
 }
 
 /// Accepts what `use` can name.
-fn import(value: &Expr) -> Result<()> {
+fn check_import(value: &Expr) -> Result<()> {
     match value {
         Expr::Path(path) if path.qself.is_none() => Ok(()),
         _ => Err(Error::new_spanned(

@@ -5,7 +5,7 @@ use quote::{ToTokens, quote};
 use syn::{Attribute, Error, Item, ItemFn, Meta, Path, Result, parse_quote};
 
 use crate::model::{Applied, Row};
-use crate::{args, function, krate, register, table, tokens};
+use crate::{args, crate_path, function, register, table, tokens};
 
 /// Expands the macro `name` with all its siblings on the item. On error the item stays, without our attributes.
 pub(crate) fn expand(name: &str, args: TokenStream, item: TokenStream) -> TokenStream {
@@ -50,13 +50,13 @@ fn expand_item(
     original: TokenStream,
 ) -> TokenStream {
     let mut errors = Vec::new();
-    let mut krate = None;
+    let mut chosen_crate = None;
     let mut applied = Vec::new();
     // The attribute itself carries no token of its name; the call site is the attribute.
     let mut add = |parsed: Result<(Applied, Option<Path>)>, errors: &mut Vec<Error>| match parsed {
         Ok((one, path)) => {
             applied.push(one);
-            krate = krate.take().or(path);
+            chosen_crate = chosen_crate.take().or(path);
         }
         Err(error) => errors.push(error),
     };
@@ -67,12 +67,12 @@ fn expand_item(
     for attribute in take_siblings(&mut item) {
         add(parse_sibling(attribute), &mut errors);
     }
-    let private = krate::private(krate.as_ref());
+    let private = crate_path::private(chosen_crate.as_ref());
     let code = match item {
         _ if !errors.is_empty() => TokenStream::new(),
         Item::Fn(function) => function::expand(&private, function, applied, &mut errors),
         item => {
-            let code = register::of_type(&private, &item, &applied, &mut errors);
+            let code = register::hook_type(&private, &item, &applied, &mut errors);
             quote!(#item #code)
         }
     };
@@ -84,7 +84,7 @@ fn expand_item(
     let kept = match parse_item(original.clone()) {
         Ok(mut item) => {
             take_siblings(&mut item);
-            keep(&item)
+            keep_broken(&item)
         }
         Err(_) => original,
     };
@@ -93,12 +93,12 @@ fn expand_item(
 
 /// Keeps a broken item in sight of the rest of the program. Its body stays for rust-analyzer alone: without its macros,
 /// the compiler would find faults in it that are none.
-fn keep(item: &Item) -> TokenStream {
+fn keep_broken(item: &Item) -> TokenStream {
     let Item::Fn(function) = item else {
         return item.to_token_stream();
     };
     let output = function.sig.output.to_token_stream();
-    if tokens::mentions(output, &["impl"]) {
+    if tokens::contains_word(output, &["impl"]) {
         // A body that ends nowhere does not say which type it is.
         return item.to_token_stream();
     }
@@ -121,12 +121,12 @@ fn take_siblings(item: &mut Item) -> Vec<Attribute> {
         _ => return Vec::new(),
     };
     attrs
-        .extract_if(.., |attribute| sibling(attribute.path()).is_some())
+        .extract_if(.., |attribute| recognise(attribute.path()).is_some())
         .collect()
 }
 
 /// Recognises one of our macros: by its bare name, or by a path through one of our crates.
-fn sibling(path: &Path) -> Option<(&'static Row, &Ident)> {
+fn recognise(path: &Path) -> Option<(&'static Row, &Ident)> {
     const CRATES: [&str; 3] = ["hyperlane", "hyperlane_core", "hyperlane_macros"];
     let last = &path.segments.last()?.ident;
     // The name comes first: few attributes share one, and a look into the manifest costs more.
@@ -138,12 +138,14 @@ fn sibling(path: &Path) -> Option<(&'static Row, &Ident)> {
     let mut known = names.clone();
     let ours = bare
         || known.any(|ident| CRATES.iter().any(|name| ident == name))
-        || names.next().is_some_and(|first| *first == krate::name());
+        || names
+            .next()
+            .is_some_and(|first| *first == crate_path::library_name());
     ours.then_some((row, last))
 }
 
 fn parse_sibling(attribute: Attribute) -> Result<(Applied, Option<Path>)> {
-    let Some((row, name)) = sibling(attribute.path()) else {
+    let Some((row, name)) = recognise(attribute.path()) else {
         return Err(Error::new_spanned(
             attribute,
             "expected a macro of hyperlane",

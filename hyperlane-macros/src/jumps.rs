@@ -14,10 +14,10 @@ use syn::{
 };
 use syn::{ExprReturn, ExprTry, ExprWhile, Item, Macro, Result};
 
-use crate::tokens::mentions;
+use crate::tokens::contains_word;
 
 /// Macros of the standard library, which leave a body only by what stands in their arguments, or by a panic.
-const STAYS: [&str; 22] = [
+const TRUSTED_MACROS: [&str; 22] = [
     "assert",
     "assert_eq",
     "assert_ne",
@@ -46,7 +46,7 @@ const STAYS: [&str; 22] = [
 #[derive(Default)]
 pub(crate) struct Jumps {
     /// `return` or `?`, or a macro call that may hide one.
-    pub(crate) leaves: bool,
+    pub(crate) may_return: bool,
     /// Where a `break` or `continue` means the loop around the body.
     pub(crate) loop_jumps: Vec<Span>,
     depth: usize,
@@ -69,12 +69,12 @@ impl Jumps {
 
 impl<'ast> Visit<'ast> for Jumps {
     fn visit_expr_return(&mut self, node: &'ast ExprReturn) {
-        self.leaves = true;
+        self.may_return = true;
         visit::visit_expr_return(self, node);
     }
 
     fn visit_expr_try(&mut self, node: &'ast ExprTry) {
-        self.leaves = true;
+        self.may_return = true;
         visit::visit_expr_try(self, node);
     }
 
@@ -85,9 +85,9 @@ impl<'ast> Visit<'ast> for Jumps {
             .segments
             .last()
             .map(|segment| segment.ident.to_string());
-        let trusted = name.is_some_and(|name| STAYS.contains(&name.as_str()));
-        self.leaves |=
-            !trusted || mentions(node.tokens.clone(), &["return", "?", "break", "continue"]);
+        let trusted = name.is_some_and(|name| TRUSTED_MACROS.contains(&name.as_str()));
+        self.may_return |=
+            !trusted || contains_word(node.tokens.clone(), &["return", "?", "break", "continue"]);
     }
 
     fn visit_expr_break(&mut self, node: &'ast ExprBreak) {

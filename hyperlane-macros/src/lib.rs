@@ -22,11 +22,11 @@
 //! Every macro takes `crate = path`, the place of hyperlane where it is known under another name.
 
 mod args;
+mod crate_path;
 mod emit;
 mod expand;
 mod function;
 mod jumps;
-mod krate;
 mod literals;
 mod model;
 mod nearest;

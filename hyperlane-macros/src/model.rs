@@ -97,6 +97,16 @@ pub(crate) enum Register {
     Ordered(&'static str),
 }
 
+impl Register {
+    /// Returns the methods that a registration is limited to; none means every method.
+    pub(crate) const fn methods(self) -> &'static [&'static str] {
+        match self {
+            Self::Route(methods) => methods,
+            Self::Ordered(_) => &[],
+        }
+    }
+}
+
 /// What a guard compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
@@ -157,6 +167,14 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
+    /// Returns whether the macro may stand without arguments.
+    pub(crate) const fn is_optional(self) -> bool {
+        matches!(
+            self,
+            Self::Nothing | Self::MaybeName | Self::MaybeValue | Self::Order
+        )
+    }
+
     /// Shows a right way to write the macro.
     pub(crate) fn example(self, name: &str) -> String {
         match self {
@@ -178,14 +196,6 @@ impl Shape {
             Self::Declarations => format!("#[{name}(server: Server)]"),
         }
     }
-}
-
-/// Whether a shape takes no arguments at all.
-pub(crate) fn may_be_empty(shape: Shape) -> bool {
-    matches!(
-        shape,
-        Shape::Nothing | Shape::MaybeName | Shape::MaybeValue | Shape::Order
-    )
 }
 
 /// Parsed arguments.
@@ -224,20 +234,28 @@ impl Applied {
     pub(crate) fn error(&self, message: impl std::fmt::Display) -> Error {
         Error::new(self.name.span(), message)
     }
-}
 
-/// Returns the expressions among the arguments.
-pub(crate) fn values(applied: &Applied) -> &[Expr] {
-    match &applied.args {
-        Args::Values(values) => values,
-        _ => &[],
+    /// Returns the expressions among the arguments.
+    pub(crate) fn values(&self) -> &[Expr] {
+        match &self.args {
+            Args::Values(values) => values,
+            _ => &[],
+        }
     }
-}
 
-/// Returns the methods among the arguments.
-pub(crate) fn methods(applied: &Applied) -> &[String] {
-    match &applied.args {
-        Args::Methods(methods) => methods,
-        _ => &[],
+    /// Returns the names to bind among the arguments.
+    pub(crate) fn bindings(&self) -> &[Binding] {
+        match &self.args {
+            Args::Bindings(bindings) => bindings,
+            _ => &[],
+        }
+    }
+
+    /// Returns the methods among the arguments.
+    pub(crate) fn methods(&self) -> &[String] {
+        match &self.args {
+            Args::Methods(methods) => methods,
+            _ => &[],
+        }
     }
 }

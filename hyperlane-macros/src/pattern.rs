@@ -95,7 +95,7 @@ fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
         let name = if name.is_empty() { "rest" } else { name };
         return Err(format!("a catch-all is written `{{*{name}}}`"));
     }
-    if let Some(written) = foreign(segment) {
+    if let Some(written) = foreign_syntax(segment) {
         return Err(format!(
             "a parameter is not written `{segment}`: write `{written}`"
         ));
@@ -135,7 +135,7 @@ fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
 
 /// Translates a parameter as other libraries write it: `<id>`, `<int:id>`, `<rest..>`, `[id]`, `[...rest]`. No path has such
 /// a segment, as `<`, `>`, `[` and `]` are percent-encoded in paths (RFC 3986 §3.3).
-fn foreign(segment: &str) -> Option<String> {
+fn foreign_syntax(segment: &str) -> Option<String> {
     let between = |open: char, close: char| segment.strip_prefix(open)?.strip_suffix(close);
     let inner = between('<', '>').or_else(|| between('[', ']'));
     let Some(inner) = inner else {

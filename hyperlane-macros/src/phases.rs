@@ -52,7 +52,7 @@ impl Phases {
             Role::Body(BodyRule::Stream) => self.extractors.push(applied),
             Role::Body(BodyRule::Max) => self.limits.push(applied),
             Role::Open(_) => {
-                self.only_handle(&applied)?;
+                self.refuse_second_handle(&applied)?;
                 self.open = Some(applied);
             }
             Role::Condition { .. } => self.conditions.push(applied),
@@ -82,7 +82,7 @@ impl Phases {
             (Role::Read(_), Side::Before) => return self.place_read(nested),
             (Role::Body(_), Side::Before) => return self.place(nested),
             (Role::Open(_), Side::Before) => {
-                self.only_handle(&nested)?;
+                self.refuse_second_handle(&nested)?;
                 self.setup.push(nested);
             }
             (Role::Body(_) | Role::Open(_), Side::After) => {
@@ -105,8 +105,8 @@ impl Phases {
     }
 
     /// Refuses a second handle: a connection becomes one thing.
-    fn only_handle(&self, applied: &Applied) -> Result<(), Error> {
-        match self.opens() {
+    fn refuse_second_handle(&self, applied: &Applied) -> Result<(), Error> {
+        match self.opener() {
             Some(first) if first.row.name == applied.row.name => {
                 Err(applied.error(format!("`#[{}]` stands here already", first.name)))
             }
@@ -119,7 +119,7 @@ impl Phases {
     }
 
     /// Returns the macro that opens a handle.
-    pub(crate) fn opens(&self) -> Option<&Applied> {
+    pub(crate) fn opener(&self) -> Option<&Applied> {
         let is_open = |applied: &&Applied| matches!(applied.row.role, Role::Open(_));
         self.open
             .as_ref()
@@ -127,8 +127,8 @@ impl Phases {
     }
 
     /// Whether this handle is opened.
-    pub(crate) fn opens_a(&self, handle: Handle) -> bool {
-        self.opens()
+    pub(crate) fn opens(&self, handle: Handle) -> bool {
+        self.opener()
             .is_some_and(|applied| applied.row.role == Role::Open(handle))
     }
 
@@ -154,7 +154,7 @@ impl Phases {
     }
 
     /// Whether something runs between the guards and the end of the function besides the body.
-    pub(crate) fn wrap_body(&self) -> bool {
+    pub(crate) fn has_code_around_body(&self) -> bool {
         self.read.is_some()
             || self.close.is_some()
             || self.open.is_some()
@@ -170,31 +170,31 @@ impl Phases {
     }
 
     /// Returns the macro that makes a handler speak WebSocket right after its guards, if one does.
-    pub(crate) fn upgrades(&self) -> Option<&Applied> {
-        if self.reads_messages().is_none() && self.opens_a(Handle::WebSocket) {
+    pub(crate) fn early_upgrade(&self) -> Option<&Applied> {
+        if self.message_read().is_none() && self.opens(Handle::WebSocket) {
             // What could refuse runs first, while there is an answer to give.
             return None;
         }
-        self.asks_for_websocket().or_else(|| self.reads_messages())
+        self.websocket_guard().or_else(|| self.message_read())
     }
 
     /// Returns the macro by which a handler speaks WebSocket, at whatever time.
-    pub(crate) fn speaks_websocket(&self) -> Option<&Applied> {
-        let opens = self.opens().filter(|_| self.opens_a(Handle::WebSocket));
+    pub(crate) fn websocket_macro(&self) -> Option<&Applied> {
+        let opens = self.opener().filter(|_| self.opens(Handle::WebSocket));
         opens
-            .or_else(|| self.asks_for_websocket())
-            .or_else(|| self.reads_messages())
+            .or_else(|| self.websocket_guard())
+            .or_else(|| self.message_read())
     }
 
     /// Returns the guard that wants a WebSocket.
-    pub(crate) fn asks_for_websocket(&self) -> Option<&Applied> {
+    pub(crate) fn websocket_guard(&self) -> Option<&Applied> {
         self.guards
             .iter()
             .find(|guard| guard.row.role == Role::Guard(Check::Upgrade("websocket")))
     }
 
     /// Returns the macro that reads messages.
-    pub(crate) fn reads_messages(&self) -> Option<&Applied> {
+    pub(crate) fn message_read(&self) -> Option<&Applied> {
         self.read
             .as_ref()
             .filter(|read| read.row.role == Role::Read("read_websocket"))

@@ -6,7 +6,6 @@ use super::Function;
 use crate::literals;
 use crate::model::{Applied, Args, BodyRule, Check, Handle, Role};
 use crate::phases::Phases;
-use crate::register::methods_of;
 
 impl Function<'_> {
     pub(super) fn conflicts(&self, errors: &mut Vec<Error>) {
@@ -27,7 +26,7 @@ fn methods_taken(applied: &Applied) -> Option<Vec<&str>> {
         (Role::Guard(Check::Methods), Args::Methods(methods)) => {
             methods.iter().map(String::as_str).collect()
         }
-        (Role::Register(register), _) => methods_of(register).to_vec(),
+        (Role::Register(register), _) => register.methods().to_vec(),
         _ => return None,
     };
     if names.contains(&"GET") {
@@ -59,7 +58,7 @@ fn methods(phases: &Phases) -> Option<Error> {
                         "no request gets past both `#[{}]` and `#[{}]`; keep one, or write `#[methods({})]` to take either",
                         first.name,
                         guard.name,
-                        either(&before, &taken),
+                        union(&before, &taken),
                     )));
                 }
                 Some((first, both))
@@ -83,20 +82,20 @@ fn methods(phases: &Phases) -> Option<Error> {
 }
 
 fn needs_get(phases: &Phases, applied: &Applied, taken: &[&str]) -> Option<Error> {
-    let websocket = phases.speaks_websocket()?;
+    let websocket = phases.websocket_macro()?;
     (!taken.contains(&"GET")).then(|| {
-        let mend = match applied.row.role {
+        let fix = match applied.row.role {
             Role::Register(_) => "write `#[get(..)]` or `#[route(..)]`".to_owned(),
             _ => "remove this guard".to_owned(),
         };
         applied.error(format!(
-            "`#[{}]` begins with a GET request, which `#[{}]` does not take; {mend}",
+            "`#[{}]` begins with a GET request, which `#[{}]` does not take; {fix}",
             websocket.name, applied.name
         ))
     })
 }
 
-fn either(first: &[&str], second: &[&str]) -> String {
+fn union(first: &[&str], second: &[&str]) -> String {
     let mut names: Vec<String> = Vec::new();
     for name in first.iter().chain(second) {
         // What is served along with GET need not be said.
@@ -147,7 +146,7 @@ fn no_upgrade(phases: &Phases) -> Option<Error> {
         .guards
         .iter()
         .find(is_upgrade)
-        .or_else(|| phases.speaks_websocket())?;
+        .or_else(|| phases.websocket_macro())?;
     Some(none.error(format!(
         "`#[{}]` asks for a known upgrade and `#[{}]` for none; keep one of the two",
         other.name, none.name
@@ -156,18 +155,15 @@ fn no_upgrade(phases: &Phases) -> Option<Error> {
 
 /// An event stream on a connection that reads or becomes a WebSocket, and requests read from a WebSocket.
 fn handles(phases: &Phases) -> Option<Error> {
-    let open = phases.opens()?;
-    if phases.opens_a(Handle::WebSocket) {
+    let open = phases.opener()?;
+    if phases.opens(Handle::WebSocket) {
         let read = phases
             .read
             .as_ref()
-            .filter(|_| phases.reads_messages().is_none())?;
+            .filter(|_| phases.message_read().is_none())?;
         return Some(read.error(format!(
             "a WebSocket carries no further requests; read its messages by `{}.recv()` or `#[try_get_websocket_request]`",
-            match &open.args {
-                Args::Bindings(bindings) => bindings.first().map_or_else(String::new, |one| one.name.to_string()),
-                _ => String::new(),
-            }
+            open.bindings().first().map_or_else(String::new, |binding| binding.name.to_string())
         )));
     }
     if let Some(read) = &phases.read {
@@ -176,7 +172,7 @@ fn handles(phases: &Phases) -> Option<Error> {
             read.name, open.name
         )));
     }
-    let websocket = phases.asks_for_websocket()?;
+    let websocket = phases.websocket_guard()?;
     Some(open.error(format!(
         "a request for a WebSocket (`#[{}]`) cannot be answered by an event stream; keep one of the two",
         websocket.name
@@ -187,7 +183,7 @@ fn handles(phases: &Phases) -> Option<Error> {
 fn bodies(phases: &Phases) -> Option<Error> {
     let is_stream = |applied: &&Applied| applied.row.role == Role::Body(BodyRule::Stream);
     let stream = phases.extractors.iter().find(is_stream)?;
-    if let Some(websocket) = phases.speaks_websocket() {
+    if let Some(websocket) = phases.websocket_macro() {
         return Some(stream.error(format!(
             "the request for a WebSocket (`#[{}]`) has no body to stream; remove `#[{}]`",
             websocket.name, stream.name
@@ -211,11 +207,12 @@ fn bodies(phases: &Phases) -> Option<Error> {
 fn patterns(phases: &Phases) -> Option<Error> {
     let registers = phases.registers.iter().enumerate();
     registers.into_iter().find_map(|(at, register)| {
-        let text = literals::text_of(register)?;
+        let text = literals::string_argument(register)?;
         let before = phases.registers.get(..at)?;
         let again = before.iter().find(|first| {
             first.row.name == register.row.name
-                && literals::text_of(first).is_some_and(|other| other.value() == text.value())
+                && literals::string_argument(first)
+                    .is_some_and(|other| other.value() == text.value())
         })?;
         Some(Error::new(
             text.span(),

@@ -11,14 +11,14 @@ pub(crate) fn private(chosen: Option<&Path>) -> TokenStream {
     if let Some(path) = chosen {
         return quote!(#path::__private);
     }
-    let name = name();
+    let name = library_name();
     let name =
         syn::parse_str::<Ident>(&name).unwrap_or_else(|_| Ident::new_raw(&name, Span::call_site()));
     quote!(::#name::__private)
 }
 
 /// Returns the name under which the program knows the library.
-pub(crate) fn name() -> String {
+pub(crate) fn library_name() -> String {
     ["hyperlane", "hyperlane-core"]
         .into_iter()
         .find_map(|package| match crate_name(package).ok()? {
