@@ -1,4 +1,4 @@
-//! Parses what stands between a macro's parentheses; one parser per shape, shared by all rows.
+//! Parses a macro's arguments: one parser per shape, shared by all rows.
 
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -13,7 +13,7 @@ use crate::nearest::nearest;
 use crate::pattern;
 use crate::table::{self, ROWS};
 
-/// Parses the arguments of `row`, and the `crate = path` among them.
+/// Parses the arguments of `row`, and returns the `crate = path` among them apart.
 pub(crate) fn parse(
     row: &'static Row,
     name: Ident,
@@ -49,13 +49,13 @@ pub(crate) fn parse(
     Ok((Applied { row, name, args }, path))
 }
 
-/// Moves errors about a missing token to the last one there is. The parser puts them at the call site, which is
-/// the first attribute, whichever one they are about.
+/// Moves errors about a missing token to the last token. The parser puts them at the call site, which is the first
+/// attribute, even if they are about another one.
 fn relocate(error: Error, last: Span) -> Error {
-    let nowhere = format!("{:?}", Span::call_site());
+    let call_site = format!("{:?}", Span::call_site());
     let moved = error
         .into_iter()
-        .map(|error| match format!("{:?}", error.span()) == nowhere {
+        .map(|error| match format!("{:?}", error.span()) == call_site {
             true => Error::new(last, error),
             false => error,
         });
@@ -159,7 +159,7 @@ fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
             ));
         }
         found = Some(Path::parse_mod_style.parse2(path)?);
-        // One of the two commas around it goes with it.
+        // One of the two commas around it is removed as well.
         if tokens.next().is_none() {
             kept.pop_if(|token| is_punct(Some(token), ','));
         }
@@ -167,12 +167,12 @@ fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
     Ok((found, kept.into_iter().collect()))
 }
 
-/// Parses a comma-separated list; a comma may stand at its end.
+/// Parses a comma-separated list with an optional comma at its end.
 fn list<T>(input: ParseStream<'_>, item: impl Fn(ParseStream<'_>) -> Result<T>) -> Result<Vec<T>> {
     let mut items = Vec::new();
     while !input.is_empty() {
         items.push(item(input)?);
-        // What else stands there is surplus, which the caller answers with an example.
+        // The caller reports other tokens, with an example.
         if input.parse::<Option<Token![,]>>()?.is_none() {
             break;
         }
@@ -180,14 +180,14 @@ fn list<T>(input: ParseStream<'_>, item: impl Fn(ParseStream<'_>) -> Result<T>) 
     Ok(items)
 }
 
-/// Parses one expression; a comma may stand after it.
+/// Parses one expression with an optional comma after it.
 fn single_value(input: ParseStream<'_>) -> Result<Expr> {
     let value = input.parse::<Expr>()?;
     input.parse::<Option<Token![,]>>()?;
     Ok(value)
 }
 
-/// Refuses a name that stands twice in one list.
+/// Refuses a name that appears twice in one list.
 fn refuse_duplicates<'a>(names: impl Iterator<Item = &'a Ident>) -> Result<()> {
     let mut seen: Vec<&Ident> = Vec::new();
     for name in names {
@@ -334,7 +334,7 @@ fn list_entry(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
     }
 }
 
-/// Accepts what can be called with the stream and the context.
+/// Refuses an expression that is not the path of a hook.
 fn check_hook(value: &Expr) -> Result<()> {
     match value {
         Expr::Path(_) => Ok(()),
@@ -352,7 +352,7 @@ fn check_hook(value: &Expr) -> Result<()> {
     }
 }
 
-/// Accepts what `use` can name.
+/// Refuses an expression that is not the path of a trait.
 fn check_import(value: &Expr) -> Result<()> {
     match value {
         Expr::Path(path) if path.qself.is_none() => Ok(()),
@@ -363,7 +363,7 @@ fn check_import(value: &Expr) -> Result<()> {
     }
 }
 
-/// Reads an order: a literal or its text becomes the number, anything else stays a constant expression.
+/// Parses an order. A number, or a string with a number, becomes a literal; other expressions stay, as constants.
 fn order(value: Expr) -> Result<Expr> {
     let (negative, inner) = match &value {
         Expr::Unary(ExprUnary {
@@ -400,7 +400,7 @@ fn order(value: Expr) -> Result<Expr> {
     }
 }
 
-/// Writes a number literal, which carries its sign as a token of its own.
+/// Returns a literal at a span; a minus sign is a token of its own.
 fn number_at(number: i64, span: Span) -> Expr {
     let mut digits = proc_macro2::Literal::u64_unsuffixed(number.unsigned_abs());
     digits.set_span(span);

@@ -1,5 +1,5 @@
-//! Writes the code of single macros. Everything stands at the user's tokens, so that the compiler's errors do, and
-//! carries the expansion's own hygiene, so that names and lints stay apart from the user's.
+//! Writes the code of single macros. Generated tokens have the spans of the user's tokens, so that the compiler reports
+//! errors there, and the hygiene of the expansion, so that names and lints stay apart from the user's.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -11,7 +11,7 @@ use crate::model::{Applied, Args, Binding, BodyRule, Check, Handle, Role};
 use crate::params::{Params, Part};
 use crate::tokens::{contains_word, hygienic, local};
 
-/// What the code of a macro depends on.
+/// Writes macros for one function, with the path and the parameters that their code uses.
 pub(crate) struct Emitter<'a> {
     /// The path to `__private`.
     pub(crate) private: &'a TokenStream,
@@ -19,7 +19,7 @@ pub(crate) struct Emitter<'a> {
 }
 
 impl Emitter<'_> {
-    /// Writes a macro that runs before or after the body; `decline` leaves where a condition says so.
+    /// Writes a macro that runs before or after the body. A condition that fails runs `decline`.
     pub(crate) fn step(&self, applied: &Applied, decline: &TokenStream) -> Result<TokenStream> {
         match applied.row.role {
             Role::Extract(call) => self.bindings(applied, call, false),
@@ -64,7 +64,7 @@ impl Emitter<'_> {
                 });
                 Ok(calls.collect())
             }
-            // These have places of their own.
+            // Other functions write these.
             Role::Register(_)
             | Role::Declare
             | Role::Import
@@ -75,22 +75,26 @@ impl Emitter<'_> {
         }
     }
 
-    /// Writes a guard that runs in the body. Where the function `answers` a request, that has its status.
-    pub(crate) fn guard_in_body(&self, applied: &Applied, answers: bool) -> Result<TokenStream> {
-        let ctx = self.params.require(Part::Ctx, answers, applied)?;
+    /// Writes a guard that runs in the body. If dispatch calls the function, the guard also sets the status of the refusal.
+    pub(crate) fn guard_in_body(
+        &self,
+        applied: &Applied,
+        is_dispatched: bool,
+    ) -> Result<TokenStream> {
+        let ctx = self.params.require(Part::Ctx, is_dispatched, applied)?;
         let (private, span) = (self.private, hygienic(applied.name.span()));
         let check = self.guard_test(applied, &quote_spanned!(span=> &*#ctx));
-        let decline = answers.then(|| {
+        let decline = is_dispatched.then(|| {
             let kind = guard_kind(applied, span);
             quote_spanned!(span=> #private::decline(&mut *#ctx, #private::GuardKind::#kind);)
         });
         Ok(quote_spanned!(span=> if !#check { #decline return #private::skip(); }))
     }
 
-    /// Writes a guard that stands in a constant, to be seen by dispatch.
+    /// Writes a guard for the constant that dispatch reads.
     pub(crate) fn guard_const(&self, applied: &Applied) -> TokenStream {
         let (private, span) = (self.private, hygienic(applied.name.span()));
-        // The user's own name for the context, so that a guard's expression may read it.
+        // The user's name for the context, so that the guard's expression can read it.
         let ctx = self.params.ctx.as_ref().and_then(|ctx| ctx.name()).cloned();
         let ctx = ctx.unwrap_or_else(|| local("ctx", applied.name.span()));
         match applied.row.role {
@@ -111,7 +115,7 @@ impl Emitter<'_> {
         quote_spanned!(span=> #private::Guard { kind: #private::GuardKind::#kind, check: |#ctx| #check })
     }
 
-    /// Whether a guard needs what only the body has.
+    /// Returns whether a guard reads `self` or the stream, or awaits, and so must run in the body.
     pub(crate) fn needs_body(&self, applied: &Applied) -> bool {
         let stream = self
             .params
@@ -126,7 +130,7 @@ impl Emitter<'_> {
             .any(|value| contains_word(value.to_token_stream(), &words))
     }
 
-    /// Writes the test of a guard.
+    /// Writes the expression that is true if the guard lets a request through.
     fn guard_test(&self, applied: &Applied, ctx: &TokenStream) -> TokenStream {
         let (private, span) = (self.private, hygienic(applied.name.span()));
         let any = |call: &str, accepts: bool| {
@@ -166,7 +170,7 @@ impl Emitter<'_> {
         }
     }
 
-    /// Writes one `let` per name; with `require`, an error goes to the `request_error` hooks and never returns.
+    /// Writes one `let` per variable. With `require`, an error goes to the `request_error` hooks and the hook ends.
     fn bindings(&self, applied: &Applied, call: &str, require: bool) -> Result<TokenStream> {
         let private = self.private;
         let ctx = self.params.require(Part::Ctx, false, applied)?;
@@ -207,7 +211,7 @@ impl Emitter<'_> {
         Ok(code.collect())
     }
 
-    /// Writes what makes the connection something else, and binds the handle by value.
+    /// Writes the `let` that opens a handle and binds it by value.
     fn open_handle(&self, applied: &Applied, handle: Handle) -> Result<TokenStream> {
         let private = self.private;
         let stream = self.params.require(Part::Stream, true, applied)?;
@@ -252,7 +256,7 @@ impl Emitter<'_> {
             );
         }
         let (first, second) = (local("key", key.span()), local("value", value.span()));
-        // Both are made before the context is borrowed, as either may read it.
+        // Key and value are evaluated before the context is borrowed, as either may read it.
         Ok(quote_spanned! {span=>
             match (#key, #value) {
                 (#first, #second) => { let _ = #ctx.get_mut_response().#method(#first, #second); }
@@ -316,7 +320,7 @@ fn guard_kind(applied: &Applied, span: Span) -> TokenStream {
 fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> TokenStream {
     let code = applied.values().iter().map(|value| {
         let span = hygienic(value.span());
-        // Without a `!`, a value that is no `bool` is told as that.
+        // Without a `!`, the compiler reports a value of another type as `expected bool`.
         if runs_when {
             quote_spanned!(span=> if (#value) {} else { #decline })
         } else {
@@ -326,17 +330,18 @@ fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> Token
     code.collect()
 }
 
-/// Whether a value may need the context while it is made (also inside a format string), or time.
+/// Returns whether a value may read the context, also inside a format string, or awaits.
 fn may_use_context(value: &Expr, ctx: &Ident) -> bool {
     let text = value.to_token_stream().to_string();
     text.contains(&ctx.unraw().to_string()) || text.contains("await")
 }
 
-/// Evaluates `value` before `code` borrows anything; a match keeps its temporaries alive until `code` has run.
+/// Writes `code` so that `value` is evaluated before `code` borrows anything. The match keeps temporaries alive until
+/// `code` has run.
 fn evaluate_first(value: &Expr, code: impl FnOnce(&Ident) -> TokenStream) -> TokenStream {
     let name = local("value", value.span());
     let code = code(&name);
     let span = hygienic(value.span());
-    // Parentheses let a struct literal stand there.
+    // The parentheses allow a struct literal.
     quote_spanned!(span=> match (#value) { #name => { #code } })
 }

@@ -22,10 +22,10 @@ use crate::phases::Phases;
 use crate::table;
 use crate::tokens::{contains_word, hygienic};
 
-/// Stands in every body that was expanded, so that a macro that comes too late notices.
+/// Marks an expanded body, so that a macro that is expanded later can be refused.
 const EXPANDED_MARK: &str = "hyperlane: expanded";
 
-/// Expands `applied` on `item`; errors go to `errors`, and the code is then of no use.
+/// Expands `applied` on `item`. After an error, which goes to `errors`, the returned code is incomplete.
 pub(crate) fn expand(
     private: &TokenStream,
     mut item: ItemFn,
@@ -45,7 +45,7 @@ pub(crate) fn expand(
     }
     let phases = Phases::sort(applied, errors);
     let params = Params::find(&mut item.sig);
-    // The body becomes a block inside the function's own; with the user's braces it would look like one too many.
+    // The body becomes a block inside the function's; with the span of the user's braces a lint would call one redundant.
     item.block.brace_token = syn::token::Brace(hygienic(item.block.brace_token.span.join()));
     let mut function = Function {
         private,
@@ -64,11 +64,11 @@ pub(crate) fn expand(
     }
 }
 
-/// What a function returns, as far as its tokens tell.
+/// The return type of a function, as far as its tokens tell.
 enum Returns {
     Unit,
     Status(Box<Type>),
-    /// Anything else; `named` where a variable can be declared with it.
+    /// Any other type; `named` if a variable can be declared with it.
     Other {
         named: Option<Box<Type>>,
     },
@@ -83,7 +83,7 @@ impl Returns {
                 _ if last_segment(ty).is_some_and(|ident| ident == "Status") => {
                     Self::Status(ty.clone())
                 }
-                // The hook trait asks for it, under whatever name.
+                // `ServerHook` requires it, so another name is an alias.
                 _ if is_handler(item) => Self::Status(ty.clone()),
                 // Neither `impl Trait` nor `!` can be a variable's type.
                 _ if contains_word(ty.to_token_stream(), &["impl", "!"]) => {
@@ -96,7 +96,7 @@ impl Returns {
         }
     }
 
-    /// Returns the type to declare a variable with.
+    /// Returns the type to declare a variable with, if it has a name.
     fn declared_type(&self) -> Option<TokenStream> {
         match self {
             Self::Unit => Some(quote!(())),
@@ -124,7 +124,7 @@ impl Function<'_> {
         }
         self.add_websocket_guard();
         let (in_constant, in_body) = self.split_guards();
-        // The value of a route is turned into the response before the epilogues, so they move into one function.
+        // The value of a route becomes the response before the epilogues run, so the function itself converts it.
         let converts = self.is_route()
             && matches!(self.returns, Returns::Other { .. })
             && self.needs_conversion(&in_body);
@@ -146,7 +146,7 @@ impl Function<'_> {
         }
         let registrations = self.registrations(&guards, converts);
         let (vis, sig) = (&self.item.vis, &self.item.sig);
-        // syn keeps `#![…]` at the top of the body with the others.
+        // syn lists the `#![…]` of the body among the item's attributes.
         let (outer, inner): (Vec<_>, Vec<_>) = self
             .item
             .attrs
@@ -182,7 +182,7 @@ impl Function<'_> {
         quote!(#guards #body_rules #params)
     }
 
-    /// Whether the function may be what dispatch has chosen to answer.
+    /// Returns whether dispatch calls the function to answer a request.
     fn is_dispatched(&self) -> bool {
         self.is_handler || self.is_route()
     }
@@ -191,7 +191,8 @@ impl Function<'_> {
         !self.phases.registers.is_empty()
     }
 
-    /// Whether generated code runs around the body of a route, or the value could borrow from the context.
+    /// Returns whether the function must convert a route's value itself: generated code follows, or the value may borrow
+    /// from the context.
     fn needs_conversion(&self, in_body: &[usize]) -> bool {
         self.phases.has_code_around_body()
             || !in_body.is_empty()
@@ -199,7 +200,7 @@ impl Function<'_> {
             || matches!(self.returns, Returns::Other { named: None })
     }
 
-    /// How the route takes the body of its requests: the macro that makes it a stream, and its limit.
+    /// Returns the macro that makes the request body a stream, and the one that limits it.
     fn body_rules(&self) -> (Option<&Applied>, Option<&Applied>) {
         let stream = self
             .phases
@@ -209,7 +210,7 @@ impl Function<'_> {
         (stream, self.phases.limits.first())
     }
 
-    /// Writes the associated constants that dispatch reads before the hook runs.
+    /// Writes the constants about the body and WebSocket.
     fn body_constants(&self, cfgs: &[&Attribute]) -> TokenStream {
         let private = self.private;
         let (stream, max) = self.body_rules();
@@ -238,7 +239,8 @@ impl Function<'_> {
         quote!(#stream #max #websocket)
     }
 
-    /// Has dispatch decline what `websocket` could only refuse, so that a page may stand at the same path.
+    /// Adds the guard `is_ws_upgrade_type` to `websocket`. Dispatch then declines other requests, and a page may have the same
+    /// path.
     fn add_websocket_guard(&mut self) {
         let phases = &mut self.phases;
         if !phases.opens(Handle::WebSocket) || phases.websocket_guard().is_some() {
@@ -256,7 +258,7 @@ impl Function<'_> {
         }
     }
 
-    /// Splits the guards into those for a constant and those for the body.
+    /// Returns the indices of the guards for the constant, and of those for the body.
     fn split_guards(&self) -> (Vec<usize>, Vec<usize>) {
         let constant = self.is_handler || self.is_route();
         let emitter = self.emitter();
@@ -285,11 +287,11 @@ impl Function<'_> {
     }
 }
 
-/// Adds code, or the error that stands in its way.
+/// Adds the code of a step, or its error.
 fn push_or_report(code: &mut TokenStream, errors: &mut Vec<Error>, step: Result<TokenStream>) {
     match step {
         Ok(step) => code.extend(step),
-        // A parameter that two macros lack is reported once.
+        // Two macros without the same parameter are one error.
         Err(error) if errors.iter().any(|other| same_message(other, &error)) => {}
         Err(error) => errors.push(error),
     }
@@ -299,7 +301,7 @@ fn same_message(left: &Error, right: &Error) -> bool {
     left.to_string() == right.to_string()
 }
 
-/// Whether the function is `ServerHook::handle`, as far as its tokens tell.
+/// Returns whether the function is `ServerHook::handle`, as far as its tokens tell.
 fn is_handler(item: &ItemFn) -> bool {
     let by_value = item
         .sig
@@ -308,7 +310,7 @@ fn is_handler(item: &ItemFn) -> bool {
     by_value && item.sig.ident == "handle" && item.sig.inputs.len() == 3
 }
 
-/// Whether macros were expanded on this function before.
+/// Returns whether macros were expanded on this function before.
 fn is_marked(item: &ItemFn) -> bool {
     let Some(Stmt::Item(Item::Const(mark))) = item.block.stmts.first() else {
         return false;

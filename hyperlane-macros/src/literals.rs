@@ -1,9 +1,9 @@
-//! Checks literals among the arguments, which would fail for every request.
+//! Refuses literals that would fail for every request.
 
 use crate::model::Applied;
 use syn::{Error, Expr, ExprLit, Lit, LitStr, Result, UnOp};
 
-/// Returns the string that an expression is, through parentheses.
+/// Returns the string literal that an expression consists of, if it does.
 pub(crate) fn string_literal(value: &Expr) -> Option<&LitStr> {
     match literal(value) {
         Some(Lit::Str(text)) => Some(text),
@@ -11,12 +11,12 @@ pub(crate) fn string_literal(value: &Expr) -> Option<&LitStr> {
     }
 }
 
-/// Returns the string among the arguments, if they are one.
+/// Returns the first argument, if it is a string literal.
 pub(crate) fn string_argument(applied: &Applied) -> Option<&LitStr> {
     applied.values().first().and_then(string_literal)
 }
 
-/// Refuses a number that is no status code, and a text.
+/// Refuses a literal that is no status code.
 pub(crate) fn check_status(value: &Expr) -> Result<()> {
     let refuse = |what: String| {
         Err(Error::new_spanned(
@@ -41,7 +41,7 @@ pub(crate) fn check_status(value: &Expr) -> Result<()> {
     }
 }
 
-/// Refuses a text that is no name of a header field (RFC 9110 §5.1).
+/// Refuses a string that cannot name a header field (RFC 9110 §5.1).
 pub(crate) fn check_header_name(value: &Expr) -> Result<()> {
     let Some(text) = string_literal(value) else {
         return Ok(());
@@ -66,7 +66,7 @@ pub(crate) fn check_header_name(value: &Expr) -> Result<()> {
     }
 }
 
-/// Refuses a text that cannot stand in a header field (RFC 9110 §5.5).
+/// Refuses a string that cannot be the value of a header field (RFC 9110 §5.5).
 pub(crate) fn check_header_value(value: &Expr) -> Result<()> {
     let Some(text) = string_literal(value) else {
         return Ok(());
@@ -84,7 +84,7 @@ pub(crate) fn check_header_value(value: &Expr) -> Result<()> {
     }
 }
 
-/// Looks through parentheses, and through the invisible ones around what a macro passes on.
+/// Returns the literal inside parentheses, and inside the invisible ones of a macro's fragments.
 fn literal(value: &Expr) -> Option<&Lit> {
     match value {
         Expr::Lit(ExprLit { lit, .. }) => Some(lit),

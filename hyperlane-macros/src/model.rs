@@ -1,9 +1,10 @@
-//! What the other modules work on: a row of the table, the shape of its arguments, and a macro applied to an item.
+//! The types that all other modules work on: a row of the table, the shape of its arguments, and a macro applied to an
+//! item.
 
 use proc_macro2::Ident;
 use syn::{Error, Expr, Token, Type};
 
-/// One macro: its name, what its arguments look like and what it does.
+/// One macro: its name, the shape of its arguments and its effect.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
@@ -11,7 +12,7 @@ pub(crate) struct Row {
     pub(crate) role: Role,
 }
 
-/// What a macro does, which also decides the phase it runs in.
+/// The effect of a macro, which also decides the phase it runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Registers the item: a hook struct, or a plain function where it is a route.
@@ -22,15 +23,15 @@ pub(crate) enum Role {
     Import,
     /// Declines the hook before anything is read.
     Guard(Check),
-    /// Runs the rest once per message that this `__private` function reads.
+    /// Runs the later phases once per message; this `__private` function reads it.
     Read(&'static str),
-    /// Binds what this `__private` function returns.
+    /// Binds the value that this `__private` function returns.
     Extract(&'static str),
     /// Binds the `Ok` value of this `__private` function; an error refuses the request.
     Require(&'static str),
-    /// Says how the route takes the body of its requests.
+    /// Sets how the route takes the body of its requests.
     Body(BodyRule),
-    /// Turns the connection into something else and binds its handle.
+    /// Opens a WebSocket or an event stream and binds its handle.
     Open(Handle),
     /// Runs the body only if the expression has this value.
     Condition { runs_when: bool },
@@ -58,13 +59,13 @@ pub(crate) enum Role {
 /// How a route takes the body of its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyRule {
-    /// As a stream, which is bound.
+    /// Binds the body as a stream.
     Stream,
-    /// Up to a limit.
+    /// Bounds the body.
     Max,
 }
 
-/// What a connection becomes.
+/// The handle that a macro opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handle {
     WebSocket,
@@ -72,7 +73,7 @@ pub(crate) enum Handle {
 }
 
 impl Handle {
-    /// The `__private` function that opens it.
+    /// Returns the `__private` function that opens it.
     pub(crate) const fn call(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
@@ -81,24 +82,24 @@ impl Handle {
     }
 }
 
-/// Which side of the body a list stands on.
+/// The side of the body that a list runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Before,
     After,
 }
 
-/// What an item is registered as.
+/// The way in which an item is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Register {
-    /// A route, with the methods it takes; none means every method.
+    /// A route with the methods it takes; an empty list means every method.
     Route(&'static [&'static str]),
-    /// This variant of `HookKind`, which takes an order.
+    /// A hook that takes an order, by its variant of `HookKind`.
     Ordered(&'static str),
 }
 
 impl Register {
-    /// Returns the methods that a registration is limited to; none means every method.
+    /// Returns the methods that the item is limited to; an empty list means every method.
     pub(crate) const fn methods(self) -> &'static [&'static str] {
         match self {
             Self::Route(methods) => methods,
@@ -107,16 +108,16 @@ impl Register {
     }
 }
 
-/// What a guard compares.
+/// The property of a request that a guard checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
     Method(&'static [&'static str]),
-    /// The methods named by the arguments.
+    /// The methods that the arguments name.
     Methods,
     Upgrade(&'static str),
-    /// That no known protocol is asked for.
+    /// The absence of an upgrade to a known protocol.
     NoUpgrade,
-    /// The method of `HttpVersion` that accepts these versions.
+    /// The versions for which this method of `HttpVersion` returns true.
     Version {
         is: &'static str,
         accepts: &'static [&'static str],
@@ -129,7 +130,7 @@ pub(crate) enum Check {
     },
 }
 
-/// What a macro's arguments look like.
+/// The shape of a macro's arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// No arguments.
@@ -167,7 +168,7 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    /// Returns whether the macro may stand without arguments.
+    /// Returns whether the arguments may be left out.
     pub(crate) const fn is_optional(self) -> bool {
         matches!(
             self,
@@ -175,7 +176,7 @@ impl Shape {
         )
     }
 
-    /// Shows a right way to write the macro.
+    /// Returns an example of the macro with arguments.
     pub(crate) fn example(self, name: &str) -> String {
         match self {
             Self::Nothing => format!("#[{name}]"),
@@ -213,7 +214,7 @@ pub(crate) enum Args {
     Declarations(Vec<(Ident, Type)>),
 }
 
-/// A name to bind, with the key to look up and the type to read where the macro has them.
+/// A variable to bind, with the key and the type where the shape has them.
 pub(crate) struct Binding {
     pub(crate) key: Option<Expr>,
     pub(crate) mutability: Option<Token![mut]>,
@@ -224,13 +225,13 @@ pub(crate) struct Binding {
 /// A macro with its arguments, as it stands on an item or in a list.
 pub(crate) struct Applied {
     pub(crate) row: &'static Row,
-    /// The name as the user wrote it: where errors about the whole macro point.
+    /// The name as the user wrote it. Errors about the whole macro point at it.
     pub(crate) name: Ident,
     pub(crate) args: Args,
 }
 
 impl Applied {
-    /// Makes an error that points at the macro's name.
+    /// Returns an error that points at the macro's name.
     pub(crate) fn error(&self, message: impl std::fmt::Display) -> Error {
         Error::new(self.name.span(), message)
     }
@@ -243,7 +244,7 @@ impl Applied {
         }
     }
 
-    /// Returns the names to bind among the arguments.
+    /// Returns the variables to bind among the arguments.
     pub(crate) fn bindings(&self) -> &[Binding] {
         match &self.args {
             Args::Bindings(bindings) => bindings,

@@ -1,15 +1,16 @@
 //! Finds the stream and the context among a function's parameters.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::ToTokens;
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, Pat, PatType, Result, Signature, Type, TypeReference};
 
 use crate::model::Applied;
+use crate::tokens::local;
 
 /// The stream or the context of a function.
 pub(crate) struct Param {
-    /// The variable; an error if the user's pattern binds none.
+    /// The variable, or an error if the user's pattern binds none.
     name: Result<Ident>,
     pub(crate) mutable: bool,
     ty: TokenStream,
@@ -19,15 +20,15 @@ pub(crate) struct Param {
 pub(crate) struct Params {
     pub(crate) stream: Option<Param>,
     pub(crate) ctx: Option<Param>,
-    /// A `&mut` parameter that could be either, or that is one of them a second time.
+    /// The error of a `&mut` parameter that could be either, or that is a second one of a kind.
     unclear: Option<Error>,
-    /// The types of both where they are taken by value.
+    /// The types of the stream and the context where they are taken by value.
     by_value: [Option<TokenStream>; 2],
-    /// The parameters besides `self` and these two.
+    /// All parameters but `self`, the stream and the context.
     pub(crate) others: Vec<PatType>,
 }
 
-/// Which of the two is meant.
+/// One of the two parameters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Stream,
@@ -69,8 +70,8 @@ impl Part {
 }
 
 impl Params {
-    /// Finds both: by the last segment of the type's name, anywhere; else the `&mut` parameters left, in their order.
-    /// A parameter found that is named `_` gets a name.
+    /// Finds both: by the last segment of the type's name, in any place; else by the order of the remaining `&mut`
+    /// parameters. A found parameter named `_` gets a name.
     pub(crate) fn find(signature: &mut Signature) -> Self {
         let candidates = Candidates::of(signature);
         let (stream, ctx, unclear) = candidates.choose(signature);
@@ -96,7 +97,7 @@ impl Params {
         params
     }
 
-    /// Returns the variable of `part` for `applied`, or says what is missing.
+    /// Returns the variable of `part` for `applied`, or the error that says what is missing.
     pub(crate) fn require(&self, part: Part, mutable: bool, applied: &Applied) -> Result<&Ident> {
         let found = match part {
             Part::Stream => &self.stream,
@@ -134,12 +135,12 @@ impl Params {
         }
     }
 
-    /// Says that a lone `&mut` parameter may be either of the two, or that it is one of them once more.
+    /// Returns the error of a `&mut` parameter that could be either, or that is a second one of a kind.
     pub(crate) fn unclear(&self) -> Option<Error> {
         self.unclear.clone()
     }
 
-    /// Tells whether a parameter of the signature is this one.
+    /// Returns whether a parameter of the signature is this one.
     pub(crate) fn is(&self, part: Part, argument: &PatType) -> bool {
         let param = match part {
             Part::Stream => &self.stream,
@@ -149,7 +150,7 @@ impl Params {
         matches!((argument.pat.as_ref(), name), (Pat::Ident(pat), Some(name)) if pat.ident == *name)
     }
 
-    /// Returns the `&mut` ones whose variable is known.
+    /// Returns the variables of those that are `&mut`.
     pub(crate) fn mutable_names(&self) -> impl Iterator<Item = &Ident> {
         let both = [&self.stream, &self.ctx];
         both.into_iter()
@@ -160,12 +161,11 @@ impl Params {
 }
 
 impl Param {
-    /// Reads the variable of a parameter, after naming it where it has no name.
+    /// Returns a parameter with its variable, which replaces a `_`.
     fn of(pat: &mut Box<Pat>, ty: &Type, part: Part) -> Self {
         let mutable = reference(ty).is_some_and(|reference| reference.mutability.is_some());
         if let Pat::Wild(wild) = pat.as_ref() {
-            let span = Span::mixed_site().located_at(wild.span());
-            let name = Ident::new(&format!("__hl_{}", part.variable()), span);
+            let name = local(part.variable(), wild.span());
             **pat = Pat::Ident(syn::PatIdent {
                 attrs: Vec::new(),
                 by_ref: None,
@@ -188,7 +188,7 @@ impl Param {
         }
     }
 
-    /// Makes a `&mut` parameter that the expansion itself adds.
+    /// Returns a `&mut` parameter that the expansion adds.
     pub(crate) fn added(name: Ident) -> Self {
         Self {
             ty: name.to_token_stream(),
@@ -197,13 +197,13 @@ impl Param {
         }
     }
 
-    /// Returns the variable, where the pattern has one.
+    /// Returns the variable, if the pattern has one.
     pub(crate) fn name(&self) -> Option<&Ident> {
         self.name.as_ref().ok()
     }
 }
 
-/// The parameters that may be the stream or the context, by their places in the signature.
+/// The parameters that may be the stream or the context, by index in the signature.
 struct Candidates {
     /// The references whose type is named `Stream` and `Context`.
     named: [Option<usize>; 2],
@@ -247,7 +247,8 @@ impl Candidates {
         found
     }
 
-    /// Returns the places of the stream and the context, and an error where a parameter could be either or is a second one.
+    /// Returns the places of the stream and the context, and the error of a parameter that could be either or is a second
+    /// one of a kind.
     fn choose(&self, signature: &Signature) -> (Option<usize>, Option<usize>, Option<Error>) {
         match (self.named, self.unnamed.as_slice()) {
             ([None, None], [(first, _), (second, _)]) => (Some(*first), Some(*second), None),
@@ -284,7 +285,7 @@ fn duplicate(signature: &Signature, index: usize, part: Part) -> Option<Error> {
     is_named.then(|| Error::new_spanned(&argument.ty, part.duplicate_message()))
 }
 
-/// Looks through parentheses for a reference.
+/// Returns the reference that a type is, inside parentheses or not.
 fn reference(ty: &Type) -> Option<&TypeReference> {
     match ty {
         Type::Reference(reference) => Some(reference),

@@ -1,4 +1,4 @@
-//! Writes registrations, which `inventory` collects across the program.
+//! Writes registrations, which `inventory` collects across the whole program.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
@@ -7,7 +7,7 @@ use syn::{Attribute, Error, Generics, Item};
 use crate::model::{Applied, Register, Role};
 use crate::tokens::hygienic;
 
-/// Registers a hook type. What cannot stand on a type goes to `errors`.
+/// Writes the registrations of a hook type. Macros that cannot stand on a type go to `errors`.
 pub(crate) fn hook_type(
     private: &TokenStream,
     item: &Item,
@@ -54,7 +54,7 @@ pub(crate) fn hook_type(
     code
 }
 
-/// Says that a generic item cannot be registered.
+/// Returns the error of a generic item, which cannot be registered.
 pub(crate) fn generic_item(applied: &Applied, generics: &Generics) -> Error {
     let message = format!(
         "`#[{}]` cannot register a generic item, since there would be nothing to make it of",
@@ -63,7 +63,7 @@ pub(crate) fn generic_item(applied: &Applied, generics: &Generics) -> Error {
     Error::new_spanned(generics, message)
 }
 
-/// Submits one registration; `value` gets the code of the item's place.
+/// Writes one registration; `value` writes its value, given the code of the item's source place.
 pub(crate) fn submit(
     private: &TokenStream,
     name: &Ident,
@@ -72,20 +72,20 @@ pub(crate) fn submit(
 ) -> TokenStream {
     let here = name.span();
     let (span, value) = (hygienic(here), value(source_place(private, here)));
-    // An item that is configured away takes its registration along.
+    // The registration carries the item's `cfg`, so that both are compiled or neither.
     let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
-    // In one group: `submit!` copies every token that it gets several times.
+    // In one group, since `submit!` copies each of its tokens several times.
     quote_spanned!(span=> #(#cfgs)* #private::inventory::submit! {{ #value }})
 }
 
-/// Writes a place: that of the user's very token, where `line!` then points.
+/// Writes a source place. It has the user's own span, so that `line!` gives the line of the item.
 pub(crate) fn source_place(private: &TokenStream, here: Span) -> TokenStream {
     quote_spanned! {here=>
         #private::Place { file: ::core::file!(), line: ::core::line!(), column: ::core::column!() }
     }
 }
 
-/// Writes the kind of hook.
+/// Writes the `HookKind` of a registration.
 pub(crate) fn hook_kind(
     private: &TokenStream,
     applied: &Applied,

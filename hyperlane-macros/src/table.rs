@@ -2,17 +2,17 @@
 
 use crate::model::{BodyRule, Check, Handle, Register, Role, Row, Shape, Side};
 
-/// Finds the row of a macro.
+/// Returns the row of a macro.
 pub(crate) fn find(name: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.name == name)
 }
 
-/// Writes one row.
+/// Returns a row.
 const fn row(name: &'static str, shape: Shape, role: Role) -> Row {
     Row { name, shape, role }
 }
 
-/// A route attribute.
+/// Returns the row of a route.
 const fn route(name: &'static str, methods: &'static [&'static str]) -> Row {
     row(
         name,
@@ -21,22 +21,22 @@ const fn route(name: &'static str, methods: &'static [&'static str]) -> Row {
     )
 }
 
-/// A registration with an optional order.
+/// Returns the row of a registration with an optional order.
 const fn ordered(name: &'static str, kind: &'static str) -> Row {
     row(name, Shape::Order, Role::Register(Register::Ordered(kind)))
 }
 
-/// A guard on the request method.
+/// Returns the row of a guard on the request's method.
 const fn method(name: &'static str, methods: &'static [&'static str]) -> Row {
     row(name, Shape::Nothing, Role::Guard(Check::Method(methods)))
 }
 
-/// A guard on the protocol the client wants to change to.
+/// Returns the row of a guard on the protocol that the client asks to switch to.
 const fn upgrade(name: &'static str, protocol: &'static str) -> Row {
     row(name, Shape::Nothing, Role::Guard(Check::Upgrade(protocol)))
 }
 
-/// A guard on the protocol version.
+/// Returns the row of a guard on the protocol version.
 const fn version(name: &'static str, is: &'static str, accepts: &'static [&'static str]) -> Row {
     row(
         name,
@@ -45,7 +45,7 @@ const fn version(name: &'static str, is: &'static str, accepts: &'static [&'stat
     )
 }
 
-/// An extractor that never refuses and binds its values under the names given.
+/// Returns the row of an extractor that never refuses and has no key.
 const fn whole(name: &'static str) -> Row {
     row(name, Shape::Names, Role::Extract(name))
 }
@@ -78,7 +78,7 @@ pub(crate) const ROWS: &[Row] = &[
     method("is_options_method", &["OPTIONS"]),
     method("is_connect_method", &["CONNECT"]),
     method("is_trace_method", &["TRACE"]),
-    // The empty name stands for every method that has none of its own.
+    // The empty name means any method other than the nine of HTTP.
     method("is_unknown_method", &[""]),
     row("methods", Shape::Methods, Role::Guard(Check::Methods)),
     upgrade("is_ws_upgrade_type", "websocket"),

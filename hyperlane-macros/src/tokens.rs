@@ -1,12 +1,12 @@
-//! Helpers on tokens: where they point, whose hygiene they have, and which words they hold.
+//! Helpers on tokens: their spans, their hygiene, and the words among them.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 
-/// Moves the tokens of a path to a place, where the compiler then points.
+/// Gives the tokens of a path another span, at which the compiler then reports errors.
 pub(crate) fn respan(path: &TokenStream, place: Span) -> TokenStream {
     let tokens = path.clone().into_iter().map(|mut token| {
-        // This one means the crate that its span comes from.
+        // The span of `$crate` decides which crate it means.
         if token.to_string() != "$crate" {
             token.set_span(place);
         }
@@ -15,17 +15,17 @@ pub(crate) fn respan(path: &TokenStream, place: Span) -> TokenStream {
     tokens.collect()
 }
 
-/// Moves the expansion's hygiene to a place in the user's code.
+/// Returns a span at a place of the user's code with the hygiene of the expansion.
 pub(crate) fn hygienic(span: Span) -> Span {
     Span::mixed_site().located_at(span)
 }
 
-/// Makes a local of the expansion.
+/// Returns the name of a local variable of the expansion.
 pub(crate) fn local(name: &str, span: Span) -> Ident {
     Ident::new(&format!("__hl_{name}"), hygienic(span))
 }
 
-/// Whether a stream holds one of these words, at any depth.
+/// Returns whether one of the words or signs is among the tokens, at any depth.
 pub(crate) fn contains_word(tokens: TokenStream, words: &[&str]) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Ident(ident) => {

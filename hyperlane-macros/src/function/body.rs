@@ -1,4 +1,4 @@
-//! Writes a function's body: what runs once, and what runs once per message.
+//! Writes a function's body.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -14,7 +14,7 @@ use crate::register;
 use crate::tokens::{contains_word, hygienic, local};
 
 impl Function<'_> {
-    /// Writes everything inside the function's braces.
+    /// Writes the code inside the function's braces.
     pub(super) fn body(
         &mut self,
         in_body: &[usize],
@@ -28,7 +28,7 @@ impl Function<'_> {
         once.extend(self.imports());
         once.extend(self.declarations());
         if self.is_handler && in_body.len() < self.phases.guards.len() {
-            // Outside an `impl ServerHook` nothing would look at the guards; this refuses to compile there.
+            // Outside an `impl ServerHook` nothing reads the constant; there, this line is a compile error.
             once.extend(quote_spanned!(span=> let _ = <Self as #private::ServerHook>::GUARDS;));
         }
         let emitter = self.emitter();
@@ -53,7 +53,7 @@ impl Function<'_> {
         let run = match self.phases.read.take() {
             Some(read) => self.read_loop(&read, converts, errors)?,
             None => {
-                // A value that is not made is no answer, so the request is declined.
+                // Without a value there is no answer, so the condition declines the request.
                 let decline = match (&self.returns, self.phases.conditions.first()) {
                     (Returns::Other { .. }, Some(condition)) if self.is_route() => {
                         let ctx = self.params.require(Part::Ctx, true, condition)?;
@@ -92,7 +92,7 @@ impl Function<'_> {
                         self.private,
                         register::source_place(self.private, ty.span()),
                     );
-                    // So that a server without them knows that another one has them.
+                    // Tells a server without routes that another one has taken them.
                     code.extend(quote_spanned! {span=>
                         #name.__register_all();
                         #private::inventory::submit! {{ #private::Taker { place: #place } }}
@@ -116,7 +116,7 @@ impl Function<'_> {
             .chain(&phases.open)
         {
             let span = hygienic(applied.name.span());
-            // `return` and `continue` at the macro that declines, where a type error then points.
+            // A type error of `return` or `continue` is reported at the macro that declines.
             let decline: TokenStream = decline
                 .clone()
                 .into_iter()
@@ -156,32 +156,32 @@ impl Function<'_> {
         code
     }
 
-    /// Writes the user's body as a block of its own. `shared` lends it the parameters, which later code uses again.
-    pub(super) fn user_block(&self, shared: bool) -> TokenStream {
+    /// Writes the user's body as a block. With `reborrows`, the block borrows the parameters that later code uses again.
+    pub(super) fn user_block(&self, reborrows: bool) -> TokenStream {
         let block = &self.item.block;
-        if !shared {
+        if !reborrows {
             return block.to_token_stream();
         }
         let tokens = block.to_token_stream();
         let names = self.params.mutable_names();
-        // By its own name: a body that moves it out moves the loan.
-        let lent = names
+        // The borrow has the parameter's name, so that a body that moves it moves the borrow.
+        let borrows = names
             .filter(|name| contains_word(tokens.clone(), &[&name.unraw().to_string()]))
             .map(|name| {
                 let span = hygienic(name.span());
                 quote_spanned!(span=> #[allow(unused_variables)] let #name = &mut *#name;)
             });
-        quote!({ #(#lent)* #block })
+        quote!({ #(#borrows)* #block })
     }
 
-    /// Takes the blame for being unreachable after a body that never ends, once for all that follows.
+    /// Writes a statement that silences the lint on unreachable code after a body that never ends.
     pub(super) fn allow_unreachable(&self) -> TokenStream {
         let span = hygienic(self.item.sig.ident.span());
         quote_spanned!(span=> #[allow(unreachable_code)] let () = ();)
     }
 
-    /// Puts code into an async block, which `return` and `?` then leave. A return that never happens tells the block its
-    /// value's type.
+    /// Writes code inside an async block, which `return` and `?` then leave. A `return` that is never reached fixes the type
+    /// of the block.
     pub(super) fn in_async_block(&self, code: &TokenStream) -> TokenStream {
         let hint = self.returns.declared_type().map(|ty| {
             let span = hygienic(self.item.sig.output.span());
@@ -193,7 +193,7 @@ impl Function<'_> {
         quote!(async { #hint #code }.await)
     }
 
-    /// Turns a route's value into the response, and leaves a status.
+    /// Writes the conversion of a route's value to the response and a status.
     pub(super) fn conversion(&self, value: &Ident) -> Result<TokenStream> {
         let (private, span) = (self.private, hygienic(self.item.sig.output.span()));
         let ctx = self

@@ -1,4 +1,4 @@
-//! Refuses macros that cannot stand together, because nothing could ever get past both.
+//! Refuses macros that exclude each other, so that no request could pass all of them.
 
 use syn::Error;
 
@@ -19,7 +19,7 @@ impl Function<'_> {
     }
 }
 
-/// Returns the methods that a macro lets through; `HEAD` is served where `GET` is.
+/// Returns the methods that a macro lets through. `GET` implies `HEAD`.
 fn methods_taken(applied: &Applied) -> Option<Vec<&str>> {
     let mut names: Vec<&str> = match (applied.row.role, &applied.args) {
         (Role::Guard(Check::Method(methods)), _) => methods.to_vec(),
@@ -35,7 +35,7 @@ fn methods_taken(applied: &Applied) -> Option<Vec<&str>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// Guards on the method that leave none, and a WebSocket without `GET`.
+/// Finds guards without a method in common, and a WebSocket without `GET`.
 fn methods(phases: &Phases) -> Option<Error> {
     let mut left: Option<(&Applied, Vec<&str>)> = None;
     for guard in &phases.guards {
@@ -98,7 +98,7 @@ fn needs_get(phases: &Phases, applied: &Applied, taken: &[&str]) -> Option<Error
 fn union(first: &[&str], second: &[&str]) -> String {
     let mut names: Vec<String> = Vec::new();
     for name in first.iter().chain(second) {
-        // What is served along with GET need not be said.
+        // `GET` implies `HEAD`.
         let along = *name == "HEAD" && (first.contains(&"GET") || second.contains(&"GET"));
         let name = name.to_lowercase();
         if !along && !name.is_empty() && !names.contains(&name) {
@@ -108,7 +108,7 @@ fn union(first: &[&str], second: &[&str]) -> String {
     names.join(", ")
 }
 
-/// Guards on the version that leave none.
+/// Finds guards without a version in common.
 fn versions(phases: &Phases) -> Option<Error> {
     let mut left: Option<(&Applied, Vec<&str>)> = None;
     for guard in &phases.guards {
@@ -135,7 +135,7 @@ fn versions(phases: &Phases) -> Option<Error> {
     None
 }
 
-/// A protocol that is asked for, and none.
+/// Finds a required upgrade beside a guard that declines upgrades.
 fn no_upgrade(phases: &Phases) -> Option<Error> {
     let none = phases
         .guards
@@ -153,7 +153,7 @@ fn no_upgrade(phases: &Phases) -> Option<Error> {
     )))
 }
 
-/// An event stream on a connection that reads or becomes a WebSocket, and requests read from a WebSocket.
+/// Finds an event stream beside a read or a WebSocket, and a WebSocket from which HTTP requests are read.
 fn handles(phases: &Phases) -> Option<Error> {
     let open = phases.opener()?;
     if phases.opens(Handle::WebSocket) {
@@ -179,7 +179,7 @@ fn handles(phases: &Phases) -> Option<Error> {
     )))
 }
 
-/// A body that is bound whole where it is a stream, or that stands in the way of a handshake.
+/// Finds a streamed body that is also bound whole, or that belongs to a handshake.
 fn bodies(phases: &Phases) -> Option<Error> {
     let is_stream = |applied: &&Applied| applied.row.role == Role::Body(BodyRule::Stream);
     let stream = phases.extractors.iter().find(is_stream)?;
@@ -203,7 +203,7 @@ fn bodies(phases: &Phases) -> Option<Error> {
     )))
 }
 
-/// The same literal route twice.
+/// Finds a literal route that is written twice.
 fn patterns(phases: &Phases) -> Option<Error> {
     let registers = phases.registers.iter().enumerate();
     registers.into_iter().find_map(|(at, register)| {

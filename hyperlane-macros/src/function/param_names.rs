@@ -1,4 +1,4 @@
-//! Compares the parameters that a hook asks for with those that its route has.
+//! Compares the parameters that a hook asks for with those of its route.
 
 use proc_macro2::TokenStream;
 use quote::quote_spanned;
@@ -11,7 +11,7 @@ use crate::pattern;
 use crate::tokens::hygienic;
 
 impl Function<'_> {
-    /// Points at each literal name that the literal patterns of a route function lack.
+    /// Refuses each literal name that a literal pattern of the route function lacks.
     pub(super) fn unknown_params(&self, errors: &mut Vec<Error>) {
         let registers = &self.phases.registers;
         let patterns: Vec<_> = registers.iter().map(literals::string_argument).collect();
@@ -22,7 +22,7 @@ impl Function<'_> {
         for (applied, name) in self.requested_params() {
             let text = name.value();
             let optional = applied.row.role == Role::Extract("try_route_param");
-            // One of several patterns is enough for a name that may be missing.
+            // An optional name is refused only if all patterns lack it.
             let lacking = match optional {
                 true if patterns.len() < registers.len() => None,
                 true if !patterns.iter().all(|pattern| lacks(&pattern, &text)) => None,
@@ -44,7 +44,7 @@ impl Function<'_> {
         }
     }
 
-    /// Returns the literal names that the hook cannot do without.
+    /// Returns the literal names of the parameters that the hook requires.
     pub(super) fn required_params(&self) -> Vec<&LitStr> {
         self.requested_params()
             .filter(|(applied, _)| applied.row.role == Role::Require("route_param"))
@@ -52,7 +52,7 @@ impl Function<'_> {
             .collect()
     }
 
-    /// Writes the constant that is compared with the pattern where the hook is registered.
+    /// Writes the constant with the required names. The registration compares it with the pattern.
     pub(super) fn param_constant(&self, cfgs: &[&Attribute]) -> Option<TokenStream> {
         let signature = &self.item.sig;
         let is_new = signature.ident == "new"
@@ -74,7 +74,7 @@ impl Function<'_> {
         })
     }
 
-    /// Returns the literal names of parameters, with the macros that ask for them.
+    /// Returns the literal names of requested parameters with their macros.
     fn requested_params(&self) -> impl Iterator<Item = (&Applied, &LitStr)> {
         let phases = &self.phases;
         let asking = phases.extractors.iter().chain(&phases.setup);

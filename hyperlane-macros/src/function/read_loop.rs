@@ -23,7 +23,7 @@ impl Function<'_> {
         let jumps = Jumps::of(&self.item.block);
         let has_jumps = !jumps.loop_jumps.is_empty();
         let in_async = jumps.may_return && (converts || !after.is_empty() || !close.is_empty());
-        // Left by `break`, `return` or `?`, the loop is over; `continue` and the end of the body go on.
+        // `break`, `return` and `?` end the loop; `continue` and the end of the body go on with the next message.
         let may_end = in_async || has_jumps;
         let over = local("over", span);
         let goes_on = may_end.then(|| quote_spanned!(span=> #over = false;));
@@ -38,7 +38,7 @@ impl Function<'_> {
         let [value, end] = ["value", "end"].map(|name| local(name, span));
         let conversion = converts.then(|| self.conversion(&value)).transpose()?;
         let private = self.private;
-        // The trait's method is found for `()` alone, so a body may end in a status, in `()` or not at all.
+        // This trait gives `()` a status, so a body may end in a status, in `()` or not at all.
         let unit_turn = matches!(self.returns, Returns::Status(_))
             .then(|| quote_spanned!(span=> #[allow(unused_imports)] use #private::UnitTurn as _;));
         let has_status = !matches!(self.returns, Returns::Unit);
@@ -71,7 +71,7 @@ impl Function<'_> {
         hygienic(self.item.sig.ident.span())
     }
 
-    /// Makes each `break` and `continue` that means the loop leave the labelled block around the body.
+    /// Rewrites each `break` and `continue` of the loop to leave the labelled block around the body.
     fn rewrite_jumps(&mut self, jumps: &[Span], goes_on: Option<&TokenStream>) -> Result<()> {
         let (private, span) = (self.private, self.name_span());
         let neutral = match &self.returns {
@@ -89,7 +89,7 @@ impl Function<'_> {
         jumps::rewrite(&mut self.item.block, leave, go_on)
     }
 
-    /// Writes the block that runs the user's body for one message and has its value.
+    /// Writes the block that runs the user's body for one message and returns its value.
     fn message_run(&self, has_jumps: bool, goes_on: Option<&TokenStream>) -> TokenStream {
         let (private, span) = (self.private, self.name_span());
         let block = self.user_block(true);
@@ -116,7 +116,7 @@ impl Function<'_> {
         }
     }
 
-    /// Writes what ends the loop after a message: a body that left it, or a rejection.
+    /// Writes the exit from the loop after a message: the body left it or returned `Status::Reject`.
     fn loop_exit(&self, may_end: bool, has_status: bool) -> Option<TokenStream> {
         let (private, span) = (self.private, self.name_span());
         let [over, end, value] = ["over", "end", "value"].map(|name| local(name, span));
@@ -131,7 +131,7 @@ impl Function<'_> {
         })
     }
 
-    /// Writes `while let Some(message) = read(..)`, and what binds the message inside.
+    /// Writes `while let Some(message) = read(..)`, and the `let` that binds the message inside.
     fn read_head(&self, read: &Applied) -> Result<(TokenStream, TokenStream)> {
         let Role::Read(call) = read.row.role else {
             return Ok((quote!(), quote!()));
@@ -154,7 +154,7 @@ impl Function<'_> {
     }
 }
 
-/// Makes the label of the block around the user's body.
+/// Returns the label of the block around the user's body.
 fn body_label(span: Span) -> Lifetime {
     Lifetime::new("'__hl_body", span)
 }

@@ -1,4 +1,4 @@
-//! Plain functions as routes: the parameters they lack, and their registration.
+//! Writes plain functions as routes: adds missing parameters and registers them.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote_spanned};
@@ -14,7 +14,7 @@ use crate::register;
 use crate::tokens::{hygienic, local, respan};
 
 impl Function<'_> {
-    /// Gives a route function the parameters that its macros need and its author left out.
+    /// Adds the stream and the context to a route function whose macros need them.
     pub(super) fn add_missing_params(&mut self, guards_in_body: bool) {
         let phases = &self.phases;
         let converts = matches!(self.returns, Returns::Other { .. });
@@ -45,12 +45,12 @@ impl Function<'_> {
         }
     }
 
-    /// Registers a route function, once per route attribute.
+    /// Writes one registration per route attribute.
     pub(super) fn registrations(&self, guards: &[TokenStream], converts: bool) -> TokenStream {
         let (private, name) = (self.private, &self.item.sig.ident);
         let span = hygienic(name.span());
-        // The registration stands in a struct, in the length of an array. In an `impl` the compiler refuses that with one
-        // error that says to move it out; a `const _` would get one about its name, and an associated function could be
+        // The registration stands in a struct, in the length of an array. In an `impl` the compiler refuses a struct with one
+        // error that says to move it out. A `const _` would give an error about its name, and an associated function could be
         // mistaken for a free one of the same name.
         let holder = Ident::new(&format!("__hl_route_{}", name.unraw()), span);
         let mut code = TokenStream::new();
@@ -76,7 +76,7 @@ impl Function<'_> {
                 let limit = applied.values().first();
                 quote_spanned!(hygienic(applied.name.span())=> .max_body(#limit))
             });
-            // A literal pattern was compared with the names before.
+            // `unknown_params` has compared literal patterns with the names.
             let names = self.required_params();
             let params = (literals::string_argument(applied).is_none() && !names.is_empty())
                 .then(|| quote_spanned!(hygienic(applied.name.span())=> .params(&[#(#names),*])));
@@ -117,10 +117,10 @@ impl Function<'_> {
             } else if self.params.is(Part::Ctx, argument) {
                 quote_spanned!(span=> &mut *#ctx)
             } else {
-                // Made at the type, where the compiler then says that it cannot be.
+                // With the span of the type, so that the compiler reports an unusable type there.
                 let (ty, span) = (&argument.ty, argument.ty.span());
                 let argument = local(&format!("argument{index}"), span);
-                // All at one place, so that the compiler says it once.
+                // All tokens have one span, so that the compiler reports it once.
                 let private = respan(private, span);
                 made.extend(quote_spanned!(span=> let #argument: #ty = #private::argument(&mut *#ctx).await;));
                 argument.to_token_stream()
@@ -128,7 +128,7 @@ impl Function<'_> {
         }
         let call = quote_spanned!(span=> #name(#(#arguments),*));
         if made.is_empty() && (converts || matches!(self.returns, Returns::Status(_))) {
-            // The future is what dispatch polls; a block around it would only be compiled as well.
+            // Dispatch polls the function's own future; a block around it would only cost compile time.
             return quote_spanned!(span=> |#stream, #ctx| ::std::boxed::Box::pin(#call));
         }
         let call = quote_spanned!(span=> #call.await);
@@ -154,11 +154,11 @@ impl Function<'_> {
         })
     }
 
-    /// Tells dispatch how the arguments read the body, and the start of a server what they need.
+    /// Writes how the arguments read the body, for dispatch, and what they need, for the start of a server.
     fn argument_rules(&self) -> TokenStream {
         let rules = self.params.others.iter().map(|argument| {
             let (ty, span) = (&argument.ty, argument.ty.span());
-            // At the same place as what makes the argument, so that the compiler says once what the type lacks.
+            // With the span of the argument's own code, so that the compiler reports a missing trait once.
             let private = respan(self.private, span);
             quote_spanned!(span=> .argument(#private::body_of(|_: #ty| ())))
         });

@@ -1,4 +1,4 @@
-//! Refuses macros that cannot stand on this function, and a route whose signature dispatch cannot serve.
+//! Refuses macros that cannot stand on the function, and routes with a signature that dispatch cannot call.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -31,7 +31,7 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses a function that is not `async`; variables and imports stand on any.
+    /// Refuses a function that is not `async`, except for `hyperlane` and `import`.
     fn validate_async(&self, errors: &mut Vec<Error>) {
         let signature = &self.item.sig;
         let phases = &self.phases;
@@ -57,7 +57,7 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses registrations of anything but a free function without generics, as a route.
+    /// Refuses every registration but that of a free function without generics as a route.
     fn validate_registrations(&self, errors: &mut Vec<Error>) {
         let signature = &self.item.sig;
         for applied in &self.phases.registers {
@@ -78,10 +78,10 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses arguments that dispatch cannot make, and a value that borrows.
+    /// Refuses arguments that dispatch cannot make, and a borrowed value.
     fn validate_route_signature(&self, errors: &mut Vec<Error>) {
         let unclear = self.params.unclear();
-        // What could not be told apart is among the others.
+        // An unclear parameter is among the others; it has an error of its own.
         let others = self.params.others.iter().filter(|_| unclear.is_none());
         for other in others {
             let message = if contains_word(other.ty.to_token_stream(), &["impl"]) {
@@ -102,7 +102,7 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses guards and conditions on `new`, which makes a value in any case.
+    /// Refuses guards and conditions on `new`, which must return a value.
     fn validate_constructor(&self, errors: &mut Vec<Error>) {
         let makes_value = self.item.sig.ident == "new"
             && matches!(self.returns, Returns::Other { .. })
@@ -118,7 +118,7 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses a second limit of the body, and one where dispatch does not see it.
+    /// Refuses a second limit of the body, and a limit that dispatch does not see.
     fn validate_limits(&self, errors: &mut Vec<Error>) {
         let limits = &self.phases.limits;
         if let (Some(first), Some(second)) = (limits.first(), limits.get(1)) {
@@ -140,7 +140,7 @@ fn not_in_impl(applied: &Applied) -> String {
     )
 }
 
-/// Returns the place of a `Self` that is the type of an `impl` around the function; items inside have theirs.
+/// Returns the place of a `Self` that means an `impl` around the function. Items inside have a `Self` of their own.
 fn find_self_type(item: &ItemFn) -> Option<Span> {
     struct Search(Option<Span>);
 
@@ -162,7 +162,7 @@ fn find_self_type(item: &ItemFn) -> Option<Span> {
     search.0
 }
 
-/// Returns the place of the first reference that need not live as long as the program.
+/// Returns the place of the first reference that is not `'static`.
 fn first_borrow(tokens: TokenStream) -> Option<Span> {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
