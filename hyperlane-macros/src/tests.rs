@@ -1,5 +1,5 @@
-//! Expands token streams and looks at the result. What the expansion does is tested where the library is at hand, in
-//! `tests/`.
+//! Expands token streams and inspects the tokens. The tests in `tests/` compile and run expansions, with the library at
+//! hand.
 
 mod arguments;
 mod conflicts;
@@ -43,7 +43,7 @@ fn errors(code: &str) -> Vec<String> {
         }
     }
     let mut messages = Messages(Vec::new());
-    // Methods carry a `self`, so the code stands in an impl for the look.
+    // A method has a `self`, so its code is parsed inside an `impl`.
     match syn::parse_str::<syn::File>(code) {
         Ok(file) => messages.visit_file(&file),
         Err(_) => messages.visit_file(&syn::parse_str(&format!("impl X {{ {code} }}")).unwrap()),
@@ -51,7 +51,7 @@ fn errors(code: &str) -> Vec<String> {
     messages.0
 }
 
-/// Asserts that the parts stand in the code in this order; spaces do not count.
+/// Asserts that the code contains the parts in this order, spaces aside.
 fn in_order(code: &str, parts: &[&str]) {
     let solid = code.replace(char::is_whitespace, "");
     let mut rest = solid.as_str();
@@ -66,7 +66,7 @@ fn in_order(code: &str, parts: &[&str]) {
 
 const HANDLE: &str = "async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status { body(); Status::Continue }";
 
-/// Arguments that each shape accepts.
+/// Returns arguments that the shape accepts.
 fn good_arguments(shape: Shape) -> &'static str {
     match shape {
         Shape::Nothing | Shape::MaybeName | Shape::MaybeValue | Shape::Order => "",
@@ -85,7 +85,7 @@ fn good_arguments(shape: Shape) -> &'static str {
     }
 }
 
-/// An item that a macro stands on.
+/// Returns an item that the macro may stand on.
 fn good_item(row: &Row) -> &'static str {
     match row.role {
         Role::Register(_) => "struct Hook;",
@@ -93,7 +93,7 @@ fn good_item(row: &Row) -> &'static str {
     }
 }
 
-/// Splits `#[name(args)]`.
+/// Splits `#[name(args)]` into name and arguments.
 fn split(attribute: &str) -> (&str, &str) {
     let inner = attribute.trim_start_matches("#[").trim_end_matches(']');
     let (name, args) = inner.split_once('(').unwrap_or((inner, ""));

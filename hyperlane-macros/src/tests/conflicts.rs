@@ -3,7 +3,7 @@
 use super::{HANDLE, errors, expanded, split};
 
 #[test]
-fn macros_that_exclude_each_other_are_refused_once_with_a_mend() {
+fn macros_that_exclude_each_other_are_refused_once_with_a_correction() {
     let free = "async fn f(s: &mut Stream, c: &mut Context) -> Status { Status::Continue }";
     for (attributes, item, part) in [
         (
@@ -111,7 +111,7 @@ fn macros_that_exclude_each_other_are_refused_once_with_a_mend() {
             "it has a, b",
         ),
     ] {
-        // Whichever of them is expanded.
+        // Each of the attributes is once the one that the compiler expands.
         let all: Vec<&str> = attributes.split_inclusive("] ").map(str::trim).collect();
         for turn in 0..all.len() {
             let mut order = all.clone();
@@ -129,7 +129,7 @@ fn macros_that_exclude_each_other_are_refused_once_with_a_mend() {
 }
 
 #[test]
-fn macros_that_only_look_as_if_they_excluded_each_other_stand_together() {
+fn macros_that_only_seem_to_exclude_each_other_stand_together() {
     for (name, args, item) in [
         ("is_get_method", "", format!("#[is_head_method] {HANDLE}")),
         (

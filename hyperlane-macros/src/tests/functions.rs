@@ -27,7 +27,7 @@ fn parameters_are_found_by_name_then_by_position() {
 }
 
 #[test]
-fn parameters_that_do_not_fit_are_pointed_out() {
+fn errors_about_parameters_say_what_to_write() {
     for (signature, part) in [
         ("x: &mut Alias", "unclear"),
         ("s: &mut Stream, a: &mut A, b: &mut B", "unclear"),
@@ -134,7 +134,7 @@ fn a_route_function_takes_arguments_with_named_types_only() {
 }
 
 #[test]
-fn a_read_loop_wants_a_body_without_a_value_of_its_own() {
+fn a_read_loop_refuses_a_body_with_a_value_of_its_own() {
     for (item, part) in [
         (
             "async fn f(s: &mut Stream, c: &mut Context) -> usize { 1 }",
@@ -180,12 +180,12 @@ fn breaks_of_inner_loops_stay() {
             "break '__hl_body",
         ],
     );
-    // `while break {}` belongs to that very loop.
+    // The `break` of `while break {}` means that `while`.
     in_order(&code, &["while break {}"]);
 }
 
 #[test]
-fn an_async_block_holds_only_bodies_that_can_leave() {
+fn only_a_body_that_can_return_stands_in_an_async_block() {
     for (body, wrapped) in [
         ("x.await", false),
         ("return", true),
@@ -222,7 +222,7 @@ fn a_guard_cannot_decline_in_new() {
 }
 
 #[test]
-fn a_macro_that_comes_after_the_others_were_expanded_is_refused() {
+fn a_macro_that_is_expanded_after_the_others_is_refused() {
     let once = expanded(
         "request_body",
         "x",
@@ -241,7 +241,7 @@ fn a_macro_that_comes_after_the_others_were_expanded_is_refused() {
 }
 
 #[test]
-fn a_server_takes_in_the_hooks() {
+fn a_server_takes_the_registered_hooks() {
     let code = expanded(
         "hyperlane",
         "server: hyperlane::Server, list: Vec<u8>",
@@ -305,7 +305,7 @@ fn a_broken_function_keeps_its_signature_and_its_body_for_editors() {
 }
 
 #[test]
-fn needed_parameters_are_left_for_the_registration_to_compare() {
+fn required_parameters_are_compared_by_the_registration() {
     let code = expanded("route_param", "\"a\" => a, KEY => b, \"c\" => c", HANDLE);
     in_order(&code, &["const PARAMS", "&[\"a\", \"c\"]", "fn handle"]);
     let new = "async fn new(_: &mut Stream, _: &mut Context) -> Self { Self }";

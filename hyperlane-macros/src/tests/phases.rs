@@ -185,7 +185,7 @@ fn listed_closes_run_once_after_a_read_loop() {
     }
 }
 
-/// Attributes of every phase, one group per phase; within a group the order counts. The first group is other crates'.
+/// Attributes of every phase, one group per phase. The order within a group matters. The first group is of other crates.
 const GROUPS: [&[&str]; 9] = [
     &[
         "#[doc = \" Text.\"]",
@@ -224,7 +224,7 @@ fn a_hundred_random_orders_expand_to_the_same_code() {
     ] {
         let mut expected: Option<String> = None;
         for round in 0..100 {
-            // Draws the groups into one another.
+            // Mixes the groups at random and keeps the order within each.
             let mut groups: Vec<_> = GROUPS
                 .iter()
                 .map(|group| group.iter().copied().peekable())
@@ -235,7 +235,7 @@ fn a_hundred_random_orders_expand_to_the_same_code() {
                 order.extend(groups[at].next());
                 groups.retain_mut(|group| group.peek().is_some());
             }
-            // The compiler hands the item to the first of ours; what stands above stays on it.
+            // The compiler expands the first attribute of this crate; those above it stay on the item.
             let first = order
                 .iter()
                 .position(|attribute| crate::table::find(split(attribute).0).is_some());
