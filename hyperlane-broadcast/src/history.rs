@@ -1,21 +1,14 @@
 //! The last messages of a room, for members that lag and for those who join later.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio::time::Instant;
 
 use crate::{
-    post::Post,
-    room::{MemberId, Offset},
+    config::HistoryLimits,
+    member::MemberId,
+    post::{Offset, Post},
 };
-
-/// Limits of a history; the first that is reached drops the oldest message.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HistoryLimits {
-    pub(crate) messages: usize,
-    pub(crate) bytes: usize,
-    pub(crate) age: Duration,
-}
 
 /// A bounded ring of messages.
 #[derive(Default)]
@@ -93,6 +86,8 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::post::Audience;
 

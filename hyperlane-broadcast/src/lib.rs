@@ -10,18 +10,27 @@
 
 #![warn(unreachable_pub)]
 
-mod broadcast;
-mod broadcast_map;
+mod config;
+mod core;
 mod error;
 mod ext;
 mod history;
 mod hub;
-mod key;
+mod lane;
+mod member;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 mod metrics;
+mod pass;
 mod post;
+mod registry;
 mod room;
 mod rooms;
+mod seat;
+
+// Channels between tasks.
+mod broadcast;
+mod broadcast_map;
+mod key;
 
 pub use broadcast::{
     Broadcast, BroadcastReceiver, BroadcastSendError, BroadcastSendResult, BroadcastSender,
@@ -30,8 +39,11 @@ pub use broadcast::{
 pub use broadcast_map::{
     BroadcastMap, BroadcastMapReceiver, BroadcastMapSendError, BroadcastMapSender,
 };
+pub use config::RoomsConfig;
 pub use error::RoomError;
-pub use ext::{Connected, RoomExt};
+pub use ext::RoomExt;
 pub use key::BroadcastType;
-pub use room::{Join, Member, MemberId, Offset, Room};
-pub use rooms::{Rooms, RoomsConfig};
+pub use member::{Connected, Join, Member, MemberId};
+pub use post::Offset;
+pub use room::Room;
+pub use rooms::Rooms;

@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Gauge, KeyName, SharedString, Unit, counter, gauge};
 
-use crate::rooms::RoomsConfig;
+use crate::config::RoomsConfig;
 
 /// The numbers of all rooms; without handles if no recorder was there when the first room was made.
 pub(crate) struct Metrics(Option<Box<Handles>>);

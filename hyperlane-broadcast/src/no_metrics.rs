@@ -1,6 +1,6 @@
 //! Stands for `metrics` in programs without the feature: nothing is counted.
 
-use crate::rooms::RoomsConfig;
+use crate::config::RoomsConfig;
 
 /// The numbers of all rooms.
 pub(crate) struct Metrics;

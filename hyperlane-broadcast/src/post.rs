@@ -5,7 +5,17 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use hyperlane_core::{Message, Outbox, WireFormat};
 
-use crate::room::{MemberId, Offset};
+use crate::member::MemberId;
+
+/// The place of a message in its room, from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub u64);
+
+impl Offset {
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 /// For whom a message is.
 #[derive(Clone, Debug, PartialEq, Eq)]
