@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use hyperlane_core::{defer, polled_connection};
+use hyperlane_core::hub::{defer, polled_connection};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{core::RoomCore, pass::Pass};

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use hyperlane_core::{Message, Outbox, flush_current};
+use hyperlane_core::{Message, Outbox, hub::flush_current};
 use tokio::{runtime::Handle, time::Instant};
 
 use crate::{
