@@ -6,19 +6,19 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RoomsConfig {
-    /// Length of a room's name, in bytes. Default: 255.
+    /// Maximum length of a room's name, in bytes. Default: 255.
     pub name_bytes: usize,
-    /// Rooms that one connection may be in. Default: 128.
+    /// Maximum number of rooms that one connection is in. Default: 128.
     pub rooms_per_connection: usize,
-    /// Messages in a room's history: what members that lag read on from, and what later members can
-    /// ask for. Default: 100.
+    /// Maximum number of messages in a room's history, from which slow members catch up and new members
+    /// get a replay. Default: 100.
     pub history_messages: usize,
-    /// Bytes in a room's history. Default: 1 MiB.
+    /// Maximum bytes of a room's history. Default: 1 MiB.
     pub history_bytes: usize,
-    /// Age of the oldest message in a room's history. Default: 5 min.
+    /// Maximum age of a message in a room's history. Default: 5 min.
     pub history_age: Duration,
-    /// Rooms whose members are counted each on its own, in `hyperlane_room_size`. The server does not choose names for
-    /// labels by itself: there may be any number of rooms. Default: none.
+    /// Names of rooms with a `hyperlane_room_size` of their own. The program lists them, because each name
+    /// is a label in the metrics and there may be any number of rooms. Default: none.
     #[cfg(feature = "metrics")]
     pub measured_rooms: Vec<String>,
 }
@@ -83,7 +83,7 @@ impl RoomsConfig {
     }
 }
 
-/// Limits of a history; the first that is reached drops the oldest message.
+/// Limits of a history; a message over any of them drops the oldest ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HistoryLimits {
     pub(crate) messages: usize,

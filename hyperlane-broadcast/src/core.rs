@@ -1,4 +1,4 @@
-//! The state of a room.
+//! State of one room: members, order of messages, history, lanes.
 
 use std::{
     collections::HashMap,
@@ -17,26 +17,26 @@ use crate::{
     post::{Audience, Offset, Post},
 };
 
-/// What a room knows of a member.
-pub(crate) struct Record {
+/// A member in its room's state.
+pub(crate) struct MemberRecord {
     pub(crate) user: Arc<str>,
     lane: usize,
     pub(crate) farewell: Option<Message>,
 }
 
-/// The state behind the room's lock.
-pub(crate) struct State {
-    pub(crate) next: Offset,
+/// State behind a room's lock.
+pub(crate) struct RoomState {
+    pub(crate) next_offset: Offset,
     pub(crate) history: History,
-    pub(crate) members: HashMap<MemberId, Record>,
-    /// Members in each lane.
-    seated: Vec<usize>,
+    pub(crate) members: HashMap<MemberId, MemberRecord>,
+    /// Number of members in each lane.
+    seats_per_lane: Vec<usize>,
 }
 
-/// What all handles of a room share.
+/// A room as its handles, its hubs and the registry share it.
 pub(crate) struct RoomCore {
     pub(crate) name: Arc<str>,
-    state: Mutex<State>,
+    state: Mutex<RoomState>,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) metrics: RoomMetrics,
 }
@@ -45,23 +45,23 @@ impl RoomCore {
     pub(crate) fn new(name: Arc<str>, lanes: usize, metrics: RoomMetrics) -> Self {
         Self {
             name,
-            state: Mutex::new(State {
-                next: Offset::default(),
+            state: Mutex::new(RoomState {
+                next_offset: Offset::default(),
                 history: History::default(),
                 members: HashMap::new(),
-                seated: vec![0; lanes],
+                seats_per_lane: vec![0; lanes],
             }),
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
             metrics,
         }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, RoomState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes under the room's lock: the order of offsets is the order everywhere. Calls `wake` for
-    /// each lane with members, and returns how many they are.
+    /// Publishes under the room's lock, so that all members see messages in the order of offsets.
+    /// Calls `wake` for each lane with members. Returns the number of members that the message is for.
     pub(crate) fn publish(
         &self,
         message: Message,
@@ -70,8 +70,8 @@ impl RoomCore {
         wake: impl Fn(usize),
     ) -> usize {
         let mut state = self.lock();
-        let post = Arc::new(Post::new(state.next, audience, message));
-        state.next = state.next.next();
+        let post = Arc::new(Post::new(state.next_offset, audience, message));
+        state.next_offset = state.next_offset.next();
         state.history.push(post.clone(), Instant::now(), limits);
         let count = match &post.audience {
             Audience::All => state.members.len(),
@@ -83,62 +83,69 @@ impl RoomCore {
                 .filter(|member| state.members.contains_key(member))
                 .count(),
         };
-        for (lane, (queue, seated)) in self.lanes.iter().zip(&state.seated).enumerate() {
-            if *seated > 0 {
-                queue.post(Command::Post(post.clone()));
-                wake(lane);
+        for (index, (lane, seats)) in self.lanes.iter().zip(&state.seats_per_lane).enumerate() {
+            if *seats > 0 {
+                lane.enqueue(Command::Post(post.clone()));
+                wake(index);
             }
         }
         count
     }
 
-    /// Posts to a lane of this room.
-    pub(crate) fn post(&self, lane: usize, command: Command) {
+    /// Appends to a lane's queue.
+    pub(crate) fn enqueue(&self, lane: usize, command: Command) {
         if let Some(lane) = self.lanes.get(lane) {
-            lane.post(command);
+            lane.enqueue(command);
         }
     }
 
-    /// What a member that has got everything before `from` still lacks; `None` when some of it is gone.
-    pub(crate) fn missed(&self, from: Offset) -> Option<Vec<Arc<Post>>> {
-        let state = self.lock();
-        state.history.since(from, state.next)
+    /// Discards a lane's queue.
+    pub(crate) fn clear_lane(&self, lane: usize) {
+        if let Some(lane) = self.lanes.get(lane) {
+            lane.clear();
+        }
     }
 
-    /// Members.
-    pub(crate) fn size(&self) -> usize {
+    /// Returns the messages from a position on; `None` if the history has dropped some of them.
+    pub(crate) fn messages_since(&self, position: Offset) -> Option<Vec<Arc<Post>>> {
+        let state = self.lock();
+        state.history.since(position, state.next_offset)
+    }
+
+    /// Returns the number of members.
+    pub(crate) fn member_count(&self) -> usize {
         self.lock().members.len()
     }
 
-    /// Whether nobody would notice if the room were forgotten.
+    /// True without members and history: the room can be removed.
     pub(crate) fn is_vacant(&self) -> bool {
         let state = self.lock();
         state.members.is_empty() && state.history.is_empty()
     }
 }
 
-impl State {
-    /// The lane of a new member: few members share one, so that a small room wakes one hub; many are
-    /// dealt out evenly.
+impl RoomState {
+    /// Returns the lane of a new member. A small room has one lane, so that it wakes one hub; members of
+    /// a large room are spread evenly over all lanes.
     pub(crate) fn lane_for(&self, home: usize) -> usize {
-        /// Members that one hub serves before another is asked.
+        /// Number of members from which a room uses all lanes.
         const SHARE_FROM: usize = 32;
         if self.members.len() < SHARE_FROM {
             return home;
         }
-        self.seated
+        self.seats_per_lane
             .iter()
             .enumerate()
-            .min_by_key(|(_, seated)| **seated)
+            .min_by_key(|(_, seats)| **seats)
             .map_or(home, |(lane, _)| lane)
     }
 
-    /// Adds a member, whose seat is in this lane.
-    pub(crate) fn seat(&mut self, member: &Member, lane: usize, farewell: Option<Message>) {
-        if let Some(seated) = self.seated.get_mut(lane) {
-            *seated += 1;
+    /// Adds a member with its seat in this lane.
+    pub(crate) fn add_member(&mut self, member: &Member, lane: usize, farewell: Option<Message>) {
+        if let Some(seats) = self.seats_per_lane.get_mut(lane) {
+            *seats += 1;
         }
-        let record = Record {
+        let record = MemberRecord {
             user: member.user.clone(),
             lane,
             farewell,
@@ -146,16 +153,16 @@ impl State {
         self.members.insert(member.id, record);
     }
 
-    /// Removes a member, and returns its lane and its farewell; `None` if it is not in the room.
-    pub(crate) fn unseat(&mut self, id: MemberId) -> Option<(usize, Option<Message>)> {
+    /// Removes a member and returns its lane and farewell; `None` if it is not in the room.
+    pub(crate) fn remove_member(&mut self, id: MemberId) -> Option<(usize, Option<Message>)> {
         let record = self.members.remove(&id)?;
-        if let Some(seated) = self.seated.get_mut(record.lane) {
-            *seated -= 1;
+        if let Some(seats) = self.seats_per_lane.get_mut(record.lane) {
+            *seats -= 1;
         }
         Some((record.lane, record.farewell))
     }
 
-    /// The last `count` messages for a new member.
+    /// Returns the last `count` messages for a new member, oldest first.
     pub(crate) fn replay(
         &mut self,
         count: usize,

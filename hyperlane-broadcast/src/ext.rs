@@ -1,16 +1,16 @@
-//! What rooms add to contexts.
+//! Rooms in a hook's context.
 
 use hyperlane_core::Context;
 
 use crate::{error::RoomError, room::Room, rooms::Rooms};
 
-/// Rooms from within a hook.
+/// Access to rooms from a hook.
 pub trait RoomExt {
-    /// The server's rooms: the [`Rooms`] given to [`Server::state`](hyperlane_core::Server::state), else
-    /// rooms with the default limits.
+    /// Returns the server's rooms: the [`Rooms`] given to [`Server::state`](hyperlane_core::Server::state),
+    /// or else rooms with the default limits.
     fn rooms(&self) -> Rooms;
 
-    /// The room of that name.
+    /// Returns the room of this name.
     ///
     /// # Errors
     /// [`RoomError::Name`] for a name that is empty or too long.

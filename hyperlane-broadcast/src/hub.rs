@@ -1,9 +1,8 @@
-//! Hub tasks: they own the member lists and deliver.
+//! Hubs: tasks that deliver the messages of all rooms.
 //!
-//! Every room has one lane per hub. Under the room's lock, joins, leaves and messages are posted to
-//! the lanes in one order. A hub's pass over a lane takes all that waits, joins the frames of
-//! consecutive messages once per wire format, and writes them to each member's outbox, some hundred
-//! members at a time, rooms in turn.
+//! A hub's inbox holds the rooms whose lane at this hub has something in its queue. The hub runs one
+//! pass over each of these lanes, a turn of some hundred deliveries at a time, rooms in turn. Lanes with
+//! slow members are tried again after a while.
 
 use std::{
     collections::VecDeque,
@@ -20,22 +19,24 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{core::RoomCore, pass::Pass};
 
-/// How often members that lag are looked at.
-const RETRY_EVERY: Duration = Duration::from_millis(50);
+/// Time after which lanes with slow members are tried again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A hub: an inbox of lanes that have something to do.
+/// A hub, which serves the lanes of one index in all rooms.
 pub(crate) struct Hub {
     lane: usize,
+    /// Rooms whose lane waits for a pass, each of them once.
     inbox: Mutex<VecDeque<Arc<RoomCore>>>,
-    told: Notify,
+    wakeup: Notify,
     stopped: AtomicBool,
+    /// A task runs this hub.
     running: AtomicBool,
 }
 
-/// Held by a hub's task, so that another begins when it ends with its runtime.
-struct Running(Arc<Hub>);
+/// Guard of a hub's task. Its drop, also by the end of the runtime, allows another task.
+struct RunningGuard(Arc<Hub>);
 
-impl Drop for Running {
+impl Drop for RunningGuard {
     fn drop(&mut self) {
         self.0.running.store(false, Ordering::Release);
     }
@@ -46,7 +47,7 @@ impl Hub {
         Self {
             lane,
             inbox: Mutex::new(VecDeque::new()),
-            told: Notify::new(),
+            wakeup: Notify::new(),
             stopped: AtomicBool::new(false),
             running: AtomicBool::new(false),
         }
@@ -56,64 +57,66 @@ impl Hub {
         self.running.load(Ordering::Acquire)
     }
 
+    /// Ends the task when the inbox is empty.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        self.told.notify_one();
+        self.wakeup.notify_one();
     }
 
     fn inbox(&self) -> MutexGuard<'_, VecDeque<Arc<RoomCore>>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the hub of a lane, once.
-    fn tell(&self, core: &Arc<RoomCore>) {
+    /// Puts a room into the inbox unless its lane waits or is served already.
+    fn enqueue(&self, core: &Arc<RoomCore>) {
         let Some(lane) = core.lanes.get(self.lane) else {
             return;
         };
-        if !lane.tell() {
+        if !lane.mark_woken() {
             return;
         }
         self.inbox().push_back(core.clone());
-        self.told.notify_one();
+        self.wakeup.notify_one();
     }
 
-    /// Tells the hub of a lane that something waits: at the end of the poll if a connection's handler
-    /// posted it, so that all it posts in one poll is delivered together.
+    /// Wakes the hub for a room's lane. Inside a connection's poll the wakeup is deferred to the poll's
+    /// end, so that all messages of one poll are delivered together.
     pub(crate) fn wake(self: &Arc<Self>, core: &Arc<RoomCore>) {
         let Some(lane) = core.lanes.get(self.lane) else {
             return;
         };
         let Some(connection) = polled_connection() else {
-            self.tell(core);
+            self.enqueue(core);
             return;
         };
-        if lane.defer(connection) {
+        if lane.mark_deferred(connection) {
             let (hub, core) = (self.clone(), core.clone());
-            defer(move || hub.tell(&core));
+            defer(move || hub.enqueue(&core));
         }
     }
 
-    /// Delivers until [`stop`](Self::stop), and gives rooms back by `release`; `None` if a task does already.
+    /// Returns the work of the hub's task, until [`stop`](Self::stop); `None` if a task runs already.
+    /// Rooms without further work are handed to `release`.
     pub(crate) fn run(
         self: Arc<Self>,
         release: impl Fn(Arc<RoomCore>) + Send + 'static,
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
-        let is_first = !self.running.swap(true, Ordering::AcqRel);
-        is_first.then(|| {
-            let running = Running(self);
+        let was_idle = !self.running.swap(true, Ordering::AcqRel);
+        was_idle.then(|| {
+            let running = RunningGuard(self);
             async move { running.0.deliver(release).await }
         })
     }
 
     async fn deliver(&self, release: impl Fn(Arc<RoomCore>)) {
         let mut passes: VecDeque<Pass> = VecDeque::new();
-        let mut lagging: Vec<Arc<RoomCore>> = Vec::new();
+        let mut slow_rooms: Vec<Arc<RoomCore>> = Vec::new();
         let mut retry_at = Instant::now();
         loop {
-            // Also while others keep the hub busy.
-            if !lagging.is_empty() && Instant::now() >= retry_at {
-                for core in lagging.drain(..) {
-                    self.tell(&core);
+            // Checked here, so that busy rooms do not hold up slow members of others.
+            if !slow_rooms.is_empty() && Instant::now() >= retry_at {
+                for core in slow_rooms.drain(..) {
+                    self.enqueue(&core);
                 }
             }
             passes.extend(
@@ -125,26 +128,26 @@ impl Hub {
                 if self.stopped.load(Ordering::Acquire) {
                     return;
                 }
-                if lagging.is_empty() {
-                    self.told.notified().await;
+                if slow_rooms.is_empty() {
+                    self.wakeup.notified().await;
                 } else {
-                    // Whichever comes first, the loop looks at both.
-                    let _ = tokio::time::timeout_at(retry_at, self.told.notified()).await;
+                    // The loop checks both, so the outcome does not matter.
+                    let _ = tokio::time::timeout_at(retry_at, self.wakeup.notified()).await;
                 }
                 continue;
             };
-            if pass.step() {
+            if pass.run_turn() {
                 passes.push_back(pass);
                 tokio::task::yield_now().await;
             } else {
                 let core = pass.core.clone();
-                let lags = pass.lags;
+                let has_slow = pass.has_slow;
                 drop(pass);
-                if lags && !lagging.iter().any(|known| Arc::ptr_eq(known, &core)) {
-                    if lagging.is_empty() {
-                        retry_at = Instant::now() + RETRY_EVERY;
+                if has_slow && !slow_rooms.iter().any(|known| Arc::ptr_eq(known, &core)) {
+                    if slow_rooms.is_empty() {
+                        retry_at = Instant::now() + RETRY_INTERVAL;
                     }
-                    lagging.push(core);
+                    slow_rooms.push(core);
                 } else {
                     release(core);
                 }
@@ -158,19 +161,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lane_is_in_the_inbox_once_whoever_tells() {
+    fn a_lane_is_in_the_inbox_once() {
         let hub = Hub::new(0);
         let core = Arc::new(RoomCore::new("room".into(), 1, Default::default()));
-        // A publisher and the clock of those who lag, at the same time.
-        hub.tell(&core);
-        hub.tell(&core);
+        // A publisher and the retry of slow members at the same time.
+        hub.enqueue(&core);
+        hub.enqueue(&core);
         assert_eq!(hub.inbox().len(), 1);
         let core = hub.inbox().pop_front().unwrap();
         let mut pass = Pass::new(core.clone(), 0);
-        hub.tell(&core);
-        assert!(hub.inbox().is_empty(), "a pass that runs takes what is new");
-        assert!(!pass.step());
-        hub.tell(&core);
+        hub.enqueue(&core);
+        assert!(hub.inbox().is_empty(), "a running pass takes new messages");
+        assert!(!pass.run_turn());
+        hub.enqueue(&core);
         assert_eq!(hub.inbox().len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! A room's share at one hub.
+//! Lanes: the part of a room that one hub serves.
 
 use std::{
     collections::VecDeque,
@@ -9,130 +9,138 @@ use hyperlane_core::Outbox;
 
 use crate::{member::MemberId, post::Post, seat::Seat};
 
-/// Bytes of messages that are joined into one write.
-const JOINED: usize = 64 * 1024;
+/// Maximum bytes of messages that a pass takes at once, to merge them into one write.
+const BATCH_BYTES: usize = 64 * 1024;
 
-/// What is posted to a lane, in the room's order.
+/// An entry of a lane's queue.
 pub(crate) enum Command {
     Join {
         outbox: Outbox,
+        /// Messages of the history that the new member receives first.
         replay: Vec<Arc<Post>>,
     },
     Leave(MemberId),
     Post(Arc<Post>),
 }
 
-/// A room's members that one hub serves.
+/// The part of a room that one hub serves: a queue, in the room's order, and the seats of members.
 #[derive(Default)]
 pub(crate) struct Lane {
-    queue: Mutex<Queue>,
-    /// The hub's own; the lock is never contended. Empty while a pass has them, so that there must
-    /// never be two passes over a lane.
+    queue: Mutex<LaneQueue>,
+    /// Used by the hub alone, so the lock is never contended. A pass takes the seats out: two passes
+    /// over one lane must not run at the same time.
     seats: Mutex<Seats>,
 }
 
+/// Seats of a lane.
 #[derive(Default)]
 pub(crate) struct Seats {
     pub(crate) list: Vec<Seat>,
-    /// Some of them lag.
-    pub(crate) lag: bool,
+    /// Some members are slow.
+    pub(crate) has_slow: bool,
 }
 
 #[derive(Default)]
-struct Queue {
+struct LaneQueue {
     commands: VecDeque<Command>,
-    wake: Wake,
+    wake: WakeState,
 }
 
-/// Whether the hub knows that something waits.
+/// State of the lane's wakeup of its hub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Wake {
+enum WakeState {
+    /// The queue is empty, or its entries are about to wake the hub.
     #[default]
     Idle,
-    /// A connection will tell it at the end of its current poll.
+    /// This connection wakes the hub at the end of its current poll.
     Deferred(u64),
-    Told,
+    /// The lane is in the hub's inbox, or a pass runs over it.
+    Woken,
 }
 
-/// What a pass takes from a lane's queue at once.
+/// Work that a pass takes from a lane's queue at once.
 pub(crate) enum Work {
     /// Messages for all seats.
     Posts(Vec<Arc<Post>>),
-    /// Messages of the history for the seat that was added last.
+    /// Messages of the history for the last seat.
     Replay(Vec<Arc<Post>>),
-    /// Nothing waits. The lane has its seats back.
+    /// No work: the queue is empty, and the lane has its seats back.
     Done {
-        /// Some seats lag.
-        lag: bool,
+        /// Some members are slow.
+        has_slow: bool,
     },
 }
 
 impl Lane {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock_queue(&self) -> MutexGuard<'_, LaneQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seats(&self) -> MutexGuard<'_, Seats> {
+    fn lock_seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn post(&self, command: Command) {
-        self.lock().commands.push_back(command);
+    pub(crate) fn enqueue(&self, command: Command) {
+        self.lock_queue().commands.push_back(command);
     }
 
     pub(crate) fn clear(&self) {
-        self.lock().commands.clear();
+        self.lock_queue().commands.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().commands.is_empty()
+        self.lock_queue().commands.is_empty()
     }
 
-    /// False if the hub knows already, or will at the end of this connection's poll.
-    pub(crate) fn defer(&self, connection: u64) -> bool {
-        let mut queue = self.lock();
-        if queue.wake == Wake::Told || queue.wake == Wake::Deferred(connection) {
+    /// Marks the wakeup as deferred to the end of a connection's poll; false if that, or the wakeup
+    /// itself, has happened before.
+    pub(crate) fn mark_deferred(&self, connection: u64) -> bool {
+        let mut queue = self.lock_queue();
+        if queue.wake == WakeState::Woken || queue.wake == WakeState::Deferred(connection) {
             return false;
         }
-        queue.wake = Wake::Deferred(connection);
+        queue.wake = WakeState::Deferred(connection);
         true
     }
 
-    /// False if the hub knows already.
-    pub(crate) fn tell(&self) -> bool {
-        let mut queue = self.lock();
-        if queue.wake == Wake::Told {
+    /// Marks the hub as woken; false if it was before.
+    pub(crate) fn mark_woken(&self) -> bool {
+        let mut queue = self.lock_queue();
+        if queue.wake == WakeState::Woken {
             return false;
         }
-        queue.wake = Wake::Told;
+        queue.wake = WakeState::Woken;
         true
     }
 
     pub(crate) fn take_seats(&self) -> Seats {
-        std::mem::take(&mut *self.seats())
+        std::mem::take(&mut *self.lock_seats())
     }
 
-    /// Takes the seats of a pass that ends before its work.
-    pub(crate) fn abandon(&self, list: Vec<Seat>) {
-        let mut queue = self.lock();
-        queue.wake = Wake::Idle;
-        *self.seats() = Seats { list, lag: true };
+    /// Takes the seats back from a pass that is dropped before its end.
+    pub(crate) fn put_back(&self, list: Vec<Seat>) {
+        let mut queue = self.lock_queue();
+        queue.wake = WakeState::Idle;
+        *self.lock_seats() = Seats {
+            list,
+            has_slow: true,
+        };
     }
 
-    /// Takes joins and leaves up to the next messages.
+    /// Applies joins and leaves to `seats` up to the next messages, and takes those.
     pub(crate) fn take_work(&self, seats: &mut Vec<Seat>) -> Work {
         let mut posts = Vec::new();
-        let mut weight = 0;
-        let mut queue = self.lock();
+        let mut bytes = 0;
+        let mut queue = self.lock_queue();
         loop {
             match queue.commands.front() {
-                Some(Command::Post(_)) if weight < JOINED => {
+                Some(Command::Post(_)) if bytes < BATCH_BYTES => {
                     if let Some(Command::Post(post)) = queue.commands.pop_front() {
-                        weight += post.weight();
+                        bytes += post.history_bytes();
                         posts.push(post);
                     }
                 }
-                // Membership changes between two messages: those before first.
+                // A join or leave between two messages: the messages before it come first.
                 Some(_) if !posts.is_empty() => return Work::Posts(posts),
                 Some(_) => match queue.commands.pop_front() {
                     Some(Command::Join { outbox, replay }) => {
@@ -150,15 +158,15 @@ impl Lane {
                 },
                 None if !posts.is_empty() => return Work::Posts(posts),
                 None => {
-                    queue.wake = Wake::Idle;
+                    queue.wake = WakeState::Idle;
                     queue.commands = VecDeque::new();
-                    let lag = seats.iter().any(|seat| seat.behind.is_some());
-                    // Put back under the queue's lock: the next pass finds them.
-                    *self.seats() = Seats {
+                    let has_slow = seats.iter().any(|seat| seat.position.is_some());
+                    // Put back under the queue's lock, so that the next pass finds them.
+                    *self.lock_seats() = Seats {
                         list: std::mem::take(seats),
-                        lag,
+                        has_slow,
                     };
-                    return Work::Done { lag };
+                    return Work::Done { has_slow };
                 }
             }
         }

@@ -1,15 +1,15 @@
-//! Members of a room: connections.
+//! Members of rooms: connections that join.
 
 use std::{fmt, sync::Arc};
 
 use hyperlane_core::{Message, Outbox, ServerSentEvents, WebSocket};
 
-/// Identifies a member: its connection, in this process.
+/// Id of a member's connection within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub(crate) u64);
 
 impl MemberId {
-    /// The number behind it; never used again in this process.
+    /// Returns the number, which no other connection of this process gets.
     pub fn get(self) -> u64 {
         self.0
     }
@@ -45,16 +45,16 @@ impl From<&Member> for MemberId {
     }
 }
 
-/// A member as others see it.
+/// A connection in a room, as other members see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its connection.
+    /// Id of its connection.
     pub id: MemberId,
-    /// The name that it joined under; empty if it gave none. Connections of one user share it.
+    /// Name of its user, from [`Join::user`]; empty without one. One user may have several connections.
     pub user: Arc<str>,
 }
 
-/// How a connection joins.
+/// Options of a join: user, history, farewell.
 ///
 /// ```
 /// use hyperlane_broadcast::Join;
@@ -70,37 +70,39 @@ pub struct Join {
 }
 
 impl Join {
-    /// Joins without a name and without history.
+    /// Makes options without user, history and farewell.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Joins under a name; see [`Room::members`] and [`Room::send_to`].
+    /// Sets the name of the user, for [`Room::members`](crate::Room::members) and
+    /// [`Room::send_to`](crate::Room::send_to).
     pub fn user(mut self, user: impl AsRef<str>) -> Self {
         self.user = Some(user.as_ref().into());
         self
     }
 
-    /// First gets the last `messages` of the room, as many as its history holds. Nothing is missed or
-    /// doubled between them and what follows.
+    /// Asks for the last `messages` of the room's history, which the member receives first. No message
+    /// is missed or doubled between the history and later messages.
     pub fn history(mut self, messages: usize) -> Self {
         self.history = messages;
         self
     }
 
-    /// Leaves a message that the others get when this member leaves, in whatever way.
+    /// Sets a message that the others receive when this member leaves or its connection ends.
     pub fn farewell(mut self, message: impl Into<Message>) -> Self {
         self.farewell = Some(message.into());
         self
     }
 }
 
-/// A connection that can be in rooms: what `ctx.upgrade(stream)` or `ctx.event_stream(stream)` gives, and its outbox.
+/// A connection that can join rooms: a handle from `ctx.upgrade(stream)` or `ctx.event_stream(stream)`, or
+/// its outbox.
 ///
-/// The channels of a session, `ctx.ws()` and `ctx.sse()`, have the same types. To join with one of them is
-/// [`RoomError::Channel`].
+/// The channels of a session, `ctx.ws()` and `ctx.sse()`, have the same types, but cannot join:
+/// [`RoomError::Channel`](crate::RoomError::Channel).
 pub trait Connected {
-    /// The handle that messages are delivered through.
+    /// Returns the outbox that messages are delivered to.
     fn outbox(&self) -> Outbox;
 }
 

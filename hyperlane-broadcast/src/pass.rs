@@ -1,4 +1,4 @@
-//! A hub's way through a lane.
+//! Passes: a pass delivers the messages in the queue of one lane to the lane's seats.
 
 use std::sync::Arc;
 
@@ -9,36 +9,42 @@ use crate::{
 };
 
 /// Deliveries of one room before the next room has its turn.
-const DELIVERIES: usize = 256;
+const DELIVERIES_PER_TURN: usize = 256;
 
-/// A hub's way through one lane. Dropped on the way, with the runtime, it leaves the seats to the next one: who has not got
-/// a message reads on from the history.
+/// Delivery of the messages in one lane's queue.
+///
+/// A pass that is dropped before its end, with its runtime, puts the seats back. Members that have not
+/// received the current batch count as slow, and the next pass reads the batch from the history.
 pub(crate) struct Pass {
     pub(crate) core: Arc<RoomCore>,
+    /// Index of the lane.
     lane: usize,
     seats: Vec<Seat>,
     batch: Option<Batch>,
-    /// The next seat of the batch.
-    at: usize,
-    /// Some seats lag: they are looked at although nothing new waits.
-    retry: bool,
-    pub(crate) lags: bool,
-    /// Messages that were handed to members and are not counted yet.
+    /// Index of the next seat that the batch is delivered to.
+    next_seat: usize,
+    /// Some members were slow after the pass before: this one begins with them.
+    retries_slow: bool,
+    /// Some members are slow after this pass.
+    pub(crate) has_slow: bool,
+    /// Number of deliveries that are not in the metrics yet.
     delivered: u64,
-    is_over: bool,
+    /// The lane has its seats back.
+    is_done: bool,
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let Some(lane) = self.core.lanes.get(self.lane).filter(|_| !self.is_over) else {
+        let Some(lane) = self.core.lanes.get(self.lane).filter(|_| !self.is_done) else {
             return;
         };
         if let Some(batch) = self.batch.take() {
-            for seat in self.seats.iter_mut().skip(self.at) {
-                seat.behind.get_or_insert(batch.first().max(seat.from));
+            for seat in self.seats.iter_mut().skip(self.next_seat) {
+                seat.position
+                    .get_or_insert(batch.first().max(seat.caught_up_to));
             }
         }
-        lane.abandon(std::mem::take(&mut self.seats));
+        lane.put_back(std::mem::take(&mut self.seats));
     }
 }
 
@@ -54,40 +60,40 @@ impl Pass {
             lane,
             seats: seats.list,
             batch: None,
-            at: 0,
-            retry: seats.lag,
-            lags: false,
+            next_seat: 0,
+            retries_slow: seats.has_slow,
+            has_slow: false,
             delivered: 0,
-            is_over: false,
+            is_done: false,
         }
     }
 
-    /// Works for a turn; true if there is more to do.
-    pub(crate) fn step(&mut self) -> bool {
-        let goes_on = self.deliver();
+    /// Delivers for one turn; true if the pass needs another one.
+    pub(crate) fn run_turn(&mut self) -> bool {
+        let has_more = self.deliver();
         let metrics = &self.core.metrics;
-        // Once a turn: hubs would contend for the number.
+        // Once a turn, because all hubs share the counter.
         metrics.delivered(std::mem::take(&mut self.delivered));
-        goes_on
+        has_more
     }
 
     fn deliver(&mut self) -> bool {
-        let mut left = DELIVERIES;
-        if std::mem::take(&mut self.retry) && self.nothing_waits() {
+        let mut left = DELIVERIES_PER_TURN;
+        if std::mem::take(&mut self.retries_slow) && self.is_lane_empty() {
             for seat in &mut self.seats {
                 catch_up(seat, &self.core, &mut self.delivered);
             }
         }
         loop {
             if let Some(batch) = &mut self.batch {
-                while let Some(seat) = self.seats.get_mut(self.at) {
+                while let Some(seat) = self.seats.get_mut(self.next_seat) {
                     if left == 0 {
                         return true;
                     }
                     left -= 1;
-                    self.at += 1;
-                    if seat.behind.is_some() {
-                        // What it lacks stands in the history, this batch included.
+                    self.next_seat += 1;
+                    if seat.position.is_some() {
+                        // The history has this batch too.
                         catch_up(seat, &self.core, &mut self.delivered);
                     } else {
                         seat.deliver(batch, &mut self.delivered);
@@ -101,11 +107,11 @@ impl Pass {
         }
     }
 
-    fn nothing_waits(&self) -> bool {
+    fn is_lane_empty(&self) -> bool {
         self.core.lanes.get(self.lane).is_none_or(Lane::is_empty)
     }
 
-    /// Takes joins and leaves up to the next messages; false when the lane is empty.
+    /// Takes the next work from the lane; false if its queue is empty.
     fn take_work(&mut self) -> bool {
         let Some(lane) = self.core.lanes.get(self.lane) else {
             return false;
@@ -113,33 +119,36 @@ impl Pass {
         match lane.take_work(&mut self.seats) {
             Work::Posts(posts) => {
                 self.batch = Some(Batch::new(posts));
-                self.at = 0;
+                self.next_seat = 0;
             }
             Work::Replay(replay) => {
                 if let Some(seat) = self.seats.last_mut() {
                     seat.deliver(&mut Batch::new(replay), &mut self.delivered);
                 }
             }
-            Work::Done { lag } => {
-                self.lags = lag;
-                self.is_over = true;
+            Work::Done { has_slow } => {
+                self.has_slow = has_slow;
+                self.is_done = true;
             }
         }
-        !self.is_over
+        !self.is_done
     }
 }
 
-/// Reads on from the history; a member that the history has moved past is let go.
+/// Delivers the messages that a slow member has missed, or closes its connection if the history has
+/// dropped some of them.
 fn catch_up(seat: &mut Seat, core: &RoomCore, delivered: &mut u64) {
-    let Some(behind) = seat.behind else { return };
+    let Some(position) = seat.position else {
+        return;
+    };
     if !seat.outbox.is_open() {
-        seat.behind = None;
+        seat.position = None;
         return;
     }
-    let Some(missed) = core.missed(behind) else {
-        core.metrics.member_dropped();
-        tracing::debug!(room = %core.name, member = %seat.id, "reads too slowly: let go");
-        seat.let_go();
+    let Some(missed) = core.messages_since(position) else {
+        core.metrics.slow_member_closed();
+        tracing::debug!(room = %core.name, member = %seat.id, "slow room member closed");
+        seat.close_slow();
         return;
     };
     seat.deliver_missed(&missed, delivered);

@@ -1,4 +1,7 @@
-//! All rooms of a server, their members and their hubs.
+//! State that all rooms of a server share: rooms by name, memberships, and the hubs that deliver.
+//!
+//! Locks are taken in this order: memberships, a room's state, a lane's queue. The lock of the rooms'
+//! names comes before a room's state. No connection is closed while one of them is held.
 
 use std::{
     collections::HashMap,
@@ -26,61 +29,54 @@ use crate::{
     post::Audience,
 };
 
-/// How often rooms that nobody is in are looked at, to drop their expired history.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Time between two sweeps, which drop expired history of rooms without members.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Hub tasks at most: beyond, they would wait for the same network stack.
-const MOST_HUBS: usize = 16;
+/// Maximum number of hub tasks: more would contend for the same network stack.
+const MAX_HUBS: usize = 16;
 
-/// The rooms that a connection is in.
+/// Rooms of one connection.
 #[derive(Default)]
-struct Peer {
+struct Membership {
     rooms: Vec<Arc<RoomCore>>,
-    /// Its end will take it out of them.
-    watched: bool,
+    /// The connection has a hook that takes it out of its rooms when it ends.
+    has_end_hook: bool,
 }
 
-/// All rooms of a server.
-pub(crate) struct Registry {
+/// State shared by the handles [`Rooms`](crate::Rooms) and [`Room`](crate::Room).
+pub(crate) struct RoomRegistry {
     config: RoomsConfig,
     rooms: Mutex<HashMap<Arc<str>, Arc<RoomCore>>>,
-    peers: Mutex<HashMap<MemberId, Peer>>,
-    /// Made with the first room, and started by the first member.
+    memberships: Mutex<HashMap<MemberId, Membership>>,
+    /// Made with the first room; their tasks start with the first member.
     hubs: OnceLock<Vec<Arc<Hub>>>,
-    /// Where the hubs run.
-    home: Mutex<Option<Handle>>,
-    /// The program has chosen it.
-    is_home_chosen: bool,
-    /// Something drops expired history now and then.
-    sweeps: AtomicBool,
+    /// The runtime of the hubs' tasks and of the sweeper.
+    runtime: Mutex<Option<Handle>>,
+    /// The program has chosen the runtime.
+    is_runtime_fixed: bool,
+    /// A sweeper runs.
+    is_swept: AtomicBool,
     /// Made with the first room.
     metrics: OnceLock<Metrics>,
     hasher: RandomState,
 }
 
-impl Registry {
-    pub(crate) fn new(config: RoomsConfig, home: Option<Handle>) -> Self {
+impl RoomRegistry {
+    pub(crate) fn new(config: RoomsConfig, runtime: Option<Handle>) -> Self {
         Self {
             config,
             rooms: Mutex::new(HashMap::new()),
-            peers: Mutex::new(HashMap::new()),
+            memberships: Mutex::new(HashMap::new()),
             hubs: OnceLock::new(),
-            is_home_chosen: home.is_some(),
-            home: Mutex::new(home),
-            sweeps: AtomicBool::new(false),
+            is_runtime_fixed: runtime.is_some(),
+            runtime: Mutex::new(runtime),
+            is_swept: AtomicBool::new(false),
             metrics: OnceLock::new(),
             hasher: RandomState::new(),
         }
     }
 
-    fn metrics(&self) -> &Metrics {
-        self.metrics.get_or_init(Metrics::new)
-    }
-
-    /// The room of that name; it exists as soon as somebody asks for it.
-    ///
-    /// # Errors
-    /// [`RoomError::Name`] for a name that is empty or too long.
+    /// Returns the room of this name, and makes it if there is none.
     pub(crate) fn room(&self, name: &str) -> Result<Arc<RoomCore>, RoomError> {
         let limit = self.config.name_bytes;
         if name.is_empty() || name.len() > limit {
@@ -96,135 +92,52 @@ impl Registry {
         }
         let name: Arc<str> = name.into();
         let metrics = self.metrics();
-        let measured = metrics.of_room(&self.config, &name);
-        let core = Arc::new(RoomCore::new(name.clone(), lanes, measured));
-        metrics.room_began();
+        let room_metrics = metrics.for_room(&self.config, &name);
+        let core = Arc::new(RoomCore::new(name.clone(), lanes, room_metrics));
+        metrics.room_created();
         rooms.insert(name, core.clone());
         Ok(core)
     }
 
-    /// How many rooms there are.
     pub(crate) fn len(&self) -> usize {
         self.lock_rooms().len()
     }
 
-    fn lock_rooms(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<RoomCore>>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn with_peers<R>(&self, work: impl FnOnce(&mut HashMap<MemberId, Peer>) -> R) -> R {
-        work(&mut self.peers.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Gives a handle back, and forgets the room if nobody would miss it.
+    /// Drops a handle, and removes the room if nothing is left of it.
     pub(crate) fn release(&self, core: Arc<RoomCore>) {
         let mut rooms = self.lock_rooms();
         let name = core.name.clone();
-        // Given back under the lock: of two who let go at the same time, the later one is the last. New
-        // handles are made under it, too.
+        // Dropped under the lock, under which new handles are made too: of two handles that are
+        // dropped at the same time, the later one finds itself the last.
         drop(core);
         let is_last = |known: &Arc<RoomCore>| Arc::strong_count(known) == 1 && known.is_vacant();
         if rooms.get(&name).is_some_and(is_last) {
             rooms.remove(&name);
-            self.metrics().rooms_ended(1);
+            self.metrics().rooms_removed(1);
             if rooms.capacity() > 64 && rooms.len() < rooms.capacity() / 8 {
                 rooms.shrink_to_fit();
             }
         }
     }
 
-    fn home_lane(&self, name: &str) -> usize {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(name.as_bytes());
-        let hubs = self.hubs().len().max(1);
-        usize::try_from(hasher.finish() % hubs as u64).unwrap_or(0)
-    }
-
-    fn hubs(&self) -> &[Arc<Hub>] {
-        self.hubs.get_or_init(|| {
-            let count = match &*self.lock_home() {
-                Some(runtime) => runtime.metrics().num_workers(),
-                None => thread::available_parallelism().map_or(1, usize::from),
-            };
-            let count = count.clamp(1, MOST_HUBS);
-            (0..count).map(|lane| Arc::new(Hub::new(lane))).collect()
-        })
-    }
-
-    fn lock_home(&self) -> MutexGuard<'_, Option<Handle>> {
-        self.home.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A member joins whose server runs there.
-    fn settle(self: &Arc<Self>, server: Option<Handle>) {
-        if self.hubs().iter().all(|hub| hub.is_running()) {
-            return;
-        }
-        if let Some(server) = server.filter(|_| !self.is_home_chosen) {
-            *self.lock_home() = Some(server);
-        }
-        for hub in self.hubs() {
-            self.start(hub);
-        }
-        self.sweep_from_now_on();
-    }
-
-    /// Starts a hub, unless it runs; false where that is not possible.
-    fn start(self: &Arc<Self>, hub: &Arc<Hub>) -> bool {
-        let release = || {
-            let registry = Arc::downgrade(self);
-            move |core| {
-                if let Some(registry) = registry.upgrade() {
-                    registry.release(core);
-                }
-            }
-        };
-        let home = self.lock_home().clone();
-        if let Some(runtime) = home
-            && let Some(run) = hub.clone().run(release())
-        {
-            runtime.spawn(run);
-        }
-        // A runtime that has ended drops at once what it is given.
-        match hub.clone().run(release()) {
-            Some(run) => on_own_thread(run),
-            None => true,
-        }
-    }
-
-    /// Starts the sweeps that drop expired history, unless they run.
-    fn sweep_from_now_on(self: &Arc<Self>) {
-        if self.sweeps.load(Ordering::Relaxed) {
-            return;
-        }
-        let Some(sweeps) = Sweeps::begin(Arc::downgrade(self)) else {
-            return;
-        };
-        let home = self.lock_home().clone();
-        if let Some(runtime) = home {
-            runtime.spawn(sweep(sweeps));
-        }
-        if let Some(sweeps) = Sweeps::begin(Arc::downgrade(self)) {
-            on_own_thread(sweep(sweeps));
-        }
-    }
-
+    /// Publishes in a room and returns the number of members that the message is for.
     pub(crate) fn publish(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
         message: Message,
         audience: Audience,
     ) -> usize {
-        // What the publishing handler has answered its own client arrives there first.
+        // A handler's own client sees the handler's earlier answer before this message.
         flush_current();
-        self.sweep_from_now_on();
+        self.start_sweeper();
         let limits = self.config.history_limits();
         core.publish(message, audience, &limits, |lane| {
-            self.wake_lane(core, lane)
+            self.wake_lane(core, lane);
         })
     }
 
-    pub(crate) fn seat(
+    /// Puts a connection into a room; a member that joins again changes its user and its farewell.
+    pub(crate) fn join(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
         outbox: Outbox,
@@ -238,30 +151,31 @@ impl Registry {
             return Err(RoomError::NotConnected);
         }
         flush_current();
-        self.settle(outbox.__runtime());
+        self.start_hubs(outbox.__runtime());
         let member = Member {
             id,
             user: join.user.unwrap_or_default(),
         };
-        let first = self.with_peers(|peers| {
+        let needs_end_hook = {
+            let mut memberships = self.lock_memberships();
             let mut state = core.lock();
             if let Some(record) = state.members.get_mut(&id) {
                 record.user = member.user.clone();
                 record.farewell = join.farewell;
-                return Ok(false);
+                return Ok(member);
             }
-            let peer = peers.entry(id).or_default();
+            let membership = memberships.entry(id).or_default();
             let limit = self.config.rooms_per_connection;
-            if peer.rooms.len() >= limit {
+            if membership.rooms.len() >= limit {
                 return Err(RoomError::TooManyRooms { limit });
             }
-            peer.rooms.push(core.clone());
+            membership.rooms.push(core.clone());
             self.metrics().joined(&core.metrics);
             let lane = state.lane_for(self.home_lane(&core.name));
-            state.seat(&member, lane, join.farewell);
+            state.add_member(&member, lane, join.farewell);
             let limits = self.config.history_limits();
             let replay = state.replay(join.history, id, &limits);
-            core.post(
+            core.enqueue(
                 lane,
                 Command::Join {
                     outbox: outbox.clone(),
@@ -269,66 +183,55 @@ impl Registry {
                 },
             );
             self.wake_lane(core, lane);
-            // Once per connection, however often it leaves and joins.
-            Ok(!std::mem::replace(&mut peer.watched, true))
-        })?;
-        if first {
-            // Outside the locks: if the connection is over already, this runs at once.
-            let rooms = Arc::downgrade(self);
+            // One hook per connection, however often it leaves and joins.
+            !std::mem::replace(&mut membership.has_end_hook, true)
+        };
+        if needs_end_hook {
+            // Added without the locks: on a closed connection the hook runs at once.
+            let registry = Arc::downgrade(self);
             outbox.on_end(move || {
-                if let Some(rooms) = rooms.upgrade() {
-                    rooms.connection_ended(id);
+                if let Some(registry) = registry.upgrade() {
+                    registry.connection_ended(id);
                 }
             });
         }
         Ok(member)
     }
 
-    pub(crate) fn unseat(self: &Arc<Self>, core: &Arc<RoomCore>, id: MemberId) -> bool {
-        let was_in = self.with_peers(|peers| {
-            let Some(peer) = peers.get_mut(&id) else {
-                return false;
-            };
-            let before = peer.rooms.len();
-            peer.rooms.retain(|room| !Arc::ptr_eq(room, core));
-            peer.rooms.len() < before
-        });
+    /// Takes a connection out of a room; false if it was not in it.
+    pub(crate) fn leave(self: &Arc<Self>, core: &Arc<RoomCore>, id: MemberId) -> bool {
+        let was_in = self
+            .lock_memberships()
+            .get_mut(&id)
+            .is_some_and(|membership| {
+                let before = membership.rooms.len();
+                membership.rooms.retain(|room| !Arc::ptr_eq(room, core));
+                membership.rooms.len() < before
+            });
         if was_in {
-            self.take_out(core, id);
+            self.remove_member(core, id);
         }
         was_in
     }
 
-    /// Tells a lane's hub that something waits.
-    fn wake_lane(self: &Arc<Self>, core: &Arc<RoomCore>, lane: usize) {
-        let Some(hub) = self.hubs().get(lane) else {
-            return;
-        };
-        if hub.is_running() || self.start(hub) {
-            hub.wake(core);
-        } else if let Some(queue) = core.lanes.get(lane) {
-            // Nothing would ever take it off.
-            queue.clear();
-        }
-    }
-
     /// Takes a connection out of all its rooms.
     fn connection_ended(self: &Arc<Self>, id: MemberId) {
-        let peer = self.with_peers(|peers| peers.remove(&id));
-        for core in peer.into_iter().flat_map(|peer| peer.rooms) {
-            self.take_out(&core, id);
+        let ended = self.lock_memberships().remove(&id);
+        for core in ended.into_iter().flat_map(|membership| membership.rooms) {
+            self.remove_member(&core, id);
             self.release(core);
         }
     }
 
-    fn take_out(self: &Arc<Self>, core: &Arc<RoomCore>, id: MemberId) {
+    /// Removes a member from a room's state and publishes its farewell.
+    fn remove_member(self: &Arc<Self>, core: &Arc<RoomCore>, id: MemberId) {
         let farewell = {
             let mut state = core.lock();
-            let Some((lane, farewell)) = state.unseat(id) else {
+            let Some((lane, farewell)) = state.remove_member(id) else {
                 return;
             };
             self.metrics().left(&core.metrics, 1);
-            core.post(lane, Command::Leave(id));
+            core.enqueue(lane, Command::Leave(id));
             self.wake_lane(core, lane);
             farewell
         };
@@ -336,10 +239,132 @@ impl Registry {
             self.publish(core, farewell, Audience::Except(id));
         }
     }
+
+    /// Wakes a lane's hub, and starts the hub's task if it does not run.
+    fn wake_lane(self: &Arc<Self>, core: &Arc<RoomCore>, lane: usize) {
+        let Some(hub) = self.hubs().get(lane) else {
+            return;
+        };
+        if hub.is_running() || self.start_hub(hub) {
+            hub.wake(core);
+        } else {
+            // Without a hub the queue would only grow.
+            core.clear_lane(lane);
+        }
+    }
+
+    /// The lane of a small room's members.
+    fn home_lane(&self, name: &str) -> usize {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(name.as_bytes());
+        let hubs = self.hubs().len().max(1);
+        usize::try_from(hasher.finish() % hubs as u64).unwrap_or(0)
+    }
+
+    fn hubs(&self) -> &[Arc<Hub>] {
+        self.hubs.get_or_init(|| {
+            let count = match &*self.lock_runtime() {
+                Some(runtime) => runtime.metrics().num_workers(),
+                None => thread::available_parallelism().map_or(1, usize::from),
+            };
+            let count = count.clamp(1, MAX_HUBS);
+            (0..count).map(|index| Arc::new(Hub::new(index))).collect()
+        })
+    }
+
+    /// Starts all hubs for a member of a server with this runtime, which they use unless the program
+    /// has chosen one.
+    fn start_hubs(self: &Arc<Self>, server: Option<Handle>) {
+        if self.hubs().iter().all(|hub| hub.is_running()) {
+            return;
+        }
+        if let Some(server) = server.filter(|_| !self.is_runtime_fixed) {
+            *self.lock_runtime() = Some(server);
+        }
+        for hub in self.hubs() {
+            self.start_hub(hub);
+        }
+        self.start_sweeper();
+    }
+
+    /// Starts a hub's task unless it runs; false where that is not possible.
+    fn start_hub(self: &Arc<Self>, hub: &Arc<Hub>) -> bool {
+        let release = || {
+            let registry = Arc::downgrade(self);
+            move |core| {
+                if let Some(registry) = registry.upgrade() {
+                    registry.release(core);
+                }
+            }
+        };
+        let runtime = self.lock_runtime().clone();
+        if let Some(runtime) = runtime
+            && let Some(run) = hub.clone().run(release())
+        {
+            runtime.spawn(run);
+        }
+        // A runtime that has shut down drops the task at once, and the hub can be run again.
+        match hub.clone().run(release()) {
+            Some(run) => spawn_thread(run),
+            None => true,
+        }
+    }
+
+    /// Starts the sweeper unless it runs.
+    fn start_sweeper(self: &Arc<Self>) {
+        if self.is_swept.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(sweeper) = Sweeper::new(Arc::downgrade(self)) else {
+            return;
+        };
+        let runtime = self.lock_runtime().clone();
+        if let Some(runtime) = runtime {
+            runtime.spawn(sweeper.run());
+        }
+        // As above: a sweeper that was dropped is started on a thread.
+        if let Some(sweeper) = Sweeper::new(Arc::downgrade(self)) {
+            spawn_thread(sweeper.run());
+        }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.metrics.get_or_init(Metrics::new)
+    }
+
+    fn lock_rooms(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<RoomCore>>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_memberships(&self) -> MutexGuard<'_, HashMap<MemberId, Membership>> {
+        self.memberships
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_runtime(&self) -> MutexGuard<'_, Option<Handle>> {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// For what has no runtime: the rooms have no server, or outlive it.
-fn on_own_thread(work: impl Future<Output = ()> + Send + 'static) -> bool {
+impl Drop for RoomRegistry {
+    fn drop(&mut self) {
+        for hub in self.hubs.get().into_iter().flatten() {
+            hub.stop();
+        }
+        // The hooks of the members' connections find no registry any more: the gauges are set here.
+        let rooms = std::mem::take(self.rooms.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if let Some(metrics) = self.metrics.get() {
+            metrics.rooms_removed(rooms.len());
+            for core in rooms.into_values() {
+                metrics.left(&core.metrics, core.member_count());
+            }
+        }
+    }
+}
+
+/// Runs a hub or a sweeper on a thread of its own, where no server's runtime is at hand.
+fn spawn_thread(work: impl Future<Output = ()> + Send + 'static) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build();
@@ -349,59 +374,48 @@ fn on_own_thread(work: impl Future<Output = ()> + Send + 'static) -> bool {
             .spawn(move || runtime.block_on(work))
     });
     started
-        .inspect_err(|error| tracing::error!(%error, "no thread for the rooms: messages are lost"))
+        .inspect_err(
+            |error| tracing::error!(%error, "cannot start a thread for rooms: messages discarded"),
+        )
         .is_ok()
 }
 
-/// Held by what sweeps, so that another begins when it ends with its runtime.
-struct Sweeps(Weak<Registry>);
-
-impl Sweeps {
-    fn begin(rooms: Weak<Registry>) -> Option<Self> {
-        let inner = rooms.upgrade()?;
-        let is_first = !inner.sweeps.swap(true, Ordering::AcqRel);
-        is_first.then(|| Self(rooms))
-    }
+/// Task that drops expired history of rooms without members. Its drop, also by the end of its runtime,
+/// allows another one.
+struct Sweeper {
+    registry: Weak<RoomRegistry>,
 }
 
-impl Drop for Sweeps {
-    fn drop(&mut self) {
-        if let Some(inner) = self.0.upgrade() {
-            inner.sweeps.store(false, Ordering::Release);
-        }
+impl Sweeper {
+    /// Returns `None` if a sweeper runs, or if the rooms are gone.
+    fn new(registry: Weak<RoomRegistry>) -> Option<Self> {
+        let was_swept = registry.upgrade()?.is_swept.swap(true, Ordering::AcqRel);
+        (!was_swept).then(|| Self { registry })
     }
-}
 
-impl Drop for Registry {
-    fn drop(&mut self) {
-        for hub in self.hubs.get().into_iter().flatten() {
-            hub.stop();
-        }
-        // Nobody will take their members out any more.
-        let rooms = std::mem::take(self.rooms.get_mut().unwrap_or_else(PoisonError::into_inner));
-        if let Some(metrics) = self.metrics.get() {
-            metrics.rooms_ended(rooms.len());
-            for core in rooms.into_values() {
-                metrics.left(&core.metrics, core.size());
+    /// Sweeps for as long as the registry lives.
+    async fn run(self) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            let Some(registry) = self.registry.upgrade() else {
+                return;
+            };
+            let limits = registry.config.history_limits();
+            let cores: Vec<_> = registry.lock_rooms().values().cloned().collect();
+            for core in cores {
+                core.lock().history.expire(Instant::now(), &limits);
+                registry.release(core);
+                // Thousands of rooms do not fit into one poll.
+                tokio::task::consume_budget().await;
             }
         }
     }
 }
 
-/// Drops expired history of rooms that nobody is in, for as long as the rooms live.
-async fn sweep(sweeps: Sweeps) {
-    loop {
-        tokio::time::sleep(SWEEP_EVERY).await;
-        let Some(rooms) = sweeps.0.upgrade() else {
-            return;
-        };
-        let limits = rooms.config.history_limits();
-        let cores: Vec<_> = rooms.lock_rooms().values().cloned().collect();
-        for core in cores {
-            core.lock().history.expire(Instant::now(), &limits);
-            rooms.release(core);
-            // Thousands of rooms are not looked at in one go.
-            tokio::task::consume_budget().await;
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.is_swept.store(false, Ordering::Release);
         }
     }
 }

@@ -12,13 +12,13 @@ use crate::{
     error::RoomError,
     member::{Connected, Join, Member, MemberId},
     post::{Audience, Offset},
-    registry::Registry,
+    registry::RoomRegistry,
 };
 
-/// A room: whoever joins it gets what is broadcast in it, in one total order.
+/// Handle to a room. All members of a room receive its messages in one order.
 ///
-/// A cheap handle; clones and handles of the same name are the same room. A room exists while
-/// somebody is in it, a handle is held, or its history has not expired.
+/// Cheap to clone; handles of the same name are handles to the same room. A room exists while it has
+/// members, a handle, or messages in its history that have not expired.
 ///
 /// ```
 /// use hyperlane_broadcast::{RoomExt, RoomError};
@@ -45,41 +45,41 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Room {
-    rooms: Arc<Registry>,
+    registry: Arc<RoomRegistry>,
     core: Arc<RoomCore>,
 }
 
 impl Room {
-    pub(crate) fn new(rooms: Arc<Registry>, core: Arc<RoomCore>) -> Self {
-        Self { rooms, core }
+    pub(crate) fn new(registry: Arc<RoomRegistry>, core: Arc<RoomCore>) -> Self {
+        Self { registry, core }
     }
 
-    /// Its name.
+    /// Returns the room's name.
     pub fn name(&self) -> &str {
         &self.core.name
     }
 
-    /// Puts a WebSocket or an event stream into the room; it leaves by itself when it ends.
+    /// Puts a WebSocket or an event stream into the room, until it leaves or closes.
     ///
-    /// Connections join, as `ctx.upgrade(stream)` and `ctx.event_stream(stream)` give them. The channels of a session,
-    /// `ctx.ws()` and `ctx.sse()`, do not.
+    /// Connections join: handles from `ctx.upgrade(stream)` and `ctx.event_stream(stream)`. The channels of a session,
+    /// `ctx.ws()` and `ctx.sse()`, cannot.
     ///
     /// # Errors
-    /// [`RoomError::Channel`] for a channel, connected or not. [`RoomError::NotConnected`] when the connection is over,
-    /// [`RoomError::TooManyRooms`] when it is in as many rooms as it may be.
+    /// [`RoomError::Channel`] for a channel, connected or not. [`RoomError::NotConnected`] if the connection has closed.
+    /// [`RoomError::TooManyRooms`] if the connection is in the maximum number of rooms.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn join(&self, connection: &impl Connected) -> Result<Member, RoomError> {
-        self.rooms
-            .seat(&self.core, connection.outbox(), Join::new())
+        self.registry
+            .join(&self.core, connection.outbox(), Join::new())
     }
 
-    /// Puts a connection into the room under a name, with history, or with a farewell.
-    /// Joining again changes name and farewell.
+    /// Puts a connection into the room, with options. A member that joins again changes its user and
+    /// farewell.
     ///
     /// # Errors
-    /// As [`join`](Self::join).
+    /// The errors of [`join`](Self::join).
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -88,20 +88,21 @@ impl Room {
         connection: &impl Connected,
         join: Join,
     ) -> Result<Member, RoomError> {
-        self.rooms.seat(&self.core, connection.outbox(), join)
+        self.registry.join(&self.core, connection.outbox(), join)
     }
 
-    /// Takes a connection out of the room; the others get its farewell. False if it was not in it.
+    /// Takes a connection out of the room and sends its farewell to the others. False if it was not in the
+    /// room.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn leave(&self, member: impl Into<MemberId>) -> bool {
-        self.rooms.unseat(&self.core, member.into())
+        self.registry.leave(&self.core, member.into())
     }
 
-    /// Sends a message to everyone in the room and returns how many they are.
+    /// Sends a message to all members and returns their number.
     ///
-    /// Never waits for a member: it costs its caller microseconds whatever their number.
+    /// Never waits for a member: the call takes microseconds whatever the number of members.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -109,7 +110,7 @@ impl Room {
         self.publish(message.into(), Audience::All)
     }
 
-    /// Sends a message to everyone but one and returns how many they are.
+    /// Sends a message to all members but one and returns their number.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -121,7 +122,7 @@ impl Room {
         self.publish(message.into(), Audience::Except(except.into()))
     }
 
-    /// Sends a message to everyone but its sender: another name of
+    /// Sends a message to all members but its sender: another name of
     /// [`broadcast_except`](Self::broadcast_except).
     ///
     /// # Cancel safety
@@ -134,7 +135,7 @@ impl Room {
         self.broadcast_except(sender, message).await
     }
 
-    /// Sends a message to every connection of one user in the room and returns how many they are.
+    /// Sends a message to all connections of one user in the room and returns their number.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -156,10 +157,10 @@ impl Room {
     }
 
     fn publish(&self, message: Message, audience: Audience) -> usize {
-        self.rooms.publish(&self.core, message, audience)
+        self.registry.publish(&self.core, message, audience)
     }
 
-    /// Who is in the room, in the order of their connections.
+    /// Returns the members, in the order of their connections.
     pub fn members(&self) -> Vec<Member> {
         let mut members: Vec<_> = self
             .core
@@ -175,19 +176,19 @@ impl Room {
         members
     }
 
-    /// How many connections are in the room.
+    /// Returns the number of members.
     pub fn len(&self) -> usize {
         self.core.lock().members.len()
     }
 
-    /// Whether nobody is in the room.
+    /// True if the room has no members.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The offset that the next message will get.
+    /// Returns the offset of the next message.
     pub fn next_offset(&self) -> Offset {
-        self.core.lock().next
+        self.core.lock().next_offset
     }
 }
 
@@ -196,7 +197,7 @@ impl Drop for Room {
         static NONE: LazyLock<Arc<RoomCore>> =
             LazyLock::new(|| Arc::new(RoomCore::new("".into(), 0, Default::default())));
         let core = std::mem::replace(&mut self.core, NONE.clone());
-        self.rooms.release(core);
+        self.registry.release(core);
     }
 }
 

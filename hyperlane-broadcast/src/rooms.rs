@@ -4,14 +4,16 @@ use std::{fmt, sync::Arc};
 
 use tokio::runtime::Handle;
 
-use crate::{config::RoomsConfig, error::RoomError, registry::Registry, room::Room};
+use crate::{config::RoomsConfig, error::RoomError, registry::RoomRegistry, room::Room};
 
-/// All rooms of a server, as a cheap handle.
+/// Handle to all rooms of a server, cheap to clone.
 ///
-/// Hooks reach a server's own by [`RoomExt::room`](crate::RoomExt::room). A program that publishes from
-/// elsewhere makes them itself and shares them. It may use them anywhere: in other runtimes, and on threads of its own.
-/// Messages are delivered on the runtime of the server whose connection joins first, or on that of [`on`](Self::on); if
-/// that ends before the rooms, on a thread of their own.
+/// Hooks use the server's rooms through [`RoomExt::room`](crate::RoomExt::room). A program that also publishes from
+/// elsewhere makes the rooms itself and gives a clone to [`Server::state`](hyperlane_core::Server::state). A handle works
+/// in any runtime and on any thread.
+///
+/// Hubs deliver on the runtime of the server whose connection joins first, or on the runtime given to [`on`](Self::on). If
+/// that runtime ends before the rooms, a thread takes over.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -30,7 +32,7 @@ use crate::{config::RoomsConfig, error::RoomError, registry::Registry, room::Roo
 /// ```
 #[derive(Clone)]
 pub struct Rooms {
-    inner: Arc<Registry>,
+    registry: Arc<RoomRegistry>,
 }
 
 impl Default for Rooms {
@@ -40,49 +42,48 @@ impl Default for Rooms {
 }
 
 impl Rooms {
-    /// Rooms with the default limits.
+    /// Makes rooms with the default limits.
     pub fn new() -> Self {
         Self::with_config(RoomsConfig::default())
     }
 
-    /// Rooms with limits of their own.
+    /// Makes rooms with these limits.
     pub fn with_config(config: RoomsConfig) -> Self {
-        Self::make(config, None)
+        Self::build(config, None)
     }
 
-    /// Rooms that deliver on this runtime, which needs its driver for time, with the default limits.
-    ///
-    /// Without it they deliver on the runtime of the first server whose connection joins.
+    /// Makes rooms that deliver on this runtime, with the default limits. The runtime's time driver must be
+    /// enabled.
     pub fn on(runtime: Handle) -> Self {
         Self::with_config_on(RoomsConfig::default(), runtime)
     }
 
-    /// As [`on`](Self::on), with limits of their own.
+    /// Makes rooms that deliver on this runtime, as [`on`](Self::on) does, with these limits.
     pub fn with_config_on(config: RoomsConfig, runtime: Handle) -> Self {
-        Self::make(config, Some(runtime))
+        Self::build(config, Some(runtime))
     }
 
-    fn make(config: RoomsConfig, home: Option<Handle>) -> Self {
+    fn build(config: RoomsConfig, runtime: Option<Handle>) -> Self {
         Self {
-            inner: Arc::new(Registry::new(config, home)),
+            registry: Arc::new(RoomRegistry::new(config, runtime)),
         }
     }
 
-    /// The room of that name; it exists as soon as somebody asks for it.
+    /// Returns the room of this name, and makes it if there is none.
     ///
     /// # Errors
     /// [`RoomError::Name`] for a name that is empty or too long.
     pub fn room(&self, name: impl AsRef<str>) -> Result<Room, RoomError> {
-        let core = self.inner.room(name.as_ref())?;
-        Ok(Room::new(self.inner.clone(), core))
+        let core = self.registry.room(name.as_ref())?;
+        Ok(Room::new(self.registry.clone(), core))
     }
 
-    /// How many rooms there are.
+    /// Returns the number of rooms.
     pub fn len(&self) -> usize {
-        self.inner.len()
+        self.registry.len()
     }
 
-    /// Whether there is no room.
+    /// True if there is no room.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn of_handles_dropped_at_the_same_time_one_is_the_last() {
+    async fn the_last_of_handles_dropped_at_the_same_time_removes_the_room() {
         let rooms = Rooms::new();
         let barrier = Barrier::new(8);
         for _ in 0..1000 {
@@ -114,7 +115,7 @@ mod tests {
                     });
                 }
             });
-            assert!(rooms.is_empty(), "nobody is left who would forget it");
+            assert!(rooms.is_empty(), "no handle is left that would remove it");
         }
     }
 }

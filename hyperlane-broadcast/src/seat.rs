@@ -1,4 +1,4 @@
-//! Members as their hub sees them, and what is delivered to them.
+//! Seats: members as their hub sees them, and the delivery of messages to them.
 
 use std::{io, sync::Arc};
 
@@ -13,32 +13,34 @@ use crate::{
 /// Messages that are delivered together.
 pub(crate) struct Batch {
     posts: Vec<Arc<Post>>,
-    /// Some of them are not for everyone.
-    selective: bool,
-    /// All of them in one piece, and how many those are, for each format that has members.
-    joined: Vec<(WireFormat, Bytes, u64)>,
+    /// Some messages are not for all members.
+    is_selective: bool,
+    /// The messages' merged frames and the number of messages in them, for each wire format in use.
+    merged: Vec<(WireFormat, Bytes, u64)>,
 }
 
 impl Batch {
     pub(crate) fn new(posts: Vec<Arc<Post>>) -> Self {
-        let selective = posts
+        let is_selective = posts
             .iter()
             .any(|post| !matches!(post.audience, Audience::All));
         Self {
             posts,
-            selective,
-            joined: Vec::new(),
+            is_selective,
+            merged: Vec::new(),
         }
     }
 
+    /// Returns the offset of the first message.
     pub(crate) fn first(&self) -> Offset {
         self.posts.first().map_or(Offset(0), |post| post.offset)
     }
 
-    /// All messages in one piece, for `outbox` and all others of its format.
-    fn joined(&mut self, outbox: &Outbox) -> (Bytes, u64) {
+    /// Returns the merged frames for `outbox` and all others of its format, and the number of messages
+    /// in them.
+    fn merged(&mut self, outbox: &Outbox) -> (Bytes, u64) {
         let format = outbox.format();
-        if let Some((_, bytes, count)) = self.joined.iter().find(|(known, ..)| *known == format) {
+        if let Some((_, bytes, count)) = self.merged.iter().find(|(known, ..)| *known == format) {
             return (bytes.clone(), *count);
         }
         let mut count = 1;
@@ -46,70 +48,71 @@ impl Batch {
             [one] => one.encoded(outbox).cloned().unwrap_or_default(),
             many => {
                 let parts = || many.iter().filter_map(|post| post.encoded(outbox));
-                let mut joined = BytesMut::with_capacity(parts().map(Bytes::len).sum());
+                let mut merged = BytesMut::with_capacity(parts().map(Bytes::len).sum());
                 count = 0;
                 for part in parts() {
-                    joined.extend_from_slice(part);
+                    merged.extend_from_slice(part);
                     count += 1;
                 }
-                joined.freeze()
+                merged.freeze()
             }
         };
-        self.joined.push((format, bytes.clone(), count));
+        self.merged.push((format, bytes.clone(), count));
         (bytes, count)
     }
 }
 
-/// A member as its hub sees it.
+/// A member in a lane: its outbox, and how far it has received the room's messages.
 pub(crate) struct Seat {
     pub(crate) id: MemberId,
     pub(crate) outbox: Outbox,
-    /// It takes what was encoded for others.
-    shares: bool,
-    /// Its outbox was full: the first message that it has not got.
-    pub(crate) behind: Option<Offset>,
-    /// Messages before this one it has got from the history.
-    pub(crate) from: Offset,
+    /// Frames that were encoded for other members can be sent to this one.
+    takes_shared: bool,
+    /// Position of a slow member, whose outbox was full: the offset of the first message that it has not
+    /// received. `None` for a member that keeps up.
+    pub(crate) position: Option<Offset>,
+    /// Offset up to which the member has read the history after it was slow.
+    pub(crate) caught_up_to: Offset,
 }
 
 impl Seat {
     pub(crate) fn new(outbox: Outbox) -> Self {
         Self {
             id: MemberId::from(&outbox),
-            shares: outbox.format().is_shared(),
+            takes_shared: outbox.format().is_shared(),
             outbox,
-            behind: None,
-            from: Offset(0),
+            position: None,
+            caught_up_to: Offset(0),
         }
     }
 
-    /// Adds what it hands over to `delivered`.
+    /// Delivers a batch and adds the number of messages to `delivered`.
     pub(crate) fn deliver(&mut self, batch: &mut Batch, delivered: &mut u64) {
-        if batch.selective || !self.shares || batch.first() < self.from {
+        if batch.is_selective || !self.takes_shared || batch.first() < self.caught_up_to {
             for post in &batch.posts {
-                if post.offset >= self.from && !self.deliver_one(post, delivered) {
+                if post.offset >= self.caught_up_to && !self.deliver_post(post, delivered) {
                     return;
                 }
             }
             return;
         }
-        let (bytes, count) = batch.joined(&self.outbox);
+        let (bytes, count) = batch.merged(&self.outbox);
         if bytes.is_empty() {
             return;
         }
         match self.outbox.push(&bytes) {
             Ok(()) => *delivered += count,
-            Err(PushError::Full) => self.behind = Some(batch.first()),
+            Err(PushError::Full) => self.position = Some(batch.first()),
             Err(PushError::Closed | PushError::Channel) => {}
         }
     }
 
-    /// False when its outbox is full.
-    fn deliver_one(&mut self, post: &Post, delivered: &mut u64) -> bool {
+    /// Delivers one message; false if the outbox is full.
+    fn deliver_post(&mut self, post: &Post, delivered: &mut u64) -> bool {
         if !post.audience.includes(self.id) {
             return true;
         }
-        let (is_sent, is_full) = if self.shares {
+        let (is_sent, is_full) = if self.takes_shared {
             let Some(bytes) = post.encoded(&self.outbox) else {
                 return true;
             };
@@ -122,26 +125,26 @@ impl Seat {
         };
         *delivered += u64::from(is_sent);
         if is_full {
-            self.behind = Some(post.offset);
+            self.position = Some(post.offset);
             return false;
         }
         true
     }
 
-    /// Delivers what it lacked, up to the first message that its outbox has no room for.
+    /// Delivers missed messages until the outbox is full.
     pub(crate) fn deliver_missed(&mut self, missed: &[Arc<Post>], delivered: &mut u64) {
-        self.behind = None;
+        self.position = None;
         for post in missed {
-            if !self.deliver_one(post, delivered) {
+            if !self.deliver_post(post, delivered) {
                 return;
             }
-            self.from = post.offset.next();
+            self.caught_up_to = post.offset.next();
         }
     }
 
-    /// Closes the connection of a member that reads too slowly.
-    pub(crate) fn let_go(&mut self) {
-        self.behind = None;
+    /// Closes the connection of a slow member whose position the history has dropped.
+    pub(crate) fn close_slow(&mut self) {
+        self.position = None;
         self.outbox
             .close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", true);
     }
