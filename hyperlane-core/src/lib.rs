@@ -46,12 +46,13 @@ pub use inventory;
 pub use serde_json;
 pub use tokio;
 
-pub use conn::{
-    WireFormat,
-    cork::{defer, flush_current, polled_connection},
-    out::PushError,
-    outbox::Outbox,
-};
+/// Parts of a connection's poll that the rooms of `hyperlane-broadcast` need and programs do not.
+#[doc(hidden)]
+pub mod hub {
+    pub use crate::conn::cork::{defer, flush_current, polled_connection};
+}
+
+pub use conn::{WireFormat, out::PushError, outbox::Outbox};
 pub use context::{Attributes, Context, RouteParams, States};
 pub use error::{
     ClosedByClient, Error, PanicData, Place, RequestError, ResponseError, ServerError,
