@@ -20,8 +20,9 @@ use bytes::Bytes;
 use crate::{
     EntityTag, Request, Response, Stream, Upgrade, Validators, WebSocket,
     conn::Conn,
-    error::{ATTRIBUTE, FAILURE, PanicData, RequestError, contain},
+    error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
     http::{Failure, Precondition, describe},
+    panic::contain,
     proto::http::forwarded::{self, Forwarded},
     sse::ServerSentEvents,
     stream::body::{BodyStream, Incoming},

@@ -2,11 +2,7 @@
 
 mod handler;
 
-use std::{
-    any::Any,
-    fmt, io,
-    panic::{AssertUnwindSafe, Location, catch_unwind},
-};
+use std::{any::Any, fmt, io, panic::Location};
 
 pub use self::handler::Error;
 
@@ -396,23 +392,6 @@ impl PanicData {
     /// The payload, if it was text.
     pub fn try_get_payload(&self) -> Option<&str> {
         self.payload.as_deref()
-    }
-}
-
-/// Does work of the program whose panic would take more along than itself, a destructor's above all: a second panic while
-/// one is on its way ends the process.
-pub(crate) fn contain(what: &str, work: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
-        tracing::error!("panic {what}");
-        dispose(payload);
-    }
-}
-
-/// Drops what a panic carried: a value of the program's, whose destructor may panic in turn.
-pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
-    if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // Its destructor may panic with a value of the same kind, and so on without an end.
-        std::mem::forget(next);
     }
 }
 

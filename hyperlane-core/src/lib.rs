@@ -24,6 +24,7 @@ mod extract;
 mod hook;
 pub mod http;
 mod multipart;
+mod panic;
 pub mod proto;
 pub mod route;
 mod runtime;

@@ -44,7 +44,7 @@ use self::{
     timers::{Tick, TimerKey},
     transport::{Reader, Writer},
 };
-use crate::{error::contain, server::shared::Shared, upgrade::Protocol};
+use crate::{panic::contain, server::shared::Shared, upgrade::Protocol};
 
 /// Why the task was woken, besides readiness.
 pub(crate) mod signals {
