@@ -49,17 +49,14 @@ pub use tokio;
 pub use conn::{
     WireFormat,
     cork::{defer, flush_current, polled_connection},
-    out::PushError,
     outbox::Outbox,
 };
 pub use context::{Attributes, Context, RouteParams, States};
 pub use error::{
-    ClosedByClient, Error, PanicData, Place, RequestError, ResponseError, ServerError,
+    ClosedByClient, Error, PanicData, Place, PushError, RequestError, ResponseError, ServerError,
+    SessionError, SetupError,
 };
-pub use extract::{
-    Form, FromContext, Path, Query, State,
-    setup::{RouteSetup, SetupError},
-};
+pub use extract::{Form, FromContext, Path, Query, State, setup::RouteSetup};
 pub use hook::{BodyMode, ServerHook, Status};
 pub use multipart::{Field, Multipart};
 // The vocabulary has one place; its names are the paved path, constants included.
@@ -78,7 +75,7 @@ pub use server::{
     BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
     ServerControlHook,
 };
-pub use session::{Session, SessionData, SessionError, SessionId, SessionStore};
+pub use session::{Session, SessionData, SessionId, SessionStore};
 pub use sse::ServerSentEvents;
 pub use stream::{Stream, Transport, body::BodyStream};
 pub use upgrade::Upgrade;

@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use crate::{
     channel::Channel,
-    conn::{Conn, WireFormat, held::Held, out::PushError, outbox::Outbox, wakers::UntilEnd},
+    conn::{Conn, WireFormat, held::Held, outbox::Outbox, wakers::UntilEnd},
+    error::PushError,
     proto::{
         http::chunked,
         sse::Event,

@@ -16,8 +16,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     channel::Channel,
-    conn::{Conn, held::Held, out::PushError, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
-    error::{ClosedByClient, LeftWithoutClose},
+    conn::{Conn, held::Held, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
+    error::{ClosedByClient, LeftWithoutClose, PushError},
     proto::ws::{CloseCode, Message},
 };
 

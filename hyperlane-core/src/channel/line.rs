@@ -13,7 +13,8 @@ use super::{
     state::Link,
 };
 use crate::{
-    conn::{Conn, WireFormat, out::PushError, timers::Tick},
+    conn::{Conn, WireFormat, timers::Tick},
+    error::PushError,
     proto::{
         sse::{Event, POSITION},
         ws::{CloseCode, Message},

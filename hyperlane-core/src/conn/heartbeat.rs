@@ -8,8 +8,11 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Conn, out::PushError, timers::Tick};
-use crate::channel::line::{self, Acks};
+use super::{Conn, timers::Tick};
+use crate::{
+    channel::line::{self, Acks},
+    error::PushError,
+};
 
 /// What is known of the last ping.
 #[derive(Debug, Default)]

@@ -4,9 +4,9 @@ use std::{fmt, io, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Conn, WireFormat, out::PushError, run_end};
+use super::{Conn, WireFormat, run_end};
 use crate::{
-    error::ResponseError,
+    error::{PushError, ResponseError},
     proto::ws::{CloseCode, Message},
     sse::refuse_close,
 };

@@ -12,11 +12,14 @@ use bytes::Bytes;
 use super::{
     Conn, WireFormat, buffer,
     input::{Fill, Input, Mode, Transport, Wait},
-    out::{PushError, Sending},
+    out::Sending,
     timers::{TICK, Tick},
     transport::Reader,
 };
-use crate::proto::ws::{CloseCode, Message, encode_close, encode_to_bytes};
+use crate::{
+    error::PushError,
+    proto::ws::{CloseCode, Message, encode_close, encode_to_bytes},
+};
 
 /// What the rest of a head may take from the beginning of a shutdown on: a request that is on its way is still answered.
 const LAST_HEAD: Duration = Duration::from_secs(1);

@@ -18,16 +18,18 @@ use super::{
     heartbeat::Heartbeat,
     inbox::Inbox,
     input::{Fill, Input, Mode, Transport},
-    out::PushError,
     rates::Rates,
     timers::Tick,
 };
-use crate::channel::line::Acks;
-use crate::proto::ws::{
-    CloseCode, CloseFrame, Compressed, Decoder, Incoming, Limits, Message, ProtocolError, Role,
-    encode_close, encode_message, encode_to_bytes, frame_head,
+use crate::{
+    channel::line::Acks,
+    error::PushError,
+    proto::ws::{
+        CloseCode, CloseFrame, Compressed, Decoder, Incoming, Limits, Message, ProtocolError, Role,
+        encode_close, encode_message, encode_to_bytes, frame_head,
+    },
+    upgrade::Protocol,
 };
-use crate::upgrade::Protocol;
 
 /// The most that one read brings into a message of its own.
 const DIRECT_READ: usize = 256 * 1024;

@@ -10,15 +10,16 @@ use std::{
 };
 
 use super::{
-    SessionData, SessionError, SessionId,
+    SessionData, SessionId,
     entry::Entry,
     sign::{self, Purpose, Signer},
     store::AnyStore,
     table::{FORMER_FOR, Found, Over, Table},
 };
 use crate::{
-    RequestError, ServerConfig, SessionKey,
+    ServerConfig, SessionKey,
     channel::ChannelSettings,
+    error::{RequestError, SessionError},
     http::{CookieSameSite, CookieSecure, SessionFields},
 };
 
