@@ -36,6 +36,7 @@ mod sse;
 mod stream;
 mod upgrade;
 mod websocket;
+mod wire;
 
 pub use channel::directory::{Channels, SessionChannels};
 pub use channel::endpoint::{
@@ -47,7 +48,6 @@ pub use serde_json;
 pub use tokio;
 
 pub use conn::{
-    WireFormat,
     cork::{defer, flush_current, polled_connection},
     outbox::Outbox,
 };
@@ -80,3 +80,4 @@ pub use sse::ServerSentEvents;
 pub use stream::{Stream, Transport, body::BodyStream};
 pub use upgrade::Upgrade;
 pub use websocket::WebSocket;
+pub use wire::WireFormat;

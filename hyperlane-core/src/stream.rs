@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::{
     Context, Headers, Method, Request, RequestBody, Response, Upgrade, WebSocket,
     conn::{
-        Conn, WireFormat, cork,
+        Conn, cork,
         extensions::Extensions,
         handshake::Handshake,
         input::{Fill, Wait},
@@ -30,6 +30,7 @@ use crate::{
     http::{Framing, HttpVersion, title_case},
     proto::{
         http::{
+            chunked::LAST_CHUNK,
             head::{self, HeadScanner, HeadStorage},
             host::HostRefused,
             track::ResponseTracker,
@@ -43,7 +44,8 @@ use crate::{
         hosts,
         observe::{self, Observed, RouteLabel},
     },
-    sse::{self, ServerSentEvents},
+    sse::ServerSentEvents,
+    wire::WireFormat,
 };
 
 use self::body::{BodyHead, Incoming};
@@ -612,7 +614,7 @@ impl Stream {
             Carries::Handshake => {}
             Carries::WebSocket => self.write(data),
             Carries::Events { .. } => {
-                let framed = sse::frame(self.connection.format(), data);
+                let framed = self.connection.format().frame(data);
                 self.write(&framed);
                 self.connection.note_line_end(data);
             }
@@ -895,7 +897,7 @@ impl Stream {
     /// Ends a typed event stream with its last chunk.
     pub(crate) fn end_events(&mut self) {
         if self.carries == (Carries::Events { chunked: true }) && self.connection.is_open() {
-            self.write(sse::LAST_CHUNK);
+            self.write(LAST_CHUNK);
         }
     }
 

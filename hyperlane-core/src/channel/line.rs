@@ -13,13 +13,14 @@ use super::{
     state::Link,
 };
 use crate::{
-    conn::{Conn, WireFormat, timers::Tick},
+    conn::{Conn, timers::Tick},
     error::PushError,
     proto::{
+        http::chunked::LAST_CHUNK,
         sse::{Event, POSITION},
         ws::{CloseCode, Message},
     },
-    sse::LAST_CHUNK,
+    wire::WireFormat,
 };
 
 /// How far a WebSocket is: pings carry the offset of what was written before them, and pongs bring it back
@@ -217,8 +218,7 @@ impl Link for Line {
             Item::Event { .. } if format.is_websocket() => {}
             item => {
                 let event = event(id, item).ok_or(PushError::Closed)?;
-                self.connection
-                    .send_bytes(&crate::sse::frame(format, &event))?;
+                self.connection.send_bytes(&format.frame(&event))?;
             }
         }
         self.connection.server.metrics.message_sent();

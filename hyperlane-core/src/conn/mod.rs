@@ -44,7 +44,7 @@ use self::{
     timers::{Tick, TimerKey},
     transport::{Reader, Writer},
 };
-use crate::{panic::contain, server::shared::Shared, upgrade::Protocol};
+use crate::{panic::contain, server::shared::Shared, upgrade::Protocol, wire::WireFormat};
 
 /// Why the task was woken, besides readiness.
 pub(crate) mod signals {
@@ -58,71 +58,6 @@ pub(crate) mod signals {
     pub(crate) const ABORT: u8 = 8;
     /// Somebody else sent the last word, or made room in the inbox.
     pub(crate) const LOOK: u8 = 16;
-}
-
-/// What a message looks like on this connection's wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WireFormat {
-    /// HTTP responses: no messages can be pushed.
-    Http,
-    /// WebSocket frames.
-    WebSocket,
-    /// WebSocket frames, compressed without context takeover: what was encoded for one such
-    /// connection serves all of the same window (RFC 7692 §7.1).
-    WebSocketDeflate {
-        /// The server's window, 8 to 15 bits.
-        window_bits: u8,
-    },
-    /// WebSocket frames, compressed with what went before on the same connection: every message has
-    /// to be encoded for it alone, by [`Outbox::send`](crate::Outbox::send).
-    WebSocketTakeover,
-    /// Server-Sent Events, bytes as they are, until the connection closes.
-    EventStream,
-    /// Server-Sent Events in HTTP/1.1 chunks.
-    EventStreamChunked,
-}
-
-impl WireFormat {
-    /// Whether messages can be pushed to connections of this format.
-    pub fn is_pushable(self) -> bool {
-        self != Self::Http
-    }
-
-    /// Whether messages are WebSocket frames.
-    pub fn is_websocket(self) -> bool {
-        matches!(
-            self,
-            Self::WebSocket | Self::WebSocketDeflate { .. } | Self::WebSocketTakeover
-        )
-    }
-
-    /// Whether what was encoded for one connection serves every connection of this format.
-    pub fn is_shared(self) -> bool {
-        self != Self::WebSocketTakeover
-    }
-
-    const fn to_index(self) -> u8 {
-        match self {
-            Self::Http => 0,
-            Self::WebSocket => 1,
-            Self::EventStream => 2,
-            Self::EventStreamChunked => 3,
-            Self::WebSocketTakeover => 4,
-            Self::WebSocketDeflate { window_bits } => window_bits,
-        }
-    }
-
-    const fn from_index(index: u8) -> Self {
-        match index {
-            1 => Self::WebSocket,
-            2 => Self::EventStream,
-            3 => Self::EventStreamChunked,
-            4 => Self::WebSocketTakeover,
-            window_bits @ 8..=15 => Self::WebSocketDeflate { window_bits },
-            _ => Self::Http,
-        }
-    }
 }
 
 /// Where a connection comes from.

@@ -13,7 +13,7 @@ use bytes::{Bytes, buf::Limit};
 use tokio::time::Instant;
 
 use super::{
-    Conn, WireFormat, cork,
+    Conn, cork,
     extensions::Extensions,
     heartbeat::Heartbeat,
     inbox::Inbox,
@@ -29,6 +29,7 @@ use crate::{
         encode_close, encode_message, encode_to_bytes, frame_head,
     },
     upgrade::Protocol,
+    wire::WireFormat,
 };
 
 /// The most that one read brings into a message of its own.
