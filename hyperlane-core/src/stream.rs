@@ -991,7 +991,7 @@ impl Stream {
         Ok(Box::new(Handshake {
             accept_key: accepted.accept_key,
             extensions: Extensions::negotiate(offered, &self.connection.server.config)?,
-            protocol: None,
+            subprotocol: None,
             headers: Headers::new(),
             session: ctx.get_response().session().cloned(),
             path: request.get_path().into(),
@@ -1007,7 +1007,7 @@ impl Stream {
     ) -> Result<(), RequestError> {
         let offered = ctx.get_request().get_headers();
         let wanted = ctx.get_response().get_headers();
-        handshake.protocol = upgrade.choose(
+        handshake.subprotocol = upgrade.choose(
             offered.get_all("sec-websocket-protocol"),
             wanted.get("sec-websocket-protocol"),
             &self.connection.server.config,
@@ -1034,7 +1034,7 @@ impl Stream {
             let head = handshake.head(&self.connection, added);
             self.write(&head);
             self.connection
-                .begin_websocket(handshake.extensions, handshake.protocol);
+                .begin_websocket(handshake.extensions, handshake.subprotocol);
         }
         self.carries = Carries::WebSocket;
         self.note_status(101);

@@ -103,7 +103,7 @@ impl WebSocket {
     /// The subprotocol that the handshake agreed on (RFC 6455 §1.9). None for a channel.
     pub fn protocol(&self) -> Option<&str> {
         match &self.link {
-            Link::Connection(connection) => connection.protocol(),
+            Link::Connection(connection) => connection.subprotocol(),
             Link::Channel(_) => None,
         }
     }

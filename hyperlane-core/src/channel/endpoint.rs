@@ -10,14 +10,14 @@ use std::{
 
 use super::{
     Attached, Channel, Direction, End, Settings,
-    line::{Acks, Line, at},
+    line::{Line, at},
     log::ResumeId,
     state::{Claim, Kind, Start, Tab},
 };
 use crate::{
     __private::guard_upgrade,
     Context, RequestError, Server, ServerSentEvents, States, Status, Stream, Upgrade, WebSocket,
-    conn::{Conn, websocket::WsEnd},
+    conn::{Conn, acks::Acks, websocket::WsEnd},
     context::cors::RouteCors,
     error::Place,
     hook::{HookFuture, refuse},

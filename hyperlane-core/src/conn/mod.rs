@@ -6,6 +6,7 @@
 //! await: `input` (the reading side; in practice the task's alone) and `out` (the outbox). Where
 //! both are needed, `input` comes first.
 
+pub(crate) mod acks;
 pub(crate) mod buffer;
 pub(crate) mod cork;
 pub(crate) mod extensions;
@@ -37,6 +38,7 @@ use std::{
 };
 
 use self::{
+    handshake::Subprotocol,
     held::Handles,
     input::Input,
     out::{Out, Sending},
@@ -44,7 +46,7 @@ use self::{
     timers::{Tick, TimerKey},
     transport::{Reader, Writer},
 };
-use crate::{panic::contain, server::shared::Shared, upgrade::Protocol, wire::WireFormat};
+use crate::{panic::contain, server::shared::Shared, wire::WireFormat};
 
 /// Why the task was woken, besides readiness.
 pub(crate) mod signals {
@@ -154,7 +156,7 @@ pub(crate) struct Conn {
     /// Work done in this poll; see [`Conn::charge`].
     spent: AtomicU32,
     /// The subprotocol of a WebSocket, if one was agreed on.
-    protocol: OnceLock<Box<Protocol>>,
+    subprotocol: OnceLock<Box<Subprotocol>>,
     out: Mutex<Out>,
     input: Mutex<Input>,
     ends: Mutex<Vec<(u64, EndHook)>>,
@@ -202,7 +204,7 @@ impl Conn {
             heartbeat: AtomicU32::new(0),
             open_pings: AtomicU32::new(0),
             spent: AtomicU32::new(0),
-            protocol: OnceLock::new(),
+            subprotocol: OnceLock::new(),
             out: Mutex::new(Out::new(writer, now)),
             input: Mutex::new(Input::new(reader, now)),
             ends: Mutex::new(Vec::new()),
@@ -248,13 +250,13 @@ impl Conn {
     }
 
     /// The subprotocol that was agreed on.
-    pub(crate) fn protocol(&self) -> Option<&str> {
-        self.protocol.get()?.name(&self.server.config)
+    pub(crate) fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.get()?.name(&self.server.config)
     }
 
-    pub(crate) fn set_protocol(&self, protocol: Protocol) {
+    pub(crate) fn set_subprotocol(&self, subprotocol: Subprotocol) {
         // A connection is upgraded once.
-        let _ = self.protocol.set(Box::new(protocol));
+        let _ = self.subprotocol.set(Box::new(subprotocol));
     }
 
     #[cfg(feature = "tower")]
