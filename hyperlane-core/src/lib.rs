@@ -17,6 +17,7 @@ pub mod __private;
 extern crate self as hyperlane_core;
 
 pub(crate) mod channel;
+mod config;
 pub(crate) mod conn;
 mod context;
 mod error;
@@ -47,6 +48,9 @@ pub use inventory;
 pub use serde_json;
 pub use tokio;
 
+pub use config::{
+    ConfigError, CookieSameSite, CookieSecure, RequestConfig, ServerConfig, SessionKey,
+};
 pub use conn::{
     cork::{defer, flush_current, polled_connection},
     outbox::Outbox,

@@ -3,7 +3,8 @@
 use std::{borrow::Cow, fmt};
 
 use crate::{
-    Headers, RequestError, ServerConfig,
+    Headers, RequestError,
+    config::ServerConfig,
     conn::handshake::{Subprotocol, is_own_field},
     http::{HeaderError, is_token, list_items},
     proto::http::origin::AllowedOrigins,

@@ -7,7 +7,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{Conn, extensions::Extensions, input::Mode, timers::Tick};
 use crate::{
-    ServerConfig,
+    config::ServerConfig,
     http::{Headers, SessionFields, title_case},
 };
 

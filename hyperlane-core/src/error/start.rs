@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, io, panic::Location};
 
-use crate::{proto::http::origin::OriginError, route::RouteError};
+use crate::{config::ConfigError, proto::http::origin::OriginError, route::RouteError};
 
 /// Why a server did not start. Its `Debug` form is its sentence too, as `main` prints what it returns in that form.
 #[derive(thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum ServerError {
     },
     /// The configuration contradicts itself.
     #[error("invalid configuration: {0}")]
-    Config(#[from] crate::ConfigError),
+    Config(#[from] ConfigError),
     /// A route cannot be served.
     #[error("{pattern:?} at {place}: {source}")]
     Route {

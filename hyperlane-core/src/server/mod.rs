@@ -37,8 +37,9 @@ pub use self::{
     routes::RouteInfo,
 };
 use crate::{
-    At, Channels, Context, RequestConfig, ServerConfig, ServerHook, SessionStore, Stream,
+    At, Channels, Context, ServerHook, SessionStore, Stream,
     channel::{Direction, Settings},
+    config::{RequestConfig, ServerConfig},
     context::{States, cors::RouteCors},
     error::{Place, ServerError},
     hook::{BodyPlan, HookFuture, Registration, Run, needs_params, run_hook},

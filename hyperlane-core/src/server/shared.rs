@@ -27,7 +27,7 @@ use super::{
     pace::Pace,
 };
 use crate::{
-    ServerConfig,
+    config::ServerConfig,
     conn::{
         Conn, Peer,
         buffer::READ_BUFFER,

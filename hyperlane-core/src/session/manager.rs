@@ -17,10 +17,10 @@ use super::{
     table::{FORMER_FOR, Found, Over, Table},
 };
 use crate::{
-    ServerConfig, SessionKey,
     channel::ChannelSettings,
+    config::{CookieSameSite, CookieSecure, ServerConfig, SessionKey},
     error::{RequestError, SessionError},
-    http::{CookieSameSite, CookieSecure, SessionFields},
+    http::SessionFields,
 };
 
 /// Sessions with the configuration of a run.
@@ -126,7 +126,7 @@ impl Sessions {
 
     /// What a response says of a session, whose cookie goes over TLS alone if `secure`.
     pub(crate) fn fields(&self, secure: bool) -> Arc<SessionFields> {
-        SessionFields::new(secure, self.same_site, self.partitioned)
+        SessionFields::new(secure, self.same_site.attribute(secure), self.partitioned)
     }
 
     pub(crate) fn has_store(&self) -> bool {
