@@ -19,7 +19,7 @@ use crate::{
     conn::Conn,
     error::{Place, RequestError, SetupError},
     extract::setup::{RouteSetup, SetupCheck},
-    server::observe::{Observed, Within},
+    observe::{Observed, Within},
 };
 
 /// What a hook decides about the rest of the pipeline.

@@ -25,6 +25,7 @@ mod extract;
 mod hook;
 pub mod http;
 mod multipart;
+mod observe;
 mod panic;
 pub mod proto;
 pub mod route;

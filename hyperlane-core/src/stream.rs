@@ -28,6 +28,7 @@ use crate::{
     error::{RequestError, ResponseError},
     hook::BodyPlan,
     http::{Framing, HttpVersion, title_case},
+    observe::{self, Observed, RouteLabel},
     proto::{
         http::{
             chunked::LAST_CHUNK,
@@ -40,10 +41,7 @@ use crate::{
             handshake::{self, HandshakeRequest},
         },
     },
-    server::{
-        hosts,
-        observe::{self, Observed, RouteLabel},
-    },
+    server::hosts,
     sse::ServerSentEvents,
     wire::WireFormat,
 };
@@ -851,7 +849,12 @@ impl Stream {
     /// Begins to observe a request, if somebody listens; `request`: method and path, unless the head was refused.
     #[cold]
     pub(crate) fn observe(&mut self, route: &Arc<RouteLabel>, request: Option<(&Method, &str)>) {
-        self.observed = Observed::begin(&self.connection, route, request);
+        self.observed = Observed::begin(
+            &self.connection,
+            &self.connection.server.metrics,
+            route,
+            request,
+        );
     }
 
     /// Whether somebody may listen: looked at before anything is made ready for [`observe`](Self::observe).

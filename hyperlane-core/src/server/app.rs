@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::observe::RouteLabel;
 use crate::{
     Context, Method, Stream,
     context::{Middleware, Program, RouteParams, Stage, States, cors::RouteCors},
@@ -12,6 +11,7 @@ use crate::{
         BodyMode, BodyPlan, Guard, GuardKind, HookFuture, HookKind, Registration, Run,
         needs_nothing,
     },
+    observe::RouteLabel,
     route::{Route, RouteTable},
 };
 

@@ -6,9 +6,6 @@ pub(crate) mod hosts;
 pub(crate) mod listener;
 mod listing;
 pub(crate) mod logged;
-#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
-pub(crate) mod metrics;
-pub(crate) mod observe;
 mod pace;
 mod routes;
 pub(crate) mod serve;

@@ -4,7 +4,6 @@ use std::{borrow::Cow, pin::Pin, sync::Arc};
 
 use super::{
     app::{App, Hook, Routed, allow},
-    observe::Within,
     shared::Shared,
 };
 use crate::{
@@ -14,6 +13,7 @@ use crate::{
     error::{PanicData, RequestError, ResponseError},
     hook::{BodyPlan, GuardKind, Guarded, Outcome},
     http::{Failure, HttpStatus, describe},
+    observe::Within,
     panic::dispose,
     proto::{
         http::{head::HeadError, host::HostRefused},
