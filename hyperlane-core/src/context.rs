@@ -19,9 +19,10 @@ use bytes::Bytes;
 use crate::{
     EntityTag, Request, Response, Validators,
     conn::Conn,
-    error::{ATTRIBUTE, FAILURE, PanicData, RequestError, contain},
+    error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
     exchange::body::{BodyStream, Incoming},
     http::{Failure, Head, Precondition, describe},
+    panic::contain,
     proto::http::forwarded::{self, Forwarded},
 };
 

@@ -17,10 +17,10 @@ mod check;
 use crate::{
     Context, Stream,
     conn::Conn,
-    error::{Place, RequestError},
+    error::{Place, RequestError, SetupError},
     exchange::body::{BodyMode, BodyPlan},
-    extract::setup::{RouteSetup, SetupCheck, SetupError},
-    server::observe::{Observed, Within},
+    extract::setup::{RouteSetup, SetupCheck},
+    observe::{Observed, Within},
 };
 
 /// What a hook decides about the rest of the pipeline.

@@ -17,6 +17,7 @@ pub mod __private;
 extern crate self as hyperlane_core;
 
 pub(crate) mod channel;
+mod config;
 pub(crate) mod conn;
 mod context;
 mod error;
@@ -25,6 +26,8 @@ mod extract;
 mod hook;
 pub mod http;
 mod multipart;
+mod observe;
+mod panic;
 pub mod proto;
 pub mod route;
 mod runtime;
@@ -36,6 +39,7 @@ mod sse;
 mod stream;
 mod upgrade;
 mod websocket;
+mod wire;
 
 pub use channel::directory::{Channels, SessionChannels};
 pub use channel::endpoint::{
@@ -52,16 +56,17 @@ pub mod hub {
     pub use crate::conn::cork::{defer, flush_current, polled_connection};
 }
 
-pub use conn::{WireFormat, out::PushError, outbox::Outbox};
+pub use config::{
+    ConfigError, CookieSameSite, CookieSecure, RequestConfig, ServerConfig, SessionKey,
+};
+pub use conn::outbox::Outbox;
 pub use context::{Attributes, Context, RouteParams, States};
 pub use error::{
-    ClosedByClient, Error, PanicData, Place, RequestError, ResponseError, ServerError,
+    ClosedByClient, Error, PanicData, Place, PushError, RequestError, ResponseError, ServerError,
+    SessionError, SetupError,
 };
 pub use exchange::body::{BodyMode, BodyStream};
-pub use extract::{
-    Form, FromContext, Path, Query, State,
-    setup::{RouteSetup, SetupError},
-};
+pub use extract::{Form, FromContext, Path, Query, State, setup::RouteSetup};
 pub use hook::{ServerHook, Status};
 pub use multipart::{Field, Multipart};
 // The vocabulary has one place; its names are the paved path, constants included.
@@ -80,8 +85,9 @@ pub use server::{
     BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
     ServerControlHook,
 };
-pub use session::{Session, SessionData, SessionError, SessionId, SessionStore};
+pub use session::{Session, SessionData, SessionId, SessionStore};
 pub use sse::ServerSentEvents;
 pub use stream::{Stream, Transport};
 pub use upgrade::Upgrade;
 pub use websocket::WebSocket;
+pub use wire::WireFormat;

@@ -3,7 +3,9 @@
 use std::{borrow::Cow, fmt};
 
 use crate::{
-    Headers, RequestError, ServerConfig,
+    Headers, RequestError,
+    config::ServerConfig,
+    conn::handshake::Subprotocol,
     http::{HeaderError, is_handshake_field, is_token, list_items},
     proto::http::origin::AllowedOrigins,
     session::Sessions,
@@ -43,23 +45,6 @@ enum Protocols {
     Configured,
     Listed(Vec<Cow<'static, str>>),
     Chosen(Choice),
-}
-
-/// The subprotocol of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    /// The place in [`ServerConfig::subprotocols`].
-    Configured(usize),
-    Named(Cow<'static, str>),
-}
-
-impl Protocol {
-    pub(crate) fn name<'a>(&'a self, config: &'a ServerConfig) -> Option<&'a str> {
-        match self {
-            Self::Configured(at) => config.subprotocols.get(*at).map(String::as_str),
-            Self::Named(name) => Some(name),
-        }
-    }
 }
 
 impl Upgrade {
@@ -180,7 +165,7 @@ impl Upgrade {
         offered: impl Iterator<Item = &'a str>,
         wanted: Option<&str>,
         config: &ServerConfig,
-    ) -> Result<Option<Protocol>, RequestError> {
+    ) -> Result<Option<Subprotocol>, RequestError> {
         // Only names that may stand in the answer can be chosen, and no credential may.
         let offered: Vec<&str> = offered
             .flat_map(list_items)
@@ -189,7 +174,7 @@ impl Upgrade {
         let chosen = match std::mem::take(&mut self.protocols) {
             Protocols::Configured => match wanted {
                 Some(wanted) if offered.contains(&wanted) => {
-                    Some(Protocol::Named(wanted.to_owned().into()))
+                    Some(Subprotocol::Named(wanted.to_owned().into()))
                 }
                 Some(wanted) => {
                     // What echoes all that was offered holds the token as well, which no log is to have.
@@ -204,15 +189,15 @@ impl Upgrade {
                     .subprotocols
                     .iter()
                     .position(|name| offered.contains(&name.as_str()))
-                    .map(Protocol::Configured),
+                    .map(Subprotocol::Configured),
             },
             Protocols::Listed(names) => names
                 .into_iter()
                 .find(|name| offered.contains(&&**name))
-                .map(Protocol::Named),
+                .map(Subprotocol::Named),
             Protocols::Chosen(choose) => match choose(&offered) {
                 Some(name) if offered.contains(&name) => {
-                    Some(Protocol::Named(name.to_owned().into()))
+                    Some(Subprotocol::Named(name.to_owned().into()))
                 }
                 Some(name) => {
                     return Err(RequestError::Subprotocol {

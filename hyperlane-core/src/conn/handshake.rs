@@ -3,21 +3,37 @@
 //! A route's guard accepts the handshake before the handler runs, so that the handler may still refuse with an HTTP
 //! answer. The 101 goes out with the first read, send or `upgrade`; if none comes in time, by itself.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{Conn, extensions::Extensions, input::Mode, timers::Tick};
 use crate::{
-    Headers,
-    http::{SessionFields, write_switching},
-    upgrade::Protocol,
+    config::ServerConfig,
+    http::{Headers, SessionFields, write_switching},
 };
+
+/// The subprotocol of a WebSocket (RFC 6455 §1.9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subprotocol {
+    /// The place in [`ServerConfig::subprotocols`].
+    Configured(usize),
+    Named(Cow<'static, str>),
+}
+
+impl Subprotocol {
+    pub(crate) fn name<'a>(&'a self, config: &'a ServerConfig) -> Option<&'a str> {
+        match self {
+            Self::Configured(at) => config.subprotocols.get(*at).map(String::as_str),
+            Self::Named(name) => Some(name),
+        }
+    }
+}
 
 /// An accepted handshake, and what its answer says.
 pub(crate) struct Handshake {
     /// `Sec-WebSocket-Accept` (RFC 6455 §4.2.2).
     pub(crate) accept_key: [u8; 28],
     pub(crate) extensions: Extensions,
-    pub(crate) protocol: Option<Protocol>,
+    pub(crate) subprotocol: Option<Subprotocol>,
     /// Fields that the program has set so far.
     pub(crate) headers: Headers,
     pub(crate) session: Option<Arc<SessionFields>>,
@@ -30,7 +46,7 @@ impl Handshake {
     /// Writes the 101, with further fields.
     pub(crate) fn head(&self, connection: &Conn, added: &Headers) -> Vec<u8> {
         let config = &connection.server.config;
-        let protocol = self.protocol.as_ref();
+        let subprotocol = self.subprotocol.as_ref();
         let extensions = self.extensions.answer();
         let fields = [
             ("upgrade", Some("websocket")),
@@ -42,7 +58,7 @@ impl Handshake {
             ("sec-websocket-extensions", extensions.as_deref()),
             (
                 "sec-websocket-protocol",
-                protocol.and_then(|protocol| protocol.name(config)),
+                subprotocol.and_then(|subprotocol| subprotocol.name(config)),
             ),
         ];
         let fields = fields
@@ -105,7 +121,7 @@ impl Conn {
             self.set_handshake(false);
             self.flush_cork();
             let _ = self.push_slice(&head);
-            self.begin_websocket(handshake.extensions, handshake.protocol);
+            self.begin_websocket(handshake.extensions, handshake.subprotocol);
         }
     }
 

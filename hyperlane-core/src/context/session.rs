@@ -8,8 +8,9 @@ use std::{
 };
 
 use crate::{
-    Context, Error, FromContext, RequestError, ServerConfig, Session,
+    Context, Error, FromContext, RequestError, Session,
     channel::{Direction, line::Line},
+    config::ServerConfig,
     context::Stage,
     http::{SessionFields, list_items},
     session::{Credential, Loaded, Sessions},

@@ -15,11 +15,9 @@ use crate::{
     conn::Conn,
     error::RequestError,
     http::{Method, Request},
+    observe::{Observed, RouteLabel},
     proto::http::{host::HostRefused, track::ResponseTracker},
-    server::{
-        hosts,
-        observe::{Observed, RouteLabel},
-    },
+    server::hosts,
 };
 
 use self::{
@@ -180,7 +178,9 @@ impl Exchange {
     /// was refused.
     #[cold]
     pub(crate) fn observe(&mut self, route: &Arc<RouteLabel>, request: Option<(&Method, &str)>) {
-        self.observed = Observed::begin(self.connection(), route, request);
+        let connection = self.connection();
+        let metrics = &connection.server.metrics;
+        self.observed = Observed::begin(connection, metrics, route, request);
     }
 
     /// The record of the request.

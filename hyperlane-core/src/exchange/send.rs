@@ -4,10 +4,9 @@ use bytes::Bytes;
 
 use super::{Answer, Exchange};
 use crate::{
-    conn::WireFormat,
     error::ResponseError,
     http::{Framing, Head},
-    sse,
+    wire::WireFormat,
 };
 
 impl Exchange {
@@ -133,7 +132,7 @@ impl Exchange {
                 Ok(())
             }
             Answer::Events { .. } => {
-                self.wire.write(&sse::frame(connection.format(), data));
+                self.wire.write(&connection.format().frame(data));
                 connection.note_line_end(data);
                 Ok(())
             }

@@ -2,10 +2,11 @@
 
 use super::{Answer, Exchange};
 use crate::{
-    conn::{WireFormat, extensions::Extensions, handshake::Handshake},
+    conn::{extensions::Extensions, handshake::Handshake},
     error::{RequestError, ResponseError},
     http::{Framing, Head, Headers, Response},
-    sse,
+    proto::http::chunked::LAST_CHUNK,
+    wire::WireFormat,
 };
 
 /// What an upgrade finds.
@@ -51,7 +52,7 @@ impl Exchange {
         let connection = self.connection();
         let head = handshake.head(connection, added);
         self.wire.write(&head);
-        connection.begin_websocket(handshake.extensions, handshake.protocol);
+        connection.begin_websocket(handshake.extensions, handshake.subprotocol);
         self.set_switched();
     }
 
@@ -165,7 +166,7 @@ impl Exchange {
     /// Ends a typed event stream with its last chunk.
     pub(crate) fn end_events(&mut self) {
         if matches!(self.answer, Answer::Events { chunked: true }) && self.connection().is_open() {
-            self.wire.write(sse::LAST_CHUNK);
+            self.wire.write(LAST_CHUNK);
         }
     }
 }

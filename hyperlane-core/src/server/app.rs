@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::observe::RouteLabel;
 use crate::{
     Context, Method, Stream,
     context::{RouteParams, Stage, States, cors::RouteCors},
@@ -10,6 +9,7 @@ use crate::{
     exchange::body::{BodyMode, BodyPlan},
     extract::setup::{RouteSetup, SetupCheck},
     hook::{Guard, GuardKind, HookFuture, HookKind, Registration, Run, needs_nothing},
+    observe::RouteLabel,
     route::{Route, RouteTable},
     stream::Middleware,
 };

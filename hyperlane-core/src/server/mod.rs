@@ -6,9 +6,6 @@ pub(crate) mod hosts;
 pub(crate) mod listener;
 mod listing;
 pub(crate) mod logged;
-#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
-pub(crate) mod metrics;
-pub(crate) mod observe;
 mod pace;
 mod routes;
 pub(crate) mod serve;
@@ -37,8 +34,9 @@ pub use self::{
     routes::RouteInfo,
 };
 use crate::{
-    At, Channels, Context, RequestConfig, ServerConfig, ServerHook, SessionStore, Stream,
+    At, Channels, Context, ServerHook, SessionStore, Stream,
     channel::{Direction, Settings},
+    config::{RequestConfig, ServerConfig},
     context::{States, cors::RouteCors},
     error::{Place, ServerError},
     exchange::body::BodyPlan,

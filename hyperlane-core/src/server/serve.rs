@@ -4,20 +4,21 @@ use std::{borrow::Cow, pin::Pin, sync::Arc};
 
 use super::{
     app::{App, Hook, Routed, allow},
-    observe::{self, Within},
     shared::Shared,
 };
 use crate::{
     Context, IntoResponse, Method, Status, Stream,
     conn::{Conn, Via, upkeep::Ending},
     context::Stage,
-    error::{PanicData, RequestError, ResponseError, dispose},
+    error::{PanicData, RequestError, ResponseError},
     exchange::{
         answer::Progress,
         body::{BodyHead, BodyMode, BodyPlan},
     },
     hook::{GuardKind, Guarded, Outcome},
     http::{Failure, HttpStatus, describe},
+    observe::{self, Within},
+    panic::dispose,
     proto::{
         http::{head::HeadError, host::HostRefused},
         ws::CloseCode,

@@ -105,7 +105,7 @@ impl Stream {
         if let Upgradable::Request = self.exchange.upgradable()? {
             let mut upgrade = Upgrade::new();
             let mut accepted = self.check_handshake(ctx, &upgrade)?;
-            self.choose_protocol(ctx, &mut upgrade, &mut accepted)?;
+            self.choose_subprotocol(ctx, &mut upgrade, &mut accepted)?;
             let response = ctx.head().response;
             accepted.headers = response.get_headers().clone();
             accepted.session = response.session().cloned();
@@ -134,7 +134,7 @@ impl Stream {
         Ok(Box::new(Handshake {
             accept_key: accepted.accept_key,
             extensions: Extensions::negotiate(offered, &connection.server.config)?,
-            protocol: None,
+            subprotocol: None,
             headers: Headers::new(),
             session: None,
             path: request.get_path().into(),
@@ -142,7 +142,7 @@ impl Stream {
         }))
     }
 
-    fn choose_protocol(
+    fn choose_subprotocol(
         &self,
         ctx: &Context,
         upgrade: &mut Upgrade,
@@ -150,7 +150,7 @@ impl Stream {
     ) -> Result<(), RequestError> {
         let offered = ctx.get_request().get_headers();
         let wanted = ctx.get_response().get_headers();
-        handshake.protocol = upgrade.choose(
+        handshake.subprotocol = upgrade.choose(
             offered.get_all("sec-websocket-protocol"),
             wanted.get("sec-websocket-protocol"),
             &self.connection().server.config,
@@ -166,7 +166,7 @@ impl Stream {
     ) -> Result<(), RequestError> {
         match self.exchange.take_handshake() {
             Some(mut handshake) => {
-                let chosen = self.choose_protocol(ctx, &mut upgrade, &mut handshake);
+                let chosen = self.choose_subprotocol(ctx, &mut upgrade, &mut handshake);
                 // Too late to let a page in, but not to tell of a text that is no origin.
                 let checked = chosen.and_then(|()| upgrade.origins().map(|_| ()));
                 let added = match checked.and_then(|()| upgrade.headers()) {
