@@ -30,7 +30,7 @@ use crate::{
         ws::{CloseCode, Message},
     },
     runtime::within,
-    session::{Entry, KeptAlive},
+    session::{Attachment, Entry, KeptAlive},
 };
 
 /// Closes a plain WebSocket whose missed messages are gone: it has to load the state of things anew. The next connection
@@ -298,7 +298,7 @@ impl Inner {
 const PAGE_LOAD: Duration = Duration::from_secs(30);
 
 /// What a channel takes beside its messages, with the task that waits for its client.
-const ITSELF: usize = size_of::<Channel>() + 512;
+const ITSELF: usize = size_of::<Channel>() + size_of::<SessionSlots>() + 512;
 
 /// Messages of clients that nobody received yet, in bytes.
 const INBOX: usize = 64 * 1024;
@@ -829,7 +829,7 @@ impl Channel {
     }
 
     /// Ends the channel, and its connections with these words.
-    pub(crate) fn end(&self, end: End, code: CloseCode, reason: &str) {
+    fn end(&self, end: End, code: CloseCode, reason: &str) {
         let positions = {
             let mut inner = self.lock();
             if inner.end.is_some() {
@@ -842,6 +842,14 @@ impl Channel {
         for position in &positions {
             close(position, code, reason);
         }
+    }
+
+    fn end_with_session(&self) {
+        self.end(
+            End::Session,
+            CloseCode::POLICY_VIOLATION,
+            "the session is over",
+        );
     }
 
     fn finish(&self, mut inner: Locked<'_>, end: End) {
@@ -937,7 +945,7 @@ impl Drop for Attached {
 
 /// The channels of one session.
 #[derive(Default)]
-pub(crate) struct Slots {
+struct Slots {
     both: Slot,
     to_client: Slot,
 }
@@ -958,61 +966,60 @@ impl Slots {
     }
 
     /// Takes out those that there are, to be ended where nothing is locked.
-    pub(crate) fn take(&mut self) -> [Option<Arc<Channel>>; 2] {
+    fn take(&mut self) -> [Option<Arc<Channel>>; 2] {
         [self.both.channel.take(), self.to_client.channel.take()]
     }
 }
 
-impl Entry {
-    fn lock_channels(&self) -> MutexGuard<'_, Slots> {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The channels of one session, which end with it.
+#[derive(Default)]
+struct SessionSlots(Mutex<Slots>);
 
-    /// The session's channel; a new one after one that is over. That of a session that is over is over, too.
-    pub(crate) fn channel(
-        self: &Arc<Self>,
-        direction: Direction,
-        settings: &Arc<Settings>,
-    ) -> Arc<Channel> {
-        let mut channels = self.lock_channels();
-        let slot = channels.slot(direction);
-        if let Some(channel) = slot.channel.as_ref().filter(|channel| !channel.is_over()) {
-            return channel.clone();
-        }
-        if let Some(epoch) = slot.channel.take().and_then(|channel| channel.stopped()) {
-            slot.stopped = Some(epoch);
-        }
-        let channel = Channel::new(Arc::downgrade(self), settings.clone(), random());
-        slot.channel = Some(channel.clone());
-        if self.is_ended() {
-            channel.end(
-                End::Session,
-                CloseCode::POLICY_VIOLATION,
-                "the session is over",
-            );
-        }
-        channel
+impl SessionSlots {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Ends its channels: it is over. Not to be called with the table locked.
-    pub(crate) fn end_channels(&self) {
-        let taken = self.lock_channels().take();
+impl Attachment for SessionSlots {
+    fn end(&self) {
+        let taken = self.lock().take();
         for channel in taken.into_iter().flatten() {
-            channel.end(
-                End::Session,
-                CloseCode::POLICY_VIOLATION,
-                "the session is over",
-            );
+            channel.end_with_session();
         }
     }
+}
 
-    /// Whether the program has closed this channel, so that nobody need come back for it.
-    pub(crate) fn is_stopped(&self, direction: Direction, epoch: u64) -> bool {
-        let mut channels = self.lock_channels();
-        let slot = channels.slot(direction);
-        slot.stopped == Some(epoch)
-            || slot.channel.as_ref().and_then(|channel| channel.stopped()) == Some(epoch)
+/// The session's channel; a new one after one that is over. That of a session that is over is over, too.
+pub(crate) fn of_session(
+    session: &Arc<Entry>,
+    direction: Direction,
+    settings: &Arc<Settings>,
+) -> Arc<Channel> {
+    let slots = session.attachment::<SessionSlots>();
+    let mut slots = slots.lock();
+    let slot = slots.slot(direction);
+    if let Some(channel) = slot.channel.as_ref().filter(|channel| !channel.is_over()) {
+        return channel.clone();
     }
+    if let Some(epoch) = slot.channel.take().and_then(|channel| channel.stopped()) {
+        slot.stopped = Some(epoch);
+    }
+    let channel = Channel::new(Arc::downgrade(session), settings.clone(), random());
+    slot.channel = Some(channel.clone());
+    if session.is_ended() {
+        channel.end_with_session();
+    }
+    channel
+}
+
+/// Whether the program has closed this channel, so that nobody need come back for it.
+pub(crate) fn is_stopped(session: &Entry, direction: Direction, epoch: u64) -> bool {
+    let slots = session.attachment::<SessionSlots>();
+    let mut slots = slots.lock();
+    let slot = slots.slot(direction);
+    slot.stopped == Some(epoch)
+        || slot.channel.as_ref().and_then(|channel| channel.stopped()) == Some(epoch)
 }
 
 /// Random bits that nobody can guess, and never 0.

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Channel, ChannelSettings, Direction};
+use super::{Channel, ChannelSettings, Direction, of_session};
 use crate::{
     Context, ServerSentEvents, SessionId, WebSocket,
     session::{Entry, Table},
@@ -88,13 +88,13 @@ impl SessionChannels {
     /// As [`Context::ws`] of a request of this session.
     pub fn ws(&self) -> WebSocket {
         let settings = self.settings.of(Direction::Both);
-        WebSocket::of_channel(self.entry.channel(Direction::Both, settings))
+        WebSocket::of_channel(of_session(&self.entry, Direction::Both, settings))
     }
 
     /// As [`Context::sse`] of a request of this session.
     pub fn sse(&self) -> ServerSentEvents {
         let settings = self.settings.of(Direction::ToClient);
-        ServerSentEvents::of_channel(self.entry.channel(Direction::ToClient, settings))
+        ServerSentEvents::of_channel(of_session(&self.entry, Direction::ToClient, settings))
     }
 }
 
@@ -157,7 +157,7 @@ impl Context {
     fn session_channel(&mut self, direction: Direction) -> Arc<Channel> {
         let session = self.session();
         let settings = &self.sessions().channels;
-        let channel = session.entry().channel(direction, settings.of(direction));
+        let channel = of_session(session.entry(), direction, settings.of(direction));
         if self.begins_page(direction) {
             channel.expect_page();
         }

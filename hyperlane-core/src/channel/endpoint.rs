@@ -9,9 +9,10 @@ use std::{
 };
 
 use super::{
-    Attached, Channel, Direction, End, Settings,
+    Attached, Channel, Direction, End, Settings, is_stopped,
     line::{Acks, Line, at},
     log::ResumeId,
+    of_session,
     state::{Claim, Kind, Start, Tab},
 };
 use crate::{
@@ -420,7 +421,7 @@ impl Shared {
     }
 
     fn channel(&self, entry: &Arc<Entry>) -> Arc<Channel> {
-        entry.channel(self.direction, &self.settings)
+        of_session(entry, self.direction, &self.settings)
     }
 
     /// Gives the session's channel to a connection; a channel that is over in this moment gives way to a new one.
@@ -561,7 +562,7 @@ impl Shared {
         let is_replaced = ctx.is_session_replaced();
         let entry = ctx.session().entry().clone();
         if let Some(Ok(id)) = claim.from
-            && entry.is_stopped(self.direction, id.epoch)
+            && is_stopped(&entry, self.direction, id.epoch)
         {
             // Which has a browser stop coming back.
             ctx.get_mut_response().set_status_code(204);

@@ -617,7 +617,7 @@ impl Table {
         self.make_room(&mut all, entry, 0, now, &mut gone);
         drop(all);
         drop(dropped);
-        entry.end_channels();
+        entry.end_attachment();
         end(gone);
     }
 
@@ -694,7 +694,7 @@ impl Table {
 /// Ends what has gone. Not to be called with anything locked.
 fn end(gone: impl IntoIterator<Item = Arc<Entry>>) {
     for entry in gone {
-        entry.end_channels();
+        entry.end_attachment();
     }
 }
 
