@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 use crate::{
     EntityTag, Request, Response, Stream, Upgrade, Validators, WebSocket,
+    channel::ChannelSettings,
     conn::Conn,
     error::{ATTRIBUTE, FAILURE, PanicData, RequestError, contain},
     http::{Failure, Precondition, describe},
@@ -146,6 +147,7 @@ pub(crate) type Middleware = Arc<
 #[derive(Default)]
 pub(crate) struct Program {
     pub(crate) states: States,
+    pub(crate) channels: ChannelSettings,
     /// `None` where there is none.
     pub(crate) response_middleware: Option<Middleware>,
 }
@@ -224,9 +226,17 @@ impl fmt::Debug for Context {
 impl Context {
     pub(crate) fn new(program: Arc<Program>, connection: Arc<Conn>) -> Self {
         Self {
+            request: Request::default(),
+            response: None,
+            route_params: RouteParams::default(),
+            extras: None,
+            // A default would make a program for nothing, per connection.
             program,
             connection: Some(connection),
-            ..Self::default()
+            response_middleware_at: 0,
+            stage: Stage::default(),
+            goes_back: false,
+            head_is_out: false,
         }
     }
 
@@ -634,6 +644,11 @@ impl Context {
                 std::any::type_name::<T>()
             )
         })
+    }
+
+    /// How channels of this server behave that no client has connected to yet.
+    pub(crate) fn channel_settings(&self) -> &ChannelSettings {
+        &self.program.channels
     }
 
     /// All values of the server, for tasks that outlive the request.

@@ -156,7 +156,7 @@ impl Context {
 
     fn session_channel(&mut self, direction: Direction) -> Arc<Channel> {
         let session = self.session();
-        let settings = &self.sessions().channels;
+        let settings = self.channel_settings();
         let channel = of_session(session.entry(), direction, settings.of(direction));
         if self.begins_page(direction) {
             channel.expect_page();
@@ -166,7 +166,6 @@ impl Context {
 
     /// The channels of all sessions of this server.
     pub fn channels(&self) -> Channels {
-        let sessions = self.sessions();
-        Channels::new(&sessions.table, &sessions.channels)
+        Channels::new(&self.sessions().table, self.channel_settings())
     }
 }

@@ -38,7 +38,7 @@ pub use self::{
 };
 use crate::{
     At, Channels, Context, RequestConfig, ServerConfig, ServerHook, SessionStore, Stream,
-    channel::{Direction, Settings},
+    channel::{ChannelSettings, Direction, Settings},
     context::{States, cors::RouteCors},
     error::{Place, ServerError},
     hook::{BodyPlan, HookFuture, Registration, Run, needs_params, run_hook},
@@ -86,6 +86,8 @@ pub struct Server {
     /// Whether `bind` has replaced the default address.
     bound: bool,
     sessions: session::Planned,
+    /// How channels behave that no client has connected to yet.
+    channels: ChannelSettings,
     /// What programs ask for by `get_route_matcher`, made when they do.
     matcher: OnceLock<RouteMatcher>,
 }
@@ -212,12 +214,12 @@ impl Server {
     }
 
     pub(crate) fn suggest_channel_settings(&self, direction: Direction, settings: &Arc<Settings>) {
-        self.sessions.channels.suggest(direction, settings);
+        self.channels.suggest(direction, settings);
     }
 
     /// The channels of all sessions, for tasks outside of any request. Works before [`run`](Self::run) and after.
     pub fn channels(&self) -> Channels {
-        Channels::new(&self.sessions.table, &self.sessions.channels)
+        Channels::new(&self.sessions.table, &self.channels)
     }
 
     /// Adds a hook that holds something.
@@ -338,7 +340,7 @@ impl Server {
                 hook: hook.clone(),
             })
             .collect();
-        let app = App::build(planned, self.states.clone())?;
+        let app = App::build(planned, self.states.clone(), self.channels.clone())?;
         Ok(Arc::new(app))
     }
 

@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     RequestError, ServerConfig, SessionKey,
-    channel::ChannelSettings,
     http::{CookieSameSite, CookieSecure, SessionFields},
 };
 
@@ -37,7 +36,6 @@ pub(crate) struct Sessions {
     ttl: u64,
     token_ttl: u64,
     store: Option<Arc<dyn AnyStore>>,
-    pub(crate) channels: ChannelSettings,
 }
 
 /// What a program gives before the server runs.
@@ -45,7 +43,6 @@ pub(crate) struct Sessions {
 pub(crate) struct Planned {
     pub(crate) table: Arc<Table>,
     store: Option<Arc<dyn AnyStore>>,
-    pub(crate) channels: ChannelSettings,
     /// Of all runs of one server without configured keys.
     key: Arc<OnceLock<SessionKey>>,
 }
@@ -110,7 +107,6 @@ impl Sessions {
             ttl,
             token_ttl: config.session_token_ttl.as_secs().max(1),
             store: planned.store.clone(),
-            channels: planned.channels.clone(),
         })
     }
 
