@@ -1,7 +1,5 @@
 //! Channels: the messages of a session, whoever is connected. See `docs/channels.md` for what clients see.
 
-pub(crate) mod directory;
-pub(crate) mod endpoint;
 pub(crate) mod line;
 pub(crate) mod log;
 pub(crate) mod state;

@@ -19,6 +19,7 @@ extern crate self as hyperlane_core;
 pub(crate) mod channel;
 pub(crate) mod conn;
 mod context;
+mod endpoint;
 mod error;
 mod extract;
 mod hook;
@@ -36,10 +37,6 @@ mod stream;
 mod upgrade;
 mod websocket;
 
-pub use channel::directory::{Channels, SessionChannels};
-pub use channel::endpoint::{
-    At, Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint, sse, sse_with, ws, ws_with,
-};
 pub use cookie;
 pub use inventory;
 pub use serde_json;
@@ -52,6 +49,11 @@ pub use conn::{
     outbox::Outbox,
 };
 pub use context::{Attributes, Context, RouteParams, States};
+pub use endpoint::{
+    At, Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint,
+    directory::{Channels, SessionChannels},
+    sse, sse_with, ws, ws_with,
+};
 pub use error::{
     ClosedByClient, Error, PanicData, Place, RequestError, ResponseError, ServerError,
 };

@@ -1,5 +1,7 @@
 //! Endpoints: where clients connect to the channels of their session.
 
+pub(crate) mod directory;
+
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
@@ -8,20 +10,20 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Attached, Channel, Direction, End, Settings, is_stopped,
-    line::{Acks, Line, at},
-    log::ResumeId,
-    of_session,
-    state::{Claim, Kind, Start, Tab},
-};
 use crate::{
     __private::guard_upgrade,
-    Context, RequestError, Server, ServerSentEvents, States, Status, Stream, Upgrade, WebSocket,
+    Server,
+    channel::{
+        Attached, Channel, Direction, End, Settings, is_stopped,
+        line::{Acks, Line, at},
+        log::ResumeId,
+        of_session, random,
+        state::{Claim, Kind, Start, Tab},
+    },
     conn::{Conn, websocket::WsEnd},
-    context::cors::RouteCors,
-    error::Place,
-    hook::{HookFuture, refuse},
+    context::{Context, States, cors::RouteCors},
+    error::{Place, RequestError},
+    hook::{HookFuture, Status, refuse},
     proto::{
         http::{fetch::Purpose, origin::AllowedOrigins},
         sse::POSITION,
@@ -29,6 +31,10 @@ use crate::{
     },
     runtime::within,
     session::Entry,
+    sse::ServerSentEvents,
+    stream::Stream,
+    upgrade::Upgrade,
+    websocket::WebSocket,
 };
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -46,14 +52,14 @@ struct Plan {
     greeting: Option<Greeting>,
 }
 
-/// Where clients connect to their session's [`Context::ws`](crate::Context::ws), made by [`ws`] or [`ws_with`].
+/// Where clients connect to their session's [`Context::ws`], made by [`ws`] or [`ws_with`].
 ///
 /// It serves WebSockets; GET with `Accept: text/event-stream`, which gets the same messages as events; and POST, which
 /// takes the body as a message, for clients that have an event stream. See
 /// `hyperlane::docs::channels` for what clients see.
 pub struct WebSocketEndpoint(Plan);
 
-/// Where clients connect to their session's [`Context::sse`](crate::Context::sse), made by [`sse`] or [`sse_with`].
+/// Where clients connect to their session's [`Context::sse`], made by [`sse`] or [`sse_with`].
 pub struct ServerSentEventsEndpoint(Plan);
 
 /// Makes an endpoint for the WebSocket channels of sessions.
@@ -490,7 +496,7 @@ impl Shared {
         };
         let mut claim = self.claim(stream, ctx, kind);
         if kind == Kind::Counted && claim.tab.is_none() {
-            claim.tab = Some(super::random());
+            claim.tab = Some(random());
         }
         let upgrade = Upgrade::new().with_origins(self.cors.origins.clone());
         // What is refused begins no session, and sets no cookie in place of one that was not sent across sites.
@@ -681,7 +687,7 @@ fn first_message(id: ResumeId, tab: Tab, is_reset: bool) -> String {
 /// The first block of an event stream: where it stands, so that a cut before the first message is no loss.
 fn hello(id: ResumeId, retry: Duration, is_reset: bool) -> Vec<u8> {
     // Between once and twice as much.
-    let jitter = super::random() % (retry.as_millis().max(1) as u64);
+    let jitter = random() % (retry.as_millis().max(1) as u64);
     let name = if is_reset { "reset" } else { POSITION };
     let event = at(name, id).retry(retry + Duration::from_millis(jitter));
     let mut bytes = Vec::new();

@@ -2,10 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Channel, ChannelSettings, Direction, of_session};
 use crate::{
-    Context, ServerSentEvents, SessionId, WebSocket,
-    session::{Entry, Table},
+    channel::{Channel, ChannelSettings, Direction, of_session},
+    context::Context,
+    session::{Entry, SessionId, Table},
+    sse::ServerSentEvents,
+    websocket::WebSocket,
 };
 
 /// The channels of all sessions of a server, by session or by user; a cheap clone for tasks of the program's own.
