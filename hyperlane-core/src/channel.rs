@@ -579,7 +579,7 @@ impl Channel {
     }
 
     /// Where waits and tasks of the channel belong; never to a sender, who may stand anywhere.
-    fn runtime(&self) -> Option<Handle> {
+    pub(crate) fn runtime(&self) -> Option<Handle> {
         match self.home.upgrade() {
             Some(home) => home.runtime(),
             None => Handle::try_current().ok(),

@@ -1,6 +1,7 @@
 //! Endpoints: where clients connect to the channels of their session.
 
 pub(crate) mod directory;
+pub(crate) mod plan;
 
 use std::{
     future::{Future, poll_fn},
@@ -11,8 +12,6 @@ use std::{
 };
 
 use crate::{
-    __private::guard_upgrade,
-    Server,
     channel::{
         Attached, Channel, Direction, End, Settings, is_stopped,
         line::{Acks, Line, at},
@@ -22,7 +21,7 @@ use crate::{
     },
     conn::{Conn, websocket::WsEnd},
     context::{Context, States, cors::RouteCors},
-    error::{Place, RequestError},
+    error::RequestError,
     hook::{HookFuture, Status, refuse},
     proto::{
         http::{fetch::Purpose, origin::AllowedOrigins},
@@ -36,6 +35,8 @@ use crate::{
     upgrade::Upgrade,
     websocket::WebSocket,
 };
+
+use self::plan::{PlannedEndpoint, PlannedRoute};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// What runs once per new channel.
@@ -282,7 +283,7 @@ impl ServerSentEventsEndpoint {
 /// What can stand at a path: [`WebSocketEndpoint`] and [`ServerSentEventsEndpoint`].
 ///
 /// Functions do not: they stand under an attribute such as `#[get("/path")]`. Hook types are registered by
-/// [`Server::route`].
+/// [`Server::route`](crate::Server::route).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an endpoint: `ws()`, `ws_with(..)`, `sse()` and `sse_with(..)` make endpoints",
     label = "not an endpoint",
@@ -296,65 +297,35 @@ impl Endpoint for WebSocketEndpoint {}
 impl Endpoint for ServerSentEventsEndpoint {}
 
 mod sealed {
-    use super::{Place, Server};
+    use super::plan::PlannedEndpoint;
 
     pub trait Endpoint {
-        fn register(self, server: &mut Server, pattern: &str, place: Place);
+        fn plan(self) -> PlannedEndpoint;
     }
 }
 
 impl sealed::Endpoint for WebSocketEndpoint {
-    fn register(self, server: &mut Server, pattern: &str, place: Place) {
-        let shared = Shared::new(self.0, Direction::Both, &["GET", "HEAD", "POST"], server);
-        let cors = shared.cors.clone();
-        let connecting = shared.clone();
-        server.add_shared(
-            pattern,
-            "ws()",
-            &["GET"],
-            place,
-            &cors,
-            move |stream, ctx| connecting.clone().connect(stream, ctx),
-        );
-        server.add_shared(pattern, "ws()", &["POST"], place, &cors, move |_, ctx| {
-            shared.clone().post(ctx)
-        });
+    fn plan(self) -> PlannedEndpoint {
+        let shared = Shared::new(self.0, Direction::Both, &["GET", "HEAD", "POST"]);
+        let (connecting, posting) = (shared.clone(), shared.clone());
+        let routes = vec![
+            PlannedRoute::new("ws()", &["GET"], move |stream, ctx| {
+                connecting.clone().connect(stream, ctx)
+            }),
+            PlannedRoute::new("ws()", &["POST"], move |_, ctx| posting.clone().post(ctx)),
+        ];
+        shared.planned(routes)
     }
 }
 
 impl sealed::Endpoint for ServerSentEventsEndpoint {
-    fn register(self, server: &mut Server, pattern: &str, place: Place) {
-        let shared = Shared::new(self.0, Direction::ToClient, &["GET", "HEAD"], server);
-        let cors = shared.cors.clone();
-        server.add_shared(
-            pattern,
-            "sse()",
-            &["GET"],
-            place,
-            &cors,
-            move |stream, ctx| shared.clone().follow(stream, ctx),
-        );
-    }
-}
-
-/// A path of a server; see [`Server::at`].
-#[must_use]
-#[derive(Debug)]
-pub struct At<'a> {
-    server: &'a mut Server,
-    pattern: String,
-}
-
-impl<'a> At<'a> {
-    pub(crate) fn new(server: &'a mut Server, pattern: String) -> Self {
-        Self { server, pattern }
-    }
-
-    /// Serves the path by an endpoint.
-    #[track_caller]
-    pub fn get(self, endpoint: impl Endpoint) -> &'a mut Server {
-        endpoint.register(self.server, &self.pattern, Place::caller());
-        self.server
+    fn plan(self) -> PlannedEndpoint {
+        let shared = Shared::new(self.0, Direction::ToClient, &["GET", "HEAD"]);
+        let following = shared.clone();
+        let routes = vec![PlannedRoute::new("sse()", &["GET"], move |stream, ctx| {
+            following.clone().follow(stream, ctx)
+        })];
+        shared.planned(routes)
     }
 }
 
@@ -393,10 +364,8 @@ impl Shared {
         mut plan: Plan,
         direction: Direction,
         methods: &'static [&'static str],
-        server: &mut Server,
     ) -> Arc<Self> {
         let settings = Arc::new(plan.settings.clone());
-        server.suggest_channel_settings(direction, &settings);
         let origins = std::mem::take(&mut plan.origins);
         Arc::new(Self {
             plan,
@@ -404,6 +373,16 @@ impl Shared {
             direction,
             cors: Arc::new(RouteCors { origins, methods }),
         })
+    }
+
+    /// These routes, as the server is to serve them.
+    fn planned(&self, routes: Vec<PlannedRoute>) -> PlannedEndpoint {
+        PlannedEndpoint {
+            routes,
+            direction: self.direction,
+            settings: self.settings.clone(),
+            cors: self.cors.clone(),
+        }
     }
 
     /// The client's place, as it says.
@@ -463,12 +442,11 @@ impl Shared {
         stream: &'a mut Stream,
         ctx: &'a mut Context,
     ) -> HookFuture<'a> {
-        let accepts_events = ctx
-            .get_request()
-            .get_headers()
+        let headers = ctx.get_request().get_headers();
+        let accepts_events = headers
             .get_all("accept")
             .any(|accept| accept.contains("text/event-stream"));
-        if !guard_upgrade(ctx, "websocket") && accepts_events {
+        if !headers.has_token("upgrade", "websocket") && accepts_events {
             return self.follow(stream, ctx);
         }
         Box::pin(async move {

@@ -50,7 +50,7 @@ pub use conn::{
 };
 pub use context::{Attributes, Context, RouteParams, States};
 pub use endpoint::{
-    At, Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint,
+    Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint,
     directory::{Channels, SessionChannels},
     sse, sse_with, ws, ws_with,
 };
@@ -76,7 +76,7 @@ pub use proto::{
 };
 pub use route::RouteError;
 pub use server::{
-    BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
+    At, BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
     ServerControlHook,
 };
 pub use session::{Session, SessionData, SessionError, SessionId, SessionStore};
