@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use crate::{
     EntityTag, Request, Response, Stream, Upgrade, Validators, WebSocket,
-    channel::ChannelSettings,
+    channel::settings::ChannelSettings,
     conn::Conn,
     error::{ATTRIBUTE, FAILURE, PanicData, RequestError, contain},
     http::{Failure, Precondition, describe},

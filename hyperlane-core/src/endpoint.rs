@@ -13,10 +13,13 @@ use std::{
 
 use crate::{
     channel::{
-        Attached, Channel, Direction, End, Settings, is_stopped,
+        Channel,
+        attach::Attached,
+        end::End,
         line::{Acks, Line, at},
         log::ResumeId,
-        of_session, random,
+        settings::{Direction, Settings},
+        slots::{is_stopped, of_session, random},
         state::{Claim, Kind, Start, Tab},
     },
     conn::{Conn, websocket::WsEnd},
@@ -360,11 +363,7 @@ struct Open {
 }
 
 impl Shared {
-    fn new(
-        mut plan: Plan,
-        direction: Direction,
-        methods: &'static [&'static str],
-    ) -> Arc<Self> {
+    fn new(mut plan: Plan, direction: Direction, methods: &'static [&'static str]) -> Arc<Self> {
         let settings = Arc::new(plan.settings.clone());
         let origins = std::mem::take(&mut plan.origins);
         Arc::new(Self {

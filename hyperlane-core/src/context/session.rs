@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Context, RequestError, ServerConfig, Session,
-    channel::{Direction, line::Line},
+    channel::{line::Line, settings::Direction},
     context::Stage,
     http::{SessionFields, list_items},
     session::{Credential, Loaded, Sessions},

@@ -3,7 +3,11 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    channel::{Channel, ChannelSettings, Direction, of_session},
+    channel::{
+        Channel,
+        settings::{ChannelSettings, Direction},
+        slots::of_session,
+    },
     context::Context,
     session::{Entry, SessionId, Table},
     sse::ServerSentEvents,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    channel::{Direction, Settings},
+    channel::settings::{Direction, Settings},
     context::{Context, cors::RouteCors},
     hook::{HookFuture, SharedHookFn},
     stream::Stream,

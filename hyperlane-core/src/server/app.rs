@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::observe::RouteLabel;
 use crate::{
     Context, Method, Stream,
-    channel::ChannelSettings,
+    channel::settings::ChannelSettings,
     context::{Middleware, Program, RouteParams, Stage, States, cors::RouteCors},
     error::{Place, ServerError},
     extract::setup::{RouteSetup, SetupCheck},

@@ -40,7 +40,7 @@ pub use self::{
 };
 use crate::{
     RequestConfig, ServerConfig, ServerHook, SessionStore,
-    channel::ChannelSettings,
+    channel::settings::ChannelSettings,
     context::States,
     endpoint::{
         directory::Channels,
