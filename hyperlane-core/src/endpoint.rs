@@ -1,45 +1,28 @@
 //! Endpoints: where clients connect to the channels of their session.
 
 pub(crate) mod directory;
+mod events;
+mod handler;
 pub(crate) mod plan;
+mod post;
+mod socket;
 
-use std::{
-    future::{Future, poll_fn},
-    pin::Pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use self::{
+    handler::Shared,
+    plan::{PlannedEndpoint, PlannedRoute},
 };
-
 use crate::{
     channel::{
         Channel,
-        attach::Attached,
-        end::End,
-        line::{Acks, Line, at},
-        log::ResumeId,
         settings::{Direction, Settings},
-        slots::{is_stopped, of_session, random},
-        state::{Claim, Kind, Start, Tab},
     },
-    conn::{Conn, websocket::WsEnd},
-    context::{Context, States, cors::RouteCors},
-    error::RequestError,
-    hook::{HookFuture, Status, refuse},
-    proto::{
-        http::{fetch::Purpose, origin::AllowedOrigins},
-        sse::POSITION,
-        ws::{CloseCode, Message},
-    },
-    runtime::within,
-    session::Entry,
+    context::States,
+    proto::http::origin::AllowedOrigins,
     sse::ServerSentEvents,
-    stream::Stream,
-    upgrade::Upgrade,
     websocket::WebSocket,
 };
-
-use self::plan::{PlannedEndpoint, PlannedRoute};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// What runs once per new channel.
@@ -56,14 +39,14 @@ struct Plan {
     greeting: Option<Greeting>,
 }
 
-/// Where clients connect to their session's [`Context::ws`], made by [`ws`] or [`ws_with`].
+/// Where clients connect to their session's [`Context::ws`](crate::Context::ws), made by [`ws`] or [`ws_with`].
 ///
 /// It serves WebSockets; GET with `Accept: text/event-stream`, which gets the same messages as events; and POST, which
 /// takes the body as a message, for clients that have an event stream. See
 /// `hyperlane::docs::channels` for what clients see.
 pub struct WebSocketEndpoint(Plan);
 
-/// Where clients connect to their session's [`Context::sse`], made by [`sse`] or [`sse_with`].
+/// Where clients connect to their session's [`Context::sse`](crate::Context::sse), made by [`sse`] or [`sse_with`].
 pub struct ServerSentEventsEndpoint(Plan);
 
 /// Makes an endpoint for the WebSocket channels of sessions.
@@ -330,345 +313,4 @@ impl sealed::Endpoint for ServerSentEventsEndpoint {
         })];
         shared.planned(routes)
     }
-}
-
-/// An endpoint at work.
-struct Shared {
-    plan: Plan,
-    settings: Arc<Settings>,
-    direction: Direction,
-    cors: Arc<RouteCors>,
-}
-
-/// Has the pipeline answer an error.
-async fn refused<T>(outcome: Result<T, RequestError>) -> T {
-    match outcome.map_err(refuse) {
-        Ok(value) => value,
-        Err(refusal) => match refusal.await {},
-    }
-}
-
-/// Refuses a client whose only credential is a token that is not valid any more: no channel would get its messages.
-fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
-    match ctx.is_session_token_refused() {
-        true => Err(RequestError::SessionToken),
-        false => Ok(()),
-    }
-}
-
-/// A connection with its place in a channel: all that an idle one holds.
-struct Open {
-    connection: Arc<Conn>,
-    attached: Attached,
-}
-
-impl Shared {
-    fn new(mut plan: Plan, direction: Direction, methods: &'static [&'static str]) -> Arc<Self> {
-        let settings = Arc::new(plan.settings.clone());
-        let origins = std::mem::take(&mut plan.origins);
-        Arc::new(Self {
-            plan,
-            settings,
-            direction,
-            cors: Arc::new(RouteCors { origins, methods }),
-        })
-    }
-
-    /// These routes, as the server is to serve them.
-    fn planned(&self, routes: Vec<PlannedRoute>) -> PlannedEndpoint {
-        PlannedEndpoint {
-            routes,
-            direction: self.direction,
-            settings: self.settings.clone(),
-            cors: self.cors.clone(),
-        }
-    }
-
-    /// The client's place, as it says.
-    fn claim(&self, stream: &Stream, ctx: &Context, kind: Kind) -> Claim {
-        let request = ctx.get_request();
-        let headers = request.get_headers().get_all("last-event-id");
-        // What is there and says nothing gives way to what says something.
-        let from = headers
-            .chain(request.get_querys().get_all("last_event_id"))
-            .find_map(ResumeId::of_client);
-        let tab = request
-            .get_querys()
-            .get_all("tab")
-            .find_map(|tab| Tab::from_str_radix(tab.trim(), 16).ok());
-        Claim {
-            kind,
-            from: from.filter(|_| kind != Kind::Plain),
-            tab,
-            number: stream.request_number(),
-        }
-    }
-
-    fn channel(&self, entry: &Arc<Entry>) -> Arc<Channel> {
-        of_session(entry, self.direction, &self.settings)
-    }
-
-    /// Gives the session's channel to a connection; a channel that is over in this moment gives way to a new one.
-    fn attach(
-        &self,
-        entry: &Arc<Entry>,
-        claim: Claim,
-        connection: &Arc<Conn>,
-        states: impl Fn() -> States,
-        begin: impl Fn(&Start, ResumeId) -> Line,
-    ) -> Option<Attached> {
-        loop {
-            let channel = self.channel(entry);
-            match channel.attach(claim, connection, &begin) {
-                Ok(attached) => {
-                    channel.keep(|| entry.keep_alive());
-                    if let Some(greeting) = &self.plan.greeting
-                        && channel.greet()
-                    {
-                        let server = &connection.server;
-                        server.spawn(greeting(channel.clone(), states()));
-                    }
-                    return attached;
-                }
-                Err(End::Session) if entry.is_ended() => return None,
-                Err(_) => {}
-            }
-        }
-    }
-
-    fn connect<'a>(
-        self: Arc<Self>,
-        stream: &'a mut Stream,
-        ctx: &'a mut Context,
-    ) -> HookFuture<'a> {
-        let headers = ctx.get_request().get_headers();
-        let accepts_events = headers
-            .get_all("accept")
-            .any(|accept| accept.contains("text/event-stream"));
-        if !headers.has_token("upgrade", "websocket") && accepts_events {
-            return self.follow(stream, ctx);
-        }
-        Box::pin(async move {
-            // In a box of its own, which is gone when the long wait begins.
-            let opened = refused(Box::pin(self.open_socket(stream, ctx)).await).await;
-            if let Some((open, acks)) = opened {
-                receive(open.attached.channel(), &open.connection, &acks).await;
-                if open.connection.is_closed_by_peer() && !open.connection.server.is_shutting_down()
-                {
-                    open.attached.closed();
-                }
-            }
-            Status::Continue
-        })
-    }
-
-    async fn open_socket(
-        self: Arc<Self>,
-        stream: &mut Stream,
-        ctx: &mut Context,
-    ) -> Result<Option<(Open, Arc<Acks>)>, RequestError> {
-        let kind = match self.plan.resume_ids {
-            true => Kind::Counted,
-            false => Kind::Plain,
-        };
-        let mut claim = self.claim(stream, ctx, kind);
-        if kind == Kind::Counted && claim.tab.is_none() {
-            claim.tab = Some(random());
-        }
-        let upgrade = Upgrade::new().with_origins(self.cors.origins.clone());
-        // What is refused begins no session, and sets no cookie in place of one that was not sent across sites.
-        stream.check_upgrade(ctx, &upgrade)?;
-        // A page cannot read the status of a handshake, but the code of a Close.
-        let is_refused = ctx.is_session_token_refused();
-        let is_replaced = ctx.is_session_replaced();
-        // Before the 101, which then sets its cookie.
-        let entry = ctx.session().entry().clone();
-        ctx.upgrade_with(stream, upgrade).await?;
-        let connection = stream.connection().clone();
-        if is_refused {
-            // One that is gone already has nothing to be told.
-            let _ = connection.close_websocket(CloseCode::POLICY_VIOLATION, "token expired", false);
-            return Ok(None);
-        }
-        if is_replaced {
-            Line::new(connection, None, claim.number).close_for_new_id();
-            return Ok(None);
-        }
-        if let Some(every) = self.plan.heartbeat {
-            connection.set_heartbeat(every);
-        }
-        let acks = Acks::new();
-        let begin = |start: &Start, id: ResumeId| {
-            acks.begin(id.offset);
-            connection.set_acks(acks.clone());
-            if let Some(tab) = claim.tab.filter(|_| kind == Kind::Counted) {
-                let text = first_message(id, tab, start.is_reset);
-                // One that is gone already is cut in a moment.
-                let _ = connection.send_message(&Message::from(text));
-            }
-            Line::new(connection.clone(), Some(acks.clone()), claim.number)
-        };
-        let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
-        let open = attached.map(|attached| Open {
-            connection: connection.clone(),
-            attached,
-        });
-        Ok(open.map(|open| (open, acks)))
-    }
-
-    /// Serves the channel as an event stream.
-    fn follow<'a>(self: Arc<Self>, stream: &'a mut Stream, ctx: &'a mut Context) -> HookFuture<'a> {
-        Box::pin(async move {
-            let opened = refused(Box::pin(self.open_events(stream, ctx)).await).await;
-            if let Some(open) = opened {
-                poll_fn(|cx| open.connection.poll_closed(cx)).await;
-            }
-            Status::Continue
-        })
-    }
-
-    async fn open_events(
-        self: Arc<Self>,
-        stream: &mut Stream,
-        ctx: &mut Context,
-    ) -> Result<Option<Open>, RequestError> {
-        ctx.check_page(&self.cors.origins, Purpose::Stream)?;
-        refuse_token(ctx)?;
-        if ctx.get_request().get_method().is_head() {
-            // Nothing can be sent to it, so it gets no place.
-            ctx.get_mut_response()
-                .set_header("content-type", "text/event-stream")
-                .set_header("cache-control", "no-cache");
-            return Ok(None);
-        }
-        let claim = self.claim(stream, ctx, Kind::Events);
-        let is_replaced = ctx.is_session_replaced();
-        let entry = ctx.session().entry().clone();
-        if let Some(Ok(id)) = claim.from
-            && is_stopped(&entry, self.direction, id.epoch)
-        {
-            // Which has a browser stop coming back.
-            ctx.get_mut_response().set_status_code(204);
-            return Ok(None);
-        }
-        if ctx.event_stream(stream).await.is_err() {
-            return Ok(None);
-        }
-        let connection = stream.connection().clone();
-        if is_replaced {
-            // A channel of its own would be deaf to the session's. Browsers come back, with the cookie that they have by then.
-            Line::new(connection, None, claim.number).close_for_new_id();
-            return Ok(None);
-        }
-        if let Some(every) = self.plan.heartbeat {
-            connection.set_heartbeat(every);
-        }
-        let retry = self.plan.retry.unwrap_or(Duration::from_secs(1));
-        let begin = |start: &Start, id: ResumeId| {
-            let hello = hello(id, retry, start.is_reset);
-            let _ = connection.send_bytes(&crate::sse::frame(connection.format(), &hello));
-            Line::new(connection.clone(), None, claim.number)
-        };
-        let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
-        Ok(attached.map(|attached| Open {
-            connection: connection.clone(),
-            attached,
-        }))
-    }
-
-    /// Takes a body as a message to the channel.
-    fn post(self: Arc<Self>, ctx: &mut Context) -> HookFuture<'_> {
-        Box::pin(async move {
-            refused(self.take_post(ctx).await).await;
-            Status::Continue
-        })
-    }
-
-    async fn take_post(&self, ctx: &mut Context) -> Result<(), RequestError> {
-        ctx.check_origin(&self.cors.origins)?;
-        refuse_token(ctx)?;
-        let body = ctx.get_request().get_body().clone();
-        let is_binary = ctx
-            .get_request()
-            .header("content-type")
-            .is_some_and(|kind| kind.starts_with("application/octet-stream"));
-        let message = match is_binary {
-            true => Message::Binary(body.into()),
-            false => Message::from(
-                String::from_utf8(body.to_vec())
-                    .map_err(|_| RequestError::refused(400, "the message is not UTF-8 text"))?,
-            ),
-        };
-        let channel = ctx
-            .try_session()
-            .map(|session| self.channel(session.entry()));
-        let Some(channel) = channel.filter(|channel| channel.is_open()) else {
-            return Err(RequestError::refused(
-                409,
-                "there is no open channel: connect first",
-            ));
-        };
-        let mut message = Some(message);
-        let mut waiter = channel.waiter();
-        let delivery = poll_fn(|cx| channel.poll_deliver(cx, &mut message, Some(&mut waiter)));
-        match within(channel.runtime(), self.settings.timeout, delivery).await {
-            Some(Ok(())) => {
-                ctx.get_mut_response().set_status_code(204);
-                Ok(())
-            }
-            Some(Err(_)) => Err(RequestError::refused(
-                409,
-                "the channel is over: connect anew",
-            )),
-            None => Err(RequestError::refused(503, "nobody receives")),
-        }
-    }
-}
-
-/// Hands what the client sends to the channel until one of them is over.
-async fn receive(channel: &Arc<Channel>, connection: &Arc<Conn>, acks: &Acks) {
-    let mut taken = None;
-    poll_fn(|cx| {
-        loop {
-            if acks.take_news() {
-                channel.acknowledged();
-            }
-            if taken.is_some() {
-                match channel.poll_deliver(cx, &mut taken, None) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-            match connection.poll_message(cx) {
-                Poll::Ready(Ok(message)) => taken = Some(message),
-                Poll::Ready(Err(WsEnd::Closed(_) | WsEnd::Violation(_) | WsEnd::Lost)) => {
-                    return Poll::Ready(());
-                }
-                Poll::Pending if acks.has_news() => {}
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    })
-    .await;
-}
-
-/// What a counting client reads first.
-fn first_message(id: ResumeId, tab: Tab, is_reset: bool) -> String {
-    let ResumeId { epoch, offset } = id;
-    format!(
-        r#"{{"id":"{id}","epoch":"{epoch:016x}","offset":{offset},"tab":"{tab:016x}","reset":{is_reset}}}"#
-    )
-}
-
-/// The first block of an event stream: where it stands, so that a cut before the first message is no loss.
-fn hello(id: ResumeId, retry: Duration, is_reset: bool) -> Vec<u8> {
-    // Between once and twice as much.
-    let jitter = random() % (retry.as_millis().max(1) as u64);
-    let name = if is_reset { "reset" } else { POSITION };
-    let event = at(name, id).retry(retry + Duration::from_millis(jitter));
-    let mut bytes = Vec::new();
-    // Nothing of it comes from outside.
-    let _ = event.encode(&mut bytes);
-    bytes
 }
