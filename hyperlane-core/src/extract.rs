@@ -9,10 +9,11 @@ use bytes::Bytes;
 use cookie::CookieJar;
 use serde::de::DeserializeOwned;
 
-use self::setup::{RouteSetup, SetupError};
+use self::setup::RouteSetup;
 use crate::{
-    BodyMode, BodyStream, Context, Error, Headers, Json, Method, Multipart, RequestBody,
-    RequestError, RouteParams, Session,
+    BodyMode, BodyStream, Context, Headers, Json, Method, Multipart, RequestBody, RouteParams,
+    error::{Error, RequestError, SetupError},
+    session::Session,
 };
 
 /// What a function handler can take as an argument, besides the stream and the context.

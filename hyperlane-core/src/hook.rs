@@ -17,8 +17,8 @@ mod check;
 use crate::{
     Context, Stream,
     conn::Conn,
-    error::{Place, RequestError},
-    extract::setup::{RouteSetup, SetupCheck, SetupError},
+    error::{Place, RequestError, SetupError},
+    extract::setup::{RouteSetup, SetupCheck},
     server::observe::{Observed, Within},
 };
 

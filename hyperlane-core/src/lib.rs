@@ -17,6 +17,7 @@ pub mod __private;
 extern crate self as hyperlane_core;
 
 pub(crate) mod channel;
+mod config;
 pub(crate) mod conn;
 mod context;
 mod endpoint;
@@ -25,6 +26,7 @@ mod extract;
 mod hook;
 pub mod http;
 mod multipart;
+mod panic;
 pub mod proto;
 pub mod route;
 mod runtime;
@@ -36,16 +38,18 @@ mod sse;
 mod stream;
 mod upgrade;
 mod websocket;
+mod wire;
 
 pub use cookie;
 pub use inventory;
 pub use serde_json;
 pub use tokio;
 
+pub use config::{
+    ConfigError, CookieSameSite, CookieSecure, RequestConfig, ServerConfig, SessionKey,
+};
 pub use conn::{
-    WireFormat,
     cork::{defer, flush_current, polled_connection},
-    out::PushError,
     outbox::Outbox,
 };
 pub use context::{Attributes, Context, RouteParams, States};
@@ -55,12 +59,10 @@ pub use endpoint::{
     sse, sse_with, ws, ws_with,
 };
 pub use error::{
-    ClosedByClient, Error, PanicData, Place, RequestError, ResponseError, ServerError,
+    ClosedByClient, Error, PanicData, Place, PushError, RequestError, ResponseError, ServerError,
+    SessionError, SetupError,
 };
-pub use extract::{
-    Form, FromContext, Path, Query, State,
-    setup::{RouteSetup, SetupError},
-};
+pub use extract::{Form, FromContext, Path, Query, State, setup::RouteSetup};
 pub use hook::{BodyMode, ServerHook, Status};
 pub use multipart::{Field, Multipart};
 // The vocabulary has one place; its names are the paved path, constants included.
@@ -79,8 +81,9 @@ pub use server::{
     At, BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
     ServerControlHook,
 };
-pub use session::{Session, SessionData, SessionError, SessionId, SessionStore};
+pub use session::{Session, SessionData, SessionId, SessionStore};
 pub use sse::ServerSentEvents;
 pub use stream::{Stream, Transport, body::BodyStream};
 pub use upgrade::Upgrade;
 pub use websocket::WebSocket;
+pub use wire::WireFormat;

@@ -8,7 +8,8 @@ pub use crate::{
     Attributes, BodyMode, BodyStream, Context, FromContext, HttpVersion, IntoResponse, PanicData,
     Request, RequestBody, RequestError, RouteParams, Server, ServerHook, Status, Stream,
     error::Place,
-    extract::setup::{RouteSetup, SetupError},
+    error::SetupError,
+    extract::setup::RouteSetup,
     hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, Taker, refuse},
 };
 use cookie::CookieJar;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::{
     Context, Headers, Method, Request, RequestBody, Response, Upgrade, WebSocket,
     conn::{
-        Conn, WireFormat, cork,
+        Conn, cork,
         extensions::Extensions,
         handshake::Handshake,
         input::{Fill, Wait},
@@ -30,6 +30,7 @@ use crate::{
     http::{Framing, HttpVersion, title_case},
     proto::{
         http::{
+            chunked::LAST_CHUNK,
             head::{self, HeadScanner, HeadStorage},
             host::HostRefused,
             track::ResponseTracker,
@@ -43,7 +44,8 @@ use crate::{
         hosts,
         observe::{self, Observed, RouteLabel},
     },
-    sse::{self, ServerSentEvents},
+    sse::ServerSentEvents,
+    wire::WireFormat,
 };
 
 use self::body::{BodyHead, Incoming};
@@ -612,7 +614,7 @@ impl Stream {
             Carries::Handshake => {}
             Carries::WebSocket => self.write(data),
             Carries::Events { .. } => {
-                let framed = sse::frame(self.connection.format(), data);
+                let framed = self.connection.format().frame(data);
                 self.write(&framed);
                 self.connection.note_line_end(data);
             }
@@ -895,7 +897,7 @@ impl Stream {
     /// Ends a typed event stream with its last chunk.
     pub(crate) fn end_events(&mut self) {
         if self.carries == (Carries::Events { chunked: true }) && self.connection.is_open() {
-            self.write(sse::LAST_CHUNK);
+            self.write(LAST_CHUNK);
         }
     }
 
@@ -989,7 +991,7 @@ impl Stream {
         Ok(Box::new(Handshake {
             accept_key: accepted.accept_key,
             extensions: Extensions::negotiate(offered, &self.connection.server.config)?,
-            protocol: None,
+            subprotocol: None,
             headers: Headers::new(),
             session: ctx.get_response().session().cloned(),
             path: request.get_path().into(),
@@ -1005,7 +1007,7 @@ impl Stream {
     ) -> Result<(), RequestError> {
         let offered = ctx.get_request().get_headers();
         let wanted = ctx.get_response().get_headers();
-        handshake.protocol = upgrade.choose(
+        handshake.subprotocol = upgrade.choose(
             offered.get_all("sec-websocket-protocol"),
             wanted.get("sec-websocket-protocol"),
             &self.connection.server.config,
@@ -1032,7 +1034,7 @@ impl Stream {
             let head = handshake.head(&self.connection, added);
             self.write(&head);
             self.connection
-                .begin_websocket(handshake.extensions, handshake.protocol);
+                .begin_websocket(handshake.extensions, handshake.subprotocol);
         }
         self.carries = Carries::WebSocket;
         self.note_status(101);

@@ -3,21 +3,46 @@
 //! A route's guard accepts the handshake before the handler runs, so that the handler may still refuse with an HTTP
 //! answer. The 101 goes out with the first read, send or `upgrade`; if none comes in time, by itself.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{Conn, extensions::Extensions, input::Mode, timers::Tick};
 use crate::{
-    Headers,
-    http::{SessionFields, title_case},
-    upgrade::{Protocol, is_own_field},
+    config::ServerConfig,
+    http::{Headers, SessionFields, title_case},
 };
+
+/// Fields of the answer that the handshake writes itself.
+const OWN_FIELDS: [&str; 5] = [
+    "upgrade",
+    "connection",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-protocol",
+];
+
+/// The subprotocol of a WebSocket (RFC 6455 §1.9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subprotocol {
+    /// The place in [`ServerConfig::subprotocols`].
+    Configured(usize),
+    Named(Cow<'static, str>),
+}
+
+impl Subprotocol {
+    pub(crate) fn name<'a>(&'a self, config: &'a ServerConfig) -> Option<&'a str> {
+        match self {
+            Self::Configured(at) => config.subprotocols.get(*at).map(String::as_str),
+            Self::Named(name) => Some(name),
+        }
+    }
+}
 
 /// An accepted handshake, and what its answer says.
 pub(crate) struct Handshake {
     /// `Sec-WebSocket-Accept` (RFC 6455 §4.2.2).
     pub(crate) accept_key: [u8; 28],
     pub(crate) extensions: Extensions,
-    pub(crate) protocol: Option<Protocol>,
+    pub(crate) subprotocol: Option<Subprotocol>,
     /// Fields that the program has set so far.
     pub(crate) headers: Headers,
     pub(crate) session: Option<Arc<SessionFields>>,
@@ -44,8 +69,8 @@ impl Handshake {
             field("sec-websocket-extensions", answer.as_bytes());
         }
         let config = &connection.server.config;
-        let protocol = self.protocol.as_ref();
-        if let Some(name) = protocol.and_then(|protocol| protocol.name(config)) {
+        let subprotocol = self.subprotocol.as_ref();
+        if let Some(name) = subprotocol.and_then(|subprotocol| subprotocol.name(config)) {
             field("sec-websocket-protocol", name.as_bytes());
         }
         let session = self.session.as_ref();
@@ -70,6 +95,11 @@ impl Handshake {
         }
         head
     }
+}
+
+/// Whether the handshake writes this field of the answer itself.
+pub(crate) fn is_own_field(name: &str) -> bool {
+    OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 impl Conn {
@@ -117,7 +147,7 @@ impl Conn {
             self.set_handshake(false);
             self.flush_cork();
             let _ = self.push_slice(&head);
-            self.begin_websocket(handshake.extensions, handshake.protocol);
+            self.begin_websocket(handshake.extensions, handshake.subprotocol);
         }
     }
 

@@ -22,6 +22,7 @@ use super::{
     wakers::Wakers,
 };
 use crate::{
+    error::PushError,
     proto::ws::{Message, encode_message},
     server::metrics::Metrics,
 };
@@ -42,22 +43,6 @@ pub(crate) enum Sending {
     Ending,
     /// Nothing; the transport is gone.
     Over,
-}
-
-/// Why a message was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PushError {
-    /// More than the outbox's high-water mark is waiting already; nothing was queued.
-    #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
-    Full,
-    /// The connection is over, or a Close was sent on it.
-    #[error("the connection is closed")]
-    Closed,
-    /// The connection belongs to the channel of a session, whose clients would lose count.
-    #[error(
-        "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
-    )]
-    Channel,
 }
 
 /// What waits in the queue.

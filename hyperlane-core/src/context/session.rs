@@ -8,8 +8,9 @@ use std::{
 };
 
 use crate::{
-    Context, RequestError, ServerConfig, Session,
+    Context, RequestError, Session,
     channel::{line::Line, settings::Direction},
+    config::ServerConfig,
     context::Stage,
     http::{SessionFields, list_items},
     session::{Credential, Loaded, Sessions},

@@ -72,7 +72,7 @@ impl Shared {
         let retry = self.plan.retry.unwrap_or(Duration::from_secs(1));
         let begin = |start: &Start, id: ResumeId| {
             let hello = hello(id, retry, start.is_reset);
-            let _ = connection.send_bytes(&crate::sse::frame(connection.format(), &hello));
+            let _ = connection.send_bytes(&connection.format().frame(&hello));
             Line::new(connection.clone(), None, claim.number)
         };
         let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);

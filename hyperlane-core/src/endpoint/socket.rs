@@ -6,12 +6,12 @@ use super::handler::{Open, Shared, refused};
 use crate::{
     channel::{
         Channel,
-        line::{Acks, Line},
+        line::Line,
         log::ResumeId,
         slots::random,
         state::{Kind, Start, Tab},
     },
-    conn::{Conn, websocket::WsEnd},
+    conn::{Conn, acks::Acks, websocket::WsEnd},
     context::Context,
     error::RequestError,
     hook::{HookFuture, Status},

@@ -2,12 +2,10 @@
 
 use std::{
     any::{Any, type_name},
-    borrow::Cow,
-    fmt,
     sync::Arc,
 };
 
-use crate::States;
+use crate::{context::States, error::SetupError};
 
 /// A route of a server that is about to start, as [`FromContext::check`](crate::FromContext::check) sees it.
 #[derive(Debug)]
@@ -62,25 +60,6 @@ impl<'a> RouteSetup<'a> {
         }
     }
 }
-
-/// What a handler lacks, so that it could answer no request; the end of a sentence about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetupError(Cow<'static, str>);
-
-impl SetupError {
-    /// Says what is missing and how to mend it, without a full stop.
-    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for SetupError {}
 
 /// Says what a handler on a route lacks.
 pub(crate) type SetupCheck = fn(&RouteSetup<'_>) -> Result<(), SetupError>;

@@ -8,7 +8,6 @@ pub mod constants;
 
 mod body;
 mod conditional;
-mod config;
 mod content;
 mod cookie_builder;
 mod headers;
@@ -28,7 +27,6 @@ mod version;
 pub use self::{
     body::{RequestBody, ResponseBody},
     conditional::{EntityTag, Validators},
-    config::{ConfigError, RequestConfig, ServerConfig},
     content::{Body, FileBody, IntoBody, ToBody},
     cookie_builder::{ContentType, CookieBuilder},
     headers::{
@@ -41,7 +39,6 @@ pub use self::{
     redirect::Redirect,
     request::{Request, RequestHost, RequestPath},
     response::Response,
-    session::{CookieSameSite, CookieSecure, SessionKey},
     status::{HttpStatus, ResponseStatusCode},
     upgrade::UpgradeType,
     version::{HttpVersion, RequestVersion, ResponseVersion},

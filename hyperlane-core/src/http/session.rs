@@ -1,118 +1,9 @@
-//! What the configuration and the responses know of sessions.
+//! The fields that a session adds to a response.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
-
-use subtle::ConstantTimeEq;
-
-/// A secret that signs cookies and tokens of sessions (HMAC-SHA256). At least 32 bytes, from a good source of randomness.
-///
-/// It is never printed, and compared in constant time.
-///
-/// ```
-/// use hyperlane_core::{ServerConfig, SessionKey};
-///
-/// # fn secret(_: &str) -> String { "0123456789abcdef0123456789abcdef".to_owned() }
-/// let config = ServerConfig::default().session_keys(vec![
-///     // Signs; the one before it still verifies until its cookies are re-issued.
-///     SessionKey::new(secret("SESSION_KEY")),
-///     SessionKey::new(secret("SESSION_KEY_BEFORE")),
-/// ]);
-/// assert!(config.validate().is_ok());
-/// assert!(config.session_keys(vec![SessionKey::new("short")]).validate().is_err());
-/// ```
-#[derive(Clone)]
-pub struct SessionKey(Arc<[u8]>);
-
-impl SessionKey {
-    /// The fewest bytes that a key may have: as many as its signature.
-    pub const MIN_BYTES: usize = 32;
-
-    /// Makes a key of these bytes, as they are.
-    pub fn new(bytes: impl AsRef<[u8]>) -> Self {
-        Self(bytes.as_ref().into())
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<[u8; 32]> for SessionKey {
-    fn from(bytes: [u8; 32]) -> Self {
-        Self::new(bytes)
-    }
-}
-
-impl PartialEq for SessionKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for SessionKey {}
-
-impl fmt::Debug for SessionKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionKey(..)")
-    }
-}
-
-/// Whether the cookie of a session is sent over TLS alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CookieSecure {
-    /// As the request came: `Secure`, and named `__Host-session`, where a trusted proxy says that the client spoke TLS.
-    #[default]
-    Auto,
-    /// Always: for servers behind TLS that no [`trusted_proxies`](crate::ServerConfig) tell of.
-    Always,
-    /// Never: for development, and for nothing else.
-    Never,
-}
-
-/// On which requests across sites browsers send the cookie of a session (RFC 6265bis §4.1.2.7).
-///
-/// Sites are wider than origins: `app.example.com` and `api.example.com` are one site, whose requests carry the cookie
-/// whatever this says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CookieSameSite {
-    /// On links to the server that a user follows, and on no other.
-    #[default]
-    Lax,
-    /// On none: who follows a link to the server arrives without a session.
-    Strict,
-    /// On all. Any page of any site can then send requests in its visitor's name, so that each that changes something has to
-    /// look at `Origin`, as the endpoints of channels and WebSockets do. Browsers take such a cookie over TLS alone, and
-    /// some of them not at all.
-    None,
-}
-
-impl CookieSameSite {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Lax => "Lax",
-            Self::Strict => "Strict",
-            Self::None => "None",
-        }
-    }
-}
-
-impl From<cookie::SameSite> for CookieSameSite {
-    fn from(same_site: cookie::SameSite) -> Self {
-        match same_site {
-            cookie::SameSite::Strict => Self::Strict,
-            cookie::SameSite::Lax => Self::Lax,
-            cookie::SameSite::None => Self::None,
-        }
-    }
-}
 
 /// Name of the cookie over TLS. A client takes it only from the host itself, over TLS, for all of its paths (RFC 6265bis
 /// §4.1.3.2).
@@ -125,7 +16,8 @@ const PLAIN_NAME: &str = "session";
 #[derive(Debug)]
 pub(crate) struct SessionFields {
     name: &'static str,
-    same_site: CookieSameSite,
+    /// The attribute `SameSite` of the cookie.
+    same_site: &'static str,
     partitioned: bool,
     /// The value of `Set-Cookie`.
     cookie: Mutex<Option<String>>,
@@ -133,14 +25,10 @@ pub(crate) struct SessionFields {
 }
 
 impl SessionFields {
-    /// Over plain HTTP browsers would refuse a cookie for all sites, so that it is a Lax one there.
-    pub(crate) fn new(secure: bool, same_site: CookieSameSite, partitioned: bool) -> Arc<Self> {
+    pub(crate) fn new(secure: bool, same_site: &'static str, partitioned: bool) -> Arc<Self> {
         Arc::new(Self {
             name: Self::name_of(secure),
-            same_site: match same_site {
-                CookieSameSite::None if !secure => CookieSameSite::Lax,
-                same_site => same_site,
-            },
+            same_site,
             partitioned: partitioned && secure,
             cookie: Mutex::new(None),
             written: AtomicBool::new(false),
@@ -170,8 +58,7 @@ impl SessionFields {
         };
         let cookie = format!(
             "{}={value}; HttpOnly; SameSite={}{secure}{partitioned}; Path=/; Max-Age={max_age}",
-            self.name,
-            self.same_site.name()
+            self.name, self.same_site
         );
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie);
     }
@@ -242,16 +129,6 @@ pub(crate) fn private_cache_control<'a>(set: impl Iterator<Item = &'a str>) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_is_never_printed() {
-        let key = SessionKey::new("0123456789abcdef0123456789abcdef");
-        let config = crate::ServerConfig::default().session_keys(vec![key.clone()]);
-        assert_eq!(format!("{key:?}"), "SessionKey(..)");
-        assert!(!format!("{config:?}").contains("0123"));
-        assert_eq!(key, SessionKey::new("0123456789abcdef0123456789abcdef"));
-        assert_ne!(key, SessionKey::from([0; 32]));
-    }
 
     #[test]
     fn no_shared_cache_may_keep_a_cookie() {

@@ -10,7 +10,7 @@ use std::{
 
 use metrics::{Counter, Gauge, Histogram, KeyName, SharedString, Unit, counter, gauge, histogram};
 
-use crate::conn::WireFormat;
+use crate::wire::WireFormat;
 
 /// The numbers of a server; without handles if no recorder was there when it started.
 pub(crate) struct Metrics(Option<Box<Handles>>);

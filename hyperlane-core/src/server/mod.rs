@@ -39,8 +39,9 @@ pub use self::{
     routes::RouteInfo,
 };
 use crate::{
-    RequestConfig, ServerConfig, ServerHook, SessionStore,
+    ServerHook, SessionStore,
     channel::settings::ChannelSettings,
+    config::{RequestConfig, ServerConfig},
     context::States,
     endpoint::{
         directory::Channels,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::conn::WireFormat;
+use crate::wire::WireFormat;
 
 /// The numbers of a server.
 pub(crate) struct Metrics;

@@ -20,7 +20,7 @@ use super::metrics::{Metrics, Series};
 use crate::{
     Method,
     conn::{Conn, Peer},
-    error::contain,
+    panic::contain,
 };
 
 /// The span of a connection; `None` while nobody listens. On the heap, for most servers have none.

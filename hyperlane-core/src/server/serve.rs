@@ -11,9 +11,10 @@ use crate::{
     BodyMode, Context, IntoResponse, Method, Status, Stream,
     conn::{Conn, Via, upkeep::Ending},
     context::Stage,
-    error::{PanicData, RequestError, ResponseError, dispose},
+    error::{PanicData, RequestError, ResponseError},
     hook::{BodyPlan, GuardKind, Guarded, Outcome},
     http::{Failure, HttpStatus, describe},
+    panic::dispose,
     proto::{
         http::{head::HeadError, host::HostRefused},
         ws::CloseCode,

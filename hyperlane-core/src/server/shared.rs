@@ -27,9 +27,9 @@ use super::{
     pace::Pace,
 };
 use crate::{
-    ServerConfig,
+    config::ServerConfig,
     conn::{
-        Conn, Peer, WireFormat,
+        Conn, Peer,
         buffer::READ_BUFFER,
         registry::Registry,
         signals,
@@ -37,6 +37,7 @@ use crate::{
     },
     proto::http::{head::HeadLimits, origin::AllowedOrigins},
     session::Sessions,
+    wire::WireFormat,
 };
 
 /// What is due in a tick is spread over most of the tick in so many parts, so that others have their turn between, and a

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::SessionId;
-use crate::error::dispose;
+use crate::panic::dispose;
 
 /// Keys and values as JSON, in the order they were first set: they are few. A clone shares the texts, so that none is copied
 /// while a session is locked.

@@ -18,7 +18,7 @@ use serde::{
     },
 };
 
-use crate::error::dispose;
+use crate::panic::dispose;
 
 /// Values that common types accept, as texts.
 const SAMPLES: [&str; 10] = [
