@@ -13,6 +13,7 @@ use self::setup::RouteSetup;
 use crate::{
     BodyMode, BodyStream, Context, Headers, Json, Method, Multipart, RequestBody, RouteParams,
     error::{Error, RequestError, SetupError},
+    session::Session,
 };
 
 /// What a function handler can take as an argument, besides the stream and the context.
@@ -29,7 +30,7 @@ use crate::{
 /// | [`BodyStream`], [`Multipart`] | the body, piece by piece: nothing is read before the handler asks |
 /// | [`State<T>`] | a value of the server |
 /// | [`Headers`], [`Method`], [`RouteParams`], `CookieJar` | parts of the request |
-/// | [`Session`](crate::Session) | the client's session; begun if it has none |
+/// | [`Session`] | the client's session; begun if it has none |
 /// | `Result<A, RequestError>`, `Result<A, Error>` | what another argument would be, or why it is not |
 ///
 /// A type of the program becomes an argument by implementing this trait. Like a handler it fails with an [`Error`], which
@@ -262,6 +263,18 @@ from_context! {
     };
     impl [] BodyStream where BodyMode::Stream => |ctx| Ok(ctx.body_stream());
     impl [] Multipart where BodyMode::Stream => |ctx| ctx.multipart();
+}
+
+/// The session of the client; one is begun if it has none.
+///
+/// A request by a token that is not valid any more, and by nothing else, is refused with 401.
+impl FromContext for Session {
+    async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
+        if ctx.is_session_token_refused() {
+            return Err(RequestError::SessionToken.into());
+        }
+        Ok(ctx.session())
+    }
 }
 
 /// Never refuses the request: the handler sees why it would have been.
