@@ -1,11 +1,10 @@
-//! Who a request comes from when proxies stand in between: `Forwarded` (RFC 7239), `X-Forwarded-For`,
-//! and which of their items can be believed.
+//! The client's address, scheme and host behind proxies: `Forwarded` (RFC 7239) and `X-Forwarded-*`, and how far these
+//! fields can be trusted.
 //!
-//! Every proxy adds the address of its own peer at the right end. Read from the right, an item is
-//! as good as the proxy that wrote it: the last one was written by our peer, the one before by the proxy
-//! that it names, and so on. The first address that is not a trusted proxy's is the client; what stands
-//! further left anyone may have made up. The addresses so tell how many trusted proxies a request has passed, and
-//! that number counts for schemes and hosts as well, each in a list of its own.
+//! Every proxy appends the address of its own peer at the right end. Read from the right, an item is as good as the
+//! proxy that wrote it: our peer wrote the last item, the proxy that this item names wrote the one before, and so on.
+//! The first address that is not a trusted proxy's is the client. Items further left may be forged. The addresses thus
+//! show how many trusted proxies a request has passed. The same number applies to the lists of schemes and hosts.
 
 use std::{
     fmt,
@@ -13,9 +12,9 @@ use std::{
     str::FromStr,
 };
 
-/// A range of addresses: `10.0.0.0/8`, `fd00::/8`, or one address.
+/// A range of IP addresses: `10.0.0.0/8`, `fd00::/8`, or a single address.
 ///
-/// An IPv4 address that comes in its IPv6 form (`::ffff:10.0.0.1`) counts as IPv4.
+/// An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) counts as IPv4.
 ///
 /// ```
 /// use hyperlane_core::proto::http::forwarded::Cidr;
@@ -27,28 +26,28 @@ use std::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
-    /// As 128 bits, IPv4 at the low end.
+    /// The lowest address as 128 bits; IPv4 uses the low end.
     base: u128,
-    /// The bits that count.
+    /// The bits to compare.
     mask: u128,
     prefix: u8,
     is_v4: bool,
 }
 
-/// Says that a text is no range of addresses.
+/// The error of a text that is not a range of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither an address nor a range such as 10.0.0.0/8")]
 pub struct CidrError(String);
 
 impl Cidr {
-    /// Tells whether an address is in the range.
+    /// Returns whether an address is in the range.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (bits, is_v4) = bits(address);
         is_v4 == self.is_v4 && bits & self.mask == self.base
     }
 }
 
-/// An address as a number, and whether it is IPv4.
+/// Returns an address as a number, and whether it is IPv4.
 fn bits(address: IpAddr) -> (u128, bool) {
     match address.to_canonical() {
         IpAddr::V4(address) => (u128::from(address.to_bits()), true),
@@ -81,7 +80,7 @@ impl FromStr for Cidr {
         let Some(prefix) = prefix else {
             return Ok(whole);
         };
-        // `u8::from_str` would take a sign.
+        // `u8::from_str` would accept a sign.
         let is_number = prefix.bytes().all(|byte| byte.is_ascii_digit());
         let prefix: u8 = prefix
             .parse()
@@ -110,37 +109,38 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// The field in which the proxies in front say whom they speak for.
+/// The header field in which trusted proxies report the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForwardedField {
-    /// `X-Forwarded-For`, with `X-Forwarded-Proto` and `X-Forwarded-Host`: what most proxies send.
+    /// `X-Forwarded-For` with `X-Forwarded-Proto` and `X-Forwarded-Host`: the fields that most proxies send.
     #[default]
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
 }
 
-/// What the trusted proxies say of a request. Each part counts on its own.
+/// The client as reported by trusted proxies. Each part is independent of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forwarded<'a> {
-    /// The address of the client; `None` if the proxies name none, or what they name is no address.
+    /// The address of the client; `None` if the proxies report none, or not an IP address.
     pub client: Option<IpAddr>,
-    /// Whether the client spoke TLS; `None` if the proxies do not say, or name another scheme.
+    /// True if the client used TLS; `None` if the proxies report no scheme, or an unknown one.
     pub secure: Option<bool>,
-    /// The `Host` that the client asked for; `None` if the proxies do not say, or it is no host.
+    /// The `Host` that the client sent; `None` if the proxies report none, or an invalid one.
     pub host: Option<&'a str>,
 }
 
-/// Reads what the trusted proxies say in the fields that `field` names.
+/// Reads the client's address, scheme and host from the fields of trusted proxies.
 ///
-/// `values` gives all values of a field in order. A peer without an address, at a Unix socket, is of this
-/// machine, and trusted if anybody is. `None` if the peer is not trusted: then the peer is the client.
+/// `values` returns all values of a field in order. A peer without an address is a process on this machine behind a
+/// Unix socket: it is trusted if any proxy is. Returns `None` if the peer is not trusted; then the peer itself is the
+/// client.
 ///
-/// Addresses are read from right to left for as long as they are `trusted`. A request that has passed so many trusted
-/// proxies has its client's address, scheme and host at that place from the right of their lists, or at the left end of
-/// a list that is shorter: some proxies add to a field, others replace it. Of `Forwarded` only elements that trusted
-/// proxies wrote are looked at. What is malformed is left out alone.
+/// Addresses are read from right to left while they are `trusted`. A request that has passed N trusted proxies has its
+/// client's address, scheme and host at position N from the right of each list. In a shorter list the leftmost item is
+/// used, since some proxies append to a field and others replace it. In `Forwarded` only the elements of trusted
+/// proxies are read. A malformed part is ignored without the others.
 ///
 /// ```
 /// use hyperlane_core::proto::http::forwarded::{ForwardedField, read};
@@ -173,7 +173,7 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
                 .iter()
                 .take_while(|node| parse_node(node).is_some_and(is_trusted))
                 .count();
-            // Of a shorter list the leftmost.
+            // In a shorter list, the leftmost.
             let at = |list: &[&'a str]| list.get(passed).or(list.last()).copied();
             Forwarded {
                 client: at(&nodes).and_then(parse_node),
@@ -206,7 +206,7 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
     })
 }
 
-/// The items of all lines of a list, from right to left. Empty ones count: a proxy may have had nothing to say.
+/// Returns the items of all lines of a list, from right to left. Empty items count: a proxy may append one.
 fn items<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let lines: Vec<&str> = lines.into_iter().collect();
     lines
@@ -227,13 +227,13 @@ fn is_secure(proto: &str) -> Option<bool> {
     }
 }
 
-/// A host with or without a port, as far as it matters for comparing.
+/// Returns whether text can be a host with an optional port. The check suffices for comparing hosts.
 fn is_host(host: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]%".contains(&byte);
     !host.is_empty() && host.bytes().all(is_part)
 }
 
-/// An address with or without a port (RFC 7239 §6); `None` for `unknown`, names and all else.
+/// Parses an address with an optional port (RFC 7239 §6); `None` for `unknown`, names and anything else.
 fn parse_node(node: &str) -> Option<IpAddr> {
     if let Some(rest) = node.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
@@ -245,7 +245,7 @@ fn parse_node(node: &str) -> Option<IpAddr> {
             .map(IpAddr::V6);
     }
     match node.split_once(':') {
-        // X-Forwarded-For has IPv6 addresses without brackets.
+        // X-Forwarded-For writes IPv6 addresses without brackets.
         None => node.parse().ok(),
         Some((_, rest)) if rest.contains(':') => node.parse().ok(),
         Some((address, port)) => address
@@ -256,7 +256,7 @@ fn parse_node(node: &str) -> Option<IpAddr> {
     }
 }
 
-/// A number, or a name that hides one (RFC 7239 §6.3).
+/// Returns whether text is a port number or an obfuscated port (RFC 7239 §6.3).
 fn is_port(port: &str) -> bool {
     match port.strip_prefix('_') {
         Some(name) => {
@@ -267,9 +267,9 @@ fn is_port(port: &str) -> bool {
     }
 }
 
-/// One element of `Forwarded`: what one proxy has written (RFC 7239 §4).
+/// One element of `Forwarded`, written by one proxy (RFC 7239 §4).
 ///
-/// A parameter that is there and malformed is empty, which no reader of its kind accepts.
+/// A malformed parameter is stored as empty text, which the parsers of all parameters refuse.
 #[derive(Default)]
 struct Element<'a> {
     node: Option<&'a str>,
@@ -289,7 +289,7 @@ impl<'a> Element<'a> {
                 () if name.eq_ignore_ascii_case("host") => &mut element.host,
                 () => continue,
             };
-            // Each parameter at most once (RFC 7239 §4).
+            // A parameter may occur once (RFC 7239 §4).
             *slot = match slot {
                 Some(_) => Some(""),
                 None => Some(unquote(value.trim_ascii())),
@@ -299,8 +299,8 @@ impl<'a> Element<'a> {
     }
 }
 
-/// The content of a quoted string, or a value as it is: many proxies leave the quotes away. Empty if malformed; no value
-/// that matters here has an escape in it.
+/// Returns the content of a quoted string, or an unquoted value as it is: many proxies omit the quotes. Returns empty
+/// text if malformed. No valid value of these parameters contains an escape.
 fn unquote(value: &str) -> &str {
     let inner = value
         .strip_prefix('"')
@@ -312,11 +312,10 @@ fn unquote(value: &str) -> &str {
     }
 }
 
-/// Pieces of a text between separators that stand outside of quotes, from right to left and without the blanks around
-/// them.
+/// An iterator over the pieces between separators outside of quotes, from right to left and trimmed.
 ///
-/// Quotes are counted from the right too, so that a quote which the client has left open takes in nothing of what
-/// proxies added behind it.
+/// Quotes are counted from the right too. A quote that the client left open therefore cannot swallow the text that
+/// proxies appended after it.
 struct Pieces<'a> {
     rest: Option<&'a str>,
     separator: u8,
@@ -330,7 +329,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Where the last piece begins: behind this separator.
+    /// Returns the position of the last separator.
     fn last_separator(&self, text: &str) -> Option<usize> {
         let mut is_quoted = false;
         let mut quoted = None;
@@ -344,7 +343,7 @@ impl<'a> Pieces<'a> {
                 _ => return Some(at),
             }
         }
-        // A quote without its other half quotes nothing.
+        // An unpaired quote quotes nothing.
         quoted.filter(|_| is_quoted)
     }
 }
@@ -515,7 +514,7 @@ mod tests {
         }
     }
 
-    /// What a field says of address, scheme and host.
+    /// Checks the address, scheme and host that a field reports.
     fn check(field: ForwardedField, lines: &[(&str, &str)], expected: [&str; 3]) {
         let (client, secure, host) = read_one(field, lines);
         let secure = match secure {
@@ -548,14 +547,14 @@ mod tests {
                 "evil.example, app.example, inner:8080",
                 ["203.0.113.9", "https", "app.example"],
             ),
-            // Two of which the second replaces what the first has said, or passes it on.
+            // Two proxies, of which the second replaces the first one's value or passes it on.
             (
                 "203.0.113.9, 10.0.0.2",
                 "https",
                 "app.example",
                 ["203.0.113.9", "https", "app.example"],
             ),
-            // The first of two is not told of an address, of one it knows nothing, or tells none itself.
+            // The first of two gets no address, gets an unknown one, or reports none.
             ("10.0.0.2", "https, http", "", ["10.0.0.2", "https", ""]),
             (
                 "unknown, 10.0.0.2",
@@ -569,7 +568,7 @@ mod tests {
                 "app.example",
                 ["", "https", "app.example"],
             ),
-            // Junk throws away itself alone.
+            // A malformed part is ignored alone.
             ("203.0.113.9", "gopher", "a b/c", ["203.0.113.9", "", ""]),
             (
                 "203.0.113.9",
@@ -595,7 +594,7 @@ mod tests {
                 expected,
             );
         }
-        // Nothing but one of them.
+        // A list of trusted proxies only.
         let field = ForwardedField::XForwardedFor;
         check(field, &[], ["", "", ""]);
         check(field, &[("x-forwarded-proto", "https")], ["", "https", ""]);
@@ -609,7 +608,7 @@ mod tests {
             &[("x-forwarded-host", "[::1]:80")],
             ["", "", "[::1]:80"],
         );
-        // Lines are one list.
+        // Several lines form one list.
         check(
             field,
             &[
@@ -641,13 +640,13 @@ mod tests {
                 "for=203.0.113.9;proto=https;host=\"a b\"",
                 ["203.0.113.9", "https", ""],
             ),
-            // Twice is not at all.
+            // A repeated parameter counts as missing.
             ("for=203.0.113.9;for=1.1.1.1;proto=https", ["", "https", ""]),
             (
                 "for=203.0.113.9;proto=https;proto=http",
                 ["203.0.113.9", "", ""],
             ),
-            // What breaks the grammar.
+            // Violations of the grammar.
             ("for;proto=https", ["", "https", ""]),
             (
                 "for=203.0.113.9;=;;x;proto=https",
@@ -664,12 +663,12 @@ mod tests {
                 "for=203.0.113.9:80;host=a:8443",
                 ["203.0.113.9", "", "a:8443"],
             ),
-            // Quotes hide what separates elsewhere.
+            // Separators within quotes do not separate.
             (
                 "for=203.0.113.9;x=\"a;proto=https, for=1.1.1.1\"",
                 ["203.0.113.9", "", ""],
             ),
-            // The outermost of the trusted proxies that says something is believed, and no further one.
+            // The outermost trusted proxy that reports a value is used, and none further left.
             (
                 "for=203.0.113.9;proto=https;host=a, for=10.0.0.2;proto=http;host=b",
                 ["203.0.113.9", "https", "a"],
