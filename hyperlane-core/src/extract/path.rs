@@ -1,4 +1,4 @@
-//! Route parameters as the program's own types.
+//! Deserialization of route parameters into types of the program.
 
 pub(super) mod fit;
 
@@ -15,11 +15,11 @@ use serde::{
 
 use crate::{RequestError, RouteParams};
 
-/// Reads all parameters of a route as `T`.
+/// Deserializes all parameters of a route as `T`.
 pub(super) fn read<T: DeserializeOwned>(params: &RouteParams) -> Result<T, RequestError> {
     let params = Parameters(params);
     let value = T::deserialize(params).or_else(|unfit| match (unfit, params.only()) {
-        // `T` has parsed the text itself.
+        // `T` parsed the text itself.
         (unfit @ Unfit::Value(_), Ok(parameter)) => parameter.named(Err(unfit)),
         (unfit, _) => Err(unfit),
     });
@@ -27,19 +27,19 @@ pub(super) fn read<T: DeserializeOwned>(params: &RouteParams) -> Result<T, Reque
         Unfit::Value(text) | Unfit::Named(text) => RequestError::Path(text),
         Unfit::Route(text) => RequestError::refused(
             500,
-            format!("the parameters of the route are not those that the handler takes: {text}"),
+            format!("the route's parameters do not match the handler's: {text}"),
         ),
     })
 }
 
-/// What does not fit.
+/// The reason why the parameters do not fit.
 #[derive(Debug)]
 enum Unfit {
-    /// A value, which is the client's fault.
+    /// An invalid value: the client's fault.
     Value(String),
-    /// The same, with the name of the parameter.
+    /// An invalid value, with the name of the parameter.
     Named(String),
-    /// The pattern, which is the program's: no request could fit.
+    /// An unsuitable pattern: the program's fault, since no request could fit.
     Route(String),
 }
 
@@ -70,7 +70,7 @@ impl serde::de::Error for Unfit {
     }
 }
 
-/// All parameters: a struct or map by their names, a list or tuple in their order, or the only one.
+/// All parameters: a struct or map by name, a list or tuple in order, or the only one.
 #[derive(Clone, Copy)]
 struct Parameters<'a>(&'a RouteParams);
 
@@ -91,7 +91,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// Hands what is one value to the only parameter.
+/// Passes a request for a single value to the only parameter.
 macro_rules! only {
     ($($method:ident)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
@@ -199,7 +199,7 @@ impl<'de> Deserializer<'de> for Parameters<'de> {
     }
 }
 
-/// One parameter: text, which is parsed as what is asked for.
+/// One parameter: text, which is parsed as the requested type.
 #[derive(Clone, Copy)]
 struct Parameter<'a> {
     name: &'a str,
@@ -207,7 +207,7 @@ struct Parameter<'a> {
 }
 
 impl Parameter<'_> {
-    /// Puts the parameter's name before what is wrong.
+    /// Adds the parameter's name to the error.
     fn named<T>(self, result: Result<T, Unfit>) -> Result<T, Unfit> {
         result.map_err(|unfit| match unfit {
             Unfit::Named(text) => Unfit::Named(text),
@@ -216,10 +216,10 @@ impl Parameter<'_> {
     }
 }
 
-/// Those that were not read yet.
+/// The parameters not read yet.
 struct Remaining<'de, I> {
     values: I,
-    /// Its name was read.
+    /// The value after its name was read.
     value: Option<Parameter<'de>>,
 }
 
@@ -255,12 +255,12 @@ impl<'de, I: Iterator<Item = Parameter<'de>>> MapAccess<'de> for Remaining<'de, 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Unfit> {
         match self.value.take() {
             Some(parameter) => parameter.named(seed.deserialize(parameter)),
-            None => Err(Unfit::custom("a value was asked for before its name")),
+            None => Err(Unfit::custom("a value was requested before its name")),
         }
     }
 }
 
-/// Parses what is not text.
+/// Implements types that are parsed from the text.
 macro_rules! parsed {
     ($($method:ident $visit:ident $ty:ty;)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
@@ -425,14 +425,14 @@ mod tests {
         assert!(refused::<Side>(&bad).contains("`id`: unknown variant `seven`"));
         assert!(refused::<Post>(&bad).contains("`id`"));
         assert!(refused::<Vec<Vec<u8>>>(&bad).contains("`id`: invalid type"));
-        // Also where the program's type parses the text itself.
+        // The name is also added if the program's type parses the text itself.
         let (hex, two) = ("`id`: invalid digit", [("a", "1"), ("id", "xx")]);
         assert!(refused::<Hex>(&bad).contains(hex));
         assert!(refused::<(u8, Hex)>(&two).contains(hex));
         assert!(refused::<BTreeMap<String, Hex>>(&bad).contains(hex));
     }
 
-    /// Reads text without a copy, as types of programs do.
+    /// A type that borrows the text without a copy.
     #[derive(Debug, PartialEq)]
     struct Hex(u32);
 

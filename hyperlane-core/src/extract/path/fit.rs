@@ -1,8 +1,8 @@
-//! Whether a type can be made of a route's parameters at all, which is asked when the server starts.
+//! The check at the server's start whether a type can be deserialized from a route's parameters at all.
 //!
-//! serde does not tell the form of a type. So the type is read from the names of the parameters and from made-up values,
-//! and what it asks for shows its form. A value that it refuses says nothing of the form: the next run gives another.
-//! What stays unclear is left to the requests, as a program that works must start.
+//! serde does not describe the shape of a type. So the check deserializes it from the names of the parameters and from
+//! sample values; the methods that it calls show its shape. A refused value says nothing about the shape: the next run
+//! uses another. Unclear cases are left to the requests, since a working program must start.
 
 use std::{
     cell::Cell,
@@ -20,7 +20,7 @@ use serde::{
 
 use crate::error::dispose;
 
-/// Values that common types accept, as texts.
+/// Sample values, as text, that common types accept.
 const SAMPLES: [&str; 10] = [
     "1",
     "a",
@@ -34,7 +34,7 @@ const SAMPLES: [&str; 10] = [
     "a@a.example",
 ];
 
-/// Says why no value of the parameters could ever be a `T`, if that is so.
+/// Returns an error if no values of the parameters could ever become a `T`.
 pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
     let trial = Trial {
         names,
@@ -43,7 +43,7 @@ pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
     };
     // Each run but the last refuses a value.
     for _ in 0..=names.len() * SAMPLES.len() {
-        // The program's code may do with made-up values what it likes.
+        // The program's code may do anything with sample values, even panic.
         let run = catch_unwind(AssertUnwindSafe(|| T::deserialize(Whole(&trial)).map(drop)));
         match run {
             Ok(Err(Stop::Form(text))) => return Err(text),
@@ -61,12 +61,12 @@ pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// What is known after some runs.
+/// The findings of the runs so far.
 struct Trial<'a> {
     names: &'a [&'a str],
-    /// How many values of each parameter were refused.
+    /// The number of refused values of each parameter.
     refused: Box<[Cell<usize>]>,
-    /// The fields of the struct that is read, aliases among them.
+    /// The fields of the struct being read, aliases among them.
     fields: Cell<&'static [&'static str]>,
 }
 
@@ -91,8 +91,8 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Whether a field that was not found has no parameter. One whose values were all refused is left out of the run, and
-    /// may have been found by another name of the field.
+    /// Returns whether no parameter matches a field that was not found. A parameter whose samples were all refused is
+    /// left out of the run, and may have matched another name of the field.
     fn lacks(&self, field: &str) -> bool {
         if self.names.contains(&field) {
             return false;
@@ -102,7 +102,7 @@ impl<'a> Trial<'a> {
             .all(|value| self.are_apart(field, value.name))
     }
 
-    /// Whether two names are of different fields: the names of one field stand side by side.
+    /// Returns whether two names belong to different fields: the names of one field are adjacent.
     fn are_apart(&self, one: &str, other: &str) -> bool {
         let fields = self.fields.get();
         let place = |name: &str| fields.iter().position(|field| *field == name);
@@ -113,7 +113,7 @@ impl<'a> Trial<'a> {
         between.is_some_and(|between| between.iter().any(|name| self.names.contains(name)))
     }
 
-    /// Ends the run: the form is one value, whatever it is.
+    /// Ends the run: the type is a single value.
     fn one(&self) -> Stop {
         match self.names.len() {
             1 => Stop::Fits,
@@ -122,29 +122,29 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Why a run ended.
+/// The reason why a run ended.
 #[derive(Debug)]
 enum Stop {
-    /// The form fits.
+    /// The shape fits.
     Fits,
-    /// It does not.
+    /// The shape does not fit.
     Form(String),
-    /// A field that must be there was not found.
+    /// A required field was not found.
     Missing(&'static str),
-    /// A made-up value was refused, which was noted.
+    /// A sample value was refused and recorded.
     Refused,
-    /// Something is of another type than was asked for.
+    /// A value has another type than requested.
     Type(String),
-    /// Too few or too many values came.
+    /// There are too few or too many values.
     Length(String),
-    /// Anything else.
+    /// Any other error.
     Other(String),
 }
 
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fits => f.write_str("the form fits"),
+            Self::Fits => f.write_str("the shape fits"),
             Self::Missing(field) => write!(f, "missing field `{field}`"),
             Self::Refused => f.write_str("a value was refused"),
             Self::Form(text) | Self::Type(text) | Self::Length(text) | Self::Other(text) => {
@@ -182,7 +182,7 @@ impl serde::de::Error for Stop {
 #[derive(Clone, Copy)]
 struct Whole<'a>(&'a Trial<'a>);
 
-/// What is one value.
+/// Implements the types that are a single value.
 macro_rules! one {
     ($($method:ident)+) => {$(
         fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Stop> {
@@ -267,7 +267,7 @@ impl<'de> Deserializer<'de> for Whole<'de> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        // Of fewer, the rest may have defaults.
+        // With fewer elements, the remaining parameters may have defaults.
         if length < self.0.names.len() {
             return self.deserialize_tuple(length, visitor);
         }
@@ -312,7 +312,7 @@ impl<'de> Deserializer<'de> for Whole<'de> {
     }
 }
 
-/// One parameter with a made-up value, as [`Parameter`](super::Parameter).
+/// One parameter with a sample value; mirrors [`Parameter`](super::Parameter).
 #[derive(Clone, Copy)]
 struct Value<'a> {
     name: &'a str,
@@ -328,12 +328,12 @@ impl<'de> Value<'de> {
         SAMPLES.get(self.refused.get()).copied().unwrap_or("1")
     }
 
-    /// Small numbers, beginning with what is not zero.
+    /// Returns a small number; the first one is not zero.
     fn number(self) -> u8 {
         u8::try_from(self.refused.get()).map_or(1, |refused| refused.saturating_add(1))
     }
 
-    /// Reads what the parameter is to be.
+    /// Deserializes the parameter's type.
     fn read<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Stop> {
         seed.deserialize(self).map_err(|stop| match stop {
             Stop::Fits | Stop::Form(_) => stop,
@@ -344,31 +344,31 @@ impl<'de> Value<'de> {
         })
     }
 
-    /// Hands a text to what asked for several values.
+    /// Passes text to a type that requested several values.
     fn visit_several<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
         let name = self.name;
         visitor
             .visit_borrowed_str(self.text())
             .map_err(|stop| match stop {
                 Stop::Type(text) => Stop::Form(format!(
-                    "it wants more of the parameter `{name}` than one text ({text})"
+                    "it needs more than one text of the parameter `{name}` ({text})"
                 )),
                 stop => stop,
             })
     }
 }
 
-/// Gives a number.
+/// Implements number types.
 macro_rules! numbers {
     ($($method:ident $visit:ident $ty:ty;)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-            // No more than there are samples, so that it fits the smallest type.
+            // The number of samples is small enough for every number type.
             visitor.$visit(self.number() as $ty)
         }
     )+};
 }
 
-/// Gives a text.
+/// Implements text types.
 macro_rules! texts {
     ($($method:ident)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
@@ -480,10 +480,10 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 }
 
-/// Those that were not read yet.
+/// The parameters not read yet.
 struct Rest<'de, I> {
     values: I,
-    /// Its name was read.
+    /// The value after its name was read.
     value: Option<Value<'de>>,
 }
 
@@ -495,7 +495,7 @@ impl<'de, I: Iterator<Item = Value<'de>>> SeqAccess<'de> for Rest<'de, I> {
         seed: T,
     ) -> Result<Option<T::Value>, Stop> {
         match self.values.next() {
-            // Nothing that could be given would be taken.
+            // All samples were refused.
             Some(value) if value.is_used_up() => Err(Stop::Fits),
             Some(value) => value.read(seed).map(Some),
             None => Ok(None),
@@ -515,7 +515,7 @@ impl<'de, I: Iterator<Item = Value<'de>>> MapAccess<'de> for Rest<'de, I> {
         };
         self.value = Some(value);
         let name = BorrowedStrDeserializer::new(value.name);
-        // Names are those of every request.
+        // The names are those of every request, so an error here is final.
         let key = seed.deserialize(name).map_err(|stop| match stop {
             Stop::Form(_) => stop,
             stop => Stop::Form(format!("the name `{}` does not fit it: {stop}", value.name)),
@@ -570,7 +570,7 @@ mod tests {
         Left,
     }
 
-    /// Takes one value that cannot be guessed.
+    /// A type that accepts one value that cannot be guessed.
     struct Odd;
 
     impl<'de> Deserialize<'de> for Odd {
@@ -583,7 +583,7 @@ mod tests {
     }
 
     fn odd<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
-        // A program may do so, as bad as it is.
+        // A bad program may panic here.
         Ok(String::deserialize(deserializer)?.parse().unwrap())
     }
 
@@ -635,7 +635,7 @@ mod tests {
         fits::<Renamed>(&["post-id"]);
         fits::<Flat>(&["id", "more"]);
         fits::<Tried>(&["id", "ip", "count"]);
-        // What cannot be told is left to the requests.
+        // Unclear cases are left to the requests.
         fits::<Other>(&["nothing", "item"]);
         fits::<Strange>(&["odd"]);
     }
@@ -668,9 +668,9 @@ mod tests {
         lacks::<Strict>(&["id", "more"], "no field `more`");
         lacks::<Flat>(&["more"], "`id`");
         lacks::<Tried>(&["id", "ip"], "`count`");
-        lacks::<Nested>(&["id", "post"], "more of the parameter `post`");
-        lacks::<Vec<Vec<u8>>>(&two, "more of the parameter `a`");
-        lacks::<(u8, (u8, u8))>(&two, "more of the parameter `b`");
+        lacks::<Nested>(&["id", "post"], "more than one text of the parameter `post`");
+        lacks::<Vec<Vec<u8>>>(&two, "more than one text of the parameter `a`");
+        lacks::<(u8, (u8, u8))>(&two, "more than one text of the parameter `b`");
         lacks::<BTreeMap<u8, u8>>(&two, "the name `a` does not fit it");
     }
 }
