@@ -1,7 +1,8 @@
-//! Time and tasks of the server, for those who may stand in another runtime, or in none.
+//! Timers and tasks of the server for callers that may be in another runtime, or in none.
 //!
-//! A handle may be used on a thread of the program's own, in a runtime that ends tomorrow, or in one without timers. So
-//! what waits or outlives its call is spawned on the server's runtime, by its handle; only that one's end ends it.
+//! A handle may be used on a thread of the program, in a runtime that ends soon, or in a runtime without timers. So
+//! work that waits or outlives its call is spawned on the server's runtime by its handle; only the end of that runtime
+//! ends it.
 
 use std::{
     future::{Future, poll_fn},
@@ -12,9 +13,9 @@ use std::{
 
 use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
-/// Rings after a while, or when its runtime is gone.
+/// A timer that fires after a while, or when its runtime ends.
 pub(crate) struct Alarm {
-    /// Never gets anything but its end.
+    /// Never receives a value, only the end of its sender.
     rings: oneshot::Receiver<()>,
     task: AbortHandle,
 }
@@ -26,8 +27,8 @@ impl Alarm {
             tokio::time::sleep(after).await;
             drop(ring);
         });
-        // The task that a worker has spawned last waits for that worker alone, which may be blocked by the one who waits here: an
-        // executor inside a handler. Tasks before it are taken by other workers.
+        // Only its worker can run the task that it spawned last, and the caller may block that worker: an executor
+        // within a handler. Other workers can take earlier tasks, so one more task follows the timer.
         runtime.spawn(std::future::ready(()));
         Self {
             rings,
@@ -46,8 +47,8 @@ impl Drop for Alarm {
     }
 }
 
-/// Waits for `work`, by the clock of `runtime` at most `limit`; without a runtime it does not wait. `None` when it took
-/// longer.
+/// Waits for `work` at most `limit` by the clock of `runtime`; without a runtime it does not wait. Returns `None` on
+/// timeout.
 pub(crate) async fn within<F: Future>(
     runtime: Option<Handle>,
     limit: Duration,
@@ -86,7 +87,7 @@ mod tests {
         }
     }
 
-    /// As executors do that know nothing of tokio.
+    /// Polls like an executor that is independent of tokio.
     fn block_on<T>(work: impl Future<Output = T>) -> T {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut work = pin!(work);
