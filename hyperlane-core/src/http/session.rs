@@ -1,4 +1,4 @@
-//! What the configuration and the responses know of sessions.
+//! The configuration of session cookies, and the session's part in a response head.
 
 use std::{
     fmt,
@@ -10,9 +10,10 @@ use std::{
 
 use subtle::ConstantTimeEq;
 
-/// A secret that signs cookies and tokens of sessions (HMAC-SHA256). At least 32 bytes, from a good source of randomness.
+/// A secret key that signs cookies and tokens of sessions (HMAC-SHA256). It needs at least 32 bytes from a secure
+/// random source.
 ///
-/// It is never printed, and compared in constant time.
+/// The key is never printed, and it is compared in constant time.
 ///
 /// ```
 /// use hyperlane_core::{ServerConfig, SessionKey};
@@ -30,10 +31,10 @@ use subtle::ConstantTimeEq;
 pub struct SessionKey(Arc<[u8]>);
 
 impl SessionKey {
-    /// The fewest bytes that a key may have: as many as its signature.
+    /// Minimum length of a key in bytes: that of its signature.
     pub const MIN_BYTES: usize = 32;
 
-    /// Makes a key of these bytes, as they are.
+    /// Creates a key from these bytes.
     pub fn new(bytes: impl AsRef<[u8]>) -> Self {
         Self(bytes.as_ref().into())
     }
@@ -63,34 +64,35 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// Whether the cookie of a session is sent over TLS alone.
+/// The rule for sending a session's cookie over TLS only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSecure {
-    /// As the request came: `Secure`, and named `__Host-session`, where a trusted proxy says that the client spoke TLS.
+    /// According to the request: `Secure` and named `__Host-session` if a trusted proxy reports that the client used
+    /// TLS.
     #[default]
     Auto,
-    /// Always: for servers behind TLS that no [`trusted_proxies`](crate::ServerConfig) tell of.
+    /// Always, for servers behind TLS that no [`trusted_proxies`](crate::ServerConfig) report.
     Always,
-    /// Never: for development, and for nothing else.
+    /// Never, for development only.
     Never,
 }
 
-/// On which requests across sites browsers send the cookie of a session (RFC 6265bis §4.1.2.7).
+/// The cross-site requests with which browsers send a session's cookie (RFC 6265bis §4.1.2.7).
 ///
-/// Sites are wider than origins: `app.example.com` and `api.example.com` are one site, whose requests carry the cookie
-/// whatever this says.
+/// Sites are wider than origins: `app.example.com` and `api.example.com` are one site. Requests between them always
+/// carry the cookie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSameSite {
-    /// On links to the server that a user follows, and on no other.
+    /// Only with links to the server that a user follows.
     #[default]
     Lax,
-    /// On none: who follows a link to the server arrives without a session.
+    /// With none: a user who follows a link to the server arrives without a session.
     Strict,
-    /// On all. Any page of any site can then send requests in its visitor's name, so that each that changes something has to
-    /// look at `Origin`, as the endpoints of channels and WebSockets do. Browsers take such a cookie over TLS alone, and
-    /// some of them not at all.
+    /// With all. Any page of any site can then send requests in its visitor's name, so every request that changes
+    /// something must check `Origin`, as the endpoints of channels and WebSockets do. Browsers accept such a cookie
+    /// only over TLS, and some not at all.
     None,
 }
 
@@ -114,14 +116,14 @@ impl From<cookie::SameSite> for CookieSameSite {
     }
 }
 
-/// Name of the cookie over TLS. A client takes it only from the host itself, over TLS, for all of its paths (RFC 6265bis
+/// Name of the cookie over TLS. Clients accept it only from the host itself, over TLS and for all paths (RFC 6265bis
 /// §4.1.3.2).
 const SECURE_NAME: &str = "__Host-session";
-/// Name of the cookie elsewhere.
+/// Name of the cookie without TLS.
 const PLAIN_NAME: &str = "session";
 
-/// What a session adds to the head of its request's response. Decided when the head is written, so that it does not matter
-/// who made the response, and how often it was reset.
+/// The session's fields in a response head. They are read when the head is written, so resets and replacements of the
+/// response do not matter.
 #[derive(Debug)]
 pub(crate) struct SessionFields {
     name: &'static str,
@@ -133,7 +135,7 @@ pub(crate) struct SessionFields {
 }
 
 impl SessionFields {
-    /// Over plain HTTP browsers would refuse a cookie for all sites, so that it is a Lax one there.
+    /// Creates fields without a cookie. Over plain HTTP, browsers refuse `SameSite=None`, so it becomes `Lax`.
     pub(crate) fn new(secure: bool, same_site: CookieSameSite, partitioned: bool) -> Arc<Self> {
         Arc::new(Self {
             name: Self::name_of(secure),
@@ -147,7 +149,7 @@ impl SessionFields {
         })
     }
 
-    /// The name of the cookie.
+    /// Returns the name of the cookie.
     pub(crate) fn name_of(secure: bool) -> &'static str {
         if secure { SECURE_NAME } else { PLAIN_NAME }
     }
@@ -160,7 +162,7 @@ impl SessionFields {
         self.name == SECURE_NAME
     }
 
-    /// Sets the cookie; empty with an age of 0 seconds makes the client forget it.
+    /// Sets the cookie. An empty value with an age of 0 seconds deletes it at the client.
     pub(crate) fn set(&self, value: &str, max_age: u64) {
         let secure = if self.is_secure() { "; Secure" } else { "" };
         let partitioned = if self.partitioned {
@@ -176,23 +178,23 @@ impl SessionFields {
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie);
     }
 
-    /// Sets no cookie after all.
+    /// Removes the cookie that was set.
     pub(crate) fn unset(&self) {
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether a head was written, so that nothing can be set any more.
+    /// Returns whether a head was written: later changes have no effect.
     pub(crate) fn is_written(&self) -> bool {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Whether a cookie is to be set.
+    /// Returns whether a cookie is set.
     pub(crate) fn sets_cookie(&self) -> bool {
         let cookie = self.cookie.lock().unwrap_or_else(PoisonError::into_inner);
         cookie.is_some()
     }
 
-    /// The cookie, for a head that is written now.
+    /// Returns the cookie for a head that is being written.
     pub(crate) fn write(&self) -> Option<String> {
         self.written.store(true, Ordering::Release);
         self.cookie
@@ -201,7 +203,7 @@ impl SessionFields {
             .clone()
     }
 
-    /// Whether a field that the program set is this cookie: of two, the client would take either.
+    /// Returns whether a field of the program is this cookie. A client could choose either of two.
     pub(crate) fn is_own(&self, name: &str, value: &str) -> bool {
         name.eq_ignore_ascii_case("set-cookie")
             && value
@@ -210,7 +212,7 @@ impl SessionFields {
     }
 }
 
-/// Fields of one request's response are nobody else's.
+/// Fields of different requests are never equal.
 impl PartialEq for SessionFields {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -219,8 +221,8 @@ impl PartialEq for SessionFields {
 
 impl Eq for SessionFields {}
 
-/// What a response that sets a session's cookie says to caches: a shared one must never give the cookie to somebody else
-/// (RFC 9111 §7.3), whatever the program says of the page.
+/// Returns the `Cache-Control` of a response that sets a session's cookie: a shared cache must never give the cookie to
+/// another client (RFC 9111 §7.3), regardless of the program's own value.
 pub(crate) fn private_cache_control<'a>(set: impl Iterator<Item = &'a str>) -> String {
     let directives: Vec<&str> = set
         .flat_map(super::list_items)
