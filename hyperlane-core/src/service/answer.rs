@@ -1,7 +1,7 @@
-//! Reads the bytes of a response back, as they come: hooks may write them by hand, so bytes are the form that all
+//! An incremental parser of a response's bytes. Hooks may write a response by hand, so bytes are the form that all
 //! responses have in common (RFC 9112 §4, §6, §7).
 //!
-//! As lenient as the tracker of those bytes: hooks are not a client.
+//! The parser is as lenient as the tracker of those bytes: hooks are trusted.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -12,22 +12,22 @@ use crate::{
     proto::http::chunked::{ChunkedDecoder, ChunkedError},
 };
 
-/// A response head larger than this is nothing that a server around us would send on.
+/// Maximum length of a response head, in bytes. Outer servers would not forward a longer one.
 const MAX_HEAD: usize = 256 * 1024;
 
-/// Header fields of a response that are read without an allocation.
+/// Number of header fields that are parsed without an allocation.
 const USUAL_FIELDS: usize = 32;
 
-/// What the bytes so far say.
+/// The next event in the bytes of a response.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// Nothing until more bytes are here.
+    /// More bytes are needed.
     More,
-    /// The hooks want the body of the request.
+    /// The hooks ask for the body of the request.
     Continue,
     Head(Head),
     Data(Bytes),
-    /// The response is whole.
+    /// The response is complete.
     End,
 }
 
@@ -38,18 +38,18 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
 }
 
-/// Why bytes are no response.
+/// The reason why bytes are not a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AnswerError {
-    #[error("the bytes that were sent are no HTTP response: {0}")]
+    #[error("the hooks sent invalid HTTP: {0}")]
     Head(httparse::Error),
     #[error("the head of a response is larger than {MAX_HEAD} bytes")]
     HeadTooLarge,
-    #[error("the status {0} is none")]
+    #[error("{0} is not a status code")]
     Status(u16),
     #[error("the chunks of a response are malformed: {0}")]
     Chunked(ChunkedError),
-    #[error("the response ended before its end")]
+    #[error("the response is incomplete")]
     Incomplete,
 }
 
@@ -58,15 +58,15 @@ enum State {
     Length(u64),
     Chunked(ChunkedDecoder),
     UntilClose,
-    /// Complete, or another protocol.
+    /// The response is complete, or the protocol has switched.
     Done,
 }
 
-/// Reads one response.
+/// An incremental parser of one response.
 pub(super) struct Answer {
     state: State,
     head_request: bool,
-    /// Read and not yet understood.
+    /// Bytes read and not parsed yet.
     pub(super) buffer: BytesMut,
 }
 
@@ -79,7 +79,7 @@ impl Answer {
         }
     }
 
-    /// Goes on with what is here.
+    /// Parses up to the next event.
     pub(super) fn next(&mut self) -> Result<Event, AnswerError> {
         match &mut self.state {
             State::Head => self.next_head(),
@@ -101,7 +101,7 @@ impl Answer {
                         self.state = State::Done;
                         return Ok(Event::End);
                     }
-                    // The data stands at the end of what was consumed.
+                    // The data is the last part of what was consumed.
                     data.advance(consumed.saturating_sub(length));
                     if !data.is_empty() {
                         return Ok(Event::Data(data.freeze()));
@@ -112,7 +112,7 @@ impl Answer {
         }
     }
 
-    /// No more bytes will come. `in_order`: the connection came to its end, and was not cut.
+    /// Handles the end of the bytes. `in_order` is false if the connection was cut.
     pub(super) fn end(&mut self, in_order: bool) -> Result<Event, AnswerError> {
         match self.state {
             State::UntilClose if in_order => {
@@ -123,7 +123,7 @@ impl Answer {
         }
     }
 
-    /// Whether all of the response is here.
+    /// Returns whether the whole response has arrived.
     pub(super) fn is_whole(&self) -> bool {
         match &self.state {
             State::Head | State::UntilClose => false,
@@ -138,7 +138,7 @@ impl Answer {
                         Ok(step) if step.consumed > 0 => {
                             rest = rest.get(step.consumed..).unwrap_or_default();
                         }
-                        // Malformed: the next event says so.
+                        // The next event reports the malformed chunk.
                         Ok(_) | Err(_) => return false,
                     }
                 }
@@ -146,7 +146,7 @@ impl Answer {
         }
     }
 
-    /// What is known of the length of what is left.
+    /// Returns the length of the rest, if it is known.
     pub(super) fn left(&self) -> Option<u64> {
         match self.state {
             State::Length(left) => Some(left),
@@ -165,13 +165,13 @@ impl Answer {
         self.buffer.advance(length);
         match head.status.as_u16() {
             100 => Ok(Event::Continue),
-            // Other interim answers go no further.
+            // Other interim responses are not forwarded.
             102..=199 => self.next_head(),
             _ => Ok(Event::Head(self.conclude(head))),
         }
     }
 
-    /// Goes on after a head, and leaves in it what a server around us shall see.
+    /// Chooses the state after a head, and keeps only the fields for the outer server.
     fn conclude(&mut self, mut head: Head) -> Head {
         let headers = &mut head.headers;
         let length = stated_length(headers);
@@ -203,7 +203,7 @@ impl Answer {
                 headers.remove(name);
             }
             if let (StatusCode::UPGRADE_REQUIRED, Some(protocol)) = (head.status, upgrade) {
-                // RFC 9110 §15.5.22: this answer names the protocol.
+                // RFC 9110 §15.5.22: this response names the protocol.
                 headers.insert(header::UPGRADE, protocol);
                 headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             }
@@ -223,7 +223,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
         .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
-/// Reads a head, if it is here, with its length.
+/// Parses a complete head and returns it with its length.
 fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, AnswerError> {
     let mut fields = vec![httparse::EMPTY_HEADER; USUAL_FIELDS];
     loop {
@@ -243,7 +243,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, AnswerError> {
                 return Ok(Some((length, Head { status, headers })));
             }
             Err(httparse::Error::TooManyHeaders) => {
-                // The bound on the bytes bounds this, too.
+                // The limit on the bytes bounds this too.
                 let more = fields.len() * 4;
                 fields = vec![httparse::EMPTY_HEADER; more];
             }
@@ -256,7 +256,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, AnswerError> {
 mod tests {
     use super::*;
 
-    /// Everything that is read from `bytes`, given in pieces of `size`.
+    /// Returns everything parsed from `bytes`, fed in pieces of `size`.
     fn read(bytes: &[u8], size: usize, head_request: bool) -> (Vec<Head>, Vec<u8>, bool) {
         let mut answer = Answer::new(head_request);
         let (mut heads, mut data) = (Vec::new(), Vec::new());
@@ -309,7 +309,7 @@ mod tests {
         }
     }
 
-    /// The length that is passed on, by eye.
+    /// Returns the length that the service body reports.
     fn size_of_body(bytes: &[u8]) -> Option<u64> {
         let text = str::from_utf8(bytes).unwrap();
         (text.contains("content-length: 5")).then_some(5)

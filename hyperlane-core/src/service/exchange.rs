@@ -1,4 +1,4 @@
-//! One request and its response through a connection in memory.
+//! One request and its response over an in-memory connection.
 
 use std::{
     collections::VecDeque,
@@ -25,26 +25,26 @@ use super::{
 };
 use crate::proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head};
 
-/// Bytes that wait in each direction for whoever reads; beyond, who writes waits.
+/// Capacity of the pipe in each direction, in bytes. A full pipe blocks the writer.
 const PIPE: usize = 64 * 1024;
 
-/// Room for one read.
+/// Buffer space for one read, in bytes.
 const READ: usize = 16 * 1024;
 
-/// How long the head of a response waits for the body that its hooks have asked for. A server around us says
-/// `100 Continue` only before the head, and only once it has seen that the body is wanted; what then comes of the body
-/// shows that it has. Not for ever: a client may wait for the head before it sends anything.
+/// The time that a response head waits for the body that its hooks asked for. The outer server sends `100 Continue`
+/// only before the head, and only after it sees that the body is polled. The first part of the body shows that it did.
+/// The wait is limited, since a client may wait for the head before it sends anything.
 const ASKED: Duration = Duration::from_secs(1);
 
-/// Why the body of a response comes to no end.
+/// The reason why the body of a response is incomplete.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {
-    /// The hooks ended in the middle, by a failure that the server has logged or by a limit of time. Whoever sends the
-    /// response on has to cut it, too.
+    /// The hooks ended within the response, by a logged failure or a timeout. An intermediary must cut the response as
+    /// well.
     #[error("the response was cut: {0}")]
     Cut(#[source] BoxError),
-    /// The body of the request failed, so that the request is over.
+    /// The body of the request failed, which ends the request.
     #[error("the body of the request failed: {0}")]
     Request(#[source] BoxError),
 }
@@ -55,16 +55,16 @@ impl From<AnswerError> for ServiceError {
     }
 }
 
-/// What the two sides of the pipe tell each other besides bytes.
+/// The state that both sides of the pipe share besides the bytes.
 #[derive(Default)]
 struct Flags {
-    /// The response is whole: our leaving is no loss to the hooks.
+    /// The response is complete: closing the pipe is not an error for the hooks.
     answered: AtomicBool,
     /// The connection has ended its side in order.
     ended: AtomicBool,
 }
 
-/// The side of the pipe that the connection holds.
+/// The connection's side of the pipe.
 pub(super) struct InMemory {
     io: DuplexStream,
     flags: Arc<Flags>,
@@ -81,13 +81,13 @@ impl AsyncRead for InMemory {
         if target.filled().len() > before {
             return Poll::Ready(Ok(()));
         }
-        // The other side never ends its half alone: it was dropped.
+        // The other side never ends only its half, so it was dropped.
         if !self.flags.answered.load(Ordering::Acquire) {
             Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
         } else if self.flags.ended.load(Ordering::Acquire) {
             Poll::Ready(Ok(()))
         } else {
-            // The hooks may have more to do. Nobody is told of more input, as there will be none.
+            // The hooks may still be busy. There is no more input, so no waker is registered.
             Poll::Pending
         }
     }
@@ -124,39 +124,39 @@ impl AsyncWrite for InMemory {
     }
 }
 
-/// The pieces of a request's body, without its types.
+/// The pieces of a request's body, with their types erased.
 pub(super) type AnyPieces = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
 
-/// How the end of a request's body is told.
+/// The framing of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UploadFraming {
-    /// So many bytes are left to send.
+    /// The number of bytes left to send.
     Length(u64),
     Chunked,
 }
 
-/// A request on its way in.
+/// A request being sent to the connection.
 pub(super) struct Upload {
-    /// Made, and not yet in the pipe.
+    /// Encoded bytes that are not in the pipe yet.
     pub(super) pending: VecDeque<Bytes>,
     pub(super) body: Option<AnyPieces>,
     pub(super) framing: UploadFraming,
     pub(super) demand: Demand,
 }
 
-/// Whether the body of a request is wanted.
+/// The hooks' demand for the body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Demand {
-    /// Not yet: its sender may wait for that, too (RFC 9110 §10.1.1).
+    /// No demand yet. The body's sender may wait for it (RFC 9110 §10.1.1).
     Held,
-    /// The hooks have asked for it, and nothing has come.
+    /// The hooks have asked for the body, and nothing has arrived.
     Asked,
-    /// It comes as it likes.
+    /// The body is sent freely.
     Free,
 }
 
 impl Upload {
-    /// Takes the next piece of the body; `None` when there is nothing more to send.
+    /// Polls the next piece of the body; `None` after the last.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), BoxError>>> {
         if self.demand == Demand::Held {
             return Poll::Pending;
@@ -173,7 +173,7 @@ impl Upload {
                 self.body = None;
                 return Poll::Ready(match self.framing {
                     UploadFraming::Length(0) => None,
-                    UploadFraming::Length(_) => Some(Err("it is shorter than its length".into())),
+                    UploadFraming::Length(_) => Some(Err("the body is shorter than its length".into())),
                     UploadFraming::Chunked => {
                         self.pending.push_back(Bytes::from_static(LAST_CHUNK));
                         Some(Ok(()))
@@ -187,7 +187,7 @@ impl Upload {
                     *left = rest;
                     self.pending.push_back(piece);
                 }
-                None => return Poll::Ready(Some(Err("it is longer than its length".into()))),
+                None => return Poll::Ready(Some(Err("the body is longer than its length".into()))),
             },
             UploadFraming::Chunked => {
                 let mut head = Vec::new();
@@ -201,7 +201,7 @@ impl Upload {
     }
 }
 
-/// Our side of the pipe, with what is on its way in both directions. Dropped, the client is gone.
+/// Our side of the pipe, with the unfinished data of both directions. Dropping it disconnects the client.
 pub(super) struct Exchange {
     io: DuplexStream,
     flags: Arc<Flags>,
@@ -210,7 +210,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Makes a pipe for a request; the other side is the connection's.
+    /// Creates a pipe for a request and returns both sides; the second is the connection's.
     pub(super) fn new(upload: Upload, head_request: bool) -> (Self, InMemory) {
         let (io, inner) = tokio::io::duplex(PIPE);
         let flags = Arc::new(Flags::default());
@@ -240,13 +240,13 @@ impl Exchange {
             asked.await?;
         }
         if !self.answer.is_whole() {
-            // The hooks may read the body from now on without asking: no `100 Continue` follows a head.
+            // The hooks may read the body from now on: `100 Continue` cannot follow a head.
             self.upload.demand = Demand::Free;
         }
         Ok(head)
     }
 
-    /// Waits for the body that was asked for, or for an answer that does not need it.
+    /// Polls for the requested body, or for a response that does not need it.
     fn poll_asked(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ServiceError> {
         loop {
             self.poll_upload(cx).map_err(ServiceError::Request)?;
@@ -263,13 +263,13 @@ impl Exchange {
             match pin!(self.io.read_buf(&mut self.answer.buffer)).poll(cx) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Ok(1..)) => {}
-                // The next read finds the end again.
+                // The next read detects the end again.
                 Poll::Ready(_) => return Ok(Poll::Ready(())),
             }
         }
     }
 
-    /// Gives up the pipe, and what of the response was read beyond its head.
+    /// Returns the pipe, and the bytes of the response read beyond its head.
     pub(super) fn into_parts(self) -> (DuplexStream, Bytes) {
         (self.io, self.answer.buffer.freeze())
     }
@@ -282,7 +282,7 @@ impl Exchange {
                     if self.upload.demand == Demand::Held {
                         self.upload.demand = Demand::Asked;
                     }
-                    // The head may follow at once: the body is asked for before.
+                    // The head may follow at once, so the body is polled first.
                     if let Err(error) = self.poll_upload(cx) {
                         return Poll::Ready(Err(ServiceError::Request(error)));
                     }
@@ -305,7 +305,7 @@ impl Exchange {
         }
     }
 
-    /// Sends on as much of the request as the pipe takes.
+    /// Sends as much of the request as the pipe accepts.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
         loop {
             while let Some(front) = self.upload.pending.front_mut() {
@@ -313,7 +313,7 @@ impl Exchange {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(Ok(written @ 1..)) => front.advance(written),
                     Poll::Ready(_) => {
-                        // The connection reads no more; its answer may be on its way all the same.
+                        // The connection stopped reading, but its response may still arrive.
                         self.upload.body = None;
                         self.upload.pending.clear();
                         return Ok(());
@@ -331,10 +331,10 @@ impl Exchange {
     }
 }
 
-/// The body of a response of a server that serves as a service.
+/// The response body of a server that runs as a service.
 ///
-/// What hooks send is here as soon as they flush it; what is not read makes them wait. Dropped before its end, the
-/// client is gone for the hooks.
+/// The hooks' data is available as soon as they flush it. Unread data makes the hooks wait. Dropping the body before
+/// its end disconnects the client from the hooks' point of view.
 ///
 /// ```
 /// use http_body::Body;
@@ -365,7 +365,7 @@ impl ServiceBody {
         Self(Source::Here(Bytes::from_static(text.as_bytes())))
     }
 
-    /// Lets the connection go as soon as the response is whole.
+    /// Releases the connection as soon as the response is complete.
     fn settle(&mut self) {
         if let Source::Exchange(exchange) = &self.0
             && exchange.answer.left() == Some(0)
@@ -398,7 +398,7 @@ impl Body for ServiceBody {
                 self.settle();
                 Some(Ok(Frame::data(data)))
             }
-            // Nothing else can come after a head.
+            // No other event can follow a head.
             Ok(_) => {
                 exchange.flags.answered.store(true, Ordering::Release);
                 self.0 = Source::Over;

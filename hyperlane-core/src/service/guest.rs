@@ -37,13 +37,13 @@ use crate::{
 };
 
 impl Server {
-    /// Makes the server a service, for use inside another stack: as a route or fallback of an axum `Router`, behind
-    /// layers, in process. It listens nowhere; its addresses have no effect.
+    /// Converts the server into a service for use inside another stack: as a route or fallback of an axum `Router`,
+    /// behind layers, or in process. It does not listen, so its addresses have no effect.
     ///
-    /// Everything works as over a socket: middleware, limits, event streams, raw writes. See [`HyperlaneService`].
+    /// Middleware, limits, event streams and raw writes work as over a socket. See [`HyperlaneService`].
     ///
     /// # Errors
-    /// As [`run`](Self::run), and [`ServerError::NoRuntime`] outside of a tokio runtime.
+    /// Returns the same errors as [`run`](Self::run), and [`ServerError::NoRuntime`] outside of a tokio runtime.
     ///
     /// ```
     /// use hyperlane_core::{Context, Server, ServerHook, Status, Stream};
@@ -91,39 +91,39 @@ impl Server {
     }
 }
 
-/// A server as a `tower::Service`. Clones are the same server.
+/// A server as a `tower::Service`. Clones refer to the same server.
 ///
-/// A request becomes a connection of its own, in memory; at most 64 KiB wait in it in each direction besides what waits
-/// in every connection, and bodies are streamed. It counts as one of
-/// [`ServerConfig::max_connections`](crate::ServerConfig), for which a call waits, and where the peer is known as one of
-/// its address's, beyond which the answer is 503. All limits of time hold.
+/// Each request becomes an in-memory connection with its own pipe of 64 KiB per direction, in addition to the buffers
+/// of every connection. Bodies are streamed. The request counts towards
+/// [`ServerConfig::max_connections`](crate::ServerConfig), and a call waits for a free place. If the peer is known, it
+/// also counts towards the limit per address, beyond which the answer is 503. All timeouts apply.
 ///
-/// The peer's address is that of an extension [`PeerAddr`](super::PeerAddr), else unknown. Hooks see what else layers have put
-/// into the request's extensions by [`Context::extension`](crate::Context::extension). `Expect: 100-continue` is
-/// left to the server around this one: the body of such a request is first polled when a hook wants it.
+/// The extension [`PeerAddr`](super::PeerAddr) sets the peer's address; otherwise it is unknown. Hooks find other
+/// extensions of the request by [`Context::extension`](crate::Context::extension). `Expect: 100-continue` is left to
+/// the outer server: the body of such a request is first polled when a hook needs it.
 ///
-/// A request whose body fails before the response begins is answered with 400, or with 413 where a layer limits the
-/// length of bodies (`tower_http::limit`, whatever fails with `http_body_util::LengthLimitError`).
+/// A request whose body fails before the response begins is answered with 400, or with 413 if a layer limits the length
+/// of bodies (`tower_http::limit` and others that fail with `http_body_util::LengthLimitError`).
 ///
-/// When the future or the body of the response is dropped before its end, the client is gone for the hooks
-/// ([`Stream::disconnected`](crate::Stream::disconnected)). A response that cannot be finished ends with an error of its
-/// body, so that the stack outside cuts it; interim answers and trailers are not passed on. A stack
-/// that answers `Expect: 100-continue` when a body is polled (hyper does) sees the poll before the head of the answer: the
-/// head waits until the body begins, at most 1 s.
+/// Dropping the future or the response body before its end disconnects the client from the hooks' point of view
+/// ([`Stream::disconnected`](crate::Stream::disconnected)). An incomplete response ends with an error of its body, so
+/// that the outer stack cuts it. Interim responses and trailers are not forwarded. A stack that answers
+/// `Expect: 100-continue` when a body is polled (hyper does) needs the poll before the head of the response: the head
+/// waits until the body begins, at most 1 s.
 ///
-/// WebSockets work where the server around this one is hyper or stands on it (axum) and hands connections over
-/// (`serve_connection_with_upgrades`; `axum::serve` does). Elsewhere a handshake is answered with 501. HTTP/2 has other
-/// handshakes, which are not known here.
+/// WebSockets need an outer server that is based on hyper (as axum is) and hands connections over
+/// (`serve_connection_with_upgrades`; `axum::serve` does). Otherwise a handshake is answered with 501. The handshakes
+/// of HTTP/2 are not supported.
 ///
 /// The server lives until the last clone is dropped and the last connection has ended.
 ///
-/// It runs on the runtime in which it was made; calls may come from anywhere.
+/// It runs on the runtime in which it was created; calls may come from any thread.
 #[derive(Clone)]
 pub struct HyperlaneService {
     guest: Arc<Guest>,
 }
 
-/// What all clones and all connections share.
+/// The state that all clones and connections share.
 struct Guest {
     shared: Arc<Shared>,
     app: Arc<App>,
@@ -138,11 +138,11 @@ impl Drop for Guest {
 }
 
 impl HyperlaneService {
-    /// Shuts down as [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown) does, and waits for it, unless it
-    /// is called within one of its own hooks. Calls from then on are answered with 503.
+    /// Shuts down like [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown), and waits for the end,
+    /// except within one of the server's own hooks. Later calls are answered with 503.
     ///
     /// # Cancel safety
-    /// Once polled, the shutdown goes on by itself.
+    /// Once polled, the shutdown continues on its own.
     pub async fn shutdown(&self) {
         let shared = &self.guest.shared;
         shared.begin_shutdown();
@@ -150,18 +150,18 @@ impl HyperlaneService {
         let ending = shared.spawn(async move { end_connections(&guest.shared).await });
         // A hook would wait for itself.
         if let Some(ending) = ending.filter(|_| !cork::is_polling_for(shared)) {
-            // An error means that the runtime is gone, and the connections with it.
+            // An error means that the runtime has ended together with the connections.
             let _ = ending.await;
         }
     }
 
-    /// Whether calls are served: false from the beginning of a shutdown on, and once the runtime has ended in which the
-    /// service was made.
+    /// Returns whether calls are served. False from the start of a shutdown on, and after the end of the runtime in
+    /// which the service was created.
     pub fn is_ready(&self) -> bool {
         self.guest.is_ready()
     }
 
-    /// Counts the requests and WebSockets that are under way.
+    /// Returns the number of requests and WebSockets in progress.
     pub fn connections(&self) -> usize {
         self.guest.shared.registry.len()
     }
@@ -184,7 +184,7 @@ where
     type Error = Infallible;
     type Future = ServiceFuture;
 
-    /// Always ready: a call waits for its place itself.
+    /// Always ready: a call itself waits for its place.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
@@ -209,8 +209,8 @@ where
 }
 
 impl HookContext {
-    /// A value that a layer around a [`HyperlaneService`] has put into the extensions of the request: who is logged in, the id
-    /// of the request. `None` for what nobody has put there, and on every connection that a server has accepted itself.
+    /// Returns a value that a layer around a [`HyperlaneService`] stored in the request's extensions, such as the user
+    /// or a request id. `None` if it is missing, and on connections that the server accepted itself.
     ///
     /// ```
     /// use hyperlane_core::{Context, Error};
@@ -231,7 +231,7 @@ impl HookContext {
     }
 }
 
-/// The response of a [`HyperlaneService`] to come.
+/// The future response of a [`HyperlaneService`].
 pub struct ServiceFuture {
     inner: Pin<Box<dyn Future<Output = Response<ServiceBody>> + Send>>,
 }
@@ -252,7 +252,7 @@ impl fmt::Debug for ServiceFuture {
 
 impl Guest {
     fn is_ready(&self) -> bool {
-        // The clock ends with the runtime.
+        // The clock task ends with the runtime.
         !self.shared.is_shutting_down() && !self.clock.is_finished()
     }
 
@@ -264,7 +264,7 @@ impl Guest {
         let switch = parts.extensions.remove::<OnUpgrade>();
         if switch.is_none() && is_websocket_handshake(&parts) {
             tracing::error!(
-                "a WebSocket handshake, but the stack around this service does not hand connections over: \
+                "cannot serve a WebSocket: the stack around this service does not hand connections over; \
                  answering 501"
             );
             return plain(
@@ -331,7 +331,7 @@ impl Guest {
                 ServiceBody::default()
             }
             (StatusCode::SWITCHING_PROTOCOLS, None) => {
-                tracing::error!("a hook switches protocols where nobody asked: answering 501");
+                tracing::error!("a hook sent 101 without an upgrade request: answering 501");
                 return plain(StatusCode::NOT_IMPLEMENTED, "501 Not Implemented\n");
             }
             _ => ServiceBody::of_exchange(exchange),
@@ -358,7 +358,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response<ServiceBody> {
     response
 }
 
-/// Whether the body of a request failed because it is larger than a layer around us allows.
+/// Returns whether the body of a request failed because it exceeds the limit of an outer layer.
 fn is_over_limit(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source())
         .any(|error| error.is::<LengthLimitError>())
@@ -374,7 +374,7 @@ fn is_websocket_handshake(parts: &http::request::Parts) -> bool {
             .flat_map(list_items)
             .any(|item| item.eq_ignore_ascii_case(token))
     };
-    // HTTP/1.0 cannot ask for another protocol (RFC 9110 §7.8).
+    // HTTP/1.0 has no upgrades (RFC 9110 §7.8).
     parts.version != Version::HTTP_10
         && has(header::UPGRADE, "websocket")
         && has(header::CONNECTION, "upgrade")
@@ -460,7 +460,7 @@ fn target(method: &Method, uri: &Uri) -> String {
     }
 }
 
-/// The host of a URI with its port, without userinfo.
+/// Returns the host of a URI with its port, without userinfo.
 fn host(uri: &Uri) -> Option<String> {
     let host = uri.host()?;
     Some(match uri.port() {
@@ -516,7 +516,7 @@ mod tests {
     async fn the_clock_ends_with_the_last_clone() {
         let service = Server::new().into_service().unwrap();
         let clone = service.clone();
-        // The clock holds it, too.
+        // The clock task holds a reference too.
         let shared = Arc::downgrade(&service.guest.shared);
         let clock = service.guest.clock.clone();
         drop(service);
