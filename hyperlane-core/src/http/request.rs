@@ -1,4 +1,4 @@
-//! The request as hooks see it.
+//! The request of a hook.
 
 use std::{fmt, sync::OnceLock};
 
@@ -13,16 +13,15 @@ use super::{
 };
 use crate::proto::http::head::Target;
 
-/// Names the host of a request.
+/// The host of a request.
 pub type RequestHost = String;
-/// Names the path of a request.
+/// The path of a request.
 pub type RequestPath = String;
 
-/// Holds one request: head and body.
+/// A request: head and body.
 ///
-/// Nothing here panics: a `get_` method for something that may be absent answers with an empty value, its `try_get_`
-/// twin with `None`. Query parameters are parsed when first asked for. One value serves all requests of a connection
-/// and keeps its memory between them.
+/// No method panics: if a value is absent, a `get_` method returns an empty value and its `try_get_` twin `None`. Query
+/// parameters are parsed on first use. One value serves all requests of a connection and keeps its memory between them.
 ///
 /// ```
 /// use hyperlane_core::http::{Method, Request};
@@ -38,14 +37,14 @@ pub type RequestPath = String;
 pub struct Request {
     method: Method,
     version: HttpVersion,
-    /// Where it is not what the `Host` field says.
+    /// The host, if it differs from the `Host` field.
     host: Option<Box<str>>,
-    /// The raw path, then, if there is a query, `?` and the query.
+    /// The raw path, followed by `?` and the query if there is one.
     target: String,
     path_len: usize,
-    /// Whether the path holds escapes and is to be read from `decoded`.
+    /// True if the path contains escapes and `decoded` holds its decoded forms.
     escaped: bool,
-    /// Boxed, as few requests need it; kept for the next one that does.
+    /// Boxed, since few requests need it; kept for the next one that does.
     decoded: Option<Box<DecodedPath>>,
     querys: OnceLock<Box<Querys>>,
     headers: Headers,
@@ -58,7 +57,7 @@ impl Request {
         &self.method
     }
 
-    /// Borrows the method for change.
+    /// Borrows the method mutably.
     pub fn get_mut_method(&mut self) -> &mut Method {
         &mut self.method
     }
@@ -69,9 +68,9 @@ impl Request {
         self
     }
 
-    /// Borrows the host, with the port if the client named one; empty if an HTTP/1.0 client named no host.
+    /// Borrows the host with the port that the client named; empty if an HTTP/1.0 client named no host.
     ///
-    /// It is what the `Host` field says, unless the target has a host of its own, which prevails (RFC 9112 §3.2.2).
+    /// It comes from the `Host` field, unless the target has a host, which takes precedence (RFC 9112 §3.2.2).
     pub fn get_host(&self) -> &str {
         match &self.host {
             Some(host) => host,
@@ -79,7 +78,7 @@ impl Request {
         }
     }
 
-    /// Replaces the host; the `Host` field stays as it is.
+    /// Replaces the host; the `Host` field stays.
     pub fn set_host(&mut self, host: impl Into<String>) -> &mut Self {
         self.host = Some(host.into().into_boxed_str());
         self
@@ -90,7 +89,7 @@ impl Request {
         &self.version
     }
 
-    /// Borrows the version for change.
+    /// Borrows the version mutably.
     pub fn get_mut_version(&mut self) -> &mut HttpVersion {
         &mut self.version
     }
@@ -101,14 +100,14 @@ impl Request {
         self
     }
 
-    /// Borrows the percent-decoded path. An encoded slash cannot be told from a real one here; see
+    /// Borrows the percent-decoded path. An encoded slash looks like a real one here; see
     /// [`get_raw_path`](Self::get_raw_path).
     pub fn get_path(&self) -> &str {
         self.decoded_path()
             .map_or(self.get_raw_path(), |decoded| &decoded.path)
     }
 
-    /// Borrows the path as it came.
+    /// Borrows the path as sent.
     pub fn get_raw_path(&self) -> &str {
         match self.target.get(..self.path_len) {
             None | Some("") => "/",
@@ -116,12 +115,12 @@ impl Request {
         }
     }
 
-    /// Borrows the query as it came, without its `?`; empty if there is none.
+    /// Borrows the query as sent, without its `?`; empty if there is none.
     pub fn get_raw_query(&self) -> &str {
         self.target.get(self.path_len + 1..).unwrap_or_default()
     }
 
-    /// Borrows path and query as they came. A `?` with nothing behind it is not kept.
+    /// Borrows path and query as sent. A `?` without a query is removed.
     pub fn get_target(&self) -> &str {
         if self.target.is_empty() {
             "/"
@@ -130,7 +129,7 @@ impl Request {
         }
     }
 
-    /// Replaces the path, given decoded; the query stays.
+    /// Replaces the path by a decoded one; the query stays.
     pub fn set_path(&mut self, path: impl AsRef<str>) -> &mut Self {
         let path = path.as_ref();
         let query = self.get_raw_query().to_owned();
@@ -139,7 +138,7 @@ impl Request {
         if path.is_empty() {
             self.target.push('/');
         }
-        // Both forms are known already; decoding could refuse what the caller asked for.
+        // Both forms are known already, and decoding could refuse the caller's path.
         self.escaped = self.target.contains('%');
         if self.escaped {
             self.decoded.get_or_insert_default().assign_decoded(path);
@@ -148,18 +147,18 @@ impl Request {
         self
     }
 
-    /// Borrows the query parameters, decoded; parses them when first asked.
+    /// Borrows the decoded query parameters; parses them on first use.
     pub fn get_querys(&self) -> &Querys {
         self.querys
             .get_or_init(|| Box::new(Querys::parse(self.get_raw_query())))
     }
 
-    /// Borrows the query parameters for change; the raw query does not follow.
+    /// Borrows the query parameters mutably; the raw query does not follow.
     pub fn get_mut_querys(&mut self) -> &mut Querys {
         self.get_querys();
         #[allow(
             clippy::expect_used,
-            reason = "the line above fills the cell, and nobody else has it"
+            reason = "the line above fills the cell, and this borrow is exclusive"
         )]
         self.querys.get_mut().expect("filled above")
     }
@@ -170,7 +169,7 @@ impl Request {
         self
     }
 
-    /// Copies the first value of a query parameter.
+    /// Copies the first value of a query parameter; `None` if it is absent.
     pub fn try_get_query(&self, name: impl AsRef<str>) -> Option<String> {
         self.query(name).map(str::to_owned)
     }
@@ -180,7 +179,7 @@ impl Request {
         self.try_get_query(name).unwrap_or_default()
     }
 
-    /// Copies the first value of a query parameter.
+    /// Copies the first value of a query parameter; `None` if it is absent.
     pub fn try_get_query_front(&self, name: impl AsRef<str>) -> Option<String> {
         self.try_get_query(name)
     }
@@ -190,7 +189,7 @@ impl Request {
         self.get_query(name)
     }
 
-    /// Copies the last value of a query parameter.
+    /// Copies the last value of a query parameter; `None` if it is absent.
     pub fn try_get_query_back(&self, name: impl AsRef<str>) -> Option<String> {
         self.get_querys().get_last(name.as_ref()).map(str::to_owned)
     }
@@ -200,22 +199,22 @@ impl Request {
         self.try_get_query_back(name).unwrap_or_default()
     }
 
-    /// Counts the values of a query parameter; `None` if it is absent.
+    /// Returns the number of values of a query parameter; `None` if it is absent.
     pub fn try_get_query_size(&self, name: impl AsRef<str>) -> Option<usize> {
         Some(self.get_query_size(name)).filter(|&size| size > 0)
     }
 
-    /// Counts the values of a query parameter.
+    /// Returns the number of values of a query parameter.
     pub fn get_query_size(&self, name: impl AsRef<str>) -> usize {
         self.get_querys().get_all(name.as_ref()).count()
     }
 
-    /// Counts the query parameters.
+    /// Returns the number of query parameters.
     pub fn get_querys_size(&self) -> usize {
         self.get_querys().len()
     }
 
-    /// Tells whether a query parameter is present.
+    /// Returns whether a query parameter is present.
     pub fn has_query(&self, name: impl AsRef<str>) -> bool {
         self.query(name).is_some()
     }
@@ -232,7 +231,7 @@ impl Request {
         &self.body
     }
 
-    /// Borrows the body for change.
+    /// Borrows the body mutably.
     pub fn get_mut_body(&mut self) -> &mut RequestBody {
         &mut self.body
     }
@@ -243,30 +242,30 @@ impl Request {
         self
     }
 
-    /// Copies the body as text, with U+FFFD for what is not UTF-8.
+    /// Returns the body as text; invalid UTF-8 becomes U+FFFD.
     pub fn get_body_string(&self) -> String {
         self.body.to_string_lossy().into_owned()
     }
 
-    /// Reads the body as JSON.
+    /// Deserializes the body as JSON.
     ///
     /// # Errors
-    /// The error of `serde_json` if the body is not JSON or does not fit `T`.
+    /// Returns the error of `serde_json` if the body is not JSON or does not fit `T`.
     pub fn try_get_body_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         self.body.json()
     }
 
-    /// Reads the body as JSON; the default of `T` if it is not JSON or does not fit.
+    /// Deserializes the body as JSON, or returns the default of `T` on an error.
     pub fn get_body_json<T: DeserializeOwned + Default>(&self) -> T {
         self.try_get_body_json().unwrap_or_default()
     }
 
-    /// Copies the cookies into a jar. Of several of one name the first counts, as it belongs to the longest path
+    /// Copies the cookies into a jar. If a name is repeated, the first counts, since it belongs to the longest path
     /// (RFC 6265 §5.4).
     pub fn get_cookies(&self) -> CookieJar {
         let mut jar = CookieJar::new();
         for cookie in self.headers.get_all("cookie").flat_map(Cookie::split_parse) {
-            // What is no cookie is left out; browsers send what other servers of the domain set.
+            // Invalid cookies are skipped: browsers also send those that other servers of the domain set.
             if let Ok(cookie) = cookie
                 && jar.get(cookie.name()).is_none()
             {
@@ -276,7 +275,7 @@ impl Request {
         jar
     }
 
-    /// Copies the value of a cookie.
+    /// Copies the value of a cookie; `None` if it is absent.
     pub fn try_get_cookie(&self, name: impl AsRef<str>) -> Option<String> {
         self.headers
             .get_all("cookie")
@@ -291,36 +290,36 @@ impl Request {
         self.try_get_cookie(name).unwrap_or_default()
     }
 
-    /// Tells what the `Upgrade` fields ask for.
+    /// Returns the protocol that the `Upgrade` fields ask for.
     ///
-    /// An HTTP/1.0 request cannot ask (RFC 9110 §7.8); HTTP/2 and later have no such field.
+    /// HTTP/1.0 requests cannot upgrade (RFC 9110 §7.8); HTTP/2 and later have no such field.
     pub fn get_upgrade_type(&self) -> UpgradeType {
         self.asked_upgrade().into()
     }
 
-    /// Tells whether the client asks for a WebSocket. Whether its handshake is in order is checked at the upgrade.
+    /// Returns whether the client asks for a WebSocket. The upgrade itself checks the handshake.
     pub fn is_ws_upgrade_type(&self) -> bool {
         self.asked_upgrade() == Asked::WebSocket
     }
 
-    /// Tells whether the client asks for HTTP/2 without TLS.
+    /// Returns whether the client asks for HTTP/2 without TLS.
     pub fn is_h2c_upgrade_type(&self) -> bool {
         self.asked_upgrade() == Asked::H2c
     }
 
-    /// Tells whether the client asks for TLS.
+    /// Returns whether the client asks for TLS.
     pub fn is_tls_upgrade_type(&self) -> bool {
         matches!(self.asked_upgrade(), Asked::Tls(_))
     }
 
-    /// Tells whether the client asks for no upgrade, or for an unknown one.
+    /// Returns whether the client asks for no upgrade, or for an unknown one.
     pub fn is_unknown_upgrade_type(&self) -> bool {
         matches!(self.asked_upgrade(), Asked::Other(_))
     }
 
-    /// Tells whether the connection may serve another request after this one (RFC 9112 §9.3).
+    /// Returns whether the connection may serve another request after this one (RFC 9112 §9.3).
     ///
-    /// `Connection: close` says no. Otherwise HTTP/1.1 and later say yes, HTTP/1.0 only with `keep-alive`.
+    /// False with `Connection: close`. Otherwise true for HTTP/1.1 and later, and for HTTP/1.0 only with `keep-alive`.
     pub fn is_enable_keep_alive(&self) -> bool {
         if self.headers.has_token("connection", "close") {
             return false;
@@ -332,12 +331,13 @@ impl Request {
         }
     }
 
-    /// Tells whether the connection ends with this request; see [`is_enable_keep_alive`](Self::is_enable_keep_alive).
+    /// Returns whether the connection ends after this request; see
+    /// [`is_enable_keep_alive`](Self::is_enable_keep_alive).
     pub fn is_disable_keep_alive(&self) -> bool {
         !self.is_enable_keep_alive()
     }
 
-    /// Empties the request and keeps its memory for the next one.
+    /// Clears the request and keeps its memory for the next one.
     pub(crate) fn reset(&mut self) {
         self.method = Method::default();
         self.version = HttpVersion::default();
@@ -350,7 +350,7 @@ impl Request {
         self.body = RequestBody::new();
     }
 
-    /// Gives back all memory that this request does not need: it may live as long as the WebSocket it opened.
+    /// Releases the memory that the request does not need: it may live as long as the WebSocket that it opened.
     pub(crate) fn shrink(&mut self) {
         self.target.shrink_to_fit();
         self.headers.shrink_to_fit();
@@ -360,10 +360,10 @@ impl Request {
         }
     }
 
-    /// Takes over what the request line says; headers and body come separately.
+    /// Stores the parts of the request line; headers and body are set separately.
     ///
-    /// Allocates only for an unknown method or a target with a host, and while buffers grow to the connection's needs. After an error the
-    /// request is to be refused, not used.
+    /// Allocates only for an unknown method or a target with a host, and while buffers grow. After an error the request
+    /// must be refused.
     pub(crate) fn assign_head(
         &mut self,
         method: &str,
@@ -395,8 +395,8 @@ impl Request {
         }
     }
 
-    /// Borrows the path that routes are matched on: decoded, but for `%2F` and `%25`. Its parts are decoded by
-    /// [`decode_param`](super::decode_param).
+    /// Borrows the path for routing: decoded, except `%2F` and `%25`. [`decode_param`](super::decode_param) decodes its
+    /// parts.
     pub(crate) fn routing_path(&self) -> &str {
         self.decoded_path()
             .map_or(self.get_raw_path(), |decoded| &decoded.routing)
@@ -406,7 +406,7 @@ impl Request {
         self.decoded.as_deref().filter(|_| self.escaped)
     }
 
-    /// Notes where the path ends and puts the query behind it.
+    /// Records the end of the path and appends the query.
     fn end_path(&mut self, query: &str) {
         self.path_len = self.target.len();
         if !query.is_empty() {
@@ -565,7 +565,7 @@ mod tests {
             .unwrap();
         assert_eq!((request.get_path(), request.routing_path()), ("/b", "/b"));
         assert_eq!(request.get_query("a"), "2");
-        // Also without a reset between them.
+        // Also without a reset in between.
         request
             .assign_head("GET", &origin("/c", ""), HttpVersion::Http1_1)
             .unwrap();
