@@ -9,7 +9,7 @@ use super::{
     Body, EntityTag, HttpStatus, HttpVersion, IntoBody, ResponseStatusCode, Validators,
     conditional::format_date,
     content::Content,
-    headers::{HeaderError, Headers, header_getters, is_field_text},
+    headers::{HeaderError, Headers, header_accessors, header_spellings, is_field_text},
     session::{SessionFields, private_cache_control},
     status::status_line,
 };
@@ -99,7 +99,8 @@ impl Response {
         &mut self.version
     }
 
-    /// Sets the version. Only `HTTP/1.0` changes the head; every other version is written as HTTP/1.1.
+    /// Sets the version. Only `HTTP/1.0` changes the head: all others are written as HTTP/1.1, or as the connection's own
+    /// version if that has no status line.
     pub fn set_version(&mut self, version: HttpVersion) -> &mut Self {
         self.version = version;
         self
@@ -143,7 +144,9 @@ impl Response {
         self
     }
 
-    header_getters!();
+    header_accessors!();
+
+    header_spellings!();
 
     /// Sets a header field and removes earlier ones of that name.
     ///

@@ -173,7 +173,9 @@ impl Upload {
                 self.body = None;
                 return Poll::Ready(match self.framing {
                     UploadFraming::Length(0) => None,
-                    UploadFraming::Length(_) => Some(Err("the body is shorter than its length".into())),
+                    UploadFraming::Length(_) => {
+                        Some(Err("the body is shorter than its length".into()))
+                    }
                     UploadFraming::Chunked => {
                         self.pending.push_back(Bytes::from_static(LAST_CHUNK));
                         Some(Ok(()))

@@ -267,12 +267,15 @@ where
     if parts.status.is_informational() {
         let status = parts.status;
         let (answer, cause) = if status == StatusCode::SWITCHING_PROTOCOLS {
-            let cause = "a mounted service sent 101, but cannot get the connection: serve it by a route";
+            let cause =
+                "a mounted service sent 101, but cannot get the connection: serve it by a route";
             (501, cause.to_owned())
         } else {
             (
                 500,
-                format!("a mounted service sent an interim response as its only response: {status}"),
+                format!(
+                    "a mounted service sent an interim response as its only response: {status}"
+                ),
             )
         };
         let response = ctx.get_mut_response();
