@@ -66,7 +66,7 @@ impl Multipart {
         let paced = Paced {
             body,
             since_progress: since_progress.clone(),
-            rests: false,
+            is_paused: false,
         };
         Ok(Self {
             form: multer::Multipart::new(paced, boundary),
@@ -195,20 +195,20 @@ impl Field<'_> {
 struct Paced {
     body: BodyStream,
     since_progress: Arc<AtomicUsize>,
-    rests: bool,
+    is_paused: bool,
 }
 
 impl Stream for Paced {
     type Item = Result<Bytes, RequestError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if std::mem::take(&mut self.rests) {
+        if std::mem::take(&mut self.is_paused) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let piece = ready!(Pin::new(&mut self.body).poll_next(cx));
         if let Some(Ok(piece)) = &piece {
-            self.rests = true;
+            self.is_paused = true;
             let known = self
                 .since_progress
                 .fetch_add(piece.len(), Ordering::Relaxed);

@@ -14,34 +14,34 @@ use std::{
 use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
 /// A timer that fires after a while, or when its runtime ends.
-pub(crate) struct Alarm {
+pub(crate) struct Timer {
     /// Never receives a value, only the end of its sender.
-    rings: oneshot::Receiver<()>,
+    fired: oneshot::Receiver<()>,
     task: AbortHandle,
 }
 
-impl Alarm {
+impl Timer {
     pub(crate) fn new(runtime: &Handle, after: Duration) -> Self {
-        let (ring, rings) = oneshot::channel();
+        let (fire, fired) = oneshot::channel();
         let task = runtime.spawn(async move {
             tokio::time::sleep(after).await;
-            drop(ring);
+            drop(fire);
         });
         // Only its worker can run the task that it spawned last, and the caller may block that worker: an executor
         // within a handler. Other workers can take earlier tasks, so one more task follows the timer.
         runtime.spawn(std::future::ready(()));
         Self {
-            rings,
+            fired,
             task: task.abort_handle(),
         }
     }
 
-    fn poll_rings(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.rings).poll(cx).map(drop)
+    fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.fired).poll(cx).map(drop)
     }
 }
 
-impl Drop for Alarm {
+impl Drop for Timer {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -54,7 +54,7 @@ pub(crate) async fn within<F: Future>(
     limit: Duration,
     work: F,
 ) -> Option<F::Output> {
-    let mut alarm = None;
+    let mut timer = None;
     let mut work = pin!(work);
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -63,8 +63,8 @@ pub(crate) async fn within<F: Future>(
         let Some(runtime) = &runtime else {
             return Poll::Ready(None);
         };
-        let alarm = alarm.get_or_insert_with(|| Alarm::new(runtime, limit));
-        alarm.poll_rings(cx).map(|()| None)
+        let timer = timer.get_or_insert_with(|| Timer::new(runtime, limit));
+        timer.poll_fired(cx).map(|()| None)
     })
     .await
 }

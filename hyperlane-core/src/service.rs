@@ -7,10 +7,10 @@
 //!
 //! The types here are extensions of requests that cross the bridge.
 
-mod answer;
-mod exchange;
-mod guest;
+mod hosted;
 mod mount;
+mod pipe;
+mod response;
 mod switch;
 
 use std::{
@@ -25,8 +25,8 @@ use futures_core::Stream;
 use http::{HeaderMap, HeaderName, Uri, header};
 
 pub use self::{
-    exchange::{ServiceBody, ServiceError},
-    guest::{HyperlaneService, ServiceFuture},
+    hosted::{HyperlaneService, ServiceFuture},
+    pipe::{ServiceBody, ServiceError},
 };
 use crate::http::list_items;
 

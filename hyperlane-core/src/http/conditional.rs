@@ -190,7 +190,7 @@ impl Validators {
         if value.starts_with('"') || value.starts_with("W/") {
             // The field has a single tag, not a list.
             let mut tags = tags(value);
-            return tags.next().is_some_and(|tag| self.fits(tag, true)) && tags.next().is_none();
+            return tags.next().is_some_and(|tag| self.matches(tag, true)) && tags.next().is_none();
         }
         match (self.modified_seconds(), parse_date(value)) {
             // Within the same second another version could follow (RFC 9110 §8.8.2.2).
@@ -204,11 +204,11 @@ impl Validators {
     fn is_among(&self, headers: &Headers, name: &str, strongly: bool) -> bool {
         headers
             .get_all(name)
-            .any(|value| value.trim() == "*" || tags(value).any(|tag| self.fits(tag, strongly)))
+            .any(|value| value.trim() == "*" || tags(value).any(|tag| self.matches(tag, strongly)))
     }
 
     /// Compares tags (RFC 9110 §8.8.3.2).
-    fn fits(&self, (weak, tag): (bool, &str), strongly: bool) -> bool {
+    fn matches(&self, (weak, tag): (bool, &str), strongly: bool) -> bool {
         self.etag
             .as_ref()
             .is_some_and(|own| own.tag == tag && !(strongly && (weak || own.weak)))

@@ -226,20 +226,22 @@ impl Node {
                 None => (rest, None),
             };
         if let Some(node) = self.literal(segment)
-            && let Some(place) = node.go_on(after, captures)
+            && let Some(place) = node.continue_after(after, captures)
         {
             return Some(place);
         }
         for (constraint, node) in &self.constrained {
             if constraint.matches(segment)
-                && let Some(place) = captures.with(segment, |captures| node.go_on(after, captures))
+                && let Some(place) =
+                    captures.with(segment, |captures| node.continue_after(after, captures))
             {
                 return Some(place);
             }
         }
         if let Some(node) = &self.param
             && !segment.is_empty()
-            && let Some(place) = captures.with(segment, |captures| node.go_on(after, captures))
+            && let Some(place) =
+                captures.with(segment, |captures| node.continue_after(after, captures))
         {
             return Some(place);
         }
@@ -269,7 +271,11 @@ impl Node {
     }
 
     /// Continues after a segment: with the next one, or with the patterns that end here.
-    fn go_on<'p>(&self, after: Option<&'p str>, captures: &mut Captures<'p>) -> Option<Place> {
+    fn continue_after<'p>(
+        &self,
+        after: Option<&'p str>,
+        captures: &mut Captures<'p>,
+    ) -> Option<Place> {
         match after {
             Some(rest) => self.find(rest, captures),
             None => self.place,

@@ -54,7 +54,7 @@ impl AsyncWrite for Adapted {
 
 /// Relays bytes between the client and the in-memory connection until one of them ends. `first` holds bytes that the
 /// hooks have already sent.
-pub(super) async fn carry(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
+pub(super) async fn relay(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
     let client = match upgrade.await {
         Ok(client) => client,
         Err(error) => {

@@ -48,7 +48,10 @@ pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
         match run {
             Ok(Err(Stop::Form(text))) => return Err(text),
             Ok(Err(Stop::Missing(field))) if trial.lacks(field) => {
-                return Err(format!("it has the field `{field}`, and {}", trial.told()));
+                return Err(format!(
+                    "it has the field `{field}`, and {}",
+                    trial.parameter_names()
+                ));
             }
             Ok(Err(Stop::Refused)) => {}
             Err(payload) => {
@@ -76,7 +79,7 @@ impl<'a> Trial<'a> {
         values.map(|(name, refused)| Value { name, refused })
     }
 
-    fn told(&self) -> String {
+    fn parameter_names(&self) -> String {
         match self.names {
             [] => "the pattern has no parameter".to_owned(),
             names => format!("the pattern has only `{}`", names.join("`, `")),
@@ -99,11 +102,11 @@ impl<'a> Trial<'a> {
         }
         self.values()
             .filter(|value| value.is_used_up())
-            .all(|value| self.are_apart(field, value.name))
+            .all(|value| self.are_distinct(field, value.name))
     }
 
     /// Returns whether two names belong to different fields: the names of one field are adjacent.
-    fn are_apart(&self, one: &str, other: &str) -> bool {
+    fn are_distinct(&self, one: &str, other: &str) -> bool {
         let fields = self.fields.get();
         let place = |name: &str| fields.iter().position(|field| *field == name);
         let (Some(one), Some(other)) = (place(one), place(other)) else {
@@ -114,7 +117,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Ends the run: the type is a single value.
-    fn one(&self) -> Stop {
+    fn single_value(&self) -> Stop {
         match self.names.len() {
             1 => Stop::Fits,
             _ => Stop::Form(format!("it takes one parameter, and {}", self.count())),
@@ -186,7 +189,7 @@ struct Whole<'a>(&'a Trial<'a>);
 macro_rules! one {
     ($($method:ident)+) => {$(
         fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Stop> {
-            Err(self.0.one())
+            Err(self.0.single_value())
         }
     )+};
 }
@@ -288,7 +291,7 @@ impl<'de> Deserializer<'de> for Whole<'de> {
         _: &'static [&'static str],
         _: V,
     ) -> Result<V::Value, Stop> {
-        Err(self.0.one())
+        Err(self.0.single_value())
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {

@@ -187,10 +187,10 @@ impl ResponseTracker {
     /// Consumes the bytes of a head: all of `bytes` unless the head ends earlier.
     fn track_head(&mut self, bytes: &[u8]) -> usize {
         let State::Head(partial) = &mut self.state else {
-            return match Meaning::of(bytes) {
-                Parsed::Head(meaning) => {
-                    self.conclude(&meaning);
-                    meaning.length
+            return match ResponseHead::parse(bytes) {
+                Parsed::Head(head) => {
+                    self.after_head(&head);
+                    head.length
                 }
                 Parsed::Partial if bytes.len() <= MAX_HEAD => {
                     let partial = PartialHead {
@@ -219,10 +219,10 @@ impl ResponseTracker {
             }
             return bytes.len();
         }
-        match Meaning::of(&partial.bytes) {
-            Parsed::Head(meaning) => {
-                self.conclude(&meaning);
-                meaning.length.saturating_sub(known)
+        match ResponseHead::parse(&partial.bytes) {
+            Parsed::Head(head) => {
+                self.after_head(&head);
+                head.length.saturating_sub(known)
             }
             Parsed::Partial | Parsed::Garbage => {
                 self.state = State::Garbage;
@@ -232,16 +232,16 @@ impl ResponseTracker {
     }
 
     /// Chooses the state after a head (RFC 9112 §6.3).
-    fn conclude(&mut self, meaning: &Meaning) {
-        if matches!(meaning.status, 100 | 102..=199) {
+    fn after_head(&mut self, head: &ResponseHead) {
+        if matches!(head.status, 100 | 102..=199) {
             self.state = State::Nothing;
             return;
         }
-        self.status = meaning.status;
-        self.event_stream = meaning.event_stream;
-        self.close = meaning.must_close();
-        let framing = meaning.framing();
-        self.state = match meaning.status {
+        self.status = head.status;
+        self.event_stream = head.event_stream;
+        self.close = head.must_close();
+        let framing = head.framing();
+        self.state = match head.status {
             101 => State::Switching,
             204 | 304 => framing.muted(),
             _ if self.head_request => framing.muted(),
@@ -277,14 +277,14 @@ fn could_be_http(bytes: &[u8]) -> bool {
 }
 
 enum Parsed {
-    Head(Meaning),
+    Head(ResponseHead),
     Partial,
     Garbage,
 }
 
 /// The fields of a response head that decide on its body and the connection.
 #[derive(Default)]
-struct Meaning {
+struct ResponseHead {
     /// Length of the head with its empty line, in bytes.
     length: usize,
     status: u16,
@@ -329,13 +329,13 @@ impl Framing {
     }
 }
 
-impl Meaning {
+impl ResponseHead {
     /// Parses a head at the start of the bytes.
-    fn of(bytes: &[u8]) -> Parsed {
+    fn parse(bytes: &[u8]) -> Parsed {
         if !could_be_http(bytes) {
             return Parsed::Garbage;
         }
-        let mut meaning = Self::default();
+        let mut head = Self::default();
         let mut rest = bytes;
         let mut in_status_line = true;
         while let Some((line, after)) =
@@ -347,11 +347,11 @@ impl Meaning {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let understood = match line {
                 [] if !in_status_line => {
-                    meaning.length = bytes.len() - rest.len();
-                    return Parsed::Head(meaning);
+                    head.length = bytes.len() - rest.len();
+                    return Parsed::Head(head);
                 }
-                _ if in_status_line => meaning.status_line(line),
-                _ => meaning.field(line),
+                _ if in_status_line => head.status_line(line),
+                _ => head.field(line),
             };
             if understood.is_none() {
                 return Parsed::Garbage;

@@ -68,16 +68,16 @@ impl Assembly {
     }
 
     /// Lends the buffer with room for the `remaining` bytes of the frame; `growth` as above.
-    pub(super) fn room(&mut self, remaining: usize, growth: usize) -> (&mut Vec<u8>, usize) {
+    pub(super) fn direct_room(&mut self, remaining: usize, growth: usize) -> (&mut Vec<u8>, usize) {
         self.make_room(1, growth);
         // Bytes read in earlier and not announced count against the frame as well.
-        let owed = remaining.saturating_sub(self.buf.len().saturating_sub(self.ready));
-        let room = (self.buf.capacity() - self.buf.len()).min(owed);
+        let missing = remaining.saturating_sub(self.buf.len().saturating_sub(self.ready));
+        let room = (self.buf.capacity() - self.buf.len()).min(missing);
         (&mut self.buf, room)
     }
 
     /// Accepts the bytes that the caller read into the lent buffer, and returns their number.
-    pub(super) fn settle(
+    pub(super) fn accept_direct(
         &mut self,
         key: Option<[u8; 4]>,
         remaining: usize,

@@ -77,7 +77,7 @@ impl Partial {
         let frame = self.frame.as_ref().filter(|frame| frame.opcode.is_data())?;
         let message = self.message.as_mut()?;
         let is_worth_it = frame.remaining >= min && message.len() >= min;
-        is_worth_it.then(|| message.room(frame.remaining, frame.growth()))
+        is_worth_it.then(|| message.direct_room(frame.remaining, frame.growth()))
     }
 
     #[cfg(test)]
@@ -142,8 +142,8 @@ impl Partial {
         };
         let mut message = self.message.as_mut().filter(|_| frame.opcode.is_data());
         if let Some(message) = &mut message {
-            let settled = message.settle(frame.key, frame.remaining)?;
-            frame.advance(settled);
+            let accepted = message.accept_direct(frame.key, frame.remaining)?;
+            frame.advance(accepted);
         }
         let (chunk, after) = rest
             .split_at_checked(frame.remaining)
@@ -201,7 +201,7 @@ impl FrameHeader {
         };
         let is_compressed = self.rsv1 || message.is_some_and(Assembly::is_compressed);
         let (frame_limit, message_limit) = match is_compressed {
-            true => (grown(limits.frame), grown(limits.message)),
+            true => (wire_limit(limits.frame), wire_limit(limits.message)),
             false => (limits.frame, limits.message),
         };
         if self.length > frame_limit as u64 {
@@ -225,7 +225,7 @@ impl FrameHeader {
 
 /// Returns the maximum wire length of a message at the limit: compression makes some messages longer, at most by one
 /// bit in eight and the headers of its blocks.
-const fn grown(limit: usize) -> usize {
+const fn wire_limit(limit: usize) -> usize {
     limit.saturating_add(limit / 8).saturating_add(64)
 }
 

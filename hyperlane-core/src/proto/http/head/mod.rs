@@ -244,25 +244,25 @@ pub fn parse<'s, 'b>(
         _ => Version::Http11,
     };
     let target = Target::parse(method, target)?;
-    let meaning = Meaning::of(fields, version)?;
-    let host = target.authority().or(meaning.host).unwrap_or_default();
+    let facts = FieldFacts::read(fields, version)?;
+    let host = target.authority().or(facts.host).unwrap_or_default();
     Ok(Head {
         method,
         target,
         version,
         fields,
-        framing: meaning.framing()?,
-        length_repeated: meaning.length_repeated,
-        keep_alive: !meaning.close && (version == Version::Http11 || meaning.keep_alive),
-        upgrade: meaning.upgrade,
-        expect_continue: meaning.expect_continue && version == Version::Http11,
+        framing: facts.framing()?,
+        length_repeated: facts.length_repeated,
+        keep_alive: !facts.close && (version == Version::Http11 || facts.keep_alive),
+        upgrade: facts.upgrade,
+        expect_continue: facts.expect_continue && version == Version::Http11,
         host,
     })
 }
 
 /// The facts that the connection needs from the header fields.
 #[derive(Default)]
-struct Meaning<'b> {
+struct FieldFacts<'b> {
     host: Option<&'b str>,
     length: Option<u64>,
     /// The digits of the length.
@@ -277,28 +277,28 @@ struct Meaning<'b> {
     expect_continue: bool,
 }
 
-impl<'b> Meaning<'b> {
-    fn of(fields: Fields<'_, 'b>, version: Version) -> Result<Self, HeadError> {
-        let mut meaning = Self::default();
+impl<'b> FieldFacts<'b> {
+    fn read(fields: Fields<'_, 'b>, version: Version) -> Result<Self, HeadError> {
+        let mut facts = Self::default();
         for field in fields.iter() {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             // Comparing the length first rules out nearly all names.
             match field.name.len() {
-                4 if is("host") => meaning.host(field.value)?,
-                6 if is("expect") => meaning.expect(field.value)?,
-                10 if is("connection") => meaning.connection(field.value),
-                14 if is("content-length") => meaning.content_length(field.value)?,
-                17 if is("transfer-encoding") => meaning.transfer_encoding(field.value)?,
+                4 if is("host") => facts.host(field.value)?,
+                6 if is("expect") => facts.expect(field.value)?,
+                10 if is("connection") => facts.connection(field.value),
+                14 if is("content-length") => facts.content_length(field.value)?,
+                17 if is("transfer-encoding") => facts.transfer_encoding(field.value)?,
                 _ => {}
             }
         }
-        if meaning.has_transfer_encoding && version == Version::Http10 {
+        if facts.has_transfer_encoding && version == Version::Http10 {
             return Err(HeadError::TransferEncodingInHttp10);
         }
-        if meaning.host.is_none() && version == Version::Http11 {
+        if facts.host.is_none() && version == Version::Http11 {
             return Err(HeadError::MissingHost);
         }
-        Ok(meaning)
+        Ok(facts)
     }
 
     fn host(&mut self, value: &'b [u8]) -> Result<(), HeadError> {

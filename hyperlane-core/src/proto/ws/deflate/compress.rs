@@ -17,7 +17,7 @@ const STEP: usize = 16 * 1024;
 const LIBRARY_MIN_BITS: u8 = 9;
 
 /// Number of compressors that a thread keeps: one per window size and level in use.
-const KEPT: usize = 4;
+const POOL_SIZE: usize = 4;
 
 /// Compresses the messages that one side of a connection sends.
 ///
@@ -47,15 +47,15 @@ impl Kind {
 }
 
 /// The compressors and buffer of a thread, for connections without context takeover.
-struct Shop {
+struct Pool {
     compressors: Vec<(Kind, Compress)>,
     step: Vec<u8>,
-    packed: Vec<u8>,
+    compressed: Vec<u8>,
 }
 
 thread_local! {
-    static SHOP: RefCell<Shop> = const {
-        RefCell::new(Shop { compressors: Vec::new(), step: Vec::new(), packed: Vec::new() })
+    static POOL: RefCell<Pool> = const {
+        RefCell::new(Pool { compressors: Vec::new(), step: Vec::new(), compressed: Vec::new() })
     };
 }
 
@@ -90,22 +90,22 @@ impl Compressor {
         if payload.len() < self.min_size {
             return encode_with(message, key, out);
         }
-        SHOP.with_borrow_mut(|shop| match self.pack(payload, shop) {
-            true => encode_frame(true, true, message.opcode(), &shop.packed, key, out),
+        POOL.with_borrow_mut(|pool| match self.compress(payload, pool) {
+            true => encode_frame(true, true, message.opcode(), &pool.compressed, key, out),
             false => encode_with(message, key, out),
         });
-        SHOP.with_borrow_mut(|shop| shop.packed.shrink_to(4 * STEP));
+        POOL.with_borrow_mut(|pool| pool.compressed.shrink_to(4 * STEP));
     }
 
     /// Compresses into the thread's buffer; returns false if the message should be sent uncompressed.
-    fn pack(&mut self, payload: &[u8], shop: &mut Shop) -> bool {
-        if shop.step.is_empty() {
-            shop.step = vec![0; STEP];
+    fn compress(&mut self, payload: &[u8], pool: &mut Pool) -> bool {
+        if pool.step.is_empty() {
+            pool.step = vec![0; STEP];
         }
-        shop.packed.clear();
+        pool.compressed.clear();
         if self.takeover {
             let own = self.own.get_or_insert_with(|| Box::new(self.kind.make()));
-            if deflate(own, payload, &mut shop.step, &mut shop.packed) {
+            if deflate(own, payload, &mut pool.step, &mut pool.compressed) {
                 // Both windows contain the message from here on, so it must be sent even if it grew.
                 return true;
             }
@@ -113,21 +113,21 @@ impl Compressor {
             self.own = None;
             return false;
         }
-        let at = shop
+        let at = pool
             .compressors
             .iter()
             .position(|(kind, _)| *kind == self.kind);
         let at = at.unwrap_or_else(|| {
-            shop.compressors.truncate(KEPT - 1);
-            shop.compressors.push((self.kind, self.kind.make()));
-            shop.compressors.len() - 1
+            pool.compressors.truncate(POOL_SIZE - 1);
+            pool.compressors.push((self.kind, self.kind.make()));
+            pool.compressors.len() - 1
         });
-        let Some((_, compressor)) = shop.compressors.get_mut(at) else {
+        let Some((_, compressor)) = pool.compressors.get_mut(at) else {
             return false;
         };
-        let done = deflate(compressor, payload, &mut shop.step, &mut shop.packed);
+        let done = deflate(compressor, payload, &mut pool.step, &mut pool.compressed);
         compressor.reset();
-        done && shop.packed.len() < payload.len()
+        done && pool.compressed.len() < payload.len()
     }
 }
 
@@ -136,7 +136,7 @@ fn deflate(
     compressor: &mut Compress,
     mut payload: &[u8],
     step: &mut [u8],
-    packed: &mut Vec<u8>,
+    compressed: &mut Vec<u8>,
 ) -> bool {
     loop {
         let (before_in, before_out) = (compressor.total_in(), compressor.total_out());
@@ -149,14 +149,14 @@ fn deflate(
         let taken = usize::try_from(compressor.total_in() - before_in).unwrap_or(usize::MAX);
         let given = usize::try_from(compressor.total_out() - before_out).unwrap_or(usize::MAX);
         payload = payload.get(taken..).unwrap_or_default();
-        packed.extend_from_slice(step.get(..given).unwrap_or_default());
+        compressed.extend_from_slice(step.get(..given).unwrap_or_default());
         // Unused room means that the flush is complete.
         if payload.is_empty() && given < step.len() {
             break;
         }
     }
-    let is_flushed = packed.ends_with(&TAIL);
-    packed.truncate(packed.len().saturating_sub(TAIL.len()));
+    let is_flushed = compressed.ends_with(&TAIL);
+    compressed.truncate(compressed.len().saturating_sub(TAIL.len()));
     is_flushed
 }
 

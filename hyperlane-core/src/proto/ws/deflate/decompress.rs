@@ -36,14 +36,14 @@ pub struct Decompressor {
 }
 
 /// The decompressor and buffer of a thread, for connections without context takeover.
-struct Shop {
+struct Pool {
     decompressor: Option<Decompress>,
     step: Vec<u8>,
 }
 
 thread_local! {
-    static SHOP: RefCell<Shop> = const {
-        RefCell::new(Shop { decompressor: None, step: Vec::new() })
+    static POOL: RefCell<Pool> = const {
+        RefCell::new(Pool { decompressor: None, step: Vec::new() })
     };
 }
 
@@ -82,22 +82,22 @@ impl Decompressor {
             },
         };
         let allowed = limit.min(by_ratio);
-        let plain = SHOP.with_borrow_mut(|shop| {
-            if shop.step.is_empty() {
-                shop.step = vec![0; STEP];
+        let plain = POOL.with_borrow_mut(|pool| {
+            if pool.step.is_empty() {
+                pool.step = vec![0; STEP];
             }
             if self.takeover {
                 let bits = self.window_bits.clamp(LIBRARY_MIN_BITS, MAX_WINDOW_BITS);
                 let own = self
                     .own
                     .get_or_insert_with(|| Box::new(Decompress::new_with_window_bits(false, bits)));
-                return inflate(own, packed, &mut shop.step, allowed, refusal);
+                return inflate(own, packed, &mut pool.step, allowed, refusal);
             }
             // The largest window reads the output of any other.
-            let decompressor = shop
+            let decompressor = pool
                 .decompressor
                 .get_or_insert_with(|| Decompress::new_with_window_bits(false, MAX_WINDOW_BITS));
-            let plain = inflate(decompressor, packed, &mut shop.step, allowed, refusal);
+            let plain = inflate(decompressor, packed, &mut pool.step, allowed, refusal);
             decompressor.reset(false);
             plain
         })?;

@@ -40,7 +40,7 @@ pub(super) struct Head {
 
 /// The reason why bytes are not a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AnswerError {
+pub(super) enum ParseError {
     #[error("the hooks sent invalid HTTP: {0}")]
     Head(httparse::Error),
     #[error("the head of a response is larger than {MAX_HEAD} bytes")]
@@ -63,14 +63,14 @@ enum State {
 }
 
 /// An incremental parser of one response.
-pub(super) struct Answer {
+pub(super) struct ResponseParser {
     state: State,
     head_request: bool,
     /// Bytes read and not parsed yet.
     pub(super) buffer: BytesMut,
 }
 
-impl Answer {
+impl ResponseParser {
     pub(super) fn new(head_request: bool) -> Self {
         Self {
             state: State::Head,
@@ -80,7 +80,7 @@ impl Answer {
     }
 
     /// Parses up to the next event.
-    pub(super) fn next(&mut self) -> Result<Event, AnswerError> {
+    pub(super) fn next(&mut self) -> Result<Event, ParseError> {
         match &mut self.state {
             State::Head => self.next_head(),
             State::Done | State::Length(0) => Ok(Event::End),
@@ -94,7 +94,7 @@ impl Answer {
             State::UntilClose => Ok(Event::Data(self.buffer.split().freeze())),
             State::Chunked(decoder) => {
                 while !self.buffer.is_empty() {
-                    let step = decoder.decode(&self.buffer).map_err(AnswerError::Chunked)?;
+                    let step = decoder.decode(&self.buffer).map_err(ParseError::Chunked)?;
                     let (consumed, length, done) = (step.consumed, step.data.len(), step.done);
                     let mut data = self.buffer.split_to(consumed);
                     if done {
@@ -113,13 +113,13 @@ impl Answer {
     }
 
     /// Handles the end of the bytes. `in_order` is false if the connection was cut.
-    pub(super) fn end(&mut self, in_order: bool) -> Result<Event, AnswerError> {
+    pub(super) fn end(&mut self, in_order: bool) -> Result<Event, ParseError> {
         match self.state {
             State::UntilClose if in_order => {
                 self.state = State::Done;
                 Ok(Event::End)
             }
-            _ => Err(AnswerError::Incomplete),
+            _ => Err(ParseError::Incomplete),
         }
     }
 
@@ -155,11 +155,11 @@ impl Answer {
         }
     }
 
-    fn next_head(&mut self) -> Result<Event, AnswerError> {
+    fn next_head(&mut self) -> Result<Event, ParseError> {
         let Some((length, head)) = parse(&self.buffer)? else {
             return match self.buffer.len() {
                 0..=MAX_HEAD => Ok(Event::More),
-                _ => Err(AnswerError::HeadTooLarge),
+                _ => Err(ParseError::HeadTooLarge),
             };
         };
         self.buffer.advance(length);
@@ -167,12 +167,12 @@ impl Answer {
             100 => Ok(Event::Continue),
             // Other interim responses are not forwarded.
             102..=199 => self.next_head(),
-            _ => Ok(Event::Head(self.conclude(head))),
+            _ => Ok(Event::Head(self.after_head(head))),
         }
     }
 
     /// Chooses the state after a head, and keeps only the fields for the outer server.
-    fn conclude(&mut self, mut head: Head) -> Head {
+    fn after_head(&mut self, mut head: Head) -> Head {
         let headers = &mut head.headers;
         let length = stated_length(headers);
         let encodings = headers
@@ -224,7 +224,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Parses a complete head and returns it with its length.
-fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, AnswerError> {
+fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, ParseError> {
     let mut fields = vec![httparse::EMPTY_HEADER; USUAL_FIELDS];
     loop {
         let mut response = httparse::Response::new(&mut fields);
@@ -232,7 +232,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, AnswerError> {
             Ok(httparse::Status::Partial) => return Ok(None),
             Ok(httparse::Status::Complete(length)) => {
                 let code = response.code.unwrap_or_default();
-                let status = StatusCode::from_u16(code).map_err(|_| AnswerError::Status(code))?;
+                let status = StatusCode::from_u16(code).map_err(|_| ParseError::Status(code))?;
                 let mut headers = HeaderMap::with_capacity(response.headers.len());
                 for field in response.headers.iter() {
                     let name = HeaderName::from_bytes(field.name.as_bytes());
@@ -247,7 +247,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, AnswerError> {
                 let more = fields.len() * 4;
                 fields = vec![httparse::EMPTY_HEADER; more];
             }
-            Err(error) => return Err(AnswerError::Head(error)),
+            Err(error) => return Err(ParseError::Head(error)),
         }
     }
 }
@@ -258,12 +258,12 @@ mod tests {
 
     /// Returns everything parsed from `bytes`, fed in pieces of `size`.
     fn read(bytes: &[u8], size: usize, head_request: bool) -> (Vec<Head>, Vec<u8>, bool) {
-        let mut answer = Answer::new(head_request);
+        let mut parser = ResponseParser::new(head_request);
         let (mut heads, mut data) = (Vec::new(), Vec::new());
         for piece in bytes.chunks(size) {
-            answer.buffer.extend_from_slice(piece);
+            parser.buffer.extend_from_slice(piece);
             loop {
-                match answer.next().unwrap() {
+                match parser.next().unwrap() {
                     Event::More => break,
                     Event::Continue => {}
                     Event::Head(head) => heads.push(head),
@@ -324,18 +324,18 @@ mod tests {
 
     #[test]
     fn a_cut_is_told_from_an_end() {
-        let mut answer = Answer::new(false);
-        answer.buffer.extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\n");
-        assert!(matches!(answer.next(), Ok(Event::Head(_))));
-        assert_eq!(answer.end(false).unwrap_err(), AnswerError::Incomplete);
-        assert!(matches!(answer.end(true), Ok(Event::End)));
-        let mut answer = Answer::new(false);
-        answer
+        let mut parser = ResponseParser::new(false);
+        parser.buffer.extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\n");
+        assert!(matches!(parser.next(), Ok(Event::Head(_))));
+        assert_eq!(parser.end(false).unwrap_err(), ParseError::Incomplete);
+        assert!(matches!(parser.end(true), Ok(Event::End)));
+        let mut parser = ResponseParser::new(false);
+        parser
             .buffer
             .extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhi");
-        assert!(matches!(answer.next(), Ok(Event::Head(_))));
-        assert!(matches!(answer.next(), Ok(Event::Data(_))));
-        assert_eq!(answer.end(true).unwrap_err(), AnswerError::Incomplete);
+        assert!(matches!(parser.next(), Ok(Event::Head(_))));
+        assert!(matches!(parser.next(), Ok(Event::Data(_))));
+        assert_eq!(parser.end(true).unwrap_err(), ParseError::Incomplete);
     }
 
     #[test]
@@ -346,8 +346,8 @@ mod tests {
         }
         bytes.extend_from_slice(b"\r\n");
         assert_eq!(read(&bytes, bytes.len(), false).0[0].headers.len(), 300);
-        let mut answer = Answer::new(false);
-        answer.buffer.extend_from_slice(b"hello\r\n\r\n");
-        assert!(matches!(answer.next(), Err(AnswerError::Head(_))));
+        let mut parser = ResponseParser::new(false);
+        parser.buffer.extend_from_slice(b"hello\r\n\r\n");
+        assert!(matches!(parser.next(), Err(ParseError::Head(_))));
     }
 }

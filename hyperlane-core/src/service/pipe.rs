@@ -21,20 +21,20 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
 
 use super::{
     BoxError,
-    answer::{Answer, AnswerError, Event, Head},
+    response::{Event, Head, ParseError, ResponseParser},
 };
 use crate::proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head};
 
 /// Capacity of the pipe in each direction, in bytes. A full pipe blocks the writer.
-const PIPE: usize = 64 * 1024;
+const PIPE_CAPACITY: usize = 64 * 1024;
 
 /// Buffer space for one read, in bytes.
-const READ: usize = 16 * 1024;
+const READ_SIZE: usize = 16 * 1024;
 
 /// The time that a response head waits for the body that its hooks asked for. The outer server sends `100 Continue`
 /// only before the head, and only after it sees that the body is polled. The first part of the body shows that it did.
 /// The wait is limited, since a client may wait for the head before it sends anything.
-const ASKED: Duration = Duration::from_secs(1);
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The reason why the body of a response is incomplete.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +49,8 @@ pub enum ServiceError {
     Request(#[source] BoxError),
 }
 
-impl From<AnswerError> for ServiceError {
-    fn from(error: AnswerError) -> Self {
+impl From<ParseError> for ServiceError {
+    fn from(error: ParseError) -> Self {
         Self::Cut(error.into())
     }
 }
@@ -204,25 +204,25 @@ impl Upload {
 }
 
 /// Our side of the pipe, with the unfinished data of both directions. Dropping it disconnects the client.
-pub(super) struct Exchange {
+pub(super) struct Pipe {
     io: DuplexStream,
     flags: Arc<Flags>,
     upload: Upload,
-    answer: Answer,
+    response: ResponseParser,
 }
 
-impl Exchange {
+impl Pipe {
     /// Creates a pipe for a request and returns both sides; the second is the connection's.
     pub(super) fn new(upload: Upload, head_request: bool) -> (Self, InMemory) {
-        let (io, inner) = tokio::io::duplex(PIPE);
+        let (io, inner) = tokio::io::duplex(PIPE_CAPACITY);
         let flags = Arc::new(Flags::default());
-        let exchange = Self {
+        let pipe = Self {
             io,
             flags: flags.clone(),
             upload,
-            answer: Answer::new(head_request),
+            response: ResponseParser::new(head_request),
         };
-        (exchange, InMemory { io: inner, flags })
+        (pipe, InMemory { io: inner, flags })
     }
 
     /// Waits for the head of the final response.
@@ -232,8 +232,8 @@ impl Exchange {
                 break head;
             }
         };
-        if self.upload.demand == Demand::Asked && !self.answer.is_whole() {
-            let mut late = pin!(tokio::time::sleep(ASKED));
+        if self.upload.demand == Demand::Asked && !self.response.is_whole() {
+            let mut late = pin!(tokio::time::sleep(CONTINUE_WAIT));
             let asked = poll_fn(|cx| match self.poll_asked(cx) {
                 Ok(Poll::Pending) => late.as_mut().poll(cx).map(Ok),
                 Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
@@ -241,7 +241,7 @@ impl Exchange {
             });
             asked.await?;
         }
-        if !self.answer.is_whole() {
+        if !self.response.is_whole() {
             // The hooks may read the body from now on: `100 Continue` cannot follow a head.
             self.upload.demand = Demand::Free;
         }
@@ -254,15 +254,15 @@ impl Exchange {
             self.poll_upload(cx).map_err(ServiceError::Request)?;
             if self.upload.demand != Demand::Asked
                 || self.upload.body.is_none()
-                || self.answer.is_whole()
+                || self.response.is_whole()
             {
                 return Ok(Poll::Ready(()));
             }
-            if self.answer.buffer.len() >= READ {
+            if self.response.buffer.len() >= READ_SIZE {
                 return Ok(Poll::Pending);
             }
-            self.answer.buffer.reserve(READ);
-            match pin!(self.io.read_buf(&mut self.answer.buffer)).poll(cx) {
+            self.response.buffer.reserve(READ_SIZE);
+            match pin!(self.io.read_buf(&mut self.response.buffer)).poll(cx) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Ok(1..)) => {}
                 // The next read detects the end again.
@@ -273,12 +273,12 @@ impl Exchange {
 
     /// Returns the pipe, and the bytes of the response read beyond its head.
     pub(super) fn into_parts(self) -> (DuplexStream, Bytes) {
-        (self.io, self.answer.buffer.freeze())
+        (self.io, self.response.buffer.freeze())
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ServiceError>> {
         loop {
-            match self.answer.next()? {
+            match self.response.next()? {
                 Event::More => {}
                 Event::Continue => {
                     if self.upload.demand == Demand::Held {
@@ -295,13 +295,13 @@ impl Exchange {
             if let Err(error) = self.poll_upload(cx) {
                 return Poll::Ready(Err(ServiceError::Request(error)));
             }
-            self.answer.buffer.reserve(READ);
-            let read = pin!(self.io.read_buf(&mut self.answer.buffer)).poll(cx);
+            self.response.buffer.reserve(READ_SIZE);
+            let read = pin!(self.io.read_buf(&mut self.response.buffer)).poll(cx);
             match ready!(read) {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => {
                     let in_order = self.flags.ended.load(Ordering::Acquire);
-                    return Poll::Ready(Ok(self.answer.end(in_order)?));
+                    return Poll::Ready(Ok(self.response.end(in_order)?));
                 }
             }
         }
@@ -353,12 +353,12 @@ enum Source {
     #[default]
     Over,
     Here(Bytes),
-    Exchange(Box<Exchange>),
+    Pipe(Box<Pipe>),
 }
 
 impl ServiceBody {
-    pub(super) fn of_exchange(exchange: Exchange) -> Self {
-        let mut body = Self(Source::Exchange(Box::new(exchange)));
+    pub(super) fn of_pipe(pipe: Pipe) -> Self {
+        let mut body = Self(Source::Pipe(Box::new(pipe)));
         body.settle();
         body
     }
@@ -369,10 +369,10 @@ impl ServiceBody {
 
     /// Releases the connection as soon as the response is complete.
     fn settle(&mut self) {
-        if let Source::Exchange(exchange) = &self.0
-            && exchange.answer.left() == Some(0)
+        if let Source::Pipe(pipe) = &self.0
+            && pipe.response.left() == Some(0)
         {
-            exchange.flags.answered.store(true, Ordering::Release);
+            pipe.flags.answered.store(true, Ordering::Release);
             self.0 = Source::Over;
         }
     }
@@ -386,23 +386,23 @@ impl Body for ServiceBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ServiceError>>> {
-        let exchange = match &mut self.0 {
+        let pipe = match &mut self.0 {
             Source::Over => return Poll::Ready(None),
             Source::Here(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.0 = Source::Over;
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Source::Exchange(exchange) => exchange,
+            Source::Pipe(pipe) => pipe,
         };
-        Poll::Ready(match ready!(exchange.poll_event(cx)) {
+        Poll::Ready(match ready!(pipe.poll_event(cx)) {
             Ok(Event::Data(data)) => {
                 self.settle();
                 Some(Ok(Frame::data(data)))
             }
             // No other event can follow a head.
             Ok(_) => {
-                exchange.flags.answered.store(true, Ordering::Release);
+                pipe.flags.answered.store(true, Ordering::Release);
                 self.0 = Source::Over;
                 None
             }
@@ -421,7 +421,7 @@ impl Body for ServiceBody {
         let left = match &self.0 {
             Source::Over => Some(0),
             Source::Here(bytes) => Some(bytes.len() as u64),
-            Source::Exchange(exchange) => exchange.answer.left(),
+            Source::Pipe(pipe) => pipe.response.left(),
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }

@@ -18,9 +18,9 @@ use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 use tower_service::Service;
 
 use super::{
-    BoxError, HopByHop, PeerAddr, Pieces,
-    exchange::{Demand, Exchange, ServiceBody, ServiceError, Upload, UploadFraming},
-    is_always_of_connection, stated_length, switch,
+    BoxError, HopByHop, PeerAddr, Pieces, is_always_of_connection,
+    pipe::{Demand, Pipe, ServiceBody, ServiceError, Upload, UploadFraming},
+    stated_length, switch,
 };
 use crate::{
     Context as HookContext, Server, ServerError,
@@ -81,7 +81,7 @@ impl Server {
         let shared = self.shared(config, Hosts::default());
         let clock = runtime.spawn(shared.clone().keep_time()).abort_handle();
         Ok(HyperlaneService {
-            guest: Arc::new(Guest {
+            hosted: Arc::new(Hosted {
                 shared,
                 app,
                 permits,
@@ -120,18 +120,18 @@ impl Server {
 /// It runs on the runtime in which it was created; calls may come from any thread.
 #[derive(Clone)]
 pub struct HyperlaneService {
-    guest: Arc<Guest>,
+    hosted: Arc<Hosted>,
 }
 
 /// The state that all clones and connections share.
-struct Guest {
+struct Hosted {
     shared: Arc<Shared>,
     app: Arc<App>,
     permits: Arc<Semaphore>,
     clock: AbortHandle,
 }
 
-impl Drop for Guest {
+impl Drop for Hosted {
     fn drop(&mut self) {
         self.clock.abort();
     }
@@ -144,10 +144,10 @@ impl HyperlaneService {
     /// # Cancel safety
     /// Once polled, the shutdown continues on its own.
     pub async fn shutdown(&self) {
-        let shared = &self.guest.shared;
+        let shared = &self.hosted.shared;
         shared.begin_shutdown();
-        let guest = self.guest.clone();
-        let ending = shared.spawn(async move { end_connections(&guest.shared).await });
+        let hosted = self.hosted.clone();
+        let ending = shared.spawn(async move { end_connections(&hosted.shared).await });
         // A hook would wait for itself.
         if let Some(ending) = ending.filter(|_| !cork::is_polling_for(shared)) {
             // An error means that the runtime has ended together with the connections.
@@ -158,12 +158,12 @@ impl HyperlaneService {
     /// Returns whether calls are served. False from the start of a shutdown on, and after the end of the runtime in
     /// which the service was created.
     pub fn is_ready(&self) -> bool {
-        self.guest.is_ready()
+        self.hosted.is_ready()
     }
 
     /// Returns the number of requests and WebSockets in progress.
     pub fn connections(&self) -> usize {
-        self.guest.shared.registry.len()
+        self.hosted.shared.registry.len()
     }
 }
 
@@ -203,7 +203,7 @@ where
             demand: Demand::Free,
         };
         ServiceFuture {
-            inner: Box::pin(self.guest.clone().serve(parts, upload)),
+            inner: Box::pin(self.hosted.clone().serve(parts, upload)),
         }
     }
 }
@@ -250,7 +250,7 @@ impl fmt::Debug for ServiceFuture {
     }
 }
 
-impl Guest {
+impl Hosted {
     fn is_ready(&self) -> bool {
         // The clock task ends with the runtime.
         !self.shared.is_shutting_down() && !self.clock.is_finished()
@@ -288,7 +288,7 @@ impl Guest {
         let head = write_head(&parts, framing, switch.is_some());
         upload.pending.push_back(Bytes::from(head));
         let is_head = parts.method == Method::HEAD;
-        let (mut exchange, inner) = Exchange::new(upload, is_head);
+        let (mut pipe, inner) = Pipe::new(upload, is_head);
         let accepted = Accepted {
             peer,
             halves: transport::driven(inner),
@@ -306,7 +306,7 @@ impl Guest {
             // The clock runs as long as there are connections.
             drop(self);
         });
-        let head = match exchange.head().await {
+        let head = match pipe.head().await {
             Ok(head) => head,
             Err(ServiceError::Request(error)) if is_over_limit(&*error) => {
                 tracing::debug!(%error, "answering 413");
@@ -326,15 +326,15 @@ impl Guest {
         };
         let body = match (head.status, switch) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(switch)) => {
-                let (io, first) = exchange.into_parts();
-                shared.spawn(switch::carry(switch, io, first));
+                let (io, first) = pipe.into_parts();
+                shared.spawn(switch::relay(switch, io, first));
                 ServiceBody::default()
             }
             (StatusCode::SWITCHING_PROTOCOLS, None) => {
                 tracing::error!("a hook sent 101 without an upgrade request: answering 501");
                 return plain(StatusCode::NOT_IMPLEMENTED, "501 Not Implemented\n");
             }
-            _ => ServiceBody::of_exchange(exchange),
+            _ => ServiceBody::of_pipe(pipe),
         };
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
@@ -517,8 +517,8 @@ mod tests {
         let service = Server::new().into_service().unwrap();
         let clone = service.clone();
         // The clock task holds a reference too.
-        let shared = Arc::downgrade(&service.guest.shared);
-        let clock = service.guest.clock.clone();
+        let shared = Arc::downgrade(&service.hosted.shared);
+        let clock = service.hosted.clock.clone();
         drop(service);
         tokio::task::yield_now().await;
         assert!(!clock.is_finished());
