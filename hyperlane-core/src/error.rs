@@ -1,20 +1,22 @@
 //! Errors, separated by cause: the request, the response, the program.
 
 mod handler;
+mod send;
+mod session;
+mod start;
 
-use std::{
-    any::Any,
-    fmt, io,
-    panic::{AssertUnwindSafe, Location, catch_unwind},
+use std::{any::Any, fmt};
+
+pub use self::{
+    handler::Error,
+    send::{ClosedByClient, PushError, ResponseError},
+    session::SessionError,
+    start::{Place, ServerError, SetupError},
 };
-
-pub use self::handler::Error;
+pub(crate) use self::{send::LeftWithoutClose, start::counted};
 
 use crate::{
-    HttpStatus, IntoResponse, Response,
-    conn::out::PushError,
-    extract::setup::SetupError,
-    http::HeaderError,
+    http::{HeaderError, HttpStatus, IntoResponse, Response},
     proto::{
         http::{chunked::ChunkedError, head::HeadError, host::HostRefused, origin::OriginError},
         ws::{
@@ -22,7 +24,6 @@ use crate::{
             handshake::{HandshakeError, OriginRefused},
         },
     },
-    route::RouteError,
 };
 
 /// The reason why a request, or the next message of a WebSocket, is not available.
@@ -256,103 +257,6 @@ pub(crate) const STATE: &str = "state";
 /// The kind of value for data that only error hooks have.
 pub(crate) const FAILURE: &str = "failure data";
 
-/// The reason why a value could not be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResponseError {
-    /// The connection has ended, or a Close was sent on it.
-    #[error("the connection is closed")]
-    ConnectionClosed,
-    /// Bytes after a complete response were not sent: one request has one response.
-    #[error("the response is already complete: nothing can be sent after it")]
-    AlreadyComplete,
-    /// Only messages can be sent on a WebSocket or an event stream, not a file or stream.
-    #[error("cannot send a file or stream as a message")]
-    NotAMessage,
-    /// An event stream cannot begin with a status without content: 1xx, 204, 205 or 304.
-    #[error("a response of this status has no content, so that no stream can begin with it")]
-    NoContent,
-    /// The peer reads too slowly and the sender must not wait.
-    #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
-    Full,
-    /// The connection belongs to a session's channel. Only the channel may send on it.
-    #[error(
-        "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
-    )]
-    Channel,
-}
-
-impl From<PushError> for ResponseError {
-    fn from(error: PushError) -> Self {
-        match error {
-            PushError::Full => Self::Full,
-            PushError::Closed => Self::ConnectionClosed,
-            PushError::Channel => Self::Channel,
-        }
-    }
-}
-
-impl From<ResponseError> for io::Error {
-    fn from(error: ResponseError) -> Self {
-        let kind = match error {
-            ResponseError::ConnectionClosed => io::ErrorKind::BrokenPipe,
-            ResponseError::AlreadyComplete
-            | ResponseError::NotAMessage
-            | ResponseError::NoContent
-            | ResponseError::Channel => io::ErrorKind::InvalidInput,
-            ResponseError::Full => io::ErrorKind::WouldBlock,
-        };
-        io::Error::new(kind, error)
-    }
-}
-
-impl IntoResponse for ResponseError {
-    fn into_response(self, response: &mut Response) {
-        let is_end = self == Self::ConnectionClosed;
-        handler::answer(response, 500, &self, is_end);
-    }
-}
-
-/// The client's Close: the source of the last error of [`WebSocket::recv`](crate::WebSocket::recv).
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("closed by the client{}", .frame.as_ref().map_or(String::new(), |frame| format!(": {} {}", frame.code, frame.reason)))]
-pub struct ClosedByClient {
-    /// The code and reason, if the client sent them.
-    pub frame: Option<CloseFrame>,
-}
-
-/// The client disconnected without a Close.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the client left without a Close")]
-pub(crate) struct LeftWithoutClose;
-
-/// Returns whether an error, or one of its sources, means that a connection has ended.
-fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<ClosedByClient>()
-            || error.is::<LeftWithoutClose>()
-            || error.is::<ProtocolError>()
-            || error.downcast_ref() == Some(&PushError::Closed)
-            || error.downcast_ref() == Some(&ResponseError::ConnectionClosed)
-        {
-            return true;
-        }
-        if let Some(error) = error.downcast_ref::<RequestError>() {
-            return error.is_disconnect() || matches!(error, RequestError::WebSocketProtocol(_));
-        }
-        // The `source` of an `io::Error` skips the error that it wraps.
-        let held = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        next = match held {
-            Some(held) => Some(held),
-            None => error.source(),
-        };
-    }
-    false
-}
-
 /// The data of a hook's panic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PanicData {
@@ -399,23 +303,6 @@ impl PanicData {
     }
 }
 
-/// Does work of the program whose panic would take more along than itself, a destructor's above all: a second panic while
-/// one is on its way ends the process.
-pub(crate) fn contain(what: &str, work: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
-        tracing::error!("panic {what}");
-        dispose(payload);
-    }
-}
-
-/// Drops what a panic carried: a value of the program's, whose destructor may panic in turn.
-pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
-    if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // Its destructor may panic with a value of the same kind, and so on without an end.
-        std::mem::forget(next);
-    }
-}
-
 impl fmt::Display for PanicData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.message.as_deref().unwrap_or("a panic without text"))?;
@@ -423,144 +310,5 @@ impl fmt::Display for PanicData {
             write!(f, " in {location}")?;
         }
         Ok(())
-    }
-}
-
-/// The reason why a server did not start. `Debug` writes the sentence of `Display`, since `main` prints its error in
-/// that form.
-#[derive(thiserror::Error)]
-#[non_exhaustive]
-pub enum ServerError {
-    /// An address could not be bound.
-    #[error("cannot listen on `{address}`: {source}")]
-    Bind {
-        /// The address as configured.
-        address: String,
-        /// The error of the system.
-        source: io::Error,
-    },
-    /// The configuration is invalid.
-    #[error("invalid configuration: {0}")]
-    Config(#[from] crate::ConfigError),
-    /// A route is invalid.
-    #[error("{pattern:?} at {place}: {source}")]
-    Route {
-        /// The pattern as written.
-        pattern: String,
-        /// The place of its registration.
-        place: Place,
-        /// The error of the pattern.
-        source: RouteError,
-    },
-    /// An endpoint allows an invalid origin, or `null`.
-    #[error("the endpoint {pattern:?} at {place} allows an invalid origin: {source}")]
-    Origin {
-        /// The pattern as written.
-        pattern: String,
-        /// The place of its registration.
-        place: Place,
-        /// The error of the origin.
-        source: OriginError,
-    },
-    /// No guard distinguishes two handlers of the same path.
-    #[error(
-        "the route {pattern:?} has two handlers that no guard tells apart: {first} and {second}; \
-         remove one, or give them different methods"
-    )]
-    Ambiguous {
-        /// The pattern of the second.
-        pattern: String,
-        /// The place where the first was registered.
-        first: Place,
-        /// The place where the second was registered.
-        second: Place,
-    },
-    /// A handler could answer no request, because the server or the pattern lacks a value. The log names all such
-    /// handlers.
-    #[error(
-        "the handler `{handler}` of {pattern:?} at {place} cannot answer any request: {lack}{}",
-        and_more(*more)
-    )]
-    Handler {
-        /// The name of the handler.
-        handler: &'static str,
-        /// The pattern of its route.
-        pattern: String,
-        /// The place of its registration.
-        place: Place,
-        /// The missing value.
-        lack: SetupError,
-        /// The number of other handlers that lack something.
-        more: usize,
-    },
-    /// The server has no route, but attribute macros registered some that no server took.
-    #[error(
-        "the server has no route, but attribute macros registered {}, the first of them `{handler}` at {place}: put \
-         `#[hyperlane(server: Server)]` on `main` and run the `server` that it declares",
-        counted(*routes, "route")
-    )]
-    RoutesNotTaken {
-        /// The number of routes that attribute macros registered.
-        routes: usize,
-        /// The name of the first handler.
-        handler: &'static str,
-        /// The place of the first handler.
-        place: Place,
-    },
-    /// Another system error, such as one from `?` in a function that returns this error.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// A server needs a tokio runtime for its clock. It was started, or became a service, outside of one.
-    #[error(
-        "a server starts only inside a tokio runtime: call it under `#[tokio::main]`, or within `block_on`"
-    )]
-    NoRuntime,
-}
-
-impl fmt::Debug for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-fn and_more(handlers: usize) -> String {
-    match handlers {
-        0 => String::new(),
-        more => format!(" ({more} more; the log names them all)"),
-    }
-}
-
-/// Returns a count with its noun: `1 route`, `2 routes`.
-pub(crate) fn counted(count: usize, name: &str) -> String {
-    let end = if count == 1 { "" } else { "s" };
-    format!("{count} {name}{end}")
-}
-
-/// A place in the source of the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// The file, as the compiler names it.
-    pub file: &'static str,
-    /// The line, from 1.
-    pub line: u32,
-    /// The column, from 1.
-    pub column: u32,
-}
-
-impl Place {
-    #[track_caller]
-    pub(crate) fn caller() -> Self {
-        let place = Location::caller();
-        Self {
-            file: place.file(),
-            line: place.line(),
-            column: place.column(),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
     }
 }

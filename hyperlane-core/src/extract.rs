@@ -9,10 +9,10 @@ use bytes::Bytes;
 use cookie::CookieJar;
 use serde::de::DeserializeOwned;
 
-use self::setup::{RouteSetup, SetupError};
+use self::setup::RouteSetup;
 use crate::{
-    BodyMode, BodyStream, Context, Error, Headers, Json, Method, Multipart, RequestBody,
-    RequestError, RouteParams,
+    BodyMode, BodyStream, Context, Headers, Json, Method, Multipart, RequestBody, RouteParams,
+    error::{Error, RequestError, SetupError},
 };
 
 /// A type that a function handler can take as an argument, besides the stream and the context.

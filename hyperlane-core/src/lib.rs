@@ -17,13 +17,17 @@ pub mod __private;
 extern crate self as hyperlane_core;
 
 pub(crate) mod channel;
+mod config;
 pub(crate) mod conn;
 mod context;
 mod error;
+mod exchange;
 mod extract;
 mod hook;
 pub mod http;
 mod multipart;
+mod observe;
+mod panic;
 pub mod proto;
 pub mod route;
 mod runtime;
@@ -35,6 +39,7 @@ mod sse;
 mod stream;
 mod upgrade;
 mod websocket;
+mod wire;
 
 pub use channel::directory::{Channels, SessionChannels};
 pub use channel::endpoint::{
@@ -45,21 +50,24 @@ pub use inventory;
 pub use serde_json;
 pub use tokio;
 
-pub use conn::{
-    WireFormat,
-    cork::{defer, flush_current, polled_connection},
-    out::PushError,
-    outbox::Outbox,
+/// Parts of a connection's poll that the rooms of `hyperlane-broadcast` need and programs do not.
+#[doc(hidden)]
+pub mod hub {
+    pub use crate::conn::cork::{defer, flush_current, polled_connection};
+}
+
+pub use config::{
+    ConfigError, CookieSameSite, CookieSecure, RequestConfig, ServerConfig, SessionKey,
 };
+pub use conn::outbox::Outbox;
 pub use context::{Attributes, Context, RouteParams, States};
 pub use error::{
-    ClosedByClient, Error, PanicData, Place, RequestError, ResponseError, ServerError,
+    ClosedByClient, Error, PanicData, Place, PushError, RequestError, ResponseError, ServerError,
+    SessionError, SetupError,
 };
-pub use extract::{
-    Form, FromContext, Path, Query, State,
-    setup::{RouteSetup, SetupError},
-};
-pub use hook::{BodyMode, ServerHook, Status};
+pub use exchange::body::{BodyMode, BodyStream};
+pub use extract::{Form, FromContext, Path, Query, State, setup::RouteSetup};
+pub use hook::{ServerHook, Status};
 pub use multipart::{Field, Multipart};
 // The vocabulary has one place; its names are the paved path, constants included.
 pub use http::{constants::*, *};
@@ -77,8 +85,9 @@ pub use server::{
     BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
     ServerControlHook,
 };
-pub use session::{Session, SessionData, SessionError, SessionId, SessionStore};
+pub use session::{Session, SessionData, SessionId, SessionStore};
 pub use sse::ServerSentEvents;
-pub use stream::{Stream, Transport, body::BodyStream};
+pub use stream::{Stream, Transport};
 pub use upgrade::Upgrade;
 pub use websocket::WebSocket;
+pub use wire::WireFormat;

@@ -10,14 +10,14 @@ use std::{
 
 use super::{
     Attached, Channel, Direction, End, Settings,
-    line::{Acks, Line, at},
+    line::{Line, at},
     log::ResumeId,
     state::{Claim, Kind, Start, Tab},
 };
 use crate::{
     __private::guard_upgrade,
     Context, RequestError, Server, ServerSentEvents, States, Status, Stream, Upgrade, WebSocket,
-    conn::{Conn, websocket::WsEnd},
+    conn::{Conn, acks::Acks, websocket::WsEnd},
     context::cors::RouteCors,
     error::Place,
     hook::{HookFuture, refuse},
@@ -415,7 +415,7 @@ impl Shared {
             kind,
             from: from.filter(|_| kind != Kind::Plain),
             tab,
-            number: stream.request_number(),
+            number: stream.exchange.wire.request_number(),
         }
     }
 
@@ -582,7 +582,7 @@ impl Shared {
         let retry = self.plan.retry.unwrap_or(Duration::from_secs(1));
         let begin = |start: &Start, id: ResumeId| {
             let hello = hello(id, retry, start.is_reset);
-            let _ = connection.send_bytes(&crate::sse::frame(connection.format(), &hello));
+            let _ = connection.send_bytes(&connection.format().frame(&hello));
             Line::new(connection.clone(), None, claim.number)
         };
         let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);

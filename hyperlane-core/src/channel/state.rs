@@ -1,7 +1,7 @@
 //! Who reads a channel, and how far: the rules of buffering, delivery and resumption, without clock and sockets.
 
 use super::log::{Item, Limits, Log, ResumeId};
-use crate::conn::out::PushError;
+use crate::error::PushError;
 
 /// One end that messages can be written to.
 pub(crate) trait Link {

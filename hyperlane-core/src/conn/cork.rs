@@ -11,7 +11,7 @@ use std::{cell::RefCell, sync::Arc};
 use bytes::Bytes;
 
 use super::Conn;
-use crate::{error::contain, server::shared::Shared};
+use crate::{panic::contain, server::shared::Shared};
 
 /// Bytes after which the cork is written although the poll still runs.
 pub(crate) const SPILL: usize = 64 * 1024;

@@ -12,9 +12,10 @@ use std::{
 };
 
 use super::{
-    Conn, WireFormat, buffer::ReadBuffer, handshake::Handshake, timers::Tick, transport::Reader,
+    Conn, buffer::ReadBuffer, handshake::Handshake, timers::Tick, transport::Reader,
     wakers::Wakers, websocket::WsInput,
 };
+use crate::wire::WireFormat;
 
 /// What the bytes that come in are.
 pub(crate) enum Mode {

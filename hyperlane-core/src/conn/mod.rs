@@ -6,6 +6,7 @@
 //! await: `input` (the reading side; in practice the task's alone) and `out` (the outbox). Where
 //! both are needed, `input` comes first.
 
+pub(crate) mod acks;
 pub(crate) mod buffer;
 pub(crate) mod cork;
 pub(crate) mod extensions;
@@ -37,6 +38,7 @@ use std::{
 };
 
 use self::{
+    handshake::Subprotocol,
     held::Handles,
     input::Input,
     out::{Out, Sending},
@@ -44,7 +46,7 @@ use self::{
     timers::{Tick, TimerKey},
     transport::{Reader, Writer},
 };
-use crate::{error::contain, server::shared::Shared, upgrade::Protocol};
+use crate::{panic::contain, server::shared::Shared, wire::WireFormat};
 
 /// Why the task was woken, besides readiness.
 pub(crate) mod signals {
@@ -58,71 +60,6 @@ pub(crate) mod signals {
     pub(crate) const ABORT: u8 = 8;
     /// Somebody else sent the last word, or made room in the inbox.
     pub(crate) const LOOK: u8 = 16;
-}
-
-/// What a message looks like on this connection's wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WireFormat {
-    /// HTTP responses: no messages can be pushed.
-    Http,
-    /// WebSocket frames.
-    WebSocket,
-    /// WebSocket frames, compressed without context takeover: what was encoded for one such
-    /// connection serves all of the same window (RFC 7692 §7.1).
-    WebSocketDeflate {
-        /// The server's window, 8 to 15 bits.
-        window_bits: u8,
-    },
-    /// WebSocket frames, compressed with what went before on the same connection: every message has
-    /// to be encoded for it alone, by [`Outbox::send`](crate::Outbox::send).
-    WebSocketTakeover,
-    /// Server-Sent Events, bytes as they are, until the connection closes.
-    EventStream,
-    /// Server-Sent Events in HTTP/1.1 chunks.
-    EventStreamChunked,
-}
-
-impl WireFormat {
-    /// Whether messages can be pushed to connections of this format.
-    pub fn is_pushable(self) -> bool {
-        self != Self::Http
-    }
-
-    /// Whether messages are WebSocket frames.
-    pub fn is_websocket(self) -> bool {
-        matches!(
-            self,
-            Self::WebSocket | Self::WebSocketDeflate { .. } | Self::WebSocketTakeover
-        )
-    }
-
-    /// Whether what was encoded for one connection serves every connection of this format.
-    pub fn is_shared(self) -> bool {
-        self != Self::WebSocketTakeover
-    }
-
-    const fn to_index(self) -> u8 {
-        match self {
-            Self::Http => 0,
-            Self::WebSocket => 1,
-            Self::EventStream => 2,
-            Self::EventStreamChunked => 3,
-            Self::WebSocketTakeover => 4,
-            Self::WebSocketDeflate { window_bits } => window_bits,
-        }
-    }
-
-    const fn from_index(index: u8) -> Self {
-        match index {
-            1 => Self::WebSocket,
-            2 => Self::EventStream,
-            3 => Self::EventStreamChunked,
-            4 => Self::WebSocketTakeover,
-            window_bits @ 8..=15 => Self::WebSocketDeflate { window_bits },
-            _ => Self::Http,
-        }
-    }
 }
 
 /// Where a connection comes from.
@@ -219,7 +156,7 @@ pub(crate) struct Conn {
     /// Work done in this poll; see [`Conn::charge`].
     spent: AtomicU32,
     /// The subprotocol of a WebSocket, if one was agreed on.
-    protocol: OnceLock<Box<Protocol>>,
+    subprotocol: OnceLock<Box<Subprotocol>>,
     out: Mutex<Out>,
     input: Mutex<Input>,
     ends: Mutex<Vec<(u64, EndHook)>>,
@@ -267,7 +204,7 @@ impl Conn {
             heartbeat: AtomicU32::new(0),
             open_pings: AtomicU32::new(0),
             spent: AtomicU32::new(0),
-            protocol: OnceLock::new(),
+            subprotocol: OnceLock::new(),
             out: Mutex::new(Out::new(writer, now)),
             input: Mutex::new(Input::new(reader, now)),
             ends: Mutex::new(Vec::new()),
@@ -313,13 +250,13 @@ impl Conn {
     }
 
     /// The subprotocol that was agreed on.
-    pub(crate) fn protocol(&self) -> Option<&str> {
-        self.protocol.get()?.name(&self.server.config)
+    pub(crate) fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.get()?.name(&self.server.config)
     }
 
-    pub(crate) fn set_protocol(&self, protocol: Protocol) {
+    pub(crate) fn set_subprotocol(&self, subprotocol: Subprotocol) {
         // A connection is upgraded once.
-        let _ = self.protocol.set(Box::new(protocol));
+        let _ = self.subprotocol.set(Box::new(subprotocol));
     }
 
     #[cfg(feature = "tower")]

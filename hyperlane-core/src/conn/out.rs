@@ -22,8 +22,9 @@ use super::{
     wakers::Wakers,
 };
 use crate::{
+    error::PushError,
+    observe::{ByteCounter, metrics::Metrics},
     proto::ws::{Message, encode_message},
-    server::metrics::Metrics,
 };
 
 /// Buffers handed to one system call.
@@ -42,22 +43,6 @@ pub(crate) enum Sending {
     Ending,
     /// Nothing; the transport is gone.
     Over,
-}
-
-/// Why a message was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PushError {
-    /// More than the outbox's high-water mark is waiting already; nothing was queued.
-    #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
-    Full,
-    /// The connection is over, or a Close was sent on it.
-    #[error("the connection is closed")]
-    Closed,
-    /// The connection belongs to the channel of a session, whose clients would lose count.
-    #[error(
-        "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
-    )]
-    Channel,
 }
 
 /// What waits in the queue.
@@ -251,13 +236,9 @@ impl Out {
     }
 }
 
-impl Conn {
-    pub(crate) fn lock_out(&self) -> MutexGuard<'_, Out> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Bytes that the socket has taken or that wait for it, what the current poll has sent included.
-    pub(crate) fn bytes_sent(&self) -> u64 {
+impl ByteCounter for Conn {
+    /// What the current poll has sent is included.
+    fn bytes_sent(&self) -> u64 {
         let corked = cork::waiting(self.id);
         let out = self.lock_out();
         match out.sending {
@@ -265,6 +246,12 @@ impl Conn {
             Sending::Over => out.sent,
             _ => out.sent + (out.queue.bytes() + corked) as u64,
         }
+    }
+}
+
+impl Conn {
+    pub(crate) fn lock_out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends whole messages from any task, without waiting.

@@ -2,7 +2,7 @@
 
 use super::timers::{TICK, Tick};
 use crate::{
-    ServerConfig,
+    config::ServerConfig,
     proto::ws::{Incoming, ProtocolError},
 };
 

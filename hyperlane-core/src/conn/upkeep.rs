@@ -10,13 +10,20 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Conn, WireFormat, buffer,
+    Conn, buffer,
     input::{Fill, Input, Mode, Transport, Wait},
-    out::{PushError, Sending},
+    out::Sending,
     timers::{TICK, Tick},
     transport::Reader,
 };
-use crate::proto::ws::{CloseCode, Message, encode_close, encode_to_bytes};
+use crate::{
+    error::PushError,
+    proto::{
+        http::chunked::LAST_CHUNK,
+        ws::{CloseCode, Message, encode_close, encode_to_bytes},
+    },
+    wire::WireFormat,
+};
 
 /// What the rest of a head may take from the beginning of a shutdown on: a request that is on its way is still answered.
 const LAST_HEAD: Duration = Duration::from_secs(1);
@@ -250,7 +257,7 @@ impl Conn {
         }
         // A comment line breaks no event, but it must not land inside a line of the program's own.
         if self.is_at_line_end() {
-            let comment = crate::sse::frame(self.format(), HEARTBEAT);
+            let comment = self.format().frame(HEARTBEAT);
             let _ = self.push(&comment);
         }
         *next = (*next).min(now.after(every));
@@ -287,7 +294,7 @@ impl Conn {
         }
         if format == WireFormat::EventStreamChunked {
             // One that is gone needs no last chunk.
-            let _ = self.push_last(crate::sse::LAST_CHUNK, false);
+            let _ = self.push_last(LAST_CHUNK, false);
         }
         self.signal_close();
     }

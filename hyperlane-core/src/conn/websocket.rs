@@ -13,21 +13,25 @@ use bytes::{Bytes, buf::Limit};
 use tokio::time::Instant;
 
 use super::{
-    Conn, WireFormat, cork,
+    Conn,
+    acks::Acks,
+    cork,
     extensions::Extensions,
+    handshake::Subprotocol,
     heartbeat::Heartbeat,
     inbox::Inbox,
     input::{Fill, Input, Mode, Transport},
-    out::PushError,
     rates::Rates,
     timers::Tick,
 };
-use crate::channel::line::Acks;
-use crate::proto::ws::{
-    CloseCode, CloseFrame, Compressed, Decoder, Incoming, Limits, Message, ProtocolError, Role,
-    encode_close, encode_message, encode_to_bytes, frame_head,
+use crate::{
+    error::PushError,
+    proto::ws::{
+        CloseCode, CloseFrame, Compressed, Decoder, Incoming, Limits, Message, ProtocolError, Role,
+        encode_close, encode_message, encode_to_bytes, frame_head,
+    },
+    wire::WireFormat,
 };
-use crate::upgrade::Protocol;
 
 /// The most that one read brings into a message of its own.
 const DIRECT_READ: usize = 256 * 1024;
@@ -172,9 +176,9 @@ enum Next {
 
 impl Conn {
     /// Speaks WebSocket from here on.
-    pub(crate) fn begin_websocket(&self, extensions: Extensions, protocol: Option<Protocol>) {
-        if let Some(protocol) = protocol {
-            self.set_protocol(protocol);
+    pub(crate) fn begin_websocket(&self, extensions: Extensions, subprotocol: Option<Subprotocol>) {
+        if let Some(subprotocol) = subprotocol {
+            self.set_subprotocol(subprotocol);
         }
         let config = &self.server.config;
         let decoder = Decoder::new(

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::Context;
 use crate::{
+    config::CookieSameSite,
     error::RequestError,
-    http::{CookieSameSite, list_items},
+    http::list_items,
     proto::{
         http::{
             cors::{CorsAnswer, CorsKind, CorsPolicy, CorsRequest, decide},

@@ -2,12 +2,8 @@
 
 use std::{any::Any, borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
-use super::{RequestError, ResponseError, is_end};
-use crate::{
-    HttpStatus, IntoResponse, Response,
-    http::{Failure, explain},
-    session::SessionError,
-};
+use super::{RequestError, ResponseError, SessionError, send::is_end};
+use crate::http::{Failure, HttpStatus, IntoResponse, Response, explain};
 
 /// The reason why a handler or one of its arguments failed. `?` converts every error that implements
 /// `std::error::Error`.

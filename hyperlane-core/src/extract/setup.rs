@@ -2,12 +2,10 @@
 
 use std::{
     any::{Any, type_name},
-    borrow::Cow,
-    fmt,
     sync::Arc,
 };
 
-use crate::States;
+use crate::{context::States, error::SetupError};
 
 /// A route of a server that is about to start; passed to [`FromContext::check`](crate::FromContext::check).
 #[derive(Debug)]
@@ -62,25 +60,6 @@ impl<'a> RouteSetup<'a> {
         }
     }
 }
-
-/// The reason why a handler could answer no request, as the end of a sentence about the handler.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetupError(Cow<'static, str>);
-
-impl SetupError {
-    /// Creates an error that says what is missing and how to fix it, without a full stop.
-    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for SetupError {}
 
 /// The function that checks a handler against its route.
 pub(crate) type SetupCheck = fn(&RouteSetup<'_>) -> Result<(), SetupError>;

@@ -15,7 +15,7 @@ use futures_core::Stream;
 
 use super::RequestBody;
 use crate::{
-    error::{contain, dispose},
+    panic::{contain, dispose},
     proto::ws::Utf8Bytes,
 };
 

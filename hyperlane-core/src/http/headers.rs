@@ -11,7 +11,10 @@ use thiserror::Error;
 mod accessors;
 
 pub(crate) use self::accessors::{header_accessors, header_spellings};
-use crate::proto::http::is_token_byte;
+use crate::proto::http::{
+    is_token_byte,
+    write::{HeadWriter, LINE_END, SEPARATOR},
+};
 
 /// The header fields of a request.
 pub type RequestHeaders = Headers;
@@ -214,18 +217,24 @@ impl Headers {
 
     /// Writes all fields as `name: value` lines with their line ends.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        if self.dead == 0 {
-            out.extend_from_slice(self.lines.as_bytes());
-        } else {
-            self.write_where(out, |_, _| true);
+        for entry in &self.entries {
+            out.extend_from_slice(entry.line(&self.lines).as_bytes());
         }
     }
 
-    /// Writes the lines of the fields whose lower-case name and value pass `keep`.
-    pub(crate) fn write_where(&self, out: &mut Vec<u8>, keep: impl Fn(&str, &str) -> bool) {
+    /// Writes all fields into a head.
+    pub(crate) fn write_lines(&self, head: &mut HeadWriter<'_>) {
+        match self.dead {
+            0 => head.lines(&self.lines),
+            _ => self.write_where(head, |_, _| true),
+        }
+    }
+
+    /// Writes those fields into a head whose lower-case name and value pass.
+    pub(crate) fn write_where(&self, head: &mut HeadWriter<'_>, keep: impl Fn(&str, &str) -> bool) {
         for entry in &self.entries {
             if keep(entry.name(&self.lines), entry.value(&self.lines)) {
-                out.extend_from_slice(entry.line(&self.lines).as_bytes());
+                head.lines(entry.line(&self.lines));
             }
         }
     }
@@ -361,8 +370,6 @@ impl DoubleEndedIterator for HeadersIter<'_> {
 
 impl ExactSizeIterator for HeadersIter<'_> {}
 
-const SEPARATOR: &str = ": ";
-const LINE_END: &str = "\r\n";
 const LINE_EXTRA: usize = SEPARATOR.len() + LINE_END.len();
 
 /// The position of one line. The value follows the name, so one start and two lengths suffice.

@@ -2,7 +2,7 @@
 
 use super::listener::BoundAddress;
 use crate::{
-    ServerConfig,
+    config::ServerConfig,
     conn::{Conn, Via},
     proto::http::host::{AllowedHost, HostRefused, is_loopback},
 };

@@ -12,7 +12,7 @@ use tokio::net::UnixListener;
 
 use super::{app::App, serve, shared::Shared};
 use crate::{
-    ServerConfig,
+    config::{PROXIED, ServerConfig},
     conn::{
         Peer, Via,
         transport::{self, Reader, Writer},
@@ -26,9 +26,6 @@ const ACCEPTED_AT_ONCE: u32 = 4;
 /// First pause after running out of descriptors or memory. It doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// The prefix of an address for load balancers that speak the PROXY protocol.
-pub(crate) const PROXIED: &str = "proxy:";
 
 /// A listening socket.
 pub(crate) struct Listener {

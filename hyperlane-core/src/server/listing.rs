@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Server, app::PlannedKind};
 use crate::{
-    RequestConfig,
+    config::RequestConfig,
     error::Place,
     route::{Pattern, Segment},
 };

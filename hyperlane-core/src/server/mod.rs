@@ -6,9 +6,6 @@ pub(crate) mod hosts;
 pub(crate) mod listener;
 mod listing;
 pub(crate) mod logged;
-#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
-pub(crate) mod metrics;
-pub(crate) mod observe;
 mod pace;
 mod routes;
 pub(crate) mod serve;
@@ -37,11 +34,13 @@ pub use self::{
     routes::RouteInfo,
 };
 use crate::{
-    At, Channels, Context, RequestConfig, ServerConfig, ServerHook, SessionStore, Stream,
+    At, Channels, Context, ServerHook, SessionStore, Stream,
     channel::{Direction, Settings},
+    config::{RequestConfig, ServerConfig},
     context::{States, cors::RouteCors},
     error::{Place, ServerError},
-    hook::{BodyPlan, HookFuture, Registration, Run, needs_params, run_hook},
+    exchange::body::BodyPlan,
+    hook::{HookFuture, Registration, Run, body_plan, needs_params, run_hook},
     session::{self, Sessions},
 };
 
@@ -194,7 +193,7 @@ impl Server {
             Place::caller(),
             S::GUARDS,
             &[],
-            BodyPlan::of::<S>(),
+            body_plan::<S>(),
         )
         .checked_by(needs_params::<S>);
         self.push(kind, hook);

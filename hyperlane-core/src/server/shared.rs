@@ -23,20 +23,21 @@ use tokio::{
 use super::{
     hosts::Hosts,
     logged::{Logged, network},
-    metrics::Metrics,
     pace::Pace,
 };
 use crate::{
-    ServerConfig,
+    config::ServerConfig,
     conn::{
-        Conn, Peer, WireFormat,
+        Conn, Peer,
         buffer::READ_BUFFER,
         registry::Registry,
         signals,
         timers::{TICK, Tick, Timers},
     },
+    observe::metrics::Metrics,
     proto::http::{head::HeadLimits, origin::AllowedOrigins},
     session::Sessions,
+    wire::WireFormat,
 };
 
 /// What is due in a tick is spread over most of the tick in so many parts, so that others have their turn between, and a

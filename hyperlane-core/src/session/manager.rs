@@ -10,16 +10,17 @@ use std::{
 };
 
 use super::{
-    SessionData, SessionError, SessionId,
+    SessionData, SessionId,
     entry::Entry,
     sign::{self, Purpose, Signer},
     store::AnyStore,
     table::{FORMER_FOR, Found, Over, Table},
 };
 use crate::{
-    RequestError, ServerConfig, SessionKey,
     channel::ChannelSettings,
-    http::{CookieSameSite, CookieSecure, SessionFields},
+    config::{CookieSameSite, CookieSecure, ServerConfig, SessionKey},
+    error::{RequestError, SessionError},
+    http::SessionFields,
 };
 
 /// Sessions with the configuration of a run.
@@ -125,7 +126,7 @@ impl Sessions {
 
     /// What a response says of a session, whose cookie goes over TLS alone if `secure`.
     pub(crate) fn fields(&self, secure: bool) -> Arc<SessionFields> {
-        SessionFields::new(secure, self.same_site, self.partitioned)
+        SessionFields::new(secure, self.same_site.attribute(secure), self.partitioned)
     }
 
     pub(crate) fn has_store(&self) -> bool {

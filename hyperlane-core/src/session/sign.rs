@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::SessionId;
-use crate::SessionKey;
+use crate::config::SessionKey;
 
 const MAC_BYTES: usize = 32;
 

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::SessionId;
-use crate::error::dispose;
+use crate::panic::dispose;
 
 /// Keys and JSON values in the order of first insertion: there are few. Clones share the texts, so that none is copied
 /// while a session is locked.

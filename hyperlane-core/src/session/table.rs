@@ -20,10 +20,10 @@ use slab::Slab;
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{
-    SessionData, SessionError, SessionId,
+    SessionData, SessionId,
     entry::{Entry, FORMER, Former, State, bytes_of},
 };
-use crate::http::SessionFields;
+use crate::{error::SessionError, http::SessionFields};
 
 /// The place of what is not in the table, and the end of the list.
 pub(super) const NOWHERE: u32 = u32::MAX;

@@ -18,7 +18,7 @@ use serde::{
     },
 };
 
-use crate::error::dispose;
+use crate::panic::dispose;
 
 /// Sample values, as text, that common types accept.
 const SAMPLES: [&str; 10] = [
