@@ -1,4 +1,4 @@
-//! Which hosts the server answers to.
+//! The check of a request's host.
 
 use super::listener::BoundAddress;
 use crate::{
@@ -7,17 +7,17 @@ use crate::{
     proto::http::host::{AllowedHost, HostRefused, is_loopback},
 };
 
-/// The hosts of a server that runs.
+/// The hosts of a running server.
 #[derive(Default)]
 pub(crate) struct Hosts {
     listed: Vec<AllowedHost>,
-    /// The server can be reached from this machine alone, under names that mean this machine.
+    /// True if only this machine can reach the server, under names that mean this machine.
     is_local: bool,
 }
 
 impl Hosts {
-    /// Takes a configuration that is valid. A server that listens on no TCP address but those of the loopback interface
-    /// is reached by others only through something on this machine: a proxy, or a browser that a page has misled.
+    /// Creates the hosts from a valid configuration. If the server listens only on loopback addresses, other machines
+    /// reach it only through a program on this machine: a proxy, or a browser misled by a page.
     pub(crate) fn new(config: &ServerConfig, listeners: &[BoundAddress]) -> Self {
         let mut tcp = listeners
             .iter()
@@ -39,7 +39,7 @@ impl Hosts {
     fn allow(&self, via: Via, host: &str) -> bool {
         let is_open = match via {
             Via::Tcp => self.listed.is_empty() && !self.is_local,
-            // No browser speaks the PROXY protocol, so that nothing but the list has to be held to.
+            // No browser speaks the PROXY protocol, so only the list applies.
             Via::Balancer => self.listed.is_empty(),
             Via::Trusted => true,
         };
@@ -51,14 +51,15 @@ impl Hosts {
 
 /// Refuses a request for a host that the server does not answer to.
 ///
-/// A trusted proxy judges hosts itself. No host at all is that of an old client (HTTP/1.0), never of a page.
+/// A trusted proxy checks hosts itself. A request without a host comes from an old client (HTTP/1.0), never from a
+/// page.
 pub(crate) fn check(connection: &Conn, host: &str) -> Result<(), HostRefused> {
     let server = &connection.server;
     if host.is_empty() || server.hosts.allow(connection.via, host) {
         return Ok(());
     }
     let Some(peer) = connection.peer().address() else {
-        // A load balancer speaks for itself.
+        // A load balancer's own connection.
         return Ok(());
     };
     let proxies = &server.config.trusted_proxies;

@@ -18,9 +18,9 @@ use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 use tower_service::Service;
 
 use super::{
-    BoxError, HopByHop, PeerAddr, Pieces,
-    exchange::{Demand, Exchange, ServiceBody, ServiceError, Upload, UploadFraming},
-    is_always_of_connection, stated_length, switch,
+    BoxError, HopByHop, PeerAddr, Pieces, is_always_of_connection,
+    pipe::{Demand, Pipe, ServiceBody, ServiceError, Upload, UploadFraming},
+    stated_length, switch,
 };
 use crate::{
     Context as HookContext, Server, ServerError,
@@ -38,13 +38,13 @@ use crate::{
 };
 
 impl Server {
-    /// Makes the server a service, for use inside another stack: as a route or fallback of an axum `Router`, behind
-    /// layers, in process. It listens nowhere; its addresses have no effect.
+    /// Converts the server into a service for use inside another stack: as a route or fallback of an axum `Router`,
+    /// behind layers, or in process. It does not listen, so its addresses have no effect.
     ///
-    /// Everything works as over a socket: middleware, limits, event streams, raw writes. See [`HyperlaneService`].
+    /// Middleware, limits, event streams and raw writes work as over a socket. See [`HyperlaneService`].
     ///
     /// # Errors
-    /// As [`run`](Self::run), and [`ServerError::NoRuntime`] outside of a tokio runtime.
+    /// Returns the same errors as [`run`](Self::run), and [`ServerError::NoRuntime`] outside of a tokio runtime.
     ///
     /// ```
     /// use hyperlane_core::{Context, Server, ServerHook, Status, Stream};
@@ -82,7 +82,7 @@ impl Server {
         let shared = self.shared(config, Hosts::default());
         let clock = runtime.spawn(shared.clone().keep_time()).abort_handle();
         Ok(HyperlaneService {
-            guest: Arc::new(Guest {
+            hosted: Arc::new(Hosted {
                 shared,
                 app,
                 permits,
@@ -92,79 +92,79 @@ impl Server {
     }
 }
 
-/// A server as a `tower::Service`. Clones are the same server.
+/// A server as a `tower::Service`. Clones refer to the same server.
 ///
-/// A request becomes a connection of its own, in memory; at most 64 KiB wait in it in each direction besides what waits
-/// in every connection, and bodies are streamed. It counts as one of
-/// [`ServerConfig::max_connections`](crate::ServerConfig), for which a call waits, and where the peer is known as one of
-/// its address's, beyond which the answer is 503. All limits of time hold.
+/// Each request becomes an in-memory connection with its own pipe of 64 KiB per direction, in addition to the buffers
+/// of every connection. Bodies are streamed. The request counts towards
+/// [`ServerConfig::max_connections`](crate::ServerConfig), and a call waits for a free place. If the peer is known, it
+/// also counts towards the limit per address, beyond which the answer is 503. All timeouts apply.
 ///
-/// The peer's address is that of an extension [`PeerAddr`](super::PeerAddr), else unknown. Hooks see what else layers have put
-/// into the request's extensions by [`Context::extension`](crate::Context::extension). `Expect: 100-continue` is
-/// left to the server around this one: the body of such a request is first polled when a hook wants it.
+/// The extension [`PeerAddr`](super::PeerAddr) sets the peer's address; otherwise it is unknown. Hooks find other
+/// extensions of the request by [`Context::extension`](crate::Context::extension). `Expect: 100-continue` is left to
+/// the outer server: the body of such a request is first polled when a hook needs it.
 ///
-/// A request whose body fails before the response begins is answered with 400, or with 413 where a layer limits the
-/// length of bodies (`tower_http::limit`, whatever fails with `http_body_util::LengthLimitError`).
+/// A request whose body fails before the response begins is answered with 400, or with 413 if a layer limits the length
+/// of bodies (`tower_http::limit` and others that fail with `http_body_util::LengthLimitError`).
 ///
-/// When the future or the body of the response is dropped before its end, the client is gone for the hooks
-/// ([`Stream::disconnected`](crate::Stream::disconnected)). A response that cannot be finished ends with an error of its
-/// body, so that the stack outside cuts it; interim answers and trailers are not passed on. A stack
-/// that answers `Expect: 100-continue` when a body is polled (hyper does) sees the poll before the head of the answer: the
-/// head waits until the body begins, at most 1 s.
+/// Dropping the future or the response body before its end disconnects the client from the hooks' point of view
+/// ([`Stream::disconnected`](crate::Stream::disconnected)). An incomplete response ends with an error of its body, so
+/// that the outer stack cuts it. Interim responses and trailers are not forwarded. A stack that answers
+/// `Expect: 100-continue` when a body is polled (hyper does) needs the poll before the head of the response: the head
+/// waits until the body begins, at most 1 s.
 ///
-/// WebSockets work where the server around this one is hyper or stands on it (axum) and hands connections over
-/// (`serve_connection_with_upgrades`; `axum::serve` does). Elsewhere a handshake is answered with 501. HTTP/2 has other
-/// handshakes, which are not known here.
+/// WebSockets need an outer server that is based on hyper (as axum is) and hands connections over
+/// (`serve_connection_with_upgrades`; `axum::serve` does). Otherwise a handshake is answered with 501. The handshakes
+/// of HTTP/2 are not supported.
 ///
 /// The server lives until the last clone is dropped and the last connection has ended.
 ///
-/// It runs on the runtime in which it was made; calls may come from anywhere.
+/// It runs on the runtime in which it was created; calls may come from any thread.
 #[derive(Clone)]
 pub struct HyperlaneService {
-    guest: Arc<Guest>,
+    hosted: Arc<Hosted>,
 }
 
-/// What all clones and all connections share.
-struct Guest {
+/// The state that all clones and connections share.
+struct Hosted {
     shared: Arc<Shared>,
     app: Arc<App>,
     permits: Arc<Semaphore>,
     clock: AbortHandle,
 }
 
-impl Drop for Guest {
+impl Drop for Hosted {
     fn drop(&mut self) {
         self.clock.abort();
     }
 }
 
 impl HyperlaneService {
-    /// Shuts down as [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown) does, and waits for it, unless it
-    /// is called within one of its own hooks. Calls from then on are answered with 503.
+    /// Shuts down like [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown), and waits for the end,
+    /// except within one of the server's own hooks. Later calls are answered with 503.
     ///
     /// # Cancel safety
-    /// Once polled, the shutdown goes on by itself.
+    /// Once polled, the shutdown continues on its own.
     pub async fn shutdown(&self) {
-        let shared = &self.guest.shared;
+        let shared = &self.hosted.shared;
         shared.begin_shutdown();
-        let guest = self.guest.clone();
-        let ending = shared.spawn(async move { end_connections(&guest.shared).await });
+        let hosted = self.hosted.clone();
+        let ending = shared.spawn(async move { end_connections(&hosted.shared).await });
         // A hook would wait for itself.
         if let Some(ending) = ending.filter(|_| !cork::is_polling_for(shared)) {
-            // An error means that the runtime is gone, and the connections with it.
+            // An error means that the runtime has ended together with the connections.
             let _ = ending.await;
         }
     }
 
-    /// Whether calls are served: false from the beginning of a shutdown on, and once the runtime has ended in which the
-    /// service was made.
+    /// Returns whether calls are served. False from the start of a shutdown on, and after the end of the runtime in
+    /// which the service was created.
     pub fn is_ready(&self) -> bool {
-        self.guest.is_ready()
+        self.hosted.is_ready()
     }
 
-    /// Counts the requests and WebSockets that are under way.
+    /// Returns the number of requests and WebSockets in progress.
     pub fn connections(&self) -> usize {
-        self.guest.shared.registry.len()
+        self.hosted.shared.registry.len()
     }
 }
 
@@ -185,7 +185,7 @@ where
     type Error = Infallible;
     type Future = ServiceFuture;
 
-    /// Always ready: a call waits for its place itself.
+    /// Always ready: a call itself waits for its place.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
@@ -204,14 +204,14 @@ where
             demand: Demand::Free,
         };
         ServiceFuture {
-            inner: Box::pin(self.guest.clone().serve(parts, upload)),
+            inner: Box::pin(self.hosted.clone().serve(parts, upload)),
         }
     }
 }
 
 impl HookContext {
-    /// A value that a layer around a [`HyperlaneService`] has put into the extensions of the request: who is logged in, the id
-    /// of the request. `None` for what nobody has put there, and on every connection that a server has accepted itself.
+    /// Returns a value that a layer around a [`HyperlaneService`] stored in the request's extensions, such as the user
+    /// or a request id. `None` if it is missing, and on connections that the server accepted itself.
     ///
     /// ```
     /// use hyperlane_core::{Context, Error};
@@ -232,7 +232,7 @@ impl HookContext {
     }
 }
 
-/// The response of a [`HyperlaneService`] to come.
+/// The future response of a [`HyperlaneService`].
 pub struct ServiceFuture {
     inner: Pin<Box<dyn Future<Output = Response<ServiceBody>> + Send>>,
 }
@@ -251,9 +251,9 @@ impl fmt::Debug for ServiceFuture {
     }
 }
 
-impl Guest {
+impl Hosted {
     fn is_ready(&self) -> bool {
-        // The clock ends with the runtime.
+        // The clock task ends with the runtime.
         !self.shared.is_shutting_down() && !self.clock.is_finished()
     }
 
@@ -265,7 +265,7 @@ impl Guest {
         let switch = parts.extensions.remove::<OnUpgrade>();
         if switch.is_none() && is_websocket_handshake(&parts) {
             tracing::error!(
-                "a WebSocket handshake, but the stack around this service does not hand connections over: \
+                "cannot serve a WebSocket: the stack around this service does not hand connections over; \
                  answering 501"
             );
             return plain(
@@ -289,7 +289,7 @@ impl Guest {
         let head = write_head(&parts, framing, switch.is_some());
         upload.pending.push_back(Bytes::from(head));
         let is_head = parts.method == Method::HEAD;
-        let (mut exchange, inner) = Exchange::new(upload, is_head);
+        let (mut pipe, inner) = Pipe::new(upload, is_head);
         let accepted = Accepted {
             peer,
             halves: transport::driven(inner),
@@ -307,7 +307,7 @@ impl Guest {
             // The clock runs as long as there are connections.
             drop(self);
         });
-        let head = match exchange.head().await {
+        let head = match pipe.head().await {
             Ok(head) => head,
             Err(ServiceError::Request(error)) if is_over_limit(&*error) => {
                 tracing::debug!(%error, "answering 413");
@@ -327,15 +327,15 @@ impl Guest {
         };
         let body = match (head.status, switch) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(switch)) => {
-                let (io, first) = exchange.into_parts();
-                shared.spawn(switch::carry(switch, io, first));
+                let (io, first) = pipe.into_parts();
+                shared.spawn(switch::relay(switch, io, first));
                 ServiceBody::default()
             }
             (StatusCode::SWITCHING_PROTOCOLS, None) => {
-                tracing::error!("a hook switches protocols where nobody asked: answering 501");
+                tracing::error!("a hook sent 101 without an upgrade request: answering 501");
                 return plain(StatusCode::NOT_IMPLEMENTED, "501 Not Implemented\n");
             }
-            _ => ServiceBody::of_exchange(exchange),
+            _ => ServiceBody::of_pipe(pipe),
         };
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
@@ -359,7 +359,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response<ServiceBody> {
     response
 }
 
-/// Whether the body of a request failed because it is larger than a layer around us allows.
+/// Returns whether the body of a request failed because it exceeds the limit of an outer layer.
 fn is_over_limit(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source())
         .any(|error| error.is::<LengthLimitError>())
@@ -375,7 +375,7 @@ fn is_websocket_handshake(parts: &http::request::Parts) -> bool {
             .flat_map(list_items)
             .any(|item| item.eq_ignore_ascii_case(token))
     };
-    // HTTP/1.0 cannot ask for another protocol (RFC 9110 §7.8).
+    // HTTP/1.0 has no upgrades (RFC 9110 §7.8).
     parts.version != Version::HTTP_10
         && has(header::UPGRADE, "websocket")
         && has(header::CONNECTION, "upgrade")
@@ -448,7 +448,7 @@ fn target(method: &Method, uri: &Uri) -> String {
     }
 }
 
-/// The host of a URI with its port, without userinfo.
+/// Returns the host of a URI with its port, without userinfo.
 fn host(uri: &Uri) -> Option<String> {
     let host = uri.host()?;
     Some(match uri.port() {
@@ -504,9 +504,9 @@ mod tests {
     async fn the_clock_ends_with_the_last_clone() {
         let service = Server::new().into_service().unwrap();
         let clone = service.clone();
-        // The clock holds it, too.
-        let shared = Arc::downgrade(&service.guest.shared);
-        let clock = service.guest.clock.clone();
+        // The clock task holds a reference too.
+        let shared = Arc::downgrade(&service.hosted.shared);
+        let clock = service.hosted.clock.clone();
         drop(service);
         tokio::task::yield_now().await;
         assert!(!clock.is_finished());

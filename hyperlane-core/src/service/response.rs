@@ -1,7 +1,7 @@
-//! Reads the bytes of a response back, as they come: hooks may write them by hand, so bytes are the form that all
+//! An incremental parser of a response's bytes. Hooks may write a response by hand, so bytes are the form that all
 //! responses have in common (RFC 9112 §4, §6, §7).
 //!
-//! As lenient as the tracker of those bytes: hooks are not a client.
+//! The parser is as lenient as the tracker of those bytes: hooks are trusted.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -12,22 +12,22 @@ use crate::{
     proto::http::chunked::{ChunkedDecoder, ChunkedError},
 };
 
-/// A response head larger than this is nothing that a server around us would send on.
+/// Maximum length of a response head, in bytes. Outer servers would not forward a longer one.
 const MAX_HEAD: usize = 256 * 1024;
 
-/// Header fields of a response that are read without an allocation.
+/// Number of header fields that are parsed without an allocation.
 const USUAL_FIELDS: usize = 32;
 
-/// What the bytes so far say.
+/// The next event in the bytes of a response.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// Nothing until more bytes are here.
+    /// More bytes are needed.
     More,
-    /// The hooks want the body of the request.
+    /// The hooks ask for the body of the request.
     Continue,
     Head(Head),
     Data(Bytes),
-    /// The response is whole.
+    /// The response is complete.
     End,
 }
 
@@ -38,18 +38,18 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
 }
 
-/// Why bytes are no response.
+/// The reason why bytes are not a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AnswerError {
-    #[error("the bytes that were sent are no HTTP response: {0}")]
+pub(super) enum ParseError {
+    #[error("the hooks sent invalid HTTP: {0}")]
     Head(httparse::Error),
     #[error("the head of a response is larger than {MAX_HEAD} bytes")]
     HeadTooLarge,
-    #[error("the status {0} is none")]
+    #[error("{0} is not a status code")]
     Status(u16),
     #[error("the chunks of a response are malformed: {0}")]
     Chunked(ChunkedError),
-    #[error("the response ended before its end")]
+    #[error("the response is incomplete")]
     Incomplete,
 }
 
@@ -58,19 +58,19 @@ enum State {
     Length(u64),
     Chunked(ChunkedDecoder),
     UntilClose,
-    /// Complete, or another protocol.
+    /// The response is complete, or the protocol has switched.
     Done,
 }
 
-/// Reads one response.
-pub(super) struct Answer {
+/// An incremental parser of one response.
+pub(super) struct ResponseParser {
     state: State,
     head_request: bool,
-    /// Read and not yet understood.
+    /// Bytes read and not parsed yet.
     pub(super) buffer: BytesMut,
 }
 
-impl Answer {
+impl ResponseParser {
     pub(super) fn new(head_request: bool) -> Self {
         Self {
             state: State::Head,
@@ -79,8 +79,8 @@ impl Answer {
         }
     }
 
-    /// Goes on with what is here.
-    pub(super) fn next(&mut self) -> Result<Event, AnswerError> {
+    /// Parses up to the next event.
+    pub(super) fn next(&mut self) -> Result<Event, ParseError> {
         match &mut self.state {
             State::Head => self.next_head(),
             State::Done | State::Length(0) => Ok(Event::End),
@@ -94,14 +94,14 @@ impl Answer {
             State::UntilClose => Ok(Event::Data(self.buffer.split().freeze())),
             State::Chunked(decoder) => {
                 while !self.buffer.is_empty() {
-                    let step = decoder.decode(&self.buffer).map_err(AnswerError::Chunked)?;
+                    let step = decoder.decode(&self.buffer).map_err(ParseError::Chunked)?;
                     let (consumed, length, done) = (step.consumed, step.data.len(), step.done);
                     let mut data = self.buffer.split_to(consumed);
                     if done {
                         self.state = State::Done;
                         return Ok(Event::End);
                     }
-                    // The data stands at the end of what was consumed.
+                    // The data is the last part of what was consumed.
                     data.advance(consumed.saturating_sub(length));
                     if !data.is_empty() {
                         return Ok(Event::Data(data.freeze()));
@@ -112,18 +112,18 @@ impl Answer {
         }
     }
 
-    /// No more bytes will come. `in_order`: the connection came to its end, and was not cut.
-    pub(super) fn end(&mut self, in_order: bool) -> Result<Event, AnswerError> {
+    /// Handles the end of the bytes. `in_order` is false if the connection was cut.
+    pub(super) fn end(&mut self, in_order: bool) -> Result<Event, ParseError> {
         match self.state {
             State::UntilClose if in_order => {
                 self.state = State::Done;
                 Ok(Event::End)
             }
-            _ => Err(AnswerError::Incomplete),
+            _ => Err(ParseError::Incomplete),
         }
     }
 
-    /// Whether all of the response is here.
+    /// Returns whether the whole response has arrived.
     pub(super) fn is_whole(&self) -> bool {
         match &self.state {
             State::Head | State::UntilClose => false,
@@ -138,7 +138,7 @@ impl Answer {
                         Ok(step) if step.consumed > 0 => {
                             rest = rest.get(step.consumed..).unwrap_or_default();
                         }
-                        // Malformed: the next event says so.
+                        // The next event reports the malformed chunk.
                         Ok(_) | Err(_) => return false,
                     }
                 }
@@ -146,7 +146,7 @@ impl Answer {
         }
     }
 
-    /// What is known of the length of what is left.
+    /// Returns the length of the rest, if it is known.
     pub(super) fn left(&self) -> Option<u64> {
         match self.state {
             State::Length(left) => Some(left),
@@ -155,24 +155,24 @@ impl Answer {
         }
     }
 
-    fn next_head(&mut self) -> Result<Event, AnswerError> {
+    fn next_head(&mut self) -> Result<Event, ParseError> {
         let Some((length, head)) = parse(&self.buffer)? else {
             return match self.buffer.len() {
                 0..=MAX_HEAD => Ok(Event::More),
-                _ => Err(AnswerError::HeadTooLarge),
+                _ => Err(ParseError::HeadTooLarge),
             };
         };
         self.buffer.advance(length);
         match head.status.as_u16() {
             100 => Ok(Event::Continue),
-            // Other interim answers go no further.
+            // Other interim responses are not forwarded.
             102..=199 => self.next_head(),
-            _ => Ok(Event::Head(self.conclude(head))),
+            _ => Ok(Event::Head(self.after_head(head))),
         }
     }
 
-    /// Goes on after a head, and leaves in it what a server around us shall see.
-    fn conclude(&mut self, mut head: Head) -> Head {
+    /// Chooses the state after a head, and keeps only the fields for the outer server.
+    fn after_head(&mut self, mut head: Head) -> Head {
         let headers = &mut head.headers;
         let length = stated_length(headers);
         let encodings = headers
@@ -203,7 +203,7 @@ impl Answer {
                 headers.remove(name);
             }
             if let (StatusCode::UPGRADE_REQUIRED, Some(protocol)) = (head.status, upgrade) {
-                // RFC 9110 §15.5.22: this answer names the protocol.
+                // RFC 9110 §15.5.22: this response names the protocol.
                 headers.insert(header::UPGRADE, protocol);
                 headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             }
@@ -223,8 +223,8 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
         .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
-/// Reads a head, if it is here, with its length.
-fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, AnswerError> {
+/// Parses a complete head and returns it with its length.
+fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, ParseError> {
     let mut fields = vec![httparse::EMPTY_HEADER; USUAL_FIELDS];
     loop {
         let mut response = httparse::Response::new(&mut fields);
@@ -232,7 +232,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, AnswerError> {
             Ok(httparse::Status::Partial) => return Ok(None),
             Ok(httparse::Status::Complete(length)) => {
                 let code = response.code.unwrap_or_default();
-                let status = StatusCode::from_u16(code).map_err(|_| AnswerError::Status(code))?;
+                let status = StatusCode::from_u16(code).map_err(|_| ParseError::Status(code))?;
                 let mut headers = HeaderMap::with_capacity(response.headers.len());
                 for field in response.headers.iter() {
                     let name = HeaderName::from_bytes(field.name.as_bytes());
@@ -243,11 +243,11 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, AnswerError> {
                 return Ok(Some((length, Head { status, headers })));
             }
             Err(httparse::Error::TooManyHeaders) => {
-                // The bound on the bytes bounds this, too.
+                // The limit on the bytes bounds this too.
                 let more = fields.len() * 4;
                 fields = vec![httparse::EMPTY_HEADER; more];
             }
-            Err(error) => return Err(AnswerError::Head(error)),
+            Err(error) => return Err(ParseError::Head(error)),
         }
     }
 }
@@ -256,14 +256,14 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, AnswerError> {
 mod tests {
     use super::*;
 
-    /// Everything that is read from `bytes`, given in pieces of `size`.
+    /// Returns everything parsed from `bytes`, fed in pieces of `size`.
     fn read(bytes: &[u8], size: usize, head_request: bool) -> (Vec<Head>, Vec<u8>, bool) {
-        let mut answer = Answer::new(head_request);
+        let mut parser = ResponseParser::new(head_request);
         let (mut heads, mut data) = (Vec::new(), Vec::new());
         for piece in bytes.chunks(size) {
-            answer.buffer.extend_from_slice(piece);
+            parser.buffer.extend_from_slice(piece);
             loop {
-                match answer.next().unwrap() {
+                match parser.next().unwrap() {
                     Event::More => break,
                     Event::Continue => {}
                     Event::Head(head) => heads.push(head),
@@ -309,7 +309,7 @@ mod tests {
         }
     }
 
-    /// The length that is passed on, by eye.
+    /// Returns the length that the service body reports.
     fn size_of_body(bytes: &[u8]) -> Option<u64> {
         let text = str::from_utf8(bytes).unwrap();
         (text.contains("content-length: 5")).then_some(5)
@@ -324,18 +324,18 @@ mod tests {
 
     #[test]
     fn a_cut_is_told_from_an_end() {
-        let mut answer = Answer::new(false);
-        answer.buffer.extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\n");
-        assert!(matches!(answer.next(), Ok(Event::Head(_))));
-        assert_eq!(answer.end(false).unwrap_err(), AnswerError::Incomplete);
-        assert!(matches!(answer.end(true), Ok(Event::End)));
-        let mut answer = Answer::new(false);
-        answer
+        let mut parser = ResponseParser::new(false);
+        parser.buffer.extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\n");
+        assert!(matches!(parser.next(), Ok(Event::Head(_))));
+        assert_eq!(parser.end(false).unwrap_err(), ParseError::Incomplete);
+        assert!(matches!(parser.end(true), Ok(Event::End)));
+        let mut parser = ResponseParser::new(false);
+        parser
             .buffer
             .extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhi");
-        assert!(matches!(answer.next(), Ok(Event::Head(_))));
-        assert!(matches!(answer.next(), Ok(Event::Data(_))));
-        assert_eq!(answer.end(true).unwrap_err(), AnswerError::Incomplete);
+        assert!(matches!(parser.next(), Ok(Event::Head(_))));
+        assert!(matches!(parser.next(), Ok(Event::Data(_))));
+        assert_eq!(parser.end(true).unwrap_err(), ParseError::Incomplete);
     }
 
     #[test]
@@ -346,8 +346,8 @@ mod tests {
         }
         bytes.extend_from_slice(b"\r\n");
         assert_eq!(read(&bytes, bytes.len(), false).0[0].headers.len(), 300);
-        let mut answer = Answer::new(false);
-        answer.buffer.extend_from_slice(b"hello\r\n\r\n");
-        assert!(matches!(answer.next(), Err(AnswerError::Head(_))));
+        let mut parser = ResponseParser::new(false);
+        parser.buffer.extend_from_slice(b"hello\r\n\r\n");
+        assert!(matches!(parser.next(), Err(ParseError::Head(_))));
     }
 }

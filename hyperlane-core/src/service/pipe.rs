@@ -1,4 +1,4 @@
-//! One request and its response through a connection in memory.
+//! One request and its response over an in-memory connection.
 
 use std::{
     collections::VecDeque,
@@ -21,50 +21,50 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
 
 use super::{
     BoxError,
-    answer::{Answer, AnswerError, Event, Head},
+    response::{Event, Head, ParseError, ResponseParser},
 };
 use crate::proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head};
 
-/// Bytes that wait in each direction for whoever reads; beyond, who writes waits.
-const PIPE: usize = 64 * 1024;
+/// Capacity of the pipe in each direction, in bytes. A full pipe blocks the writer.
+const PIPE_CAPACITY: usize = 64 * 1024;
 
-/// Room for one read.
-const READ: usize = 16 * 1024;
+/// Buffer space for one read, in bytes.
+const READ_SIZE: usize = 16 * 1024;
 
-/// How long the head of a response waits for the body that its hooks have asked for. A server around us says
-/// `100 Continue` only before the head, and only once it has seen that the body is wanted; what then comes of the body
-/// shows that it has. Not for ever: a client may wait for the head before it sends anything.
-const ASKED: Duration = Duration::from_secs(1);
+/// The time that a response head waits for the body that its hooks asked for. The outer server sends `100 Continue`
+/// only before the head, and only after it sees that the body is polled. The first part of the body shows that it did.
+/// The wait is limited, since a client may wait for the head before it sends anything.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
-/// Why the body of a response comes to no end.
+/// The reason why the body of a response is incomplete.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {
-    /// The hooks ended in the middle, by a failure that the server has logged or by a limit of time. Whoever sends the
-    /// response on has to cut it, too.
+    /// The hooks ended within the response, by a logged failure or a timeout. An intermediary must cut the response as
+    /// well.
     #[error("the response was cut: {0}")]
     Cut(#[source] BoxError),
-    /// The body of the request failed, so that the request is over.
+    /// The body of the request failed, which ends the request.
     #[error("the body of the request failed: {0}")]
     Request(#[source] BoxError),
 }
 
-impl From<AnswerError> for ServiceError {
-    fn from(error: AnswerError) -> Self {
+impl From<ParseError> for ServiceError {
+    fn from(error: ParseError) -> Self {
         Self::Cut(error.into())
     }
 }
 
-/// What the two sides of the pipe tell each other besides bytes.
+/// The state that both sides of the pipe share besides the bytes.
 #[derive(Default)]
 struct Flags {
-    /// The response is whole: our leaving is no loss to the hooks.
+    /// The response is complete: closing the pipe is not an error for the hooks.
     answered: AtomicBool,
     /// The connection has ended its side in order.
     ended: AtomicBool,
 }
 
-/// The side of the pipe that the connection holds.
+/// The connection's side of the pipe.
 pub(super) struct InMemory {
     io: DuplexStream,
     flags: Arc<Flags>,
@@ -81,13 +81,13 @@ impl AsyncRead for InMemory {
         if target.filled().len() > before {
             return Poll::Ready(Ok(()));
         }
-        // The other side never ends its half alone: it was dropped.
+        // The other side never ends only its half, so it was dropped.
         if !self.flags.answered.load(Ordering::Acquire) {
             Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
         } else if self.flags.ended.load(Ordering::Acquire) {
             Poll::Ready(Ok(()))
         } else {
-            // The hooks may have more to do. Nobody is told of more input, as there will be none.
+            // The hooks may still be busy. There is no more input, so no waker is registered.
             Poll::Pending
         }
     }
@@ -124,39 +124,39 @@ impl AsyncWrite for InMemory {
     }
 }
 
-/// The pieces of a request's body, without its types.
+/// The pieces of a request's body, with their types erased.
 pub(super) type AnyPieces = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
 
-/// How the end of a request's body is told.
+/// The framing of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UploadFraming {
-    /// So many bytes are left to send.
+    /// The number of bytes left to send.
     Length(u64),
     Chunked,
 }
 
-/// A request on its way in.
+/// A request being sent to the connection.
 pub(super) struct Upload {
-    /// Made, and not yet in the pipe.
+    /// Encoded bytes that are not in the pipe yet.
     pub(super) pending: VecDeque<Bytes>,
     pub(super) body: Option<AnyPieces>,
     pub(super) framing: UploadFraming,
     pub(super) demand: Demand,
 }
 
-/// Whether the body of a request is wanted.
+/// The hooks' demand for the body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Demand {
-    /// Not yet: its sender may wait for that, too (RFC 9110 §10.1.1).
+    /// No demand yet. The body's sender may wait for it (RFC 9110 §10.1.1).
     Held,
-    /// The hooks have asked for it, and nothing has come.
+    /// The hooks have asked for the body, and nothing has arrived.
     Asked,
-    /// It comes as it likes.
+    /// The body is sent freely.
     Free,
 }
 
 impl Upload {
-    /// Takes the next piece of the body; `None` when there is nothing more to send.
+    /// Polls the next piece of the body; `None` after the last.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), BoxError>>> {
         if self.demand == Demand::Held {
             return Poll::Pending;
@@ -173,7 +173,9 @@ impl Upload {
                 self.body = None;
                 return Poll::Ready(match self.framing {
                     UploadFraming::Length(0) => None,
-                    UploadFraming::Length(_) => Some(Err("it is shorter than its length".into())),
+                    UploadFraming::Length(_) => {
+                        Some(Err("the body is shorter than its length".into()))
+                    }
                     UploadFraming::Chunked => {
                         self.pending.push_back(Bytes::from_static(LAST_CHUNK));
                         Some(Ok(()))
@@ -187,7 +189,7 @@ impl Upload {
                     *left = rest;
                     self.pending.push_back(piece);
                 }
-                None => return Poll::Ready(Some(Err("it is longer than its length".into()))),
+                None => return Poll::Ready(Some(Err("the body is longer than its length".into()))),
             },
             UploadFraming::Chunked => {
                 let mut head = Vec::new();
@@ -201,26 +203,26 @@ impl Upload {
     }
 }
 
-/// Our side of the pipe, with what is on its way in both directions. Dropped, the client is gone.
-pub(super) struct Exchange {
+/// Our side of the pipe, with the unfinished data of both directions. Dropping it disconnects the client.
+pub(super) struct Pipe {
     io: DuplexStream,
     flags: Arc<Flags>,
     upload: Upload,
-    answer: Answer,
+    response: ResponseParser,
 }
 
-impl Exchange {
-    /// Makes a pipe for a request; the other side is the connection's.
+impl Pipe {
+    /// Creates a pipe for a request and returns both sides; the second is the connection's.
     pub(super) fn new(upload: Upload, head_request: bool) -> (Self, InMemory) {
-        let (io, inner) = tokio::io::duplex(PIPE);
+        let (io, inner) = tokio::io::duplex(PIPE_CAPACITY);
         let flags = Arc::new(Flags::default());
-        let exchange = Self {
+        let pipe = Self {
             io,
             flags: flags.clone(),
             upload,
-            answer: Answer::new(head_request),
+            response: ResponseParser::new(head_request),
         };
-        (exchange, InMemory { io: inner, flags })
+        (pipe, InMemory { io: inner, flags })
     }
 
     /// Waits for the head of the final response.
@@ -230,8 +232,8 @@ impl Exchange {
                 break head;
             }
         };
-        if self.upload.demand == Demand::Asked && !self.answer.is_whole() {
-            let mut late = pin!(tokio::time::sleep(ASKED));
+        if self.upload.demand == Demand::Asked && !self.response.is_whole() {
+            let mut late = pin!(tokio::time::sleep(CONTINUE_WAIT));
             let asked = poll_fn(|cx| match self.poll_asked(cx) {
                 Ok(Poll::Pending) => late.as_mut().poll(cx).map(Ok),
                 Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
@@ -239,50 +241,50 @@ impl Exchange {
             });
             asked.await?;
         }
-        if !self.answer.is_whole() {
-            // The hooks may read the body from now on without asking: no `100 Continue` follows a head.
+        if !self.response.is_whole() {
+            // The hooks may read the body from now on: `100 Continue` cannot follow a head.
             self.upload.demand = Demand::Free;
         }
         Ok(head)
     }
 
-    /// Waits for the body that was asked for, or for an answer that does not need it.
+    /// Polls for the requested body, or for a response that does not need it.
     fn poll_asked(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ServiceError> {
         loop {
             self.poll_upload(cx).map_err(ServiceError::Request)?;
             if self.upload.demand != Demand::Asked
                 || self.upload.body.is_none()
-                || self.answer.is_whole()
+                || self.response.is_whole()
             {
                 return Ok(Poll::Ready(()));
             }
-            if self.answer.buffer.len() >= READ {
+            if self.response.buffer.len() >= READ_SIZE {
                 return Ok(Poll::Pending);
             }
-            self.answer.buffer.reserve(READ);
-            match pin!(self.io.read_buf(&mut self.answer.buffer)).poll(cx) {
+            self.response.buffer.reserve(READ_SIZE);
+            match pin!(self.io.read_buf(&mut self.response.buffer)).poll(cx) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Ok(1..)) => {}
-                // The next read finds the end again.
+                // The next read detects the end again.
                 Poll::Ready(_) => return Ok(Poll::Ready(())),
             }
         }
     }
 
-    /// Gives up the pipe, and what of the response was read beyond its head.
+    /// Returns the pipe, and the bytes of the response read beyond its head.
     pub(super) fn into_parts(self) -> (DuplexStream, Bytes) {
-        (self.io, self.answer.buffer.freeze())
+        (self.io, self.response.buffer.freeze())
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ServiceError>> {
         loop {
-            match self.answer.next()? {
+            match self.response.next()? {
                 Event::More => {}
                 Event::Continue => {
                     if self.upload.demand == Demand::Held {
                         self.upload.demand = Demand::Asked;
                     }
-                    // The head may follow at once: the body is asked for before.
+                    // The head may follow at once, so the body is polled first.
                     if let Err(error) = self.poll_upload(cx) {
                         return Poll::Ready(Err(ServiceError::Request(error)));
                     }
@@ -293,19 +295,19 @@ impl Exchange {
             if let Err(error) = self.poll_upload(cx) {
                 return Poll::Ready(Err(ServiceError::Request(error)));
             }
-            self.answer.buffer.reserve(READ);
-            let read = pin!(self.io.read_buf(&mut self.answer.buffer)).poll(cx);
+            self.response.buffer.reserve(READ_SIZE);
+            let read = pin!(self.io.read_buf(&mut self.response.buffer)).poll(cx);
             match ready!(read) {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => {
                     let in_order = self.flags.ended.load(Ordering::Acquire);
-                    return Poll::Ready(Ok(self.answer.end(in_order)?));
+                    return Poll::Ready(Ok(self.response.end(in_order)?));
                 }
             }
         }
     }
 
-    /// Sends on as much of the request as the pipe takes.
+    /// Sends as much of the request as the pipe accepts.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
         loop {
             while let Some(front) = self.upload.pending.front_mut() {
@@ -313,7 +315,7 @@ impl Exchange {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(Ok(written @ 1..)) => front.advance(written),
                     Poll::Ready(_) => {
-                        // The connection reads no more; its answer may be on its way all the same.
+                        // The connection stopped reading, but its response may still arrive.
                         self.upload.body = None;
                         self.upload.pending.clear();
                         return Ok(());
@@ -331,10 +333,10 @@ impl Exchange {
     }
 }
 
-/// The body of a response of a server that serves as a service.
+/// The response body of a server that runs as a service.
 ///
-/// What hooks send is here as soon as they flush it; what is not read makes them wait. Dropped before its end, the
-/// client is gone for the hooks.
+/// The hooks' data is available as soon as they flush it. Unread data makes the hooks wait. Dropping the body before
+/// its end disconnects the client from the hooks' point of view.
 ///
 /// ```
 /// use http_body::Body;
@@ -351,12 +353,12 @@ enum Source {
     #[default]
     Over,
     Here(Bytes),
-    Exchange(Box<Exchange>),
+    Pipe(Box<Pipe>),
 }
 
 impl ServiceBody {
-    pub(super) fn of_exchange(exchange: Exchange) -> Self {
-        let mut body = Self(Source::Exchange(Box::new(exchange)));
+    pub(super) fn of_pipe(pipe: Pipe) -> Self {
+        let mut body = Self(Source::Pipe(Box::new(pipe)));
         body.settle();
         body
     }
@@ -365,12 +367,12 @@ impl ServiceBody {
         Self(Source::Here(Bytes::from_static(text.as_bytes())))
     }
 
-    /// Lets the connection go as soon as the response is whole.
+    /// Releases the connection as soon as the response is complete.
     fn settle(&mut self) {
-        if let Source::Exchange(exchange) = &self.0
-            && exchange.answer.left() == Some(0)
+        if let Source::Pipe(pipe) = &self.0
+            && pipe.response.left() == Some(0)
         {
-            exchange.flags.answered.store(true, Ordering::Release);
+            pipe.flags.answered.store(true, Ordering::Release);
             self.0 = Source::Over;
         }
     }
@@ -384,23 +386,23 @@ impl Body for ServiceBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ServiceError>>> {
-        let exchange = match &mut self.0 {
+        let pipe = match &mut self.0 {
             Source::Over => return Poll::Ready(None),
             Source::Here(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.0 = Source::Over;
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Source::Exchange(exchange) => exchange,
+            Source::Pipe(pipe) => pipe,
         };
-        Poll::Ready(match ready!(exchange.poll_event(cx)) {
+        Poll::Ready(match ready!(pipe.poll_event(cx)) {
             Ok(Event::Data(data)) => {
                 self.settle();
                 Some(Ok(Frame::data(data)))
             }
-            // Nothing else can come after a head.
+            // No other event can follow a head.
             Ok(_) => {
-                exchange.flags.answered.store(true, Ordering::Release);
+                pipe.flags.answered.store(true, Ordering::Release);
                 self.0 = Source::Over;
                 None
             }
@@ -419,7 +421,7 @@ impl Body for ServiceBody {
         let left = match &self.0 {
             Source::Over => Some(0),
             Source::Here(bytes) => Some(bytes.len() as u64),
-            Source::Exchange(exchange) => exchange.answer.left(),
+            Source::Pipe(pipe) => pipe.response.left(),
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
