@@ -7,10 +7,8 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
-use common::{realtime::*, *};
 use hyperlane::{ForwardedField, prelude::*};
+use test_support::{Client, address, collect_log, handler, start};
 use tokio::io::AsyncWriteExt;
 
 handler!(Who, |_stream, ctx| {
@@ -285,7 +283,7 @@ async fn what_is_no_header_of_a_load_balancer_is_logged_once_for_an_address() {
             "",
         ),
     ] {
-        let (log, _guard) = lines::listen();
+        let (log, _guard) = collect_log();
         let control = start(|server| {
             server.route::<Who>("/");
             server
@@ -313,7 +311,7 @@ async fn what_is_no_header_of_a_load_balancer_is_logged_once_for_an_address() {
 
 #[tokio::test]
 async fn a_load_balancer_that_looks_whether_a_server_is_there_is_no_warning() {
-    let (log, _guard) = lines::listen();
+    let (log, _guard) = collect_log();
     let control = start(|server| {
         server.route::<Who>("/");
         let config = server.get_mut_server_config();

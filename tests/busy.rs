@@ -7,12 +7,13 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{sync::Arc, time::Duration};
 
-use common::{CLOSE, realtime::*, *};
 use hyperlane::prelude::*;
+use test_support::{
+    BINARY, CLOSE, Client, Gate, Noted, Notes, PING, PONG, TEXT, address, eventually, frame,
+    handler, notes, start,
+};
 use tokio::sync::Notify;
 
 /// Tells when it is dropped.

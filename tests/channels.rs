@@ -8,8 +8,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     collections::VecDeque,
     io,
@@ -21,15 +19,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{
-    CLOSE, Client, PATIENCE, PING, PONG, Reply, TEXT, address, eventually, hook, realtime::notes,
-    start,
-};
 use hyperlane::{
     Channels, ServerSentEventsEndpoint, WebSocketEndpoint,
     prelude::*,
     proto::sse::{EventReader, ReceivedEvent},
     sse, sse_with, ws, ws_with,
+};
+use test_support::{
+    CLOSE, Client, PATIENCE, PING, PONG, Reply, TEXT, address, eventually, hook, notes, start,
 };
 
 const SHORT: Duration = Duration::from_millis(200);

@@ -7,15 +7,13 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::sync::LazyLock;
 
-use common::{Client, address, hook, start};
 use hyperlane::{
     cookie::{Cookie, Key, SameSite},
     prelude::*,
 };
+use test_support::{Client, address, hook, start};
 
 static KEY: LazyLock<Key> = LazyLock::new(Key::generate);
 

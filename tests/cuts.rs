@@ -10,8 +10,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     net::SocketAddr,
     sync::{
@@ -21,13 +19,13 @@ use std::{
     time::Duration,
 };
 
-use common::{PATIENCE, PING, PONG, TEXT, address, frame, hook, start};
 use hyperlane::{
     Channels, SessionId,
     prelude::*,
     proto::sse::{EventReader, ReceivedEvent},
     sse, ws,
 };
+use test_support::{PATIENCE, PING, PONG, TEXT, address, frame, hook, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -349,7 +347,7 @@ async fn run(reads: Reads, cuts: u64, seed: u64) -> Client {
         reach = Some(server.channels());
     })
     .await;
-    let mut begin = common::Client::connect(address(&control)).await;
+    let mut begin = test_support::Client::connect(address(&control)).await;
     let reply = begin.get("/begin").await;
     let cookie = reply.all("set-cookie")[0]
         .split(';')

@@ -7,9 +7,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
-use common::{CLOSE, realtime::*, *};
 use hyperlane::{
     DeflateConfig,
     prelude::*,
@@ -18,6 +15,7 @@ use hyperlane::{
         deflate::{Agreement, Compressor, Decompressor, negotiate},
     },
 };
+use test_support::{BINARY, CLOSE, Client, PING, TEXT, address, eventually, frame, handler, start};
 
 const OFFER: &str = "permessage-deflate; client_max_window_bits";
 

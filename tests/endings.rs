@@ -7,17 +7,17 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
     time::Duration,
 };
 
-use common::{CLOSE, realtime::*, *};
 use futures_util::{Sink, SinkExt};
 use hyperlane::prelude::*;
+use test_support::{
+    CLOSE, Client, Gate, Notes, PATIENCE, address, eventually, frame, handler, notes, start,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 /// More than the buffers of a loopback connection hold.

@@ -7,12 +7,13 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{CLOSE, realtime::*, *};
 use hyperlane::prelude::*;
+use test_support::{
+    BINARY, CLOSE, Client, Frame, Gate, Noted, Notes, PATIENCE, PING, PONG, TEXT, address, frame,
+    handler, notes, start,
+};
 
 const CONTINUATION: u8 = 0;
 

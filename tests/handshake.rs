@@ -7,12 +7,10 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{realtime::*, *};
 use hyperlane::prelude::*;
+use test_support::{Client, address, handler, start};
 
 /// Tells which subprotocol is spoken, and then waits for the end.
 async fn tell(socket: WebSocket) {

@@ -7,12 +7,10 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{realtime::*, *};
 use hyperlane::prelude::*;
+use test_support::{Noted, Notes, PING, PONG, TEXT, frame, handler, notes, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::{Instant, sleep, timeout},

@@ -7,15 +7,13 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 
-use common::{CLOSE, Client, address, hook, start};
 use hyperlane::{
     __private::{Guard, GuardKind, guard_upgrade, refuse},
     prelude::*,
 };
+use test_support::{CLOSE, Client, address, hook, start};
 
 /// What ran, in order.
 #[derive(Clone, Default)]
@@ -482,7 +480,7 @@ async fn a_panic_after_a_whole_answer_changes_nothing_for_the_client() {
         assert_eq!(log.take(), ["panic: after the answer"]);
     }
     client.request("GET", "/large", "").await;
-    common::eventually("the handler panicked", || !log.0.lock().unwrap().is_empty()).await;
+    test_support::eventually("the handler panicked", || !log.0.lock().unwrap().is_empty()).await;
     assert_eq!(client.reply().await.body.len(), 8_000_000);
     assert!(client.ends().await);
 }
@@ -640,7 +638,7 @@ async fn ordinary_ends_of_connections_are_no_errors() {
             client.rest().await;
         }
     }
-    common::eventually("all are gone", || control.connections() == 0).await;
+    test_support::eventually("all are gone", || control.connections() == 0).await;
     assert!(log.take().is_empty());
 }
 

@@ -7,8 +7,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     net::SocketAddr,
     sync::{
@@ -17,8 +15,8 @@ use std::{
     },
 };
 
-use common::{Client, Reply, address, hook, lines};
 use hyperlane::{prelude::*, sse, ws};
+use test_support::{Client, Reply, address, collect_log, hook};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Counts the hooks that ran.
@@ -362,7 +360,7 @@ async fn behind_a_load_balancer_only_the_list_counts() {
 
 #[tokio::test]
 async fn a_refused_host_is_logged_once_with_both_mends() {
-    let (log, _guard) = lines::listen();
+    let (log, _guard) = collect_log();
     let (control, _) = server(|_| {}).await;
     for host in ["one.example", "two.example", "one.example", "one.example"] {
         assert_eq!(status(&control, host).await, 421);

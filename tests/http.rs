@@ -7,16 +7,14 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Client, Reply, address, hook, start};
 use hyperlane::{
     __private,
     http::constants::{CONTENT_TYPE, HTTP_DOUBLE_BR, TEXT_EVENT_STREAM},
     prelude::*,
 };
+use test_support::{Client, Reply, address, hook, start};
 use tokio::io::AsyncWriteExt;
 
 hook! {

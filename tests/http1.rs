@@ -7,8 +7,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     net::SocketAddr,
     sync::{
@@ -17,8 +15,8 @@ use std::{
     },
 };
 
-use common::{Client, address, hook, lines, start};
 use hyperlane::prelude::*;
+use test_support::{Client, address, collect_log, hook, start};
 use tokio::io::AsyncWriteExt;
 
 /// Follows every case: answered if the connection goes on, and never if it does not.
@@ -516,7 +514,7 @@ async fn nothing_behind_a_bad_chunk_is_a_request() {
 
 #[tokio::test]
 async fn a_client_hello_on_a_plain_port_is_logged_and_closed() {
-    let (log, _guard) = lines::listen();
+    let (log, _guard) = collect_log();
     let (control, _) = server().await;
     let hello = b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b\x03\x03";
     for before in [false, true] {

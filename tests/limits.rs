@@ -7,8 +7,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     net::SocketAddr,
     sync::{
@@ -18,8 +16,8 @@ use std::{
     time::Duration,
 };
 
-use common::{Client, PATIENCE, address, eventually, hook, start};
 use hyperlane::prelude::*;
+use test_support::{Client, PATIENCE, address, eventually, hook, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::{sleep, timeout},

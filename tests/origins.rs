@@ -8,14 +8,12 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Client, Reply, address, hook, start};
 use hyperlane::{
     CookieSameSite, CookieSecure, ServerError, SessionKey, prelude::*, sse, ws, ws_with,
 };
+use test_support::{Client, Reply, address, hook, start};
 
 const PAGE: &str = "https://app.example";
 const FROM_PAGE: &str = "origin: https://app.example\r\n";

@@ -7,12 +7,13 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{collections::BTreeSet, time::Duration};
 
-use common::{CLOSE, realtime::*, *};
 use hyperlane::{broadcast::RoomsConfig, prelude::*};
+use test_support::{
+    BINARY, CLOSE, Client, Notes, PATIENCE, PING, PONG, Reply, TEXT, address, eventually, frame,
+    handler, hook, notes, start,
+};
 use tokio::time::timeout;
 
 // Joins the room of its path as the query says, and does as its client tells it.

@@ -7,8 +7,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     io,
     pin::pin,
@@ -18,10 +16,10 @@ use std::{
     time::Duration,
 };
 
-use common::{Client, PATIENCE, address, eventually, hook, realtime::*, start};
 use hyperlane::{
     Channels, ServerError, ServerSentEvents, ServerSentEventsEndpoint, prelude::*, sse,
 };
+use test_support::{Client, PATIENCE, address, eventually, hook, notes, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     runtime::{Builder, Handle},

@@ -7,12 +7,10 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{sync::Arc, time::Duration};
 
-use common::{CLOSE, Client, PATIENCE, address, eventually, hook, start};
 use hyperlane::{Body, BoundAddress, prelude::*};
+use test_support::{CLOSE, Client, PATIENCE, address, eventually, hook, start};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -393,7 +391,7 @@ mod unix {
             .await
             .unwrap();
         stream
-            .write_all(&common::frame(true, common::BINARY, &body))
+            .write_all(&test_support::frame(true, test_support::BINARY, &body))
             .await
             .unwrap();
         let mut seen = Vec::new();
@@ -931,7 +929,7 @@ async fn a_connection_of_the_program_is_served_like_any_other() {
         .unwrap();
     let (mut reader, mut writer) = tokio::io::split(client);
     let body = vec![b'x'; 100_000];
-    let sent = common::frame(true, common::BINARY, &body);
+    let sent = test_support::frame(true, test_support::BINARY, &body);
     let sending = tokio::spawn(async move {
         writer.write_all(&sent).await.unwrap();
         writer

@@ -7,8 +7,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     collections::HashMap,
     io,
@@ -20,8 +18,8 @@ use std::{
     time::Duration,
 };
 
-use common::{Client, Reply, address, hook, start};
 use hyperlane::{CookieSecure, SessionData, SessionId, SessionStore, Upgrade, prelude::*, sse, ws};
+use test_support::{Client, Reply, address, hook, start};
 
 hook! {
     // What is visible of the client's session, without one being begun.
@@ -691,7 +689,7 @@ async fn values_keep_their_types_from_request_to_request() {
 async fn code_of_the_program_may_ask_the_session_that_it_reads() {
     let control = serve(|_| {}).await;
     let mut browser = Browser::new(address(&control));
-    let read = tokio::time::timeout(common::PATIENCE, browser.text("/read-nosy"));
+    let read = tokio::time::timeout(test_support::PATIENCE, browser.text("/read-nosy"));
     assert_eq!(read.await.unwrap(), "true");
 }
 
@@ -711,7 +709,7 @@ async fn a_value_that_takes_long_to_read_holds_up_nothing() {
         readers.spawn(async move { reader.text("/read-slow").await });
     }
     let reading = READS.acquire_many(READERS);
-    _ = tokio::time::timeout(common::PATIENCE, reading)
+    _ = tokio::time::timeout(test_support::PATIENCE, reading)
         .await
         .unwrap()
         .unwrap();
@@ -729,7 +727,7 @@ async fn a_value_that_takes_long_to_read_holds_up_nothing() {
         assert_eq!(channels.user("ann").len(), 1);
         stranger.get("/logout").await;
     };
-    let done = tokio::time::timeout(common::PATIENCE, meanwhile).await;
+    let done = tokio::time::timeout(test_support::PATIENCE, meanwhile).await;
     *MAY_READ.0.lock().unwrap() = true;
     MAY_READ.1.notify_all();
     done.unwrap();
@@ -929,7 +927,7 @@ async fn an_id_from_before_a_login_by_message_is_worth_nothing_after_the_renewal
     let reply = socket.upgrade("/login-by-message", "").await;
     let (_, value) = reply.all("set-cookie")[0].split_once('=').unwrap();
     let before = value.split(';').next().unwrap().to_owned();
-    socket.frame(common::TEXT, "ann").await;
+    socket.frame(test_support::TEXT, "ann").await;
     assert_eq!(socket.next_message().await.text(), "hello");
     let mut browser = Browser::with(address(&control), "session", &before);
     browser.get("/renew").await;
@@ -971,12 +969,12 @@ async fn connections_that_a_former_id_opens_end_with_it() {
             browser.client = None;
         }
         let close = socket.next_frame().await;
-        assert_eq!((close.opcode, close.code()), (common::CLOSE, 1012));
+        assert_eq!((close.opcode, close.code()), (test_support::CLOSE, 1012));
         assert!(events.chunk().await.is_empty(), "the last chunk");
         // Those that the owner had, or opened by the present id, stay.
         for client in [&mut early, &mut present] {
-            client.frame(common::PING, "there?").await;
-            assert_eq!(client.next_frame().await.opcode, common::PONG);
+            client.frame(test_support::PING, "there?").await;
+            assert_eq!(client.next_frame().await.opcode, test_support::PONG);
         }
     }
 }
@@ -1106,7 +1104,7 @@ async fn what_is_not_ours_is_refused_a_thousand_times_of_each_kind() {
         refused += 1;
     }
     // Foreign: signed well, by another key.
-    let mut foreign = Browser::new(common::address(&elsewhere));
+    let mut foreign = Browser::new(test_support::address(&elsewhere));
     for _ in 0..TRIES {
         foreign.cookies.clear();
         foreign.get("/use").await;
@@ -1399,7 +1397,7 @@ async fn a_token_that_is_not_valid_is_refused_wherever_a_session_is_needed() {
         owner.get("/logout").await;
         owner.get("/use").await;
         let expired = owner.text(&ticket).await;
-        let foreign = Browser::new(common::address(&elsewhere))
+        let foreign = Browser::new(test_support::address(&elsewhere))
             .text(&ticket)
             .await;
         pass(61).await;
@@ -1415,7 +1413,7 @@ async fn a_token_that_is_not_valid_is_refused_wherever_a_session_is_needed() {
                     let protocol = fields.contains("chat").then_some("chat");
                     assert_eq!(reply.header("sec-websocket-protocol"), protocol);
                     let close = client.next_frame().await;
-                    assert_eq!((close.opcode, close.code()), (common::CLOSE, 1008));
+                    assert_eq!((close.opcode, close.code()), (test_support::CLOSE, 1008));
                     assert_eq!(&close.payload[2..], b"token expired");
                     // The same over events and POST.
                     for (method, accept) in [
@@ -1819,7 +1817,7 @@ async fn a_store_that_is_slow_for_one_session_holds_up_no_other() {
             }
         }
     };
-    tokio::time::timeout(common::PATIENCE, others)
+    tokio::time::timeout(test_support::PATIENCE, others)
         .await
         .unwrap();
     store.may_save.add_permits(1);

@@ -7,12 +7,10 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{process::Stdio, time::Duration};
 
-use common::{realtime::*, *};
 use hyperlane::prelude::*;
+use test_support::{Client, Gate, Notes, address, eventually, handler, notes, start};
 
 fn text_of(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()

@@ -7,8 +7,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     convert::Infallible,
     io,
@@ -23,7 +21,6 @@ use std::{
 
 use axum::{Extension, Json, Router, extract::Path, routing};
 use bytes::Bytes;
-use common::{CLOSE, Client, PATIENCE, address, eventually, hook, start};
 use futures_util::StreamExt;
 use http::{HeaderValue, Request as HttpRequest, Response as HttpResponse, StatusCode, Version};
 use http_body::{Frame, SizeHint};
@@ -34,6 +31,7 @@ use hyperlane::{
     prelude::*,
     service::{ClientAddr, HyperlaneService, OriginalUri, PeerAddr},
 };
+use test_support::{CLOSE, Client, PATIENCE, address, eventually, hook, start};
 use tokio::{sync::Notify, time::timeout};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::{

@@ -7,13 +7,11 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
 
-use common::{Client, address, hook, start};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyperlane::prelude::*;
+use test_support::{Client, address, hook, start};
 use tokio::sync::Notify;
 
 /// What the test and the hooks tell each other.

@@ -7,8 +7,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     io::ErrorKind,
     sync::{
@@ -18,10 +16,13 @@ use std::{
     time::Duration,
 };
 
-use common::{CLOSE, realtime::*, *};
 use futures_util::{SinkExt, StreamExt};
 use hyperlane::prelude::*;
 use serde::{Deserialize, Serialize};
+use test_support::{
+    BINARY, CLOSE, Client, Notes, PATIENCE, PING, PONG, TEXT, address, eventually, frame, handler,
+    notes, start,
+};
 
 const CONTINUATION: u8 = 0;
 

@@ -1,75 +1,39 @@
-//! What the end-to-end tests share: servers on port 0 and clients at byte level.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "every test binary uses its own part"
-)]
+//! A client at byte level, over TCP.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
-use hyperlane::prelude::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 
-pub mod lines;
-pub mod realtime;
-
-/// Patience of every wait: a hang fails the test instead of stopping the run.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Hosts that tests name where they do not matter: a server of this machine alone would not answer to them.
-pub const HOSTS: [&str; 9] = [
-    "a",
-    "b",
-    "h",
-    "x",
-    "home",
-    "*.example",
-    "*.com",
-    "192.0.2.1",
-    "[2001:db8::1]",
-];
-
-/// The same, as a configuration takes them.
-pub fn hosts() -> Vec<String> {
-    HOSTS.map(str::to_owned).to_vec()
-}
-
-/// A server on a port that the system chose.
-pub async fn start(configure: impl FnOnce(&mut Server)) -> ServerControlHook {
-    let mut server = Server::new();
-    server.bind("127.0.0.1:0");
-    server.get_mut_server_config().allowed_hosts = hosts();
-    configure(&mut server);
-    server.run().await.expect("the server starts")
-}
-
-/// Its address.
-pub fn address(control: &ServerControlHook) -> SocketAddr {
-    control.local_addr().expect("a TCP address")
-}
+use crate::{
+    PATIENCE,
+    frame::{CLOSE, Frame, PING, PONG, TEXT, frame},
+};
 
 /// A connection at byte level.
 pub struct Client {
+    /// The socket.
     pub stream: TcpStream,
-    /// Read and not yet looked at.
+    /// Bytes that were read and not yet looked at.
     pub buffer: Vec<u8>,
 }
 
 /// A response as it stood on the wire.
 #[derive(Debug)]
 pub struct Reply {
+    /// Status code.
     pub status: u16,
     /// Status line and fields, as sent.
     pub head: String,
+    /// Body, without the framing of chunks.
     pub body: Vec<u8>,
 }
 
 impl Reply {
-    /// All values of a field.
+    /// Returns all values of a field.
     pub fn all(&self, name: &str) -> Vec<&str> {
         self.head
             .lines()
@@ -80,46 +44,21 @@ impl Reply {
             .collect()
     }
 
-    /// The only value of a field.
+    /// Returns the only value of a field.
     pub fn header(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
         assert!(all.len() <= 1, "`{name}` stands twice in {}", self.head);
         all.first().copied()
     }
 
+    /// Returns the body as text.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("a body of text")
     }
 }
 
-/// A frame as it stood on the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
-    pub fin: bool,
-    pub opcode: u8,
-    pub payload: Vec<u8>,
-}
-
-pub const TEXT: u8 = 1;
-pub const BINARY: u8 = 2;
-pub const CLOSE: u8 = 8;
-pub const PING: u8 = 9;
-pub const PONG: u8 = 10;
-
-impl Frame {
-    pub fn text(&self) -> &str {
-        assert_eq!(self.opcode, TEXT, "{self:?}");
-        std::str::from_utf8(&self.payload).expect("UTF-8")
-    }
-
-    /// The code of a Close.
-    pub fn code(&self) -> u16 {
-        assert_eq!(self.opcode, CLOSE, "{self:?}");
-        u16::from_be_bytes([self.payload[0], self.payload[1]])
-    }
-}
-
 impl Client {
+    /// Connects, with `TCP_NODELAY`.
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("connect");
         stream.set_nodelay(true).expect("nodelay");
@@ -129,11 +68,12 @@ impl Client {
         }
     }
 
+    /// Sends bytes.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.expect("write");
     }
 
-    /// Reads more; false at the end of the stream or a reset.
+    /// Reads more; returns false at the end of the stream or a reset.
     pub async fn fill(&mut self) -> bool {
         let read = timeout(PATIENCE, self.stream.read_buf(&mut self.buffer))
             .await
@@ -141,18 +81,18 @@ impl Client {
         matches!(read, Ok(count) if count > 0)
     }
 
-    /// Everything up to the end of the stream.
+    /// Reads everything up to the end of the stream.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.fill().await {}
         std::mem::take(&mut self.buffer)
     }
 
-    /// Says that nothing more will be sent, and reads on.
+    /// Shuts down the sending half and reads on.
     pub async fn finish(&mut self) {
         self.stream.shutdown().await.expect("shutdown");
     }
 
-    /// Whether the server ends the stream without a further byte.
+    /// Returns true if the server ends the stream without a further byte.
     pub async fn ends(&mut self) -> bool {
         self.rest().await.is_empty()
     }
@@ -176,6 +116,7 @@ impl Client {
         }
     }
 
+    /// Takes `count` bytes.
     pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
             assert!(
@@ -214,11 +155,12 @@ impl Client {
         reply
     }
 
+    /// Reads a response.
     pub async fn reply(&mut self) -> Reply {
         self.reply_to(false).await
     }
 
-    /// A chunk; empty for the last.
+    /// Reads a chunk; the last is empty.
     pub async fn chunk(&mut self) -> Vec<u8> {
         let line = self.until(b"\r\n").await;
         let size = std::str::from_utf8(&line).expect("a size").trim();
@@ -297,6 +239,7 @@ impl Client {
         self.send(frame(true, opcode, payload)).await;
     }
 
+    /// Sends a text message.
     pub async fn say(&mut self, text: &str) {
         self.frame(TEXT, text).await;
     }
@@ -335,7 +278,7 @@ impl Client {
         }
     }
 
-    /// Closes with 1000 and sees it answered, and the stream ended by the server.
+    /// Closes with 1000; asserts that the server answers with 1000 and ends the stream.
     pub async fn close(mut self) {
         self.frame(CLOSE, 1000u16.to_be_bytes()).await;
         let answer = loop {
@@ -347,81 +290,18 @@ impl Client {
         assert_eq!(answer.code(), 1000);
         assert!(self.ends().await);
     }
-}
 
-/// A masked frame as a client sends it.
-pub fn frame(fin: bool, opcode: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
-    let payload = payload.as_ref();
-    let key = [0x37, 0xfa, 0x21, 0x3d];
-    let mut bytes = vec![u8::from(fin) << 7 | opcode];
-    match payload.len() {
-        length @ 0..126 => bytes.push(0x80 | length as u8),
-        length @ 126..65_536 => {
-            bytes.push(0x80 | 126);
-            bytes.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            bytes.push(0x80 | 127);
-            bytes.extend((length as u64).to_be_bytes());
-        }
+    /// Resets the connection.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().expect("linger");
     }
-    bytes.extend(key);
-    bytes.extend(
-        payload
-            .iter()
-            .zip(key.iter().cycle())
-            .map(|(byte, key)| byte ^ key),
-    );
-    bytes
-}
 
-/// Waits until `condition` holds; for what has no event to wait for.
-pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    timeout(PATIENCE, async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+    /// Reads `count` data frames and returns their texts.
+    pub async fn texts(&mut self, count: usize) -> Vec<String> {
+        let mut texts = Vec::with_capacity(count);
+        while texts.len() < count {
+            texts.push(self.next_message().await.text().to_owned());
         }
-    })
-    .await
-    .unwrap_or_else(|_| panic!("not in time: {what}"));
-}
-
-/// Makes a [`ServerHook`] of a body, which ends with a [`Status`] or with nothing.
-#[allow(unused_macros, reason = "every test binary uses its own part")]
-macro_rules! hook {
-    ($($(@$mode:ident)? $name:ident |$stream:pat_param, $ctx:pat_param| $body:block)*) => {$(
-        struct $name;
-
-        impl ServerHook for $name {
-            $(const BODY: BodyMode = BodyMode::$mode;)?
-
-            async fn new(_: &mut Stream, _: &mut Context) -> Self {
-                Self
-            }
-
-            #[allow(unreachable_code, reason = "a body may not come to its end")]
-            async fn handle(self, $stream: &mut Stream, $ctx: &mut Context) -> Status {
-                $crate::common::Outcome::status($body)
-            }
-        }
-    )*};
-}
-#[allow(unused_imports, reason = "every test binary uses its own part")]
-pub(crate) use hook;
-
-/// What the body of a `hook!` may end with.
-pub trait Outcome {
-    fn status(self) -> Status;
-}
-
-impl Outcome for () {
-    fn status(self) -> Status {
-        Status::Continue
-    }
-}
-
-impl Outcome for Status {
-    fn status(self) -> Status {
-        self
+        texts
     }
 }

@@ -7,12 +7,12 @@ use std::{
 
 use tracing::{Dispatch, subscriber::DefaultGuard};
 
-/// What servers on this thread have logged, from INFO on.
+/// The log of servers on this thread, from INFO on.
 #[derive(Clone, Default)]
 pub struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
-    /// Those that contain `text`.
+    /// Returns the lines that contain `text`.
     pub fn with(&self, text: &str) -> Vec<String> {
         let bytes = self.0.lock().expect("the log").clone();
         let all = String::from_utf8(bytes).expect("text");
@@ -34,10 +34,10 @@ impl io::Write for Lines {
     }
 }
 
-/// Listens for as long as the guard lives; a test's server runs on no other thread.
-pub fn listen() -> (Lines, DefaultGuard) {
-    // While there is but one subscriber, whether a line is of interest is asked on the thread that reaches it first: that
-    // of another test may have none, and the answer is kept.
+/// Collects the log while the guard lives; works for servers on the thread of the test alone.
+pub fn collect_log() -> (Lines, DefaultGuard) {
+    // `tracing` asks once per log statement if a subscriber wants it, and keeps the answer. With a single subscriber it asks
+    // only on the thread that reaches the statement first, which may be that of a test without a subscriber.
     static ANOTHER: LazyLock<Dispatch> =
         LazyLock::new(|| tracing_subscriber::fmt().with_writer(io::sink).into());
     LazyLock::force(&ANOTHER);
