@@ -37,7 +37,7 @@
 //! | tide | `ws_with(f)`, `sse_with(f)` | `tide_functions_meet_each_new_channel` |
 //! | tide | `WebSocketEndpoint`, `ServerSentEventsEndpoint`: `new`, `with`, `set_timeout` | `tide_functions_meet_each_new_channel`, `tide_endpoints_have_a_timeout` |
 //! | tide | disconnects: waiting for a reconnect, `is_open` meanwhile | `tide_a_channel_awaits_its_client_and_fails_in_the_end` |
-//! | tide | `forwarded`, `x-forwarded-for` | `tests/address.rs` |
+//! | tide | `forwarded`, `x-forwarded-for` | `tests/it/client_address.rs` |
 //! | tide | `join_group`, `broadcast(group, ..)` on a channel | open (rooms: `blog_*`) |
 //! | tide | `my_app::RequestExt` over groups | open |
 //! | tide | `res.set_body(Path::new(..))` | `tide_a_path_is_a_body` |

@@ -1,11 +1,4 @@
 //! Event streams from outside: how they look on the wire, live and end.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::{process::Stdio, time::Duration};
 

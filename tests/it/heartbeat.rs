@@ -1,11 +1,4 @@
 //! Heartbeats, on a clock that leaps: what an hour of quiet does to a connection.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::time::Duration;
 

@@ -1,11 +1,4 @@
 //! Requests of one connection that a hook reads itself, and what a read that was dropped leaves.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::{future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
 

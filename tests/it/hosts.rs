@@ -1,11 +1,4 @@
 //! Which hosts a server answers to: pages of any name can be made to resolve to it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::{
     net::SocketAddr,

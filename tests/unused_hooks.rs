@@ -140,7 +140,7 @@ fn a_server_without_a_route_does_not_start_where_macros_registered_some() {
         for part in [
             "Error: the server has no route",
             "registered 2 routes",
-            "`hello` at tests/untaken.rs:19",
+            "`hello` at tests/unused_hooks.rs:19",
             "`#[hyperlane(server: Server)]` on `main`",
         ] {
             assert!(text.contains(part), "{case}: no {part:?} in {text}");
@@ -161,7 +161,7 @@ fn a_server_of_its_own_routes_warns_that_it_takes_none_of_the_registered() {
         for part in [
             "takes none of the 3 hooks",
             "2 of them routes",
-            "tests/untaken.rs:",
+            "tests/unused_hooks.rs:",
             "`#[hyperlane(server: Server)]` on `main`",
         ] {
             assert!(warning.contains(part), "{case}: no {part:?} in {warning}");
@@ -173,11 +173,11 @@ fn main_prints_the_sentence_of_an_error_on_one_line() {
     for (case, sentence) in [
         (
             "ambiguous",
-            "Error: the route \"/plain\" has two handlers that no guard tells apart: tests/untaken.rs:",
+            "Error: the route \"/plain\" has two handlers that no guard tells apart: tests/unused_hooks.rs:",
         ),
         (
             "pattern",
-            "Error: \"/plain/{id:[0-9}\" at tests/untaken.rs:",
+            "Error: \"/plain/{id:[0-9}\" at tests/unused_hooks.rs:",
         ),
         (
             "address",

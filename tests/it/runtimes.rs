@@ -1,11 +1,4 @@
 //! Handles used where the server is not: on plain threads, and in runtimes that end or know no time.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::{
     io,

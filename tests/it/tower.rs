@@ -1,11 +1,4 @@
 //! The border to the tower ecosystem: services under a path of ours, and a server of ours inside other stacks.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::{
     convert::Infallible,

@@ -2,14 +2,6 @@
 //!
 //! `HYPERLANE_CUTS` says how many cuts (`cargo xtask cuts` makes 10 000); `HYPERLANE_SEED` replays a run.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
-
 use std::{
     net::SocketAddr,
     sync::{

@@ -1,11 +1,4 @@
-//! What is a request and what is refused (RFC 9112): every case of `http1/cases.txt`, and what smugglers send.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
+//! What is a request and what is refused (RFC 9112): every case of `rfc9112/cases.txt`, and what smugglers send.
 
 use std::{
     net::SocketAddr,
@@ -112,7 +105,7 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let lines = (1..).zip(include_str!("http1/cases.txt").lines());
+    let lines = (1..).zip(include_str!("rfc9112/cases.txt").lines());
     lines
         .filter(|(_, text)| !text.is_empty() && !text.starts_with('#'))
         .map(|(line, text)| {

@@ -1,11 +1,4 @@
 //! How WebSockets end while their client does not read.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::{
     future::poll_fn,

@@ -1,11 +1,4 @@
 //! What programs decide about WebSocket handshakes: subprotocols, header fields, origins, refusals.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::time::Duration;
 

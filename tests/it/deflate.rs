@@ -1,11 +1,4 @@
 //! Compression of WebSocket messages from outside (RFC 7692).
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use hyperlane::{
     DeflateConfig,

@@ -1,11 +1,4 @@
 //! Connections whose handler is busy with something else, and connections that keep the server busy.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,11 +1,4 @@
 //! Who a client is when proxies stand in front.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use hyperlane::{ForwardedField, prelude::*};
 use test_support::{Client, address, collect_log, handler, start};

@@ -1,13 +1,5 @@
 //! Channels of sessions over real sockets: what waits, what is resumed, and what is refused.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
-
 use std::{
     collections::VecDeque,
     io,

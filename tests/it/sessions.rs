@@ -1,11 +1,4 @@
 //! Sessions as clients see them: cookies, tokens, and who is not believed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::{
     collections::HashMap,

@@ -1,11 +1,4 @@
 //! WebSocket from outside: what frames may be, how it begins, lives and ends, and its handle.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::{
     io::ErrorKind,

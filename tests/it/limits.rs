@@ -1,11 +1,4 @@
 //! Limits of time, size and number, as a client runs into them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::{
     net::SocketAddr,

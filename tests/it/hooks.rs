@@ -1,11 +1,4 @@
 //! The pipeline of hooks: order, refusals, panics, errors, state, handlers told apart.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::sync::{Arc, Mutex};
 
@@ -878,7 +871,7 @@ fn routes_are_listed_with_what_runs_for_them() {
     );
     assert_eq!(
         routes[0].hooks,
-        ["hooks::Any", "hooks::Get", "hooks::OnError"]
+        ["it::hooks::Any", "it::hooks::Get", "it::hooks::OnError"]
     );
     assert_eq!(
         (routes[2].place.file, routes[2].place.line),

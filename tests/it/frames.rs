@@ -1,11 +1,4 @@
 //! Frames in masses and in odd places: floods, rates, declared lengths, many fragments, torn streams.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::time::Duration;
 

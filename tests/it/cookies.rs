@@ -1,11 +1,4 @@
 //! Cookies as a client sees them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::sync::LazyLock;
 

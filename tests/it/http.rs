@@ -1,11 +1,4 @@
 //! HTTP/1.1 as a client sees it, byte by byte.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::time::Duration;
 

@@ -1,11 +1,4 @@
 //! Listening, shutting down, running out: the server as a whole.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by a panic"
-)]
 
 use std::{sync::Arc, time::Duration};
 
@@ -997,7 +990,11 @@ async fn a_server_that_ran_out_of_descriptors_goes_on_when_some_are_free() {
     let mut child = tokio::process::Command::new("sh")
         .args(["-c", r#"ulimit -n 40; exec "$0" "$@""#])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "serves_until_its_input_ends", "--nocapture"])
+        .args([
+            "--exact",
+            "server::serves_until_its_input_ends",
+            "--nocapture",
+        ])
         .env(CHILD, "1")
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
