@@ -24,6 +24,7 @@ use crate::{
     http::{Failure, Precondition, describe},
     panic::contain,
     proto::http::forwarded::{self, Forwarded},
+    session::Sessions,
     sse::ServerSentEvents,
     stream::body::{BodyStream, Incoming},
 };
@@ -143,12 +144,14 @@ pub(crate) type Middleware = Arc<
         + Sync,
 >;
 
-/// What all contexts of a server share.
-#[derive(Default)]
+/// The parts of a server that all of its contexts share.
+#[derive(Clone, Default)]
 pub(crate) struct Program {
     pub(crate) states: States,
     /// `None` where there is none.
     pub(crate) response_middleware: Option<Middleware>,
+    /// Set when the server starts.
+    pub(crate) sessions: Option<Arc<Sessions>>,
 }
 
 /// Where the pipeline is.

@@ -13,6 +13,7 @@ use crate::{
     },
     observe::RouteLabel,
     route::{Route, RouteTable},
+    session::Sessions,
 };
 
 /// A registered hook.
@@ -269,6 +270,7 @@ impl App {
         app.program = Arc::new(Program {
             states,
             response_middleware: in_sequence(&app.response_middleware),
+            sessions: None,
         });
         app.task_panic = panic;
         app.request_error = error;
@@ -293,6 +295,11 @@ impl App {
         app.check_places()?;
         app.methods = app.all_methods();
         Ok(app)
+    }
+
+    /// Sets the sessions of the run that begins.
+    pub(crate) fn set_sessions(&mut self, sessions: Arc<Sessions>) {
+        Arc::make_mut(&mut self.program).sessions = Some(sessions);
     }
 
     /// All handlers with their patterns, the fallback last. Of a mount, the pattern of what is below.

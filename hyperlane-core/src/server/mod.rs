@@ -40,7 +40,7 @@ use crate::{
     context::{States, cors::RouteCors},
     error::{Place, ServerError},
     hook::{BodyPlan, HookFuture, Registration, Run, needs_params, run_hook},
-    session::{self, Sessions},
+    session,
 };
 
 /// A server before it runs: its configuration, hooks and state.
@@ -321,12 +321,11 @@ impl Server {
 
     /// What the connections of a run share.
     pub(crate) fn shared(&self, config: ServerConfig, hosts: Hosts) -> Arc<Shared> {
-        let sessions = Sessions::new(&config, &self.sessions);
-        Shared::with_sessions(config, sessions, hosts)
+        Shared::new(config, hosts)
     }
 
     /// Puts the hooks in order, if they and the configuration make sense.
-    pub(crate) fn check(&self) -> Result<Arc<App>, ServerError> {
+    pub(crate) fn check(&self) -> Result<App, ServerError> {
         self.config.validate()?;
         let planned = self
             .hooks
@@ -336,8 +335,7 @@ impl Server {
                 hook: hook.clone(),
             })
             .collect();
-        let app = App::build(planned, self.states.clone())?;
-        Ok(Arc::new(app))
+        App::build(planned, self.states.clone())
     }
 
     /// `host:port` as a bind address.

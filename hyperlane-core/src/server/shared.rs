@@ -36,7 +36,6 @@ use crate::{
     },
     observe::metrics::Metrics,
     proto::http::{head::HeadLimits, origin::AllowedOrigins},
-    session::Sessions,
     wire::WireFormat,
 };
 
@@ -86,22 +85,10 @@ pub(crate) struct Shared {
     /// A connection ended while the server shuts down.
     pub(crate) ended: Notify,
     pub(crate) metrics: Metrics,
-    pub(crate) sessions: Arc<Sessions>,
 }
 
 impl Shared {
-    /// With sessions of its own.
-    #[cfg(test)]
-    pub(crate) fn new(config: ServerConfig) -> Arc<Self> {
-        let sessions = Sessions::new(&config, &crate::session::Planned::default());
-        Self::with_sessions(config, sessions, Hosts::default())
-    }
-
-    pub(crate) fn with_sessions(
-        config: ServerConfig,
-        sessions: Arc<Sessions>,
-        hosts: Hosts,
-    ) -> Arc<Self> {
+    pub(crate) fn new(config: ServerConfig, hosts: Hosts) -> Arc<Self> {
         let head_limits = HeadLimits {
             request_line: config.max_request_line,
             header_bytes: config.max_header_bytes,
@@ -123,7 +110,6 @@ impl Shared {
             shutting_down: AtomicBool::new(false),
             ended: Notify::new(),
             metrics: Metrics::new(),
-            sessions,
         })
     }
 
@@ -363,19 +349,22 @@ mod tests {
 
     #[test]
     fn the_date_of_one_server_is_not_that_of_another() {
-        let one = Shared::new(ServerConfig::default());
+        let one = Shared::new(ServerConfig::default(), Hosts::default());
         let date = one.date();
         assert!(httpdate::parse_http_date(std::str::from_utf8(&date).unwrap()).is_ok());
         let (id, period, _) = DATE.get();
         DATE.set((id, period, [b'x'; DATE_LENGTH]));
         assert_eq!(one.date(), [b'x'; DATE_LENGTH], "made once a period");
-        let other = Shared::new(ServerConfig::default());
+        let other = Shared::new(ServerConfig::default(), Hosts::default());
         assert_ne!(other.date(), [b'x'; DATE_LENGTH]);
     }
 
     #[test]
     fn connections_are_counted_per_address_and_v6_network() {
-        let shared = Shared::new(ServerConfig::default().max_connections_per_address(2));
+        let shared = Shared::new(
+            ServerConfig::default().max_connections_per_address(2),
+            Hosts::default(),
+        );
         assert!(shared.admit(peer("192.0.2.1:1")));
         assert!(shared.admit(peer("192.0.2.1:2")));
         assert!(!shared.admit(peer("192.0.2.1:3")));
@@ -387,7 +376,7 @@ mod tests {
         let trusting = ServerConfig::default()
             .max_connections_per_address(2)
             .trusted_proxies(vec!["192.0.2.0/30".parse().unwrap()]);
-        let behind = Shared::new(trusting);
+        let behind = Shared::new(trusting, Hosts::default());
         for port in 1..100 {
             assert!(behind.admit(peer(&format!("192.0.2.1:{port}"))));
             assert!(shared.admit(peer(&format!("127.0.0.1:{port}"))));

@@ -6,15 +6,17 @@ use super::{Server, app::App};
 use crate::{
     error::{ServerError, counted},
     hook::{HookKind, Registration, Taker},
+    session::Sessions,
 };
 
 impl Server {
     /// As [`check`](Self::check), for a server that is about to serve.
     pub(crate) fn check_start(&self) -> Result<Arc<App>, ServerError> {
-        let app = self.check()?;
+        let mut app = self.check()?;
         self.check_taken(&app)?;
         app.check_setup()?;
-        Ok(app)
+        app.set_sessions(Sessions::new(&self.config, &self.sessions));
+        Ok(Arc::new(app))
     }
 
     /// Tells of a server that would answer nothing, or not what the program's attributes say.
