@@ -24,12 +24,13 @@ use self::{
     state::{Claim, Kind, Position, Start, State},
 };
 use crate::{
-    conn::{Conn, inbox::Inbox, registry::next_id},
+    conn::{Conn, inbox::Inbox},
+    env::ids::next_id,
+    env::runtime::within,
     proto::{
         sse::Event,
         ws::{CloseCode, Message},
     },
-    runtime::within,
     session::{Entry, KeptAlive},
 };
 

@@ -20,6 +20,7 @@ pub(crate) mod channel;
 mod config;
 pub(crate) mod conn;
 mod context;
+mod env;
 mod error;
 mod extract;
 mod hook;
@@ -29,7 +30,6 @@ mod observe;
 mod panic;
 pub mod proto;
 pub mod route;
-mod runtime;
 mod server;
 #[cfg(feature = "tower")]
 pub mod service;

@@ -19,6 +19,7 @@ use crate::{
     Context, RequestError, Server, ServerSentEvents, States, Status, Stream, Upgrade, WebSocket,
     conn::{Conn, acks::Acks, websocket::WsEnd},
     context::cors::RouteCors,
+    env::runtime::within,
     error::Place,
     hook::{HookFuture, refuse},
     proto::{
@@ -26,7 +27,6 @@ use crate::{
         sse::POSITION,
         ws::{CloseCode, Message},
     },
-    runtime::within,
     session::Entry,
 };
 

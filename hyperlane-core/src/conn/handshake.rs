@@ -5,9 +5,10 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Conn, extensions::Extensions, input::Mode, timers::Tick};
+use super::{Conn, extensions::Extensions, input::Mode};
 use crate::{
     config::ServerConfig,
+    env::timers::Tick,
     http::{Headers, SessionFields, title_case},
 };
 

@@ -12,10 +12,10 @@ use std::{
 };
 
 use super::{
-    Conn, buffer::ReadBuffer, handshake::Handshake, timers::Tick, transport::Reader,
-    wakers::Wakers, websocket::WsInput,
+    Conn, buffer::ReadBuffer, handshake::Handshake, transport::Reader, wakers::Wakers,
+    websocket::WsInput,
 };
-use crate::wire::WireFormat;
+use crate::{env::timers::Tick, wire::WireFormat};
 
 /// What the bytes that come in are.
 pub(crate) enum Mode {

@@ -20,15 +20,12 @@ pub(crate) mod outbox;
 mod rates;
 pub(crate) mod registry;
 pub(crate) mod task;
-pub(crate) mod timers;
 pub(crate) mod transport;
 pub(crate) mod upkeep;
 pub(crate) mod wakers;
 pub(crate) mod websocket;
 
 use std::{
-    fmt,
-    net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
@@ -42,11 +39,18 @@ use self::{
     held::Handles,
     input::Input,
     out::{Out, Sending},
-    registry::next_id,
-    timers::{Tick, TimerKey},
     transport::{Reader, Writer},
 };
-use crate::{panic::contain, server::shared::Shared, wire::WireFormat};
+use crate::{
+    env::{
+        ids::next_id,
+        peer::{Peer, Via},
+        timers::{Tick, TimerKey},
+    },
+    panic::contain,
+    server::shared::Shared,
+    wire::WireFormat,
+};
 
 /// Why the task was woken, besides readiness.
 pub(crate) mod signals {
@@ -60,43 +64,6 @@ pub(crate) mod signals {
     pub(crate) const ABORT: u8 = 8;
     /// Somebody else sent the last word, or made room in the inbox.
     pub(crate) const LOOK: u8 = 16;
-}
-
-/// Where a connection comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Peer {
-    Inet(SocketAddr),
-    /// A Unix socket, or a transport without addresses.
-    Local,
-}
-
-impl Peer {
-    pub(crate) fn address(self) -> Option<SocketAddr> {
-        match self {
-            Self::Inet(address) => Some(address),
-            Self::Local => None,
-        }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inet(address) => address.fmt(f),
-            Self::Local => f.write_str("local"),
-        }
-    }
-}
-
-/// How a connection came in, as far as it matters for what its client may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Via {
-    /// A TCP address that the server listens on: any program that reaches it, browsers included.
-    Tcp,
-    /// An address for load balancers that speak the PROXY protocol.
-    Balancer,
-    /// A Unix socket, a transport that the program made, or the stack around the server.
-    Trusted,
 }
 
 /// What others say of a connection before its first request.

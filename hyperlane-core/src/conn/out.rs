@@ -17,11 +17,11 @@ use super::{
     Conn,
     cork::{self, Piece, Pieces},
     signals,
-    timers::Tick,
     transport::Writer,
     wakers::Wakers,
 };
 use crate::{
+    env::timers::Tick,
     error::PushError,
     observe::{ByteCounter, metrics::Metrics},
     proto::ws::{Message, encode_message},

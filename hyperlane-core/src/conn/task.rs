@@ -14,8 +14,8 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
-use super::{Conn, cork, signals, timers::Tick, upkeep::Ending};
-use crate::observe::connection_span;
+use super::{Conn, cork, signals, upkeep::Ending};
+use crate::{env::timers::Tick, observe::connection_span};
 
 pin_project_lite::pin_project! {
     /// Drives one connection; `F` is the handler's side.

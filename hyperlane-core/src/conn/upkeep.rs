@@ -13,10 +13,10 @@ use super::{
     Conn, buffer,
     input::{Fill, Input, Mode, Transport, Wait},
     out::Sending,
-    timers::{TICK, Tick},
     transport::Reader,
 };
 use crate::{
+    env::timers::{TICK, Tick},
     error::PushError,
     proto::{
         http::chunked::LAST_CHUNK,

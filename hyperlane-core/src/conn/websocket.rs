@@ -22,9 +22,9 @@ use super::{
     inbox::Inbox,
     input::{Fill, Input, Mode, Transport},
     rates::Rates,
-    timers::Tick,
 };
 use crate::{
+    env::timers::Tick,
     error::PushError,
     proto::ws::{
         CloseCode, CloseFrame, Compressed, Decoder, Incoming, Limits, Message, ProtocolError, Role,

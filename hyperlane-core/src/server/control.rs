@@ -25,7 +25,10 @@ use super::{
     serve,
     shared::Shared,
 };
-use crate::conn::{Peer, Via, cork, transport};
+use crate::{
+    conn::{cork, transport},
+    env::peer::{Peer, Via},
+};
 
 /// Controls a running server. Clones control the same one.
 ///

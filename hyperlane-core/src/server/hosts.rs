@@ -3,7 +3,8 @@
 use super::listener::BoundAddress;
 use crate::{
     config::ServerConfig,
-    conn::{Conn, Via},
+    conn::Conn,
+    env::peer::Via,
     proto::http::host::{AllowedHost, HostRefused, is_loopback},
 };
 

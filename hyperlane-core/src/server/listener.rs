@@ -13,10 +13,8 @@ use tokio::net::UnixListener;
 use super::{app::App, serve, shared::Shared};
 use crate::{
     config::{PROXIED, ServerConfig},
-    conn::{
-        Peer, Via,
-        transport::{self, Reader, Writer},
-    },
+    conn::transport::{self, Reader, Writer},
+    env::peer::{Peer, Via},
     error::ServerError,
 };
 

@@ -5,7 +5,6 @@ pub(crate) mod control;
 pub(crate) mod hosts;
 pub(crate) mod listener;
 mod listing;
-pub(crate) mod logged;
 mod pace;
 mod routes;
 pub(crate) mod serve;

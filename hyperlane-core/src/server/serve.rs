@@ -8,8 +8,9 @@ use super::{
 };
 use crate::{
     BodyMode, Context, IntoResponse, Method, Status, Stream,
-    conn::{Conn, Via, upkeep::Ending},
+    conn::{Conn, upkeep::Ending},
     context::Stage,
+    env::peer::Via,
     error::{PanicData, RequestError, ResponseError},
     hook::{BodyPlan, GuardKind, Guarded, Outcome},
     http::{Failure, HttpStatus, describe},
@@ -349,10 +350,8 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
 #[cfg(feature = "proxy-protocol")]
 async fn read_proxy_header(connection: &Conn) -> bool {
     use crate::{
-        conn::{
-            Peer,
-            input::{Fill, Wait},
-        },
+        conn::input::{Fill, Wait},
+        env::peer::Peer,
         proto::proxy,
     };
 

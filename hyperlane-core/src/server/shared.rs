@@ -20,18 +20,13 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::{
-    hosts::Hosts,
-    logged::{Logged, network},
-    pace::Pace,
-};
+use super::{hosts::Hosts, pace::Pace};
 use crate::{
     config::ServerConfig,
-    conn::{
-        Conn, Peer,
-        buffer::READ_BUFFER,
-        registry::Registry,
-        signals,
+    conn::{Conn, buffer::READ_BUFFER, registry::Registry, signals},
+    env::{
+        logged::{Logged, network},
+        peer::Peer,
         timers::{TICK, Tick, Timers},
     },
     observe::metrics::Metrics,

@@ -24,7 +24,8 @@ use super::{
 };
 use crate::{
     Context as HookContext, Server, ServerError,
-    conn::{Peer, Via, cork, transport},
+    conn::{cork, transport},
+    env::peer::{Peer, Via},
     http::list_items,
     server::{
         app::App,

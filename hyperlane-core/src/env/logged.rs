@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::conn::timers::Tick;
+use super::timers::Tick;
 
 /// How many different things are logged within a [`PERIOD`].
 const MOST: usize = 64;
@@ -47,7 +47,7 @@ impl Logged {
 }
 
 /// What stands for a client among all: an IPv6 client owns a whole /64.
-pub(super) fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => {
             let network = u128::from(ip) & !u128::from(u64::MAX);
