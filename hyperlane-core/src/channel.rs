@@ -600,8 +600,8 @@ impl Channel {
             return;
         };
         let channel = Arc::downgrade(self);
-        let server = connection.server.clone();
-        server.spawn(async move {
+        let env = connection.env.clone();
+        env.spawn(async move {
             loop {
                 let room = poll_fn(|cx| connection.poll_room(cx)).await;
                 let Some(channel) = channel.upgrade() else {

@@ -362,7 +362,7 @@ impl Context {
     /// What trusted proxies say of the request.
     pub(crate) fn forwarded(&self) -> Option<Forwarded<'_>> {
         let connection = self.connection.as_ref()?;
-        let config = &connection.server.config;
+        let config = &connection.env.config;
         if config.trusted_proxies.is_empty() {
             return None;
         }

@@ -16,7 +16,9 @@ use bytes::Bytes;
 use crate::{
     Context, Headers, Method, Request, RequestBody, Response, Upgrade, WebSocket,
     conn::{
-        Conn, cork,
+        Conn,
+        buffer::READ_BUFFER,
+        cork,
         extensions::Extensions,
         handshake::Handshake,
         input::{Fill, Wait},
@@ -41,7 +43,6 @@ use crate::{
             handshake::{self, HandshakeRequest},
         },
     },
-    server::hosts,
     sse::ServerSentEvents,
     wire::WireFormat,
 };
@@ -279,14 +280,17 @@ impl Stream {
         // The target of CONNECT is for the other end of a tunnel (RFC 9110 §9.3.6), and no page can send it.
         match request.get_method() {
             Method::Connect => Ok(()),
-            _ => hosts::check(&self.connection, request.get_host()),
+            _ => self.connection.env.check_host(
+                request.get_host(),
+                self.connection.via,
+                self.connection.peer(),
+            ),
         }
     }
 
     /// Logs that the client speaks TLS.
     pub(crate) fn log_tls(&self) {
-        let server = &self.connection.server;
-        server.log_mix_up(
+        self.connection.env.log_mix_up(
             self.peer_addr(),
             "plain",
             &"a TLS ClientHello on a plain port",
@@ -348,14 +352,14 @@ impl Stream {
                 }
             }
             let wait = self.head_wait();
-            let most = self.connection.server.head_space();
+            let most = self.connection.env.head_space().max(READ_BUFFER);
             let error = match ready!(self.connection.poll_more(cx, wait, most)) {
                 Fill::Bytes => continue,
                 Fill::End if !self.has_begun() => RequestError::ConnectionClosed,
                 Fill::End => RequestError::ClientDisconnected,
                 Fill::TimedOut(Wait::Head) if self.has_begun() => {
                     self.begin_response(false);
-                    match self.connection.server.is_shutting_down() {
+                    match self.connection.env.is_shutting_down() {
                         true => RequestError::ShuttingDown,
                         false => RequestError::HeadTimeout,
                     }
@@ -412,7 +416,7 @@ impl Stream {
 
     /// Takes a whole head off the buffer, if it is there.
     fn take_head(&mut self, request: &mut Request) -> Result<Option<BodyHead>, RequestError> {
-        let limits = &self.connection.server.head_limits;
+        let limits = &self.connection.env.head_limits;
         let mut input = self.connection.lock_input();
         // Old clients send an empty line behind a body (RFC 9112 §2.2). A head that has begun starts with its method.
         while input.buffer.unread().starts_with(b"\r\n") {
@@ -773,7 +777,7 @@ impl Stream {
             || !self.client_keeps_alive
             || self.skipped
             || response.get_headers().has_token("connection", "close")
-            || self.connection.server.is_shutting_down()
+            || self.connection.env.is_shutting_down()
             || framing == Framing::UntilClose
             || self.body_forces_close(may_read);
         self.note_answer();
@@ -817,7 +821,7 @@ impl Stream {
         connection: Option<&str>,
     ) {
         let start = out.len();
-        response.write_head(out, framing, &self.connection.server.date(), connection);
+        response.write_head(out, framing, &self.connection.env.date(), connection);
         if let Some(head) = out.get_mut(start..) {
             self.spell_names(head);
         }
@@ -825,7 +829,7 @@ impl Stream {
 
     /// Writes the names in a head as the configuration says.
     fn spell_names(&self, head: &mut [u8]) {
-        if self.connection.server.config.title_case_headers {
+        if self.connection.env.config.title_case_headers {
             title_case(head);
         }
     }
@@ -851,7 +855,7 @@ impl Stream {
     pub(crate) fn observe(&mut self, route: &Arc<RouteLabel>, request: Option<(&Method, &str)>) {
         self.observed = Observed::begin(
             &self.connection,
-            &self.connection.server.metrics,
+            &self.connection.env.metrics,
             route,
             request,
         );
@@ -859,7 +863,7 @@ impl Stream {
 
     /// Whether somebody may listen: looked at before anything is made ready for [`observe`](Self::observe).
     pub(crate) fn is_heard(&self) -> bool {
-        observe::is_heard(&self.connection.server.metrics)
+        observe::is_heard(&self.connection.env.metrics)
     }
 
     /// Works within the span of the current request.
@@ -894,7 +898,7 @@ impl Stream {
             && !self.skipped
             && !self.closed
             && self.connection.is_open()
-            && !self.connection.server.is_shutting_down()
+            && !self.connection.env.is_shutting_down()
     }
 
     /// Ends a typed event stream with its last chunk.
@@ -993,7 +997,7 @@ impl Stream {
         let offered = headers.get_all("sec-websocket-extensions");
         Ok(Box::new(Handshake {
             accept_key: accepted.accept_key,
-            extensions: Extensions::negotiate(offered, &self.connection.server.config)?,
+            extensions: Extensions::negotiate(offered, &self.connection.env.config)?,
             subprotocol: None,
             headers: Headers::new(),
             session: ctx.get_response().session().cloned(),
@@ -1013,7 +1017,7 @@ impl Stream {
         handshake.subprotocol = upgrade.choose(
             offered.get_all("sec-websocket-protocol"),
             wanted.get("sec-websocket-protocol"),
-            &self.connection.server.config,
+            &self.connection.env.config,
         )?;
         Ok(())
     }

@@ -440,8 +440,7 @@ impl Shared {
                     if let Some(greeting) = &self.plan.greeting
                         && channel.greet()
                     {
-                        let server = &connection.server;
-                        server.spawn(greeting(channel.clone(), states()));
+                        connection.env.spawn(greeting(channel.clone(), states()));
                     }
                     return attached;
                 }
@@ -469,8 +468,7 @@ impl Shared {
             let opened = refused(Box::pin(self.open_socket(stream, ctx)).await).await;
             if let Some((open, acks)) = opened {
                 receive(open.attached.channel(), &open.connection, &acks).await;
-                if open.connection.is_closed_by_peer() && !open.connection.server.is_shutting_down()
-                {
+                if open.connection.is_closed_by_peer() && !open.connection.env.is_shutting_down() {
                     open.attached.closed();
                 }
             }

@@ -69,7 +69,7 @@ impl Handshake {
         if let Some(answer) = self.extensions.answer() {
             field("sec-websocket-extensions", answer.as_bytes());
         }
-        let config = &connection.server.config;
+        let config = &connection.env.config;
         let subprotocol = self.subprotocol.as_ref();
         if let Some(name) = subprotocol.and_then(|subprotocol| subprotocol.name(config)) {
             field("sec-websocket-protocol", name.as_bytes());
@@ -106,7 +106,7 @@ pub(crate) fn is_own_field(name: &str) -> bool {
 impl Conn {
     /// Keeps an accepted handshake; its 101 goes out by itself after the configured time.
     pub(crate) fn keep_handshake(&self, handshake: Box<Handshake>) {
-        let by = handshake.since.after(self.server.config.handshake_timeout);
+        let by = handshake.since.after(self.env.config.handshake_timeout);
         self.lock_input().mode = Mode::Handshake(handshake);
         self.arm(by);
     }
@@ -134,7 +134,7 @@ impl Conn {
     pub(super) fn handshake_due(&self, mode: &Mode) -> Option<Tick> {
         match mode {
             Mode::Handshake(handshake) => {
-                Some(handshake.since.after(self.server.config.handshake_timeout))
+                Some(handshake.since.after(self.env.config.handshake_timeout))
             }
             _ => None,
         }
@@ -160,7 +160,7 @@ impl Conn {
                 path = &*handshake.path,
                 "the handler has left a WebSocket handshake without an answer for {:?}: accepted now; call `ctx.upgrade(stream)`, \
                  read or send before work that takes long, or raise `handshake_timeout`",
-                self.server.config.handshake_timeout
+                self.env.config.handshake_timeout
             );
         }
         self.answer_handshake();

@@ -18,7 +18,6 @@ pub(crate) mod input;
 pub(crate) mod out;
 pub(crate) mod outbox;
 mod rates;
-pub(crate) mod registry;
 pub(crate) mod task;
 pub(crate) mod transport;
 pub(crate) mod upkeep;
@@ -43,12 +42,12 @@ use self::{
 };
 use crate::{
     env::{
+        Env,
         ids::next_id,
         peer::{Peer, Via},
         timers::{Tick, TimerKey},
     },
     panic::contain,
-    server::shared::Shared,
     wire::WireFormat,
 };
 
@@ -92,7 +91,7 @@ pub(crate) struct Conn {
     socket_peer: Peer,
     pub(crate) via: Via,
     told: OnceLock<Box<Told>>,
-    pub(crate) server: Arc<Shared>,
+    pub(crate) env: Arc<Env>,
     /// Wakes the task; tokio's is the same for a task's whole life.
     task: OnceLock<Waker>,
     signals: AtomicU8,
@@ -133,7 +132,7 @@ impl Drop for Conn {
     fn drop(&mut self) {
         // What a task that was dropped with its runtime has left.
         let queued = self.lock_out().queued();
-        self.server.metrics.outbox_changed(queued, 0);
+        self.env.metrics.outbox_changed(queued, 0);
     }
 }
 
@@ -145,16 +144,16 @@ impl Conn {
         key: TimerKey,
         (peer, via): (Peer, Via),
         (reader, writer): (Reader, Writer),
-        server: Arc<Shared>,
+        env: Arc<Env>,
     ) -> Self {
-        let now = server.timers.now();
+        let now = env.timers.now();
         Self {
             id: key.id,
             slot: key.slot,
             socket_peer: peer,
             via,
             told: OnceLock::new(),
-            server,
+            env,
             task: OnceLock::new(),
             signals: AtomicU8::new(0),
             format: AtomicU8::new(WireFormat::Http.to_index()),
@@ -179,7 +178,7 @@ impl Conn {
     }
 
     pub(crate) fn now(&self) -> Tick {
-        self.server.timers.now()
+        self.env.timers.now()
     }
 
     /// The client, or the last proxy in front of the load balancer.
@@ -194,13 +193,13 @@ impl Conn {
     /// Takes the address over that a load balancer has told; false if it has too many connections already.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) fn set_source(&self, source: Peer) -> bool {
-        let is_admitted = self.server.admit(source);
+        let is_admitted = self.env.admit(source);
         if is_admitted {
             // Told once, before anything else is read.
             let _ = self.told.set(Box::new(Told::Source(source)));
             tracing::Span::current().record("source", tracing::field::display(source));
         } else {
-            self.server.metrics.connection_refused("refused_source");
+            self.env.metrics.connection_refused("refused_source");
         }
         is_admitted
     }
@@ -213,12 +212,12 @@ impl Conn {
     pub(crate) fn set_format(&self, format: WireFormat) {
         let before = self.format();
         self.format.store(format.to_index(), Ordering::Relaxed);
-        self.server.metrics.format_changed(before, format);
+        self.env.metrics.format_changed(before, format);
     }
 
     /// The subprotocol that was agreed on.
     pub(crate) fn subprotocol(&self) -> Option<&str> {
-        self.subprotocol.get()?.name(&self.server.config)
+        self.subprotocol.get()?.name(&self.env.config)
     }
 
     pub(crate) fn set_subprotocol(&self, subprotocol: Subprotocol) {
@@ -350,7 +349,7 @@ impl Conn {
                 slot: self.slot,
                 id: self.id,
             };
-            let at = self.server.timers.arm(key, at);
+            let at = self.env.timers.arm(key, at);
             // Another thread may have armed it for an earlier tick meanwhile.
             self.armed_at.fetch_min(at.0, Ordering::Relaxed);
         }
@@ -367,8 +366,8 @@ impl Conn {
     /// How long the peer may take nothing while something waits for it.
     fn stall_time(&self) -> Duration {
         match self.format() {
-            WireFormat::Http => self.server.config.write_timeout,
-            _ => self.server.config.outbox_stall,
+            WireFormat::Http => self.env.config.write_timeout,
+            _ => self.env.config.outbox_stall,
         }
     }
 
@@ -417,7 +416,7 @@ impl Conn {
         };
         self.set_not_open();
         if !hooks.is_empty() {
-            cork::tell_end(&self.server, || {
+            cork::tell_end(&self.env, || {
                 hooks.into_iter().for_each(|(_, hook)| run_end(hook));
             });
         }
@@ -457,7 +456,7 @@ impl Conn {
 
     /// Waits until the peer is gone or the server shuts down.
     pub(crate) fn poll_closed(&self, cx: &mut std::task::Context<'_>) -> Poll<()> {
-        let over = || self.is_gone() || !self.is_open() || self.server.is_shutting_down();
+        let over = || self.is_gone() || !self.is_open() || self.env.is_shutting_down();
         if over() {
             return Poll::Ready(());
         }

@@ -2,7 +2,6 @@
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
-    net::{IpAddr, Ipv6Addr},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -43,17 +42,6 @@ impl Logged {
             seen.hashes.push(hash);
         }
         is_due
-    }
-}
-
-/// What stands for a client among all: an IPv6 client owns a whole /64.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) => {
-            let network = u128::from(ip) & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from(network))
-        }
-        ip => ip,
     }
 }
 

@@ -21,9 +21,9 @@ use tokio::{
 
 use super::{
     app::App,
+    connections::Connections,
     listener::{Accepted, BoundAddress},
     serve,
-    shared::Shared,
 };
 use crate::{
     conn::{cork, transport},
@@ -39,7 +39,7 @@ pub struct ServerControlHook {
 }
 
 struct Running {
-    shared: Arc<Shared>,
+    connections: Arc<Connections>,
     app: Arc<App>,
     permits: Arc<Semaphore>,
     addresses: Vec<BoundAddress>,
@@ -55,7 +55,7 @@ pub type ServerControlHandler =
 
 impl ServerControlHook {
     pub(crate) fn new(
-        (shared, app, permits): (Arc<Shared>, Arc<App>, Arc<Semaphore>),
+        (connections, app, permits): (Arc<Connections>, Arc<App>, Arc<Semaphore>),
         addresses: Vec<BoundAddress>,
         stop: watch::Sender<bool>,
         listeners: Vec<JoinHandle<()>>,
@@ -63,7 +63,7 @@ impl ServerControlHook {
     ) -> Self {
         let (done_sender, done) = watch::channel(false);
         // The sender too: a server whose control hooks are all dropped runs on.
-        let (drained, stopping) = (shared.clone(), stop.clone());
+        let (drained, stopping) = (connections.clone(), stop.clone());
         tokio::spawn(async move {
             drain(drained, stopping, listeners).await;
             clock.abort();
@@ -72,7 +72,7 @@ impl ServerControlHook {
         });
         Self {
             running: Some(Arc::new(Running {
-                shared,
+                connections,
                 app,
                 permits,
                 addresses,
@@ -98,7 +98,8 @@ impl ServerControlHook {
         let mut stop = pin!(stop.wait_for(|stop| *stop));
         poll_fn(|cx| {
             let is_over = done.as_mut().poll(cx).is_ready()
-                || cork::is_polling_for(&running.shared) && stop.as_mut().poll(cx).is_ready();
+                || cork::is_polling_for(&running.connections.env)
+                    && stop.as_mut().poll(cx).is_ready();
             if is_over {
                 Poll::Ready(())
             } else {
@@ -113,7 +114,7 @@ impl ServerControlHook {
     pub fn is_ready(&self) -> bool {
         self.running.as_ref().is_some_and(|running| {
             // The sender is gone with the runtime.
-            !running.shared.is_shutting_down() && running.done.has_changed().is_ok()
+            !running.connections.env.is_shutting_down() && running.done.has_changed().is_ok()
         })
     }
 
@@ -134,7 +135,7 @@ impl ServerControlHook {
     pub async fn shutdown(&self) {
         if let Some(running) = &self.running {
             if !running.draining.swap(true, Ordering::AcqRel) {
-                running.shared.begin_shutdown();
+                running.connections.env.begin_shutdown();
                 // The listeners may have ended with the runtime.
                 let _ = running.stop.send(true);
             }
@@ -180,8 +181,12 @@ impl ServerControlHook {
         if *running.stop.borrow() {
             return;
         }
-        if !running.shared.admit(peer) {
-            running.shared.metrics.connection_refused("refused_address");
+        if !running.connections.env.admit(peer) {
+            running
+                .connections
+                .env
+                .metrics
+                .connection_refused("refused_address");
             return;
         }
         let accepted = Accepted {
@@ -189,8 +194,8 @@ impl ServerControlHook {
             halves: transport::driven(transport),
             via: Via::Trusted,
         };
-        let task = serve::task(&running.shared, &running.app, accepted, permit);
-        running.shared.spawn(task);
+        let task = serve::task(&running.connections, &running.app, accepted, permit);
+        running.connections.env.spawn(task);
     }
 
     /// Where the server listens, in the order of its configuration.
@@ -212,11 +217,15 @@ impl ServerControlHook {
     pub fn connections(&self) -> usize {
         self.running
             .as_ref()
-            .map_or(0, |running| running.shared.registry.len())
+            .map_or(0, |running| running.connections.live.len())
     }
 }
 
-async fn drain(shared: Arc<Shared>, stop: watch::Sender<bool>, listeners: Vec<JoinHandle<()>>) {
+async fn drain(
+    connections: Arc<Connections>,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+) {
     // Without an error, as a sender is here.
     let _ = stop.subscribe().wait_for(|stop| *stop).await;
     for listener in listeners {
@@ -224,36 +233,36 @@ async fn drain(shared: Arc<Shared>, stop: watch::Sender<bool>, listeners: Vec<Jo
         let _ = listener.await;
     }
     // Those accepted in the meantime hear of it too.
-    end_connections(&shared).await;
+    end_connections(&connections).await;
 }
 
 /// Has every connection end, and waits for it as long as the configuration says.
-pub(crate) async fn end_connections(shared: &Shared) {
-    shared.begin_shutdown();
-    let deadline = Instant::now() + shared.config.shutdown_timeout;
-    shared.tell_of_shutdown().await;
-    if tokio::time::timeout_at(deadline, emptied(shared))
+pub(crate) async fn end_connections(connections: &Connections) {
+    connections.env.begin_shutdown();
+    let deadline = Instant::now() + connections.env.config.shutdown_timeout;
+    connections.tell_of_shutdown().await;
+    if tokio::time::timeout_at(deadline, emptied(connections))
         .await
         .is_err()
     {
-        let left = shared.registry.len();
+        let left = connections.live.len();
         tracing::warn!(
             left,
             "shutdown: the drain time is over, connections are cut"
         );
-        shared.abort_all();
+        connections.abort_all();
         // Handlers that ignore it end with the runtime.
-        let _ = tokio::time::timeout(Duration::from_secs(1), emptied(shared)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), emptied(connections)).await;
     }
 }
 
-async fn emptied(shared: &Shared) {
+async fn emptied(connections: &Connections) {
     loop {
-        let ended = shared.ended.notified();
+        let ended = connections.env.ended.notified();
         tokio::pin!(ended);
         // Registered before the look, so that no end is missed.
         ended.as_mut().enable();
-        if shared.registry.len() == 0 {
+        if connections.live.len() == 0 {
             return;
         }
         ended.await;

@@ -1,6 +1,11 @@
 //! Listening sockets and the accept loop.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -10,7 +15,7 @@ use tokio::{
 #[cfg(unix)]
 use tokio::net::UnixListener;
 
-use super::{app::App, serve, shared::Shared};
+use super::{app::App, connections::Connections, serve};
 use crate::{
     config::{PROXIED, ServerConfig},
     conn::transport::{self, Reader, Writer},
@@ -55,6 +60,16 @@ pub enum BoundAddress {
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(std::path::PathBuf),
+}
+
+impl BoundAddress {
+    /// The address of a TCP listener.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 /// As [`Server::bind`](crate::Server::bind) takes it.
@@ -170,7 +185,7 @@ impl Listener {
     /// Accepts connections until the server shuts down; no error ends it.
     pub(crate) async fn serve(
         self,
-        shared: Arc<Shared>,
+        connections: Arc<Connections>,
         app: Arc<App>,
         permits: Arc<Semaphore>,
         mut stop: watch::Receiver<bool>,
@@ -205,14 +220,17 @@ impl Listener {
                         _ = stop.wait_for(|stop| *stop) => return,
                         permit = permits.clone().acquire_owned() => permit.ok(),
                     };
-                    if shared.admit(accepted.peer) {
-                        tokio::spawn(serve::task(&shared, &app, accepted, permit));
+                    if connections.env.admit(accepted.peer) {
+                        tokio::spawn(serve::task(&connections, &app, accepted, permit));
                     } else {
-                        shared.metrics.connection_refused("refused_address");
+                        connections
+                            .env
+                            .metrics
+                            .connection_refused("refused_address");
                         tracing::debug!(peer = %accepted.peer, "too many connections from this address");
                     }
                     // Those that come too fast wait in the system's backlog; this one is served.
-                    if let Some(next) = shared.accepts.count() {
+                    if let Some(next) = connections.accepts.count() {
                         tokio::select! {
                             _ = stop.wait_for(|stop| *stop) => return,
                             () = tokio::time::sleep_until(next) => {}

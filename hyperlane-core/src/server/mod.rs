@@ -1,14 +1,14 @@
 //! The server: what a program configures and runs.
 
 pub(crate) mod app;
+pub(crate) mod connections;
 pub(crate) mod control;
-pub(crate) mod hosts;
 pub(crate) mod listener;
 mod listing;
 mod pace;
+mod registry;
 mod routes;
 pub(crate) mod serve;
-pub(crate) mod shared;
 mod start;
 
 use std::{
@@ -22,9 +22,8 @@ use tokio::sync::watch;
 
 use self::{
     app::{App, Hook, Planned, PlannedKind},
-    hosts::Hosts,
+    connections::Connections,
     listener::Listener,
-    shared::Shared,
 };
 pub use self::{
     control::{ServerControlHandler, ServerControlHook},
@@ -37,6 +36,7 @@ use crate::{
     channel::{Direction, Settings},
     config::{RequestConfig, ServerConfig},
     context::{States, cors::RouteCors},
+    env::hosts::Hosts,
     error::{Place, ServerError},
     hook::{BodyPlan, HookFuture, Registration, Run, needs_params, run_hook},
     session,
@@ -293,16 +293,17 @@ impl Server {
             })?);
             listeners.push(listener);
         }
-        let permits = shared::permits(&config);
-        let hosts = Hosts::new(&config, &addresses);
-        let shared = self.shared(config, hosts);
-        let clock = tokio::spawn(shared.clone().keep_time()).abort_handle();
+        let permits = connections::permits(&config);
+        let bound = addresses.iter().filter_map(BoundAddress::ip);
+        let hosts = Hosts::new(&config, bound);
+        let connections = Connections::new(config, hosts);
+        let clock = tokio::spawn(connections.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);
         let tasks = listeners
             .into_iter()
             .map(|listener| {
                 tokio::spawn(listener.serve(
-                    shared.clone(),
+                    connections.clone(),
                     app.clone(),
                     permits.clone(),
                     stopped.clone(),
@@ -310,17 +311,12 @@ impl Server {
             })
             .collect();
         Ok(ServerControlHook::new(
-            (shared, app, permits),
+            (connections, app, permits),
             addresses,
             stop,
             tasks,
             clock,
         ))
-    }
-
-    /// What the connections of a run share.
-    pub(crate) fn shared(&self, config: ServerConfig, hosts: Hosts) -> Arc<Shared> {
-        Shared::new(config, hosts)
     }
 
     /// Puts the hooks in order, if they and the configuration make sense.

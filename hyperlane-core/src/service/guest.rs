@@ -25,15 +25,17 @@ use super::{
 use crate::{
     Context as HookContext, Server, ServerError,
     conn::{cork, transport},
-    env::peer::{Peer, Via},
+    env::{
+        hosts::Hosts,
+        peer::{Peer, Via},
+    },
     http::list_items,
     server::{
         app::App,
+        connections::{self, Connections},
         control::end_connections,
-        hosts::Hosts,
         listener::Accepted,
         serve,
-        shared::{self, Shared},
     },
 };
 
@@ -78,12 +80,14 @@ impl Server {
         let app = self.check_start()?;
         let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let config = self.get_server_config().clone();
-        let permits = shared::permits(&config);
-        let shared = self.shared(config, Hosts::default());
-        let clock = runtime.spawn(shared.clone().keep_time()).abort_handle();
+        let permits = connections::permits(&config);
+        let connections = Connections::new(config, Hosts::default());
+        let clock = runtime
+            .spawn(connections.clone().keep_time())
+            .abort_handle();
         Ok(HyperlaneService {
             guest: Arc::new(Guest {
-                shared,
+                connections,
                 app,
                 permits,
                 clock,
@@ -126,7 +130,7 @@ pub struct HyperlaneService {
 
 /// What all clones and all connections share.
 struct Guest {
-    shared: Arc<Shared>,
+    connections: Arc<Connections>,
     app: Arc<App>,
     permits: Arc<Semaphore>,
     clock: AbortHandle,
@@ -145,12 +149,12 @@ impl HyperlaneService {
     /// # Cancel safety
     /// Once polled, the shutdown goes on by itself.
     pub async fn shutdown(&self) {
-        let shared = &self.guest.shared;
-        shared.begin_shutdown();
+        let env = &self.guest.connections.env;
+        env.begin_shutdown();
         let guest = self.guest.clone();
-        let ending = shared.spawn(async move { end_connections(&guest.shared).await });
+        let ending = env.spawn(async move { end_connections(&guest.connections).await });
         // A hook would wait for itself.
-        if let Some(ending) = ending.filter(|_| !cork::is_polling_for(shared)) {
+        if let Some(ending) = ending.filter(|_| !cork::is_polling_for(env)) {
             // An error means that the runtime is gone, and the connections with it.
             let _ = ending.await;
         }
@@ -164,7 +168,7 @@ impl HyperlaneService {
 
     /// Counts the requests and WebSockets that are under way.
     pub fn connections(&self) -> usize {
-        self.guest.shared.registry.len()
+        self.guest.connections.live.len()
     }
 }
 
@@ -254,7 +258,7 @@ impl fmt::Debug for ServiceFuture {
 impl Guest {
     fn is_ready(&self) -> bool {
         // The clock ends with the runtime.
-        !self.shared.is_shutting_down() && !self.clock.is_finished()
+        !self.connections.env.is_shutting_down() && !self.clock.is_finished()
     }
 
     async fn serve(
@@ -279,7 +283,7 @@ impl Guest {
             Some(PeerAddr(address)) => Peer::Inet(*address),
             None => Peer::Local,
         };
-        if !self.is_ready() || !self.shared.admit(peer) {
+        if !self.is_ready() || !self.connections.env.admit(peer) {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "503 Service Unavailable\n");
         }
         if parts.headers.contains_key(header::EXPECT) {
@@ -296,13 +300,19 @@ impl Guest {
             via: Via::Trusted,
         };
         let extensions = parts.extensions;
-        let connection = serve::task_of(&self.shared, &self.app, accepted, permit, |connection| {
-            if !extensions.is_empty() {
-                connection.set_extensions(extensions);
-            }
-        });
-        let shared = self.shared.clone();
-        shared.spawn(async move {
+        let connection = serve::task_of(
+            &self.connections,
+            &self.app,
+            accepted,
+            permit,
+            |connection| {
+                if !extensions.is_empty() {
+                    connection.set_extensions(extensions);
+                }
+            },
+        );
+        let env = self.connections.env.clone();
+        env.spawn(async move {
             connection.await;
             // The clock runs as long as there are connections.
             drop(self);
@@ -328,7 +338,7 @@ impl Guest {
         let body = match (head.status, switch) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(switch)) => {
                 let (io, first) = exchange.into_parts();
-                shared.spawn(switch::carry(switch, io, first));
+                env.spawn(switch::carry(switch, io, first));
                 ServiceBody::default()
             }
             (StatusCode::SWITCHING_PROTOCOLS, None) => {
@@ -518,13 +528,13 @@ mod tests {
         let service = Server::new().into_service().unwrap();
         let clone = service.clone();
         // The clock holds it, too.
-        let shared = Arc::downgrade(&service.guest.shared);
+        let connections = Arc::downgrade(&service.guest.connections);
         let clock = service.guest.clock.clone();
         drop(service);
         tokio::task::yield_now().await;
         assert!(!clock.is_finished());
         drop(clone);
-        while shared.upgrade().is_some() {
+        while connections.upgrade().is_some() {
             tokio::task::yield_now().await;
         }
         assert!(clock.is_finished());

@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use slab::Slab;
 
-use super::Conn;
-use crate::env::{ids::next_id, timers::TimerKey};
+use crate::{
+    conn::Conn,
+    env::{ids::next_id, timers::TimerKey},
+};
 
 /// All live connections.
 #[derive(Default)]
@@ -30,11 +32,11 @@ impl Registry {
         connection
     }
 
-    pub(crate) fn remove(&self, connection: &Conn) {
+    pub(crate) fn remove(&self, slot: u32) {
         self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .try_remove(connection.slot as usize);
+            .try_remove(slot as usize);
     }
 
     /// The connection that `key` was made for, if it is still there.
