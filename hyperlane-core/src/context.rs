@@ -25,6 +25,7 @@ use crate::{
     http::{Failure, Head, Precondition, describe},
     panic::contain,
     proto::http::forwarded::{self, Forwarded},
+    session::Sessions,
 };
 
 /// Values of a route's parameters, in the order of its pattern.
@@ -144,10 +145,12 @@ impl fmt::Debug for States {
 }
 
 /// Values that all contexts of a server share.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Program {
     pub(crate) states: States,
     pub(crate) channels: ChannelSettings,
+    /// `None` before a server runs.
+    pub(crate) sessions: Option<Arc<Sessions>>,
 }
 
 /// Where the pipeline is.
@@ -358,7 +361,7 @@ impl Context {
     /// What trusted proxies say of the request.
     pub(crate) fn forwarded(&self) -> Option<Forwarded<'_>> {
         let connection = self.connection.as_ref()?;
-        let config = &connection.server.config;
+        let config = &connection.env.config;
         if config.trusted_proxies.is_empty() {
             return None;
         }

@@ -109,7 +109,7 @@ impl Link for Line {
                 self.connection.send_bytes(&format.frame(&event))?;
             }
         }
-        self.connection.server.metrics.message_sent();
+        self.connection.env.metrics.message_sent();
         if let Some(acks) = &self.acks {
             acks.set_written(id.offset);
         }

@@ -17,8 +17,8 @@ use super::{
     waiters::Waiter,
 };
 use crate::{
+    env::runtime::within,
     proto::{sse::Event, ws::Message},
-    runtime::within,
 };
 
 /// How long a page takes until it connects.
@@ -209,7 +209,7 @@ impl Channel {
             return;
         };
         let channel = Arc::downgrade(self);
-        let server = connection.server.clone();
+        let server = connection.env.clone();
         server.spawn(async move {
             loop {
                 let room = poll_fn(|cx| connection.poll_room(cx)).await;

@@ -3,7 +3,7 @@
 use std::task::{Context, Waker};
 
 use super::Channel;
-use crate::conn::registry::next_id;
+use crate::env::ids::next_id;
 
 /// A future that waits: what is dropped while it waits leaves nothing behind.
 pub(crate) struct Waiter<'a> {

@@ -122,7 +122,7 @@ impl Shared {
                     if let Some(greeting) = &self.plan.greeting
                         && channel.greet()
                     {
-                        let server = &connection.server;
+                        let server = &connection.env;
                         server.spawn(greeting(channel.clone(), states()));
                     }
                     return attached;
