@@ -1,8 +1,8 @@
 //! Channels: the messages of a session, whoever is connected. See `docs/channels.md` for what clients see.
 
 pub(crate) mod attach;
+pub(crate) mod connection;
 pub(crate) mod end;
-pub(crate) mod line;
 pub(crate) mod log;
 mod memory;
 mod receive;
@@ -20,13 +20,13 @@ use std::{
 };
 
 use self::{
+    connection::ChannelConnection,
     end::End,
-    line::Line,
     log::Item,
     settings::Settings,
-    state::State,
+    state::ChannelState,
     timer::Timer,
-    waiters::{Waiter, Wakers},
+    waiters::{Waiter, Waiters},
 };
 use crate::{
     conn::{Conn, inbox::Inbox},
@@ -43,19 +43,19 @@ pub(crate) const SUPERSEDED: CloseCode = CloseCode::new(4009);
 
 /// Sends and receives across connections.
 pub(crate) struct Channel {
-    home: Weak<Entry>,
+    session: Weak<Entry>,
     settings: Arc<Settings>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    state: State<Line, Timer>,
+    state: ChannelState<ChannelConnection, Timer>,
     /// What clients sent and nobody received yet.
     inbox: Inbox,
     end: Option<End>,
     was_connected: bool,
     /// The endpoint's function has run for it.
-    is_greeted: bool,
+    is_started: bool,
     /// What was counted towards the session, as nobody is connected.
     charged: usize,
     /// Keeps the session, from the first connection on.
@@ -63,8 +63,8 @@ struct Inner {
     /// Ends the channel when nobody has been there for long.
     timer: Option<Timer>,
     /// Those who wait for a message, and those who wait for room.
-    receivers: Wakers,
-    senders: Wakers,
+    receivers: Waiters,
+    senders: Waiters,
     /// Those who are woken when the lock is gone.
     woken: Vec<Waker>,
 }
@@ -116,8 +116,8 @@ impl DerefMut for Locked<'_> {
 
 impl Inner {
     /// Whether what is in it waits for clients of which none is connected.
-    fn is_unattended(&self) -> bool {
-        self.end.is_none() && self.state.links().next().is_none()
+    fn is_disconnected(&self) -> bool {
+        self.end.is_none() && self.state.connections().next().is_none()
     }
 
     /// Wakes them when the lock is gone.
@@ -132,21 +132,21 @@ impl Inner {
 }
 
 impl Channel {
-    pub(crate) fn new(home: Weak<Entry>, settings: Arc<Settings>, epoch: u64) -> Arc<Self> {
+    pub(crate) fn new(session: Weak<Entry>, settings: Arc<Settings>, epoch: u64) -> Arc<Self> {
         Arc::new(Self {
-            home,
+            session,
             settings,
             inner: Mutex::new(Inner {
-                state: State::new(epoch),
+                state: ChannelState::new(epoch),
                 inbox: Inbox::default(),
                 end: None,
                 was_connected: false,
-                is_greeted: false,
+                is_started: false,
                 charged: 0,
                 kept: None,
                 timer: None,
-                receivers: Wakers::default(),
-                senders: Wakers::default(),
+                receivers: Waiters::default(),
+                senders: Waiters::default(),
                 woken: Vec::new(),
             }),
         })
@@ -185,9 +185,9 @@ impl Channel {
     pub(crate) fn connection(&self) -> Option<Arc<Conn>> {
         self.lock()
             .state
-            .links()
+            .connections()
             .last()
-            .map(|line| line.connection().clone())
+            .map(|connection| connection.connection().clone())
     }
 
     /// Has its session stay for as long as the channel is not over.
@@ -199,12 +199,12 @@ impl Channel {
     }
 
     /// Whether this is the first who asks.
-    pub(crate) fn greet(&self) -> bool {
-        !std::mem::replace(&mut self.lock().is_greeted, true)
+    pub(crate) fn start(&self) -> bool {
+        !std::mem::replace(&mut self.lock().is_started, true)
     }
 
     /// The epoch, if the program has closed the channel.
-    fn stopped(&self) -> Option<u64> {
+    fn closed_epoch(&self) -> Option<u64> {
         let inner = self.lock();
         matches!(inner.end, Some(End::Closed)).then_some(inner.state.log.epoch)
     }

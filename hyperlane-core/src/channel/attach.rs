@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Channel, MISSED, RESET, SUPERSEDED,
+    connection::ChannelConnection,
     end::End,
-    line::Line,
     log::ResumeId,
     state::{Claim, Kind, Position, Start},
     timer::Timer,
@@ -22,7 +22,7 @@ impl Channel {
         self: &Arc<Self>,
         claim: Claim,
         connection: &Arc<Conn>,
-        begin: impl FnOnce(&Start, ResumeId) -> Line,
+        begin: impl FnOnce(&Start, ResumeId) -> ChannelConnection,
     ) -> Result<Option<Attached>, End> {
         // Before anyone can find it by the channel's handles.
         connection.set_of_channel();
@@ -30,9 +30,9 @@ impl Channel {
         if let Some(end) = &inner.end {
             return Err(end.clone());
         }
-        if inner.state.is_overtaken(claim) {
+        if inner.state.is_superseded(claim) {
             drop(inner);
-            Line::new(connection.clone(), None, claim.number)
+            ChannelConnection::new(connection.clone(), None, claim.number)
                 .close(SUPERSEDED, "this tab has connected anew");
             return Ok(None);
         }
@@ -49,7 +49,7 @@ impl Channel {
         inner.was_connected = true;
         if start.is_reset && claim.kind == Kind::Plain {
             inner.state.remove(start.key);
-            self.look_after(&mut inner);
+            self.after_change(&mut inner);
             drop(inner);
             let _ = connection.close_websocket(RESET, MISSED, false);
             for position in &left {
@@ -61,7 +61,7 @@ impl Channel {
             return Ok(None);
         }
         inner.state.write_on_key(start.key);
-        self.look_after(&mut inner);
+        self.after_change(&mut inner);
         let charged = std::mem::take(&mut inner.charged);
         drop(inner);
         self.discharge(charged);
@@ -83,23 +83,23 @@ impl Channel {
             inner.state.cut(key)
         };
         if is_known && !is_closed {
-            let timer = self.after_grace(move |channel| channel.give_up(key));
+            let timer = self.after_grace(move |channel| channel.expire_position(key));
             if let Some(position) = inner.state.position(key) {
                 position.timer = timer;
             }
         }
-        inner.state.tidy(self.settings.limits);
-        self.look_after(&mut inner);
-        if is_known && inner.is_unattended() {
+        inner.state.trim_log(self.settings.limits);
+        self.after_change(&mut inner);
+        if is_known && inner.is_disconnected() {
             self.charge_all(inner);
         }
     }
 
     /// A position has waited long enough.
-    fn give_up(self: &Arc<Self>, key: u64) {
+    fn expire_position(self: &Arc<Self>, key: u64) {
         let mut inner = self.lock();
         let is_last = match inner.state.position(key) {
-            Some(position) if position.link().is_none() => {
+            Some(position) if position.connection().is_none() => {
                 inner.state.remove(key);
                 !inner.state.has_positions()
             }
@@ -108,13 +108,13 @@ impl Channel {
         if is_last {
             self.finish(inner, End::Grace(self.settings.grace));
         } else {
-            inner.state.tidy(self.settings.limits);
-            self.look_after(&mut inner);
+            inner.state.trim_log(self.settings.limits);
+            self.after_change(&mut inner);
         }
     }
 
     /// Nobody has been there for long.
-    pub(super) fn expire(self: &Arc<Self>) {
+    pub(super) fn expire_unconnected(self: &Arc<Self>) {
         let inner = self.lock();
         if !inner.state.has_positions() {
             self.finish(inner, End::Grace(self.settings.grace));
@@ -122,9 +122,9 @@ impl Channel {
     }
 }
 
-pub(super) fn close(position: &Position<Line, Timer>, code: CloseCode, reason: &str) {
-    if let Some(line) = position.link() {
-        line.close(code, reason);
+pub(super) fn close(position: &Position<ChannelConnection, Timer>, code: CloseCode, reason: &str) {
+    if let Some(connection) = position.connection() {
+        connection.close(code, reason);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::poll_fn, io, task::Poll, time::Duration};
 
-use super::{Channel, Locked, attach::close, state::State};
+use super::{Channel, Locked, attach::close, state::ChannelState};
 use crate::proto::ws::CloseCode;
 
 /// Why a channel is over.
@@ -60,7 +60,7 @@ impl Channel {
             if inner.end.is_some() {
                 return Poll::Ready(());
             }
-            inner.receivers.enlist(cx, Some(&mut waiter));
+            inner.receivers.add(cx, Some(&mut waiter));
             Poll::Pending
         })
         .await;
@@ -94,11 +94,11 @@ impl Channel {
         if inner.end.is_some() {
             return;
         }
-        let lost = inner.state.untaken();
+        let lost = inner.state.undelivered();
         let reason = end.clone();
         let epoch = inner.state.log.epoch;
         inner.end = Some(end);
-        let state = std::mem::replace(&mut inner.state, State::new(epoch));
+        let state = std::mem::replace(&mut inner.state, ChannelState::new(epoch));
         let inbox = std::mem::take(&mut inner.inbox);
         inner.wake_senders();
         inner.wake_receivers();

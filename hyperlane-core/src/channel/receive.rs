@@ -10,7 +10,7 @@ use super::{Channel, end::End, waiters::Waiter};
 use crate::proto::ws::Message;
 
 /// Messages of clients that nobody received yet, in bytes.
-const INBOX: usize = 64 * 1024;
+const MAX_INBOX: usize = 64 * 1024;
 
 impl Channel {
     /// The next message of a client.
@@ -34,7 +34,7 @@ impl Channel {
         if let Some(end) = &inner.end {
             return Poll::Ready(Err(end.clone().into()));
         }
-        inner.receivers.enlist(cx, waiter);
+        inner.receivers.add(cx, waiter);
         Poll::Pending
     }
 
@@ -49,8 +49,8 @@ impl Channel {
         if let Some(end) = &inner.end {
             return Poll::Ready(Err(end.clone()));
         }
-        if inner.inbox.bytes() >= INBOX {
-            inner.senders.enlist(cx, waiter);
+        if inner.inbox.bytes() >= MAX_INBOX {
+            inner.senders.add(cx, waiter);
             return Poll::Pending;
         }
         if let Some(message) = message.take() {

@@ -12,7 +12,7 @@ use super::{
     Channel, Inner, RESET,
     attach::close,
     log::{self, Item, Limits},
-    memory::Held,
+    memory::Charge,
     timer::Timer,
     waiters::Waiter,
 };
@@ -40,21 +40,21 @@ impl Channel {
 
     async fn send_item(self: &Arc<Self>, item: Item) -> io::Result<()> {
         let charged = self.charge(log::weight(&item))?;
-        let mut held = Held {
+        let mut charge = Charge {
             channel: self,
             charged,
         };
         self.send_charged(item).await?;
         let is_waiting = {
             let mut inner = self.lock();
-            let is_waiting = inner.is_unattended();
+            let is_waiting = inner.is_disconnected();
             if is_waiting {
-                inner.charged += held.charged;
+                inner.charged += charge.charged;
             }
             is_waiting
         };
         if is_waiting {
-            held.charged = 0;
+            charge.charged = 0;
         }
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Channel {
         let sending = poll_fn(|cx| self.poll_send(cx, &mut item, Some(&mut waiter)));
         match within(self.runtime(), self.settings.timeout, sending).await {
             Some(sent) => sent,
-            None => self.send_past_laggards(item),
+            None => self.send_without_slow(item),
         }
     }
 
@@ -89,13 +89,13 @@ impl Channel {
         };
         match inner.state.send(taken, self.settings.limits) {
             Ok(()) => {
-                self.look_after(&mut inner);
+                self.after_change(&mut inner);
                 Poll::Ready(Ok(()))
             }
             Err(back) => {
                 *item = Some(back);
                 if waiter.is_some() {
-                    inner.senders.enlist(cx, waiter);
+                    inner.senders.add(cx, waiter);
                 }
                 Poll::Pending
             }
@@ -103,19 +103,19 @@ impl Channel {
     }
 
     /// Nobody made room in time. If one tab holds up another, it has to go: it comes back and is told what it missed.
-    fn send_past_laggards(self: &Arc<Self>, item: Option<Item>) -> io::Result<()> {
+    fn send_without_slow(self: &Arc<Self>, item: Option<Item>) -> io::Result<()> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
             return Err(end.clone().into());
         }
-        let laggards = inner.state.remove_laggards();
+        let slow = inner.state.remove_slow();
         let Some(item) = item else {
             return Ok(());
         };
         let sent = inner.state.send(item, self.settings.limits);
-        self.look_after(&mut inner);
+        self.after_change(&mut inner);
         drop(inner);
-        for position in &laggards {
+        for position in &slow {
             close(position, RESET, "reads too slowly");
         }
         sent.map_err(|_| {
@@ -138,7 +138,7 @@ impl Channel {
         if inner.state.has_room(self.settings.limits) {
             return Poll::Ready(Ok(()));
         }
-        inner.senders.enlist(cx, None);
+        inner.senders.add(cx, None);
         Poll::Pending
     }
 
@@ -154,8 +154,8 @@ impl Channel {
         };
         // There is always room.
         let _ = inner.state.send(message.into(), unlimited);
-        inner.state.tidy(self.settings.limits);
-        self.look_after(&mut inner);
+        inner.state.trim_log(self.settings.limits);
+        self.after_change(&mut inner);
         Ok(())
     }
 
@@ -167,7 +167,7 @@ impl Channel {
                 self.after(PAGE_LOAD, move |channel| {
                     let mut inner = channel.lock();
                     inner.state.forget_page(key);
-                    inner.state.tidy(channel.settings.limits);
+                    inner.state.trim_log(channel.settings.limits);
                 })
             });
         }
@@ -175,17 +175,17 @@ impl Channel {
 
     /// Sends a control frame to whoever is there.
     pub(crate) fn send_control(&self, message: &Message) {
-        for line in self.lock().state.links() {
+        for connection in self.lock().state.connections() {
             // Who is not there needs no ping.
-            let _ = line.write_control(message);
+            let _ = connection.write_control(message);
         }
     }
 
     /// After each change: has those written on for who are behind, wakes senders, and minds the time.
-    pub(super) fn look_after(self: &Arc<Self>, inner: &mut Inner) {
+    pub(super) fn after_change(self: &Arc<Self>, inner: &mut Inner) {
         // What this task's own connection collects must be out before another task can write to it.
-        for line in inner.state.links() {
-            line.connection().flush_cork();
+        for connection in inner.state.connections() {
+            connection.connection().flush_cork();
         }
         while let Some(key) = inner.state.take_behind() {
             self.pump(inner, key);
@@ -194,7 +194,7 @@ impl Channel {
         if inner.state.has_positions() {
             inner.timer = None;
         } else if inner.timer.as_ref().is_none_or(Timer::has_ended) {
-            inner.timer = self.after_grace(|channel| channel.expire());
+            inner.timer = self.after_grace(|channel| channel.expire_unconnected());
         }
     }
 
@@ -203,8 +203,8 @@ impl Channel {
         let Some(connection) = inner
             .state
             .position(key)
-            .and_then(|position| position.link())
-            .map(|line| line.connection().clone())
+            .and_then(|position| position.connection())
+            .map(|connection| connection.connection().clone())
         else {
             return;
         };
@@ -221,7 +221,7 @@ impl Channel {
                 inner.wake_senders();
                 if done {
                     if let Some(position) = inner.state.position(key) {
-                        position.is_pumped = false;
+                        position.has_pump = false;
                     }
                     return;
                 }
@@ -232,7 +232,7 @@ impl Channel {
     /// Pongs have come.
     pub(crate) fn acknowledged(self: &Arc<Self>) {
         let mut inner = self.lock();
-        inner.state.tidy(self.settings.limits);
+        inner.state.trim_log(self.settings.limits);
         inner.wake_senders();
     }
 }

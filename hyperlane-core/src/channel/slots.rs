@@ -19,7 +19,7 @@ struct Slots {
 struct Slot {
     channel: Option<Arc<Channel>>,
     /// The epoch of the last one that the program closed.
-    stopped: Option<u64>,
+    closed_epoch: Option<u64>,
 }
 
 impl Slots {
@@ -67,8 +67,12 @@ pub(crate) fn of_session(
     if let Some(channel) = slot.channel.as_ref().filter(|channel| !channel.is_over()) {
         return channel.clone();
     }
-    if let Some(epoch) = slot.channel.take().and_then(|channel| channel.stopped()) {
-        slot.stopped = Some(epoch);
+    if let Some(epoch) = slot
+        .channel
+        .take()
+        .and_then(|channel| channel.closed_epoch())
+    {
+        slot.closed_epoch = Some(epoch);
     }
     let channel = Channel::new(Arc::downgrade(session), settings.clone(), random());
     slot.channel = Some(channel.clone());
@@ -79,12 +83,16 @@ pub(crate) fn of_session(
 }
 
 /// Whether the program has closed this channel, so that nobody need come back for it.
-pub(crate) fn is_stopped(session: &Entry, direction: Direction, epoch: u64) -> bool {
+pub(crate) fn was_closed(session: &Entry, direction: Direction, epoch: u64) -> bool {
     let slots = session.attachment::<SessionSlots>();
     let mut slots = slots.lock();
     let slot = slots.slot(direction);
-    slot.stopped == Some(epoch)
-        || slot.channel.as_ref().and_then(|channel| channel.stopped()) == Some(epoch)
+    slot.closed_epoch == Some(epoch)
+        || slot
+            .channel
+            .as_ref()
+            .and_then(|channel| channel.closed_epoch())
+            == Some(epoch)
 }
 
 /// Random bits that nobody can guess, and never 0.

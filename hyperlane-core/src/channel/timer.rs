@@ -25,8 +25,8 @@ impl Drop for Timer {
 impl Channel {
     /// Where waits and tasks of the channel belong; never to a sender, who may stand anywhere.
     pub(crate) fn runtime(&self) -> Option<Handle> {
-        match self.home.upgrade() {
-            Some(home) => home.runtime(),
+        match self.session.upgrade() {
+            Some(session) => session.runtime(),
             None => Handle::try_current().ok(),
         }
     }

@@ -26,11 +26,11 @@ impl Drop for Waiter<'_> {
 
 /// Those who wait: futures by their numbers, and tasks as 0.
 #[derive(Default)]
-pub(super) struct Wakers(pub(super) Vec<(u64, Waker)>);
+pub(super) struct Waiters(pub(super) Vec<(u64, Waker)>);
 
-impl Wakers {
+impl Waiters {
     /// Has a waker woken later; the same one once.
-    pub(super) fn enlist(&mut self, cx: &Context<'_>, waiter: Option<&mut Waiter<'_>>) {
+    pub(super) fn add(&mut self, cx: &Context<'_>, waiter: Option<&mut Waiter<'_>>) {
         let number = waiter.map_or(0, |waiter| {
             if waiter.number == 0 {
                 waiter.number = next_id();

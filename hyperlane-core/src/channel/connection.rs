@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
     log::{Item, ResumeId},
-    state::Link,
+    state::Connection,
 };
 use crate::{
     conn::{Conn, acks::Acks, outbox::Outbox},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A connection that messages are written to.
-pub(crate) struct Line {
+pub(crate) struct ChannelConnection {
     connection: Arc<Conn>,
     /// None for an event stream.
     acks: Option<Arc<Acks>>,
@@ -26,7 +26,7 @@ pub(crate) struct Line {
     number: u64,
 }
 
-impl Line {
+impl ChannelConnection {
     pub(crate) fn new(connection: Arc<Conn>, acks: Option<Arc<Acks>>, number: u64) -> Self {
         Self {
             connection,
@@ -46,23 +46,24 @@ impl Line {
         }
     }
 
-    /// Ends a connection that came by an id that its session has no more. The client comes back with the cookie that the
-    /// answer to the renewal has set.
-    pub(crate) fn close_for_new_id(&self) {
-        self.close(
-            CloseCode::SERVICE_RESTART,
-            "the session has another id: connect anew",
-        );
-    }
-
     /// Ends the connection after what was written to it.
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
         Outbox::new(self.connection.clone()).close(code, reason, false);
     }
 }
 
+/// Closes a connection that came by an id that its session no longer has. The client comes back with the cookie that the
+/// answer to the renewal has set.
+pub(crate) fn close_for_new_id(connection: &Arc<Conn>) {
+    Outbox::new(connection.clone()).close(
+        CloseCode::SERVICE_RESTART,
+        "the session has another id: connect anew",
+        false,
+    );
+}
+
 /// An event with an id, which is its data as well: Firefox and WebKit ignore an id in a block without data.
-pub(crate) fn at(name: &str, id: ResumeId) -> Event {
+pub(crate) fn position_event(name: &str, id: ResumeId) -> Event {
     Event::new()
         .event(name)
         .id(id.to_string())
@@ -79,7 +80,7 @@ fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
             match has_data {
                 // The end of the event whose data stands before it.
                 true => bytes.extend_from_slice(format!("id: {id}\n\n").as_bytes()),
-                false => at(POSITION, id).encode(&mut bytes).ok()?,
+                false => position_event(POSITION, id).encode(&mut bytes).ok()?,
             }
             return Some(bytes);
         }
@@ -95,7 +96,7 @@ fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-impl Link for Line {
+impl Connection for ChannelConnection {
     fn write(&self, id: ResumeId, item: &Item) -> Result<(), PushError> {
         let format = self.connection.format();
         match item {
@@ -137,7 +138,7 @@ impl Link for Line {
         }
     }
 
-    fn ask_in_time(&self) {
+    fn request_ack_soon(&self) {
         let due = self.acks.as_ref().and_then(|acks| acks.due());
         match due {
             Some(due) if due <= self.connection.now() => self.ask(),
