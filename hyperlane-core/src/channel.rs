@@ -31,7 +31,7 @@ use self::{
 use crate::{
     conn::{Conn, inbox::Inbox},
     proto::ws::CloseCode,
-    session::{Entry, KeptAlive},
+    session::{KeptAlive, SessionEntry},
 };
 
 /// Closes a plain WebSocket whose missed messages are gone: it has to load the state of things anew. The next connection
@@ -43,7 +43,7 @@ pub(crate) const SUPERSEDED: CloseCode = CloseCode::new(4009);
 
 /// Sends and receives across connections.
 pub(crate) struct Channel {
-    session: Weak<Entry>,
+    session: Weak<SessionEntry>,
     settings: Arc<Settings>,
     inner: Mutex<Inner>,
 }
@@ -132,7 +132,11 @@ impl Inner {
 }
 
 impl Channel {
-    pub(crate) fn new(session: Weak<Entry>, settings: Arc<Settings>, epoch: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        session: Weak<SessionEntry>,
+        settings: Arc<Settings>,
+        epoch: u64,
+    ) -> Arc<Self> {
         Arc::new(Self {
             session,
             settings,

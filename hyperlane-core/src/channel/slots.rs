@@ -6,7 +6,7 @@ use super::{
     Channel,
     settings::{Direction, Settings},
 };
-use crate::session::{Attachment, Entry};
+use crate::session::{Attachment, SessionEntry};
 
 /// The channels of one session.
 #[derive(Default)]
@@ -57,7 +57,7 @@ impl Attachment for SessionSlots {
 
 /// The session's channel; a new one after one that is over. That of a session that is over is over, too.
 pub(crate) fn of_session(
-    session: &Arc<Entry>,
+    session: &Arc<SessionEntry>,
     direction: Direction,
     settings: &Arc<Settings>,
 ) -> Arc<Channel> {
@@ -83,7 +83,7 @@ pub(crate) fn of_session(
 }
 
 /// Whether the program has closed this channel, so that nobody need come back for it.
-pub(crate) fn was_closed(session: &Entry, direction: Direction, epoch: u64) -> bool {
+pub(crate) fn was_closed(session: &SessionEntry, direction: Direction, epoch: u64) -> bool {
     let slots = session.attachment::<SessionSlots>();
     let mut slots = slots.lock();
     let slot = slots.slot(direction);

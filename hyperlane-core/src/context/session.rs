@@ -117,11 +117,11 @@ impl Context {
 
     pub(crate) fn sessions(&self) -> Arc<Sessions> {
         /// Of contexts that programs make themselves.
-        static NOBODYS: LazyLock<Arc<Sessions>> =
+        static DETACHED: LazyLock<Arc<Sessions>> =
             LazyLock::new(|| Sessions::new(&ServerConfig::default(), &Default::default()));
         match &self.connection {
             Some(connection) => connection.server.sessions.clone(),
-            None => NOBODYS.clone(),
+            None => DETACHED.clone(),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
         slots::of_session,
     },
     context::Context,
-    session::{Entry, SessionId, Table},
+    session::{SessionEntry, SessionId, Table},
     sse::ServerSentEvents,
     websocket::WebSocket,
 };
@@ -42,7 +42,7 @@ impl Channels {
         }
     }
 
-    fn of(&self, entry: Arc<Entry>) -> SessionChannels {
+    fn of(&self, entry: Arc<SessionEntry>) -> SessionChannels {
         SessionChannels {
             entry,
             settings: self.settings.clone(),
@@ -76,7 +76,7 @@ impl fmt::Debug for Channels {
 /// The channels of one session.
 #[derive(Clone)]
 pub struct SessionChannels {
-    entry: Arc<Entry>,
+    entry: Arc<SessionEntry>,
     settings: ChannelSettings,
 }
 

@@ -21,7 +21,7 @@ use crate::{
     context::{Context, States, cors::RouteCors},
     error::RequestError,
     hook::refuse,
-    session::Entry,
+    session::SessionEntry,
     stream::Stream,
 };
 
@@ -101,14 +101,14 @@ impl ChannelHandler {
         }
     }
 
-    pub(super) fn channel(&self, entry: &Arc<Entry>) -> Arc<Channel> {
+    pub(super) fn channel(&self, entry: &Arc<SessionEntry>) -> Arc<Channel> {
         of_session(entry, self.direction, &self.settings)
     }
 
     /// Gives the session's channel to a connection; a channel that is over in this moment gives way to a new one.
     pub(super) fn attach(
         &self,
-        entry: &Arc<Entry>,
+        entry: &Arc<SessionEntry>,
         claim: Claim,
         connection: &Arc<Conn>,
         states: impl Fn() -> States,

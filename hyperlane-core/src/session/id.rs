@@ -23,7 +23,7 @@ impl SessionId {
     }
 
     /// Where there are no random bytes; never found again.
-    pub(super) fn nobody() -> Self {
+    pub(super) fn nil() -> Self {
         Self([0; 16])
     }
 
