@@ -19,7 +19,6 @@ use bytes::Bytes;
 
 use crate::{
     EntityTag, Request, Response, Stream, Upgrade, Validators, WebSocket,
-    channel::settings::ChannelSettings,
     conn::Conn,
     error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
     http::{Failure, Precondition, describe},
@@ -148,7 +147,6 @@ pub(crate) type Middleware = Arc<
 #[derive(Default)]
 pub(crate) struct Program {
     pub(crate) states: States,
-    pub(crate) channels: ChannelSettings,
     /// `None` where there is none.
     pub(crate) response_middleware: Option<Middleware>,
 }
@@ -227,17 +225,9 @@ impl fmt::Debug for Context {
 impl Context {
     pub(crate) fn new(program: Arc<Program>, connection: Arc<Conn>) -> Self {
         Self {
-            request: Request::default(),
-            response: None,
-            route_params: RouteParams::default(),
-            extras: None,
-            // A default would make a program for nothing, per connection.
             program,
             connection: Some(connection),
-            response_middleware_at: 0,
-            stage: Stage::default(),
-            goes_back: false,
-            head_is_out: false,
+            ..Self::default()
         }
     }
 
@@ -645,11 +635,6 @@ impl Context {
                 std::any::type_name::<T>()
             )
         })
-    }
-
-    /// How channels of this server behave that no client has connected to yet.
-    pub(crate) fn channel_settings(&self) -> &ChannelSettings {
-        &self.program.channels
     }
 
     /// All values of the server, for tasks that outlive the request.

@@ -1,5 +1,6 @@
 //! Sessions: what a server remembers of a client, whatever connection it comes by.
 
+mod attachment;
 mod entry;
 mod id;
 mod manager;
@@ -20,7 +21,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{error::SessionError, http::SessionFields};
 
 pub(crate) use self::{
-    entry::{Attachment, KeptAlive, SessionEntry},
+    attachment::{Attachment, AttachmentSlot},
+    entry::{KeptAlive, SessionEntry},
     manager::{Credential, Loaded, Planned, Sessions},
     table::Table,
 };

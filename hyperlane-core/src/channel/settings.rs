@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::log::Limits;
+use crate::session::Attachment;
 
 /// What a session's channel is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +41,18 @@ impl Default for Settings {
     }
 }
 
-/// How channels behave that no client has connected to yet: as the first endpoint of their kind says. Clones share it.
-#[derive(Clone, Default)]
-pub(crate) struct ChannelSettings(Arc<[OnceLock<Arc<Settings>>; 2]>);
+/// How channels of a server behave that no client has connected to yet: as the first endpoint of their kind says. They are
+/// attached to the table of its sessions.
+#[derive(Default)]
+pub(crate) struct ChannelSettings([OnceLock<Arc<Settings>>; 2]);
+
+impl Attachment for ChannelSettings {
+    fn end(&self) {}
+}
 
 impl ChannelSettings {
     fn slot(&self, direction: Direction) -> &OnceLock<Arc<Settings>> {
-        let [both, to_client] = &*self.0;
+        let [both, to_client] = &self.0;
         match direction {
             Direction::Both => both,
             Direction::ToClient => to_client,

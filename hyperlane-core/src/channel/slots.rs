@@ -61,7 +61,7 @@ pub(crate) fn of_session(
     direction: Direction,
     settings: &Arc<Settings>,
 ) -> Arc<Channel> {
-    let slots = session.attachment::<SessionSlots>();
+    let slots = session.attachment().of::<SessionSlots>();
     let mut slots = slots.lock();
     let slot = slots.slot(direction);
     if let Some(channel) = slot.channel.as_ref().filter(|channel| !channel.is_over()) {
@@ -84,7 +84,7 @@ pub(crate) fn of_session(
 
 /// Whether the program has closed this channel, so that nobody need come back for it.
 pub(crate) fn was_closed(session: &SessionEntry, direction: Direction, epoch: u64) -> bool {
-    let slots = session.attachment::<SessionSlots>();
+    let slots = session.attachment().of::<SessionSlots>();
     let mut slots = slots.lock();
     let slot = slots.slot(direction);
     slot.closed_epoch == Some(epoch)

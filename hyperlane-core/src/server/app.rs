@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::observe::RouteLabel;
 use crate::{
     Context, Method, Stream,
-    channel::settings::ChannelSettings,
     context::{Middleware, Program, RouteParams, Stage, States, cors::RouteCors},
     error::{Place, ServerError},
     extract::setup::{RouteSetup, SetupCheck},
@@ -226,11 +225,7 @@ impl From<HookKind> for PlannedKind {
 
 impl App {
     /// Sorts and checks the hooks.
-    pub(crate) fn build(
-        planned: Vec<Planned>,
-        states: States,
-        channels: ChannelSettings,
-    ) -> Result<Self, ServerError> {
+    pub(crate) fn build(planned: Vec<Planned>, states: States) -> Result<Self, ServerError> {
         let mut app = Self::default();
         let mut routes: Vec<(String, Hook)> = Vec::new();
         let mut lists: [(&str, Ordered); 4] = [
@@ -273,7 +268,6 @@ impl App {
         app.response_middleware = response.into();
         app.program = Arc::new(Program {
             states,
-            channels,
             response_middleware: in_sequence(&app.response_middleware),
         });
         app.task_panic = panic;

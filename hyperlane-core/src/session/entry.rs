@@ -1,10 +1,9 @@
 //! A session as this process holds it.
 
 use std::{
-    any::Any,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -13,7 +12,7 @@ use std::{
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{
-    SessionId,
+    AttachmentSlot, SessionId,
     store::{SessionData, Values},
     table::{NO_SLOT, Table},
 };
@@ -30,12 +29,6 @@ const VALUES_BYTES: usize = 96;
 /// What a user costs beside its bytes, with its place among the users.
 const USER_BYTES: usize = 160;
 
-/// What a layer above keeps with a session. Its locks are taken before the table's and the session's.
-pub(crate) trait Attachment: Any + Send + Sync {
-    /// Ends it with its session. Called where nothing is locked.
-    fn end(&self);
-}
-
 /// A session. Whoever holds it may use it, also when it is no longer in the table.
 pub(crate) struct SessionEntry {
     table: Weak<Table>,
@@ -44,8 +37,7 @@ pub(crate) struct SessionEntry {
     /// In seconds since 1970.
     pub(super) created: u64,
     state: Mutex<SessionState>,
-    /// Made when it is first asked for.
-    attachment: OnceLock<Arc<dyn Attachment>>,
+    attachment: AttachmentSlot,
 }
 
 /// What a session is at one moment. Its lock is held for moments alone: texts are shared, not copied, and values are
@@ -130,7 +122,7 @@ impl SessionEntry {
                 save_lock: Weak::new(),
                 waiting: 0,
             }),
-            attachment: OnceLock::new(),
+            attachment: AttachmentSlot::default(),
         })
     }
 
@@ -195,18 +187,9 @@ impl SessionEntry {
         let _ = timeout(left, end.changed()).await;
     }
 
-    /// What the layer above keeps with the session, made by its default when it is first asked for. There is one such layer.
-    pub(crate) fn attachment<A: Attachment + Default>(&self) -> Arc<A> {
-        let known = self.attachment.get_or_init(|| Arc::new(A::default()));
-        let known: Arc<dyn Any + Send + Sync> = known.clone();
-        known.downcast().unwrap_or_default()
-    }
-
-    /// Ends what is attached: the session is over, or has gone for others. Not to be called with anything locked.
-    pub(super) fn end_attachment(&self) {
-        if let Some(attachment) = self.attachment.get() {
-            attachment.end();
-        }
+    /// What the layer above keeps with the session. It ends when the session is destroyed, expires, or is evicted.
+    pub(crate) fn attachment(&self) -> &AttachmentSlot {
+        &self.attachment
     }
 
     /// Whether it was destroyed.

@@ -21,7 +21,7 @@ use tokio::{runtime::Handle, time::Instant};
 
 use self::slots::{ENTRY_BYTES, ID_BYTES, Index, Rank, Slot};
 use super::{
-    SessionData, SessionId,
+    AttachmentSlot, SessionData, SessionId,
     entry::{Former, MAX_FORMER_IDS, SessionEntry, SessionState, bytes_of},
 };
 use crate::{error::SessionError, http::SessionFields};
@@ -58,6 +58,7 @@ pub(crate) struct Table {
     /// Another store is to be told of changes.
     pub(super) has_store: AtomicBool,
     full_is_logged: AtomicBool,
+    attachment: AttachmentSlot,
     /// Of the last run.
     runtime: Mutex<Option<Handle>>,
 }
@@ -100,6 +101,7 @@ impl Default for Table {
             max_age: AtomicU64::new(0),
             has_store: AtomicBool::new(false),
             full_is_logged: AtomicBool::new(false),
+            attachment: AttachmentSlot::default(),
             runtime: Mutex::default(),
         }
     }
@@ -122,6 +124,11 @@ impl Table {
     pub(super) fn runtime(&self) -> Option<Handle> {
         let known = self.lock_runtime().clone();
         known.or_else(|| Handle::try_current().ok())
+    }
+
+    /// What the layer above keeps with all sessions of the server.
+    pub(crate) fn attachment(&self) -> &AttachmentSlot {
+        &self.attachment
     }
 
     /// Seconds since 1970.
@@ -562,7 +569,7 @@ impl Table {
         self.make_room(&mut index, entry, 0, now, &mut evicted);
         drop(index);
         drop(dropped);
-        entry.end_attachment();
+        entry.attachment().end();
         end_all(evicted);
     }
 
@@ -639,7 +646,7 @@ impl Table {
 /// Ends what has gone. Not to be called with anything locked.
 fn end_all(evicted: impl IntoIterator<Item = Arc<SessionEntry>>) {
     for entry in evicted {
-        entry.end_attachment();
+        entry.attachment().end();
     }
 }
 
