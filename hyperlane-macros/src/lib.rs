@@ -22,12 +22,13 @@
 //! Every macro takes `crate = path`, the place of hyperlane where it is known under another name.
 
 mod args;
+mod crate_path;
 mod emit;
 mod expand;
 mod function;
 mod jumps;
-mod krate;
 mod literals;
+mod model;
 mod nearest;
 mod params;
 mod pattern;
@@ -36,6 +37,7 @@ mod register;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 /// Declares the attribute of each row, by phase. `at` stands where the example is the attribute alone on a route.
 macro_rules! declare {

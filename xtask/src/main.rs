@@ -8,6 +8,7 @@ mod clients;
 mod cuts;
 mod fuzz;
 mod nginx;
+mod perf;
 mod process;
 mod slow;
 mod tidy;
@@ -34,6 +35,10 @@ const USAGE: &str = "usage: cargo xtask TASK
             [TARGET..]            only these; all by default
             [--minutes N]         how long each runs; 5 by default
   nginx     a real nginx in front of the example `proxied`: cookies, WebSockets and events at a path, hosts
+  perf      instructions per operation and bytes per idle WebSocket, beside those of a base; fails above +3 %
+            [BASE]                a commit; by default where this branch left origin/main, or the parent of HEAD
+            [--only ROW,..]       only these rows; all by default
+            [--alone]             no base: only this checkout
   slow      slow and endless clients: what they cost the bench server and a normal client
             [--connections N]     5000 by default
             [--seconds N]         30 by default
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
         "cuts" => cuts::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "nginx" => nginx::run(),
+        "perf" => perf::run(&rest),
         "slow" => slow::run(&rest),
         "tidy" => tidy::run(),
         _ => Err(USAGE.to_owned()),

@@ -5,6 +5,8 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::Outcome;
@@ -65,6 +67,9 @@ pub(crate) fn release_example(name: &str) -> Result<PathBuf, String> {
     Ok(target().join("release").join("examples").join(name))
 }
 
+/// The longest time that a server may take to end.
+const ENDING: Duration = Duration::from_secs(30);
+
 /// A server that ends with this value.
 pub(crate) struct Server {
     child: Child,
@@ -85,7 +90,8 @@ impl Server {
         Self::start_command(program, Command::new(program).args(args).stderr(log))
     }
 
-    fn start_command(program: &Path, command: &mut Command) -> Result<Self, String> {
+    /// Starts it by a command that the caller has prepared; errors name the program.
+    pub(crate) fn start_command(program: &Path, command: &mut Command) -> Result<Self, String> {
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
@@ -111,6 +117,19 @@ impl Server {
     /// Gives the id of its process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Ends the server by a signal, on which valgrind writes what it has counted, and waits until it has ended.
+    pub(crate) fn terminate(mut self) -> Outcome {
+        run("kill", ["-TERM", &self.id().to_string()])?;
+        let start = Instant::now();
+        while start.elapsed() < ENDING {
+            if self.is_gone() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Err(format!("the server still runs after {ENDING:?}"))
     }
 
     /// Tells whether the server has ended by itself.

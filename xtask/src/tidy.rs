@@ -69,7 +69,7 @@ fn missing_metrics() -> Result<Vec<String>, String> {
     let told = read(METRICS)?;
     let mut problems = Vec::new();
     for file in [
-        "hyperlane-core/src/server/metrics.rs",
+        "hyperlane-core/src/observe/metrics.rs",
         "hyperlane-broadcast/src/metrics.rs",
     ] {
         // Names are the only string literals that begin so.

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     error::PushError,
+    observe::{ByteCounter, metrics::Metrics},
     proto::ws::{Message, encode_message},
-    server::metrics::Metrics,
 };
 
 /// Buffers handed to one system call.
@@ -236,13 +236,9 @@ impl Out {
     }
 }
 
-impl Conn {
-    pub(crate) fn lock_out(&self) -> MutexGuard<'_, Out> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Bytes that the socket has taken or that wait for it, what the current poll has sent included.
-    pub(crate) fn bytes_sent(&self) -> u64 {
+impl ByteCounter for Conn {
+    /// What the current poll has sent is included.
+    fn bytes_sent(&self) -> u64 {
         let corked = cork::waiting(self.id);
         let out = self.lock_out();
         match out.sending {
@@ -250,6 +246,12 @@ impl Conn {
             Sending::Over => out.sent,
             _ => out.sent + (out.queue.bytes() + corked) as u64,
         }
+    }
+}
+
+impl Conn {
+    pub(crate) fn lock_out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends whole messages from any task, without waiting.

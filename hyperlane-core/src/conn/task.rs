@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
 use super::{Conn, cork, signals, timers::Tick, upkeep::Ending};
-use crate::server::observe::connection_span;
+use crate::observe::connection_span;
 
 pin_project_lite::pin_project! {
     /// Drives one connection; `F` is the handler's side.

@@ -75,7 +75,7 @@ impl Context {
         let is_passing = is_renewed || kept.is_token_refused || fields.is_written();
         let session = Session::begin(sessions, fields.clone(), is_passing);
         self.extras.get_or_insert_default().session.current = Some(session.clone());
-        self.attach_session_fields();
+        self.attach_session();
         session
     }
 
@@ -111,7 +111,7 @@ impl Context {
         let fields = self.session_fields();
         let session = Session::resume(self.sessions(), fields, entry, credential);
         self.extras.get_or_insert_default().session.current = Some(session.clone());
-        self.attach_session_fields();
+        self.attach_session();
         Some(session)
     }
 
@@ -274,13 +274,9 @@ impl Context {
         }
     }
 
-    /// Adds the fields of the session and the route to the response, also where it was replaced: for a head that is written now.
-    pub(crate) fn attach_session(&mut self) {
-        self.attach_session_fields();
-        self.attach_cors();
-    }
-
-    fn attach_session_fields(&mut self) {
+    /// Gives the fields of the session to the response, also where it was replaced, and to a handshake that is accepted and
+    /// not answered yet.
+    pub(super) fn attach_session(&mut self) {
         let Some(extras) = &self.extras else { return };
         if let Some(fields) = &extras.session.fields
             && self.get_response().session() != Some(fields)

@@ -97,7 +97,7 @@ impl ChannelHandler {
             kind,
             from: from.filter(|_| kind != Kind::Plain),
             tab,
-            number: stream.request_number(),
+            number: stream.exchange.wire.request_number(),
         }
     }
 

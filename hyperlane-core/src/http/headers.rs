@@ -8,7 +8,10 @@ use std::{collections::VecDeque, fmt, ops::Range, slice, str};
 
 use thiserror::Error;
 
-use crate::proto::http::is_token_byte;
+use crate::proto::http::{
+    is_token_byte,
+    write::{HeadWriter, LINE_END, SEPARATOR},
+};
 
 /// Names the header fields of a request.
 pub type RequestHeaders = Headers;
@@ -211,18 +214,24 @@ impl Headers {
 
     /// Writes all fields as `name: value` lines with their line ends.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        if self.dead == 0 {
-            out.extend_from_slice(self.lines.as_bytes());
-        } else {
-            self.write_where(out, |_, _| true);
+        for entry in &self.entries {
+            out.extend_from_slice(entry.line(&self.lines).as_bytes());
         }
     }
 
-    /// Writes the lines of those fields whose lower-case name and value pass.
-    pub(crate) fn write_where(&self, out: &mut Vec<u8>, keep: impl Fn(&str, &str) -> bool) {
+    /// Writes all fields into a head.
+    pub(crate) fn write_lines(&self, head: &mut HeadWriter<'_>) {
+        match self.dead {
+            0 => head.lines(&self.lines),
+            _ => self.write_where(head, |_, _| true),
+        }
+    }
+
+    /// Writes those fields into a head whose lower-case name and value pass.
+    pub(crate) fn write_where(&self, head: &mut HeadWriter<'_>, keep: impl Fn(&str, &str) -> bool) {
         for entry in &self.entries {
             if keep(entry.name(&self.lines), entry.value(&self.lines)) {
-                out.extend_from_slice(entry.line(&self.lines).as_bytes());
+                head.lines(entry.line(&self.lines));
             }
         }
     }
@@ -358,8 +367,6 @@ impl DoubleEndedIterator for HeadersIter<'_> {
 
 impl ExactSizeIterator for HeadersIter<'_> {}
 
-const SEPARATOR: &str = ": ";
-const LINE_END: &str = "\r\n";
 const LINE_EXTRA: usize = SEPARATOR.len() + LINE_END.len();
 
 /// Where one line lies. Its value follows the name, so one start and two lengths tell all.

@@ -19,10 +19,10 @@ mod redirect;
 mod request;
 mod response;
 mod session;
-mod status;
-mod title_case;
 mod upgrade;
 mod version;
+
+pub use crate::proto::http::status::{HttpStatus, ResponseStatusCode};
 
 pub use self::{
     body::{RequestBody, ResponseBody},
@@ -39,7 +39,6 @@ pub use self::{
     redirect::Redirect,
     request::{Request, RequestHost, RequestPath},
     response::Response,
-    status::{HttpStatus, ResponseStatusCode},
     upgrade::UpgradeType,
     version::{HttpVersion, RequestVersion, ResponseVersion},
 };
@@ -48,7 +47,10 @@ pub(crate) use self::{
     content::{Content, Failed, Pieces, StreamBody},
     headers::{is_token, list_items},
     path::decode_param,
-    response::{Failure, Framing, describe, explain},
+    response::{
+        Failure, describe, explain,
+        head::{Added, Framing, Head, write_switching},
+    },
     session::SessionFields,
-    title_case::title_case,
+    upgrade::is_handshake_field,
 };

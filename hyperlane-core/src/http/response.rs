@@ -1,5 +1,7 @@
 //! The response as hooks fill it, and its head as it goes on the wire.
 
+pub(crate) mod head;
+
 use std::{any::Any, borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
@@ -10,9 +12,9 @@ use super::{
     conditional::format_date,
     content::Content,
     headers::{HeaderError, Headers, header_getters, is_field_text},
-    session::{SessionFields, private_cache_control},
-    status::status_line,
 };
+use crate::http::session::SessionFields;
+use head::{Added, Framing, Head};
 
 /// Holds one response: status, header fields and body. Default: 200, HTTP/1.1, empty.
 ///
@@ -42,7 +44,7 @@ pub struct Response {
     body: Bytes,
     /// A body that is not in hand; `body` is empty then.
     streamed: Option<Box<Body>>,
-    /// What the request's session adds. Survives a reset: whoever answers, the client must get its cookie.
+    /// Fields that the request's session adds. They survive a reset: the client gets its cookie with any answer.
     session: Option<Arc<SessionFields>>,
     /// What went wrong where the response answers for an error; the server takes it out as soon as the hook has ended.
     failure: Option<Box<Failure>>,
@@ -51,8 +53,8 @@ pub struct Response {
 /// Compares what the client would get.
 impl PartialEq for Response {
     fn eq(&self, other: &Self) -> bool {
-        let parts = |response: &Self| (response.status, response.session.clone());
-        parts(self) == parts(other)
+        self.status == other.status
+            && self.session == other.session
             && self.version == other.version
             && self.reason == other.reason
             && self.headers == other.headers
@@ -74,19 +76,6 @@ pub(crate) struct Failure {
     pub(crate) is_end: bool,
     /// The refusal, for the hooks that look at refusals.
     pub(crate) refusal: Option<Arc<dyn Any + Send + Sync>>,
-}
-
-/// How the receiver finds the end of the body (RFC 9112 §6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// `content-length`.
-    Length(u64),
-    /// `transfer-encoding: chunked`.
-    Chunked,
-    /// There is no body and no field about it.
-    None,
-    /// The end of the connection.
-    UntilClose,
 }
 
 impl Response {
@@ -395,17 +384,24 @@ impl Response {
         let mut out = Vec::with_capacity(
             HEAD_ROOM + self.reason.len() + self.headers.wire_len() + body.len(),
         );
-        self.write_head(&mut out, framing, &[], None);
+        let head = Head { response: self };
+        let added = Added {
+            framing,
+            date: &[],
+            connection: None,
+            title_case: false,
+        };
+        head.write(&mut out, added);
         out.extend_from_slice(body);
         out
     }
 
-    /// Has the head say what a session adds; `None`: nothing.
+    /// Sets the fields that the request's session adds to the head.
     pub(crate) fn set_session(&mut self, fields: Option<Arc<SessionFields>>) {
         self.session = fields;
     }
 
-    /// What the request's session adds.
+    /// The fields that the request's session adds to the head.
     pub(crate) fn session(&self) -> Option<&Arc<SessionFields>> {
         self.session.as_ref()
     }
@@ -441,119 +437,6 @@ impl Response {
     /// Shares the body.
     pub(crate) fn body_bytes(&self) -> &Bytes {
         &self.body
-    }
-
-    /// Writes status line and header fields, with the empty line that ends them. Allocates only if `out` must grow.
-    ///
-    /// `date` is the value of the field, empty for none; `connection` likewise. `framing` gives way to the status: no
-    /// framing field where there can be no body. [`Framing::UntilClose`] says `connection: close` by itself. No
-    /// automatic field appears beside one that is set, and framing fields that came in by way of
-    /// [`get_mut_headers`](Self::get_mut_headers) are left out.
-    pub(crate) fn write_head(
-        &self,
-        out: &mut Vec<u8>,
-        framing: Framing,
-        date: &[u8],
-        connection: Option<&str>,
-    ) {
-        let set = SetFields::of(&self.headers);
-        let framing = if self.allows_body() {
-            framing
-        } else {
-            Framing::None
-        };
-        self.write_status_line(out);
-        if !date.is_empty() && !set.date {
-            write_field(out, b"date: ", date);
-        }
-        match framing {
-            Framing::Length(length) => {
-                write_field(
-                    out,
-                    b"content-length: ",
-                    itoa::Buffer::new().format(length).as_bytes(),
-                );
-            }
-            Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-            Framing::None | Framing::UntilClose => {}
-        }
-        // Files and streams, which are not in hand, have their own default by now, if any.
-        if !set.content_type
-            && !self.body.is_empty()
-            && !matches!(framing, Framing::None | Framing::Length(0))
-        {
-            out.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\n");
-        }
-        let connection = if framing == Framing::UntilClose {
-            Some("close")
-        } else {
-            connection
-        };
-        // The end of the connection is said whatever the program set.
-        let ends = set.connection
-            && connection == Some("close")
-            && !self.headers.has_token("connection", "close");
-        let contradicts = ends && self.headers.has_token("connection", "keep-alive");
-        if let Some(connection) = connection
-            && (ends || !set.connection)
-        {
-            write_field(out, b"connection: ", connection.as_bytes());
-        }
-        if set.event_stream {
-            if !set.cache_control && !self.sets_session_cookie() {
-                out.extend_from_slice(b"cache-control: no-cache\r\n");
-            }
-            if !set.accel_buffering {
-                out.extend_from_slice(b"x-accel-buffering: no\r\n");
-            }
-        }
-        let session = self.session.as_deref();
-        let cookie = session.and_then(SessionFields::write);
-        if let Some(cookie) = &cookie {
-            write_field(out, b"set-cookie: ", cookie.as_bytes());
-            let stream = (set.event_stream && !set.cache_control).then_some("no-cache");
-            let said = self.headers.get_all("cache-control").chain(stream);
-            let said = private_cache_control(said);
-            write_field(out, b"cache-control: ", said.as_bytes());
-        } else if session.is_some() && !set.cache_control && !set.event_stream {
-            out.extend_from_slice(b"cache-control: private\r\n");
-        }
-        if let (Some(session), true) = (session, cookie.is_some()) {
-            self.headers.write_where(out, |name, value| {
-                !(is_framing(name)
-                    || contradicts && name.eq_ignore_ascii_case("connection")
-                    || name.eq_ignore_ascii_case("cache-control")
-                    || session.is_own(name, value))
-            });
-        } else if set.framing || contradicts {
-            self.headers.write_where(out, |name, _| {
-                !(is_framing(name) || contradicts && name.eq_ignore_ascii_case("connection"))
-            });
-        } else {
-            self.headers.write_to(out);
-        }
-        out.extend_from_slice(b"\r\n");
-    }
-
-    fn sets_session_cookie(&self) -> bool {
-        self.session
-            .as_ref()
-            .is_some_and(|session| session.sets_cookie())
-    }
-
-    fn write_status_line(&self, out: &mut Vec<u8>) {
-        let is_1_0 = self.version.is_http1_0();
-        match status_line(self.status) {
-            Some(line) if self.reason.is_empty() && !is_1_0 => out.extend_from_slice(line),
-            _ => {
-                // The text of an unknown version is never written: it was not checked.
-                out.extend_from_slice(if is_1_0 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-                out.extend_from_slice(itoa::Buffer::new().format(self.status).as_bytes());
-                out.push(b' ');
-                out.extend_from_slice(self.get_reason_phrase().as_bytes());
-                out.extend_from_slice(b"\r\n");
-            }
-        }
     }
 }
 
@@ -609,39 +492,6 @@ const CONTENT_FIELDS: [&str; 10] = [
 /// Room for status line and all automatic fields.
 const HEAD_ROOM: usize = 256;
 
-/// Which fields the program set that the server would set otherwise.
-#[derive(Debug, Default)]
-struct SetFields {
-    date: bool,
-    connection: bool,
-    content_type: bool,
-    event_stream: bool,
-    cache_control: bool,
-    accel_buffering: bool,
-    framing: bool,
-}
-
-impl SetFields {
-    fn of(headers: &Headers) -> Self {
-        let mut set = Self::default();
-        for (name, value) in headers {
-            match name {
-                "date" => set.date = true,
-                "connection" => set.connection = true,
-                "content-type" => {
-                    set.content_type = true;
-                    set.event_stream |= is_event_stream(value);
-                }
-                "cache-control" => set.cache_control = true,
-                "x-accel-buffering" => set.accel_buffering = true,
-                "content-length" | "transfer-encoding" => set.framing = true,
-                _ => {}
-            }
-        }
-        set
-    }
-}
-
 /// Compares the media type alone: parameters and case do not matter (RFC 9110 §8.3.1).
 fn is_event_stream(content_type: &str) -> bool {
     const NAME: &[u8] = b"text/event-stream";
@@ -693,308 +543,5 @@ fn log_refused(name: &str, result: Result<(), HeaderError>) {
     }
 }
 
-#[inline]
-fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn built(response: &mut Response) -> String {
-        String::from_utf8(response.build()).unwrap()
-    }
-
-    fn head(response: &Response, framing: Framing, connection: Option<&str>) -> String {
-        let mut out = Vec::new();
-        response.write_head(
-            &mut out,
-            framing,
-            b"Thu, 01 Jan 1970 00:00:00 GMT",
-            connection,
-        );
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn an_empty_response_has_length_zero_and_no_type() {
-        assert_eq!(
-            built(&mut Response::default()),
-            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
-        );
-    }
-
-    #[test]
-    fn a_body_has_length_and_a_type() {
-        let mut response = Response::default();
-        assert_eq!(
-            built(response.set_body("hällo")),
-            "HTTP/1.1 200 OK\r\ncontent-length: 6\r\ncontent-type: text/plain; charset=utf-8\r\n\r\nhällo"
-        );
-        assert_eq!(
-            built(response.set_header("Content-Type", "a/b")),
-            "HTTP/1.1 200 OK\r\ncontent-length: 6\r\ncontent-type: a/b\r\n\r\nhällo"
-        );
-    }
-
-    #[test]
-    fn framing_fields_of_the_program_never_reach_the_wire() {
-        let mut response = Response::default();
-        response
-            .set_header("Content-Length", "99")
-            .add_header("transfer-encoding", "chunked")
-            .set_body("x");
-        assert!(response.get_headers().is_empty());
-        assert_eq!(
-            response.try_set_header("CONTENT-LENGTH", "1"),
-            Err(HeaderError::Framing)
-        );
-        response
-            .get_mut_headers()
-            .try_set("Content-Length", "99")
-            .unwrap();
-        response
-            .get_mut_headers()
-            .try_set("Transfer-Encoding", "chunked")
-            .unwrap();
-        response.get_mut_headers().try_set("x", "y").unwrap();
-        let text = built(&mut response);
-        assert_eq!(text.matches("content-length").count(), 1);
-        assert!(text.contains("content-length: 1\r\n") && text.contains("x: y\r\n"));
-        assert!(!text.contains("transfer-encoding"));
-    }
-
-    #[test]
-    fn header_injection_is_dropped() {
-        let mut response = Response::default();
-        response
-            .set_header("a", "b")
-            .set_header("a", "c\r\nset-cookie: evil")
-            .set_header("x y", "z");
-        response.set_reason_phrase("Fine\r\nset-cookie: evil");
-        assert_eq!(
-            built(&mut response),
-            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\na: b\r\n\r\n"
-        );
-        assert_eq!(response.try_set_header("a", "\n"), Err(HeaderError::Value));
-        assert_eq!(response.try_add_header("", "b"), Err(HeaderError::Name));
-    }
-
-    #[test]
-    fn an_event_stream_ends_with_the_connection() {
-        for content_type in ["text/event-stream", "Text/Event-Stream ; charset=utf-8"] {
-            let mut response = Response::default();
-            let text = built(
-                response
-                    .set_header("content-type", content_type)
-                    .set_body(Vec::new()),
-            );
-            assert_eq!(
-                text,
-                format!(
-                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n\
-                     content-type: {content_type}\r\n\r\n"
-                )
-            );
-        }
-        let mut response = Response::default();
-        response.set_header("content-type", "text/event-streams");
-        assert!(built(&mut response).contains("content-length: 0\r\n"));
-    }
-
-    #[test]
-    fn what_an_event_stream_sets_itself_is_not_doubled() {
-        let mut response = Response::default();
-        response
-            .set_header("content-type", "text/event-stream")
-            .set_header("Cache-Control", "no-store");
-        response
-            .set_header("Connection", "keep-alive")
-            .set_header("X-Accel-Buffering", "yes")
-            .set_body("data: 1\n\n");
-        let text = built(&mut response);
-        for line in [
-            "cache-control: no-store",
-            "connection: close",
-            "x-accel-buffering: yes",
-        ] {
-            assert!(text.contains(line));
-            assert_eq!(text.matches(line.split(':').next().unwrap()).count(), 1);
-        }
-        assert!(text.ends_with("\r\n\r\ndata: 1\n\n") && !text.contains("content-length"));
-    }
-
-    #[test]
-    fn statuses_without_a_body_have_no_length_either() {
-        for code in [100, 101, 199, 204, 304] {
-            let mut response = Response::default();
-            response
-                .set_status_code(code)
-                .set_body("never")
-                .set_header("a", "b");
-            let text = built(&mut response);
-            assert!(text.ends_with("\r\na: b\r\n\r\n"), "{text}");
-            assert!(!text.contains("content-"), "{text}");
-            for framing in [Framing::Length(5), Framing::Chunked, Framing::UntilClose] {
-                let head = head(&response, framing, None);
-                assert!(
-                    !head.contains("content-")
-                        && !head.contains("transfer-")
-                        && !head.contains("connection")
-                );
-            }
-        }
-        let mut response = Response::default();
-        response.set_status_code(205).set_body("never");
-        assert_eq!(
-            built(&mut response),
-            "HTTP/1.1 205 Reset Content\r\ncontent-length: 0\r\n\r\n"
-        );
-    }
-
-    #[test]
-    fn status_line_has_version_code_and_phrase() {
-        let mut response = Response::default();
-        let mut line = |edit: fn(&mut Response)| {
-            edit(response.reset());
-            built(&mut response)
-                .split("\r\n")
-                .next()
-                .unwrap()
-                .to_owned()
-        };
-        assert_eq!(
-            line(|r| _ = r.set_status_code(503)),
-            "HTTP/1.1 503 Service Unavailable"
-        );
-        assert_eq!(line(|r| _ = r.set_status_code(599)), "HTTP/1.1 599 Unknown");
-        assert_eq!(line(|r| _ = r.set_reason_phrase("Gut")), "HTTP/1.1 200 Gut");
-        assert_eq!(
-            line(|r| _ = r.set_version(HttpVersion::Http1_0)),
-            "HTTP/1.0 200 OK"
-        );
-        assert_eq!(
-            line(|r| _ = r.set_version(HttpVersion::Http2)),
-            "HTTP/1.1 200 OK"
-        );
-        assert_eq!(
-            line(|r| _ = r.set_version(HttpVersion::Unknown("X\r\n".into()))),
-            "HTTP/1.1 200 OK"
-        );
-        for wrong in [0, 99, 1000, usize::MAX] {
-            assert_eq!(response.set_status_code(wrong).get_status_code(), 500);
-        }
-    }
-
-    #[test]
-    fn automatic_fields_give_way_to_set_ones() {
-        let mut response = Response::default();
-        response.set_body("x");
-        assert_eq!(
-            head(&response, Framing::Length(1), Some("keep-alive")),
-            "HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\ncontent-length: 1\r\n\
-             content-type: text/plain; charset=utf-8\r\nconnection: keep-alive\r\n\r\n"
-        );
-        response
-            .set_header("Date", "now")
-            .set_header("Connection", "upgrade")
-            .set_header("Content-Type", "a/b");
-        assert_eq!(
-            head(&response, Framing::Chunked, Some("close")),
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\ndate: now\r\n\
-             connection: upgrade\r\ncontent-type: a/b\r\n\r\n"
-        );
-    }
-
-    #[test]
-    fn a_body_until_close_says_so_and_none_says_nothing() {
-        let response = Response::default();
-        assert!(
-            head(&response, Framing::UntilClose, Some("keep-alive"))
-                .contains("connection: close\r\n")
-        );
-        let none = head(&response, Framing::None, None);
-        assert_eq!(
-            none,
-            "HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n"
-        );
-    }
-
-    #[test]
-    fn head_is_written_without_growing_a_large_enough_buffer() {
-        let mut response = Response::default();
-        response
-            .set_header("server", "hyperlane")
-            .set_body("Hello, World!");
-        let mut out = Vec::with_capacity(512);
-        let place = out.as_ptr();
-        response.write_head(
-            &mut out,
-            response.framing(),
-            b"Thu, 01 Jan 1970 00:00:00 GMT",
-            Some("keep-alive"),
-        );
-        assert_eq!((out.as_ptr(), out.capacity()), (place, 512));
-    }
-
-    #[test]
-    fn build_reserves_once() {
-        let mut response = Response::default();
-        response
-            .set_header("content-type", "text/event-stream")
-            .set_reason_phrase("x".repeat(300))
-            .set_body("y");
-        let bytes = response.build();
-        assert!(bytes.capacity() - bytes.len() < HEAD_ROOM);
-    }
-
-    #[test]
-    fn body_is_shared_or_copied_as_asked() {
-        let bytes = Bytes::from(vec![1, 2, 3]);
-        let mut response = Response::default();
-        assert_eq!(
-            response.set_body_bytes(bytes.clone()).get_body().as_ptr(),
-            bytes.as_ptr()
-        );
-        assert_ne!(
-            response.set_body(&bytes[..]).get_body().as_ptr(),
-            bytes.as_ptr()
-        );
-        assert_eq!(response.set_body("[1]").get_body_json::<Vec<u8>>(), [1]);
-        assert_eq!(
-            (
-                response.get_body_string().as_str(),
-                response.get_body_json::<bool>()
-            ),
-            ("[1]", false)
-        );
-    }
-
-    #[test]
-    fn reset_leaves_nothing_behind() {
-        let mut response = Response::default();
-        response
-            .set_status_code(404)
-            .set_header("a", "b")
-            .set_body("c")
-            .set_reason_phrase("d");
-        response.set_version(HttpVersion::Http1_0);
-        assert_eq!(response.reset(), &Response::default());
-    }
-
-    #[test]
-    fn headers_are_removed_by_name_and_by_value() {
-        let mut response = Response::default();
-        response
-            .add_header("a", "1")
-            .add_header("A", "2")
-            .add_header("b", "3")
-            .remove_header_value("a", "1");
-        assert_eq!(response.get_header("a"), ["2"]);
-        assert!(!response.remove_header("A").has_header("a"));
-        assert!(response.clear_headers().get_headers().is_empty());
-    }
-}
+mod tests;

@@ -73,12 +73,6 @@ impl SessionFields {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Whether a cookie is to be set.
-    pub(crate) fn sets_cookie(&self) -> bool {
-        let cookie = self.cookie.lock().unwrap_or_else(PoisonError::into_inner);
-        cookie.is_some()
-    }
-
     /// The cookie, for a head that is written now.
     pub(crate) fn write(&self) -> Option<String> {
         self.written.store(true, Ordering::Release);

@@ -4,6 +4,22 @@ use std::{convert::Infallible, fmt, str::FromStr};
 
 use super::headers::list_items;
 
+/// Fields of the answer to a WebSocket handshake that the handshake decides (RFC 6455 §4.2.2).
+const HANDSHAKE_FIELDS: [&str; 5] = [
+    "upgrade",
+    "connection",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-protocol",
+];
+
+/// Tells whether a field of the answer to a WebSocket handshake is the handshake's own.
+pub(crate) fn is_handshake_field(name: &str) -> bool {
+    HANDSHAKE_FIELDS
+        .iter()
+        .any(|own| own.eq_ignore_ascii_case(name))
+}
+
 /// Tells which protocol the `Upgrade` field of a request asks for.
 ///
 /// The field is a list in order of preference; a protocol the server knows is taken wherever it stands, WebSocket

@@ -2,17 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::observe::RouteLabel;
 use crate::{
     Context, Method, Stream,
-    context::{Middleware, Program, RouteParams, Stage, States, cors::RouteCors},
+    context::{RouteParams, Stage, States, cors::RouteCors},
     error::{Place, ServerError},
+    exchange::body::{BodyMode, BodyPlan},
     extract::setup::{RouteSetup, SetupCheck},
-    hook::{
-        BodyMode, BodyPlan, Guard, GuardKind, HookFuture, HookKind, Registration, Run,
-        needs_nothing,
-    },
+    hook::{Guard, GuardKind, HookFuture, HookKind, Registration, Run, needs_nothing},
+    observe::RouteLabel,
     route::{Route, RouteTable},
+    stream::Middleware,
 };
 
 /// A registered hook.
@@ -168,7 +167,9 @@ pub(crate) struct App {
     pub(crate) response_middleware: Arc<[Hook]>,
     pub(crate) task_panic: Vec<Hook>,
     pub(crate) request_error: Vec<Hook>,
-    pub(crate) program: Arc<Program>,
+    pub(crate) states: States,
+    /// Runs what is left of the response middleware; `None` where there is none.
+    pub(crate) early: Option<Middleware>,
     /// Methods that some route takes, as `Allow` lists them.
     pub(crate) methods: String,
     /// Serves what no route takes.
@@ -266,10 +267,8 @@ impl App {
         let [request, response, panic, error] = lists.map(|(kind, hooks)| in_order(kind, hooks));
         app.request_middleware = request;
         app.response_middleware = response.into();
-        app.program = Arc::new(Program {
-            states,
-            response_middleware: in_sequence(&app.response_middleware),
-        });
+        app.states = states;
+        app.early = in_sequence(&app.response_middleware);
         app.task_panic = panic;
         app.request_error = error;
 
@@ -315,8 +314,7 @@ impl App {
     pub(crate) fn check_setup(&self) -> Result<(), ServerError> {
         let lacking = self.routes.iter().filter_map(|route| {
             let (pattern, hook) = (route.pattern(), route.value());
-            let lack =
-                (hook.check)(&RouteSetup::new(pattern.params(), &self.program.states)).err()?;
+            let lack = (hook.check)(&RouteSetup::new(pattern.params(), &self.states)).err()?;
             Some((pattern.to_string(), hook, lack))
         });
         let mut first = None;

@@ -7,9 +7,6 @@ pub(crate) mod hosts;
 pub(crate) mod listener;
 mod listing;
 pub(crate) mod logged;
-#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
-pub(crate) mod metrics;
-pub(crate) mod observe;
 mod pace;
 mod routes;
 pub(crate) mod serve;
@@ -47,7 +44,8 @@ use crate::{
         plan::{PlannedEndpoint, PlannedRoute},
     },
     error::{Place, ServerError},
-    hook::{BodyPlan, Registration, Run, needs_params, run_hook},
+    exchange::body::BodyPlan,
+    hook::{Registration, Run, body_plan, needs_params, run_hook},
     session::{self, Sessions},
 };
 
@@ -200,7 +198,7 @@ impl Server {
             Place::caller(),
             S::GUARDS,
             &[],
-            BodyPlan::of::<S>(),
+            body_plan::<S>(),
         )
         .checked_by(needs_params::<S>);
         self.push(kind, hook);

@@ -23,7 +23,6 @@ use tokio::{
 use super::{
     hosts::Hosts,
     logged::{Logged, network},
-    metrics::Metrics,
     pace::Pace,
 };
 use crate::{
@@ -35,6 +34,7 @@ use crate::{
         signals,
         timers::{TICK, Tick, Timers},
     },
+    observe::metrics::Metrics,
     proto::http::{head::HeadLimits, origin::AllowedOrigins},
     session::Sessions,
     wire::WireFormat,

@@ -26,6 +26,7 @@ use crate::{
     Context as HookContext, Server, ServerError,
     conn::{Peer, Via, cork, transport},
     http::list_items,
+    proto::http::write::HeadWriter,
     server::{
         app::App,
         control::end_connections,
@@ -387,26 +388,18 @@ fn write_head(
     may_switch: bool,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
-    out.extend_from_slice(parts.method.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(target(&parts.method, &parts.uri).as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    let mut field = |name: &str, value: &[u8]| {
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    };
+    let target = target(&parts.method, &parts.uri);
+    let mut head = HeadWriter::request(&mut out, parts.method.as_str(), &target);
     let headers = &parts.headers;
     match host(&parts.uri) {
-        Some(host) => field("host", host.as_bytes()),
+        Some(host) => head.field("host", host.as_bytes()),
         None if headers.contains_key(header::HOST) => {
             for host in headers.get_all(header::HOST) {
-                field("host", host.as_bytes());
+                head.field("host", host.as_bytes());
             }
         }
         // A request that was made in process.
-        None => field("host", b"localhost"),
+        None => head.field("host", b"localhost"),
     }
     // Not those that `Connection` names: that was said by the client, and among the fields are those that the stack
     // around us has added, which are not the client's to take off.
@@ -414,7 +407,7 @@ fn write_head(
         let is_ours = is_always_of_connection(name)
             || [header::HOST, header::CONTENT_LENGTH, header::COOKIE].contains(name);
         if !is_ours {
-            field(name.as_str(), value.as_bytes());
+            head.field(name.as_str(), value.as_bytes());
         }
     }
     // HTTP/2 cuts the field to pieces, which are one again here (RFC 9113 §8.2.3).
@@ -424,28 +417,23 @@ fn write_head(
         .map(HeaderValue::as_bytes)
         .collect();
     if !cookies.is_empty() {
-        field("cookie", &cookies.join(&b"; "[..]));
+        head.field("cookie", &cookies.join(&b"; "[..]));
     }
     match framing {
-        Some(UploadFraming::Chunked) => field("transfer-encoding", b"chunked"),
-        Some(UploadFraming::Length(length)) => {
-            field(
-                "content-length",
-                itoa::Buffer::new().format(length).as_bytes(),
-            );
-        }
-        None if headers.contains_key(header::CONTENT_LENGTH) => field("content-length", b"0"),
+        Some(UploadFraming::Chunked) => head.field("transfer-encoding", b"chunked"),
+        Some(UploadFraming::Length(length)) => head.content_length(length),
+        None if headers.contains_key(header::CONTENT_LENGTH) => head.field("content-length", b"0"),
         None => {}
     }
     match upgrade(headers).filter(|_| may_switch) {
         Some(protocol) => {
-            field("upgrade", protocol.as_bytes());
-            field("connection", b"upgrade, close");
+            head.field("upgrade", protocol.as_bytes());
+            head.field("connection", b"upgrade, close");
         }
         // One connection, one request.
-        None => field("connection", b"close"),
+        None => head.field("connection", b"close"),
     }
-    out.extend_from_slice(b"\r\n");
+    head.end(false);
     out
 }
 

@@ -186,7 +186,7 @@ where
             response.fail_because(format!("a mounted service failed: {error}"));
         }
         None => {
-            stream.abandon();
+            stream.exchange.cut();
             return Status::Reject;
         }
     }

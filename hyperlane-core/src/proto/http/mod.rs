@@ -10,7 +10,10 @@ pub mod forwarded;
 pub mod head;
 pub mod host;
 pub mod origin;
+pub(crate) mod status;
+pub(crate) mod title_case;
 pub mod track;
+pub mod write;
 
 /// Splits a comma-separated list value into its elements, without the blanks around them (RFC 9110 §5.6.1).
 ///

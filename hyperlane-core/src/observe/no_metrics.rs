@@ -35,14 +35,8 @@ impl Metrics {
     pub(crate) const fn message_sent(&self) {}
 
     pub(crate) const fn outbox_changed(&self, _: usize, _: usize) {}
+}
 
-    pub(crate) const fn request_ended(
-        &self,
-        _: &Series,
-        _: &str,
-        _: &'static str,
-        _: u16,
-        _: Duration,
-    ) {
-    }
+impl Series {
+    pub(crate) const fn request_ended(&self, _: &str, _: &'static str, _: u16, _: Duration) {}
 }

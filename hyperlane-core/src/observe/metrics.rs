@@ -202,19 +202,17 @@ impl Metrics {
             handles.outbox_bytes.increment(to as f64 - from as f64);
         }
     }
+}
 
+impl Series {
     /// `status` is 0 if there was no answer.
     pub(crate) fn request_ended(
         &self,
-        Series(series): &Series,
         route: &str,
         method: &'static str,
         status: u16,
         time: Duration,
     ) {
-        if !self.is_on() {
-            return;
-        }
         let count = |entry: &Entry| {
             entry.requests.increment(1);
             entry.seconds.record(time);
@@ -222,12 +220,12 @@ impl Metrics {
         let fits = |entry: &&Arc<Entry>| entry.status == status && entry.method == method;
         // The recorder is the program's: it is asked where nothing is locked.
         let known = {
-            let known = series.read().unwrap_or_else(PoisonError::into_inner);
+            let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
             known.iter().find(fits).cloned()
         };
         let entry = known.unwrap_or_else(|| {
             let entry = Arc::new(Entry::new(route, method, status));
-            let mut known = series.write().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
             // Another request may have been faster.
             if known.iter().find(fits).is_none() {
                 known.push(entry.clone());

@@ -13,9 +13,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Stream, write_own};
+use super::{Exchange, http1::write_own};
 use crate::{
-    Request,
     conn::{
         Conn,
         buffer::READ_BUFFER,
@@ -24,13 +23,30 @@ use crate::{
         signals,
     },
     error::RequestError,
-    hook::{BodyMode, BodyPlan},
-    proto::http::{chunked::ChunkedDecoder, head::BodyFraming},
+    http::Request,
+    proto::http::{chunked::ChunkedDecoder, head::BodyFraming, write::CONTINUE},
 };
 
 /// The largest rest of a body that is read and dropped so that the connection can go on. More costs more than a new
 /// connection.
 const MAX_DRAIN: u64 = 64 * 1024;
+
+/// How a route takes the body of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyMode {
+    /// Read whole before the hooks run.
+    #[default]
+    Whole,
+    /// Read by the handler, piece by piece.
+    Stream,
+}
+
+/// How a route takes the body, and how much of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BodyPlan {
+    pub(crate) mode: BodyMode,
+    pub(crate) max: Option<usize>,
+}
 
 /// What the head says about the body.
 #[derive(Clone, Copy, Debug)]
@@ -244,7 +260,7 @@ impl Incoming {
             if state.expect == Expect::Pending {
                 // The body is wanted now.
                 state.expect = Expect::No;
-                write_own(connection, b"HTTP/1.1 100 Continue\r\n\r\n");
+                write_own(connection, CONTINUE);
             }
             match connection.poll_more(cx, wait, READ_BUFFER) {
                 Poll::Pending => return Poll::Pending,
@@ -324,9 +340,9 @@ impl Incoming {
     }
 }
 
-impl Stream {
+impl Exchange {
     /// Decides what becomes of the body before the hooks run. False if it has to be waited for by
-    /// [`read_whole`](Self::read_whole).
+    /// [`read_rest`](Self::read_rest).
     pub(crate) fn start_body(
         &mut self,
         request: &mut Request,
@@ -337,20 +353,20 @@ impl Stream {
             return Ok(true);
         }
         let limit = match plan.mode {
-            BodyMode::Whole => Some(plan.max.unwrap_or(self.connection.server.config.max_body)),
+            BodyMode::Whole => Some(plan.max.unwrap_or(self.connection().server.config.max_body)),
             // As long as the program likes.
             BodyMode::Stream => plan.max,
         };
         if let (BodyFraming::Length(length), Some(limit)) = (head.framing, limit)
             && length > limit as u64
         {
-            self.closed = true;
+            self.closes = true;
             return Err(RequestError::BodyTooLarge { limit });
         }
         let mut state = State::new(head, limit);
         if plan.mode == BodyMode::Whole {
             // The usual small body came with its head.
-            let mut input = self.connection.lock_input();
+            let mut input = self.connection().lock_input();
             let whole = match head.framing {
                 BodyFraming::Length(length) => input.buffer.len() as u64 >= length,
                 _ => false,
@@ -364,25 +380,14 @@ impl Stream {
         }
         if state.expect == Expect::Pending && plan.mode == BodyMode::Stream {
             // Another task may ask for the body: `100 Continue` must not overtake earlier answers.
-            self.connection.flush_cork();
+            self.connection().flush_cork();
         }
-        self.body = Some(Arc::new(Incoming::new(self.connection.clone(), state)));
+        self.body = Some(Arc::new(Incoming::new(self.connection().clone(), state)));
         Ok(plan.mode == BodyMode::Stream)
     }
 
-    /// Waits for the rest of a body that is read whole; true then.
-    pub(crate) async fn read_whole(
-        &mut self,
-        ctx: &mut crate::Context,
-    ) -> Result<bool, RequestError> {
-        let body = self.read_rest().await?;
-        ctx.clear_incoming();
-        ctx.get_mut_request().set_body(body);
-        Ok(true)
-    }
-
     /// Waits for what is left of the body.
-    pub(super) async fn read_rest(&mut self) -> Result<Bytes, RequestError> {
+    pub(crate) async fn read_rest(&mut self) -> Result<Bytes, RequestError> {
         let Some(incoming) = &self.body else {
             return Ok(Bytes::new());
         };
@@ -392,7 +397,7 @@ impl Stream {
                 Ok(body)
             }
             Err(error) => {
-                self.closed = true;
+                self.closes = true;
                 Err(error)
             }
         }
@@ -416,17 +421,17 @@ impl Stream {
         };
         incoming.lock().abandoned = true;
         {
-            let mut input = self.connection.lock_input();
+            let mut input = self.connection().lock_input();
             input.timed_out = false;
             // Another task may wait for a piece that is no longer its own.
             input.wake_readers();
         }
         if !self.goes_on() || !incoming.drain().await {
-            self.closed = true;
+            self.closes = true;
         }
         self.body = None;
-        let now = self.connection.now();
-        let mut input = self.connection.lock_input();
+        let now = self.connection().now();
+        let mut input = self.connection().lock_input();
         input.timed_out = false;
         input.wait_for(Wait::Nothing, now);
     }

@@ -1,9 +1,13 @@
-//! What observers see: a span per connection, a span and a record per request.
+//! Spans and numbers of a server for its operator: a span per connection, a span and a record per request.
 //!
-//! Nothing here exists while nobody listens: one look at a static says so, and then there is no allocation, no clock
-//! read and no formatting.
+//! Nothing here exists without an observer: one look at a static says so, and then there is no allocation, no clock read
+//! and no formatting.
+
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+pub(crate) mod metrics;
 
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
     sync::{
@@ -16,21 +20,17 @@ use std::{
 use tokio::time::Instant;
 use tracing::{Span, field::Empty, level_filters::LevelFilter};
 
-use super::metrics::{Metrics, Series};
-use crate::{
-    Method,
-    conn::{Conn, Peer},
-    panic::contain,
-};
+use self::metrics::{Metrics, Series};
+use crate::{http::Method, panic::contain};
 
-/// The span of a connection; `None` while nobody listens. On the heap, for most servers have none.
-pub(crate) fn connection_span(id: u64, peer: Peer) -> Option<Box<Span>> {
-    // A root: whoever accepts is no part of what a connection does.
+/// The span of a connection; `None` without a subscriber. On the heap, as most servers have none.
+pub(crate) fn connection_span(id: u64, peer: impl fmt::Display) -> Option<Box<Span>> {
+    // A root: the accept loop is no part of a connection's work.
     let span = tracing::debug_span!(target: "hyperlane::connection", parent: None, "connection", id, %peer, source = Empty);
     (!span.is_disabled()).then(|| Box::new(span))
 }
 
-/// Whether somebody may listen to requests: one load and a branch for spans, another for numbers.
+/// Whether requests may have an observer: one load and a branch for spans, another for numbers.
 #[inline]
 pub(crate) fn is_heard(metrics: &Metrics) -> bool {
     LevelFilter::DEBUG <= LevelFilter::current() || metrics.is_on()
@@ -53,10 +53,17 @@ impl RouteLabel {
     }
 }
 
-/// A request that somebody observes. It is told at its end, whatever the end is: this is why it happens in `drop`.
+/// Counts the bytes of a connection that a request is observed on.
+pub(crate) trait ByteCounter: Send + Sync {
+    /// Bytes that the socket has taken or that wait for it.
+    fn bytes_sent(&self) -> u64;
+}
+
+/// The record of a request under observation. It is reported on drop, so that every way of ending is reported.
 pub(crate) struct Observed {
     span: Span,
-    connection: Arc<Conn>,
+    counter: Arc<dyn ByteCounter>,
+    is_counted: bool,
     route: Arc<RouteLabel>,
     /// A known method, `OTHER`, or empty.
     method: &'static str,
@@ -67,9 +74,10 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
-    /// `request`: method and path, unless the head was refused. `None` while nobody listens.
-    pub(crate) fn begin(
-        connection: &Arc<Conn>,
+    /// `request`: method and path, unless the head was refused. `None` without an observer.
+    pub(crate) fn begin<C: ByteCounter + 'static>(
+        counter: &Arc<C>,
+        metrics: &Metrics,
         route: &Arc<RouteLabel>,
         request: Option<(&Method, &str)>,
     ) -> Option<Arc<Self>> {
@@ -87,17 +95,19 @@ impl Observed {
             bytes = Empty,
             time_us = Empty,
         );
-        if span.is_disabled() && !connection.server.metrics.is_on() {
+        let is_counted = metrics.is_on();
+        if span.is_disabled() && !is_counted {
             return None;
         }
         Some(Arc::new(Self {
             span,
-            connection: connection.clone(),
+            counter: counter.clone(),
+            is_counted,
             route: route.clone(),
             method: request.map_or("", |(method, _)| known(method)),
             status: AtomicU16::new(0),
             begun: Instant::now(),
-            sent_before: connection.bytes_sent(),
+            sent_before: counter.bytes_sent(),
         }))
     }
 
@@ -115,13 +125,14 @@ impl Drop for Observed {
     fn drop(&mut self) {
         let status = self.status.load(Ordering::Relaxed);
         let time = self.begun.elapsed();
-        let metrics = &self.connection.server.metrics;
-        let RouteLabel { pattern, series } = &*self.route;
-        metrics.request_ended(series, pattern, self.method, status, time);
+        if self.is_counted {
+            let RouteLabel { pattern, series } = &*self.route;
+            series.request_ended(pattern, self.method, status, time);
+        }
         if self.span.is_disabled() {
             return;
         }
-        let bytes = self.connection.bytes_sent();
+        let bytes = self.counter.bytes_sent();
         if status != 0 {
             self.span.record("status", status);
         }
