@@ -1,4 +1,4 @@
-//! Connections of a channel: they come, go, and come back.
+//! Connections of a channel: attaching, detaching, and waiting for clients to come back.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use super::{
 use crate::{conn::Conn, proto::ws::CloseCode};
 
 impl Channel {
-    /// Gives the channel to a connection: from here on it gets what it missed and what comes. `None` for one that was
-    /// reset and told to come again, or overtaken by its tab's next one.
+    /// Attaches a connection, which then gets missed and new messages. Returns `None` if the connection was reset, or
+    /// superseded by the next one of its tab.
     ///
     /// # Errors
-    /// Why the channel is over.
+    /// Why the channel has ended.
     pub(crate) fn attach(
         self: &Arc<Self>,
         claim: Claim,
         connection: &Arc<Conn>,
         begin: impl FnOnce(&Start, ResumeId) -> ChannelConnection,
     ) -> Result<Option<Attached>, End> {
-        // Before anyone can find it by the channel's handles.
+        // Before the channel's handles can find the connection.
         connection.set_of_channel();
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -33,7 +33,7 @@ impl Channel {
         if inner.state.is_superseded(claim) {
             drop(inner);
             ChannelConnection::new(connection.clone(), None, claim.number)
-                .close(SUPERSEDED, "this tab has connected anew");
+                .close(SUPERSEDED, "this tab has connected again");
             return Ok(None);
         }
         let epoch = inner.state.log.epoch;
@@ -54,7 +54,7 @@ impl Channel {
             let _ = connection.close_websocket(RESET, MISSED, false);
             for position in &left {
                 match claim.tab {
-                    Some(_) => close(position, SUPERSEDED, "this tab has connected anew"),
+                    Some(_) => close(position, SUPERSEDED, "this tab has connected again"),
                     None => close(position, RESET, MISSED),
                 }
             }
@@ -66,7 +66,7 @@ impl Channel {
         drop(inner);
         self.discharge(charged);
         for position in &left {
-            close(position, SUPERSEDED, "this tab has connected anew");
+            close(position, SUPERSEDED, "this tab has connected again");
         }
         Ok(Some(Attached {
             channel: self.clone(),
@@ -95,7 +95,7 @@ impl Channel {
         }
     }
 
-    /// A position has waited long enough.
+    /// Removes a position whose client did not come back in time.
     fn expire_position(self: &Arc<Self>, key: u64) {
         let mut inner = self.lock();
         let is_last = match inner.state.position(key) {
@@ -113,7 +113,7 @@ impl Channel {
         }
     }
 
-    /// Nobody has been there for long.
+    /// Ends a channel to which no client came in time.
     pub(super) fn expire_unconnected(self: &Arc<Self>) {
         let inner = self.lock();
         if !inner.state.has_positions() {
@@ -128,7 +128,7 @@ pub(super) fn close(position: &Position<ChannelConnection, Timer>, code: CloseCo
     }
 }
 
-/// A connection's hold on a channel: when it is dropped, the position waits for the client to come back.
+/// Attachment of a connection to a channel. When it is dropped, the position waits for the client to come back.
 pub(crate) struct Attached {
     channel: Arc<Channel>,
     key: u64,
@@ -140,7 +140,7 @@ impl Attached {
         &self.channel
     }
 
-    /// The client has said that it will not come back to this place.
+    /// Gives up the position: the client has closed the connection and will not come back to it.
     pub(crate) fn closed(mut self) {
         self.is_closed = true;
     }

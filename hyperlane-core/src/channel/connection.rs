@@ -17,12 +17,12 @@ use crate::{
     },
 };
 
-/// A connection that messages are written to.
+/// A connection that the channel writes to.
 pub(crate) struct ChannelConnection {
     connection: Arc<Conn>,
-    /// None for an event stream.
+    /// `None` for an event stream.
     acks: Option<Arc<Acks>>,
-    /// Of the request that opened it.
+    /// Number of the request that opened the connection.
     number: u64,
 }
 
@@ -46,23 +46,23 @@ impl ChannelConnection {
         }
     }
 
-    /// Ends the connection after what was written to it.
+    /// Closes the connection after all written messages.
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
         Outbox::new(self.connection.clone()).close(code, reason, false);
     }
 }
 
-/// Closes a connection that came by an id that its session no longer has. The client comes back with the cookie that the
-/// answer to the renewal has set.
+/// Closes a connection whose id the session no longer has. The client comes back with the cookie that the answer to
+/// the renewal has set.
 pub(crate) fn close_for_new_id(connection: &Arc<Conn>) {
     Outbox::new(connection.clone()).close(
         CloseCode::SERVICE_RESTART,
-        "the session has another id: connect anew",
+        "the session has another id: connect again",
         false,
     );
 }
 
-/// An event with an id, which is its data as well: Firefox and WebKit ignore an id in a block without data.
+/// Makes an event with an id, which is its data as well: Firefox and WebKit ignore an id in an event without data.
 pub(crate) fn position_event(name: &str, id: ResumeId) -> Event {
     Event::new()
         .event(name)
@@ -70,7 +70,7 @@ pub(crate) fn position_event(name: &str, id: ResumeId) -> Event {
         .data(id.to_string())
 }
 
-/// An item as an event with its id, and with data. Bytes that are no text have a kind of their own, in base64.
+/// Encodes an item as an event with its id and with data. Bytes that are not text become an event `binary`, in base64.
 fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let message = match item {
@@ -78,7 +78,7 @@ fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
         Item::Event { fields, has_data } => {
             bytes.extend_from_slice(fields);
             match has_data {
-                // The end of the event whose data stands before it.
+                // Ends the event after its data.
                 true => bytes.extend_from_slice(format!("id: {id}\n\n").as_bytes()),
                 false => position_event(POSITION, id).encode(&mut bytes).ok()?,
             }
@@ -103,7 +103,7 @@ impl Connection for ChannelConnection {
             Item::Message(message) if format.is_websocket() => {
                 self.connection.send_message(message)?
             }
-            // Only event streams have events of their own.
+            // WebSockets cannot carry events.
             Item::Event { .. } if format.is_websocket() => {}
             item => {
                 let event = event(id, item).ok_or(PushError::Closed)?;
@@ -143,7 +143,7 @@ impl Connection for ChannelConnection {
         match due {
             Some(due) if due <= self.connection.now() => self.ask(),
             Some(due) => self.connection.arm(due),
-            // The pong that is on its way has the next one sent.
+            // The pong of the open ping triggers the next one.
             None => {}
         }
     }

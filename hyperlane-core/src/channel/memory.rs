@@ -1,14 +1,15 @@
-//! What a channel keeps for clients that are away, counted towards the memory of its session.
+//! Messages for clients that are away, charged to the memory of their session.
 
 use std::io;
 
 use super::{Channel, Locked, end::End, slots::SessionSlots};
 
-/// What a channel takes beside its messages, with the task that waits for its client.
+/// Size of a channel without its messages, including the task that waits for its client.
 const CHANNEL_OVERHEAD: usize = size_of::<Channel>() + size_of::<SessionSlots>() + 512;
 
 impl Channel {
-    /// Counts what is about to wait for clients towards the session: they share its memory, whoever makes many of them.
+    /// Charges the session for a message that is about to wait for clients. All channels of a session share its
+    /// memory.
     pub(super) fn charge(&self, weight: usize) -> io::Result<usize> {
         let (is_charged, weight) = {
             let inner = self.lock();
@@ -20,10 +21,10 @@ impl Channel {
             (inner.is_disconnected(), weight + itself)
         };
         match self.session.upgrade() {
-            // Not while the channel is locked: others may have to go for it, with their channels.
+            // Outside of the channel's lock: this may evict other sessions, which ends their channels.
             Some(session) if is_charged && !session.charge(weight) => Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
-                "what waits for clients that are not connected has used up `session_memory`, or the session lasts for its request alone",
+                "no room in `session_memory` for messages to clients that are not connected, or the session lasts for its request alone",
             )),
             Some(_) if is_charged => Ok(weight),
             _ => Ok(0),
@@ -36,8 +37,8 @@ impl Channel {
         }
     }
 
-    /// The last client has gone. What the channel keeps is the session's from now on; where that has no room, or nobody can
-    /// come back to it, it is over.
+    /// Charges the session for all messages of the channel, as the last client has gone. The channel ends if there is
+    /// no room, or if no client can come back to the session.
     pub(super) fn charge_all(&self, inner: Locked<'_>) {
         let weight = CHANNEL_OVERHEAD + inner.state.log.weight() + inner.inbox.bytes();
         drop(inner);
@@ -57,7 +58,7 @@ impl Channel {
     }
 }
 
-/// What was counted for a message, until it is where it is to wait.
+/// Bytes that were charged for a message, until the channel holds it.
 pub(super) struct Charge<'a> {
     pub(super) channel: &'a Channel,
     pub(super) charged: usize,

@@ -21,7 +21,7 @@ use crate::{
     runtime::within,
 };
 
-/// How long a page takes until it connects.
+/// The time that a page has to connect after its request.
 const PAGE_LOAD: Duration = Duration::from_secs(30);
 
 impl Channel {
@@ -30,7 +30,7 @@ impl Channel {
         self.send_item(message.into()).await
     }
 
-    /// As [`send`](Self::send), for an event of the program's own making.
+    /// Takes an event of the program, as [`send`](Self::send) takes a message.
     pub(crate) async fn send_event(self: &Arc<Self>, event: Event) -> io::Result<()> {
         let (fields, has_data) = event
             .into_fields_without_id()
@@ -61,7 +61,7 @@ impl Channel {
 
     async fn send_charged(self: &Arc<Self>, item: Item) -> io::Result<()> {
         let mut item = Some(item);
-        // Mostly there is room, and then there is no need of a timer.
+        // Usually there is room, and the send needs no timer.
         let first = poll_fn(|cx| Poll::Ready(self.poll_send(cx, &mut item, None))).await;
         if let Poll::Ready(sent) = first {
             return sent;
@@ -102,7 +102,8 @@ impl Channel {
         }
     }
 
-    /// Nobody made room in time. If one tab holds up another, it has to go: it comes back and is told what it missed.
+    /// Sends after the timeout. If a slow tab holds up another, the channel closes it: the client comes back and gets
+    /// a reset.
     fn send_without_slow(self: &Arc<Self>, item: Option<Item>) -> io::Result<()> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -122,14 +123,14 @@ impl Channel {
             io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!(
-                    "the buffer of {} messages stayed full for {:?}: the client is away, or takes nothing",
+                    "the buffer of {} messages stayed full for {:?}: the client is away, or reads nothing",
                     self.settings.limits.messages, self.settings.timeout
                 ),
             )
         })
     }
 
-    /// Waits until a short message would be taken at once.
+    /// Waits until the channel has room for a short message.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -142,7 +143,8 @@ impl Channel {
         Poll::Pending
     }
 
-    /// Takes a message of one who has waited for room: others may have taken it meanwhile, but what was promised holds.
+    /// Takes a message after [`poll_room`](Self::poll_room) was ready, even if other senders have used the room
+    /// meanwhile.
     pub(crate) fn send_promised(self: &Arc<Self>, message: Message) -> io::Result<()> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -152,14 +154,14 @@ impl Channel {
             messages: usize::MAX,
             bytes: usize::MAX,
         };
-        // There is always room.
+        // Without limits there is always room.
         let _ = inner.state.send(message.into(), unlimited);
         inner.state.trim_log(self.settings.limits);
         self.after_change(&mut inner);
         Ok(())
     }
 
-    /// A page is being loaded, whose own request may send to it.
+    /// Keeps the messages from here on for a page that is being loaded, for a while.
     pub(crate) fn expect_page(self: &Arc<Self>) {
         let mut inner = self.lock();
         if inner.end.is_none() {
@@ -173,17 +175,18 @@ impl Channel {
         }
     }
 
-    /// Sends a control frame to whoever is there.
+    /// Sends a control frame to all connected clients.
     pub(crate) fn send_control(&self, message: &Message) {
         for connection in self.lock().state.connections() {
-            // Who is not there needs no ping.
+            // A client that is gone needs no ping.
             let _ = connection.write_control(message);
         }
     }
 
-    /// After each change: has those written on for who are behind, wakes senders, and minds the time.
+    /// Follows up on a change of the state: starts pumps for positions that are behind, wakes senders, and sets the
+    /// timer.
     pub(super) fn after_change(self: &Arc<Self>, inner: &mut Inner) {
-        // What this task's own connection collects must be out before another task can write to it.
+        // Flushes this task's corked bytes first: another task may write to its connection.
         for connection in inner.state.connections() {
             connection.connection().flush_cork();
         }
@@ -198,7 +201,7 @@ impl Channel {
         }
     }
 
-    /// Writes on to one position whenever its connection takes more, until it has all.
+    /// Writes to one position as its connection has room, until it has all messages.
     fn pump(self: &Arc<Self>, inner: &mut Inner, key: u64) {
         let Some(connection) = inner
             .state
@@ -229,7 +232,7 @@ impl Channel {
         });
     }
 
-    /// Pongs have come.
+    /// Handles new acknowledgements: the buffer may have room.
     pub(crate) fn acknowledged(self: &Arc<Self>) {
         let mut inner = self.lock();
         inner.state.trim_log(self.settings.limits);

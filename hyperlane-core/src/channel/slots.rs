@@ -8,7 +8,7 @@ use super::{
 };
 use crate::session::{Attachment, SessionEntry};
 
-/// The channels of one session.
+/// The channels of a session, one per direction.
 #[derive(Default)]
 struct Slots {
     both: Slot,
@@ -18,7 +18,7 @@ struct Slots {
 #[derive(Default)]
 struct Slot {
     channel: Option<Arc<Channel>>,
-    /// The epoch of the last one that the program closed.
+    /// The epoch of the last channel that the program closed.
     closed_epoch: Option<u64>,
 }
 
@@ -30,13 +30,13 @@ impl Slots {
         }
     }
 
-    /// Takes out those that there are, to be ended where nothing is locked.
+    /// Takes out both channels. The caller ends them outside of all locks.
     fn take(&mut self) -> [Option<Arc<Channel>>; 2] {
         [self.both.channel.take(), self.to_client.channel.take()]
     }
 }
 
-/// The channels of one session, which end with it.
+/// The channels of a session, as its attachment.
 #[derive(Default)]
 pub(super) struct SessionSlots(Mutex<Slots>);
 
@@ -55,7 +55,8 @@ impl Attachment for SessionSlots {
     }
 }
 
-/// The session's channel; a new one after one that is over. That of a session that is over is over, too.
+/// Returns the session's channel, or a new one if the last has ended. On a session that has ended, the channel has
+/// ended as well.
 pub(crate) fn of_session(
     session: &Arc<SessionEntry>,
     direction: Direction,
@@ -82,7 +83,7 @@ pub(crate) fn of_session(
     channel
 }
 
-/// Whether the program has closed this channel, so that nobody need come back for it.
+/// Whether the program has closed the channel with this epoch, so that its clients should stop.
 pub(crate) fn was_closed(session: &SessionEntry, direction: Direction, epoch: u64) -> bool {
     let slots = session.attachment().of::<SessionSlots>();
     let mut slots = slots.lock();
@@ -95,7 +96,7 @@ pub(crate) fn was_closed(session: &SessionEntry, direction: Direction, epoch: u6
             == Some(epoch)
 }
 
-/// Random bits that nobody can guess, and never 0.
+/// Random bits that are hard to guess, and never 0.
 pub(crate) fn random() -> u64 {
     // A system without randomness has no sessions either.
     getrandom::u64().unwrap_or(1).max(1)
