@@ -18,7 +18,6 @@ use bytes::Bytes;
 
 use crate::{
     EntityTag, Request, Response, Validators,
-    channel::settings::ChannelSettings,
     conn::Conn,
     error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
     exchange::body::{BodyStream, Incoming},
@@ -148,7 +147,6 @@ impl fmt::Debug for States {
 #[derive(Clone, Default)]
 pub(crate) struct Program {
     pub(crate) states: States,
-    pub(crate) channels: ChannelSettings,
     /// `None` before a server runs.
     pub(crate) sessions: Option<Arc<Sessions>>,
 }
@@ -647,11 +645,6 @@ impl Context {
                 std::any::type_name::<T>()
             )
         })
-    }
-
-    /// How channels of this server behave that no client has connected to yet.
-    pub(crate) fn channel_settings(&self) -> &ChannelSettings {
-        &self.program.channels
     }
 
     /// All values of the server, for tasks that outlive the request.

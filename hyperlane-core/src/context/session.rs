@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Context, RequestError, Session,
-    channel::{line::Line, settings::Direction},
+    channel::{connection::close_for_new_id, settings::Direction},
     config::ServerConfig,
     context::Stage,
     http::{SessionFields, list_items},
@@ -268,7 +268,7 @@ impl Context {
                     .await
                 };
                 if ends {
-                    Line::new(connection.clone(), None, 0).close_for_new_id();
+                    close_for_new_id(&connection);
                 }
             });
         }

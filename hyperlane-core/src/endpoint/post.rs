@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, sync::Arc};
 
-use super::handler::{Shared, refuse_token, refused};
+use super::handler::{ChannelHandler, refuse_token, refused};
 use crate::{
     context::Context,
     env::runtime::within,
@@ -11,7 +11,7 @@ use crate::{
     proto::ws::Message,
 };
 
-impl Shared {
+impl ChannelHandler {
     /// Takes a body as a message to the channel.
     pub(super) fn post(self: Arc<Self>, ctx: &mut Context) -> HookFuture<'_> {
         Box::pin(async move {

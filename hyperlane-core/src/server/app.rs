@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     Context, Method, Stream,
-    channel::settings::ChannelSettings,
     context::{Program, RouteParams, Stage, States, cors::RouteCors},
     error::{Place, ServerError},
     exchange::body::{BodyMode, BodyPlan},
@@ -228,11 +227,7 @@ impl From<HookKind> for PlannedKind {
 
 impl App {
     /// Sorts and checks the hooks.
-    pub(crate) fn build(
-        planned: Vec<Planned>,
-        states: States,
-        channels: ChannelSettings,
-    ) -> Result<Self, ServerError> {
+    pub(crate) fn build(planned: Vec<Planned>, states: States) -> Result<Self, ServerError> {
         let mut app = Self::default();
         let mut routes: Vec<(String, Hook)> = Vec::new();
         let mut lists: [(&str, Ordered); 4] = [
@@ -275,7 +270,6 @@ impl App {
         app.response_middleware = response.into();
         app.program = Arc::new(Program {
             states,
-            channels,
             sessions: None,
         });
         app.early = in_sequence(&app.response_middleware);

@@ -30,7 +30,6 @@ pub use self::{
 };
 use crate::{
     ServerHook, SessionStore,
-    channel::settings::ChannelSettings,
     config::{RequestConfig, ServerConfig},
     context::States,
     endpoint::{
@@ -85,8 +84,6 @@ pub struct Server {
     /// Whether `bind` has replaced the default address.
     bound: bool,
     sessions: session::Planned,
-    /// How channels behave that no client has connected to yet.
-    channels: ChannelSettings,
     /// What programs ask for by `get_route_matcher`, made when they do.
     matcher: OnceLock<RouteMatcher>,
 }
@@ -214,7 +211,7 @@ impl Server {
 
     /// The channels of all sessions, for tasks outside of any request. Works before [`run`](Self::run) and after.
     pub fn channels(&self) -> Channels {
-        Channels::new(&self.sessions.table, &self.channels)
+        Channels::new(&self.sessions.table)
     }
 
     /// Adds the routes of an endpoint.
@@ -230,7 +227,7 @@ impl Server {
             settings,
             cors,
         } = endpoint;
-        self.channels.suggest(direction, &settings);
+        self.channels().suggest(direction, &settings);
         for PlannedRoute { name, methods, run } in routes {
             let run = Run::Shared(run);
             let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
@@ -337,7 +334,7 @@ impl Server {
                 hook: hook.clone(),
             })
             .collect();
-        App::build(planned, self.states.clone(), self.channels.clone())
+        App::build(planned, self.states.clone())
     }
 
     /// `host:port` as a bind address.

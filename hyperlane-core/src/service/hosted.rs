@@ -516,8 +516,8 @@ mod tests {
         let service = Server::new().into_service().unwrap();
         let clone = service.clone();
         // The clock holds it, too.
-        let connections = Arc::downgrade(&service.guest.connections);
-        let clock = service.guest.clock.clone();
+        let connections = Arc::downgrade(&service.hosted.connections);
+        let clock = service.hosted.clock.clone();
         drop(service);
         tokio::task::yield_now().await;
         assert!(!clock.is_finished());
