@@ -1,6 +1,6 @@
 #![doc = include_str!("docs/macros.md")]
-//
-// More than 600 lines: this is one list, every macro with its reference documentation, most of it examples.
+
+// Long: one list, every macro with its reference documentation, most of it examples.
 
 mod args;
 mod crate_path;
