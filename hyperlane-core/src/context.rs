@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use crate::{
     EntityTag, Request, Response, Validators,
+    channel::settings::ChannelSettings,
     conn::Conn,
     error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
     exchange::body::{BodyStream, Incoming},
@@ -142,6 +143,13 @@ impl fmt::Debug for States {
     }
 }
 
+/// Values that all contexts of a server share.
+#[derive(Default)]
+pub(crate) struct Program {
+    pub(crate) states: States,
+    pub(crate) channels: ChannelSettings,
+}
+
 /// Where the pipeline is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -191,7 +199,7 @@ pub struct Context {
     response: Option<Box<Response>>,
     route_params: RouteParams,
     extras: Option<Box<Extras>>,
-    states: States,
+    program: Arc<Program>,
     /// None for a context that a program made itself.
     pub(crate) connection: Option<Arc<Conn>>,
     /// The next response middleware: each runs once per request.
@@ -214,11 +222,19 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
-    pub(crate) fn new(states: States, connection: Arc<Conn>) -> Self {
+    pub(crate) fn new(program: Arc<Program>, connection: Arc<Conn>) -> Self {
         Self {
-            states,
+            request: Request::default(),
+            response: None,
+            route_params: RouteParams::default(),
+            extras: None,
+            // A default would make a program for nothing, per connection.
+            program,
             connection: Some(connection),
-            ..Self::default()
+            response_middleware_at: 0,
+            stage: Stage::default(),
+            goes_back: false,
+            head_is_out: false,
         }
     }
 
@@ -609,7 +625,7 @@ impl Context {
 
     /// The state of type `T` that was given to [`Server::state`](crate::Server::state), if any.
     pub fn try_state<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.states.get()
+        self.program.states.get()
     }
 
     /// The state of type `T` that was given to [`Server::state`](crate::Server::state).
@@ -630,14 +646,19 @@ impl Context {
         })
     }
 
+    /// How channels of this server behave that no client has connected to yet.
+    pub(crate) fn channel_settings(&self) -> &ChannelSettings {
+        &self.program.channels
+    }
+
     /// All values of the server, for tasks that outlive the request.
     pub fn states(&self) -> States {
-        self.states.clone()
+        self.program.states.clone()
     }
 
     /// The state of type `T`, made by its default for this server if none was registered.
     pub fn state_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
-        self.states.get_or_default()
+        self.program.states.get_or_default()
     }
 }
 

@@ -13,6 +13,7 @@ use self::setup::RouteSetup;
 use crate::{
     BodyMode, BodyStream, Context, Headers, Json, Method, Multipart, RequestBody, RouteParams,
     error::{Error, RequestError, SetupError},
+    session::Session,
 };
 
 /// A type that a function handler can take as an argument, besides the stream and the context.
@@ -29,7 +30,7 @@ use crate::{
 /// | [`BodyStream`], [`Multipart`] | the body, piece by piece; nothing is read before the handler asks for it |
 /// | [`State<T>`] | a value of the server |
 /// | [`Headers`], [`Method`], [`RouteParams`], `CookieJar` | parts of the request |
-/// | [`Session`](crate::Session) | the client's session; created if there is none |
+/// | [`Session`] | the client's session; created if there is none |
 /// | `Result<A, RequestError>`, `Result<A, Error>` | another argument, or the error of its extraction |
 ///
 /// Implement this trait to use a type of your own as an argument. Extraction fails with an [`Error`], like a handler;
@@ -261,6 +262,18 @@ from_context! {
     };
     impl [] BodyStream where BodyMode::Stream => |ctx| Ok(ctx.body_stream());
     impl [] Multipart where BodyMode::Stream => |ctx| ctx.multipart();
+}
+
+/// The session of the client; one is created if there is none.
+///
+/// A request whose only credential is an invalid token is refused with 401.
+impl FromContext for Session {
+    async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
+        if ctx.is_session_token_refused() {
+            return Err(RequestError::SessionToken.into());
+        }
+        Ok(ctx.session())
+    }
 }
 
 /// Never refuses the request: the handler gets the error of the extraction.

@@ -20,6 +20,7 @@ pub(crate) mod channel;
 mod config;
 pub(crate) mod conn;
 mod context;
+mod endpoint;
 mod error;
 mod exchange;
 mod extract;
@@ -41,10 +42,6 @@ mod upgrade;
 mod websocket;
 mod wire;
 
-pub use channel::directory::{Channels, SessionChannels};
-pub use channel::endpoint::{
-    At, Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint, sse, sse_with, ws, ws_with,
-};
 pub use cookie;
 pub use inventory;
 pub use serde_json;
@@ -61,6 +58,11 @@ pub use config::{
 };
 pub use conn::outbox::Outbox;
 pub use context::{Attributes, Context, RouteParams, States};
+pub use endpoint::{
+    Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint,
+    directory::{Channels, SessionChannels},
+    sse, sse_with, ws, ws_with,
+};
 pub use error::{
     ClosedByClient, Error, PanicData, Place, PushError, RequestError, ResponseError, ServerError,
     SessionError, SetupError,
@@ -82,7 +84,7 @@ pub use proto::{
 };
 pub use route::RouteError;
 pub use server::{
-    BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
+    At, BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
     ServerControlHook,
 };
 pub use session::{Session, SessionData, SessionId, SessionStore};

@@ -20,10 +20,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{error::SessionError, http::SessionFields};
 
 pub(crate) use self::{
-    entry::Entry,
+    entry::{Attachment, Entry, KeptAlive},
     manager::{Credential, Loaded, Planned, Sessions},
+    table::Table,
 };
-pub(crate) use self::{entry::KeptAlive, table::Table};
 pub use self::{
     id::SessionId,
     store::{SessionData, SessionStore},

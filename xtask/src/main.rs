@@ -42,7 +42,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   slow      slow and endless clients: what they cost the bench server and a normal client
             [--connections N]     5000 by default
             [--seconds N]         30 by default
-  tidy      rules of the tree that no compiler checks";
+  tidy      rules of the tree that no compiler checks: the order of modules, sizes, prose, what documents list
+            [--write]             writes the order into ARCHITECTURE.md, and lowers the numbers of baseline.txt
+            [--order|--prose]     lists the imports that go upward, or the lines that the rules of prose count";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -58,7 +60,7 @@ fn main() -> ExitCode {
         "nginx" => nginx::run(),
         "perf" => perf::run(&rest),
         "slow" => slow::run(&rest),
-        "tidy" => tidy::run(),
+        "tidy" => tidy::run(&rest),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {

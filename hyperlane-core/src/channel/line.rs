@@ -9,14 +9,12 @@ use super::{
     state::Link,
 };
 use crate::{
-    conn::{Conn, acks::Acks},
+    conn::{Conn, acks::Acks, outbox::Outbox},
     error::PushError,
     proto::{
-        http::chunked::LAST_CHUNK,
         sse::{Event, POSITION},
         ws::{CloseCode, Message},
     },
-    wire::WireFormat,
 };
 
 /// A connection that messages are written to.
@@ -59,18 +57,7 @@ impl Line {
 
     /// Ends the connection after what was written to it.
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
-        match self.connection.format() {
-            // Closed before: nothing is left to say.
-            format if format.is_websocket() => {
-                let _ = self.connection.close_websocket(code, reason, false);
-            }
-            format => {
-                if format == WireFormat::EventStreamChunked {
-                    let _ = self.connection.push_last(LAST_CHUNK, false);
-                }
-                self.connection.signal_close();
-            }
-        }
+        Outbox::new(self.connection.clone()).close(code, reason, false);
     }
 }
 

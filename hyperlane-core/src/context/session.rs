@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    Context, Error, FromContext, RequestError, Session,
-    channel::{Direction, line::Line},
+    Context, RequestError, Session,
+    channel::{line::Line, settings::Direction},
     config::ServerConfig,
     context::Stage,
     http::{SessionFields, list_items},
@@ -380,18 +380,6 @@ fn keeps(found: &mut Option<(Credential, Loaded)>, credential: Credential, loade
         *found = Some((credential, loaded));
     }
     is_session
-}
-
-/// The session of the client; one is begun if it has none.
-///
-/// A request by a token that is not valid any more, and by nothing else, is refused with 401.
-impl FromContext for Session {
-    async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
-        if ctx.is_session_token_refused() {
-            return Err(RequestError::SessionToken.into());
-        }
-        Ok(ctx.session())
-    }
 }
 
 #[cfg(test)]

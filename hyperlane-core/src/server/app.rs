@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     Context, Method, Stream,
-    context::{RouteParams, Stage, States, cors::RouteCors},
+    channel::settings::ChannelSettings,
+    context::{Program, RouteParams, Stage, States, cors::RouteCors},
     error::{Place, ServerError},
     exchange::body::{BodyMode, BodyPlan},
     extract::setup::{RouteSetup, SetupCheck},
@@ -167,7 +168,7 @@ pub(crate) struct App {
     pub(crate) response_middleware: Arc<[Hook]>,
     pub(crate) task_panic: Vec<Hook>,
     pub(crate) request_error: Vec<Hook>,
-    pub(crate) states: States,
+    pub(crate) program: Arc<Program>,
     /// Runs what is left of the response middleware; `None` where there is none.
     pub(crate) early: Option<Middleware>,
     /// Methods that some route takes, as `Allow` lists them.
@@ -226,7 +227,11 @@ impl From<HookKind> for PlannedKind {
 
 impl App {
     /// Sorts and checks the hooks.
-    pub(crate) fn build(planned: Vec<Planned>, states: States) -> Result<Self, ServerError> {
+    pub(crate) fn build(
+        planned: Vec<Planned>,
+        states: States,
+        channels: ChannelSettings,
+    ) -> Result<Self, ServerError> {
         let mut app = Self::default();
         let mut routes: Vec<(String, Hook)> = Vec::new();
         let mut lists: [(&str, Ordered); 4] = [
@@ -267,7 +272,7 @@ impl App {
         let [request, response, panic, error] = lists.map(|(kind, hooks)| in_order(kind, hooks));
         app.request_middleware = request;
         app.response_middleware = response.into();
-        app.states = states;
+        app.program = Arc::new(Program { states, channels });
         app.early = in_sequence(&app.response_middleware);
         app.task_panic = panic;
         app.request_error = error;
@@ -314,7 +319,8 @@ impl App {
     pub(crate) fn check_setup(&self) -> Result<(), ServerError> {
         let lacking = self.routes.iter().filter_map(|route| {
             let (pattern, hook) = (route.pattern(), route.value());
-            let lack = (hook.check)(&RouteSetup::new(pattern.params(), &self.states)).err()?;
+            let lack =
+                (hook.check)(&RouteSetup::new(pattern.params(), &self.program.states)).err()?;
             Some((pattern.to_string(), hook, lack))
         });
         let mut first = None;

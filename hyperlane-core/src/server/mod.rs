@@ -1,6 +1,7 @@
 //! The server: what a program configures and runs.
 
 pub(crate) mod app;
+mod at;
 pub(crate) mod control;
 pub(crate) mod hosts;
 pub(crate) mod listener;
@@ -28,19 +29,24 @@ use self::{
     shared::Shared,
 };
 pub use self::{
+    at::At,
     control::{ServerControlHandler, ServerControlHook},
     listener::BoundAddress,
     listing::{HookInfo, RouteMatcher},
     routes::RouteInfo,
 };
 use crate::{
-    At, Channels, Context, ServerHook, SessionStore, Stream,
-    channel::{Direction, Settings},
+    ServerHook, SessionStore,
+    channel::settings::ChannelSettings,
     config::{RequestConfig, ServerConfig},
-    context::{States, cors::RouteCors},
+    context::States,
+    endpoint::{
+        directory::Channels,
+        plan::{PlannedEndpoint, PlannedRoute},
+    },
     error::{Place, ServerError},
     exchange::body::BodyPlan,
-    hook::{HookFuture, Registration, Run, body_plan, needs_params, run_hook},
+    hook::{Registration, Run, body_plan, needs_params, run_hook},
     session::{self, Sessions},
 };
 
@@ -85,6 +91,8 @@ pub struct Server {
     /// Whether `bind` has replaced the default address.
     bound: bool,
     sessions: session::Planned,
+    /// How channels behave that no client has connected to yet.
+    channels: ChannelSettings,
     /// What programs ask for by `get_route_matcher`, made when they do.
     matcher: OnceLock<RouteMatcher>,
 }
@@ -210,29 +218,32 @@ impl Server {
         At::new(self, pattern.as_ref().to_owned())
     }
 
-    pub(crate) fn suggest_channel_settings(&self, direction: Direction, settings: &Arc<Settings>) {
-        self.sessions.channels.suggest(direction, settings);
-    }
-
     /// The channels of all sessions, for tasks outside of any request. Works before [`run`](Self::run) and after.
     pub fn channels(&self) -> Channels {
-        Channels::new(&self.sessions.table, &self.sessions.channels)
+        Channels::new(&self.sessions.table, &self.channels)
     }
 
-    /// Adds a hook that holds something.
-    pub(crate) fn add_shared(
+    /// Adds the routes of an endpoint.
+    fn add_endpoint(
         &mut self,
         pattern: &str,
-        name: &'static str,
-        methods: &'static [&'static str],
+        endpoint: PlannedEndpoint,
         place: Place,
-        cors: &Arc<RouteCors>,
-        run: impl for<'a> Fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a> + Send + Sync + 'static,
-    ) {
-        let run = Run::Shared(Arc::new(run));
-        let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
-        hook.cors = Some(cors.clone());
-        self.push(PlannedKind::Route(pattern.to_owned()), hook);
+    ) -> &mut Self {
+        let PlannedEndpoint {
+            routes,
+            direction,
+            settings,
+            cors,
+        } = endpoint;
+        self.channels.suggest(direction, &settings);
+        for PlannedRoute { name, methods, run } in routes {
+            let run = Run::Shared(run);
+            let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
+            hook.cors = Some(cors.clone());
+            self.push(PlannedKind::Route(pattern.to_owned()), hook);
+        }
+        self
     }
 
     /// Adds a hook that takes the body as a stream.
@@ -337,7 +348,7 @@ impl Server {
                 hook: hook.clone(),
             })
             .collect();
-        let app = App::build(planned, self.states.clone())?;
+        let app = App::build(planned, self.states.clone(), self.channels.clone())?;
         Ok(Arc::new(app))
     }
 

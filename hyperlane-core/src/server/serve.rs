@@ -47,7 +47,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
         if connection.via == Via::Balancer && !Box::pin(read_proxy_header(&connection)).await {
             return Ending::Abort;
         }
-        let mut ctx = Context::new(app.states.clone(), connection.clone());
+        let mut ctx = Context::new(app.program.clone(), connection.clone());
         let mut stream = Stream::new(connection, app.early.clone());
         loop {
             ctx.reset();

@@ -1,9 +1,10 @@
 //! A session as this process holds it.
 
 use std::{
+    any::Any,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -16,7 +17,7 @@ use super::{
     store::{SessionData, Values},
     table::{NOWHERE, Table},
 };
-use crate::{channel::Slots, http::SessionFields};
+use crate::http::SessionFields;
 
 /// Former ids of a session that are still valid, at most; earlier ones are not.
 pub(super) const FORMER: usize = 4;
@@ -29,6 +30,12 @@ const VALUES_BYTES: usize = 96;
 /// What a user costs beside its bytes, with its place among the users.
 const USER_BYTES: usize = 160;
 
+/// What a layer above keeps with a session. Its locks are taken before the table's and the session's.
+pub(crate) trait Attachment: Any + Send + Sync {
+    /// Ends it with its session. Called where nothing is locked.
+    fn end(&self);
+}
+
 /// A session. Whoever holds it may use it, also when it is no longer in the table.
 pub(crate) struct Entry {
     table: Weak<Table>,
@@ -37,8 +44,8 @@ pub(crate) struct Entry {
     /// In seconds since 1970.
     pub(super) created: u64,
     state: Mutex<State>,
-    /// Taken before the table and before its own state.
-    pub(crate) channels: Mutex<Slots>,
+    /// Made when it is first asked for.
+    attachment: OnceLock<Arc<dyn Attachment>>,
 }
 
 /// What a session is at one moment. Its lock is held for moments alone: texts are shared, not copied, and values are
@@ -123,7 +130,7 @@ impl Entry {
                 turns: Weak::new(),
                 waiting: 0,
             }),
-            channels: Mutex::default(),
+            attachment: OnceLock::new(),
         })
     }
 
@@ -186,6 +193,20 @@ impl Entry {
         let left = Duration::from_secs(until.saturating_sub(table.now()));
         // Nothing is ever sent: an end of it is the end of the id.
         let _ = timeout(left, end.changed()).await;
+    }
+
+    /// What the layer above keeps with the session, made by its default when it is first asked for. There is one such layer.
+    pub(crate) fn attachment<A: Attachment + Default>(&self) -> Arc<A> {
+        let known = self.attachment.get_or_init(|| Arc::new(A::default()));
+        let known: Arc<dyn Any + Send + Sync> = known.clone();
+        known.downcast().unwrap_or_default()
+    }
+
+    /// Ends what is attached: the session is over, or has gone for others. Not to be called with anything locked.
+    pub(super) fn end_attachment(&self) {
+        if let Some(attachment) = self.attachment.get() {
+            attachment.end();
+        }
     }
 
     /// Whether it was destroyed.

@@ -17,7 +17,6 @@ use super::{
     table::{FORMER_FOR, Found, Over, Table},
 };
 use crate::{
-    channel::ChannelSettings,
     config::{CookieSameSite, CookieSecure, ServerConfig, SessionKey},
     error::{RequestError, SessionError},
     http::SessionFields,
@@ -38,7 +37,6 @@ pub(crate) struct Sessions {
     ttl: u64,
     token_ttl: u64,
     store: Option<Arc<dyn AnyStore>>,
-    pub(crate) channels: ChannelSettings,
 }
 
 /// What a program gives before the server runs.
@@ -46,7 +44,6 @@ pub(crate) struct Sessions {
 pub(crate) struct Planned {
     pub(crate) table: Arc<Table>,
     store: Option<Arc<dyn AnyStore>>,
-    pub(crate) channels: ChannelSettings,
     /// Of all runs of one server without configured keys.
     key: Arc<OnceLock<SessionKey>>,
 }
@@ -111,7 +108,6 @@ impl Sessions {
             ttl,
             token_ttl: config.session_token_ttl.as_secs().max(1),
             store: planned.store.clone(),
-            channels: planned.channels.clone(),
         })
     }
 

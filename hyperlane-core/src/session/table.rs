@@ -7,8 +7,9 @@
 //! All requests with a session take the table's lock. It is held for moments alone: no code of the program runs under it,
 //! nothing is parsed, copied or freed that may be large, and of many sessions it does [`SLICE`] at a time.
 
+mod slots;
+
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -16,9 +17,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use slab::Slab;
 use tokio::{runtime::Handle, time::Instant};
 
+use self::slots::{All, ENTRY_BYTES, ID_BYTES, Rank, Slot};
 use super::{
     SessionData, SessionId,
     entry::{Entry, FORMER, Former, State, bytes_of},
@@ -31,11 +32,6 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 /// How long the id before a renewal is valid, in seconds: requests in flight still count.
 pub(super) const FORMER_FOR: u64 = 60;
 
-/// What a session without values takes: itself with its counts, and its places in tables that double when they are full,
-/// with what the allocator adds.
-const ENTRY_BYTES: usize = size_of::<Entry>() + 32 + 2 * size_of::<Slot>() + 3 * ID_BYTES;
-/// What an id takes in a table.
-const ID_BYTES: usize = size_of::<(SessionId, u32)>() + 4;
 /// What an id that is over takes.
 const OVER_BYTES: usize = 4 * (size_of::<(u64, SessionId)>() + ID_BYTES);
 
@@ -66,65 +62,12 @@ pub(crate) struct Table {
     runtime: Mutex<Option<Handle>>,
 }
 
-#[derive(Default)]
-struct All {
-    /// Former ids included.
-    ids: HashMap<SessionId, u32>,
-    users: BTreeSet<(Arc<str>, u32)>,
-    slots: Slab<Slot>,
-    newcomers: Segment,
-    known: Segment,
-    /// Ids that are worth nothing any more, for a while.
-    over: HashMap<SessionId, (Over, u64)>,
-    over_by_time: VecDeque<(u64, SessionId)>,
-}
-
 /// Why an id is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Over {
     /// Its session was given another when the user changed, which its client has or is about to get.
     Renewed,
     Destroyed,
-}
-
-struct Slot {
-    entry: Arc<Entry>,
-    /// Last use, in seconds since 1970.
-    used: u64,
-    newer: u32,
-    older: u32,
-    /// Guards that keep it: one for each of its channels.
-    kept: u16,
-    rank: Rank,
-    bytes: u32,
-}
-
-/// Which sessions go first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rank {
-    /// Without a user: any request without a cookie makes one.
-    Newcomer,
-    /// With a user, who would have to log in again.
-    Known,
-}
-
-impl Rank {
-    fn of(state: &State) -> Self {
-        match state.user {
-            Some(_) => Self::Known,
-            None => Self::Newcomer,
-        }
-    }
-}
-
-/// The sessions of a rank.
-#[derive(Default)]
-struct Segment {
-    /// The list by last use, of those that may go.
-    newest: Option<u32>,
-    oldest: Option<u32>,
-    /// What all of them take.
-    bytes: usize,
 }
 
 /// Whether there is room for something.
@@ -617,7 +560,7 @@ impl Table {
         self.make_room(&mut all, entry, 0, now, &mut gone);
         drop(all);
         drop(dropped);
-        entry.end_channels();
+        entry.end_attachment();
         end(gone);
     }
 
@@ -694,131 +637,7 @@ impl Table {
 /// Ends what has gone. Not to be called with anything locked.
 fn end(gone: impl IntoIterator<Item = Arc<Entry>>) {
     for entry in gone {
-        entry.end_channels();
-    }
-}
-
-impl All {
-    /// What all sessions take.
-    fn bytes(&self) -> usize {
-        self.newcomers.bytes + self.known.bytes
-    }
-
-    fn segment(&mut self, rank: Rank) -> &mut Segment {
-        match rank {
-            Rank::Newcomer => &mut self.newcomers,
-            Rank::Known => &mut self.known,
-        }
-    }
-
-    /// The session of a rank that was used least recently and may go; never the one at `but`.
-    fn next_to_go(&self, rank: Rank, but: u32) -> Option<u32> {
-        let oldest = match rank {
-            Rank::Newcomer => self.newcomers.oldest?,
-            Rank::Known => self.known.oldest?,
-        };
-        if oldest != but {
-            return Some(oldest);
-        }
-        let newer = self.slots.get(oldest as usize)?.newer;
-        (newer != NOWHERE).then_some(newer)
-    }
-
-    /// Counts anew what a session takes, in the segment where it belongs now.
-    fn recount(&mut self, entry: &Entry, key: u32) {
-        let (bytes, rank) = {
-            let state = entry.state();
-            let bytes = ENTRY_BYTES + state.bytes() + state.former.len() * ID_BYTES * 2;
-            (bytes, Rank::of(&state))
-        };
-        let Some(slot) = self.slots.get(key as usize) else {
-            return;
-        };
-        let (before, old_rank, is_kept) = (slot.bytes as usize, slot.rank, slot.kept > 0);
-        if rank != old_rank && !is_kept {
-            self.unlink(key);
-        }
-        let segment = self.segment(old_rank);
-        segment.bytes = segment.bytes.saturating_sub(before);
-        self.segment(rank).bytes += bytes;
-        if let Some(slot) = self.slots.get_mut(key as usize) {
-            slot.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            slot.rank = rank;
-        }
-        if rank != old_rank && !is_kept {
-            self.link(key);
-        }
-    }
-
-    fn touch(&mut self, key: u32, now: u64) {
-        let Some(slot) = self.slots.get_mut(key as usize) else {
-            return;
-        };
-        slot.used = now;
-        let (rank, is_kept) = (slot.rank, slot.kept > 0);
-        if !is_kept && self.segment(rank).newest != Some(key) {
-            self.unlink(key);
-            self.link(key);
-        }
-    }
-
-    /// Makes it the one of its segment that was used last.
-    fn link(&mut self, key: u32) {
-        let Some(slot) = self.slots.get(key as usize) else {
-            return;
-        };
-        let before = self.segment(slot.rank).newest.replace(key);
-        if let Some(slot) = self.slots.get_mut(key as usize) {
-            slot.newer = NOWHERE;
-            slot.older = before.unwrap_or(NOWHERE);
-            let rank = slot.rank;
-            match before.and_then(|before| self.slots.get_mut(before as usize)) {
-                Some(before) => before.newer = key,
-                None => self.segment(rank).oldest = Some(key),
-            }
-        }
-    }
-
-    fn unlink(&mut self, key: u32) {
-        let Some(slot) = self.slots.get_mut(key as usize) else {
-            return;
-        };
-        let (newer, older, rank) = (slot.newer, slot.older, slot.rank);
-        let place = |key: u32| (key != NOWHERE).then_some(key);
-        match self.slots.get_mut(newer as usize) {
-            Some(slot) => slot.older = older,
-            None => self.segment(rank).newest = place(older),
-        }
-        match self.slots.get_mut(older as usize) {
-            Some(slot) => slot.newer = newer,
-            None => self.segment(rank).oldest = place(newer),
-        }
-    }
-
-    fn remove(&mut self, key: u32) -> Option<Arc<Entry>> {
-        if self.slots.get(key as usize)?.kept == 0 {
-            self.unlink(key);
-        }
-        let slot = self.slots.try_remove(key as usize)?;
-        let segment = self.segment(slot.rank);
-        segment.bytes = segment.bytes.saturating_sub(slot.bytes as usize);
-        let state = slot.entry.state();
-        self.ids.remove(&state.id);
-        for former in &state.former {
-            self.ids.remove(&former.id);
-        }
-        if let Some(user) = state.user.clone() {
-            self.users.remove(&(user, key));
-        }
-        drop(state);
-        slot.entry.slot.store(NOWHERE, Ordering::Release);
-        Some(slot.entry)
-    }
-
-    fn end_id(&mut self, id: SessionId, over: Over, until: u64) {
-        if self.over.insert(id, (over, until)).is_none() {
-            self.over_by_time.push_back((until, id));
-        }
+        entry.end_attachment();
     }
 }
 

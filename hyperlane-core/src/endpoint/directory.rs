@@ -2,10 +2,16 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Channel, ChannelSettings, Direction};
 use crate::{
-    Context, ServerSentEvents, SessionId, WebSocket,
-    session::{Entry, Table},
+    channel::{
+        Channel,
+        settings::{ChannelSettings, Direction},
+        slots::of_session,
+    },
+    context::Context,
+    session::{Entry, SessionId, Table},
+    sse::ServerSentEvents,
+    websocket::WebSocket,
 };
 
 /// The channels of all sessions of a server, by session or by user; a cheap clone for tasks of the program's own.
@@ -88,13 +94,13 @@ impl SessionChannels {
     /// As [`Context::ws`] of a request of this session.
     pub fn ws(&self) -> WebSocket {
         let settings = self.settings.of(Direction::Both);
-        WebSocket::of_channel(self.entry.channel(Direction::Both, settings))
+        WebSocket::of_channel(of_session(&self.entry, Direction::Both, settings))
     }
 
     /// As [`Context::sse`] of a request of this session.
     pub fn sse(&self) -> ServerSentEvents {
         let settings = self.settings.of(Direction::ToClient);
-        ServerSentEvents::of_channel(self.entry.channel(Direction::ToClient, settings))
+        ServerSentEvents::of_channel(of_session(&self.entry, Direction::ToClient, settings))
     }
 }
 
@@ -156,8 +162,8 @@ impl Context {
 
     fn session_channel(&mut self, direction: Direction) -> Arc<Channel> {
         let session = self.session();
-        let settings = &self.sessions().channels;
-        let channel = session.entry().channel(direction, settings.of(direction));
+        let settings = self.channel_settings();
+        let channel = of_session(session.entry(), direction, settings.of(direction));
         if self.begins_page(direction) {
             channel.expect_page();
         }
@@ -166,7 +172,6 @@ impl Context {
 
     /// The channels of all sessions of this server.
     pub fn channels(&self) -> Channels {
-        let sessions = self.sessions();
-        Channels::new(&sessions.table, &sessions.channels)
+        Channels::new(&self.sessions().table, self.channel_settings())
     }
 }

@@ -1,48 +1,14 @@
-//! Rules of the tree that no compiler checks.
+//! What documents list exists, and what exists is listed.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use crate::{Outcome, process};
-
-/// Words that a pure codec has no use for.
-const IMPURE: [&str; 5] = [
-    "tokio::",
-    "TcpStream",
-    "UdpSocket",
-    "Instant::now",
-    "SystemTime::now",
-];
-
-/// Marks of unfinished work.
-const UNFINISHED: [&str; 3] = ["todo!(", "unimplemented!(", "FIXME"];
+use crate::process;
 
 /// The document that lists every metric.
 const METRICS: &str = "docs/observability.md";
 
-pub(crate) fn run() -> Outcome {
+pub(super) fn problems() -> Result<Vec<String>, String> {
     let mut problems = Vec::new();
-    for folder in [
-        "src",
-        "hyperlane-core/src",
-        "hyperlane-macros/src",
-        "hyperlane-broadcast/src",
-        "examples",
-        "tests",
-    ] {
-        visit(&process::top().join(folder), &mut |path, text| {
-            let pure = path.components().any(|part| part.as_os_str() == "proto");
-            for (number, line) in text.lines().enumerate() {
-                let code = line.split("//").next().unwrap_or_default();
-                let found = UNFINISHED
-                    .iter()
-                    .chain(IMPURE.iter().filter(|_| pure))
-                    .find(|word| code.contains(**word));
-                if let Some(word) = found {
-                    problems.push(format!("{}:{}: `{word}`", path.display(), number + 1));
-                }
-            }
-        })?;
-    }
     for document in [
         "docs/errors.md",
         "docs/rfc6455.md",
@@ -52,12 +18,7 @@ pub(crate) fn run() -> Outcome {
         problems.extend(missing_tests(document)?);
     }
     problems.extend(missing_metrics()?);
-    if problems.is_empty() {
-        println!("tidy");
-        Ok(())
-    } else {
-        Err(problems.join("\n"))
-    }
+    Ok(problems)
 }
 
 /// Metrics that the code names and [`METRICS`] does not.
@@ -124,18 +85,4 @@ fn missing_tests(document: &str) -> Result<Vec<String>, String> {
         }
     }
     Ok(problems)
-}
-
-fn visit(folder: &Path, look: &mut impl FnMut(&Path, &str)) -> Outcome {
-    let failed = |error| format!("cannot read {}: {error}", folder.display());
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() {
-            visit(&path, look)?;
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
-            let text = fs::read_to_string(&path).map_err(failed)?;
-            look(&path, &text);
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,58 @@
+//! Time and tasks of a channel.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{runtime::Handle, task::AbortHandle};
+
+use super::Channel;
+
+/// A task that waits, and stops when this is dropped.
+pub(super) struct Timer(AbortHandle);
+
+impl Timer {
+    /// It has rung, or its runtime is gone.
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Channel {
+    /// Where waits and tasks of the channel belong; never to a sender, who may stand anywhere.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        match self.home.upgrade() {
+            Some(home) => home.runtime(),
+            None => Handle::try_current().ok(),
+        }
+    }
+
+    /// Runs something when the grace has passed, unless the timer is dropped before.
+    pub(super) fn after_grace(
+        self: &Arc<Self>,
+        work: impl FnOnce(Arc<Self>) + Send + 'static,
+    ) -> Option<Timer> {
+        self.after(self.settings.grace, work)
+    }
+
+    pub(super) fn after(
+        self: &Arc<Self>,
+        wait: Duration,
+        work: impl FnOnce(Arc<Self>) + Send + 'static,
+    ) -> Option<Timer> {
+        // Without a server there is no clock, and no client.
+        let runtime = self.runtime()?;
+        let channel = Arc::downgrade(self);
+        let task = runtime.spawn(async move {
+            tokio::time::sleep(wait).await;
+            if let Some(channel) = channel.upgrade() {
+                work(channel);
+            }
+        });
+        Some(Timer(task.abort_handle()))
+    }
+}
