@@ -200,12 +200,12 @@ impl RequestError {
         }
     }
 
-    /// The status with which it is answered, by name.
+    /// Returns the status of the response, by name.
     pub fn get_http_status(&self) -> HttpStatus {
         HttpStatus::from(self.get_http_status_code())
     }
 
-    /// The status with which it is answered, under the name that Hyperlane programs use.
+    /// Returns the status of the response as a number; a spelling of published Hyperlane programs.
     pub fn get_http_status_code(&self) -> usize {
         usize::from(self.status())
     }

@@ -430,7 +430,7 @@ impl Response {
         !matches!(self.status, 100..=199 | 204 | 304)
     }
 
-    /// Returns whether a response of this status has no content, whatever its body is (RFC 9110 §15.3.6 for 205).
+    /// Returns whether a response of this status has no content, regardless of its body (RFC 9110 §15.3.6 for 205).
     pub(crate) fn is_empty_by_status(&self) -> bool {
         !self.allows_body() || self.status == HttpStatus::ResetContent.code()
     }
