@@ -200,22 +200,25 @@ impl RequestError {
         }
     }
 
-    /// Returns the status of the response, by name.
-    pub fn get_http_status(&self) -> HttpStatus {
-        HttpStatus::from(self.get_http_status_code())
-    }
-
-    /// Returns the status of the response as a number; a spelling of published Hyperlane programs.
-    pub fn get_http_status_code(&self) -> usize {
-        usize::from(self.status())
-    }
-
     /// Returns whether the client has disconnected, so that no response is possible.
     pub fn is_disconnect(&self) -> bool {
         matches!(
             self,
             Self::ClientDisconnected | Self::ConnectionClosed | Self::WebSocketClosed(_)
         )
+    }
+}
+
+/// Spellings of published Hyperlane programs.
+impl RequestError {
+    /// Same as [`status`](Self::status), by name.
+    pub fn get_http_status(&self) -> HttpStatus {
+        HttpStatus::from(self.get_http_status_code())
+    }
+
+    /// Same as [`status`](Self::status), as a `usize`.
+    pub fn get_http_status_code(&self) -> usize {
+        usize::from(self.status())
     }
 }
 

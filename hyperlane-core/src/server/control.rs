@@ -139,24 +139,6 @@ impl ServerControlHook {
         }
     }
 
-    /// Returns [`wait`](Self::wait) as a function that does not borrow the control hook.
-    pub fn get_wait_hook(&self) -> ServerControlHandler {
-        let control = self.clone();
-        Arc::new(move || {
-            let control = control.clone();
-            Box::pin(async move { control.wait().await })
-        })
-    }
-
-    /// Returns [`shutdown`](Self::shutdown) as a function that does not borrow the control hook.
-    pub fn get_shutdown_hook(&self) -> ServerControlHandler {
-        let control = self.clone();
-        Arc::new(move || {
-            let control = control.clone();
-            Box::pin(async move { control.shutdown().await })
-        })
-    }
-
     /// Serves a connection that the program created: over TLS, a tunnel, or in memory.
     ///
     /// The connection counts against the limits and shuts down with the server. `peer` is the result of
@@ -209,6 +191,27 @@ impl ServerControlHook {
         self.running
             .as_ref()
             .map_or(0, |running| running.shared.registry.len())
+    }
+}
+
+/// Spellings of published Hyperlane programs.
+impl ServerControlHook {
+    /// Returns [`wait`](Self::wait) as a function that does not borrow the control hook.
+    pub fn get_wait_hook(&self) -> ServerControlHandler {
+        let control = self.clone();
+        Arc::new(move || {
+            let control = control.clone();
+            Box::pin(async move { control.wait().await })
+        })
+    }
+
+    /// Returns [`shutdown`](Self::shutdown) as a function that does not borrow the control hook.
+    pub fn get_shutdown_hook(&self) -> ServerControlHandler {
+        let control = self.clone();
+        Arc::new(move || {
+            let control = control.clone();
+            Box::pin(async move { control.shutdown().await })
+        })
     }
 }
 
