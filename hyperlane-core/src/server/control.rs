@@ -143,24 +143,6 @@ impl ServerControlHook {
         }
     }
 
-    /// Returns [`wait`](Self::wait) as a function that does not borrow the control hook.
-    pub fn get_wait_hook(&self) -> ServerControlHandler {
-        let control = self.clone();
-        Arc::new(move || {
-            let control = control.clone();
-            Box::pin(async move { control.wait().await })
-        })
-    }
-
-    /// Returns [`shutdown`](Self::shutdown) as a function that does not borrow the control hook.
-    pub fn get_shutdown_hook(&self) -> ServerControlHandler {
-        let control = self.clone();
-        Arc::new(move || {
-            let control = control.clone();
-            Box::pin(async move { control.shutdown().await })
-        })
-    }
-
     /// Serves a connection that the program created: over TLS, a tunnel, or in memory.
     ///
     /// The connection counts against the limits and shuts down with the server. `peer` is the result of
@@ -220,12 +202,33 @@ impl ServerControlHook {
     }
 }
 
+/// Spellings of published Hyperlane programs.
+impl ServerControlHook {
+    /// Returns [`wait`](Self::wait) as a function that does not borrow the control hook.
+    pub fn get_wait_hook(&self) -> ServerControlHandler {
+        let control = self.clone();
+        Arc::new(move || {
+            let control = control.clone();
+            Box::pin(async move { control.wait().await })
+        })
+    }
+
+    /// Returns [`shutdown`](Self::shutdown) as a function that does not borrow the control hook.
+    pub fn get_shutdown_hook(&self) -> ServerControlHandler {
+        let control = self.clone();
+        Arc::new(move || {
+            let control = control.clone();
+            Box::pin(async move { control.shutdown().await })
+        })
+    }
+}
+
 async fn drain(
     connections: Arc<Connections>,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
 ) {
-    // Without an error, as a sender is here.
+    // This cannot fail, since a sender lives here.
     let _ = stop.subscribe().wait_for(|stop| *stop).await;
     for listener in listeners {
         // A listener never panics; if it did, it would have ended all the same.

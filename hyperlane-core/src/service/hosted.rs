@@ -392,7 +392,7 @@ fn is_websocket_handshake(parts: &http::request::Parts) -> bool {
         && has(header::CONNECTION, "upgrade")
 }
 
-/// Writes the head of a request as a connection gets it. What a type of crate `http` can hold cannot break a line.
+/// Writes the head of a request for the connection. Values of crate `http` cannot break a line.
 fn write_head(
     parts: &http::request::Parts,
     framing: Option<UploadFraming>,
@@ -409,11 +409,11 @@ fn write_head(
                 head.field("host", host.as_bytes());
             }
         }
-        // A request that was made in process.
+        // A request created in process.
         None => head.field("host", b"localhost"),
     }
-    // Not those that `Connection` names: that was said by the client, and among the fields are those that the stack
-    // around us has added, which are not the client's to take off.
+    // The names that `Connection` lists are not skipped: the client wrote that list, and the outer stack has added
+    // fields that the client must not remove.
     for (name, value) in headers {
         let is_ours = is_always_of_connection(name)
             || [header::HOST, header::CONTENT_LENGTH, header::COOKIE].contains(name);
@@ -421,7 +421,7 @@ fn write_head(
             head.field(name.as_str(), value.as_bytes());
         }
     }
-    // HTTP/2 cuts the field to pieces, which are one again here (RFC 9113 §8.2.3).
+    // HTTP/2 splits the field; the parts are joined again here (RFC 9113 §8.2.3).
     let cookies: Vec<&[u8]> = headers
         .get_all(header::COOKIE)
         .iter()
@@ -441,7 +441,7 @@ fn write_head(
             head.field("upgrade", protocol.as_bytes());
             head.field("connection", b"upgrade, close");
         }
-        // One connection, one request.
+        // Each connection serves a single request.
         None => head.field("connection", b"close"),
     }
     head.end(false);
