@@ -10,7 +10,7 @@ mod socket;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use self::{
-    handler::Shared,
+    handler::ChannelHandler,
     plan::{PlannedEndpoint, PlannedRoute},
 };
 use crate::{
@@ -26,17 +26,17 @@ use crate::{
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// What runs once per new channel.
-type Greeting = Box<dyn Fn(Arc<Channel>, States) -> Task + Send + Sync>;
+type OnChannel = Box<dyn Fn(Arc<Channel>, States) -> Task + Send + Sync>;
 
 /// What all kinds of endpoints know.
 #[derive(Default)]
-struct Plan {
+struct Options {
     settings: Settings,
     heartbeat: Option<Duration>,
     origins: AllowedOrigins,
     resume_ids: bool,
     retry: Option<Duration>,
-    greeting: Option<Greeting>,
+    on_channel: Option<OnChannel>,
 }
 
 /// Where clients connect to their session's [`Context::ws`](crate::Context::ws), made by [`ws`] or [`ws_with`].
@@ -44,10 +44,10 @@ struct Plan {
 /// It serves WebSockets; GET with `Accept: text/event-stream`, which gets the same messages as events; and POST, which
 /// takes the body as a message, for clients that have an event stream. See
 /// `hyperlane::docs::channels` for what clients see.
-pub struct WebSocketEndpoint(Plan);
+pub struct WebSocketEndpoint(Options);
 
 /// Where clients connect to their session's [`Context::sse`](crate::Context::sse), made by [`sse`] or [`sse_with`].
-pub struct ServerSentEventsEndpoint(Plan);
+pub struct ServerSentEventsEndpoint(Options);
 
 /// Makes an endpoint for the WebSocket channels of sessions.
 ///
@@ -217,7 +217,7 @@ builders!(WebSocketEndpoint ServerSentEventsEndpoint);
 impl WebSocketEndpoint {
     /// As [`ws`].
     pub fn new() -> Self {
-        Self(Plan::default())
+        Self(Options::default())
     }
 
     /// As [`ws_with`].
@@ -226,11 +226,11 @@ impl WebSocketEndpoint {
         F: Fn(WebSocket, States) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        Self(Plan {
-            greeting: Some(Box::new(move |channel, states| {
+        Self(Options {
+            on_channel: Some(Box::new(move |channel, states| {
                 Box::pin(f(WebSocket::of_channel(channel), states))
             })),
-            ..Plan::default()
+            ..Options::default()
         })
     }
 
@@ -248,7 +248,7 @@ impl WebSocketEndpoint {
 impl ServerSentEventsEndpoint {
     /// As [`sse`].
     pub fn new() -> Self {
-        Self(Plan::default())
+        Self(Options::default())
     }
 
     /// As [`sse_with`].
@@ -257,11 +257,11 @@ impl ServerSentEventsEndpoint {
         F: Fn(ServerSentEvents, States) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        Self(Plan {
-            greeting: Some(Box::new(move |channel, states| {
+        Self(Options {
+            on_channel: Some(Box::new(move |channel, states| {
                 Box::pin(f(ServerSentEvents::of_channel(channel), states))
             })),
-            ..Plan::default()
+            ..Options::default()
         })
     }
 }
@@ -292,25 +292,25 @@ mod sealed {
 
 impl sealed::Endpoint for WebSocketEndpoint {
     fn plan(self) -> PlannedEndpoint {
-        let shared = Shared::new(self.0, Direction::Both, &["GET", "HEAD", "POST"]);
-        let (connecting, posting) = (shared.clone(), shared.clone());
+        let handler = ChannelHandler::new(self.0, Direction::Both, &["GET", "HEAD", "POST"]);
+        let (connecting, posting) = (handler.clone(), handler.clone());
         let routes = vec![
             PlannedRoute::new("ws()", &["GET"], move |stream, ctx| {
                 connecting.clone().connect(stream, ctx)
             }),
             PlannedRoute::new("ws()", &["POST"], move |_, ctx| posting.clone().post(ctx)),
         ];
-        shared.planned(routes)
+        handler.planned(routes)
     }
 }
 
 impl sealed::Endpoint for ServerSentEventsEndpoint {
     fn plan(self) -> PlannedEndpoint {
-        let shared = Shared::new(self.0, Direction::ToClient, &["GET", "HEAD"]);
-        let following = shared.clone();
+        let handler = ChannelHandler::new(self.0, Direction::ToClient, &["GET", "HEAD"]);
+        let following = handler.clone();
         let routes = vec![PlannedRoute::new("sse()", &["GET"], move |stream, ctx| {
             following.clone().follow(stream, ctx)
         })];
-        shared.planned(routes)
+        handler.planned(routes)
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Context, RequestError, Session,
-    channel::{line::Line, settings::Direction},
+    channel::{connection::close_for_new_id, settings::Direction},
     config::ServerConfig,
     context::Stage,
     http::{SessionFields, list_items},
@@ -116,12 +116,12 @@ impl Context {
     }
 
     pub(crate) fn sessions(&self) -> Arc<Sessions> {
-        /// Of contexts that programs make themselves.
-        static NOBODYS: LazyLock<Arc<Sessions>> =
+        /// The sessions of contexts that a program makes itself.
+        static DETACHED: LazyLock<Arc<Sessions>> =
             LazyLock::new(|| Sessions::new(&ServerConfig::default(), &Default::default()));
-        match &self.connection {
-            Some(connection) => connection.server.sessions.clone(),
-            None => NOBODYS.clone(),
+        match &self.program.sessions {
+            Some(sessions) => sessions.clone(),
+            None => DETACHED.clone(),
         }
     }
 
@@ -268,7 +268,7 @@ impl Context {
                     .await
                 };
                 if ends {
-                    Line::new(connection.clone(), None, 0).close_for_new_id();
+                    close_for_new_id(&connection);
                 }
             });
         }
@@ -293,9 +293,8 @@ impl Context {
 
     /// Whether a store may have to be asked before the hooks: a look at what is there, without reading it.
     pub(crate) fn may_have_session_to_load(&self) -> bool {
-        let has_store = |sessions: &Arc<Sessions>| sessions.has_store();
-        let connection = self.connection.as_ref();
-        connection.is_some_and(|connection| has_store(&connection.server.sessions)) && {
+        let sessions = self.program.sessions.as_ref();
+        sessions.is_some_and(|sessions| sessions.has_store()) && {
             let headers = self.request.get_headers();
             headers.contains("cookie")
                 || headers.contains("authorization")

@@ -5,11 +5,11 @@ use std::{fmt, sync::Arc};
 use crate::{
     channel::{
         Channel,
-        settings::{ChannelSettings, Direction},
+        settings::{ChannelSettings, Direction, Settings},
         slots::of_session,
     },
     context::Context,
-    session::{Entry, SessionId, Table},
+    session::{SessionEntry, SessionId, Table},
     sse::ServerSentEvents,
     websocket::WebSocket,
 };
@@ -31,21 +31,28 @@ use crate::{
 #[derive(Clone)]
 pub struct Channels {
     table: Arc<Table>,
-    settings: ChannelSettings,
 }
 
 impl Channels {
-    pub(crate) fn new(table: &Arc<Table>, settings: &ChannelSettings) -> Self {
+    pub(crate) fn new(table: &Arc<Table>) -> Self {
         Self {
             table: table.clone(),
-            settings: settings.clone(),
         }
     }
 
-    fn of(&self, entry: Arc<Entry>) -> SessionChannels {
+    fn settings(&self) -> Arc<ChannelSettings> {
+        self.table.attachment().of()
+    }
+
+    /// Sets how channels behave that no client has connected to yet, unless another endpoint has said before.
+    pub(crate) fn suggest(&self, direction: Direction, settings: &Arc<Settings>) {
+        self.settings().suggest(direction, settings);
+    }
+
+    fn of(&self, entry: Arc<SessionEntry>) -> SessionChannels {
         SessionChannels {
             entry,
-            settings: self.settings.clone(),
+            settings: self.settings(),
         }
     }
 
@@ -76,8 +83,8 @@ impl fmt::Debug for Channels {
 /// The channels of one session.
 #[derive(Clone)]
 pub struct SessionChannels {
-    entry: Arc<Entry>,
-    settings: ChannelSettings,
+    entry: Arc<SessionEntry>,
+    settings: Arc<ChannelSettings>,
 }
 
 impl SessionChannels {
@@ -162,7 +169,7 @@ impl Context {
 
     fn session_channel(&mut self, direction: Direction) -> Arc<Channel> {
         let session = self.session();
-        let settings = self.channel_settings();
+        let settings = self.channels().settings();
         let channel = of_session(session.entry(), direction, settings.of(direction));
         if self.begins_page(direction) {
             channel.expect_page();
@@ -172,6 +179,6 @@ impl Context {
 
     /// The channels of all sessions of this server.
     pub fn channels(&self) -> Channels {
-        Channels::new(&self.sessions().table, self.channel_settings())
+        Channels::new(&self.sessions().table)
     }
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::{
-    Plan,
+    Options,
     plan::{PlannedEndpoint, PlannedRoute},
 };
 use crate::{
     channel::{
         Channel,
         attach::Attached,
+        connection::ChannelConnection,
         end::End,
-        line::Line,
         log::ResumeId,
         settings::{Direction, Settings},
         slots::of_session,
@@ -21,13 +21,13 @@ use crate::{
     context::{Context, States, cors::RouteCors},
     error::RequestError,
     hook::refuse,
-    session::Entry,
+    session::SessionEntry,
     stream::Stream,
 };
 
 /// An endpoint at work.
-pub(super) struct Shared {
-    pub(super) plan: Plan,
+pub(super) struct ChannelHandler {
+    pub(super) options: Options,
     pub(super) settings: Arc<Settings>,
     pub(super) direction: Direction,
     pub(super) cors: Arc<RouteCors>,
@@ -55,16 +55,16 @@ pub(super) struct Open {
     pub(super) attached: Attached,
 }
 
-impl Shared {
+impl ChannelHandler {
     pub(super) fn new(
-        mut plan: Plan,
+        mut options: Options,
         direction: Direction,
         methods: &'static [&'static str],
     ) -> Arc<Self> {
-        let settings = Arc::new(plan.settings.clone());
-        let origins = std::mem::take(&mut plan.origins);
+        let settings = Arc::new(options.settings.clone());
+        let origins = std::mem::take(&mut options.origins);
         Arc::new(Self {
-            plan,
+            options,
             settings,
             direction,
             cors: Arc::new(RouteCors { origins, methods }),
@@ -101,29 +101,29 @@ impl Shared {
         }
     }
 
-    pub(super) fn channel(&self, entry: &Arc<Entry>) -> Arc<Channel> {
+    pub(super) fn channel(&self, entry: &Arc<SessionEntry>) -> Arc<Channel> {
         of_session(entry, self.direction, &self.settings)
     }
 
     /// Gives the session's channel to a connection; a channel that is over in this moment gives way to a new one.
     pub(super) fn attach(
         &self,
-        entry: &Arc<Entry>,
+        entry: &Arc<SessionEntry>,
         claim: Claim,
         connection: &Arc<Conn>,
         states: impl Fn() -> States,
-        begin: impl Fn(&Start, ResumeId) -> Line,
+        begin: impl Fn(&Start, ResumeId) -> ChannelConnection,
     ) -> Option<Attached> {
         loop {
             let channel = self.channel(entry);
             match channel.attach(claim, connection, &begin) {
                 Ok(attached) => {
                     channel.keep(|| entry.keep_alive());
-                    if let Some(greeting) = &self.plan.greeting
-                        && channel.greet()
+                    if let Some(on_channel) = &self.options.on_channel
+                        && channel.start()
                     {
-                        let server = &connection.server;
-                        server.spawn(greeting(channel.clone(), states()));
+                        let env = &connection.env;
+                        env.spawn(on_channel(channel.clone(), states()));
                     }
                     return attached;
                 }

@@ -2,16 +2,16 @@
 
 use std::{future::poll_fn, sync::Arc};
 
-use super::handler::{Shared, refuse_token, refused};
+use super::handler::{ChannelHandler, refuse_token, refused};
 use crate::{
     context::Context,
+    env::runtime::within,
     error::RequestError,
     hook::{HookFuture, Status},
     proto::ws::Message,
-    runtime::within,
 };
 
-impl Shared {
+impl ChannelHandler {
     /// Takes a body as a message to the channel.
     pub(super) fn post(self: Arc<Self>, ctx: &mut Context) -> HookFuture<'_> {
         Box::pin(async move {

@@ -2,11 +2,11 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
-use super::handler::{Open, Shared, refused};
+use super::handler::{ChannelHandler, Open, refused};
 use crate::{
     channel::{
         Channel,
-        line::Line,
+        connection::{ChannelConnection, close_for_new_id},
         log::ResumeId,
         slots::random,
         state::{Kind, Start, Tab},
@@ -20,7 +20,7 @@ use crate::{
     upgrade::Upgrade,
 };
 
-impl Shared {
+impl ChannelHandler {
     pub(super) fn connect<'a>(
         self: Arc<Self>,
         stream: &'a mut Stream,
@@ -38,8 +38,7 @@ impl Shared {
             let opened = refused(Box::pin(self.open_socket(stream, ctx)).await).await;
             if let Some((open, acks)) = opened {
                 receive(open.attached.channel(), &open.connection, &acks).await;
-                if open.connection.is_closed_by_peer() && !open.connection.server.is_shutting_down()
-                {
+                if open.connection.is_closed_by_peer() && !open.connection.env.is_shutting_down() {
                     open.attached.closed();
                 }
             }
@@ -52,7 +51,7 @@ impl Shared {
         stream: &mut Stream,
         ctx: &mut Context,
     ) -> Result<Option<(Open, Arc<Acks>)>, RequestError> {
-        let kind = match self.plan.resume_ids {
+        let kind = match self.options.resume_ids {
             true => Kind::Counted,
             false => Kind::Plain,
         };
@@ -76,10 +75,10 @@ impl Shared {
             return Ok(None);
         }
         if is_replaced {
-            Line::new(connection, None, claim.number).close_for_new_id();
+            close_for_new_id(&connection);
             return Ok(None);
         }
-        if let Some(every) = self.plan.heartbeat {
+        if let Some(every) = self.options.heartbeat {
             connection.set_heartbeat(every);
         }
         let acks = Acks::new();
@@ -91,7 +90,7 @@ impl Shared {
                 // One that is gone already is cut in a moment.
                 let _ = connection.send_message(&Message::from(text));
             }
-            Line::new(connection.clone(), Some(acks.clone()), claim.number)
+            ChannelConnection::new(connection.clone(), Some(acks.clone()), claim.number)
         };
         let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
         let open = attached.map(|attached| Open {
