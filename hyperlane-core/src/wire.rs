@@ -79,7 +79,7 @@ impl WireFormat {
     /// Encodes `message` in this format, for any number of such connections.
     ///
     /// A text message becomes a frame, or an event with the text as its data. Frames are not compressed here, which
-    /// every connection accepts; [`Outbox::encode`] compresses.
+    /// every connection accepts; [`Outbox::encode`](crate::Outbox::encode) compresses.
     ///
     /// # Errors
     /// Returns [`io::ErrorKind::InvalidData`] if the format cannot carry the message: binary data that is not UTF-8 in

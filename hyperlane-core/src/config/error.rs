@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::proto::http::host::AllowedHostError;
 
-/// An invalid setting of a [`ServerConfig`]. `Debug` writes the sentence of `Display`, since `main` prints its error in
+/// An invalid setting of a [`ServerConfig`](crate::ServerConfig). `Debug` writes the sentence of `Display`, since `main` prints its error in
 /// that form.
 #[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -5,12 +5,13 @@ pub(crate) mod head;
 use std::{any::Any, borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 use super::{
     Body, EntityTag, HttpStatus, HttpVersion, IntoBody, ResponseStatusCode, Validators,
     conditional::format_date,
     content::Content,
-    headers::{HeaderError, Headers, header_accessors, is_field_text},
+    headers::{HeaderError, Headers, header_accessors, header_spellings, is_field_text},
 };
 use crate::http::session::SessionFields;
 use head::{Added, Framing, Head};
@@ -420,6 +421,29 @@ impl Response {
     }
 }
 
+/// Spellings of published Hyperlane programs.
+impl Response {
+    header_spellings!();
+
+    /// Returns the body as text; invalid UTF-8 becomes U+FFFD.
+    pub fn get_body_string(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Deserializes the body as JSON.
+    ///
+    /// # Errors
+    /// Returns the error of `serde_json` if the body is not JSON or does not fit `T`.
+    pub fn try_get_body_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.body)
+    }
+
+    /// Deserializes the body as JSON, or returns the default of `T` on an error.
+    pub fn get_body_json<T: DeserializeOwned + Default>(&self) -> T {
+        self.try_get_body_json().unwrap_or_default()
+    }
+}
+
 impl Default for Response {
     fn default() -> Self {
         Self {
@@ -523,6 +547,5 @@ fn log_refused(name: &str, result: Result<(), HeaderError>) {
     }
 }
 
-mod legacy;
 #[cfg(test)]
 mod tests;
