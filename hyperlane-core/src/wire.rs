@@ -79,7 +79,7 @@ impl WireFormat {
     /// The wire bytes of `message` in this format, to be pushed to any number of such connections.
     ///
     /// A text message becomes a frame, or an event with the text as its data. Frames are not compressed
-    /// here, which every connection accepts: [`Outbox::encode`] does.
+    /// here, which every connection accepts: [`Outbox::encode`](crate::Outbox::encode) does.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] when the format cannot carry it: binary that is not UTF-8 in an
