@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::proto::http::host::AllowedHostError;
 
-/// Tells which setting of a [`ServerConfig`] makes no sense. Its `Debug` form is its sentence, as `main` prints what it
+/// Tells which setting of a [`ServerConfig`](super::ServerConfig) makes no sense. Its `Debug` form is its sentence, as `main` prints what it
 /// returns in that form.
 #[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
