@@ -222,7 +222,7 @@ mod tests {
     use crate::proto::ws::Message;
 
     /// Polls a future once, as a task of its own would.
-    async fn give_up<T>(waiting: impl Future<Output = T> + Send) {
+    async fn poll_once<T>(waiting: impl Future<Output = T> + Send) {
         let mut waiting = std::pin::pin!(waiting);
         poll_fn(|cx| {
             assert!(waiting.as_mut().poll(cx).is_pending());
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_leaves_nothing_behind() {
+    async fn a_dropped_wait_leaves_nothing_behind() {
         let settings = Settings {
             limits: Limits {
                 messages: 0,
@@ -248,9 +248,9 @@ mod tests {
         for _ in 0..100 {
             let waiting = channel.clone();
             tokio::spawn(async move {
-                give_up(waiting.recv()).await;
-                give_up(waiting.over()).await;
-                give_up(waiting.send(Message::from("no room"))).await;
+                poll_once(waiting.recv()).await;
+                poll_once(waiting.over()).await;
+                poll_once(waiting.send(Message::from("no room"))).await;
             })
             .await
             .unwrap();
