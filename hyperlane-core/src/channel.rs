@@ -115,7 +115,7 @@ impl DerefMut for Locked<'_> {
 }
 
 impl Inner {
-    /// Whether the channel is open and no client is connected.
+    /// Tells whether the channel is open and no client is connected.
     fn is_disconnected(&self) -> bool {
         self.end.is_none() && self.state.connections().next().is_none()
     }
@@ -170,7 +170,7 @@ impl Channel {
         }
     }
 
-    /// Whether messages reach the client: it is connected, or may still come back.
+    /// Tells whether messages reach the client: it is connected, or may still come back.
     pub(crate) fn is_open(&self) -> bool {
         let inner = self.lock();
         inner.end.is_none() && inner.was_connected

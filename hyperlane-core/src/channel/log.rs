@@ -47,7 +47,7 @@ impl FromStr for ResumeId {
 /// Words that scripts write for a missing value.
 const MISSING_WORDS: [&str; 6] = ["null", "undefined", "nan", "none", "nil", "(null)"];
 
-/// Whether a value is empty, or a word that scripts write for a missing value.
+/// Tells whether a value is empty, or a word that scripts write for a missing value.
 fn is_missing(text: &str) -> bool {
     text.is_empty()
         || MISSING_WORDS
@@ -169,7 +169,7 @@ impl Log {
         self.entries.get(at).map(|entry| &entry.item)
     }
 
-    /// Whether all messages from `offset` on are kept.
+    /// Tells whether all messages from `offset` on are kept.
     pub(crate) fn has_from(&self, offset: u64) -> bool {
         (self.first..=self.end()).contains(&offset)
     }
@@ -191,7 +191,7 @@ impl Log {
         self.since(self.first).1
     }
 
-    /// Whether there is room for an item after those from `floor` on. The first item always has room.
+    /// Tells whether there is room for an item after those from `floor` on. The first item always has room.
     pub(crate) fn has_room(&self, floor: u64, item: &Item, limits: Limits) -> bool {
         let (messages, bytes) = self.since(floor);
         messages == 0 || !limits.are_passed(messages + 1, bytes + weight(item))

@@ -11,7 +11,7 @@ pub(crate) trait Connection {
     /// The highest offset that the client has acknowledged; 0 for none, and for a client that never acknowledges.
     fn acknowledged(&self) -> u64;
 
-    /// Whether reading from the client is paused, so that no acknowledgement can come.
+    /// Tells whether reading from the client is paused, so that no acknowledgement can come.
     fn is_paused(&self) -> bool;
 
     /// Requests an acknowledgement; not again before the client answers.
@@ -231,7 +231,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         Ok(())
     }
 
-    /// Whether there is room for a short message.
+    /// Tells whether there is room for a short message.
     pub(crate) fn has_room(&self, limits: Limits) -> bool {
         let short = Item::Event {
             fields: bytes::Bytes::new(),
@@ -321,7 +321,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         Some(position.key)
     }
 
-    /// Whether a later connection of the same tab is already attached.
+    /// Tells whether a later connection of the same tab is already attached.
     pub(crate) fn is_superseded(&self, claim: Claim) -> bool {
         let mut others = self
             .positions

@@ -35,7 +35,7 @@ pub(super) struct RequestSession {
     is_token_refused: bool,
     /// Sessions that this request has destroyed.
     ended: Vec<Session>,
-    /// Whether `ctx.ws()` and `ctx.sse()` know that this request loads a page.
+    /// `ctx.ws()` and `ctx.sse()` know that this request loads a page.
     told: [bool; 2],
 }
 
@@ -147,7 +147,7 @@ impl Context {
             .is_secure(|| self.forwarded().and_then(|forwarded| forwarded.secure) == Some(true))
     }
 
-    /// Whether fields can no longer be set. A handshake may have been answered without the context.
+    /// Tells whether fields can no longer be set. A handshake may have been answered without the context.
     fn is_head_out(&self) -> bool {
         let connection = self.connection.as_ref();
         self.head_is_out || connection.is_some_and(|connection| connection.format().is_websocket())
@@ -210,14 +210,14 @@ impl Context {
         kept.is_token_refused = is_token_refused;
     }
 
-    /// Whether the client has shown a token of ours and no valid credential, and has got no session of its own since.
+    /// Tells whether the client has shown a token of ours and no valid credential, and has got no session of its own since.
     pub(crate) fn is_session_token_refused(&mut self) -> bool {
         let session = self.try_session();
         let kept = &self.extras.get_or_insert_default().session;
         kept.is_token_refused && session.is_none_or(|session| session.is_passing())
     }
 
-    /// Whether the client came with an id that a login has replaced, and has got no session of its own since: the
+    /// Tells whether the client came with an id that a login has replaced, and has got no session of its own since: the
     /// answer to the login has its cookie.
     pub(crate) fn is_session_replaced(&mut self) -> bool {
         let session = self.try_session();
@@ -293,7 +293,7 @@ impl Context {
         }
     }
 
-    /// Whether a store may have to be asked before the hooks: tests for fields without reading them.
+    /// Tells whether a store may have to be asked before the hooks: tests for fields without reading them.
     pub(crate) fn may_have_session_to_load(&self) -> bool {
         let has_store = |sessions: &Arc<Sessions>| sessions.has_store();
         let connection = self.connection.as_ref();
@@ -324,7 +324,7 @@ impl Context {
         Ok(())
     }
 
-    /// Whether a store has to save changes.
+    /// Tells whether a store has to save changes.
     pub(crate) fn has_session_to_save(&self) -> bool {
         self.extras.as_ref().is_some_and(|extras| {
             let kept = &extras.session;
@@ -333,7 +333,7 @@ impl Context {
         })
     }
 
-    /// Whether this request loads a page that this channel does not know yet.
+    /// Tells whether this request loads a page that this channel does not know yet.
     pub(crate) fn begins_page(&mut self, direction: Direction) -> bool {
         let request = self.get_request();
         let loads_page = match request.header("sec-fetch-mode") {

@@ -111,7 +111,7 @@ impl Sessions {
         })
     }
 
-    /// Whether the cookie goes over TLS alone; `is_tls` tells whether the request came over TLS.
+    /// Tells whether the cookie goes over TLS alone; `is_tls` tells whether the request came over TLS.
     pub(crate) fn is_secure(&self, is_tls: impl FnOnce() -> bool) -> bool {
         match self.secure {
             CookieSecure::Auto => is_tls(),
@@ -150,7 +150,7 @@ impl Sessions {
         })
     }
 
-    /// Whether a text has the shape of our tokens; other texts are the program's.
+    /// Tells whether a text has the shape of our tokens; other texts are the program's.
     pub(crate) fn is_token(text: &str) -> bool {
         sign::has_shape(text)
     }
