@@ -24,6 +24,7 @@ use crate::{
     http::{Failure, Head, Precondition, describe},
     panic::contain,
     proto::http::forwarded::{self, Forwarded},
+    session::Sessions,
 };
 
 /// Values of a route's parameters, in the order of its pattern.
@@ -143,9 +144,11 @@ impl fmt::Debug for States {
 }
 
 /// Values that all contexts of a server share.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Program {
     pub(crate) states: States,
+    /// `None` before a server runs.
+    pub(crate) sessions: Option<Arc<Sessions>>,
 }
 
 /// Where the pipeline is.
@@ -356,7 +359,7 @@ impl Context {
     /// What trusted proxies say of the request.
     pub(crate) fn forwarded(&self) -> Option<Forwarded<'_>> {
         let connection = self.connection.as_ref()?;
-        let config = &connection.server.config;
+        let config = &connection.env.config;
         if config.trusted_proxies.is_empty() {
             return None;
         }

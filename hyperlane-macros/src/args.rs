@@ -64,7 +64,7 @@ fn relocate(error: Error, last: Span) -> Error {
             all.combine(error);
             all
         })
-        .unwrap_or_else(|| Error::new(last, "these arguments cannot be read"))
+        .unwrap_or_else(|| Error::new(last, "these arguments cannot be parsed"))
 }
 
 /// Parses one shape.
@@ -72,7 +72,12 @@ fn parse_shape(row: &Row, input: ParseStream<'_>) -> Result<Args> {
     Ok(match row.shape {
         Shape::Nothing => match input.is_empty() {
             true => Args::Nothing,
-            false => return Err(input.error(format!("`{}` takes no arguments", row.name))),
+            false => {
+                return Err(input.error(format!(
+                    "`{0}` takes no arguments; write `#[{0}]`",
+                    row.name
+                )));
+            }
         },
         Shape::MaybeName if input.is_empty() => Args::Nothing,
         Shape::MaybeName | Shape::Name => {
@@ -147,7 +152,10 @@ fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
             continue;
         }
         if found.is_some() {
-            return Err(Error::new(token.span(), "`crate` is given twice"));
+            return Err(Error::new(
+                token.span(),
+                "`crate` is given twice; remove one of the two",
+            ));
         }
         let equals = tokens.next().map_or(token.span(), |equals| equals.span());
         let path: TokenStream =
@@ -307,7 +315,7 @@ fn list_entry(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
     let Some(row) = table::find(&name.to_string()) else {
         let hint = match nearest(&name.to_string(), ROWS.iter().map(|row| row.name)) {
             Some(near) => format!("; did you mean `{near}`?"),
-            None => format!(", so `{}` cannot run it", list.name),
+            None => format!(", so `{}` cannot run it; remove it", list.name),
         };
         return Err(Error::new(
             name.span(),
@@ -328,7 +336,10 @@ fn list_entry(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
     match path {
         Some(path) => Err(Error::new_spanned(
             path,
-            format!("`crate = …` belongs to `{}` itself", list.name),
+            format!(
+                "`crate = …` applies to the whole list; write it among the arguments of `{}`",
+                list.name
+            ),
         )),
         None => Ok(applied),
     }
@@ -395,7 +406,9 @@ fn order(value: Expr) -> Result<Expr> {
         Ok(number) => Ok(number_at(number, value.span())),
         Err(_) => Err(Error::new(
             lit.span(),
-            format!("`{text}` is not a whole number that fits an order"),
+            format!(
+                "`{text}` is not a whole number in the range of an order; write one, as in `-1`"
+            ),
         )),
     }
 }

@@ -157,7 +157,7 @@ fn parse_sibling(attribute: Attribute) -> Result<(Applied, Option<Path>)> {
         Meta::Path(_) => args::parse(row, name, TokenStream::new()),
         Meta::List(list) => args::parse(row, name, list.tokens),
         Meta::NameValue(pair) => {
-            let message = format!("arguments stand in parentheses, as in `#[{name}(…)]`");
+            let message = format!("arguments go in parentheses, as in `#[{name}(…)]`");
             Err(Error::new_spanned(pair.eq_token, message))
         }
     }

@@ -37,8 +37,7 @@ pub(crate) fn expand(
         .all(|applied| matches!(applied.row.role, Role::Declare | Role::Import));
     if let (false, true, Some(late)) = (unmarked, is_marked(&item), applied.first()) {
         errors.push(late.error(format!(
-            "`#[{}]` came after the attributes above it were expanded; import it under its own name, \
-             or put the `cfg_attr` it stands in first",
+            "`#[{}]` was expanded after the attributes above it; import it under its own name, or put its `cfg_attr` first",
             late.name
         )));
         return TokenStream::new();

@@ -35,7 +35,7 @@ pub(crate) fn check_status(value: &Expr) -> Result<()> {
             Ok(100..=999) => Ok(()),
             _ => refuse(format!("`{number}`")),
         },
-        Some(Lit::Str(_)) => refuse("a text".into()),
+        Some(Lit::Str(_)) => refuse("a string".into()),
         Some(Lit::Float(number)) => refuse(format!("`{number}`")),
         _ => Ok(()),
     }

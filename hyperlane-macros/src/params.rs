@@ -52,12 +52,8 @@ impl Part {
 
     const fn duplicate_message(self) -> &'static str {
         match self {
-            Self::Stream => {
-                "this is the stream a second time; the other parameter is `ctx: &mut Context`"
-            }
-            Self::Ctx => {
-                "this is the context a second time; the other parameter is `stream: &mut Stream`"
-            }
+            Self::Stream => "this is a second stream; write `ctx: &mut Context` for one of the two",
+            Self::Ctx => "this is a second context; write `stream: &mut Stream` for one of the two",
         }
     }
 
@@ -125,7 +121,7 @@ impl Params {
             Some(param) => param.name.as_ref().map_err(Clone::clone),
             None if by_value.is_some() => Err(Error::new_spanned(
                 by_value,
-                format!("`#[{macro_name}]` needs the {what}, which is lent: write `{kind}{ty}`"),
+                format!("`#[{macro_name}]` needs the {what} by reference; write `{kind}{ty}`"),
             )),
             None => Err(self.unclear().unwrap_or_else(|| {
                 applied.error(format!(

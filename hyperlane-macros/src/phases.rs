@@ -88,7 +88,7 @@ impl Phases {
             (Role::Body(_) | Role::Open(_), Side::After) => {
                 let name = &nested.name;
                 return Err(nested.error(format!(
-                    "`{name}` is about what happens before the body runs; write it as an attribute"
+                    "`{name}` acts before the body runs, so it cannot stand after it; write it as an attribute"
                 )));
             }
             (_, Side::Before) => self.setup.push(nested),
@@ -108,10 +108,10 @@ impl Phases {
     fn refuse_second_handle(&self, applied: &Applied) -> Result<(), Error> {
         match self.opener() {
             Some(first) if first.row.name == applied.row.name => {
-                Err(applied.error(format!("`#[{}]` stands here already", first.name)))
+                Err(applied.error(format!("`#[{}]` stands here already; remove one of the two", first.name)))
             }
             Some(first) => Err(applied.error(format!(
-                "`#[{}]` makes this connection something else already; keep one of the two, or write a handler for each",
+                "`#[{}]` takes this connection already; keep one of the two, or write a handler for each",
                 first.name
             ))),
             None => Ok(()),
@@ -135,7 +135,7 @@ impl Phases {
     fn place_read(&mut self, applied: Applied) -> Result<(), Error> {
         match &self.read {
             Some(first) => Err(applied.error(format!(
-                "this function already reads by `{}`; keep one of the two",
+                "this function already reads with `#[{}]`; keep one of the two",
                 first.name
             ))),
             None => {

@@ -19,7 +19,10 @@ pub(crate) fn hook_type(
         Item::Enum(item) => (&item.ident, &item.generics, &item.attrs),
         _ => {
             errors.extend(applied.iter().map(|applied| {
-                let message = format!("`#[{}]` stands on a struct or a function", applied.name);
+                let message = format!(
+                    "`#[{}]` cannot stand on this item; put it on a struct or a function",
+                    applied.name
+                );
                 applied.error(message)
             }));
             return TokenStream::new();
@@ -44,9 +47,9 @@ pub(crate) fn hook_type(
                 let (span, paths) = (hygienic(applied.name.span()), applied.values());
                 code.extend(quote_spanned!(span=> #(#[allow(unused_imports)] use #paths as _;)*));
             }
-            Role::Declare => errors.push(applied.error("`#[hyperlane]` stands on a function, as a rule on `main`")),
+            Role::Declare => errors.push(applied.error("`#[hyperlane]` cannot stand on a type; put it on a function, usually `main`")),
             _ => errors.push(applied.error(format!(
-                "`#[{}]` stands on a function; move it to `handle` or `new` in the `impl ServerHook`",
+                "`#[{}]` cannot stand on a type; move it to `handle` or `new` in the `impl ServerHook`",
                 applied.name
             ))),
         }
@@ -57,7 +60,7 @@ pub(crate) fn hook_type(
 /// Returns the error of a generic item, which cannot be registered.
 pub(crate) fn generic_item(applied: &Applied, generics: &Generics) -> Error {
     let message = format!(
-        "`#[{}]` cannot register a generic item, since there would be nothing to make it of",
+        "`#[{}]` cannot register a generic item, as nothing here names its parameters; remove them",
         applied.name
     );
     Error::new_spanned(generics, message)

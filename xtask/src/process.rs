@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -67,6 +68,9 @@ pub(crate) fn release_example(name: &str) -> Result<PathBuf, String> {
     Ok(target().join("release").join("examples").join(name))
 }
 
+/// The longest time that a server may take until it listens.
+const STARTING: Duration = Duration::from_secs(60);
+
 /// The longest time that a server may take to end.
 const ENDING: Duration = Duration::from_secs(30);
 
@@ -101,12 +105,17 @@ impl Server {
             child,
             address: String::new(),
         };
-        let mut line = String::new();
-        if let Some(output) = output {
-            BufReader::new(output)
-                .read_line(&mut line)
-                .map_err(|error| format!("the server says nothing: {error}"))?;
-        }
+        let (said, heard) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let read = output.map_or(Ok(0), |output| BufReader::new(output).read_line(&mut line));
+            // The server may have been given up in between.
+            let _ = said.send(read.map(|_| line));
+        });
+        let line = heard
+            .recv_timeout(STARTING)
+            .map_err(|_| format!("{} does not say where it listens", program.display()))?
+            .map_err(|error| format!("the server says nothing: {error}"))?;
         server.address = line.trim().trim_start_matches("http://").to_owned();
         match server.address.is_empty() {
             true => Err(format!("{} does not listen", program.display())),

@@ -110,7 +110,7 @@ impl Connection for ChannelConnection {
                 self.connection.send_bytes(&format.frame(&event))?;
             }
         }
-        self.connection.server.metrics.message_sent();
+        self.connection.env.metrics.message_sent();
         if let Some(acks) = &self.acks {
             acks.set_written(id.offset);
         }

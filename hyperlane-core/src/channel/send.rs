@@ -17,8 +17,8 @@ use super::{
     waiters::Waiter,
 };
 use crate::{
+    env::runtime::within,
     proto::{sse::Event, ws::Message},
-    runtime::within,
 };
 
 /// The time that a page has to connect after its request.
@@ -212,7 +212,7 @@ impl Channel {
             return;
         };
         let channel = Arc::downgrade(self);
-        let server = connection.server.clone();
+        let server = connection.env.clone();
         server.spawn(async move {
             loop {
                 let room = poll_fn(|cx| connection.poll_room(cx)).await;

@@ -3,7 +3,7 @@
 use std::task::{Context, Waker};
 
 use super::Channel;
-use crate::conn::registry::next_id;
+use crate::env::ids::next_id;
 
 /// Registration of a waiting future, which ends when the future is dropped.
 pub(crate) struct Waiter<'a> {

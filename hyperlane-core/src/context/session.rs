@@ -121,8 +121,8 @@ impl Context {
         /// Sessions of contexts that programs make themselves.
         static DETACHED: LazyLock<Arc<Sessions>> =
             LazyLock::new(|| Sessions::new(&ServerConfig::default(), &Default::default()));
-        match &self.connection {
-            Some(connection) => connection.server.sessions.clone(),
+        match &self.program.sessions {
+            Some(sessions) => sessions.clone(),
             None => DETACHED.clone(),
         }
     }
@@ -295,9 +295,8 @@ impl Context {
 
     /// Tells whether a store may have to be asked before the hooks: tests for fields without reading them.
     pub(crate) fn may_have_session_to_load(&self) -> bool {
-        let has_store = |sessions: &Arc<Sessions>| sessions.has_store();
-        let connection = self.connection.as_ref();
-        connection.is_some_and(|connection| has_store(&connection.server.sessions)) && {
+        let sessions = self.program.sessions.as_ref();
+        sessions.is_some_and(|sessions| sessions.has_store()) && {
             let headers = self.request.get_headers();
             headers.contains("cookie")
                 || headers.contains("authorization")

@@ -122,8 +122,8 @@ impl ChannelHandler {
                     if let Some(on_channel) = &self.options.on_channel
                         && channel.start()
                     {
-                        let server = &connection.server;
-                        server.spawn(on_channel(channel.clone(), states()));
+                        let env = &connection.env;
+                        env.spawn(on_channel(channel.clone(), states()));
                     }
                     return attached;
                 }

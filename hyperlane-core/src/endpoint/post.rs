@@ -5,10 +5,10 @@ use std::{future::poll_fn, sync::Arc};
 use super::handler::{ChannelHandler, refuse_token, refused};
 use crate::{
     context::Context,
+    env::runtime::within,
     error::RequestError,
     hook::{HookFuture, Status},
     proto::ws::Message,
-    runtime::within,
 };
 
 impl ChannelHandler {

@@ -38,8 +38,7 @@ impl ChannelHandler {
             let opened = refused(Box::pin(self.open_socket(stream, ctx)).await).await;
             if let Some((open, acks)) = opened {
                 receive(open.attached.channel(), &open.connection, &acks).await;
-                if open.connection.is_closed_by_peer() && !open.connection.server.is_shutting_down()
-                {
+                if open.connection.is_closed_by_peer() && !open.connection.env.is_shutting_down() {
                     open.attached.closed();
                 }
             }

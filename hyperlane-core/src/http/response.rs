@@ -1,29 +1,27 @@
-//! The response as hooks fill it, and its head as it goes on the wire.
+//! The response of a request, and its head on the wire.
 
 pub(crate) mod head;
 
 use std::{any::Any, borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 
 use super::{
     Body, EntityTag, HttpStatus, HttpVersion, IntoBody, ResponseStatusCode, Validators,
     conditional::format_date,
     content::Content,
-    headers::{HeaderError, Headers, header_getters, is_field_text},
+    headers::{HeaderError, Headers, header_accessors, is_field_text},
 };
 use crate::http::session::SessionFields;
 use head::{Added, Framing, Head};
 
-/// Holds one response: status, header fields and body. Default: 200, HTTP/1.1, empty.
+/// A response: status, header fields and body. Default: 200, HTTP/1.1, empty.
 ///
-/// The server frames the message: `content-length` and `transfer-encoding` set by a program are dropped, since two
-/// opinions about where a message ends are how requests are smuggled (RFC 9112 §11.2). A `date` or `connection` set
-/// by a program is sent instead of the server's own; that the connection ends is said in any case.
+/// The server frames the message: it drops `content-length` and `transfer-encoding` set by a program, since two
+/// opinions about the end of a message enable request smuggling (RFC 9112 §11.2). A `date` or `connection` set by a
+/// program replaces the server's own, but `connection: close` is always added before the connection ends.
 ///
-/// Nothing here panics: a `get_` method for something that may be absent answers with an empty value, its `try_get_`
-/// twin with `None`.
+/// No method panics: if a value is absent, a `get_` method returns an empty value and its `try_get_` twin `None`.
 ///
 /// ```
 /// use hyperlane_core::http::Response;
@@ -38,19 +36,19 @@ use head::{Added, Framing, Head};
 pub struct Response {
     version: HttpVersion,
     status: ResponseStatusCode,
-    /// Empty: the registered phrase.
+    /// The reason phrase; empty for the registered one.
     reason: String,
     headers: Headers,
     body: Bytes,
-    /// A body that is not in hand; `body` is empty then.
+    /// A body that is not in memory; `body` is empty then.
     streamed: Option<Box<Body>>,
     /// Fields that the request's session adds. They survive a reset: the client gets its cookie with any answer.
     session: Option<Arc<SessionFields>>,
-    /// What went wrong where the response answers for an error; the server takes it out as soon as the hook has ended.
+    /// The error behind the response. The server takes it when the hook has ended.
     failure: Option<Box<Failure>>,
 }
 
-/// Compares what the client would get.
+/// Compares what the client would receive.
 impl PartialEq for Response {
     fn eq(&self, other: &Self) -> bool {
         self.status == other.status
@@ -65,16 +63,16 @@ impl PartialEq for Response {
 
 impl Eq for Response {}
 
-/// An error that became an answer: what the pipeline must know of it besides.
+/// An error that became a response: the facts that the pipeline needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
-    /// What the client may read of it.
+    /// The part of the error that the client may read.
     pub(crate) public: Cow<'static, str>,
-    /// What went wrong, for the log; `None` where the client reads all of it.
+    /// The cause for the log; `None` if the client gets all of it.
     pub(crate) cause: Option<String>,
-    /// The error says that a connection has ended.
+    /// True if the error means that a connection has ended.
     pub(crate) is_end: bool,
-    /// The refusal, for the hooks that look at refusals.
+    /// The refusal, for hooks that inspect refusals.
     pub(crate) refusal: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -84,24 +82,24 @@ impl Response {
         &self.version
     }
 
-    /// Borrows the version for change.
+    /// Borrows the version mutably.
     pub fn get_mut_version(&mut self) -> &mut HttpVersion {
         &mut self.version
     }
 
-    /// Replaces the version. Only `HTTP/1.0` changes what is written; everything else goes out as HTTP/1.1, or as
-    /// the connection's own version where that has no status line.
+    /// Sets the version. Only `HTTP/1.0` changes the head: all others are written as HTTP/1.1, or as the connection's own
+    /// version if that has no status line.
     pub fn set_version(&mut self, version: HttpVersion) -> &mut Self {
         self.version = version;
         self
     }
 
-    /// Gives the status code.
+    /// Returns the status code.
     pub fn get_status_code(&self) -> ResponseStatusCode {
         self.status
     }
 
-    /// Sets the status code. A number that is no status code (below 100, above 999) is logged and becomes 500.
+    /// Sets the status code. An invalid one (below 100, above 999) is logged and becomes 500.
     pub fn set_status_code(&mut self, code: ResponseStatusCode) -> &mut Self {
         self.status = if (100..=999).contains(&code) {
             code
@@ -112,7 +110,7 @@ impl Response {
         self
     }
 
-    /// Borrows the reason phrase: the one that was set, else the registered one.
+    /// Borrows the reason phrase: the one set, or else the registered one.
     pub fn get_reason_phrase(&self) -> &str {
         if self.reason.is_empty() {
             HttpStatus::phrase(self.status)
@@ -121,33 +119,33 @@ impl Response {
         }
     }
 
-    /// Sets the reason phrase; an empty one means the registered one. A phrase with control characters is dropped
-    /// and logged (RFC 9112 §4).
+    /// Sets the reason phrase; an empty one means the registered one. A phrase with control characters is logged and
+    /// dropped (RFC 9112 §4).
     pub fn set_reason_phrase(&mut self, phrase: impl AsRef<str>) -> &mut Self {
         let phrase = phrase.as_ref();
         if is_field_text(phrase) {
             self.reason.clear();
             self.reason.push_str(phrase);
         } else {
-            tracing::warn!("reason phrase holds a control character (RFC 9112 4), dropped");
+            tracing::warn!("reason phrase contains a control character (RFC 9112 4), dropped");
         }
         self
     }
 
-    header_getters!();
+    header_accessors!();
 
-    /// Sets a header field and drops earlier ones of that name.
+    /// Sets a header field and removes earlier ones of that name.
     ///
-    /// A field that may not be written is dropped: an invalid one is logged as an error that names the rule;
-    /// `content-length` and `transfer-encoding` are the server's and are dropped silently.
+    /// An invalid field is dropped and logged with the rule that it breaks. The server's own fields, `content-length`
+    /// and `transfer-encoding`, are dropped silently.
     pub fn set_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         let name = name.as_ref();
         log_refused(name, self.try_set_header(name, value));
         self
     }
 
-    /// Adds a header field and keeps earlier ones of that name, except where two would contradict each other
-    /// (`content-type`, `date`, `etag`, `location` and the like): there it takes their place. Fields that may not be written are dropped as by
+    /// Adds a header field and keeps earlier ones of that name. A field that can have only one value (`content-type`,
+    /// `date`, `etag`, `location` and the like) replaces them. Invalid fields are dropped as by
     /// [`set_header`](Self::set_header).
     pub fn add_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         let name = name.as_ref();
@@ -155,11 +153,11 @@ impl Response {
         self
     }
 
-    /// Sets a header field and drops earlier ones of that name.
+    /// Sets a header field and removes earlier ones of that name.
     ///
     /// # Errors
-    /// [`HeaderError::Name`] or [`HeaderError::Value`] if the field could not be written safely,
-    /// [`HeaderError::Framing`] for the fields that are the server's. The response is unchanged then.
+    /// Returns [`HeaderError::Name`] or [`HeaderError::Value`] if the field would break the message, and
+    /// [`HeaderError::Framing`] for the server's own fields. The response is unchanged then.
     pub fn try_set_header(
         &mut self,
         name: impl AsRef<str>,
@@ -169,10 +167,10 @@ impl Response {
         self.headers.try_set(name.as_ref(), value.as_ref())
     }
 
-    /// Adds a header field as [`add_header`](Self::add_header) does.
+    /// Adds a header field like [`add_header`](Self::add_header).
     ///
     /// # Errors
-    /// As for [`try_set_header`](Self::try_set_header).
+    /// Returns the same errors as [`try_set_header`](Self::try_set_header).
     pub fn try_add_header(
         &mut self,
         name: impl AsRef<str>,
@@ -193,7 +191,7 @@ impl Response {
         self
     }
 
-    /// Removes the header fields of a name that have exactly this value.
+    /// Removes the header fields of a name with exactly this value.
     pub fn remove_header_value(
         &mut self,
         name: impl AsRef<str>,
@@ -214,8 +212,8 @@ impl Response {
         &self.body
     }
 
-    /// Replaces the body: by text or bytes, a [`Path`](std::path::Path), a [`FileBody`](super::FileBody) or a
-    /// [`Body`]. What is owned is not copied.
+    /// Replaces the body by text or bytes, a [`Path`](std::path::Path), a [`FileBody`](super::FileBody) or a [`Body`].
+    /// Owned values are not copied.
     pub fn set_body(&mut self, body: impl IntoBody) -> &mut Self {
         match body.into_body() {
             Body(Content::Bytes(bytes)) => self.set_body_bytes(bytes),
@@ -234,12 +232,12 @@ impl Response {
         self
     }
 
-    /// Tells whether the body is a file or a stream, which [`get_body`](Self::get_body) does not show.
+    /// Returns whether the body is a file or a stream, which [`get_body`](Self::get_body) does not show.
     pub fn is_body_streamed(&self) -> bool {
         self.streamed.is_some()
     }
 
-    /// Takes the body out, of whatever source; an empty one stays.
+    /// Takes the body, from any source, and leaves an empty one.
     pub fn take_body(&mut self) -> Body {
         match self.streamed.take() {
             Some(streamed) => *streamed,
@@ -247,7 +245,7 @@ impl Response {
         }
     }
 
-    /// Sets `etag` and `last-modified`, unless they are set.
+    /// Sets `etag` and `last-modified` unless they are set.
     pub(crate) fn set_validators(&mut self, validators: &Validators) {
         if let Some(etag) = &validators.etag
             && !self.has_header("etag")
@@ -261,7 +259,7 @@ impl Response {
         }
     }
 
-    /// Reads `etag` and `last-modified` as they are set.
+    /// Returns `etag` and `last-modified` as set.
     pub(crate) fn validators(&self) -> Validators {
         Validators {
             etag: self.header("etag").and_then(EntityTag::parse),
@@ -271,15 +269,16 @@ impl Response {
         }
     }
 
-    /// Answers 304: the fields that describe the version stay, the body and what describes it go (RFC 9110 §15.4.5).
+    /// Turns the response into a 304: keeps the fields that describe the version, and removes the body and its
+    /// description (RFC 9110 §15.4.5).
     pub(crate) fn set_not_modified(&mut self) {
         self.set_status_code(HttpStatus::NotModified.code())
             .set_body_bytes(Bytes::new())
             .remove_header("content-type");
     }
 
-    /// Drops the fields about a body that is not sent after all: beside the text of an error they would be wrong, and
-    /// caches would keep that text for as long as the body. What keeps caches away stays.
+    /// Removes the fields that describe a discarded body. They would be wrong for the text of an error, and caches
+    /// would keep that text as long as the body. Fields that prevent caching stay.
     pub(crate) fn forget_content(&mut self) -> &mut Self {
         if self.headers.is_empty() {
             return self;
@@ -294,12 +293,12 @@ impl Response {
         self
     }
 
-    /// Notes that the response answers for an error. A later error takes the place of an earlier one.
+    /// Records the error behind the response. A later error replaces an earlier one.
     pub(crate) fn fail(&mut self, failure: Failure) {
         self.failure = Some(Box::new(failure));
     }
 
-    /// Notes that a handler returned an error, unless the error has said more of itself.
+    /// Records that a handler returned an error, unless the error was recorded in more detail.
     pub(crate) fn fail_as_shown(&mut self) {
         if self.failure.is_some() {
             return;
@@ -307,7 +306,7 @@ impl Response {
         let shown = std::str::from_utf8(&self.body).map(str::trim_end);
         let public = match shown {
             Ok(text) if self.status < 500 && !text.is_empty() => text.to_owned().into(),
-            // An error without a status of its own.
+            // An error without its own status.
             _ if self.status < 300 => HttpStatus::phrase(500).into(),
             _ => HttpStatus::phrase(self.status).into(),
         };
@@ -319,7 +318,7 @@ impl Response {
         });
     }
 
-    /// Notes for the log why the response is 500, or why it is cut off.
+    /// Records for the log why the response is 500, or why it is cut.
     pub(crate) fn fail_because(&mut self, cause: impl Into<String>) {
         self.fail(Failure {
             public: HttpStatus::phrase(HttpStatus::InternalServerError.code()).into(),
@@ -329,30 +328,12 @@ impl Response {
         });
     }
 
-    /// Takes out what went wrong.
+    /// Takes the recorded error.
     pub(crate) fn take_failure(&mut self) -> Option<Box<Failure>> {
         self.failure.take()
     }
 
-    /// Copies the body as text, with U+FFFD for what is not UTF-8.
-    pub fn get_body_string(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// Reads the body as JSON.
-    ///
-    /// # Errors
-    /// The error of `serde_json` if the body is not JSON or does not fit `T`.
-    pub fn try_get_body_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.body)
-    }
-
-    /// Reads the body as JSON; the default of `T` if it is not JSON or does not fit.
-    pub fn get_body_json<T: DeserializeOwned + Default>(&self) -> T {
-        self.try_get_body_json().unwrap_or_default()
-    }
-
-    /// Goes back to an empty 200 and keeps the memory of the header fields.
+    /// Resets to an empty 200 and keeps the memory of the header fields.
     pub fn reset(&mut self) -> &mut Self {
         self.version = HttpVersion::default();
         self.status = HttpStatus::Ok.code();
@@ -364,17 +345,16 @@ impl Response {
         self
     }
 
-    /// Writes the response as HTTP/1.1 bytes: status line, header fields, body.
+    /// Encodes the response as HTTP/1.1: status line, header fields, body.
     ///
-    /// Adds `content-length`, and `content-type: text/plain; charset=utf-8` if there is a body without a type. A
-    /// body of `text/event-stream` has no length: it begins a stream, which gets `connection: close`,
-    /// and, unless they are set, `cache-control: no-cache` and `x-accel-buffering: no`, and ends with the connection. 1xx,
-    /// 204 and 304 have neither length nor body (RFC 9112 §6.3), 205 an empty one. `date` is added by the server
-    /// where it answers by itself. A file or a stream cannot be written here, which is logged: leave the response in
-    /// the context, or `#[send]` it.
+    /// Adds `content-length`, and `content-type: text/plain; charset=utf-8` for a body without a type. A body of
+    /// `text/event-stream` begins a stream that ends with the connection: it gets no length, but `connection: close`
+    /// and, unless set, `cache-control: no-cache` and `x-accel-buffering: no`. 1xx, 204 and 304 have neither length nor
+    /// body (RFC 9112 §6.3), 205 an empty one. The server adds `date` only to responses that it sends itself. A file or
+    /// a stream cannot be encoded here, which is logged: leave the response in the context, or `#[send]` it.
     pub fn build(&mut self) -> Vec<u8> {
         if self.is_body_streamed() {
-            tracing::warn!("a file or a stream is sent by the server only: built without it");
+            tracing::warn!("only the server can send a file or a stream: built without it");
         }
         let framing = self.framing();
         let body: &[u8] = match framing {
@@ -424,12 +404,12 @@ impl Response {
         }
     }
 
-    /// Tells whether a response of this status can have a body (RFC 9112 §6.3).
+    /// Returns whether a response of this status can have a body (RFC 9112 §6.3).
     pub(crate) fn allows_body(&self) -> bool {
         !matches!(self.status, 100..=199 | 204 | 304)
     }
 
-    /// Tells whether a response of this status has no content, whatever its body is (RFC 9110 §15.3.6 for 205).
+    /// Returns whether a response of this status has no content, regardless of its body (RFC 9110 §15.3.6 for 205).
     pub(crate) fn is_empty_by_status(&self) -> bool {
         !self.allows_body() || self.status == HttpStatus::ResetContent.code()
     }
@@ -455,17 +435,17 @@ impl Default for Response {
     }
 }
 
-/// Answers with a status and its name, beside the header fields that are set.
+/// Answers with a status and its name; keeps the header fields.
 pub(crate) fn describe(response: &mut Response, status: ResponseStatusCode) {
     let text = format!("{status} {}\n", HttpStatus::phrase(status));
     explain(response, status, text);
 }
 
-/// Answers with a status and a text in place of a body that is not sent after all.
+/// Answers with a status and a text in place of a discarded body.
 pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text: String) {
     response.forget_content();
     if !(300..400).contains(&status) {
-        // It led to what is not there after all.
+        // The field referred to the discarded result.
         response.remove_header("location");
     }
     response
@@ -475,7 +455,7 @@ pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text:
         .set_body_bytes(text);
 }
 
-/// Fields that hold for one body and no other (RFC 9110 §8, §14.4; RFC 9111 §5.3).
+/// Fields that describe one body only (RFC 9110 §8, §14.4; RFC 9111 §5.3).
 const CONTENT_FIELDS: [&str; 10] = [
     "content-disposition",
     "content-encoding",
@@ -509,7 +489,7 @@ fn is_framing(name: &str) -> bool {
     name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding")
 }
 
-/// Fields that have one value, so that a second would contradict the first (RFC 9110 §5.3).
+/// Returns whether a field has a single value, so that a second would contradict the first (RFC 9110 §5.3).
 fn is_single(name: &str) -> bool {
     const SINGLE: [&str; 6] = [
         "date",
@@ -535,13 +515,14 @@ fn refuse_framing(name: &str) -> Result<(), HeaderError> {
 fn log_refused(name: &str, result: Result<(), HeaderError>) {
     match result {
         Ok(()) => {}
-        // Programs set it out of habit, and the server's own is right: nothing to mend.
+        // Programs set these by habit, and the server's own are right: there is nothing to fix.
         Err(HeaderError::Framing) => {
-            tracing::debug!(name, "framing is the server's, header dropped")
+            tracing::debug!(name, "the server frames the message: header dropped")
         }
         Err(error) => tracing::warn!(name, %error, "response header dropped"),
     }
 }
 
+mod legacy;
 #[cfg(test)]
 mod tests;

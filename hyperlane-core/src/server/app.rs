@@ -11,6 +11,7 @@ use crate::{
     hook::{Guard, GuardKind, HookFuture, HookKind, Registration, Run, needs_nothing},
     observe::RouteLabel,
     route::{Route, RouteTable},
+    session::Sessions,
     stream::Middleware,
 };
 
@@ -267,7 +268,10 @@ impl App {
         let [request, response, panic, error] = lists.map(|(kind, hooks)| in_order(kind, hooks));
         app.request_middleware = request;
         app.response_middleware = response.into();
-        app.program = Arc::new(Program { states });
+        app.program = Arc::new(Program {
+            states,
+            sessions: None,
+        });
         app.early = in_sequence(&app.response_middleware);
         app.task_panic = panic;
         app.request_error = error;
@@ -292,6 +296,11 @@ impl App {
         app.check_places()?;
         app.methods = app.all_methods();
         Ok(app)
+    }
+
+    /// Sets the sessions of the run that begins.
+    pub(crate) fn set_sessions(&mut self, sessions: Arc<Sessions>) {
+        Arc::make_mut(&mut self.program).sessions = Some(sessions);
     }
 
     /// All handlers with their patterns, the fallback last. Of a mount, the pattern of what is below.

@@ -55,7 +55,7 @@ fn methods(phases: &Phases) -> Option<Error> {
                     .collect();
                 if both.is_empty() {
                     return Some(guard.error(format!(
-                        "no request gets past both `#[{}]` and `#[{}]`; keep one, or write `#[methods({})]` to take either",
+                        "no request passes both `#[{}]` and `#[{}]`; keep one, or write `#[methods({})]` to take either",
                         first.name,
                         guard.name,
                         union(&before, &taken),
@@ -74,7 +74,7 @@ fn methods(phases: &Phases) -> Option<Error> {
         let apart = !others.iter().any(|name| taken.contains(name));
         apart.then(|| {
             guard.error(format!(
-                "`#[{}]` declines all that `#[{}]` takes; remove it, or write `#[route(..)]` instead of `#[{}]`",
+                "`#[{}]` declines every request that `#[{}]` takes; remove it, or write `#[route(..)]` instead of `#[{}]`",
                 guard.name, register.name, register.name
             ))
         })
@@ -124,7 +124,7 @@ fn versions(phases: &Phases) -> Option<Error> {
                     .collect();
                 if both.is_empty() {
                     return Some(guard.error(format!(
-                        "no request gets past both `#[{}]` and `#[{}]`, as it has one version; keep one of the two",
+                        "no request passes both `#[{}]` and `#[{}]`, since a request has one version; keep one of the two",
                         first.name, guard.name
                     )));
                 }
@@ -148,7 +148,7 @@ fn no_upgrade(phases: &Phases) -> Option<Error> {
         .find(is_upgrade)
         .or_else(|| phases.websocket_macro())?;
     Some(none.error(format!(
-        "`#[{}]` asks for a known upgrade and `#[{}]` for none; keep one of the two",
+        "`#[{}]` requires an upgrade and `#[{}]` declines it; keep one of the two",
         other.name, none.name
     )))
 }
@@ -162,7 +162,7 @@ fn handles(phases: &Phases) -> Option<Error> {
             .as_ref()
             .filter(|_| phases.message_read().is_none())?;
         return Some(read.error(format!(
-            "a WebSocket carries no further requests; read its messages by `{}.recv()` or `#[try_get_websocket_request]`",
+            "a WebSocket carries no further requests; read its messages with `{}.recv()` or `#[try_get_websocket_request]`",
             open.bindings().first().map_or_else(String::new, |binding| binding.name.to_string())
         )));
     }
@@ -198,7 +198,7 @@ fn bodies(phases: &Phases) -> Option<Error> {
         .chain(&phases.setup)
         .find(|applied| applied.row.name.starts_with("request_body"))?;
     Some(whole.error(format!(
-        "`#[{}]` leaves the body to be read piece by piece, so `#[{}]` would find it empty; keep one of the two",
+        "`#[{}]` streams the body, so `#[{}]` would find it empty; keep one of the two",
         stream.name, whole.name
     )))
 }

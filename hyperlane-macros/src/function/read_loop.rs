@@ -78,7 +78,7 @@ impl Function<'_> {
             Returns::Unit => quote_spanned!(span=> ()),
             Returns::Status(_) => quote_spanned!(span=> #private::Status::Continue),
             Returns::Other { .. } => {
-                let message = "a message of this route needs a value; use `return`, or let the route return nothing";
+                let message = "`break` and `continue` leave this message without a value; write `return`, or let the route return nothing";
                 let errors = jumps.iter().map(|jump| Error::new(*jump, message));
                 return errors.reduce(combine).map_or(Ok(()), Err);
             }

@@ -67,7 +67,7 @@ impl Function<'_> {
                 errors.push(Error::new(span, not_in_impl(applied)));
             } else if !matches!(applied.row.role, Role::Register(Register::Route(_))) {
                 errors.push(applied.error(format!(
-                    "`#[{}]` stands on a struct that implements `ServerHook`",
+                    "`#[{}]` cannot stand on a function; put it on a struct that implements `ServerHook`",
                     applied.name
                 )));
             } else if signature.generics.type_params().next().is_some()
@@ -87,7 +87,7 @@ impl Function<'_> {
             let message = if contains_word(other.ty.to_token_stream(), &["impl"]) {
                 "an argument of a route function needs a type with a name, as in `Path<u32>`"
             } else if matches!(other.ty.as_ref(), Type::Reference(_)) {
-                "an argument of a route function owns its value, as `String` does; only the stream and the context are lent"
+                "an argument of a route function must own its value, as `String` does; only the stream and the context are borrowed"
             } else {
                 continue;
             };
@@ -97,7 +97,8 @@ impl Function<'_> {
         if let ReturnType::Type(_, ty) = &self.item.sig.output
             && let Some(borrow) = first_borrow(ty.to_token_stream())
         {
-            let message = "a route owns what it answers with: return `String`, or a `&'static str`";
+            let message =
+                "a route cannot return a borrowed value; return `String` or `&'static str`";
             errors.push(Error::new(borrow, message));
         }
     }
@@ -122,11 +123,14 @@ impl Function<'_> {
     fn validate_limits(&self, errors: &mut Vec<Error>) {
         let limits = &self.phases.limits;
         if let (Some(first), Some(second)) = (limits.first(), limits.get(1)) {
-            errors.push(second.error(format!("`#[{}]` stands here already", first.name)));
+            errors.push(second.error(format!(
+                "`#[{}]` stands here already; remove one of the two",
+                first.name
+            )));
         }
         if let (Some(limit), false) = (limits.first(), self.is_dispatched()) {
             errors.push(limit.error(format!(
-                "`#[{}]` stands on `handle` or on a route function, where dispatch sees it",
+                "`#[{}]` has no effect here; move it to `handle` or to a route function",
                 limit.name
             )));
         }
@@ -135,7 +139,7 @@ impl Function<'_> {
 
 fn not_in_impl(applied: &Applied) -> String {
     format!(
-        "`#[{}]` stands on a free function or on a struct that implements `ServerHook`, not inside an `impl`: move it out",
+        "`#[{}]` cannot stand inside an `impl`; move it to a free function, or to a struct that implements `ServerHook`",
         applied.name
     )
 }

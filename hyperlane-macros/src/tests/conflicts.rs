@@ -19,7 +19,7 @@ fn macros_that_exclude_each_other_are_refused_once_with_a_correction() {
         (
             "#[get(\"/\")] #[is_post_method]",
             free,
-            "declines all that `#[get]` takes",
+            "declines every request that `#[get]` takes",
         ),
         (
             "#[post(\"/\")] #[is_ws_upgrade_type]",
@@ -50,12 +50,12 @@ fn macros_that_exclude_each_other_are_refused_once_with_a_correction() {
         (
             "#[is_unknown_upgrade_type] #[is_ws_upgrade_type]",
             HANDLE,
-            "asks for a known upgrade",
+            "requires an upgrade",
         ),
         (
             "#[is_unknown_upgrade_type] #[websocket(w)]",
             HANDLE,
-            "asks for a known upgrade",
+            "requires an upgrade",
         ),
         ("#[sse(e)] #[websocket(w)]", HANDLE, "keep one of the two"),
         ("#[sse(e)] #[sse(f)]", HANDLE, "stands here already"),

@@ -36,10 +36,7 @@ fn errors_about_parameters_say_what_to_write() {
             "Stream { .. }: &mut Stream, c: &mut Context",
             "give this parameter a name",
         ),
-        (
-            "s: Stream, c: Context",
-            "which is lent: write `&mut Stream`",
-        ),
+        ("s: Stream, c: Context", "by reference; write `&mut Stream`"),
     ] {
         let messages = errors(&expanded(
             "send",
@@ -150,7 +147,7 @@ fn a_read_loop_refuses_a_body_with_a_value_of_its_own() {
         ),
         (
             "#[get(\"/\")] async fn f(c: &mut Context) -> String { break }",
-            "needs a value",
+            "without a value",
         ),
     ] {
         let messages = errors(&expanded("try_get_websocket_request", "", item));

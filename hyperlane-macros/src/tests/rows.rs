@@ -181,3 +181,13 @@ fn every_macro_has_a_program_that_compiles_and_one_that_does_not() {
         assert!(missing.is_empty(), "{folder}: {missing:?}");
     }
 }
+
+#[test]
+fn the_first_page_has_one_row_per_macro() {
+    let page = include_str!("../docs/macros.md");
+    let (_, topics) = page.split_once("# All macros by topic").unwrap();
+    for row in ROWS {
+        let cell = format!("| [`{}`] |", row.name);
+        assert_eq!(topics.matches(&cell).count(), 1, "{}", row.name);
+    }
+}

@@ -47,7 +47,7 @@ fn missing_metrics() -> Result<Vec<String>, String> {
 }
 
 /// Tests that the tables of a document name and that do not exist: in a last column headed `test`, each as
-/// `file::name`, where a file without a folder is one of `tests`.
+/// `file::name`, where a file without a folder is one of `tests/it` or `tests`.
 fn missing_tests(document: &str) -> Result<Vec<String>, String> {
     let read = |path: &str| {
         let path = process::top().join(path);
@@ -71,11 +71,13 @@ fn missing_tests(document: &str) -> Result<Vec<String>, String> {
             .and_then(|test| test.strip_suffix('`'));
         let exists = match name.and_then(|name| name.rsplit_once("::")) {
             Some((file, name)) => {
-                let file = match file.contains('/') {
-                    true => file.to_owned(),
-                    false => format!("tests/{file}.rs"),
+                let files = match file.contains('/') {
+                    true => vec![file.to_owned()],
+                    false => vec![format!("tests/it/{file}.rs"), format!("tests/{file}.rs")],
                 };
-                read(&file).is_ok_and(|text| text.contains(&format!("fn {name}(")))
+                let declared = format!("fn {name}(");
+                let mut texts = files.iter().filter_map(|file| read(file).ok());
+                texts.any(|text| text.contains(&declared))
             }
             // The head of a table, the line below it, and what does not apply.
             None => test == "test" || test == "---" || place.starts_with("not applicable"),

@@ -1,14 +1,14 @@
-//! Status codes (RFC 9110 §15) and the lines they make.
+//! Status codes (RFC 9110 §15) and their status lines.
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
-/// Names a status code as a plain number, the way responses carry it.
+/// A status code as a plain number.
 pub type ResponseStatusCode = usize;
 
-/// One row per registered code; everything else follows from it.
+/// Declares one row per registered code, from which everything else is derived.
 macro_rules! statuses {
     ($($code:literal $name:ident $phrase:literal;)*) => {
-        /// Names the outcome of a request: every code of IANA's registry (RFC 9110 §16.2.1) that is in use.
+        /// The outcome of a request: all codes of IANA's registry (RFC 9110 §16.2.1) that are in use.
         ///
         /// ```
         /// use hyperlane_core::http::HttpStatus;
@@ -23,13 +23,13 @@ macro_rules! statuses {
                 #[doc = concat!("`", $code, " ", $phrase, "`.")]
                 $name,
             )*
-            /// A code outside the registry; as a number 0.
+            /// A code outside the registry; 0 as a number.
             #[default]
             Unknown,
         }
 
         impl HttpStatus {
-            /// Gives the code as a number; 0 for `Unknown`.
+            /// Returns the code as a number; 0 for `Unknown`.
             pub const fn code(&self) -> ResponseStatusCode {
                 match self {
                     $(Self::$name => $code,)*
@@ -37,7 +37,7 @@ macro_rules! statuses {
                 }
             }
 
-            /// Finds the status of a code; `Unknown` if it is not registered.
+            /// Returns the status of a code; `Unknown` if it is not registered.
             pub const fn from_code(code: ResponseStatusCode) -> Self {
                 match code {
                     $($code => Self::$name,)*
@@ -45,7 +45,7 @@ macro_rules! statuses {
                 }
             }
 
-            /// Gives the reason phrase of a code; `Unknown` if it is not registered.
+            /// Returns the reason phrase of a code; `Unknown` if it is not registered.
             pub const fn phrase(code: ResponseStatusCode) -> &'static str {
                 match code {
                     $($code => $phrase,)*
@@ -54,7 +54,7 @@ macro_rules! statuses {
             }
         }
 
-        /// Gives the ready HTTP/1.1 status line of a registered code, with its line end.
+        /// Returns the encoded HTTP/1.1 status line of a registered code, with its line end.
         pub(crate) const fn status_line(code: ResponseStatusCode) -> Option<&'static [u8]> {
             match code {
                 $($code => Some(concat!("HTTP/1.1 ", $code, " ", $phrase, "\r\n").as_bytes()),)*
@@ -67,7 +67,7 @@ macro_rules! statuses {
     };
 }
 
-// 418 is reserved rather than registered, but programs use it.
+// 418 is reserved, not registered, but programs use it.
 statuses! {
     100 Continue "Continue";
     101 SwitchingProtocols "Switching Protocols";
@@ -134,7 +134,7 @@ statuses! {
 }
 
 impl HttpStatus {
-    /// Tells whether `text` is this status's code or, in any case, its phrase.
+    /// Returns whether `text` is the code of this status, or its phrase in any case.
     pub fn same(&self, text: &str) -> bool {
         *self == Self::from(text)
     }
@@ -152,7 +152,7 @@ impl From<ResponseStatusCode> for HttpStatus {
     }
 }
 
-/// Reads a code (`404`) or a phrase in any case (`not found`).
+/// Parses a code (`404`) or a phrase in any case (`not found`).
 impl From<&str> for HttpStatus {
     fn from(text: &str) -> Self {
         if let Ok(code) = text.parse() {

@@ -1,6 +1,6 @@
-//! Names of header fields in the spelling of the RFCs, for clients that compare them byte by byte.
+//! Header names in the spelling of the RFCs, for clients that compare them byte by byte.
 
-/// Words that are not written with one capital in front.
+/// Words whose spelling is not one capital followed by lower case.
 const WORDS: [&str; 24] = [
     "CDN",
     "CH",
@@ -28,11 +28,11 @@ const WORDS: [&str; 24] = [
     "XSS",
 ];
 
-/// Writes the names in a head that stand in lower case as `Content-Type`, `ETag`, `Sec-WebSocket-Accept`. The head has
-/// its status line in front; nothing else of it changes, and no length (RFC 9110 §5.1: case does not matter).
+/// Rewrites the lower-case names in a head as `Content-Type`, `ETag`, `Sec-WebSocket-Accept`. The head begins with its
+/// status line. Nothing else changes, nor any length (RFC 9110 §5.1: case does not matter).
 pub(crate) fn title_case(head: &mut [u8]) {
     let mut lines = head.split_mut(|byte| *byte == b'\n');
-    // The status line.
+    // Skips the status line.
     lines.next();
     for line in lines {
         if let Some(colon) = memchr::memchr(b':', line)
