@@ -29,7 +29,7 @@ use self::{
     waiters::{Waiter, Waiters},
 };
 use crate::{
-    conn::{Conn, inbox::Inbox},
+    conn::{inbox::Inbox, link::Link},
     proto::ws::CloseCode,
     session::{KeptAlive, SessionEntry},
 };
@@ -186,7 +186,7 @@ impl Channel {
     }
 
     /// The latest connection of this channel, if there is one.
-    pub(crate) fn connection(&self) -> Option<Arc<Conn>> {
+    pub(crate) fn connection(&self) -> Option<Arc<Link>> {
         self.lock()
             .state
             .connections()

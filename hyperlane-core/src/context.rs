@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use crate::{
     EntityTag, Request, Response, Validators,
-    conn::Conn,
+    conn::link::Link,
     error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
     exchange::body::{BodyStream, Incoming},
     http::{Failure, Head, Precondition, describe},
@@ -202,7 +202,7 @@ pub struct Context {
     extras: Option<Box<Extras>>,
     program: Arc<Program>,
     /// None for a context that a program made itself.
-    pub(crate) connection: Option<Arc<Conn>>,
+    pub(crate) connection: Option<Arc<Link>>,
     /// The next response middleware: each runs once per request.
     pub(crate) response_middleware_at: u16,
     pub(crate) stage: Stage,
@@ -223,7 +223,7 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
-    pub(crate) fn new(program: Arc<Program>, connection: Arc<Conn>) -> Self {
+    pub(crate) fn new(program: Arc<Program>, connection: Arc<Link>) -> Self {
         Self {
             request: Request::default(),
             response: None,

@@ -16,7 +16,7 @@ mod check;
 
 use crate::{
     Context, Stream,
-    conn::Conn,
+    conn::link::Link,
     error::{Place, RequestError, SetupError},
     exchange::body::{BodyMode, BodyPlan},
     extract::setup::{RouteSetup, SetupCheck},
@@ -391,14 +391,14 @@ pub(crate) enum Outcome {
 pub(crate) struct Guarded<'a> {
     future: Within<HookFuture<'a>>,
     /// Of a WebSocket handshake, which nothing has answered yet.
-    handshake: Option<Arc<Conn>>,
+    handshake: Option<Arc<Link>>,
 }
 
 impl<'a> Guarded<'a> {
     pub(crate) fn new(
         future: HookFuture<'a>,
         observed: Option<Arc<Observed>>,
-        handshake: Option<Arc<Conn>>,
+        handshake: Option<Arc<Link>>,
     ) -> Self {
         Self {
             future: Within::new(observed, future),
@@ -410,7 +410,7 @@ impl<'a> Guarded<'a> {
     fn is_given_up(&self) -> bool {
         self.handshake
             .as_ref()
-            .is_some_and(|conn| conn.env.is_shutting_down() && conn.is_handshake())
+            .is_some_and(|conn| conn.env.is_shutting_down() && conn.lane.is_handshake())
     }
 }
 

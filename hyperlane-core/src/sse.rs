@@ -14,7 +14,9 @@ use serde::Serialize;
 
 use crate::{
     channel::Channel,
-    conn::{Conn, held::Held, outbox::Outbox, wakers::UntilEnd},
+    conn::lifecycle::Until,
+    conn::send::{Limit, Order, Payload},
+    conn::{held::Held, link::Link, outbox::Outbox, wakers::UntilEnd},
     error::PushError,
     proto::{
         sse::Event,
@@ -32,11 +34,11 @@ use crate::{
 /// tabs. Where the two differ, the methods say so.
 #[derive(Clone)]
 pub struct ServerSentEvents {
-    link: Link,
+    target: Target,
 }
 
 #[derive(Clone)]
-enum Link {
+enum Target {
     Connection {
         connection: Held,
         next_id: Arc<AtomicU64>,
@@ -45,9 +47,9 @@ enum Link {
 }
 
 impl ServerSentEvents {
-    pub(crate) fn new(connection: Arc<Conn>) -> Self {
+    pub(crate) fn new(connection: Arc<Link>) -> Self {
         Self {
-            link: Link::Connection {
+            target: Target::Connection {
                 connection: Held::new(connection),
                 next_id: Arc::new(AtomicU64::new(0)),
             },
@@ -56,15 +58,15 @@ impl ServerSentEvents {
 
     pub(crate) fn of_channel(channel: Arc<Channel>) -> Self {
         Self {
-            link: Link::Channel(channel),
+            target: Target::Channel(channel),
         }
     }
 
     /// The id of the next message: from 0 on a connection, from 1 on a channel, where it is the offset.
     pub fn id(&self) -> u64 {
-        match &self.link {
-            Link::Connection { next_id, .. } => next_id.load(Ordering::Acquire),
-            Link::Channel(channel) => channel.next_offset(),
+        match &self.target {
+            Target::Connection { next_id, .. } => next_id.load(Ordering::Acquire),
+            Target::Channel(channel) => channel.next_offset(),
         }
     }
 
@@ -72,18 +74,18 @@ impl ServerSentEvents {
     ///
     /// A channel is open from its first connection on, and while its client may still come back.
     pub fn is_open(&self) -> bool {
-        match &self.link {
-            Link::Connection { connection, .. } => connection.is_open(),
-            Link::Channel(channel) => channel.is_open(),
+        match &self.target {
+            Target::Connection { connection, .. } => connection.lane.is_open(),
+            Target::Channel(channel) => channel.is_open(),
         }
     }
 
     /// The handle for code that delivers to many connections. Of a channel it is that of the connection it has now, which it can
     /// tell of and close: nothing but the channel itself sends there.
     pub fn outbox(&self) -> Outbox {
-        match &self.link {
-            Link::Connection { connection, .. } => Outbox::new(connection.shared().clone()),
-            Link::Channel(channel) => Outbox::new(channel.connection()),
+        match &self.target {
+            Target::Connection { connection, .. } => Outbox::new(connection.shared().clone()),
+            Target::Channel(channel) => Outbox::new(channel.connection()),
         }
     }
 
@@ -104,15 +106,15 @@ impl ServerSentEvents {
         let text = message
             .to_str()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        match &self.link {
-            Link::Connection { next_id, .. } => {
+        match &self.target {
+            Target::Connection { next_id, .. } => {
                 let id = next_id.fetch_add(1, Ordering::AcqRel);
                 self.send_event(Event::new().id(id.to_string()).data(text))
                     .await
             }
             // In a box, so that handlers which only have a connection hold no room for it while they wait.
-            Link::Channel(channel) if message.is_data() => Box::pin(channel.send(message)).await,
-            Link::Channel(_) => refuse_close(&message),
+            Target::Channel(channel) if message.is_data() => Box::pin(channel.send(message)).await,
+            Target::Channel(_) => refuse_close(&message),
         }
     }
 
@@ -138,19 +140,19 @@ impl ServerSentEvents {
     /// # Cancel safety
     /// Dropped before it is done, the event is either sent whole or not at all.
     pub async fn send_event(&self, event: Event) -> io::Result<()> {
-        match &self.link {
-            Link::Connection { connection, .. } => send(connection, &event).await,
-            Link::Channel(channel) => Box::pin(channel.send_event(event)).await,
+        match &self.target {
+            Target::Connection { connection, .. } => send(connection, &event).await,
+            Target::Channel(channel) => Box::pin(channel.send_event(event)).await,
         }
     }
 
     /// Ends the stream. A browser comes back to the stream of a connection; a channel is over, and tells whoever comes
     /// back for it to stop (204).
     pub fn close(&self) {
-        match &self.link {
-            Link::Connection { .. } => self.outbox().close(CloseCode::NORMAL, "", false),
+        match &self.target {
+            Target::Connection { .. } => self.outbox().close(CloseCode::NORMAL, "", false),
             // Closed before.
-            Link::Channel(channel) => drop(channel.close(CloseCode::NORMAL, "")),
+            Target::Channel(channel) => drop(channel.close(CloseCode::NORMAL, "")),
         }
     }
 
@@ -159,7 +161,7 @@ impl ServerSentEvents {
     ///
     /// As [`WebSocket::keep_open`](crate::WebSocket::keep_open), where the rules are.
     pub fn keep_open(&self) {
-        if let Link::Connection { connection, .. } = &self.link {
+        if let Target::Connection { connection, .. } = &self.target {
             connection.set_kept_open(true);
         }
     }
@@ -169,22 +171,25 @@ impl ServerSentEvents {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn closed(&self) {
-        match &self.link {
-            Link::Connection { connection, .. } => {
-                UntilEnd::new(&**connection, Conn::poll_closed).await
+        match &self.target {
+            Target::Connection { connection, .. } => {
+                UntilEnd::new(&**connection, Until::Closed).await
             }
-            Link::Channel(channel) => channel.over().await,
+            Target::Channel(channel) => channel.over().await,
         }
     }
 }
 
-async fn send(connection: &Conn, event: &Event) -> io::Result<()> {
-    let bytes = connection.format().encode_event(event)?;
+async fn send(connection: &Link, event: &Event) -> io::Result<()> {
+    let bytes = connection.lane.format().encode_event(event)?;
     loop {
-        poll_fn(|cx| connection.poll_room(cx))
+        poll_fn(|cx| connection.lane().poll_room(cx))
             .await
             .map_err(closed)?;
-        match connection.send_bytes(&bytes) {
+        match connection
+            .lane()
+            .send(Payload::Shared(&bytes), Order::Own, Limit::Mark)
+        {
             // Another sender was faster.
             Err(PushError::Full) => {}
             sent => {

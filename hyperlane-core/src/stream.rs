@@ -9,7 +9,8 @@ mod upgrade;
 use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc};
 
 use crate::{
-    conn::{Conn, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
+    conn::lifecycle::Until,
+    conn::{link::Link, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
     context::Context,
     error::{RequestError, ResponseError},
     exchange::{Exchange, answer::Progress, body::BodyPlan},
@@ -50,14 +51,14 @@ impl Transport<'_> {
 }
 
 impl Stream {
-    pub(crate) fn new(connection: Arc<Conn>, middleware: Option<Middleware>) -> Self {
+    pub(crate) fn new(connection: Arc<Link>, middleware: Option<Middleware>) -> Self {
         Self {
             exchange: Exchange::new(connection),
             middleware,
         }
     }
 
-    pub(crate) fn connection(&self) -> &Arc<Conn> {
+    pub(crate) fn connection(&self) -> &Arc<Link> {
         self.exchange.connection()
     }
 
@@ -71,7 +72,7 @@ impl Stream {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn closed(&self) {
-        UntilEnd::new(&**self.connection(), Conn::poll_over).await;
+        UntilEnd::new(&**self.connection(), Until::Either).await;
     }
 
     /// Returns a future that ends when the client is gone: when it has ended its side or the connection broke.
@@ -110,7 +111,7 @@ impl Stream {
     /// }
     /// ```
     pub fn disconnected(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        UntilEnd::new(self.connection().clone(), Conn::poll_disconnected)
+        UntilEnd::new(self.connection().clone(), Until::PeerEnded)
     }
 
     /// Returns a handle through which other tasks send to this connection once it is a WebSocket or an event stream. If a
@@ -239,8 +240,8 @@ impl Stream {
     /// # Errors
     /// [`ResponseError::ConnectionClosed`] when the client is gone before.
     pub async fn try_flush(&mut self) -> Result<(), ResponseError> {
-        self.connection().flush_cork();
-        poll_fn(|cx| self.connection().poll_flushed(cx)).await?;
+        self.connection().lane().flush();
+        poll_fn(|cx| self.connection().lane().poll_flushed(cx)).await?;
         Ok(())
     }
 
@@ -259,7 +260,7 @@ impl Stream {
     }
 
     async fn room(&self) -> Result<(), ResponseError> {
-        poll_fn(|cx| self.connection().poll_room(cx)).await?;
+        poll_fn(|cx| self.connection().lane().poll_room(cx)).await?;
         Ok(())
     }
 
@@ -292,7 +293,7 @@ impl Stream {
 
     /// Whether another request may follow, given what the client wants.
     pub fn is_keep_alive(&self, client_keeps_alive: bool) -> bool {
-        client_keeps_alive && !self.exchange.closes() && self.connection().is_open()
+        client_keeps_alive && !self.exchange.closes() && self.connection().lane.is_open()
     }
 }
 

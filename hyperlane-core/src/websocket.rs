@@ -16,7 +16,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     channel::Channel,
-    conn::{Conn, held::Held, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
+    conn::lifecycle::Until,
+    conn::send::{Limit, Order, Payload},
+    conn::{held::Held, link::Link, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
     error::{ClosedByClient, LeftWithoutClose, PushError},
     proto::ws::{CloseCode, Message},
 };
@@ -55,33 +57,33 @@ use crate::{
 /// tabs. Where the two differ, the methods say so.
 #[derive(Clone)]
 pub struct WebSocket {
-    link: Link,
+    target: Target,
 }
 
 #[derive(Clone)]
-enum Link {
+enum Target {
     Connection(Held),
     Channel(Arc<Channel>),
 }
 
 impl WebSocket {
-    pub(crate) fn new(connection: Arc<Conn>) -> Self {
+    pub(crate) fn new(connection: Arc<Link>) -> Self {
         Self {
-            link: Link::Connection(Held::new(connection)),
+            target: Target::Connection(Held::new(connection)),
         }
     }
 
     pub(crate) fn of_channel(channel: Arc<Channel>) -> Self {
         Self {
-            link: Link::Channel(channel),
+            target: Target::Channel(channel),
         }
     }
 
     /// The connection; of a channel the last one that came, if there is one.
-    fn connection(&self) -> Option<Arc<Conn>> {
-        match &self.link {
-            Link::Connection(connection) => Some(connection.shared().clone()),
-            Link::Channel(channel) => channel.connection(),
+    fn connection(&self) -> Option<Arc<Link>> {
+        match &self.target {
+            Target::Connection(connection) => Some(connection.shared().clone()),
+            Target::Channel(channel) => channel.connection(),
         }
     }
 
@@ -89,9 +91,9 @@ impl WebSocket {
     ///
     /// A channel is open from its first connection on, and while its client may still come back.
     pub fn is_open(&self) -> bool {
-        match &self.link {
-            Link::Connection(connection) => connection.is_open(),
-            Link::Channel(channel) => channel.is_open(),
+        match &self.target {
+            Target::Connection(connection) => connection.lane.is_open(),
+            Target::Channel(channel) => channel.is_open(),
         }
     }
 
@@ -102,9 +104,9 @@ impl WebSocket {
 
     /// The subprotocol that the handshake agreed on (RFC 6455 §1.9). None for a channel.
     pub fn protocol(&self) -> Option<&str> {
-        match &self.link {
-            Link::Connection(connection) => connection.subprotocol(),
-            Link::Channel(_) => None,
+        match &self.target {
+            Target::Connection(connection) => connection.subprotocol(),
+            Target::Channel(_) => None,
         }
     }
 
@@ -141,15 +143,15 @@ impl WebSocket {
                 });
                 return self.close(code, reason);
             }
-            match &self.link {
-                Link::Connection(connection) => {
+            match &self.target {
+                Target::Connection(connection) => {
                     poll_fn(|cx| poll_send(connection, &message, cx)).await
                 }
                 // In a box, so that handlers which only have a connection hold no room for it while they wait.
-                Link::Channel(channel) if message.is_data() => {
+                Target::Channel(channel) if message.is_data() => {
                     Box::pin(channel.send(message)).await
                 }
-                Link::Channel(channel) => {
+                Target::Channel(channel) => {
                     channel.send_control(&message);
                     Ok(())
                 }
@@ -178,18 +180,18 @@ impl WebSocket {
     /// # Cancel safety
     /// Cancel safe: no message is lost.
     pub async fn recv(&self) -> io::Result<Message> {
-        match &self.link {
-            Link::Connection(connection) => poll_fn(|cx| connection.poll_message(cx))
+        match &self.target {
+            Target::Connection(connection) => poll_fn(|cx| connection.poll_message(cx))
                 .await
                 .map_err(ended),
-            Link::Channel(channel) => channel.recv().await,
+            Target::Channel(channel) => channel.recv().await,
         }
     }
 
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Message>> {
-        match &self.link {
-            Link::Connection(connection) => connection.poll_message(cx).map_err(ended),
-            Link::Channel(channel) => channel.poll_recv(cx, None),
+        match &self.target {
+            Target::Connection(connection) => connection.poll_message(cx).map_err(ended),
+            Target::Channel(channel) => channel.poll_recv(cx, None),
         }
     }
 
@@ -244,11 +246,11 @@ impl WebSocket {
                 format!("close code {code} must not be sent"),
             ));
         }
-        match &self.link {
-            Link::Connection(connection) => connection
+        match &self.target {
+            Target::Connection(connection) => connection
                 .close_websocket(code, reason, false)
                 .map_err(closed),
-            Link::Channel(channel) => channel.close(code, reason),
+            Target::Channel(channel) => channel.close(code, reason),
         }
     }
 
@@ -279,7 +281,7 @@ impl WebSocket {
     /// }
     /// ```
     pub fn keep_open(&self) {
-        if let Link::Connection(connection) = &self.link {
+        if let Target::Connection(connection) = &self.target {
             connection.set_kept_open(true);
         }
     }
@@ -289,17 +291,20 @@ impl WebSocket {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn closed(&self) {
-        match &self.link {
-            Link::Connection(connection) => UntilEnd::new(&**connection, Conn::poll_closed).await,
-            Link::Channel(channel) => channel.over().await,
+        match &self.target {
+            Target::Connection(connection) => UntilEnd::new(&**connection, Until::Closed).await,
+            Target::Channel(channel) => channel.over().await,
         }
     }
 }
 
-fn poll_send(connection: &Conn, message: &Message, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+fn poll_send(connection: &Link, message: &Message, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     loop {
-        ready!(connection.poll_room(cx)).map_err(closed)?;
-        match connection.send_message(message) {
+        ready!(connection.lane().poll_room(cx)).map_err(closed)?;
+        match connection
+            .lane()
+            .send(Payload::Message(message), Order::Own, Limit::Mark)
+        {
             // Another sender was faster.
             Err(PushError::Full) => {}
             sent => {
@@ -349,9 +354,9 @@ impl futures_sink::Sink<Message> for WebSocket {
     type Error = io::Error;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.link {
-            Link::Connection(connection) => connection.poll_room(cx).map_err(closed),
-            Link::Channel(channel) => channel.poll_room(cx),
+        match &self.target {
+            Target::Connection(connection) => connection.lane().poll_room(cx).map_err(closed),
+            Target::Channel(channel) => channel.poll_room(cx),
         }
     }
 
@@ -361,20 +366,23 @@ impl futures_sink::Sink<Message> for WebSocket {
             let reason = frame.as_ref().map_or("", |frame| &*frame.reason);
             return self.close(code, reason);
         }
-        match &self.link {
-            Link::Connection(connection) => connection.send_promised(&message).map_err(closed),
-            Link::Channel(channel) => channel.send_promised(message),
+        match &self.target {
+            Target::Connection(connection) => connection
+                .lane()
+                .send(Payload::Message(&message), Order::Own, Limit::None)
+                .map_err(closed),
+            Target::Channel(channel) => channel.send_promised(message),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.link {
-            Link::Connection(connection) => {
-                connection.flush_cork();
-                connection.poll_flushed(cx).map_err(closed)
+        match &self.target {
+            Target::Connection(connection) => {
+                connection.lane().flush();
+                connection.lane().poll_flushed(cx).map_err(closed)
             }
             // What a channel has taken, it delivers.
-            Link::Channel(_) => Poll::Ready(Ok(())),
+            Target::Channel(_) => Poll::Ready(Ok(())),
         }
     }
 

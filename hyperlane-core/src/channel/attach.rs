@@ -10,7 +10,7 @@ use super::{
     state::{Claim, Kind, Position, Start},
     timer::Timer,
 };
-use crate::{conn::Conn, proto::ws::CloseCode};
+use crate::{conn::link::Link, proto::ws::CloseCode};
 
 impl Channel {
     /// Attaches a connection, which then gets missed and new messages. Returns `None` if the connection was reset, or
@@ -21,11 +21,11 @@ impl Channel {
     pub(crate) fn attach(
         self: &Arc<Self>,
         claim: Claim,
-        connection: &Arc<Conn>,
+        connection: &Arc<Link>,
         begin: impl FnOnce(&Start, ResumeId) -> ChannelConnection,
     ) -> Result<Option<Attached>, End> {
         // Before the channel's handles can find the connection.
-        connection.set_of_channel();
+        connection.lane.set_of_channel();
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
             return Err(end.clone());

@@ -9,7 +9,8 @@ use super::{
     state::Connection,
 };
 use crate::{
-    conn::{Conn, acks::Acks, outbox::Outbox},
+    conn::send::{Limit, Order, Payload},
+    conn::{acks::Acks, link::Link, outbox::Outbox},
     error::PushError,
     proto::{
         sse::{Event, POSITION},
@@ -19,7 +20,7 @@ use crate::{
 
 /// A connection that the channel writes to.
 pub(crate) struct ChannelConnection {
-    connection: Arc<Conn>,
+    connection: Arc<Link>,
     /// `None` for an event stream.
     acks: Option<Arc<Acks>>,
     /// Number of the request that opened the connection.
@@ -27,7 +28,7 @@ pub(crate) struct ChannelConnection {
 }
 
 impl ChannelConnection {
-    pub(crate) fn new(connection: Arc<Conn>, acks: Option<Arc<Acks>>, number: u64) -> Self {
+    pub(crate) fn new(connection: Arc<Link>, acks: Option<Arc<Acks>>, number: u64) -> Self {
         Self {
             connection,
             acks,
@@ -35,13 +36,19 @@ impl ChannelConnection {
         }
     }
 
-    pub(crate) fn connection(&self) -> &Arc<Conn> {
+    pub(crate) fn connection(&self) -> &Arc<Link> {
         &self.connection
     }
 
+    fn send(&self, payload: Payload<'_>) -> Result<(), PushError> {
+        self.connection
+            .lane()
+            .send(payload, Order::Own, Limit::Mark)
+    }
+
     pub(crate) fn write_control(&self, message: &Message) -> Result<(), PushError> {
-        match self.connection.format().is_websocket() {
-            true => self.connection.send_message(message),
+        match self.connection.lane.format().is_websocket() {
+            true => self.send(Payload::Message(message)),
             false => Ok(()),
         }
     }
@@ -54,7 +61,7 @@ impl ChannelConnection {
 
 /// Closes a connection whose id the session no longer has. The client comes back with the cookie that the answer to
 /// the renewal has set.
-pub(crate) fn close_for_new_id(connection: &Arc<Conn>) {
+pub(crate) fn close_for_new_id(connection: &Arc<Link>) {
     Outbox::new(connection.clone()).close(
         CloseCode::SERVICE_RESTART,
         "the session has another id: connect again",
@@ -98,16 +105,16 @@ fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
 
 impl Connection for ChannelConnection {
     fn write(&self, id: ResumeId, item: &Item) -> Result<(), PushError> {
-        let format = self.connection.format();
+        let format = self.connection.lane.format();
         match item {
             Item::Message(message) if format.is_websocket() => {
-                self.connection.send_message(message)?
+                self.send(Payload::Message(message))?
             }
             // WebSockets cannot carry events.
             Item::Event { .. } if format.is_websocket() => {}
             item => {
                 let event = event(id, item).ok_or(PushError::Closed)?;
-                self.connection.send_bytes(&format.frame(&event))?;
+                self.send(Payload::Shared(&format.frame(&event)))?;
             }
         }
         self.connection.env.metrics.message_sent();
@@ -132,7 +139,7 @@ impl Connection for ChannelConnection {
     fn request_ack(&self) {
         let Some(acks) = &self.acks else { return };
         if let Some(ping) = acks.ask(self.connection.now())
-            && self.connection.send_message(&Message::Ping(ping)).is_err()
+            && self.send(Payload::Message(&Message::Ping(ping))).is_err()
         {
             acks.answered();
         }

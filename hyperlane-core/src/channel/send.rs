@@ -188,7 +188,7 @@ impl Channel {
     pub(super) fn after_change(self: &Arc<Self>, inner: &mut Inner) {
         // Flushes this task's corked bytes first: another task may write to its connection.
         for connection in inner.state.connections() {
-            connection.connection().flush_cork();
+            connection.connection().lane().flush();
         }
         while let Some(key) = inner.state.take_behind() {
             self.pump(inner, key);
@@ -215,7 +215,7 @@ impl Channel {
         let server = connection.env.clone();
         server.spawn(async move {
             loop {
-                let room = poll_fn(|cx| connection.poll_room(cx)).await;
+                let room = poll_fn(|cx| connection.lane().poll_room(cx)).await;
                 let Some(channel) = channel.upgrade() else {
                     return;
                 };

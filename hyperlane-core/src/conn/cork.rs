@@ -10,7 +10,7 @@ use std::{cell::RefCell, sync::Arc};
 
 use bytes::Bytes;
 
-use super::Conn;
+use super::link::Link;
 use crate::{env::Env, panic::contain};
 
 /// Bytes after which the cork is written although the poll still runs.
@@ -33,7 +33,7 @@ pub(crate) struct Cork {
     /// The connection that is polled on this thread; 0: none.
     owner: u64,
     /// The same, for those who have to send what it has sent so far.
-    connection: Option<Arc<Conn>>,
+    connection: Option<Arc<Link>>,
     bytes: Vec<u8>,
     /// Large payloads and the place in `bytes` before which each belongs.
     shared: Vec<(usize, Bytes)>,
@@ -42,7 +42,7 @@ pub(crate) struct Cork {
 }
 
 impl Cork {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             owner: 0,
             connection: None,
@@ -71,6 +71,14 @@ impl Cork {
     /// Whether it holds so much that it should be written now.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() + self.shared_len >= SPILL
+    }
+
+    /// The pieces in the order they were sent.
+    pub(super) fn pieces(&self) -> Pieces<'_> {
+        Pieces {
+            bytes: &self.bytes,
+            shared: &self.shared,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -135,11 +143,11 @@ pub(crate) struct Polling {
 ///
 /// A poll inside another's (a handler that blocks on a runtime of its own) is not corked: what it
 /// sends is written at once, as from any other task.
-pub(crate) fn enter(connection: &Arc<Conn>) -> Polling {
-    enter_as(connection.id, Some(connection))
+pub(crate) fn enter(connection: &Arc<Link>) -> Polling {
+    enter_as(connection.id(), Some(connection))
 }
 
-fn enter_as(id: u64, connection: Option<&Arc<Conn>>) -> Polling {
+fn enter_as(id: u64, connection: Option<&Arc<Link>>) -> Polling {
     CORK.with_borrow_mut(|cork| {
         let entered = cork.owner == 0;
         if entered {
@@ -256,7 +264,7 @@ pub fn flush_current() {
         }
     });
     if let Some(connection) = connection {
-        connection.flush_cork();
+        connection.lane().flush();
     }
 }
 

@@ -5,7 +5,12 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Conn, extensions::Extensions, input::Mode};
+use super::{
+    extensions::Extensions,
+    input::Mode,
+    link::Link,
+    send::{Limit, Order, Payload},
+};
 use crate::{
     config::ServerConfig,
     env::timers::Tick,
@@ -45,8 +50,8 @@ pub(crate) struct Handshake {
 
 impl Handshake {
     /// Writes the 101, with further fields.
-    pub(crate) fn head(&self, connection: &Conn, added: &Headers) -> Vec<u8> {
-        let config = &connection.env.config;
+    pub(crate) fn head(&self, link: &Link, added: &Headers) -> Vec<u8> {
+        let config = &link.env.config;
         let subprotocol = self.subprotocol.as_ref();
         let extensions = self.extensions.answer();
         let fields = [
@@ -77,7 +82,7 @@ impl Handshake {
     }
 }
 
-impl Conn {
+impl Link {
     /// Keeps an accepted handshake; its 101 goes out by itself after the configured time.
     pub(crate) fn keep_handshake(&self, handshake: Box<Handshake>) {
         let by = handshake.since.after(self.env.config.handshake_timeout);
@@ -104,29 +109,20 @@ impl Conn {
         }
     }
 
-    /// When the handshake that waits for its handler is answered by itself.
-    pub(super) fn handshake_due(&self, mode: &Mode) -> Option<Tick> {
-        match mode {
-            Mode::Handshake(handshake) => {
-                Some(handshake.since.after(self.env.config.handshake_timeout))
-            }
-            _ => None,
-        }
-    }
-
     /// Sends the 101 of a handshake that waits for its handler, which is not here to say more.
     pub(crate) fn answer_handshake(&self) {
         if let Some(handshake) = self.take_handshake() {
             let head = handshake.head(self, &Headers::new());
-            // Behind what the handler has sent in this poll, if this is its poll. Errors show in its next look.
-            self.set_handshake(false);
-            self.flush_cork();
-            let _ = self.push_slice(&head);
+            self.lane.set_handshake(false);
+            // Errors show in the handler's next look.
+            let _ = self
+                .lane()
+                .send(Payload::Copied(&head), Order::Now, Limit::None);
             self.begin_websocket(handshake.extensions, handshake.subprotocol);
         }
     }
 
-    /// As [`answer_handshake`](Self::answer_handshake), since the handler has taken too long.
+    /// Answers as [`answer_handshake`](Self::answer_handshake), since the handler has taken too long.
     pub(super) fn answer_late_handshake(&self) {
         if let Mode::Handshake(handshake) = &self.lock_input().mode {
             tracing::warn!(

@@ -1,18 +1,12 @@
 //! The pings that a connection sends by itself, and how long their answers take.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{
-    Conn,
-    acks::{self, Acks},
-};
-use crate::{env::timers::Tick, error::PushError};
+use super::acks::{self, Acks};
+use crate::env::timers::Tick;
 
 /// What is known of the last ping.
 #[derive(Debug, Default)]
@@ -65,31 +59,6 @@ impl Heartbeat {
             self.latency = Some(now().duration_since(sent));
         }
         is_new
-    }
-}
-
-impl Conn {
-    /// Sends a ping. Its answer is on us: no limit on control frames counts it.
-    pub(super) fn send_ping(
-        &self,
-        send: impl FnOnce() -> Result<(), PushError>,
-    ) -> Result<(), PushError> {
-        // Before it goes out: the answer may be faster than this thread.
-        self.open_pings.fetch_add(1, Ordering::AcqRel);
-        let sent = send();
-        if sent.is_err() {
-            self.take_open_ping();
-        }
-        sent
-    }
-
-    /// A pong has come; whether a ping of ours was open.
-    pub(super) fn take_open_ping(&self) -> bool {
-        self.open_pings
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
-                open.checked_sub(1)
-            })
-            .is_ok()
     }
 }
 

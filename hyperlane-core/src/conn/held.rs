@@ -10,7 +10,7 @@ use std::{
     task::Poll,
 };
 
-use super::{Conn, signals};
+use super::{driver::signals, link::Link};
 
 /// How many handles there are, and whether they keep the connection open.
 #[derive(Debug, Default)]
@@ -20,16 +20,20 @@ pub(super) struct Handles {
 }
 
 /// A handle of the program's to a connection.
-pub(crate) struct Held(Arc<Conn>);
+pub(crate) struct Held(Arc<Link>);
 
 impl Held {
-    pub(crate) fn new(connection: Arc<Conn>) -> Self {
-        connection.handles.count.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn new(connection: Arc<Link>) -> Self {
+        connection
+            .lane
+            .handles
+            .count
+            .fetch_add(1, Ordering::Relaxed);
         Self(connection)
     }
 
     /// The connection, for what is no handle of the program's.
-    pub(crate) fn shared(&self) -> &Arc<Conn> {
+    pub(crate) fn shared(&self) -> &Arc<Link> {
         &self.0
     }
 }
@@ -42,36 +46,36 @@ impl Clone for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Handles { count, keep } = &self.0.handles;
+        let Handles { count, keep } = &self.0.lane.handles;
         if count.fetch_sub(1, Ordering::AcqRel) == 1 && keep.load(Ordering::Acquire) {
-            self.0.signal(signals::LOOK);
+            self.0.driver.signal(signals::LOOK);
         }
     }
 }
 
 impl Deref for Held {
-    type Target = Conn;
+    type Target = Link;
 
-    fn deref(&self) -> &Conn {
+    fn deref(&self) -> &Link {
         &self.0
     }
 }
 
-impl Conn {
+impl Link {
     /// Decides whether the connection stays when its hook returns, for as long as there are handles.
     pub(crate) fn set_kept_open(&self, keep: bool) {
-        self.handles.keep.store(keep, Ordering::Release);
+        self.lane.handles.keep.store(keep, Ordering::Release);
     }
 
     /// After the hook has returned: waits for the last handle to drop, or for the end of the connection, if it is kept open.
     /// Only its own task may wait: the end wakes it, and so does the last handle.
     pub(crate) fn released(&self) -> impl Future<Output = ()> + Send {
         poll_fn(|_| {
-            let Handles { count, keep } = &self.handles;
-            let is_held = count.load(Ordering::Acquire) > 0 && !self.is_gone();
+            let Handles { count, keep } = &self.lane.handles;
+            let is_held = count.load(Ordering::Acquire) > 0 && !self.lane.life.is_gone();
             match keep.load(Ordering::Acquire) {
                 true if is_held => return Poll::Pending,
-                false if is_held && self.is_open() && self.format().is_pushable() => {
+                false if is_held && self.lane.is_open() && self.lane.format().is_pushable() => {
                     tracing::debug!(
                         peer = %self.peer(),
                         "the handler has returned, so its connection closes, although handles to it are held: \

@@ -7,13 +7,13 @@
 
 use std::{
     io,
-    sync::{MutexGuard, PoisonError, atomic::Ordering},
+    sync::atomic::Ordering,
     task::{Context, Poll},
 };
 
 use super::{
-    Conn, buffer::ReadBuffer, handshake::Handshake, transport::Reader, wakers::Wakers,
-    websocket::WsInput,
+    buffer::ReadBuffer, cork, handshake::Handshake, lifecycle::Transport, link::Link,
+    transport::Reader, wakers::Wakers, websocket::WsInput,
 };
 use crate::{env::timers::Tick, wire::WireFormat};
 
@@ -44,20 +44,6 @@ pub(crate) enum Wait {
     Nothing,
 }
 
-/// How the transport comes to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
-    /// In use.
-    Open,
-    /// What is queued still goes out; then the end, or first a wait for the peer's.
-    Flushing { linger: bool },
-    /// Our side has ended; what the peer still sends is read and dropped, so that the close does
-    /// not turn into a reset which would destroy our last words on their way (RFC 9112 §9.6).
-    Lingering,
-    /// Closed.
-    Closed,
-}
-
 /// What a read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
@@ -75,13 +61,10 @@ pub(crate) struct Input {
     pub(crate) reader: Reader,
     pub(crate) buffer: ReadBuffer,
     pub(crate) mode: Mode,
-    pub(crate) transport: Transport,
     pub(crate) wait: Wait,
     pub(crate) wait_since: Tick,
     pub(crate) timed_out: bool,
     pub(crate) last_received: Tick,
-    /// Nothing more will come.
-    pub(crate) ended: bool,
     /// When the transport has to be closed (while closing), or was (afterwards).
     pub(crate) close_by: Option<Tick>,
     /// Tasks other than ours, or parts of ours, that wait for input.
@@ -94,12 +77,10 @@ impl Input {
             reader,
             buffer: ReadBuffer::default(),
             mode: Mode::Http,
-            transport: Transport::Open,
             wait: Wait::Head,
             wait_since: now,
             timed_out: false,
             last_received: now,
-            ended: false,
             close_by: None,
             readers: Wakers::default(),
         }
@@ -124,34 +105,28 @@ impl Input {
             _ => None,
         }
     }
-}
-
-impl Conn {
-    pub(crate) fn lock_input(&self) -> MutexGuard<'_, Input> {
-        self.input.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 
     /// Reads once from the transport. Only while the task is polled.
-    pub(super) fn poll_fill(&self, input: &mut Input, limit: usize) -> Poll<Fill> {
-        if input.ended {
+    pub(super) fn poll_fill(&mut self, link: &Link, limit: usize) -> Poll<Fill> {
+        if link.lane.life.has_input_ended() {
             return Poll::Ready(Fill::End);
         }
-        let Some(task) = self.task.get() else {
+        let Some(waker) = link.driver.waker() else {
             return Poll::Pending;
         };
-        if self.budget_is_spent() {
+        if link.driver.is_budget_spent() {
             // Others first; the task comes back at the end of the queue.
-            task.wake_by_ref();
+            waker.wake_by_ref();
             return Poll::Pending;
         }
-        let mut cx = Context::from_waker(task);
+        let mut cx = Context::from_waker(waker);
         loop {
-            let Input {
+            let Self {
                 mode,
                 buffer,
                 reader,
                 ..
-            } = &mut *input;
+            } = &mut *self;
             let direct = match mode {
                 Mode::WebSocket(websocket) if buffer.is_empty() => websocket.direct_target(),
                 _ => None,
@@ -169,49 +144,70 @@ impl Conn {
             };
             match read {
                 Poll::Pending => {
-                    self.read_armed.store(true, Ordering::Relaxed);
+                    link.driver.read_armed.store(true, Ordering::Relaxed);
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(0)) => {
-                    input.ended = true;
+                    link.lane.life.set_input_ended();
                     return Poll::Ready(Fill::End);
                 }
                 Poll::Ready(Ok(count)) => {
-                    match input.websocket() {
+                    match self.websocket() {
                         Some(websocket) if is_direct => websocket.direct_filled(),
-                        _ => input.buffer.filled(count),
+                        _ => self.buffer.filled(count),
                     }
-                    input.last_received = self.now();
-                    self.charge(count / 4);
+                    self.last_received = link.now();
+                    link.driver.charge(count / 4);
                     return Poll::Ready(Fill::Bytes);
                 }
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Err(_)) => {
-                    input.ended = true;
-                    self.lost_by_read();
+                    link.lane.life.set_input_ended();
+                    link.lane.lock_out().lose(link.lane());
                     return Poll::Ready(Fill::End);
                 }
             }
         }
     }
 
+    /// Wakes `cx` when input comes, unless the task's own waker does it already.
+    pub(super) fn await_input(&mut self, link: &Link, cx: &Context<'_>) {
+        if !link.driver.is_own_waker(cx) {
+            self.readers.add(cx.waker());
+        }
+    }
+
+    /// Ends what waits for input: nothing more will come from the peer.
+    pub(super) fn end(&mut self, link: &Link) {
+        self.wake_readers();
+        if let Some(websocket) = self.websocket() {
+            websocket.ended_without_close();
+        }
+        // A client of plain HTTP may end its side and still wait for the response. The client of a WebSocket or an event
+        // stream is gone.
+        if link.lane.format() != WireFormat::Http {
+            link.lane.life.set_transport(Transport::Closed);
+        }
+    }
+}
+
+impl Link {
     /// Waits for more bytes than are here, for the reader of requests.
     pub(crate) fn poll_more(&self, cx: &mut Context<'_>, wait: Wait, limit: usize) -> Poll<Fill> {
         let mut input = self.lock_input();
         let known = input.buffer.len();
         input.wait_for(wait, self.now());
-        // The limit on a body is on silence: what has come meanwhile, though late, breaks it.
+        // The limit on a body is on silence: bytes that have come meanwhile, though late, break it.
         if input.timed_out && wait != Wait::Body {
             input.timed_out = false;
             return Poll::Ready(Fill::TimedOut(wait));
         }
-        let polled = super::cork::is_polling(self.id);
-        let fill = if polled {
-            self.poll_fill(&mut input, limit)
+        let fill = if cork::is_polling(self.id()) {
+            input.poll_fill(self, limit)
         } else if known > 0 && wait == Wait::Body {
             // The task has read ahead since the caller looked.
             Poll::Ready(Fill::Bytes)
-        } else if input.ended {
+        } else if self.lane.life.has_input_ended() {
             Poll::Ready(Fill::End)
         } else {
             Poll::Pending
@@ -223,11 +219,11 @@ impl Conn {
                 Poll::Ready(Fill::Bytes)
             }
             Poll::Ready(fill) => Poll::Ready(fill),
-            Poll::Pending if input.timed_out && !self.budget_is_spent() => {
+            Poll::Pending if input.timed_out && !self.driver.is_budget_spent() => {
                 input.timed_out = false;
                 Poll::Ready(Fill::TimedOut(wait))
             }
-            // Between requests; what has come in is still answered.
+            // Between requests; bytes that have come in are still answered.
             Poll::Pending
                 if (wait == Wait::Idle || wait == Wait::Head && known == 0)
                     && self.env.is_shutting_down() =>
@@ -236,42 +232,18 @@ impl Conn {
             }
             Poll::Pending => {
                 debug_assert_eq!(known, input.buffer.len());
-                self.await_input(&mut input, cx);
-                self.arm_wait(&input);
+                input.await_input(self, cx);
+                if let Some(limit) = self.wait_limit(input.wait) {
+                    self.arm(input.wait_since.after(limit));
+                }
                 Poll::Pending
             }
         }
     }
 
-    /// Whether `cx` wakes the connection's task itself.
-    pub(super) fn is_own_waker(&self, cx: &Context<'_>) -> bool {
-        self.task
-            .get()
-            .is_some_and(|task| task.will_wake(cx.waker()))
-    }
-
-    /// Has `cx` woken when input comes, unless the task's own waker does it already.
-    pub(super) fn await_input(&self, input: &mut Input, cx: &Context<'_>) {
-        if self.is_own_waker(cx) {
-            return;
-        }
-        input.readers.add(cx.waker());
-    }
-
-    /// Has `cx` woken when the client's side ends.
-    pub(crate) fn await_end(&self, input: &mut Input, cx: &Context<'_>) {
-        input.readers.add(cx.waker());
-    }
-
-    fn arm_wait(&self, input: &Input) {
-        if let Some(limit) = self.wait_limit(input.wait) {
-            self.arm(input.wait_since.after(limit));
-        }
-    }
-
     /// Reads while the handler does something else. Only the task calls this.
     pub(super) fn read_ahead(&self) {
-        if self.read_armed.load(Ordering::Relaxed) {
+        if self.driver.read_armed.load(Ordering::Relaxed) {
             return;
         }
         let mut input = self.lock_input();
@@ -283,7 +255,7 @@ impl Conn {
         loop {
             match &input.mode {
                 Mode::WebSocket(_) => {
-                    if !self.take_in(&mut input) {
+                    if !input.take_in(self) {
                         return;
                     }
                 }
@@ -291,7 +263,7 @@ impl Conn {
                 Mode::Http | Mode::Handshake(_) => {}
             }
             let before = input.buffer.len();
-            match self.poll_fill(&mut input, limit) {
+            match input.poll_fill(self, limit) {
                 Poll::Ready(Fill::Bytes) => {
                     if matches!(input.mode, Mode::Http | Mode::Handshake(_))
                         && input.buffer.len() > before
@@ -300,7 +272,7 @@ impl Conn {
                     }
                 }
                 Poll::Ready(Fill::End) => {
-                    self.input_ended(&mut input);
+                    input.end(self);
                     return;
                 }
                 Poll::Ready(_) | Poll::Pending => return,
@@ -308,30 +280,11 @@ impl Conn {
         }
     }
 
-    /// Nothing more will come from the peer.
-    pub(super) fn input_ended(&self, input: &mut Input) {
-        input.wake_readers();
-        if let Some(websocket) = input.websocket() {
-            websocket.ended_without_close();
-        }
-        // A client of plain HTTP may end its side and still wait for the response. Whoever listens
-        // to a WebSocket or an event stream is gone.
-        if self.format() != WireFormat::Http {
-            input.transport = Transport::Closed;
-        }
-    }
-
-    fn lost_by_read(&self) {
-        let mut out = self.lock_out();
-        self.lost(&mut out);
-    }
-
-    /// At the end of a poll: nothing is held while idle.
+    /// Gives the buffer back at the end of a poll: nothing is held while idle.
     pub(super) fn settle_input(&self) {
-        if self.budget_is_spent() {
-            // It runs again at once; the buffer stays.
-            return;
+        // With a spent budget the task runs again at once, and the buffer stays.
+        if !self.driver.is_budget_spent() {
+            self.lock_input().buffer.settle();
         }
-        self.lock_input().buffer.settle();
     }
 }

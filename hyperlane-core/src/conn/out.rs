@@ -1,28 +1,27 @@
-//! The sending side of a connection: the outbox.
+//! The queue of a lane, and the writes to its socket.
 //!
-//! Anyone may send. A sender takes a short lock, never held across an await, and if nothing is waiting
-//! writes to the socket there and then; only what the socket does not take is queued. The
-//! connection's task sends the queue on when the socket takes bytes again.
+//! The queue takes what the socket does not; [`send`](super::send) says who may send, and how.
 
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    sync::{MutexGuard, PoisonError, atomic::Ordering},
+    sync::atomic::Ordering,
     task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, Bytes};
 
 use super::{
-    Conn,
-    cork::{self, Piece, Pieces},
-    signals,
+    cork::{Piece, Pieces},
+    driver::signals,
+    lane::LaneRef,
+    lifecycle::Sending,
+    link::Link,
     transport::Writer,
     wakers::Wakers,
 };
 use crate::{
     env::timers::Tick,
-    error::PushError,
     observe::{ByteCounter, metrics::Metrics},
     proto::ws::{Message, encode_message},
 };
@@ -32,27 +31,16 @@ const VECTORED: usize = 16;
 
 /// Bytes that may wait for the client before more of a body is fetched: enough to keep a fast one busy, while many slow
 /// ones cost little each.
-const BODY_MARK: usize = 128 * 1024;
+pub(super) const BODY_MARK: usize = 128 * 1024;
 
-/// What may still be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sending {
-    /// Anything.
-    Open,
-    /// Only what is queued: a last word (a Close frame, a last chunk) stands at its end.
-    Ending,
-    /// Nothing; the transport is gone.
-    Over,
-}
-
-/// What waits in the queue.
+/// A piece in the queue.
 struct Entry {
     bytes: Bytes,
     /// Its last message goes on in the next entry: a large payload follows its head from where it is.
     goes_on: bool,
 }
 
-/// What waits, in the order of the wire. Takes one word while nothing does.
+/// The pieces that wait, in the order of the wire. An empty queue takes one word.
 #[derive(Default)]
 struct Queue(Option<Box<Waiting>>);
 
@@ -109,7 +97,7 @@ impl Queue {
         waiting.bytes = entries.iter().map(|entry| entry.bytes.len()).sum();
     }
 
-    /// What goes into one write; gives how many slices it is.
+    /// Collects the slices of one write; returns their number.
     fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>; VECTORED]) -> usize {
         let entries = self.0.iter().flat_map(|waiting| &waiting.entries);
         let mut count = 0;
@@ -121,23 +109,22 @@ impl Queue {
     }
 }
 
-/// The queue behind the lock.
+/// The state behind the lock of a lane.
 pub(crate) struct Out {
-    pub(crate) writer: Writer,
+    writer: Writer,
     queue: Queue,
     /// Bytes that the socket has taken.
     sent: u64,
-    pub(crate) sending: Sending,
-    /// Since when the socket takes nothing although something waits.
+    /// The tick since which the socket takes nothing although the queue is not empty.
     stalled_since: Tick,
-    pub(crate) last_sent: Tick,
+    last_sent: Tick,
     /// Tasks that wait for room or for the end of the connection.
     pub(super) waiters: Wakers,
     /// The task itself waits for the queue to fall below [`BODY_MARK`].
     body_waits: bool,
-    /// Something left the queue since those who wait were told.
+    /// Something left the queue since the waiters were told.
     moved: bool,
-    /// The socket has taken something although nothing said that it would: it is asked itself until it takes no more.
+    /// The socket has taken something without an event that said it would: it is asked itself until it takes no more.
     unasked: bool,
     /// Compresses with context takeover: in the order of the wire, so behind the same lock.
     #[cfg(feature = "deflate")]
@@ -145,12 +132,11 @@ pub(crate) struct Out {
 }
 
 impl Out {
-    pub(crate) fn new(writer: Writer, now: Tick) -> Self {
+    pub(super) fn new(writer: Writer, now: Tick) -> Self {
         Self {
             writer,
             queue: Queue::default(),
             sent: 0,
-            sending: Sending::Open,
             stalled_since: now,
             last_sent: now,
             waiters: Wakers::default(),
@@ -162,50 +148,66 @@ impl Out {
         }
     }
 
-    /// Bytes waiting.
+    /// Bytes in the queue.
     pub(crate) fn queued(&self) -> usize {
         self.queue.bytes()
     }
 
-    /// Since when the peer has taken nothing, if something waits for it.
-    pub(crate) fn stalled_since(&self) -> Option<Tick> {
+    /// Bytes that the socket has taken.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub(super) fn last_sent(&self) -> Tick {
+        self.last_sent
+    }
+
+    /// The tick since which the peer has taken nothing; `None` while the queue is empty.
+    pub(super) fn stalled_since(&self) -> Option<Tick> {
         (!self.queue.is_empty()).then_some(self.stalled_since)
     }
 
-    pub(crate) fn take_waiters(&mut self) -> Wakers {
+    pub(super) fn take_waiters(&mut self) -> Wakers {
         std::mem::take(&mut self.waiters)
     }
 
-    pub(crate) fn add_waiter(&mut self, waker: &Waker) {
+    pub(super) fn add_waiter(&mut self, waker: &Waker) {
         self.waiters.add(waker);
     }
 
-    /// Every change of what waits comes here.
+    /// Wakes the task once the queue is below [`BODY_MARK`].
+    pub(super) fn set_body_waits(&mut self) {
+        self.body_waits = true;
+    }
+
+    /// Changes the queue; no other function does.
     fn change_queue(&mut self, metrics: &Metrics, change: impl FnOnce(&mut Queue)) {
         let before = self.queue.bytes();
         change(&mut self.queue);
         metrics.outbox_changed(before, self.queue.bytes());
     }
 
-    fn enqueue(&mut self, bytes: Bytes, goes_on: bool, now: Tick, metrics: &Metrics) {
+    pub(super) fn enqueue(&mut self, lane: LaneRef<'_>, bytes: Bytes, goes_on: bool) {
         if bytes.is_empty() {
             return;
         }
         if self.queue.is_empty() {
-            self.stalled_since = now;
+            self.stalled_since = lane.link.now();
         }
-        self.change_queue(metrics, |queue| queue.push(Entry { bytes, goes_on }));
+        self.change_queue(&lane.link.env.metrics, |queue| {
+            queue.push(Entry { bytes, goes_on });
+        });
     }
 
     /// Takes `written` bytes off the front.
-    fn advance(&mut self, written: usize, now: Tick, metrics: &Metrics) {
+    fn advance(&mut self, written: usize, link: &Link) {
         self.moved = true;
         self.sent += written as u64;
-        self.stalled_since = now;
-        self.change_queue(metrics, |queue| queue.advance(written));
+        self.stalled_since = link.now();
+        self.change_queue(&link.env.metrics, |queue| queue.advance(written));
     }
 
-    fn encode(&mut self, message: &Message) -> Vec<u8> {
+    pub(super) fn encode(&mut self, message: &Message) -> Vec<u8> {
         let mut frame = Vec::new();
         #[cfg(feature = "deflate")]
         if let Some(compressor) = &mut self.compressor {
@@ -224,166 +226,26 @@ impl Out {
         }
     }
 
-    fn clear(&mut self, metrics: &Metrics) {
-        self.moved = true;
-        self.change_queue(metrics, |queue| *queue = Queue::default());
-    }
-
-    /// Drops what waits, except what may be partly on the wire, to the end of its message.
-    pub(crate) fn drop_unsent(&mut self, metrics: &Metrics) {
+    /// Drops the queue, except what may be partly on the wire, to the end of its message.
+    pub(super) fn drop_unsent(&mut self, metrics: &Metrics) {
         self.moved = true;
         self.change_queue(metrics, Queue::keep_first);
     }
-}
 
-impl ByteCounter for Conn {
-    /// What the current poll has sent is included.
-    fn bytes_sent(&self) -> u64 {
-        let corked = cork::waiting(self.id);
-        let out = self.lock_out();
-        match out.sending {
-            // Nothing of it will go out any more.
-            Sending::Over => out.sent,
-            _ => out.sent + (out.queue.bytes() + corked) as u64,
-        }
-    }
-}
-
-impl Conn {
-    pub(crate) fn lock_out(&self) -> MutexGuard<'_, Out> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends whole messages from any task, without waiting.
-    pub(crate) fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
-        self.push_up_to(self.env.config.outbox_bytes, bytes)
-    }
-
-    /// As [`push`](Self::push), unless more than `mark` bytes are waiting.
-    pub(super) fn push_up_to(&self, mark: usize, bytes: &Bytes) -> Result<(), PushError> {
-        // What this connection's own handler sent earlier in the same poll goes first.
-        self.flush_cork();
-        let mut out = self.lock_out();
-        match out.sending {
-            Sending::Open => {}
-            _ => return Err(PushError::Closed),
-        }
-        if out.queue.bytes() > mark {
-            return Err(PushError::Full);
-        }
-        self.write(&mut out, Piece::Shared(bytes));
-        match out.sending {
-            Sending::Open => Ok(()),
-            _ => Err(PushError::Closed),
-        }
-    }
-
-    /// Sends a message as this connection alone needs it, from any task, without waiting.
-    pub(crate) fn push_own(&self, message: &Message) -> Result<(), PushError> {
-        self.push_own_up_to(self.env.config.outbox_bytes, message)
-    }
-
-    /// As [`push_own`](Self::push_own), unless more than `mark` bytes are waiting.
-    pub(super) fn push_own_up_to(&self, mark: usize, message: &Message) -> Result<(), PushError> {
-        self.flush_cork();
-        let mut out = self.lock_out();
-        if out.sending != Sending::Open {
-            return Err(PushError::Closed);
-        }
-        if out.queue.bytes() > mark {
-            return Err(PushError::Full);
-        }
-        let frame = Bytes::from(out.encode(message));
-        if cork::is_polling(self.id) {
-            // The order of compression is the order of the wire, so that the cork cannot hold it; the queue
-            // can, and leaves in one write at the end of the poll.
-            self.charge(32 + message.len() / 4);
-            out.enqueue(frame, false, self.now(), &self.env.metrics);
-            self.backlog_started();
-            return Ok(());
-        }
-        self.write(&mut out, Piece::Shared(&frame));
-        match out.sending {
-            Sending::Open => Ok(()),
-            _ => Err(PushError::Closed),
-        }
-    }
-
-    /// Sends copied bytes at once or queues them, whatever waits already.
-    pub(crate) fn push_slice(&self, bytes: &[u8]) -> Result<(), PushError> {
-        self.flush_cork();
-        let mut out = self.lock_out();
-        if out.sending != Sending::Open {
-            return Err(PushError::Closed);
-        }
-        self.write(&mut out, Piece::Copied(bytes));
-        Ok(())
-    }
-
-    /// Sends the last bytes that will ever be sent here. What was queued before still goes out,
-    /// unless `drop_unsent`.
-    pub(crate) fn push_last(&self, bytes: &[u8], drop_unsent: bool) -> Result<(), PushError> {
-        self.flush_cork();
-        let mut out = self.lock_out();
-        if out.sending != Sending::Open {
-            return Err(PushError::Closed);
-        }
-        if drop_unsent {
-            out.drop_unsent(&self.env.metrics);
-        }
-        self.write(&mut out, Piece::Copied(bytes));
-        if out.sending == Sending::Open {
-            out.sending = Sending::Ending;
-        }
-        self.set_not_open();
-        Ok(())
-    }
-
-    /// Sends whole messages in the order of this connection's own sends, without waiting.
-    pub(crate) fn send_bytes(&self, bytes: &Bytes) -> Result<(), PushError> {
-        self.send_bytes_up_to(self.env.config.outbox_bytes, bytes)
-    }
-
-    /// As [`send_bytes`](Self::send_bytes), unless more than `mark` bytes are waiting.
-    pub(super) fn send_bytes_up_to(&self, mark: usize, bytes: &Bytes) -> Result<(), PushError> {
-        if !self.is_open() {
-            self.note_sent_in_vain();
-            return Err(PushError::Closed);
-        }
-        match cork::with(self.id, |cork| {
-            self.charge(32 + bytes.len() / 4);
-            cork.push(bytes);
-            cork.is_full()
-        }) {
-            Some(true) => self.flush_cork(),
-            Some(false) => {}
-            None => return self.push_up_to(mark, bytes),
-        }
-        Ok(())
-    }
-
-    /// Writes what this connection's handler has sent in the current poll.
-    pub(crate) fn flush_cork(&self) {
-        cork::drain(self.id, |pieces| {
-            let mut out = self.lock_out();
-            if out.sending == Sending::Open {
-                self.write_pieces(&mut out, pieces);
-            }
-        });
-    }
-
-    fn write(&self, out: &mut Out, piece: Piece<'_>) {
+    /// Writes a piece, or queues what the socket does not take of it.
+    pub(super) fn write(&mut self, lane: LaneRef<'_>, piece: Piece<'_>) {
         let bytes = piece.as_slice();
-        let taken = self.write_now(out, &[IoSlice::new(bytes)]);
-        if taken < bytes.len() && out.sending != Sending::Over {
-            out.enqueue(piece.keep_from(taken), false, self.now(), &self.env.metrics);
-            self.backlog_started();
+        let taken = self.write_now(lane, &[IoSlice::new(bytes)]);
+        if taken < bytes.len() && !lane.lane.life.is_lost() {
+            self.enqueue(lane, piece.keep_from(taken), false);
+            lane.note_backlog();
         }
     }
 
-    fn write_pieces(&self, out: &mut Out, pieces: Pieces<'_>) {
+    /// Writes pieces as one, or queues what the socket does not take of them.
+    pub(super) fn write_pieces(&mut self, lane: LaneRef<'_>, pieces: Pieces<'_>) {
         if pieces.shared.is_empty() {
-            return self.write(out, Piece::Copied(pieces.bytes));
+            return self.write(lane, Piece::Copied(pieces.bytes));
         }
         let mut slices = [IoSlice::new(&[]); VECTORED];
         let mut count = 0;
@@ -391,43 +253,42 @@ impl Conn {
             *slot = IoSlice::new(piece.as_slice());
             count += 1;
         }
-        let mut taken = self.write_now(out, slices.get(..count).unwrap_or_default());
-        if out.sending == Sending::Over {
+        let mut taken = self.write_now(lane, slices.get(..count).unwrap_or_default());
+        if lane.lane.life.is_lost() {
             return;
         }
-        let now = self.now();
         let mut pieces = pieces.iter().peekable();
         while let Some(piece) = pieces.next() {
             let length = piece.as_slice().len();
             if taken < length {
                 let next = pieces.peek();
                 let goes_on = matches!((&piece, next), (Piece::Copied(_), Some(Piece::Shared(_))));
-                out.enqueue(piece.keep_from(taken), goes_on, now, &self.env.metrics);
+                self.enqueue(lane, piece.keep_from(taken), goes_on);
             }
             taken = taken.saturating_sub(length);
         }
-        if !out.queue.is_empty() {
-            self.backlog_started();
+        if !self.queue.is_empty() {
+            lane.note_backlog();
         }
     }
 
-    /// Writes at once what the socket takes; nothing if something waits already.
-    fn write_now(&self, out: &mut Out, slices: &[IoSlice<'_>]) -> usize {
-        out.last_sent = self.now();
-        if !out.queue.is_empty() {
+    /// Writes at once what the socket takes; nothing if the queue is not empty.
+    fn write_now(&mut self, lane: LaneRef<'_>, slices: &[IoSlice<'_>]) -> usize {
+        self.last_sent = lane.link.now();
+        if !self.queue.is_empty() {
             return 0;
         }
         loop {
-            match write_some(&out.writer, &mut out.unasked, slices) {
+            match write_some(&self.writer, &mut self.unasked, slices) {
                 Ok(taken) => {
-                    out.sent += taken as u64;
+                    self.sent += taken as u64;
                     return taken;
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::WouldBlock => return 0,
                     _ => {
-                        self.lost(out);
+                        self.lose(lane);
                         return 0;
                     }
                 },
@@ -435,88 +296,123 @@ impl Conn {
         }
     }
 
-    /// The transport failed: nothing more can be sent. The task notices by its signal.
-    pub(super) fn lost(&self, out: &mut Out) {
-        out.sending = Sending::Over;
-        out.clear(&self.env.metrics);
-        self.set_not_open();
-        self.signal(signals::LOST);
+    /// Notes that the transport failed: nothing more can be sent. The task notices by its signal.
+    pub(super) fn lose(&mut self, lane: LaneRef<'_>) {
+        lane.lane.life.advance(Sending::Lost);
+        self.moved = true;
+        self.change_queue(&lane.link.env.metrics, |queue| *queue = Queue::default());
+        lane.link.driver.signal(signals::LOST);
     }
 
-    /// Something waits: the task has to send it on.
-    fn backlog_started(&self) {
-        if !self.backlog.swap(true, Ordering::AcqRel) {
-            self.arm(self.now().after(self.stall_time()));
-            if !cork::is_polling(self.id) {
-                self.wake();
+    /// Closes the socket's sending side.
+    pub(super) fn shut_down(&mut self) {
+        self.writer.shutdown();
+    }
+
+    /// Gives the socket's sending side back.
+    pub(super) fn close(&mut self) {
+        self.writer.close();
+    }
+
+    /// Writes what the socket takes of the front, as far as its readiness says, or as the system does while `unasked`.
+    fn write_front(&mut self) -> io::Result<usize> {
+        let Self {
+            queue,
+            writer,
+            unasked,
+            ..
+        } = self;
+        let mut slices = [IoSlice::new(&[]); VECTORED];
+        let count = queue.gather(&mut slices);
+        write_some(writer, unasked, slices.get(..count).unwrap_or_default())
+    }
+
+    /// Sends the queue on, by a socket that tasks write to. Ready when it is empty.
+    fn poll_flush(&mut self, lane: LaneRef<'_>, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.queue.is_empty() {
+            match self.write_front() {
+                Ok(written) => self.advance(written, lane.link),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => match self.writer.poll_writable(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(_)) => self.lose(lane),
+                    },
+                    _ => self.lose(lane),
+                },
             }
         }
+        lane.lane.backlog.store(false, Ordering::Release);
+        Poll::Ready(())
     }
 
-    /// Sends the queue on. Ready when nothing waits any more. Only the task calls this.
-    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let driven = self.lock_out().writer.is_driven();
-        let flushed = if driven {
-            self.poll_flush_driven(cx)
-        } else {
-            self.poll_flush_socket(cx)
-        };
-        let waiters = {
-            let mut out = self.lock_out();
-            if out.body_waits && out.queue.bytes() <= self.body_mark() {
-                out.body_waits = false;
-                self.wake();
+    /// Tells the waiters what has changed for them. Without a move nothing has; a waiter that is a part of the task itself
+    /// would have it run again and again while the client takes nothing.
+    fn take_moved(&mut self, lane: LaneRef<'_>) -> Wakers {
+        if self.body_waits && self.queue.bytes() <= lane.body_mark() {
+            self.body_waits = false;
+            lane.link.driver.wake();
+        }
+        if self.moved && self.queue.bytes() <= lane.link.env.config.outbox_bytes {
+            self.moved = false;
+            return self.take_waiters();
+        }
+        Wakers::default()
+    }
+
+    /// Whether the socket takes a part of the queue, although nothing says so: Linux calls a socket
+    /// writable again only when a third of its buffer is free, which a slow client needs long for. The part that it takes now
+    /// is all it has room for, so that the next look tells whether the client has made more.
+    pub(super) fn takes_more(&mut self, link: &Link) -> bool {
+        let Self {
+            queue,
+            writer,
+            unasked,
+            ..
+        } = self;
+        let written = match queue.front() {
+            Some(front) => {
+                *unasked = true;
+                write_some(writer, unasked, &[IoSlice::new(&front.bytes)])
             }
-            // Without a move nothing has changed for them; one that is a part of the task itself would have it run again
-            // and again while the client takes nothing.
-            if out.moved && out.queue.bytes() <= self.env.config.outbox_bytes {
-                out.moved = false;
-                out.take_waiters()
-            } else {
-                Wakers::default()
-            }
+            None => return true,
         };
+        match written {
+            Ok(written @ 1..) => {
+                self.advance(written, link);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl ByteCounter for Link {
+    fn bytes_sent(&self) -> u64 {
+        self.lane().bytes_sent()
+    }
+}
+
+impl Link {
+    /// Sends the queue on. Ready when it is empty. Only the task calls this.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let lane = self.lane();
+        let is_driven = self.lane.lock_out().writer.is_driven();
+        let flushed = match is_driven {
+            true => self.poll_flush_driven(cx),
+            false => self.lane.lock_out().poll_flush(lane, cx),
+        };
+        let waiters = self.lane.lock_out().take_moved(lane);
         waiters.wake();
         flushed
     }
 
-    fn poll_flush_socket(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut out = self.lock_out();
-        loop {
-            if out.queue.is_empty() {
-                self.backlog.store(false, Ordering::Release);
-                return Poll::Ready(());
-            }
-            let written = {
-                let Out {
-                    queue,
-                    writer,
-                    unasked,
-                    ..
-                } = &mut *out;
-                let mut slices = [IoSlice::new(&[]); VECTORED];
-                let count = queue.gather(&mut slices);
-                write_some(writer, unasked, slices.get(..count).unwrap_or_default())
-            };
-            match written {
-                Ok(written) => out.advance(written, self.now(), &self.env.metrics),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock => match out.writer.poll_writable(cx) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Ok(())) => {}
-                        Poll::Ready(Err(_)) => self.lost(&mut out),
-                    },
-                    _ => self.lost(&mut out),
-                },
-            }
-        }
-    }
-
+    /// Sends the queue on, by a transport that the task alone drives, so that the lock of the input is free.
     fn poll_flush_driven(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // The task alone drives such a transport, so this lock is free; it comes before `out`.
+        let lane = self.lane();
         let mut input = self.lock_input();
-        let mut out = self.lock_out();
+        let mut out = self.lane.lock_out();
         while !out.queue.is_empty() {
             let written = {
                 let mut slices = [IoSlice::new(&[]); VECTORED];
@@ -527,108 +423,17 @@ impl Conn {
             };
             match written {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(written)) if written > 0 => {
-                    out.advance(written, self.now(), &self.env.metrics)
-                }
-                Poll::Ready(_) => self.lost(&mut out),
+                Poll::Ready(Ok(written)) if written > 0 => out.advance(written, self),
+                Poll::Ready(_) => out.lose(lane),
             }
         }
         match input.reader.poll_flush_driven(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => self.lost(&mut out),
+            Poll::Ready(Err(_)) => out.lose(lane),
         }
-        self.backlog.store(false, Ordering::Release);
+        self.lane.backlog.store(false, Ordering::Release);
         Poll::Ready(())
-    }
-
-    /// Whether the socket takes a part of what waits, although nothing says so: Linux calls a socket
-    /// writable again only when a third of its buffer is free, which a slow client needs long for. What it takes now is
-    /// all it has room for, so that the next look tells whether the client has made more.
-    pub(super) fn takes_more(&self) -> bool {
-        let mut out = self.lock_out();
-        let Out {
-            queue,
-            writer,
-            unasked,
-            ..
-        } = &mut *out;
-        let written = match queue.front() {
-            Some(front) => {
-                *unasked = true;
-                write_some(writer, unasked, &[IoSlice::new(&front.bytes)])
-            }
-            None => return true,
-        };
-        match written {
-            Ok(written @ 1..) => {
-                out.advance(written, self.now(), &self.env.metrics);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Waits until the outbox has room; an error when nothing can be sent any more.
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
-        if self.budget_is_spent() && cork::is_polling(self.id) {
-            // A handler that sends in a loop to a fast reader would never wait: others first.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        // Without a backlog there is room: the usual case costs one load.
-        if !self.backlog.load(Ordering::Acquire) {
-            return Poll::Ready(if self.is_lost() {
-                self.note_sent_in_vain();
-                Err(PushError::Closed)
-            } else {
-                Ok(())
-            });
-        }
-        let mut out = self.lock_out();
-        if out.sending == Sending::Over {
-            self.note_sent_in_vain();
-            return Poll::Ready(Err(PushError::Closed));
-        }
-        if out.queue.bytes() <= self.env.config.outbox_bytes {
-            return Poll::Ready(Ok(()));
-        }
-        out.add_waiter(cx.waker());
-        Poll::Pending
-    }
-}
-
-impl Conn {
-    /// As [`poll_room`](Self::poll_room), below a mark of its own, for bodies that the task itself fetches as they are
-    /// taken.
-    pub(crate) fn poll_body_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
-        if cork::is_polling(self.id) && self.is_own_waker(cx) {
-            let mut out = self.lock_out();
-            // What is lost has no queue. The list of those who wait is about the outbox's own mark: from there, the task
-            // would be woken at once, again and again.
-            if out.queue.bytes() > self.body_mark() {
-                out.body_waits = true;
-                return Poll::Pending;
-            }
-        }
-        self.poll_room(cx)
-    }
-
-    fn body_mark(&self) -> usize {
-        BODY_MARK.min(self.env.config.outbox_bytes)
-    }
-
-    /// Waits until everything is with the operating system.
-    pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
-        let mut out = self.lock_out();
-        if out.sending == Sending::Over {
-            return Poll::Ready(Err(PushError::Closed));
-        }
-        if out.queue.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        out.add_waiter(cx.waker());
-        Poll::Pending
     }
 }
 

@@ -4,7 +4,11 @@ use std::{fmt, io, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Conn, run_end};
+use super::{
+    end::run_end,
+    link::Link,
+    send::{Limit, Order, Payload},
+};
 use crate::{
     error::{PushError, ResponseError},
     proto::{
@@ -25,11 +29,11 @@ const PING_FRAME: u8 = 0x89;
 #[derive(Clone)]
 pub struct Outbox {
     /// None for a channel that has no connection now: as one that is over.
-    connection: Option<Arc<Conn>>,
+    connection: Option<Arc<Link>>,
 }
 
 impl Outbox {
-    pub(crate) fn new(connection: impl Into<Option<Arc<Conn>>>) -> Self {
+    pub(crate) fn new(connection: impl Into<Option<Arc<Link>>>) -> Self {
         Self {
             connection: connection.into(),
         }
@@ -39,29 +43,28 @@ impl Outbox {
     pub fn id(&self) -> u64 {
         self.connection
             .as_ref()
-            .map_or(0, |connection| connection.id)
+            .map_or(0, |connection| connection.id())
     }
 
     /// How messages have to be encoded.
     pub fn format(&self) -> WireFormat {
         self.connection
             .as_ref()
-            .map_or(WireFormat::Http, |connection| connection.format())
+            .map_or(WireFormat::Http, |connection| connection.lane.format())
     }
 
     /// Whether messages can still be sent.
     pub fn is_open(&self) -> bool {
         self.connection
             .as_ref()
-            .is_some_and(|connection| connection.is_open())
+            .is_some_and(|connection| connection.lane.is_open())
     }
 
     /// Bytes that wait for the peer to read.
     pub fn queued(&self) -> usize {
-        match &self.connection {
-            Some(connection) if connection.has_backlog() => connection.lock_out().queued(),
-            _ => 0,
-        }
+        self.connection
+            .as_ref()
+            .map_or(0, |connection| connection.lane.queued())
     }
 
     /// The runtime of the connection's server, for what delivers to it.
@@ -70,12 +73,12 @@ impl Outbox {
         self.connection.as_ref()?.env.runtime.clone()
     }
 
-    fn connection(&self) -> Result<&Arc<Conn>, PushError> {
+    fn connection(&self) -> Result<&Arc<Link>, PushError> {
         // What goes out beside the channel has no offset: a client that counts would take the channel's next message for one
         // that it has.
         self.connection
             .as_ref()
-            .filter(|connection| !connection.is_of_channel())
+            .filter(|connection| !connection.lane.is_of_channel())
             .ok_or(PushError::Channel)
     }
 
@@ -84,7 +87,7 @@ impl Outbox {
     pub fn is_of_channel(&self) -> bool {
         self.connection
             .as_ref()
-            .is_none_or(|connection| connection.is_of_channel())
+            .is_none_or(|connection| connection.lane.is_of_channel())
     }
 
     /// Sends whole encoded messages, shared and not copied.
@@ -96,12 +99,15 @@ impl Outbox {
     pub fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
         let connection = self.connection()?;
         // A ping to many, encoded once.
-        match bytes.first() {
-            Some(&PING_FRAME) if self.format().is_websocket() => {
-                connection.send_ping(|| connection.push(bytes))
-            }
-            _ => connection.push(bytes),
+        let is_ping = bytes.first() == Some(&PING_FRAME) && self.format().is_websocket();
+        if is_ping {
+            connection.lane.open_ping();
         }
+        let sent = connection.lane().push(bytes);
+        if is_ping && sent.is_err() {
+            connection.lane.take_open_ping();
+        }
+        sent
     }
 
     /// Encodes a message for connections of this one's format, to be pushed to any number of them:
@@ -114,7 +120,7 @@ impl Outbox {
         let shared = self
             .connection
             .as_ref()
-            .and_then(|connection| connection.encode_shared(message));
+            .and_then(|connection| connection.lane().encode_shared(message));
         match shared {
             Some(frame) => Ok(frame),
             None => self.format().encode(message),
@@ -131,10 +137,11 @@ impl Outbox {
         refuse_close(message)?;
         let failed = |error| io::Error::from(ResponseError::from(error));
         let connection = self.connection().map_err(failed)?;
-        let sent = match (self.format().is_shared(), message) {
-            (true, _) => self.push(&self.encode(message)?),
-            (false, Message::Ping(_)) => connection.send_ping(|| connection.push_own(message)),
-            (false, _) => connection.push_own(message),
+        let sent = match self.format() {
+            format if format.is_shared() => self.push(&self.encode(message)?),
+            _ => connection
+                .lane()
+                .send(Payload::Message(message), Order::Now, Limit::Mark),
         };
         sent.map_err(failed)
     }
@@ -151,7 +158,7 @@ impl Outbox {
                 let _ = connection.close_websocket(code, reason, drop_unsent);
             }
             WireFormat::EventStreamChunked if !drop_unsent => {
-                let _ = connection.push_last(LAST_CHUNK, false);
+                let _ = connection.lane().send_last(LAST_CHUNK, false);
                 connection.signal_close();
             }
             _ => connection.signal_close(),
@@ -164,7 +171,10 @@ impl Outbox {
     /// Hooks run one after the other, on the connection's task. A panic in one is logged, and the others run.
     pub fn on_end(&self, hook: impl FnOnce() + Send + 'static) -> Option<u64> {
         match &self.connection {
-            Some(connection) => connection.on_end(Box::new(hook)),
+            Some(connection) => {
+                let lane = &connection.lane;
+                lane.ends.add(&lane.life, Box::new(hook))
+            }
             None => {
                 run_end(Box::new(hook));
                 None
@@ -175,7 +185,7 @@ impl Outbox {
     /// Takes back a hook. A key whose hook has run, or that belongs to another connection, has no effect.
     pub fn cancel_end(&self, key: u64) {
         if let Some(connection) = &self.connection {
-            connection.cancel_end(key);
+            connection.lane.ends.cancel(key);
         }
     }
 }

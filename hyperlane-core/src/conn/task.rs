@@ -7,14 +7,14 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
-use super::{Conn, cork, signals, upkeep::Ending};
+use super::{cork, driver::signals, end::Ending, link::Link};
 use crate::{env::timers::Tick, observe::connection_span};
 
 pin_project_lite::pin_project! {
@@ -30,17 +30,17 @@ pin_project_lite::pin_project! {
 
 /// What a live connection occupies.
 pub(crate) struct ConnectionGuard {
-    connection: Arc<Conn>,
+    connection: Arc<Link>,
     _permit: Option<OwnedSemaphorePermit>,
     /// While somebody listens.
     span: Option<Box<Span>>,
 }
 
 impl ConnectionGuard {
-    pub(crate) fn new(connection: Arc<Conn>, permit: Option<OwnedSemaphorePermit>) -> Self {
+    pub(crate) fn new(connection: Arc<Link>, permit: Option<OwnedSemaphorePermit>) -> Self {
         connection.env.metrics.connection_began();
         Self {
-            span: connection_span(connection.id, connection.peer()),
+            span: connection_span(connection.id(), connection.peer()),
             connection,
             _permit: permit,
         }
@@ -51,15 +51,15 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         // Also when the runtime drops the task: rooms must not keep a ghost.
         self.connection.set_gone();
-        let Conn { env, slot, .. } = &*self.connection;
+        let Link { env, slot, .. } = &*self.connection;
         env.forget(*slot, self.connection.peer());
-        env.metrics.connection_ended(self.connection.format());
+        env.metrics.connection_ended(self.connection.lane.format());
     }
 }
 
 impl<F> ConnectionTask<F> {
     pub(crate) fn new(
-        connection: Arc<Conn>,
+        connection: Arc<Link>,
         permit: Option<OwnedSemaphorePermit>,
         inner: F,
     ) -> Self {
@@ -78,37 +78,33 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
         let mut this = self.project();
         let connection = Arc::clone(&this.guard.connection);
         let _entered = this.guard.span.as_deref().map(Span::enter);
-        let _ = connection.task.get_or_init(|| cx.waker().clone());
+        let signals = connection.driver.begin_poll(cx);
         let polling = cork::enter(&connection);
-        connection.read_armed.store(false, Ordering::Relaxed);
-        connection.spent.store(0, Ordering::Relaxed);
-
-        let signals = connection.take_signals();
         if signals != 0 {
-            attend(&connection, signals);
+            handle_signals(&connection, signals);
         }
-        if connection.has_backlog() {
+        if connection.lane.has_backlog() {
             let _ = connection.poll_flush(cx);
         }
         if let Some(inner) = this.inner.as_mut().as_pin_mut()
             && let Poll::Ready(ending) = inner.poll(cx)
         {
             this.inner.set(None);
-            connection.flush_cork();
+            connection.lane().flush();
             connection.finish(ending);
         }
         if signals & signals::SHUTDOWN != 0 {
             connection.end_events_on_shutdown();
         }
-        connection.flush_cork();
-        if !connection.is_open() {
+        connection.lane().flush();
+        if !connection.lane.is_open() {
             // A hook that goes on sending uses up its turns, and the end of the transport must not wait for it.
-            connection.spent.store(0, Ordering::Relaxed);
+            connection.driver.renew_budget();
         }
         let closed = connection.poll_transport(cx).is_ready();
         // Answers to what was read ahead.
-        connection.flush_cork();
-        if connection.has_backlog() {
+        connection.lane().flush();
+        if connection.lane.has_backlog() {
             let _ = connection.poll_flush(cx);
         }
         drop(polling);
@@ -135,7 +131,8 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
                 Poll::Pending
             }
             Some(at)
-                if now >= at || connection.env.is_shutting_down() && connection.has_deaf_hook() =>
+                if now >= at
+                    || connection.env.is_shutting_down() && connection.driver.has_deaf_hook() =>
             {
                 tracing::debug!(peer = %connection.peer(), "handler dropped: its client has long gone");
                 this.inner.set(None);
@@ -149,7 +146,7 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
     }
 }
 
-fn attend(connection: &Conn, signals: u8) {
+fn handle_signals(connection: &Link, signals: u8) {
     if signals & signals::ABORT != 0 {
         connection.abort();
     }

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::Conn;
+use super::{lifecycle::Until, link::Link};
 
 /// Up to so many stay although their tasks wait no more: usual tasks come back, and to take one off costs a wake.
 const SPARE: usize = 8;
@@ -47,29 +47,29 @@ impl Wakers {
 }
 
 /// A wait for the end of a connection, which may be long. Dropped, it leaves no waker behind for all that time.
-pub(crate) struct UntilEnd<C: Deref<Target = Conn>> {
+pub(crate) struct UntilEnd<C: Deref<Target = Link>> {
     connection: C,
-    poll: fn(&Conn, &mut Context<'_>) -> Poll<()>,
+    until: Until,
     waker: Option<Waker>,
 }
 
-impl<C: Deref<Target = Conn>> UntilEnd<C> {
-    pub(crate) fn new(connection: C, poll: fn(&Conn, &mut Context<'_>) -> Poll<()>) -> Self {
+impl<C: Deref<Target = Link>> UntilEnd<C> {
+    pub(crate) fn new(connection: C, until: Until) -> Self {
         Self {
             connection,
-            poll,
+            until,
             waker: None,
         }
     }
 }
 
-impl<C: Deref<Target = Conn> + Unpin> Future for UntilEnd<C> {
+impl<C: Deref<Target = Link> + Unpin> Future for UntilEnd<C> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let polled = (self.poll)(&self.connection, cx);
+        let polled = self.connection.poll_until(self.until, cx);
         // The connection's own task waits as long as the connection lives.
-        if polled.is_pending() && !self.connection.is_own_waker(cx) {
+        if polled.is_pending() && !self.connection.driver.is_own_waker(cx) {
             match &mut self.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
                 unknown => *unknown = Some(cx.waker().clone()),
@@ -79,17 +79,16 @@ impl<C: Deref<Target = Conn> + Unpin> Future for UntilEnd<C> {
     }
 }
 
-impl<C: Deref<Target = Conn>> Drop for UntilEnd<C> {
+impl<C: Deref<Target = Link>> Drop for UntilEnd<C> {
     fn drop(&mut self) {
         let Some(waker) = self.waker.take() else {
             return;
         };
         // Not waited for: a wake under the lock may be what drops this. One waker more is no harm.
-        let Conn { input, out, .. } = &*self.connection;
-        let reads = input.try_lock();
-        let mut woken = reads.is_ok_and(|mut input| input.readers.forget(&waker));
-        let waits = out.try_lock();
-        woken |= waits.is_ok_and(|mut out| out.waiters.forget(&waker));
+        let reads = self.connection.try_lock_input();
+        let mut woken = reads.is_some_and(|mut input| input.readers.forget(&waker));
+        let waits = self.connection.lane.try_lock_out();
+        woken |= waits.is_some_and(|mut out| out.waiters.forget(&waker));
         if woken {
             waker.wake();
         }

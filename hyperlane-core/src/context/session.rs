@@ -11,6 +11,7 @@ use crate::{
     Context, RequestError, Session,
     channel::{connection::close_for_new_id, settings::Direction},
     config::ServerConfig,
+    conn::lifecycle::Until,
     context::Stage,
     http::{SessionFields, list_items},
     session::{Credential, Loaded, Sessions},
@@ -150,7 +151,8 @@ impl Context {
     /// Tells whether fields can no longer be set. A handshake may have been answered without the context.
     fn is_head_out(&self) -> bool {
         let connection = self.connection.as_ref();
-        self.head_is_out || connection.is_some_and(|connection| connection.format().is_websocket())
+        self.head_is_out
+            || connection.is_some_and(|connection| connection.lane.format().is_websocket())
     }
 
     /// Valid credentials of the client: cookies, then tokens.
@@ -258,7 +260,7 @@ impl Context {
                     true
                 };
                 let is_closed = async {
-                    poll_fn(|cx| connection.poll_closed(cx)).await;
+                    poll_fn(|cx| connection.poll_until(Until::Closed, cx)).await;
                     false
                 };
                 let ends = {

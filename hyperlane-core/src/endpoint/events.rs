@@ -10,6 +10,8 @@ use crate::{
         slots::{random, was_closed},
         state::{Kind, Start},
     },
+    conn::lifecycle::Until,
+    conn::send::{Limit, Order, Payload},
     context::Context,
     error::RequestError,
     hook::{HookFuture, Status},
@@ -27,7 +29,7 @@ impl ChannelHandler {
         Box::pin(async move {
             let opened = refused(Box::pin(self.open_events(stream, ctx)).await).await;
             if let Some(open) = opened {
-                poll_fn(|cx| open.connection.poll_closed(cx)).await;
+                poll_fn(|cx| open.connection.poll_until(Until::Closed, cx)).await;
             }
             Status::Continue
         })
@@ -72,7 +74,10 @@ impl ChannelHandler {
         let retry = self.options.retry.unwrap_or(Duration::from_secs(1));
         let begin = |start: &Start, id: ResumeId| {
             let first = first_event(id, retry, start.is_reset);
-            let _ = connection.send_bytes(&connection.format().frame(&first));
+            let first = connection.lane.format().frame(&first);
+            let _ = connection
+                .lane()
+                .send(Payload::Shared(&first), Order::Own, Limit::Mark);
             ChannelConnection::new(connection.clone(), None, claim.number)
         };
         let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);

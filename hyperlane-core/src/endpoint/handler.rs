@@ -17,7 +17,7 @@ use crate::{
         slots::of_session,
         state::{Claim, Kind, Start, Tab},
     },
-    conn::Conn,
+    conn::link::Link,
     context::{Context, States, cors::RouteCors},
     error::RequestError,
     hook::refuse,
@@ -51,7 +51,7 @@ pub(super) fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
 
 /// A connection with its position in a channel: the only state of an idle one.
 pub(super) struct Open {
-    pub(super) connection: Arc<Conn>,
+    pub(super) connection: Arc<Link>,
     pub(super) attached: Attached,
 }
 
@@ -110,7 +110,7 @@ impl ChannelHandler {
         &self,
         entry: &Arc<SessionEntry>,
         claim: Claim,
-        connection: &Arc<Conn>,
+        connection: &Arc<Link>,
         states: impl Fn() -> States,
         begin: impl Fn(&Start, ResumeId) -> ChannelConnection,
     ) -> Option<Attached> {

@@ -11,7 +11,8 @@ use crate::{
         slots::random,
         state::{Kind, Start, Tab},
     },
-    conn::{Conn, acks::Acks, websocket::WsEnd},
+    conn::send::{Limit, Order, Payload},
+    conn::{acks::Acks, link::Link, websocket::WsEnd},
     context::Context,
     error::RequestError,
     hook::{HookFuture, Status},
@@ -38,7 +39,12 @@ impl ChannelHandler {
             let opened = refused(Box::pin(self.open_socket(stream, ctx)).await).await;
             if let Some((open, acks)) = opened {
                 receive(open.attached.channel(), &open.connection, &acks).await;
-                if open.connection.is_closed_by_peer() && !open.connection.env.is_shutting_down() {
+                let is_closed_by_peer = open
+                    .connection
+                    .lock_input()
+                    .websocket()
+                    .is_some_and(|websocket| websocket.is_closed_by_peer());
+                if is_closed_by_peer && !open.connection.env.is_shutting_down() {
                     open.attached.closed();
                 }
             }
@@ -85,11 +91,16 @@ impl ChannelHandler {
         let acks = Acks::new();
         let begin = |start: &Start, id: ResumeId| {
             acks.begin(id.offset);
-            connection.set_acks(acks.clone());
+            if let Some(websocket) = connection.lock_input().websocket() {
+                websocket.set_acks(acks.clone());
+            }
             if let Some(tab) = claim.tab.filter(|_| kind == Kind::Counted) {
                 let text = first_message(id, tab, start.is_reset);
                 // A connection that has ended is detached in a moment.
-                let _ = connection.send_message(&Message::from(text));
+                let message = Message::from(text);
+                let _ = connection
+                    .lane()
+                    .send(Payload::Message(&message), Order::Own, Limit::Mark);
             }
             ChannelConnection::new(connection.clone(), Some(acks.clone()), claim.number)
         };
@@ -103,7 +114,7 @@ impl ChannelHandler {
 }
 
 /// Delivers messages of the client to the channel until the channel or the connection ends.
-async fn receive(channel: &Arc<Channel>, connection: &Arc<Conn>, acks: &Acks) {
+async fn receive(channel: &Arc<Channel>, connection: &Arc<Link>, acks: &Acks) {
     let mut taken = None;
     poll_fn(|cx| {
         loop {

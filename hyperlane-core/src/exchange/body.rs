@@ -13,14 +13,15 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Exchange, http1::write_own};
+use super::Exchange;
 use crate::{
+    conn::send::{Limit, Order, Payload},
     conn::{
-        Conn,
         buffer::READ_BUFFER,
         cork,
+        driver::signals,
         input::{Fill, Input, Wait},
-        signals,
+        link::Link,
     },
     error::RequestError,
     http::Request,
@@ -64,7 +65,7 @@ impl BodyHead {
 
 /// A body that is not, or not wholly, read.
 pub(crate) struct Incoming {
-    connection: Arc<Conn>,
+    connection: Arc<Link>,
     state: Mutex<State>,
 }
 
@@ -201,7 +202,7 @@ fn is_short_to_its_end(mut decoder: ChunkedDecoder, mut unread: &[u8]) -> bool {
 }
 
 impl Incoming {
-    fn new(connection: Arc<Conn>, state: State) -> Self {
+    fn new(connection: Arc<Link>, state: State) -> Self {
         Self {
             connection,
             state: Mutex::new(state),
@@ -243,9 +244,9 @@ impl Incoming {
                     input.timed_out = false;
                 }
                 drop(input);
-                if !cork::is_polling(connection.id) {
+                if !cork::is_polling(connection.id()) {
                     // There is room in the inbox: the task reads on.
-                    connection.signal(signals::LOOK);
+                    connection.driver.signal(signals::LOOK);
                 }
                 match taken {
                     Ok(piece) if piece.is_empty() => continue,
@@ -260,7 +261,10 @@ impl Incoming {
             if state.expect == Expect::Pending {
                 // The body is wanted now.
                 state.expect = Expect::No;
-                write_own(connection, CONTINUE);
+                // Errors show in the next look at the connection.
+                let _ = connection
+                    .lane()
+                    .send(Payload::Copied(CONTINUE), Order::Own, Limit::None);
             }
             match connection.poll_more(cx, wait, READ_BUFFER) {
                 Poll::Pending => return Poll::Pending,
@@ -380,7 +384,7 @@ impl Exchange {
         }
         if state.expect == Expect::Pending && plan.mode == BodyMode::Stream {
             // Another task may ask for the body: `100 Continue` must not overtake earlier answers.
-            self.connection().flush_cork();
+            self.connection().lane().flush();
         }
         self.body = Some(Arc::new(Incoming::new(self.connection().clone(), state)));
         Ok(plan.mode == BodyMode::Stream)

@@ -14,9 +14,10 @@ use bytes::Bytes;
 
 use super::body::BodyHead;
 use crate::{
+    conn::send::{Limit, Order, Payload},
     conn::{
-        Conn, cork,
         input::{Fill, Wait},
+        link::Link,
     },
     env::ids::next_id,
     error::{RequestError, ResponseError},
@@ -59,7 +60,7 @@ pub(super) enum HeadRead {
 }
 
 pub(crate) struct Http1 {
-    connection: Arc<Conn>,
+    connection: Arc<Link>,
     scanner: HeadScanner,
     pub(crate) facts: Facts,
     /// Which request of the connection this is: 0 before the first, 1, and 2 for all after it.
@@ -71,7 +72,7 @@ pub(crate) struct Http1 {
 }
 
 impl Http1 {
-    pub(super) fn new(connection: Arc<Conn>) -> Self {
+    pub(super) fn new(connection: Arc<Link>) -> Self {
         Self {
             connection,
             scanner: HeadScanner::default(),
@@ -82,7 +83,7 @@ impl Http1 {
         }
     }
 
-    pub(crate) fn connection(&self) -> &Arc<Conn> {
+    pub(crate) fn connection(&self) -> &Arc<Link> {
         &self.connection
     }
 
@@ -90,7 +91,7 @@ impl Http1 {
     /// request than a connection that was made after it.
     pub(crate) fn request_number(&self) -> u64 {
         match self.turn {
-            0 | 1 => self.connection.id,
+            0 | 1 => self.connection.id(),
             _ => next_id(),
         }
     }
@@ -209,8 +210,8 @@ impl Http1 {
         input.buffer.consume(length);
         drop(input);
         let is_handshake = asks_upgrade && request.get_headers().has_token("upgrade", "websocket");
-        self.connection.set_handshake(is_handshake);
-        self.connection.charge(512 + length);
+        self.connection.lane.set_handshake(is_handshake);
+        self.connection.driver.charge(512 + length);
         Ok(Some(match assigned {
             Ok(_) => Ok(body),
             Err(_) => Err(RequestError::InvalidPath),
@@ -242,25 +243,12 @@ impl Http1 {
             (false, false) => None,
         };
         let body = body.filter(|_| matches!(framing, Framing::Length(1..)) && !self.facts.is_head);
-        let full = cork::with(self.connection.id, |cork| {
+        self.connection.lane().compose(|cork| {
             self.write_head(cork.bytes(), head, framing, connection);
             if let Some(body) = body {
                 cork.push(body);
             }
-            cork.is_full()
-        });
-        match full {
-            Some(true) => self.connection.flush_cork(),
-            Some(false) => {}
-            None => {
-                let mut bytes = Vec::with_capacity(256 + body.map_or(0, Bytes::len));
-                self.write_head(&mut bytes, head, framing, connection);
-                if let Some(body) = body {
-                    bytes.extend_from_slice(body);
-                }
-                self.connection.push_slice(&bytes)?;
-            }
-        }
+        })?;
         Ok(())
     }
 
@@ -296,11 +284,11 @@ impl Http1 {
     /// Sends a piece of the body.
     pub(super) fn send_data(&self, piece: &Bytes, chunked: bool) -> Result<(), ResponseError> {
         let connection = &self.connection;
-        if !connection.is_open() {
+        if !connection.lane.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }
-        connection.charge(32 + piece.len() / 4);
-        let full = cork::with(connection.id, |cork| {
+        connection.driver.charge(32 + piece.len() / 4);
+        connection.lane().compose(|cork| {
             if chunked {
                 encode_chunk_head(piece.len(), cork.bytes());
             }
@@ -308,23 +296,7 @@ impl Http1 {
             if chunked {
                 cork.bytes().extend_from_slice(CHUNK_END);
             }
-            cork.is_full()
-        });
-        match full {
-            Some(true) => connection.flush_cork(),
-            Some(false) => {}
-            None => {
-                let mut bytes = Vec::with_capacity(piece.len() + 24);
-                if chunked {
-                    encode_chunk_head(piece.len(), &mut bytes);
-                }
-                bytes.extend_from_slice(piece);
-                if chunked {
-                    bytes.extend_from_slice(CHUNK_END);
-                }
-                connection.push_slice(&bytes)?;
-            }
-        }
+        })?;
         Ok(())
     }
 
@@ -337,8 +309,11 @@ impl Http1 {
 
     /// Sends bytes in the order of the connection's own sends. Errors show in the next look at the connection.
     pub(super) fn write(&self, bytes: &[u8]) {
-        self.connection.set_handshake(false);
-        write_own(&self.connection, bytes);
+        self.connection.lane.set_handshake(false);
+        let _ = self
+            .connection
+            .lane()
+            .send(Payload::Copied(bytes), Order::Own, Limit::None);
     }
 
     // ---------------------------------------------------------------- what follows
@@ -361,24 +336,7 @@ impl Http1 {
     pub(super) fn goes_on(&self) -> bool {
         self.facts.keeps_alive
             && !self.has_skipped
-            && self.connection.is_open()
+            && self.connection.lane.is_open()
             && !self.connection.env.is_shutting_down()
-    }
-}
-
-/// Sends bytes in the order of the connection's own sends.
-pub(super) fn write_own(connection: &Conn, bytes: &[u8]) {
-    let corked = cork::with(connection.id, |cork| {
-        if bytes.len() >= cork::SPILL {
-            return None;
-        }
-        cork.bytes().extend_from_slice(bytes);
-        Some(cork.is_full())
-    });
-    match corked {
-        Some(Some(false)) => {}
-        Some(Some(true)) => connection.flush_cork(),
-        // Too large to copy twice, or not in its own task: written or queued at once.
-        Some(None) | None => drop(connection.push_slice(bytes)),
     }
 }

@@ -12,7 +12,7 @@ pub(crate) mod switch;
 use std::{future::poll_fn, sync::Arc};
 
 use crate::{
-    conn::Conn,
+    conn::link::Link,
     error::RequestError,
     http::{Method, Request},
     observe::{Observed, RouteLabel},
@@ -38,7 +38,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(connection: Arc<Conn>) -> Self {
+    pub(crate) fn new(connection: Arc<Link>) -> Self {
         Self {
             wire: Http1::new(connection),
             answer: Answer::None,
@@ -48,7 +48,7 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn connection(&self) -> &Arc<Conn> {
+    pub(crate) fn connection(&self) -> &Arc<Link> {
         self.wire.connection()
     }
 
@@ -73,11 +73,11 @@ impl Exchange {
                 // A hook reads the next request before it has read the body of this one.
                 Box::pin(self.finish_body()).await;
             }
-            if self.closes || self.is_last() || !self.connection().is_open() {
+            if self.closes || self.is_last() || !self.connection().lane.is_open() {
                 return Err(RequestError::ConnectionClosed);
             }
             // A client that sends and does not read gets no further answers queued.
-            let room = poll_fn(|cx| self.connection().poll_room(cx)).await;
+            let room = poll_fn(|cx| self.connection().lane().poll_room(cx)).await;
             if room.is_err() {
                 self.closes = true;
                 return Err(RequestError::ConnectionClosed);
@@ -117,7 +117,7 @@ impl Exchange {
                 let host = request.get_host();
                 connection
                     .env
-                    .check_host(host, connection.via, connection.peer())
+                    .check_host(host, connection.facts.via, connection.peer())
             }
         }
     }
@@ -208,9 +208,9 @@ impl Exchange {
     }
 
     /// The connection, while its request is a WebSocket handshake without an answer.
-    pub(crate) fn open_handshake(&self) -> Option<Arc<Conn>> {
+    pub(crate) fn open_handshake(&self) -> Option<Arc<Link>> {
         let connection = self.connection();
-        connection.is_handshake().then(|| connection.clone())
+        connection.lane.is_handshake().then(|| connection.clone())
     }
 
     /// The tracker of raw bytes, which begins with the first of them.

@@ -80,14 +80,14 @@ impl Exchange {
             return Err(ResponseError::AlreadyComplete);
         }
         let connection = self.connection();
-        if !connection.is_open() {
+        if !connection.lane.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }
         let closes = self.closes
             || self.wire.closes_after(head.response, framing)
             || self.body_forces_close(may_read);
         self.note_answer();
-        connection.set_handshake(false);
+        connection.lane.set_handshake(false);
         self.wire.send_head(head, framing, body, closes)?;
         self.note_status(head.response.get_status_code());
         Ok(closes)
@@ -102,7 +102,7 @@ impl Exchange {
 
     /// Sends raw bytes: parts of an HTTP response, whole frames, or events.
     pub(crate) fn send_raw(&mut self, data: &[u8]) -> Result<(), ResponseError> {
-        self.connection().charge(32 + data.len() / 4);
+        self.connection().driver.charge(32 + data.len() / 4);
         if self.has_handshake() && !data.is_empty() {
             match is_http(data) {
                 // Too late where the 101 is out: a response would be noise among frames.
@@ -116,11 +116,11 @@ impl Exchange {
             return Err(ResponseError::AlreadyComplete);
         }
         let connection = self.connection();
-        if !connection.is_open() {
-            connection.note_sent_in_vain();
+        if !connection.lane.is_open() {
+            connection.driver.count_in_vain(connection.id());
             return Err(ResponseError::ConnectionClosed);
         }
-        if self.answer.is_events() && connection.is_at_line_end() && data.starts_with(HTTP) {
+        if self.answer.is_events() && connection.lane.is_at_line_end() && data.starts_with(HTTP) {
             // Middleware that answers every request: no line of events begins like a response.
             return Err(ResponseError::AlreadyComplete);
         }
@@ -132,8 +132,8 @@ impl Exchange {
                 Ok(())
             }
             Answer::Events { .. } => {
-                self.wire.write(&connection.format().frame(data));
-                connection.note_line_end(data);
+                self.wire.write(&connection.lane.format().frame(data));
+                connection.lane.note_line_end(data);
                 Ok(())
             }
             _ => self.send_http(data),
@@ -158,7 +158,7 @@ impl Exchange {
         if is_event_stream {
             let connection = self.connection();
             connection.begin_events(WireFormat::EventStream);
-            connection.note_line_end(data);
+            connection.lane.note_line_end(data);
         }
         match tracked.excess {
             0 => Ok(()),

@@ -94,7 +94,7 @@ impl Exchange {
     /// Makes the connection the WebSocket that the program's own 101 said it is, if no hook has used it as one: it is closed
     /// as one, too.
     pub(crate) fn finish_switching(&mut self) {
-        if self.connection().is_open() {
+        if self.connection().lane.is_open() {
             self.switch_raw();
         }
     }
@@ -130,7 +130,7 @@ impl Exchange {
         if !self.answer.can_begin() {
             return Err(ResponseError::AlreadyComplete);
         }
-        if !self.connection().is_open() {
+        if !self.connection().lane.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }
         if response.is_empty_by_status() {
@@ -165,7 +165,9 @@ impl Exchange {
 
     /// Ends a typed event stream with its last chunk.
     pub(crate) fn end_events(&mut self) {
-        if matches!(self.answer, Answer::Events { chunked: true }) && self.connection().is_open() {
+        if matches!(self.answer, Answer::Events { chunked: true })
+            && self.connection().lane.is_open()
+        {
             self.wire.write(LAST_CHUNK);
         }
     }

@@ -10,7 +10,7 @@ use tokio::{
 use super::{pace::Pace, registry::Registry};
 use crate::{
     config::ServerConfig,
-    conn::signals,
+    conn::driver::signals,
     env::{
         Env,
         hosts::Hosts,
@@ -62,15 +62,15 @@ impl Connections {
             .live
             .all()
             .into_iter()
-            .partition(|connection| connection.format() == WireFormat::Http);
+            .partition(|connection| connection.lane.format() == WireFormat::Http);
         for connection in told {
-            connection.signal(signals::SHUTDOWN);
+            connection.driver.signal(signals::SHUTDOWN);
         }
         let slice = shutdown_slice(rest.len(), self.env.config.shutdown_timeout / 2);
         let mut slices = rest.chunks(slice).peekable();
         while let Some(slice) = slices.next() {
             for connection in slice {
-                connection.signal(signals::SHUTDOWN);
+                connection.driver.signal(signals::SHUTDOWN);
             }
             if slices.peek().is_some() {
                 tokio::time::sleep(SLICE_PAUSE).await;
@@ -78,14 +78,14 @@ impl Connections {
         }
         // Those that came, or became something else, in the meantime.
         for connection in self.live.all() {
-            connection.signal(signals::SHUTDOWN);
+            connection.driver.signal(signals::SHUTDOWN);
         }
     }
 
     /// Ends every connection that is left.
     pub(crate) fn abort_all(&self) {
         for connection in self.live.all() {
-            connection.signal(signals::ABORT);
+            connection.driver.signal(signals::ABORT);
         }
     }
 

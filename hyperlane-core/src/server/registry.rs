@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use slab::Slab;
 
 use crate::{
-    conn::Conn,
+    conn::link::Link,
     env::{ids::next_id, timers::TimerKey},
 };
 
 /// All live connections.
 #[derive(Default)]
 pub(crate) struct Registry {
-    connections: Mutex<Slab<Weak<Conn>>>,
+    connections: Mutex<Slab<Weak<Link>>>,
 }
 
 impl Registry {
     /// Makes a connection and registers it.
-    pub(crate) fn insert(&self, make: impl FnOnce(TimerKey) -> Conn) -> Arc<Conn> {
+    pub(crate) fn insert(&self, make: impl FnOnce(TimerKey) -> Link) -> Arc<Link> {
         let mut connections = self
             .connections
             .lock()
@@ -40,18 +40,18 @@ impl Registry {
     }
 
     /// The connection that `key` was made for, if it is still there.
-    pub(crate) fn get(&self, key: TimerKey) -> Option<Arc<Conn>> {
+    pub(crate) fn get(&self, key: TimerKey) -> Option<Arc<Link>> {
         let connection = self
             .connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(key.slot as usize)?
             .upgrade()?;
-        (connection.id == key.id).then_some(connection)
+        (connection.id() == key.id).then_some(connection)
     }
 
     /// All live connections.
-    pub(crate) fn all(&self) -> Vec<Arc<Conn>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Link>> {
         self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Context, IntoResponse, Method, Status, Stream,
-    conn::{Conn, upkeep::Ending},
+    conn::{end::Ending, link::Link},
     context::Stage,
     env::peer::Via,
     error::{PanicData, RequestError, ResponseError},
@@ -43,9 +43,10 @@ enum Step {
     clippy::manual_async_fn,
     reason = "every connection holds it, and an `async fn` holds its arguments twice"
 )]
-pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output = Ending> + Send {
+pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output = Ending> + Send {
     async move {
-        if connection.via == Via::Balancer && !Box::pin(read_proxy_header(&connection)).await {
+        if connection.facts.via == Via::Balancer && !Box::pin(read_proxy_header(&connection)).await
+        {
             return Ending::Abort;
         }
         let mut ctx = Context::new(app.program.clone(), connection.clone());
@@ -355,7 +356,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
 
 /// Reads whom a load balancer speaks for; false if the connection comes from none, as the log says then.
 #[cfg(feature = "proxy-protocol")]
-async fn read_proxy_header(connection: &Conn) -> bool {
+async fn read_proxy_header(connection: &Link) -> bool {
     use crate::{
         conn::input::{Fill, Wait},
         env::peer::Peer,
@@ -402,7 +403,7 @@ async fn read_proxy_header(connection: &Conn) -> bool {
 
 /// The configuration refuses such addresses without the feature.
 #[cfg(not(feature = "proxy-protocol"))]
-async fn read_proxy_header(_: &Conn) -> bool {
+async fn read_proxy_header(_: &Link) -> bool {
     false
 }
 
@@ -642,11 +643,11 @@ pub(crate) fn task_of(
     app: &Arc<App>,
     accepted: super::listener::Accepted,
     permit: Option<tokio::sync::OwnedSemaphorePermit>,
-    prepare: impl FnOnce(&Conn),
+    prepare: impl FnOnce(&Link),
 ) -> impl Future<Output = ()> + Send + 'static {
     let connection = connections.live.insert(|key| {
         let from = (accepted.peer, accepted.via);
-        Conn::new(key, from, accepted.halves, connections.env.clone())
+        Link::new(key, from, accepted.halves, connections.env.clone())
     });
     prepare(&connection);
     connection.arm(
@@ -662,7 +663,7 @@ pub(crate) fn task_of(
 mod tests {
     use super::*;
 
-    fn size_of_output<F>(_: impl Fn(Arc<Conn>, Arc<App>) -> F) -> usize {
+    fn size_of_output<F>(_: impl Fn(Arc<Link>, Arc<App>) -> F) -> usize {
         size_of::<F>()
     }
 

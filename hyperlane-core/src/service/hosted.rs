@@ -233,7 +233,7 @@ impl HookContext {
     /// }
     /// ```
     pub fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
-        self.connection.as_ref()?.extensions()?.get().cloned()
+        self.connection.as_ref()?.facts.extensions()?.get().cloned()
     }
 }
 
@@ -308,7 +308,7 @@ impl Hosted {
             permit,
             |connection| {
                 if !extensions.is_empty() {
-                    connection.set_extensions(extensions);
+                    connection.facts.set_extensions(extensions);
                 }
             },
         );

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::Stream;
 use crate::{
     Context, Upgrade,
+    conn::send::{Limit, Order, Payload},
     error::ResponseError,
     http::{
         Content, EntityTag, FileBody, Framing, Part, Pieces, Precondition, StreamBody, Validators,
@@ -116,7 +117,9 @@ impl Stream {
                 Err(_) => Message::Binary(response.body_bytes().clone()),
             };
             // The send before waited for room, whatever has taken it since.
-            self.connection().send_promised(&message)?;
+            self.connection()
+                .lane()
+                .send(Payload::Message(&message), Order::Own, Limit::None)?;
         } else if self.exchange.has_events() {
             let body = ctx.get_response().body_bytes().clone();
             let sent = self.exchange.send_raw(&body);
@@ -384,7 +387,7 @@ impl Stream {
     }
 
     async fn body_room(&self) -> Result<(), ResponseError> {
-        poll_fn(|cx| self.connection().poll_body_room(cx)).await?;
+        poll_fn(|cx| self.connection().lane().poll_body_room(cx)).await?;
         Ok(())
     }
 }

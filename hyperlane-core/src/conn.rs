@@ -1,0 +1,35 @@
+//! One connection: its shared state, and the task that drives it.
+//!
+//! A [`Link`](link::Link) is a socket with its task: reading, time, the end of the transport. A [`Lane`](lane::Lane) is the
+//! part that handles use: the queue, the format, the end. HTTP/1.1 has one lane, which lies inside its link; a protocol with
+//! many streams has many lanes on one link. [`LaneRef`](lane::LaneRef) is a lane together with its link, and sends.
+//!
+//! The connection's own task ([`ConnectionTask`](task::ConnectionTask)), the [`Stream`](crate::Stream) lent to hooks, and
+//! the handles of other tasks share the link. Two locks, both held for moments and never across an await: `input` (the
+//! reading side; in practice the task's alone) and `out` (the queue). Where both are needed, `input` comes first. How far a
+//! connection's life is, [`Lifecycle`](lifecycle::Lifecycle) tells.
+
+pub(crate) mod acks;
+pub(crate) mod buffer;
+mod clock;
+pub(crate) mod cork;
+pub(crate) mod driver;
+pub(crate) mod end;
+pub(crate) mod extensions;
+pub(crate) mod facts;
+pub(crate) mod handshake;
+mod heartbeat;
+pub(crate) mod held;
+pub(crate) mod inbox;
+pub(crate) mod input;
+pub(crate) mod lane;
+pub(crate) mod lifecycle;
+pub(crate) mod link;
+pub(crate) mod out;
+pub(crate) mod outbox;
+mod rates;
+pub(crate) mod send;
+pub(crate) mod task;
+pub(crate) mod transport;
+pub(crate) mod wakers;
+pub(crate) mod websocket;

@@ -1,0 +1,244 @@
+//! Limits of time on a connection, and its signs of life.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    input::{Input, Mode, Wait},
+    lifecycle::Transport,
+    link::Link,
+    send::{Limit, Order, Payload},
+};
+use crate::{
+    env::timers::Tick,
+    error::PushError,
+    proto::ws::{CloseCode, Message, encode_close},
+    wire::WireFormat,
+};
+
+/// The time for the rest of a head from the beginning of a shutdown on: a request that is on its way is still answered.
+const LAST_HEAD: Duration = Duration::from_secs(1);
+
+/// A comment, which keeps an event stream alive through proxies and reaches no program.
+const HEARTBEAT: &[u8] = b":\n";
+
+/// The pause after a ping that the outbox had no room for.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Link {
+    /// The limit of time on a wait.
+    pub(super) fn wait_limit(&self, wait: Wait) -> Option<Duration> {
+        let config = &self.env.config;
+        match wait {
+            Wait::Idle => Some(config.keep_alive_timeout),
+            Wait::Head | Wait::Drain if self.env.is_shutting_down() => {
+                Some(LAST_HEAD.min(config.shutdown_timeout / 2))
+            }
+            // A body that no hook wants may not take longer than a head.
+            Wait::Head | Wait::Drain => Some(config.header_timeout),
+            Wait::Body => Some(config.body_timeout),
+            Wait::Nothing => None,
+        }
+    }
+
+    /// Looks at every limit of time and arms the timer for the next one.
+    pub(super) fn on_timer(&self) {
+        let now = self.now();
+        let mut input = self.lock_input();
+        let mut next = Tick(u32::MAX);
+        if let Some(by) = input.close_by {
+            if by <= now {
+                self.lane.life.set_transport(Transport::Closed);
+                return;
+            }
+            next = next.min(by);
+        }
+        if let Some(limit) = self.wait_limit(input.wait) {
+            let by = input.wait_since.after(limit);
+            if by <= now {
+                input.timed_out = true;
+                input.wake_readers();
+            } else {
+                next = next.min(by);
+            }
+        }
+        let handshake_due = self.handshake_due(&input.mode);
+        if let Some(due) = handshake_due.filter(|due| *due > now) {
+            next = next.min(due);
+        }
+        self.check_stall(&mut input, now, &mut next);
+        if self.lane.life.is_transport_open() {
+            match self.lane.format() {
+                WireFormat::Http => {}
+                WireFormat::EventStream | WireFormat::EventStreamChunked => {
+                    self.check_heartbeat(now, &mut next);
+                }
+                _ => {
+                    self.check_ask(&mut input, now, &mut next);
+                    self.check_ping(&mut input, now, &mut next);
+                }
+            }
+        }
+        drop(input);
+        if handshake_due.is_some_and(|due| due <= now) {
+            self.answer_late_handshake();
+        }
+        if next.0 != u32::MAX {
+            self.arm(next);
+        }
+    }
+
+    /// The tick at which a handshake that waits for its handler is answered by the server.
+    fn handshake_due(&self, mode: &Mode) -> Option<Tick> {
+        match mode {
+            Mode::Handshake(handshake) => {
+                Some(handshake.since.after(self.env.config.handshake_timeout))
+            }
+            _ => None,
+        }
+    }
+
+    /// Closes a connection whose peer takes nothing: with a Close frame if that is still possible, once.
+    fn check_stall(&self, input: &mut Input, now: Tick, next: &mut Tick) {
+        let Some(since) = self.lane.lock_out().stalled_since() else {
+            return;
+        };
+        let by = since.after(self.stall_time());
+        if by > now {
+            *next = (*next).min(by);
+            return;
+        }
+        if self.lane.lock_out().takes_more(self) {
+            *next = (*next).min(now.after(self.stall_time()));
+            return;
+        }
+        if input.close_by.is_none() {
+            self.env.metrics.client_dropped("stalled");
+        }
+        tracing::debug!(peer = %self.peer(), "write stall: connection closed");
+        let mut is_closing = false;
+        if self.lane.life.sending().takes_bytes()
+            && let Some(websocket) = input.websocket()
+            && !websocket.close_sent
+        {
+            websocket.close_sent = true;
+            let mut bytes = Vec::new();
+            encode_close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", &mut bytes);
+            is_closing = self.lane().send_last(&bytes, true).is_ok();
+        }
+        if is_closing {
+            let by = now.after(self.env.config.close_timeout);
+            input.close_by = Some(by);
+            *next = (*next).min(by);
+        } else if input.close_by.is_none() {
+            self.lane.life.set_transport(Transport::Closed);
+        }
+    }
+
+    /// Sets how often this connection shows life when it is quiet.
+    pub(crate) fn set_heartbeat(&self, every: Duration) {
+        self.lane.set_heartbeat(every);
+        self.arm(self.now().after(every));
+    }
+
+    /// Pings a quiet peer, and closes the connection of one that has not answered in time.
+    fn check_ping(&self, input: &mut Input, now: Tick, next: &mut Tick) {
+        let Some(every) = self.lane.heartbeat(self.env.config.ping_interval) else {
+            return;
+        };
+        let last = input.last_received;
+        let inbox = self.env.config.inbox_bytes;
+        let Some(websocket) = input.websocket() else {
+            return;
+        };
+        // Any input is a sign of life. While reading is paused, the pong timer is paused too.
+        if websocket.ping_sent.is_some_and(|sent| last > sent) || websocket.is_full(inbox) {
+            websocket.ping_sent = None;
+        }
+        if let Some(sent) = websocket.ping_sent
+            && let Some(within) = self.env.config.pong_timeout
+        {
+            if self.lane.has_backlog() {
+                // The ping may still wait behind other messages: the limit on stalling judges until then.
+                websocket.ping_sent = Some(now);
+                *next = (*next).min(now.after(within));
+                return;
+            }
+            let by = sent.after(within);
+            if by > now {
+                *next = (*next).min(by);
+                return;
+            }
+            self.env.metrics.client_dropped("no_pong");
+            tracing::debug!(peer = %self.peer(), "no answer to a ping: connection closed");
+            websocket.ended_without_close();
+            self.lane.life.set_transport(Transport::Closed);
+            return;
+        }
+        // Without a limit on the pong, pings go on at their interval all the same.
+        let due = websocket.ping_sent.unwrap_or(last).max(last).after(every);
+        if due > now {
+            *next = (*next).min(due);
+            return;
+        }
+        let mut wait = every;
+        if !websocket.close_sent && !websocket.is_full(inbox) {
+            let ping = websocket.next_ping();
+            // Full or closed: no ping is out, so no answer is missed; the stall or close limits act.
+            if self.send_ping(ping).is_ok() {
+                websocket.ping_sent = Some(now);
+                wait = self.env.config.pong_timeout.unwrap_or(every);
+            }
+        }
+        *next = (*next).min(now.after(wait));
+    }
+
+    /// Sends a ping that asks how far the client is, where the channel has written what no ping has asked for yet.
+    fn check_ask(&self, input: &mut Input, now: Tick, next: &mut Tick) {
+        let inbox = self.env.config.inbox_bytes;
+        let Some(websocket) = input.websocket() else {
+            return;
+        };
+        let Some(due) = websocket.ask_due() else {
+            return;
+        };
+        // The answer would not be read, or follow a Close.
+        if websocket.close_sent || websocket.is_full(inbox) {
+            return;
+        }
+        if due > now {
+            *next = (*next).min(due);
+        } else if let Some(ping) = websocket.ask(now)
+            && self.send_ping(ping).is_err()
+        {
+            // The queue is full: the client takes nothing.
+            websocket.was_not_asked();
+            *next = (*next).min(now.after(ASK_AGAIN));
+        }
+    }
+
+    fn send_ping(&self, payload: Bytes) -> Result<(), PushError> {
+        let ping = Message::Ping(payload);
+        self.lane()
+            .send(Payload::Message(&ping), Order::Now, Limit::Mark)
+    }
+
+    /// Sends a comment on a quiet event stream.
+    fn check_heartbeat(&self, now: Tick, next: &mut Tick) {
+        let Some(every) = self.lane.heartbeat(self.env.config.sse_heartbeat) else {
+            return;
+        };
+        let due = self.lane.lock_out().last_sent().after(every);
+        if due > now {
+            *next = (*next).min(due);
+            return;
+        }
+        // A comment line breaks no event, but it must not land inside a line of the program's own.
+        if self.lane.is_at_line_end() {
+            let comment = self.lane.format().frame(HEARTBEAT);
+            let _ = self.lane().push(&comment);
+        }
+        *next = (*next).min(now.after(every));
+    }
+}

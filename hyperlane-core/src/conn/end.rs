@@ -1,0 +1,316 @@
+//! The end of a connection: what the task does for it, and hooks that others have left.
+
+use std::{
+    borrow::Cow,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use super::{
+    buffer,
+    driver::signals,
+    input::{Fill, Input, Mode, Wait},
+    lifecycle::{Lifecycle, Sending, Transport},
+    link::Link,
+    transport::Reader,
+};
+use crate::{
+    env::ids::next_id,
+    panic::contain,
+    proto::{http::chunked::LAST_CHUNK, ws::CloseCode},
+    wire::WireFormat,
+};
+
+/// The time that the peer may take to end its side after we ended ours.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How the work on a connection ended, as the handler's side sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The last response is out.
+    Http,
+    /// The connection was waiting for a request that did not come.
+    Idle,
+    /// The WebSocket's handler returned, with what the Close says.
+    WebSocket(CloseCode, Cow<'static, str>),
+    /// No word can or shall follow.
+    Abort,
+}
+
+/// Runs when a connection is over.
+pub(crate) type EndHook = Box<dyn FnOnce() + Send>;
+
+/// Runs a hook. A panic in it, or in what it drops, neither skips the others nor ends the connection's task.
+pub(super) fn run_end(hook: EndHook) {
+    contain("in a hook on the end of a connection", hook);
+}
+
+/// The hooks of a connection's end, with the keys that take them back.
+#[derive(Default)]
+pub(crate) struct EndHooks(Mutex<Vec<(u64, EndHook)>>);
+
+/// The hooks of an end that has come.
+pub(super) struct LastHooks(Vec<(u64, EndHook)>);
+
+impl EndHooks {
+    fn lock(&self) -> MutexGuard<'_, Vec<(u64, EndHook)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a hook for the end; runs it at once if the peer is gone. Returns a key to take it back.
+    pub(super) fn add(&self, life: &Lifecycle, hook: EndHook) -> Option<u64> {
+        let mut hooks = self.lock();
+        if life.is_gone() {
+            drop(hooks);
+            run_end(hook);
+            return None;
+        }
+        // A key belongs to no other hook, of whatever connection: one that is kept too long takes back nothing.
+        let key = next_id();
+        hooks.push((key, hook));
+        Some(key)
+    }
+
+    /// Takes back a hook of [`add`](Self::add).
+    pub(super) fn cancel(&self, key: u64) {
+        let hook = {
+            let mut hooks = self.lock();
+            let at = hooks.iter().position(|(known, _)| *known == key);
+            let hook = at.map(|at| hooks.remove(at));
+            if hooks.is_empty() {
+                *hooks = Vec::new();
+            }
+            hook
+        };
+        // Dropped outside the lock: what it holds may come back here.
+        contain(
+            "while a hook on the end of a connection was dropped",
+            || {
+                drop(hook);
+            },
+        );
+    }
+
+    /// Notes that the peer is gone and takes the hooks; `None` if that was known.
+    pub(super) fn take_last(&self, life: &Lifecycle) -> Option<LastHooks> {
+        let mut hooks = self.lock();
+        life.set_gone()
+            .then(|| LastHooks(std::mem::take(&mut *hooks)))
+    }
+}
+
+impl LastHooks {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn run(self) {
+        self.0.into_iter().for_each(|(_, hook)| run_end(hook));
+    }
+}
+
+impl Link {
+    /// Ends what protocols have words for, at the beginning of a shutdown.
+    pub(super) fn on_shutdown(&self) {
+        if self.lane.format().is_websocket() {
+            let _ = self.close_websocket(CloseCode::GOING_AWAY, "server shutting down", false);
+        }
+        {
+            let mut input = self.lock_input();
+            if matches!(input.wait, Wait::Head | Wait::Drain) {
+                // The shorter limit counts from here.
+                input.wait_since = self.now();
+                self.arm(self.now());
+            }
+            input.wake_readers();
+        }
+        let waiters = self.lane.lock_out().take_waiters();
+        waiters.wake();
+    }
+
+    /// Ends an event stream at a shutdown, after its hook was told: what the hook has sent since still goes out.
+    pub(super) fn end_events_on_shutdown(&self) {
+        let format = self.lane.format();
+        let is_events = matches!(
+            format,
+            WireFormat::EventStream | WireFormat::EventStreamChunked
+        );
+        if !is_events || !self.lane.is_open() {
+            return;
+        }
+        if format == WireFormat::EventStreamChunked {
+            // A connection that is lost needs no last chunk.
+            let _ = self.lane().send_last(LAST_CHUNK, false);
+        }
+        self.signal_close();
+    }
+
+    /// Begins the end, since the handler's side is done.
+    pub(super) fn finish(&self, ending: Ending) {
+        match ending {
+            Ending::Http | Ending::Idle => {
+                let mut input = self.lock_input();
+                let life = &self.lane.life;
+                if life.is_transport_open() {
+                    life.advance(Sending::Closing);
+                    // The last answer of an idle connection is long out, so that a reset could destroy nothing.
+                    match ending == Ending::Idle || life.has_input_ended() {
+                        true => life.set_transport(Transport::Flushing { linger: false }),
+                        false => self.begin_linger(&mut input),
+                    }
+                }
+            }
+            Ending::WebSocket(code, reason) => {
+                if let Some(websocket) = self.lock_input().websocket() {
+                    websocket.stop_receiving();
+                }
+                let mut input = self.lock_input();
+                if !self.lane.life.is_transport_open() {
+                    // The peer is gone, or its time is up: a Close now would tell it the wrong reason.
+                } else if input.websocket().is_some() {
+                    drop(input);
+                    let _ = self.close_websocket(code, &reason, false);
+                } else {
+                    // The program switched protocols itself and never spoke WebSocket.
+                    self.lane.life.advance(Sending::Closing);
+                    self.begin_linger(&mut input);
+                }
+            }
+            Ending::Abort => self.abort(),
+        }
+    }
+
+    /// Sends the queue, ends our side, and waits a moment for the peer to end its side.
+    pub(super) fn begin_linger(&self, input: &mut Input) {
+        self.lane
+            .life
+            .set_transport(Transport::Flushing { linger: true });
+        input.wait = Wait::Nothing;
+    }
+
+    /// Reads ahead, or brings the transport to its end. Ready when it is closed.
+    pub(super) fn poll_transport(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let life = &self.lane.life;
+        loop {
+            match life.transport() {
+                Transport::Open => {
+                    self.read_ahead();
+                    if life.is_transport_open() {
+                        return Poll::Pending;
+                    }
+                }
+                Transport::Flushing { linger } => {
+                    self.lane().flush();
+                    if self.lane.has_backlog() && self.poll_flush(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    let mut input = self.lock_input();
+                    if !linger || life.has_input_ended() {
+                        life.set_transport(Transport::Closed);
+                        continue;
+                    }
+                    self.lane.lock_out().shut_down();
+                    // A transport that cannot end its side at once does it when it is dropped.
+                    let _ = input.reader.poll_shutdown_driven(cx);
+                    let by = self.now().after(LINGER);
+                    let by = input.close_by.map_or(by, |limit| limit.min(by));
+                    input.close_by = Some(by);
+                    life.set_transport(Transport::Lingering);
+                    drop(input);
+                    self.arm(by);
+                }
+                Transport::Lingering => {
+                    let mut input = self.lock_input();
+                    input.buffer.discard();
+                    match input.poll_fill(self, buffer::READ_BUFFER) {
+                        Poll::Ready(Fill::End) => life.set_transport(Transport::Closed),
+                        Poll::Ready(_) => {}
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+                Transport::Closed => {
+                    self.close_transport();
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    /// Ends the connection from outside its task.
+    pub(crate) fn signal_close(&self) {
+        {
+            let mut input = self.lock_input();
+            if self.lane.life.is_transport_open() {
+                self.begin_linger(&mut input);
+            }
+        }
+        self.lane.life.advance(Sending::Closing);
+        self.driver.signal(signals::LOOK);
+    }
+
+    /// Begins a stream of events; the client sends nothing that a hook reads from here on.
+    pub(crate) fn begin_events(&self, format: WireFormat) {
+        let mut input = self.lock_input();
+        if matches!(input.mode, Mode::Discard) {
+            return;
+        }
+        // The head goes out before any other task can have the handle: events must not overtake it.
+        self.lane().flush();
+        input.mode = Mode::Discard;
+        input.wait_for(Wait::Nothing, self.now());
+        drop(input);
+        self.set_format(format);
+        if let Some(every) = self.env.config.sse_heartbeat {
+            self.arm(self.now().after(every));
+        }
+        if self.env.is_shutting_down() {
+            // The connection has heard of it as a request, if at all.
+            self.driver.signal(signals::SHUTDOWN);
+        }
+    }
+
+    /// Closes the transport, so that nothing can be exchanged any more.
+    pub(super) fn abort(&self) {
+        self.lane.life.set_transport(Transport::Closed);
+    }
+
+    /// Whether the end has begun, so that no sender should count on the peer any more.
+    pub(super) fn is_ending(&self) -> bool {
+        self.lane.format() != WireFormat::Http && !self.lane.life.is_transport_open()
+    }
+
+    /// Closes the socket, whatever handles are left.
+    fn close_transport(&self) {
+        {
+            let mut input = self.lock_input();
+            if matches!(input.reader, Reader::Gone) {
+                return;
+            }
+            self.lane.life.set_input_ended();
+            input.reader = Reader::Gone;
+            input.buffer = buffer::ReadBuffer::default();
+            input.close_by = None;
+            input.wait = Wait::Nothing;
+            if let Some(websocket) = input.websocket() {
+                websocket.ended_without_close();
+                websocket.drop_window();
+            }
+            input.wake_readers();
+        }
+        let waiters = {
+            let mut out = self.lane.lock_out();
+            out.drop_window();
+            out.lose(self.lane());
+            out.close();
+            out.take_waiters()
+        };
+        // Tasks that began to wait after the end had begun.
+        waiters.wake();
+        self.lane
+            .backlog
+            .store(false, std::sync::atomic::Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests;

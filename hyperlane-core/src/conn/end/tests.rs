@@ -1,0 +1,64 @@
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{Context, Server, ServerHook, Status, Stream, conn::buffer::MADE};
+
+struct Echo;
+
+impl ServerHook for Echo {
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+        if let Ok(socket) = ctx.upgrade(stream).await {
+            while let Ok(message) = socket.recv().await {
+                let _ = socket.send(message).await;
+            }
+        }
+        Status::Continue
+    }
+}
+
+const HANDSHAKE: &[u8] = b"GET /echo HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n\
+    connection: upgrade\r\nsec-websocket-version: 13\r\n\
+    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const CLOSE: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
+
+#[tokio::test]
+async fn each_connection_gives_the_read_buffer_back_when_it_closes() {
+    let mut server = Server::new();
+    server.bind("127.0.0.1:0").route::<Echo>("/echo");
+    let control = server.run().await.unwrap();
+    let made = MADE.get();
+    for round in 0..30 {
+        let mut client = TcpStream::connect(control.local_addr().unwrap())
+            .await
+            .unwrap();
+        let ends: &[&[u8]] = match round % 3 {
+            // A closing handshake, a client that just goes, an answer after which the server closes.
+            0 => &[HANDSHAKE, CLOSE],
+            1 => &[HANDSHAKE],
+            _ => &[b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"],
+        };
+        for bytes in ends {
+            client.write_all(bytes).await.unwrap();
+        }
+        let mut first = [0; 16];
+        client.read_exact(&mut first).await.unwrap();
+        if round % 3 != 1 {
+            client.read_to_end(&mut Vec::new()).await.unwrap();
+        }
+        drop(client);
+        while control.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let made = MADE.get() - made;
+    assert!(
+        made <= 2,
+        "{made} buffers for connections one after the other"
+    );
+}

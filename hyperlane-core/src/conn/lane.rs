@@ -1,0 +1,162 @@
+//! The part of a connection that handles use.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    end::EndHooks, handshake::Subprotocol, held::Handles, lifecycle::Lifecycle, link::Link,
+    out::Out, transport::Writer,
+};
+use crate::{
+    env::timers::{TICK, Tick},
+    wire::WireFormat,
+};
+
+/// One stream of messages or events, or the answers to requests, on a link.
+pub(crate) struct Lane {
+    pub(crate) id: u64,
+    pub(crate) life: Lifecycle,
+    format: AtomicU8,
+    /// The queue is not empty, so that the task has to send it on.
+    pub(super) backlog: AtomicBool,
+    /// A raw event stream stands at the start of a line.
+    at_line_end: AtomicBool,
+    /// The current request is a WebSocket handshake that has no answer yet.
+    awaits_answer: AtomicBool,
+    pub(super) handles: Handles,
+    /// The lane belongs to the channel of a session.
+    of_channel: AtomicBool,
+    /// The interval of signs of life, in ticks; 0 for the configured one.
+    heartbeat: AtomicU32,
+    /// Pings that went out and that no pong has used up.
+    open_pings: AtomicU32,
+    /// The subprotocol of a WebSocket, if one was agreed on.
+    pub(super) subprotocol: OnceLock<Box<Subprotocol>>,
+    out: Mutex<Out>,
+    pub(super) ends: EndHooks,
+}
+
+impl Lane {
+    pub(super) fn new(id: u64, writer: Writer, now: Tick) -> Self {
+        Self {
+            id,
+            life: Lifecycle::new(),
+            format: AtomicU8::new(WireFormat::Http.to_index()),
+            backlog: AtomicBool::new(false),
+            at_line_end: AtomicBool::new(true),
+            awaits_answer: AtomicBool::new(false),
+            handles: Handles::default(),
+            of_channel: AtomicBool::new(false),
+            heartbeat: AtomicU32::new(0),
+            open_pings: AtomicU32::new(0),
+            subprotocol: OnceLock::new(),
+            out: Mutex::new(Out::new(writer, now)),
+            ends: EndHooks::default(),
+        }
+    }
+
+    /// How messages are encoded.
+    pub(crate) fn format(&self) -> WireFormat {
+        WireFormat::from_index(self.format.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_format(&self, format: WireFormat) {
+        self.format.store(format.to_index(), Ordering::Relaxed);
+    }
+
+    /// Whether messages can still be sent.
+    pub(crate) fn is_open(&self) -> bool {
+        self.life.is_open()
+    }
+
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.backlog.load(Ordering::Acquire)
+    }
+
+    /// Whether a session's channel writes to it, so that no other sender may.
+    pub(crate) fn is_of_channel(&self) -> bool {
+        self.of_channel.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_of_channel(&self) {
+        self.of_channel.store(true, Ordering::Release);
+    }
+
+    /// Notes whether the current request is a WebSocket handshake without an answer.
+    pub(crate) fn set_handshake(&self, awaits_answer: bool) {
+        self.awaits_answer.store(awaits_answer, Ordering::Relaxed);
+    }
+
+    /// Whether the current request is a WebSocket handshake without an answer.
+    pub(crate) fn is_handshake(&self) -> bool {
+        self.awaits_answer.load(Ordering::Relaxed)
+    }
+
+    /// Notes the place in a raw event stream after `data`.
+    pub(crate) fn note_line_end(&self, data: &[u8]) {
+        if let Some(last) = data.last() {
+            self.at_line_end.store(*last == b'\n', Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a raw event stream stands at the start of a line.
+    pub(crate) fn is_at_line_end(&self) -> bool {
+        self.at_line_end.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn heartbeat(&self, configured: Option<Duration>) -> Option<Duration> {
+        match self.heartbeat.load(Ordering::Relaxed) {
+            0 => configured,
+            ticks => Some(TICK * ticks),
+        }
+    }
+
+    pub(super) fn set_heartbeat(&self, every: Duration) {
+        let ticks = every.as_millis().div_ceil(TICK.as_millis()).max(1);
+        let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
+        self.heartbeat.store(ticks, Ordering::Relaxed);
+    }
+
+    /// Counts a ping that is about to go out, so that no limit on control frames counts its pong. It is counted before it
+    /// goes out: the pong may be faster than this thread.
+    pub(super) fn open_ping(&self) {
+        self.open_pings.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Takes an open ping off, for a pong that has come; false if none was open.
+    pub(super) fn take_open_ping(&self) -> bool {
+        self.open_pings
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
+                open.checked_sub(1)
+            })
+            .is_ok()
+    }
+
+    pub(crate) fn lock_out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn try_lock_out(&self) -> Option<MutexGuard<'_, Out>> {
+        self.out.try_lock().ok()
+    }
+
+    /// Bytes that wait for the peer to read.
+    pub(crate) fn queued(&self) -> usize {
+        match self.has_backlog() {
+            true => self.lock_out().queued(),
+            false => 0,
+        }
+    }
+}
+
+/// A lane with its link.
+#[derive(Clone, Copy)]
+pub(crate) struct LaneRef<'a> {
+    pub(super) lane: &'a Lane,
+    pub(super) link: &'a Link,
+}

@@ -1,0 +1,218 @@
+//! How far the life of a connection is.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+/// The one record of a connection's life: what may still be sent, where the transport is, and whether the peer is here.
+///
+/// Each part moves forward only.
+///
+/// | part | from | to | by |
+/// |---|---|---|---|
+/// | sending | `Open` | `Closing` | the end of the handler's side, a close from outside, the end of the peer |
+/// | sending | `Open`, `Closing` | `LastWord` | a Close frame or a last chunk, which stands last in the queue |
+/// | sending | any | `Lost` | an error of the transport, or its end; the queue is dropped |
+/// | transport | `Open` | `Flushing` | the end of the handler's side, a close from outside, a Close frame of the peer |
+/// | transport | `Flushing` | `Lingering` | the queue is empty, and the peer is to end its side first |
+/// | transport | any | `Closed` | the end of the peer, a time limit, an abort, or nothing left to do |
+/// | peer | here | ended | its side has ended, or the transport failed: nothing more comes in |
+/// | peer | here, ended | gone | the task has told all that wait for it; end hooks have run |
+///
+/// The transport and the end of input change under the lock of the input, `LastWord` and `Lost` under the lock of the queue.
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    sending: AtomicU8,
+    transport: AtomicU8,
+    input_ended: AtomicBool,
+    gone: AtomicBool,
+}
+
+/// What may still be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sending {
+    /// Anything.
+    Open,
+    /// No messages any more; the connection's own last bytes still go out.
+    Closing,
+    /// Only what is queued: a last word (a Close frame, a last chunk) stands at its end.
+    LastWord,
+    /// Nothing; the transport is gone.
+    Lost,
+}
+
+impl Sending {
+    const ALL: [Self; 4] = [Self::Open, Self::Closing, Self::LastWord, Self::Lost];
+
+    /// Whether more may be queued.
+    pub(crate) fn takes_bytes(self) -> bool {
+        self < Self::LastWord
+    }
+}
+
+/// How the transport comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// In use.
+    Open,
+    /// The queue still goes out; then the end, or first a wait for the peer's.
+    Flushing { linger: bool },
+    /// Our side has ended; what the peer still sends is read and dropped, so that the close does
+    /// not turn into a reset which would destroy our last words on their way (RFC 9112 §9.6).
+    Lingering,
+    /// Closed.
+    Closed,
+}
+
+impl Transport {
+    const ALL: [Self; 5] = [
+        Self::Open,
+        Self::Flushing { linger: false },
+        Self::Flushing { linger: true },
+        Self::Lingering,
+        Self::Closed,
+    ];
+
+    const fn to_index(self) -> u8 {
+        match self {
+            Self::Open => 0,
+            Self::Flushing { linger: false } => 1,
+            Self::Flushing { linger: true } => 2,
+            Self::Lingering => 3,
+            Self::Closed => 4,
+        }
+    }
+}
+
+/// A state to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// The peer has ended its side or is gone.
+    PeerEnded,
+    /// Messages can no longer be sent, or the server shuts down.
+    Closed,
+    /// One of the two.
+    Either,
+}
+
+impl Lifecycle {
+    pub(super) fn new() -> Self {
+        Self {
+            sending: AtomicU8::new(Sending::Open as u8),
+            transport: AtomicU8::new(Transport::Open.to_index()),
+            input_ended: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn sending(&self) -> Sending {
+        let index = usize::from(self.sending.load(Ordering::Acquire));
+        Sending::ALL.get(index).copied().unwrap_or(Sending::Lost)
+    }
+
+    /// Whether messages can still be sent.
+    pub(crate) fn is_open(&self) -> bool {
+        self.sending.load(Ordering::Acquire) == Sending::Open as u8
+    }
+
+    /// Whether nothing at all can be sent any more.
+    pub(super) fn is_lost(&self) -> bool {
+        self.sending.load(Ordering::Acquire) == Sending::Lost as u8
+    }
+
+    /// Moves on, unless the sending side is further already.
+    pub(super) fn advance(&self, to: Sending) {
+        self.sending.fetch_max(to as u8, Ordering::AcqRel);
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        let index = usize::from(self.transport.load(Ordering::Acquire));
+        let transport = Transport::ALL.get(index);
+        transport.copied().unwrap_or(Transport::Closed)
+    }
+
+    /// Whether the transport is in use, and its end has not begun.
+    pub(super) fn is_transport_open(&self) -> bool {
+        self.transport.load(Ordering::Acquire) == Transport::Open.to_index()
+    }
+
+    /// Moves the transport on; from `Closed` nothing leads back.
+    pub(super) fn set_transport(&self, to: Transport) {
+        if self.transport() != Transport::Closed {
+            self.transport.store(to.to_index(), Ordering::Release);
+        }
+    }
+
+    /// Whether nothing more comes in.
+    pub(crate) fn has_input_ended(&self) -> bool {
+        self.input_ended.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_input_ended(&self) {
+        self.input_ended.store(true, Ordering::Release);
+    }
+
+    /// Whether the peer is known to be gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Notes that the peer is gone; false if that was known.
+    pub(super) fn set_gone(&self) -> bool {
+        !self.gone.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether a state is reached.
+    pub(super) fn has_reached(&self, until: Until, is_shutting_down: bool) -> bool {
+        let has_ended = self.is_gone() || until != Until::Closed && self.has_input_ended();
+        has_ended || until != Until::PeerEnded && (!self.is_open() || is_shutting_down)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sending_moves_forward_only() {
+        let life = Lifecycle::new();
+        for (to, at) in [
+            (Sending::Closing, Sending::Closing),
+            (Sending::LastWord, Sending::LastWord),
+            (Sending::Closing, Sending::LastWord),
+            (Sending::Lost, Sending::Lost),
+            (Sending::LastWord, Sending::Lost),
+        ] {
+            life.advance(to);
+            assert_eq!(life.sending(), at);
+            assert!(!life.is_open());
+        }
+        assert!(life.is_lost());
+    }
+
+    #[test]
+    fn a_closed_transport_stays_closed() {
+        let life = Lifecycle::new();
+        for transport in Transport::ALL {
+            life.set_transport(transport);
+            assert_eq!(life.transport(), transport);
+        }
+        life.set_transport(Transport::Flushing { linger: true });
+        assert_eq!(life.transport(), Transport::Closed);
+    }
+
+    #[test]
+    fn each_wait_names_its_state() {
+        let reached = |life: &Lifecycle, stop| {
+            [Until::PeerEnded, Until::Closed, Until::Either].map(|it| life.has_reached(it, stop))
+        };
+        let life = Lifecycle::new();
+        assert_eq!(reached(&life, false), [false, false, false]);
+        assert_eq!(reached(&life, true), [false, true, true]);
+        life.set_input_ended();
+        assert_eq!(reached(&life, false), [true, false, true]);
+        life.advance(Sending::Closing);
+        assert_eq!(reached(&life, false), [true, true, true]);
+        let life = Lifecycle::new();
+        assert!(life.set_gone() && !life.set_gone());
+        assert_eq!(reached(&life, false), [true, true, true]);
+    }
+}

@@ -1,0 +1,201 @@
+//! A socket with its task.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use super::{
+    driver::{Driver, signals},
+    facts::Facts,
+    input::Input,
+    lane::{Lane, LaneRef},
+    lifecycle::Until,
+    transport::{Reader, Writer},
+    wakers::Wakers,
+};
+use crate::{
+    env::{
+        Env,
+        peer::{Peer, Via},
+        timers::{Tick, TimerKey},
+    },
+    wire::WireFormat,
+};
+
+/// The shared state of a connection.
+pub(crate) struct Link {
+    pub(crate) env: Arc<Env>,
+    pub(crate) facts: Facts,
+    pub(crate) driver: Driver,
+    pub(crate) slot: u32,
+    /// The tick of the wheel's next look.
+    armed_at: AtomicU32,
+    input: Mutex<Input>,
+    /// The one lane of HTTP/1.1.
+    pub(crate) lane: Lane,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // A task that was dropped with its runtime leaves its queue.
+        let queued = self.lane.lock_out().queued();
+        self.env.metrics.outbox_changed(queued, 0);
+    }
+}
+
+impl Link {
+    pub(crate) fn new(
+        key: TimerKey,
+        (peer, via): (Peer, Via),
+        (reader, writer): (Reader, Writer),
+        env: Arc<Env>,
+    ) -> Self {
+        let now = env.timers.now();
+        Self {
+            facts: Facts::new(peer, via),
+            driver: Driver::default(),
+            slot: key.slot,
+            armed_at: AtomicU32::new(u32::MAX),
+            input: Mutex::new(Input::new(reader, now)),
+            lane: Lane::new(key.id, writer, now),
+            env,
+        }
+    }
+
+    /// Identifies the connection within this process, from 1.
+    pub(crate) fn id(&self) -> u64 {
+        self.lane.id
+    }
+
+    /// The lane, to send on it.
+    #[inline]
+    pub(crate) fn lane(&self) -> LaneRef<'_> {
+        LaneRef {
+            lane: &self.lane,
+            link: self,
+        }
+    }
+
+    pub(crate) fn lock_input(&self) -> MutexGuard<'_, Input> {
+        self.input.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn try_lock_input(&self) -> Option<MutexGuard<'_, Input>> {
+        self.input.try_lock().ok()
+    }
+
+    pub(crate) fn now(&self) -> Tick {
+        self.env.timers.now()
+    }
+
+    /// The client, or the last proxy in front of the load balancer.
+    pub(crate) fn peer(&self) -> Peer {
+        self.facts.peer()
+    }
+
+    /// Takes over the address that a load balancer has sent; false if it has too many connections already.
+    #[cfg(feature = "proxy-protocol")]
+    pub(crate) fn set_source(&self, source: Peer) -> bool {
+        let is_admitted = self.env.admit(source);
+        if is_admitted {
+            self.facts.set_source(source);
+            tracing::Span::current().record("source", tracing::field::display(source));
+        } else {
+            self.env.metrics.connection_refused("refused_source");
+        }
+        is_admitted
+    }
+
+    /// The subprotocol that the handshake agreed on.
+    pub(crate) fn subprotocol(&self) -> Option<&str> {
+        self.lane.subprotocol.get()?.name(&self.env.config)
+    }
+
+    /// Sets the format of messages from here on.
+    pub(super) fn set_format(&self, format: WireFormat) {
+        let before = self.lane.format();
+        self.lane.set_format(format);
+        self.env.metrics.format_changed(before, format);
+    }
+
+    /// Makes sure that the wheel looks here at `at` or before.
+    pub(crate) fn arm(&self, at: Tick) {
+        if at.0 < self.armed_at.load(Ordering::Relaxed) {
+            let key = TimerKey {
+                slot: self.slot,
+                id: self.id(),
+            };
+            let at = self.env.timers.arm(key, at);
+            // Another thread may have armed it for an earlier tick meanwhile.
+            self.armed_at.fetch_min(at.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Signals the task that the wheel looks here. An entry that was overtaken by an earlier one changes nothing.
+    pub(crate) fn timer_fired(&self, now: Tick) {
+        if self.armed_at.load(Ordering::Relaxed) <= now.0 {
+            self.armed_at.store(u32::MAX, Ordering::Relaxed);
+            self.driver.signal(signals::TIMER);
+        }
+    }
+
+    /// The time for which the peer may take nothing while the queue is not empty.
+    pub(super) fn stall_time(&self) -> Duration {
+        match self.lane.format() {
+            WireFormat::Http => self.env.config.write_timeout,
+            _ => self.env.config.outbox_stall,
+        }
+    }
+
+    /// Whether the peer or the server has ended the connection, or its side of it.
+    pub(crate) fn has_ended(&self) -> bool {
+        let life = &self.lane.life;
+        life.has_input_ended()
+            || !life.is_open()
+            || self
+                .lock_input()
+                .websocket()
+                .is_some_and(|websocket| websocket.has_ended())
+    }
+
+    /// Waits for a state of the connection's life.
+    pub(crate) fn poll_until(&self, until: Until, cx: &mut Context<'_>) -> Poll<()> {
+        let is_reached = || {
+            self.lane
+                .life
+                .has_reached(until, self.env.is_shutting_down())
+        };
+        if is_reached() {
+            return Poll::Ready(());
+        }
+        // The end of input wakes its readers, the end of the connection all waiters.
+        if until != Until::Closed {
+            self.lock_input().readers.add(cx.waker());
+        }
+        self.lane.lock_out().add_waiter(cx.waker());
+        // It may have ended between the look and the entry.
+        match is_reached() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Tells all that wait for the end that the peer is gone, and runs the end hooks.
+    pub(crate) fn set_gone(&self) {
+        let life = &self.lane.life;
+        let Some(hooks) = self.lane.ends.take_last(life) else {
+            return;
+        };
+        life.advance(super::lifecycle::Sending::Closing);
+        if !hooks.is_empty() {
+            super::cork::tell_end(&self.env, || hooks.run());
+        }
+        let waiters: Wakers = self.lane.lock_out().take_waiters();
+        waiters.wake();
+    }
+}

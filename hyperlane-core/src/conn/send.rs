@@ -1,0 +1,351 @@
+//! Sending on a lane.
+//!
+//! Any task may send. A sender takes a short lock, never held across an await, and writes to the socket at once if nothing is
+//! queued; only what the socket does not take is queued. The link's task sends the queue on when the socket takes bytes again.
+
+use std::{
+    sync::atomic::Ordering,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+use super::{
+    cork::{self, Cork},
+    lane::LaneRef,
+    lifecycle::Sending,
+    out::BODY_MARK,
+};
+use crate::{
+    error::PushError,
+    proto::ws::{Message, encode_message, encode_to_bytes, frame_head},
+    wire::WireFormat,
+};
+
+/// Bytes to send.
+#[derive(Clone, Copy)]
+pub(crate) enum Payload<'a> {
+    /// Whole messages in the lane's format, shared and not copied.
+    Shared(&'a Bytes),
+    /// Bytes that are copied.
+    Copied(&'a [u8]),
+    /// A message that is encoded as this lane needs it.
+    Message(&'a Message),
+}
+
+impl Payload<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Shared(bytes) => bytes.len(),
+            Self::Copied(bytes) => bytes.len(),
+            Self::Message(message) => message.len(),
+        }
+    }
+
+    fn write(&self, cork: &mut Cork) {
+        match self {
+            Self::Shared(bytes) => cork.push(bytes),
+            Self::Copied(bytes) => cork.bytes().extend_from_slice(bytes),
+            Self::Message(message @ Message::Text(text)) => {
+                let head = frame_head(message.opcode(), text.len());
+                cork.bytes().extend_from_slice(&head);
+                cork.push(text.as_shared());
+            }
+            Self::Message(message @ Message::Binary(bytes)) => {
+                let head = frame_head(message.opcode(), bytes.len());
+                cork.bytes().extend_from_slice(&head);
+                cork.push(bytes);
+            }
+            Self::Message(control) => encode_message(control, cork.bytes()),
+        }
+    }
+}
+
+/// The place of a send among others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Behind the sends of the lane's own hook: into the cork while its task is polled.
+    Own,
+    /// At once. What the lane's own hook has sent in this poll goes first.
+    Now,
+}
+
+/// The limit on the queue that a send respects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// The outbox's high-water mark ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
+    Mark,
+    /// None: the sender has waited for room, or the bytes are the connection's own.
+    None,
+}
+
+impl LaneRef<'_> {
+    /// Sends without waiting.
+    ///
+    /// # Errors
+    /// [`PushError::Full`] where the queue is above the limit, [`PushError::Closed`] where no more can be sent.
+    #[inline]
+    pub(crate) fn send(
+        self,
+        payload: Payload<'_>,
+        order: Order,
+        limit: Limit,
+    ) -> Result<(), PushError> {
+        if let Payload::Message(message) = payload {
+            return self.send_message(message, order, limit);
+        }
+        if order == Order::Own {
+            if let Some(sent) = self.cork(payload) {
+                return sent;
+            }
+        }
+        self.send_now(payload, limit)
+    }
+
+    /// Puts a payload into the cork; `None` if this thread does not poll the lane.
+    fn cork(self, payload: Payload<'_>) -> Option<Result<(), PushError>> {
+        if !self.lane.is_open() {
+            self.link.driver.count_in_vain(self.lane.id);
+            return Some(Err(PushError::Closed));
+        }
+        // Too large to copy twice.
+        if matches!(payload, Payload::Copied(bytes) if bytes.len() >= cork::SPILL) {
+            return None;
+        }
+        let is_full = cork::with(self.lane.id, |cork| {
+            // The sender of raw bytes has counted them.
+            if !matches!(payload, Payload::Copied(_)) {
+                self.link.driver.charge(32 + payload.len() / 4);
+            }
+            payload.write(cork);
+            cork.is_full()
+        })?;
+        if is_full {
+            self.flush();
+        }
+        Some(Ok(()))
+    }
+
+    fn send_now(self, payload: Payload<'_>, limit: Limit) -> Result<(), PushError> {
+        // What this lane's own hook sent earlier in the same poll goes first.
+        self.flush();
+        let mut out = self.lane.lock_out();
+        if !self.lane.life.sending().takes_bytes() {
+            return Err(PushError::Closed);
+        }
+        if limit == Limit::Mark && out.queued() > self.link.env.config.outbox_bytes {
+            return Err(PushError::Full);
+        }
+        match payload {
+            Payload::Shared(bytes) => out.write(self, cork::Piece::Shared(bytes)),
+            Payload::Copied(bytes) => out.write(self, cork::Piece::Copied(bytes)),
+            Payload::Message(message) => {
+                let frame = Bytes::from(out.encode(message));
+                if cork::is_polling(self.lane.id) {
+                    // The order of compression is the order of the wire, so that the cork cannot hold it; the queue
+                    // can, and leaves in one write at the end of the poll.
+                    self.link.driver.charge(32 + message.len() / 4);
+                    out.enqueue(self, frame, false);
+                    self.note_backlog();
+                } else {
+                    out.write(self, cork::Piece::Shared(&frame));
+                }
+            }
+        }
+        match self.lane.life.is_lost() {
+            true => Err(PushError::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// Sends a message as the format of the lane asks.
+    fn send_message(self, message: &Message, order: Order, limit: Limit) -> Result<(), PushError> {
+        let is_ping = matches!(message, Message::Ping(_));
+        if is_ping {
+            self.lane.open_ping();
+        }
+        let sent = match (self.lane.format(), order) {
+            // Each message is encoded behind the one before it.
+            (WireFormat::WebSocketTakeover, Order::Now) => {
+                self.send_now(Payload::Message(message), limit)
+            }
+            (WireFormat::WebSocketTakeover, Order::Own) if self.lane.is_open() => {
+                self.send_now(Payload::Message(message), limit)
+            }
+            #[cfg(feature = "deflate")]
+            (WireFormat::WebSocketDeflate { .. }, _) if message.is_data() => {
+                match self.encode_shared(message) {
+                    Some(frame) => self.send(Payload::Shared(&frame), order, limit),
+                    None => Err(PushError::Closed),
+                }
+            }
+            (_, Order::Own) => match self.cork(Payload::Message(message)) {
+                Some(sent) => sent,
+                None => self.send_now(Payload::Shared(&encode_to_bytes(message)), limit),
+            },
+            (_, Order::Now) => self.send_now(Payload::Shared(&encode_to_bytes(message)), limit),
+        };
+        if is_ping && sent.is_err() {
+            self.lane.take_open_ping();
+        }
+        sent
+    }
+
+    /// Sends whole messages that a sender has encoded for many lanes.
+    #[inline]
+    pub(crate) fn push(self, bytes: &Bytes) -> Result<(), PushError> {
+        self.send(Payload::Shared(bytes), Order::Now, Limit::Mark)
+    }
+
+    /// Sends pieces that `write` puts together, in the order of the lane's own sends, whatever is queued.
+    #[inline]
+    pub(crate) fn compose(self, write: impl FnOnce(&mut Cork)) -> Result<(), PushError> {
+        let mut write = Some(write);
+        let is_full = cork::with(self.lane.id, |cork| {
+            if let Some(write) = write.take() {
+                write(cork);
+            }
+            cork.is_full()
+        });
+        match (is_full, write) {
+            (Some(true), _) => self.flush(),
+            (Some(false), _) | (None, None) => {}
+            (None, Some(write)) => {
+                let mut pieces = Cork::new();
+                write(&mut pieces);
+                let mut out = self.lane.lock_out();
+                if !self.lane.life.sending().takes_bytes() {
+                    return Err(PushError::Closed);
+                }
+                out.write_pieces(self, pieces.pieces());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the last bytes that will ever be sent on the lane. What was queued before still goes out, unless `drop_unsent`.
+    pub(crate) fn send_last(self, bytes: &[u8], drop_unsent: bool) -> Result<(), PushError> {
+        self.flush();
+        let mut out = self.lane.lock_out();
+        if !self.lane.life.sending().takes_bytes() {
+            return Err(PushError::Closed);
+        }
+        if drop_unsent {
+            out.drop_unsent(&self.link.env.metrics);
+        }
+        out.write(self, cork::Piece::Copied(bytes));
+        self.lane.life.advance(Sending::LastWord);
+        Ok(())
+    }
+
+    /// Writes what the lane's own hook has sent in the current poll.
+    pub(crate) fn flush(self) {
+        cork::drain(self.lane.id, |pieces| {
+            let mut out = self.lane.lock_out();
+            if self.lane.life.sending().takes_bytes() {
+                out.write_pieces(self, pieces);
+            }
+        });
+    }
+
+    /// Bytes that the socket has taken or that wait for it, what the current poll has sent included.
+    pub(crate) fn bytes_sent(self) -> u64 {
+        let corked = cork::waiting(self.lane.id);
+        let out = self.lane.lock_out();
+        match self.lane.life.is_lost() {
+            // Nothing of it will go out any more.
+            true => out.sent(),
+            false => out.sent() + (out.queued() + corked) as u64,
+        }
+    }
+
+    /// Encodes a message, compressed, for every lane of this one's format; `None` for another format.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn encode_shared(self, message: &Message) -> Option<Bytes> {
+        let config = self.link.env.config.deflate.as_ref()?;
+        let WireFormat::WebSocketDeflate { window_bits } = self.lane.format() else {
+            return None;
+        };
+        let mut frame = Vec::new();
+        crate::proto::ws::deflate::Compressor::shared(window_bits, config)
+            .encode(message, None, &mut frame);
+        Some(frame.into())
+    }
+
+    /// Without the feature no format is compressed.
+    #[cfg(not(feature = "deflate"))]
+    pub(crate) fn encode_shared(self, _: &Message) -> Option<Bytes> {
+        None
+    }
+
+    // ---------------------------------------------------------------- the queue
+
+    /// The queue is not empty: the task has to send it on.
+    pub(super) fn note_backlog(self) {
+        if !self.lane.backlog.swap(true, Ordering::AcqRel) {
+            self.link.arm(self.link.now().after(self.link.stall_time()));
+            if !cork::is_polling(self.lane.id) {
+                self.link.driver.wake();
+            }
+        }
+    }
+
+    /// Waits until the queue is below the outbox's mark; an error when nothing can be sent any more.
+    pub(crate) fn poll_room(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
+        if self.link.driver.is_budget_spent() && cork::is_polling(self.lane.id) {
+            // A handler that sends in a loop to a fast reader would never wait: others first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.lane.life.is_lost() {
+            self.link.driver.count_in_vain(self.lane.id);
+            return Poll::Ready(Err(PushError::Closed));
+        }
+        // Without a backlog there is room: the usual case costs two loads.
+        if !self.lane.has_backlog() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut out = self.lane.lock_out();
+        if self.lane.life.is_lost() {
+            self.link.driver.count_in_vain(self.lane.id);
+            return Poll::Ready(Err(PushError::Closed));
+        }
+        if out.queued() <= self.link.env.config.outbox_bytes {
+            return Poll::Ready(Ok(()));
+        }
+        out.add_waiter(cx.waker());
+        Poll::Pending
+    }
+
+    /// Waits as [`poll_room`](Self::poll_room), below a mark of its own, for bodies that the task itself fetches as they are
+    /// taken.
+    pub(crate) fn poll_body_room(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
+        if cork::is_polling(self.lane.id) && self.link.driver.is_own_waker(cx) {
+            let mut out = self.lane.lock_out();
+            // A lost lane has an empty queue. The list of waiters is about the outbox's own mark: from there, the task would
+            // be woken at once, again and again.
+            if out.queued() > self.body_mark() {
+                out.set_body_waits();
+                return Poll::Pending;
+            }
+        }
+        self.poll_room(cx)
+    }
+
+    pub(super) fn body_mark(self) -> usize {
+        BODY_MARK.min(self.link.env.config.outbox_bytes)
+    }
+
+    /// Waits until everything is with the operating system.
+    pub(crate) fn poll_flushed(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
+        let mut out = self.lane.lock_out();
+        if self.lane.life.is_lost() {
+            return Poll::Ready(Err(PushError::Closed));
+        }
+        if out.queued() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        out.add_waiter(cx.waker());
+        Poll::Pending
+    }
+}
