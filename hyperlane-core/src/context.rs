@@ -149,6 +149,9 @@ pub(crate) struct Program {
     pub(crate) states: States,
     /// `None` before a server runs.
     pub(crate) sessions: Option<Arc<Sessions>>,
+    /// Runs response middleware before a head that cannot wait: a `stream::Middleware`, of which a context knows nothing.
+    /// `None` where there is none.
+    pub(crate) early: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Where the pipeline is.
@@ -200,7 +203,7 @@ pub struct Context {
     response: Option<Box<Response>>,
     route_params: RouteParams,
     extras: Option<Box<Extras>>,
-    program: Arc<Program>,
+    pub(crate) program: Arc<Program>,
     /// None for a context that a program made itself.
     pub(crate) connection: Option<Arc<Link>>,
     /// The next response middleware: each runs once per request.

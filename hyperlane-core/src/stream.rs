@@ -31,8 +31,6 @@ pub(crate) type Middleware = Arc<
 /// waits for the peer.
 pub struct Stream {
     pub(crate) exchange: Exchange,
-    /// Response middleware, for the head of an event stream, which goes out early. `None` where there is none.
-    middleware: Option<Middleware>,
 }
 
 /// The socket of a connection, as far as it can be asked.
@@ -51,10 +49,9 @@ impl Transport<'_> {
 }
 
 impl Stream {
-    pub(crate) fn new(connection: Arc<Link>, middleware: Option<Middleware>) -> Self {
+    pub(crate) fn new(connection: Arc<Link>) -> Self {
         Self {
             exchange: Exchange::new(connection),
-            middleware,
         }
     }
 

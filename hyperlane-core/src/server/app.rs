@@ -1,6 +1,6 @@
 //! The program's hooks, put in order and checked once at start.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{any::Any, collections::BTreeSet, sync::Arc};
 
 use crate::{
     Context, Method, Stream,
@@ -169,8 +169,6 @@ pub(crate) struct App {
     pub(crate) task_panic: Vec<Hook>,
     pub(crate) request_error: Vec<Hook>,
     pub(crate) program: Arc<Program>,
-    /// Runs what is left of the response middleware; `None` where there is none.
-    pub(crate) early: Option<Middleware>,
     /// Methods that some route takes, as `Allow` lists them.
     pub(crate) methods: String,
     /// Serves what no route takes.
@@ -271,8 +269,9 @@ impl App {
         app.program = Arc::new(Program {
             states,
             sessions: None,
+            early: in_sequence(&app.response_middleware)
+                .map(|middleware| Arc::new(middleware) as Arc<dyn Any + Send + Sync>),
         });
-        app.early = in_sequence(&app.response_middleware);
         app.task_panic = panic;
         app.request_error = error;
 

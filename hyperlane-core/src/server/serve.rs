@@ -50,7 +50,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
             return Ending::Abort;
         }
         let mut ctx = Context::new(app.program.clone(), connection.clone());
-        let mut stream = Stream::new(connection, app.early.clone());
+        let mut stream = Stream::new(connection);
         loop {
             ctx.reset();
             let mut route = None;

@@ -1,6 +1,6 @@
 //! Event streams as the answer to a request.
 
-use super::Stream;
+use super::{Middleware, Stream};
 use crate::{Context, ServerSentEvents, error::ResponseError};
 
 /// While it lives, the head of an event stream is about to go out. A hook that gives up the wait can answer otherwise.
@@ -33,7 +33,9 @@ impl Context {
         stream.exchange.open_events(self.get_response())?;
         set_type(self);
         let opening = Opening(stream);
-        if let Some(middleware) = opening.0.middleware.clone() {
+        let early = self.program.early.clone();
+        if let Some(middleware) = early.as_ref().and_then(|early| early.downcast_ref()) {
+            let middleware: &Middleware = middleware;
             self.keep_no_response();
             middleware(opening.0, self).await;
         }
