@@ -1,8 +1,8 @@
-//! Channels: the messages of a session, whoever is connected. See `docs/channels.md` for what clients see.
+//! Channels: messages of a session, across connections. `docs/channels.md` describes what clients see.
 
 pub(crate) mod attach;
+pub(crate) mod connection;
 pub(crate) mod end;
-pub(crate) mod line;
 pub(crate) mod log;
 mod memory;
 mod receive;
@@ -20,59 +20,59 @@ use std::{
 };
 
 use self::{
+    connection::ChannelConnection,
     end::End,
-    line::Line,
     log::Item,
     settings::Settings,
-    state::State,
+    state::ChannelState,
     timer::Timer,
-    waiters::{Waiter, Wakers},
+    waiters::{Waiter, Waiters},
 };
 use crate::{
     conn::{Conn, inbox::Inbox},
     proto::ws::CloseCode,
-    session::{Entry, KeptAlive},
+    session::{KeptAlive, SessionEntry},
 };
 
-/// Closes a plain WebSocket whose missed messages are gone: it has to load the state of things anew. The next connection
-/// begins with what comes then.
+/// Closes a plain WebSocket whose missed messages are gone: the client has to reload its state. The next connection
+/// begins with new messages.
 pub(crate) const RESET: CloseCode = CloseCode::new(4010);
-const MISSED: &str = "messages were missed: load anew";
-/// Closes a connection whose tab has connected anew.
+const MISSED: &str = "missed messages are gone: reload the state";
+/// Closes a connection whose tab has connected again.
 pub(crate) const SUPERSEDED: CloseCode = CloseCode::new(4009);
 
-/// Sends and receives across connections.
+/// A channel of a session: it sends and receives across connections.
 pub(crate) struct Channel {
-    home: Weak<Entry>,
+    session: Weak<SessionEntry>,
     settings: Arc<Settings>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    state: State<Line, Timer>,
-    /// What clients sent and nobody received yet.
+    state: ChannelState<ChannelConnection, Timer>,
+    /// Messages of clients that the program has not received yet.
     inbox: Inbox,
     end: Option<End>,
     was_connected: bool,
-    /// The endpoint's function has run for it.
-    is_greeted: bool,
-    /// What was counted towards the session, as nobody is connected.
+    /// The endpoint's function has been called for this channel.
+    is_started: bool,
+    /// Bytes that were charged to the session, while no client is connected.
     charged: usize,
     /// Keeps the session, from the first connection on.
     kept: Option<KeptAlive>,
-    /// Ends the channel when nobody has been there for long.
+    /// Ends the channel when no client comes in time.
     timer: Option<Timer>,
-    /// Those who wait for a message, and those who wait for room.
-    receivers: Wakers,
-    senders: Wakers,
-    /// Those who are woken when the lock is gone.
+    /// Waits for a message, and waits for room.
+    receivers: Waiters,
+    senders: Waiters,
+    /// Wakers that run once the lock is released.
     woken: Vec<Waker>,
 }
 
-/// The channel, locked. What is code of the program runs when the lock is gone: wakers of its executors, and the end of messages
-/// whose bytes are a type of its own.
+/// A locked channel. Code of the program runs after the lock is released: wakers of its executors, and the destructors
+/// of messages whose bytes are a type of the program.
 struct Locked<'a> {
-    // The order matters: the lock goes first.
+    // The order matters: the lock is released first.
     inner: MutexGuard<'a, Inner>,
     later: Later,
 }
@@ -115,38 +115,42 @@ impl DerefMut for Locked<'_> {
 }
 
 impl Inner {
-    /// Whether what is in it waits for clients of which none is connected.
-    fn is_unattended(&self) -> bool {
-        self.end.is_none() && self.state.links().next().is_none()
+    /// Tells whether the channel is open and no client is connected.
+    fn is_disconnected(&self) -> bool {
+        self.end.is_none() && self.state.connections().next().is_none()
     }
 
-    /// Wakes them when the lock is gone.
+    /// Wakes all waiting senders, once the lock is released.
     fn wake_senders(&mut self) {
         self.woken.extend(self.senders.take());
     }
 
-    /// As [`wake_senders`](Self::wake_senders).
+    /// Wakes all waiting receivers, as [`wake_senders`](Self::wake_senders) does.
     fn wake_receivers(&mut self) {
         self.woken.extend(self.receivers.take());
     }
 }
 
 impl Channel {
-    pub(crate) fn new(home: Weak<Entry>, settings: Arc<Settings>, epoch: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        session: Weak<SessionEntry>,
+        settings: Arc<Settings>,
+        epoch: u64,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            home,
+            session,
             settings,
             inner: Mutex::new(Inner {
-                state: State::new(epoch),
+                state: ChannelState::new(epoch),
                 inbox: Inbox::default(),
                 end: None,
                 was_connected: false,
-                is_greeted: false,
+                is_started: false,
                 charged: 0,
                 kept: None,
                 timer: None,
-                receivers: Wakers::default(),
-                senders: Wakers::default(),
+                receivers: Waiters::default(),
+                senders: Waiters::default(),
                 woken: Vec::new(),
             }),
         })
@@ -166,7 +170,7 @@ impl Channel {
         }
     }
 
-    /// Whether messages reach the client: it is connected, or may still come back.
+    /// Tells whether messages reach the client: it is connected, or may still come back.
     pub(crate) fn is_open(&self) -> bool {
         let inner = self.lock();
         inner.end.is_none() && inner.was_connected
@@ -181,16 +185,16 @@ impl Channel {
         self.lock().state.log.end()
     }
 
-    /// A connection of this channel, if there is one.
+    /// The latest connection of this channel, if there is one.
     pub(crate) fn connection(&self) -> Option<Arc<Conn>> {
         self.lock()
             .state
-            .links()
+            .connections()
             .last()
-            .map(|line| line.connection().clone())
+            .map(|connection| connection.connection().clone())
     }
 
-    /// Has its session stay for as long as the channel is not over.
+    /// Keeps the session until the channel ends.
     pub(crate) fn keep(&self, keep: impl FnOnce() -> KeptAlive) {
         let mut inner = self.lock();
         if inner.end.is_none() && inner.kept.is_none() {
@@ -198,13 +202,13 @@ impl Channel {
         }
     }
 
-    /// Whether this is the first who asks.
-    pub(crate) fn greet(&self) -> bool {
-        !std::mem::replace(&mut self.lock().is_greeted, true)
+    /// Marks the channel as started; false if it was already.
+    pub(crate) fn start(&self) -> bool {
+        !std::mem::replace(&mut self.lock().is_started, true)
     }
 
     /// The epoch, if the program has closed the channel.
-    fn stopped(&self) -> Option<u64> {
+    fn closed_epoch(&self) -> Option<u64> {
         let inner = self.lock();
         matches!(inner.end, Some(End::Closed)).then_some(inner.state.log.epoch)
     }
@@ -217,8 +221,8 @@ mod tests {
     use super::{log::Limits, *};
     use crate::proto::ws::Message;
 
-    /// Polls a future once as a task of its own would.
-    async fn give_up<T>(waiting: impl Future<Output = T> + Send) {
+    /// Polls a future once, as a task of its own would.
+    async fn poll_once<T>(waiting: impl Future<Output = T> + Send) {
         let mut waiting = std::pin::pin!(waiting);
         poll_fn(|cx| {
             assert!(waiting.as_mut().poll(cx).is_pending());
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_leaves_nothing_behind() {
+    async fn a_dropped_wait_leaves_nothing_behind() {
         let settings = Settings {
             limits: Limits {
                 messages: 0,
@@ -244,9 +248,9 @@ mod tests {
         for _ in 0..100 {
             let waiting = channel.clone();
             tokio::spawn(async move {
-                give_up(waiting.recv()).await;
-                give_up(waiting.over()).await;
-                give_up(waiting.send(Message::from("no room"))).await;
+                poll_once(waiting.recv()).await;
+                poll_once(waiting.over()).await;
+                poll_once(waiting.send(Message::from("no room"))).await;
             })
             .await
             .unwrap();

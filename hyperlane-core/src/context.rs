@@ -18,13 +18,13 @@ use bytes::Bytes;
 
 use crate::{
     EntityTag, Request, Response, Validators,
-    channel::settings::ChannelSettings,
     conn::Conn,
     error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
     exchange::body::{BodyStream, Incoming},
     http::{Failure, Head, Precondition, describe},
     panic::contain,
     proto::http::forwarded::{self, Forwarded},
+    session::Sessions,
 };
 
 /// Values of a route's parameters, in the order of its pattern.
@@ -144,10 +144,11 @@ impl fmt::Debug for States {
 }
 
 /// Values that all contexts of a server share.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Program {
     pub(crate) states: States,
-    pub(crate) channels: ChannelSettings,
+    /// `None` before a server runs.
+    pub(crate) sessions: Option<Arc<Sessions>>,
 }
 
 /// Where the pipeline is.
@@ -358,7 +359,7 @@ impl Context {
     /// What trusted proxies say of the request.
     pub(crate) fn forwarded(&self) -> Option<Forwarded<'_>> {
         let connection = self.connection.as_ref()?;
-        let config = &connection.server.config;
+        let config = &connection.env.config;
         if config.trusted_proxies.is_empty() {
             return None;
         }
@@ -644,11 +645,6 @@ impl Context {
                 std::any::type_name::<T>()
             )
         })
-    }
-
-    /// How channels of this server behave that no client has connected to yet.
-    pub(crate) fn channel_settings(&self) -> &ChannelSettings {
-        &self.program.channels
     }
 
     /// All values of the server, for tasks that outlive the request.

@@ -200,22 +200,25 @@ impl RequestError {
         }
     }
 
-    /// The status with which it is answered, by name.
-    pub fn get_http_status(&self) -> HttpStatus {
-        HttpStatus::from(self.get_http_status_code())
-    }
-
-    /// The status with which it is answered, under the name that Hyperlane programs use.
-    pub fn get_http_status_code(&self) -> usize {
-        usize::from(self.status())
-    }
-
     /// Returns whether the client has disconnected, so that no response is possible.
     pub fn is_disconnect(&self) -> bool {
         matches!(
             self,
             Self::ClientDisconnected | Self::ConnectionClosed | Self::WebSocketClosed(_)
         )
+    }
+}
+
+/// Spellings of published Hyperlane programs.
+impl RequestError {
+    /// Same as [`status`](Self::status), by name.
+    pub fn get_http_status(&self) -> HttpStatus {
+        HttpStatus::from(self.get_http_status_code())
+    }
+
+    /// Same as [`status`](Self::status), as a `usize`.
+    pub fn get_http_status_code(&self) -> usize {
+        usize::from(self.status())
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
 /// | [`BodyStream`], [`Multipart`] | the body, piece by piece; nothing is read before the handler asks for it |
 /// | [`State<T>`] | a value of the server |
 /// | [`Headers`], [`Method`], [`RouteParams`], `CookieJar` | parts of the request |
-/// | [`Session`](crate::Session) | the client's session; created if there is none |
+/// | [`Session`] | the client's session; created if there is none |
 /// | `Result<A, RequestError>`, `Result<A, Error>` | another argument, or the error of its extraction |
 ///
 /// Implement this trait to use a type of your own as an argument. Extraction fails with an [`Error`], like a handler;
@@ -264,9 +264,9 @@ from_context! {
     impl [] Multipart where BodyMode::Stream => |ctx| ctx.multipart();
 }
 
-/// The session of the client; one is begun if it has none.
+/// The session of the client; one is created if there is none.
 ///
-/// A request by a token that is not valid any more, and by nothing else, is refused with 401.
+/// A request whose only credential is an invalid token is refused with 401.
 impl FromContext for Session {
     async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
         if ctx.is_session_token_refused() {
@@ -276,7 +276,7 @@ impl FromContext for Session {
     }
 }
 
-/// Never refuses the request: the handler sees why it would have been.
+/// Never refuses the request: the handler gets the error of the extraction.
 impl<T: FromContext> FromContext for Result<T, RequestError> {
     const BODY: Option<BodyMode> = T::BODY;
 

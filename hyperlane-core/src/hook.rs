@@ -410,7 +410,7 @@ impl<'a> Guarded<'a> {
     fn is_given_up(&self) -> bool {
         self.handshake
             .as_ref()
-            .is_some_and(|conn| conn.server.is_shutting_down() && conn.is_handshake())
+            .is_some_and(|conn| conn.env.is_shutting_down() && conn.is_handshake())
     }
 }
 

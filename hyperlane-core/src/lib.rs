@@ -21,6 +21,7 @@ mod config;
 pub(crate) mod conn;
 mod context;
 mod endpoint;
+mod env;
 mod error;
 mod exchange;
 mod extract;
@@ -31,7 +32,6 @@ mod observe;
 mod panic;
 pub mod proto;
 pub mod route;
-mod runtime;
 mod server;
 #[cfg(feature = "tower")]
 pub mod service;

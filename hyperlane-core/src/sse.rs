@@ -189,7 +189,7 @@ async fn send(connection: &Conn, event: &Event) -> io::Result<()> {
             Err(PushError::Full) => {}
             sent => {
                 if sent.is_ok() {
-                    connection.server.metrics.message_sent();
+                    connection.env.metrics.message_sent();
                 }
                 return sent.map_err(closed);
             }

@@ -304,7 +304,7 @@ fn poll_send(connection: &Conn, message: &Message, cx: &mut Context<'_>) -> Poll
             Err(PushError::Full) => {}
             sent => {
                 if sent.is_ok() {
-                    connection.server.metrics.message_sent();
+                    connection.env.metrics.message_sent();
                 }
                 return Poll::Ready(sent.map_err(closed));
             }

@@ -1,11 +1,11 @@
-//! Connections of a channel: they come, go, and come back.
+//! Connections of a channel: attaching, detaching, and waiting for clients to come back.
 
 use std::sync::Arc;
 
 use super::{
     Channel, MISSED, RESET, SUPERSEDED,
+    connection::ChannelConnection,
     end::End,
-    line::Line,
     log::ResumeId,
     state::{Claim, Kind, Position, Start},
     timer::Timer,
@@ -13,27 +13,27 @@ use super::{
 use crate::{conn::Conn, proto::ws::CloseCode};
 
 impl Channel {
-    /// Gives the channel to a connection: from here on it gets what it missed and what comes. `None` for one that was
-    /// reset and told to come again, or overtaken by its tab's next one.
+    /// Attaches a connection, which then gets missed and new messages. Returns `None` if the connection was reset, or
+    /// superseded by the next one of its tab.
     ///
     /// # Errors
-    /// Why the channel is over.
+    /// Why the channel has ended.
     pub(crate) fn attach(
         self: &Arc<Self>,
         claim: Claim,
         connection: &Arc<Conn>,
-        begin: impl FnOnce(&Start, ResumeId) -> Line,
+        begin: impl FnOnce(&Start, ResumeId) -> ChannelConnection,
     ) -> Result<Option<Attached>, End> {
-        // Before anyone can find it by the channel's handles.
+        // Before the channel's handles can find the connection.
         connection.set_of_channel();
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
             return Err(end.clone());
         }
-        if inner.state.is_overtaken(claim) {
+        if inner.state.is_superseded(claim) {
             drop(inner);
-            Line::new(connection.clone(), None, claim.number)
-                .close(SUPERSEDED, "this tab has connected anew");
+            ChannelConnection::new(connection.clone(), None, claim.number)
+                .close(SUPERSEDED, "this tab has connected again");
             return Ok(None);
         }
         let epoch = inner.state.log.epoch;
@@ -49,24 +49,24 @@ impl Channel {
         inner.was_connected = true;
         if start.is_reset && claim.kind == Kind::Plain {
             inner.state.remove(start.key);
-            self.look_after(&mut inner);
+            self.after_change(&mut inner);
             drop(inner);
             let _ = connection.close_websocket(RESET, MISSED, false);
             for position in &left {
                 match claim.tab {
-                    Some(_) => close(position, SUPERSEDED, "this tab has connected anew"),
+                    Some(_) => close(position, SUPERSEDED, "this tab has connected again"),
                     None => close(position, RESET, MISSED),
                 }
             }
             return Ok(None);
         }
-        inner.state.write_on_key(start.key);
-        self.look_after(&mut inner);
+        inner.state.catch_up(start.key);
+        self.after_change(&mut inner);
         let charged = std::mem::take(&mut inner.charged);
         drop(inner);
         self.discharge(charged);
         for position in &left {
-            close(position, SUPERSEDED, "this tab has connected anew");
+            close(position, SUPERSEDED, "this tab has connected again");
         }
         Ok(Some(Attached {
             channel: self.clone(),
@@ -83,23 +83,23 @@ impl Channel {
             inner.state.cut(key)
         };
         if is_known && !is_closed {
-            let timer = self.after_grace(move |channel| channel.give_up(key));
+            let timer = self.after_grace(move |channel| channel.expire_position(key));
             if let Some(position) = inner.state.position(key) {
                 position.timer = timer;
             }
         }
-        inner.state.tidy(self.settings.limits);
-        self.look_after(&mut inner);
-        if is_known && inner.is_unattended() {
+        inner.state.trim_log(self.settings.limits);
+        self.after_change(&mut inner);
+        if is_known && inner.is_disconnected() {
             self.charge_all(inner);
         }
     }
 
-    /// A position has waited long enough.
-    fn give_up(self: &Arc<Self>, key: u64) {
+    /// Removes a position whose client did not come back in time.
+    fn expire_position(self: &Arc<Self>, key: u64) {
         let mut inner = self.lock();
         let is_last = match inner.state.position(key) {
-            Some(position) if position.link().is_none() => {
+            Some(position) if position.connection().is_none() => {
                 inner.state.remove(key);
                 !inner.state.has_positions()
             }
@@ -108,13 +108,13 @@ impl Channel {
         if is_last {
             self.finish(inner, End::Grace(self.settings.grace));
         } else {
-            inner.state.tidy(self.settings.limits);
-            self.look_after(&mut inner);
+            inner.state.trim_log(self.settings.limits);
+            self.after_change(&mut inner);
         }
     }
 
-    /// Nobody has been there for long.
-    pub(super) fn expire(self: &Arc<Self>) {
+    /// Ends a channel to which no client came in time.
+    pub(super) fn expire_unconnected(self: &Arc<Self>) {
         let inner = self.lock();
         if !inner.state.has_positions() {
             self.finish(inner, End::Grace(self.settings.grace));
@@ -122,13 +122,13 @@ impl Channel {
     }
 }
 
-pub(super) fn close(position: &Position<Line, Timer>, code: CloseCode, reason: &str) {
-    if let Some(line) = position.link() {
-        line.close(code, reason);
+pub(super) fn close(position: &Position<ChannelConnection, Timer>, code: CloseCode, reason: &str) {
+    if let Some(connection) = position.connection() {
+        connection.close(code, reason);
     }
 }
 
-/// A connection's hold on a channel: when it is dropped, the position waits for the client to come back.
+/// Attachment of a connection to a channel. When it is dropped, the position waits for the client to come back.
 pub(crate) struct Attached {
     channel: Arc<Channel>,
     key: u64,
@@ -140,7 +140,7 @@ impl Attached {
         &self.channel
     }
 
-    /// The client has said that it will not come back to this place.
+    /// Gives up the position: the client has closed the connection and will not come back to it.
     pub(crate) fn closed(mut self) {
         self.is_closed = true;
     }

@@ -2,19 +2,19 @@
 
 use std::{fmt, future::poll_fn, io, task::Poll, time::Duration};
 
-use super::{Channel, Locked, attach::close, state::State};
+use super::{Channel, Locked, attach::close, state::ChannelState};
 use crate::proto::ws::CloseCode;
 
-/// Why a channel is over.
+/// Why a channel has ended.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
-    /// Nobody came back in time.
+    /// No client came back in time.
     Grace(Duration),
-    /// Its clients have gone, and what it keeps for them finds no room.
+    /// Its clients have gone, and there is no memory for its messages.
     Memory,
     /// The program closed it.
     Closed,
-    /// The session is over.
+    /// The session has ended.
     Session,
 }
 
@@ -26,10 +26,10 @@ impl fmt::Display for End {
                 "the channel is over: the client did not come back within {grace:?}"
             ),
             Self::Memory => f.write_str(
-                "the channel is over: the client has gone, and there is no room in `session_memory` to wait for it",
+                "the channel is over: its client has gone, and `session_memory` has no room for its messages",
             ),
             Self::Closed => f.write_str("the channel is over: it was closed"),
-            Self::Session => f.write_str("the channel is over: its session is"),
+            Self::Session => f.write_str("the channel is over: its session has ended"),
         }
     }
 }
@@ -43,7 +43,7 @@ impl From<End> for io::Error {
 }
 
 impl Channel {
-    /// The program closes the channel, for good.
+    /// Closes the channel for the program, for good.
     pub(crate) fn close(&self, code: CloseCode, reason: &str) -> io::Result<()> {
         if let Some(end) = &self.lock().end {
             return Err(end.clone().into());
@@ -52,7 +52,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits until the channel is over.
+    /// Waits until the channel has ended.
     pub(crate) async fn over(&self) {
         let mut waiter = self.waiter();
         poll_fn(|cx| {
@@ -60,13 +60,13 @@ impl Channel {
             if inner.end.is_some() {
                 return Poll::Ready(());
             }
-            inner.receivers.enlist(cx, Some(&mut waiter));
+            inner.receivers.add(cx, Some(&mut waiter));
             Poll::Pending
         })
         .await;
     }
 
-    /// Ends the channel, and its connections with these words.
+    /// Ends the channel, and closes its connections with this code and reason.
     fn end(&self, end: End, code: CloseCode, reason: &str) {
         let positions = {
             let mut inner = self.lock();
@@ -86,7 +86,7 @@ impl Channel {
         self.end(
             End::Session,
             CloseCode::POLICY_VIOLATION,
-            "the session is over",
+            "the session has ended",
         );
     }
 
@@ -94,11 +94,11 @@ impl Channel {
         if inner.end.is_some() {
             return;
         }
-        let lost = inner.state.untaken();
+        let lost = inner.state.undelivered();
         let reason = end.clone();
         let epoch = inner.state.log.epoch;
         inner.end = Some(end);
-        let state = std::mem::replace(&mut inner.state, State::new(epoch));
+        let state = std::mem::replace(&mut inner.state, ChannelState::new(epoch));
         let inbox = std::mem::take(&mut inner.inbox);
         inner.wake_senders();
         inner.wake_receivers();
@@ -106,9 +106,9 @@ impl Channel {
         let charged = std::mem::take(&mut inner.charged);
         drop(inner);
         drop((rest, state, inbox));
-        // What listens to the log may ask this very channel.
+        // Outside of the lock: a subscriber of the log may use this channel.
         if lost > 0 {
-            tracing::debug!(lost, %reason, "messages reach nobody any more");
+            tracing::debug!(lost, %reason, "messages discarded: the channel has ended");
         }
         self.discharge(charged);
     }

@@ -1,25 +1,30 @@
-//! What a channel keeps for clients that are away, counted towards the memory of its session.
+//! Messages for clients that are away, charged to the memory of their session.
 
 use std::io;
 
 use super::{Channel, Locked, end::End, slots::SessionSlots};
 
-/// What a channel takes beside its messages, with the task that waits for its client.
-const ITSELF: usize = size_of::<Channel>() + size_of::<SessionSlots>() + 512;
+/// Size of a channel without its messages, including the task that waits for its client.
+const CHANNEL_OVERHEAD: usize = size_of::<Channel>() + size_of::<SessionSlots>() + 512;
 
 impl Channel {
-    /// Counts what is about to wait for clients towards the session: they share its memory, whoever makes many of them.
+    /// Charges the session for a message that is about to wait for clients. All channels of a session share its
+    /// memory.
     pub(super) fn charge(&self, weight: usize) -> io::Result<usize> {
         let (is_charged, weight) = {
             let inner = self.lock();
-            let itself = if inner.charged == 0 { ITSELF } else { 0 };
-            (inner.is_unattended(), weight + itself)
+            let itself = if inner.charged == 0 {
+                CHANNEL_OVERHEAD
+            } else {
+                0
+            };
+            (inner.is_disconnected(), weight + itself)
         };
-        match self.home.upgrade() {
-            // Not while the channel is locked: others may have to go for it, with their channels.
-            Some(home) if is_charged && !home.charge(weight) => Err(io::Error::new(
+        match self.session.upgrade() {
+            // Outside of the channel's lock: this may evict other sessions, which ends their channels.
+            Some(session) if is_charged && !session.charge(weight) => Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
-                "what waits for clients that are not connected has used up `session_memory`, or the session lasts for its request alone",
+                "no room in `session_memory` for messages to clients that are not connected, or the session lasts for its request alone",
             )),
             Some(_) if is_charged => Ok(weight),
             _ => Ok(0),
@@ -27,22 +32,22 @@ impl Channel {
     }
 
     pub(super) fn discharge(&self, weight: usize) {
-        if let Some(home) = self.home.upgrade().filter(|_| weight > 0) {
-            home.discharge(weight);
+        if let Some(session) = self.session.upgrade().filter(|_| weight > 0) {
+            session.discharge(weight);
         }
     }
 
-    /// The last client has gone. What the channel keeps is the session's from now on; where that has no room, or nobody can
-    /// come back to it, it is over.
+    /// Charges the session for all messages of the channel, as the last client has gone. The channel ends if there is
+    /// no room, or if no client can come back to the session.
     pub(super) fn charge_all(&self, inner: Locked<'_>) {
-        let weight = ITSELF + inner.state.log.weight() + inner.inbox.bytes();
+        let weight = CHANNEL_OVERHEAD + inner.state.log.weight() + inner.inbox.bytes();
         drop(inner);
-        let Some(home) = self.home.upgrade() else {
+        let Some(session) = self.session.upgrade() else {
             return;
         };
-        let has_room = home.charge(weight);
+        let has_room = session.charge(weight);
         let mut inner = self.lock();
-        match (inner.is_unattended(), has_room) {
+        match (inner.is_disconnected(), has_room) {
             (true, true) => inner.charged += weight,
             (true, false) => self.finish(inner, End::Memory),
             (false, _) => {
@@ -53,13 +58,13 @@ impl Channel {
     }
 }
 
-/// What was counted for a message, until it is where it is to wait.
-pub(super) struct Held<'a> {
+/// Bytes that were charged for a message, until the channel holds it.
+pub(super) struct Charge<'a> {
     pub(super) channel: &'a Channel,
     pub(super) charged: usize,
 }
 
-impl Drop for Held<'_> {
+impl Drop for Charge<'_> {
     fn drop(&mut self) {
         self.channel.discharge(self.charged);
     }

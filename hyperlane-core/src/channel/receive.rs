@@ -9,17 +9,17 @@ use std::{
 use super::{Channel, end::End, waiters::Waiter};
 use crate::proto::ws::Message;
 
-/// Messages of clients that nobody received yet, in bytes.
-const INBOX: usize = 64 * 1024;
+/// Limit of the messages that the program has not received yet, in bytes.
+const MAX_INBOX: usize = 64 * 1024;
 
 impl Channel {
-    /// The next message of a client.
+    /// Waits for the next message of a client.
     pub(crate) async fn recv(&self) -> io::Result<Message> {
         let mut waiter = self.waiter();
         poll_fn(|cx| self.poll_recv(cx, Some(&mut waiter))).await
     }
 
-    /// As [`recv`](Self::recv).
+    /// Polls for the next message, as [`recv`](Self::recv) does.
     pub(crate) fn poll_recv(
         &self,
         cx: &mut Context<'_>,
@@ -34,11 +34,11 @@ impl Channel {
         if let Some(end) = &inner.end {
             return Poll::Ready(Err(end.clone().into()));
         }
-        inner.receivers.enlist(cx, waiter);
+        inner.receivers.add(cx, waiter);
         Poll::Pending
     }
 
-    /// Takes in what a client sent; waits while the inbox is full.
+    /// Takes a message of a client. Waits while the inbox is full.
     pub(crate) fn poll_deliver(
         &self,
         cx: &mut Context<'_>,
@@ -49,8 +49,8 @@ impl Channel {
         if let Some(end) = &inner.end {
             return Poll::Ready(Err(end.clone()));
         }
-        if inner.inbox.bytes() >= INBOX {
-            inner.senders.enlist(cx, waiter);
+        if inner.inbox.bytes() >= MAX_INBOX {
+            inner.senders.add(cx, waiter);
             return Poll::Pending;
         }
         if let Some(message) = message.take() {

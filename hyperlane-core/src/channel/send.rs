@@ -12,16 +12,16 @@ use super::{
     Channel, Inner, RESET,
     attach::close,
     log::{self, Item, Limits},
-    memory::Held,
+    memory::Charge,
     timer::Timer,
     waiters::Waiter,
 };
 use crate::{
+    env::runtime::within,
     proto::{sse::Event, ws::Message},
-    runtime::within,
 };
 
-/// How long a page takes until it connects.
+/// The time that a page has to connect after its request.
 const PAGE_LOAD: Duration = Duration::from_secs(30);
 
 impl Channel {
@@ -30,7 +30,7 @@ impl Channel {
         self.send_item(message.into()).await
     }
 
-    /// As [`send`](Self::send), for an event of the program's own making.
+    /// Takes an event of the program, as [`send`](Self::send) takes a message.
     pub(crate) async fn send_event(self: &Arc<Self>, event: Event) -> io::Result<()> {
         let (fields, has_data) = event
             .into_fields_without_id()
@@ -40,28 +40,28 @@ impl Channel {
 
     async fn send_item(self: &Arc<Self>, item: Item) -> io::Result<()> {
         let charged = self.charge(log::weight(&item))?;
-        let mut held = Held {
+        let mut charge = Charge {
             channel: self,
             charged,
         };
         self.send_charged(item).await?;
         let is_waiting = {
             let mut inner = self.lock();
-            let is_waiting = inner.is_unattended();
+            let is_waiting = inner.is_disconnected();
             if is_waiting {
-                inner.charged += held.charged;
+                inner.charged += charge.charged;
             }
             is_waiting
         };
         if is_waiting {
-            held.charged = 0;
+            charge.charged = 0;
         }
         Ok(())
     }
 
     async fn send_charged(self: &Arc<Self>, item: Item) -> io::Result<()> {
         let mut item = Some(item);
-        // Mostly there is room, and then there is no need of a timer.
+        // Usually there is room, and the send needs no timer.
         let first = poll_fn(|cx| Poll::Ready(self.poll_send(cx, &mut item, None))).await;
         if let Poll::Ready(sent) = first {
             return sent;
@@ -70,7 +70,7 @@ impl Channel {
         let sending = poll_fn(|cx| self.poll_send(cx, &mut item, Some(&mut waiter)));
         match within(self.runtime(), self.settings.timeout, sending).await {
             Some(sent) => sent,
-            None => self.send_past_laggards(item),
+            None => self.send_without_slow(item),
         }
     }
 
@@ -89,47 +89,48 @@ impl Channel {
         };
         match inner.state.send(taken, self.settings.limits) {
             Ok(()) => {
-                self.look_after(&mut inner);
+                self.after_change(&mut inner);
                 Poll::Ready(Ok(()))
             }
             Err(back) => {
                 *item = Some(back);
                 if waiter.is_some() {
-                    inner.senders.enlist(cx, waiter);
+                    inner.senders.add(cx, waiter);
                 }
                 Poll::Pending
             }
         }
     }
 
-    /// Nobody made room in time. If one tab holds up another, it has to go: it comes back and is told what it missed.
-    fn send_past_laggards(self: &Arc<Self>, item: Option<Item>) -> io::Result<()> {
+    /// Sends after the timeout. If a slow tab holds up another, the channel closes it: the client comes back and gets
+    /// a reset.
+    fn send_without_slow(self: &Arc<Self>, item: Option<Item>) -> io::Result<()> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
             return Err(end.clone().into());
         }
-        let laggards = inner.state.remove_laggards();
+        let slow = inner.state.remove_slow();
         let Some(item) = item else {
             return Ok(());
         };
         let sent = inner.state.send(item, self.settings.limits);
-        self.look_after(&mut inner);
+        self.after_change(&mut inner);
         drop(inner);
-        for position in &laggards {
+        for position in &slow {
             close(position, RESET, "reads too slowly");
         }
         sent.map_err(|_| {
             io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!(
-                    "the buffer of {} messages stayed full for {:?}: the client is away, or takes nothing",
+                    "the buffer of {} messages stayed full for {:?}: the client is away, or reads nothing",
                     self.settings.limits.messages, self.settings.timeout
                 ),
             )
         })
     }
 
-    /// Waits until a short message would be taken at once.
+    /// Waits until the channel has room for a short message.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -138,11 +139,12 @@ impl Channel {
         if inner.state.has_room(self.settings.limits) {
             return Poll::Ready(Ok(()));
         }
-        inner.senders.enlist(cx, None);
+        inner.senders.add(cx, None);
         Poll::Pending
     }
 
-    /// Takes a message of one who has waited for room: others may have taken it meanwhile, but what was promised holds.
+    /// Takes a message after [`poll_room`](Self::poll_room) was ready, even if other senders have used the room
+    /// meanwhile.
     pub(crate) fn send_promised(self: &Arc<Self>, message: Message) -> io::Result<()> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -152,14 +154,14 @@ impl Channel {
             messages: usize::MAX,
             bytes: usize::MAX,
         };
-        // There is always room.
+        // Without limits there is always room.
         let _ = inner.state.send(message.into(), unlimited);
-        inner.state.tidy(self.settings.limits);
-        self.look_after(&mut inner);
+        inner.state.trim_log(self.settings.limits);
+        self.after_change(&mut inner);
         Ok(())
     }
 
-    /// A page is being loaded, whose own request may send to it.
+    /// Keeps the messages from here on for a page that is being loaded, for a while.
     pub(crate) fn expect_page(self: &Arc<Self>) {
         let mut inner = self.lock();
         if inner.end.is_none() {
@@ -167,25 +169,26 @@ impl Channel {
                 self.after(PAGE_LOAD, move |channel| {
                     let mut inner = channel.lock();
                     inner.state.forget_page(key);
-                    inner.state.tidy(channel.settings.limits);
+                    inner.state.trim_log(channel.settings.limits);
                 })
             });
         }
     }
 
-    /// Sends a control frame to whoever is there.
+    /// Sends a control frame to all connected clients.
     pub(crate) fn send_control(&self, message: &Message) {
-        for line in self.lock().state.links() {
-            // Who is not there needs no ping.
-            let _ = line.write_control(message);
+        for connection in self.lock().state.connections() {
+            // A client that is gone needs no ping.
+            let _ = connection.write_control(message);
         }
     }
 
-    /// After each change: has those written on for who are behind, wakes senders, and minds the time.
-    pub(super) fn look_after(self: &Arc<Self>, inner: &mut Inner) {
-        // What this task's own connection collects must be out before another task can write to it.
-        for line in inner.state.links() {
-            line.connection().flush_cork();
+    /// Follows up on a change of the state: starts pumps for positions that are behind, wakes senders, and sets the
+    /// timer.
+    pub(super) fn after_change(self: &Arc<Self>, inner: &mut Inner) {
+        // Flushes this task's corked bytes first: another task may write to its connection.
+        for connection in inner.state.connections() {
+            connection.connection().flush_cork();
         }
         while let Some(key) = inner.state.take_behind() {
             self.pump(inner, key);
@@ -194,22 +197,22 @@ impl Channel {
         if inner.state.has_positions() {
             inner.timer = None;
         } else if inner.timer.as_ref().is_none_or(Timer::has_ended) {
-            inner.timer = self.after_grace(|channel| channel.expire());
+            inner.timer = self.after_grace(|channel| channel.expire_unconnected());
         }
     }
 
-    /// Writes on to one position whenever its connection takes more, until it has all.
+    /// Writes to one position as its connection has room, until it has all messages.
     fn pump(self: &Arc<Self>, inner: &mut Inner, key: u64) {
         let Some(connection) = inner
             .state
             .position(key)
-            .and_then(|position| position.link())
-            .map(|line| line.connection().clone())
+            .and_then(|position| position.connection())
+            .map(|connection| connection.connection().clone())
         else {
             return;
         };
         let channel = Arc::downgrade(self);
-        let server = connection.server.clone();
+        let server = connection.env.clone();
         server.spawn(async move {
             loop {
                 let room = poll_fn(|cx| connection.poll_room(cx)).await;
@@ -217,11 +220,11 @@ impl Channel {
                     return;
                 };
                 let mut inner = channel.lock();
-                let done = room.is_err() || inner.state.write_on_key(key);
+                let done = room.is_err() || inner.state.catch_up(key);
                 inner.wake_senders();
                 if done {
                     if let Some(position) = inner.state.position(key) {
-                        position.is_pumped = false;
+                        position.has_pump = false;
                     }
                     return;
                 }
@@ -229,10 +232,10 @@ impl Channel {
         });
     }
 
-    /// Pongs have come.
+    /// Handles new acknowledgements: the buffer may have room.
     pub(crate) fn acknowledged(self: &Arc<Self>) {
         let mut inner = self.lock();
-        inner.state.tidy(self.settings.limits);
+        inner.state.trim_log(self.settings.limits);
         inner.wake_senders();
     }
 }

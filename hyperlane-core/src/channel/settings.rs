@@ -1,4 +1,4 @@
-//! How channels behave.
+//! Settings of channels.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::log::Limits;
+use crate::session::Attachment;
 
-/// What a session's channel is for.
+/// The direction of a session's channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// `ctx.ws()`.
@@ -16,14 +17,15 @@ pub(crate) enum Direction {
     ToClient,
 }
 
-/// How a channel behaves; its endpoint says.
+/// Settings of a channel, which its endpoint sets.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// How long a send waits for room.
+    /// The time that a send waits for room.
     pub(crate) timeout: Duration,
-    /// How long it waits for a client to come back.
+    /// The time that the channel waits for a client to come back.
     pub(crate) grace: Duration,
-    /// What waits for clients, and as much again of what was written, for those who come back.
+    /// Limits of the messages that wait for clients, and again of the written ones that are kept for clients that come
+    /// back.
     pub(crate) limits: Limits,
 }
 
@@ -40,13 +42,18 @@ impl Default for Settings {
     }
 }
 
-/// How channels behave that no client has connected to yet: as the first endpoint of their kind says. Clones share it.
-#[derive(Clone, Default)]
-pub(crate) struct ChannelSettings(Arc<[OnceLock<Arc<Settings>>; 2]>);
+/// Settings of channels that no client has connected to yet: those of the first endpoint of their direction. They are
+/// attached to the table of sessions.
+#[derive(Default)]
+pub(crate) struct ChannelSettings([OnceLock<Arc<Settings>>; 2]);
+
+impl Attachment for ChannelSettings {
+    fn end(&self) {}
+}
 
 impl ChannelSettings {
     fn slot(&self, direction: Direction) -> &OnceLock<Arc<Settings>> {
-        let [both, to_client] = &*self.0;
+        let [both, to_client] = &self.0;
         match direction {
             Direction::Both => both,
             Direction::ToClient => to_client,
@@ -54,7 +61,7 @@ impl ChannelSettings {
     }
 
     pub(crate) fn suggest(&self, direction: Direction, settings: &Arc<Settings>) {
-        // Another endpoint may have said before.
+        // Another endpoint may have been first.
         let _ = self.slot(direction).set(settings.clone());
     }
 

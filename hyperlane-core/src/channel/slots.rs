@@ -6,9 +6,9 @@ use super::{
     Channel,
     settings::{Direction, Settings},
 };
-use crate::session::{Attachment, Entry};
+use crate::session::{Attachment, SessionEntry};
 
-/// The channels of one session.
+/// The channels of a session, one per direction.
 #[derive(Default)]
 struct Slots {
     both: Slot,
@@ -18,8 +18,8 @@ struct Slots {
 #[derive(Default)]
 struct Slot {
     channel: Option<Arc<Channel>>,
-    /// The epoch of the last one that the program closed.
-    stopped: Option<u64>,
+    /// The epoch of the last channel that the program closed.
+    closed_epoch: Option<u64>,
 }
 
 impl Slots {
@@ -30,13 +30,13 @@ impl Slots {
         }
     }
 
-    /// Takes out those that there are, to be ended where nothing is locked.
+    /// Takes out both channels. The caller ends them outside of all locks.
     fn take(&mut self) -> [Option<Arc<Channel>>; 2] {
         [self.both.channel.take(), self.to_client.channel.take()]
     }
 }
 
-/// The channels of one session, which end with it.
+/// The channels of a session, as its attachment.
 #[derive(Default)]
 pub(super) struct SessionSlots(Mutex<Slots>);
 
@@ -55,20 +55,25 @@ impl Attachment for SessionSlots {
     }
 }
 
-/// The session's channel; a new one after one that is over. That of a session that is over is over, too.
+/// Returns the session's channel, or a new one if the last has ended. On a session that has ended, the channel has
+/// ended as well.
 pub(crate) fn of_session(
-    session: &Arc<Entry>,
+    session: &Arc<SessionEntry>,
     direction: Direction,
     settings: &Arc<Settings>,
 ) -> Arc<Channel> {
-    let slots = session.attachment::<SessionSlots>();
+    let slots = session.attachment().of::<SessionSlots>();
     let mut slots = slots.lock();
     let slot = slots.slot(direction);
     if let Some(channel) = slot.channel.as_ref().filter(|channel| !channel.is_over()) {
         return channel.clone();
     }
-    if let Some(epoch) = slot.channel.take().and_then(|channel| channel.stopped()) {
-        slot.stopped = Some(epoch);
+    if let Some(epoch) = slot
+        .channel
+        .take()
+        .and_then(|channel| channel.closed_epoch())
+    {
+        slot.closed_epoch = Some(epoch);
     }
     let channel = Channel::new(Arc::downgrade(session), settings.clone(), random());
     slot.channel = Some(channel.clone());
@@ -78,16 +83,20 @@ pub(crate) fn of_session(
     channel
 }
 
-/// Whether the program has closed this channel, so that nobody need come back for it.
-pub(crate) fn is_stopped(session: &Entry, direction: Direction, epoch: u64) -> bool {
-    let slots = session.attachment::<SessionSlots>();
+/// Tells whether the program has closed the channel with this epoch, so that its clients should stop.
+pub(crate) fn was_closed(session: &SessionEntry, direction: Direction, epoch: u64) -> bool {
+    let slots = session.attachment().of::<SessionSlots>();
     let mut slots = slots.lock();
     let slot = slots.slot(direction);
-    slot.stopped == Some(epoch)
-        || slot.channel.as_ref().and_then(|channel| channel.stopped()) == Some(epoch)
+    slot.closed_epoch == Some(epoch)
+        || slot
+            .channel
+            .as_ref()
+            .and_then(|channel| channel.closed_epoch())
+            == Some(epoch)
 }
 
-/// Random bits that nobody can guess, and never 0.
+/// Random bits that are hard to guess, and never 0.
 pub(crate) fn random() -> u64 {
     // A system without randomness has no sessions either.
     getrandom::u64().unwrap_or(1).max(1)

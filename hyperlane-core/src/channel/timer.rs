@@ -1,4 +1,4 @@
-//! Time and tasks of a channel.
+//! Timers and tasks of a channel.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,11 +6,11 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::Channel;
 
-/// A task that waits, and stops when this is dropped.
+/// A waiting task that stops when this is dropped.
 pub(super) struct Timer(AbortHandle);
 
 impl Timer {
-    /// It has rung, or its runtime is gone.
+    /// Tells whether the task has run, or its runtime is gone.
     pub(super) fn has_ended(&self) -> bool {
         self.0.is_finished()
     }
@@ -23,15 +23,16 @@ impl Drop for Timer {
 }
 
 impl Channel {
-    /// Where waits and tasks of the channel belong; never to a sender, who may stand anywhere.
+    /// The runtime of the channel's waits and tasks. It is the server's, never the sender's, which may end at any
+    /// time.
     pub(crate) fn runtime(&self) -> Option<Handle> {
-        match self.home.upgrade() {
-            Some(home) => home.runtime(),
+        match self.session.upgrade() {
+            Some(session) => session.runtime(),
             None => Handle::try_current().ok(),
         }
     }
 
-    /// Runs something when the grace has passed, unless the timer is dropped before.
+    /// Runs `work` after the grace, unless the timer is dropped before.
     pub(super) fn after_grace(
         self: &Arc<Self>,
         work: impl FnOnce(Arc<Self>) + Send + 'static,
@@ -44,7 +45,7 @@ impl Channel {
         wait: Duration,
         work: impl FnOnce(Arc<Self>) + Send + 'static,
     ) -> Option<Timer> {
-        // Without a server there is no clock, and no client.
+        // Without a server there are neither timers nor clients.
         let runtime = self.runtime()?;
         let channel = Arc::downgrade(self);
         let task = runtime.spawn(async move {

@@ -1,14 +1,14 @@
-//! Those who wait for a channel.
+//! Futures and tasks that wait for a channel.
 
 use std::task::{Context, Waker};
 
 use super::Channel;
-use crate::conn::registry::next_id;
+use crate::env::ids::next_id;
 
-/// A future that waits: what is dropped while it waits leaves nothing behind.
+/// Registration of a waiting future, which ends when the future is dropped.
 pub(crate) struct Waiter<'a> {
     pub(super) channel: &'a Channel,
-    /// 0 before it has to wait.
+    /// 0 before the future first waits.
     pub(super) number: u64,
 }
 
@@ -24,13 +24,13 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// Those who wait: futures by their numbers, and tasks as 0.
+/// Wakers by the numbers of their futures; tasks have the number 0.
 #[derive(Default)]
-pub(super) struct Wakers(pub(super) Vec<(u64, Waker)>);
+pub(super) struct Waiters(pub(super) Vec<(u64, Waker)>);
 
-impl Wakers {
-    /// Has a waker woken later; the same one once.
-    pub(super) fn enlist(&mut self, cx: &Context<'_>, waiter: Option<&mut Waiter<'_>>) {
+impl Waiters {
+    /// Adds a waker, once per future or task.
+    pub(super) fn add(&mut self, cx: &Context<'_>, waiter: Option<&mut Waiter<'_>>) {
         let number = waiter.map_or(0, |waiter| {
             if waiter.number == 0 {
                 waiter.number = next_id();
@@ -46,13 +46,13 @@ impl Wakers {
         }
     }
 
-    /// Takes one out, to be dropped where nothing is locked.
+    /// Removes a waker. The caller drops it outside of all locks.
     fn remove(&mut self, number: u64) -> Option<Waker> {
         let at = self.0.iter().position(|(known, _)| *known == number)?;
         Some(self.0.swap_remove(at).1)
     }
 
-    /// Gives all of them, to be woken where nothing is locked.
+    /// Takes all wakers. The caller wakes them outside of all locks.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Waker> {
         std::mem::take(&mut self.0)
             .into_iter()

@@ -1,4 +1,4 @@
-//! The settings of sessions that have types of their own.
+//! Settings of sessions with their own types.
 
 use std::{fmt, sync::Arc};
 
@@ -91,7 +91,7 @@ pub enum CookieSameSite {
 }
 
 impl CookieSameSite {
-    /// The attribute of a cookie. Over plain HTTP browsers refuse a cookie for all sites, so that it is a Lax one there.
+    /// Returns the cookie's attribute. Over plain HTTP, browsers refuse `SameSite=None`, so it becomes `Lax`.
     pub(crate) fn attribute(self, is_secure: bool) -> &'static str {
         match self {
             Self::None if is_secure => "None",

@@ -7,7 +7,7 @@ use std::sync::{
 
 use bytes::Bytes;
 
-use super::timers::Tick;
+use crate::env::timers::Tick;
 
 /// The progress of a WebSocket's client: a ping carries the offset of the last message written before it, and its pong
 /// brings the offset back (RFC 6455 §5.5.3).

@@ -5,9 +5,10 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Conn, extensions::Extensions, input::Mode, timers::Tick};
+use super::{Conn, extensions::Extensions, input::Mode};
 use crate::{
     config::ServerConfig,
+    env::timers::Tick,
     http::{Headers, SessionFields, write_switching},
 };
 
@@ -45,7 +46,7 @@ pub(crate) struct Handshake {
 impl Handshake {
     /// Writes the 101, with further fields.
     pub(crate) fn head(&self, connection: &Conn, added: &Headers) -> Vec<u8> {
-        let config = &connection.server.config;
+        let config = &connection.env.config;
         let subprotocol = self.subprotocol.as_ref();
         let extensions = self.extensions.answer();
         let fields = [
@@ -79,7 +80,7 @@ impl Handshake {
 impl Conn {
     /// Keeps an accepted handshake; its 101 goes out by itself after the configured time.
     pub(crate) fn keep_handshake(&self, handshake: Box<Handshake>) {
-        let by = handshake.since.after(self.server.config.handshake_timeout);
+        let by = handshake.since.after(self.env.config.handshake_timeout);
         self.lock_input().mode = Mode::Handshake(handshake);
         self.arm(by);
     }
@@ -107,7 +108,7 @@ impl Conn {
     pub(super) fn handshake_due(&self, mode: &Mode) -> Option<Tick> {
         match mode {
             Mode::Handshake(handshake) => {
-                Some(handshake.since.after(self.server.config.handshake_timeout))
+                Some(handshake.since.after(self.env.config.handshake_timeout))
             }
             _ => None,
         }
@@ -133,7 +134,7 @@ impl Conn {
                 path = &*handshake.path,
                 "the handler has left a WebSocket handshake without an answer for {:?}: accepted now; call `ctx.upgrade(stream)`, \
                  read or send before work that takes long, or raise `handshake_timeout`",
-                self.server.config.handshake_timeout
+                self.env.config.handshake_timeout
             );
         }
         self.answer_handshake();

@@ -11,9 +11,8 @@ use tokio::time::Instant;
 use super::{
     Conn,
     acks::{self, Acks},
-    timers::Tick,
 };
-use crate::error::PushError;
+use crate::{env::timers::Tick, error::PushError};
 
 /// What is known of the last ping.
 #[derive(Debug, Default)]

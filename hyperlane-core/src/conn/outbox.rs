@@ -67,7 +67,7 @@ impl Outbox {
     /// The runtime of the connection's server, for what delivers to it.
     #[doc(hidden)]
     pub fn __runtime(&self) -> Option<tokio::runtime::Handle> {
-        self.connection.as_ref()?.server.runtime.clone()
+        self.connection.as_ref()?.env.runtime.clone()
     }
 
     fn connection(&self) -> Result<&Arc<Conn>, PushError> {

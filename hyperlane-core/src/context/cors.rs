@@ -79,7 +79,7 @@ impl Context {
             return Ok(());
         };
         let (host, secure) = self.own_host();
-        let lists = [&connection.server.allowed_origins, route];
+        let lists = [&connection.env.allowed_origins, route];
         check_origin(origin, host, secure, &lists)
     }
 
@@ -111,7 +111,7 @@ impl Context {
         let same_site = self
             .connection
             .as_ref()
-            .map(|connection| connection.server.config.cookie_same_site);
+            .map(|connection| connection.env.config.cookie_same_site);
         same_site == Some(CookieSameSite::None)
             && self.get_request().get_headers().contains("cookie")
             && self.is_session_secure()
@@ -123,7 +123,7 @@ impl Context {
         let Some(connection) = &self.connection else {
             return;
         };
-        let lists = [&connection.server.allowed_origins, &route.origins];
+        let lists = [&connection.env.allowed_origins, &route.origins];
         if lists.iter().all(|list| list.is_empty()) {
             return;
         }

@@ -1,17 +1,17 @@
-//! What all endpoints do with a request.
+//! Parts of request handling that all endpoints share.
 
 use std::sync::Arc;
 
 use super::{
-    Plan,
+    Options,
     plan::{PlannedEndpoint, PlannedRoute},
 };
 use crate::{
     channel::{
         Channel,
         attach::Attached,
+        connection::ChannelConnection,
         end::End,
-        line::Line,
         log::ResumeId,
         settings::{Direction, Settings},
         slots::of_session,
@@ -21,19 +21,19 @@ use crate::{
     context::{Context, States, cors::RouteCors},
     error::RequestError,
     hook::refuse,
-    session::Entry,
+    session::SessionEntry,
     stream::Stream,
 };
 
-/// An endpoint at work.
-pub(super) struct Shared {
-    pub(super) plan: Plan,
+/// An endpoint that serves requests.
+pub(super) struct ChannelHandler {
+    pub(super) options: Options,
     pub(super) settings: Arc<Settings>,
     pub(super) direction: Direction,
     pub(super) cors: Arc<RouteCors>,
 }
 
-/// Has the pipeline answer an error.
+/// Refuses the request after an error: the pipeline answers it.
 pub(super) async fn refused<T>(outcome: Result<T, RequestError>) -> T {
     match outcome.map_err(refuse) {
         Ok(value) => value,
@@ -41,7 +41,7 @@ pub(super) async fn refused<T>(outcome: Result<T, RequestError>) -> T {
     }
 }
 
-/// Refuses a client whose only credential is a token that is not valid any more: no channel would get its messages.
+/// Refuses a client whose only credential is an invalid token: no channel would get its messages.
 pub(super) fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
     match ctx.is_session_token_refused() {
         true => Err(RequestError::SessionToken),
@@ -49,29 +49,29 @@ pub(super) fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
     }
 }
 
-/// A connection with its place in a channel: all that an idle one holds.
+/// A connection with its position in a channel: the only state of an idle one.
 pub(super) struct Open {
     pub(super) connection: Arc<Conn>,
     pub(super) attached: Attached,
 }
 
-impl Shared {
+impl ChannelHandler {
     pub(super) fn new(
-        mut plan: Plan,
+        mut options: Options,
         direction: Direction,
         methods: &'static [&'static str],
     ) -> Arc<Self> {
-        let settings = Arc::new(plan.settings.clone());
-        let origins = std::mem::take(&mut plan.origins);
+        let settings = Arc::new(options.settings.clone());
+        let origins = std::mem::take(&mut options.origins);
         Arc::new(Self {
-            plan,
+            options,
             settings,
             direction,
             cors: Arc::new(RouteCors { origins, methods }),
         })
     }
 
-    /// These routes, as the server is to serve them.
+    /// Plans these routes for a server.
     pub(super) fn planned(&self, routes: Vec<PlannedRoute>) -> PlannedEndpoint {
         PlannedEndpoint {
             routes,
@@ -81,11 +81,11 @@ impl Shared {
         }
     }
 
-    /// The client's place, as it says.
+    /// Reads the client's claim to a position.
     pub(super) fn claim(&self, stream: &Stream, ctx: &Context, kind: Kind) -> Claim {
         let request = ctx.get_request();
         let headers = request.get_headers().get_all("last-event-id");
-        // What is there and says nothing gives way to what says something.
+        // Missing values, in any form, give way to later ones.
         let from = headers
             .chain(request.get_querys().get_all("last_event_id"))
             .find_map(ResumeId::of_client);
@@ -101,29 +101,29 @@ impl Shared {
         }
     }
 
-    pub(super) fn channel(&self, entry: &Arc<Entry>) -> Arc<Channel> {
+    pub(super) fn channel(&self, entry: &Arc<SessionEntry>) -> Arc<Channel> {
         of_session(entry, self.direction, &self.settings)
     }
 
-    /// Gives the session's channel to a connection; a channel that is over in this moment gives way to a new one.
+    /// Attaches a connection to the session's channel. If that channel has just ended, a new one replaces it.
     pub(super) fn attach(
         &self,
-        entry: &Arc<Entry>,
+        entry: &Arc<SessionEntry>,
         claim: Claim,
         connection: &Arc<Conn>,
         states: impl Fn() -> States,
-        begin: impl Fn(&Start, ResumeId) -> Line,
+        begin: impl Fn(&Start, ResumeId) -> ChannelConnection,
     ) -> Option<Attached> {
         loop {
             let channel = self.channel(entry);
             match channel.attach(claim, connection, &begin) {
                 Ok(attached) => {
                     channel.keep(|| entry.keep_alive());
-                    if let Some(greeting) = &self.plan.greeting
-                        && channel.greet()
+                    if let Some(on_channel) = &self.options.on_channel
+                        && channel.start()
                     {
-                        let server = &connection.server;
-                        server.spawn(greeting(channel.clone(), states()));
+                        let env = &connection.env;
+                        env.spawn(on_channel(channel.clone(), states()));
                     }
                     return attached;
                 }

@@ -2,17 +2,17 @@
 
 use std::{future::poll_fn, sync::Arc};
 
-use super::handler::{Shared, refuse_token, refused};
+use super::handler::{ChannelHandler, refuse_token, refused};
 use crate::{
     context::Context,
+    env::runtime::within,
     error::RequestError,
     hook::{HookFuture, Status},
     proto::ws::Message,
-    runtime::within,
 };
 
-impl Shared {
-    /// Takes a body as a message to the channel.
+impl ChannelHandler {
+    /// Sends the body to the channel as a message.
     pub(super) fn post(self: Arc<Self>, ctx: &mut Context) -> HookFuture<'_> {
         Box::pin(async move {
             refused(self.take_post(ctx).await).await;
@@ -54,9 +54,9 @@ impl Shared {
             }
             Some(Err(_)) => Err(RequestError::refused(
                 409,
-                "the channel is over: connect anew",
+                "the channel is over: connect again",
             )),
-            None => Err(RequestError::refused(503, "nobody receives")),
+            None => Err(RequestError::refused(503, "the program does not receive")),
         }
     }
 }

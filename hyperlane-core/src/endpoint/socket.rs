@@ -2,11 +2,11 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
-use super::handler::{Open, Shared, refused};
+use super::handler::{ChannelHandler, Open, refused};
 use crate::{
     channel::{
         Channel,
-        line::Line,
+        connection::{ChannelConnection, close_for_new_id},
         log::ResumeId,
         slots::random,
         state::{Kind, Start, Tab},
@@ -20,7 +20,7 @@ use crate::{
     upgrade::Upgrade,
 };
 
-impl Shared {
+impl ChannelHandler {
     pub(super) fn connect<'a>(
         self: Arc<Self>,
         stream: &'a mut Stream,
@@ -34,12 +34,11 @@ impl Shared {
             return self.follow(stream, ctx);
         }
         Box::pin(async move {
-            // In a box of its own, which is gone when the long wait begins.
+            // A box of its own, which is freed before the long wait begins.
             let opened = refused(Box::pin(self.open_socket(stream, ctx)).await).await;
             if let Some((open, acks)) = opened {
                 receive(open.attached.channel(), &open.connection, &acks).await;
-                if open.connection.is_closed_by_peer() && !open.connection.server.is_shutting_down()
-                {
+                if open.connection.is_closed_by_peer() && !open.connection.env.is_shutting_down() {
                     open.attached.closed();
                 }
             }
@@ -52,7 +51,7 @@ impl Shared {
         stream: &mut Stream,
         ctx: &mut Context,
     ) -> Result<Option<(Open, Arc<Acks>)>, RequestError> {
-        let kind = match self.plan.resume_ids {
+        let kind = match self.options.resume_ids {
             true => Kind::Counted,
             false => Kind::Plain,
         };
@@ -61,25 +60,26 @@ impl Shared {
             claim.tab = Some(random());
         }
         let upgrade = Upgrade::new().with_origins(self.cors.origins.clone());
-        // What is refused begins no session, and sets no cookie in place of one that was not sent across sites.
+        // A refused handshake begins no session, and sets no cookie: the browser may have one that it did not send
+        // across sites.
         stream.check_upgrade(ctx, &upgrade)?;
-        // A page cannot read the status of a handshake, but the code of a Close.
+        // A page cannot read the status of a handshake, but can read the code of a Close.
         let is_refused = ctx.is_session_token_refused();
         let is_replaced = ctx.is_session_replaced();
-        // Before the 101, which then sets its cookie.
+        // Before the 101, so that the 101 sets the cookie.
         let entry = ctx.session().entry().clone();
         ctx.upgrade_with(stream, upgrade).await?;
         let connection = stream.connection().clone();
         if is_refused {
-            // One that is gone already has nothing to be told.
+            // A connection that has ended needs no Close.
             let _ = connection.close_websocket(CloseCode::POLICY_VIOLATION, "token expired", false);
             return Ok(None);
         }
         if is_replaced {
-            Line::new(connection, None, claim.number).close_for_new_id();
+            close_for_new_id(&connection);
             return Ok(None);
         }
-        if let Some(every) = self.plan.heartbeat {
+        if let Some(every) = self.options.heartbeat {
             connection.set_heartbeat(every);
         }
         let acks = Acks::new();
@@ -88,10 +88,10 @@ impl Shared {
             connection.set_acks(acks.clone());
             if let Some(tab) = claim.tab.filter(|_| kind == Kind::Counted) {
                 let text = first_message(id, tab, start.is_reset);
-                // One that is gone already is cut in a moment.
+                // A connection that has ended is detached in a moment.
                 let _ = connection.send_message(&Message::from(text));
             }
-            Line::new(connection.clone(), Some(acks.clone()), claim.number)
+            ChannelConnection::new(connection.clone(), Some(acks.clone()), claim.number)
         };
         let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
         let open = attached.map(|attached| Open {
@@ -102,7 +102,7 @@ impl Shared {
     }
 }
 
-/// Hands what the client sends to the channel until one of them is over.
+/// Delivers messages of the client to the channel until the channel or the connection ends.
 async fn receive(channel: &Arc<Channel>, connection: &Arc<Conn>, acks: &Acks) {
     let mut taken = None;
     poll_fn(|cx| {
@@ -130,7 +130,7 @@ async fn receive(channel: &Arc<Channel>, connection: &Arc<Conn>, acks: &Acks) {
     .await;
 }
 
-/// What a counting client reads first.
+/// Encodes the first message for a counting client.
 fn first_message(id: ResumeId, tab: Tab, is_reset: bool) -> String {
     let ResumeId { epoch, offset } = id;
     format!(

@@ -8,16 +8,16 @@ use crate::{
     proto::ws::{CloseFrame, ProtocolError},
 };
 
-/// Why a message was not taken.
+/// The reason why a message was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
-    /// More than the outbox's high-water mark is waiting already; nothing was queued.
+    /// The queue exceeds the outbox's high-water mark; nothing was queued.
     #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
     Full,
     /// The connection has ended, or a Close was sent on it.
     #[error("the connection is closed")]
     Closed,
-    /// The connection belongs to the channel of a session, whose clients would lose count.
+    /// The connection belongs to a session's channel, whose clients would lose count.
     #[error(
         "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
     )]

@@ -353,7 +353,7 @@ impl Exchange {
             return Ok(true);
         }
         let limit = match plan.mode {
-            BodyMode::Whole => Some(plan.max.unwrap_or(self.connection().server.config.max_body)),
+            BodyMode::Whole => Some(plan.max.unwrap_or(self.connection().env.config.max_body)),
             // As long as the program likes.
             BodyMode::Stream => plan.max,
         };

@@ -17,8 +17,8 @@ use crate::{
     conn::{
         Conn, cork,
         input::{Fill, Wait},
-        registry::next_id,
     },
+    env::ids::next_id,
     error::{RequestError, ResponseError},
     http::{Added, Framing, Head, HttpVersion, Request, Response},
     proto::http::{
@@ -118,7 +118,7 @@ impl Http1 {
                     break HeadRead::Refused(error);
                 }
             }
-            let most = self.connection.server.head_space();
+            let most = self.connection.env.head_space();
             let wait = self.head_wait();
             break match ready!(self.connection.poll_more(cx, wait, most)) {
                 Fill::Bytes => continue,
@@ -126,7 +126,7 @@ impl Http1 {
                 Fill::End => HeadRead::End(RequestError::ClientDisconnected),
                 Fill::TimedOut(Wait::Head) if self.has_begun() => {
                     self.facts.is_head = false;
-                    HeadRead::Refused(match self.connection.server.is_shutting_down() {
+                    HeadRead::Refused(match self.connection.env.is_shutting_down() {
                         true => RequestError::ShuttingDown,
                         false => RequestError::HeadTimeout,
                     })
@@ -165,7 +165,7 @@ impl Http1 {
         &mut self,
         request: &mut Request,
     ) -> Result<Option<Result<BodyHead, RequestError>>, RequestError> {
-        let limits = &self.connection.server.head_limits;
+        let limits = &self.connection.env.head_limits;
         let mut input = self.connection.lock_input();
         // Old clients send an empty line behind a body (RFC 9112 §2.2). A head that has begun starts with its method.
         while input.buffer.unread().starts_with(b"\r\n") {
@@ -272,7 +272,7 @@ impl Http1 {
         framing: Framing,
         connection: Option<&'static str>,
     ) {
-        let server = &self.connection.server;
+        let server = &self.connection.env;
         let added = Added {
             framing,
             date: &server.date(),
@@ -288,7 +288,7 @@ impl Http1 {
             framing: Framing::None,
             date: &[],
             connection: None,
-            title_case: self.connection.server.config.title_case_headers,
+            title_case: self.connection.env.config.title_case_headers,
         };
         head.write(out, added);
     }
@@ -349,7 +349,7 @@ impl Http1 {
             || self.has_skipped
             || framing == Framing::UntilClose
             || response.get_headers().has_token("connection", "close")
-            || self.connection.server.is_shutting_down()
+            || self.connection.env.is_shutting_down()
     }
 
     /// Whether no request may follow the current one; `is_begun`: its answer has.
@@ -362,7 +362,7 @@ impl Http1 {
         self.facts.keeps_alive
             && !self.has_skipped
             && self.connection.is_open()
-            && !self.connection.server.is_shutting_down()
+            && !self.connection.env.is_shutting_down()
     }
 }
 

@@ -17,7 +17,6 @@ use crate::{
     http::{Method, Request},
     observe::{Observed, RouteLabel},
     proto::http::{host::HostRefused, track::ResponseTracker},
-    server::hosts,
 };
 
 use self::{
@@ -113,7 +112,13 @@ impl Exchange {
         // The target of CONNECT is for the other end of a tunnel (RFC 9110 §9.3.6), and no page can send it.
         match request.get_method() {
             Method::Connect => Ok(()),
-            _ => hosts::check(self.connection(), request.get_host()),
+            _ => {
+                let connection = self.connection();
+                let host = request.get_host();
+                connection
+                    .env
+                    .check_host(host, connection.via, connection.peer())
+            }
         }
     }
 
@@ -179,7 +184,7 @@ impl Exchange {
     #[cold]
     pub(crate) fn observe(&mut self, route: &Arc<RouteLabel>, request: Option<(&Method, &str)>) {
         let connection = self.connection();
-        let metrics = &connection.server.metrics;
+        let metrics = &connection.env.metrics;
         self.observed = Observed::begin(connection, metrics, route, request);
     }
 

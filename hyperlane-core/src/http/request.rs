@@ -2,9 +2,12 @@
 
 use std::{fmt, sync::OnceLock};
 
+use cookie::{Cookie, CookieJar};
+use serde::de::DeserializeOwned;
+
 use super::{
     HttpVersion, Method, Querys, RequestBody, UpgradeType,
-    headers::{Headers, header_accessors},
+    headers::{Headers, header_accessors, header_spellings},
     path::{DecodedPath, InvalidPath, encode_path},
     upgrade::Asked,
 };
@@ -302,6 +305,129 @@ impl Request {
     }
 }
 
+/// Spellings of published Hyperlane programs.
+impl Request {
+    /// Same as [`query`](Self::query), copied.
+    pub fn try_get_query(&self, name: impl AsRef<str>) -> Option<String> {
+        self.query(name).map(str::to_owned)
+    }
+
+    /// Same as [`query`](Self::query), copied; empty if the parameter is absent.
+    pub fn get_query(&self, name: impl AsRef<str>) -> String {
+        self.try_get_query(name).unwrap_or_default()
+    }
+
+    /// Same as [`try_get_query`](Self::try_get_query).
+    pub fn try_get_query_front(&self, name: impl AsRef<str>) -> Option<String> {
+        self.try_get_query(name)
+    }
+
+    /// Same as [`get_query`](Self::get_query).
+    pub fn get_query_front(&self, name: impl AsRef<str>) -> String {
+        self.get_query(name)
+    }
+
+    /// Copies the last value of a query parameter; `None` if it is absent.
+    pub fn try_get_query_back(&self, name: impl AsRef<str>) -> Option<String> {
+        self.get_querys().get_last(name.as_ref()).map(str::to_owned)
+    }
+
+    /// Copies the last value of a query parameter; empty if it is absent.
+    pub fn get_query_back(&self, name: impl AsRef<str>) -> String {
+        self.try_get_query_back(name).unwrap_or_default()
+    }
+
+    /// Returns the number of values of a query parameter; `None` if it is absent.
+    pub fn try_get_query_size(&self, name: impl AsRef<str>) -> Option<usize> {
+        Some(self.get_query_size(name)).filter(|&size| size > 0)
+    }
+
+    /// Returns the number of values of a query parameter.
+    pub fn get_query_size(&self, name: impl AsRef<str>) -> usize {
+        self.get_querys().get_all(name.as_ref()).count()
+    }
+
+    /// Returns the number of query parameters.
+    pub fn get_querys_size(&self) -> usize {
+        self.get_querys().len()
+    }
+
+    header_spellings!();
+
+    /// Same as [`RequestBody::to_string_lossy`](RequestBody::to_string_lossy), copied.
+    pub fn get_body_string(&self) -> String {
+        self.body.to_string_lossy().into_owned()
+    }
+
+    /// Same as [`RequestBody::json`](RequestBody::json).
+    ///
+    /// # Errors
+    /// Returns the error of `serde_json` if the body is not JSON or does not fit `T`.
+    pub fn try_get_body_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        self.body.json()
+    }
+
+    /// Deserializes the body as JSON, or returns the default of `T` on an error.
+    pub fn get_body_json<T: DeserializeOwned + Default>(&self) -> T {
+        self.try_get_body_json().unwrap_or_default()
+    }
+
+    /// Returns whether the client asks for a WebSocket. The upgrade itself checks the handshake.
+    pub fn is_ws_upgrade_type(&self) -> bool {
+        self.asked_upgrade() == Asked::WebSocket
+    }
+
+    /// Returns whether the client asks for HTTP/2 without TLS.
+    pub fn is_h2c_upgrade_type(&self) -> bool {
+        self.asked_upgrade() == Asked::H2c
+    }
+
+    /// Returns whether the client asks for TLS.
+    pub fn is_tls_upgrade_type(&self) -> bool {
+        matches!(self.asked_upgrade(), Asked::Tls(_))
+    }
+
+    /// Returns whether the client asks for no upgrade, or for an unknown one.
+    pub fn is_unknown_upgrade_type(&self) -> bool {
+        matches!(self.asked_upgrade(), Asked::Other(_))
+    }
+
+    /// Returns the opposite of [`is_enable_keep_alive`](Self::is_enable_keep_alive).
+    pub fn is_disable_keep_alive(&self) -> bool {
+        !self.is_enable_keep_alive()
+    }
+
+    /// Copies the cookies into a jar. If a name is repeated, the first counts, since it belongs to the longest path
+    /// (RFC 6265 §5.4).
+    pub fn get_cookies(&self) -> CookieJar {
+        let mut jar = CookieJar::new();
+        for cookie in self.headers.get_all("cookie").flat_map(Cookie::split_parse) {
+            // Invalid cookies are skipped: browsers also send those that other servers of the domain set.
+            if let Ok(cookie) = cookie
+                && jar.get(cookie.name()).is_none()
+            {
+                jar.add_original(cookie.into_owned());
+            }
+        }
+        jar
+    }
+
+    /// Copies the value of a cookie; `None` if it is absent.
+    pub fn try_get_cookie(&self, name: impl AsRef<str>) -> Option<String> {
+        self.headers
+            .get_all("cookie")
+            .flat_map(Cookie::split_parse)
+            .flatten()
+            .find(|cookie| cookie.name() == name.as_ref())
+            .map(|cookie| cookie.value().to_owned())
+    }
+
+    /// Copies the value of a cookie; empty if it is absent.
+    pub fn get_cookie(&self, name: impl AsRef<str>) -> String {
+        self.try_get_cookie(name).unwrap_or_default()
+    }
+}
+
 impl PartialEq for Request {
     fn eq(&self, other: &Self) -> bool {
         self.method == other.method
@@ -329,7 +455,5 @@ impl fmt::Debug for Request {
     }
 }
 
-mod cookies;
-mod legacy;
 #[cfg(test)]
 mod tests;

@@ -135,8 +135,6 @@ impl Response {
 
     header_accessors!();
 
-    header_spellings!();
-
     /// Sets a header field and removes earlier ones of that name.
     ///
     /// An invalid field is dropped and logged with the rule that it breaks. The server's own fields, `content-length`
@@ -336,24 +334,6 @@ impl Response {
         self.failure.take()
     }
 
-    /// Returns the body as text; invalid UTF-8 becomes U+FFFD.
-    pub fn get_body_string(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// Deserializes the body as JSON.
-    ///
-    /// # Errors
-    /// Returns the error of `serde_json` if the body is not JSON or does not fit `T`.
-    pub fn try_get_body_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.body)
-    }
-
-    /// Deserializes the body as JSON, or returns the default of `T` on an error.
-    pub fn get_body_json<T: DeserializeOwned + Default>(&self) -> T {
-        self.try_get_body_json().unwrap_or_default()
-    }
-
     /// Resets to an empty 200 and keeps the memory of the header fields.
     pub fn reset(&mut self) -> &mut Self {
         self.version = HttpVersion::default();
@@ -430,7 +410,7 @@ impl Response {
         !matches!(self.status, 100..=199 | 204 | 304)
     }
 
-    /// Returns whether a response of this status has no content, whatever its body is (RFC 9110 §15.3.6 for 205).
+    /// Returns whether a response of this status has no content, regardless of its body (RFC 9110 §15.3.6 for 205).
     pub(crate) fn is_empty_by_status(&self) -> bool {
         !self.allows_body() || self.status == HttpStatus::ResetContent.code()
     }
@@ -438,6 +418,29 @@ impl Response {
     /// Shares the body.
     pub(crate) fn body_bytes(&self) -> &Bytes {
         &self.body
+    }
+}
+
+/// Spellings of published Hyperlane programs.
+impl Response {
+    header_spellings!();
+
+    /// Returns the body as text; invalid UTF-8 becomes U+FFFD.
+    pub fn get_body_string(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Deserializes the body as JSON.
+    ///
+    /// # Errors
+    /// Returns the error of `serde_json` if the body is not JSON or does not fit `T`.
+    pub fn try_get_body_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.body)
+    }
+
+    /// Deserializes the body as JSON, or returns the default of `T` on an error.
+    pub fn get_body_json<T: DeserializeOwned + Default>(&self) -> T {
+        self.try_get_body_json().unwrap_or_default()
     }
 }
 

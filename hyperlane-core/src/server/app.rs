@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     Context, Method, Stream,
-    channel::settings::ChannelSettings,
     context::{Program, RouteParams, Stage, States, cors::RouteCors},
     error::{Place, ServerError},
     exchange::body::{BodyMode, BodyPlan},
@@ -12,6 +11,7 @@ use crate::{
     hook::{Guard, GuardKind, HookFuture, HookKind, Registration, Run, needs_nothing},
     observe::RouteLabel,
     route::{Route, RouteTable},
+    session::Sessions,
     stream::Middleware,
 };
 
@@ -227,11 +227,7 @@ impl From<HookKind> for PlannedKind {
 
 impl App {
     /// Sorts and checks the hooks.
-    pub(crate) fn build(
-        planned: Vec<Planned>,
-        states: States,
-        channels: ChannelSettings,
-    ) -> Result<Self, ServerError> {
+    pub(crate) fn build(planned: Vec<Planned>, states: States) -> Result<Self, ServerError> {
         let mut app = Self::default();
         let mut routes: Vec<(String, Hook)> = Vec::new();
         let mut lists: [(&str, Ordered); 4] = [
@@ -272,7 +268,10 @@ impl App {
         let [request, response, panic, error] = lists.map(|(kind, hooks)| in_order(kind, hooks));
         app.request_middleware = request;
         app.response_middleware = response.into();
-        app.program = Arc::new(Program { states, channels });
+        app.program = Arc::new(Program {
+            states,
+            sessions: None,
+        });
         app.early = in_sequence(&app.response_middleware);
         app.task_panic = panic;
         app.request_error = error;
@@ -297,6 +296,11 @@ impl App {
         app.check_places()?;
         app.methods = app.all_methods();
         Ok(app)
+    }
+
+    /// Sets the sessions of the run that begins.
+    pub(crate) fn set_sessions(&mut self, sessions: Arc<Sessions>) {
+        Arc::make_mut(&mut self.program).sessions = Some(sessions);
     }
 
     /// All handlers with their patterns, the fallback last. Of a mount, the pattern of what is below.

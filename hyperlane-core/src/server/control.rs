@@ -21,11 +21,14 @@ use tokio::{
 
 use super::{
     app::App,
+    connections::Connections,
     listener::{Accepted, BoundAddress},
     serve,
-    shared::Shared,
 };
-use crate::conn::{Peer, Via, cork, transport};
+use crate::{
+    conn::{cork, transport},
+    env::peer::{Peer, Via},
+};
 
 /// A handle of a running server. Clones control the same server.
 ///
@@ -36,7 +39,7 @@ pub struct ServerControlHook {
 }
 
 struct Running {
-    shared: Arc<Shared>,
+    connections: Arc<Connections>,
     app: Arc<App>,
     permits: Arc<Semaphore>,
     addresses: Vec<BoundAddress>,
@@ -52,15 +55,15 @@ pub type ServerControlHandler =
 
 impl ServerControlHook {
     pub(crate) fn new(
-        (shared, app, permits): (Arc<Shared>, Arc<App>, Arc<Semaphore>),
+        (connections, app, permits): (Arc<Connections>, Arc<App>, Arc<Semaphore>),
         addresses: Vec<BoundAddress>,
         stop: watch::Sender<bool>,
         listeners: Vec<JoinHandle<()>>,
         clock: AbortHandle,
     ) -> Self {
         let (done_sender, done) = watch::channel(false);
-        // The sender stays too: a server continues after all its control hooks are dropped.
-        let (drained, stopping) = (shared.clone(), stop.clone());
+        // The sender too: a server whose control hooks are all dropped runs on.
+        let (drained, stopping) = (connections.clone(), stop.clone());
         tokio::spawn(async move {
             drain(drained, stopping, listeners).await;
             clock.abort();
@@ -69,7 +72,7 @@ impl ServerControlHook {
         });
         Self {
             running: Some(Arc::new(Running {
-                shared,
+                connections,
                 app,
                 permits,
                 addresses,
@@ -95,7 +98,8 @@ impl ServerControlHook {
         let mut stop = pin!(stop.wait_for(|stop| *stop));
         poll_fn(|cx| {
             let is_over = done.as_mut().poll(cx).is_ready()
-                || cork::is_polling_for(&running.shared) && stop.as_mut().poll(cx).is_ready();
+                || cork::is_polling_for(&running.connections.env)
+                    && stop.as_mut().poll(cx).is_ready();
             if is_over {
                 Poll::Ready(())
             } else {
@@ -109,8 +113,8 @@ impl ServerControlHook {
     /// for a control hook without a server.
     pub fn is_ready(&self) -> bool {
         self.running.as_ref().is_some_and(|running| {
-            // An error means that the sender was dropped with the runtime.
-            !running.shared.is_shutting_down() && running.done.has_changed().is_ok()
+            // The sender is gone with the runtime.
+            !running.connections.env.is_shutting_down() && running.done.has_changed().is_ok()
         })
     }
 
@@ -131,30 +135,12 @@ impl ServerControlHook {
     pub async fn shutdown(&self) {
         if let Some(running) = &self.running {
             if !running.draining.swap(true, Ordering::AcqRel) {
-                running.shared.begin_shutdown();
+                running.connections.env.begin_shutdown();
                 // The listeners may have ended with the runtime.
                 let _ = running.stop.send(true);
             }
             self.wait().await;
         }
-    }
-
-    /// Returns [`wait`](Self::wait) as a function that does not borrow the control hook.
-    pub fn get_wait_hook(&self) -> ServerControlHandler {
-        let control = self.clone();
-        Arc::new(move || {
-            let control = control.clone();
-            Box::pin(async move { control.wait().await })
-        })
-    }
-
-    /// Returns [`shutdown`](Self::shutdown) as a function that does not borrow the control hook.
-    pub fn get_shutdown_hook(&self) -> ServerControlHandler {
-        let control = self.clone();
-        Arc::new(move || {
-            let control = control.clone();
-            Box::pin(async move { control.shutdown().await })
-        })
     }
 
     /// Serves a connection that the program created: over TLS, a tunnel, or in memory.
@@ -176,8 +162,12 @@ impl ServerControlHook {
         if *running.stop.borrow() {
             return;
         }
-        if !running.shared.admit(peer) {
-            running.shared.metrics.connection_refused("refused_address");
+        if !running.connections.env.admit(peer) {
+            running
+                .connections
+                .env
+                .metrics
+                .connection_refused("refused_address");
             return;
         }
         let accepted = Accepted {
@@ -185,8 +175,8 @@ impl ServerControlHook {
             halves: transport::driven(transport),
             via: Via::Trusted,
         };
-        let task = serve::task(&running.shared, &running.app, accepted, permit);
-        running.shared.spawn(task);
+        let task = serve::task(&running.connections, &running.app, accepted, permit);
+        running.connections.env.spawn(task);
     }
 
     /// Returns the addresses that the server listens on, in the order of its configuration.
@@ -208,48 +198,73 @@ impl ServerControlHook {
     pub fn connections(&self) -> usize {
         self.running
             .as_ref()
-            .map_or(0, |running| running.shared.registry.len())
+            .map_or(0, |running| running.connections.live.len())
     }
 }
 
-async fn drain(shared: Arc<Shared>, stop: watch::Sender<bool>, listeners: Vec<JoinHandle<()>>) {
+/// Spellings of published Hyperlane programs.
+impl ServerControlHook {
+    /// Returns [`wait`](Self::wait) as a function that does not borrow the control hook.
+    pub fn get_wait_hook(&self) -> ServerControlHandler {
+        let control = self.clone();
+        Arc::new(move || {
+            let control = control.clone();
+            Box::pin(async move { control.wait().await })
+        })
+    }
+
+    /// Returns [`shutdown`](Self::shutdown) as a function that does not borrow the control hook.
+    pub fn get_shutdown_hook(&self) -> ServerControlHandler {
+        let control = self.clone();
+        Arc::new(move || {
+            let control = control.clone();
+            Box::pin(async move { control.shutdown().await })
+        })
+    }
+}
+
+async fn drain(
+    connections: Arc<Connections>,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+) {
     // This cannot fail, since a sender lives here.
     let _ = stop.subscribe().wait_for(|stop| *stop).await;
     for listener in listeners {
         // A listener never panics; if it did, it would have ended all the same.
         let _ = listener.await;
     }
-    // Connections accepted in the meantime are closed too.
-    end_connections(&shared).await;
+    // Those accepted in the meantime hear of it too.
+    end_connections(&connections).await;
 }
 
-/// Ends every connection, and waits for them as long as the configuration allows.
-pub(crate) async fn end_connections(shared: &Shared) {
-    shared.begin_shutdown();
-    let deadline = Instant::now() + shared.config.shutdown_timeout;
-    shared.tell_of_shutdown().await;
-    if tokio::time::timeout_at(deadline, emptied(shared))
+/// Has every connection end, and waits for it as long as the configuration says.
+pub(crate) async fn end_connections(connections: &Connections) {
+    connections.env.begin_shutdown();
+    let deadline = Instant::now() + connections.env.config.shutdown_timeout;
+    connections.tell_of_shutdown().await;
+    if tokio::time::timeout_at(deadline, emptied(connections))
         .await
         .is_err()
     {
-        let left = shared.registry.len();
+        let left = connections.live.len();
         tracing::warn!(
             left,
             "shutdown: the drain time is over, cutting the remaining connections"
         );
-        shared.abort_all();
-        // Handlers that ignore the cut end with the runtime.
-        let _ = tokio::time::timeout(Duration::from_secs(1), emptied(shared)).await;
+        connections.abort_all();
+        // Handlers that ignore it end with the runtime.
+        let _ = tokio::time::timeout(Duration::from_secs(1), emptied(connections)).await;
     }
 }
 
-async fn emptied(shared: &Shared) {
+async fn emptied(connections: &Connections) {
     loop {
-        let ended = shared.ended.notified();
+        let ended = connections.env.ended.notified();
         tokio::pin!(ended);
         // Registered before the check, so that no end is missed.
         ended.as_mut().enable();
-        if shared.registry.len() == 0 {
+        if connections.live.len() == 0 {
             return;
         }
         ended.await;

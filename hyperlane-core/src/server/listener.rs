@@ -1,6 +1,11 @@
 //! Listening sockets and the accept loop.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -10,13 +15,11 @@ use tokio::{
 #[cfg(unix)]
 use tokio::net::UnixListener;
 
-use super::{app::App, serve, shared::Shared};
+use super::{app::App, connections::Connections, serve};
 use crate::{
     config::{PROXIED, ServerConfig},
-    conn::{
-        Peer, Via,
-        transport::{self, Reader, Writer},
-    },
+    conn::transport::{self, Reader, Writer},
+    env::peer::{Peer, Via},
     error::ServerError,
 };
 
@@ -59,7 +62,17 @@ pub enum BoundAddress {
     Unix(std::path::PathBuf),
 }
 
-/// Writes the address as [`Server::bind`](crate::Server::bind) accepts it.
+impl BoundAddress {
+    /// The address of a TCP listener.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+/// As [`Server::bind`](crate::Server::bind) takes it.
 impl fmt::Display for BoundAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -172,7 +185,7 @@ impl Listener {
     /// Accepts connections until the server shuts down. Errors do not end the loop.
     pub(crate) async fn serve(
         self,
-        shared: Arc<Shared>,
+        connections: Arc<Connections>,
         app: Arc<App>,
         permits: Arc<Semaphore>,
         mut stop: watch::Receiver<bool>,
@@ -207,14 +220,17 @@ impl Listener {
                         _ = stop.wait_for(|stop| *stop) => return,
                         permit = permits.clone().acquire_owned() => permit.ok(),
                     };
-                    if shared.admit(accepted.peer) {
-                        tokio::spawn(serve::task(&shared, &app, accepted, permit));
+                    if connections.env.admit(accepted.peer) {
+                        tokio::spawn(serve::task(&connections, &app, accepted, permit));
                     } else {
-                        shared.metrics.connection_refused("refused_address");
+                        connections
+                            .env
+                            .metrics
+                            .connection_refused("refused_address");
                         tracing::debug!(peer = %accepted.peer, "too many connections from this address");
                     }
-                    // Connections above the rate wait in the system's backlog; this one is served.
-                    if let Some(next) = shared.accepts.count() {
+                    // Those that come too fast wait in the system's backlog; this one is served.
+                    if let Some(next) = connections.accepts.count() {
                         tokio::select! {
                             _ = stop.wait_for(|stop| *stop) => return,
                             () = tokio::time::sleep_until(next) => {}

@@ -19,6 +19,7 @@ pub struct RouteMatcher {
     regex: BTreeMap<usize, Vec<(Pattern, Place)>>,
 }
 
+/// Spellings of published Hyperlane programs.
 impl RouteMatcher {
     fn add(&mut self, text: &str, place: Place) {
         let Ok(pattern) = Pattern::parse(text) else {
@@ -66,6 +67,7 @@ pub struct HookInfo {
     pub place: Place,
 }
 
+/// Spellings of published Hyperlane programs.
 impl Server {
     /// Returns the patterns of the routes registered so far.
     pub fn get_route_matcher(&self) -> &RouteMatcher {

@@ -2,31 +2,24 @@
 
 pub(crate) mod app;
 mod at;
+pub(crate) mod connections;
 pub(crate) mod control;
-pub(crate) mod hosts;
 pub(crate) mod listener;
 mod listing;
-pub(crate) mod logged;
 mod pace;
+mod registry;
 mod routes;
 pub(crate) mod serve;
-pub(crate) mod shared;
 mod start;
 
-use std::{
-    any::Any,
-    fmt,
-    io::Write,
-    sync::{Arc, OnceLock},
-};
+use std::{any::Any, fmt, io::Write, sync::OnceLock};
 
 use tokio::sync::watch;
 
 use self::{
     app::{App, Hook, Planned, PlannedKind},
-    hosts::Hosts,
+    connections::Connections,
     listener::Listener,
-    shared::Shared,
 };
 pub use self::{
     at::At,
@@ -37,17 +30,17 @@ pub use self::{
 };
 use crate::{
     ServerHook, SessionStore,
-    channel::settings::ChannelSettings,
     config::{RequestConfig, ServerConfig},
     context::States,
     endpoint::{
         directory::Channels,
         plan::{PlannedEndpoint, PlannedRoute},
     },
+    env::hosts::Hosts,
     error::{Place, ServerError},
     exchange::body::BodyPlan,
     hook::{Registration, Run, body_plan, needs_params, run_hook},
-    session::{self, Sessions},
+    session,
 };
 
 /// A server before it runs: its configuration, hooks and state.
@@ -91,8 +84,6 @@ pub struct Server {
     /// Whether `bind` has replaced the default address.
     bound: bool,
     sessions: session::Planned,
-    /// How channels behave that no client has connected to yet.
-    channels: ChannelSettings,
     /// What programs ask for by `get_route_matcher`, made when they do.
     matcher: OnceLock<RouteMatcher>,
 }
@@ -220,7 +211,7 @@ impl Server {
 
     /// The channels of all sessions, for tasks outside of any request. Works before [`run`](Self::run) and after.
     pub fn channels(&self) -> Channels {
-        Channels::new(&self.sessions.table, &self.channels)
+        Channels::new(&self.sessions.table)
     }
 
     /// Adds the routes of an endpoint.
@@ -236,7 +227,7 @@ impl Server {
             settings,
             cors,
         } = endpoint;
-        self.channels.suggest(direction, &settings);
+        self.channels().suggest(direction, &settings);
         for PlannedRoute { name, methods, run } in routes {
             let run = Run::Shared(run);
             let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
@@ -306,16 +297,17 @@ impl Server {
             })?);
             listeners.push(listener);
         }
-        let permits = shared::permits(&config);
-        let hosts = Hosts::new(&config, &addresses);
-        let shared = self.shared(config, hosts);
-        let clock = tokio::spawn(shared.clone().keep_time()).abort_handle();
+        let permits = connections::permits(&config);
+        let bound = addresses.iter().filter_map(BoundAddress::ip);
+        let hosts = Hosts::new(&config, bound);
+        let connections = Connections::new(config, hosts);
+        let clock = tokio::spawn(connections.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);
         let tasks = listeners
             .into_iter()
             .map(|listener| {
                 tokio::spawn(listener.serve(
-                    shared.clone(),
+                    connections.clone(),
                     app.clone(),
                     permits.clone(),
                     stopped.clone(),
@@ -323,7 +315,7 @@ impl Server {
             })
             .collect();
         Ok(ServerControlHook::new(
-            (shared, app, permits),
+            (connections, app, permits),
             addresses,
             stop,
             tasks,
@@ -331,14 +323,8 @@ impl Server {
         ))
     }
 
-    /// What the connections of a run share.
-    pub(crate) fn shared(&self, config: ServerConfig, hosts: Hosts) -> Arc<Shared> {
-        let sessions = Sessions::new(&config, &self.sessions);
-        Shared::with_sessions(config, sessions, hosts)
-    }
-
     /// Puts the hooks in order, if they and the configuration make sense.
-    pub(crate) fn check(&self) -> Result<Arc<App>, ServerError> {
+    pub(crate) fn check(&self) -> Result<App, ServerError> {
         self.config.validate()?;
         let planned = self
             .hooks
@@ -348,8 +334,7 @@ impl Server {
                 hook: hook.clone(),
             })
             .collect();
-        let app = App::build(planned, self.states.clone(), self.channels.clone())?;
-        Ok(Arc::new(app))
+        App::build(planned, self.states.clone())
     }
 
     /// `host:port` as a bind address.

@@ -4,12 +4,13 @@ use std::{borrow::Cow, pin::Pin, sync::Arc};
 
 use super::{
     app::{App, Hook, Routed, allow},
-    shared::Shared,
+    connections::Connections,
 };
 use crate::{
     Context, IntoResponse, Method, Status, Stream,
-    conn::{Conn, Via, upkeep::Ending},
+    conn::{Conn, upkeep::Ending},
     context::Stage,
+    env::peer::Via,
     error::{PanicData, RequestError, ResponseError},
     exchange::{
         answer::Progress,
@@ -356,10 +357,8 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
 #[cfg(feature = "proxy-protocol")]
 async fn read_proxy_header(connection: &Conn) -> bool {
     use crate::{
-        conn::{
-            Peer,
-            input::{Fill, Wait},
-        },
+        conn::input::{Fill, Wait},
+        env::peer::Peer,
         proto::proxy,
     };
 
@@ -375,7 +374,7 @@ async fn read_proxy_header(connection: &Conn) -> bool {
                 Err(error) => {
                     let peer = input.reader.peer_addr();
                     drop(input);
-                    connection.server.log_mix_up(peer, "proxy", &error);
+                    connection.env.log_mix_up(peer, "proxy", &error);
                     return false;
                 }
             }
@@ -466,12 +465,12 @@ fn save_session<'a>(
 
 /// Whether a subscriber or a recorder may listen: looked at before anything is made ready for it.
 fn is_observed(stream: &Stream) -> bool {
-    observe::is_heard(&stream.connection().server.metrics)
+    observe::is_heard(&stream.connection().env.metrics)
 }
 
 /// Logs that the client speaks TLS.
 fn log_tls(stream: &Stream) {
-    let server = &stream.connection().server;
+    let server = &stream.connection().env;
     server.log_mix_up(
         stream.peer_addr(),
         "plain",
@@ -629,28 +628,32 @@ fn refuse(ctx: &mut Context, error: RequestError) {
 
 /// The task of a connection, ready to be spawned.
 pub(crate) fn task(
-    shared: &Arc<Shared>,
+    connections: &Arc<Connections>,
     app: &Arc<App>,
     accepted: super::listener::Accepted,
     permit: Option<tokio::sync::OwnedSemaphorePermit>,
 ) -> impl Future<Output = ()> + Send + 'static {
-    task_of(shared, app, accepted, permit, |_| {})
+    task_of(connections, app, accepted, permit, |_| {})
 }
 
 /// The same, of a connection that is prepared first.
 pub(crate) fn task_of(
-    shared: &Arc<Shared>,
+    connections: &Arc<Connections>,
     app: &Arc<App>,
     accepted: super::listener::Accepted,
     permit: Option<tokio::sync::OwnedSemaphorePermit>,
     prepare: impl FnOnce(&Conn),
 ) -> impl Future<Output = ()> + Send + 'static {
-    let connection = shared.registry.insert(|key| {
+    let connection = connections.live.insert(|key| {
         let from = (accepted.peer, accepted.via);
-        Conn::new(key, from, accepted.halves, shared.clone())
+        Conn::new(key, from, accepted.halves, connections.env.clone())
     });
     prepare(&connection);
-    connection.arm(connection.now().after(shared.config.header_timeout));
+    connection.arm(
+        connection
+            .now()
+            .after(connections.env.config.header_timeout),
+    );
     let inner = serve(connection.clone(), app.clone());
     crate::conn::task::ConnectionTask::new(connection, permit, inner)
 }

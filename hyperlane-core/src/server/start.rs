@@ -6,15 +6,17 @@ use super::{Server, app::App};
 use crate::{
     error::{ServerError, counted},
     hook::{HookKind, Registration, Taker},
+    session::Sessions,
 };
 
 impl Server {
     /// Same as [`check`](Self::check), with the checks for a server that is about to serve.
     pub(crate) fn check_start(&self) -> Result<Arc<App>, ServerError> {
-        let app = self.check()?;
+        let mut app = self.check()?;
         self.check_taken(&app)?;
         app.check_setup()?;
-        Ok(app)
+        app.set_sessions(Sessions::new(&self.config, &self.sessions));
+        Ok(Arc::new(app))
     }
 
     /// Reports a server without routes, and attributes of the program that no server takes.

@@ -24,16 +24,19 @@ use super::{
 };
 use crate::{
     Context as HookContext, Server, ServerError,
-    conn::{Peer, Via, cork, transport},
+    conn::{cork, transport},
+    env::{
+        hosts::Hosts,
+        peer::{Peer, Via},
+    },
     http::list_items,
     proto::http::write::HeadWriter,
     server::{
         app::App,
+        connections::{self, Connections},
         control::end_connections,
-        hosts::Hosts,
         listener::Accepted,
         serve,
-        shared::{self, Shared},
     },
 };
 
@@ -78,12 +81,14 @@ impl Server {
         let app = self.check_start()?;
         let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let config = self.get_server_config().clone();
-        let permits = shared::permits(&config);
-        let shared = self.shared(config, Hosts::default());
-        let clock = runtime.spawn(shared.clone().keep_time()).abort_handle();
+        let permits = connections::permits(&config);
+        let connections = Connections::new(config, Hosts::default());
+        let clock = runtime
+            .spawn(connections.clone().keep_time())
+            .abort_handle();
         Ok(HyperlaneService {
             hosted: Arc::new(Hosted {
-                shared,
+                connections,
                 app,
                 permits,
                 clock,
@@ -126,7 +131,7 @@ pub struct HyperlaneService {
 
 /// The state that all clones and connections share.
 struct Hosted {
-    shared: Arc<Shared>,
+    connections: Arc<Connections>,
     app: Arc<App>,
     permits: Arc<Semaphore>,
     clock: AbortHandle,
@@ -145,12 +150,12 @@ impl HyperlaneService {
     /// # Cancel safety
     /// Once polled, the shutdown continues on its own.
     pub async fn shutdown(&self) {
-        let shared = &self.hosted.shared;
-        shared.begin_shutdown();
+        let env = &self.hosted.connections.env;
+        env.begin_shutdown();
         let hosted = self.hosted.clone();
-        let ending = shared.spawn(async move { end_connections(&hosted.shared).await });
+        let ending = env.spawn(async move { end_connections(&hosted.connections).await });
         // A hook would wait for itself.
-        if let Some(ending) = ending.filter(|_| !cork::is_polling_for(shared)) {
+        if let Some(ending) = ending.filter(|_| !cork::is_polling_for(env)) {
             // An error means that the runtime has ended together with the connections.
             let _ = ending.await;
         }
@@ -164,7 +169,7 @@ impl HyperlaneService {
 
     /// Returns the number of requests and WebSockets in progress.
     pub fn connections(&self) -> usize {
-        self.hosted.shared.registry.len()
+        self.hosted.connections.live.len()
     }
 }
 
@@ -254,7 +259,7 @@ impl fmt::Debug for ServiceFuture {
 impl Hosted {
     fn is_ready(&self) -> bool {
         // The clock task ends with the runtime.
-        !self.shared.is_shutting_down() && !self.clock.is_finished()
+        !self.connections.env.is_shutting_down() && !self.clock.is_finished()
     }
 
     async fn serve(
@@ -279,7 +284,7 @@ impl Hosted {
             Some(PeerAddr(address)) => Peer::Inet(*address),
             None => Peer::Local,
         };
-        if !self.is_ready() || !self.shared.admit(peer) {
+        if !self.is_ready() || !self.connections.env.admit(peer) {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "503 Service Unavailable\n");
         }
         if parts.headers.contains_key(header::EXPECT) {
@@ -296,13 +301,19 @@ impl Hosted {
             via: Via::Trusted,
         };
         let extensions = parts.extensions;
-        let connection = serve::task_of(&self.shared, &self.app, accepted, permit, |connection| {
-            if !extensions.is_empty() {
-                connection.set_extensions(extensions);
-            }
-        });
-        let shared = self.shared.clone();
-        shared.spawn(async move {
+        let connection = serve::task_of(
+            &self.connections,
+            &self.app,
+            accepted,
+            permit,
+            |connection| {
+                if !extensions.is_empty() {
+                    connection.set_extensions(extensions);
+                }
+            },
+        );
+        let env = self.connections.env.clone();
+        env.spawn(async move {
             connection.await;
             // The clock runs as long as there are connections.
             drop(self);
@@ -328,7 +339,7 @@ impl Hosted {
         let body = match (head.status, switch) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(switch)) => {
                 let (io, first) = pipe.into_parts();
-                shared.spawn(switch::relay(switch, io, first));
+                env.spawn(switch::relay(switch, io, first));
                 ServiceBody::default()
             }
             (StatusCode::SWITCHING_PROTOCOLS, None) => {
@@ -381,7 +392,7 @@ fn is_websocket_handshake(parts: &http::request::Parts) -> bool {
         && has(header::CONNECTION, "upgrade")
 }
 
-/// Writes the head of a request as a connection gets it. What a type of crate `http` can hold cannot break a line.
+/// Writes the head of a request for the connection. Values of crate `http` cannot break a line.
 fn write_head(
     parts: &http::request::Parts,
     framing: Option<UploadFraming>,
@@ -398,11 +409,11 @@ fn write_head(
                 head.field("host", host.as_bytes());
             }
         }
-        // A request that was made in process.
+        // A request created in process.
         None => head.field("host", b"localhost"),
     }
-    // Not those that `Connection` names: that was said by the client, and among the fields are those that the stack
-    // around us has added, which are not the client's to take off.
+    // The names that `Connection` lists are not skipped: the client wrote that list, and the outer stack has added
+    // fields that the client must not remove.
     for (name, value) in headers {
         let is_ours = is_always_of_connection(name)
             || [header::HOST, header::CONTENT_LENGTH, header::COOKIE].contains(name);
@@ -410,7 +421,7 @@ fn write_head(
             head.field(name.as_str(), value.as_bytes());
         }
     }
-    // HTTP/2 cuts the field to pieces, which are one again here (RFC 9113 §8.2.3).
+    // HTTP/2 splits the field; the parts are joined again here (RFC 9113 §8.2.3).
     let cookies: Vec<&[u8]> = headers
         .get_all(header::COOKIE)
         .iter()
@@ -430,7 +441,7 @@ fn write_head(
             head.field("upgrade", protocol.as_bytes());
             head.field("connection", b"upgrade, close");
         }
-        // One connection, one request.
+        // Each connection serves a single request.
         None => head.field("connection", b"close"),
     }
     head.end(false);
@@ -504,14 +515,14 @@ mod tests {
     async fn the_clock_ends_with_the_last_clone() {
         let service = Server::new().into_service().unwrap();
         let clone = service.clone();
-        // The clock task holds a reference too.
-        let shared = Arc::downgrade(&service.hosted.shared);
+        // The clock holds it, too.
+        let connections = Arc::downgrade(&service.hosted.connections);
         let clock = service.hosted.clock.clone();
         drop(service);
         tokio::task::yield_now().await;
         assert!(!clock.is_finished());
         drop(clone);
-        while shared.upgrade().is_some() {
+        while connections.upgrade().is_some() {
             tokio::task::yield_now().await;
         }
         assert!(clock.is_finished());

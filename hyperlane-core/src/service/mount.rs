@@ -168,7 +168,7 @@ where
             poll_fn(|cx| service.poll_ready(cx).map_err(Into::into)).await?;
             service.call(request).await.map_err(Into::into)
         });
-        // Dropping a service tells it that the client has disconnected.
+        // A service is dropped once the client has disconnected.
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(answered) => Poll::Ready(Some(answered)),
             Poll::Pending => gone.as_mut().poll(cx).map(|()| None),

@@ -23,7 +23,7 @@ impl SessionId {
     }
 
     /// Returns the id to use if there are no random bytes. It is never found again.
-    pub(super) fn nobody() -> Self {
+    pub(super) fn nil() -> Self {
         Self([0; 16])
     }
 

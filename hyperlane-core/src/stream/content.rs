@@ -207,7 +207,7 @@ impl Stream {
             }
             response.set_header("accept-ranges", "bytes");
             let now = || {
-                let own = self.connection().server.date();
+                let own = self.connection().env.date();
                 let date = response.header("date").or(str::from_utf8(&own).ok())?;
                 httpdate::parse_http_date(date).ok()
             };
@@ -363,7 +363,7 @@ impl Stream {
     ) -> Result<Option<Result<Bytes, crate::http::Failed>>, ResponseError> {
         let mut has_left = std::pin::pin!(self.disconnected());
         poll_fn(|cx| {
-            if is_events && self.connection().server.is_shutting_down() {
+            if is_events && self.connection().env.is_shutting_down() {
                 return Poll::Ready(Ok(None));
             }
             if let Poll::Ready(piece) = pieces.as_mut().poll_next(cx) {

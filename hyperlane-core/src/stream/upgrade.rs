@@ -133,7 +133,7 @@ impl Stream {
         let connection = self.connection();
         Ok(Box::new(Handshake {
             accept_key: accepted.accept_key,
-            extensions: Extensions::negotiate(offered, &connection.server.config)?,
+            extensions: Extensions::negotiate(offered, &connection.env.config)?,
             subprotocol: None,
             headers: Headers::new(),
             session: None,
@@ -153,7 +153,7 @@ impl Stream {
         handshake.subprotocol = upgrade.choose(
             offered.get_all("sec-websocket-protocol"),
             wanted.get("sec-websocket-protocol"),
-            &self.connection().server.config,
+            &self.connection().env.config,
         )?;
         Ok(())
     }

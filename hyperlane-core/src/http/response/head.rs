@@ -1,4 +1,4 @@
-//! The head of a response: which fields go out, and which of them are the server's.
+//! The head of a response: which fields are sent, and which of them the server sets.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ use crate::{
     proto::http::write::HeadWriter,
 };
 
-/// How the receiver finds the end of the body (RFC 9112 §6.3).
+/// The way in which the receiver finds the end of the body (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// `content-length`.
     Length(u64),
     /// `transfer-encoding: chunked`.
     Chunked,
-    /// There is no body and no field about it.
+    /// No body, and no field about one.
     None,
-    /// The end of the connection.
+    /// The end of the connection ends the body.
     UntilClose,
 }
 
 /// A response that is about to be sent, with the fields of its request's session and route.
 ///
-/// `Context::head` makes it, so that no head goes out without them; [`Response::build`] makes the other one, for programs
-/// that send bytes themselves.
+/// `Context::head` creates it, so that no head is sent without them. [`Response::build`] creates the other one, for
+/// programs that send bytes themselves.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub(crate) response: &'a Response,
@@ -47,9 +47,9 @@ pub(crate) struct Added<'a> {
 impl Head<'_> {
     /// Writes the head. Allocates only if `out` must grow.
     ///
-    /// The framing gives way to the status: no framing field where there can be no body. [`Framing::UntilClose`] says
-    /// `connection: close` by itself. No automatic field appears beside one that is set, and framing fields that the program
-    /// has set by [`get_mut_headers`](Response::get_mut_headers) are left out.
+    /// The status overrides the framing: a response without a body gets no framing field. [`Framing::UntilClose`] adds
+    /// `connection: close`. No automatic field is added beside one that is set. Framing fields that the program set by
+    /// [`get_mut_headers`](Response::get_mut_headers) are omitted.
     pub(crate) fn write(self, out: &mut Vec<u8>, added: Added<'_>) {
         let Self { response } = self;
         let (headers, session) = (&response.headers, response.session.as_ref());
@@ -58,7 +58,7 @@ impl Head<'_> {
             true => added.framing,
             false => Framing::None,
         };
-        // The text of an unknown version is never written: it was not checked.
+        // The text of an unknown version is not validated, so it is never written.
         let is_1_0 = response.version.is_http1_0();
         let mut head = HeadWriter::response(out, is_1_0, response.status, &response.reason);
         if !added.date.is_empty() && !set.date {
@@ -69,7 +69,7 @@ impl Head<'_> {
             Framing::Chunked => head.field("transfer-encoding", b"chunked"),
             Framing::None | Framing::UntilClose => {}
         }
-        // Files and streams, which are not in hand, have their own default by now, if any.
+        // Files and streams have set their own default by now, if any.
         if !set.content_type
             && !response.body.is_empty()
             && !matches!(framing, Framing::None | Framing::Length(0))
@@ -80,7 +80,7 @@ impl Head<'_> {
             Framing::UntilClose => Some("close"),
             _ => added.connection,
         };
-        // The end of the connection is said whatever the program set.
+        // The end of the connection is announced regardless of the program's fields.
         let ends = set.connection
             && connection == Some("close")
             && !headers.has_token("connection", "close");
@@ -114,8 +114,8 @@ impl Head<'_> {
     }
 }
 
-/// Writes the answer that accepts a WebSocket handshake (RFC 6455 §4.2.2): the fields of the handshake, the session's
-/// cookie, and the program's own fields, but none about a body or another handshake.
+/// Writes the response that accepts a WebSocket handshake (RFC 6455 §4.2.2): the fields of the handshake, the session's
+/// cookie, and the program's own fields, except those about a body or another handshake.
 pub(crate) fn write_switching<'a>(
     out: &mut Vec<u8>,
     handshake: impl Iterator<Item = (&'static str, &'a [u8])>,
@@ -140,7 +140,7 @@ pub(crate) fn write_switching<'a>(
     head.end(title_case);
 }
 
-/// Writes the cookie of a session into a head, if there is one to set. No other place does.
+/// Writes the cookie of a session into a head, if there is one to set. This is the only place that does.
 fn write_cookie<'a>(
     head: &mut HeadWriter<'_>,
     session: &'a Arc<SessionFields>,
@@ -150,8 +150,7 @@ fn write_cookie<'a>(
     Some(session)
 }
 
-/// Writes what caches and proxies must know: a response of a session is its client's alone, and events are passed on at
-/// once.
+/// Writes the fields for caches and proxies: a session's response is private, and events must not be buffered.
 fn write_cache_fields(
     head: &mut HeadWriter<'_>,
     headers: &Headers,
@@ -164,7 +163,7 @@ fn write_cache_fields(
             head.field("cache-control", b"no-cache");
         }
         if !set.accel_buffering {
-            // Proxies that buffer would hold events back.
+            // Buffering proxies would delay events.
             head.field("x-accel-buffering", b"no");
         }
     }
@@ -177,7 +176,7 @@ fn write_cache_fields(
     }
 }
 
-/// Which fields the program set that the server would set otherwise.
+/// The automatic fields that the program has set itself.
 #[derive(Debug, Default)]
 struct SetFields {
     date: bool,

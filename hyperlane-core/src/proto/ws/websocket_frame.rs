@@ -134,6 +134,14 @@ impl WebSocketFrame {
         STANDARD.encode(data)
     }
 
+    /// Returns the payload, unmasked.
+    pub fn into_payload_data(self) -> Vec<u8> {
+        self.payload_data
+    }
+}
+
+/// Spellings of published Hyperlane programs.
+impl WebSocketFrame {
     /// Same as [`base64_encode`](Self::base64_encode); never `None`.
     pub fn try_base64_encode(data: impl AsRef<[u8]>) -> Option<String> {
         Some(Self::base64_encode(data))
@@ -157,11 +165,6 @@ impl WebSocketFrame {
     /// Borrows the payload, unmasked.
     pub fn get_payload_data(&self) -> &[u8] {
         &self.payload_data
-    }
-
-    /// Returns the payload, unmasked.
-    pub fn into_payload_data(self) -> Vec<u8> {
-        self.payload_data
     }
 
     /// Returns whether this is a continuation frame.

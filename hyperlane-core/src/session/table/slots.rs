@@ -1,4 +1,4 @@
-//! Where sessions are found, and in which order they go.
+//! Index of the sessions: ids, users, and the order of eviction.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -7,45 +7,45 @@ use std::{
 
 use slab::Slab;
 
-use super::{NOWHERE, Over};
+use super::{IdEnd, NO_SLOT};
 use crate::session::{
     SessionId,
-    entry::{Entry, State},
+    entry::{SessionEntry, SessionState},
 };
 
-/// What a session without values takes: itself with its counts, and its places in tables that double when they are full,
-/// with what the allocator adds.
+/// Size of a session without values: the entry with its reference counts, and its places in tables that double, with
+/// the allocator's share.
 pub(super) const ENTRY_BYTES: usize =
-    size_of::<Entry>() + 32 + 2 * size_of::<Slot>() + 3 * ID_BYTES;
-/// What an id takes in a table.
+    size_of::<SessionEntry>() + 32 + 2 * size_of::<Slot>() + 3 * ID_BYTES;
+/// Size of an id in a table.
 pub(super) const ID_BYTES: usize = size_of::<(SessionId, u32)>() + 4;
 
 #[derive(Default)]
-pub(super) struct All {
+pub(super) struct Index {
     /// Former ids included.
     pub(super) ids: HashMap<SessionId, u32>,
     pub(super) users: BTreeSet<(Arc<str>, u32)>,
     pub(super) slots: Slab<Slot>,
     pub(super) newcomers: Segment,
     pub(super) known: Segment,
-    /// Ids that are worth nothing any more, for a while.
-    pub(super) over: HashMap<SessionId, (Over, u64)>,
-    pub(super) over_by_time: VecDeque<(u64, SessionId)>,
+    /// Ids that have ended, for a while.
+    pub(super) ended_ids: HashMap<SessionId, (IdEnd, u64)>,
+    pub(super) ended_by_time: VecDeque<(u64, SessionId)>,
 }
 
 pub(super) struct Slot {
-    pub(super) entry: Arc<Entry>,
+    pub(super) entry: Arc<SessionEntry>,
     /// Last use, in seconds since 1970.
     pub(super) used: u64,
     pub(super) newer: u32,
     pub(super) older: u32,
-    /// Guards that keep it: one for each of its channels.
+    /// Number of guards that keep the session: one per channel.
     pub(super) kept: u16,
     pub(super) rank: Rank,
     pub(super) bytes: u32,
 }
 
-/// Which sessions go first.
+/// The rank of a session: newcomers are evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rank {
     /// Without a user: any request without a cookie makes one.
@@ -55,7 +55,7 @@ pub(super) enum Rank {
 }
 
 impl Rank {
-    pub(super) fn of(state: &State) -> Self {
+    pub(super) fn of(state: &SessionState) -> Self {
         match state.user {
             Some(_) => Self::Known,
             None => Self::Newcomer,
@@ -66,15 +66,15 @@ impl Rank {
 /// The sessions of a rank.
 #[derive(Default)]
 pub(super) struct Segment {
-    /// The list by last use, of those that may go.
+    /// The list of sessions that may be evicted, by last use.
     pub(super) newest: Option<u32>,
     pub(super) oldest: Option<u32>,
-    /// What all of them take.
+    /// Size of all its sessions.
     pub(super) bytes: usize,
 }
 
-impl All {
-    /// What all sessions take.
+impl Index {
+    /// Size of all sessions.
     pub(super) fn bytes(&self) -> usize {
         self.newcomers.bytes + self.known.bytes
     }
@@ -86,8 +86,8 @@ impl All {
         }
     }
 
-    /// The session of a rank that was used least recently and may go; never the one at `but`.
-    pub(super) fn next_to_go(&self, rank: Rank, but: u32) -> Option<u32> {
+    /// The least recently used session of a rank that may be evicted; never the one at `but`.
+    pub(super) fn next_to_evict(&self, rank: Rank, but: u32) -> Option<u32> {
         let oldest = match rank {
             Rank::Newcomer => self.newcomers.oldest?,
             Rank::Known => self.known.oldest?,
@@ -96,11 +96,11 @@ impl All {
             return Some(oldest);
         }
         let newer = self.slots.get(oldest as usize)?.newer;
-        (newer != NOWHERE).then_some(newer)
+        (newer != NO_SLOT).then_some(newer)
     }
 
-    /// Counts anew what a session takes, in the segment where it belongs now.
-    pub(super) fn recount(&mut self, entry: &Entry, key: u32) {
+    /// Updates the size and segment of a session.
+    pub(super) fn recount(&mut self, entry: &SessionEntry, key: u32) {
         let (bytes, rank) = {
             let state = entry.state();
             let bytes = ENTRY_BYTES + state.bytes() + state.former.len() * ID_BYTES * 2;
@@ -137,15 +137,15 @@ impl All {
         }
     }
 
-    /// Makes it the one of its segment that was used last.
+    /// Puts a session at the newest end of its segment's list.
     pub(super) fn link(&mut self, key: u32) {
         let Some(slot) = self.slots.get(key as usize) else {
             return;
         };
         let before = self.segment(slot.rank).newest.replace(key);
         if let Some(slot) = self.slots.get_mut(key as usize) {
-            slot.newer = NOWHERE;
-            slot.older = before.unwrap_or(NOWHERE);
+            slot.newer = NO_SLOT;
+            slot.older = before.unwrap_or(NO_SLOT);
             let rank = slot.rank;
             match before.and_then(|before| self.slots.get_mut(before as usize)) {
                 Some(before) => before.newer = key,
@@ -159,7 +159,7 @@ impl All {
             return;
         };
         let (newer, older, rank) = (slot.newer, slot.older, slot.rank);
-        let place = |key: u32| (key != NOWHERE).then_some(key);
+        let place = |key: u32| (key != NO_SLOT).then_some(key);
         match self.slots.get_mut(newer as usize) {
             Some(slot) => slot.older = older,
             None => self.segment(rank).newest = place(older),
@@ -170,7 +170,7 @@ impl All {
         }
     }
 
-    pub(super) fn remove(&mut self, key: u32) -> Option<Arc<Entry>> {
+    pub(super) fn remove(&mut self, key: u32) -> Option<Arc<SessionEntry>> {
         if self.slots.get(key as usize)?.kept == 0 {
             self.unlink(key);
         }
@@ -186,13 +186,13 @@ impl All {
             self.users.remove(&(user, key));
         }
         drop(state);
-        slot.entry.slot.store(NOWHERE, Ordering::Release);
+        slot.entry.slot.store(NO_SLOT, Ordering::Release);
         Some(slot.entry)
     }
 
-    pub(super) fn end_id(&mut self, id: SessionId, over: Over, until: u64) {
-        if self.over.insert(id, (over, until)).is_none() {
-            self.over_by_time.push_back((until, id));
+    pub(super) fn end_id(&mut self, id: SessionId, over: IdEnd, until: u64) {
+        if self.ended_ids.insert(id, (over, until)).is_none() {
+            self.ended_by_time.push_back((until, id));
         }
     }
 }

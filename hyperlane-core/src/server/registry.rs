@@ -1,21 +1,13 @@
 //! The live connections of a server, by place.
 
-use std::sync::{
-    Arc, Mutex, PoisonError, Weak,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use slab::Slab;
 
-use super::{Conn, timers::TimerKey};
-
-/// Ids are unique in the process, because a cork belongs to a thread and not to a server.
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
-/// A number that nothing else has, and higher than those before.
-pub(crate) fn next_id() -> u64 {
-    NEXT_ID.fetch_add(1, Ordering::Relaxed)
-}
+use crate::{
+    conn::Conn,
+    env::{ids::next_id, timers::TimerKey},
+};
 
 /// All live connections.
 #[derive(Default)]
@@ -40,11 +32,11 @@ impl Registry {
         connection
     }
 
-    pub(crate) fn remove(&self, connection: &Conn) {
+    pub(crate) fn remove(&self, slot: u32) {
         self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .try_remove(connection.slot as usize);
+            .try_remove(slot as usize);
     }
 
     /// The connection that `key` was made for, if it is still there.

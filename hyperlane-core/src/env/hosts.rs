@@ -1,45 +1,43 @@
-//! The check of a request's host.
+//! Which hosts the server answers to.
 
-use super::listener::BoundAddress;
+use std::net::IpAddr;
+
+use super::peer::Via;
 use crate::{
     config::ServerConfig,
-    conn::{Conn, Via},
-    proto::http::host::{AllowedHost, HostRefused, is_loopback},
+    proto::http::host::{AllowedHost, is_loopback},
 };
 
-/// The hosts of a running server.
+/// The hosts of a server that runs.
 #[derive(Default)]
 pub(crate) struct Hosts {
     listed: Vec<AllowedHost>,
-    /// True if only this machine can reach the server, under names that mean this machine.
+    /// The server can be reached from this machine alone, under names that mean this machine.
     is_local: bool,
 }
 
 impl Hosts {
-    /// Creates the hosts from a valid configuration. If the server listens only on loopback addresses, other machines
-    /// reach it only through a program on this machine: a proxy, or a browser misled by a page.
-    pub(crate) fn new(config: &ServerConfig, listeners: &[BoundAddress]) -> Self {
-        let mut tcp = listeners
-            .iter()
-            .filter_map(|address| match address {
-                BoundAddress::Tcp(address) => Some(address.ip().to_canonical()),
-                BoundAddress::Unix(_) => None,
-            })
-            .peekable();
+    /// Takes a configuration that is valid. A server that listens on no TCP address but those of the loopback interface
+    /// is reached by others only through something on this machine: a proxy, or a browser that a page has misled.
+    ///
+    /// `bound`: the TCP addresses that the server listens on.
+    pub(crate) fn new(config: &ServerConfig, bound: impl IntoIterator<Item = IpAddr>) -> Self {
+        let mut bound = bound.into_iter().peekable();
         Self {
             listed: config
                 .allowed_hosts
                 .iter()
                 .filter_map(|host| host.parse().ok())
                 .collect(),
-            is_local: tcp.peek().is_some() && tcp.all(|address| address.is_loopback()),
+            is_local: bound.peek().is_some()
+                && bound.all(|address| address.to_canonical().is_loopback()),
         }
     }
 
-    fn allow(&self, via: Via, host: &str) -> bool {
+    pub(super) fn allow(&self, via: Via, host: &str) -> bool {
         let is_open = match via {
             Via::Tcp => self.listed.is_empty() && !self.is_local,
-            // No browser speaks the PROXY protocol, so only the list applies.
+            // No browser speaks the PROXY protocol, so that nothing but the list has to be held to.
             Via::Balancer => self.listed.is_empty(),
             Via::Trusted => true,
         };
@@ -49,34 +47,10 @@ impl Hosts {
     }
 }
 
-/// Refuses a request for a host that the server does not answer to.
-///
-/// A trusted proxy checks hosts itself. A request without a host comes from an old client (HTTP/1.0), never from a
-/// page.
-pub(crate) fn check(connection: &Conn, host: &str) -> Result<(), HostRefused> {
-    let server = &connection.server;
-    if host.is_empty() || server.hosts.allow(connection.via, host) {
-        return Ok(());
-    }
-    let Some(peer) = connection.peer().address() else {
-        // A load balancer's own connection.
-        return Ok(());
-    };
-    let proxies = &server.config.trusted_proxies;
-    if proxies.iter().any(|range| range.contains(peer.ip())) {
-        return Ok(());
-    }
-    let refused = HostRefused::new(host);
-    if server.logged_hosts.is_due(connection.now(), host) {
-        tracing::warn!(%peer, "421: {refused}");
-    } else {
-        tracing::debug!(%peer, "421: {refused}");
-    }
-    Err(refused)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn hosts(listed: &[&str], addresses: &[&str]) -> Hosts {
@@ -86,14 +60,10 @@ mod tests {
                 .map(|host| (*host).to_owned())
                 .collect::<Vec<_>>(),
         );
-        let bound: Vec<_> = addresses
+        let bound = addresses
             .iter()
-            .map(|address| match address.strip_prefix("unix:") {
-                Some(path) => BoundAddress::Unix(path.into()),
-                None => BoundAddress::Tcp(address.parse().unwrap()),
-            })
-            .collect();
-        Hosts::new(&config, &bound)
+            .filter_map(|address| address.parse::<SocketAddr>().ok());
+        Hosts::new(&config, bound.map(|address| address.ip()))
     }
 
     #[test]

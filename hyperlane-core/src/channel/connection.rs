@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
     log::{Item, ResumeId},
-    state::Link,
+    state::Connection,
 };
 use crate::{
     conn::{Conn, acks::Acks, outbox::Outbox},
@@ -17,16 +17,16 @@ use crate::{
     },
 };
 
-/// A connection that messages are written to.
-pub(crate) struct Line {
+/// A connection that the channel writes to.
+pub(crate) struct ChannelConnection {
     connection: Arc<Conn>,
-    /// None for an event stream.
+    /// `None` for an event stream.
     acks: Option<Arc<Acks>>,
-    /// Of the request that opened it.
+    /// Number of the request that opened the connection.
     number: u64,
 }
 
-impl Line {
+impl ChannelConnection {
     pub(crate) fn new(connection: Arc<Conn>, acks: Option<Arc<Acks>>, number: u64) -> Self {
         Self {
             connection,
@@ -46,30 +46,31 @@ impl Line {
         }
     }
 
-    /// Ends a connection that came by an id that its session has no more. The client comes back with the cookie that the
-    /// answer to the renewal has set.
-    pub(crate) fn close_for_new_id(&self) {
-        self.close(
-            CloseCode::SERVICE_RESTART,
-            "the session has another id: connect anew",
-        );
-    }
-
-    /// Ends the connection after what was written to it.
+    /// Closes the connection after all written messages.
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
         Outbox::new(self.connection.clone()).close(code, reason, false);
     }
 }
 
-/// An event with an id, which is its data as well: Firefox and WebKit ignore an id in a block without data.
-pub(crate) fn at(name: &str, id: ResumeId) -> Event {
+/// Closes a connection whose id the session no longer has. The client comes back with the cookie that the answer to
+/// the renewal has set.
+pub(crate) fn close_for_new_id(connection: &Arc<Conn>) {
+    Outbox::new(connection.clone()).close(
+        CloseCode::SERVICE_RESTART,
+        "the session has another id: connect again",
+        false,
+    );
+}
+
+/// Makes an event with an id, which is its data as well: Firefox and WebKit ignore an id in an event without data.
+pub(crate) fn position_event(name: &str, id: ResumeId) -> Event {
     Event::new()
         .event(name)
         .id(id.to_string())
         .data(id.to_string())
 }
 
-/// An item as an event with its id, and with data. Bytes that are no text have a kind of their own, in base64.
+/// Encodes an item as an event with its id and with data. Bytes that are not text become an event `binary`, in base64.
 fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let message = match item {
@@ -77,9 +78,9 @@ fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
         Item::Event { fields, has_data } => {
             bytes.extend_from_slice(fields);
             match has_data {
-                // The end of the event whose data stands before it.
+                // Ends the event after its data.
                 true => bytes.extend_from_slice(format!("id: {id}\n\n").as_bytes()),
-                false => at(POSITION, id).encode(&mut bytes).ok()?,
+                false => position_event(POSITION, id).encode(&mut bytes).ok()?,
             }
             return Some(bytes);
         }
@@ -95,21 +96,21 @@ fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-impl Link for Line {
+impl Connection for ChannelConnection {
     fn write(&self, id: ResumeId, item: &Item) -> Result<(), PushError> {
         let format = self.connection.format();
         match item {
             Item::Message(message) if format.is_websocket() => {
                 self.connection.send_message(message)?
             }
-            // Only event streams have events of their own.
+            // WebSockets cannot carry events.
             Item::Event { .. } if format.is_websocket() => {}
             item => {
                 let event = event(id, item).ok_or(PushError::Closed)?;
                 self.connection.send_bytes(&format.frame(&event))?;
             }
         }
-        self.connection.server.metrics.message_sent();
+        self.connection.env.metrics.message_sent();
         if let Some(acks) = &self.acks {
             acks.set_written(id.offset);
         }
@@ -128,7 +129,7 @@ impl Link for Line {
         self.number
     }
 
-    fn ask(&self) {
+    fn request_ack(&self) {
         let Some(acks) = &self.acks else { return };
         if let Some(ping) = acks.ask(self.connection.now())
             && self.connection.send_message(&Message::Ping(ping)).is_err()
@@ -137,12 +138,12 @@ impl Link for Line {
         }
     }
 
-    fn ask_in_time(&self) {
+    fn request_ack_soon(&self) {
         let due = self.acks.as_ref().and_then(|acks| acks.due());
         match due {
-            Some(due) if due <= self.connection.now() => self.ask(),
+            Some(due) if due <= self.connection.now() => self.request_ack(),
             Some(due) => self.connection.arm(due),
-            // The pong that is on its way has the next one sent.
+            // The pong of the open ping triggers the next one.
             None => {}
         }
     }

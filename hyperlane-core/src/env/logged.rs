@@ -1,21 +1,20 @@
-//! A record of log lines, so that no client can fill the log by repetition.
+//! What has been logged, so that no client can fill the log by doing the same again.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
-    net::{IpAddr, Ipv6Addr},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use crate::conn::timers::Tick;
+use super::timers::Tick;
 
-/// Maximum number of different log lines within a [`PERIOD`].
+/// How many different things are logged within a [`PERIOD`].
 const MOST: usize = 64;
 
-/// After this time the record is cleared, so that continuing and new events are logged.
+/// After so long all is forgotten, so that what goes on is seen again, and what is new is seen at all.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
 
-/// The events logged so far: each once in an hour, and at most 64 different ones.
+/// Things that were logged: each once in an hour, and 64 different ones at most.
 #[derive(Default)]
 pub(crate) struct Logged {
     hasher: RandomState,
@@ -24,13 +23,13 @@ pub(crate) struct Logged {
 
 #[derive(Default)]
 struct Seen {
-    /// Hashes of the events, since texts from clients may be long.
+    /// Hashes: what clients say may be long.
     hashes: Vec<u64>,
     until: Tick,
 }
 
 impl Logged {
-    /// Returns whether an event should be logged now.
+    /// Whether this is to be logged now.
     pub(crate) fn is_due(&self, now: Tick, thing: impl Hash) -> bool {
         let hash = self.hasher.hash_one(thing);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,17 +42,6 @@ impl Logged {
             seen.hashes.push(hash);
         }
         is_due
-    }
-}
-
-/// Returns the part of an address that identifies a client: an IPv6 client owns a whole /64.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) => {
-            let network = u128::from(ip) & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from(network))
-        }
-        ip => ip,
     }
 }
 
