@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{Attribute, Error, Item, ItemFn, Meta, Path, Result, parse_quote};
+use syn::{Error, Item, ItemFn, Meta, Path, Result, parse_quote};
 
 use crate::model::{Applied, Row};
 use crate::{args, crate_path, function, register, table, tokens};
@@ -65,8 +65,8 @@ fn expand_item(
         args::parse(row, Ident::new(row.name, Span::call_site()), args),
         &mut errors,
     );
-    for attribute in take_siblings(&mut item) {
-        add(parse_sibling(attribute), &mut errors);
+    for sibling in take_siblings(&mut item) {
+        add(parse_sibling(sibling), &mut errors);
     }
     let private = crate_path::private(chosen_crate.as_ref());
     let code = match item {
@@ -113,17 +113,35 @@ fn keep_broken(item: &Item) -> TokenStream {
     quote!(#[allow(warnings)] #stub)
 }
 
+/// An attribute of this crate, taken off an item.
+struct Sibling {
+    row: &'static Row,
+    name: Ident,
+    meta: Meta,
+}
+
 /// Removes the attributes of this crate from an item and returns them.
-fn take_siblings(item: &mut Item) -> Vec<Attribute> {
+fn take_siblings(item: &mut Item) -> Vec<Sibling> {
     let attrs = match item {
         Item::Fn(item) => &mut item.attrs,
         Item::Struct(item) => &mut item.attrs,
         Item::Enum(item) => &mut item.attrs,
         _ => return Vec::new(),
     };
-    attrs
-        .extract_if(.., |attribute| recognise(attribute.path()).is_some())
-        .collect()
+    let mut siblings = Vec::new();
+    let mut others = Vec::new();
+    for attribute in std::mem::take(attrs) {
+        match recognise(attribute.path()) {
+            Some((row, name)) => {
+                let name = name.clone();
+                let meta = attribute.meta;
+                siblings.push(Sibling { row, name, meta });
+            }
+            None => others.push(attribute),
+        }
+    }
+    *attrs = others;
+    siblings
 }
 
 /// Recognises a macro of this crate by its bare name, or by a path through one of hyperlane's crates.
@@ -145,15 +163,9 @@ fn recognise(path: &Path) -> Option<(&'static Row, &Ident)> {
     ours.then_some((row, last))
 }
 
-fn parse_sibling(attribute: Attribute) -> Result<(Applied, Option<Path>)> {
-    let Some((row, name)) = recognise(attribute.path()) else {
-        return Err(Error::new_spanned(
-            attribute,
-            "expected a macro of hyperlane",
-        ));
-    };
-    let name = name.clone();
-    match attribute.meta {
+fn parse_sibling(sibling: Sibling) -> Result<(Applied, Option<Path>)> {
+    let Sibling { row, name, meta } = sibling;
+    match meta {
         Meta::Path(_) => args::parse(row, name, TokenStream::new()),
         Meta::List(list) => args::parse(row, name, list.tokens),
         Meta::NameValue(pair) => {
