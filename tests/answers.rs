@@ -7,9 +7,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
-use common::{CLOSE, Client, PING, PONG, TEXT, address, start};
 use futures_util::StreamExt;
 use hyperlane::{http::HttpStatus, prelude::*};
 use std::{
@@ -17,6 +14,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
+use test_support::{CLOSE, Client, PING, PONG, TEXT, address, start};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<&'static str>>>);
@@ -769,7 +767,7 @@ async fn what_follows_a_handshake_in_the_same_packet_is_read_as_what_it_became()
     assert_eq!(client.reply().await.status, 403);
     assert_eq!(client.reply().await.status, 200);
     let mut both = head("/socket/echo").into_bytes();
-    both.extend(common::frame(true, TEXT, "hello"));
+    both.extend(test_support::frame(true, TEXT, "hello"));
     client.send(both).await;
     assert_eq!(client.reply().await.status, 101);
     assert_eq!(client.next_frame().await.text(), "hello");

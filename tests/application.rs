@@ -10,9 +10,7 @@
 
 #[path = "application/app.rs"]
 mod app;
-mod common;
-
-use common::{Client, Reply, address};
+use test_support::{Client, Reply, address};
 
 const APPLICATION: &str = include_str!("application/app.rs");
 const MACROS: &str = include_str!("../hyperlane-macros/src/table.rs");

@@ -7,8 +7,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     future::poll_fn,
     path::Path,
@@ -21,9 +19,9 @@ use std::{
     time::Duration,
 };
 
-use common::{Client, address, eventually, hook, start};
 use futures_util::StreamExt;
 use hyperlane::prelude::*;
+use test_support::{Client, address, eventually, hook, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Notify,
@@ -623,7 +621,7 @@ async fn what_an_answer_says_of_the_connection_is_what_becomes_of_it() {
                     let mut ended = false;
                     while !answers.ends_with(b"next") && !ended {
                         let read = reading.read_buf(&mut answers);
-                        let read = tokio::time::timeout(common::PATIENCE, read).await;
+                        let read = tokio::time::timeout(test_support::PATIENCE, read).await;
                         ended = matches!(read.expect(&what), Ok(0) | Err(_));
                     }
                     drop(sending.await.unwrap());

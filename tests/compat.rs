@@ -12,11 +12,9 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{sync::Arc, time::Duration};
 
-use common::{BINARY, Client, TEXT, address, eventually};
+use test_support::{BINARY, Client, TEXT, address, eventually};
 
 /// The program. Its `main` takes a port and waits; here it hands the server's control over.
 #[allow(unused_variables, reason = "the program's own")]
@@ -254,7 +252,9 @@ async fn the_published_programs_own_101_is_the_only_one() {
     // Its middleware answers on any path; where nobody serves, that is all.
     let mut client = Client::websocket(address(&control), "/nowhere").await;
     assert_eq!(client.next_message().await.code(), 1000);
-    client.frame(common::CLOSE, 1000u16.to_be_bytes()).await;
+    client
+        .frame(test_support::CLOSE, 1000u16.to_be_bytes())
+        .await;
     assert!(client.ends().await);
 }
 
@@ -582,7 +582,7 @@ async fn the_names_that_programs_use_are_there_and_work() {
     let waits: ServerControlHook = control.clone();
     let waiting = tokio::spawn(async move { waits.wait().await });
     control.shutdown().await;
-    tokio::time::timeout(common::PATIENCE, waiting)
+    tokio::time::timeout(test_support::PATIENCE, waiting)
         .await
         .expect("in time")
         .expect("no panic");
@@ -662,7 +662,7 @@ mod beside_futures {
 
 #[tokio::test]
 async fn our_stream_stays_out_of_the_way_of_another() {
-    let control = common::start(|server| {
+    let control = test_support::start(|server| {
         server.route::<beside_futures::Counts>("/sum");
     })
     .await;

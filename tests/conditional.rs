@@ -7,16 +7,14 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
     time::{Duration, SystemTime},
 };
 
-use common::{Client, Reply, address, hook, start};
 use hyperlane::{EntityTag, Redirect, prelude::*};
+use test_support::{Client, Reply, address, hook, start};
 
 fn file() -> &'static Path {
     static FILE: OnceLock<PathBuf> = OnceLock::new();

@@ -7,8 +7,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     convert::Infallible,
     fs, io,
@@ -22,9 +20,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{Client, address, eventually, hook, start};
 use futures_util::{StreamExt, stream};
 use hyperlane::{Body, FileBody, prelude::*};
+use test_support::{Client, address, eventually, hook, start};
 
 /// A folder of this test run, with a few files.
 fn root() -> &'static Path {

@@ -8,8 +8,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     collections::BTreeMap,
     io,
@@ -17,9 +15,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{Client, address};
 use hyperlane::{RouteParams, cookie::CookieJar, prelude::*};
 use serde::Deserialize;
+use test_support::{Client, address};
 
 #[hyperlane(server: Server)]
 async fn start() -> ServerControlHook {

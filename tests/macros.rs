@@ -10,18 +10,16 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{BINARY, Client, TEXT, address};
 use hyperlane::*;
+use test_support::{BINARY, Client, TEXT, address};
 
 /// Every hook of this file, on a port the system chose.
 #[hyperlane(server: Server)]
 async fn start() -> ServerControlHook {
     server.bind("127.0.0.1:0");
-    server.get_mut_server_config().allowed_hosts = common::hosts();
+    server.get_mut_server_config().allowed_hosts = test_support::hosts();
     server.run().await.expect("the server starts")
 }
 

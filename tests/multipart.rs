@@ -7,11 +7,9 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
-use common::{Client, address, start};
 use hyperlane::prelude::*;
 use serde::Deserialize;
+use test_support::{Client, address, start};
 
 #[derive(Debug, Deserialize)]
 #[allow(dead_code, reason = "shown by Debug")]

@@ -7,8 +7,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     collections::BTreeMap,
     fmt,
@@ -19,7 +17,6 @@ use std::{
     time::Duration,
 };
 
-use common::{CLOSE, Client, address, eventually, hook, start};
 use hyperlane::{
     __private::{Guard, GuardKind},
     prelude::*,
@@ -27,6 +24,7 @@ use hyperlane::{
 use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
+use test_support::{CLOSE, Client, address, eventually, hook, start};
 use tracing::{
     Level, Subscriber,
     field::{Field, Visit},

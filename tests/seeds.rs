@@ -37,7 +37,7 @@
 //! | tide | `ws_with(f)`, `sse_with(f)` | `tide_functions_meet_each_new_channel` |
 //! | tide | `WebSocketEndpoint`, `ServerSentEventsEndpoint`: `new`, `with`, `set_timeout` | `tide_functions_meet_each_new_channel`, `tide_endpoints_have_a_timeout` |
 //! | tide | disconnects: waiting for a reconnect, `is_open` meanwhile | `tide_a_channel_awaits_its_client_and_fails_in_the_end` |
-//! | tide | `forwarded`, `x-forwarded-for` | `tests/address.rs` |
+//! | tide | `forwarded`, `x-forwarded-for` | `tests/it/client_address.rs` |
 //! | tide | `join_group`, `broadcast(group, ..)` on a channel | open (rooms: `blog_*`) |
 //! | tide | `my_app::RequestExt` over groups | open |
 //! | tide | `res.set_body(Path::new(..))` | `tide_a_path_is_a_body` |
@@ -51,8 +51,6 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::{
     collections::HashMap,
     path::Path,
@@ -63,9 +61,9 @@ use std::{
     time::Duration,
 };
 
-use common::{BINARY, CLOSE, Client, Frame, PING, PONG, TEXT, address, eventually, frame};
 use futures_util::{FutureExt, StreamExt};
 use hyperlane::proto::sse::EventReader;
+use test_support::{BINARY, CLOSE, Client, Frame, PING, PONG, TEXT, address, eventually, frame};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 // ------------------------------------------------------------------------------------------------ the article
@@ -814,7 +812,7 @@ socket_session.broadcast_except(uuid, items).await
     }
 
     pub(super) async fn start() -> ServerControlHook {
-        common::start(|server| {
+        test_support::start(|server| {
             server
                 .state(commands())
                 .route::<HandleWebSockets>("/commands")
@@ -990,7 +988,7 @@ async fn blog_empty_messages_are_answered_by_empty_messages() {
 
 #[tokio::test]
 async fn blog_who_only_listens_is_pinged_and_stays() {
-    let control = common::start(|server| {
+    let control = test_support::start(|server| {
         let config = server.get_mut_server_config();
         config.ping_interval = Some(Duration::from_millis(300));
         config.pong_timeout = Some(Duration::from_millis(200));
@@ -1092,7 +1090,7 @@ mod tide {
 
     /// Every hook of this file, and the endpoints of a test.
     pub(super) async fn start(endpoints: impl FnOnce(&mut Server)) -> ServerControlHook {
-        common::start(|app| {
+        test_support::start(|app| {
             app.__register_all();
             endpoints(app);
         })
@@ -1153,7 +1151,7 @@ fn tide_messages_convert_as_drawn() {
 
 #[tokio::test]
 async fn tide_websocket_handle_does_what_was_drawn() {
-    let control = common::start(|server| {
+    let control = test_support::start(|server| {
         server.route::<tide::Socket>("/ws");
     })
     .await;
@@ -1181,7 +1179,7 @@ async fn tide_websocket_handle_does_what_was_drawn() {
 
 #[tokio::test]
 async fn tide_event_stream_handle_does_what_was_drawn() {
-    let control = common::start(|server| {
+    let control = test_support::start(|server| {
         server.route::<tide::Events>("/sse");
     })
     .await;
@@ -1231,7 +1229,7 @@ impl Browser {
     }
 
     /// Sends a request on a connection of its own and reads the answer.
-    async fn ask(&self, target: &str, fields: &str) -> (Client, common::Reply) {
+    async fn ask(&self, target: &str, fields: &str) -> (Client, test_support::Reply) {
         let mut client = Client::connect(self.address).await;
         let fields = format!("cookie: {}\r\n{fields}", self.cookie);
         client.request("GET", target, &fields).await;
@@ -1441,7 +1439,7 @@ async fn tide_heartbeats_are_comments_on_event_streams() {
         }
     }
 
-    let control = common::start(|server| {
+    let control = test_support::start(|server| {
         server.get_mut_server_config().sse_heartbeat = Some(Duration::from_millis(100));
         server.route::<Quiet>("/sse");
     })
@@ -1469,7 +1467,7 @@ async fn tide_index() -> hyperlane::Response {
 
 #[tokio::test]
 async fn tide_a_path_is_a_body() {
-    let control = common::start(|server| {
+    let control = test_support::start(|server| {
         server.__register_all();
     })
     .await;

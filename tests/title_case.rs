@@ -7,12 +7,10 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::path::Path;
 
-use common::{Client, address, hook, start};
 use hyperlane::{Upgrade, prelude::*};
+use test_support::{Client, address, hook, start};
 
 hook! {
     Plain |_, ctx| {

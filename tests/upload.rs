@@ -7,15 +7,13 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 #[path = "../examples/files/main.rs"]
 #[allow(dead_code, reason = "its `main` is not ours")]
 mod files;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use common::{Client, Reply, address, start};
+use test_support::{Client, Reply, address, start};
 
 /// A folder of its own for a test.
 struct Folder(PathBuf);

@@ -9,16 +9,14 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
-use common::{Client, address};
 use hyperlane::*;
+use test_support::{Client, address};
 
 /// Every hook of this file, on a port the system chose.
 #[hyperlane(server: Server)]
 async fn start() -> ServerControlHook {
     server.bind("127.0.0.1:0");
-    server.get_mut_server_config().allowed_hosts = common::hosts();
+    server.get_mut_server_config().allowed_hosts = test_support::hosts();
     server.run().await.expect("the server starts")
 }
 

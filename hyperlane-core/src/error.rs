@@ -1,4 +1,4 @@
-//! What can go wrong, apart by who is to blame: the request, the response, the program.
+//! Errors, separated by cause: the request, the response, the program.
 
 mod handler;
 mod send;
@@ -26,29 +26,29 @@ use crate::{
     },
 };
 
-/// Why a request, or the next message of a WebSocket, could not be had.
+/// The reason why a request, or the next message of a WebSocket, is not available.
 ///
-/// The `request_error` hooks see it in the context; without one of their own answers, the client
-/// gets [`status`](Self::status) and the text.
+/// The `request_error` hooks find it in the context. Unless one of them answers, the client gets
+/// [`status`](Self::status) and the text.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The head broke a rule of HTTP (RFC 9112).
+    /// The head violates HTTP (RFC 9112).
     #[error(transparent)]
     Head(#[from] HeadError),
     /// The path is not percent-encoded UTF-8.
     #[error("the path is not valid percent-encoded UTF-8")]
     InvalidPath,
-    /// The chunked body broke a rule of HTTP (RFC 9112 §7.1).
+    /// The chunked body violates HTTP (RFC 9112 §7.1).
     #[error(transparent)]
     Chunked(#[from] ChunkedError),
-    /// The body is larger than the limit, in bytes.
+    /// The body exceeds the limit.
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// A part of a form with files is larger than the limit that the program gave it.
+    /// A part of a multipart form exceeds the limit that the program gave.
     #[error("{} is larger than {limit} bytes", named(name.as_deref()))]
     FieldTooLarge {
         /// The name of the part, if it has one.
@@ -62,33 +62,33 @@ pub enum RequestError {
     /// The body stopped arriving.
     #[error("the request body stopped arriving")]
     BodyTimeout,
-    /// The body can no longer be read as such: its request is over, or it stands in the way of an upgrade.
-    #[error("the body of the request cannot be read any more")]
+    /// The body is no longer available: its request has ended, or it prevents an upgrade.
+    #[error("the request body can no longer be read")]
     BodyUnavailable,
-    /// The client left in the middle of a request.
+    /// The client disconnected within a request.
     #[error("the client left in the middle of a request")]
     ClientDisconnected,
-    /// There is no next request: the connection was idle and is over.
-    #[error("the connection is over")]
+    /// The idle connection has ended: there is no next request.
+    #[error("the connection has ended")]
     ConnectionClosed,
-    /// The WebSocket handshake broke a rule (RFC 6455 §4.2.1).
+    /// The WebSocket handshake is invalid (RFC 6455 §4.2.1).
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// The page that opens the WebSocket comes from elsewhere.
+    /// The page that opens the WebSocket has another origin.
     #[error(transparent)]
     Origin(#[from] OriginRefused),
     /// The server does not answer to the host of the request (RFC 9110 §7.4); see
     /// [`allowed_hosts`](crate::ServerConfig#structfield.allowed_hosts).
     #[error(transparent)]
     Host(#[from] HostRefused),
-    /// The program allows something for this WebSocket that is no origin, or `null`.
-    #[error("an allowed origin: {0}")]
+    /// The program allows an invalid origin, or `null`, for this WebSocket.
+    #[error("invalid allowed origin: {0}")]
     AllowedOrigin(#[from] OriginError),
-    /// A field that the program adds to the answer of a handshake may not be written.
-    #[error("a header field of the handshake's answer: {0}")]
+    /// The program added an invalid field to the response of a handshake.
+    #[error("invalid header field in the handshake's response: {0}")]
     Header(#[from] HeaderError),
     /// The program chose a subprotocol that the client did not offer (RFC 6455 §4.2.2).
-    #[error("subprotocol {name:?} was chosen and not offered")]
+    #[error("subprotocol {name:?} was chosen but not offered")]
     Subprotocol {
         /// The chosen name.
         name: String,
@@ -96,67 +96,67 @@ pub enum RequestError {
     /// The client closed the WebSocket.
     #[error("the WebSocket was closed by the client")]
     WebSocketClosed(Option<CloseFrame>),
-    /// The client broke the WebSocket protocol; it was closed with the fitting code.
+    /// The client violated the WebSocket protocol. The connection was closed with the matching code.
     #[error(transparent)]
     WebSocketProtocol(#[from] ProtocolError),
-    /// A message was asked for on a connection that is not a WebSocket.
+    /// A message was requested on a connection that is not a WebSocket.
     #[error("this connection is not a WebSocket: upgrade it first")]
     NotUpgraded,
-    /// A request was asked for on a connection that has been upgraded.
+    /// A request was expected on a connection that has been upgraded.
     #[error("this connection has been upgraded: it carries no further requests")]
     Upgraded,
-    /// Something that the handler asks for is missing from the request.
+    /// The request lacks a value that the handler needs.
     #[error("{part} `{name}` is missing")]
     Missing {
-        /// What kind of thing: "query parameter", "header", ...
+        /// The kind of value: "query parameter", "header", ...
         part: &'static str,
         /// Its name.
         name: String,
     },
-    /// A parameter of the route is not what the handler asks for; the text names it.
+    /// A route parameter is invalid for the handler; the text names it.
     #[error("invalid path: {0}")]
     Path(String),
-    /// The query is not what the handler asks for; the text names the parameter.
+    /// The query is invalid for the handler; the text names the parameter.
     #[error("invalid query: {0}")]
     Query(String),
-    /// The form is not what the handler asks for; the text names the field.
+    /// The form is invalid for the handler; the text names the field.
     #[error("invalid form: {0}")]
     Form(String),
-    /// The form with files is malformed.
+    /// The multipart form is malformed.
     #[error("invalid multipart form: {0}")]
     Multipart(String),
-    /// The body is of another type than the handler asks for.
+    /// The body has another media type than the handler needs.
     #[error("the body must be `{expected}`")]
     ContentType {
-        /// The type asked for.
+        /// The expected media type.
         expected: &'static str,
     },
-    /// The body is not the JSON that the handler asks for; the text names the path of the field.
+    /// The body is not the JSON that the handler needs; the text names the path of the field.
     #[error("invalid JSON body: {0}")]
     Json(String),
-    /// The server shuts down, and what there is of the request is no reason to wait: the half of a head, or a WebSocket
-    /// handshake that no hook has answered yet.
+    /// The server shuts down and does not wait for this request: an incomplete head, or a WebSocket handshake without
+    /// an answer so far.
     #[error("the server is shutting down")]
     ShuttingDown,
-    /// The store of the sessions cannot be asked or told; the log says why.
-    #[error("the session store has an error")]
+    /// The session store failed; the log has the reason.
+    #[error("the session store failed")]
     SessionStore,
-    /// The session's token that the request came by is not valid: it has expired, was made for another path, or its session is
-    /// over.
-    #[error("the token of the session is not valid any more: ask for a fresh one")]
+    /// The session token of the request is no longer valid: it has expired, belongs to another path, or its session has
+    /// ended.
+    #[error("the session token is no longer valid: request a new one")]
     SessionToken,
-    /// The program refused the request for a reason of its own; see [`refused`](Self::refused).
+    /// The program refused the request; see [`refused`](Self::refused).
     #[error("{message}")]
     Refused {
-        /// The status of the answer.
+        /// The status of the response.
         status: u16,
-        /// Why, in words for the client.
+        /// The reason, as text for the client.
         message: String,
     },
 }
 
 impl RequestError {
-    /// Something the handler asks for is missing.
+    /// Creates the error for a value that the request lacks.
     pub fn missing(part: &'static str, name: impl Into<String>) -> Self {
         Self::Missing {
             part,
@@ -164,8 +164,8 @@ impl RequestError {
         }
     }
 
-    /// The program refuses the request: with this status, and with this text for the client. From 500 on the text is for
-    /// the log only, and what is no status of an error (400 to 599) becomes 500.
+    /// Creates the error for a request that the program refuses, with a status and a text for the client. From 500 on,
+    /// the text goes only to the log. A status other than 400 to 599 becomes 500.
     pub fn refused(status: impl Into<HttpStatus>, message: impl Into<String>) -> Self {
         let code = u16::try_from(status.into().code()).unwrap_or(0);
         Self::Refused {
@@ -178,7 +178,7 @@ impl RequestError {
         }
     }
 
-    /// The status with which it is answered.
+    /// Returns the status of the response.
     pub fn status(&self) -> u16 {
         match self {
             Self::Head(error) => error.status(),
@@ -190,7 +190,7 @@ impl RequestError {
             Self::SessionToken => 401,
             Self::Origin(_) => 403,
             Self::Host(_) => 421,
-            // What only the program can have set and did not is not the client's fault.
+            // A value that only the program can set is not the client's fault.
             Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
             Self::Refused { status, .. } => *status,
             Self::SessionStore | Self::ShuttingDown => 503,
@@ -200,17 +200,7 @@ impl RequestError {
         }
     }
 
-    /// The status with which it is answered, by name.
-    pub fn get_http_status(&self) -> HttpStatus {
-        HttpStatus::from(self.get_http_status_code())
-    }
-
-    /// The status with which it is answered, under the name that Hyperlane programs use.
-    pub fn get_http_status_code(&self) -> usize {
-        usize::from(self.status())
-    }
-
-    /// Whether there is nobody left to answer.
+    /// Returns whether the client has disconnected, so that no response is possible.
     pub fn is_disconnect(&self) -> bool {
         matches!(
             self,
@@ -219,7 +209,20 @@ impl RequestError {
     }
 }
 
-/// How a part of a form is told.
+/// Spellings of published Hyperlane programs.
+impl RequestError {
+    /// Same as [`status`](Self::status), by name.
+    pub fn get_http_status(&self) -> HttpStatus {
+        HttpStatus::from(self.get_http_status_code())
+    }
+
+    /// Same as [`status`](Self::status), as a `usize`.
+    pub fn get_http_status_code(&self) -> usize {
+        usize::from(self.status())
+    }
+}
+
+/// Returns the description of a form field.
 fn named(field: Option<&str>) -> String {
     match field {
         Some(name) => format!("the field `{name}`"),
@@ -227,7 +230,7 @@ fn named(field: Option<&str>) -> String {
     }
 }
 
-/// Answers with the status and, where the client is to blame, the rule it broke.
+/// Answers with the status and, for an error of the client, the text.
 impl IntoResponse for RequestError {
     fn into_response(self, response: &mut Response) {
         let status = self.status();
@@ -238,7 +241,7 @@ impl IntoResponse for RequestError {
             response.set_header("www-authenticate", "Bearer error=\"invalid_token\"");
         }
         if status == 405 {
-            // Of all errors only a handshake by another method has this status.
+            // Among all errors, only a handshake with another method has this status.
             response.set_header("allow", "GET");
         }
         if status == 426 {
@@ -250,14 +253,14 @@ impl IntoResponse for RequestError {
     }
 }
 
-/// Name of the part for attributes that middleware sets.
+/// The kind of value for attributes, which middleware sets.
 pub(crate) const ATTRIBUTE: &str = "attribute";
-/// Name of the part for values of the server.
+/// The kind of value for the server's values.
 pub(crate) const STATE: &str = "state";
-/// Name of the part for what only error hooks have.
+/// The kind of value for data that only error hooks have.
 pub(crate) const FAILURE: &str = "failure data";
 
-/// What a hook panicked with.
+/// The data of a hook's panic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PanicData {
     message: Option<String>,
@@ -266,7 +269,7 @@ pub struct PanicData {
 }
 
 impl PanicData {
-    /// Puts together what is known of a panic.
+    /// Creates the data from its parts.
     pub fn new(message: Option<String>, location: Option<String>, payload: Option<String>) -> Self {
         Self {
             message,
@@ -287,17 +290,17 @@ impl PanicData {
         }
     }
 
-    /// The panic's message, if it was text.
+    /// Returns the panic's message, if it was text.
     pub fn try_get_message(&self) -> Option<&str> {
         self.message.as_deref()
     }
 
-    /// The hook that panicked.
+    /// Returns the hook that panicked.
     pub fn try_get_location(&self) -> Option<&str> {
         self.location.as_deref()
     }
 
-    /// The payload, if it was text.
+    /// Returns the payload, if it was text.
     pub fn try_get_payload(&self) -> Option<&str> {
         self.payload.as_deref()
     }

@@ -5,8 +5,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Runs code of the program whose panic must not spread: above all a destructor, as a second panic while one unwinds ends
-/// the process.
+/// Runs code of the program and contains its panic. It is used above all for destructors: a second panic during
+/// unwinding aborts the process.
 pub(crate) fn contain(what: &str, work: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
         tracing::error!("panic {what}");
@@ -14,10 +14,10 @@ pub(crate) fn contain(what: &str, work: impl FnOnce()) {
     }
 }
 
-/// Drops the payload of a panic: a value of the program's, whose destructor may panic in turn.
+/// Drops the payload of a panic. It is a value of the program, and its destructor may panic in turn.
 pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
     if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // Its destructor may panic with a value of the same kind, and so on without an end.
+        // The destructor may panic with a value of the same kind, and so on forever.
         std::mem::forget(next);
     }
 }

@@ -405,7 +405,7 @@ pub async fn try_send(stream: &mut Stream, ctx: &mut Context) {
 
 pub async fn send(stream: &mut Stream, ctx: &mut Context) {
     let sent = stream.send_bare(ctx).await;
-    stream.note_failure(sent);
+    stream.close_on_failure(sent);
 }
 
 pub async fn try_send_bytes(stream: &mut Stream, data: impl AsRef<[u8]>) {

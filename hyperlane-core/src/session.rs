@@ -1,5 +1,6 @@
 //! Sessions: what a server remembers of a client, whatever connection it comes by.
 
+mod attachment;
 mod entry;
 mod id;
 mod manager;
@@ -20,10 +21,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{error::SessionError, http::SessionFields};
 
 pub(crate) use self::{
-    entry::Entry,
+    attachment::{Attachment, AttachmentSlot},
+    entry::{KeptAlive, SessionEntry},
     manager::{Credential, Loaded, Planned, Sessions},
+    table::Table,
 };
-pub(crate) use self::{entry::KeptAlive, table::Table};
 pub use self::{
     id::SessionId,
     store::{SessionData, SessionStore},
@@ -54,7 +56,7 @@ pub struct Session(Arc<Handle>);
 
 /// A session as one request uses it.
 struct Handle {
-    entry: Arc<Entry>,
+    entry: Arc<SessionEntry>,
     sessions: Arc<Sessions>,
     fields: Arc<SessionFields>,
     /// The id that this request's client knows, or is told by this request's answer. The session has another one where
@@ -64,7 +66,7 @@ struct Handle {
     is_new: bool,
     by_token: bool,
     /// Whether the client learns the id by this request's answer.
-    is_untold: AtomicBool,
+    cookie_pending: AtomicBool,
     /// It lasts for the request alone, and no cookie is set.
     is_passing: AtomicBool,
 }
@@ -91,10 +93,10 @@ impl Session {
             known,
             is_new: true,
             by_token: false,
-            is_untold: AtomicBool::new(true),
+            cookie_pending: AtomicBool::new(true),
             is_passing: AtomicBool::new(!is_kept),
         }));
-        session.tell();
+        session.send_cookie();
         session
     }
 
@@ -102,7 +104,7 @@ impl Session {
     pub(crate) fn resume(
         sessions: Arc<Sessions>,
         fields: Arc<SessionFields>,
-        entry: Arc<Entry>,
+        entry: Arc<SessionEntry>,
         credential: Credential,
     ) -> Self {
         let session = Self(Arc::new(Handle {
@@ -112,19 +114,19 @@ impl Session {
             known: Mutex::new(credential.id),
             is_new: false,
             by_token: credential.by_token,
-            is_untold: AtomicBool::new(false),
+            cookie_pending: AtomicBool::new(false),
             is_passing: AtomicBool::new(false),
         }));
         // The answer to the renewal has the cookie of the next id, and no other answer has it.
         if credential.is_stale && !session.is_former() {
             session.0.sessions.note_use(&session.0.entry);
-            session.tell();
+            session.send_cookie();
         }
         session
     }
 
     /// Has the response set the cookie.
-    fn tell(&self) {
+    fn send_cookie(&self) {
         let handle = &self.0;
         // Who holds a token is not to get more than the token is worth.
         if handle.by_token || self.is_passing() {
@@ -230,13 +232,14 @@ impl Session {
     }
 
     fn change_user(&self, user: Option<Arc<str>>) -> Result<(), SessionError> {
-        self.stay();
+        self.make_lasting();
         let handle = &self.0;
         // With the head the client has got it.
-        let is_told = !handle.is_untold.load(Ordering::Acquire) || handle.fields.is_written();
+        let client_knows_id =
+            !handle.cookie_pending.load(Ordering::Acquire) || handle.fields.is_written();
         let by = Some((self.id(), &handle.fields));
         let table = &handle.sessions.table;
-        table.set_user(&handle.entry, user, is_told, by)
+        table.set_user(&handle.entry, user, client_knows_id, by)
     }
 
     /// Gives the session another id and sets the cookie anew. Values, user and channels stay.
@@ -261,7 +264,7 @@ impl Session {
             // No client has its id. A cookie for it would take the place of the one that the answer to a login has.
             return Ok(());
         }
-        self.stay();
+        self.make_lasting();
         {
             // Clones that renew at the same time take turns.
             let mut known = self.lock_known();
@@ -277,19 +280,19 @@ impl Session {
                 }
             }
         }
-        handle.is_untold.store(true, Ordering::Release);
-        self.tell();
+        handle.cookie_pending.store(true, Ordering::Release);
+        self.send_cookie();
         Ok(())
     }
 
     /// A session that was to last for its request lasts after all, and so does one that had to go for others while its request
     /// was running: a login that takes its time.
-    fn stay(&self) {
+    fn make_lasting(&self) {
         let handle = &self.0;
         let is_evicted = !self.is_passing()
             && !self.is_ended()
             && !handle.sessions.has_store()
-            && handle.entry.is_nowhere();
+            && !handle.entry.is_in_table();
         if is_evicted {
             handle.sessions.keep(&handle.entry);
         }
@@ -298,7 +301,7 @@ impl Session {
             && handle.sessions.keep(&handle.entry)
         {
             handle.is_passing.store(false, Ordering::Release);
-            self.tell();
+            self.send_cookie();
         }
     }
 
@@ -381,7 +384,7 @@ impl Session {
         }
     }
 
-    pub(crate) fn entry(&self) -> &Arc<Entry> {
+    pub(crate) fn entry(&self) -> &Arc<SessionEntry> {
         &self.0.entry
     }
 }

@@ -5,8 +5,8 @@ use std::{borrow::Cow, fmt};
 use crate::{
     Headers, RequestError,
     config::ServerConfig,
-    conn::handshake::{Subprotocol, is_own_field},
-    http::{HeaderError, is_token, list_items},
+    conn::handshake::Subprotocol,
+    http::{HeaderError, is_handshake_field, is_token, list_items},
     proto::http::origin::AllowedOrigins,
     session::Sessions,
 };
@@ -91,7 +91,7 @@ impl Upgrade {
     }
 
     fn add_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
-        if is_own_field(name) {
+        if is_handshake_field(name) {
             return Err(HeaderError::Handshake);
         }
         if name.eq_ignore_ascii_case("content-length")

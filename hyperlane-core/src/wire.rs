@@ -34,12 +34,12 @@ pub enum WireFormat {
 }
 
 impl WireFormat {
-    /// Whether messages can be pushed to connections of this format.
+    /// Returns whether messages can be pushed to connections of this format.
     pub fn is_pushable(self) -> bool {
         self != Self::Http
     }
 
-    /// Whether messages are WebSocket frames.
+    /// Returns whether messages are WebSocket frames.
     pub fn is_websocket(self) -> bool {
         matches!(
             self,
@@ -47,7 +47,7 @@ impl WireFormat {
         )
     }
 
-    /// Whether what was encoded for one connection serves every connection of this format.
+    /// Returns whether a message encoded for one connection fits every connection of this format.
     pub fn is_shared(self) -> bool {
         self != Self::WebSocketTakeover
     }
@@ -76,15 +76,15 @@ impl WireFormat {
 }
 
 impl WireFormat {
-    /// The wire bytes of `message` in this format, to be pushed to any number of such connections.
+    /// Encodes `message` in this format, for any number of such connections.
     ///
-    /// A text message becomes a frame, or an event with the text as its data. Frames are not compressed
-    /// here, which every connection accepts: [`Outbox::encode`](crate::Outbox::encode) does.
+    /// A text message becomes a frame, or an event with the text as its data. Frames are not compressed here, which
+    /// every connection accepts; [`Outbox::encode`](crate::Outbox::encode) compresses.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] when the format cannot carry it: binary that is not UTF-8 in an
-    /// event stream, anything on a connection that is neither, and a Close, which ends one connection
-    /// ([`Outbox::close`](crate::Outbox::close)) and after which nothing may follow (RFC 6455 §5.5.1).
+    /// Returns [`io::ErrorKind::InvalidData`] if the format cannot carry the message: binary data that is not UTF-8 in
+    /// an event stream, any message on another connection, and a Close, which ends a single connection
+    /// ([`Outbox::close`](crate::Outbox::close)) and must be its last message (RFC 6455 §5.5.1).
     pub fn encode(self, message: &Message) -> io::Result<Bytes> {
         refuse_close(message)?;
         match self {
@@ -104,10 +104,10 @@ impl WireFormat {
         }
     }
 
-    /// The wire bytes of `event` in this format.
+    /// Encodes `event` in this format.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] for an event that is not well-formed, or another format.
+    /// Returns [`io::ErrorKind::InvalidData`] for an invalid event, or another format than an event stream.
     pub fn encode_event(self, event: &Event) -> io::Result<Bytes> {
         match self {
             Self::EventStream | Self::EventStreamChunked => {
@@ -124,7 +124,7 @@ impl WireFormat {
         }
     }
 
-    /// Frames encoded events: as a chunk where the body is chunked.
+    /// Frames encoded events: as a chunk if the body is chunked.
     pub(crate) fn frame(self, events: &[u8]) -> Bytes {
         match self {
             Self::EventStreamChunked if !events.is_empty() => {
@@ -139,7 +139,7 @@ impl WireFormat {
     }
 }
 
-/// Refuses a Close, which ends a connection and is no message among others.
+/// Refuses a Close, which ends a connection.
 pub(crate) fn refuse_close(message: &Message) -> io::Result<()> {
     match message {
         Message::Close(_) => Err(io::Error::new(

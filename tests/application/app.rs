@@ -64,7 +64,7 @@ pub(super) async fn start() -> ServerControlHook {
     text.push_str("127.0.0.1:0");
     assert_eq!(count, 1);
     server.bind(text);
-    server.get_mut_server_config().allowed_hosts = crate::common::hosts();
+    server.get_mut_server_config().allowed_hosts = test_support::hosts();
     server.run().await.expect("the server starts")
 }
 

@@ -1,4 +1,4 @@
-//! Clients of channels that are cut at any byte: the test `cuts`, for long.
+//! Clients of channels that are cut at any byte: the tests `reconnect`, for long.
 
 use std::process::Command;
 
@@ -11,9 +11,17 @@ const CUTS: &str = "10000";
 
 pub(crate) fn run(args: &[String]) -> Outcome {
     let mut test = Command::new("cargo");
-    test.args(["test", "--release", "--test", "cuts", "--", "--nocapture"])
-        .env("HYPERLANE_CUTS", CUTS)
-        .current_dir(process::top());
+    test.args([
+        "test",
+        "--release",
+        "--test",
+        "it",
+        "--",
+        "reconnect::",
+        "--nocapture",
+    ])
+    .env("HYPERLANE_CUTS", CUTS)
+    .current_dir(process::top());
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let number = args.next().filter(|number| number.parse::<u64>().is_ok());

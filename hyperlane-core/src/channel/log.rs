@@ -99,7 +99,7 @@ impl From<Message> for Item {
     }
 }
 
-struct Entry {
+struct LogEntry {
     item: Item,
     /// Weight of all that was ever sent before it.
     before: u64,
@@ -110,7 +110,7 @@ pub(crate) struct Log {
     pub(crate) epoch: u64,
     /// Offset of the oldest entry, or of the next message.
     first: u64,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<LogEntry>,
     /// Weight of all that was ever sent.
     sent: u64,
     /// What has left, to be dropped where nothing is locked: the bytes of a message may be the program's own type.
@@ -123,7 +123,7 @@ pub(crate) fn weight(item: &Item) -> usize {
         Item::Message(message) => message.len(),
         Item::Event { fields, .. } => fields.len(),
     };
-    bytes + size_of::<Entry>()
+    bytes + size_of::<LogEntry>()
 }
 
 impl Log {
@@ -158,7 +158,7 @@ impl Log {
     pub(crate) fn push(&mut self, item: Item) {
         let before = self.sent;
         self.sent += weight(&item) as u64;
-        self.entries.push_back(Entry { item, before });
+        self.entries.push_back(LogEntry { item, before });
     }
 
     pub(crate) fn get(&self, offset: u64) -> Option<&Item> {

@@ -4,7 +4,7 @@ use super::log::{Item, Limits, Log, ResumeId};
 use crate::error::PushError;
 
 /// One end that messages can be written to.
-pub(crate) trait Link {
+pub(crate) trait Connection {
     /// Writes a message without waiting.
     fn write(&self, id: ResumeId, item: &Item) -> Result<(), PushError>;
 
@@ -18,7 +18,7 @@ pub(crate) trait Link {
     fn ask(&self);
 
     /// As [`ask`](Self::ask), at once or a moment later: not more often than a client should be bothered.
-    fn ask_in_time(&self);
+    fn request_ack_soon(&self);
 
     /// Those whose request came later have higher numbers.
     fn number(&self) -> u64;
@@ -39,7 +39,7 @@ pub(crate) enum Kind {
 pub(crate) type Tab = u64;
 
 /// How far one tab is.
-pub(crate) struct Position<L, T> {
+pub(crate) struct Position<C, T> {
     pub(crate) key: u64,
     kind: Kind,
     tab: Option<Tab>,
@@ -47,19 +47,19 @@ pub(crate) struct Position<L, T> {
     next: u64,
     acknowledged: u64,
     /// The connection; none while it waits for one.
-    link: Option<L>,
+    connection: Option<C>,
     /// What ends the waiting.
     pub(crate) timer: Option<T>,
     /// Somebody writes on as the connection takes more.
-    pub(crate) is_pumped: bool,
+    pub(crate) has_pump: bool,
 }
 
-impl<L: Link, T> Position<L, T> {
+impl<C: Connection, T> Position<C, T> {
     /// The first message that must stay for it. While nothing is read from it, so that it cannot say what has arrived,
     /// what was written counts as that: a program that does not receive may still send.
     fn floor(&self) -> u64 {
-        match &self.link {
-            Some(link) if link.is_paused() => self.next,
+        match &self.connection {
+            Some(connection) if connection.is_paused() => self.next,
             _ => self.got(),
         }
     }
@@ -67,15 +67,15 @@ impl<L: Link, T> Position<L, T> {
     /// The first message that may not have arrived. An event stream says nothing: what was written counts, and what
     /// was written and lost is found in the history.
     fn got(&self) -> u64 {
-        let acknowledged = self.link.as_ref().map_or(0, Link::acknowledged);
+        let acknowledged = self.connection.as_ref().map_or(0, Connection::acknowledged);
         match self.kind {
             Kind::Events => self.next,
             Kind::Plain | Kind::Counted => self.acknowledged.max(acknowledged) + 1,
         }
     }
 
-    pub(crate) fn link(&self) -> Option<&L> {
-        self.link.as_ref()
+    pub(crate) fn connection(&self) -> Option<&C> {
+        self.connection.as_ref()
     }
 }
 
@@ -110,30 +110,30 @@ struct Page<T> {
 }
 
 /// Pages that are loaded at the same time; for more, what comes after they connect.
-const PAGES: usize = 8;
+const MAX_PAGES: usize = 8;
 
 /// Places that wait for their clients: a client that connects and goes, again and again, takes no more than these.
-const WAITING: usize = 64;
+const MAX_WAITING: usize = 64;
 
 /// What is kept for plain ones that are away while another reads on, as a multiple of the buffer's bytes: they are reset for
 /// what is gone, so that it is a good deal. It is not in messages, since small ones may come by the thousand.
-const AWAY: usize = 32;
+const AWAY_FACTOR: usize = 32;
 
-/// The channel's messages and positions. `L` is a connection, `T` a timer.
-pub(crate) struct State<L, T> {
+/// The channel's messages and positions. `C` is a connection, `T` a timer.
+pub(crate) struct ChannelState<C, T> {
     pub(crate) log: Log,
     /// The first message that no connection took.
-    untaken: u64,
-    positions: Vec<Position<L, T>>,
+    first_undelivered: u64,
+    positions: Vec<Position<C, T>>,
     pages: Vec<Page<T>>,
     next_key: u64,
 }
 
-impl<L: Link, T> State<L, T> {
+impl<C: Connection, T> ChannelState<C, T> {
     pub(crate) fn new(epoch: u64) -> Self {
         Self {
             log: Log::new(epoch),
-            untaken: 1,
+            first_undelivered: 1,
             positions: Vec::new(),
             pages: Vec::new(),
             next_key: 0,
@@ -141,19 +141,19 @@ impl<L: Link, T> State<L, T> {
     }
 
     /// How many messages no connection took.
-    pub(crate) fn untaken(&self) -> u64 {
-        self.log.end().saturating_sub(self.untaken)
+    pub(crate) fn undelivered(&self) -> u64 {
+        self.log.end().saturating_sub(self.first_undelivered)
     }
 
     pub(crate) fn has_positions(&self) -> bool {
         !self.positions.is_empty()
     }
 
-    pub(crate) fn links(&self) -> impl Iterator<Item = &L> {
-        self.positions.iter().filter_map(Position::link)
+    pub(crate) fn connections(&self) -> impl Iterator<Item = &C> {
+        self.positions.iter().filter_map(Position::connection)
     }
 
-    pub(crate) fn position(&mut self, key: u64) -> Option<&mut Position<L, T>> {
+    pub(crate) fn position(&mut self, key: u64) -> Option<&mut Position<C, T>> {
         self.positions
             .iter_mut()
             .find(|position| position.key == key)
@@ -162,19 +162,21 @@ impl<L: Link, T> State<L, T> {
     /// The first message that must stay for somebody. Those who wait for a connection count only while nobody has one, and
     /// as long as what they missed is there: else they are reset.
     fn floor(&self) -> u64 {
-        let connected = self.positions.iter().filter(|at| at.link.is_some());
+        let connected = self.positions.iter().filter(|at| at.connection.is_some());
         let connected = connected.map(Position::floor).min();
         connected
             .or_else(|| {
                 let waiting = self.positions.iter().map(Position::floor);
                 waiting.filter(|floor| self.log.has_from(*floor)).min()
             })
-            .map_or(self.untaken, |floor| floor.min(self.untaken))
+            .map_or(self.first_undelivered, |floor| {
+                floor.min(self.first_undelivered)
+            })
     }
 
     /// A page is being loaded that will want all from here on. What it is given a key for ends the waiting.
     pub(crate) fn expect_page(&mut self, timer: impl FnOnce(u64) -> Option<T>) {
-        if self.pages.len() < PAGES {
+        if self.pages.len() < MAX_PAGES {
             let key = self.next_key;
             self.next_key += 1;
             self.pages.push(Page {
@@ -204,14 +206,14 @@ impl<L: Link, T> State<L, T> {
     pub(crate) fn send(&mut self, item: Item, limits: Limits) -> Result<(), Item> {
         let floor = self.floor();
         if !self.log.has_room(floor, &item, limits) {
-            self.links().for_each(Link::ask);
+            self.connections().for_each(Connection::ask);
             return Err(item);
         }
         self.log.push(item);
         for at in 0..self.positions.len() {
             self.write_on(at);
         }
-        self.tidy(limits);
+        self.trim_log(limits);
         let half = Limits {
             messages: limits.messages / 2,
             bytes: limits.bytes / 2,
@@ -219,8 +221,8 @@ impl<L: Link, T> State<L, T> {
         for position in &self.positions {
             let (messages, bytes) = self.log.since(position.floor());
             let is_due = messages > half.messages || bytes > half.bytes;
-            if let Some(link) = position.link.as_ref().filter(|_| is_due) {
-                link.ask();
+            if let Some(connection) = position.connection.as_ref().filter(|_| is_due) {
+                connection.ask();
             }
         }
         Ok(())
@@ -237,11 +239,11 @@ impl<L: Link, T> State<L, T> {
 
     /// Drops what nobody comes back for: what pongs have acknowledged where there is nothing but pongs, and else what is
     /// beyond the limits of a history.
-    pub(crate) fn tidy(&mut self, limits: Limits) {
+    pub(crate) fn trim_log(&mut self, limits: Limits) {
         let floor = self.floor();
         // Without pongs, the history is all that a plain one has as well.
         let all_plain = self.positions.iter().all(|position| {
-            let is_paused = position.link().is_some_and(Link::is_paused);
+            let is_paused = position.connection().is_some_and(Connection::is_paused);
             position.kind == Kind::Plain && !is_paused && self.log.has_from(position.floor())
         });
         match self.positions.iter().map(Position::floor).min() {
@@ -250,7 +252,7 @@ impl<L: Link, T> State<L, T> {
                 // One that is away while another reads on.
                 let away = Limits {
                     messages: usize::MAX,
-                    bytes: limits.bytes.saturating_mul(AWAY),
+                    bytes: limits.bytes.saturating_mul(AWAY_FACTOR),
                 };
                 self.log.trim(floor, away);
             }
@@ -274,22 +276,22 @@ impl<L: Link, T> State<L, T> {
         let Self {
             log,
             positions,
-            untaken,
+            first_undelivered,
             ..
         } = self;
         let Some(position) = positions.get_mut(at) else {
             return true;
         };
-        let Some(link) = &position.link else {
+        let Some(connection) = &position.connection else {
             return true;
         };
         let mut has_all = true;
         while let Some(item) = log.get(position.next) {
             let id = log.id_before(position.next + 1);
-            match link.write(id, item) {
+            match connection.write(id, item) {
                 Ok(()) => {
                     position.next += 1;
-                    *untaken = (*untaken).max(position.next);
+                    *first_undelivered = (*first_undelivered).max(position.next);
                 }
                 Err(PushError::Full) => {
                     has_all = false;
@@ -301,7 +303,7 @@ impl<L: Link, T> State<L, T> {
         }
         // What a plain client has got is known by pongs alone. Others count for themselves.
         if position.kind == Kind::Plain {
-            link.ask_in_time();
+            connection.request_ack_soon();
         }
         has_all
     }
@@ -310,14 +312,14 @@ impl<L: Link, T> State<L, T> {
     pub(crate) fn take_behind(&mut self) -> Option<u64> {
         let end = self.log.end();
         let position = self.positions.iter_mut().find(|position| {
-            position.link.is_some() && position.next < end && !position.is_pumped
+            position.connection.is_some() && position.next < end && !position.has_pump
         })?;
-        position.is_pumped = true;
+        position.has_pump = true;
         Some(position.key)
     }
 
     /// Whether a later connection of the same tab is there already: the one that claims was overtaken on its way.
-    pub(crate) fn is_overtaken(&self, claim: Claim) -> bool {
+    pub(crate) fn is_superseded(&self, claim: Claim) -> bool {
         let mut others = self
             .positions
             .iter()
@@ -325,9 +327,9 @@ impl<L: Link, T> State<L, T> {
         claim.tab.is_some()
             && others.any(|position| {
                 position
-                    .link
+                    .connection
                     .as_ref()
-                    .is_some_and(|link| link.number() > claim.number)
+                    .is_some_and(|connection| connection.number() > claim.number)
             })
     }
 
@@ -336,8 +338,8 @@ impl<L: Link, T> State<L, T> {
     pub(crate) fn attach(
         &mut self,
         claim: Claim,
-        link: impl FnOnce(&Start) -> L,
-    ) -> (Start, Vec<Position<L, T>>) {
+        connection: impl FnOnce(&Start) -> C,
+    ) -> (Start, Vec<Position<C, T>>) {
         let mut left = Vec::new();
         let (next, is_reset) = match claim.from {
             Some(Ok(id))
@@ -346,16 +348,16 @@ impl<L: Link, T> State<L, T> {
                 (id.offset + 1, false)
             }
             Some(_) => (self.log.end(), true),
-            None => match self.unclaimed(claim) {
+            None => match self.resume_without_id(claim) {
                 Some(floor) if !self.log.has_from(floor) => (self.log.end(), true),
                 known => {
-                    let floor = known.unwrap_or(self.untaken);
+                    let floor = known.unwrap_or(self.first_undelivered);
                     let page = self.take_page();
                     (page.map_or(floor, |from| from.min(floor)), false)
                 }
             },
         };
-        if let Some(at) = self.taken_up(claim, next) {
+        if let Some(at) = self.replaced_position(claim, next) {
             left.push(self.positions.swap_remove(at));
         }
         if is_reset && claim.kind == Kind::Plain && claim.tab.is_none() {
@@ -366,7 +368,7 @@ impl<L: Link, T> State<L, T> {
                 .into_iter()
                 .partition::<Vec<_>, _>(|position| {
                     let is_meant = position.kind == Kind::Plain && position.tab.is_none();
-                    is_meant && position.link.is_some() && !log.has_from(position.got())
+                    is_meant && position.connection.is_some() && !log.has_from(position.got())
                 });
             self.positions = rest;
             left.extend(holed);
@@ -377,7 +379,7 @@ impl<L: Link, T> State<L, T> {
             is_reset,
         };
         self.next_key += 1;
-        let link = link(&start);
+        let connection = connection(&start);
         // Most sessions have one tab.
         self.positions.reserve_exact(1);
         self.positions.push(Position {
@@ -386,9 +388,9 @@ impl<L: Link, T> State<L, T> {
             tab: claim.tab,
             next,
             acknowledged: next.saturating_sub(1),
-            link: Some(link),
+            connection: Some(connection),
             timer: None,
-            is_pumped: false,
+            has_pump: false,
         });
         (start, left)
     }
@@ -396,8 +398,8 @@ impl<L: Link, T> State<L, T> {
     /// From where a client goes on that has no id, if it was here before. One that names its tab goes on there. A plain one
     /// without a name may be any: it goes on from the least that one of them has. Those that seem to be connected count as
     /// well, as the client may know of a cut before we do.
-    fn unclaimed(&self, claim: Claim) -> Option<u64> {
-        let is_meant = |position: &&Position<L, T>| match claim.tab {
+    fn resume_without_id(&self, claim: Claim) -> Option<u64> {
+        let is_meant = |position: &&Position<C, T>| match claim.tab {
             Some(tab) => position.tab == Some(tab),
             None => {
                 claim.kind == Kind::Plain && position.kind == Kind::Plain && position.tab.is_none()
@@ -412,16 +414,16 @@ impl<L: Link, T> State<L, T> {
         got.min()
     }
 
-    fn waiting(&self, kind: Kind) -> impl Iterator<Item = (usize, &Position<L, T>)> {
+    fn waiting(&self, kind: Kind) -> impl Iterator<Item = (usize, &Position<C, T>)> {
         let positions = self.positions.iter().enumerate();
         positions.filter(move |(_, position)| {
-            position.link.is_none() && position.kind == kind && position.tab.is_none()
+            position.connection.is_none() && position.kind == kind && position.tab.is_none()
         })
     }
 
     /// Which position a connection takes the place of. Of those that wait it is the one that is furthest: whoever comes
     /// later still finds the one that is least far, so that nobody misses anything.
-    fn taken_up(&self, claim: Claim, next: u64) -> Option<usize> {
+    fn replaced_position(&self, claim: Claim, next: u64) -> Option<usize> {
         if claim.tab.is_some() {
             return self
                 .positions
@@ -455,24 +457,24 @@ impl<L: Link, T> State<L, T> {
         let Some(position) = self.position(key) else {
             return false;
         };
-        if let Some(link) = position.link.take() {
-            position.acknowledged = position.acknowledged.max(link.acknowledged());
+        if let Some(connection) = position.connection.take() {
+            position.acknowledged = position.acknowledged.max(connection.acknowledged());
         }
-        self.bound_waiting();
+        self.limit_waiting();
         true
     }
 
     /// Gives up a place where too many wait. Those go first that their clients' ids make up for; of plain ones without a
     /// name the furthest, so that whoever comes back still finds the one that is least far.
-    fn bound_waiting(&mut self) {
+    fn limit_waiting(&mut self) {
         let waiting = || {
             let positions = self.positions.iter().enumerate();
-            positions.filter(|(_, position)| position.link.is_none())
+            positions.filter(|(_, position)| position.connection.is_none())
         };
-        if waiting().count() <= WAITING {
+        if waiting().count() <= MAX_WAITING {
             return;
         }
-        let is_nameless = |position: &Position<L, T>| match position.kind {
+        let is_nameless = |position: &Position<C, T>| match position.kind {
             Kind::Plain => position.tab.is_none(),
             Kind::Events | Kind::Counted => false,
         };
@@ -487,7 +489,7 @@ impl<L: Link, T> State<L, T> {
     }
 
     /// Nobody will come back to this place.
-    pub(crate) fn remove(&mut self, key: u64) -> Option<Position<L, T>> {
+    pub(crate) fn remove(&mut self, key: u64) -> Option<Position<C, T>> {
         let at = self
             .positions
             .iter()
@@ -495,24 +497,24 @@ impl<L: Link, T> State<L, T> {
         Some(self.positions.swap_remove(at))
     }
 
-    pub(crate) fn remove_all(&mut self) -> Vec<Position<L, T>> {
+    pub(crate) fn remove_all(&mut self) -> Vec<Position<C, T>> {
         std::mem::take(&mut self.positions)
     }
 
     /// Takes out those connections that hold the others up: who keeps the log full while another has got more.
-    pub(crate) fn remove_laggards(&mut self) -> Vec<Position<L, T>> {
+    pub(crate) fn remove_slow(&mut self) -> Vec<Position<C, T>> {
         let connected = self
             .positions
             .iter()
-            .filter(|position| position.link.is_some());
+            .filter(|position| position.connection.is_some());
         let Some(best) = connected.map(Position::floor).max() else {
             return Vec::new();
         };
-        let (laggards, rest) = std::mem::take(&mut self.positions)
+        let (slow, rest) = std::mem::take(&mut self.positions)
             .into_iter()
-            .partition(|position| position.link.is_some() && position.floor() < best);
+            .partition(|position| position.connection.is_some() && position.floor() < best);
         self.positions = rest;
-        laggards
+        slow
     }
 }
 

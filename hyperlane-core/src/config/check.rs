@@ -17,10 +17,10 @@ use crate::{
 pub(crate) const PROXIED: &str = "proxy:";
 
 impl ServerConfig {
-    /// Checks that the settings make sense, alone and together.
+    /// Checks every setting, alone and together with others.
     ///
     /// # Errors
-    /// The [`ConfigError`] of the first setting that does not.
+    /// Returns the [`ConfigError`] of the first invalid setting.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.addresses.is_empty() {
             return Err(ConfigError::NoAddress);
@@ -111,7 +111,7 @@ impl ServerConfig {
         ]
     }
 
-    /// All durations; of those that are off, one that is always fine.
+    /// Returns all durations; a disabled one is replaced by a valid one.
     fn durations(&self) -> [(&'static str, Duration); 15] {
         let or_off = |duration: Option<Duration>| duration.unwrap_or(MAX_DURATION);
         [
@@ -134,7 +134,7 @@ impl ServerConfig {
     }
 }
 
-/// Names one name-and-port, numeric address or Unix path; whether it exists is seen at bind.
+/// Returns whether text is `host:port`, a numeric address or a Unix path. Binding checks whether it exists.
 fn is_address(address: &str) -> bool {
     let address = match address.strip_prefix(PROXIED) {
         Some(rest) if cfg!(feature = "proxy-protocol") => rest,

@@ -2,9 +2,9 @@
 
 use super::ServerConfig;
 
-/// The names programs know.
+/// Spellings of published Hyperlane programs.
 impl ServerConfig {
-    /// Creates a configuration for one address, the rest as by default.
+    /// Creates a configuration for one address, with defaults for all other settings.
     pub fn new(address: impl AsRef<str>, nodelay: Option<bool>, ttl: Option<u32>) -> Self {
         Self {
             addresses: vec![address.as_ref().to_owned()],
@@ -31,12 +31,12 @@ impl ServerConfig {
         self
     }
 
-    /// Gives the `nodelay` setting; `None` means on.
+    /// Returns the `nodelay` setting; `None` means on.
     pub fn get_nodelay(&self) -> Option<bool> {
         self.nodelay
     }
 
-    /// Gives the `nodelay` setting; `None` means on.
+    /// Same as [`get_nodelay`](Self::get_nodelay).
     pub fn try_get_nodelay(&self) -> Option<bool> {
         self.nodelay
     }
@@ -47,17 +47,17 @@ impl ServerConfig {
         self
     }
 
-    /// Gives the time to live, in hops; `None` is the system's.
+    /// Returns the IP time to live, in hops; `None` means the system's.
     pub fn get_ttl(&self) -> Option<u32> {
         self.ttl
     }
 
-    /// Gives the time to live, in hops; `None` is the system's.
+    /// Same as [`get_ttl`](Self::get_ttl).
     pub fn try_get_ttl(&self) -> Option<u32> {
         self.ttl
     }
 
-    /// Sets the time to live, in hops; `None` is the system's.
+    /// Sets the IP time to live, in hops; `None` means the system's.
     pub fn set_ttl(&mut self, ttl: Option<u32>) -> &mut Self {
         self.ttl = ttl;
         self

@@ -1,4 +1,4 @@
-//! The request limits that programs set in one go.
+//! The request limits that published Hyperlane programs set together.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use super::{KIB, MAX_DURATION, MIB, ServerConfig};
 
-/// Holds the request limits that programs set in one go; [`apply`](Self::apply) puts them into a [`ServerConfig`].
+/// The request limits as one value; [`apply`](Self::apply) copies them into a [`ServerConfig`].
 ///
-/// Sizes in bytes, the timeout in milliseconds.
+/// Sizes are in bytes, the timeout in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RequestConfig {
-    /// Sets the size of a read. Default: 4096. Kept for programs that set it: reads use buffers that connections
-    /// share, so it has no effect.
+    /// The size of a read. Default: 4096. It has no effect, since reads use buffers that connections share. The field
+    /// is kept for programs that set it.
     pub buffer_size: usize,
-    /// Bounds the request line. Default: 8192.
+    /// Maximum length of the request line. Default: 8192.
     pub max_path_size: usize,
-    /// Bounds the number of header fields. Default: 100.
+    /// Maximum number of header fields. Default: 100.
     pub max_header_count: usize,
-    /// Bounds a header name. Default: 8192.
+    /// Maximum length of a header name. Default: 8192.
     pub max_header_key_size: usize,
-    /// Bounds a header value. Default: 8192.
+    /// Maximum length of a header value. Default: 8192.
     pub max_header_value_size: usize,
-    /// Bounds the body. Default: 2 MiB.
+    /// Maximum length of the body. Default: 2 MiB.
     pub max_body_size: usize,
-    /// Bounds each wait for a request: for its beginning, for its head, for more of its body. Default: 6000.
+    /// Maximum wait for a request: for its beginning, for its head, and for more of its body. Default: 6000.
     pub read_timeout_ms: u64,
 }
 
@@ -51,21 +51,21 @@ impl RequestConfig {
         }
     }
 
-    /// Reads a configuration from JSON; what is left out is as by default.
+    /// Deserializes a configuration from JSON; missing fields get their defaults.
     ///
     /// # Errors
-    /// The error of `serde_json` if the text is not JSON, or has other fields or types.
+    /// Returns the error of `serde_json` if the text is not JSON, or has other fields or types.
     pub fn from_json(json: impl AsRef<str>) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json.as_ref())
     }
 
-    /// Gives tight limits, for servers open to anyone.
+    /// Returns tight limits, for servers open to the public.
     pub fn high_security() -> Self {
         Self::new(4 * KIB, 4 * KIB, 50, 4 * KIB, 4 * KIB, MIB, 3_000)
     }
 
-    /// Gives very large limits, for clients that are trusted. They are finite still: no limit at all would let one
-    /// request take all memory.
+    /// Returns very large limits, for trusted clients. They are still finite: otherwise a single request could take all
+    /// memory.
     pub fn low_security() -> Self {
         Self::new(
             4 * KIB,
@@ -78,8 +78,8 @@ impl RequestConfig {
         )
     }
 
-    /// Gives the limits that a server's configuration has. A server bounds all header fields together, so names and
-    /// values get equal parts of that; the size of a read is as by default.
+    /// Returns the limits of a server's configuration. A server limits all header fields together, so names and values
+    /// get equal parts of that. The size of a read is the default.
     pub(crate) fn of(config: &ServerConfig) -> Self {
         let default = Self::default();
         let field = config.max_header_bytes / 4;
@@ -95,9 +95,9 @@ impl RequestConfig {
         }
     }
 
-    /// Puts these limits into a server's configuration.
+    /// Copies these limits into a server's configuration.
     ///
-    /// All header fields together may take twice what one may at most; a timeout of more than a year counts as one.
+    /// The limit of all header fields is twice that of one. A timeout over a year counts as a year.
     pub fn apply(&self, config: &mut ServerConfig) {
         config.max_request_line = self.max_path_size;
         config.max_header_count = self.max_header_count;
@@ -115,7 +115,7 @@ impl RequestConfig {
 
 macro_rules! request_config_accessors {
     ($($get:ident $set:ident $field:ident: $type:ty;)*) => {
-        /// The names programs know.
+        /// Spellings of published Hyperlane programs.
         impl RequestConfig {
             $(
                 #[doc = concat!("Gives [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]

@@ -1,12 +1,13 @@
-//! The settings of sessions that have types of their own.
+//! Settings of sessions with their own types.
 
 use std::{fmt, sync::Arc};
 
 use subtle::ConstantTimeEq;
 
-/// A secret that signs cookies and tokens of sessions (HMAC-SHA256). At least 32 bytes, from a good source of randomness.
+/// A secret key that signs cookies and tokens of sessions (HMAC-SHA256). It needs at least 32 bytes from a secure
+/// random source.
 ///
-/// It is never printed, and compared in constant time.
+/// The key is never printed, and it is compared in constant time.
 ///
 /// ```
 /// use hyperlane_core::{ServerConfig, SessionKey};
@@ -24,10 +25,10 @@ use subtle::ConstantTimeEq;
 pub struct SessionKey(Arc<[u8]>);
 
 impl SessionKey {
-    /// The fewest bytes that a key may have: as many as its signature.
+    /// Minimum length of a key in bytes: that of its signature.
     pub const MIN_BYTES: usize = 32;
 
-    /// Makes a key of these bytes, as they are.
+    /// Creates a key from these bytes.
     pub fn new(bytes: impl AsRef<[u8]>) -> Self {
         Self(bytes.as_ref().into())
     }
@@ -57,39 +58,40 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// Whether the cookie of a session is sent over TLS alone.
+/// The rule for sending a session's cookie over TLS only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSecure {
-    /// As the request came: `Secure`, and named `__Host-session`, where a trusted proxy says that the client spoke TLS.
+    /// According to the request: `Secure` and named `__Host-session` if a trusted proxy reports that the client used
+    /// TLS.
     #[default]
     Auto,
-    /// Always: for servers behind TLS that no [`trusted_proxies`](crate::ServerConfig) tell of.
+    /// Always, for servers behind TLS that no [`trusted_proxies`](crate::ServerConfig) report.
     Always,
-    /// Never: for development, and for nothing else.
+    /// Never, for development only.
     Never,
 }
 
-/// On which requests across sites browsers send the cookie of a session (RFC 6265bis §4.1.2.7).
+/// The cross-site requests with which browsers send a session's cookie (RFC 6265bis §4.1.2.7).
 ///
-/// Sites are wider than origins: `app.example.com` and `api.example.com` are one site, whose requests carry the cookie
-/// whatever this says.
+/// Sites are wider than origins: `app.example.com` and `api.example.com` are one site. Requests between them always
+/// carry the cookie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSameSite {
-    /// On links to the server that a user follows, and on no other.
+    /// Only with links to the server that a user follows.
     #[default]
     Lax,
-    /// On none: who follows a link to the server arrives without a session.
+    /// With none: a user who follows a link to the server arrives without a session.
     Strict,
-    /// On all. Any page of any site can then send requests in its visitor's name, so that each that changes something has to
-    /// look at `Origin`, as the endpoints of channels and WebSockets do. Browsers take such a cookie over TLS alone, and
-    /// some of them not at all.
+    /// With all. Any page of any site can then send requests in its visitor's name, so every request that changes
+    /// something must check `Origin`, as the endpoints of channels and WebSockets do. Browsers accept such a cookie
+    /// only over TLS, and some not at all.
     None,
 }
 
 impl CookieSameSite {
-    /// The attribute of a cookie. Over plain HTTP browsers refuse a cookie for all sites, so that it is a Lax one there.
+    /// Returns the cookie's attribute. Over plain HTTP, browsers refuse `SameSite=None`, so it becomes `Lax`.
     pub(crate) fn attribute(self, is_secure: bool) -> &'static str {
         match self {
             Self::None if is_secure => "None",

@@ -9,17 +9,8 @@ use super::{Conn, extensions::Extensions, input::Mode};
 use crate::{
     config::ServerConfig,
     env::timers::Tick,
-    http::{Headers, SessionFields, title_case},
+    http::{Headers, SessionFields, write_switching},
 };
-
-/// Fields of the answer that the handshake writes itself.
-const OWN_FIELDS: [&str; 5] = [
-    "upgrade",
-    "connection",
-    "sec-websocket-accept",
-    "sec-websocket-extensions",
-    "sec-websocket-protocol",
-];
 
 /// The subprotocol of a WebSocket (RFC 6455 §1.9).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,54 +44,37 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    /// Writes the 101 (RFC 6455 §4.2.2), with further fields.
+    /// Writes the 101, with further fields.
     pub(crate) fn head(&self, connection: &Conn, added: &Headers) -> Vec<u8> {
-        let mut head = Vec::with_capacity(192);
-        head.extend_from_slice(
-            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n",
-        );
-        let mut field = |name: &str, value: &[u8]| {
-            head.extend_from_slice(name.as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(value);
-            head.extend_from_slice(b"\r\n");
-        };
-        field("sec-websocket-accept", &self.accept_key);
-        if let Some(answer) = self.extensions.answer() {
-            field("sec-websocket-extensions", answer.as_bytes());
-        }
         let config = &connection.env.config;
         let subprotocol = self.subprotocol.as_ref();
-        if let Some(name) = subprotocol.and_then(|subprotocol| subprotocol.name(config)) {
-            field("sec-websocket-protocol", name.as_bytes());
-        }
-        let session = self.session.as_ref();
-        let cookie = session.and_then(|session| session.write());
-        if let Some(cookie) = &cookie {
-            field("set-cookie", cookie.as_bytes());
-        }
-        for (name, value) in self.headers.iter().chain(added) {
-            let is_session =
-                cookie.is_some() && session.is_some_and(|session| session.is_own(name, value));
-            // The program's own headers (a cookie) go along.
-            if !is_session
-                && !is_own_field(name)
-                && !matches!(name, "content-type" | "content-length")
-            {
-                field(name, value.as_bytes());
-            }
-        }
-        head.extend_from_slice(b"\r\n");
-        if config.title_case_headers {
-            title_case(&mut head);
-        }
+        let extensions = self.extensions.answer();
+        let fields = [
+            ("upgrade", Some("websocket")),
+            ("connection", Some("upgrade")),
+            (
+                "sec-websocket-accept",
+                std::str::from_utf8(&self.accept_key).ok(),
+            ),
+            ("sec-websocket-extensions", extensions.as_deref()),
+            (
+                "sec-websocket-protocol",
+                subprotocol.and_then(|subprotocol| subprotocol.name(config)),
+            ),
+        ];
+        let fields = fields
+            .iter()
+            .filter_map(|(name, value)| Some((*name, (*value)?.as_bytes())));
+        let mut head = Vec::with_capacity(192);
+        write_switching(
+            &mut head,
+            fields,
+            [&self.headers, added],
+            self.session.as_ref(),
+            config.title_case_headers,
+        );
         head
     }
-}
-
-/// Whether the handshake writes this field of the answer itself.
-pub(crate) fn is_own_field(name: &str) -> bool {
-    OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 impl Conn {

@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    Context, Error, FromContext, RequestError, Session,
-    channel::{Direction, line::Line},
+    Context, RequestError, Session,
+    channel::{connection::close_for_new_id, settings::Direction},
     config::ServerConfig,
     context::Stage,
     http::{SessionFields, list_items},
@@ -75,7 +75,7 @@ impl Context {
         let is_passing = is_renewed || kept.is_token_refused || fields.is_written();
         let session = Session::begin(sessions, fields.clone(), is_passing);
         self.extras.get_or_insert_default().session.current = Some(session.clone());
-        self.attach_session_fields();
+        self.attach_session();
         session
     }
 
@@ -111,7 +111,7 @@ impl Context {
         let fields = self.session_fields();
         let session = Session::resume(self.sessions(), fields, entry, credential);
         self.extras.get_or_insert_default().session.current = Some(session.clone());
-        self.attach_session_fields();
+        self.attach_session();
         Some(session)
     }
 
@@ -268,19 +268,15 @@ impl Context {
                     .await
                 };
                 if ends {
-                    Line::new(connection.clone(), None, 0).close_for_new_id();
+                    close_for_new_id(&connection);
                 }
             });
         }
     }
 
-    /// Adds the fields of the session and the route to the response, also where it was replaced: for a head that is written now.
-    pub(crate) fn attach_session(&mut self) {
-        self.attach_session_fields();
-        self.attach_cors();
-    }
-
-    fn attach_session_fields(&mut self) {
+    /// Gives the fields of the session to the response, also where it was replaced, and to a handshake that is accepted and
+    /// not answered yet.
+    pub(super) fn attach_session(&mut self) {
         let Some(extras) = &self.extras else { return };
         if let Some(fields) = &extras.session.fields
             && self.get_response().session() != Some(fields)
@@ -383,18 +379,6 @@ fn keeps(found: &mut Option<(Credential, Loaded)>, credential: Credential, loade
         *found = Some((credential, loaded));
     }
     is_session
-}
-
-/// The session of the client; one is begun if it has none.
-///
-/// A request by a token that is not valid any more, and by nothing else, is refused with 401.
-impl FromContext for Session {
-    async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
-        if ctx.is_session_token_refused() {
-            return Err(RequestError::SessionToken.into());
-        }
-        Ok(ctx.session())
-    }
 }
 
 #[cfg(test)]

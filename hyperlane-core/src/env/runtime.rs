@@ -1,7 +1,8 @@
-//! Time and tasks of the server, for those who may stand in another runtime, or in none.
+//! Timers and tasks of the server for callers that may be in another runtime, or in none.
 //!
-//! A handle may be used on a thread of the program's own, in a runtime that ends tomorrow, or in one without timers. So
-//! what waits or outlives its call is spawned on the server's runtime, by its handle; only that one's end ends it.
+//! A handle may be used on a thread of the program, in a runtime that ends soon, or in a runtime without timers. So
+//! work that waits or outlives its call is spawned on the server's runtime by its handle; only the end of that runtime
+//! ends it.
 
 use std::{
     future::{Future, poll_fn},
@@ -12,48 +13,48 @@ use std::{
 
 use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
-/// Rings after a while, or when its runtime is gone.
-pub(crate) struct Alarm {
-    /// Never gets anything but its end.
-    rings: oneshot::Receiver<()>,
+/// A timer that fires after a while, or when its runtime ends.
+pub(crate) struct Timer {
+    /// Never receives a value, only the end of its sender.
+    fired: oneshot::Receiver<()>,
     task: AbortHandle,
 }
 
-impl Alarm {
+impl Timer {
     pub(crate) fn new(runtime: &Handle, after: Duration) -> Self {
-        let (ring, rings) = oneshot::channel();
+        let (fire, fired) = oneshot::channel();
         let task = runtime.spawn(async move {
             tokio::time::sleep(after).await;
-            drop(ring);
+            drop(fire);
         });
-        // The task that a worker has spawned last waits for that worker alone, which may be blocked by the one who waits here: an
-        // executor inside a handler. Tasks before it are taken by other workers.
+        // Only its worker can run the task that it spawned last, and the caller may block that worker: an executor
+        // within a handler. Other workers can take earlier tasks, so one more task follows the timer.
         runtime.spawn(std::future::ready(()));
         Self {
-            rings,
+            fired,
             task: task.abort_handle(),
         }
     }
 
-    fn poll_rings(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.rings).poll(cx).map(drop)
+    fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.fired).poll(cx).map(drop)
     }
 }
 
-impl Drop for Alarm {
+impl Drop for Timer {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// Waits for `work`, by the clock of `runtime` at most `limit`; without a runtime it does not wait. `None` when it took
-/// longer.
+/// Waits for `work` at most `limit` by the clock of `runtime`; without a runtime it does not wait. Returns `None` on
+/// timeout.
 pub(crate) async fn within<F: Future>(
     runtime: Option<Handle>,
     limit: Duration,
     work: F,
 ) -> Option<F::Output> {
-    let mut alarm = None;
+    let mut timer = None;
     let mut work = pin!(work);
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -62,8 +63,8 @@ pub(crate) async fn within<F: Future>(
         let Some(runtime) = &runtime else {
             return Poll::Ready(None);
         };
-        let alarm = alarm.get_or_insert_with(|| Alarm::new(runtime, limit));
-        alarm.poll_rings(cx).map(|()| None)
+        let timer = timer.get_or_insert_with(|| Timer::new(runtime, limit));
+        timer.poll_fired(cx).map(|()| None)
     })
     .await
 }
@@ -86,7 +87,7 @@ mod tests {
         }
     }
 
-    /// As executors do that know nothing of tokio.
+    /// Polls like an executor that is independent of tokio.
     fn block_on<T>(work: impl Future<Output = T>) -> T {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut work = pin!(work);

@@ -8,42 +8,42 @@ use crate::{
     proto::ws::{CloseFrame, ProtocolError},
 };
 
-/// Why a message was not taken.
+/// The reason why a message was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
-    /// More than the outbox's high-water mark is waiting already; nothing was queued.
+    /// The queue exceeds the outbox's high-water mark; nothing was queued.
     #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
     Full,
-    /// The connection is over, or a Close was sent on it.
+    /// The connection has ended, or a Close was sent on it.
     #[error("the connection is closed")]
     Closed,
-    /// The connection belongs to the channel of a session, whose clients would lose count.
+    /// The connection belongs to a session's channel, whose clients would lose count.
     #[error(
         "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
     )]
     Channel,
 }
 
-/// Why something could not be sent.
+/// The reason why a value could not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseError {
-    /// The connection is over, or a Close was sent on it.
+    /// The connection has ended, or a Close was sent on it.
     #[error("the connection is closed")]
     ConnectionClosed,
-    /// The bytes after a complete response were not sent: one request has one response.
-    #[error("the response is complete already: nothing can be sent after it")]
+    /// Bytes after a complete response were not sent: one request has one response.
+    #[error("the response is already complete: nothing can be sent after it")]
     AlreadyComplete,
-    /// A file or a stream was to be sent where only messages can be: on a WebSocket or an event stream.
-    #[error("a file or a stream is no message")]
+    /// Only messages can be sent on a WebSocket or an event stream, not a file or stream.
+    #[error("cannot send a file or stream as a message")]
     NotAMessage,
-    /// An event stream was to begin with a status that has no content: 1xx, 204, 205 or 304.
+    /// An event stream cannot begin with a status without content: 1xx, 204, 205 or 304.
     #[error("a response of this status has no content, so that no stream can begin with it")]
     NoContent,
     /// The peer reads too slowly and the sender must not wait.
     #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
     Full,
-    /// The connection belongs to the channel of a session, which alone may send on it.
+    /// The connection belongs to a session's channel. Only the channel may send on it.
     #[error(
         "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
     )]
@@ -81,20 +81,20 @@ impl IntoResponse for ResponseError {
     }
 }
 
-/// The Close of the client, as the source of the error that [`WebSocket::recv`](crate::WebSocket::recv) ends with.
+/// The client's Close: the source of the last error of [`WebSocket::recv`](crate::WebSocket::recv).
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("closed by the client{}", .frame.as_ref().map_or(String::new(), |frame| format!(": {} {}", frame.code, frame.reason)))]
 pub struct ClosedByClient {
-    /// Code and reason, if the client gave any.
+    /// The code and reason, if the client sent them.
     pub frame: Option<CloseFrame>,
 }
 
-/// The client left without a Close.
+/// The client disconnected without a Close.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the client left without a Close")]
 pub(crate) struct LeftWithoutClose;
 
-/// Tells whether an error, or what it was made of, says that a connection has ended.
+/// Returns whether an error, or one of its sources, means that a connection has ended.
 pub(super) fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -109,7 +109,7 @@ pub(super) fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
         if let Some(error) = error.downcast_ref::<RequestError>() {
             return error.is_disconnect() || matches!(error, RequestError::WebSocketProtocol(_));
         }
-        // The source of such an error is the source of what it holds, not what it holds.
+        // The `source` of an `io::Error` skips the error that it wraps.
         let held = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);

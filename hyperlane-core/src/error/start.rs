@@ -4,7 +4,8 @@ use std::{borrow::Cow, fmt, io, panic::Location};
 
 use crate::{config::ConfigError, proto::http::origin::OriginError, route::RouteError};
 
-/// Why a server did not start. Its `Debug` form is its sentence too, as `main` prints what it returns in that form.
+/// The reason why a server did not start. `Debug` writes the sentence of `Display`, since `main` prints its error in
+/// that form.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -13,33 +14,33 @@ pub enum ServerError {
     Bind {
         /// The address as configured.
         address: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The configuration contradicts itself.
+    /// The configuration is invalid.
     #[error("invalid configuration: {0}")]
     Config(#[from] ConfigError),
-    /// A route cannot be served.
+    /// A route is invalid.
     #[error("{pattern:?} at {place}: {source}")]
     Route {
         /// The pattern as written.
         pattern: String,
-        /// Where it was registered.
+        /// The place of its registration.
         place: Place,
-        /// What is wrong with it.
+        /// The error of the pattern.
         source: RouteError,
     },
-    /// An endpoint allows something that is no origin, or `null`.
-    #[error("the endpoint {pattern:?} at {place} allows an origin: {source}")]
+    /// An endpoint allows an invalid origin, or `null`.
+    #[error("the endpoint {pattern:?} at {place} allows an invalid origin: {source}")]
     Origin {
         /// The pattern as written.
         pattern: String,
-        /// Where it was registered.
+        /// The place of its registration.
         place: Place,
-        /// What is wrong with the origin.
+        /// The error of the origin.
         source: OriginError,
     },
-    /// Two handlers of one path can never be told apart.
+    /// No guard distinguishes two handlers of the same path.
     #[error(
         "the route {pattern:?} has two handlers that no guard tells apart: {first} and {second}; \
          remove one, or give them different methods"
@@ -47,15 +48,15 @@ pub enum ServerError {
     Ambiguous {
         /// The pattern of the second.
         pattern: String,
-        /// Where the first was registered.
+        /// The place where the first was registered.
         first: Place,
-        /// Where the second was registered.
+        /// The place where the second was registered.
         second: Place,
     },
-    /// A handler could answer no request, as the server or the pattern lacks something that it takes. The log names all
-    /// such handlers.
+    /// A handler could answer no request, because the server or the pattern lacks a value. The log names all such
+    /// handlers.
     #[error(
-        "the handler `{handler}` of {pattern:?} at {place} could answer no request: {lack}{}",
+        "the handler `{handler}` of {pattern:?} at {place} cannot answer any request: {lack}{}",
         and_more(*more)
     )]
     Handler {
@@ -63,31 +64,31 @@ pub enum ServerError {
         handler: &'static str,
         /// The pattern of its route.
         pattern: String,
-        /// Where it was registered.
+        /// The place of its registration.
         place: Place,
-        /// What is missing.
+        /// The missing value.
         lack: SetupError,
-        /// How many handlers besides this one lack something.
+        /// The number of other handlers that lack something.
         more: usize,
     },
-    /// The server has no route, while attribute macros registered some which no server of the program takes.
+    /// The server has no route, but attribute macros registered some that no server took.
     #[error(
-        "the server has no route, while attribute macros registered {}, the first of them `{handler}` at {place}: put \
+        "the server has no route, but attribute macros registered {}, the first of them `{handler}` at {place}: put \
          `#[hyperlane(server: Server)]` on `main` and run the `server` that it declares",
         counted(*routes, "route")
     )]
     RoutesNotTaken {
-        /// How many routes attribute macros registered.
+        /// The number of routes that attribute macros registered.
         routes: usize,
         /// The name of the first handler.
         handler: &'static str,
-        /// Where it stands.
+        /// The place of the first handler.
         place: Place,
     },
-    /// Something else of the system, as a program's own `?` in a function that returns this error.
+    /// Another system error, such as one from `?` in a function that returns this error.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A server was started, or became a service, outside of a tokio runtime, which its clock needs.
+    /// A server needs a tokio runtime for its clock. It was started, or became a service, outside of one.
     #[error(
         "a server starts only inside a tokio runtime: call it under `#[tokio::main]`, or within `block_on`"
     )]
@@ -107,7 +108,7 @@ fn and_more(handlers: usize) -> String {
     }
 }
 
-/// `1 route`, `2 routes`.
+/// Returns a count with its noun: `1 route`, `2 routes`.
 pub(crate) fn counted(count: usize, name: &str) -> String {
     let end = if count == 1 { "" } else { "s" };
     format!("{count} {name}{end}")
@@ -142,12 +143,12 @@ impl fmt::Display for Place {
     }
 }
 
-/// What a handler lacks, so that it could answer no request; the end of a sentence about it.
+/// The reason why a handler could answer no request, as the end of a sentence about the handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupError(Cow<'static, str>);
 
 impl SetupError {
-    /// Says what is missing and how to mend it, without a full stop.
+    /// Creates an error that says what is missing and how to fix it, without a full stop.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
         Self(text.into())
     }

@@ -1,4 +1,4 @@
-//! What handlers need of a server before it starts.
+//! Requirements of handlers on a server, checked before it starts.
 
 use std::{
     any::{Any, type_name},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::{context::States, error::SetupError};
 
-/// A route of a server that is about to start, as [`FromContext::check`](crate::FromContext::check) sees it.
+/// A route of a server that is about to start; passed to [`FromContext::check`](crate::FromContext::check).
 #[derive(Debug)]
 pub struct RouteSetup<'a> {
     params: Vec<&'a str>,
@@ -22,17 +22,17 @@ impl<'a> RouteSetup<'a> {
         }
     }
 
-    /// Gives the names of the route's parameters, in the pattern's order.
+    /// Returns the names of the route's parameters, in the pattern's order.
     pub fn params(&self) -> &[&'a str] {
         &self.params
     }
 
-    /// Tells whether [`Server::state`](crate::Server::state) has set a value of this type.
+    /// Returns whether [`Server::state`](crate::Server::state) has set a value of this type.
     pub fn has_state<T: Any + Send + Sync>(&self) -> bool {
         self.states.has::<T>()
     }
 
-    /// Refuses a type whose value was never set.
+    /// Returns an error if the server has no value of this type.
     pub(crate) fn need_state<T: Any + Send + Sync>(&self) -> Result<(), SetupError> {
         if self.has_state::<T>() {
             return Ok(());
@@ -40,16 +40,16 @@ impl<'a> RouteSetup<'a> {
         let name = type_name::<T>();
         let mend = match self.has_state::<Arc<T>>() {
             true => format!(
-                "but an `Arc<{name}>`; call `server.state(..)` with the value itself, which is shared anyway"
+                "but an `Arc<{name}>`; call `server.state(..)` with the value itself, which the server shares"
             ),
-            false => "as `server.state(..)` was never called with one".to_owned(),
+            false => "because `server.state(..)` was never called with one".to_owned(),
         };
         Err(SetupError::new(format!(
             "it takes `State<{name}>`, and the server has no such value, {mend}"
         )))
     }
 
-    /// Refuses a pattern without one of these parameters.
+    /// Returns an error if the pattern lacks one of these parameters.
     pub(crate) fn need_params(&self, names: &[&str]) -> Result<(), SetupError> {
         match names.iter().find(|name| !self.params.contains(name)) {
             None => Ok(()),
@@ -61,5 +61,5 @@ impl<'a> RouteSetup<'a> {
     }
 }
 
-/// Says what a handler on a route lacks.
+/// The function that checks a handler against its route.
 pub(crate) type SetupCheck = fn(&RouteSetup<'_>) -> Result<(), SetupError>;

@@ -5,14 +5,14 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// Name of the cookie over TLS. A client takes it only from the host itself, over TLS, for all of its paths (RFC 6265bis
+/// Name of the cookie over TLS. Clients accept it only from the host itself, over TLS and for all paths (RFC 6265bis
 /// §4.1.3.2).
 const SECURE_NAME: &str = "__Host-session";
-/// Name of the cookie elsewhere.
+/// Name of the cookie without TLS.
 const PLAIN_NAME: &str = "session";
 
-/// What a session adds to the head of its request's response. Decided when the head is written, so that it does not matter
-/// who made the response, and how often it was reset.
+/// The session's fields in a response head. They are read when the head is written, so resets and replacements of the
+/// response do not matter.
 #[derive(Debug)]
 pub(crate) struct SessionFields {
     name: &'static str,
@@ -35,7 +35,7 @@ impl SessionFields {
         })
     }
 
-    /// The name of the cookie.
+    /// Returns the name of the cookie.
     pub(crate) fn name_of(secure: bool) -> &'static str {
         if secure { SECURE_NAME } else { PLAIN_NAME }
     }
@@ -48,7 +48,7 @@ impl SessionFields {
         self.name == SECURE_NAME
     }
 
-    /// Sets the cookie; empty with an age of 0 seconds makes the client forget it.
+    /// Sets the cookie. An empty value with an age of 0 seconds deletes it at the client.
     pub(crate) fn set(&self, value: &str, max_age: u64) {
         let secure = if self.is_secure() { "; Secure" } else { "" };
         let partitioned = if self.partitioned {
@@ -63,23 +63,17 @@ impl SessionFields {
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie);
     }
 
-    /// Sets no cookie after all.
+    /// Removes the cookie that was set.
     pub(crate) fn unset(&self) {
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether a head was written, so that nothing can be set any more.
+    /// Returns whether a head was written: later changes have no effect.
     pub(crate) fn is_written(&self) -> bool {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Whether a cookie is to be set.
-    pub(crate) fn sets_cookie(&self) -> bool {
-        let cookie = self.cookie.lock().unwrap_or_else(PoisonError::into_inner);
-        cookie.is_some()
-    }
-
-    /// The cookie, for a head that is written now.
+    /// Returns the cookie for a head that is being written.
     pub(crate) fn write(&self) -> Option<String> {
         self.written.store(true, Ordering::Release);
         self.cookie
@@ -88,7 +82,7 @@ impl SessionFields {
             .clone()
     }
 
-    /// Whether a field that the program set is this cookie: of two, the client would take either.
+    /// Returns whether a field of the program is this cookie. A client could choose either of two.
     pub(crate) fn is_own(&self, name: &str, value: &str) -> bool {
         name.eq_ignore_ascii_case("set-cookie")
             && value
@@ -97,7 +91,7 @@ impl SessionFields {
     }
 }
 
-/// Fields of one request's response are nobody else's.
+/// Fields of different requests are never equal.
 impl PartialEq for SessionFields {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -106,8 +100,8 @@ impl PartialEq for SessionFields {
 
 impl Eq for SessionFields {}
 
-/// What a response that sets a session's cookie says to caches: a shared one must never give the cookie to somebody else
-/// (RFC 9111 §7.3), whatever the program says of the page.
+/// Returns the `Cache-Control` of a response that sets a session's cookie: a shared cache must never give the cookie to
+/// another client (RFC 9111 §7.3), regardless of the program's own value.
 pub(crate) fn private_cache_control<'a>(set: impl Iterator<Item = &'a str>) -> String {
     let directives: Vec<&str> = set
         .flat_map(super::list_items)

@@ -1,7 +1,7 @@
-//! The numbers of a server, for whatever recorder the program installs.
+//! The metrics of a server, for any recorder that the program installs.
 //!
-//! Handles are made once, by [`Metrics::new`] or with the first request of its kind; to move a number afterwards is one
-//! atomic operation. Every label has few values: route patterns, known methods, status codes, reasons.
+//! Handles are created once, by [`Metrics::new`] or by the first request of its kind. An update is then a single atomic
+//! operation. Every label has few values: route patterns, known methods, status codes, reasons.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -12,7 +12,7 @@ use metrics::{Counter, Gauge, Histogram, KeyName, SharedString, Unit, counter, g
 
 use crate::wire::WireFormat;
 
-/// The numbers of a server; without handles if no recorder was there when it started.
+/// The metrics of a server; without handles if there was no recorder when it started.
 pub(crate) struct Metrics(Option<Box<Handles>>);
 
 struct Handles {
@@ -25,7 +25,7 @@ struct Handles {
     outbox_bytes: Gauge,
 }
 
-/// What was counted for a route, by method and status.
+/// The metrics of a route, by method and status.
 #[derive(Default)]
 pub(crate) struct Series(RwLock<Vec<Arc<Entry>>>);
 
@@ -36,7 +36,7 @@ struct Entry {
     seconds: Histogram,
 }
 
-/// How a metric moves.
+/// The kind of a metric.
 enum Kind {
     Counter,
     Gauge,
@@ -54,19 +54,19 @@ const DESCRIPTIONS: [(Kind, &str, Unit, &str); 10] = [
         Kind::Counter,
         "hyperlane_connections_total",
         Unit::Count,
-        "Connections that came in, by outcome.",
+        "Incoming connections, by outcome.",
     ),
     (
         Kind::Counter,
         "hyperlane_requests_total",
         Unit::Count,
-        "Requests that ended, by route, method and status.",
+        "Finished requests, by route, method and status.",
     ),
     (
         Kind::Histogram,
         "hyperlane_request_seconds",
         Unit::Seconds,
-        "From the whole head of a request to its end, by route and method.",
+        "Time from the complete head of a request to its end, by route and method.",
     ),
     (
         Kind::Gauge,
@@ -84,31 +84,31 @@ const DESCRIPTIONS: [(Kind, &str, Unit, &str); 10] = [
         Kind::Counter,
         "hyperlane_messages_received_total",
         Unit::Count,
-        "Data messages of WebSockets that came in.",
+        "Data messages received on WebSockets.",
     ),
     (
         Kind::Counter,
         "hyperlane_messages_sent_total",
         Unit::Count,
-        "Messages and events that handlers sent to one client.",
+        "Messages and events that handlers sent to a single client.",
     ),
     (
         Kind::Gauge,
         "hyperlane_outbox_bytes",
         Unit::Bytes,
-        "Bytes that wait for clients to read.",
+        "Bytes queued until clients read them.",
     ),
     (
         Kind::Counter,
         "hyperlane_drops_total",
         Unit::Count,
-        "Clients that were let go because they did not keep up, by reason.",
+        "Clients disconnected because they did not keep up, by reason.",
     ),
 ];
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        // The recorder that stands for none has no state; any other has some.
+        // The default recorder has no state; all others have some.
         if metrics::with_recorder(|recorder| size_of_val(recorder)) == 0 {
             return Self(None);
         }
@@ -134,7 +134,7 @@ impl Metrics {
         })))
     }
 
-    /// Whether a recorder takes the numbers.
+    /// Returns whether a recorder is installed.
     pub(crate) fn is_on(&self) -> bool {
         self.0.is_some()
     }
@@ -146,15 +146,15 @@ impl Metrics {
         }
     }
 
-    /// A limit keeps a connection out: `refused_address` (that of its address), `refused_source` (that of the client whom
-    /// a load balancer speaks for).
+    /// Counts a connection refused by a limit: `refused_address` (of its address), `refused_source` (of the client that
+    /// a load balancer reports).
     pub(crate) fn connection_refused(&self, outcome: &'static str) {
         if self.is_on() {
             counter!("hyperlane_connections_total", "outcome" => outcome).increment(1);
         }
     }
 
-    /// It was last a connection of this format.
+    /// Counts the end of a connection. `format` is its last wire format.
     pub(crate) fn connection_ended(&self, format: WireFormat) {
         if let Some(handles) = &self.0 {
             handles.connections.decrement(1);
@@ -175,7 +175,7 @@ impl Metrics {
         }
     }
 
-    /// A client did not keep up: `stalled` or `no_pong`.
+    /// Counts a client that did not keep up: `stalled` or `no_pong`.
     pub(crate) fn client_dropped(&self, reason: &'static str) {
         if self.is_on() {
             counter!("hyperlane_drops_total", "reason" => reason).increment(1);
@@ -205,7 +205,7 @@ impl Metrics {
 }
 
 impl Series {
-    /// `status` is 0 if there was no answer.
+    /// Counts a finished request. `status` is 0 if there was no response.
     pub(crate) fn request_ended(
         &self,
         route: &str,
@@ -218,7 +218,7 @@ impl Series {
             entry.seconds.record(time);
         };
         let fits = |entry: &&Arc<Entry>| entry.status == status && entry.method == method;
-        // The recorder is the program's: it is asked where nothing is locked.
+        // The recorder belongs to the program, so it is called without a lock.
         let known = {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
             known.iter().find(fits).cloned()
@@ -226,7 +226,7 @@ impl Series {
         let entry = known.unwrap_or_else(|| {
             let entry = Arc::new(Entry::new(route, method, status));
             let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            // Another request may have been faster.
+            // Another request may have added it.
             if known.iter().find(fits).is_none() {
                 known.push(entry.clone());
             }

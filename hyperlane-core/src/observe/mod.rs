@@ -1,7 +1,6 @@
-//! Spans and numbers of a server for its operator: a span per connection, a span and a record per request.
+//! Spans and metrics for the operator: a span per connection, a span and a record per request.
 //!
-//! Nothing here exists without an observer: one look at a static says so, and then there is no allocation, no clock read
-//! and no formatting.
+//! Without an observer this costs one check of a static, and no allocation, clock read or formatting.
 
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 pub(crate) mod metrics;
@@ -23,23 +22,23 @@ use tracing::{Span, field::Empty, level_filters::LevelFilter};
 use self::metrics::{Metrics, Series};
 use crate::{http::Method, panic::contain};
 
-/// The span of a connection; `None` without a subscriber. On the heap, as most servers have none.
+/// Creates the span of a connection; `None` without a subscriber. It is boxed, since most servers have none.
 pub(crate) fn connection_span(id: u64, peer: impl fmt::Display) -> Option<Box<Span>> {
-    // A root: the accept loop is no part of a connection's work.
+    // A root span: a connection's work is not part of the accept loop.
     let span = tracing::debug_span!(target: "hyperlane::connection", parent: None, "connection", id, %peer, source = Empty);
     (!span.is_disabled()).then(|| Box::new(span))
 }
 
-/// Whether requests may have an observer: one load and a branch for spans, another for numbers.
+/// Returns whether requests may have an observer. Costs one load and a branch for spans, and another for metrics.
 #[inline]
 pub(crate) fn is_heard(metrics: &Metrics) -> bool {
     LevelFilter::DEBUG <= LevelFilter::current() || metrics.is_on()
 }
 
-/// What names a route to observers.
+/// The label of a route for observers.
 #[derive(Default)]
 pub(crate) struct RouteLabel {
-    /// As the program wrote it; empty where no route takes a request.
+    /// The pattern as written; empty if no route matches.
     pub(crate) pattern: Box<str>,
     pub(crate) series: Series,
 }
@@ -53,9 +52,9 @@ impl RouteLabel {
     }
 }
 
-/// Counts the bytes of a connection that a request is observed on.
+/// A connection that counts its bytes for the record of a request.
 pub(crate) trait ByteCounter: Send + Sync {
-    /// Bytes that the socket has taken or that wait for it.
+    /// Returns the number of bytes written to the socket or queued for it.
     fn bytes_sent(&self) -> u64;
 }
 
@@ -67,14 +66,15 @@ pub(crate) struct Observed {
     route: Arc<RouteLabel>,
     /// A known method, `OTHER`, or empty.
     method: &'static str,
-    /// 0 before an answer began.
+    /// The status; 0 before a response begins.
     status: AtomicU16,
     begun: Instant,
     sent_before: u64,
 }
 
 impl Observed {
-    /// `request`: method and path, unless the head was refused. `None` without an observer.
+    /// Begins a record. `request` holds method and path, unless the head was refused. Returns `None` without an
+    /// observer.
     pub(crate) fn begin<C: ByteCounter + 'static>(
         counter: &Arc<C>,
         metrics: &Metrics,
@@ -111,7 +111,7 @@ impl Observed {
         }))
     }
 
-    /// The answer has begun.
+    /// Records that the response has begun.
     pub(crate) fn set_status(&self, status: u16) {
         self.status.store(status, Ordering::Relaxed);
     }
@@ -136,7 +136,7 @@ impl Drop for Observed {
         if status != 0 {
             self.span.record("status", status);
         }
-        // Less where a connection broke and lost what waited for an earlier request.
+        // The count may be lower if a connection broke and lost bytes of an earlier request.
         let bytes = bytes.saturating_sub(self.sent_before);
         self.span.record("bytes", bytes);
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -146,7 +146,7 @@ impl Drop for Observed {
     }
 }
 
-/// Names a method with few values: clients make others up.
+/// Returns the method as a label with few values, since clients can invent methods.
 fn known(method: &Method) -> &'static str {
     match method {
         Method::Get => "GET",
@@ -165,7 +165,7 @@ fn known(method: &Method) -> &'static str {
 /// A future that runs, and is dropped, within the span of a request.
 pub(crate) struct Within<F> {
     observed: Option<Arc<Observed>>,
-    /// `None` when it is over.
+    /// The future; `None` after its end.
     future: Option<F>,
 }
 
@@ -194,7 +194,7 @@ impl<F: Future + Unpin> Future for Within<F> {
 impl<F> Drop for Within<F> {
     fn drop(&mut self) {
         let Self { observed, future } = self;
-        // A hook that refused or was cut off holds what the program likes.
+        // A hook that was refused or cut may hold values of the program, whose destructors run here.
         let _entered = observed.as_ref().map(|observed| observed.span.enter());
         contain("while a hook was dropped", || drop(future.take()));
     }

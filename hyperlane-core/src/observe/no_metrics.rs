@@ -1,13 +1,13 @@
-//! Stands for `metrics` in programs without the feature: nothing is counted.
+//! The replacement of `metrics` without the feature: nothing is counted.
 
 use std::time::Duration;
 
 use crate::wire::WireFormat;
 
-/// The numbers of a server.
+/// The metrics of a server.
 pub(crate) struct Metrics;
 
-/// What was counted for a route.
+/// The metrics of a route.
 #[derive(Default)]
 pub(crate) struct Series;
 

@@ -1,6 +1,7 @@
 //! The server: what a program configures and runs.
 
 pub(crate) mod app;
+mod at;
 pub(crate) mod connections;
 pub(crate) mod control;
 pub(crate) mod listener;
@@ -11,12 +12,7 @@ mod routes;
 pub(crate) mod serve;
 mod start;
 
-use std::{
-    any::Any,
-    fmt,
-    io::Write,
-    sync::{Arc, OnceLock},
-};
+use std::{any::Any, fmt, io::Write, sync::OnceLock};
 
 use tokio::sync::watch;
 
@@ -26,19 +22,24 @@ use self::{
     listener::Listener,
 };
 pub use self::{
+    at::At,
     control::{ServerControlHandler, ServerControlHook},
     listener::BoundAddress,
     listing::{HookInfo, RouteMatcher},
     routes::RouteInfo,
 };
 use crate::{
-    At, Channels, Context, ServerHook, SessionStore, Stream,
-    channel::{Direction, Settings},
+    ServerHook, SessionStore,
     config::{RequestConfig, ServerConfig},
-    context::{States, cors::RouteCors},
+    context::States,
+    endpoint::{
+        directory::Channels,
+        plan::{PlannedEndpoint, PlannedRoute},
+    },
     env::hosts::Hosts,
     error::{Place, ServerError},
-    hook::{BodyPlan, HookFuture, Registration, Run, needs_params, run_hook},
+    exchange::body::BodyPlan,
+    hook::{Registration, Run, body_plan, needs_params, run_hook},
     session,
 };
 
@@ -191,7 +192,7 @@ impl Server {
             Place::caller(),
             S::GUARDS,
             &[],
-            BodyPlan::of::<S>(),
+            body_plan::<S>(),
         )
         .checked_by(needs_params::<S>);
         self.push(kind, hook);
@@ -208,29 +209,32 @@ impl Server {
         At::new(self, pattern.as_ref().to_owned())
     }
 
-    pub(crate) fn suggest_channel_settings(&self, direction: Direction, settings: &Arc<Settings>) {
-        self.sessions.channels.suggest(direction, settings);
-    }
-
     /// The channels of all sessions, for tasks outside of any request. Works before [`run`](Self::run) and after.
     pub fn channels(&self) -> Channels {
-        Channels::new(&self.sessions.table, &self.sessions.channels)
+        Channels::new(&self.sessions.table)
     }
 
-    /// Adds a hook that holds something.
-    pub(crate) fn add_shared(
+    /// Adds the routes of an endpoint.
+    fn add_endpoint(
         &mut self,
         pattern: &str,
-        name: &'static str,
-        methods: &'static [&'static str],
+        endpoint: PlannedEndpoint,
         place: Place,
-        cors: &Arc<RouteCors>,
-        run: impl for<'a> Fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a> + Send + Sync + 'static,
-    ) {
-        let run = Run::Shared(Arc::new(run));
-        let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
-        hook.cors = Some(cors.clone());
-        self.push(PlannedKind::Route(pattern.to_owned()), hook);
+    ) -> &mut Self {
+        let PlannedEndpoint {
+            routes,
+            direction,
+            settings,
+            cors,
+        } = endpoint;
+        self.channels().suggest(direction, &settings);
+        for PlannedRoute { name, methods, run } in routes {
+            let run = Run::Shared(run);
+            let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
+            hook.cors = Some(cors.clone());
+            self.push(PlannedKind::Route(pattern.to_owned()), hook);
+        }
+        self
     }
 
     /// Adds a hook that takes the body as a stream.

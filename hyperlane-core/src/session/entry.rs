@@ -12,14 +12,14 @@ use std::{
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{
-    SessionId,
+    AttachmentSlot, SessionId,
     store::{SessionData, Values},
-    table::{NOWHERE, Table},
+    table::{NO_SLOT, Table},
 };
-use crate::{channel::Slots, http::SessionFields};
+use crate::http::SessionFields;
 
 /// Former ids of a session that are still valid, at most; earlier ones are not.
-pub(super) const FORMER: usize = 4;
+pub(super) const MAX_FORMER_IDS: usize = 4;
 
 /// What a value costs beside its bytes: its place in a list that doubles, and what the allocator adds. These are as a flood
 /// of sessions measured, which leaves holes.
@@ -30,20 +30,19 @@ const VALUES_BYTES: usize = 96;
 const USER_BYTES: usize = 160;
 
 /// A session. Whoever holds it may use it, also when it is no longer in the table.
-pub(crate) struct Entry {
+pub(crate) struct SessionEntry {
     table: Weak<Table>,
     /// Its place in the table.
     pub(super) slot: AtomicU32,
     /// In seconds since 1970.
     pub(super) created: u64,
-    state: Mutex<State>,
-    /// Taken before the table and before its own state.
-    pub(crate) channels: Mutex<Slots>,
+    state: Mutex<SessionState>,
+    attachment: AttachmentSlot,
 }
 
 /// What a session is at one moment. Its lock is held for moments alone: texts are shared, not copied, and values are
 /// parsed and dropped outside of it.
-pub(super) struct State {
+pub(super) struct SessionState {
     pub(super) id: SessionId,
     pub(super) user: Option<Arc<str>>,
     values: Values,
@@ -60,13 +59,13 @@ pub(super) struct State {
     /// Another store has not been told of its changes.
     pub(super) unsaved: bool,
     /// Nor that these ids lead to it no more, or for a while only.
-    pub(super) left: Vec<SessionId>,
+    pub(super) unsaved_ids: Vec<SessionId>,
     /// Counts changes and saves, so that what was loaded before them is not believed after them.
     pub(super) version: u32,
     /// A store has it.
     pub(super) stored: bool,
     /// Alive while it is being saved.
-    turns: Weak<tokio::sync::Mutex<()>>,
+    save_lock: Weak<tokio::sync::Mutex<()>>,
     /// What its channels keep for clients that are not connected, in bytes.
     pub(super) waiting: usize,
 }
@@ -90,7 +89,7 @@ impl Former {
     }
 }
 
-impl Entry {
+impl SessionEntry {
     pub(super) fn new(table: &Arc<Table>, id: SessionId, created: u64) -> Arc<Self> {
         Self::of_data(
             table,
@@ -105,9 +104,9 @@ impl Entry {
     pub(super) fn of_data(table: &Arc<Table>, id: SessionId, data: &SessionData) -> Arc<Self> {
         Arc::new(Self {
             table: Arc::downgrade(table),
-            slot: AtomicU32::new(NOWHERE),
+            slot: AtomicU32::new(NO_SLOT),
             created: data.created,
-            state: Mutex::new(State {
+            state: Mutex::new(SessionState {
                 id,
                 user: data.user.as_deref().map(Arc::from),
                 values: data.values.clone(),
@@ -117,13 +116,13 @@ impl Entry {
                 changing: None,
                 ended: false,
                 unsaved: false,
-                left: Vec::new(),
+                unsaved_ids: Vec::new(),
                 version: 0,
                 stored: false,
-                turns: Weak::new(),
+                save_lock: Weak::new(),
                 waiting: 0,
             }),
-            channels: Mutex::default(),
+            attachment: AttachmentSlot::default(),
         })
     }
 
@@ -164,7 +163,7 @@ impl Entry {
         let is_known = state.former.iter().any(|former| former.id == id);
         if state.id != id && !is_known {
             state.former.push(Former::new(id, until));
-            if state.former.len() > FORMER {
+            if state.former.len() > MAX_FORMER_IDS {
                 state.former.remove(0);
             }
         }
@@ -186,6 +185,11 @@ impl Entry {
         let left = Duration::from_secs(until.saturating_sub(table.now()));
         // Nothing is ever sent: an end of it is the end of the id.
         let _ = timeout(left, end.changed()).await;
+    }
+
+    /// What the layer above keeps with the session. It ends when the session is destroyed, expires, or is evicted.
+    pub(crate) fn attachment(&self) -> &AttachmentSlot {
+        &self.attachment
     }
 
     /// Whether it was destroyed.
@@ -221,38 +225,38 @@ impl Entry {
         }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, SessionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What saves of it take turns by.
-    pub(super) fn turns(&self) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn save_lock(&self) -> Arc<tokio::sync::Mutex<()>> {
         let mut state = self.state();
-        let known = state.turns.upgrade();
+        let known = state.save_lock.upgrade();
         known.unwrap_or_else(|| {
-            let turns = Arc::default();
-            state.turns = Arc::downgrade(&turns);
-            turns
+            let save_lock = Arc::default();
+            state.save_lock = Arc::downgrade(&save_lock);
+            save_lock
         })
     }
 
-    /// Whether no client finds it.
-    pub(super) fn is_nowhere(&self) -> bool {
-        self.place() == NOWHERE
+    /// Whether a client finds it.
+    pub(super) fn is_in_table(&self) -> bool {
+        self.slot_key() != NO_SLOT
     }
 
-    pub(super) fn place(&self) -> u32 {
+    pub(super) fn slot_key(&self) -> u32 {
         self.slot.load(Ordering::Acquire)
     }
 }
 
-impl fmt::Debug for Entry {
+impl fmt::Debug for SessionEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Entry({})", self.id())
+        write!(f, "SessionEntry({})", self.id())
     }
 }
 
-impl State {
+impl SessionState {
     /// Bytes beside those that every session takes.
     pub(super) fn bytes(&self) -> usize {
         let list = if self.values.is_empty() {
@@ -266,7 +270,7 @@ impl State {
 
     /// Whether another request than that of `fields` has changed the user and can still renew the session. Until it has
     /// answered, who shows the id from before the login, and may have planted it, decides nothing.
-    pub(super) fn is_in_other_hands(&self, fields: &Arc<SessionFields>, now: u64) -> bool {
+    pub(super) fn is_user_changing_elsewhere(&self, fields: &Arc<SessionFields>, now: u64) -> bool {
         self.changing.as_ref().is_some_and(|(changing, until)| {
             let changing = changing.upgrade();
             now < *until
@@ -331,7 +335,7 @@ pub(super) fn bytes_of(values: &Values) -> usize {
 /// Keeps a session in the table.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct KeptAlive(Arc<Entry>);
+pub(crate) struct KeptAlive(Arc<SessionEntry>);
 
 impl Drop for KeptAlive {
     fn drop(&mut self) {

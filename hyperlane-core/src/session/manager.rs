@@ -11,13 +11,12 @@ use std::{
 
 use super::{
     SessionData, SessionId,
-    entry::Entry,
+    entry::SessionEntry,
     sign::{self, Purpose, Signer},
     store::AnyStore,
-    table::{FORMER_FOR, Found, Over, Table},
+    table::{FORMER_ID_SECONDS, Found, IdEnd, Table},
 };
 use crate::{
-    channel::ChannelSettings,
     config::{CookieSameSite, CookieSecure, ServerConfig, SessionKey},
     error::{RequestError, SessionError},
     http::SessionFields,
@@ -28,17 +27,16 @@ pub(crate) struct Sessions {
     pub(crate) table: Arc<Table>,
     signer: Signer,
     /// The keys were made here, which is told once they matter.
-    made_keys: AtomicBool,
+    warn_of_made_keys: AtomicBool,
     secure: CookieSecure,
     same_site: CookieSameSite,
     partitioned: bool,
     /// A cookie for all sites was wanted over plain HTTP, which is told once.
-    tells_of_plain: AtomicBool,
+    warn_of_plain_http: AtomicBool,
     /// In seconds.
     ttl: u64,
     token_ttl: u64,
     store: Option<Arc<dyn AnyStore>>,
-    pub(crate) channels: ChannelSettings,
 }
 
 /// What a program gives before the server runs.
@@ -46,7 +44,6 @@ pub(crate) struct Sessions {
 pub(crate) struct Planned {
     pub(crate) table: Arc<Table>,
     store: Option<Arc<dyn AnyStore>>,
-    pub(crate) channels: ChannelSettings,
     /// Of all runs of one server without configured keys.
     key: Arc<OnceLock<SessionKey>>,
 }
@@ -63,7 +60,7 @@ pub(crate) struct Credential {
 /// What a store, or the memory, has for an id.
 #[derive(Clone, Debug)]
 pub(crate) enum Loaded {
-    Session(Arc<Entry>),
+    Session(Arc<SessionEntry>),
     /// Its client has got another id, or is about to.
     Renewed,
     Nothing,
@@ -77,8 +74,8 @@ impl Planned {
 
 impl Sessions {
     pub(crate) fn new(config: &ServerConfig, planned: &Planned) -> Arc<Self> {
-        let made_keys = config.session_keys.is_empty();
-        let signer = if made_keys {
+        let warn_of_made_keys = config.session_keys.is_empty();
+        let signer = if warn_of_made_keys {
             let mut bytes = [0; 32];
             match getrandom::fill(&mut bytes) {
                 Ok(()) => {
@@ -103,15 +100,14 @@ impl Sessions {
         Arc::new(Self {
             table: planned.table.clone(),
             signer,
-            made_keys: AtomicBool::new(made_keys),
+            warn_of_made_keys: AtomicBool::new(warn_of_made_keys),
             secure: config.cookie_secure,
             same_site: config.cookie_same_site,
             partitioned: config.cookie_partitioned,
-            tells_of_plain: AtomicBool::new(config.cookie_same_site == CookieSameSite::None),
+            warn_of_plain_http: AtomicBool::new(config.cookie_same_site == CookieSameSite::None),
             ttl,
             token_ttl: config.session_token_ttl.as_secs().max(1),
             store: planned.store.clone(),
-            channels: planned.channels.clone(),
         })
     }
 
@@ -167,7 +163,7 @@ impl Sessions {
 
     pub(super) fn set_cookie(&self, fields: &SessionFields, id: SessionId) {
         let purpose = Purpose::Cookie(fields.name());
-        if !fields.is_secure() && self.tells_of_plain.swap(false, Ordering::Relaxed) {
+        if !fields.is_secure() && self.warn_of_plain_http.swap(false, Ordering::Relaxed) {
             tracing::warn!(
                 "`cookie_same_site` None over plain HTTP: the cookie is SameSite=Lax, since browsers take None over TLS \
                  alone; name the proxy that ends TLS in `trusted_proxies`, or set `cookie_secure` to Always"
@@ -179,8 +175,8 @@ impl Sessions {
     }
 
     /// Begins a session; `is_lasting`: it is wanted for longer than its request. Gives whether it is.
-    pub(super) fn begin(&self, is_lasting: bool) -> (Arc<Entry>, bool) {
-        if self.made_keys.swap(false, Ordering::Relaxed) {
+    pub(super) fn begin(&self, is_lasting: bool) -> (Arc<SessionEntry>, bool) {
+        if self.warn_of_made_keys.swap(false, Ordering::Relaxed) {
             tracing::warn!(
                 "no `session_keys` are configured: a key was made, and sessions end with this process"
             );
@@ -188,20 +184,20 @@ impl Sessions {
         let now = self.table.now();
         match SessionId::random() {
             Ok(id) => {
-                let entry = Entry::new(&self.table, id, now);
+                let entry = SessionEntry::new(&self.table, id, now);
                 let is_kept = is_lasting && self.keep(&entry);
                 (entry, is_kept)
             }
             Err(error) => {
                 tracing::error!(%error, "no random bytes for a session: it lasts for its request");
-                (Entry::new(&self.table, SessionId::nobody(), now), false)
+                (SessionEntry::new(&self.table, SessionId::nil(), now), false)
             }
         }
     }
 
     /// Has a session last, if it can.
-    pub(super) fn keep(&self, entry: &Arc<Entry>) -> bool {
-        if entry.id() == SessionId::nobody() {
+    pub(super) fn keep(&self, entry: &Arc<SessionEntry>) -> bool {
+        if entry.id() == SessionId::nil() {
             return false;
         }
         entry.state().touch();
@@ -209,13 +205,13 @@ impl Sessions {
     }
 
     /// A client that keeps coming keeps its session in the store.
-    pub(super) fn note_use(&self, entry: &Arc<Entry>) {
+    pub(super) fn note_use(&self, entry: &Arc<SessionEntry>) {
         entry.state().touch();
     }
 
     pub(super) fn insert(
         &self,
-        entry: &Arc<Entry>,
+        entry: &Arc<SessionEntry>,
         key: Arc<str>,
         value: Arc<str>,
     ) -> Result<(), SessionError> {
@@ -228,7 +224,7 @@ impl Sessions {
         replaced.map(drop)
     }
 
-    pub(super) fn remove(&self, entry: &Arc<Entry>, key: &str) -> bool {
+    pub(super) fn remove(&self, entry: &Arc<SessionEntry>, key: &str) -> bool {
         let removed = self.table.change(entry, 0, |state| state.remove_value(key));
         removed.is_ok_and(|removed| removed.is_some())
     }
@@ -237,8 +233,8 @@ impl Sessions {
     pub(crate) fn look_up(&self, id: SessionId) -> Loaded {
         match self.table.look_up(&id) {
             Found::Session(entry) => Loaded::Session(entry),
-            Found::Over(Over::Renewed) => Loaded::Renewed,
-            Found::Over(Over::Destroyed) | Found::Unknown => Loaded::Nothing,
+            Found::Ended(IdEnd::Renewed) => Loaded::Renewed,
+            Found::Ended(IdEnd::Destroyed) | Found::Unknown => Loaded::Nothing,
         }
     }
 
@@ -256,8 +252,8 @@ impl Sessions {
         };
         let known = match self.table.look_up(&id) {
             Found::Session(entry) => Some(entry),
-            Found::Over(Over::Renewed) => return Ok(Loaded::Renewed),
-            Found::Over(Over::Destroyed) => return Ok(Loaded::Nothing),
+            Found::Ended(IdEnd::Renewed) => return Ok(Loaded::Renewed),
+            Found::Ended(IdEnd::Destroyed) => return Ok(Loaded::Nothing),
             Found::Unknown => None,
         };
         // Its own id, where this process knows that it has another by now.
@@ -271,7 +267,7 @@ impl Sessions {
         if let Some(former) = &data
             && let Some(renewed) = former.renewed
         {
-            let latest = now + FORMER_FOR;
+            let latest = now + FORMER_ID_SECONDS;
             until = Some(former.until.map_or(latest, |until| until.min(latest)));
             asked = renewed;
             data = ask(asked).await?;
@@ -304,10 +300,10 @@ impl Sessions {
     fn adopt(&self, id: SessionId, data: &SessionData, version: Option<u32>) -> Loaded {
         let entry = match self.table.look_up(&id) {
             Found::Session(entry) => entry,
-            Found::Over(Over::Renewed) => return Loaded::Renewed,
-            Found::Over(Over::Destroyed) => return Loaded::Nothing,
+            Found::Ended(IdEnd::Renewed) => return Loaded::Renewed,
+            Found::Ended(IdEnd::Destroyed) => return Loaded::Nothing,
             Found::Unknown => {
-                let entry = Entry::of_data(&self.table, id, data);
+                let entry = SessionEntry::of_data(&self.table, id, data);
                 entry.state().stored = true;
                 if !self.table.insert(&entry)
                     && let Found::Session(faster) = self.table.look_up(&id)
@@ -329,51 +325,52 @@ impl Sessions {
     }
 
     /// Tells the store what has changed.
-    pub(super) async fn save(&self, entry: &Arc<Entry>) -> io::Result<()> {
+    pub(super) async fn save(&self, entry: &Arc<SessionEntry>) -> io::Result<()> {
         let Some(store) = &self.store else {
             return Ok(());
         };
         // So that an older state is never saved over a newer one. Of this session alone: a store may take its time.
-        let turns = entry.turns();
-        let _turn = turns.lock().await;
-        let (id, left, ended) = {
+        let save_lock = entry.save_lock();
+        let _saving = save_lock.lock().await;
+        let (id, unsaved_ids, ended) = {
             let mut state = entry.state();
             if !state.unsaved {
                 return Ok(());
             }
             state.unsaved = false;
             state.version = state.version.wrapping_add(1);
-            let left = std::mem::take(&mut state.left);
-            (state.id, left, state.ended)
+            let unsaved_ids = std::mem::take(&mut state.unsaved_ids);
+            (state.id, unsaved_ids, state.ended)
         };
         // What changes from here on is unsaved again.
         let data = entry.data();
         // Dropped on the way or failed, it is to be told again.
         let mut unsaved = Unsaved {
             entry,
-            left,
+            unsaved_ids,
             is_done: false,
         };
         if ended {
-            for id in &unsaved.left {
+            for id in &unsaved.unsaved_ids {
                 store.delete(id).await?;
             }
         } else {
             store
                 .save(&id, &data, Duration::from_secs(self.ttl))
                 .await?;
-            for left in &unsaved.left {
-                let is_over = matches!(self.table.look_up(left), Found::Over(_) | Found::Unknown);
+            for former in &unsaved.unsaved_ids {
+                let is_over =
+                    matches!(self.table.look_up(former), Found::Ended(_) | Found::Unknown);
                 let marked = SessionData {
                     created: data.created,
                     renewed: (!is_over).then_some(id),
-                    until: (entry.state().former_until(left))
-                        .or_else(|| Some(self.table.now() + FORMER_FOR)),
+                    until: (entry.state().former_until(former))
+                        .or_else(|| Some(self.table.now() + FORMER_ID_SECONDS)),
                     over: is_over,
                     ..SessionData::default()
                 };
                 store
-                    .save(left, &marked, Duration::from_secs(FORMER_FOR))
+                    .save(former, &marked, Duration::from_secs(FORMER_ID_SECONDS))
                     .await?;
             }
             entry.state().stored = true;
@@ -391,8 +388,8 @@ fn refused(error: io::Error) -> RequestError {
 
 /// Marks a session as unsaved again unless it was saved.
 struct Unsaved<'a> {
-    entry: &'a Entry,
-    left: Vec<SessionId>,
+    entry: &'a SessionEntry,
+    unsaved_ids: Vec<SessionId>,
     is_done: bool,
 }
 
@@ -401,7 +398,7 @@ impl Drop for Unsaved<'_> {
         if !self.is_done {
             let mut state = self.entry.state();
             state.unsaved = true;
-            state.left.append(&mut self.left);
+            state.unsaved_ids.append(&mut self.unsaved_ids);
         }
     }
 }

@@ -21,7 +21,7 @@ struct Wire {
 
 type Shared = Rc<RefCell<Wire>>;
 
-impl Link for Shared {
+impl Connection for Shared {
     fn write(&self, id: ResumeId, item: &Item) -> Result<(), PushError> {
         let mut wire = self.borrow_mut();
         if wire.queued.len() >= wire.room {
@@ -47,7 +47,7 @@ impl Link for Shared {
         self.borrow_mut().asked = true;
     }
 
-    fn ask_in_time(&self) {
+    fn request_ack_soon(&self) {
         self.ask();
     }
 
@@ -56,7 +56,7 @@ impl Link for Shared {
     }
 }
 
-type Channel = State<Shared, ()>;
+type Channel = ChannelState<Shared, ()>;
 
 const LIMITS: Limits = Limits {
     messages: 8,
@@ -143,7 +143,7 @@ impl Client {
             wire.asked = false;
         }
         drop(wire);
-        channel.tidy(LIMITS);
+        channel.trim_log(LIMITS);
     }
 
     fn vanish(&mut self) {
@@ -337,12 +337,12 @@ fn a_connection_that_was_overtaken_does_not_drive_out_the_later_one() {
             ..Wire::default()
         }))
     };
-    assert!(!channel.is_overtaken(claim(Some(1), 5)));
+    assert!(!channel.is_superseded(claim(Some(1), 5)));
     channel.attach(claim(Some(1), 5), |_| wire(5));
-    assert!(channel.is_overtaken(claim(Some(1), 4)));
-    assert!(!channel.is_overtaken(claim(Some(1), 6)));
-    assert!(!channel.is_overtaken(claim(Some(2), 4)));
-    assert!(!channel.is_overtaken(claim(None, 4)));
+    assert!(channel.is_superseded(claim(Some(1), 4)));
+    assert!(!channel.is_superseded(claim(Some(1), 6)));
+    assert!(!channel.is_superseded(claim(Some(2), 4)));
+    assert!(!channel.is_superseded(claim(None, 4)));
     let (_, left) = channel.attach(claim(Some(1), 6), |_| wire(6));
     assert_eq!(left.len(), 1);
 }
@@ -443,7 +443,7 @@ fn pages_that_never_connect_keep_nothing_beyond_the_limits() {
     for _ in 0..100 {
         channel.expect_page(|_| None);
     }
-    assert_eq!(channel.pages.len(), PAGES);
+    assert_eq!(channel.pages.len(), MAX_PAGES);
     for number in 1..=100 {
         let item = Message::from(number.to_string()).into();
         channel.send(item, LIMITS).unwrap();
@@ -490,7 +490,7 @@ fn places_that_wait_are_bounded() {
         let mut passing = Client::new(kind, tab);
         passing.connect(&mut channel, 100);
         passing.cut(&mut channel);
-        assert!(channel.positions.len() <= WAITING + 1);
+        assert!(channel.positions.len() <= MAX_WAITING + 1);
     }
     steady.connect(&mut channel, 100);
     steady.read(&mut channel, 100);
@@ -517,7 +517,7 @@ fn what_is_kept_for_a_plain_tab_that_is_away_is_bounded() {
             channel.send(item, limits).unwrap();
             there.read(channel, 10);
             there.answer(channel);
-            assert!(channel.log.weight() <= (AWAY + 1) * limits.bytes);
+            assert!(channel.log.weight() <= (AWAY_FACTOR + 1) * limits.bytes);
         }
     };
     // More than the buffer holds is kept.

@@ -12,13 +12,13 @@ fn fields() -> Arc<SessionFields> {
     SessionFields::new(false, "Lax", false)
 }
 
-fn begin(table: &Arc<Table>) -> Arc<Entry> {
-    let entry = Entry::new(table, SessionId::random().unwrap(), table.now());
+fn begin(table: &Arc<Table>) -> Arc<SessionEntry> {
+    let entry = SessionEntry::new(table, SessionId::random().unwrap(), table.now());
     table.insert(&entry);
     entry
 }
 
-fn is_there(table: &Table, entry: &Entry) -> bool {
+fn is_there(table: &Table, entry: &SessionEntry) -> bool {
     table.find(&entry.id()).is_some()
 }
 
@@ -27,7 +27,7 @@ fn a_flood_stays_within_the_memory_and_live_sessions_stay() {
     let limit = 4 * 1024 * 1024;
     let table = table(limit);
     let live: Vec<_> = (0..100).map(|_| begin(&table)).collect();
-    let kept: Vec<_> = live.iter().map(Entry::keep_alive).collect();
+    let kept: Vec<_> = live.iter().map(SessionEntry::keep_alive).collect();
     let used = begin(&table);
     let unused = begin(&table);
     for number in 0..100_000 {
@@ -78,7 +78,7 @@ fn where_all_are_live_nothing_is_evicted() {
     assert_eq!(table.usage().0, table.all().len());
 }
 
-fn login(table: &Arc<Table>, user: &str) -> Arc<Entry> {
+fn login(table: &Arc<Table>, user: &str) -> Arc<SessionEntry> {
     let entry = begin(table);
     table
         .set_user(&entry, Some(user.into()), true, None)
@@ -86,10 +86,10 @@ fn login(table: &Arc<Table>, user: &str) -> Arc<Entry> {
     entry
 }
 
-fn count(entries: &[Arc<Entry>]) -> usize {
+fn count(entries: &[Arc<SessionEntry>]) -> usize {
     entries
         .iter()
-        .filter(|entry| entry.place() != NOWHERE)
+        .filter(|entry| entry.slot_key() != NO_SLOT)
         .count()
 }
 
@@ -149,13 +149,17 @@ fn newcomers_have_a_fifth_and_users_the_rest() {
     let left = count(&users);
     assert!(left > 200, "{left}");
     let oldest = users.len() - left;
-    assert!(users[..oldest].iter().all(|user| user.place() == NOWHERE));
+    assert!(
+        users[..oldest]
+            .iter()
+            .all(|user| user.slot_key() == NO_SLOT)
+    );
     assert_eq!(table.of_user("user 0").len(), 0);
     // Newcomers take their fifth from the users, and no more.
     let newcomers: Vec<_> = (0..5000).map(|_| begin(&table)).collect();
     let bytes = {
-        let all = table.lock();
-        (all.newcomers.bytes, all.known.bytes)
+        let index = table.lock();
+        (index.newcomers.bytes, index.known.bytes)
     };
     let fifth = limit / NEWCOMERS_PART;
     assert!(
@@ -184,7 +188,7 @@ fn one_who_logs_out_is_a_newcomer_again() {
     for _ in 0..2000 {
         begin(&table);
     }
-    let is_left = |at: usize| entries[at].place() != NOWHERE;
+    let is_left = |at: usize| entries[at].slot_key() != NO_SLOT;
     assert!(!is_left(0) && is_left(1), "one has a channel in use");
     assert!(is_left(2));
     table
@@ -229,7 +233,7 @@ fn a_newcomer_takes_nothing_from_users_beyond_the_fifth() {
         .unwrap();
     grow(limit / 2).unwrap();
     assert!(table.usage().1 <= limit);
-    assert_ne!(entry.place(), NOWHERE);
+    assert_ne!(entry.slot_key(), NO_SLOT);
 }
 
 #[test]
@@ -244,8 +248,8 @@ fn however_many_expire_at_once_others_wait_for_one_slice_at_most() {
         .for_each(|(_, slot)| slot.used = 0);
     let before = table.usage().0;
     let fresh = begin(&table);
-    let gone = before + 1 - table.usage().0;
-    assert!((1..=SLICE).contains(&gone), "{gone}");
+    let evicted = before + 1 - table.usage().0;
+    assert!((1..=SLICE).contains(&evicted), "{evicted}");
     while count(&entries) > 0 {
         begin(&table);
     }
@@ -313,7 +317,7 @@ fn renewing_without_end_takes_no_memory() {
         ids.push(table.renew(&entry, entry.id(), &fields()).unwrap().unwrap());
     }
     let found = ids.iter().filter(|id| table.find(id).is_some()).count();
-    assert_eq!(found, FORMER + 1);
+    assert_eq!(found, MAX_FORMER_IDS + 1);
     assert!(Arc::ptr_eq(&table.find(&ids[1000]).unwrap(), &entry));
     // Each login makes the id before it worthless, which is remembered within bounds.
     for _ in 0..100_000 {
@@ -354,7 +358,7 @@ async fn time_ends_what_is_not_used_and_what_is_too_old() {
     pass(8).await;
     begin(&table);
     assert_eq!(
-        (table.usage().0, old.place(), older.place()),
-        (1, NOWHERE, NOWHERE)
+        (table.usage().0, old.slot_key(), older.slot_key()),
+        (1, NO_SLOT, NO_SLOT)
     );
 }

@@ -1,0 +1,43 @@
+//! What an endpoint asks of the server that it is given to.
+
+use std::sync::Arc;
+
+use crate::{
+    channel::settings::{Direction, Settings},
+    context::{Context, cors::RouteCors},
+    hook::{HookFuture, SharedHookFn},
+    stream::Stream,
+};
+
+/// An endpoint, for a server to add at a pattern.
+pub struct PlannedEndpoint {
+    pub(crate) routes: Vec<PlannedRoute>,
+    /// The channels that clients connect to.
+    pub(crate) direction: Direction,
+    /// How those behave.
+    pub(crate) settings: Arc<Settings>,
+    /// What all routes let pages of other origins do.
+    pub(crate) cors: Arc<RouteCors>,
+}
+
+/// One route of an endpoint.
+pub(crate) struct PlannedRoute {
+    /// As lists of routes show it.
+    pub(crate) name: &'static str,
+    pub(crate) methods: &'static [&'static str],
+    pub(crate) run: SharedHookFn,
+}
+
+impl PlannedRoute {
+    pub(super) fn new(
+        name: &'static str,
+        methods: &'static [&'static str],
+        run: impl for<'a> Fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name,
+            methods,
+            run: Arc::new(run),
+        }
+    }
+}

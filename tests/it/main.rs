@@ -1,0 +1,44 @@
+//! End-to-end tests over real sockets, one module per topic.
+//!
+//! They register hooks by the methods of `Server`. Tests of hooks that attribute macros register are binaries of their own
+//! beside this folder: the macros register per program, and a server takes all hooks of its program. A test that measures
+//! or changes its process is a binary of its own too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
+mod channels;
+mod client_address;
+mod close;
+mod concurrency;
+mod cookies;
+mod deflate;
+mod frames;
+mod handshake;
+mod heartbeat;
+mod hooks;
+mod hosts;
+mod http;
+mod keep_alive;
+mod limits;
+mod origins;
+mod reconnect;
+mod rfc9112;
+mod rooms;
+mod runtimes;
+mod server;
+mod sessions;
+mod sse;
+mod tower;
+mod websocket;
+
+#[test]
+fn no_hook_of_this_program_is_registered_by_a_macro() {
+    let mut server = hyperlane::Server::new();
+    let routes = server.__register_all().routes().expect("valid routes");
+    assert_eq!(routes, []);
+}

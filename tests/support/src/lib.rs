@@ -1,0 +1,40 @@
+//! The parts that end-to-end tests share: servers on port 0, clients at byte level, hooks in short form.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+mod client;
+mod frame;
+mod hook;
+mod log;
+mod server;
+mod signals;
+
+pub use client::{Client, Reply};
+pub use frame::{BINARY, CLOSE, Frame, PING, PONG, TEXT, frame};
+pub use hook::Outcome;
+pub use log::{Lines, collect_log};
+pub use server::{HOSTS, address, hosts, start};
+pub use signals::{Gate, Noted, Notes, notes};
+
+/// Time limit of every wait: a hang fails the test instead of stopping the run.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds; for changes that raise no event.
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    timeout(PATIENCE, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("not in time: {what}"));
+}
