@@ -160,6 +160,7 @@ async fn a_slow_client_gets_all_that_was_sent_elsewhere() {
         }
         handle.send("after").await.unwrap();
         assert_eq!(next_data(&mut client).await, "after");
+        drop(client);
         control.shutdown().await;
     }
 }
@@ -190,6 +191,7 @@ async fn a_send_elsewhere_waits_for_room_as_long_as_it_may_and_jams_nothing() {
         for text in ["a", "b", "d"] {
             assert_eq!(next_data(&mut client).await, text, "{elsewhere:?}");
         }
+        drop(client);
         control.shutdown().await;
     }
 }
@@ -218,6 +220,7 @@ async fn a_sender_elsewhere_goes_on_when_there_is_room() {
         assert_eq!(next_data(&mut client).await, "a");
         assert_eq!(next_data(&mut client).await, "b");
         sending.await.unwrap().unwrap();
+        drop(client);
         control.shutdown().await;
     }
 }

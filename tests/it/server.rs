@@ -785,7 +785,7 @@ async fn streams_that_a_hook_writes_to_in_a_loop_end_in_order() {
         let mut client = Client::connect(address(&control)).await;
         client.request("GET", target, "").await;
         client.until(b"data: tick\n\n").await;
-        let (_, rest) = tokio::join!(shuts_down(&control), client.rest());
+        let (_, rest) = tokio::join!(shuts_down(&control), async move { client.rest().await });
         let shown = String::from_utf8_lossy(&rest[rest.len().saturating_sub(60)..]);
         match target {
             "/pours-raw" => assert!(
