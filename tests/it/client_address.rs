@@ -1,4 +1,4 @@
-//! Who a client is when proxies stand in front.
+//! The address of a client behind proxies.
 
 use hyperlane::{ForwardedField, prelude::*};
 use test_support::{Client, address, collect_log, handler, start};
@@ -216,7 +216,7 @@ async fn a_load_balancer_tells_whom_it_speaks_for() {
     assert_eq!(client.upgrade("/socket", "").await.status, 101);
     assert_eq!(client.next_frame().await.text(), "203.0.113.7");
 
-    // Nobody else gets in: without a header, with a broken one, or with half of one.
+    // No other client gets in: without a header, with a broken one, or with half of one.
     for bytes in [
         b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(),
         b"PROXY TCP4 203.0.113.9 10.0.0.1 12345 80\r\n".to_vec(),
@@ -232,7 +232,7 @@ async fn a_load_balancer_tells_whom_it_speaks_for() {
         assert!(client.ends().await);
     }
 
-    // The limit counts whom it speaks for.
+    // The limit counts the client that the balancer names.
     let mut held = Vec::new();
     for count in 0..3 {
         let mut client = Client::connect(address(&control)).await;
