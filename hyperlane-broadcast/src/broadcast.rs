@@ -1,26 +1,27 @@
-//! A channel that hands every value to every receiver.
+//! Channels that send every value to every receiver.
 
 use std::fmt;
 
 use tokio::sync::broadcast;
 
-/// How many receivers there are.
+/// Number of receivers.
 pub type ReceiverCount = usize;
-/// How many values wait for the slowest receiver at most.
+/// Maximum number of values that wait for the slowest receiver.
 pub type Capacity = usize;
-/// The receiving side; a receiver that lags by more than the capacity is told how much it missed.
+/// The receiving side. A receiver that lags by more than the capacity gets an error with the number of
+/// missed values.
 pub type BroadcastReceiver<T> = broadcast::Receiver<T>;
 /// The sending side.
 pub type BroadcastSender<T> = broadcast::Sender<T>;
-/// A value that nobody received.
+/// Error of a send without receivers, with the value.
 pub type BroadcastSendError<T> = broadcast::error::SendError<T>;
-/// How many received a value.
+/// Result of a send: the number of receivers.
 pub type BroadcastSendResult<T> = Result<ReceiverCount, BroadcastSendError<T>>;
 
-/// The default capacity, in values.
+/// Default capacity, in values.
 pub const DEFAULT_BROADCAST_SENDER_CAPACITY: Capacity = 1024;
 
-/// A channel that hands every value to every receiver.
+/// A channel that sends every value to every receiver.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -39,29 +40,29 @@ pub struct Broadcast<T> {
 }
 
 impl<T: Clone> Broadcast<T> {
-    /// A channel in which `capacity` values wait for the slowest receiver at most; at least one.
+    /// Makes a channel in which at most `capacity` values, at least one, wait for the slowest receiver.
     pub fn new(capacity: Capacity) -> Self {
-        // What tokio takes at most.
+        // The maximum of tokio.
         let most = usize::MAX >> 1;
         Self {
             sender: BroadcastSender::new(capacity.clamp(1, most)),
         }
     }
 
-    /// A receiver of all values sent from now on.
+    /// Returns a receiver of all later values.
     pub fn subscribe(&self) -> BroadcastReceiver<T> {
         self.sender.subscribe()
     }
 
-    /// Sends a value to every receiver and returns how many there are.
+    /// Sends a value to every receiver and returns their number.
     ///
     /// # Errors
-    /// Gives the value back when there is no receiver.
+    /// Returns the value if there is no receiver.
     pub fn send(&self, value: T) -> BroadcastSendResult<T> {
         self.sender.send(value)
     }
 
-    /// How many receivers there are.
+    /// Returns the number of receivers.
     pub fn receiver_count(&self) -> ReceiverCount {
         self.sender.receiver_count()
     }

@@ -1,4 +1,4 @@
-//! Channels by name.
+//! Channels between tasks, by name.
 
 use std::{
     collections::HashMap,
@@ -15,10 +15,11 @@ use crate::broadcast::{
 pub type BroadcastMapReceiver<T> = BroadcastReceiver<T>;
 /// The sending side of a named channel.
 pub type BroadcastMapSender<T> = BroadcastSender<T>;
-/// A value that nobody received.
+/// Error of a send without receivers, with the value.
 pub type BroadcastMapSendError<T> = BroadcastSendError<T>;
 
-/// Channels by name, made when somebody subscribes and forgotten when nobody does any more.
+/// Channels by name. A channel is made by its first subscriber, and removed some time after its last
+/// receiver is dropped.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -33,107 +34,107 @@ pub type BroadcastMapSendError<T> = BroadcastSendError<T>;
 /// # }
 /// ```
 pub struct BroadcastMap<T> {
-    entries: Mutex<Entries<T>>,
+    table: Mutex<ChannelTable<T>>,
 }
 
-struct Entries<T> {
-    map: HashMap<String, Entry<T>>,
-    /// Abandoned channels are looked for when the map has grown to this.
+struct ChannelTable<T> {
+    map: HashMap<String, NamedChannel<T>>,
+    /// Size of the map at which channels without receivers are removed.
     sweep_at: usize,
 }
 
-struct Entry<T> {
+struct NamedChannel<T> {
     channel: Broadcast<T>,
-    /// Made by `insert`, so that it stays until `unsubscribe`.
-    kept: bool,
+    /// Made by `insert`: stays until `unsubscribe`.
+    is_kept: bool,
 }
 
-/// Size below which no sweep is worth its time.
-const FIRST_SWEEP: usize = 64;
+/// Size of the map below which no sweep is worth its time.
+const MIN_SWEEP: usize = 64;
 
 impl<T: Clone> BroadcastMap<T> {
-    /// A map without channels.
+    /// Makes a map without channels.
     pub fn new() -> Self {
         Self {
-            entries: Mutex::new(Entries {
+            table: Mutex::new(ChannelTable {
                 map: HashMap::new(),
-                sweep_at: FIRST_SWEEP,
+                sweep_at: MIN_SWEEP,
             }),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Entries<T>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ChannelTable<T>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a channel that stays until [`unsubscribe`](Self::unsubscribe), and returns the one of that
-    /// name that it replaces.
+    /// Makes a channel that stays until [`unsubscribe`](Self::unsubscribe), and returns the channel of the
+    /// same name that it replaces.
     pub fn insert(&self, key: impl AsRef<str>, capacity: Capacity) -> Option<Broadcast<T>> {
-        let entry = Entry {
+        let named = NamedChannel {
             channel: Broadcast::new(capacity),
-            kept: true,
+            is_kept: true,
         };
         let key = key.as_ref().to_owned();
-        let replaced = self.lock().map.insert(key, entry);
+        let replaced = self.lock().map.insert(key, named);
         replaced.map(|replaced| replaced.channel)
     }
 
-    /// A receiver of the channel, if there is one of that name.
+    /// Returns a receiver of the channel of this name, if there is one.
     pub fn subscribe(&self, key: impl AsRef<str>) -> Option<BroadcastMapReceiver<T>> {
         let key = key.as_ref();
-        let entries = self.lock();
-        entries.map.get(key).map(|entry| entry.channel.subscribe())
+        let table = self.lock();
+        table.map.get(key).map(|named| named.channel.subscribe())
     }
 
-    /// A receiver of the channel, which is made if there is none of that name.
+    /// Returns a receiver of the channel of this name, and makes the channel if there is none.
     ///
-    /// Whoever subscribes at the same time gets the same channel.
+    /// Calls at the same time share one channel.
     pub fn subscribe_or_insert(
         &self,
         key: impl AsRef<str>,
         capacity: Capacity,
     ) -> BroadcastMapReceiver<T> {
         let key = key.as_ref();
-        let mut entries = self.lock();
-        if let Some(entry) = entries.map.get(key) {
-            return entry.channel.subscribe();
+        let mut table = self.lock();
+        if let Some(named) = table.map.get(key) {
+            return named.channel.subscribe();
         }
-        let abandoned = entries.sweep();
+        let unused = table.sweep();
         let channel = Broadcast::new(capacity);
         let receiver = channel.subscribe();
-        entries.map.insert(
+        table.map.insert(
             key.to_owned(),
-            Entry {
+            NamedChannel {
                 channel,
-                kept: false,
+                is_kept: false,
             },
         );
-        drop(entries);
-        // Values that were never received are dropped with them: code of the program, which may ask this map.
-        drop(abandoned);
+        drop(table);
+        // Dropped without the lock: the drop of an unreceived value may call this map.
+        drop(unused);
         receiver
     }
 
-    /// As [`subscribe_or_insert`](Self::subscribe_or_insert), with the default capacity.
+    /// Calls [`subscribe_or_insert`](Self::subscribe_or_insert) with the default capacity.
     pub fn subscribe_or_default(&self, key: impl AsRef<str>) -> BroadcastMapReceiver<T> {
         self.subscribe_or_insert(key, DEFAULT_BROADCAST_SENDER_CAPACITY)
     }
 
-    /// How many receivers the channel has, if there is one of that name.
+    /// Returns the number of receivers of the channel of this name, if there is one.
     pub fn receiver_count(&self, key: impl AsRef<str>) -> Option<ReceiverCount> {
         let key = key.as_ref();
-        let entries = self.lock();
-        entries
+        let table = self.lock();
+        table
             .map
             .get(key)
-            .map(|entry| entry.channel.receiver_count())
+            .map(|named| named.channel.receiver_count())
     }
 
-    /// Sends a value to every receiver of the channel and returns how many there are; `None` when there
-    /// is no channel of that name.
+    /// Sends a value to every receiver of the channel and returns their number; `None` if there is no
+    /// channel of this name.
     ///
     /// # Errors
-    /// None at present: to nobody is `Ok(Some(0))`. The form is that of existing programs.
+    /// None at present: without receivers it returns `Ok(Some(0))`. Existing programs expect a `Result`.
     pub fn try_send(
         &self,
         key: impl AsRef<str>,
@@ -142,50 +143,48 @@ impl<T: Clone> BroadcastMap<T> {
         Ok(self.send(key, value))
     }
 
-    /// Sends a value to every receiver of the channel and returns how many there are; `None` when there
-    /// is no channel of that name.
+    /// Sends a value to every receiver of the channel and returns their number; `None` if there is no
+    /// channel of this name.
     pub fn send(&self, key: impl AsRef<str>, value: T) -> Option<ReceiverCount> {
-        // Cloned out of the lock: receivers of other channels need not wait.
+        // Sent without the lock, so that other channels need not wait.
         let key = key.as_ref();
         let channel = self.lock().map.get(key)?.channel.clone();
-        // Without a receiver the value comes back as an error: nobody missed it.
+        // A send without receivers fails, which is no error here.
         Some(channel.send(value).unwrap_or(0))
     }
 
-    /// Removes the channel: its receivers get what was sent before and then the end.
+    /// Removes the channel. Its receivers get earlier values and then the end.
     pub fn unsubscribe(&self, key: impl AsRef<str>) -> Option<Broadcast<T>> {
         let key = key.as_ref();
         let removed = self.lock().map.remove(key);
-        removed.map(|entry| entry.channel)
+        removed.map(|named| named.channel)
     }
 
-    /// How many channels there are, abandoned ones that were not noticed yet included.
+    /// Returns the number of channels, including those without receivers that are not removed yet.
     pub fn len(&self) -> usize {
         self.lock().map.len()
     }
 
-    /// Whether there is no channel.
+    /// True if there is no channel.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-impl<T: Clone> Entries<T> {
-    /// Forgets abandoned channels, when the map has doubled since the last time: constant cost per
-    /// insertion on average. They are to be dropped when the map is not locked.
+impl<T: Clone> ChannelTable<T> {
+    /// Removes and returns channels without receivers, if the map has doubled since the last time: the
+    /// average cost per insertion is constant. The caller drops them without the lock.
     #[must_use]
-    fn sweep(&mut self) -> Vec<(String, Entry<T>)> {
+    fn sweep(&mut self) -> Vec<(String, NamedChannel<T>)> {
         if self.map.len() < self.sweep_at {
             return Vec::new();
         }
-        let is_abandoned = |entry: &Entry<T>| !entry.kept && entry.channel.receiver_count() == 0;
-        let abandoned = self
-            .map
-            .extract_if(|_, entry| is_abandoned(entry))
-            .collect();
-        self.map.shrink_to(FIRST_SWEEP);
-        self.sweep_at = (self.map.len() * 2).max(FIRST_SWEEP);
-        abandoned
+        let is_unused =
+            |named: &NamedChannel<T>| !named.is_kept && named.channel.receiver_count() == 0;
+        let unused = self.map.extract_if(|_, named| is_unused(named)).collect();
+        self.map.shrink_to(MIN_SWEEP);
+        self.sweep_at = (self.map.len() * 2).max(MIN_SWEEP);
+        unused
     }
 }
 
@@ -208,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_to_join_keep_their_channel() {
+    fn subscribers_at_the_same_time_share_a_channel() {
         for round in 0..300 {
             let map = Arc::new(BroadcastMap::new());
             let key = format!("room {round}");
@@ -231,19 +230,19 @@ mod tests {
     }
 
     #[test]
-    fn abandoned_channels_are_forgotten() {
+    fn channels_without_receivers_are_removed() {
         let map: BroadcastMap<u8> = BroadcastMap::new();
         map.insert("kept", 4);
         for room in 0..10_000 {
             drop(map.subscribe_or_insert(format!("room {room}"), 4));
         }
-        assert!(map.len() <= FIRST_SWEEP + 1, "{} left", map.len());
+        assert!(map.len() <= MIN_SWEEP + 1, "{} left", map.len());
         assert!(map.subscribe("kept").is_some());
     }
 
     #[test]
-    fn what_a_value_does_when_it_is_dropped_may_ask_the_map() {
-        /// Asks the map as it goes, as its key does when it is read.
+    fn keys_and_dropped_values_may_call_the_map() {
+        /// Calls the map when it is dropped, and when it is read as a key.
         #[derive(Clone)]
         struct Asks(Arc<std::sync::OnceLock<std::sync::Weak<BroadcastMap<Asks>>>>);
 
@@ -270,7 +269,7 @@ mod tests {
         let asks = Asks(Arc::default());
         let map = Arc::new(BroadcastMap::new());
         assert!(asks.0.set(Arc::downgrade(&map)).is_ok());
-        for room in 0..2 * FIRST_SWEEP {
+        for room in 0..2 * MIN_SWEEP {
             let receiver = map.subscribe_or_insert(format!("room {room}"), 4);
             map.send(format!("room {room}"), asks.clone());
             drop(receiver);
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn sending_to_nobody_is_no_error() {
+    fn a_send_without_receivers_is_no_error() {
         let map = BroadcastMap::new();
         map.insert("empty", 4);
         assert_eq!(map.send("empty", 1), Some(0));
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lagging_receiver_is_told_how_much_it_missed() {
+    fn a_lagging_receiver_gets_the_number_of_missed_values() {
         let channel = Broadcast::new(2);
         let mut receiver = channel.subscribe();
         for value in 0..5 {

@@ -1,23 +1,16 @@
-//! The last messages of a room, for members that lag and for those who join later.
+//! Histories: the last messages of a room, for slow members and for later ones.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio::time::Instant;
 
 use crate::{
-    post::Post,
-    room::{MemberId, Offset},
+    config::HistoryLimits,
+    member::MemberId,
+    post::{Offset, Post},
 };
 
-/// Limits of a history; the first that is reached drops the oldest message.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HistoryLimits {
-    pub(crate) messages: usize,
-    pub(crate) bytes: usize,
-    pub(crate) age: Duration,
-}
-
-/// A bounded ring of messages.
+/// Last messages of a room, with their times, within [`HistoryLimits`].
 #[derive(Default)]
 pub(crate) struct History {
     posts: VecDeque<(Instant, Arc<Post>)>,
@@ -26,7 +19,7 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn push(&mut self, post: Arc<Post>, now: Instant, limits: &HistoryLimits) {
-        self.bytes += post.weight();
+        self.bytes += post.history_bytes();
         self.posts.push_back((now, post));
         while let Some((at, oldest)) = self.posts.front() {
             let within = self.posts.len() <= limits.messages
@@ -35,12 +28,12 @@ impl History {
             if within {
                 break;
             }
-            self.bytes -= oldest.weight();
+            self.bytes -= oldest.history_bytes();
             self.posts.pop_front();
         }
     }
 
-    /// The messages from `offset` on; `None` when some of them are gone.
+    /// Returns the messages from `offset` on; `None` if some of them have been dropped.
     pub(crate) fn since(&self, offset: Offset, next: Offset) -> Option<Vec<Arc<Post>>> {
         let oldest = self.posts.front().map_or(next, |(_, post)| post.offset);
         if offset < oldest {
@@ -56,7 +49,7 @@ impl History {
         )
     }
 
-    /// The last `count` messages that are for `member`, oldest first.
+    /// Returns the last `count` messages for `member`, oldest first.
     pub(crate) fn last(&self, count: usize, member: MemberId) -> Vec<Arc<Post>> {
         let mut last: Vec<_> = self
             .posts
@@ -71,18 +64,17 @@ impl History {
         last
     }
 
-    /// Whether nothing is kept that a later member could ask for.
     pub(crate) fn is_empty(&self) -> bool {
         self.posts.is_empty()
     }
 
-    /// Drops what is too old.
+    /// Drops messages over the age limit.
     pub(crate) fn expire(&mut self, now: Instant, limits: &HistoryLimits) {
         while let Some((at, oldest)) = self.posts.front() {
             if now.saturating_duration_since(*at) <= limits.age {
                 break;
             }
-            self.bytes -= oldest.weight();
+            self.bytes -= oldest.history_bytes();
             self.posts.pop_front();
         }
         if self.posts.is_empty() {
@@ -93,6 +85,8 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::post::Audience;
 
@@ -113,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_last_messages_and_says_when_some_are_gone() {
+    fn keeps_the_last_messages_and_reports_dropped_ones() {
         let mut history = History::default();
         let now = Instant::now();
         for offset in 0..5 {
@@ -132,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_and_age_bound_it_too() {
+    fn bytes_and_age_are_limited_too() {
         let mut history = History::default();
         let now = Instant::now();
         let tight = HistoryLimits {

@@ -1,21 +1,21 @@
-//! Names of private and group channels.
+//! Keys of private and group channels.
 
 use std::fmt::Write;
 
-/// Whom a message is for: two parties, or a group.
+/// Parties of a message: two, or a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BroadcastType<T> {
     /// Two parties, in either order.
     PointToPoint(T, T),
     /// A group.
     PointToGroup(T),
-    /// Not decided.
+    /// Not set.
     #[default]
     Unknown,
 }
 
 impl<T: ToString + PartialOrd> BroadcastType<T> {
-    /// A key that is the same for both orders of two parties and different for everything else.
+    /// Returns a key that is the same for both orders of two parties, and unique otherwise.
     ///
     /// ```
     /// use hyperlane_broadcast::BroadcastType;
@@ -33,9 +33,9 @@ impl<T: ToString + PartialOrd> BroadcastType<T> {
                     (other, one)
                 };
                 let (first, second) = (first.to_string(), second.to_string());
-                // The length makes it unambiguous whatever the names contain.
+                // The length keeps keys unique whatever the names contain.
                 let mut key = String::with_capacity(first.len() + second.len() + 12);
-                // Writing to a String does not fail.
+                // Writing to a `String` does not fail.
                 let _ = write!(key, "ptp:{}:{first}:{second}", first.len());
                 key
             }

@@ -1,27 +1,80 @@
 //! Rooms over connected streams.
 //!
-//! A [`Room`] delivers messages to WebSockets and event streams together, in one total order. Its
-//! members are dealt out among a few hub tasks, which write to each member's outbox directly: no
-//! task, no channel and no copy per member. A message is encoded once per wire format. Members that
-//! do not read fast enough read on from the room's history, and are let go when that has moved past
-//! them; they never slow a publisher or each other.
+//! A [`Room`] sends messages to many WebSockets and event streams, in one order for all of them.
+//! `room.broadcast(..)` never waits for a receiver: hubs deliver in the background, each message
+//! encoded once per wire format. A connection that reads too slowly catches up from the room's
+//! history, and holds up neither the sender nor other members.
 //!
-//! [`Broadcast`] and [`BroadcastMap`] are channels of any values between tasks.
+//! ```
+//! use hyperlane_broadcast::{Join, RoomExt};
+//! use hyperlane_core::{Context, ServerHook, Status, Stream};
+//!
+//! struct Chat;
+//!
+//! impl ServerHook for Chat {
+//!     async fn new(_: &mut Stream, _: &mut Context) -> Self {
+//!         Self
+//!     }
+//!
+//!     async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+//!         let Ok(room) = ctx.room("lobby") else { return Status::Reject };
+//!         let Ok(socket) = ctx.upgrade(stream).await else { return Status::Reject };
+//!         let join = Join::new().history(20).farewell("a member has left");
+//!         if room.join_with(&socket, join).await.is_ok() {
+//!             while let Ok(message) = socket.recv().await {
+//!                 room.broadcast(message).await;
+//!             }
+//!         }
+//!         Status::Continue
+//!     }
+//! }
+//! ```
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | room | a name, the connections that have joined it, and the last messages sent to it; [`Rooms`] are all rooms of a server |
+//! | member | a connection in a room: a WebSocket or an event stream ([`Member`]) |
+//! | offset | the number of a message in its room ([`Offset`]): the order in which all members receive messages |
+//! | hub | a task that delivers messages to members; a server has a few, and each serves a part of every large room |
+//! | lane | the part of a room that one hub serves: a queue of messages, joins and leaves, and the seats of members |
+//! | seat | a member in its lane: the outbox of its connection, and its position if it is slow |
+//! | position | the offset of the first message that a slow member has not received |
+//! | pass | a hub's delivery of one lane's queue to the lane's seats |
+//!
+//! A member is *slow* while its outbox is full. It reads on from its position in the room's history as
+//! its outbox empties. If the history drops the message at its position, the hub closes the connection
+//! (a WebSocket with code 1013).
+//!
+//! # Channels between tasks
+//!
+//! [`Broadcast`] sends values of any type to all receivers of a channel; a [`BroadcastMap`] holds such
+//! channels by name. They have nothing to do with connections.
 
 #![warn(unreachable_pub)]
 
-mod broadcast;
-mod broadcast_map;
+mod config;
+mod core;
 mod error;
 mod ext;
 mod history;
 mod hub;
-mod key;
+mod lane;
+mod member;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 mod metrics;
+mod pass;
 mod post;
+mod registry;
 mod room;
 mod rooms;
+mod seat;
+
+// Channels between tasks.
+mod broadcast;
+mod broadcast_map;
+mod key;
 
 pub use broadcast::{
     Broadcast, BroadcastReceiver, BroadcastSendError, BroadcastSendResult, BroadcastSender,
@@ -30,8 +83,11 @@ pub use broadcast::{
 pub use broadcast_map::{
     BroadcastMap, BroadcastMapReceiver, BroadcastMapSendError, BroadcastMapSender,
 };
+pub use config::RoomsConfig;
 pub use error::RoomError;
-pub use ext::{Connected, RoomExt};
+pub use ext::RoomExt;
 pub use key::BroadcastType;
-pub use room::{Join, Member, MemberId, Offset, Room};
-pub use rooms::{Rooms, RoomsConfig};
+pub use member::{Connected, Join, Member, MemberId};
+pub use post::Offset;
+pub use room::Room;
+pub use rooms::Rooms;

@@ -1,25 +1,25 @@
-//! The numbers of rooms, for whatever recorder the program installs.
+//! Metrics of rooms, for the recorder that the program installs.
 
 use metrics::{Counter, Gauge, KeyName, SharedString, Unit, counter, gauge};
 
-use crate::rooms::RoomsConfig;
+use crate::config::RoomsConfig;
 
-/// The numbers of all rooms; without handles if no recorder was there when the first room was made.
-pub(crate) struct Metrics(Option<Box<Handles>>);
+/// Metrics of all rooms; without instruments if no recorder was installed when the first room was made.
+pub(crate) struct Metrics(Option<Box<Instruments>>);
 
-struct Handles {
+struct Instruments {
     rooms: Gauge,
     members: Gauge,
     deliveries: Counter,
     drops: Counter,
 }
 
-/// What a room counts.
+/// Metrics of one room.
 #[derive(Default)]
-pub(crate) struct RoomMetrics(Option<Box<RoomHandles>>);
+pub(crate) struct RoomMetrics(Option<Box<RoomInstruments>>);
 
-struct RoomHandles {
-    /// Its own, if the program listed it.
+struct RoomInstruments {
+    /// Only for rooms in [`RoomsConfig::measured_rooms`].
     size: Option<Gauge>,
     deliveries: Counter,
     drops: Counter,
@@ -27,7 +27,7 @@ struct RoomHandles {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        // The recorder that stands for none has no state; any other has some.
+        // Without a recorder the facade uses one that has no state; others have some.
         if metrics::with_recorder(|recorder| size_of_val(recorder)) == 0 {
             return Self(None);
         }
@@ -53,7 +53,7 @@ impl Metrics {
                 SharedString::const_str("Messages of rooms handed to a member's outbox."),
             );
         });
-        Self(Some(Box::new(Handles {
+        Self(Some(Box::new(Instruments {
             rooms: gauge!("hyperlane_rooms"),
             members: gauge!("hyperlane_room_members"),
             deliveries: counter!("hyperlane_deliveries_total"),
@@ -61,34 +61,34 @@ impl Metrics {
         })))
     }
 
-    /// What a room of this name counts.
-    pub(crate) fn of_room(&self, config: &RoomsConfig, name: &str) -> RoomMetrics {
-        RoomMetrics(self.0.as_ref().map(|handles| {
+    /// Returns the metrics of a room of this name.
+    pub(crate) fn for_room(&self, config: &RoomsConfig, name: &str) -> RoomMetrics {
+        RoomMetrics(self.0.as_ref().map(|instruments| {
             let is_listed = config.measured_rooms.iter().any(|listed| listed == name);
             let size = || gauge!("hyperlane_room_size", "room" => name.to_owned());
-            Box::new(RoomHandles {
+            Box::new(RoomInstruments {
                 size: is_listed.then(size),
-                deliveries: handles.deliveries.clone(),
-                drops: handles.drops.clone(),
+                deliveries: instruments.deliveries.clone(),
+                drops: instruments.drops.clone(),
             })
         }))
     }
 
-    pub(crate) fn room_began(&self) {
-        if let Some(handles) = &self.0 {
-            handles.rooms.increment(1);
+    pub(crate) fn room_created(&self) {
+        if let Some(instruments) = &self.0 {
+            instruments.rooms.increment(1);
         }
     }
 
-    pub(crate) fn rooms_ended(&self, count: usize) {
-        if let Some(handles) = &self.0 {
-            handles.rooms.decrement(count as f64);
+    pub(crate) fn rooms_removed(&self, count: usize) {
+        if let Some(instruments) = &self.0 {
+            instruments.rooms.decrement(count as f64);
         }
     }
 
     pub(crate) fn joined(&self, room: &RoomMetrics) {
-        if let Some(handles) = &self.0 {
-            handles.members.increment(1);
+        if let Some(instruments) = &self.0 {
+            instruments.members.increment(1);
         }
         if let Some(gauge) = room.size() {
             gauge.increment(1);
@@ -96,8 +96,8 @@ impl Metrics {
     }
 
     pub(crate) fn left(&self, room: &RoomMetrics, count: usize) {
-        if let Some(handles) = &self.0 {
-            handles.members.decrement(count as f64);
+        if let Some(instruments) = &self.0 {
+            instruments.members.decrement(count as f64);
         }
         if let Some(gauge) = room.size() {
             gauge.decrement(count as f64);
@@ -112,15 +112,15 @@ impl RoomMetrics {
 
     pub(crate) fn delivered(&self, count: u64) {
         if count > 0
-            && let Some(handles) = &self.0
+            && let Some(instruments) = &self.0
         {
-            handles.deliveries.increment(count);
+            instruments.deliveries.increment(count);
         }
     }
 
-    pub(crate) fn member_dropped(&self) {
-        if let Some(handles) = &self.0 {
-            handles.drops.increment(1);
+    pub(crate) fn slow_member_closed(&self) {
+        if let Some(instruments) = &self.0 {
+            instruments.drops.increment(1);
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Stands for `metrics` in programs without the feature: nothing is counted.
+//! Stands for `metrics` in programs without the feature; counts nothing.
 
-use crate::rooms::RoomsConfig;
+use crate::config::RoomsConfig;
 
-/// The numbers of all rooms.
+/// Metrics of all rooms.
 pub(crate) struct Metrics;
 
-/// The numbers of one room.
+/// Metrics of one room.
 #[derive(Default)]
 pub(crate) struct RoomMetrics;
 
@@ -14,13 +14,13 @@ impl Metrics {
         Self
     }
 
-    pub(crate) const fn of_room(&self, _: &RoomsConfig, _: &str) -> RoomMetrics {
+    pub(crate) const fn for_room(&self, _: &RoomsConfig, _: &str) -> RoomMetrics {
         RoomMetrics
     }
 
-    pub(crate) const fn room_began(&self) {}
+    pub(crate) const fn room_created(&self) {}
 
-    pub(crate) const fn rooms_ended(&self, _: usize) {}
+    pub(crate) const fn rooms_removed(&self, _: usize) {}
 
     pub(crate) const fn joined(&self, _: &RoomMetrics) {}
 
@@ -30,5 +30,5 @@ impl Metrics {
 impl RoomMetrics {
     pub(crate) const fn delivered(&self, _: u64) {}
 
-    pub(crate) const fn member_dropped(&self) {}
+    pub(crate) const fn slow_member_closed(&self) {}
 }

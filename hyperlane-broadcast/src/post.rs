@@ -1,18 +1,28 @@
-//! A published message, encoded once per wire format.
+//! Posts: published messages, encoded once per wire format.
 
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 use hyperlane_core::{Message, Outbox, WireFormat};
 
-use crate::room::{MemberId, Offset};
+use crate::member::MemberId;
 
-/// For whom a message is.
+/// Number of a message in its room, from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub u64);
+
+impl Offset {
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// Members that a message is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
     All,
     Except(MemberId),
-    /// These connections; sorted.
+    /// Sorted.
     Only(Vec<MemberId>),
 }
 
@@ -26,7 +36,7 @@ impl Audience {
     }
 }
 
-/// A message in a room.
+/// A published message with its offset and its encodings.
 pub(crate) struct Post {
     pub(crate) offset: Offset,
     pub(crate) audience: Audience,
@@ -34,8 +44,8 @@ pub(crate) struct Post {
     frame: OnceLock<Option<Bytes>>,
     event: OnceLock<Option<Bytes>>,
     chunk: OnceLock<Option<Bytes>>,
-    /// Compressed frames, one for each size of window, from 8 bits.
-    packed: OnceLock<Box<[OnceLock<Option<Bytes>>; 8]>>,
+    /// Compressed frames, one for each window size, from 8 bits.
+    deflated: OnceLock<Box<[OnceLock<Option<Bytes>>; 8]>>,
 }
 
 impl Post {
@@ -47,16 +57,16 @@ impl Post {
             frame: OnceLock::new(),
             event: OnceLock::new(),
             chunk: OnceLock::new(),
-            packed: OnceLock::new(),
+            deflated: OnceLock::new(),
         }
     }
 
-    /// Bytes that it counts in the history.
-    pub(crate) fn weight(&self) -> usize {
+    /// Returns the bytes that the message counts for in a history.
+    pub(crate) fn history_bytes(&self) -> usize {
         self.message.len() + size_of::<Self>()
     }
 
-    /// The wire bytes for `outbox` and all others of its format; `None` where the format cannot carry
+    /// Returns the wire bytes for `outbox` and all others of its format; `None` if the format cannot carry
     /// the message.
     pub(crate) fn encoded(&self, outbox: &Outbox) -> Option<&Bytes> {
         let format = outbox.format();
@@ -64,17 +74,16 @@ impl Post {
             WireFormat::WebSocket => &self.frame,
             WireFormat::EventStream => &self.event,
             WireFormat::EventStreamChunked => &self.chunk,
-            WireFormat::WebSocketDeflate { window_bits } => {
-                self.packed
-                    .get_or_init(Box::default)
-                    .get(usize::from(window_bits.saturating_sub(8)))?
-            }
+            WireFormat::WebSocketDeflate { window_bits } => self
+                .deflated
+                .get_or_init(Box::default)
+                .get(usize::from(window_bits.saturating_sub(8)))?,
             _ => return None,
         };
         let encode = || {
             outbox.encode(&self.message).inspect_err(|error| {
-                // Once per message and format, because the outcome is kept.
-                tracing::warn!(%error, ?format, "a message was kept from members of this format");
+                // Logged once per message and format, because the slot keeps the result.
+                tracing::warn!(%error, ?format, "message skipped: the wire format cannot carry it");
             })
         };
         slot.get_or_init(|| encode().ok()).as_ref()

@@ -11,20 +11,20 @@ use std::{
     collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
     sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
 };
 
 use bytes::Bytes;
 
 use crate::{
-    EntityTag, Request, Response, Stream, Upgrade, Validators, WebSocket,
+    EntityTag, Request, Response, Validators,
     conn::Conn,
-    error::{ATTRIBUTE, FAILURE, PanicData, RequestError, contain},
-    http::{Failure, Precondition, describe},
+    error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
+    exchange::body::{BodyStream, Incoming},
+    http::{Failure, Head, Precondition, describe},
+    panic::contain,
     proto::http::forwarded::{self, Forwarded},
-    sse::ServerSentEvents,
-    stream::body::{BodyStream, Incoming},
+    session::Sessions,
 };
 
 /// Values of a route's parameters, in the order of its pattern.
@@ -87,7 +87,12 @@ impl RouteParams {
 /// ```
 #[derive(Clone, Default)]
 pub struct States {
-    values: Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    shared: Arc<SharedStates>,
+}
+
+#[derive(Clone, Default)]
+struct SharedStates {
+    values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     /// Made when a hook first asks for them. Each has a place of its own: while one is made, which may take its time and ask
     /// for others, nothing is locked but that place.
     defaults: Arc<Mutex<HashMap<TypeId, DefaultState>>>,
@@ -97,7 +102,8 @@ type DefaultState = Arc<OnceLock<Arc<dyn Any + Send + Sync>>>;
 
 impl States {
     pub(crate) fn insert<T: Any + Send + Sync>(&mut self, value: T) {
-        Arc::make_mut(&mut self.values).insert(TypeId::of::<T>(), Arc::new(value));
+        let shared = Arc::make_mut(&mut self.shared);
+        shared.values.insert(TypeId::of::<T>(), Arc::new(value));
     }
 
     /// The value of type `T`, made by its default for this server if none was set.
@@ -106,7 +112,8 @@ impl States {
             return value;
         }
         let place = {
-            let mut defaults = self.defaults.lock().unwrap_or_else(PoisonError::into_inner);
+            let defaults = &self.shared.defaults;
+            let mut defaults = defaults.lock().unwrap_or_else(PoisonError::into_inner);
             defaults.entry(TypeId::of::<T>()).or_default().clone()
         };
         let value = place.get_or_init(|| Arc::new(T::default())).clone();
@@ -116,12 +123,13 @@ impl States {
 
     /// Whether a value of type `T` was set.
     pub(crate) fn has<T: Any + Send + Sync>(&self) -> bool {
-        self.values.contains_key(&TypeId::of::<T>())
+        self.shared.values.contains_key(&TypeId::of::<T>())
     }
 
     /// The value of type `T`.
     pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.values
+        self.shared
+            .values
             .get(&TypeId::of::<T>())
             .and_then(|value| value.clone().downcast().ok())
     }
@@ -130,24 +138,17 @@ impl States {
 impl fmt::Debug for States {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("States")
-            .field("types", &self.values.len())
+            .field("types", &self.shared.values.len())
             .finish_non_exhaustive()
     }
 }
 
-/// Runs what is left of the response middleware.
-pub(crate) type Middleware = Arc<
-    dyn for<'a> Fn(&'a mut Stream, &'a mut Context) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>
-        + Send
-        + Sync,
->;
-
-/// What all contexts of a server share.
-#[derive(Default)]
+/// Values that all contexts of a server share.
+#[derive(Clone, Default)]
 pub(crate) struct Program {
     pub(crate) states: States,
-    /// `None` where there is none.
-    pub(crate) response_middleware: Option<Middleware>,
+    /// `None` before a server runs.
+    pub(crate) sessions: Option<Arc<Sessions>>,
 }
 
 /// Where the pipeline is.
@@ -224,9 +225,17 @@ impl fmt::Debug for Context {
 impl Context {
     pub(crate) fn new(program: Arc<Program>, connection: Arc<Conn>) -> Self {
         Self {
+            request: Request::default(),
+            response: None,
+            route_params: RouteParams::default(),
+            extras: None,
+            // A default would make a program for nothing, per connection.
             program,
             connection: Some(connection),
-            ..Self::default()
+            response_middleware_at: 0,
+            stage: Stage::default(),
+            goes_back: false,
+            head_is_out: false,
         }
     }
 
@@ -301,14 +310,6 @@ impl Context {
         self.response.as_mut()?.take_failure()
     }
 
-    /// Runs what is left of the response middleware, before a head goes out that cannot wait for the end of the hook.
-    async fn run_response_middleware(&mut self, stream: &mut Stream) {
-        if let Some(middleware) = self.program.response_middleware.clone() {
-            self.keep_no_response();
-            middleware(stream, self).await;
-        }
-    }
-
     /// Gives back what a connection that has been upgraded does not need.
     pub(crate) fn shrink(&mut self) {
         // Read from fields that are about to go.
@@ -358,7 +359,7 @@ impl Context {
     /// What trusted proxies say of the request.
     pub(crate) fn forwarded(&self) -> Option<Forwarded<'_>> {
         let connection = self.connection.as_ref()?;
-        let config = &connection.server.config;
+        let config = &connection.env.config;
         if config.trusted_proxies.is_empty() {
             return None;
         }
@@ -396,6 +397,16 @@ impl Context {
     /// The response, to be filled in. It is sent after the last hook unless a hook sent something.
     pub fn get_mut_response(&mut self) -> &mut Response {
         self.response.get_or_insert_default()
+    }
+
+    /// The response, to be sent now, with the fields of the session and those for pages of other origins: the only way to
+    /// a head.
+    pub(crate) fn head(&mut self) -> Head<'_> {
+        self.attach_session();
+        self.attach_cors();
+        Head {
+            response: self.get_response(),
+        }
     }
 
     /// Both at once.
@@ -644,84 +655,6 @@ impl Context {
     /// The state of type `T`, made by its default for this server if none was registered.
     pub fn state_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         self.program.states.get_or_default()
-    }
-
-    /// Makes this connection a WebSocket and gives its handle; again the same if it is one already.
-    ///
-    /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin, unless a guard (`#[is_ws_upgrade_type]`) has, and sends
-    /// the 101 with the fields that are set by now.
-    ///
-    /// How the handler ends is what the Close says: 1000 where it returns, 1008 for
-    /// [`Status::Reject`](crate::Status::Reject), 1011 with its public text (at most 123 bytes) for an error, 1011 for a panic.
-    ///
-    /// The connection belongs to its handler: when the handler returns, the WebSocket is closed, also where a handle was
-    /// given to a task. [`WebSocket::keep_open`] has it stay until it is closed or the last handle is dropped.
-    ///
-    /// # Errors
-    /// The rule that the request breaks. A hook that then returns [`Status::Reject`](crate::Status::Reject)
-    /// without an answer of its own has the client get the right refusal, and so has a function that
-    /// returns the error.
-    pub async fn upgrade(&mut self, stream: &mut Stream) -> Result<WebSocket, RequestError> {
-        self.save_session_before_head().await?;
-        self.upgrade_now(stream, Upgrade::new())
-    }
-
-    /// As [`upgrade`](Self::upgrade), with a subprotocol, header fields or origins of this route. On a
-    /// connection that is a WebSocket already they come too late and have no effect; so do origins behind a guard, which
-    /// has judged them.
-    ///
-    /// # Errors
-    /// As there, and [`RequestError::Header`] or [`RequestError::Subprotocol`] for what may not be
-    /// sent; nothing was sent then, so that the hook can still answer.
-    pub async fn upgrade_with(
-        &mut self,
-        stream: &mut Stream,
-        upgrade: Upgrade,
-    ) -> Result<WebSocket, RequestError> {
-        self.save_session_before_head().await?;
-        self.upgrade_now(stream, upgrade)
-    }
-
-    /// Small: most requests have no session to save, and a WebSocket's handler keeps this room for good.
-    pub(crate) async fn save_session_before_head(&mut self) -> Result<(), RequestError> {
-        match self.has_session_to_save() {
-            true => Box::pin(self.save_session()).await,
-            false => Ok(()),
-        }
-    }
-
-    fn upgrade_now(
-        &mut self,
-        stream: &mut Stream,
-        upgrade: Upgrade,
-    ) -> Result<WebSocket, RequestError> {
-        let upgraded = stream.upgrade_with(self, upgrade);
-        if let Err(error) = &upgraded {
-            self.set_request_error(error.clone());
-        }
-        upgraded
-    }
-
-    /// Starts an event stream as the response and gives its handle.
-    ///
-    /// It ends when the hook ends; a hook that only has others send waits with [`ServerSentEvents::closed`], or returns after
-    /// [`ServerSentEvents::keep_open`]. At a shutdown it ends when the hook, woken from [`ServerSentEvents::closed`], next
-    /// waits.
-    ///
-    /// Response middleware runs before the head goes out, so that the head has its fields; it does not run again at the end.
-    ///
-    /// # Errors
-    /// [`ResponseError`](crate::ResponseError) when something was answered already, the client is gone, or the status of
-    /// the response allows no content.
-    pub async fn event_stream(
-        &mut self,
-        stream: &mut Stream,
-    ) -> Result<ServerSentEvents, crate::ResponseError> {
-        // The log has said why; the client goes without the cookie.
-        let _ = self.save_session_before_head().await;
-        let mut opening = stream.open_events(self)?;
-        self.run_response_middleware(opening.stream()).await;
-        opening.stream().start_events(self)
     }
 }
 

@@ -1,20 +1,22 @@
-//! What can go wrong, apart by who is to blame: the request, the response, the program.
+//! Errors, separated by cause: the request, the response, the program.
 
 mod handler;
+mod send;
+mod session;
+mod start;
 
-use std::{
-    any::Any,
-    fmt, io,
-    panic::{AssertUnwindSafe, Location, catch_unwind},
+use std::{any::Any, fmt};
+
+pub use self::{
+    handler::Error,
+    send::{ClosedByClient, PushError, ResponseError},
+    session::SessionError,
+    start::{Place, ServerError, SetupError},
 };
-
-pub use self::handler::Error;
+pub(crate) use self::{send::LeftWithoutClose, start::counted};
 
 use crate::{
-    HttpStatus, IntoResponse, Response,
-    conn::out::PushError,
-    extract::setup::SetupError,
-    http::HeaderError,
+    http::{HeaderError, HttpStatus, IntoResponse, Response},
     proto::{
         http::{chunked::ChunkedError, head::HeadError, host::HostRefused, origin::OriginError},
         ws::{
@@ -22,32 +24,31 @@ use crate::{
             handshake::{HandshakeError, OriginRefused},
         },
     },
-    route::RouteError,
 };
 
-/// Why a request, or the next message of a WebSocket, could not be had.
+/// The reason why a request, or the next message of a WebSocket, is not available.
 ///
-/// The `request_error` hooks see it in the context; without one of their own answers, the client
-/// gets [`status`](Self::status) and the text.
+/// The `request_error` hooks find it in the context. Unless one of them answers, the client gets
+/// [`status`](Self::status) and the text.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The head broke a rule of HTTP (RFC 9112).
+    /// The head violates HTTP (RFC 9112).
     #[error(transparent)]
     Head(#[from] HeadError),
     /// The path is not percent-encoded UTF-8.
     #[error("the path is not valid percent-encoded UTF-8")]
     InvalidPath,
-    /// The chunked body broke a rule of HTTP (RFC 9112 §7.1).
+    /// The chunked body violates HTTP (RFC 9112 §7.1).
     #[error(transparent)]
     Chunked(#[from] ChunkedError),
-    /// The body is larger than the limit, in bytes.
+    /// The body exceeds the limit.
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// A part of a form with files is larger than the limit that the program gave it.
+    /// A part of a multipart form exceeds the limit that the program gave.
     #[error("{} is larger than {limit} bytes", named(name.as_deref()))]
     FieldTooLarge {
         /// The name of the part, if it has one.
@@ -61,33 +62,33 @@ pub enum RequestError {
     /// The body stopped arriving.
     #[error("the request body stopped arriving")]
     BodyTimeout,
-    /// The body can no longer be read as such: its request is over, or it stands in the way of an upgrade.
-    #[error("the body of the request cannot be read any more")]
+    /// The body is no longer available: its request has ended, or it prevents an upgrade.
+    #[error("the request body can no longer be read")]
     BodyUnavailable,
-    /// The client left in the middle of a request.
+    /// The client disconnected within a request.
     #[error("the client left in the middle of a request")]
     ClientDisconnected,
-    /// There is no next request: the connection was idle and is over.
-    #[error("the connection is over")]
+    /// The idle connection has ended: there is no next request.
+    #[error("the connection has ended")]
     ConnectionClosed,
-    /// The WebSocket handshake broke a rule (RFC 6455 §4.2.1).
+    /// The WebSocket handshake is invalid (RFC 6455 §4.2.1).
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// The page that opens the WebSocket comes from elsewhere.
+    /// The page that opens the WebSocket has another origin.
     #[error(transparent)]
     Origin(#[from] OriginRefused),
     /// The server does not answer to the host of the request (RFC 9110 §7.4); see
     /// [`allowed_hosts`](crate::ServerConfig#structfield.allowed_hosts).
     #[error(transparent)]
     Host(#[from] HostRefused),
-    /// The program allows something for this WebSocket that is no origin, or `null`.
-    #[error("an allowed origin: {0}")]
+    /// The program allows an invalid origin, or `null`, for this WebSocket.
+    #[error("invalid allowed origin: {0}")]
     AllowedOrigin(#[from] OriginError),
-    /// A field that the program adds to the answer of a handshake may not be written.
-    #[error("a header field of the handshake's answer: {0}")]
+    /// The program added an invalid field to the response of a handshake.
+    #[error("invalid header field in the handshake's response: {0}")]
     Header(#[from] HeaderError),
     /// The program chose a subprotocol that the client did not offer (RFC 6455 §4.2.2).
-    #[error("subprotocol {name:?} was chosen and not offered")]
+    #[error("subprotocol {name:?} was chosen but not offered")]
     Subprotocol {
         /// The chosen name.
         name: String,
@@ -95,67 +96,67 @@ pub enum RequestError {
     /// The client closed the WebSocket.
     #[error("the WebSocket was closed by the client")]
     WebSocketClosed(Option<CloseFrame>),
-    /// The client broke the WebSocket protocol; it was closed with the fitting code.
+    /// The client violated the WebSocket protocol. The connection was closed with the matching code.
     #[error(transparent)]
     WebSocketProtocol(#[from] ProtocolError),
-    /// A message was asked for on a connection that is not a WebSocket.
+    /// A message was requested on a connection that is not a WebSocket.
     #[error("this connection is not a WebSocket: upgrade it first")]
     NotUpgraded,
-    /// A request was asked for on a connection that has been upgraded.
+    /// A request was expected on a connection that has been upgraded.
     #[error("this connection has been upgraded: it carries no further requests")]
     Upgraded,
-    /// Something that the handler asks for is missing from the request.
+    /// The request lacks a value that the handler needs.
     #[error("{part} `{name}` is missing")]
     Missing {
-        /// What kind of thing: "query parameter", "header", ...
+        /// The kind of value: "query parameter", "header", ...
         part: &'static str,
         /// Its name.
         name: String,
     },
-    /// A parameter of the route is not what the handler asks for; the text names it.
+    /// A route parameter is invalid for the handler; the text names it.
     #[error("invalid path: {0}")]
     Path(String),
-    /// The query is not what the handler asks for; the text names the parameter.
+    /// The query is invalid for the handler; the text names the parameter.
     #[error("invalid query: {0}")]
     Query(String),
-    /// The form is not what the handler asks for; the text names the field.
+    /// The form is invalid for the handler; the text names the field.
     #[error("invalid form: {0}")]
     Form(String),
-    /// The form with files is malformed.
+    /// The multipart form is malformed.
     #[error("invalid multipart form: {0}")]
     Multipart(String),
-    /// The body is of another type than the handler asks for.
+    /// The body has another media type than the handler needs.
     #[error("the body must be `{expected}`")]
     ContentType {
-        /// The type asked for.
+        /// The expected media type.
         expected: &'static str,
     },
-    /// The body is not the JSON that the handler asks for; the text names the path of the field.
+    /// The body is not the JSON that the handler needs; the text names the path of the field.
     #[error("invalid JSON body: {0}")]
     Json(String),
-    /// The server shuts down, and what there is of the request is no reason to wait: the half of a head, or a WebSocket
-    /// handshake that no hook has answered yet.
+    /// The server shuts down and does not wait for this request: an incomplete head, or a WebSocket handshake without
+    /// an answer so far.
     #[error("the server is shutting down")]
     ShuttingDown,
-    /// The store of the sessions cannot be asked or told; the log says why.
-    #[error("the session store has an error")]
+    /// The session store failed; the log has the reason.
+    #[error("the session store failed")]
     SessionStore,
-    /// The session's token that the request came by is not valid: it has expired, was made for another path, or its session is
-    /// over.
-    #[error("the token of the session is not valid any more: ask for a fresh one")]
+    /// The session token of the request is no longer valid: it has expired, belongs to another path, or its session has
+    /// ended.
+    #[error("the session token is no longer valid: request a new one")]
     SessionToken,
-    /// The program refused the request for a reason of its own; see [`refused`](Self::refused).
+    /// The program refused the request; see [`refused`](Self::refused).
     #[error("{message}")]
     Refused {
-        /// The status of the answer.
+        /// The status of the response.
         status: u16,
-        /// Why, in words for the client.
+        /// The reason, as text for the client.
         message: String,
     },
 }
 
 impl RequestError {
-    /// Something the handler asks for is missing.
+    /// Creates the error for a value that the request lacks.
     pub fn missing(part: &'static str, name: impl Into<String>) -> Self {
         Self::Missing {
             part,
@@ -163,8 +164,8 @@ impl RequestError {
         }
     }
 
-    /// The program refuses the request: with this status, and with this text for the client. From 500 on the text is for
-    /// the log only, and what is no status of an error (400 to 599) becomes 500.
+    /// Creates the error for a request that the program refuses, with a status and a text for the client. From 500 on,
+    /// the text goes only to the log. A status other than 400 to 599 becomes 500.
     pub fn refused(status: impl Into<HttpStatus>, message: impl Into<String>) -> Self {
         let code = u16::try_from(status.into().code()).unwrap_or(0);
         Self::Refused {
@@ -177,7 +178,7 @@ impl RequestError {
         }
     }
 
-    /// The status with which it is answered.
+    /// Returns the status of the response.
     pub fn status(&self) -> u16 {
         match self {
             Self::Head(error) => error.status(),
@@ -189,7 +190,7 @@ impl RequestError {
             Self::SessionToken => 401,
             Self::Origin(_) => 403,
             Self::Host(_) => 421,
-            // What only the program can have set and did not is not the client's fault.
+            // A value that only the program can set is not the client's fault.
             Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
             Self::Refused { status, .. } => *status,
             Self::SessionStore | Self::ShuttingDown => 503,
@@ -199,17 +200,7 @@ impl RequestError {
         }
     }
 
-    /// The status with which it is answered, by name.
-    pub fn get_http_status(&self) -> HttpStatus {
-        HttpStatus::from(self.get_http_status_code())
-    }
-
-    /// The status with which it is answered, under the name that Hyperlane programs use.
-    pub fn get_http_status_code(&self) -> usize {
-        usize::from(self.status())
-    }
-
-    /// Whether there is nobody left to answer.
+    /// Returns whether the client has disconnected, so that no response is possible.
     pub fn is_disconnect(&self) -> bool {
         matches!(
             self,
@@ -218,7 +209,20 @@ impl RequestError {
     }
 }
 
-/// How a part of a form is told.
+/// Spellings of published Hyperlane programs.
+impl RequestError {
+    /// Same as [`status`](Self::status), by name.
+    pub fn get_http_status(&self) -> HttpStatus {
+        HttpStatus::from(self.get_http_status_code())
+    }
+
+    /// Same as [`status`](Self::status), as a `usize`.
+    pub fn get_http_status_code(&self) -> usize {
+        usize::from(self.status())
+    }
+}
+
+/// Returns the description of a form field.
 fn named(field: Option<&str>) -> String {
     match field {
         Some(name) => format!("the field `{name}`"),
@@ -226,7 +230,7 @@ fn named(field: Option<&str>) -> String {
     }
 }
 
-/// Answers with the status and, where the client is to blame, the rule it broke.
+/// Answers with the status and, for an error of the client, the text.
 impl IntoResponse for RequestError {
     fn into_response(self, response: &mut Response) {
         let status = self.status();
@@ -237,7 +241,7 @@ impl IntoResponse for RequestError {
             response.set_header("www-authenticate", "Bearer error=\"invalid_token\"");
         }
         if status == 405 {
-            // Of all errors only a handshake by another method has this status.
+            // Among all errors, only a handshake with another method has this status.
             response.set_header("allow", "GET");
         }
         if status == 426 {
@@ -249,111 +253,14 @@ impl IntoResponse for RequestError {
     }
 }
 
-/// Name of the part for attributes that middleware sets.
+/// The kind of value for attributes, which middleware sets.
 pub(crate) const ATTRIBUTE: &str = "attribute";
-/// Name of the part for values of the server.
+/// The kind of value for the server's values.
 pub(crate) const STATE: &str = "state";
-/// Name of the part for what only error hooks have.
+/// The kind of value for data that only error hooks have.
 pub(crate) const FAILURE: &str = "failure data";
 
-/// Why something could not be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResponseError {
-    /// The connection is over, or a Close was sent on it.
-    #[error("the connection is closed")]
-    ConnectionClosed,
-    /// The bytes after a complete response were not sent: one request has one response.
-    #[error("the response is complete already: nothing can be sent after it")]
-    AlreadyComplete,
-    /// A file or a stream was to be sent where only messages can be: on a WebSocket or an event stream.
-    #[error("a file or a stream is no message")]
-    NotAMessage,
-    /// An event stream was to begin with a status that has no content: 1xx, 204, 205 or 304.
-    #[error("a response of this status has no content, so that no stream can begin with it")]
-    NoContent,
-    /// The peer reads too slowly and the sender must not wait.
-    #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
-    Full,
-    /// The connection belongs to the channel of a session, which alone may send on it.
-    #[error(
-        "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
-    )]
-    Channel,
-}
-
-impl From<PushError> for ResponseError {
-    fn from(error: PushError) -> Self {
-        match error {
-            PushError::Full => Self::Full,
-            PushError::Closed => Self::ConnectionClosed,
-            PushError::Channel => Self::Channel,
-        }
-    }
-}
-
-impl From<ResponseError> for io::Error {
-    fn from(error: ResponseError) -> Self {
-        let kind = match error {
-            ResponseError::ConnectionClosed => io::ErrorKind::BrokenPipe,
-            ResponseError::AlreadyComplete
-            | ResponseError::NotAMessage
-            | ResponseError::NoContent
-            | ResponseError::Channel => io::ErrorKind::InvalidInput,
-            ResponseError::Full => io::ErrorKind::WouldBlock,
-        };
-        io::Error::new(kind, error)
-    }
-}
-
-impl IntoResponse for ResponseError {
-    fn into_response(self, response: &mut Response) {
-        let is_end = self == Self::ConnectionClosed;
-        handler::answer(response, 500, &self, is_end);
-    }
-}
-
-/// The Close of the client, as the source of the error that [`WebSocket::recv`](crate::WebSocket::recv) ends with.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("closed by the client{}", .frame.as_ref().map_or(String::new(), |frame| format!(": {} {}", frame.code, frame.reason)))]
-pub struct ClosedByClient {
-    /// Code and reason, if the client gave any.
-    pub frame: Option<CloseFrame>,
-}
-
-/// The client left without a Close.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the client left without a Close")]
-pub(crate) struct LeftWithoutClose;
-
-/// Tells whether an error, or what it was made of, says that a connection has ended.
-fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<ClosedByClient>()
-            || error.is::<LeftWithoutClose>()
-            || error.is::<ProtocolError>()
-            || error.downcast_ref() == Some(&PushError::Closed)
-            || error.downcast_ref() == Some(&ResponseError::ConnectionClosed)
-        {
-            return true;
-        }
-        if let Some(error) = error.downcast_ref::<RequestError>() {
-            return error.is_disconnect() || matches!(error, RequestError::WebSocketProtocol(_));
-        }
-        // The source of such an error is the source of what it holds, not what it holds.
-        let held = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        next = match held {
-            Some(held) => Some(held),
-            None => error.source(),
-        };
-    }
-    false
-}
-
-/// What a hook panicked with.
+/// The data of a hook's panic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PanicData {
     message: Option<String>,
@@ -362,7 +269,7 @@ pub struct PanicData {
 }
 
 impl PanicData {
-    /// Puts together what is known of a panic.
+    /// Creates the data from its parts.
     pub fn new(message: Option<String>, location: Option<String>, payload: Option<String>) -> Self {
         Self {
             message,
@@ -383,36 +290,19 @@ impl PanicData {
         }
     }
 
-    /// The panic's message, if it was text.
+    /// Returns the panic's message, if it was text.
     pub fn try_get_message(&self) -> Option<&str> {
         self.message.as_deref()
     }
 
-    /// The hook that panicked.
+    /// Returns the hook that panicked.
     pub fn try_get_location(&self) -> Option<&str> {
         self.location.as_deref()
     }
 
-    /// The payload, if it was text.
+    /// Returns the payload, if it was text.
     pub fn try_get_payload(&self) -> Option<&str> {
         self.payload.as_deref()
-    }
-}
-
-/// Does work of the program whose panic would take more along than itself, a destructor's above all: a second panic while
-/// one is on its way ends the process.
-pub(crate) fn contain(what: &str, work: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
-        tracing::error!("panic {what}");
-        dispose(payload);
-    }
-}
-
-/// Drops what a panic carried: a value of the program's, whose destructor may panic in turn.
-pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
-    if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // Its destructor may panic with a value of the same kind, and so on without an end.
-        std::mem::forget(next);
     }
 }
 
@@ -423,143 +313,5 @@ impl fmt::Display for PanicData {
             write!(f, " in {location}")?;
         }
         Ok(())
-    }
-}
-
-/// Why a server did not start. Its `Debug` form is its sentence too, as `main` prints what it returns in that form.
-#[derive(thiserror::Error)]
-#[non_exhaustive]
-pub enum ServerError {
-    /// An address could not be bound.
-    #[error("cannot listen on `{address}`: {source}")]
-    Bind {
-        /// The address as configured.
-        address: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The configuration contradicts itself.
-    #[error("invalid configuration: {0}")]
-    Config(#[from] crate::ConfigError),
-    /// A route cannot be served.
-    #[error("{pattern:?} at {place}: {source}")]
-    Route {
-        /// The pattern as written.
-        pattern: String,
-        /// Where it was registered.
-        place: Place,
-        /// What is wrong with it.
-        source: RouteError,
-    },
-    /// An endpoint allows something that is no origin, or `null`.
-    #[error("the endpoint {pattern:?} at {place} allows an origin: {source}")]
-    Origin {
-        /// The pattern as written.
-        pattern: String,
-        /// Where it was registered.
-        place: Place,
-        /// What is wrong with the origin.
-        source: OriginError,
-    },
-    /// Two handlers of one path can never be told apart.
-    #[error(
-        "the route {pattern:?} has two handlers that no guard tells apart: {first} and {second}; \
-         remove one, or give them different methods"
-    )]
-    Ambiguous {
-        /// The pattern of the second.
-        pattern: String,
-        /// Where the first was registered.
-        first: Place,
-        /// Where the second was registered.
-        second: Place,
-    },
-    /// A handler could answer no request, as the server or the pattern lacks something that it takes. The log names all
-    /// such handlers.
-    #[error(
-        "the handler `{handler}` of {pattern:?} at {place} could answer no request: {lack}{}",
-        and_more(*more)
-    )]
-    Handler {
-        /// The name of the handler.
-        handler: &'static str,
-        /// The pattern of its route.
-        pattern: String,
-        /// Where it was registered.
-        place: Place,
-        /// What is missing.
-        lack: SetupError,
-        /// How many handlers besides this one lack something.
-        more: usize,
-    },
-    /// The server has no route, while attribute macros registered some which no server of the program takes.
-    #[error(
-        "the server has no route, while attribute macros registered {}, the first of them `{handler}` at {place}: put \
-         `#[hyperlane(server: Server)]` on `main` and run the `server` that it declares",
-        counted(*routes, "route")
-    )]
-    RoutesNotTaken {
-        /// How many routes attribute macros registered.
-        routes: usize,
-        /// The name of the first handler.
-        handler: &'static str,
-        /// Where it stands.
-        place: Place,
-    },
-    /// Something else of the system, as a program's own `?` in a function that returns this error.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// A server was started, or became a service, outside of a tokio runtime, which its clock needs.
-    #[error(
-        "a server starts only inside a tokio runtime: call it under `#[tokio::main]`, or within `block_on`"
-    )]
-    NoRuntime,
-}
-
-impl fmt::Debug for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-fn and_more(handlers: usize) -> String {
-    match handlers {
-        0 => String::new(),
-        more => format!(" ({more} more; the log names them all)"),
-    }
-}
-
-/// `1 route`, `2 routes`.
-pub(crate) fn counted(count: usize, name: &str) -> String {
-    let end = if count == 1 { "" } else { "s" };
-    format!("{count} {name}{end}")
-}
-
-/// A place in the source of the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// The file, as the compiler names it.
-    pub file: &'static str,
-    /// The line, from 1.
-    pub line: u32,
-    /// The column, from 1.
-    pub column: u32,
-}
-
-impl Place {
-    #[track_caller]
-    pub(crate) fn caller() -> Self {
-        let place = Location::caller();
-        Self {
-            file: place.file(),
-            line: place.line(),
-            column: place.column(),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
     }
 }

@@ -9,31 +9,32 @@ use bytes::Bytes;
 use cookie::CookieJar;
 use serde::de::DeserializeOwned;
 
-use self::setup::{RouteSetup, SetupError};
+use self::setup::RouteSetup;
 use crate::{
-    BodyMode, BodyStream, Context, Error, Headers, Json, Method, Multipart, RequestBody,
-    RequestError, RouteParams,
+    BodyMode, BodyStream, Context, Headers, Json, Method, Multipart, RequestBody, RouteParams,
+    error::{Error, RequestError, SetupError},
+    session::Session,
 };
 
-/// What a function handler can take as an argument, besides the stream and the context.
+/// A type that a function handler can take as an argument, besides the stream and the context.
 ///
-/// Arguments are made one after the other, after the guards and before the body. The first that cannot be made refuses
-/// the request: its error goes to the `request_error` hooks and, unless they answer, to the client.
+/// Arguments are extracted one after the other, after the guards and before the body. The first failure refuses the
+/// request: its error goes to the `request_error` hooks and, unless they answer, to the client.
 ///
-/// | argument | what it is |
+/// | argument | value |
 /// |---|---|
 /// | [`Path<T>`] | the route's parameters |
 /// | [`Query<T>`] | the query |
 /// | [`Json<T>`], [`Form<T>`] | the body, by its media type |
 /// | `String`, [`Bytes`], [`RequestBody`] | the body |
-/// | [`BodyStream`], [`Multipart`] | the body, piece by piece: nothing is read before the handler asks |
+/// | [`BodyStream`], [`Multipart`] | the body, piece by piece; nothing is read before the handler asks for it |
 /// | [`State<T>`] | a value of the server |
 /// | [`Headers`], [`Method`], [`RouteParams`], `CookieJar` | parts of the request |
-/// | [`Session`](crate::Session) | the client's session; begun if it has none |
-/// | `Result<A, RequestError>`, `Result<A, Error>` | what another argument would be, or why it is not |
+/// | [`Session`] | the client's session; created if there is none |
+/// | `Result<A, RequestError>`, `Result<A, Error>` | another argument, or the error of its extraction |
 ///
-/// A type of the program becomes an argument by implementing this trait. Like a handler it fails with an [`Error`], which
-/// errors of other libraries become by `?`:
+/// Implement this trait to use a type of your own as an argument. Extraction fails with an [`Error`], like a handler;
+/// `?` converts errors of other libraries:
 ///
 /// ```
 /// use hyperlane_core::{Context, Error, FromContext};
@@ -45,7 +46,7 @@ use crate::{
 ///         let Some(name) = ctx.cookie("user") else {
 ///             return Err(Error::new(401, "log in first"));
 ///         };
-///         // Where the file is missing, the client gets a plain 500 and the log tells why.
+///         // If the file is missing, the client gets a plain 500 and the log has the reason.
 ///         let known = tokio::fs::read_to_string("/etc/hyperlane-users").await?;
 ///         match known.lines().any(|line| line == name) {
 ///             true => Ok(Self(name)),
@@ -69,13 +70,13 @@ use crate::{
             one by `?`; `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not, so write `.map_err(Error::internal)?`"
 )]
 pub trait FromContext: Sized {
-    /// How the argument reads the body, if it does. Default: not at all.
+    /// The way in which the argument reads the body. Default: not at all.
     const BODY: Option<BodyMode> = None;
 
-    /// Tells what the argument lacks on a route of a server that is about to start. Default: nothing.
+    /// Checks that the argument can work on a route of a server that is about to start. Default: always.
     ///
-    /// The server asks it once per route that takes the argument, and does not start after an error. An argument that is
-    /// made of others asks theirs:
+    /// The server calls it once per route that takes the argument, and does not start after an error. A composite
+    /// argument delegates to its parts:
     ///
     /// ```
     /// use hyperlane_core::{Context, Error, FromContext, RouteSetup, SetupError, State};
@@ -95,21 +96,21 @@ pub trait FromContext: Sized {
     /// ```
     ///
     /// # Errors
-    /// What is missing, where no request could ever be answered.
+    /// Returns what the route or the server lacks if no request could ever be answered.
     fn check(setup: &RouteSetup<'_>) -> Result<(), SetupError> {
         let _ = setup;
         Ok(())
     }
 
-    /// Makes the argument.
+    /// Extracts the argument.
     ///
     /// # Errors
-    /// Why the request is refused. A [`RequestError`] keeps its status and text; of what is not ours the client sees a
-    /// plain 500. `anyhow::Error` and `Box<dyn Error>` do not become an [`Error`] by `?`, but by [`Error::internal`].
+    /// Returns why the request is refused. A [`RequestError`] keeps its status and text; for other errors the client
+    /// gets a plain 500. `?` does not convert `anyhow::Error` and `Box<dyn Error>`; use [`Error::internal`].
     fn from_context(ctx: &mut Context) -> impl Future<Output = Result<Self, Error>> + Send;
 }
 
-/// Declares tuple structs that give their value away.
+/// Declares tuple structs that dereference to their value.
 macro_rules! wrappers {
     ($($(#[$attr:meta])+ $name:ident;)+) => {$(
         $(#[$attr])+
@@ -129,9 +130,9 @@ macro_rules! wrappers {
 wrappers! {
     /// The route's parameters as `T`: one value, a tuple in the pattern's order, or a struct with their names.
     ///
-    /// What does not fit is answered with 400 and the name of the parameter. Where the route has other parameters than `T`,
-    /// so that no request could fit, the server does not start and says what is missing. For that `T` is read from made-up
-    /// values before the server listens.
+    /// An invalid value is answered with 400 and the name of the parameter. The server does not start if the route's
+    /// parameters can never fit `T`, and reports what is missing. To find out, it deserializes `T` from sample values
+    /// before it listens.
     ///
     /// ```
     /// use hyperlane_core::Path;
@@ -142,8 +143,7 @@ wrappers! {
     /// }
     /// ```
     Path;
-    /// The query as `T`; a name that comes several times makes a list. What does not fit is answered with 400 and the
-    /// name.
+    /// The query as `T`. A repeated name becomes a list. An invalid value is answered with 400 and its name.
     ///
     /// ```
     /// use hyperlane_core::Query;
@@ -159,7 +159,7 @@ wrappers! {
     /// }
     /// ```
     Query;
-    /// The body, an HTML form, as `T`. What does not fit is answered with 400 and the name, another media type with 415.
+    /// The body, an HTML form, as `T`. An invalid value is answered with 400 and its name, another media type with 415.
     ///
     /// ```
     /// use hyperlane_core::Form;
@@ -177,10 +177,10 @@ wrappers! {
     Form;
 }
 
-/// The value of the server with type `T`, as [`Server::state`](crate::Server::state) set it.
+/// The server's value of type `T`, set by [`Server::state`](crate::Server::state).
 ///
-/// Where it was never set, the server does not start and names the handler and the type. A handler that can do without
-/// takes a `Result<State<T>, RequestError>`.
+/// If it was never set, the server does not start and names the handler and the type. A handler for which the value is
+/// optional takes a `Result<State<T>, RequestError>`.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -217,7 +217,7 @@ impl<T> Deref for State<T> {
     }
 }
 
-/// Implements the trait by an expression that gives a `Result`.
+/// Implements the trait by an expression that evaluates to a `Result`.
 macro_rules! from_context {
     ($(
         impl [$($generics:tt)*] $ty:ty $(where $body:expr)? => |$ctx:ident| $value:expr
@@ -264,7 +264,19 @@ from_context! {
     impl [] Multipart where BodyMode::Stream => |ctx| ctx.multipart();
 }
 
-/// Never refuses the request: the handler sees why it would have been.
+/// The session of the client; one is created if there is none.
+///
+/// A request whose only credential is an invalid token is refused with 401.
+impl FromContext for Session {
+    async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
+        if ctx.is_session_token_refused() {
+            return Err(RequestError::SessionToken.into());
+        }
+        Ok(ctx.session())
+    }
+}
+
+/// Never refuses the request: the handler gets the error of the extraction.
 impl<T: FromContext> FromContext for Result<T, RequestError> {
     const BODY: Option<BodyMode> = T::BODY;
 
@@ -275,7 +287,7 @@ impl<T: FromContext> FromContext for Result<T, RequestError> {
     }
 }
 
-/// The same, with the error as the argument gave it.
+/// Never refuses the request: the handler gets the original error of the extraction.
 impl<T: FromContext> FromContext for Result<T, Error> {
     const BODY: Option<BodyMode> = T::BODY;
 

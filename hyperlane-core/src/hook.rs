@@ -17,9 +17,10 @@ mod check;
 use crate::{
     Context, Stream,
     conn::Conn,
-    error::{Place, RequestError},
-    extract::setup::{RouteSetup, SetupCheck, SetupError},
-    server::observe::{Observed, Within},
+    error::{Place, RequestError, SetupError},
+    exchange::body::{BodyMode, BodyPlan},
+    extract::setup::{RouteSetup, SetupCheck},
+    observe::{Observed, Within},
 };
 
 /// What a hook decides about the rest of the pipeline.
@@ -41,32 +42,6 @@ impl Status {
     /// Whether the pipeline stops here.
     pub fn is_reject(&self) -> bool {
         *self == Self::Reject
-    }
-}
-
-/// How a route takes the body of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BodyMode {
-    /// Read whole before the hooks run.
-    #[default]
-    Whole,
-    /// Read by the handler, piece by piece.
-    Stream,
-}
-
-/// How a route takes the body, and how much of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BodyPlan {
-    pub(crate) mode: BodyMode,
-    pub(crate) max: Option<usize>,
-}
-
-impl BodyPlan {
-    pub(crate) const fn of<S: ServerHook>() -> Self {
-        Self {
-            mode: S::BODY,
-            max: S::MAX_BODY,
-        }
     }
 }
 
@@ -131,6 +106,14 @@ pub trait ServerHook: Send + Sync + 'static {
 
     /// Handles the request.
     fn handle(self, stream: &mut Stream, ctx: &mut Context) -> impl Future<Output = Status> + Send;
+}
+
+/// How a hook takes the body of its requests.
+pub(crate) const fn body_plan<S: ServerHook>() -> BodyPlan {
+    BodyPlan {
+        mode: S::BODY,
+        max: S::MAX_BODY,
+    }
 }
 
 /// A hook at work.
@@ -269,7 +252,7 @@ impl Registration {
             place,
             guards: S::GUARDS,
             methods,
-            body: BodyPlan::of::<S>(),
+            body: body_plan::<S>(),
             reads: None,
             check: needs_nothing,
             run: run_hook::<S>,
@@ -427,7 +410,7 @@ impl<'a> Guarded<'a> {
     fn is_given_up(&self) -> bool {
         self.handshake
             .as_ref()
-            .is_some_and(|conn| conn.server.is_shutting_down() && conn.is_handshake())
+            .is_some_and(|conn| conn.env.is_shutting_down() && conn.is_handshake())
     }
 }
 

@@ -17,16 +17,21 @@ pub mod __private;
 extern crate self as hyperlane_core;
 
 pub(crate) mod channel;
+mod config;
 pub(crate) mod conn;
 mod context;
+mod endpoint;
+mod env;
 mod error;
+mod exchange;
 mod extract;
 mod hook;
 pub mod http;
 mod multipart;
+mod observe;
+mod panic;
 pub mod proto;
 pub mod route;
-mod runtime;
 mod server;
 #[cfg(feature = "tower")]
 pub mod service;
@@ -35,31 +40,36 @@ mod sse;
 mod stream;
 mod upgrade;
 mod websocket;
+mod wire;
 
-pub use channel::directory::{Channels, SessionChannels};
-pub use channel::endpoint::{
-    At, Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint, sse, sse_with, ws, ws_with,
-};
 pub use cookie;
 pub use inventory;
 pub use serde_json;
 pub use tokio;
 
-pub use conn::{
-    WireFormat,
-    cork::{defer, flush_current, polled_connection},
-    out::PushError,
-    outbox::Outbox,
+/// Parts of a connection's poll that the rooms of `hyperlane-broadcast` need and programs do not.
+#[doc(hidden)]
+pub mod hub {
+    pub use crate::conn::cork::{defer, flush_current, polled_connection};
+}
+
+pub use config::{
+    ConfigError, CookieSameSite, CookieSecure, RequestConfig, ServerConfig, SessionKey,
 };
+pub use conn::outbox::Outbox;
 pub use context::{Attributes, Context, RouteParams, States};
+pub use endpoint::{
+    Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint,
+    directory::{Channels, SessionChannels},
+    sse, sse_with, ws, ws_with,
+};
 pub use error::{
-    ClosedByClient, Error, PanicData, Place, RequestError, ResponseError, ServerError,
+    ClosedByClient, Error, PanicData, Place, PushError, RequestError, ResponseError, ServerError,
+    SessionError, SetupError,
 };
-pub use extract::{
-    Form, FromContext, Path, Query, State,
-    setup::{RouteSetup, SetupError},
-};
-pub use hook::{BodyMode, ServerHook, Status};
+pub use exchange::body::{BodyMode, BodyStream};
+pub use extract::{Form, FromContext, Path, Query, State, setup::RouteSetup};
+pub use hook::{ServerHook, Status};
 pub use multipart::{Field, Multipart};
 // The vocabulary has one place; its names are the paved path, constants included.
 pub use http::{constants::*, *};
@@ -74,11 +84,12 @@ pub use proto::{
 };
 pub use route::RouteError;
 pub use server::{
-    BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
+    At, BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
     ServerControlHook,
 };
-pub use session::{Session, SessionData, SessionError, SessionId, SessionStore};
+pub use session::{Session, SessionData, SessionId, SessionStore};
 pub use sse::ServerSentEvents;
-pub use stream::{Stream, Transport, body::BodyStream};
+pub use stream::{Stream, Transport};
 pub use upgrade::Upgrade;
 pub use websocket::WebSocket;
+pub use wire::WireFormat;

@@ -1,4 +1,4 @@
-//! Forms with files (`multipart/form-data`, RFC 7578), part by part.
+//! Multipart forms (`multipart/form-data`, RFC 7578), part by part.
 
 mod disposition;
 
@@ -18,14 +18,14 @@ use futures_core::Stream;
 use self::disposition::Disposition;
 use crate::{BodyStream, RequestError};
 
-/// What may be read without coming to a part, or on in one: two pieces of a body. It bounds the header of a part and
-/// what stands before the first.
+/// Maximum number of bytes read without finding a part or its next piece, in bytes: two pieces of a body. It limits the
+/// header of a part and the preamble.
 const MAX_HEADER: usize = 128 * 1024;
 
-/// A form, part by part; made by [`Context::multipart`](crate::Context::multipart).
+/// A multipart form, read part by part; created by [`Context::multipart`](crate::Context::multipart).
 ///
-/// Nothing is read ahead of the part that is asked for; memory stays bounded whatever the client sends, as long as the
-/// program does not collect it.
+/// Nothing is read beyond the requested part. Memory stays bounded regardless of the client, unless the program
+/// collects the parts.
 ///
 /// ```
 /// use hyperlane_core::{Context, RequestError};
@@ -45,9 +45,9 @@ const MAX_HEADER: usize = 128 * 1024;
 /// ```
 pub struct Multipart {
     form: multer::Multipart<'static>,
-    /// Dropped before the next one is asked for.
+    /// The current part. It is dropped before the next one is read.
     field: Option<multer::Field<'static>>,
-    /// Of the part that was asked for last.
+    /// The `Content-Disposition` of the current part.
     disposition: Disposition,
     since_progress: Arc<AtomicUsize>,
 }
@@ -56,7 +56,7 @@ impl Multipart {
     pub(crate) fn new(content_type: &str, body: BodyStream) -> Result<Self, RequestError> {
         let boundary = multer::parse_boundary(content_type).map_err(|error| match error {
             multer::Error::NoBoundary => {
-                RequestError::Multipart("the content type names no boundary".to_owned())
+                RequestError::Multipart("the content type has no boundary".to_owned())
             }
             _ => RequestError::ContentType {
                 expected: "multipart/form-data",
@@ -66,7 +66,7 @@ impl Multipart {
         let paced = Paced {
             body,
             since_progress: since_progress.clone(),
-            rests: false,
+            is_paused: false,
         };
         Ok(Self {
             form: multer::Multipart::new(paced, boundary),
@@ -76,14 +76,14 @@ impl Multipart {
         })
     }
 
-    /// Waits for the next part; what is left of the one before is skipped. `None` after the last.
+    /// Waits for the next part and skips the rest of the previous one. Returns `None` after the last.
     ///
     /// # Errors
-    /// [`RequestError::Multipart`] if the form is malformed or breaks off, [`RequestError::BodyTooLarge`] and others as
-    /// for [`BodyStream::next_chunk`].
+    /// Returns [`RequestError::Multipart`] if the form is malformed or incomplete, [`RequestError::BodyTooLarge`] over
+    /// the limit, and the other errors of [`BodyStream::next_chunk`].
     ///
     /// # Cancel safety
-    /// Cancel safe: asked again, it goes on.
+    /// Cancel safe: the next call continues.
     pub async fn next_field(&mut self) -> Result<Option<Field<'_>>, RequestError> {
         while self.next_chunk().await?.is_some() {}
         self.field = None;
@@ -117,7 +117,7 @@ impl fmt::Debug for Multipart {
     }
 }
 
-/// One part of a form.
+/// One part of a multipart form.
 #[derive(Debug)]
 pub struct Field<'f> {
     form: &'f mut Multipart,
@@ -128,40 +128,40 @@ impl Field<'_> {
         self.form.field.as_ref()
     }
 
-    /// The name of the input that it comes from, with U+FFFD for what is not UTF-8.
+    /// Returns the name of the form's input; invalid UTF-8 becomes U+FFFD.
     pub fn name(&self) -> Option<&str> {
         self.form.disposition.name.as_deref()
     }
 
-    /// The name of the file as the client has it, with U+FFFD for what is not UTF-8; from `filename`, else from
-    /// `filename*` (RFC 8187). Never a path to write to: it says what the client likes.
+    /// Returns the client's name of the file from `filename` or else `filename*` (RFC 8187); invalid UTF-8 becomes
+    /// U+FFFD. The client chooses the name freely, so do not use it as a path.
     ///
-    /// `None` for a part that is no file. Empty, with an empty content, where a browser's form has an input for files
+    /// `None` for a part that is not a file. Empty, with an empty content, if a browser's form has an input for files
     /// and none was chosen.
     pub fn file_name(&self) -> Option<&str> {
         self.form.disposition.file_name.as_deref()
     }
 
-    /// The type as the client says it.
+    /// Returns the media type that the client declared.
     pub fn content_type(&self) -> Option<&str> {
         self.inner()?.headers().get("content-type")?.to_str().ok()
     }
 
-    /// Waits for the next piece of its content; `None` after the last.
+    /// Waits for the next piece of the content. Returns `None` after the last.
     ///
     /// # Errors
-    /// As for [`Multipart::next_field`].
+    /// Returns the same errors as [`Multipart::next_field`].
     ///
     /// # Cancel safety
-    /// Cancel safe: no byte is lost.
+    /// Cancel safe: no bytes are lost.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, RequestError> {
         self.form.next_chunk().await
     }
 
-    /// Reads all that is left of its content.
+    /// Reads the rest of the content.
     ///
     /// # Errors
-    /// [`RequestError::FieldTooLarge`] beyond `limit` bytes, else as for [`Multipart::next_field`].
+    /// Returns [`RequestError::FieldTooLarge`] beyond `limit` bytes, or an error of [`Multipart::next_field`].
     pub async fn read_to_end(&mut self, limit: usize) -> Result<Bytes, RequestError> {
         let mut whole = BytesMut::new();
         while let Some(piece) = self.next_chunk().await? {
@@ -174,40 +174,41 @@ impl Field<'_> {
         Ok(whole.freeze())
     }
 
-    /// Reads all that is left of its content as text.
+    /// Reads the rest of the content as text.
     ///
     /// # Errors
-    /// [`RequestError::Multipart`] if it is not UTF-8, else as for [`read_to_end`](Self::read_to_end).
+    /// Returns [`RequestError::Multipart`] if the content is not UTF-8, or an error of
+    /// [`read_to_end`](Self::read_to_end).
     pub async fn text(&mut self, limit: usize) -> Result<String, RequestError> {
         let bytes = self.read_to_end(limit).await?;
         String::from_utf8(bytes.into()).map_err(|_| {
             RequestError::Multipart(match self.name() {
-                Some(name) => format!("`{name}`: it is not UTF-8 text"),
+                Some(name) => format!("`{name}` is not UTF-8 text"),
                 None => "a part is not UTF-8 text".to_owned(),
             })
         })
     }
 }
 
-/// The parser reads as long as something is there, and keeps all of it: this gives one piece a time, and no more
-/// than a header may have.
+/// A body that returns one piece at a time, and at most the size of a header in between: the parser would otherwise
+/// read and keep everything that is available.
 struct Paced {
     body: BodyStream,
     since_progress: Arc<AtomicUsize>,
-    rests: bool,
+    is_paused: bool,
 }
 
 impl Stream for Paced {
     type Item = Result<Bytes, RequestError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if std::mem::take(&mut self.rests) {
+        if std::mem::take(&mut self.is_paused) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let piece = ready!(Pin::new(&mut self.body).poll_next(cx));
         if let Some(Ok(piece)) = &piece {
-            self.rests = true;
+            self.is_paused = true;
             let known = self
                 .since_progress
                 .fetch_add(piece.len(), Ordering::Relaxed);

@@ -8,7 +8,8 @@ pub use crate::{
     Attributes, BodyMode, BodyStream, Context, FromContext, HttpVersion, IntoResponse, PanicData,
     Request, RequestBody, RequestError, RouteParams, Server, ServerHook, Status, Stream,
     error::Place,
-    extract::setup::{RouteSetup, SetupError},
+    error::SetupError,
+    extract::setup::RouteSetup,
     hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, Taker, refuse},
 };
 use cookie::CookieJar;
@@ -404,7 +405,7 @@ pub async fn try_send(stream: &mut Stream, ctx: &mut Context) {
 
 pub async fn send(stream: &mut Stream, ctx: &mut Context) {
     let sent = stream.send_bare(ctx).await;
-    stream.note_failure(sent);
+    stream.close_on_failure(sent);
 }
 
 pub async fn try_send_bytes(stream: &mut Stream, data: impl AsRef<[u8]>) {

@@ -1,16 +1,16 @@
-//! The border to the `tower` ecosystem, in both directions (feature `tower`).
+//! The bridge to the `tower` ecosystem, in both directions (feature `tower`).
 //!
-//! [`Server::mount`](crate::Server::mount) and [`Server::fallback_service`](crate::Server::fallback_service) serve paths by
-//! any `tower::Service` of the types of crate `http`: an axum `Router`, `tower_http::services::ServeDir`, a stack of
-//! layers. [`Server::into_service`](crate::Server::into_service) makes a whole server such a service, for use inside
-//! another stack. Bodies are streamed both ways, and who sends waits for who reads.
+//! [`Server::mount`](crate::Server::mount) and [`Server::fallback_service`](crate::Server::fallback_service) serve
+//! paths by any `tower::Service` over the types of crate `http`: an axum `Router`, `tower_http::services::ServeDir`, a
+//! stack of layers. [`Server::into_service`](crate::Server::into_service) turns a whole server into such a service, for
+//! use inside another stack. Bodies are streamed with backpressure in both directions.
 //!
-//! The types here stand in the extensions of the requests that cross the border.
+//! The types here are extensions of requests that cross the bridge.
 
-mod answer;
-mod exchange;
-mod guest;
+mod hosted;
 mod mount;
+mod pipe;
+mod response;
 mod switch;
 
 use std::{
@@ -25,15 +25,15 @@ use futures_core::Stream;
 use http::{HeaderMap, HeaderName, Uri, header};
 
 pub use self::{
-    exchange::{ServiceBody, ServiceError},
-    guest::{HyperlaneService, ServiceFuture},
+    hosted::{HyperlaneService, ServiceFuture},
+    pipe::{ServiceBody, ServiceError},
 };
 use crate::http::list_items;
 
 /// An error of a service or a body of another crate.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Holds the request's URI as it came, where a mount has taken its prefix off.
+/// The request's original URI, before a mount removed its prefix.
 ///
 /// An extension of every request to a mounted service.
 ///
@@ -49,17 +49,17 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginalUri(pub Uri);
 
-/// Holds the address at the other end of the socket: that of the last proxy, if one stands in front.
+/// The address of the peer at the other end of the socket: that of the last proxy, if there is one.
 ///
-/// An extension of requests to a mounted service, as far as the peer has an address. On a request to a
-/// [`HyperlaneService`] it says what [`Context::peer_addr`](crate::Context::peer_addr) answers there.
+/// An extension of requests to a mounted service if the peer has an address. On a request to a [`HyperlaneService`] it
+/// determines the result of [`Context::peer_addr`](crate::Context::peer_addr).
 ///
 /// ```
 /// use std::net::SocketAddr;
 ///
 /// use hyperlane_core::service::PeerAddr;
 ///
-/// // Middleware in front of a `HyperlaneService`: servers keep the address under types of their own.
+/// // Middleware in front of a `HyperlaneService`: other servers use their own types for the address.
 /// fn with_peer<B>(mut request: http::Request<B>, peer: SocketAddr) -> http::Request<B> {
 ///     request.extensions_mut().insert(PeerAddr(peer));
 ///     request
@@ -69,7 +69,7 @@ pub struct OriginalUri(pub Uri);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// Holds the address of the client behind trusted proxies: [`Context::client_addr`](crate::Context::client_addr).
+/// The address of the client behind trusted proxies: [`Context::client_addr`](crate::Context::client_addr).
 ///
 /// An extension of requests to a mounted service.
 ///
@@ -85,11 +85,11 @@ pub struct PeerAddr(pub SocketAddr);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddr(pub IpAddr);
 
-/// Which fields are about one connection, and not passed on to the next (RFC 9110 §7.6.1).
+/// The fields that concern a single connection and are not forwarded (RFC 9110 §7.6.1).
 struct HopByHop(Vec<String>);
 
 impl HopByHop {
-    /// Notes what `Connection` names.
+    /// Collects the names that `Connection` lists.
     fn of(headers: &HeaderMap) -> Self {
         let named = headers
             .get_all(header::CONNECTION)
@@ -110,7 +110,7 @@ impl HopByHop {
     }
 }
 
-/// Whether a field is about one connection without being named by `Connection`.
+/// Returns whether a field always concerns a single connection, even if `Connection` does not list it.
 fn is_always_of_connection(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -124,7 +124,7 @@ fn is_always_of_connection(name: &HeaderName) -> bool {
 }
 
 pin_project_lite::pin_project! {
-    /// The data of a body; trailers are dropped.
+    /// The data of a body, without its trailers.
     struct Pieces<B> {
         #[pin]
         body: B,
@@ -146,7 +146,7 @@ where
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 Some(Ok(frame)) => frame,
             };
-            // An empty chunk would be the last.
+            // An empty chunk would end the body.
             if let Ok(mut data) = frame.into_data()
                 && data.has_remaining()
             {
@@ -156,7 +156,7 @@ where
     }
 }
 
-/// The length that a head states; `None` for none, and for what contradicts itself.
+/// Returns the length that a head declares; `None` if it is missing or contradictory.
 fn stated_length(headers: &HeaderMap) -> Option<u64> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let digits = lengths.next()?.as_bytes();

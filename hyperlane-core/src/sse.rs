@@ -10,96 +10,18 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
     channel::Channel,
-    conn::{Conn, WireFormat, held::Held, out::PushError, outbox::Outbox, wakers::UntilEnd},
+    conn::{Conn, held::Held, outbox::Outbox, wakers::UntilEnd},
+    error::PushError,
     proto::{
-        http::chunked,
         sse::Event,
         ws::{CloseCode, Message},
     },
+    wire::refuse_close,
 };
-
-/// Ends a chunked body (RFC 9112 §7.1).
-pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
-/// Encoded events as this connection's wire wants them.
-pub(crate) fn frame(format: WireFormat, events: &[u8]) -> Bytes {
-    match format {
-        WireFormat::EventStreamChunked if !events.is_empty() => {
-            let mut chunk = Vec::with_capacity(events.len() + 16);
-            chunked::encode_chunk_head(events.len(), &mut chunk);
-            chunk.extend_from_slice(events);
-            chunk.extend_from_slice(b"\r\n");
-            chunk.into()
-        }
-        _ => Bytes::copy_from_slice(events),
-    }
-}
-
-/// A Close is no message among others.
-pub(crate) fn refuse_close(message: &Message) -> io::Result<()> {
-    match message {
-        Message::Close(_) => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "a Close is sent by closing the connection",
-        )),
-        _ => Ok(()),
-    }
-}
-
-impl WireFormat {
-    /// The wire bytes of `message` in this format, to be pushed to any number of such connections.
-    ///
-    /// A text message becomes a frame, or an event with the text as its data. Frames are not compressed
-    /// here, which every connection accepts: [`Outbox::encode`] does.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::InvalidData`] when the format cannot carry it: binary that is not UTF-8 in an
-    /// event stream, anything on a connection that is neither, and a Close, which ends one connection
-    /// ([`Outbox::close`](crate::Outbox::close)) and after which nothing may follow (RFC 6455 §5.5.1).
-    pub fn encode(self, message: &Message) -> io::Result<Bytes> {
-        refuse_close(message)?;
-        match self {
-            Self::WebSocket | Self::WebSocketDeflate { .. } | Self::WebSocketTakeover => {
-                Ok(crate::proto::ws::encode_to_bytes(message))
-            }
-            Self::EventStream | Self::EventStreamChunked => {
-                let text = message
-                    .to_str()
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                self.encode_event(&Event::from(text))
-            }
-            Self::Http => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the connection is neither a WebSocket nor an event stream",
-            )),
-        }
-    }
-
-    /// The wire bytes of `event` in this format.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::InvalidData`] for an event that is not well-formed, or another format.
-    pub fn encode_event(self, event: &Event) -> io::Result<Bytes> {
-        match self {
-            Self::EventStream | Self::EventStreamChunked => {
-                let mut bytes = Vec::with_capacity(64);
-                event
-                    .encode(&mut bytes)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                Ok(frame(self, &bytes))
-            }
-            _ => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "only an event stream carries events: send a message",
-            )),
-        }
-    }
-}
 
 /// A stream of Server-Sent Events, as a cheap clone that any task may hold.
 ///
@@ -267,7 +189,7 @@ async fn send(connection: &Conn, event: &Event) -> io::Result<()> {
             Err(PushError::Full) => {}
             sent => {
                 if sent.is_ok() {
-                    connection.server.metrics.message_sent();
+                    connection.env.metrics.message_sent();
                 }
                 return sent.map_err(closed);
             }

@@ -3,20 +3,13 @@
 use std::{borrow::Cow, fmt};
 
 use crate::{
-    Headers, RequestError, ServerConfig,
-    http::{HeaderError, is_token, list_items},
+    Headers, RequestError,
+    config::ServerConfig,
+    conn::handshake::Subprotocol,
+    http::{HeaderError, is_handshake_field, is_token, list_items},
     proto::http::origin::AllowedOrigins,
     session::Sessions,
 };
-
-/// Fields of the answer that the handshake writes itself.
-const OWN_FIELDS: [&str; 5] = [
-    "upgrade",
-    "connection",
-    "sec-websocket-accept",
-    "sec-websocket-extensions",
-    "sec-websocket-protocol",
-];
 
 /// Picks one of the names that a client offers.
 type Choice = Box<dyn for<'a> FnOnce(&[&'a str]) -> Option<&'a str> + Send>;
@@ -52,23 +45,6 @@ enum Protocols {
     Configured,
     Listed(Vec<Cow<'static, str>>),
     Chosen(Choice),
-}
-
-/// The subprotocol of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    /// The place in [`ServerConfig::subprotocols`].
-    Configured(usize),
-    Named(Cow<'static, str>),
-}
-
-impl Protocol {
-    pub(crate) fn name<'a>(&'a self, config: &'a ServerConfig) -> Option<&'a str> {
-        match self {
-            Self::Configured(at) => config.subprotocols.get(*at).map(String::as_str),
-            Self::Named(name) => Some(name),
-        }
-    }
 }
 
 impl Upgrade {
@@ -115,7 +91,7 @@ impl Upgrade {
     }
 
     fn add_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
-        if is_own_field(name) {
+        if is_handshake_field(name) {
             return Err(HeaderError::Handshake);
         }
         if name.eq_ignore_ascii_case("content-length")
@@ -189,7 +165,7 @@ impl Upgrade {
         offered: impl Iterator<Item = &'a str>,
         wanted: Option<&str>,
         config: &ServerConfig,
-    ) -> Result<Option<Protocol>, RequestError> {
+    ) -> Result<Option<Subprotocol>, RequestError> {
         // Only names that may stand in the answer can be chosen, and no credential may.
         let offered: Vec<&str> = offered
             .flat_map(list_items)
@@ -198,7 +174,7 @@ impl Upgrade {
         let chosen = match std::mem::take(&mut self.protocols) {
             Protocols::Configured => match wanted {
                 Some(wanted) if offered.contains(&wanted) => {
-                    Some(Protocol::Named(wanted.to_owned().into()))
+                    Some(Subprotocol::Named(wanted.to_owned().into()))
                 }
                 Some(wanted) => {
                     // What echoes all that was offered holds the token as well, which no log is to have.
@@ -213,15 +189,15 @@ impl Upgrade {
                     .subprotocols
                     .iter()
                     .position(|name| offered.contains(&name.as_str()))
-                    .map(Protocol::Configured),
+                    .map(Subprotocol::Configured),
             },
             Protocols::Listed(names) => names
                 .into_iter()
                 .find(|name| offered.contains(&&**name))
-                .map(Protocol::Named),
+                .map(Subprotocol::Named),
             Protocols::Chosen(choose) => match choose(&offered) {
                 Some(name) if offered.contains(&name) => {
-                    Some(Protocol::Named(name.to_owned().into()))
+                    Some(Subprotocol::Named(name.to_owned().into()))
                 }
                 Some(name) => {
                     return Err(RequestError::Subprotocol {
@@ -233,11 +209,6 @@ impl Upgrade {
         };
         Ok(chosen)
     }
-}
-
-/// Whether the handshake writes this field of the answer itself.
-pub(crate) fn is_own_field(name: &str) -> bool {
-    OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 impl fmt::Debug for Upgrade {

@@ -16,8 +16,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     channel::Channel,
-    conn::{Conn, held::Held, out::PushError, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
-    error::{ClosedByClient, LeftWithoutClose},
+    conn::{Conn, held::Held, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
+    error::{ClosedByClient, LeftWithoutClose, PushError},
     proto::ws::{CloseCode, Message},
 };
 
@@ -103,7 +103,7 @@ impl WebSocket {
     /// The subprotocol that the handshake agreed on (RFC 6455 §1.9). None for a channel.
     pub fn protocol(&self) -> Option<&str> {
         match &self.link {
-            Link::Connection(connection) => connection.protocol(),
+            Link::Connection(connection) => connection.subprotocol(),
             Link::Channel(_) => None,
         }
     }
@@ -304,7 +304,7 @@ fn poll_send(connection: &Conn, message: &Message, cx: &mut Context<'_>) -> Poll
             Err(PushError::Full) => {}
             sent => {
                 if sent.is_ok() {
-                    connection.server.metrics.message_sent();
+                    connection.env.metrics.message_sent();
                 }
                 return Poll::Ready(sent.map_err(closed));
             }

@@ -1,118 +1,19 @@
-//! Parses what stands between a macro's parentheses; one parser per shape, shared by all rows.
+//! Parses a macro's arguments: one parser per shape, shared by all rows.
 
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Path, Result, Token, Type, UnOp};
 
 use crate::literals;
+use crate::model::{Applied, Args, Binding, Role, Row, Shape};
 use crate::nearest::nearest;
 use crate::pattern;
-use crate::table::{self, ROWS, Role, Row};
+use crate::table::{self, ROWS};
 
-/// What a macro's arguments look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// No arguments.
-    Nothing,
-    /// `get, post`.
-    Methods,
-    /// Nothing, or one name.
-    MaybeName,
-    /// `a`.
-    Name,
-    /// `a, b`.
-    Names,
-    /// `a: A, b: B`.
-    TypedNames,
-    /// `"key" => a, KEY => b`.
-    KeyedNames,
-    /// `"key" => a: A`.
-    KeyedTypedNames,
-    /// One expression.
-    Value,
-    /// Nothing, or one expression.
-    MaybeValue,
-    /// Expressions, at least one.
-    Values,
-    /// `key => value` or `key, value`.
-    Header,
-    /// `macro, macro(arguments)`.
-    Macros,
-    /// A route pattern.
-    Pattern,
-    /// Nothing, or a number.
-    Order,
-    /// `variable: Type`.
-    Declarations,
-}
-
-impl Shape {
-    /// Shows a right way to write the macro.
-    fn example(self, name: &str) -> String {
-        match self {
-            Self::Nothing => format!("#[{name}]"),
-            Self::Methods => format!("#[{name}(get, post)]"),
-            Self::MaybeName => format!("#[{name}]` or `#[{name}(message)]"),
-            Self::Name => format!("#[{name}(handle)]"),
-            Self::Names => format!("#[{name}(value)]"),
-            Self::TypedNames => format!("#[{name}(value: Type)]"),
-            Self::KeyedNames => format!("#[{name}(\"key\" => value)]"),
-            Self::KeyedTypedNames => format!("#[{name}(\"key\" => value: Type)]"),
-            Self::Value => format!("#[{name}(value)]"),
-            Self::MaybeValue => format!("#[{name}]` or `#[{name}(value)]"),
-            Self::Values => format!("#[{name}(first, second)]"),
-            Self::Header => format!("#[{name}(\"name\" => \"value\")]"),
-            Self::Macros => format!("#[{name}(response_body(\"hi\"), try_flush)]"),
-            Self::Pattern => format!("#[{name}(\"/path\")]"),
-            Self::Order => format!("#[{name}]` or `#[{name}(1)]"),
-            Self::Declarations => format!("#[{name}(server: Server)]"),
-        }
-    }
-}
-
-/// Parsed arguments.
-pub(crate) enum Args {
-    Nothing,
-    Methods(Vec<String>),
-    Bindings(Vec<Binding>),
-    Values(Vec<Expr>),
-    Header {
-        key: Box<Expr>,
-        value: Box<Expr>,
-        replaces: bool,
-    },
-    Macros(Vec<Applied>),
-    Declarations(Vec<(Ident, Type)>),
-}
-
-/// A name to bind, with the key to look up and the type to read where the macro has them.
-pub(crate) struct Binding {
-    pub(crate) key: Option<Expr>,
-    pub(crate) mutability: Option<Token![mut]>,
-    pub(crate) name: Ident,
-    pub(crate) ty: Option<Type>,
-}
-
-/// A macro with its arguments, as it stands on an item or in a list.
-pub(crate) struct Applied {
-    pub(crate) row: &'static Row,
-    /// The name as the user wrote it: where errors about the whole macro point.
-    pub(crate) name: Ident,
-    pub(crate) args: Args,
-}
-
-impl Applied {
-    /// Makes an error that points at the macro's name.
-    pub(crate) fn error(&self, message: impl std::fmt::Display) -> Error {
-        Error::new(self.name.span(), message)
-    }
-}
-
-/// Parses the arguments of `row`, and the `crate = path` among them.
+/// Parses the arguments of `row`, and returns the `crate = path` among them apart.
 pub(crate) fn parse(
     row: &'static Row,
     name: Ident,
@@ -121,7 +22,7 @@ pub(crate) fn parse(
     let (path, tokens) = take_crate(tokens)?;
     let end = name.span();
     let parser = |input: ParseStream<'_>| {
-        if input.is_empty() && !may_be_empty(row.shape) {
+        if input.is_empty() && !row.shape.is_optional() {
             return Err(Error::new(
                 end,
                 format!(
@@ -144,17 +45,17 @@ pub(crate) fn parse(
         .map_or(name.span(), |token| token.span());
     let args = parser
         .parse2(tokens)
-        .map_err(|error| point_at(error, last))?;
+        .map_err(|error| relocate(error, last))?;
     Ok((Applied { row, name, args }, path))
 }
 
-/// Moves errors about a missing token to the last one there is. The parser puts them at the call site, which is
-/// the first attribute, whichever one they are about.
-fn point_at(error: Error, last: Span) -> Error {
-    let nowhere = format!("{:?}", Span::call_site());
+/// Moves errors about a missing token to the last token. The parser puts them at the call site, which is the first
+/// attribute, even if they are about another one.
+fn relocate(error: Error, last: Span) -> Error {
+    let call_site = format!("{:?}", Span::call_site());
     let moved = error
         .into_iter()
-        .map(|error| match format!("{:?}", error.span()) == nowhere {
+        .map(|error| match format!("{:?}", error.span()) == call_site {
             true => Error::new(last, error),
             false => error,
         });
@@ -163,15 +64,7 @@ fn point_at(error: Error, last: Span) -> Error {
             all.combine(error);
             all
         })
-        .unwrap_or_else(|| Error::new(last, "these arguments cannot be read"))
-}
-
-/// Whether a shape takes no arguments at all.
-fn may_be_empty(shape: Shape) -> bool {
-    matches!(
-        shape,
-        Shape::Nothing | Shape::MaybeName | Shape::MaybeValue | Shape::Order
-    )
+        .unwrap_or_else(|| Error::new(last, "these arguments cannot be parsed"))
 }
 
 /// Parses one shape.
@@ -179,7 +72,12 @@ fn parse_shape(row: &Row, input: ParseStream<'_>) -> Result<Args> {
     Ok(match row.shape {
         Shape::Nothing => match input.is_empty() {
             true => Args::Nothing,
-            false => return Err(input.error(format!("`{}` takes no arguments", row.name))),
+            false => {
+                return Err(input.error(format!(
+                    "`{0}` takes no arguments; write `#[{0}]`",
+                    row.name
+                )));
+            }
         },
         Shape::MaybeName if input.is_empty() => Args::Nothing,
         Shape::MaybeName | Shape::Name => {
@@ -189,51 +87,51 @@ fn parse_shape(row: &Row, input: ParseStream<'_>) -> Result<Args> {
         }
         Shape::Names | Shape::TypedNames | Shape::KeyedNames | Shape::KeyedTypedNames => {
             let bindings = list(input, |input| binding(input, row.shape))?;
-            unique(bindings.iter().map(|binding| &binding.name))?;
+            refuse_duplicates(bindings.iter().map(|binding| &binding.name))?;
             if row.name.ends_with("request_header") {
                 let keys = bindings.iter().filter_map(|binding| binding.key.as_ref());
-                keys.into_iter().try_for_each(literals::header_name)?;
+                keys.into_iter().try_for_each(literals::check_header_name)?;
             }
             Args::Bindings(bindings)
         }
         Shape::MaybeValue if input.is_empty() => Args::Nothing,
         Shape::MaybeValue | Shape::Value => {
-            let value = one(input)?;
+            let value = single_value(input)?;
             if row.role == Role::SetStatus {
-                literals::status(&value)?;
+                literals::check_status(&value)?;
             }
             Args::Values(vec![value])
         }
         Shape::Values => {
             let values = list(input, Expr::parse)?;
             if let Role::Hooks(_) = row.role {
-                values.iter().try_for_each(hook)?;
+                values.iter().try_for_each(check_hook)?;
             }
             if row.role == Role::Import {
-                values.iter().try_for_each(import)?;
+                values.iter().try_for_each(check_import)?;
             }
             Args::Values(values)
         }
         Shape::Header => header(input)?,
         Shape::Methods => methods(input)?,
-        Shape::Macros => Args::Macros(list(input, |input| nested(row, input))?),
+        Shape::Macros => Args::Macros(list(input, |input| list_entry(row, input))?),
         Shape::Pattern => {
-            let expr = one(input)?;
-            if let Some(literal) = literals::text(&expr) {
+            let expr = single_value(input)?;
+            if let Some(literal) = literals::string_literal(&expr) {
                 pattern::check(&literal.value())
                     .map_err(|message| Error::new(literal.span(), message))?;
             }
             Args::Values(vec![expr])
         }
         Shape::Order if input.is_empty() => Args::Nothing,
-        Shape::Order => Args::Values(vec![order(one(input)?)?]),
+        Shape::Order => Args::Values(vec![order(single_value(input)?)?]),
         Shape::Declarations => {
             let declarations = list(input, |input| {
                 let name = Ident::parse(input)?;
                 colon(input, &name)?;
                 Ok((name, input.parse::<Type>()?))
             })?;
-            unique(declarations.iter().map(|(name, _)| name))?;
+            refuse_duplicates(declarations.iter().map(|(name, _)| name))?;
             Args::Declarations(declarations)
         }
     })
@@ -254,7 +152,10 @@ fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
             continue;
         }
         if found.is_some() {
-            return Err(Error::new(token.span(), "`crate` is given twice"));
+            return Err(Error::new(
+                token.span(),
+                "`crate` is given twice; remove one of the two",
+            ));
         }
         let equals = tokens.next().map_or(token.span(), |equals| equals.span());
         let path: TokenStream =
@@ -266,7 +167,7 @@ fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
             ));
         }
         found = Some(Path::parse_mod_style.parse2(path)?);
-        // One of the two commas around it goes with it.
+        // One of the two commas around it is removed as well.
         if tokens.next().is_none() {
             kept.pop_if(|token| is_punct(Some(token), ','));
         }
@@ -274,12 +175,12 @@ fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
     Ok((found, kept.into_iter().collect()))
 }
 
-/// Parses a comma-separated list; a comma may stand at its end.
+/// Parses a comma-separated list with an optional comma at its end.
 fn list<T>(input: ParseStream<'_>, item: impl Fn(ParseStream<'_>) -> Result<T>) -> Result<Vec<T>> {
     let mut items = Vec::new();
     while !input.is_empty() {
         items.push(item(input)?);
-        // What else stands there is surplus, which the caller answers with an example.
+        // The caller reports other tokens, with an example.
         if input.parse::<Option<Token![,]>>()?.is_none() {
             break;
         }
@@ -287,15 +188,15 @@ fn list<T>(input: ParseStream<'_>, item: impl Fn(ParseStream<'_>) -> Result<T>) 
     Ok(items)
 }
 
-/// Parses one expression; a comma may stand after it.
-fn one(input: ParseStream<'_>) -> Result<Expr> {
+/// Parses one expression with an optional comma after it.
+fn single_value(input: ParseStream<'_>) -> Result<Expr> {
     let value = input.parse::<Expr>()?;
     input.parse::<Option<Token![,]>>()?;
     Ok(value)
 }
 
-/// Refuses a name that stands twice in one list.
-fn unique<'a>(names: impl Iterator<Item = &'a Ident>) -> Result<()> {
+/// Refuses a name that appears twice in one list.
+fn refuse_duplicates<'a>(names: impl Iterator<Item = &'a Ident>) -> Result<()> {
     let mut seen: Vec<&Ident> = Vec::new();
     for name in names {
         if seen.contains(&name) {
@@ -366,9 +267,9 @@ fn header(input: ParseStream<'_>) -> Result<Args> {
             )
         })?;
     }
-    let value = Box::new(one(input)?);
-    literals::header_name(&key)?;
-    literals::header_value(&value)?;
+    let value = Box::new(single_value(input)?);
+    literals::check_header_name(&key)?;
+    literals::check_header_value(&value)?;
     Ok(Args::Header {
         key,
         value,
@@ -382,7 +283,7 @@ fn methods(input: ParseStream<'_>) -> Result<Args> {
         "get", "post", "put", "delete", "patch", "head", "options", "connect", "trace",
     ];
     let names = Punctuated::<Ident, Token![,]>::parse_terminated(input)?;
-    unique(names.iter())?;
+    refuse_duplicates(names.iter())?;
     for name in &names {
         let word = name.to_string();
         if !METHODS.contains(&word.as_str()) {
@@ -405,7 +306,7 @@ fn methods(input: ParseStream<'_>) -> Result<Args> {
 }
 
 /// Parses one entry of `prologue_macros` or `epilogue_macros`.
-fn nested(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
+fn list_entry(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
     let path = input.call(Path::parse_mod_style)?;
     let Some(segment) = path.segments.last() else {
         return Err(Error::new_spanned(path, "expected the name of a macro"));
@@ -414,7 +315,7 @@ fn nested(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
     let Some(row) = table::find(&name.to_string()) else {
         let hint = match nearest(&name.to_string(), ROWS.iter().map(|row| row.name)) {
             Some(near) => format!("; did you mean `{near}`?"),
-            None => format!(", so `{}` cannot run it", list.name),
+            None => format!(", so `{}` cannot run it; remove it", list.name),
         };
         return Err(Error::new(
             name.span(),
@@ -435,14 +336,17 @@ fn nested(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
     match path {
         Some(path) => Err(Error::new_spanned(
             path,
-            format!("`crate = …` belongs to `{}` itself", list.name),
+            format!(
+                "`crate = …` applies to the whole list; write it among the arguments of `{}`",
+                list.name
+            ),
         )),
         None => Ok(applied),
     }
 }
 
-/// Accepts what can be called with the stream and the context.
-fn hook(value: &Expr) -> Result<()> {
+/// Refuses an expression that is not the path of a hook.
+fn check_hook(value: &Expr) -> Result<()> {
     match value {
         Expr::Path(_) => Ok(()),
         Expr::Call(call) => {
@@ -459,8 +363,8 @@ fn hook(value: &Expr) -> Result<()> {
     }
 }
 
-/// Accepts what `use` can name.
-fn import(value: &Expr) -> Result<()> {
+/// Refuses an expression that is not the path of a trait.
+fn check_import(value: &Expr) -> Result<()> {
     match value {
         Expr::Path(path) if path.qself.is_none() => Ok(()),
         _ => Err(Error::new_spanned(
@@ -470,7 +374,7 @@ fn import(value: &Expr) -> Result<()> {
     }
 }
 
-/// Reads an order: a literal or its text becomes the number, anything else stays a constant expression.
+/// Parses an order. A number, or a string with a number, becomes a literal; other expressions stay, as constants.
 fn order(value: Expr) -> Result<Expr> {
     let (negative, inner) = match &value {
         Expr::Unary(ExprUnary {
@@ -502,12 +406,14 @@ fn order(value: Expr) -> Result<Expr> {
         Ok(number) => Ok(number_at(number, value.span())),
         Err(_) => Err(Error::new(
             lit.span(),
-            format!("`{text}` is not a whole number that fits an order"),
+            format!(
+                "`{text}` is not a whole number in the range of an order; write one, as in `-1`"
+            ),
         )),
     }
 }
 
-/// Writes a number literal, which carries its sign as a token of its own.
+/// Returns a literal at a span; a minus sign is a token of its own.
 fn number_at(number: i64, span: Span) -> Expr {
     let mut digits = proc_macro2::Literal::u64_unsuffixed(number.unsigned_abs());
     digits.set_span(span);
@@ -522,19 +428,4 @@ fn number_at(number: i64, span: Span) -> Expr {
         false => digits.into(),
     };
     Expr::Verbatim(tokens)
-}
-
-/// Whether a stream holds one of these words, at any depth.
-pub(crate) fn mentions(tokens: TokenStream, words: &[&str]) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(ident) => {
-            let ident = ident.unraw();
-            words.iter().any(|word| ident == word)
-        }
-        TokenTree::Punct(punct) => words
-            .iter()
-            .any(|word| word.len() == 1 && word.starts_with(punct.as_char())),
-        TokenTree::Group(group) => mentions(group.stream(), words),
-        TokenTree::Literal(_) => false,
-    })
 }

@@ -1,5 +1,5 @@
-//! Writes the code of single macros. Everything stands at the user's tokens, so that the compiler's errors do, and
-//! carries the expansion's own hygiene, so that names and lints stay apart from the user's.
+//! Writes the code of single macros. Generated tokens have the spans of the user's tokens, so that the compiler reports
+//! errors there, and the hygiene of the expansion, so that names and lints stay apart from the user's.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -7,86 +7,64 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Expr, Result};
 
-use crate::args::{Applied, Args, Binding, mentions};
+use crate::model::{Applied, Args, Binding, BodyRule, Check, Handle, Role};
 use crate::params::{Params, Part};
-use crate::table::{BodyRule, Check, Handle, Role};
+use crate::tokens::{contains_word, hygienic, local};
 
-/// What the code of a macro depends on.
+/// Writes macros for one function, with the path and the parameters that their code uses.
 pub(crate) struct Emitter<'a> {
     /// The path to `__private`.
     pub(crate) private: &'a TokenStream,
     pub(crate) params: &'a Params,
 }
 
-/// Moves the tokens of a path to a place, where the compiler then points.
-pub(crate) fn moved(path: &TokenStream, place: Span) -> TokenStream {
-    let tokens = path.clone().into_iter().map(|mut token| {
-        // This one means the crate that its span comes from.
-        if token.to_string() != "$crate" {
-            token.set_span(place);
-        }
-        token
-    });
-    tokens.collect()
-}
-
-/// Moves the expansion's hygiene to a place in the user's code.
-pub(crate) fn at(span: Span) -> Span {
-    Span::mixed_site().located_at(span)
-}
-
-/// Makes a local of the expansion.
-pub(crate) fn local(name: &str, span: Span) -> Ident {
-    Ident::new(&format!("__hl_{name}"), at(span))
-}
-
 impl Emitter<'_> {
-    /// Writes a macro that runs before or after the body; `decline` leaves where a condition says so.
+    /// Writes a macro that runs before or after the body. A condition that fails runs `decline`.
     pub(crate) fn step(&self, applied: &Applied, decline: &TokenStream) -> Result<TokenStream> {
         match applied.row.role {
             Role::Extract(call) => self.bindings(applied, call, false),
             Role::Require(call) => self.bindings(applied, call, true),
             Role::Body(BodyRule::Stream) => self.bindings(applied, "body_stream", false),
-            Role::Open(handle) => self.open(applied, handle),
+            Role::Open(handle) => self.open_handle(applied, handle),
             Role::Condition { runs_when } => Ok(condition(applied, runs_when, decline)),
             Role::SetStatus => {
-                let (private, span) = (self.private, at(applied.name.span()));
-                let ctx = self.params.need(Part::Ctx, true, applied)?;
-                let code = values(applied).iter().map(|value| {
-                    if !reads(value, ctx) {
+                let (private, span) = (self.private, hygienic(applied.name.span()));
+                let ctx = self.params.require(Part::Ctx, true, applied)?;
+                let code = applied.values().iter().map(|value| {
+                    if !may_use_context(value, ctx) {
                         return quote_spanned!(span=> #private::set_status(&mut *#ctx, #value););
                     }
-                    with(
+                    evaluate_first(
                         value,
                         |value| quote_spanned!(span=> #private::set_status(&mut *#ctx, #value);),
                     )
                 });
                 Ok(code.collect())
             }
-            Role::SetHeader => self.header(applied),
-            Role::Set(method) => self.set(applied, method),
+            Role::SetHeader => self.set_header(applied),
+            Role::Set(method) => self.call_setter(applied, method),
             Role::Send { bare, value } => self.send(applied, bare, value),
             Role::Flush(call) => {
-                let (private, span) = (self.private, at(applied.name.span()));
-                let stream = self.params.need(Part::Stream, true, applied)?;
+                let (private, span) = (self.private, hygienic(applied.name.span()));
+                let stream = self.params.require(Part::Stream, true, applied)?;
                 let call = Ident::new(call, span);
                 Ok(quote_spanned!(span=> let _ = #private::#call(&mut *#stream).await;))
             }
             Role::Close => {
-                let (private, span) = (self.private, at(applied.name.span()));
-                let stream = self.params.need(Part::Stream, true, applied)?;
+                let (private, span) = (self.private, hygienic(applied.name.span()));
+                let stream = self.params.require(Part::Stream, true, applied)?;
                 Ok(quote_spanned!(span=> #private::closed(&mut *#stream);))
             }
             Role::Hooks(_) => {
-                let stream = self.params.need(Part::Stream, true, applied)?;
-                let ctx = self.params.need(Part::Ctx, true, applied)?;
-                let calls = values(applied).iter().map(|hook| {
-                    let span = at(hook.span());
+                let stream = self.params.require(Part::Stream, true, applied)?;
+                let ctx = self.params.require(Part::Ctx, true, applied)?;
+                let calls = applied.values().iter().map(|hook| {
+                    let span = hygienic(hook.span());
                     quote_spanned!(span=> let _ = #hook(&mut *#stream, &mut *#ctx).await;)
                 });
                 Ok(calls.collect())
             }
-            // These have places of their own.
+            // Other functions write these.
             Role::Register(_)
             | Role::Declare
             | Role::Import
@@ -97,22 +75,26 @@ impl Emitter<'_> {
         }
     }
 
-    /// Writes a guard that runs in the body. Where the function `answers` a request, that has its status.
-    pub(crate) fn guard_in_body(&self, applied: &Applied, answers: bool) -> Result<TokenStream> {
-        let ctx = self.params.need(Part::Ctx, answers, applied)?;
-        let (private, span) = (self.private, at(applied.name.span()));
-        let check = self.check(applied, &quote_spanned!(span=> &*#ctx));
-        let decline = answers.then(|| {
-            let kind = kind(applied, span);
+    /// Writes a guard that runs in the body. If dispatch calls the function, the guard also sets the status of the refusal.
+    pub(crate) fn guard_in_body(
+        &self,
+        applied: &Applied,
+        is_dispatched: bool,
+    ) -> Result<TokenStream> {
+        let ctx = self.params.require(Part::Ctx, is_dispatched, applied)?;
+        let (private, span) = (self.private, hygienic(applied.name.span()));
+        let check = self.guard_test(applied, &quote_spanned!(span=> &*#ctx));
+        let decline = is_dispatched.then(|| {
+            let kind = guard_kind(applied, span);
             quote_spanned!(span=> #private::decline(&mut *#ctx, #private::GuardKind::#kind);)
         });
         Ok(quote_spanned!(span=> if !#check { #decline return #private::skip(); }))
     }
 
-    /// Writes a guard that stands in a constant, to be seen by dispatch.
+    /// Writes a guard for the constant that dispatch reads.
     pub(crate) fn guard_const(&self, applied: &Applied) -> TokenStream {
-        let (private, span) = (self.private, at(applied.name.span()));
-        // The user's own name for the context, so that a guard's expression may read it.
+        let (private, span) = (self.private, hygienic(applied.name.span()));
+        // The user's name for the context, so that the guard's expression can read it.
         let ctx = self.params.ctx.as_ref().and_then(|ctx| ctx.name()).cloned();
         let ctx = ctx.unwrap_or_else(|| local("ctx", applied.name.span()));
         match applied.row.role {
@@ -120,7 +102,7 @@ impl Emitter<'_> {
                 return quote_spanned!(span=> #private::Guard::method(&[#(#methods),*]));
             }
             Role::Guard(Check::Methods) => {
-                let methods = methods(applied);
+                let methods = applied.methods();
                 return quote_spanned!(span=> #private::Guard::method(&[#(#methods),*]));
             }
             Role::Guard(Check::Upgrade("websocket")) => {
@@ -128,12 +110,12 @@ impl Emitter<'_> {
             }
             _ => {}
         }
-        let check = self.check(applied, &quote_spanned!(span=> #ctx));
-        let kind = kind(applied, span);
+        let check = self.guard_test(applied, &quote_spanned!(span=> #ctx));
+        let kind = guard_kind(applied, span);
         quote_spanned!(span=> #private::Guard { kind: #private::GuardKind::#kind, check: |#ctx| #check })
     }
 
-    /// Whether a guard needs what only the body has.
+    /// Returns whether a guard reads `self` or the stream, or awaits, and so must run in the body.
     pub(crate) fn needs_body(&self, applied: &Applied) -> bool {
         let stream = self
             .params
@@ -142,18 +124,19 @@ impl Emitter<'_> {
             .and_then(|stream| stream.name())
             .map(|name| name.unraw().to_string());
         let words = ["self", "await", stream.as_deref().unwrap_or("self")];
-        values(applied)
+        applied
+            .values()
             .iter()
-            .any(|value| mentions(value.to_token_stream(), &words))
+            .any(|value| contains_word(value.to_token_stream(), &words))
     }
 
-    /// Writes the test of a guard.
-    fn check(&self, applied: &Applied, ctx: &TokenStream) -> TokenStream {
-        let (private, span) = (self.private, at(applied.name.span()));
+    /// Writes the expression that is true if the guard lets a request through.
+    fn guard_test(&self, applied: &Applied, ctx: &TokenStream) -> TokenStream {
+        let (private, span) = (self.private, hygienic(applied.name.span()));
         let any = |call: &str, accepts: bool| {
             let call = Ident::new(call, span);
-            let tests = values(applied).iter().map(|value| {
-                let span = at(value.span());
+            let tests = applied.values().iter().map(|value| {
+                let span = hygienic(value.span());
                 quote_spanned!(span=> #private::#call(#ctx, #value))
             });
             let tests = quote_spanned!(span=> (#(#tests)||*));
@@ -168,7 +151,7 @@ impl Emitter<'_> {
                 quote_spanned!(span=> #private::guard_method(#ctx, &[#(#methods),*]))
             }
             Role::Guard(Check::Methods) => {
-                let methods = methods(applied);
+                let methods = applied.methods();
                 quote_spanned!(span=> #private::guard_method(#ctx, &[#(#methods),*]))
             }
             Role::Guard(Check::Upgrade(protocol)) => {
@@ -187,22 +170,19 @@ impl Emitter<'_> {
         }
     }
 
-    /// Writes one `let` per name; with `require`, an error goes to the `request_error` hooks and never returns.
+    /// Writes one `let` per variable. With `require`, an error goes to the `request_error` hooks and the hook ends.
     fn bindings(&self, applied: &Applied, call: &str, require: bool) -> Result<TokenStream> {
         let private = self.private;
-        let ctx = self.params.need(Part::Ctx, false, applied)?;
-        let Args::Bindings(bindings) = &applied.args else {
-            return Ok(quote!());
-        };
-        let code = bindings.iter().map(
+        let ctx = self.params.require(Part::Ctx, false, applied)?;
+        let code = applied.bindings().iter().map(
             |Binding {
                  key,
                  mutability,
                  name,
                  ty,
              }| {
-                let span = at(name.span());
-                let call = Ident::new(call, at(applied.name.span()));
+                let span = hygienic(name.span());
+                let call = Ident::new(call, hygienic(applied.name.span()));
                 let key = key.as_ref().map(|key| quote_spanned!(span=> , #key));
                 let read = quote_spanned!(span=> #private::#call(&*#ctx #key));
                 let allow = quote_spanned!(span=> #[allow(unused_variables, unused_mut)]);
@@ -231,20 +211,17 @@ impl Emitter<'_> {
         Ok(code.collect())
     }
 
-    /// Writes what makes the connection something else, and binds the handle by value.
-    fn open(&self, applied: &Applied, handle: Handle) -> Result<TokenStream> {
+    /// Writes the `let` that opens a handle and binds it by value.
+    fn open_handle(&self, applied: &Applied, handle: Handle) -> Result<TokenStream> {
         let private = self.private;
-        let stream = self.params.need(Part::Stream, true, applied)?;
-        let ctx = self.params.need(Part::Ctx, true, applied)?;
-        let Args::Bindings(bindings) = &applied.args else {
-            return Ok(quote!());
-        };
-        let code = bindings.iter().map(
+        let stream = self.params.require(Part::Stream, true, applied)?;
+        let ctx = self.params.require(Part::Ctx, true, applied)?;
+        let code = applied.bindings().iter().map(
             |Binding {
                  mutability, name, ..
              }| {
-                let span = at(name.span());
-                let call = Ident::new(handle.call(), at(applied.name.span()));
+                let span = hygienic(name.span());
+                let call = Ident::new(handle.call(), hygienic(applied.name.span()));
                 quote_spanned! {span=>
                     #[allow(unused_variables, unused_mut)]
                     let #mutability #name = #private::#call(&mut *#stream, &mut *#ctx).await;
@@ -254,8 +231,8 @@ impl Emitter<'_> {
         Ok(code.collect())
     }
 
-    fn header(&self, applied: &Applied) -> Result<TokenStream> {
-        let ctx = self.params.need(Part::Ctx, true, applied)?;
+    fn set_header(&self, applied: &Applied) -> Result<TokenStream> {
+        let ctx = self.params.require(Part::Ctx, true, applied)?;
         let Args::Header {
             key,
             value,
@@ -264,7 +241,7 @@ impl Emitter<'_> {
         else {
             return Ok(quote!());
         };
-        let span = at(applied.name.span());
+        let span = hygienic(applied.name.span());
         let method = Ident::new(
             if *replaces {
                 "set_header"
@@ -273,13 +250,13 @@ impl Emitter<'_> {
             },
             span,
         );
-        if !reads(key, ctx) && !reads(value, ctx) {
+        if !may_use_context(key, ctx) && !may_use_context(value, ctx) {
             return Ok(
                 quote_spanned!(span=> let _ = #ctx.get_mut_response().#method(#key, #value);),
             );
         }
         let (first, second) = (local("key", key.span()), local("value", value.span()));
-        // Both are made before the context is borrowed, as either may read it.
+        // Key and value are evaluated before the context is borrowed, as either may read it.
         Ok(quote_spanned! {span=>
             match (#key, #value) {
                 (#first, #second) => { let _ = #ctx.get_mut_response().#method(#first, #second); }
@@ -287,15 +264,15 @@ impl Emitter<'_> {
         })
     }
 
-    fn set(&self, applied: &Applied, method: &str) -> Result<TokenStream> {
-        let ctx = self.params.need(Part::Ctx, true, applied)?;
-        let span = at(applied.name.span());
+    fn call_setter(&self, applied: &Applied, method: &str) -> Result<TokenStream> {
+        let ctx = self.params.require(Part::Ctx, true, applied)?;
+        let span = hygienic(applied.name.span());
         let method = Ident::new(method, span);
-        Ok(match values(applied).first() {
-            Some(value) if !reads(value, ctx) => {
+        Ok(match applied.values().first() {
+            Some(value) if !may_use_context(value, ctx) => {
                 quote_spanned!(span=> let _ = #ctx.get_mut_response().#method(#value);)
             }
-            Some(value) => with(
+            Some(value) => evaluate_first(
                 value,
                 |value| quote_spanned!(span=> let _ = #ctx.get_mut_response().#method(#value);),
             ),
@@ -304,18 +281,18 @@ impl Emitter<'_> {
     }
 
     fn send(&self, applied: &Applied, bare: &str, bytes: &str) -> Result<TokenStream> {
-        let (private, span) = (self.private, at(applied.name.span()));
-        let stream = self.params.need(Part::Stream, true, applied)?;
-        Ok(match values(applied).first() {
+        let (private, span) = (self.private, hygienic(applied.name.span()));
+        let stream = self.params.require(Part::Stream, true, applied)?;
+        Ok(match applied.values().first() {
             Some(value) => {
                 let call = Ident::new(bytes, span);
-                with(
+                evaluate_first(
                     value,
                     |value| quote_spanned!(span=> let _ = #private::#call(&mut *#stream, #value).await;),
                 )
             }
             None => {
-                let ctx = self.params.need(Part::Ctx, true, applied)?;
+                let ctx = self.params.require(Part::Ctx, true, applied)?;
                 let call = Ident::new(bare, span);
                 quote_spanned!(span=> let _ = #private::#call(&mut *#stream, &mut *#ctx).await;)
             }
@@ -324,11 +301,11 @@ impl Emitter<'_> {
 }
 
 /// Writes the kind of a guard.
-fn kind(applied: &Applied, span: Span) -> TokenStream {
+fn guard_kind(applied: &Applied, span: Span) -> TokenStream {
     match applied.row.role {
         Role::Guard(Check::Method(methods)) => quote_spanned!(span=> Method(&[#(#methods),*])),
         Role::Guard(Check::Methods) => {
-            let methods = methods(applied);
+            let methods = applied.methods();
             quote_spanned!(span=> Method(&[#(#methods),*]))
         }
         Role::Guard(Check::Upgrade(protocol)) => quote_spanned!(span=> Upgrade(#protocol)),
@@ -341,9 +318,9 @@ fn kind(applied: &Applied, span: Span) -> TokenStream {
 
 /// Writes a condition.
 fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> TokenStream {
-    let code = values(applied).iter().map(|value| {
-        let span = at(value.span());
-        // Without a `!`, a value that is no `bool` is told as that.
+    let code = applied.values().iter().map(|value| {
+        let span = hygienic(value.span());
+        // Without a `!`, the compiler reports a value of another type as `expected bool`.
         if runs_when {
             quote_spanned!(span=> if (#value) {} else { #decline })
         } else {
@@ -353,33 +330,18 @@ fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> Token
     code.collect()
 }
 
-/// Whether a value may need the context while it is made (also inside a format string), or time.
-fn reads(value: &Expr, ctx: &Ident) -> bool {
+/// Returns whether a value may read the context, also inside a format string, or awaits.
+fn may_use_context(value: &Expr, ctx: &Ident) -> bool {
     let text = value.to_token_stream().to_string();
     text.contains(&ctx.unraw().to_string()) || text.contains("await")
 }
 
-/// Evaluates `value` before `code` borrows anything; a match keeps its temporaries alive until `code` has run.
-fn with(value: &Expr, code: impl FnOnce(&Ident) -> TokenStream) -> TokenStream {
+/// Writes `code` so that `value` is evaluated before `code` borrows anything. The match keeps temporaries alive until
+/// `code` has run.
+fn evaluate_first(value: &Expr, code: impl FnOnce(&Ident) -> TokenStream) -> TokenStream {
     let name = local("value", value.span());
     let code = code(&name);
-    let span = at(value.span());
-    // Parentheses let a struct literal stand there.
+    let span = hygienic(value.span());
+    // The parentheses allow a struct literal.
     quote_spanned!(span=> match (#value) { #name => { #code } })
-}
-
-/// Returns the expressions among the arguments.
-pub(crate) fn values(applied: &Applied) -> &[Expr] {
-    match &applied.args {
-        Args::Values(values) => values,
-        _ => &[],
-    }
-}
-
-/// Returns the methods among the arguments.
-fn methods(applied: &Applied) -> &[String] {
-    match &applied.args {
-        Args::Methods(methods) => methods,
-        _ => &[],
-    }
 }

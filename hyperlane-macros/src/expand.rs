@@ -1,14 +1,14 @@
-//! The way from an attribute and its item to tokens.
+//! Expands an attribute and its item: parses both, takes the sibling attributes, and hands all of them on.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{Attribute, Error, Item, ItemFn, Meta, Path, Result, parse_quote};
 
-use crate::args::{self, Applied};
-use crate::table::{self, Row};
-use crate::{function, krate, register};
+use crate::model::{Applied, Row};
+use crate::{args, crate_path, function, register, table, tokens};
 
-/// Expands the macro `name` with all its siblings on the item. On error the item stays, without our attributes.
+/// Expands the macro `name` with all its siblings on the item. On error the item is kept, without the attributes of this
+/// crate.
 pub(crate) fn expand(name: &str, args: TokenStream, item: TokenStream) -> TokenStream {
     let Some(row) = table::find(name) else {
         let error = Error::new(
@@ -27,12 +27,12 @@ pub(crate) fn expand(name: &str, args: TokenStream, item: TokenStream) -> TokenS
     }
 }
 
-/// Parses functions and methods alike; the `self` of a method is no error for syn.
+/// Parses an item. Methods are parsed as functions, since syn accepts their `self`.
 fn parse_item(tokens: TokenStream) -> Result<Item> {
     const OTHERS: [&str; 9] = [
         "struct", "enum", "union", "impl", "mod", "trait", "use", "static", "type",
     ];
-    // The word that says what an item is comes before any group but those of attributes and `pub(..)`.
+    // The keyword of an item comes before any group but those of attributes and `pub(..)`.
     let is_other = tokens.clone().into_iter().find_map(|token| match token {
         TokenTree::Ident(word) if word == "fn" => Some(false),
         TokenTree::Ident(word) => OTHERS.iter().any(|other| word == other).then_some(true),
@@ -51,13 +51,13 @@ fn expand_item(
     original: TokenStream,
 ) -> TokenStream {
     let mut errors = Vec::new();
-    let mut krate = None;
+    let mut chosen_crate = None;
     let mut applied = Vec::new();
-    // The attribute itself carries no token of its name; the call site is the attribute.
+    // The compiler passes no token of the attribute's name; the call site is the attribute.
     let mut add = |parsed: Result<(Applied, Option<Path>)>, errors: &mut Vec<Error>| match parsed {
         Ok((one, path)) => {
             applied.push(one);
-            krate = krate.take().or(path);
+            chosen_crate = chosen_crate.take().or(path);
         }
         Err(error) => errors.push(error),
     };
@@ -68,12 +68,12 @@ fn expand_item(
     for attribute in take_siblings(&mut item) {
         add(parse_sibling(attribute), &mut errors);
     }
-    let private = krate::private(krate.as_ref());
+    let private = crate_path::private(chosen_crate.as_ref());
     let code = match item {
         _ if !errors.is_empty() => TokenStream::new(),
         Item::Fn(function) => function::expand(&private, function, applied, &mut errors),
         item => {
-            let code = register::of_type(&private, &item, &applied, &mut errors);
+            let code = register::hook_type(&private, &item, &applied, &mut errors);
             quote!(#item #code)
         }
     };
@@ -81,26 +81,26 @@ fn expand_item(
         return code;
     }
     let errors = errors.into_iter().map(Error::into_compile_error);
-    // Parsed once more, as few items are broken.
+    // Parsing again costs nothing in the usual case, an item without errors.
     let kept = match parse_item(original.clone()) {
         Ok(mut item) => {
             take_siblings(&mut item);
-            keep(&item)
+            keep_broken(&item)
         }
         Err(_) => original,
     };
     quote!(#kept #(#errors)*)
 }
 
-/// Keeps a broken item in sight of the rest of the program. Its body stays for rust-analyzer alone: without its macros,
-/// the compiler would find faults in it that are none.
-fn keep(item: &Item) -> TokenStream {
+/// Writes a broken item so that the rest of the program still finds it. Its body is kept for rust-analyzer only, since the
+/// compiler would report false errors in a body without its macros.
+fn keep_broken(item: &Item) -> TokenStream {
     let Item::Fn(function) = item else {
         return item.to_token_stream();
     };
     let output = function.sig.output.to_token_stream();
-    if args::mentions(output, &["impl"]) {
-        // A body that ends nowhere does not say which type it is.
+    if tokens::contains_word(output, &["impl"]) {
+        // A body that never ends has no type from which `impl Trait` could be inferred.
         return item.to_token_stream();
     }
     let mut stub = function.clone();
@@ -113,7 +113,7 @@ fn keep(item: &Item) -> TokenStream {
     quote!(#[allow(warnings)] #stub)
 }
 
-/// Takes our attributes off an item.
+/// Removes the attributes of this crate from an item and returns them.
 fn take_siblings(item: &mut Item) -> Vec<Attribute> {
     let attrs = match item {
         Item::Fn(item) => &mut item.attrs,
@@ -122,29 +122,31 @@ fn take_siblings(item: &mut Item) -> Vec<Attribute> {
         _ => return Vec::new(),
     };
     attrs
-        .extract_if(.., |attribute| sibling(attribute.path()).is_some())
+        .extract_if(.., |attribute| recognise(attribute.path()).is_some())
         .collect()
 }
 
-/// Recognises one of our macros: by its bare name, or by a path through one of our crates.
-fn sibling(path: &Path) -> Option<(&'static Row, &Ident)> {
+/// Recognises a macro of this crate by its bare name, or by a path through one of hyperlane's crates.
+fn recognise(path: &Path) -> Option<(&'static Row, &Ident)> {
     const CRATES: [&str; 3] = ["hyperlane", "hyperlane_core", "hyperlane_macros"];
     let last = &path.segments.last()?.ident;
-    // The name comes first: few attributes share one, and a look into the manifest costs more.
+    // The name is compared first: few attributes share one, and reading the manifest costs more.
     let row = table::find(&last.to_string())?;
     let bare = path.segments.len() == 1 && path.leading_colon.is_none();
-    // A crate that hands ours on, as macros do (`$crate::hyperlane::get`), names it on the way.
+    // The crate may be inside the path, as in `$crate::hyperlane::get`.
     let mut names = path.segments.iter().map(|segment| &segment.ident);
     names.next_back();
     let mut known = names.clone();
     let ours = bare
         || known.any(|ident| CRATES.iter().any(|name| ident == name))
-        || names.next().is_some_and(|first| *first == krate::name());
+        || names
+            .next()
+            .is_some_and(|first| *first == crate_path::library_name());
     ours.then_some((row, last))
 }
 
 fn parse_sibling(attribute: Attribute) -> Result<(Applied, Option<Path>)> {
-    let Some((row, name)) = sibling(attribute.path()) else {
+    let Some((row, name)) = recognise(attribute.path()) else {
         return Err(Error::new_spanned(
             attribute,
             "expected a macro of hyperlane",
@@ -155,7 +157,7 @@ fn parse_sibling(attribute: Attribute) -> Result<(Applied, Option<Path>)> {
         Meta::Path(_) => args::parse(row, name, TokenStream::new()),
         Meta::List(list) => args::parse(row, name, list.tokens),
         Meta::NameValue(pair) => {
-            let message = format!("arguments stand in parentheses, as in `#[{name}(…)]`");
+            let message = format!("arguments go in parentheses, as in `#[{name}(…)]`");
             Err(Error::new_spanned(pair.eq_token, message))
         }
     }

@@ -3,28 +3,29 @@
 mod body;
 mod conflicts;
 mod param_names;
+mod read_loop;
 mod route;
+mod validate;
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::visit::{self, Visit};
 use syn::{
-    AttrStyle, Error, Item, ItemFn, Path, ReceiverKind, Result, ReturnType, Stmt, Type,
+    AttrStyle, Attribute, Error, Item, ItemFn, ReceiverKind, Result, ReturnType, Stmt, Type,
     parse_quote_spanned,
 };
 
-use crate::args::{Applied, Args, mentions};
-use crate::emit::{Emitter, at, values};
-use crate::params::{self, Params, last_segment};
+use crate::emit::Emitter;
+use crate::model::{Applied, Args, BodyRule, Handle, Role};
+use crate::params::{Params, last_segment};
 use crate::phases::Phases;
-use crate::register;
-use crate::table::{self, BodyRule, Handle, Register, Role};
+use crate::table;
+use crate::tokens::{contains_word, hygienic};
 
-/// Stands in every body that was expanded, so that a macro that comes too late notices.
-const MARK: &str = "hyperlane: expanded";
+/// Marks an expanded body, so that a macro that is expanded later can be refused.
+const EXPANDED_MARK: &str = "hyperlane: expanded";
 
-/// Expands `applied` on `item`; errors go to `errors`, and the code is then of no use.
+/// Expands `applied` on `item`. After an error, which goes to `errors`, the returned code is incomplete.
 pub(crate) fn expand(
     private: &TokenStream,
     mut item: ItemFn,
@@ -36,16 +37,15 @@ pub(crate) fn expand(
         .all(|applied| matches!(applied.row.role, Role::Declare | Role::Import));
     if let (false, true, Some(late)) = (unmarked, is_marked(&item), applied.first()) {
         errors.push(late.error(format!(
-            "`#[{}]` came after the attributes above it were expanded; import it under its own name, \
-             or put the `cfg_attr` it stands in first",
+            "`#[{}]` was expanded after the attributes above it; import it under its own name, or put its `cfg_attr` first",
             late.name
         )));
         return TokenStream::new();
     }
     let phases = Phases::sort(applied, errors);
-    let params = params::find(&mut item.sig);
-    // The body becomes a block inside the function's own; with the user's braces it would look like one too many.
-    item.block.brace_token = syn::token::Brace(at(item.block.brace_token.span.join()));
+    let params = Params::find(&mut item.sig);
+    // The body becomes a block inside the function's; with the span of the user's braces a lint would call one redundant.
+    item.block.brace_token = syn::token::Brace(hygienic(item.block.brace_token.span.join()));
     let mut function = Function {
         private,
         returns: Returns::of(&item),
@@ -63,11 +63,11 @@ pub(crate) fn expand(
     }
 }
 
-/// What a function returns, as far as its tokens tell.
+/// The return type of a function, as far as its tokens tell.
 enum Returns {
     Unit,
     Status(Box<Type>),
-    /// Anything else; `named` where a variable can be declared with it.
+    /// Any other type; `named` if a variable can be declared with it.
     Other {
         named: Option<Box<Type>>,
     },
@@ -82,10 +82,12 @@ impl Returns {
                 _ if last_segment(ty).is_some_and(|ident| ident == "Status") => {
                     Self::Status(ty.clone())
                 }
-                // The hook trait asks for it, under whatever name.
+                // `ServerHook` requires it, so another name is an alias.
                 _ if is_handler(item) => Self::Status(ty.clone()),
                 // Neither `impl Trait` nor `!` can be a variable's type.
-                _ if mentions(ty.to_token_stream(), &["impl", "!"]) => Self::Other { named: None },
+                _ if contains_word(ty.to_token_stream(), &["impl", "!"]) => {
+                    Self::Other { named: None }
+                }
                 _ => Self::Other {
                     named: Some(ty.clone()),
                 },
@@ -93,8 +95,8 @@ impl Returns {
         }
     }
 
-    /// Returns the type to declare a variable with.
-    fn named(&self) -> Option<TokenStream> {
+    /// Returns the type to declare a variable with, if it has a name.
+    fn declared_type(&self) -> Option<TokenStream> {
         match self {
             Self::Unit => Some(quote!(())),
             Self::Status(ty) => Some(ty.to_token_stream()),
@@ -119,24 +121,17 @@ impl Function<'_> {
         if errors.len() > before {
             return Ok(TokenStream::new());
         }
-        self.imply_guard();
+        self.add_websocket_guard();
         let (in_constant, in_body) = self.split_guards();
-        // The value of a route is turned into the response before the epilogues, so they move into one function.
+        // The value of a route becomes the response before the epilogues run, so the function itself converts it.
         let converts = self.is_route()
             && matches!(self.returns, Returns::Other { .. })
             && self.needs_conversion(&in_body);
         if self.is_route() {
             self.add_missing_params(!in_body.is_empty());
         }
-        let constants = self.constant_guards(&in_constant);
-        let cfgs: Vec<_> = self
-            .item
-            .attrs
-            .iter()
-            .filter(|attr| attr.path().is_ident("cfg"))
-            .collect();
-        let body_rules = self.is_handler.then(|| self.body_constants(&cfgs));
-        let params = self.param_constant(&cfgs);
+        let guards = self.constant_guards(&in_constant);
+        let constants = self.hook_constants(&guards);
         let code = match self.body(&in_body, converts, errors) {
             Ok(body) => body,
             Err(error) => {
@@ -145,39 +140,49 @@ impl Function<'_> {
             }
         };
         if converts {
-            let (private, span) = (self.private, at(self.item.sig.output.span()));
+            let (private, span) = (self.private, hygienic(self.item.sig.output.span()));
             self.item.sig.output = parse_quote_spanned!(span=> -> #private::Status);
         }
-        let registrations = self.registrations(&constants, converts);
+        let registrations = self.registrations(&guards, converts);
         let (vis, sig) = (&self.item.vis, &self.item.sig);
-        // syn keeps `#![…]` at the top of the body with the others.
+        // syn lists the `#![…]` of the body among the item's attributes.
         let (outer, inner): (Vec<_>, Vec<_>) = self
             .item
             .attrs
             .iter()
             .partition(|attr| matches!(attr.style, AttrStyle::Outer));
         let default = &self.item.modifiers.defaultness;
-        let sibling = (self.is_handler && !constants.is_empty()).then(|| {
-            let (private, span) = (self.private, at(sig.ident.span()));
-            let cfgs = outer.iter().filter(|attr| attr.path().is_ident("cfg"));
-            quote_spanned! {span=>
-                #(#cfgs)*
-                #[doc(hidden)]
-                const GUARDS: &'static [#private::Guard] = &[#(#constants),*];
-            }
-        });
         Ok(quote! {
-            #sibling
-            #body_rules
-            #params
+            #constants
             #(#outer)*
             #vis #default #sig { #(#inner)* #code }
             #registrations
         })
     }
 
-    /// Whether the function may be what dispatch has chosen to answer.
-    fn answers(&self) -> bool {
+    /// Writes the constants beside `handle` or `new`, which dispatch and the registration read.
+    fn hook_constants(&self, guards: &[TokenStream]) -> TokenStream {
+        let cfgs: Vec<_> = self
+            .item
+            .attrs
+            .iter()
+            .filter(|attr| attr.path().is_ident("cfg"))
+            .collect();
+        let guards = (self.is_handler && !guards.is_empty()).then(|| {
+            let (private, span) = (self.private, hygienic(self.item.sig.ident.span()));
+            quote_spanned! {span=>
+                #(#cfgs)*
+                #[doc(hidden)]
+                const GUARDS: &'static [#private::Guard] = &[#(#guards),*];
+            }
+        });
+        let body_rules = self.is_handler.then(|| self.body_constants(&cfgs));
+        let params = self.param_constant(&cfgs);
+        quote!(#guards #body_rules #params)
+    }
+
+    /// Returns whether dispatch calls the function to answer a request.
+    fn is_dispatched(&self) -> bool {
         self.is_handler || self.is_route()
     }
 
@@ -185,109 +190,16 @@ impl Function<'_> {
         !self.phases.registers.is_empty()
     }
 
-    /// Whether generated code runs around the body of a route, or the value could borrow from the context.
+    /// Returns whether the function must convert a route's value itself: generated code follows, or the value may borrow
+    /// from the context.
     fn needs_conversion(&self, in_body: &[usize]) -> bool {
-        self.phases.wrap_body()
+        self.phases.has_code_around_body()
             || !in_body.is_empty()
-            || self.phases.upgrades().is_some()
+            || self.phases.early_upgrade().is_some()
             || matches!(self.returns, Returns::Other { named: None })
     }
 
-    fn validate(&self, errors: &mut Vec<Error>) {
-        let signature = &self.item.sig;
-        let phases = &self.phases;
-        let all = [
-            &phases.registers,
-            &phases.guards,
-            &phases.extractors,
-            &phases.limits,
-            &phases.conditions,
-            &phases.setup,
-            &phases.epilogue,
-        ];
-        let first = all
-            .into_iter()
-            .flatten()
-            .chain(&phases.read)
-            .chain(&phases.open)
-            .chain(&phases.close)
-            .next();
-        if let (None, Some(applied)) = (signature.asyncness, first) {
-            let message = format!("`#[{}]` needs an `async fn`; add `async`", applied.name);
-            errors.push(Error::new(signature.fn_token.span, message));
-        }
-        self.conflicts(errors);
-        self.unknown_params(errors);
-        for applied in &phases.registers {
-            if let Some(receiver) = signature.receiver() {
-                errors.push(Error::new_spanned(receiver, not_in_impl(applied)));
-            } else if let Some(span) = own_self(&self.item) {
-                errors.push(Error::new(span, not_in_impl(applied)));
-            } else if !matches!(applied.row.role, Role::Register(Register::Route(_))) {
-                errors.push(applied.error(format!(
-                    "`#[{}]` stands on a struct that implements `ServerHook`",
-                    applied.name
-                )));
-            } else if signature.generics.type_params().next().is_some()
-                || signature.generics.const_params().next().is_some()
-            {
-                errors.push(register::generic(applied, &signature.generics));
-            }
-        }
-        if self.is_route() {
-            let unclear = self.params.unclear();
-            // What could not be told apart is among the others.
-            let others = self.params.others.iter().filter(|_| unclear.is_none());
-            for other in others {
-                let message = if mentions(other.ty.to_token_stream(), &["impl"]) {
-                    "an argument of a route function needs a type with a name, as in `Path<u32>`"
-                } else if matches!(other.ty.as_ref(), Type::Reference(_)) {
-                    "an argument of a route function owns its value, as `String` does; only the stream and the context are lent"
-                } else {
-                    continue;
-                };
-                errors.push(Error::new_spanned(&other.ty, message));
-            }
-            errors.extend(unclear);
-            if let ReturnType::Type(_, ty) = &signature.output
-                && let Some(lent) = lent(ty.to_token_stream())
-            {
-                let message =
-                    "a route owns what it answers with: return `String`, or a `&'static str`";
-                errors.push(Error::new(lent, message));
-            }
-        }
-        if signature.ident == "new"
-            && matches!(self.returns, Returns::Other { .. })
-            && !self.is_route()
-        {
-            for applied in phases.guards.iter().chain(&phases.conditions) {
-                errors.push(applied.error(format!(
-                    "`#[{}]` can decline, but `new` must make a value; move it to `handle`",
-                    applied.name
-                )));
-            }
-        }
-        if let (Some(first), Some(second)) = (phases.limits.first(), phases.limits.get(1)) {
-            errors.push(second.error(format!("`#[{}]` stands here already", first.name)));
-        }
-        if let (Some(limit), false) = (phases.limits.first(), self.is_handler || self.is_route()) {
-            errors.push(limit.error(format!(
-                "`#[{}]` stands on `handle` or on a route function, where dispatch sees it",
-                limit.name
-            )));
-        }
-        if let (Some(read), Returns::Other { .. }, false) =
-            (&phases.read, &self.returns, self.is_route())
-        {
-            errors.push(read.error(format!(
-                "`#[{}]` repeats the body, so the function must return `Status` or nothing",
-                read.name
-            )));
-        }
-    }
-
-    /// How the route takes the body of its requests: the macro that makes it a stream, and its limit.
+    /// Returns the macro that makes the request body a stream, and the one that limits it.
     fn body_rules(&self) -> (Option<&Applied>, Option<&Applied>) {
         let stream = self
             .phases
@@ -297,26 +209,26 @@ impl Function<'_> {
         (stream, self.phases.limits.first())
     }
 
-    /// Writes the associated constants that dispatch reads before the hook runs.
-    fn body_constants(&self, cfgs: &[&syn::Attribute]) -> TokenStream {
+    /// Writes the constants about the body and WebSocket.
+    fn body_constants(&self, cfgs: &[&Attribute]) -> TokenStream {
         let private = self.private;
         let (stream, max) = self.body_rules();
         let stream = stream.map(|applied| {
-            let span = at(applied.name.span());
+            let span = hygienic(applied.name.span());
             quote_spanned! {span=>
                 #(#cfgs)*
                 const BODY: #private::BodyMode = #private::BodyMode::Stream;
             }
         });
         let max = max.map(|applied| {
-            let (span, limit) = (at(applied.name.span()), values(applied).first());
+            let (span, limit) = (hygienic(applied.name.span()), applied.values().first());
             quote_spanned! {span=>
                 #(#cfgs)*
                 const MAX_BODY: ::core::option::Option<usize> = ::core::option::Option::Some(#limit);
             }
         });
-        let websocket = self.phases.speaks_websocket().map(|applied| {
-            let span = at(applied.name.span());
+        let websocket = self.phases.websocket_macro().map(|applied| {
+            let span = hygienic(applied.name.span());
             quote_spanned! {span=>
                 #(#cfgs)*
                 #[doc(hidden)]
@@ -326,13 +238,14 @@ impl Function<'_> {
         quote!(#stream #max #websocket)
     }
 
-    /// Has dispatch decline what `websocket` could only refuse, so that a page may stand at the same path.
-    fn imply_guard(&mut self) {
+    /// Adds the guard `is_ws_upgrade_type` to `websocket`. Dispatch then declines other requests, and a page may have the same
+    /// path.
+    fn add_websocket_guard(&mut self) {
         let phases = &mut self.phases;
-        if !phases.opens_a(Handle::WebSocket) || phases.asks_for_websocket().is_some() {
+        if !phases.opens(Handle::WebSocket) || phases.websocket_guard().is_some() {
             return;
         }
-        let guard = phases.opens().zip(table::find("is_ws_upgrade_type"));
+        let guard = phases.opener().zip(table::find("is_ws_upgrade_type"));
         let guard = guard.filter(|_| self.is_handler || !phases.registers.is_empty());
         if let Some((applied, row)) = guard {
             let guard = Applied {
@@ -344,7 +257,7 @@ impl Function<'_> {
         }
     }
 
-    /// Splits the guards into those for a constant and those for the body.
+    /// Returns the indices of the guards for the constant, and of those for the body.
     fn split_guards(&self) -> (Vec<usize>, Vec<usize>) {
         let constant = self.is_handler || self.is_route();
         let emitter = self.emitter();
@@ -373,21 +286,21 @@ impl Function<'_> {
     }
 }
 
-/// Adds code, or the error that stands in its way.
-fn collect(code: &mut TokenStream, errors: &mut Vec<Error>, step: Result<TokenStream>) {
+/// Adds the code of a step, or its error.
+fn push_or_report(code: &mut TokenStream, errors: &mut Vec<Error>, step: Result<TokenStream>) {
     match step {
         Ok(step) => code.extend(step),
-        // A parameter that two macros lack is reported once.
-        Err(error) if errors.iter().any(|other| same(other, &error)) => {}
+        // Two macros without the same parameter are one error.
+        Err(error) if errors.iter().any(|other| same_message(other, &error)) => {}
         Err(error) => errors.push(error),
     }
 }
 
-fn same(left: &Error, right: &Error) -> bool {
+fn same_message(left: &Error, right: &Error) -> bool {
     left.to_string() == right.to_string()
 }
 
-/// Whether the function is `ServerHook::handle`, as far as its tokens tell.
+/// Returns whether the function is `ServerHook::handle`, as far as its tokens tell.
 fn is_handler(item: &ItemFn) -> bool {
     let by_value = item
         .sig
@@ -396,65 +309,10 @@ fn is_handler(item: &ItemFn) -> bool {
     by_value && item.sig.ident == "handle" && item.sig.inputs.len() == 3
 }
 
-fn not_in_impl(applied: &Applied) -> String {
-    format!(
-        "`#[{}]` stands on a free function or on a struct that implements `ServerHook`, not inside an `impl`: move it out",
-        applied.name
-    )
-}
-
-/// Returns the place of a `Self` that is the type of an `impl` around the function; items inside have theirs.
-fn own_self(item: &ItemFn) -> Option<Span> {
-    struct Search(Option<Span>);
-
-    impl<'ast> Visit<'ast> for Search {
-        fn visit_path(&mut self, path: &'ast Path) {
-            let first = path.segments.first().map(|segment| &segment.ident);
-            if let Some(first) = first.filter(|first| *first == "Self") {
-                self.0.get_or_insert(first.span());
-            }
-            visit::visit_path(self, path);
-        }
-
-        fn visit_item(&mut self, _: &'ast Item) {}
-    }
-
-    let mut search = Search(None);
-    search.visit_signature(&item.sig);
-    search.visit_block(&item.block);
-    search.0
-}
-
-/// Returns the place of the first reference that need not live as long as the program.
-fn lent(tokens: TokenStream) -> Option<Span> {
-    let mut tokens = tokens.into_iter().peekable();
-    while let Some(token) = tokens.next() {
-        match token {
-            TokenTree::Group(group) => {
-                if let Some(span) = lent(group.stream()) {
-                    return Some(span);
-                }
-            }
-            TokenTree::Punct(punct) if punct.as_char() == '&' => {
-                let tick = tokens.next_if(
-                    |token| matches!(token, TokenTree::Punct(tick) if tick.as_char() == '\''),
-                );
-                let name = tick.and_then(|_| tokens.next());
-                let is_static = matches!(&name, Some(TokenTree::Ident(name)) if name == "static");
-                if !is_static {
-                    return Some(punct.span());
-                }
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// Whether macros were expanded on this function before.
+/// Returns whether macros were expanded on this function before.
 fn is_marked(item: &ItemFn) -> bool {
     let Some(Stmt::Item(Item::Const(mark))) = item.block.stmts.first() else {
         return false;
     };
-    matches!(mark.expr.as_ref(), syn::Expr::Lit(literal) if matches!(&literal.lit, syn::Lit::Str(text) if text.value() == MARK))
+    matches!(mark.expr.as_ref(), syn::Expr::Lit(literal) if matches!(&literal.lit, syn::Lit::Str(text) if text.value() == EXPANDED_MARK))
 }

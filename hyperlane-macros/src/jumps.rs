@@ -1,7 +1,7 @@
-//! Finds the ways in which control can leave a body before its end.
+//! Finds the expressions that leave a body before its end.
 //!
-//! A read loop runs the user's body as a block, so a `break` or `continue` there means the loop; both are rewritten to
-//! leave the block instead, that the epilogues still run. `return` and `?` are left to an async block around the body.
+//! A read loop runs the user's body as a block inside the loop. There, `break` and `continue` are rewritten to leave the
+//! block, so that the epilogues still run. For `return` and `?` the body stands in an async block.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
@@ -14,10 +14,10 @@ use syn::{
 };
 use syn::{ExprReturn, ExprTry, ExprWhile, Item, Macro, Result};
 
-use crate::args::mentions;
+use crate::tokens::{contains_word, hygienic};
 
-/// Macros of the standard library, which leave a body only by what stands in their arguments, or by a panic.
-const STAYS: [&str; 22] = [
+/// Macros of the standard library, which leave a body only by a panic or by an expression among their arguments.
+const TRUSTED_MACROS: [&str; 22] = [
     "assert",
     "assert_eq",
     "assert_ne",
@@ -42,18 +42,18 @@ const STAYS: [&str; 22] = [
     "writeln",
 ];
 
-/// What a body does besides running to its end.
+/// The early exits of a body.
 #[derive(Default)]
 pub(crate) struct Jumps {
-    /// `return` or `?`, or a macro call that may hide one.
-    pub(crate) leaves: bool,
-    /// Where a `break` or `continue` means the loop around the body.
+    /// True if the body has a `return` or `?`, or a macro call that may hide one.
+    pub(crate) may_return: bool,
+    /// The places of each `break` and `continue` that means the loop around the body.
     pub(crate) loop_jumps: Vec<Span>,
     depth: usize,
 }
 
 impl Jumps {
-    /// Looks through a body.
+    /// Searches a body.
     pub(crate) fn of(block: &Block) -> Self {
         let mut jumps = Self::default();
         jumps.visit_block(block);
@@ -69,25 +69,25 @@ impl Jumps {
 
 impl<'ast> Visit<'ast> for Jumps {
     fn visit_expr_return(&mut self, node: &'ast ExprReturn) {
-        self.leaves = true;
+        self.may_return = true;
         visit::visit_expr_return(self, node);
     }
 
     fn visit_expr_try(&mut self, node: &'ast ExprTry) {
-        self.leaves = true;
+        self.may_return = true;
         visit::visit_expr_try(self, node);
     }
 
     fn visit_macro(&mut self, node: &'ast Macro) {
-        // What a macro expands to is unknown here (`bail!` returns), so only those of the standard library are trusted.
+        // The expansion of other macros is unknown here (`bail!` returns), so only those of the standard library are trusted.
         let name = node
             .path
             .segments
             .last()
             .map(|segment| segment.ident.to_string());
-        let trusted = name.is_some_and(|name| STAYS.contains(&name.as_str()));
-        self.leaves |=
-            !trusted || mentions(node.tokens.clone(), &["return", "?", "break", "continue"]);
+        let trusted = name.is_some_and(|name| TRUSTED_MACROS.contains(&name.as_str()));
+        self.may_return |=
+            !trusted || contains_word(node.tokens.clone(), &["return", "?", "break", "continue"]);
     }
 
     fn visit_expr_break(&mut self, node: &'ast ExprBreak) {
@@ -116,7 +116,7 @@ impl<'ast> Visit<'ast> for Jumps {
         self.inside_loop(|this| this.visit_block(&node.body));
     }
 
-    // What these hold belongs to them.
+    // Jumps inside closures, async blocks and items leave only these.
     fn visit_expr_closure(&mut self, _: &'ast ExprClosure) {}
     fn visit_expr_async(&mut self, _: &'ast ExprAsync) {}
     fn visit_expr_const(&mut self, _: &'ast ExprConst) {}
@@ -172,7 +172,7 @@ impl VisitMut for Rewriter {
             Expr::Continue(jump) if jump.label.is_none() => &self.on_continue,
             _ => return,
         };
-        let span = Span::mixed_site().located_at(node.span());
+        let span = hygienic(node.span());
         *node = Expr::Verbatim(quote_spanned!(span=> { #jump }));
     }
 

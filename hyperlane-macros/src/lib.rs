@@ -1,33 +1,15 @@
-//! The attribute macros of hyperlane.
-//!
-//! Stacked attributes are order-free: the first one takes its siblings off the item and expands all of them in fixed
-//! phases, and in source order within a phase:
-//!
-//! 1. variables of `hyperlane`, then guards (`host`, `methods`, `is_*`), which decline a request;
-//! 2. reads (`try_get_websocket_request`, `try_get_http_request`), which run all that follows once per message;
-//! 3. extractors, which bind what the request holds;
-//! 4. conditions (`filter`, `reject`);
-//! 5. `response_*`, `prologue_hooks` and `prologue_macros`, then `websocket` and `sse`, which open a handle;
-//! 6. the body;
-//! 7. `send`, `flush`, `epilogue_hooks`, `epilogue_macros` and last `closed`, also after an early `return` or `?`.
-//!
-//! `is_ws_upgrade_type` accepts the handshake right after the guards; the 101 waits for the first read, send or `upgrade`, so
-//! that a refusal before it is an HTTP answer. `try_get_websocket_request` reads, so that extractors run per message;
-//! `websocket` and `sse` open last.
-//!
-//! Macros that cannot stand together, literals that no request could carry, and parameters that a route's pattern
-//! lacks do not compile. A broken function keeps its signature and gives one error.
-//!
-//! The stream and the context are found by the names of their types, else by their order among the `&mut` parameters.
-//! Every macro takes `crate = path`, the place of hyperlane where it is known under another name.
+#![doc = include_str!("docs/macros.md")]
+
+// Long: one list, every macro with its reference documentation, most of it examples.
 
 mod args;
+mod crate_path;
 mod emit;
 mod expand;
 mod function;
 mod jumps;
-mod krate;
 mod literals;
+mod model;
 mod nearest;
 mod params;
 mod pattern;
@@ -36,8 +18,9 @@ mod register;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
-/// Declares the attribute of each row, by phase. `at` stands where the example is the attribute alone on a route.
+/// Declares the attribute of each row, by phase. `at` writes an example: the attribute on a route at that path.
 macro_rules! declare {
     ($(
         $phase:ident $when:literal {
@@ -58,7 +41,7 @@ macro_rules! declare {
             }
         )+)+
 
-        /// The declared names, which a test compares with the table.
+        /// The names of the declared attributes. A test compares them with the table.
         #[cfg(test)]
         const DECLARED: &[&str] = &[$($(stringify!($name)),+),+];
     };
@@ -66,9 +49,12 @@ macro_rules! declare {
 
 declare! {
     declarations "Runs first, before the guards." {
-        /// Declares variables at the top of a function by their `Default`; a `Server` also takes in every hook that the macros registered: `#[hyperlane(server: Server)]`.
+        /// Declares variables by their `Default`, and adds all registered hooks to a `Server`:
+        /// `#[hyperlane(server: Server)]`.
         ///
-        /// Any number of `name: Type`, on any function. A `Server` is known by that name, not by an alias. A server without a route does not start where macros registered routes that no server of the program takes.
+        /// Takes any number of `name: Type`, on any function. The type of the server must have the name `Server`, not that
+        /// of an alias. If macros registered routes that no server of the program takes, a server without routes does not
+        /// start.
         ///
         /// ```
         /// use hyperlane::*;
@@ -81,7 +67,9 @@ declare! {
         /// # fn main() {}
         /// ```
         hyperlane;
-        /// Brings traits into scope without their names: `#[import(std::fmt::Write)]`. On a function for its body, on a struct for its module.
+        /// Imports traits without their names: `#[import(std::fmt::Write)]`.
+        ///
+        /// On a function the import holds for its body, on a struct for the module.
         ///
         /// ```
         /// use hyperlane::*;
@@ -95,13 +83,17 @@ declare! {
         import;
     }
     routes "" {
-        /// Registers a hook struct or an async function at a path, for every method: `#[route("/users/{id}")]`, any number of times.
+        /// Registers a hook struct or an async function at a path, for every method: `#[route("/users/{id}")]`.
         ///
-        /// A function is a free one, in no `impl` or `trait`. Those of another crate are registered once the program names that crate, if only by `use handlers as _;`.
+        /// The attribute can be repeated, once per path. A function must be free, not in an `impl` or `trait`. Routes of
+        /// another crate are registered once the program names that crate, if only with `use handlers as _;`.
         ///
-        /// Patterns: `/users/:id`, `/users/{id}`, `/users/{id:\d+}` and `/files/{*path}`, as a literal or a constant. A literal is checked while the program compiles, its regexes and the names that `route_param` asks for included. What typed arguments need of the pattern and the server (`Path`, `State`) is checked when the server starts.
+        /// Patterns are `/users/:id`, `/users/{id}`, `/users/{id:\d+}` and `/files/{*path}`, as a literal or a constant.
+        /// The compiler checks a literal with its regexes, and the names that `route_param` asks for. A server checks at
+        /// its start that typed arguments (`Path`, `State`) fit the pattern and the server.
         ///
-        /// A function takes the stream, the context, both or neither, and returns `Status` or anything that implements `IntoResponse`.
+        /// A function takes the stream, the context, both or neither, and typed arguments. It returns `Status` or any type
+        /// that implements `IntoResponse`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -126,7 +118,9 @@ declare! {
         /// # fn main() {}
         /// ```
         any;
-        /// Registers a hook struct or an async function at a path, for GET requests: `#[get("/path")]`. Answers HEAD as well. Others get the next handler of the path, or 405.
+        /// Registers a hook struct or an async function at a path, for GET and HEAD requests: `#[get("/path")]`.
+        ///
+        /// Other requests go to the next handler of the path; without one, the answer is 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -138,7 +132,9 @@ declare! {
         /// # fn main() {}
         /// ```
         get;
-        /// Registers a hook struct or an async function at a path, for POST requests: `#[post("/path")]`. Others get the next handler of the path, or 405.
+        /// Registers a hook struct or an async function at a path, for POST requests: `#[post("/path")]`.
+        ///
+        /// Other requests go to the next handler of the path; without one, the answer is 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -150,7 +146,9 @@ declare! {
         /// # fn main() {}
         /// ```
         post;
-        /// Registers a hook struct or an async function at a path, for PUT requests: `#[put("/path")]`. Others get the next handler of the path, or 405.
+        /// Registers a hook struct or an async function at a path, for PUT requests: `#[put("/path")]`.
+        ///
+        /// Other requests go to the next handler of the path; without one, the answer is 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -162,7 +160,9 @@ declare! {
         /// # fn main() {}
         /// ```
         put;
-        /// Registers a hook struct or an async function at a path, for DELETE requests: `#[delete("/path")]`. Others get the next handler of the path, or 405.
+        /// Registers a hook struct or an async function at a path, for DELETE requests: `#[delete("/path")]`.
+        ///
+        /// Other requests go to the next handler of the path; without one, the answer is 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -174,7 +174,9 @@ declare! {
         /// # fn main() {}
         /// ```
         delete;
-        /// Registers a hook struct or an async function at a path, for PATCH requests: `#[patch("/path")]`. Others get the next handler of the path, or 405.
+        /// Registers a hook struct or an async function at a path, for PATCH requests: `#[patch("/path")]`.
+        ///
+        /// Other requests go to the next handler of the path; without one, the answer is 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -186,7 +188,9 @@ declare! {
         /// # fn main() {}
         /// ```
         patch;
-        /// Registers a hook struct or an async function at a path, for HEAD requests: `#[head("/path")]`. Others get the next handler of the path, or 405.
+        /// Registers a hook struct or an async function at a path, for HEAD requests: `#[head("/path")]`.
+        ///
+        /// Other requests go to the next handler of the path; without one, the answer is 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -198,7 +202,9 @@ declare! {
         /// # fn main() {}
         /// ```
         head;
-        /// Registers a hook struct or an async function at a path, for OPTIONS requests: `#[options("/path")]`. Others get the next handler of the path, or 405.
+        /// Registers a hook struct or an async function at a path, for OPTIONS requests: `#[options("/path")]`.
+        ///
+        /// Other requests go to the next handler of the path; without one, the answer is 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -212,9 +218,10 @@ declare! {
         options;
     }
     hooks "" {
-        /// Registers a hook struct to run before routes: `#[request_middleware]`, or `#[request_middleware(1)]` for its place in the order.
+        /// Registers a hook struct that runs before routes: `#[request_middleware]`, or `#[request_middleware(1)]` with its
+        /// order.
         ///
-        /// The place is any `isize` constant, or a number in quotes; hooks without one come first.
+        /// The order is any `isize` constant, or a number in quotes. Hooks without an order run first.
         ///
         /// ```
         /// use hyperlane::*;
@@ -235,9 +242,10 @@ declare! {
         /// # fn main() {}
         /// ```
         request_middleware;
-        /// Registers a hook struct to run after routes: `#[response_middleware]`, or `#[response_middleware(1)]` for its place in the order.
+        /// Registers a hook struct that runs after routes: `#[response_middleware]`, or `#[response_middleware(1)]` with
+        /// its order.
         ///
-        /// The place is any `isize` constant, or a number in quotes; hooks without one come first.
+        /// The order is any `isize` constant, or a number in quotes. Hooks without an order run first.
         ///
         /// ```
         /// use hyperlane::*;
@@ -258,9 +266,10 @@ declare! {
         /// # fn main() {}
         /// ```
         response_middleware;
-        /// Registers a hook struct to run when a hook panicked: `#[task_panic]`, or `#[task_panic(1)]` for its place in the order.
+        /// Registers a hook struct that runs after a hook has panicked: `#[task_panic]`, or `#[task_panic(1)]` with its
+        /// order.
         ///
-        /// The place is any `isize` constant, or a number in quotes; hooks without one come first.
+        /// The order is any `isize` constant, or a number in quotes. Hooks without an order run first.
         ///
         /// ```
         /// use hyperlane::*;
@@ -281,9 +290,10 @@ declare! {
         /// # fn main() {}
         /// ```
         task_panic;
-        /// Registers a hook struct to run when a request was refused: `#[request_error]`, or `#[request_error(1)]` for its place in the order.
+        /// Registers a hook struct that runs after a request was refused: `#[request_error]`, or `#[request_error(1)]` with
+        /// its order.
         ///
-        /// The place is any `isize` constant, or a number in quotes; hooks without one come first.
+        /// The order is any `isize` constant, or a number in quotes. Hooks without an order run first.
         ///
         /// ```
         /// use hyperlane::*;
@@ -305,28 +315,31 @@ declare! {
         /// ```
         request_error;
     }
-    guards "A guard: checked before anything is read. In a route it has the next handler of the path tried; elsewhere it skips the hook." {
-        /// Declines requests whose method is not GET. Takes HEAD as well. Where all decline: 405.
+    guards "A guard runs before anything is read. On a route, a declined request goes to the next handler of the \
+        path. On any other function the guard skips the body." {
+        /// Declines requests whose method is neither GET nor HEAD; if all handlers of the path decline, the answer is 405.
         is_get_method at "/path";
-        /// Declines requests whose method is not POST. Where all decline: 405.
+        /// Declines requests whose method is not POST; if all handlers of the path decline, the answer is 405.
         is_post_method at "/path";
-        /// Declines requests whose method is not PUT. Where all decline: 405.
+        /// Declines requests whose method is not PUT; if all handlers of the path decline, the answer is 405.
         is_put_method at "/path";
-        /// Declines requests whose method is not DELETE. Where all decline: 405.
+        /// Declines requests whose method is not DELETE; if all handlers of the path decline, the answer is 405.
         is_delete_method at "/path";
-        /// Declines requests whose method is not PATCH. Where all decline: 405.
+        /// Declines requests whose method is not PATCH; if all handlers of the path decline, the answer is 405.
         is_patch_method at "/path";
-        /// Declines requests whose method is not HEAD. Where all decline: 405.
+        /// Declines requests whose method is not HEAD; if all handlers of the path decline, the answer is 405.
         is_head_method at "/path";
-        /// Declines requests whose method is not OPTIONS. Where all decline: 405.
+        /// Declines requests whose method is not OPTIONS; if all handlers of the path decline, the answer is 405.
         is_options_method at "/path";
-        /// Declines requests whose method is not CONNECT. Where all decline: 405.
+        /// Declines requests whose method is not CONNECT; if all handlers of the path decline, the answer is 405.
         is_connect_method at "/path";
-        /// Declines requests whose method is not TRACE. Where all decline: 405.
+        /// Declines requests whose method is not TRACE; if all handlers of the path decline, the answer is 405.
         is_trace_method at "/path";
-        /// Declines requests whose method is one of the nine that HTTP defines. Where all decline: 405.
+        /// Declines requests with one of the nine methods that HTTP defines; if all handlers of the path decline, the
+        /// answer is 405.
         is_unknown_method at "/path";
-        /// Declines requests by any other method than those named: `#[methods(get, post)]`. Where all decline: 405.
+        /// Declines requests whose method is not in the list, `#[methods(get, post)]`; if all handlers of the path decline,
+        /// the answer is 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -337,7 +350,18 @@ declare! {
         /// # fn main() {}
         /// ```
         methods;
-        /// Declines requests that do not ask for a WebSocket. Where all decline: 426. On `handle` and on routes it also accepts the handshake, right after the guards: one that breaks a rule, or comes from a foreign page, is refused before the body runs. The 101 goes out with the first read, send or `ctx.upgrade(stream)`. Until then the body may answer as to any request: an error, `Status::Reject`, `#[send]` with a status of 400 or more, or raw bytes that begin with `HTTP/1.`. A body that does nothing for `ServerConfig::handshake_timeout` (10 s) finds the 101 sent. Origins of `ctx.upgrade_with` come too late behind this guard; subprotocols and fields do not.
+        /// Declines requests that do not ask for a WebSocket; if all handlers of the path decline, the answer is 426.
+        ///
+        /// On `handle` and on routes it also accepts the handshake, right after the guards. A handshake that breaks a rule,
+        /// or comes from a foreign page, is refused before the body runs.
+        ///
+        /// The 101 waits for the first read, the first send or `ctx.upgrade(stream)`. Until then the body may answer as to
+        /// any request: with an error, with `Status::Reject`, with `#[send]` and a status of 400 or more, or with raw bytes
+        /// that begin with `HTTP/1.`. If the body does none of this for `ServerConfig::handshake_timeout` (10 s), the 101
+        /// is sent.
+        ///
+        /// Subprotocols and header fields can be set in `ctx.upgrade_with`; allowed origins cannot, as this guard has
+        /// checked them.
         ///
         /// ```
         /// use hyperlane::*;
@@ -349,29 +373,32 @@ declare! {
         /// # fn main() {}
         /// ```
         is_ws_upgrade_type;
-        /// Declines requests that do not ask for HTTP/2 over plain text. Where all decline: 426.
+        /// Declines requests that do not ask for HTTP/2 over plain text; if all handlers of the path decline, the answer is
+        /// 426.
         is_h2c_upgrade_type at "/path";
-        /// Declines requests that do not ask for TLS. Where all decline: 426.
+        /// Declines requests that do not ask for TLS; if all handlers of the path decline, the answer is 426.
         is_tls_upgrade_type at "/path";
-        /// Declines requests that ask for a WebSocket, HTTP/2 or TLS. Where all decline: 400.
+        /// Declines requests that ask for a WebSocket, HTTP/2 or TLS; if all handlers of the path decline, the answer is
+        /// 400.
         is_unknown_upgrade_type at "/path";
-        /// Declines requests that are not HTTP/0.9. Where all decline: 505.
+        /// Declines requests that are not HTTP/0.9; if all handlers of the path decline, the answer is 505.
         is_http0_9_version at "/path";
-        /// Declines requests that are not HTTP/1.0. Where all decline: 505.
+        /// Declines requests that are not HTTP/1.0; if all handlers of the path decline, the answer is 505.
         is_http1_0_version at "/path";
-        /// Declines requests that are not HTTP/1.1. Where all decline: 505.
+        /// Declines requests that are not HTTP/1.1; if all handlers of the path decline, the answer is 505.
         is_http1_1_version at "/path";
-        /// Declines requests that are not HTTP/2. Where all decline: 505.
+        /// Declines requests that are not HTTP/2; if all handlers of the path decline, the answer is 505.
         is_http2_version at "/path";
-        /// Declines requests that are not HTTP/3. Where all decline: 505.
+        /// Declines requests that are not HTTP/3; if all handlers of the path decline, the answer is 505.
         is_http3_version at "/path";
-        /// Declines requests that are older than HTTP/1.1. Where all decline: 505.
+        /// Declines requests older than HTTP/1.1; if all handlers of the path decline, the answer is 505.
         is_http1_1_or_higher_version at "/path";
-        /// Declines requests of a version that HTTP does not have. Where all decline: 505.
+        /// Declines requests of an unknown HTTP version; if all handlers of the path decline, the answer is 505.
         is_http_version at "/path";
-        /// Declines requests of a version that HTTP has. Where all decline: 505.
+        /// Declines requests of a known HTTP version; if all handlers of the path decline, the answer is 505.
         is_unknown_version at "/path";
-        /// Declines requests for any other host than those named: `#[host("a.example", "b.example")]`. Where all decline: 421.
+        /// Declines requests for a host that is not in the list, `#[host("a.example", "b.example")]`; if all handlers of
+        /// the path decline, the answer is 421.
         ///
         /// ```
         /// use hyperlane::*;
@@ -382,7 +409,8 @@ declare! {
         /// # fn main() {}
         /// ```
         host;
-        /// Declines requests for one of the hosts named: `#[reject_host("old.example")]`. Where all decline: 421.
+        /// Declines requests for a host in the list, `#[reject_host("old.example")]`; if all handlers of the path decline,
+        /// the answer is 421.
         ///
         /// ```
         /// use hyperlane::*;
@@ -393,7 +421,8 @@ declare! {
         /// # fn main() {}
         /// ```
         reject_host;
-        /// Declines requests from any other page than those named: `#[referer("https://a.example/")]`. Where all decline: 403.
+        /// Declines requests from a page that is not in the list, `#[referer("https://a.example/")]`; if all handlers of
+        /// the path decline, the answer is 403.
         ///
         /// ```
         /// use hyperlane::*;
@@ -404,7 +433,8 @@ declare! {
         /// # fn main() {}
         /// ```
         referer;
-        /// Declines requests from one of the pages named: `#[reject_referer("https://spam.example/")]`. Where all decline: 403.
+        /// Declines requests from a page in the list, `#[reject_referer("https://spam.example/")]`; if all handlers of the
+        /// path decline, the answer is 403.
         ///
         /// ```
         /// use hyperlane::*;
@@ -416,10 +446,16 @@ declare! {
         /// ```
         reject_referer;
     }
-    reads "Runs after the guards; what follows it in the order of phases runs once per message." {
-        /// Runs the function once per WebSocket message, until the connection is over: `#[try_get_websocket_request]`, or `#[try_get_websocket_request(message)]` to bind it, a `RequestBody`.
+    reads "Runs after the guards. Extractors, conditions, setters, the body and the macros after it run once per \
+        message; guards and `closed` run once." {
+        /// Runs the function once per WebSocket message, until the connection closes:
+        /// `#[try_get_websocket_request(message)]`.
         ///
-        /// The body may end in a `Status`, in `()` or not at all; `break` and `return` end the loop, and the connection with 1000; `Status::Reject` ends both with 1008, an error with 1011. On `handle` and on routes the connection is upgraded first; a request that cannot be is refused.
+        /// The variable is a `RequestBody`; without a name the message is only read. On `handle` and on routes the
+        /// connection is upgraded first, and a request that cannot be upgraded is refused.
+        ///
+        /// The body may end in a `Status`, in `()` or not at all. `break` and `return` end the loop and close the
+        /// connection with 1000, `Status::Reject` with 1008, an error with 1011.
         ///
         /// ```
         /// use hyperlane::*;
@@ -440,7 +476,9 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_websocket_request;
-        /// Runs the function once per further HTTP request of the connection: `#[try_get_http_request]`, or `#[try_get_http_request(request)]` to bind it.
+        /// Runs the function once per further HTTP request of the connection: `#[try_get_http_request(request)]`.
+        ///
+        /// The variable is a `Request`; without a name the request is only read.
         ///
         /// ```
         /// use hyperlane::*;
@@ -456,7 +494,12 @@ declare! {
     handles "Runs last before the body." {
         /// Makes the connection a WebSocket and binds its handle by value: `#[websocket(socket)]`.
         ///
-        /// Where the request asks for none, `handle` and routes decline (426), and a page may stand at the same path; a broken handshake is refused. Extractors, conditions and response headers come first: what they refuse gets an HTTP answer, and the headers go out with the 101. With `try_get_websocket_request` the upgrade comes before the first message instead, and each message binds a handle. Middleware that gets this far takes the connection over.
+        /// `handle` and routes decline requests that do not ask for a WebSocket (426), so a page may have the same path. A
+        /// broken handshake is refused.
+        ///
+        /// Extractors, conditions and response headers run first: their refusals are HTTP answers, and the headers are sent
+        /// with the 101. With `try_get_websocket_request` the upgrade comes before the first message instead, and each
+        /// message binds a handle. In middleware the macro takes the connection over.
         ///
         /// ```
         /// use hyperlane::*;
@@ -473,9 +516,10 @@ declare! {
         /// # fn main() {}
         /// ```
         websocket;
-        /// Starts an event stream as the response and binds its handle by value: `#[sse(events)]`. It ends with the hook.
+        /// Starts an event stream as the response and binds its handle by value: `#[sse(events)]`.
         ///
-        /// Extractors, conditions and response headers come first: what they refuse gets an HTTP answer, and the headers go out with the stream's head. Where something was answered already, the hook ends.
+        /// Extractors, conditions and response headers run first: their refusals are HTTP answers, and the headers are sent
+        /// with the stream's head. If the request was answered before, the hook ends. The stream ends with the hook.
         ///
         /// ```
         /// use hyperlane::*;
@@ -492,8 +536,11 @@ declare! {
         /// ```
         sse;
     }
-    extractors "An extractor: runs after the guards and, in a read loop, once per message. A refusal goes to the `request_error` hooks." {
-        /// Binds the request body, a `RequestBody`: `#[request_body(body)]`. Never refuses; a request without a body has an empty one.
+    extractors "An extractor runs after the guards, in a read loop once per message. A refusal goes to the \
+        `request_error` hooks." {
+        /// Binds the request body, a `RequestBody`: `#[request_body(body)]`.
+        ///
+        /// Never refuses; a request without a body has an empty one.
         ///
         /// ```
         /// use hyperlane::*;
@@ -506,9 +553,10 @@ declare! {
         /// # fn main() {}
         /// ```
         request_body;
-        /// Takes the body of the route's requests as a stream and binds it: `#[body_stream(body)]`. Nothing of the body is read before the hook runs.
+        /// Binds the request body as a stream, a `BodyStream`: `#[body_stream(body)]`.
         ///
-        /// On `handle` or a route function it decides how the body is read; elsewhere it binds what the route left to read.
+        /// On `handle` or a route function it sets how the route takes the body: none of it is read before the hook runs.
+        /// On other functions it binds the unread rest of a body that the route streams.
         ///
         /// ```
         /// use hyperlane::*;
@@ -526,7 +574,9 @@ declare! {
         /// # fn main() {}
         /// ```
         body_stream;
-        /// Bounds the body of the route's requests, in bytes: `#[max_body(64 * 1024)]`. Beyond: 413. Stands on `handle` or on a route function.
+        /// Limits the request body of the route, in bytes: `#[max_body(64 * 1024)]`.
+        ///
+        /// A larger body is refused with 413. Stands on `handle` or on a route function.
         ///
         /// ```
         /// use hyperlane::*;
@@ -540,7 +590,9 @@ declare! {
         /// # fn main() {}
         /// ```
         max_body;
-        /// Binds the request body, read as JSON: `#[request_body_json(user: User)]`. Malformed JSON refuses the request with 400 and the field's path.
+        /// Binds the request body, parsed as JSON: `#[request_body_json(user: User)]`.
+        ///
+        /// Malformed JSON refuses the request with 400 and the path of the field.
         ///
         /// ```
         /// use hyperlane::*;
@@ -553,7 +605,9 @@ declare! {
         /// # fn main() {}
         /// ```
         request_body_json;
-        /// Binds the outcome of reading the request body as JSON, a `Result`: `#[request_body_json_result(user: User)]`. Never refuses.
+        /// Binds the `Result` of parsing the request body as JSON: `#[request_body_json_result(user: User)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -566,7 +620,9 @@ declare! {
         /// # fn main() {}
         /// ```
         request_body_json_result;
-        /// Binds the version of the request, an `HttpVersion`: `#[request_version(version)]`. Never refuses.
+        /// Binds the HTTP version of the request, an `HttpVersion`: `#[request_version(version)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -579,7 +635,9 @@ declare! {
         /// # fn main() {}
         /// ```
         request_version;
-        /// Binds the decoded path of the request, a `String`: `#[request_path(path)]`. Never refuses.
+        /// Binds the decoded path of the request, a `String`: `#[request_path(path)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -592,7 +650,9 @@ declare! {
         /// # fn main() {}
         /// ```
         request_path;
-        /// Binds all values of the query: `#[request_querys(querys)]`. Never refuses.
+        /// Binds all values of the query, a `Querys`: `#[request_querys(querys)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -605,7 +665,9 @@ declare! {
         /// # fn main() {}
         /// ```
         request_querys;
-        /// Binds all header fields of the request: `#[request_headers(headers)]`. Never refuses.
+        /// Binds all header fields of the request, a `Headers`: `#[request_headers(headers)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -618,7 +680,9 @@ declare! {
         /// # fn main() {}
         /// ```
         request_headers;
-        /// Binds all cookies of the request, a `CookieJar`: `#[request_cookies(cookies)]`. Never refuses.
+        /// Binds all cookies of the request, a `CookieJar`: `#[request_cookies(cookies)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -631,7 +695,9 @@ declare! {
         /// # fn main() {}
         /// ```
         request_cookies;
-        /// Binds all parameters of the path, a `RouteParams`: `#[route_params(params)]`. Never refuses.
+        /// Binds all parameters of the path, a `RouteParams`: `#[route_params(params)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -644,7 +710,9 @@ declare! {
         /// # fn main() {}
         /// ```
         route_params;
-        /// Binds all attributes of the context: `#[attributes(attributes)]`. Never refuses.
+        /// Binds all attributes of the context, an `Attributes`: `#[attributes(attributes)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -657,7 +725,10 @@ declare! {
         /// # fn main() {}
         /// ```
         attributes;
-        /// Binds a parameter of the path, a decoded `String`: `#[route_param("id" => id)]`. A missing one refuses the request with 400; where the pattern lacks it, the program does not compile.
+        /// Binds a decoded parameter of the path, a `String`: `#[route_param("id" => id)]`.
+        ///
+        /// A missing parameter refuses the request with 400. If the route's pattern has no such parameter, the program does
+        /// not compile.
         ///
         /// ```
         /// use hyperlane::*;
@@ -670,7 +741,9 @@ declare! {
         /// # fn main() {}
         /// ```
         route_param;
-        /// Binds a parameter of the path as an `Option`: `#[try_get_route_param("id" => id)]`. Never refuses.
+        /// Binds a decoded parameter of the path as an `Option`: `#[try_get_route_param("id" => id)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -683,7 +756,9 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_route_param;
-        /// Binds a value of the query, a `String`: `#[request_query("page" => page)]`. A missing one refuses the request with 400.
+        /// Binds a value of the query, a `String`: `#[request_query("page" => page)]`.
+        ///
+        /// A missing value refuses the request with 400.
         ///
         /// ```
         /// use hyperlane::*;
@@ -696,7 +771,9 @@ declare! {
         /// # fn main() {}
         /// ```
         request_query;
-        /// Binds a value of the query as an `Option`: `#[try_get_request_query("page" => page)]`. Never refuses.
+        /// Binds a value of the query as an `Option`: `#[try_get_request_query("page" => page)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -709,7 +786,9 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_request_query;
-        /// Binds a request header, a `String`; the last of its name: `#[request_header("accept" => accept)]`. A missing one refuses the request with 400.
+        /// Binds a header of the request, a `String`: `#[request_header("accept" => accept)]`.
+        ///
+        /// A missing header refuses the request with 400. Of several with the name, the last is bound.
         ///
         /// ```
         /// use hyperlane::*;
@@ -722,7 +801,9 @@ declare! {
         /// # fn main() {}
         /// ```
         request_header;
-        /// Binds a request header as an `Option`: `#[try_get_request_header("accept" => accept)]`. Never refuses.
+        /// Binds a header of the request as an `Option`: `#[try_get_request_header("accept" => accept)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -735,7 +816,9 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_request_header;
-        /// Binds the value of a cookie, a `String`: `#[request_cookie("theme" => theme)]`. A missing one refuses the request with 400.
+        /// Binds the value of a cookie, a `String`: `#[request_cookie("theme" => theme)]`.
+        ///
+        /// A missing cookie refuses the request with 400.
         ///
         /// ```
         /// use hyperlane::*;
@@ -748,7 +831,9 @@ declare! {
         /// # fn main() {}
         /// ```
         request_cookie;
-        /// Binds the value of a cookie as an `Option`: `#[try_get_request_cookie("theme" => theme)]`. Never refuses.
+        /// Binds the value of a cookie as an `Option`: `#[try_get_request_cookie("theme" => theme)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -761,7 +846,9 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_request_cookie;
-        /// Binds an attribute of the context, which an earlier hook set: `#[attribute("user" => user: User)]`. A missing one, or one of another type, refuses the request with 500.
+        /// Binds an attribute of the context that an earlier hook set: `#[attribute("user" => user: User)]`.
+        ///
+        /// A missing attribute, or one of another type, refuses the request with 500.
         ///
         /// ```
         /// use hyperlane::*;
@@ -774,7 +861,9 @@ declare! {
         /// # fn main() {}
         /// ```
         attribute;
-        /// Binds an attribute of the context as an `Option`: `#[try_get_attribute("user" => user: User)]`. Never refuses.
+        /// Binds an attribute of the context as an `Option`: `#[try_get_attribute("user" => user: User)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -787,7 +876,9 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_attribute;
-        /// Binds what is known of a panic: `#[task_panic_data(panic)]`. Where there was none, the request is refused with 500.
+        /// Binds the message and place of a panic: `#[task_panic_data(panic)]`.
+        ///
+        /// Without a panic the request is refused with 500.
         ///
         /// ```
         /// use hyperlane::*;
@@ -810,7 +901,9 @@ declare! {
         /// # fn main() {}
         /// ```
         task_panic_data;
-        /// Binds what is known of a panic as an `Option`: `#[try_get_task_panic_data(panic)]`. Never refuses.
+        /// Binds the message and place of a panic as an `Option`: `#[try_get_task_panic_data(panic)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -834,7 +927,9 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_task_panic_data;
-        /// Binds why a request was refused, a `RequestError`: `#[request_error_data(error)]`. Where it was not, it is now, with 500.
+        /// Binds the reason why the request was refused, a `RequestError`: `#[request_error_data(error)]`.
+        ///
+        /// A request that was not refused before is refused with 500.
         ///
         /// ```
         /// use hyperlane::*;
@@ -856,7 +951,9 @@ declare! {
         /// # fn main() {}
         /// ```
         request_error_data;
-        /// Binds why a request was refused as an `Option`: `#[try_get_request_error_data(error)]`. Never refuses.
+        /// Binds the reason why the request was refused as an `Option`: `#[try_get_request_error_data(error)]`.
+        ///
+        /// Never refuses.
         ///
         /// ```
         /// use hyperlane::*;
@@ -881,8 +978,10 @@ declare! {
         /// ```
         try_get_request_error_data;
     }
-    conditions "A condition: runs after the extractors. A function that it may skip returns `Status` or nothing, and a route then answers with what is in the response. A route that returns a value declines with 403; unlike after a guard, no other handler of the path is asked, as the arguments have been read." {
-        /// Skips the body and what follows it unless the expression is true: `#[filter(allowed)]`. A route that returns a value then declines with 403.
+    conditions "A condition runs after the extractors. The function must return `Status` or nothing, and a route \
+        then answers with the response as it is. A route that returns a value answers 403 instead. No other \
+        handler of the path is tried, since the arguments were read already." {
+        /// Skips the body and the later phases unless the expression is true: `#[filter(allowed)]`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -897,7 +996,7 @@ declare! {
         /// # fn main() {}
         /// ```
         filter;
-        /// Skips the body and what follows it if the expression is true: `#[reject(banned)]`. A route that returns a value then declines with 403.
+        /// Skips the body and the later phases if the expression is true: `#[reject(banned)]`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -913,8 +1012,11 @@ declare! {
         /// ```
         reject;
     }
-    setters "Runs after extractors and conditions, before the body; a failing guard or condition leaves the response as it is." {
-        /// Sets the response's status code, a number or an `HttpStatus`: `#[response_status_code(201)]`. A literal is checked while the program compiles.
+    setters "Runs after extractors and conditions, before the body. After a failed guard or condition the \
+        response stays as it is." {
+        /// Sets the status code of the response, a number or an `HttpStatus`: `#[response_status_code(201)]`.
+        ///
+        /// The compiler checks a literal.
         ///
         /// ```
         /// use hyperlane::*;
@@ -925,7 +1027,9 @@ declare! {
         /// # fn main() {}
         /// ```
         response_status_code;
-        /// Sets the response's reason phrase: `#[response_reason_phrase("Made")]`. Default: that of the status code.
+        /// Sets the reason phrase of the response: `#[response_reason_phrase("Made")]`.
+        ///
+        /// The default is the phrase of the status code.
         ///
         /// ```
         /// use hyperlane::*;
@@ -936,7 +1040,7 @@ declare! {
         /// # fn main() {}
         /// ```
         response_reason_phrase;
-        /// Sets the response's protocol version: `#[response_version(HttpVersion::Http1_1)]`.
+        /// Sets the HTTP version of the response: `#[response_version(HttpVersion::Http1_1)]`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -947,7 +1051,10 @@ declare! {
         /// # fn main() {}
         /// ```
         response_version;
-        /// Sets a response header, `#[response_header("server" => "mine")]`, or adds one more of its name, `#[response_header("vary", "origin")]`. Literals are checked while the program compiles.
+        /// Sets a response header, `#[response_header("server" => "mine")]`, or adds one more,
+        /// `#[response_header("vary", "origin")]`.
+        ///
+        /// The compiler checks literals.
         ///
         /// ```
         /// use hyperlane::*;
@@ -959,7 +1066,7 @@ declare! {
         /// # fn main() {}
         /// ```
         response_header;
-        /// Sets the response's body: `#[response_body("hello")]`.
+        /// Sets the body of the response: `#[response_body("hello")]`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -971,7 +1078,7 @@ declare! {
         /// # fn main() {}
         /// ```
         response_body;
-        /// Removes every response header set so far.
+        /// Removes every response header set so far: `#[clear_response_headers]`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -985,7 +1092,9 @@ declare! {
         clear_response_headers;
     }
     epilogues "Runs whenever the body ran, also after an early `return` or `?`." {
-        /// Sends the response after the body, or the bytes given, `#[try_send(bytes)]`; a failure is left to the next write.
+        /// Sends the response after the body, `#[try_send]`, or bytes, `#[try_send(bytes)]`.
+        ///
+        /// Ignores a failure; the next write reports it.
         ///
         /// ```
         /// use hyperlane::*;
@@ -997,7 +1106,9 @@ declare! {
         /// # fn main() {}
         /// ```
         try_send;
-        /// Sends the response after the body, or the bytes given, `#[send(bytes)]`; a failure is logged and closes the connection. On a WebSocket the response's body goes out as a message.
+        /// Sends the response after the body, `#[send]`, or bytes, `#[send(bytes)]`.
+        ///
+        /// A failure is logged and closes the connection. On a WebSocket the body of the response is sent as a message.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1009,7 +1120,9 @@ declare! {
         /// # fn main() {}
         /// ```
         send;
-        /// Flushes the connection after the body; a failure is left to the next write.
+        /// Flushes the connection after the body: `#[try_flush]`.
+        ///
+        /// Ignores a failure; the next write reports it.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1021,7 +1134,9 @@ declare! {
         /// # fn main() {}
         /// ```
         try_flush;
-        /// Flushes the connection after the body; a failure is logged and closes the connection.
+        /// Flushes the connection after the body: `#[flush]`.
+        ///
+        /// A failure is logged and closes the connection.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1033,7 +1148,9 @@ declare! {
         /// # fn main() {}
         /// ```
         flush;
-        /// Closes the connection after everything else, once.
+        /// Closes the connection after everything else: `#[closed]`.
+        ///
+        /// Runs once, also after a read loop.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1048,7 +1165,9 @@ declare! {
         closed;
     }
     lists "" {
-        /// Calls hooks before the body: `#[prologue_hooks(Self::prepare, audit)]`. What they return is ignored.
+        /// Calls hooks before the body: `#[prologue_hooks(Self::prepare, audit)]`.
+        ///
+        /// A hook is an `async fn(&mut Stream, &mut Context)`. Its return value is ignored.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1064,7 +1183,9 @@ declare! {
         /// # fn main() {}
         /// ```
         prologue_hooks;
-        /// Calls hooks after the body, also when it returned early: `#[epilogue_hooks(audit)]`. What they return is ignored.
+        /// Calls hooks after the body, also after an early `return`: `#[epilogue_hooks(audit)]`.
+        ///
+        /// A hook is an `async fn(&mut Stream, &mut Context)`. Its return value is ignored.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1080,7 +1201,9 @@ declare! {
         /// # fn main() {}
         /// ```
         epilogue_hooks;
-        /// Runs macros before the body, in the order listed: `#[prologue_macros(response_body("hi"), try_flush)]`. Guards and reads keep their places.
+        /// Runs macros before the body, in the order of the list: `#[prologue_macros(response_body("hi"), try_flush)]`.
+        ///
+        /// Guards and reads run in their own phases.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1091,7 +1214,10 @@ declare! {
         /// # fn main() {}
         /// ```
         prologue_macros;
-        /// Runs macros after the body, in the order listed: `#[epilogue_macros(response_body("bye"), try_send, closed)]`. What decides whether the body runs is refused there.
+        /// Runs macros after the body, in the order of the list:
+        /// `#[epilogue_macros(response_body("bye"), try_send, closed)]`.
+        ///
+        /// Guards, reads and conditions cannot be in the list, as they decide whether the body runs.
         ///
         /// ```
         /// use hyperlane::*;

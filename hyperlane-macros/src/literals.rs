@@ -1,24 +1,23 @@
-//! Checks literals among the arguments, which would fail for every request.
+//! Refuses literals that would fail for every request.
 
-use crate::args::Applied;
-use crate::emit::values;
+use crate::model::Applied;
 use syn::{Error, Expr, ExprLit, Lit, LitStr, Result, UnOp};
 
-/// Returns the string that an expression is, through parentheses.
-pub(crate) fn text(value: &Expr) -> Option<&LitStr> {
+/// Returns the string literal that an expression consists of, if it does.
+pub(crate) fn string_literal(value: &Expr) -> Option<&LitStr> {
     match literal(value) {
         Some(Lit::Str(text)) => Some(text),
         _ => None,
     }
 }
 
-/// Returns the string among the arguments, if they are one.
-pub(crate) fn text_of(applied: &Applied) -> Option<&LitStr> {
-    values(applied).first().and_then(text)
+/// Returns the first argument, if it is a string literal.
+pub(crate) fn string_argument(applied: &Applied) -> Option<&LitStr> {
+    applied.values().first().and_then(string_literal)
 }
 
-/// Refuses a number that is no status code, and a text.
-pub(crate) fn status(value: &Expr) -> Result<()> {
+/// Refuses a literal that is no status code.
+pub(crate) fn check_status(value: &Expr) -> Result<()> {
     let refuse = |what: String| {
         Err(Error::new_spanned(
             value,
@@ -36,15 +35,15 @@ pub(crate) fn status(value: &Expr) -> Result<()> {
             Ok(100..=999) => Ok(()),
             _ => refuse(format!("`{number}`")),
         },
-        Some(Lit::Str(_)) => refuse("a text".into()),
+        Some(Lit::Str(_)) => refuse("a string".into()),
         Some(Lit::Float(number)) => refuse(format!("`{number}`")),
         _ => Ok(()),
     }
 }
 
-/// Refuses a text that is no name of a header field (RFC 9110 §5.1).
-pub(crate) fn header_name(value: &Expr) -> Result<()> {
-    let Some(text) = text(value) else {
+/// Refuses a string that cannot name a header field (RFC 9110 §5.1).
+pub(crate) fn check_header_name(value: &Expr) -> Result<()> {
+    let Some(text) = string_literal(value) else {
         return Ok(());
     };
     let name = text.value();
@@ -67,9 +66,9 @@ pub(crate) fn header_name(value: &Expr) -> Result<()> {
     }
 }
 
-/// Refuses a text that cannot stand in a header field (RFC 9110 §5.5).
-pub(crate) fn header_value(value: &Expr) -> Result<()> {
-    let Some(text) = text(value) else {
+/// Refuses a string that cannot be the value of a header field (RFC 9110 §5.5).
+pub(crate) fn check_header_value(value: &Expr) -> Result<()> {
+    let Some(text) = string_literal(value) else {
         return Ok(());
     };
     match text
@@ -85,7 +84,7 @@ pub(crate) fn header_value(value: &Expr) -> Result<()> {
     }
 }
 
-/// Looks through parentheses, and through the invisible ones around what a macro passes on.
+/// Returns the literal inside parentheses, and inside the invisible ones of a macro's fragments.
 fn literal(value: &Expr) -> Option<&Lit> {
     match value {
         Expr::Lit(ExprLit { lit, .. }) => Some(lit),
@@ -108,7 +107,7 @@ mod tests {
         for code in [
             "100", "200", "999u16", "(404)", "STATUS", "200 + 1", "-STATUS",
         ] {
-            assert!(status(&value(code)).is_ok(), "{code}");
+            assert!(check_status(&value(code)).is_ok(), "{code}");
         }
         for code in [
             "0",
@@ -119,7 +118,7 @@ mod tests {
             "200.5",
             "99999999999999999999",
         ] {
-            assert!(status(&value(code)).is_err(), "{code}");
+            assert!(check_status(&value(code)).is_err(), "{code}");
         }
     }
 
@@ -133,7 +132,7 @@ mod tests {
             ("\"x:\"", false),
             ("\"é\"", false),
         ] {
-            assert_eq!(header_name(&value(name)).is_ok(), good, "{name}");
+            assert_eq!(check_header_name(&value(name)).is_ok(), good, "{name}");
         }
         for (text, good) in [
             ("\"a\\tb, é\"", true),
@@ -141,7 +140,7 @@ mod tests {
             ("\"\\0\"", false),
             ("format!(\"\\n\")", true),
         ] {
-            assert_eq!(header_value(&value(text)).is_ok(), good, "{text}");
+            assert_eq!(check_header_value(&value(text)).is_ok(), good, "{text}");
         }
     }
 }

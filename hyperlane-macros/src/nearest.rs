@@ -1,6 +1,6 @@
-//! The name a user may have meant.
+//! Finds the name that a misspelt word may have meant.
 
-/// Returns the candidate closest to `word`, if one is close enough to be a slip of the pen.
+/// Returns the candidate closest to `word`, if at most a third of the letters differ.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -14,7 +14,7 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Counts the letters to insert, delete or change (Levenshtein), one row of the matrix at a time.
+/// Returns the number of letters to insert, delete or change (Levenshtein), computed row by row of the matrix.
 fn distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.chars().count()).collect();
     for (line, from) in left.chars().enumerate() {

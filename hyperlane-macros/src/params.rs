@@ -1,15 +1,16 @@
 //! Finds the stream and the context among a function's parameters.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::ToTokens;
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, Pat, PatType, Result, Signature, Type, TypeReference};
 
-use crate::args::Applied;
+use crate::model::Applied;
+use crate::tokens::local;
 
 /// The stream or the context of a function.
 pub(crate) struct Param {
-    /// The variable; an error if the user's pattern binds none.
+    /// The variable, or an error if the user's pattern binds none.
     name: Result<Ident>,
     pub(crate) mutable: bool,
     ty: TokenStream,
@@ -19,15 +20,15 @@ pub(crate) struct Param {
 pub(crate) struct Params {
     pub(crate) stream: Option<Param>,
     pub(crate) ctx: Option<Param>,
-    /// A `&mut` parameter that could be either, or that is one of them a second time.
+    /// The error of a `&mut` parameter that could be either, or that is a second one of a kind.
     unclear: Option<Error>,
-    /// The types of both where they are taken by value.
+    /// The types of the stream and the context where they are taken by value.
     by_value: [Option<TokenStream>; 2],
-    /// The parameters besides `self` and these two.
+    /// All parameters but `self`, the stream and the context.
     pub(crate) others: Vec<PatType>,
 }
 
-/// Which of the two is meant.
+/// One of the two parameters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Stream,
@@ -35,32 +36,28 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    const fn ty(self) -> &'static str {
+    const fn type_name(self) -> &'static str {
         match self {
             Self::Stream => "Stream",
             Self::Ctx => "Context",
         }
     }
 
-    const fn what(self) -> &'static str {
+    const fn noun(self) -> &'static str {
         match self {
             Self::Stream => "stream",
             Self::Ctx => "context",
         }
     }
 
-    const fn twice(self) -> &'static str {
+    const fn duplicate_message(self) -> &'static str {
         match self {
-            Self::Stream => {
-                "this is the stream a second time; the other parameter is `ctx: &mut Context`"
-            }
-            Self::Ctx => {
-                "this is the context a second time; the other parameter is `stream: &mut Stream`"
-            }
+            Self::Stream => "this is a second stream; write `ctx: &mut Context` for one of the two",
+            Self::Ctx => "this is a second context; write `stream: &mut Stream` for one of the two",
         }
     }
 
-    const fn name(self) -> &'static str {
+    const fn variable(self) -> &'static str {
         match self {
             Self::Stream => "stream",
             Self::Ctx => "ctx",
@@ -68,95 +65,46 @@ impl Part {
     }
 }
 
-/// Finds both: by the last segment of the type's name, anywhere; else the `&mut` parameters left, in their order.
-/// A parameter found that is named `_` gets a name.
-pub(crate) fn find(signature: &mut Signature) -> Params {
-    let mut named: [Option<usize>; 2] = [None, None];
-    let mut unnamed = Vec::new();
-    let mut by_value = [None, None];
-    for (index, argument) in signature.inputs.iter().enumerate() {
-        let FnArg::Typed(argument) = argument else {
-            continue;
-        };
-        let Some(reference) = reference(&argument.ty) else {
-            let [stream, ctx] = &mut by_value;
-            match last_segment(&argument.ty) {
-                Some(ident) if ident == "Stream" => *stream = Some(argument.ty.to_token_stream()),
-                Some(ident) if ident == "Context" => *ctx = Some(argument.ty.to_token_stream()),
-                _ => {}
-            }
-            continue;
-        };
-        let [stream, ctx] = &mut named;
-        match last_segment(&reference.elem) {
-            Some(ident) if ident == "Stream" && stream.is_none() => *stream = Some(index),
-            Some(ident) if ident == "Context" && ctx.is_none() => *ctx = Some(index),
-            _ if reference.mutability.is_some() => {
-                unnamed.push((index, argument.ty.to_token_stream()))
-            }
-            _ => {}
-        }
-    }
-    // A type of the one's name is not the other.
-    let twice = |index: usize, part: Part| {
-        let Some(FnArg::Typed(argument)) = signature.inputs.get(index) else {
-            return None;
-        };
-        let names = reference(&argument.ty)
-            .and_then(|reference| last_segment(&reference.elem))
-            .is_some_and(|ident| ident == part.ty());
-        names.then(|| Error::new_spanned(&argument.ty, part.twice()))
-    };
-    let mut unclear = None;
-    let [stream, ctx] = match (named, unnamed.as_slice()) {
-        ([None, None], [(first, _), (second, _)]) => [Some(*first), Some(*second)],
-        ([Some(stream), None], [(ctx, _)]) => {
-            unclear = twice(*ctx, Part::Stream);
-            [Some(stream), Some(*ctx).filter(|_| unclear.is_none())]
-        }
-        ([None, Some(ctx)], [(stream, _)]) => {
-            unclear = twice(*stream, Part::Ctx);
-            [Some(*stream).filter(|_| unclear.is_none()), Some(ctx)]
-        }
-        ([Some(stream), Some(ctx)], _) => [Some(stream), Some(ctx)],
-        (named, unnamed) => {
-            let message = "it is unclear whether this is the stream or the context; name its type `Stream` or `Context`";
-            unclear = unnamed
-                .first()
-                .map(|(_, ty)| Error::new_spanned(ty, message));
-            named
-        }
-    };
-    let mut params = Params {
-        stream: None,
-        ctx: None,
-        unclear,
-        by_value,
-        others: Vec::new(),
-    };
-    for (index, argument) in signature.inputs.iter_mut().enumerate() {
-        let FnArg::Typed(argument) = argument else {
-            continue;
-        };
-        if Some(index) == stream {
-            params.stream = Some(take(&mut argument.pat, &argument.ty, Part::Stream));
-        } else if Some(index) == ctx {
-            params.ctx = Some(take(&mut argument.pat, &argument.ty, Part::Ctx));
-        } else {
-            params.others.push(argument.clone());
-        }
-    }
-    params
-}
-
 impl Params {
-    /// Returns the variable of `part` for `applied`, or says what is missing.
-    pub(crate) fn need(&self, part: Part, mutable: bool, applied: &Applied) -> Result<&Ident> {
+    /// Finds both: by the last segment of the type's name, in any place; else by the order of the remaining `&mut`
+    /// parameters. A found parameter named `_` gets a name.
+    pub(crate) fn find(signature: &mut Signature) -> Self {
+        let candidates = Candidates::of(signature);
+        let (stream, ctx, unclear) = candidates.choose(signature);
+        let mut params = Self {
+            stream: None,
+            ctx: None,
+            unclear,
+            by_value: candidates.by_value,
+            others: Vec::new(),
+        };
+        for (index, argument) in signature.inputs.iter_mut().enumerate() {
+            let FnArg::Typed(argument) = argument else {
+                continue;
+            };
+            if Some(index) == stream {
+                params.stream = Some(Param::of(&mut argument.pat, &argument.ty, Part::Stream));
+            } else if Some(index) == ctx {
+                params.ctx = Some(Param::of(&mut argument.pat, &argument.ty, Part::Ctx));
+            } else {
+                params.others.push(argument.clone());
+            }
+        }
+        params
+    }
+
+    /// Returns the variable of `part` for `applied`, or the error that says what is missing.
+    pub(crate) fn require(&self, part: Part, mutable: bool, applied: &Applied) -> Result<&Ident> {
         let found = match part {
             Part::Stream => &self.stream,
             Part::Ctx => &self.ctx,
         };
-        let (macro_name, what, ty, name) = (&applied.name, part.what(), part.ty(), part.name());
+        let (macro_name, what, ty, name) = (
+            &applied.name,
+            part.noun(),
+            part.type_name(),
+            part.variable(),
+        );
         let [stream_value, ctx_value] = &self.by_value;
         let by_value = match part {
             Part::Stream => stream_value,
@@ -173,7 +121,7 @@ impl Params {
             Some(param) => param.name.as_ref().map_err(Clone::clone),
             None if by_value.is_some() => Err(Error::new_spanned(
                 by_value,
-                format!("`#[{macro_name}]` needs the {what}, which is lent: write `{kind}{ty}`"),
+                format!("`#[{macro_name}]` needs the {what} by reference; write `{kind}{ty}`"),
             )),
             None => Err(self.unclear().unwrap_or_else(|| {
                 applied.error(format!(
@@ -183,12 +131,12 @@ impl Params {
         }
     }
 
-    /// Says that a lone `&mut` parameter may be either of the two, or that it is one of them once more.
+    /// Returns the error of a `&mut` parameter that could be either, or that is a second one of a kind.
     pub(crate) fn unclear(&self) -> Option<Error> {
         self.unclear.clone()
     }
 
-    /// Tells whether a parameter of the signature is this one.
+    /// Returns whether a parameter of the signature is this one.
     pub(crate) fn is(&self, part: Part, argument: &PatType) -> bool {
         let param = match part {
             Part::Stream => &self.stream,
@@ -198,7 +146,7 @@ impl Params {
         matches!((argument.pat.as_ref(), name), (Pat::Ident(pat), Some(name)) if pat.ident == *name)
     }
 
-    /// Returns the `&mut` ones whose variable is known.
+    /// Returns the variables of those that are `&mut`.
     pub(crate) fn mutable_names(&self) -> impl Iterator<Item = &Ident> {
         let both = [&self.stream, &self.ctx];
         both.into_iter()
@@ -209,7 +157,34 @@ impl Params {
 }
 
 impl Param {
-    /// Makes a `&mut` parameter that the expansion itself adds.
+    /// Returns a parameter with its variable, which replaces a `_`.
+    fn of(pat: &mut Box<Pat>, ty: &Type, part: Part) -> Self {
+        let mutable = reference(ty).is_some_and(|reference| reference.mutability.is_some());
+        if let Pat::Wild(wild) = pat.as_ref() {
+            let name = local(part.variable(), wild.span());
+            **pat = Pat::Ident(syn::PatIdent {
+                attrs: Vec::new(),
+                by_ref: None,
+                mutability: None,
+                ident: name,
+                subpat: None,
+            });
+        }
+        let name = match pat.as_ref() {
+            Pat::Ident(pat) => Ok(pat.ident.clone()),
+            other => Err(Error::new(
+                other.span(),
+                format!("give this parameter a name, as in `{}`", part.variable()),
+            )),
+        };
+        Self {
+            name,
+            mutable,
+            ty: ty.to_token_stream(),
+        }
+    }
+
+    /// Returns a `&mut` parameter that the expansion adds.
     pub(crate) fn added(name: Ident) -> Self {
         Self {
             ty: name.to_token_stream(),
@@ -218,41 +193,95 @@ impl Param {
         }
     }
 
-    /// Returns the variable, where the pattern has one.
+    /// Returns the variable, if the pattern has one.
     pub(crate) fn name(&self) -> Option<&Ident> {
         self.name.as_ref().ok()
     }
 }
 
-/// Reads the variable of a parameter, after naming it where it has no name.
-fn take(pat: &mut Box<Pat>, ty: &Type, part: Part) -> Param {
-    let mutable = reference(ty).is_some_and(|reference| reference.mutability.is_some());
-    if let Pat::Wild(wild) = pat.as_ref() {
-        let span = Span::mixed_site().located_at(wild.span());
-        let name = Ident::new(&format!("__hl_{}", part.name()), span);
-        **pat = Pat::Ident(syn::PatIdent {
-            attrs: Vec::new(),
-            by_ref: None,
-            mutability: None,
-            ident: name,
-            subpat: None,
-        });
+/// The parameters that may be the stream or the context, by index in the signature.
+struct Candidates {
+    /// The references whose type is named `Stream` and `Context`.
+    named: [Option<usize>; 2],
+    /// The other `&mut` parameters, with their types.
+    unnamed: Vec<(usize, TokenStream)>,
+    by_value: [Option<TokenStream>; 2],
+}
+
+impl Candidates {
+    fn of(signature: &Signature) -> Self {
+        let mut found = Self {
+            named: [None, None],
+            unnamed: Vec::new(),
+            by_value: [None, None],
+        };
+        for (index, argument) in signature.inputs.iter().enumerate() {
+            let FnArg::Typed(argument) = argument else {
+                continue;
+            };
+            let Some(reference) = reference(&argument.ty) else {
+                let [stream, ctx] = &mut found.by_value;
+                match last_segment(&argument.ty) {
+                    Some(ident) if ident == "Stream" => {
+                        *stream = Some(argument.ty.to_token_stream());
+                    }
+                    Some(ident) if ident == "Context" => *ctx = Some(argument.ty.to_token_stream()),
+                    _ => {}
+                }
+                continue;
+            };
+            let [stream, ctx] = &mut found.named;
+            match last_segment(&reference.elem) {
+                Some(ident) if ident == "Stream" && stream.is_none() => *stream = Some(index),
+                Some(ident) if ident == "Context" && ctx.is_none() => *ctx = Some(index),
+                _ if reference.mutability.is_some() => {
+                    found.unnamed.push((index, argument.ty.to_token_stream()));
+                }
+                _ => {}
+            }
+        }
+        found
     }
-    let name = match pat.as_ref() {
-        Pat::Ident(pat) => Ok(pat.ident.clone()),
-        other => Err(Error::new(
-            other.span(),
-            format!("give this parameter a name, as in `{}`", part.name()),
-        )),
-    };
-    Param {
-        name,
-        mutable,
-        ty: ty.to_token_stream(),
+
+    /// Returns the places of the stream and the context, and the error of a parameter that could be either or is a second
+    /// one of a kind.
+    fn choose(&self, signature: &Signature) -> (Option<usize>, Option<usize>, Option<Error>) {
+        match (self.named, self.unnamed.as_slice()) {
+            ([None, None], [(first, _), (second, _)]) => (Some(*first), Some(*second), None),
+            ([Some(stream), None], [(ctx, _)]) => {
+                let unclear = duplicate(signature, *ctx, Part::Stream);
+                let ctx = Some(*ctx).filter(|_| unclear.is_none());
+                (Some(stream), ctx, unclear)
+            }
+            ([None, Some(ctx)], [(stream, _)]) => {
+                let unclear = duplicate(signature, *stream, Part::Ctx);
+                let stream = Some(*stream).filter(|_| unclear.is_none());
+                (stream, Some(ctx), unclear)
+            }
+            ([Some(stream), Some(ctx)], _) => (Some(stream), Some(ctx), None),
+            ([stream, ctx], unnamed) => {
+                let message = "it is unclear whether this is the stream or the context; name its type `Stream` or `Context`";
+                let unclear = unnamed
+                    .first()
+                    .map(|(_, ty)| Error::new_spanned(ty, message));
+                (stream, ctx, unclear)
+            }
+        }
     }
 }
 
-/// Looks through parentheses for a reference.
+/// Returns the error of a parameter whose type has the name of `part`, which another parameter is already.
+fn duplicate(signature: &Signature, index: usize, part: Part) -> Option<Error> {
+    let FnArg::Typed(argument) = signature.inputs.get(index)? else {
+        return None;
+    };
+    let is_named = reference(&argument.ty)
+        .and_then(|reference| last_segment(&reference.elem))
+        .is_some_and(|ident| ident == part.type_name());
+    is_named.then(|| Error::new_spanned(&argument.ty, part.duplicate_message()))
+}
+
+/// Returns the reference that a type is, inside parentheses or not.
 fn reference(ty: &Type) -> Option<&TypeReference> {
     match ty {
         Type::Reference(reference) => Some(reference),

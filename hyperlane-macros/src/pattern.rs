@@ -1,6 +1,6 @@
 //! Checks route patterns while the program compiles.
 
-/// Says what is wrong with a route pattern, and how to mend it.
+/// Checks a route pattern; the error says what is wrong and how to correct it.
 pub(crate) fn check(pattern: &str) -> Result<(), String> {
     names(pattern).map(drop)
 }
@@ -43,13 +43,13 @@ struct Parameter<'a> {
     catch_all: bool,
 }
 
-/// Splits at every `/` outside braces; a constraint may have braces of its own (`{id:\d{3}}`).
+/// Splits at every `/` outside braces. Braces nest, as in `{id:\d{3}}`.
 fn split(path: &str) -> Result<Vec<&str>, String> {
     let mut segments = Vec::new();
     let mut depth = 0_usize;
     let mut start = 0;
     let mut escaped = false;
-    // Where a class of characters began, in which braces are characters.
+    // The start of a class of characters, in which braces have no meaning.
     let mut class = None;
     for (at, letter) in path.char_indices() {
         let was_escaped = std::mem::take(&mut escaped);
@@ -86,7 +86,7 @@ fn split(path: &str) -> Result<Vec<&str>, String> {
     Ok(segments)
 }
 
-/// Reads `:name`, `{name}`, `{name:regex}` or `{*name}`; `None` is a literal segment.
+/// Parses `:name`, `{name}`, `{name:regex}` or `{*name}`; returns `None` for a literal segment.
 fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
     if let Some(name) = segment.strip_prefix(':') {
         return parameter(name, false).map(Some);
@@ -95,7 +95,7 @@ fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
         let name = if name.is_empty() { "rest" } else { name };
         return Err(format!("a catch-all is written `{{*{name}}}`"));
     }
-    if let Some(written) = foreign(segment) {
+    if let Some(written) = foreign_syntax(segment) {
         return Err(format!(
             "a parameter is not written `{segment}`: write `{written}`"
         ));
@@ -133,9 +133,9 @@ fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
     }
 }
 
-/// Translates a parameter as other libraries write it: `<id>`, `<int:id>`, `<rest..>`, `[id]`, `[...rest]`. No path has such
-/// a segment, as `<`, `>`, `[` and `]` are percent-encoded in paths (RFC 3986 §3.3).
-fn foreign(segment: &str) -> Option<String> {
+/// Translates a parameter in the syntax of other libraries: `<id>`, `<int:id>`, `<rest..>`, `[id]`, `[...rest]`. No path has
+/// such a segment, as `<`, `>`, `[` and `]` are percent-encoded in paths (RFC 3986 §3.3).
+fn foreign_syntax(segment: &str) -> Option<String> {
     let between = |open: char, close: char| segment.strip_prefix(open)?.strip_suffix(close);
     let inner = between('<', '>').or_else(|| between('[', ']'));
     let Some(inner) = inner else {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_patterns_say_what_to_mend() {
+    fn bad_patterns_say_what_to_correct() {
         for (pattern, part) in [
             ("", "cannot be empty"),
             ("users", "write \"/users\""),

@@ -1,11 +1,10 @@
-//! Sorts the macros on a function into the phases they run in, whatever the order they were written in.
+//! Sorts the macros on a function by phase, independent of the order in which they are written.
 
 use syn::Error;
 
-use crate::args::{Applied, Args};
-use crate::table::{BodyRule, Check, Handle, Role, Side};
+use crate::model::{Applied, Args, BodyRule, Check, Handle, Role, Side};
 
-/// The macros of one function; within a phase, in source order.
+/// The macros of one function by phase, and in source order within a phase.
 #[derive(Default)]
 pub(crate) struct Phases {
     pub(crate) registers: Vec<Applied>,
@@ -14,21 +13,21 @@ pub(crate) struct Phases {
     pub(crate) guards: Vec<Applied>,
     pub(crate) read: Option<Applied>,
     pub(crate) extractors: Vec<Applied>,
-    /// Limits of the body, which dispatch sees.
+    /// Limits of the request body, which dispatch applies.
     pub(crate) limits: Vec<Applied>,
     pub(crate) conditions: Vec<Applied>,
     /// Setters, hooks and lists before the body.
     pub(crate) setup: Vec<Applied>,
-    /// Opens a WebSocket or an event stream, after all that could refuse and with the headers set.
+    /// The macro that opens a WebSocket or an event stream, after everything that can refuse or sets a header.
     pub(crate) open: Option<Applied>,
-    /// What runs after the body: once, or after each message.
+    /// The macros after the body, which run once or after each message.
     pub(crate) epilogue: Vec<Applied>,
-    /// Closing comes last and once, so that nothing is sent into a closed connection.
+    /// The macro that closes the connection, last and once, so that all sends come before it.
     pub(crate) close: Option<Applied>,
 }
 
 impl Phases {
-    /// Sorts `applied`; what cannot be placed goes to `errors`.
+    /// Sorts `applied`. A macro that contradicts an earlier one goes to `errors`.
     pub(crate) fn sort(
         applied: impl IntoIterator<Item = Applied>,
         errors: &mut Vec<Error>,
@@ -53,7 +52,7 @@ impl Phases {
             Role::Body(BodyRule::Stream) => self.extractors.push(applied),
             Role::Body(BodyRule::Max) => self.limits.push(applied),
             Role::Open(_) => {
-                self.only_handle(&applied)?;
+                self.refuse_second_handle(&applied)?;
                 self.open = Some(applied);
             }
             Role::Condition { .. } => self.conditions.push(applied),
@@ -76,20 +75,20 @@ impl Phases {
         Ok(())
     }
 
-    /// Places an entry of a list: guards and reads keep their phase, the rest runs just where it is listed.
+    /// Places an entry of a list. Guards and reads keep their phase; other entries run in the order of the list.
     fn place_nested(&mut self, nested: Applied, side: Side) -> Result<(), Error> {
         match (nested.row.role, side) {
             (Role::Guard(_), Side::Before) => self.guards.push(nested),
             (Role::Read(_), Side::Before) => return self.place_read(nested),
             (Role::Body(_), Side::Before) => return self.place(nested),
             (Role::Open(_), Side::Before) => {
-                self.only_handle(&nested)?;
+                self.refuse_second_handle(&nested)?;
                 self.setup.push(nested);
             }
             (Role::Body(_) | Role::Open(_), Side::After) => {
                 let name = &nested.name;
                 return Err(nested.error(format!(
-                    "`{name}` is about what happens before the body runs; write it as an attribute"
+                    "`{name}` acts before the body runs, so it cannot stand after it; write it as an attribute"
                 )));
             }
             (_, Side::Before) => self.setup.push(nested),
@@ -105,42 +104,42 @@ impl Phases {
         Ok(())
     }
 
-    /// Refuses a second handle: a connection becomes one thing.
-    fn only_handle(&self, applied: &Applied) -> Result<(), Error> {
-        match self.opens() {
+    /// Refuses a second handle, since a connection is either a WebSocket or an event stream.
+    fn refuse_second_handle(&self, applied: &Applied) -> Result<(), Error> {
+        match self.opener() {
             Some(first) if first.row.name == applied.row.name => {
-                Err(applied.error(format!("`#[{}]` stands here already", first.name)))
+                Err(applied.error(format!("`#[{}]` stands here already; remove one of the two", first.name)))
             }
             Some(first) => Err(applied.error(format!(
-                "`#[{}]` makes this connection something else already; keep one of the two, or write a handler for each",
+                "`#[{}]` takes this connection already; keep one of the two, or write a handler for each",
                 first.name
             ))),
             None => Ok(()),
         }
     }
 
-    /// Returns the macro that opens a handle.
-    pub(crate) fn opens(&self) -> Option<&Applied> {
+    /// Returns the macro that opens a handle, as an attribute or in a list.
+    pub(crate) fn opener(&self) -> Option<&Applied> {
         let is_open = |applied: &&Applied| matches!(applied.row.role, Role::Open(_));
         self.open
             .as_ref()
             .or_else(|| self.setup.iter().find(is_open))
     }
 
-    /// Whether this handle is opened.
-    pub(crate) fn opens_a(&self, handle: Handle) -> bool {
-        self.opens()
+    /// Returns whether a macro opens this kind of handle.
+    pub(crate) fn opens(&self, handle: Handle) -> bool {
+        self.opener()
             .is_some_and(|applied| applied.row.role == Role::Open(handle))
     }
 
     fn place_read(&mut self, applied: Applied) -> Result<(), Error> {
         match &self.read {
             Some(first) => Err(applied.error(format!(
-                "this function already reads by `{}`; keep one of the two",
+                "this function already reads with `#[{}]`; keep one of the two",
                 first.name
             ))),
             None => {
-                // A close listed after the body before the read was seen runs once, too.
+                // A `closed` in `epilogue_macros` above the read runs once, too.
                 if let Some(at) = self
                     .epilogue
                     .iter()
@@ -154,8 +153,8 @@ impl Phases {
         }
     }
 
-    /// Whether something runs between the guards and the end of the function besides the body.
-    pub(crate) fn wrap_body(&self) -> bool {
+    /// Returns whether generated code stands around the body, guards aside.
+    pub(crate) fn has_code_around_body(&self) -> bool {
         self.read.is_some()
             || self.close.is_some()
             || self.open.is_some()
@@ -170,32 +169,32 @@ impl Phases {
             .any(|phase| !phase.is_empty())
     }
 
-    /// Returns the macro that makes a handler speak WebSocket right after its guards, if one does.
-    pub(crate) fn upgrades(&self) -> Option<&Applied> {
-        if self.reads_messages().is_none() && self.opens_a(Handle::WebSocket) {
-            // What could refuse runs first, while there is an answer to give.
+    /// Returns the macro that upgrades the connection right after the guards, if one does.
+    pub(crate) fn early_upgrade(&self) -> Option<&Applied> {
+        if self.message_read().is_none() && self.opens(Handle::WebSocket) {
+            // `websocket` opens last, so that extractors and conditions can still answer by HTTP.
             return None;
         }
-        self.asks_for_websocket().or_else(|| self.reads_messages())
+        self.websocket_guard().or_else(|| self.message_read())
     }
 
-    /// Returns the macro by which a handler speaks WebSocket, at whatever time.
-    pub(crate) fn speaks_websocket(&self) -> Option<&Applied> {
-        let opens = self.opens().filter(|_| self.opens_a(Handle::WebSocket));
+    /// Returns the macro that makes the connection a WebSocket, early or late.
+    pub(crate) fn websocket_macro(&self) -> Option<&Applied> {
+        let opens = self.opener().filter(|_| self.opens(Handle::WebSocket));
         opens
-            .or_else(|| self.asks_for_websocket())
-            .or_else(|| self.reads_messages())
+            .or_else(|| self.websocket_guard())
+            .or_else(|| self.message_read())
     }
 
-    /// Returns the guard that wants a WebSocket.
-    pub(crate) fn asks_for_websocket(&self) -> Option<&Applied> {
+    /// Returns the guard `is_ws_upgrade_type`.
+    pub(crate) fn websocket_guard(&self) -> Option<&Applied> {
         self.guards
             .iter()
             .find(|guard| guard.row.role == Role::Guard(Check::Upgrade("websocket")))
     }
 
-    /// Returns the macro that reads messages.
-    pub(crate) fn reads_messages(&self) -> Option<&Applied> {
+    /// Returns the macro that reads WebSocket messages.
+    pub(crate) fn message_read(&self) -> Option<&Applied> {
         self.read
             .as_ref()
             .filter(|read| read.row.role == Role::Read("read_websocket"))

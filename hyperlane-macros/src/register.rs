@@ -1,15 +1,14 @@
-//! Writes registrations, which `inventory` collects across the program.
+//! Writes registrations, which `inventory` collects across the whole program.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 use syn::{Attribute, Error, Generics, Item};
 
-use crate::args::Applied;
-use crate::emit::{at, values};
-use crate::table::{Register, Role};
+use crate::model::{Applied, Register, Role};
+use crate::tokens::hygienic;
 
-/// Registers a hook type. What cannot stand on a type goes to `errors`.
-pub(crate) fn of_type(
+/// Writes the registrations of a hook type. Macros that cannot stand on a type go to `errors`.
+pub(crate) fn hook_type(
     private: &TokenStream,
     item: &Item,
     applied: &[Applied],
@@ -20,7 +19,10 @@ pub(crate) fn of_type(
         Item::Enum(item) => (&item.ident, &item.generics, &item.attrs),
         _ => {
             errors.extend(applied.iter().map(|applied| {
-                let message = format!("`#[{}]` stands on a struct or a function", applied.name);
+                let message = format!(
+                    "`#[{}]` cannot stand on this item; put it on a struct or a function",
+                    applied.name
+                );
                 applied.error(message)
             }));
             return TokenStream::new();
@@ -29,12 +31,12 @@ pub(crate) fn of_type(
     let mut code = TokenStream::new();
     for applied in applied {
         match applied.row.role {
-            Role::Register(_) if !generics.params.is_empty() => errors.push(generic(applied, generics)),
+            Role::Register(_) if !generics.params.is_empty() => errors.push(generic_item(applied, generics)),
             Role::Register(register) => {
-                let kind = kind(private, applied, register);
-                let methods = methods_of(register);
+                let kind = hook_kind(private, applied, register);
+                let methods = register.methods();
                 code.extend(submit(private, name, attrs, |place| {
-                    let span = at(name.span());
+                    let span = hygienic(name.span());
                     let text = name.to_string();
                     quote_spanned! {span=>
                         #private::Registration::of_hook::<#name>(#kind, #text, #place, &[#(#methods),*])
@@ -42,12 +44,12 @@ pub(crate) fn of_type(
                 }));
             }
             Role::Import => {
-                let (span, paths) = (at(applied.name.span()), values(applied));
+                let (span, paths) = (hygienic(applied.name.span()), applied.values());
                 code.extend(quote_spanned!(span=> #(#[allow(unused_imports)] use #paths as _;)*));
             }
-            Role::Declare => errors.push(applied.error("`#[hyperlane]` stands on a function, as a rule on `main`")),
+            Role::Declare => errors.push(applied.error("`#[hyperlane]` cannot stand on a type; put it on a function, usually `main`")),
             _ => errors.push(applied.error(format!(
-                "`#[{}]` stands on a function; move it to `handle` or `new` in the `impl ServerHook`",
+                "`#[{}]` cannot stand on a type; move it to `handle` or `new` in the `impl ServerHook`",
                 applied.name
             ))),
         }
@@ -55,16 +57,16 @@ pub(crate) fn of_type(
     code
 }
 
-/// Says that a generic item cannot be registered.
-pub(crate) fn generic(applied: &Applied, generics: &Generics) -> Error {
+/// Returns the error of a generic item, which cannot be registered.
+pub(crate) fn generic_item(applied: &Applied, generics: &Generics) -> Error {
     let message = format!(
-        "`#[{}]` cannot register a generic item, since there would be nothing to make it of",
+        "`#[{}]` cannot register a generic item, as nothing here names its parameters; remove them",
         applied.name
     );
     Error::new_spanned(generics, message)
 }
 
-/// Submits one registration; `value` gets the code of the item's place.
+/// Writes one registration; `value` writes its value, given the code of the item's source place.
 pub(crate) fn submit(
     private: &TokenStream,
     name: &Ident,
@@ -72,24 +74,28 @@ pub(crate) fn submit(
     value: impl FnOnce(TokenStream) -> TokenStream,
 ) -> TokenStream {
     let here = name.span();
-    let (span, value) = (at(here), value(place(private, here)));
-    // An item that is configured away takes its registration along.
+    let (span, value) = (hygienic(here), value(source_place(private, here)));
+    // The registration carries the item's `cfg`, so that both are compiled or neither.
     let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
-    // In one group: `submit!` copies every token that it gets several times.
+    // In one group, since `submit!` copies each of its tokens several times.
     quote_spanned!(span=> #(#cfgs)* #private::inventory::submit! {{ #value }})
 }
 
-/// Writes a place: that of the user's very token, where `line!` then points.
-pub(crate) fn place(private: &TokenStream, here: Span) -> TokenStream {
+/// Writes a source place. It has the user's own span, so that `line!` gives the line of the item.
+pub(crate) fn source_place(private: &TokenStream, here: Span) -> TokenStream {
     quote_spanned! {here=>
         #private::Place { file: ::core::file!(), line: ::core::line!(), column: ::core::column!() }
     }
 }
 
-/// Writes the kind of hook.
-pub(crate) fn kind(private: &TokenStream, applied: &Applied, register: Register) -> TokenStream {
-    let span = at(applied.name.span());
-    match (register, values(applied).first()) {
+/// Writes the `HookKind` of a registration.
+pub(crate) fn hook_kind(
+    private: &TokenStream,
+    applied: &Applied,
+    register: Register,
+) -> TokenStream {
+    let span = hygienic(applied.name.span());
+    match (register, applied.values().first()) {
         (Register::Route(_), pattern) => quote_spanned!(span=> #private::HookKind::Route(#pattern)),
         (Register::Ordered(kind), order) => {
             let kind = Ident::new(kind, span);
@@ -102,13 +108,5 @@ pub(crate) fn kind(private: &TokenStream, applied: &Applied, register: Register)
                 }
             }
         }
-    }
-}
-
-/// Returns the methods a registration is limited to.
-pub(crate) fn methods_of(register: Register) -> &'static [&'static str] {
-    match register {
-        Register::Route(methods) => methods,
-        Register::Ordered(_) => &[],
     }
 }

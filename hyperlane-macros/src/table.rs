@@ -1,134 +1,18 @@
 //! The table of macros: one row each. A new macro is a row here and its doc line in `lib.rs`.
 
-use crate::args::Shape;
+use crate::model::{BodyRule, Check, Handle, Register, Role, Row, Shape, Side};
 
-/// One macro: its name, what its arguments look like and what it does.
-#[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) name: &'static str,
-    pub(crate) shape: Shape,
-    pub(crate) role: Role,
-}
-
-/// What a macro does, which also decides the phase it runs in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Registers the item: a hook struct, or a plain function where it is a route.
-    Register(Register),
-    /// Declares variables at the top of a function.
-    Declare,
-    /// Brings traits into scope.
-    Import,
-    /// Declines the hook before anything is read.
-    Guard(Check),
-    /// Runs the rest once per message that this `__private` function reads.
-    Read(&'static str),
-    /// Binds what this `__private` function returns.
-    Extract(&'static str),
-    /// Binds the `Ok` value of this `__private` function; an error refuses the request.
-    Require(&'static str),
-    /// Says how the route takes the body of its requests.
-    Body(BodyRule),
-    /// Turns the connection into something else and binds its handle.
-    Open(Handle),
-    /// Runs the body only if the expression has this value.
-    Condition { runs_when: bool },
-    /// Sets the response's status code.
-    SetStatus,
-    /// Sets or adds a response header.
-    SetHeader,
-    /// Calls this method of the response, with the value if the shape has one.
-    Set(&'static str),
-    /// Sends the response through `bare`, or the given bytes through `value`.
-    Send {
-        bare: &'static str,
-        value: &'static str,
-    },
-    /// Flushes through this `__private` function.
-    Flush(&'static str),
-    /// Closes the connection.
-    Close,
-    /// Calls other hooks.
-    Hooks(Side),
-    /// Runs other macros of this table.
-    Macros(Side),
-}
-
-/// How a route takes the body of its requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BodyRule {
-    /// As a stream, which is bound.
-    Stream,
-    /// Up to a limit.
-    Max,
-}
-
-/// What a connection becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Handle {
-    WebSocket,
-    Events,
-}
-
-impl Handle {
-    /// The `__private` function that opens it.
-    pub(crate) const fn call(self) -> &'static str {
-        match self {
-            Self::WebSocket => "websocket",
-            Self::Events => "sse",
-        }
-    }
-}
-
-/// Which side of the body a list stands on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Before,
-    After,
-}
-
-/// What an item is registered as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Register {
-    /// A route, with the methods it takes; none means every method.
-    Route(&'static [&'static str]),
-    /// This variant of `HookKind`, which takes an order.
-    Ordered(&'static str),
-}
-
-/// What a guard compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Check {
-    Method(&'static [&'static str]),
-    /// The methods named by the arguments.
-    Methods,
-    Upgrade(&'static str),
-    /// That no known protocol is asked for.
-    NoUpgrade,
-    /// The method of `HttpVersion` that accepts these versions.
-    Version {
-        is: &'static str,
-        accepts: &'static [&'static str],
-    },
-    Host {
-        accepts: bool,
-    },
-    Referer {
-        accepts: bool,
-    },
-}
-
-/// Finds the row of a macro.
+/// Returns the row of a macro.
 pub(crate) fn find(name: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.name == name)
 }
 
-/// Writes one row.
+/// Returns a row.
 const fn row(name: &'static str, shape: Shape, role: Role) -> Row {
     Row { name, shape, role }
 }
 
-/// A route attribute.
+/// Returns the row of a route.
 const fn route(name: &'static str, methods: &'static [&'static str]) -> Row {
     row(
         name,
@@ -137,22 +21,22 @@ const fn route(name: &'static str, methods: &'static [&'static str]) -> Row {
     )
 }
 
-/// A registration with an optional order.
+/// Returns the row of a registration with an optional order.
 const fn ordered(name: &'static str, kind: &'static str) -> Row {
     row(name, Shape::Order, Role::Register(Register::Ordered(kind)))
 }
 
-/// A guard on the request method.
+/// Returns the row of a guard on the request's method.
 const fn method(name: &'static str, methods: &'static [&'static str]) -> Row {
     row(name, Shape::Nothing, Role::Guard(Check::Method(methods)))
 }
 
-/// A guard on the protocol the client wants to change to.
+/// Returns the row of a guard on the protocol that the client asks to switch to.
 const fn upgrade(name: &'static str, protocol: &'static str) -> Row {
     row(name, Shape::Nothing, Role::Guard(Check::Upgrade(protocol)))
 }
 
-/// A guard on the protocol version.
+/// Returns the row of a guard on the protocol version.
 const fn version(name: &'static str, is: &'static str, accepts: &'static [&'static str]) -> Row {
     row(
         name,
@@ -161,7 +45,7 @@ const fn version(name: &'static str, is: &'static str, accepts: &'static [&'stat
     )
 }
 
-/// An extractor that never refuses and binds its values under the names given.
+/// Returns the row of an extractor that never refuses and has no key.
 const fn whole(name: &'static str) -> Row {
     row(name, Shape::Names, Role::Extract(name))
 }
@@ -194,7 +78,7 @@ pub(crate) const ROWS: &[Row] = &[
     method("is_options_method", &["OPTIONS"]),
     method("is_connect_method", &["CONNECT"]),
     method("is_trace_method", &["TRACE"]),
-    // The empty name stands for every method that has none of its own.
+    // The empty name means any method other than the nine of HTTP.
     method("is_unknown_method", &[""]),
     row("methods", Shape::Methods, Role::Guard(Check::Methods)),
     upgrade("is_ws_upgrade_type", "websocket"),

@@ -1,4 +1,4 @@
-//! What expanded functions do, in which order. Functions that only have a context need no server around them.
+//! The order in which expanded functions run their macros. Functions that take only a context need no server.
 
 use std::future::Future;
 use std::num::ParseIntError;
@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 
 use hyperlane::*;
 
-/// Runs a function that never has to wait.
+/// Runs a function that is ready at once.
 fn run<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     match future
@@ -18,7 +18,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Returns what is in the response.
+/// Returns the body of the response.
 fn body(ctx: &Context) -> String {
     String::from_utf8_lossy(ctx.get_response().get_body()).into_owned()
 }

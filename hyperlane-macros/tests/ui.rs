@@ -1,6 +1,6 @@
-//! Programs that must compile, and programs whose errors must stand at the user's token and say the mend.
+//! Programs that must compile, and programs that must not. Their errors point at the user's token and say how to correct it.
 
-// Two sets, as programs that must not compile are only checked, which is faster than building them.
+// Two sets, since a set without `pass` is only checked, which is faster than a build.
 
 #[test]
 fn programs_compile() {

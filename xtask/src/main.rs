@@ -8,6 +8,7 @@ mod clients;
 mod cuts;
 mod fuzz;
 mod nginx;
+mod perf;
 mod process;
 mod slow;
 mod tidy;
@@ -34,10 +35,16 @@ const USAGE: &str = "usage: cargo xtask TASK
             [TARGET..]            only these; all by default
             [--minutes N]         how long each runs; 5 by default
   nginx     a real nginx in front of the example `proxied`: cookies, WebSockets and events at a path, hosts
+  perf      instructions per operation and bytes per idle WebSocket, beside those of a base; fails above +3 %
+            [BASE]                a commit; by default where this branch left origin/main, or the parent of HEAD
+            [--only ROW,..]       only these rows; all by default
+            [--alone]             no base: only this checkout
   slow      slow and endless clients: what they cost the bench server and a normal client
             [--connections N]     5000 by default
             [--seconds N]         30 by default
-  tidy      rules of the tree that no compiler checks";
+  tidy      rules of the tree that no compiler checks: the order of modules, sizes, prose, what documents list
+            [--write]             writes the order into ARCHITECTURE.md, and lowers the numbers of baseline.txt
+            [--order|--prose]     lists the imports that go upward, or the lines that the rules of prose count";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -51,8 +58,9 @@ fn main() -> ExitCode {
         "cuts" => cuts::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "nginx" => nginx::run(),
+        "perf" => perf::run(&rest),
         "slow" => slow::run(&rest),
-        "tidy" => tidy::run(),
+        "tidy" => tidy::run(&rest),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {

@@ -5,6 +5,9 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::Outcome;
@@ -65,6 +68,12 @@ pub(crate) fn release_example(name: &str) -> Result<PathBuf, String> {
     Ok(target().join("release").join("examples").join(name))
 }
 
+/// The longest time that a server may take until it listens.
+const STARTING: Duration = Duration::from_secs(60);
+
+/// The longest time that a server may take to end.
+const ENDING: Duration = Duration::from_secs(30);
+
 /// A server that ends with this value.
 pub(crate) struct Server {
     child: Child,
@@ -85,7 +94,8 @@ impl Server {
         Self::start_command(program, Command::new(program).args(args).stderr(log))
     }
 
-    fn start_command(program: &Path, command: &mut Command) -> Result<Self, String> {
+    /// Starts it by a command that the caller has prepared; errors name the program.
+    pub(crate) fn start_command(program: &Path, command: &mut Command) -> Result<Self, String> {
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
@@ -95,12 +105,17 @@ impl Server {
             child,
             address: String::new(),
         };
-        let mut line = String::new();
-        if let Some(output) = output {
-            BufReader::new(output)
-                .read_line(&mut line)
-                .map_err(|error| format!("the server says nothing: {error}"))?;
-        }
+        let (said, heard) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let read = output.map_or(Ok(0), |output| BufReader::new(output).read_line(&mut line));
+            // The server may have been given up in between.
+            let _ = said.send(read.map(|_| line));
+        });
+        let line = heard
+            .recv_timeout(STARTING)
+            .map_err(|_| format!("{} does not say where it listens", program.display()))?
+            .map_err(|error| format!("the server says nothing: {error}"))?;
         server.address = line.trim().trim_start_matches("http://").to_owned();
         match server.address.is_empty() {
             true => Err(format!("{} does not listen", program.display())),
@@ -111,6 +126,19 @@ impl Server {
     /// Gives the id of its process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Ends the server by a signal, on which valgrind writes what it has counted, and waits until it has ended.
+    pub(crate) fn terminate(mut self) -> Outcome {
+        run("kill", ["-TERM", &self.id().to_string()])?;
+        let start = Instant::now();
+        while start.elapsed() < ENDING {
+            if self.is_gone() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Err(format!("the server still runs after {ENDING:?}"))
     }
 
     /// Tells whether the server has ended by itself.

@@ -1,180 +1,185 @@
-//! Who reads a channel, and how far: the rules of buffering, delivery and resumption, without clock and sockets.
+//! Positions of a channel's clients: the rules of buffering, delivery and resumption, without clock and sockets.
 
 use super::log::{Item, Limits, Log, ResumeId};
-use crate::conn::out::PushError;
+use crate::error::PushError;
 
-/// One end that messages can be written to.
-pub(crate) trait Link {
+/// A connection that a channel writes messages to.
+pub(crate) trait Connection {
     /// Writes a message without waiting.
     fn write(&self, id: ResumeId, item: &Item) -> Result<(), PushError>;
 
-    /// The highest offset that the client is known to have; 0 for none, and where it never says.
+    /// The highest offset that the client has acknowledged; 0 for none, and for a client that never acknowledges.
     fn acknowledged(&self) -> u64;
 
-    /// Whether nothing is read from the client for now, so that no acknowledgement can come.
+    /// Tells whether reading from the client is paused, so that no acknowledgement can come.
     fn is_paused(&self) -> bool;
 
-    /// Asks the client how far it is; once until it answers.
-    fn ask(&self);
+    /// Requests an acknowledgement; not again before the client answers.
+    fn request_ack(&self);
 
-    /// As [`ask`](Self::ask), at once or a moment later: not more often than a client should be bothered.
-    fn ask_in_time(&self);
+    /// Requests an acknowledgement, as [`request_ack`](Self::request_ack) does, at once or a moment later: this limits the rate of
+    /// requests.
+    fn request_ack_soon(&self);
 
-    /// Those whose request came later have higher numbers.
+    /// The number of the request, higher for later requests.
     fn number(&self) -> u64;
 }
 
-/// How a client tells how far it is.
+/// How a client acknowledges messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// By the id of the last event, when it comes back.
+    /// By the id of its last event, when it comes back.
     Events,
     /// By pongs alone.
     Plain,
-    /// By pongs, and by the id it has counted up to, when it comes back.
+    /// By pongs, and by the id that it has counted up to, when it comes back.
     Counted,
 }
 
-/// Which of a session's tabs a position is; told by the client itself.
+/// Names one of a session's tabs; chosen by the client.
 pub(crate) type Tab = u64;
 
-/// How far one tab is.
-pub(crate) struct Position<L, T> {
+/// The position of one tab in the channel.
+pub(crate) struct Position<C, T> {
     pub(crate) key: u64,
     kind: Kind,
     tab: Option<Tab>,
-    /// The next message to write to it.
+    /// Offset of the next message to write.
     next: u64,
     acknowledged: u64,
-    /// The connection; none while it waits for one.
-    link: Option<L>,
-    /// What ends the waiting.
+    /// The connection; `None` while the position waits for one.
+    connection: Option<C>,
+    /// Ends the waiting.
     pub(crate) timer: Option<T>,
-    /// Somebody writes on as the connection takes more.
-    pub(crate) is_pumped: bool,
+    /// A task writes to the connection as it has room.
+    pub(crate) has_pump: bool,
 }
 
-impl<L: Link, T> Position<L, T> {
-    /// The first message that must stay for it. While nothing is read from it, so that it cannot say what has arrived,
-    /// what was written counts as that: a program that does not receive may still send.
+impl<C: Connection, T> Position<C, T> {
+    /// The first message that the channel must keep for this position. While reading is paused no acknowledgement can
+    /// come, and written messages count as arrived: a program that does not receive may still send.
     fn floor(&self) -> u64 {
-        match &self.link {
-            Some(link) if link.is_paused() => self.next,
-            _ => self.got(),
+        match &self.connection {
+            Some(connection) if connection.is_paused() => self.next,
+            _ => self.first_unacknowledged(),
         }
     }
 
-    /// The first message that may not have arrived. An event stream says nothing: what was written counts, and what
-    /// was written and lost is found in the history.
-    fn got(&self) -> u64 {
-        let acknowledged = self.link.as_ref().map_or(0, Link::acknowledged);
+    /// The first message that may not have arrived. An event stream acknowledges nothing, so written messages count as
+    /// arrived; the history has those that were lost.
+    fn first_unacknowledged(&self) -> u64 {
+        let acknowledged = self.connection.as_ref().map_or(0, Connection::acknowledged);
         match self.kind {
             Kind::Events => self.next,
             Kind::Plain | Kind::Counted => self.acknowledged.max(acknowledged) + 1,
         }
     }
 
-    pub(crate) fn link(&self) -> Option<&L> {
-        self.link.as_ref()
+    pub(crate) fn connection(&self) -> Option<&C> {
+        self.connection.as_ref()
     }
 }
 
-/// What a new connection says of itself.
+/// Claim of a new connection to a position.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim {
     pub(crate) kind: Kind,
-    /// The place it wants to go on from; an error is an id that never was one.
+    /// The id to resume from; an error is a text that is not an id.
     pub(crate) from: Option<Result<ResumeId, super::log::NotAnId>>,
     pub(crate) tab: Option<Tab>,
     /// The number of the request.
     pub(crate) number: u64,
 }
 
-/// Where a new connection begins.
+/// The start of a new connection.
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) key: u64,
-    /// It has all before this one, or must forget about it.
+    /// The next message: the client has all before it, or is reset.
     pub(crate) next: u64,
-    /// What it missed is not there any more.
+    /// Missed messages are gone.
     pub(crate) is_reset: bool,
 }
 
-/// A page that is being loaded: what its own request sends is for it, whoever else is there.
+/// A page that is being loaded. It gets the messages of its own request, even if other pages are connected.
 struct Page<T> {
     key: u64,
-    /// It wants all from this message on.
+    /// Offset of its first message.
     from: u64,
-    /// What ends the waiting.
+    /// Ends the waiting.
     _timer: Option<T>,
 }
 
-/// Pages that are loaded at the same time; for more, what comes after they connect.
-const PAGES: usize = 8;
+/// Limit of pages that load at the same time. Further pages begin with messages after their connection.
+const MAX_PAGES: usize = 8;
 
-/// Places that wait for their clients: a client that connects and goes, again and again, takes no more than these.
-const WAITING: usize = 64;
+/// Limit of positions without a connection, so that a client that connects and leaves in a loop uses bounded memory.
+const MAX_WAITING: usize = 64;
 
-/// What is kept for plain ones that are away while another reads on, as a multiple of the buffer's bytes: they are reset for
-/// what is gone, so that it is a good deal. It is not in messages, since small ones may come by the thousand.
-const AWAY: usize = 32;
+/// Messages that are kept for plain clients that are away while others read on, as a multiple of the buffer's bytes.
+/// The factor is large because such a client is reset beyond it. Messages are not counted, since small ones may come
+/// by the thousand.
+const AWAY_FACTOR: usize = 32;
 
-/// The channel's messages and positions. `L` is a connection, `T` a timer.
-pub(crate) struct State<L, T> {
+/// Messages and positions of a channel. `C` is a connection, `T` a timer.
+pub(crate) struct ChannelState<C, T> {
     pub(crate) log: Log,
     /// The first message that no connection took.
-    untaken: u64,
-    positions: Vec<Position<L, T>>,
+    first_undelivered: u64,
+    positions: Vec<Position<C, T>>,
     pages: Vec<Page<T>>,
     next_key: u64,
 }
 
-impl<L: Link, T> State<L, T> {
+impl<C: Connection, T> ChannelState<C, T> {
     pub(crate) fn new(epoch: u64) -> Self {
         Self {
             log: Log::new(epoch),
-            untaken: 1,
+            first_undelivered: 1,
             positions: Vec::new(),
             pages: Vec::new(),
             next_key: 0,
         }
     }
 
-    /// How many messages no connection took.
-    pub(crate) fn untaken(&self) -> u64 {
-        self.log.end().saturating_sub(self.untaken)
+    /// The number of messages that no connection took.
+    pub(crate) fn undelivered(&self) -> u64 {
+        self.log.end().saturating_sub(self.first_undelivered)
     }
 
     pub(crate) fn has_positions(&self) -> bool {
         !self.positions.is_empty()
     }
 
-    pub(crate) fn links(&self) -> impl Iterator<Item = &L> {
-        self.positions.iter().filter_map(Position::link)
+    pub(crate) fn connections(&self) -> impl Iterator<Item = &C> {
+        self.positions.iter().filter_map(Position::connection)
     }
 
-    pub(crate) fn position(&mut self, key: u64) -> Option<&mut Position<L, T>> {
+    pub(crate) fn position(&mut self, key: u64) -> Option<&mut Position<C, T>> {
         self.positions
             .iter_mut()
             .find(|position| position.key == key)
     }
 
-    /// The first message that must stay for somebody. Those who wait for a connection count only while nobody has one, and
-    /// as long as what they missed is there: else they are reset.
+    /// The first message that the channel must keep. Positions without a connection count only if none has a
+    /// connection, and only while their messages are kept: later they are reset.
     fn floor(&self) -> u64 {
-        let connected = self.positions.iter().filter(|at| at.link.is_some());
+        let connected = self.positions.iter().filter(|at| at.connection.is_some());
         let connected = connected.map(Position::floor).min();
         connected
             .or_else(|| {
                 let waiting = self.positions.iter().map(Position::floor);
                 waiting.filter(|floor| self.log.has_from(*floor)).min()
             })
-            .map_or(self.untaken, |floor| floor.min(self.untaken))
+            .map_or(self.first_undelivered, |floor| {
+                floor.min(self.first_undelivered)
+            })
     }
 
-    /// A page is being loaded that will want all from here on. What it is given a key for ends the waiting.
+    /// Expects a page that is being loaded and gets all messages from here on. `timer` gets a key and ends the
+    /// waiting.
     pub(crate) fn expect_page(&mut self, timer: impl FnOnce(u64) -> Option<T>) {
-        if self.pages.len() < PAGES {
+        if self.pages.len() < MAX_PAGES {
             let key = self.next_key;
             self.next_key += 1;
             self.pages.push(Page {
@@ -192,7 +197,7 @@ impl<L: Link, T> State<L, T> {
         }
     }
 
-    /// From where a connection without an id goes on: the page that was asked for first, if it is that.
+    /// Takes the page that was expected first, and returns the offset of its first message.
     fn take_page(&mut self) -> Option<u64> {
         let Page { key, from, .. } = self.pages.first()?;
         let (key, from) = (*key, *from);
@@ -200,18 +205,18 @@ impl<L: Link, T> State<L, T> {
         Some(from).filter(|from| self.log.has_from(*from))
     }
 
-    /// Takes a message, if there is room, and writes it to all connections. Gives the message back where there is none.
+    /// Takes a message if there is room, and writes it to all connections. Returns the message if there is no room.
     pub(crate) fn send(&mut self, item: Item, limits: Limits) -> Result<(), Item> {
         let floor = self.floor();
         if !self.log.has_room(floor, &item, limits) {
-            self.links().for_each(Link::ask);
+            self.connections().for_each(Connection::request_ack);
             return Err(item);
         }
         self.log.push(item);
         for at in 0..self.positions.len() {
-            self.write_on(at);
+            self.catch_up_at(at);
         }
-        self.tidy(limits);
+        self.trim_log(limits);
         let half = Limits {
             messages: limits.messages / 2,
             bytes: limits.bytes / 2,
@@ -219,14 +224,14 @@ impl<L: Link, T> State<L, T> {
         for position in &self.positions {
             let (messages, bytes) = self.log.since(position.floor());
             let is_due = messages > half.messages || bytes > half.bytes;
-            if let Some(link) = position.link.as_ref().filter(|_| is_due) {
-                link.ask();
+            if let Some(connection) = position.connection.as_ref().filter(|_| is_due) {
+                connection.request_ack();
             }
         }
         Ok(())
     }
 
-    /// Whether a short message would be taken.
+    /// Tells whether there is room for a short message.
     pub(crate) fn has_room(&self, limits: Limits) -> bool {
         let short = Item::Event {
             fields: bytes::Bytes::new(),
@@ -235,22 +240,22 @@ impl<L: Link, T> State<L, T> {
         self.log.has_room(self.floor(), &short, limits)
     }
 
-    /// Drops what nobody comes back for: what pongs have acknowledged where there is nothing but pongs, and else what is
-    /// beyond the limits of a history.
-    pub(crate) fn tidy(&mut self, limits: Limits) {
+    /// Drops messages that no client needs: acknowledged ones if all clients acknowledge by pongs alone, otherwise
+    /// those beyond the limits of the history.
+    pub(crate) fn trim_log(&mut self, limits: Limits) {
         let floor = self.floor();
-        // Without pongs, the history is all that a plain one has as well.
+        // While reading is paused, plain clients need the history as well.
         let all_plain = self.positions.iter().all(|position| {
-            let is_paused = position.link().is_some_and(Link::is_paused);
+            let is_paused = position.connection().is_some_and(Connection::is_paused);
             position.kind == Kind::Plain && !is_paused && self.log.has_from(position.floor())
         });
         match self.positions.iter().map(Position::floor).min() {
             Some(least) if all_plain && self.pages.is_empty() => {
                 self.log.forget_before(least.min(floor));
-                // One that is away while another reads on.
+                // Bounds the messages for clients that are away while another reads on.
                 let away = Limits {
                     messages: usize::MAX,
-                    bytes: limits.bytes.saturating_mul(AWAY),
+                    bytes: limits.bytes.saturating_mul(AWAY_FACTOR),
                 };
                 self.log.trim(floor, away);
             }
@@ -258,66 +263,66 @@ impl<L: Link, T> State<L, T> {
         }
     }
 
-    /// Writes to one position what it has not got; false when its connection takes no more for now.
-    pub(crate) fn write_on_key(&mut self, key: u64) -> bool {
+    /// Writes the remaining messages to one position; false if its connection has no more room.
+    pub(crate) fn catch_up(&mut self, key: u64) -> bool {
         match self
             .positions
             .iter()
             .position(|position| position.key == key)
         {
-            Some(at) => self.write_on(at),
+            Some(at) => self.catch_up_at(at),
             None => true,
         }
     }
 
-    fn write_on(&mut self, at: usize) -> bool {
+    fn catch_up_at(&mut self, at: usize) -> bool {
         let Self {
             log,
             positions,
-            untaken,
+            first_undelivered,
             ..
         } = self;
         let Some(position) = positions.get_mut(at) else {
             return true;
         };
-        let Some(link) = &position.link else {
+        let Some(connection) = &position.connection else {
             return true;
         };
         let mut has_all = true;
         while let Some(item) = log.get(position.next) {
             let id = log.id_before(position.next + 1);
-            match link.write(id, item) {
+            match connection.write(id, item) {
                 Ok(()) => {
                     position.next += 1;
-                    *untaken = (*untaken).max(position.next);
+                    *first_undelivered = (*first_undelivered).max(position.next);
                 }
                 Err(PushError::Full) => {
                     has_all = false;
                     break;
                 }
-                // Its end is being told at this moment.
+                // The connection is closing and detaches soon.
                 Err(_) => return true,
             }
         }
-        // What a plain client has got is known by pongs alone. Others count for themselves.
+        // Plain clients acknowledge by pongs alone. Others count for themselves.
         if position.kind == Kind::Plain {
-            link.ask_in_time();
+            connection.request_ack_soon();
         }
         has_all
     }
 
-    /// Positions that are behind although they are connected, and that nobody writes on for.
+    /// Takes a connected position that is behind and has no pump, and marks it as pumped.
     pub(crate) fn take_behind(&mut self) -> Option<u64> {
         let end = self.log.end();
         let position = self.positions.iter_mut().find(|position| {
-            position.link.is_some() && position.next < end && !position.is_pumped
+            position.connection.is_some() && position.next < end && !position.has_pump
         })?;
-        position.is_pumped = true;
+        position.has_pump = true;
         Some(position.key)
     }
 
-    /// Whether a later connection of the same tab is there already: the one that claims was overtaken on its way.
-    pub(crate) fn is_overtaken(&self, claim: Claim) -> bool {
+    /// Tells whether a later connection of the same tab is already attached.
+    pub(crate) fn is_superseded(&self, claim: Claim) -> bool {
         let mut others = self
             .positions
             .iter()
@@ -325,19 +330,19 @@ impl<L: Link, T> State<L, T> {
         claim.tab.is_some()
             && others.any(|position| {
                 position
-                    .link
+                    .connection
                     .as_ref()
-                    .is_some_and(|link| link.number() > claim.number)
+                    .is_some_and(|connection| connection.number() > claim.number)
             })
     }
 
-    /// Finds where a new connection begins, and crosses out whom it takes up. Nothing is written before
-    /// [`write_on_key`](Self::write_on_key). What is given back is to be closed: the same tab's earlier connection.
+    /// Attaches a new connection and finds its start. Nothing is written before [`catch_up`](Self::catch_up).
+    /// The caller closes the returned positions: the same tab's earlier connection, and connections that are reset.
     pub(crate) fn attach(
         &mut self,
         claim: Claim,
-        link: impl FnOnce(&Start) -> L,
-    ) -> (Start, Vec<Position<L, T>>) {
+        connection: impl FnOnce(&Start) -> C,
+    ) -> (Start, Vec<Position<C, T>>) {
         let mut left = Vec::new();
         let (next, is_reset) = match claim.from {
             Some(Ok(id))
@@ -346,27 +351,29 @@ impl<L: Link, T> State<L, T> {
                 (id.offset + 1, false)
             }
             Some(_) => (self.log.end(), true),
-            None => match self.unclaimed(claim) {
+            None => match self.resume_without_id(claim) {
                 Some(floor) if !self.log.has_from(floor) => (self.log.end(), true),
                 known => {
-                    let floor = known.unwrap_or(self.untaken);
+                    let floor = known.unwrap_or(self.first_undelivered);
                     let page = self.take_page();
                     (page.map_or(floor, |from| from.min(floor)), false)
                 }
             },
         };
-        if let Some(at) = self.taken_up(claim, next) {
+        if let Some(at) = self.replaced_position(claim, next) {
             left.push(self.positions.swap_remove(at));
         }
         if is_reset && claim.kind == Kind::Plain && claim.tab.is_none() {
-            // A connection on whose account it was reset may be its own, cut without our knowledge. It would have every
-            // later one reset as well; and if it lives, its client has to be told the same.
+            // The connection that caused the reset may be the client's own, cut without our knowledge. It would cause
+            // a reset of every later one as well. If it lives, its client has to be reset too.
             let log = &self.log;
             let (holed, rest) = std::mem::take(&mut self.positions)
                 .into_iter()
                 .partition::<Vec<_>, _>(|position| {
                     let is_meant = position.kind == Kind::Plain && position.tab.is_none();
-                    is_meant && position.link.is_some() && !log.has_from(position.got())
+                    is_meant
+                        && position.connection.is_some()
+                        && !log.has_from(position.first_unacknowledged())
                 });
             self.positions = rest;
             left.extend(holed);
@@ -377,7 +384,7 @@ impl<L: Link, T> State<L, T> {
             is_reset,
         };
         self.next_key += 1;
-        let link = link(&start);
+        let connection = connection(&start);
         // Most sessions have one tab.
         self.positions.reserve_exact(1);
         self.positions.push(Position {
@@ -386,18 +393,18 @@ impl<L: Link, T> State<L, T> {
             tab: claim.tab,
             next,
             acknowledged: next.saturating_sub(1),
-            link: Some(link),
+            connection: Some(connection),
             timer: None,
-            is_pumped: false,
+            has_pump: false,
         });
         (start, left)
     }
 
-    /// From where a client goes on that has no id, if it was here before. One that names its tab goes on there. A plain one
-    /// without a name may be any: it goes on from the least that one of them has. Those that seem to be connected count as
-    /// well, as the client may know of a cut before we do.
-    fn unclaimed(&self, claim: Claim) -> Option<u64> {
-        let is_meant = |position: &&Position<L, T>| match claim.tab {
+    /// Finds the offset at which a client without an id resumes, if it was here before. A client that names its tab
+    /// resumes at that tab's position. A plain client without a name may be any of those: it resumes at the lowest
+    /// offset of them. Positions that seem connected count as well, since the client may know of a cut before we do.
+    fn resume_without_id(&self, claim: Claim) -> Option<u64> {
+        let is_meant = |position: &&Position<C, T>| match claim.tab {
             Some(tab) => position.tab == Some(tab),
             None => {
                 claim.kind == Kind::Plain && position.kind == Kind::Plain && position.tab.is_none()
@@ -405,23 +412,23 @@ impl<L: Link, T> State<L, T> {
         };
         let meant = self.positions.iter().filter(is_meant);
         let got = meant.map(|position| match position.kind {
-            // Who was to get an id with the first event and has none got nothing.
+            // The id comes with the first event: a client without an id has received nothing.
             Kind::Events => position.acknowledged + 1,
-            _ => position.got(),
+            _ => position.first_unacknowledged(),
         });
         got.min()
     }
 
-    fn waiting(&self, kind: Kind) -> impl Iterator<Item = (usize, &Position<L, T>)> {
+    fn waiting(&self, kind: Kind) -> impl Iterator<Item = (usize, &Position<C, T>)> {
         let positions = self.positions.iter().enumerate();
         positions.filter(move |(_, position)| {
-            position.link.is_none() && position.kind == kind && position.tab.is_none()
+            position.connection.is_none() && position.kind == kind && position.tab.is_none()
         })
     }
 
-    /// Which position a connection takes the place of. Of those that wait it is the one that is furthest: whoever comes
-    /// later still finds the one that is least far, so that nobody misses anything.
-    fn taken_up(&self, claim: Claim, next: u64) -> Option<usize> {
+    /// Finds the position that a connection replaces. Of those that wait it is the furthest: later connections still
+    /// find the one that is least far, so that no client misses a message.
+    fn replaced_position(&self, claim: Claim, next: u64) -> Option<usize> {
         if claim.tab.is_some() {
             return self
                 .positions
@@ -436,11 +443,11 @@ impl<L: Link, T> State<L, T> {
         match (claim.kind, claim.from) {
             (Kind::Plain, _) => self
                 .waiting(Kind::Plain)
-                .max_by_key(|(_, position)| position.got())
+                .max_by_key(|(_, position)| position.first_unacknowledged())
                 .map(|(at, _)| at),
-            // Without an id it is another tab, or a page that was loaded anew: nobody's place.
+            // Without an id it is another tab, or a page that was reloaded: it replaces no position.
             (_, None) => None,
-            // It was written up to its id at least, so it is one of those.
+            // The position was written at least up to the client's id.
             (kind, Some(_)) => self
                 .waiting(kind)
                 .filter(|(_, position)| position.next >= next)
@@ -450,29 +457,30 @@ impl<L: Link, T> State<L, T> {
         }
     }
 
-    /// A connection is over; its position waits for the next one. False if somebody has taken its place.
+    /// Removes the connection of a position, which then waits for the next one. False if another connection has
+    /// replaced the position.
     pub(crate) fn cut(&mut self, key: u64) -> bool {
         let Some(position) = self.position(key) else {
             return false;
         };
-        if let Some(link) = position.link.take() {
-            position.acknowledged = position.acknowledged.max(link.acknowledged());
+        if let Some(connection) = position.connection.take() {
+            position.acknowledged = position.acknowledged.max(connection.acknowledged());
         }
-        self.bound_waiting();
+        self.limit_waiting();
         true
     }
 
-    /// Gives up a place where too many wait. Those go first that their clients' ids make up for; of plain ones without a
-    /// name the furthest, so that whoever comes back still finds the one that is least far.
-    fn bound_waiting(&mut self) {
+    /// Removes a position if too many wait. Positions with ids go first, since the ids replace them. Of plain ones
+    /// without a name the furthest goes, so that a client that comes back still finds the one that is least far.
+    fn limit_waiting(&mut self) {
         let waiting = || {
             let positions = self.positions.iter().enumerate();
-            positions.filter(|(_, position)| position.link.is_none())
+            positions.filter(|(_, position)| position.connection.is_none())
         };
-        if waiting().count() <= WAITING {
+        if waiting().count() <= MAX_WAITING {
             return;
         }
-        let is_nameless = |position: &Position<L, T>| match position.kind {
+        let is_nameless = |position: &Position<C, T>| match position.kind {
             Kind::Plain => position.tab.is_none(),
             Kind::Events | Kind::Counted => false,
         };
@@ -486,8 +494,8 @@ impl<L: Link, T> State<L, T> {
         }
     }
 
-    /// Nobody will come back to this place.
-    pub(crate) fn remove(&mut self, key: u64) -> Option<Position<L, T>> {
+    /// Removes a position to which no client will come back.
+    pub(crate) fn remove(&mut self, key: u64) -> Option<Position<C, T>> {
         let at = self
             .positions
             .iter()
@@ -495,24 +503,24 @@ impl<L: Link, T> State<L, T> {
         Some(self.positions.swap_remove(at))
     }
 
-    pub(crate) fn remove_all(&mut self) -> Vec<Position<L, T>> {
+    pub(crate) fn remove_all(&mut self) -> Vec<Position<C, T>> {
         std::mem::take(&mut self.positions)
     }
 
-    /// Takes out those connections that hold the others up: who keeps the log full while another has got more.
-    pub(crate) fn remove_laggards(&mut self) -> Vec<Position<L, T>> {
+    /// Removes slow connections: those that keep the log full while another connection is further.
+    pub(crate) fn remove_slow(&mut self) -> Vec<Position<C, T>> {
         let connected = self
             .positions
             .iter()
-            .filter(|position| position.link.is_some());
+            .filter(|position| position.connection.is_some());
         let Some(best) = connected.map(Position::floor).max() else {
             return Vec::new();
         };
-        let (laggards, rest) = std::mem::take(&mut self.positions)
+        let (slow, rest) = std::mem::take(&mut self.positions)
             .into_iter()
-            .partition(|position| position.link.is_some() && position.floor() < best);
+            .partition(|position| position.connection.is_some() && position.floor() < best);
         self.positions = rest;
-        laggards
+        slow
     }
 }
 

@@ -11,7 +11,7 @@ use std::{cell::RefCell, sync::Arc};
 use bytes::Bytes;
 
 use super::Conn;
-use crate::{error::contain, server::shared::Shared};
+use crate::{env::Env, panic::contain};
 
 /// Bytes after which the cork is written although the poll still runs.
 pub(crate) const SPILL: usize = 64 * 1024;
@@ -25,7 +25,7 @@ const KEEP: usize = SPILL + SHARE_FROM;
 thread_local! {
     static CORK: RefCell<Cork> = const { RefCell::new(Cork::new()) };
     /// The server of the connection whose end this thread tells to the program's hooks.
-    static ENDING: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
+    static ENDING: RefCell<Option<Arc<Env>>> = const { RefCell::new(None) };
 }
 
 /// What the running connection has sent in this poll.
@@ -177,23 +177,23 @@ pub(crate) fn is_polling(id: u64) -> bool {
 }
 
 /// Whether this thread runs a hook of this server right now: polls one of its connections, or tells the end of one.
-pub(crate) fn is_polling_for(server: &Arc<Shared>) -> bool {
+pub(crate) fn is_polling_for(env: &Arc<Env>) -> bool {
     let is_polled = CORK.with_borrow(|cork| {
         let connection = cork.connection.as_ref();
-        connection.is_some_and(|connection| Arc::ptr_eq(&connection.server, server))
+        connection.is_some_and(|connection| Arc::ptr_eq(&connection.env, env))
     });
     is_polled
         || ENDING.with_borrow(|ending| {
             let ending = ending.as_ref();
-            ending.is_some_and(|ending| Arc::ptr_eq(ending, server))
+            ending.is_some_and(|ending| Arc::ptr_eq(ending, env))
         })
 }
 
 /// Runs the program's hooks on the end of a connection of this server, for which a shutdown waits.
-pub(crate) fn tell_end(server: &Arc<Shared>, hooks: impl FnOnce()) {
+pub(crate) fn tell_end(env: &Arc<Env>, hooks: impl FnOnce()) {
     // At the end of a thread, when its runtime drops the tasks, there is nothing left to wait for.
-    let set = |server| ENDING.try_with(|ending| ending.replace(server));
-    let before = set(Some(server.clone())).unwrap_or_default();
+    let set = |env| ENDING.try_with(|ending| ending.replace(env));
+    let before = set(Some(env.clone())).unwrap_or_default();
     hooks();
     let _ = set(before);
 }

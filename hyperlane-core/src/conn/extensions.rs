@@ -5,7 +5,7 @@ use crate::proto::ws::{
     Role,
     deflate::{Agreement, Compressor, Decompressor, negotiate},
 };
-use crate::{conn::WireFormat, http::ServerConfig, proto::ws::handshake::HandshakeError};
+use crate::{config::ServerConfig, proto::ws::handshake::HandshakeError, wire::WireFormat};
 
 /// The extensions of a WebSocket: none, or compression.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,21 +3,38 @@
 //! A route's guard accepts the handshake before the handler runs, so that the handler may still refuse with an HTTP
 //! answer. The 101 goes out with the first read, send or `upgrade`; if none comes in time, by itself.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use super::{Conn, extensions::Extensions, input::Mode, timers::Tick};
+use super::{Conn, extensions::Extensions, input::Mode};
 use crate::{
-    Headers,
-    http::{SessionFields, title_case},
-    upgrade::{Protocol, is_own_field},
+    config::ServerConfig,
+    env::timers::Tick,
+    http::{Headers, SessionFields, write_switching},
 };
+
+/// The subprotocol of a WebSocket (RFC 6455 §1.9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subprotocol {
+    /// The place in [`ServerConfig::subprotocols`].
+    Configured(usize),
+    Named(Cow<'static, str>),
+}
+
+impl Subprotocol {
+    pub(crate) fn name<'a>(&'a self, config: &'a ServerConfig) -> Option<&'a str> {
+        match self {
+            Self::Configured(at) => config.subprotocols.get(*at).map(String::as_str),
+            Self::Named(name) => Some(name),
+        }
+    }
+}
 
 /// An accepted handshake, and what its answer says.
 pub(crate) struct Handshake {
     /// `Sec-WebSocket-Accept` (RFC 6455 §4.2.2).
     pub(crate) accept_key: [u8; 28],
     pub(crate) extensions: Extensions,
-    pub(crate) protocol: Option<Protocol>,
+    pub(crate) subprotocol: Option<Subprotocol>,
     /// Fields that the program has set so far.
     pub(crate) headers: Headers,
     pub(crate) session: Option<Arc<SessionFields>>,
@@ -27,47 +44,35 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    /// Writes the 101 (RFC 6455 §4.2.2), with further fields.
+    /// Writes the 101, with further fields.
     pub(crate) fn head(&self, connection: &Conn, added: &Headers) -> Vec<u8> {
+        let config = &connection.env.config;
+        let subprotocol = self.subprotocol.as_ref();
+        let extensions = self.extensions.answer();
+        let fields = [
+            ("upgrade", Some("websocket")),
+            ("connection", Some("upgrade")),
+            (
+                "sec-websocket-accept",
+                std::str::from_utf8(&self.accept_key).ok(),
+            ),
+            ("sec-websocket-extensions", extensions.as_deref()),
+            (
+                "sec-websocket-protocol",
+                subprotocol.and_then(|subprotocol| subprotocol.name(config)),
+            ),
+        ];
+        let fields = fields
+            .iter()
+            .filter_map(|(name, value)| Some((*name, (*value)?.as_bytes())));
         let mut head = Vec::with_capacity(192);
-        head.extend_from_slice(
-            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n",
+        write_switching(
+            &mut head,
+            fields,
+            [&self.headers, added],
+            self.session.as_ref(),
+            config.title_case_headers,
         );
-        let mut field = |name: &str, value: &[u8]| {
-            head.extend_from_slice(name.as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(value);
-            head.extend_from_slice(b"\r\n");
-        };
-        field("sec-websocket-accept", &self.accept_key);
-        if let Some(answer) = self.extensions.answer() {
-            field("sec-websocket-extensions", answer.as_bytes());
-        }
-        let config = &connection.server.config;
-        let protocol = self.protocol.as_ref();
-        if let Some(name) = protocol.and_then(|protocol| protocol.name(config)) {
-            field("sec-websocket-protocol", name.as_bytes());
-        }
-        let session = self.session.as_ref();
-        let cookie = session.and_then(|session| session.write());
-        if let Some(cookie) = &cookie {
-            field("set-cookie", cookie.as_bytes());
-        }
-        for (name, value) in self.headers.iter().chain(added) {
-            let is_session =
-                cookie.is_some() && session.is_some_and(|session| session.is_own(name, value));
-            // The program's own headers (a cookie) go along.
-            if !is_session
-                && !is_own_field(name)
-                && !matches!(name, "content-type" | "content-length")
-            {
-                field(name, value.as_bytes());
-            }
-        }
-        head.extend_from_slice(b"\r\n");
-        if config.title_case_headers {
-            title_case(&mut head);
-        }
         head
     }
 }
@@ -75,7 +80,7 @@ impl Handshake {
 impl Conn {
     /// Keeps an accepted handshake; its 101 goes out by itself after the configured time.
     pub(crate) fn keep_handshake(&self, handshake: Box<Handshake>) {
-        let by = handshake.since.after(self.server.config.handshake_timeout);
+        let by = handshake.since.after(self.env.config.handshake_timeout);
         self.lock_input().mode = Mode::Handshake(handshake);
         self.arm(by);
     }
@@ -103,7 +108,7 @@ impl Conn {
     pub(super) fn handshake_due(&self, mode: &Mode) -> Option<Tick> {
         match mode {
             Mode::Handshake(handshake) => {
-                Some(handshake.since.after(self.server.config.handshake_timeout))
+                Some(handshake.since.after(self.env.config.handshake_timeout))
             }
             _ => None,
         }
@@ -117,7 +122,7 @@ impl Conn {
             self.set_handshake(false);
             self.flush_cork();
             let _ = self.push_slice(&head);
-            self.begin_websocket(handshake.extensions, handshake.protocol);
+            self.begin_websocket(handshake.extensions, handshake.subprotocol);
         }
     }
 
@@ -129,7 +134,7 @@ impl Conn {
                 path = &*handshake.path,
                 "the handler has left a WebSocket handshake without an answer for {:?}: accepted now; call `ctx.upgrade(stream)`, \
                  read or send before work that takes long, or raise `handshake_timeout`",
-                self.server.config.handshake_timeout
+                self.env.config.handshake_timeout
             );
         }
         self.answer_handshake();

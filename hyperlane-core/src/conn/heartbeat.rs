@@ -8,8 +8,11 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Conn, out::PushError, timers::Tick};
-use crate::channel::line::{self, Acks};
+use super::{
+    Conn,
+    acks::{self, Acks},
+};
+use crate::{env::timers::Tick, error::PushError};
 
 /// What is known of the last ping.
 #[derive(Debug, Default)]
@@ -30,7 +33,7 @@ impl Heartbeat {
         self.count += 1;
         self.sent = Some(now);
         match &self.acks {
-            Some(acks) => line::ping(self.count, acks),
+            Some(acks) => acks::ping(self.count, acks),
             None => Bytes::copy_from_slice(&self.count.to_be_bytes()),
         }
     }
@@ -47,7 +50,7 @@ impl Heartbeat {
             acks.answered();
         }
         let (number, is_new) = match &self.acks {
-            Some(acks) => match line::pong(payload) {
+            Some(acks) => match acks::pong(payload) {
                 Some((number, stamp)) if number <= self.count => (number, acks.returned(stamp)),
                 _ => return false,
             },

@@ -12,9 +12,10 @@ use std::{
 };
 
 use super::{
-    Conn, WireFormat, buffer::ReadBuffer, handshake::Handshake, timers::Tick, transport::Reader,
-    wakers::Wakers, websocket::WsInput,
+    Conn, buffer::ReadBuffer, handshake::Handshake, transport::Reader, wakers::Wakers,
+    websocket::WsInput,
 };
+use crate::{env::timers::Tick, wire::WireFormat};
 
 /// What the bytes that come in are.
 pub(crate) enum Mode {
@@ -229,7 +230,7 @@ impl Conn {
             // Between requests; what has come in is still answered.
             Poll::Pending
                 if (wait == Wait::Idle || wait == Wait::Head && known == 0)
-                    && self.server.is_shutting_down() =>
+                    && self.env.is_shutting_down() =>
             {
                 Poll::Ready(Fill::End)
             }
@@ -276,8 +277,8 @@ impl Conn {
         let mut input = self.lock_input();
         let limit = match input.wait {
             // A hook waits for the whole of it, though not in this poll.
-            Wait::Head => self.server.head_space().max(self.server.config.inbox_bytes),
-            _ => self.server.config.inbox_bytes,
+            Wait::Head => self.env.head_space().max(self.env.config.inbox_bytes),
+            _ => self.env.config.inbox_bytes,
         };
         loop {
             match &input.mode {

@@ -6,6 +6,7 @@
 //! await: `input` (the reading side; in practice the task's alone) and `out` (the outbox). Where
 //! both are needed, `input` comes first.
 
+pub(crate) mod acks;
 pub(crate) mod buffer;
 pub(crate) mod cork;
 pub(crate) mod extensions;
@@ -17,17 +18,13 @@ pub(crate) mod input;
 pub(crate) mod out;
 pub(crate) mod outbox;
 mod rates;
-pub(crate) mod registry;
 pub(crate) mod task;
-pub(crate) mod timers;
 pub(crate) mod transport;
 pub(crate) mod upkeep;
 pub(crate) mod wakers;
 pub(crate) mod websocket;
 
 use std::{
-    fmt,
-    net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
@@ -37,14 +34,22 @@ use std::{
 };
 
 use self::{
+    handshake::Subprotocol,
     held::Handles,
     input::Input,
     out::{Out, Sending},
-    registry::next_id,
-    timers::{Tick, TimerKey},
     transport::{Reader, Writer},
 };
-use crate::{error::contain, server::shared::Shared, upgrade::Protocol};
+use crate::{
+    env::{
+        Env,
+        ids::next_id,
+        peer::{Peer, Via},
+        timers::{Tick, TimerKey},
+    },
+    panic::contain,
+    wire::WireFormat,
+};
 
 /// Why the task was woken, besides readiness.
 pub(crate) mod signals {
@@ -58,108 +63,6 @@ pub(crate) mod signals {
     pub(crate) const ABORT: u8 = 8;
     /// Somebody else sent the last word, or made room in the inbox.
     pub(crate) const LOOK: u8 = 16;
-}
-
-/// What a message looks like on this connection's wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WireFormat {
-    /// HTTP responses: no messages can be pushed.
-    Http,
-    /// WebSocket frames.
-    WebSocket,
-    /// WebSocket frames, compressed without context takeover: what was encoded for one such
-    /// connection serves all of the same window (RFC 7692 §7.1).
-    WebSocketDeflate {
-        /// The server's window, 8 to 15 bits.
-        window_bits: u8,
-    },
-    /// WebSocket frames, compressed with what went before on the same connection: every message has
-    /// to be encoded for it alone, by [`Outbox::send`](crate::Outbox::send).
-    WebSocketTakeover,
-    /// Server-Sent Events, bytes as they are, until the connection closes.
-    EventStream,
-    /// Server-Sent Events in HTTP/1.1 chunks.
-    EventStreamChunked,
-}
-
-impl WireFormat {
-    /// Whether messages can be pushed to connections of this format.
-    pub fn is_pushable(self) -> bool {
-        self != Self::Http
-    }
-
-    /// Whether messages are WebSocket frames.
-    pub fn is_websocket(self) -> bool {
-        matches!(
-            self,
-            Self::WebSocket | Self::WebSocketDeflate { .. } | Self::WebSocketTakeover
-        )
-    }
-
-    /// Whether what was encoded for one connection serves every connection of this format.
-    pub fn is_shared(self) -> bool {
-        self != Self::WebSocketTakeover
-    }
-
-    const fn to_index(self) -> u8 {
-        match self {
-            Self::Http => 0,
-            Self::WebSocket => 1,
-            Self::EventStream => 2,
-            Self::EventStreamChunked => 3,
-            Self::WebSocketTakeover => 4,
-            Self::WebSocketDeflate { window_bits } => window_bits,
-        }
-    }
-
-    const fn from_index(index: u8) -> Self {
-        match index {
-            1 => Self::WebSocket,
-            2 => Self::EventStream,
-            3 => Self::EventStreamChunked,
-            4 => Self::WebSocketTakeover,
-            window_bits @ 8..=15 => Self::WebSocketDeflate { window_bits },
-            _ => Self::Http,
-        }
-    }
-}
-
-/// Where a connection comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Peer {
-    Inet(SocketAddr),
-    /// A Unix socket, or a transport without addresses.
-    Local,
-}
-
-impl Peer {
-    pub(crate) fn address(self) -> Option<SocketAddr> {
-        match self {
-            Self::Inet(address) => Some(address),
-            Self::Local => None,
-        }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inet(address) => address.fmt(f),
-            Self::Local => f.write_str("local"),
-        }
-    }
-}
-
-/// How a connection came in, as far as it matters for what its client may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Via {
-    /// A TCP address that the server listens on: any program that reaches it, browsers included.
-    Tcp,
-    /// An address for load balancers that speak the PROXY protocol.
-    Balancer,
-    /// A Unix socket, a transport that the program made, or the stack around the server.
-    Trusted,
 }
 
 /// What others say of a connection before its first request.
@@ -188,7 +91,7 @@ pub(crate) struct Conn {
     socket_peer: Peer,
     pub(crate) via: Via,
     told: OnceLock<Box<Told>>,
-    pub(crate) server: Arc<Shared>,
+    pub(crate) env: Arc<Env>,
     /// Wakes the task; tokio's is the same for a task's whole life.
     task: OnceLock<Waker>,
     signals: AtomicU8,
@@ -219,7 +122,7 @@ pub(crate) struct Conn {
     /// Work done in this poll; see [`Conn::charge`].
     spent: AtomicU32,
     /// The subprotocol of a WebSocket, if one was agreed on.
-    protocol: OnceLock<Box<Protocol>>,
+    subprotocol: OnceLock<Box<Subprotocol>>,
     out: Mutex<Out>,
     input: Mutex<Input>,
     ends: Mutex<Vec<(u64, EndHook)>>,
@@ -229,7 +132,7 @@ impl Drop for Conn {
     fn drop(&mut self) {
         // What a task that was dropped with its runtime has left.
         let queued = self.lock_out().queued();
-        self.server.metrics.outbox_changed(queued, 0);
+        self.env.metrics.outbox_changed(queued, 0);
     }
 }
 
@@ -241,16 +144,16 @@ impl Conn {
         key: TimerKey,
         (peer, via): (Peer, Via),
         (reader, writer): (Reader, Writer),
-        server: Arc<Shared>,
+        env: Arc<Env>,
     ) -> Self {
-        let now = server.timers.now();
+        let now = env.timers.now();
         Self {
             id: key.id,
             slot: key.slot,
             socket_peer: peer,
             via,
             told: OnceLock::new(),
-            server,
+            env,
             task: OnceLock::new(),
             signals: AtomicU8::new(0),
             format: AtomicU8::new(WireFormat::Http.to_index()),
@@ -267,7 +170,7 @@ impl Conn {
             heartbeat: AtomicU32::new(0),
             open_pings: AtomicU32::new(0),
             spent: AtomicU32::new(0),
-            protocol: OnceLock::new(),
+            subprotocol: OnceLock::new(),
             out: Mutex::new(Out::new(writer, now)),
             input: Mutex::new(Input::new(reader, now)),
             ends: Mutex::new(Vec::new()),
@@ -275,7 +178,7 @@ impl Conn {
     }
 
     pub(crate) fn now(&self) -> Tick {
-        self.server.timers.now()
+        self.env.timers.now()
     }
 
     /// The client, or the last proxy in front of the load balancer.
@@ -290,13 +193,13 @@ impl Conn {
     /// Takes the address over that a load balancer has told; false if it has too many connections already.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) fn set_source(&self, source: Peer) -> bool {
-        let is_admitted = self.server.admit(source);
+        let is_admitted = self.env.admit(source);
         if is_admitted {
             // Told once, before anything else is read.
             let _ = self.told.set(Box::new(Told::Source(source)));
             tracing::Span::current().record("source", tracing::field::display(source));
         } else {
-            self.server.metrics.connection_refused("refused_source");
+            self.env.metrics.connection_refused("refused_source");
         }
         is_admitted
     }
@@ -309,17 +212,17 @@ impl Conn {
     pub(crate) fn set_format(&self, format: WireFormat) {
         let before = self.format();
         self.format.store(format.to_index(), Ordering::Relaxed);
-        self.server.metrics.format_changed(before, format);
+        self.env.metrics.format_changed(before, format);
     }
 
     /// The subprotocol that was agreed on.
-    pub(crate) fn protocol(&self) -> Option<&str> {
-        self.protocol.get()?.name(&self.server.config)
+    pub(crate) fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.get()?.name(&self.env.config)
     }
 
-    pub(crate) fn set_protocol(&self, protocol: Protocol) {
+    pub(crate) fn set_subprotocol(&self, subprotocol: Subprotocol) {
         // A connection is upgraded once.
-        let _ = self.protocol.set(Box::new(protocol));
+        let _ = self.subprotocol.set(Box::new(subprotocol));
     }
 
     #[cfg(feature = "tower")]
@@ -446,7 +349,7 @@ impl Conn {
                 slot: self.slot,
                 id: self.id,
             };
-            let at = self.server.timers.arm(key, at);
+            let at = self.env.timers.arm(key, at);
             // Another thread may have armed it for an earlier tick meanwhile.
             self.armed_at.fetch_min(at.0, Ordering::Relaxed);
         }
@@ -463,8 +366,8 @@ impl Conn {
     /// How long the peer may take nothing while something waits for it.
     fn stall_time(&self) -> Duration {
         match self.format() {
-            WireFormat::Http => self.server.config.write_timeout,
-            _ => self.server.config.outbox_stall,
+            WireFormat::Http => self.env.config.write_timeout,
+            _ => self.env.config.outbox_stall,
         }
     }
 
@@ -513,7 +416,7 @@ impl Conn {
         };
         self.set_not_open();
         if !hooks.is_empty() {
-            cork::tell_end(&self.server, || {
+            cork::tell_end(&self.env, || {
                 hooks.into_iter().for_each(|(_, hook)| run_end(hook));
             });
         }
@@ -553,7 +456,7 @@ impl Conn {
 
     /// Waits until the peer is gone or the server shuts down.
     pub(crate) fn poll_closed(&self, cx: &mut std::task::Context<'_>) -> Poll<()> {
-        let over = || self.is_gone() || !self.is_open() || self.server.is_shutting_down();
+        let over = || self.is_gone() || !self.is_open() || self.env.is_shutting_down();
         if over() {
             return Poll::Ready(());
         }

@@ -17,13 +17,14 @@ use super::{
     Conn,
     cork::{self, Piece, Pieces},
     signals,
-    timers::Tick,
     transport::Writer,
     wakers::Wakers,
 };
 use crate::{
+    env::timers::Tick,
+    error::PushError,
+    observe::{ByteCounter, metrics::Metrics},
     proto::ws::{Message, encode_message},
-    server::metrics::Metrics,
 };
 
 /// Buffers handed to one system call.
@@ -42,22 +43,6 @@ pub(crate) enum Sending {
     Ending,
     /// Nothing; the transport is gone.
     Over,
-}
-
-/// Why a message was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PushError {
-    /// More than the outbox's high-water mark is waiting already; nothing was queued.
-    #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
-    Full,
-    /// The connection is over, or a Close was sent on it.
-    #[error("the connection is closed")]
-    Closed,
-    /// The connection belongs to the channel of a session, whose clients would lose count.
-    #[error(
-        "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
-    )]
-    Channel,
 }
 
 /// What waits in the queue.
@@ -251,13 +236,9 @@ impl Out {
     }
 }
 
-impl Conn {
-    pub(crate) fn lock_out(&self) -> MutexGuard<'_, Out> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Bytes that the socket has taken or that wait for it, what the current poll has sent included.
-    pub(crate) fn bytes_sent(&self) -> u64 {
+impl ByteCounter for Conn {
+    /// What the current poll has sent is included.
+    fn bytes_sent(&self) -> u64 {
         let corked = cork::waiting(self.id);
         let out = self.lock_out();
         match out.sending {
@@ -266,10 +247,16 @@ impl Conn {
             _ => out.sent + (out.queue.bytes() + corked) as u64,
         }
     }
+}
+
+impl Conn {
+    pub(crate) fn lock_out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     /// Sends whole messages from any task, without waiting.
     pub(crate) fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
-        self.push_up_to(self.server.config.outbox_bytes, bytes)
+        self.push_up_to(self.env.config.outbox_bytes, bytes)
     }
 
     /// As [`push`](Self::push), unless more than `mark` bytes are waiting.
@@ -293,7 +280,7 @@ impl Conn {
 
     /// Sends a message as this connection alone needs it, from any task, without waiting.
     pub(crate) fn push_own(&self, message: &Message) -> Result<(), PushError> {
-        self.push_own_up_to(self.server.config.outbox_bytes, message)
+        self.push_own_up_to(self.env.config.outbox_bytes, message)
     }
 
     /// As [`push_own`](Self::push_own), unless more than `mark` bytes are waiting.
@@ -311,7 +298,7 @@ impl Conn {
             // The order of compression is the order of the wire, so that the cork cannot hold it; the queue
             // can, and leaves in one write at the end of the poll.
             self.charge(32 + message.len() / 4);
-            out.enqueue(frame, false, self.now(), &self.server.metrics);
+            out.enqueue(frame, false, self.now(), &self.env.metrics);
             self.backlog_started();
             return Ok(());
         }
@@ -342,7 +329,7 @@ impl Conn {
             return Err(PushError::Closed);
         }
         if drop_unsent {
-            out.drop_unsent(&self.server.metrics);
+            out.drop_unsent(&self.env.metrics);
         }
         self.write(&mut out, Piece::Copied(bytes));
         if out.sending == Sending::Open {
@@ -354,7 +341,7 @@ impl Conn {
 
     /// Sends whole messages in the order of this connection's own sends, without waiting.
     pub(crate) fn send_bytes(&self, bytes: &Bytes) -> Result<(), PushError> {
-        self.send_bytes_up_to(self.server.config.outbox_bytes, bytes)
+        self.send_bytes_up_to(self.env.config.outbox_bytes, bytes)
     }
 
     /// As [`send_bytes`](Self::send_bytes), unless more than `mark` bytes are waiting.
@@ -389,12 +376,7 @@ impl Conn {
         let bytes = piece.as_slice();
         let taken = self.write_now(out, &[IoSlice::new(bytes)]);
         if taken < bytes.len() && out.sending != Sending::Over {
-            out.enqueue(
-                piece.keep_from(taken),
-                false,
-                self.now(),
-                &self.server.metrics,
-            );
+            out.enqueue(piece.keep_from(taken), false, self.now(), &self.env.metrics);
             self.backlog_started();
         }
     }
@@ -420,7 +402,7 @@ impl Conn {
             if taken < length {
                 let next = pieces.peek();
                 let goes_on = matches!((&piece, next), (Piece::Copied(_), Some(Piece::Shared(_))));
-                out.enqueue(piece.keep_from(taken), goes_on, now, &self.server.metrics);
+                out.enqueue(piece.keep_from(taken), goes_on, now, &self.env.metrics);
             }
             taken = taken.saturating_sub(length);
         }
@@ -456,7 +438,7 @@ impl Conn {
     /// The transport failed: nothing more can be sent. The task notices by its signal.
     pub(super) fn lost(&self, out: &mut Out) {
         out.sending = Sending::Over;
-        out.clear(&self.server.metrics);
+        out.clear(&self.env.metrics);
         self.set_not_open();
         self.signal(signals::LOST);
     }
@@ -487,7 +469,7 @@ impl Conn {
             }
             // Without a move nothing has changed for them; one that is a part of the task itself would have it run again
             // and again while the client takes nothing.
-            if out.moved && out.queue.bytes() <= self.server.config.outbox_bytes {
+            if out.moved && out.queue.bytes() <= self.env.config.outbox_bytes {
                 out.moved = false;
                 out.take_waiters()
             } else {
@@ -517,7 +499,7 @@ impl Conn {
                 write_some(writer, unasked, slices.get(..count).unwrap_or_default())
             };
             match written {
-                Ok(written) => out.advance(written, self.now(), &self.server.metrics),
+                Ok(written) => out.advance(written, self.now(), &self.env.metrics),
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::WouldBlock => match out.writer.poll_writable(cx) {
@@ -546,7 +528,7 @@ impl Conn {
             match written {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(written)) if written > 0 => {
-                    out.advance(written, self.now(), &self.server.metrics)
+                    out.advance(written, self.now(), &self.env.metrics)
                 }
                 Poll::Ready(_) => self.lost(&mut out),
             }
@@ -580,7 +562,7 @@ impl Conn {
         };
         match written {
             Ok(written @ 1..) => {
-                out.advance(written, self.now(), &self.server.metrics);
+                out.advance(written, self.now(), &self.env.metrics);
                 true
             }
             _ => false,
@@ -608,7 +590,7 @@ impl Conn {
             self.note_sent_in_vain();
             return Poll::Ready(Err(PushError::Closed));
         }
-        if out.queue.bytes() <= self.server.config.outbox_bytes {
+        if out.queue.bytes() <= self.env.config.outbox_bytes {
             return Poll::Ready(Ok(()));
         }
         out.add_waiter(cx.waker());
@@ -633,7 +615,7 @@ impl Conn {
     }
 
     fn body_mark(&self) -> usize {
-        BODY_MARK.min(self.server.config.outbox_bytes)
+        BODY_MARK.min(self.env.config.outbox_bytes)
     }
 
     /// Waits until everything is with the operating system.

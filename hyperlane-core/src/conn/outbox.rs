@@ -4,11 +4,14 @@ use std::{fmt, io, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Conn, WireFormat, out::PushError, run_end};
+use super::{Conn, run_end};
 use crate::{
-    error::ResponseError,
-    proto::ws::{CloseCode, Message},
-    sse::refuse_close,
+    error::{PushError, ResponseError},
+    proto::{
+        http::chunked::LAST_CHUNK,
+        ws::{CloseCode, Message},
+    },
+    wire::{WireFormat, refuse_close},
 };
 
 /// What a Ping frame begins with (RFC 6455 §5.2).
@@ -64,7 +67,7 @@ impl Outbox {
     /// The runtime of the connection's server, for what delivers to it.
     #[doc(hidden)]
     pub fn __runtime(&self) -> Option<tokio::runtime::Handle> {
-        self.connection.as_ref()?.server.runtime.clone()
+        self.connection.as_ref()?.env.runtime.clone()
     }
 
     fn connection(&self) -> Result<&Arc<Conn>, PushError> {
@@ -148,7 +151,7 @@ impl Outbox {
                 let _ = connection.close_websocket(code, reason, drop_unsent);
             }
             WireFormat::EventStreamChunked if !drop_unsent => {
-                let _ = connection.push_last(crate::sse::LAST_CHUNK, false);
+                let _ = connection.push_last(LAST_CHUNK, false);
                 connection.signal_close();
             }
             _ => connection.signal_close(),

@@ -1,8 +1,8 @@
 //! How many messages and control frames a client may send in a time.
 
-use super::timers::{TICK, Tick};
 use crate::{
-    ServerConfig,
+    config::ServerConfig,
+    env::timers::{TICK, Tick},
     proto::ws::{Incoming, ProtocolError},
 };
 

@@ -14,8 +14,8 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
-use super::{Conn, cork, signals, timers::Tick, upkeep::Ending};
-use crate::server::observe::connection_span;
+use super::{Conn, cork, signals, upkeep::Ending};
+use crate::{env::timers::Tick, observe::connection_span};
 
 pin_project_lite::pin_project! {
     /// Drives one connection; `F` is the handler's side.
@@ -38,7 +38,7 @@ pub(crate) struct ConnectionGuard {
 
 impl ConnectionGuard {
     pub(crate) fn new(connection: Arc<Conn>, permit: Option<OwnedSemaphorePermit>) -> Self {
-        connection.server.metrics.connection_began();
+        connection.env.metrics.connection_began();
         Self {
             span: connection_span(connection.id, connection.peer()),
             connection,
@@ -51,9 +51,9 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         // Also when the runtime drops the task: rooms must not keep a ghost.
         self.connection.set_gone();
-        self.connection.server.forget(&self.connection);
-        let metrics = &self.connection.server.metrics;
-        metrics.connection_ended(self.connection.format());
+        let Conn { env, slot, .. } = &*self.connection;
+        env.forget(*slot, self.connection.peer());
+        env.metrics.connection_ended(self.connection.format());
     }
 }
 
@@ -127,7 +127,7 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
         let now = connection.now();
         match *this.abandon_at {
             None => {
-                let at = now.after(connection.server.config.handler_linger);
+                let at = now.after(connection.env.config.handler_linger);
                 *this.abandon_at = Some(at);
                 connection.arm(at);
                 // It may wait for something that this end has just changed.
@@ -135,8 +135,7 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
                 Poll::Pending
             }
             Some(at)
-                if now >= at
-                    || connection.server.is_shutting_down() && connection.has_deaf_hook() =>
+                if now >= at || connection.env.is_shutting_down() && connection.has_deaf_hook() =>
             {
                 tracing::debug!(peer = %connection.peer(), "handler dropped: its client has long gone");
                 this.inner.set(None);

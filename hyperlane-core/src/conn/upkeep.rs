@@ -10,13 +10,20 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Conn, WireFormat, buffer,
+    Conn, buffer,
     input::{Fill, Input, Mode, Transport, Wait},
-    out::{PushError, Sending},
-    timers::{TICK, Tick},
+    out::Sending,
     transport::Reader,
 };
-use crate::proto::ws::{CloseCode, Message, encode_close, encode_to_bytes};
+use crate::{
+    env::timers::{TICK, Tick},
+    error::PushError,
+    proto::{
+        http::chunked::LAST_CHUNK,
+        ws::{CloseCode, Message, encode_close, encode_to_bytes},
+    },
+    wire::WireFormat,
+};
 
 /// What the rest of a head may take from the beginning of a shutdown on: a request that is on its way is still answered.
 const LAST_HEAD: Duration = Duration::from_secs(1);
@@ -46,10 +53,10 @@ const LINGER: Duration = Duration::from_secs(2);
 impl Conn {
     /// The limit of time on what is waited for.
     pub(super) fn wait_limit(&self, wait: Wait) -> Option<Duration> {
-        let config = &self.server.config;
+        let config = &self.env.config;
         match wait {
             Wait::Idle => Some(config.keep_alive_timeout),
-            Wait::Head | Wait::Drain if self.server.is_shutting_down() => {
+            Wait::Head | Wait::Drain if self.env.is_shutting_down() => {
                 Some(LAST_HEAD.min(config.shutdown_timeout / 2))
             }
             // What nobody wants may not take longer than a head.
@@ -123,7 +130,7 @@ impl Conn {
             return;
         }
         if input.close_by.is_none() {
-            self.server.metrics.client_dropped("stalled");
+            self.env.metrics.client_dropped("stalled");
         }
         tracing::debug!(peer = %self.peer(), "the client takes nothing: connection closed");
         let mut said = false;
@@ -137,7 +144,7 @@ impl Conn {
             said = self.push_last(&bytes, true).is_ok();
         }
         if said {
-            let by = now.after(self.server.config.close_timeout);
+            let by = now.after(self.env.config.close_timeout);
             input.close_by = Some(by);
             *next = (*next).min(by);
         } else if input.close_by.is_none() {
@@ -161,11 +168,11 @@ impl Conn {
     }
 
     fn check_ping(&self, input: &mut Input, now: Tick, next: &mut Tick) {
-        let Some(every) = self.heartbeat(self.server.config.ping_interval) else {
+        let Some(every) = self.heartbeat(self.env.config.ping_interval) else {
             return;
         };
         let last = input.last_received;
-        let inbox = self.server.config.inbox_bytes;
+        let inbox = self.env.config.inbox_bytes;
         let Some(websocket) = input.websocket() else {
             return;
         };
@@ -174,7 +181,7 @@ impl Conn {
             websocket.ping_sent = None;
         }
         if let Some(sent) = websocket.ping_sent
-            && let Some(within) = self.server.config.pong_timeout
+            && let Some(within) = self.env.config.pong_timeout
         {
             if self.has_backlog() {
                 // The ping may still wait behind other messages: the limit on stalling judges until then.
@@ -187,7 +194,7 @@ impl Conn {
                 *next = (*next).min(by);
                 return;
             }
-            self.server.metrics.client_dropped("no_pong");
+            self.env.metrics.client_dropped("no_pong");
             tracing::debug!(peer = %self.peer(), "no answer to a ping: connection closed");
             websocket.ended_without_close();
             input.transport = Transport::Closed;
@@ -205,7 +212,7 @@ impl Conn {
             // Full or closed: nothing was asked, so no answer is missed; the stall or close limits act.
             if self.push_ping(ping).is_ok() {
                 websocket.ping_sent = Some(now);
-                wait = self.server.config.pong_timeout.unwrap_or(every);
+                wait = self.env.config.pong_timeout.unwrap_or(every);
             }
         }
         *next = (*next).min(now.after(wait));
@@ -213,7 +220,7 @@ impl Conn {
 
     /// Sends a ping that asks how far the client is, where the channel has written what no ping has asked for yet.
     fn check_ask(&self, input: &mut Input, now: Tick, next: &mut Tick) {
-        let inbox = self.server.config.inbox_bytes;
+        let inbox = self.env.config.inbox_bytes;
         let Some(websocket) = input.websocket() else {
             return;
         };
@@ -240,7 +247,7 @@ impl Conn {
     }
 
     fn check_heartbeat(&self, now: Tick, next: &mut Tick) {
-        let Some(every) = self.heartbeat(self.server.config.sse_heartbeat) else {
+        let Some(every) = self.heartbeat(self.env.config.sse_heartbeat) else {
             return;
         };
         let due = self.lock_out().last_sent.after(every);
@@ -250,7 +257,7 @@ impl Conn {
         }
         // A comment line breaks no event, but it must not land inside a line of the program's own.
         if self.is_at_line_end() {
-            let comment = crate::sse::frame(self.format(), HEARTBEAT);
+            let comment = self.format().frame(HEARTBEAT);
             let _ = self.push(&comment);
         }
         *next = (*next).min(now.after(every));
@@ -287,7 +294,7 @@ impl Conn {
         }
         if format == WireFormat::EventStreamChunked {
             // One that is gone needs no last chunk.
-            let _ = self.push_last(crate::sse::LAST_CHUNK, false);
+            let _ = self.push_last(LAST_CHUNK, false);
         }
         self.signal_close();
     }
@@ -410,10 +417,10 @@ impl Conn {
         input.wait_for(Wait::Nothing, self.now());
         drop(input);
         self.set_format(format);
-        if let Some(every) = self.server.config.sse_heartbeat {
+        if let Some(every) = self.env.config.sse_heartbeat {
             self.arm(self.now().after(every));
         }
-        if self.server.is_shutting_down() {
+        if self.env.is_shutting_down() {
             // It has heard of it as a request, if at all.
             self.signal(super::signals::SHUTDOWN);
         }

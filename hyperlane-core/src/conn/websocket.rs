@@ -13,21 +13,25 @@ use bytes::{Bytes, buf::Limit};
 use tokio::time::Instant;
 
 use super::{
-    Conn, WireFormat, cork,
+    Conn,
+    acks::Acks,
+    cork,
     extensions::Extensions,
+    handshake::Subprotocol,
     heartbeat::Heartbeat,
     inbox::Inbox,
     input::{Fill, Input, Mode, Transport},
-    out::PushError,
     rates::Rates,
-    timers::Tick,
 };
-use crate::channel::line::Acks;
-use crate::proto::ws::{
-    CloseCode, CloseFrame, Compressed, Decoder, Incoming, Limits, Message, ProtocolError, Role,
-    encode_close, encode_message, encode_to_bytes, frame_head,
+use crate::{
+    env::timers::Tick,
+    error::PushError,
+    proto::ws::{
+        CloseCode, CloseFrame, Compressed, Decoder, Incoming, Limits, Message, ProtocolError, Role,
+        encode_close, encode_message, encode_to_bytes, frame_head,
+    },
+    wire::WireFormat,
 };
-use crate::upgrade::Protocol;
 
 /// The most that one read brings into a message of its own.
 const DIRECT_READ: usize = 256 * 1024;
@@ -172,11 +176,11 @@ enum Next {
 
 impl Conn {
     /// Speaks WebSocket from here on.
-    pub(crate) fn begin_websocket(&self, extensions: Extensions, protocol: Option<Protocol>) {
-        if let Some(protocol) = protocol {
-            self.set_protocol(protocol);
+    pub(crate) fn begin_websocket(&self, extensions: Extensions, subprotocol: Option<Subprotocol>) {
+        if let Some(subprotocol) = subprotocol {
+            self.set_subprotocol(subprotocol);
         }
-        let config = &self.server.config;
+        let config = &self.env.config;
         let decoder = Decoder::new(
             Role::Server,
             Limits::default()
@@ -193,17 +197,17 @@ impl Conn {
         let mut websocket = WsInput::new(decoder);
         #[cfg(feature = "deflate")]
         {
-            websocket.decompressor = extensions.decompressor(&self.server.config);
-            self.lock_out().compressor = extensions.compressor(&self.server.config);
+            websocket.decompressor = extensions.decompressor(&self.env.config);
+            self.lock_out().compressor = extensions.compressor(&self.env.config);
         }
         input.mode = Mode::WebSocket(Box::new(websocket));
         input.wait_for(super::input::Wait::Nothing, self.now());
         input.last_received = self.now();
         self.set_format(extensions.format());
-        if let Some(every) = self.server.config.ping_interval {
+        if let Some(every) = self.env.config.ping_interval {
             self.arm(self.now().after(every));
         }
-        if self.server.is_shutting_down() {
+        if self.env.is_shutting_down() {
             // It has heard of it as a request, if at all.
             self.signal(super::signals::SHUTDOWN);
         }
@@ -229,7 +233,7 @@ impl Conn {
         let mut input = self.lock_input();
         let polled = cork::is_polling(self.id);
         loop {
-            let limit = self.server.config.inbox_bytes;
+            let limit = self.env.config.inbox_bytes;
             let Some(websocket) = input.websocket() else {
                 return Poll::Ready(Err(WsEnd::Lost));
             };
@@ -259,7 +263,7 @@ impl Conn {
             }
             match self.decode(&mut input) {
                 Next::Message(message) => {
-                    self.server.metrics.message_received();
+                    self.env.metrics.message_received();
                     self.charge(64 + message.len());
                     return Poll::Ready(Ok(message));
                 }
@@ -278,7 +282,7 @@ impl Conn {
 
     /// Takes what is in the buffer into the inbox; false when reading has to pause.
     pub(super) fn take_in(&self, input: &mut Input) -> bool {
-        let limit = self.server.config.inbox_bytes;
+        let limit = self.env.config.inbox_bytes;
         let mut arrived = false;
         let go_on = loop {
             let Some(websocket) = input.websocket() else {
@@ -296,7 +300,7 @@ impl Conn {
             }
             match self.decode(input) {
                 Next::Message(message) => {
-                    self.server.metrics.message_received();
+                    self.env.metrics.message_received();
                     self.charge(64);
                     if let Some(websocket) = input.websocket()
                         && !websocket.unread
@@ -343,7 +347,7 @@ impl Conn {
             buffer.consume(decoded.consumed);
             if let Some(event) = &decoded.event {
                 let is_asked = matches!(event, Incoming::Pong(_)) && self.take_open_ping();
-                let config = &self.server.config;
+                let config = &self.env.config;
                 if let Err(error) = websocket.rates.count(event, is_asked, self.now(), config) {
                     self.violation(input, error);
                     return Next::Ended;
@@ -354,7 +358,7 @@ impl Conn {
                 Some(Incoming::Text(text)) => return Next::Message(Message::Text(text)),
                 Some(Incoming::Binary(bytes)) => return Next::Message(Message::Binary(bytes)),
                 Some(Incoming::Compressed(compressed)) => {
-                    let limit = self.server.config.max_message;
+                    let limit = self.env.config.max_message;
                     match websocket.inflate(&compressed, limit) {
                         Ok(message) => return Next::Message(message),
                         Err(error) => {
@@ -389,7 +393,7 @@ impl Conn {
     fn answer_ping(&self, payload: &Bytes) {
         // A peer that pings and does not read gets no more answers than the outbox holds; only the
         // latest ping needs one (RFC 6455 §5.5.3).
-        if self.has_backlog() && self.lock_out().queued() > self.server.config.outbox_bytes {
+        if self.has_backlog() && self.lock_out().queued() > self.env.config.outbox_bytes {
             return;
         }
         let message = Message::Pong(payload.clone());
@@ -438,7 +442,7 @@ impl Conn {
 
     /// Bounds how long the end may take from here on, above all for a peer that does not read its Close.
     fn limit_close(&self, input: &mut Input) {
-        let by = self.now().after(self.server.config.close_timeout);
+        let by = self.now().after(self.env.config.close_timeout);
         input.close_by.get_or_insert(by);
         self.arm(by);
     }
@@ -462,7 +466,7 @@ impl Conn {
         let mut bytes = Vec::new();
         encode_close(code, reason, &mut bytes);
         let sent = self.push_last(&bytes, drop_unsent);
-        let by = now.after(self.server.config.close_timeout);
+        let by = now.after(self.env.config.close_timeout);
         input.close_by = Some(by);
         drop(input);
         self.arm(by);
@@ -481,7 +485,7 @@ impl Conn {
     /// Compresses a message for every connection of this one's format; `None` for another format.
     #[cfg(feature = "deflate")]
     pub(crate) fn encode_shared(&self, message: &Message) -> Option<Bytes> {
-        let config = self.server.config.deflate.as_ref()?;
+        let config = self.env.config.deflate.as_ref()?;
         let WireFormat::WebSocketDeflate { window_bits } = self.format() else {
             return None;
         };
@@ -499,7 +503,7 @@ impl Conn {
 
     /// Sends a message in the order of this connection's own sends, without waiting.
     pub(crate) fn send_message(&self, message: &Message) -> Result<(), PushError> {
-        self.send_message_up_to(self.server.config.outbox_bytes, message)
+        self.send_message_up_to(self.env.config.outbox_bytes, message)
     }
 
     /// As [`send_message`](Self::send_message), for who has waited for room: others may have taken it in the

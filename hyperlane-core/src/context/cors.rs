@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::Context;
 use crate::{
+    config::CookieSameSite,
     error::RequestError,
-    http::{CookieSameSite, list_items},
+    http::list_items,
     proto::{
         http::{
             cors::{CorsAnswer, CorsKind, CorsPolicy, CorsRequest, decide},
@@ -78,7 +79,7 @@ impl Context {
             return Ok(());
         };
         let (host, secure) = self.own_host();
-        let lists = [&connection.server.allowed_origins, route];
+        let lists = [&connection.env.allowed_origins, route];
         check_origin(origin, host, secure, &lists)
     }
 
@@ -110,7 +111,7 @@ impl Context {
         let same_site = self
             .connection
             .as_ref()
-            .map(|connection| connection.server.config.cookie_same_site);
+            .map(|connection| connection.env.config.cookie_same_site);
         same_site == Some(CookieSameSite::None)
             && self.get_request().get_headers().contains("cookie")
             && self.is_session_secure()
@@ -122,7 +123,7 @@ impl Context {
         let Some(connection) = &self.connection else {
             return;
         };
-        let lists = [&connection.server.allowed_origins, &route.origins];
+        let lists = [&connection.env.allowed_origins, &route.origins];
         if lists.iter().all(|list| list.is_empty()) {
             return;
         }

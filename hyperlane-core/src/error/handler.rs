@@ -1,21 +1,18 @@
-//! What a function handler may fail with.
+//! The error of a function handler.
 
 use std::{any::Any, borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
-use super::{RequestError, ResponseError, is_end};
-use crate::{
-    HttpStatus, IntoResponse, Response,
-    http::{Failure, explain},
-    session::SessionError,
-};
+use super::{RequestError, ResponseError, SessionError, send::is_end};
+use crate::http::{Failure, HttpStatus, IntoResponse, Response, explain};
 
-/// Why a handler or one of its arguments could not answer; made by `?` of every error that implements `std::error::Error`.
+/// The reason why a handler or one of its arguments failed. `?` converts every error that implements
+/// `std::error::Error`.
 ///
-/// Such an error becomes 500: its text goes to the log and never to the client. A [`RequestError`] keeps its status and
-/// text. [`new`](Self::new) makes an answer of the program's own. It is no `std::error::Error` itself, so that every one of
-/// those can become it.
+/// Such an error becomes a 500 whose text goes only to the log. A [`RequestError`] keeps its status and text.
+/// [`new`](Self::new) creates a response of your own. `Error` does not implement `std::error::Error` itself: otherwise
+/// it could not convert all types that do.
 ///
-/// `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not implement `std::error::Error` either. They become it by
+/// `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not implement `std::error::Error` either. Convert them by
 /// [`internal`](Self::internal): `.map_err(Error::internal)?`.
 ///
 /// ```
@@ -26,7 +23,7 @@ use crate::{
 ///     if ctx.cookie("user").is_none() {
 ///         return Err(Error::new(401, "log in first"));
 ///     }
-///     // Where the file is missing, the client gets a plain 500 and the log tells why.
+///     // If the file is missing, the client gets a plain 500 and the log has the reason.
 ///     Ok(tokio::fs::read_to_string("/etc/motd").await?)
 /// }
 /// ```
@@ -43,7 +40,7 @@ enum Reason {
 }
 
 impl Error {
-    /// Answers with this status and this text for the client. From 500 on the text is for the log only.
+    /// Creates an error with a status and a text for the client. From 500 on, the text goes only to the log.
     pub fn new(status: impl Into<HttpStatus>, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Reason::Answer {
             status: status.into(),
@@ -51,8 +48,7 @@ impl Error {
         }))
     }
 
-    /// Answers with 500; the cause is for the log. For what `?` does not take: a text, `anyhow::Error`,
-    /// `Box<dyn Error + Send + Sync>`.
+    /// Creates a 500 whose cause goes only to the log, from a text, `anyhow::Error` or `Box<dyn Error + Send + Sync>`.
     ///
     /// ```
     /// use hyperlane_core::Error;
@@ -69,7 +65,7 @@ impl Error {
         Self(Box::new(Reason::Cause(cause.into())))
     }
 
-    /// What the `request_error` hooks see of it.
+    /// Converts to the error that the `request_error` hooks get.
     pub(crate) fn into_request_error(self) -> RequestError {
         let status = self.status();
         match *self.0 {
@@ -82,7 +78,7 @@ impl Error {
         }
     }
 
-    /// The status of the answer.
+    /// Returns the status of the response.
     pub fn status(&self) -> u16 {
         match &*self.0 {
             Reason::Request(error) => error.status(),
@@ -95,7 +91,8 @@ impl Error {
     }
 }
 
-/// What becomes an [`Error`] by `?`. A trait of ours, so that the compiler can say what to do about the rest.
+/// The errors that `?` converts to [`Error`]. A separate trait, so that the compiler can explain what to do about the
+/// others.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not become a `hyperlane::Error` by `?`",
@@ -104,13 +101,13 @@ impl Error {
 )]
 pub trait BecomesError: StdError + Send + Sync + 'static {}
 
-// Not recommended, so that the compiler stops at the trait above.
+// Not recommended in diagnostics, so that the compiler stops at the trait above.
 #[diagnostic::do_not_recommend]
 impl<E: StdError + Send + Sync + 'static> BecomesError for E {}
 
 impl<E: BecomesError> From<E> for Error {
     fn from(error: E) -> Self {
-        // Our own errors know their answer; moved out of an `Option`, they can be looked at as what they are.
+        // Our own errors know their answer. Moved out of an `Option`, they can be downcast.
         let mut error = Some(error);
         let any: &mut dyn Any = &mut error;
         if let Some(error) = any
@@ -125,7 +122,7 @@ impl<E: BecomesError> From<E> for Error {
         {
             return Self(Box::new(Reason::Response(error)));
         }
-        // What a client may not do with its session is said to the client; the rest is the program's, and for the log.
+        // The client learns which session operations it may not perform. All else goes to the log.
         if let Some(error) = any.downcast_ref::<Option<SessionError>>()
             && let Some(error) = error
             && let Some(status) = error.client_status()
@@ -160,7 +157,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The sentence, as `main` prints what it returns in this form.
+        // The sentence of `Display`, since `main` prints its error in this form.
         match &*self.0 {
             Reason::Cause(_) | Reason::Response(_) => fmt::Display::fmt(self, f),
             Reason::Request(_) | Reason::Answer { .. } => write!(f, "{}: {self}", self.status()),
@@ -182,10 +179,10 @@ impl IntoResponse for Error {
     }
 }
 
-/// Answers for an error in plain text. What went wrong on our side is for the log.
+/// Answers an error in plain text. The text of a server error goes only to the log.
 pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Display, is_end: bool) {
     let phrase = HttpStatus::phrase(usize::from(status));
-    // These say what the client did wrong, which is nothing internal.
+    // These texts describe the client's error and reveal nothing internal.
     let (text, public, cause) = if status < 500 || status == 501 || status == 505 {
         let said = error.to_string();
         (format!("{status} {phrase}: {said}\n"), said.into(), None)
@@ -205,7 +202,7 @@ pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Disp
     });
 }
 
-/// Answers for a refused request.
+/// Answers a refused request.
 pub(super) fn refuse(response: &mut Response, error: RequestError) {
     let is_end = error.is_disconnect() || matches!(error, RequestError::WebSocketProtocol(_));
     answer(response, error.status(), &error, is_end);

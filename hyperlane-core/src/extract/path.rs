@@ -1,4 +1,4 @@
-//! Route parameters as the program's own types.
+//! Deserialization of route parameters into types of the program.
 
 pub(super) mod fit;
 
@@ -15,44 +15,44 @@ use serde::{
 
 use crate::{RequestError, RouteParams};
 
-/// Reads all parameters of a route as `T`.
+/// Deserializes all parameters of a route as `T`.
 pub(super) fn read<T: DeserializeOwned>(params: &RouteParams) -> Result<T, RequestError> {
     let params = Parameters(params);
-    let value = T::deserialize(params).or_else(|unfit| match (unfit, params.only()) {
-        // `T` has parsed the text itself.
-        (unfit @ Unfit::Value(_), Ok(parameter)) => parameter.named(Err(unfit)),
-        (unfit, _) => Err(unfit),
+    let value = T::deserialize(params).or_else(|mismatch| match (mismatch, params.only()) {
+        // `T` parsed the text itself.
+        (mismatch @ Mismatch::Value(_), Ok(parameter)) => parameter.named(Err(mismatch)),
+        (mismatch, _) => Err(mismatch),
     });
-    value.map_err(|unfit| match unfit {
-        Unfit::Value(text) | Unfit::Named(text) => RequestError::Path(text),
-        Unfit::Route(text) => RequestError::refused(
+    value.map_err(|mismatch| match mismatch {
+        Mismatch::Value(text) | Mismatch::Named(text) => RequestError::Path(text),
+        Mismatch::Route(text) => RequestError::refused(
             500,
-            format!("the parameters of the route are not those that the handler takes: {text}"),
+            format!("the route's parameters do not match the handler's: {text}"),
         ),
     })
 }
 
-/// What does not fit.
+/// The reason why the parameters do not fit.
 #[derive(Debug)]
-enum Unfit {
-    /// A value, which is the client's fault.
+enum Mismatch {
+    /// An invalid value: the client's fault.
     Value(String),
-    /// The same, with the name of the parameter.
+    /// An invalid value, with the name of the parameter.
     Named(String),
-    /// The pattern, which is the program's: no request could fit.
+    /// An unsuitable pattern: the program's fault, since no request could fit.
     Route(String),
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Value(text) | Self::Named(text) | Self::Route(text)) = self;
         f.write_str(text)
     }
 }
 
-impl std::error::Error for Unfit {}
+impl std::error::Error for Mismatch {}
 
-impl serde::de::Error for Unfit {
+impl serde::de::Error for Mismatch {
     fn custom<T: fmt::Display>(text: T) -> Self {
         Self::Value(text.to_string())
     }
@@ -70,7 +70,7 @@ impl serde::de::Error for Unfit {
     }
 }
 
-/// All parameters: a struct or map by their names, a list or tuple in their order, or the only one.
+/// All parameters: a struct or map by name, a list or tuple in order, or the only one.
 #[derive(Clone, Copy)]
 struct Parameters<'a>(&'a RouteParams);
 
@@ -79,11 +79,11 @@ impl<'a> Parameters<'a> {
         self.0.iter().map(|(name, value)| Parameter { name, value })
     }
 
-    fn only(self) -> Result<Parameter<'a>, Unfit> {
+    fn only(self) -> Result<Parameter<'a>, Mismatch> {
         let mut values = self.values();
         match (values.next(), values.next()) {
             (Some(value), None) => Ok(value),
-            _ => Err(Unfit::Route(format!(
+            _ => Err(Mismatch::Route(format!(
                 "{} parameters, expected one",
                 self.0.len()
             ))),
@@ -91,10 +91,10 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// Hands what is one value to the only parameter.
+/// Passes a request for a single value to the only parameter.
 macro_rules! only {
     ($($method:ident)+) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
             let parameter = self.only()?;
             parameter.named(parameter.$method(visitor))
         }
@@ -102,7 +102,7 @@ macro_rules! only {
 }
 
 impl<'de> Deserializer<'de> for Parameters<'de> {
-    type Error = Unfit;
+    type Error = Mismatch;
 
     only! {
         deserialize_bool deserialize_char deserialize_str deserialize_string
@@ -111,11 +111,11 @@ impl<'de> Deserializer<'de> for Parameters<'de> {
         deserialize_f32 deserialize_f64 deserialize_bytes deserialize_byte_buf deserialize_identifier
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         self.deserialize_map(visitor)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         visitor.visit_map(Remaining {
             values: self.values(),
             value: None,
@@ -127,11 +127,11 @@ impl<'de> Deserializer<'de> for Parameters<'de> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Unfit> {
+    ) -> Result<V::Value, Mismatch> {
         self.deserialize_map(visitor)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         let mut remaining = Remaining {
             values: self.values(),
             value: None,
@@ -139,7 +139,7 @@ impl<'de> Deserializer<'de> for Parameters<'de> {
         let value = visitor.visit_seq(&mut remaining)?;
         match remaining.values.count() {
             0 => Ok(value),
-            more => Err(Unfit::Route(format!(
+            more => Err(Mismatch::Route(format!(
                 "{} parameters, expected {}",
                 self.0.len(),
                 self.0.len() - more
@@ -147,7 +147,11 @@ impl<'de> Deserializer<'de> for Parameters<'de> {
         }
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Unfit> {
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
         self.deserialize_seq(visitor)
     }
 
@@ -156,7 +160,7 @@ impl<'de> Deserializer<'de> for Parameters<'de> {
         _: &'static str,
         _: usize,
         visitor: V,
-    ) -> Result<V::Value, Unfit> {
+    ) -> Result<V::Value, Mismatch> {
         self.deserialize_seq(visitor)
     }
 
@@ -164,7 +168,7 @@ impl<'de> Deserializer<'de> for Parameters<'de> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Unfit> {
+    ) -> Result<V::Value, Mismatch> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -173,16 +177,16 @@ impl<'de> Deserializer<'de> for Parameters<'de> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Unfit> {
+    ) -> Result<V::Value, Mismatch> {
         let parameter = self.only()?;
         parameter.named(parameter.deserialize_enum(name, variants, visitor))
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         visitor.visit_unit()
     }
 
@@ -190,16 +194,16 @@ impl<'de> Deserializer<'de> for Parameters<'de> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Unfit> {
+    ) -> Result<V::Value, Mismatch> {
         visitor.visit_unit()
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         visitor.visit_unit()
     }
 }
 
-/// One parameter: text, which is parsed as what is asked for.
+/// One parameter: text, which is parsed as the requested type.
 #[derive(Clone, Copy)]
 struct Parameter<'a> {
     name: &'a str,
@@ -207,29 +211,29 @@ struct Parameter<'a> {
 }
 
 impl Parameter<'_> {
-    /// Puts the parameter's name before what is wrong.
-    fn named<T>(self, result: Result<T, Unfit>) -> Result<T, Unfit> {
-        result.map_err(|unfit| match unfit {
-            Unfit::Named(text) => Unfit::Named(text),
-            unfit => Unfit::Named(format!("`{}`: {unfit}", self.name)),
+    /// Adds the parameter's name to the error.
+    fn named<T>(self, result: Result<T, Mismatch>) -> Result<T, Mismatch> {
+        result.map_err(|mismatch| match mismatch {
+            Mismatch::Named(text) => Mismatch::Named(text),
+            mismatch => Mismatch::Named(format!("`{}`: {mismatch}", self.name)),
         })
     }
 }
 
-/// Those that were not read yet.
+/// The parameters not read yet.
 struct Remaining<'de, I> {
     values: I,
-    /// Its name was read.
+    /// The value after its name was read.
     value: Option<Parameter<'de>>,
 }
 
 impl<'de, I: Iterator<Item = Parameter<'de>>> SeqAccess<'de> for Remaining<'de, I> {
-    type Error = Unfit;
+    type Error = Mismatch;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, Unfit> {
+    ) -> Result<Option<T::Value>, Mismatch> {
         let Some(parameter) = self.values.next() else {
             return Ok(None);
         };
@@ -238,12 +242,12 @@ impl<'de, I: Iterator<Item = Parameter<'de>>> SeqAccess<'de> for Remaining<'de, 
 }
 
 impl<'de, I: Iterator<Item = Parameter<'de>>> MapAccess<'de> for Remaining<'de, I> {
-    type Error = Unfit;
+    type Error = Mismatch;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, Unfit> {
+    ) -> Result<Option<K::Value>, Mismatch> {
         let Some(parameter) = self.values.next() else {
             return Ok(None);
         };
@@ -252,21 +256,21 @@ impl<'de, I: Iterator<Item = Parameter<'de>>> MapAccess<'de> for Remaining<'de, 
             .map(Some)
     }
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Unfit> {
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Mismatch> {
         match self.value.take() {
             Some(parameter) => parameter.named(seed.deserialize(parameter)),
-            None => Err(Unfit::custom("a value was asked for before its name")),
+            None => Err(Mismatch::custom("a value was requested before its name")),
         }
     }
 }
 
-/// Parses what is not text.
+/// Implements types that are parsed from the text.
 macro_rules! parsed {
     ($($method:ident $visit:ident $ty:ty;)+) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
             match self.value.parse::<$ty>() {
                 Ok(value) => visitor.$visit(value),
-                Err(error) => Err(Unfit::custom(format_args!(
+                Err(error) => Err(Mismatch::custom(format_args!(
                     "{:?} is no {}: {error}", self.value, stringify!($ty)
                 ))),
             }
@@ -275,7 +279,7 @@ macro_rules! parsed {
 }
 
 impl<'de> Deserializer<'de> for Parameter<'de> {
-    type Error = Unfit;
+    type Error = Mismatch;
 
     parsed! {
         deserialize_bool visit_bool bool;
@@ -294,19 +298,19 @@ impl<'de> Deserializer<'de> for Parameter<'de> {
         deserialize_char visit_char char;
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         visitor.visit_borrowed_str(self.value)
     }
 
-    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         visitor.visit_borrowed_bytes(self.value.as_bytes())
     }
 
-    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         self.deserialize_bytes(visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unfit> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         visitor.visit_some(self)
     }
 
@@ -314,7 +318,7 @@ impl<'de> Deserializer<'de> for Parameter<'de> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Unfit> {
+    ) -> Result<V::Value, Mismatch> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -323,7 +327,7 @@ impl<'de> Deserializer<'de> for Parameter<'de> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Unfit> {
+    ) -> Result<V::Value, Mismatch> {
         visitor.visit_enum(self.value.into_deserializer())
     }
 
@@ -425,14 +429,14 @@ mod tests {
         assert!(refused::<Side>(&bad).contains("`id`: unknown variant `seven`"));
         assert!(refused::<Post>(&bad).contains("`id`"));
         assert!(refused::<Vec<Vec<u8>>>(&bad).contains("`id`: invalid type"));
-        // Also where the program's type parses the text itself.
+        // The name is also added if the program's type parses the text itself.
         let (hex, two) = ("`id`: invalid digit", [("a", "1"), ("id", "xx")]);
         assert!(refused::<Hex>(&bad).contains(hex));
         assert!(refused::<(u8, Hex)>(&two).contains(hex));
         assert!(refused::<BTreeMap<String, Hex>>(&bad).contains(hex));
     }
 
-    /// Reads text without a copy, as types of programs do.
+    /// A type that borrows the text without a copy.
     #[derive(Debug, PartialEq)]
     struct Hex(u32);
 

@@ -1,15 +1,13 @@
-//! What handlers need of a server before it starts.
+//! Requirements of handlers on a server, checked before it starts.
 
 use std::{
     any::{Any, type_name},
-    borrow::Cow,
-    fmt,
     sync::Arc,
 };
 
-use crate::States;
+use crate::{context::States, error::SetupError};
 
-/// A route of a server that is about to start, as [`FromContext::check`](crate::FromContext::check) sees it.
+/// A route of a server that is about to start; passed to [`FromContext::check`](crate::FromContext::check).
 #[derive(Debug)]
 pub struct RouteSetup<'a> {
     params: Vec<&'a str>,
@@ -24,17 +22,17 @@ impl<'a> RouteSetup<'a> {
         }
     }
 
-    /// Gives the names of the route's parameters, in the pattern's order.
+    /// Returns the names of the route's parameters, in the pattern's order.
     pub fn params(&self) -> &[&'a str] {
         &self.params
     }
 
-    /// Tells whether [`Server::state`](crate::Server::state) has set a value of this type.
+    /// Returns whether [`Server::state`](crate::Server::state) has set a value of this type.
     pub fn has_state<T: Any + Send + Sync>(&self) -> bool {
         self.states.has::<T>()
     }
 
-    /// Refuses a type whose value was never set.
+    /// Returns an error if the server has no value of this type.
     pub(crate) fn need_state<T: Any + Send + Sync>(&self) -> Result<(), SetupError> {
         if self.has_state::<T>() {
             return Ok(());
@@ -42,16 +40,16 @@ impl<'a> RouteSetup<'a> {
         let name = type_name::<T>();
         let mend = match self.has_state::<Arc<T>>() {
             true => format!(
-                "but an `Arc<{name}>`; call `server.state(..)` with the value itself, which is shared anyway"
+                "but an `Arc<{name}>`; call `server.state(..)` with the value itself, which the server shares"
             ),
-            false => "as `server.state(..)` was never called with one".to_owned(),
+            false => "because `server.state(..)` was never called with one".to_owned(),
         };
         Err(SetupError::new(format!(
             "it takes `State<{name}>`, and the server has no such value, {mend}"
         )))
     }
 
-    /// Refuses a pattern without one of these parameters.
+    /// Returns an error if the pattern lacks one of these parameters.
     pub(crate) fn need_params(&self, names: &[&str]) -> Result<(), SetupError> {
         match names.iter().find(|name| !self.params.contains(name)) {
             None => Ok(()),
@@ -63,24 +61,5 @@ impl<'a> RouteSetup<'a> {
     }
 }
 
-/// What a handler lacks, so that it could answer no request; the end of a sentence about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetupError(Cow<'static, str>);
-
-impl SetupError {
-    /// Says what is missing and how to mend it, without a full stop.
-    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for SetupError {}
-
-/// Says what a handler on a route lacks.
+/// The function that checks a handler against its route.
 pub(crate) type SetupCheck = fn(&RouteSetup<'_>) -> Result<(), SetupError>;

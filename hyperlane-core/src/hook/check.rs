@@ -1,5 +1,5 @@
-//! What the compiler checks of a registered hook. The struct and its `handle` are different items, so no macro sees
-//! both; a registration is a constant, and what is wrong with it is a panic of its evaluation.
+//! Compile-time checks of a registered hook. The struct and its `handle` are different items, so no macro sees both. A
+//! registration is a constant, and a failed check is a panic of its evaluation.
 
 #![allow(
     clippy::indexing_slicing,
@@ -9,7 +9,7 @@
 
 use super::{Guard, GuardKind};
 
-/// Refuses a hook that asks for a parameter which the pattern of its route lacks.
+/// Panics if a hook uses a parameter that its route's pattern lacks.
 #[track_caller]
 pub(super) const fn params(pattern: &str, names: &[&str]) {
     let mut at = 0;
@@ -29,7 +29,7 @@ pub(super) const fn params(pattern: &str, names: &[&str]) {
     }
 }
 
-/// Refuses a hook whose guards decline every method that its route takes.
+/// Panics if a hook's guards decline every method of its route.
 #[track_caller]
 pub(super) const fn methods(methods: &[&str], guards: &[Guard], websocket: bool) {
     if methods.is_empty() {
@@ -51,12 +51,12 @@ pub(super) const fn methods(methods: &[&str], guards: &[Guard], websocket: bool)
         at += 1;
     }
     let text = list(Text::new().push("this route takes only "), methods).push(
-        ", which the guards on `handle` decline, so nothing gets there; remove one of the two",
+        ", which the guards on `handle` decline, so no request reaches it; remove one of the two",
     );
     panic!("{}", text.as_str());
 }
 
-/// Whether all guards take a method.
+/// Returns whether all guards accept a method.
 const fn takes(guards: &[Guard], method: &str) -> bool {
     let mut at = 0;
     while at < guards.len() {
@@ -71,7 +71,7 @@ const fn takes(guards: &[Guard], method: &str) -> bool {
     true
 }
 
-/// Whether a pattern has a parameter: `:name`, `{name}`, `{name:regex}` or `{*name}`.
+/// Returns whether a pattern has a parameter: `:name`, `{name}`, `{name:regex}` or `{*name}`.
 const fn has_param(pattern: &[u8], name: &[u8]) -> bool {
     let mut at = 1;
     while at < pattern.len() {
@@ -134,7 +134,7 @@ const fn list(mut text: Text, names: &[&str]) -> Text {
     text
 }
 
-/// A message put together by the compiler, which has no `format!`.
+/// A message built at compile time, where `format!` is not available.
 struct Text {
     bytes: [u8; 512],
     len: usize,
@@ -148,7 +148,7 @@ impl Text {
         }
     }
 
-    /// Adds `text`, as far as there is room.
+    /// Appends `text`, as far as it fits.
     const fn push(mut self, text: &str) -> Self {
         let text = text.as_bytes();
         let mut at = 0;

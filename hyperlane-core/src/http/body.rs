@@ -13,12 +13,12 @@ use serde::de::DeserializeOwned;
 
 use crate::proto::ws::{FramePayload, Message};
 
-/// Names the finished bytes of a response, as [`Response::build`](super::Response::build) gives them.
+/// The encoded bytes of a response, as returned by [`Response::build`](super::Response::build).
 pub type ResponseBody = Vec<u8>;
 
-/// Holds the body of a request, or one message of a WebSocket.
+/// The body of a request, or one message of a WebSocket.
 ///
-/// Cheap to clone: clones share the bytes.
+/// Clones are cheap: they share the bytes.
 ///
 /// ```
 /// use hyperlane_core::http::RequestBody;
@@ -31,12 +31,12 @@ pub type ResponseBody = Vec<u8>;
 #[derive(Clone, Default)]
 pub struct RequestBody {
     bytes: Bytes,
-    /// It was a binary message, which it stays when it is sent on although it may be UTF-8.
+    /// True for a binary message, which stays binary when it is sent on, even if it is UTF-8.
     binary: bool,
 }
 
 impl RequestBody {
-    /// Creates an empty body; allocates nothing.
+    /// Creates an empty body without an allocation.
     pub const fn new() -> Self {
         Self {
             bytes: Bytes::new(),
@@ -44,7 +44,7 @@ impl RequestBody {
         }
     }
 
-    /// One message of a WebSocket.
+    /// Creates a body from a WebSocket message.
     pub(crate) fn from_message(message: Message) -> Self {
         Self {
             binary: message.is_binary(),
@@ -52,7 +52,7 @@ impl RequestBody {
         }
     }
 
-    /// Tells whether it was a binary message of a WebSocket.
+    /// Returns whether this was a binary WebSocket message.
     pub const fn is_binary_message(&self) -> bool {
         self.binary
     }
@@ -60,20 +60,20 @@ impl RequestBody {
     /// Borrows the body as text.
     ///
     /// # Errors
-    /// [`str::Utf8Error`] if the body is not UTF-8.
+    /// Returns [`str::Utf8Error`] if the body is not UTF-8.
     pub fn to_str(&self) -> Result<&str, str::Utf8Error> {
         str::from_utf8(&self.bytes)
     }
 
-    /// Gives the body as text, with U+FFFD for what is not UTF-8.
+    /// Returns the body as text; invalid UTF-8 becomes U+FFFD.
     pub fn to_string_lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.bytes)
     }
 
-    /// Reads the body as JSON.
+    /// Deserializes the body as JSON.
     ///
     /// # Errors
-    /// The error of `serde_json` if the body is not JSON or does not fit `T`.
+    /// Returns the error of `serde_json` if the body is not JSON or does not fit `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.bytes)
     }

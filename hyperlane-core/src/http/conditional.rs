@@ -1,4 +1,4 @@
-//! Conditional requests and ranges (RFC 9110 §13, §14): what a client has already, and which part it wants.
+//! Conditional requests and ranges (RFC 9110 §13, §14).
 
 use std::{
     fmt::{self, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use super::{Headers, Method, list_items};
 
-/// Names one version of a representation (RFC 9110 §8.8.3).
+/// An `ETag`: the name of one version of a representation (RFC 9110 §8.8.3).
 ///
 /// ```
 /// use hyperlane_core::http::EntityTag;
@@ -23,13 +23,13 @@ pub struct EntityTag {
 }
 
 impl EntityTag {
-    /// Names a version byte for byte. Characters that no tag may have (quotes, blanks, controls) are written as
-    /// `%` and their code.
+    /// Creates a strong tag: equal tags mean equal bytes. Characters that a tag cannot contain (quotes, blanks,
+    /// controls) are written as `%` and their code.
     pub fn strong(tag: impl AsRef<str>) -> Self {
         Self::new(false, tag.as_ref())
     }
 
-    /// Names versions that mean the same.
+    /// Creates a weak tag: equal tags mean equivalent content.
     pub fn weak(tag: impl AsRef<str>) -> Self {
         Self::new(true, tag.as_ref())
     }
@@ -38,7 +38,7 @@ impl EntityTag {
         let mut tag = String::with_capacity(text.len());
         for char in text.chars() {
             if char.is_ascii_control() || matches!(char, ' ' | '"' | '%') {
-                // Writing to a String does not fail.
+                // Writing to a `String` cannot fail.
                 let _ = write!(tag, "%{:02X}", u32::from(char));
             } else {
                 tag.push(char);
@@ -47,7 +47,7 @@ impl EntityTag {
         Self { weak, tag }
     }
 
-    /// Reads a tag as a field has it.
+    /// Parses a tag of a header field.
     pub(crate) fn parse(field: &str) -> Option<Self> {
         tags(field).next().map(|(weak, tag)| Self {
             weak,
@@ -55,7 +55,7 @@ impl EntityTag {
         })
     }
 
-    /// Tells whether it is weak.
+    /// Returns whether the tag is weak.
     pub fn is_weak(&self) -> bool {
         self.weak
     }
@@ -69,12 +69,12 @@ impl fmt::Display for EntityTag {
     }
 }
 
-/// What is known of the version of an answer: compared with what the client has.
+/// The version of a response, to compare with the client's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validators {
     /// The `ETag`.
     pub etag: Option<EntityTag>,
-    /// The `Last-Modified`, of which whole seconds count.
+    /// The `Last-Modified`, in whole seconds.
     pub last_modified: Option<SystemTime>,
 }
 
@@ -96,25 +96,25 @@ impl From<SystemTime> for Validators {
     }
 }
 
-/// What the conditions of a request say.
+/// The outcome of a request's conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Precondition {
-    /// Answer as without conditions.
+    /// Answer as usual.
     Holds,
-    /// 304: the client has it.
+    /// 304: the client has the current version.
     NotModified,
-    /// 412: it is not what the client takes it for.
+    /// 412: the condition is false.
     Failed,
 }
 
-/// What part of a representation is to be sent.
+/// The part of a representation to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// All of it: 200.
+    /// The whole representation: 200.
     Whole,
-    /// 206.
+    /// A range: 206.
     Range(Range<u64>),
-    /// 416: there is no such part.
+    /// A range beyond the end: 416.
     Unsatisfiable,
 }
 
@@ -153,10 +153,10 @@ impl Validators {
         Precondition::Holds
     }
 
-    /// Decides which part of `length` bytes a GET asks for (RFC 9110 §14.2).
+    /// Returns the part that a GET asks for, out of `length` bytes (RFC 9110 §14.2).
     ///
-    /// A field that is malformed, twice there, of another unit or of several ranges is ignored, as the RFC allows: the
-    /// whole answers every one of them. `now` is the `Date` of the answer, asked for where it matters.
+    /// Ignores a field that is malformed, repeated, in another unit or of several ranges, as the RFC allows. `now`
+    /// returns the `Date` of the response; it is called only if needed.
     pub(crate) fn part(
         &self,
         method: &Method,
@@ -174,7 +174,7 @@ impl Validators {
         parse_range(range, length)
     }
 
-    /// `If-Range`: a part is of use only with the other parts of the same version (RFC 9110 §13.1.5).
+    /// Evaluates `If-Range`: a part is useful only with other parts of the same version (RFC 9110 §13.1.5).
     fn is_same_for_range(
         &self,
         headers: &Headers,
@@ -188,12 +188,12 @@ impl Validators {
             return false;
         }
         if value.starts_with('"') || value.starts_with("W/") {
-            // One tag, not a list.
+            // The field has a single tag, not a list.
             let mut tags = tags(value);
-            return tags.next().is_some_and(|tag| self.fits(tag, true)) && tags.next().is_none();
+            return tags.next().is_some_and(|tag| self.matches(tag, true)) && tags.next().is_none();
         }
         match (self.modified_seconds(), parse_date(value)) {
-            // Within its second there may still come another version of the same date (RFC 9110 §8.8.2.2).
+            // Within the same second another version could follow (RFC 9110 §8.8.2.2).
             (Some(modified), Some(date)) if modified == date => {
                 now().is_some_and(|now| modified < to_seconds(now))
             }
@@ -204,11 +204,11 @@ impl Validators {
     fn is_among(&self, headers: &Headers, name: &str, strongly: bool) -> bool {
         headers
             .get_all(name)
-            .any(|value| value.trim() == "*" || tags(value).any(|tag| self.fits(tag, strongly)))
+            .any(|value| value.trim() == "*" || tags(value).any(|tag| self.matches(tag, strongly)))
     }
 
-    /// Compares by RFC 9110 §8.8.3.2.
-    fn fits(&self, (weak, tag): (bool, &str), strongly: bool) -> bool {
+    /// Compares tags (RFC 9110 §8.8.3.2).
+    fn matches(&self, (weak, tag): (bool, &str), strongly: bool) -> bool {
         self.etag
             .as_ref()
             .is_some_and(|own| own.tag == tag && !(strongly && (weak || own.weak)))
@@ -225,28 +225,28 @@ fn to_seconds(time: SystemTime) -> u64 {
         .as_secs()
 }
 
-/// A field that is there more than once is no date, as one that cannot be read (RFC 9110 §13.1.3, §13.1.4).
+/// Returns the date of a field; a repeated field counts as invalid (RFC 9110 §13.1.3, §13.1.4).
 fn date_of(headers: &Headers, name: &str) -> Option<u64> {
     let mut values = headers.get_all(name);
     let value = values.next()?;
     values.next().is_none().then(|| parse_date(value)).flatten()
 }
 
-/// A date that cannot be read is as good as none (RFC 9110 §13.1.3).
+/// Parses a date; an invalid one is ignored (RFC 9110 §13.1.3).
 fn parse_date(text: &str) -> Option<u64> {
     httpdate::parse_http_date(text).ok().map(to_seconds)
 }
 
-/// Writes a date as header fields have it; a time before 1970 or after 9999 has no form there.
+/// Writes a date for a header field; `None` before 1970 or after 9999, which have no such form.
 pub(crate) fn format_date(time: SystemTime) -> Option<String> {
-    // The formatter panics beyond.
+    // The formatter panics on later years.
     const YEAR_10000: u64 = 253_402_300_800;
     let seconds = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
     (seconds < YEAR_10000)
         .then(|| httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)))
 }
 
-/// Goes through a list of tags as (weak, text), up to the first malformed one. A tag may hold commas.
+/// Returns an iterator over a list of tags as (weak, text), up to the first malformed one. A tag may contain commas.
 fn tags(list: &str) -> impl Iterator<Item = (bool, &str)> {
     let mut rest = list;
     std::iter::from_fn(move || {
@@ -293,7 +293,7 @@ fn parse_range(value: &str, length: u64) -> Part {
     }
 }
 
-/// A number; `Some(None)` for an empty one. More digits than a number can have stand for the end.
+/// Parses a position; `Some(None)` if it is empty. A number beyond `u64` means the end.
 fn position(digits: &str) -> Option<Option<u64>> {
     if digits.is_empty() {
         return Some(None);
@@ -350,7 +350,7 @@ mod tests {
             (&[("if-none-match", "\"x\"")], Holds, Holds),
             (&[("if-none-match", "a,b")], Holds, Holds),
             (&[("if-none-match", "")], Holds, Holds),
-            // The tag counts, not the date.
+            // The tag takes precedence over the date.
             (
                 &[("if-none-match", "\"x\""), ("if-modified-since", AFTER)],
                 Holds,

@@ -1,6 +1,6 @@
-//! Names that programs write in handlers: header names, media types, line ends.
+//! Constants for handlers: header names, media types, line ends.
 //!
-//! Header names are in lower case, as HTTP/2 requires and as [`Headers`](super::Headers) finds them fastest.
+//! Header names are in lower case, as in HTTP/2, and as [`Headers`](super::Headers) finds them fastest.
 
 macro_rules! text_constants {
     ($($name:ident = $text:literal;)*) => {
@@ -165,11 +165,11 @@ text_constants! {
     DEFAULT_HOST = "0.0.0.0";
 }
 
-/// Counts the bytes of one KiB.
+/// Number of bytes in one KiB.
 pub const KB_1: usize = 1024;
-/// Bounds the payload of a fragment, in bytes, in programs that cut messages themselves.
+/// Maximum payload of a fragment, in bytes, for programs that fragment messages themselves.
 pub const MAX_FRAME_SIZE: usize = 65_535;
-/// Holds an empty WebSocket ping as it goes on the wire (RFC 6455 §5.5.2).
+/// An encoded empty WebSocket ping (RFC 6455 §5.5.2).
 pub const PING_FRAME: [u8; 2] = [0x89, 0x00];
 
 #[cfg(test)]

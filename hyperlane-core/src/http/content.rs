@@ -1,4 +1,4 @@
-//! What a response can carry: bytes in hand, a file, or a stream of bytes.
+//! Bodies of responses: bytes in memory, a file, or a stream of bytes.
 
 use std::{
     borrow::Cow,
@@ -15,14 +15,14 @@ use futures_core::Stream;
 
 use super::RequestBody;
 use crate::{
-    error::{contain, dispose},
+    panic::{contain, dispose},
     proto::ws::Utf8Bytes,
 };
 
-/// The body of a response, of whatever source.
+/// The body of a response, from any source.
 ///
-/// Text and bytes are sent with their length, and so are files, piece by piece. A stream is sent in chunks, to an
-/// HTTP/1.0 client until the connection closes; pieces are asked for as the client takes them.
+/// Text, bytes and files are sent with their length, files piece by piece. A stream is sent in chunks, to an HTTP/1.0
+/// client until the connection closes. The server polls a stream only as fast as the client reads.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -45,21 +45,21 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Body(pub(crate) Content);
 
-/// Where the bytes come from.
+/// The source of a body.
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     Bytes(Bytes),
     File(FileBody),
-    /// Sent once: clones share what is left.
+    /// A stream, which is sent once. Clones share the rest.
     Stream(Arc<StreamBody>),
 }
 
 impl Body {
-    /// Sends the pieces of a stream as they come, as `application/octet-stream` unless a `content-type` is set.
+    /// Creates a body from a stream, as `application/octet-stream` unless a `content-type` is set.
     ///
-    /// An error, which is logged, ends the connection without the last chunk, so that the client sees that something
-    /// is missing (an HTTP/1.0 client cannot see it); before the first piece it is answered with 500. The stream is
-    /// dropped when the client leaves or ends its side.
+    /// An error is logged. Before the first piece it is answered with 500. Later it ends the connection without the
+    /// last chunk, so that the client notices the missing rest (an HTTP/1.0 client cannot). The stream is dropped when
+    /// the client disconnects or the stream ends.
     pub fn stream<S, B, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -69,7 +69,8 @@ impl Body {
         Self::of_stream(stream, None)
     }
 
-    /// As [`stream`](Self::stream), with a `content-length`. Fewer or more bytes than that are an error of the stream.
+    /// Creates a body from a stream with a `content-length`. Fewer or more bytes than `length` are an error of the
+    /// stream.
     pub fn sized_stream<S, B, E>(stream: S, length: u64) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -79,7 +80,7 @@ impl Body {
         Self::of_stream(stream, Some(length))
     }
 
-    /// What a service answers. It has a type only where the service says so: for a client that guesses, an invented one
+    /// Creates the body of a service's response. It gets no default type: to a client that guesses, an invented type
     /// would be worse than none.
     #[cfg(feature = "tower")]
     pub(crate) fn of_service<S, E>(stream: S, length: Option<u64>) -> Self
@@ -116,16 +117,16 @@ impl Body {
     }
 }
 
-/// Why a stream failed, for the log.
+/// The error of a stream, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failed(pub(crate) String);
 
-/// A stream without its types.
+/// A stream with its types erased.
 pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Failed>> + Send>>;
 
 pub(crate) struct StreamBody {
     pub(crate) length: Option<u64>,
-    /// Whether it is `application/octet-stream` unless a `content-type` is set.
+    /// True if the type is `application/octet-stream` unless a `content-type` is set.
     pub(crate) has_default_type: bool,
     pieces: Mutex<Option<Pieces>>,
 }
@@ -150,7 +151,7 @@ impl fmt::Debug for StreamBody {
 
 pin_project_lite::pin_project! {
     struct Erased<S> {
-        // `None` when it is over.
+        // The stream; `None` after its end.
         #[pin]
         stream: Option<S>,
     }
@@ -158,7 +159,7 @@ pin_project_lite::pin_project! {
     impl<S> PinnedDrop for Erased<S> {
         fn drop(this: Pin<&mut Self>) {
             let mut stream = this.project().stream;
-            // Whoever drops it, a connection most of all, goes on.
+            // A panic must not reach the code that drops the body, above all a connection.
             contain("while the stream of a response was dropped", || stream.set(None));
         }
     }
@@ -176,7 +177,7 @@ where
         let Some(stream) = self.project().stream.as_pin_mut() else {
             return Poll::Ready(None);
         };
-        // It is dropped after a panic, never polled again.
+        // After a panic the stream is dropped and never polled again.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let piece = ready!(stream.poll_next(cx));
             Poll::Ready(piece.map(|piece| {
@@ -194,26 +195,26 @@ where
     }
 }
 
-/// A file, sent as it is when the response is.
+/// A file to send. It is read while the response is sent.
 ///
-/// Its length and time of change make `content-length`, `last-modified` and a strong `etag`, its name the
-/// `content-type`, each unless the program set one (the length is the server's). With them conditional requests are
-/// answered with 304 or 412, and a range with 206 or 416 (RFC 9110 §13, §14); of several ranges none is taken, and the
-/// whole is sent. That holds for GET and HEAD and as long as the status is 200. What is no regular file is answered
-/// with 404, one that may not be read with 403.
+/// Its length and modification time determine `content-length`, `last-modified` and a strong `etag`, and its name
+/// determines `content-type`. The program may set them too, except the length. They let the server answer conditional
+/// requests with 304 or 412, and a range with 206 or 416 (RFC 9110 §13, §14); several ranges get the whole file. All
+/// this applies to GET and HEAD with status 200. A path that is not a regular file is answered with 404, an unreadable
+/// file with 403.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileBody {
     path: PathBuf,
 }
 
 impl FileBody {
-    /// Names a file. A path that a client had a say in goes through [`within`](Self::within).
+    /// Creates a body from a file's path. Use [`within`](Self::within) if a client can influence the path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Names a file below `root` by a path that a client sent, already decoded; `None` if it leads out of `root`
-    /// (`..`, an absolute path) or can name no file. Symbolic links are followed.
+    /// Creates a body from a file below `root` and a decoded path from a client. Returns `None` if the path leaves
+    /// `root` (`..`, an absolute path) or cannot name a file. Symbolic links are followed.
     ///
     /// ```
     /// use hyperlane_core::http::FileBody;
@@ -224,7 +225,7 @@ impl FileBody {
     /// ```
     pub fn within(root: impl AsRef<Path>, relative: impl AsRef<str>) -> Option<Self> {
         let relative = relative.as_ref();
-        // A backslash or a colon means something elsewhere than on Unix.
+        // Backslash and colon have a special meaning on other systems than Unix.
         let odd = ['\0', '\\', ':'];
         let is_inside = !relative.is_empty()
             && !relative.contains(odd)
@@ -239,7 +240,7 @@ impl FileBody {
         &self.path
     }
 
-    /// Guesses the type by the name. Text is taken for UTF-8, as everywhere here.
+    /// Guesses the media type from the name. Text is taken as UTF-8.
     pub(crate) fn content_type(&self) -> Cow<'static, str> {
         match mime_guess::from_path(&self.path).first_raw() {
             Some(text) if text.starts_with("text/") => format!("{text}; charset=utf-8").into(),
@@ -249,19 +250,19 @@ impl FileBody {
     }
 }
 
-/// Turns a value into the body of a response: text, bytes, a [`Path`], a [`FileBody`], a [`Body`], and references to
-/// them. What is owned is not copied.
+/// Converts a value to the body of a response: text, bytes, a [`Path`], a [`FileBody`], a [`Body`], and references to
+/// them. Owned values are not copied.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no body: use text, bytes, a `Path`, or `Body::stream(..)`"
+    message = "`{Self}` cannot be a body: use text, bytes, a `Path`, or `Body::stream(..)`"
 )]
 pub trait IntoBody {
-    /// Makes the body.
+    /// Converts the value.
     fn into_body(self) -> Body;
 }
 
-/// What a body can be made of by reference.
+/// Converts a reference to a body.
 pub trait ToBody {
-    /// Makes the body, of a copy if need be.
+    /// Converts the reference, with a copy if needed.
     fn to_body(&self) -> Body;
 }
 
@@ -289,7 +290,7 @@ impl<T: ToBody + ?Sized> IntoBody for &mut T {
     }
 }
 
-/// One row per type: how it is copied, and, where it can be owned, how it is taken.
+/// Declares one row per type: its conversion by copy and, for owned types, by value.
 macro_rules! bodies {
     ($($type:ty: |$copied:ident| $copy:expr $(, |$owned:ident| $take:expr)?;)*) => {$(
         impl ToBody for $type {
@@ -350,7 +351,7 @@ impl PartialEq for Body {
         match (&self.0, &other.0) {
             (Content::Bytes(left), Content::Bytes(right)) => left == right,
             (Content::File(left), Content::File(right)) => left == right,
-            // A stream is equal to nothing but itself.
+            // A stream is equal only to itself.
             (Content::Stream(left), Content::Stream(right)) => Arc::ptr_eq(left, right),
             _ => false,
         }

@@ -1,9 +1,9 @@
-//! Cookies and media types as text, under the names that Hyperlane programs use.
+//! Cookies and media types as text.
 
 use super::is_token;
 
-/// Writes a `Set-Cookie` value (RFC 6265 §4.1). New programs hand a [`cookie::Cookie`] to
-/// [`Context::set_cookie`](crate::Context::set_cookie).
+/// A builder of `Set-Cookie` values (RFC 6265 §4.1) for published Hyperlane programs. New programs pass a
+/// [`cookie::Cookie`] to [`Context::set_cookie`](crate::Context::set_cookie).
 ///
 /// ```
 /// use hyperlane_core::CookieBuilder;
@@ -25,7 +25,7 @@ pub struct CookieBuilder {
 }
 
 impl CookieBuilder {
-    /// Begins with a name and a value.
+    /// Creates a cookie from a name and a value.
     pub fn new(name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         Self {
             name: name.as_ref().to_owned(),
@@ -34,19 +34,19 @@ impl CookieBuilder {
         }
     }
 
-    /// Sets when the cookie ends, as an HTTP date.
+    /// Sets the expiry of the cookie, as an HTTP date.
     pub fn set_expires(&mut self, date: impl AsRef<str>) -> &mut Self {
         self.expires = Some(date.as_ref().to_owned());
         self
     }
 
-    /// Sets for how long the cookie lives, in seconds.
+    /// Sets the lifetime of the cookie, in seconds.
     pub fn set_max_age(&mut self, seconds: i64) -> &mut Self {
         self.max_age = Some(seconds);
         self
     }
 
-    /// Sets the domain that gets the cookie, with those below it.
+    /// Sets the domain that receives the cookie, with its subdomains.
     pub fn set_domain(&mut self, domain: impl AsRef<str>) -> &mut Self {
         self.domain = Some(domain.as_ref().to_owned());
         self
@@ -58,25 +58,25 @@ impl CookieBuilder {
         self
     }
 
-    /// Sets whether other sites' requests carry it: `Strict`, `Lax` or `None`.
+    /// Sets whether requests of other sites carry it: `Strict`, `Lax` or `None`.
     pub fn set_same_site(&mut self, same_site: impl AsRef<str>) -> &mut Self {
         self.same_site = Some(same_site.as_ref().to_owned());
         self
     }
 
-    /// Has it sent over TLS only.
+    /// Restricts the cookie to TLS.
     pub fn secure(&mut self) -> &mut Self {
         self.secure = true;
         self
     }
 
-    /// Keeps it from scripts.
+    /// Hides the cookie from scripts.
     pub fn http_only(&mut self) -> &mut Self {
         self.http_only = true;
         self
     }
 
-    /// Gives the text; empty if a part cannot stand in a cookie.
+    /// Returns the value; empty if a part is invalid in a cookie.
     pub fn build(&self) -> String {
         // RFC 6265 §4.1.1: cookie-octet, and av-octet for attributes.
         let is_value = self
@@ -115,12 +115,12 @@ impl CookieBuilder {
     }
 }
 
-/// Writes media types.
+/// A formatter of media types.
 #[derive(Clone, Copy, Debug)]
 pub struct ContentType;
 
 impl ContentType {
-    /// Gives `type; charset=name`.
+    /// Returns `type; charset=name`.
     pub fn format_content_type_with_charset(
         content_type: impl AsRef<str>,
         charset: impl AsRef<str>,

@@ -1,52 +1,58 @@
-//! The header fields of one message, in one piece of memory.
+//! The header fields of a message in one buffer.
 //!
-//! All fields live in one `String`, each as the line it has on the wire (`name: value\r\n`), with a table of where
-//! they are. Reading a request head therefore fills two buffers that the connection reuses, and writing a response
-//! head is one copy.
+//! All fields lie in one `String`, each as its line on the wire (`name: value\r\n`), with a table of their positions.
+//! Parsing a request head thus fills two buffers that the connection reuses, and writing a response head is a single
+//! copy.
 
 use std::{collections::VecDeque, fmt, ops::Range, slice, str};
 
 use thiserror::Error;
 
-use crate::proto::http::is_token_byte;
+mod accessors;
 
-/// Names the header fields of a request.
+pub(crate) use self::accessors::{header_accessors, header_spellings};
+use crate::proto::http::{
+    is_token_byte,
+    write::{HeadWriter, LINE_END, SEPARATOR},
+};
+
+/// The header fields of a request.
 pub type RequestHeaders = Headers;
-/// Names the header fields of a response.
+/// The header fields of a response.
 pub type ResponseHeaders = Headers;
-/// Names all values of one header field, in the order of their lines.
+/// All values of a header field, in the order of their lines.
 pub type RequestHeadersValue = VecDeque<String>;
-/// Names one value of a header field.
+/// One value of a header field.
 pub type RequestHeadersValueItem = String;
 
-/// Dead bytes up to here are left where they are: moving them would cost more than it frees.
+/// Maximum number of dead bytes to leave in place: moving them would cost more than it frees.
 const COMPACT_ABOVE: usize = 1024;
 
-/// Tells which rule a header field breaks.
+/// A violation by a header field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HeaderError {
-    /// The name is empty or holds a character that a token may not (RFC 9110 §5.6.2).
+    /// The name is empty or contains a character that is not allowed in a token (RFC 9110 §5.6.2).
     #[error("header name is not a token (RFC 9110 5.6.2)")]
     Name,
-    /// The value holds CR, LF, NUL or another control character except the tab (RFC 9110 §5.5).
-    #[error("header value holds a control character (RFC 9110 5.5)")]
+    /// The value contains a control character other than tab (RFC 9110 §5.5).
+    #[error("header value contains a control character (RFC 9110 5.5)")]
     Value,
-    /// `content-length` and `transfer-encoding` of a response belong to the server (RFC 9112 §6).
+    /// The server itself sets `content-length` and `transfer-encoding` of a response (RFC 9112 §6).
     #[error("the server frames the message itself (RFC 9112 6)")]
     Framing,
-    /// The handshake writes this field of its answer itself (RFC 6455 §4.2.2).
+    /// The handshake itself sets this field of its response (RFC 6455 §4.2.2).
     #[error("the handshake writes this field itself (RFC 6455 4.2.2)")]
     Handshake,
-    /// The fields of this message would exceed 4 GiB.
+    /// The fields of the message exceed 4 GiB.
     #[error("header fields exceed 4 GiB")]
     TooLarge,
 }
 
-/// Holds header fields in the order they came, several of one name included.
+/// Header fields in the order received, including repetitions.
 ///
-/// Names are kept in lower case and looked up without regard to case; a name that is given in lower case is found
-/// fastest. An empty map owns no memory.
+/// Names are stored in lower case, and lookups ignore case. A lower-case name is found fastest. An empty map needs no
+/// memory.
 ///
 /// ```
 /// use hyperlane_core::http::Headers;
@@ -62,16 +68,16 @@ pub enum HeaderError {
 /// ```
 #[derive(Clone, Default)]
 pub struct Headers {
-    /// Whole lines, each with its line end; those of removed fields stay until compaction.
+    /// Complete lines with their line ends. Lines of removed fields stay until compaction.
     lines: String,
-    /// In the order of `lines`.
+    /// The live lines, in the order of `lines`.
     entries: Vec<Entry>,
-    /// Bytes of `lines` that no entry points to.
+    /// The number of bytes in `lines` without an entry.
     dead: usize,
 }
 
 impl Headers {
-    /// Creates an empty map; allocates nothing.
+    /// Creates an empty map without an allocation.
     pub const fn new() -> Self {
         Self {
             lines: String::new(),
@@ -80,17 +86,17 @@ impl Headers {
         }
     }
 
-    /// Counts the field lines; a name that came twice counts twice.
+    /// Returns the number of field lines; repetitions count.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Tells whether there is no field at all.
+    /// Returns whether there are no fields.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Finds the first value of `name`.
+    /// Returns the first value of `name`.
     #[inline]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.entries
@@ -99,7 +105,7 @@ impl Headers {
             .map(|entry| entry.value(&self.lines))
     }
 
-    /// Finds the last value of `name`.
+    /// Returns the last value of `name`.
     #[inline]
     pub fn get_last(&self, name: &str) -> Option<&str> {
         self.entries
@@ -108,7 +114,7 @@ impl Headers {
             .map(|entry| entry.value(&self.lines))
     }
 
-    /// Goes through the values of `name` in the order of their lines.
+    /// Returns an iterator over the values of `name`, in the order of their lines.
     pub fn get_all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.entries
             .iter()
@@ -116,14 +122,14 @@ impl Headers {
             .map(|entry| entry.value(&self.lines))
     }
 
-    /// Tells whether a field of this name is present.
+    /// Returns whether a field of this name is present.
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// Tells whether the comma-separated lists of all `name` fields hold `token`, without regard to case.
+    /// Returns whether the comma-separated lists of all `name` fields contain `token`; case is ignored.
     ///
-    /// For fields such as `Connection` and `Upgrade` (RFC 9110 §5.6.1); quoted strings are not understood.
+    /// Suits fields such as `Connection` and `Upgrade` (RFC 9110 §5.6.1); quoted strings are not supported.
     ///
     /// ```
     /// # use hyperlane_core::http::Headers;
@@ -138,13 +144,13 @@ impl Headers {
             .any(|item| item.eq_ignore_ascii_case(token))
     }
 
-    /// Sets `name` to one value; every earlier field of that name goes.
+    /// Sets `name` to a single value and removes earlier fields of that name.
     ///
-    /// Blanks around the value are not part of it and are dropped.
+    /// Blanks around the value are removed.
     ///
     /// # Errors
-    /// [`HeaderError::Name`] and [`HeaderError::Value`] when the field could not be written safely; the map is
-    /// unchanged then.
+    /// Returns [`HeaderError::Name`] or [`HeaderError::Value`] if the field would break the message, and
+    /// [`HeaderError::TooLarge`] beyond 4 GiB. The map is unchanged then.
     pub fn try_set(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
         let value = check_field(name, value)?;
         self.remove(name);
@@ -154,18 +160,18 @@ impl Headers {
     /// Adds a field and keeps earlier ones of the same name.
     ///
     /// # Errors
-    /// As for [`try_set`](Self::try_set).
+    /// Returns the same errors as [`try_set`](Self::try_set).
     pub fn try_add(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
         let value = check_field(name, value)?;
         self.push_line(name, value)
     }
 
-    /// Removes every field of this name; tells whether there was one.
+    /// Removes every field of this name and returns whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
         self.remove_where(|entry, lines| entry.is_named(lines, name))
     }
 
-    /// Removes the fields of this name that have exactly this value; tells whether there was one.
+    /// Removes the fields of this name with exactly this value, and returns whether there was one.
     pub fn remove_value(&mut self, name: &str, value: &str) -> bool {
         self.remove_where(|entry, lines| entry.is_named(lines, name) && entry.value(lines) == value)
     }
@@ -177,7 +183,7 @@ impl Headers {
         self.dead = 0;
     }
 
-    /// Gives back all memory that the present fields do not need.
+    /// Releases the memory that the current fields do not need.
     pub fn shrink_to_fit(&mut self) {
         if self.dead > 0 {
             self.compact();
@@ -186,7 +192,7 @@ impl Headers {
         self.entries.shrink_to_fit();
     }
 
-    /// Goes through all fields as (lower-case name, value), in order.
+    /// Returns an iterator over all fields as (lower-case name, value), in order.
     pub fn iter(&self) -> HeadersIter<'_> {
         HeadersIter {
             lines: &self.lines,
@@ -194,14 +200,14 @@ impl Headers {
         }
     }
 
-    /// Adds a field whose name and value a parser has found valid already.
+    /// Adds a field whose name and value a parser has validated.
     ///
-    /// A value that is not UTF-8 is read as Latin-1, in which every byte means something. The caller bounds the
-    /// size of the head; a field past 4 GiB is dropped.
+    /// A value that is not UTF-8 is decoded as Latin-1, in which every byte is valid. The caller limits the size of the
+    /// head; a field beyond 4 GiB is dropped.
     pub fn append_parsed(&mut self, name: &str, value: &[u8]) {
         let pushed = match str::from_utf8(value) {
             Ok(value) => self.push_line(name, value),
-            // Rare and ugly: the detour over a string keeps the common path free of it.
+            // The rare detour over a string keeps the common path free of it.
             Err(_) => self.push_line(name, &latin1(value)),
         };
         if let Err(error) = pushed {
@@ -211,28 +217,34 @@ impl Headers {
 
     /// Writes all fields as `name: value` lines with their line ends.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        if self.dead == 0 {
-            out.extend_from_slice(self.lines.as_bytes());
-        } else {
-            self.write_where(out, |_, _| true);
+        for entry in &self.entries {
+            out.extend_from_slice(entry.line(&self.lines).as_bytes());
         }
     }
 
-    /// Writes the lines of those fields whose lower-case name and value pass.
-    pub(crate) fn write_where(&self, out: &mut Vec<u8>, keep: impl Fn(&str, &str) -> bool) {
+    /// Writes all fields into a head.
+    pub(crate) fn write_lines(&self, head: &mut HeadWriter<'_>) {
+        match self.dead {
+            0 => head.lines(&self.lines),
+            _ => self.write_where(head, |_, _| true),
+        }
+    }
+
+    /// Writes those fields into a head whose lower-case name and value pass.
+    pub(crate) fn write_where(&self, head: &mut HeadWriter<'_>, keep: impl Fn(&str, &str) -> bool) {
         for entry in &self.entries {
             if keep(entry.name(&self.lines), entry.value(&self.lines)) {
-                out.extend_from_slice(entry.line(&self.lines).as_bytes());
+                head.lines(entry.line(&self.lines));
             }
         }
     }
 
-    /// Counts the bytes that [`write_to`](Self::write_to) writes.
+    /// Returns the number of bytes that [`write_to`](Self::write_to) writes.
     pub(crate) fn wire_len(&self) -> usize {
         self.lines.len() - self.dead
     }
 
-    /// Counts the different names.
+    /// Returns the number of distinct names.
     pub(crate) fn distinct_len(&self) -> usize {
         let first_of_name =
             |(at, name): (usize, &str)| !self.iter().take(at).any(|(earlier, _)| earlier == name);
@@ -243,7 +255,7 @@ impl Headers {
             .count()
     }
 
-    /// Copies all values of `name`; `None` if there is none.
+    /// Copies all values of `name`; `None` if the field is absent.
     pub(crate) fn owned_values(&self, name: &str) -> Option<RequestHeadersValue> {
         let values: RequestHeadersValue = self.get_all(name).map(str::to_owned).collect();
         (!values.is_empty()).then_some(values)
@@ -277,7 +289,7 @@ impl Headers {
         if freed == 0 {
             return false;
         }
-        // What lies behind the last live line is dead to the last byte, and free to drop.
+        // All bytes after the last live line are dead and can be dropped.
         let end = self
             .entries
             .last()
@@ -326,7 +338,7 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// Goes through the fields of a [`Headers`]; made by [`Headers::iter`].
+/// An iterator over the fields of a [`Headers`], created by [`Headers::iter`].
 #[derive(Debug, Clone)]
 pub struct HeadersIter<'a> {
     lines: &'a str,
@@ -358,11 +370,9 @@ impl DoubleEndedIterator for HeadersIter<'_> {
 
 impl ExactSizeIterator for HeadersIter<'_> {}
 
-const SEPARATOR: &str = ": ";
-const LINE_END: &str = "\r\n";
 const LINE_EXTRA: usize = SEPARATOR.len() + LINE_END.len();
 
-/// Where one line lies. Its value follows the name, so one start and two lengths tell all.
+/// The position of one line. The value follows the name, so one start and two lengths suffice.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     start: u32,
@@ -371,7 +381,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// `None` if the end of the line is past what the table can address.
+    /// Creates an entry; `None` if the line ends beyond the addressable range.
     fn new(start: usize, name_len: usize, value_len: usize) -> Option<Self> {
         let end = start
             .checked_add(name_len)?
@@ -386,7 +396,7 @@ impl Entry {
     }
 
     fn move_to(&mut self, start: usize) {
-        // Compaction only moves lines to the front, so the position still fits.
+        // Compaction only moves lines towards the front, so the position still fits.
         self.start = u32::try_from(start).unwrap_or(self.start);
     }
 
@@ -418,7 +428,7 @@ impl Entry {
         lines.get(self.line_range()).unwrap_or_default()
     }
 
-    /// The length settles nearly every comparison.
+    /// Compares names. The length decides nearly every comparison.
     #[inline]
     fn is_named(&self, lines: &str, name: &str) -> bool {
         self.name_len as usize == name.len() && {
@@ -428,23 +438,23 @@ impl Entry {
     }
 }
 
-/// Splits a comma-separated list; empty items, which senders may leave, do not count (RFC 9110 §5.6.1.2).
+/// Splits a comma-separated list and skips empty elements (RFC 9110 §5.6.1.2).
 pub(crate) fn list_items(list: &str) -> impl Iterator<Item = &str> {
     list.split(',')
         .map(trim_blanks)
         .filter(|item| !item.is_empty())
 }
 
-/// Tells whether `name` is a token, as names of header fields and subprotocols are.
+/// Returns whether `name` is a token, as names of header fields and subprotocols must be.
 pub(crate) fn is_token(name: &str) -> bool {
-    // Nearly all names are of these; one pass without branches.
+    // The branchless pass covers nearly all names.
     let is_plain = name.bytes().fold(true, |plain, byte| {
         plain & (byte.is_ascii_alphanumeric() | (byte == b'-'))
     });
     !name.is_empty() && (is_plain || name.bytes().all(is_token_byte))
 }
 
-/// Tells whether text may stand in a head line: no control character but the tab.
+/// Returns whether text may stand in a head line: tab is the only control character.
 pub(crate) fn is_field_text(text: &str) -> bool {
     text.bytes().fold(true, |clean, byte| {
         clean & ((byte == b'\t') | ((byte >= b' ') & (byte != 0x7F)))
@@ -461,7 +471,7 @@ fn check_field<'a>(name: &str, value: &'a str) -> Result<&'a str, HeaderError> {
     Ok(trim_blanks(value))
 }
 
-/// What else this trims but blanks and tabs, no field has.
+/// Trims blanks and tabs. The other characters that `trim_ascii` removes cannot occur in a field.
 fn trim_blanks(text: &str) -> &str {
     text.trim_ascii()
 }
@@ -470,274 +480,5 @@ fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
-/// The reading half that requests and responses share, under the names programs know.
-macro_rules! header_getters {
-    () => {
-        /// Borrows the header fields.
-        pub fn get_headers(&self) -> &$crate::http::Headers {
-            &self.headers
-        }
-
-        /// Borrows the header fields for change.
-        pub fn get_mut_headers(&mut self) -> &mut $crate::http::Headers {
-            &mut self.headers
-        }
-
-        /// Replaces all header fields.
-        pub fn set_headers(&mut self, headers: $crate::http::Headers) -> &mut Self {
-            self.headers = headers;
-            self
-        }
-
-        /// Borrows the first value of a header field; the name's case does not matter.
-        pub fn header(&self, name: impl AsRef<str>) -> Option<&str> {
-            self.headers.get(name.as_ref())
-        }
-
-        /// Copies all values of a header field.
-        pub fn try_get_header(
-            &self,
-            name: impl AsRef<str>,
-        ) -> Option<$crate::http::RequestHeadersValue> {
-            self.headers.owned_values(name.as_ref())
-        }
-
-        /// Copies all values of a header field; empty if it is absent.
-        pub fn get_header(&self, name: impl AsRef<str>) -> $crate::http::RequestHeadersValue {
-            self.try_get_header(name).unwrap_or_default()
-        }
-
-        /// Copies the first value of a header field.
-        pub fn try_get_header_front(&self, name: impl AsRef<str>) -> Option<String> {
-            self.headers.get(name.as_ref()).map(str::to_owned)
-        }
-
-        /// Copies the first value of a header field; empty if it is absent.
-        pub fn get_header_front(&self, name: impl AsRef<str>) -> String {
-            self.try_get_header_front(name).unwrap_or_default()
-        }
-
-        /// Copies the last value of a header field.
-        pub fn try_get_header_back(&self, name: impl AsRef<str>) -> Option<String> {
-            self.headers.get_last(name.as_ref()).map(str::to_owned)
-        }
-
-        /// Copies the last value of a header field; empty if it is absent.
-        pub fn get_header_back(&self, name: impl AsRef<str>) -> String {
-            self.try_get_header_back(name).unwrap_or_default()
-        }
-
-        /// Counts the values of a header field; `None` if it is absent.
-        pub fn try_get_header_size(&self, name: impl AsRef<str>) -> Option<usize> {
-            Some(self.get_header_size(name)).filter(|&size| size > 0)
-        }
-
-        /// Counts the values of a header field.
-        pub fn get_header_size(&self, name: impl AsRef<str>) -> usize {
-            self.headers.get_all(name.as_ref()).count()
-        }
-
-        /// Counts the different header names.
-        pub fn get_headers_size(&self) -> usize {
-            self.headers.distinct_len()
-        }
-
-        /// Counts the header values over all names.
-        pub fn get_headers_values_size(&self) -> usize {
-            self.headers.len()
-        }
-
-        /// Tells whether a header field is present.
-        pub fn has_header(&self, name: impl AsRef<str>) -> bool {
-            self.headers.contains(name.as_ref())
-        }
-
-        /// Tells whether a header field has exactly this value.
-        pub fn has_header_value(&self, name: impl AsRef<str>, value: impl AsRef<str>) -> bool {
-            self.headers
-                .get_all(name.as_ref())
-                .any(|held| held == value.as_ref())
-        }
-    };
-}
-pub(crate) use header_getters;
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn written(headers: &Headers) -> String {
-        let mut out = Vec::new();
-        headers.write_to(&mut out);
-        assert_eq!(out.len(), headers.wire_len());
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn empty_map_owns_no_memory() {
-        let headers = Headers::new();
-        assert_eq!(
-            (headers.lines.capacity(), headers.entries.capacity()),
-            (0, 0)
-        );
-        assert_eq!(headers.get("host"), None);
-        assert_eq!(written(&headers), "");
-    }
-
-    #[test]
-    fn names_match_in_any_case_and_values_keep_theirs() {
-        let mut headers = Headers::new();
-        headers.append_parsed("X-Mixed", b"VaLue");
-        for name in ["x-mixed", "X-MIXED", "X-Mixed"] {
-            assert_eq!(headers.get(name), Some("VaLue"));
-        }
-        assert_eq!(headers.get("x-mixe"), None);
-        assert_eq!(headers.iter().next(), Some(("x-mixed", "VaLue")));
-    }
-
-    #[test]
-    fn set_replaces_and_add_keeps() {
-        let mut headers = Headers::new();
-        headers.try_add("a", "1").unwrap();
-        headers.try_add("b", "2").unwrap();
-        headers.try_add("A", "3").unwrap();
-        assert_eq!(
-            (headers.get("a"), headers.get_last("a"), headers.len()),
-            (Some("1"), Some("3"), 3)
-        );
-        assert_eq!(headers.distinct_len(), 2);
-        headers.try_set("a", "4").unwrap();
-        assert_eq!(headers.get_all("a").collect::<Vec<_>>(), ["4"]);
-        assert_eq!(written(&headers), "b: 2\r\na: 4\r\n");
-    }
-
-    #[test]
-    fn removal_leaves_the_others() {
-        let mut headers = Headers::new();
-        for (name, value) in [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4")] {
-            headers.try_add(name, value).unwrap();
-        }
-        assert!(headers.remove_value("A", "1"));
-        assert!(!headers.remove_value("a", "1"));
-        assert_eq!(written(&headers), "b: 2\r\na: 3\r\nc: 4\r\n");
-        assert!(headers.remove("C"));
-        assert!(!headers.remove("c"));
-        assert_eq!(
-            headers.iter().rev().collect::<Vec<_>>(),
-            [("a", "3"), ("b", "2")]
-        );
-    }
-
-    #[test]
-    fn invalid_names_and_values_are_refused_and_change_nothing() {
-        let mut headers = Headers::new();
-        headers.try_set("a", "1").unwrap();
-        for name in ["", "a b", "a:", "a\r\n", "ä", "a\0"] {
-            assert_eq!(
-                headers.try_set(name, "x"),
-                Err(HeaderError::Name),
-                "{name:?}"
-            );
-        }
-        for value in ["x\r\ny", "x\ny", "x\r", "\0", "\x7f", "\x1b[0m"] {
-            assert_eq!(
-                headers.try_set("a", value),
-                Err(HeaderError::Value),
-                "{value:?}"
-            );
-            assert_eq!(
-                headers.try_add("a", value),
-                Err(HeaderError::Value),
-                "{value:?}"
-            );
-        }
-        assert_eq!(written(&headers), "a: 1\r\n");
-    }
-
-    #[test]
-    fn tabs_and_text_beyond_ascii_are_values_and_outer_blanks_are_not() {
-        let mut headers = Headers::new();
-        headers.try_set("a", " \tgr\tün ").unwrap();
-        headers.try_add("empty", "  ").unwrap();
-        assert_eq!(
-            (headers.get("a"), headers.get("empty")),
-            (Some("gr\tün"), Some(""))
-        );
-    }
-
-    #[test]
-    fn parsed_value_that_is_not_utf8_is_latin1() {
-        let mut headers = Headers::new();
-        headers.append_parsed("Name", b"caf\xe9");
-        headers.append_parsed("utf8", "café".as_bytes());
-        assert_eq!(
-            (headers.get("name"), headers.get("utf8")),
-            (Some("café"), Some("café"))
-        );
-    }
-
-    #[test]
-    fn tokens_are_found_over_all_lists() {
-        let mut headers = Headers::new();
-        headers.try_add("connection", "keep-alive, , TE").unwrap();
-        headers.try_add("Connection", "\tUpgrade ,").unwrap();
-        for token in ["keep-alive", "te", "UPGRADE"] {
-            assert!(headers.has_token("connection", token), "{token}");
-        }
-        for token in ["keep", "alive", "", "close"] {
-            assert!(!headers.has_token("connection", token), "{token}");
-        }
-    }
-
-    #[test]
-    fn clear_keeps_memory_and_shrink_gives_it_back() {
-        let mut headers = Headers::new();
-        headers.try_set("name", "x".repeat(500).as_str()).unwrap();
-        headers.try_set("other", "y").unwrap();
-        headers.remove("name");
-        headers.shrink_to_fit();
-        assert_eq!(headers.lines.capacity(), "other: y\r\n".len());
-        assert_eq!(headers.get("other"), Some("y"));
-        let capacity = headers.lines.capacity();
-        headers.clear();
-        assert!(headers.is_empty() && headers.get("other").is_none());
-        assert_eq!(headers.lines.capacity(), capacity);
-    }
-
-    #[test]
-    fn setting_one_name_for_ever_does_not_grow() {
-        let mut headers = Headers::new();
-        headers.try_set("first", "kept").unwrap();
-        for round in 0..10_000 {
-            headers.try_set("a", &format!("value {round}")).unwrap();
-            headers.try_set("b", &format!("value {round}")).unwrap();
-        }
-        assert!(
-            headers.lines.capacity() < 4 * COMPACT_ABOVE,
-            "{}",
-            headers.lines.capacity()
-        );
-        assert_eq!(
-            written(&headers),
-            "first: kept\r\na: value 9999\r\nb: value 9999\r\n"
-        );
-    }
-
-    #[test]
-    fn equality_is_about_fields_not_memory() {
-        let (mut left, mut right) = (Headers::new(), Headers::new());
-        left.try_set("gone", "x").unwrap();
-        left.try_set("a", "1").unwrap();
-        left.remove("gone");
-        right.try_set("A", "1").unwrap();
-        assert_eq!(left, right);
-        assert_eq!(format!("{left:?}"), r#"{"a": "1"}"#);
-    }
-
-    #[test]
-    fn lines_past_four_gib_are_not_addressable() {
-        assert!(Entry::new(u32::MAX as usize - 10, 3, 3).is_some());
-        assert!(Entry::new(u32::MAX as usize - 9, 3, 3).is_none());
-        assert!(Entry::new(usize::MAX, 1, 1).is_none());
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What a handler may return.
+//! Return values of handlers.
 
 use std::{
     borrow::Cow,
@@ -16,10 +16,10 @@ const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
 
-/// Turns a value into (a part of) the response.
+/// A value that a handler can return as the response or a part of it.
 ///
-/// Implementations change only what the value speaks of: text leaves the status alone, a status leaves the body
-/// alone. Text and bytes take a content type only if none is set; [`Json`] and [`Html`] set theirs.
+/// Implementations change only the part that the value is about: text keeps the status, and a status keeps the body.
+/// Text and bytes set a content type only if there is none; [`Json`] and [`Html`] always set theirs.
 ///
 /// ```
 /// use hyperlane_core::http::{HttpStatus, IntoResponse, Json, Response};
@@ -35,25 +35,25 @@ const BYTES: &str = "application/octet-stream";
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from a handler: return text, bytes, `Json`, `Html`, an `HttpStatus`, \
                `(HttpStatus, T)`, or an `Option` or `Result` of these",
-    note = "where `?` meets errors of other libraries, return `Result<T, hyperlane::Error>`, which is made of all that implement \
-            `std::error::Error`; for `anyhow::Error` and `Box<dyn Error + Send + Sync>` write `.map_err(Error::internal)?`"
+    note = "where `?` meets errors of other libraries, return `Result<T, hyperlane::Error>`, into which `?` converts \
+            all that implement `std::error::Error`; for `anyhow::Error` and `Box<dyn Error + Send + Sync>` write `.map_err(Error::internal)?`"
 )]
 pub trait IntoResponse {
     /// Writes the value into `response`.
     fn into_response(self, response: &mut Response);
 }
 
-/// Answers with a value as JSON (`application/json`).
+/// A value that is sent as JSON (`application/json`).
 ///
 /// A value that cannot be serialized is logged and answered with 500.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Json<T>(pub T);
 
-/// Answers with text or bytes as HTML (`text/html; charset=utf-8`).
+/// Text or bytes that are sent as HTML (`text/html; charset=utf-8`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Html<T>(pub T);
 
-/// Leaves the response as the handler made it.
+/// Keeps the response as the handler made it.
 impl IntoResponse for () {
     fn into_response(self, _: &mut Response) {}
 }
@@ -71,7 +71,7 @@ impl IntoResponse for Response {
     }
 }
 
-/// Sets the status; `Unknown` is 500.
+/// Sets the status; `Unknown` becomes 500.
 impl IntoResponse for HttpStatus {
     fn into_response(self, response: &mut Response) {
         let status = if self == Self::Unknown {
@@ -83,7 +83,7 @@ impl IntoResponse for HttpStatus {
     }
 }
 
-/// Takes the second for the response, then sets the status.
+/// Writes the second value, then sets the status.
 impl<T: IntoResponse> IntoResponse for (HttpStatus, T) {
     fn into_response(self, response: &mut Response) {
         let (status, content) = self;
@@ -92,7 +92,7 @@ impl<T: IntoResponse> IntoResponse for (HttpStatus, T) {
     }
 }
 
-/// Answers 404 for `None`, as the server does for a path without a route.
+/// Answers `None` with 404, like a path without a route.
 impl<T: IntoResponse> IntoResponse for Option<T> {
     fn into_response(self, response: &mut Response) {
         match self {
@@ -123,7 +123,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
                     .set_body_bytes(body);
             }
             Err(error) => {
-                // What went wrong is for the log; the client gets no internals.
+                // The cause goes only to the log: clients must not see internals.
                 response
                     .set_status_code(HttpStatus::InternalServerError.code())
                     .set_body_bytes(Bytes::new())
@@ -193,7 +193,7 @@ impl IntoResponse for RequestBody {
     }
 }
 
-/// Sends a file; its name makes the content type if none is set.
+/// Sends a file. Its name determines the content type if none is set.
 impl IntoResponse for FileBody {
     fn into_response(self, response: &mut Response) {
         response.set_body(self);

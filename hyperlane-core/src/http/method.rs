@@ -2,10 +2,10 @@
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
-/// Names the method of a request, as programs know it.
+/// The method of a request.
 pub type RequestMethod = Method;
 
-/// Tells what a request wants done (RFC 9110 §9.3; `PATCH`: RFC 5789).
+/// The method of a request (RFC 9110 §9.3; `PATCH`: RFC 5789).
 ///
 /// Methods are case-sensitive: `get` is an unknown method.
 ///
@@ -20,7 +20,7 @@ pub enum Method {
     /// Fetches a representation.
     #[default]
     Get,
-    /// Has the resource process the body.
+    /// Lets the resource process the body.
     Post,
     /// Replaces the resource by the body.
     Put,
@@ -28,20 +28,20 @@ pub enum Method {
     Delete,
     /// Changes a part of the resource.
     Patch,
-    /// Fetches what `GET` would answer, without the body.
+    /// Fetches the head of the response to `GET`.
     Head,
-    /// Asks what the resource allows.
+    /// Asks for the options of the resource.
     Options,
-    /// Asks for a tunnel.
+    /// Requests a tunnel.
     Connect,
-    /// Asks for an echo of the request.
+    /// Requests an echo of the request.
     Trace,
-    /// Any other method, as it came.
+    /// Any other method, as sent.
     Unknown(String),
 }
 
 impl Method {
-    /// Borrows the method as it stands on the request line.
+    /// Borrows the method as sent on the request line.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Get => "GET",
@@ -57,52 +57,52 @@ impl Method {
         }
     }
 
-    /// Tells whether this is `GET`.
+    /// Returns whether this is `GET`.
     pub fn is_get(&self) -> bool {
         matches!(self, Self::Get)
     }
 
-    /// Tells whether this is `POST`.
+    /// Returns whether this is `POST`.
     pub fn is_post(&self) -> bool {
         matches!(self, Self::Post)
     }
 
-    /// Tells whether this is `PUT`.
+    /// Returns whether this is `PUT`.
     pub fn is_put(&self) -> bool {
         matches!(self, Self::Put)
     }
 
-    /// Tells whether this is `DELETE`.
+    /// Returns whether this is `DELETE`.
     pub fn is_delete(&self) -> bool {
         matches!(self, Self::Delete)
     }
 
-    /// Tells whether this is `PATCH`.
+    /// Returns whether this is `PATCH`.
     pub fn is_patch(&self) -> bool {
         matches!(self, Self::Patch)
     }
 
-    /// Tells whether this is `HEAD`.
+    /// Returns whether this is `HEAD`.
     pub fn is_head(&self) -> bool {
         matches!(self, Self::Head)
     }
 
-    /// Tells whether this is `OPTIONS`.
+    /// Returns whether this is `OPTIONS`.
     pub fn is_options(&self) -> bool {
         matches!(self, Self::Options)
     }
 
-    /// Tells whether this is `CONNECT`.
+    /// Returns whether this is `CONNECT`.
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::Connect)
     }
 
-    /// Tells whether this is `TRACE`.
+    /// Returns whether this is `TRACE`.
     pub fn is_trace(&self) -> bool {
         matches!(self, Self::Trace)
     }
 
-    /// Tells whether this is a method that the RFCs above do not define.
+    /// Returns whether this is a method that the RFCs above do not define.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown(_))
     }

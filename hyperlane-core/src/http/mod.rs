@@ -1,14 +1,13 @@
 //! The vocabulary of HTTP: methods, versions, header fields, requests, responses.
 //!
-//! Plain values, without sockets or clocks: the connection loop fills a [`Request`] and writes the head of a
-//! [`Response`]; handlers read the one and fill the other. Both are reused for every request of a connection, so
-//! that a keep-alive request costs no allocation. Semantics follow RFC 9110, the HTTP/1.1 form RFC 9112.
+//! These are plain values without sockets or clocks: the connection fills a [`Request`] and writes the head of a
+//! [`Response`]; handlers read the one and fill the other. Both are reused for every request of a connection, so a
+//! keep-alive request costs no allocation. Semantics follow RFC 9110, the HTTP/1.1 form RFC 9112.
 
 pub mod constants;
 
 mod body;
 mod conditional;
-mod config;
 mod content;
 mod cookie_builder;
 mod headers;
@@ -20,15 +19,14 @@ mod redirect;
 mod request;
 mod response;
 mod session;
-mod status;
-mod title_case;
 mod upgrade;
 mod version;
+
+pub use crate::proto::http::status::{HttpStatus, ResponseStatusCode};
 
 pub use self::{
     body::{RequestBody, ResponseBody},
     conditional::{EntityTag, Validators},
-    config::{ConfigError, RequestConfig, ServerConfig},
     content::{Body, FileBody, IntoBody, ToBody},
     cookie_builder::{ContentType, CookieBuilder},
     headers::{
@@ -41,8 +39,6 @@ pub use self::{
     redirect::Redirect,
     request::{Request, RequestHost, RequestPath},
     response::Response,
-    session::{CookieSameSite, CookieSecure, SessionKey},
-    status::{HttpStatus, ResponseStatusCode},
     upgrade::UpgradeType,
     version::{HttpVersion, RequestVersion, ResponseVersion},
 };
@@ -51,7 +47,10 @@ pub(crate) use self::{
     content::{Content, Failed, Pieces, StreamBody},
     headers::{is_token, list_items},
     path::decode_param,
-    response::{Failure, Framing, describe, explain},
+    response::{
+        Failure, describe, explain,
+        head::{Added, Framing, Head, write_switching},
+    },
     session::SessionFields,
-    title_case::title_case,
+    upgrade::is_handshake_field,
 };

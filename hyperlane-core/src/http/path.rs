@@ -1,15 +1,15 @@
 //! Percent-decoding of request paths (RFC 3986 §2.1).
 //!
-//! A path has three forms: *raw*, as it came; *decoded*, for people and file systems; and *routing*, decoded except
-//! for `%2F` and `%25`. Routes are matched on the last one, so that an encoded slash is never a separator, and a
-//! parameter taken from it is decoded once more by [`decode_param`] without decoding anything twice.
+//! A path has three forms: *raw*, as sent; *decoded*, for people and file systems; and *routing*, decoded except for
+//! `%2F` and `%25`. Routes match the routing form, so an encoded slash never separates segments. [`decode_param`]
+//! decodes parameters taken from it without decoding anything twice.
 
 use std::mem;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use thiserror::Error;
 
-/// Tells why a request path is refused; the answer is 400.
+/// The reason to refuse a request path with 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum InvalidPath {
     #[error("`%` without two hexadecimal digits in the path (RFC 3986 2.1)")]
@@ -20,7 +20,7 @@ pub(crate) enum InvalidPath {
     Utf8,
 }
 
-/// The two decoded forms; kept, with their memory, for the next request that needs them.
+/// The two decoded forms, kept with their memory for the next request that needs them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DecodedPath {
     pub(crate) path: String,
@@ -28,7 +28,7 @@ pub(crate) struct DecodedPath {
 }
 
 impl DecodedPath {
-    /// Decodes a raw path into both forms. After an error both are empty.
+    /// Decodes a raw path into both forms. Both are empty after an error.
     pub(crate) fn assign(&mut self, raw: &str) -> Result<(), InvalidPath> {
         let mut path = emptied(&mut self.path);
         let mut routing = emptied(&mut self.routing);
@@ -38,7 +38,7 @@ impl DecodedPath {
         Ok(())
     }
 
-    /// Takes over a path that is decoded already.
+    /// Stores a path that is already decoded.
     pub(crate) fn assign_decoded(&mut self, path: &str) {
         self.path.clear();
         self.path.push_str(path);
@@ -57,13 +57,13 @@ impl DecodedPath {
     }
 }
 
-/// Decodes one part of a routing path.
+/// Decodes a segment of a routing path.
 pub(crate) fn decode_param(part: &str) -> String {
-    // Only `%2F` and `%25` can be left in it, so plain decoding is exact.
+    // Only `%2F` and `%25` are left, so plain decoding is exact.
     percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 
-/// Writes a decoded path in the form that may stand in a request line.
+/// Encodes a decoded path for a request line.
 pub(crate) fn encode_path(path: &str, out: &mut String) {
     const NOT_IN_PATH: &AsciiSet = &CONTROLS
         .add(b' ')

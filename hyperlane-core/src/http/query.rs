@@ -1,17 +1,17 @@
-//! Query parameters, decoded as HTML forms write them (`application/x-www-form-urlencoded`).
+//! Query parameters, decoded as HTML forms encode them (`application/x-www-form-urlencoded`).
 
 use std::{fmt, ops::Range, slice};
 
 use percent_encoding::percent_decode_str;
 
-/// Names the query parameters of a request.
+/// The query parameters of a request.
 pub type RequestQuerys = Querys;
-/// Names one value of a query parameter.
+/// One value of a query parameter.
 pub type RequestQuerysValue = String;
 
-/// Holds query parameters in their order, several of one name included.
+/// Query parameters in their order, including repetitions.
 ///
-/// Names and values are decoded: `%41` is `A`, `+` is a space; bytes that are not UTF-8 become U+FFFD. Names are
+/// Names and values are decoded: `%41` is `A`, `+` is a space, and invalid UTF-8 becomes U+FFFD. Names are
 /// case-sensitive.
 ///
 /// ```
@@ -29,7 +29,7 @@ pub struct Querys {
 }
 
 impl Querys {
-    /// Creates an empty set; allocates nothing.
+    /// Creates an empty set without an allocation.
     pub const fn new() -> Self {
         Self {
             text: String::new(),
@@ -37,7 +37,7 @@ impl Querys {
         }
     }
 
-    /// Parses the part of a request target behind the `?`. Empty parts (`a&&b`) are skipped.
+    /// Parses the part of a request target after the `?`. Empty parts (`a&&b`) are skipped.
     pub fn parse(query: &str) -> Self {
         let mut querys = Self::new();
         for part in query.split('&').filter(|part| !part.is_empty()) {
@@ -50,7 +50,7 @@ impl Querys {
         querys
     }
 
-    /// Adds a parameter, given decoded.
+    /// Adds a decoded parameter.
     pub fn add(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         self.push(
             |text| text.push_str(name.as_ref()),
@@ -59,41 +59,41 @@ impl Querys {
         self
     }
 
-    /// Finds the first value of a parameter.
+    /// Returns the first value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.get_all(name).next()
     }
 
-    /// Finds the last value of a parameter.
+    /// Returns the last value of a parameter.
     pub fn get_last(&self, name: &str) -> Option<&str> {
         self.iter()
             .rfind(|(held, _)| *held == name)
             .map(|(_, value)| value)
     }
 
-    /// Goes through the values of a parameter in their order.
+    /// Returns an iterator over the values of a parameter, in their order.
     pub fn get_all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.iter()
             .filter(move |(held, _)| *held == name)
             .map(|(_, value)| value)
     }
 
-    /// Tells whether a parameter is present.
+    /// Returns whether a parameter is present.
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// Counts the parameters; one that came twice counts twice.
+    /// Returns the number of parameters; repetitions count.
     pub fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Tells whether there is no parameter at all.
+    /// Returns whether there are no parameters.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
-    /// Goes through all parameters as (name, value), in order.
+    /// Returns an iterator over all parameters as (name, value), in order.
     pub fn iter(&self) -> QuerysIter<'_> {
         QuerysIter {
             text: &self.text,
@@ -136,7 +136,7 @@ impl fmt::Debug for Querys {
     }
 }
 
-/// Goes through the parameters of a [`Querys`]; made by [`Querys::iter`].
+/// An iterator over the parameters of a [`Querys`], created by [`Querys::iter`].
 #[derive(Debug, Clone)]
 pub struct QuerysIter<'a> {
     text: &'a str,
@@ -178,7 +178,7 @@ struct Pair {
     value: Range<usize>,
 }
 
-/// A character never spans a `+`, so the pieces between them can be decoded one by one, in place.
+/// A character never spans a `+`, so the pieces between them can be decoded separately, in place.
 fn decode_into(encoded: &str, text: &mut String) {
     for (at, piece) in encoded.split('+').enumerate() {
         if at > 0 {

@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{HttpStatus, IntoResponse, Response};
 
-/// What may not stand in a URI as it is; what is escaped already stays.
+/// Characters that a URI cannot contain unescaped. Existing escapes stay.
 const UNSAFE: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -17,10 +17,10 @@ const UNSAFE: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Sends the client elsewhere.
+/// A redirect to another URI.
 ///
-/// The target is a URI or a path; what may not stand in one is percent-encoded. Do not take it from the request
-/// unchecked: a page of ours would lead wherever its author likes.
+/// The target is a URI or a path; invalid characters are percent-encoded. Do not take it from the request unchecked:
+/// otherwise an attacker chooses where a link to your site leads.
 ///
 /// ```
 /// use hyperlane_core::http::{IntoResponse, Redirect, Response};
@@ -36,22 +36,22 @@ pub struct Redirect {
 }
 
 impl Redirect {
-    /// Redirects for now (302): clients repeat a GET there, and make a GET of a POST.
+    /// Redirects temporarily (302). Clients repeat a GET and turn a POST into a GET.
     pub fn to(location: impl AsRef<str>) -> Self {
         Self::new(HttpStatus::Found, location.as_ref())
     }
 
-    /// Redirects to the outcome of what was done (303), by GET.
+    /// Redirects to the result of an action (303), by GET.
     pub fn see_other(location: impl AsRef<str>) -> Self {
         Self::new(HttpStatus::SeeOther, location.as_ref())
     }
 
-    /// Redirects for now (307): the client repeats the same request there, its body included.
+    /// Redirects temporarily (307). The client repeats the same request, including its body.
     pub fn temporary(location: impl AsRef<str>) -> Self {
         Self::new(HttpStatus::TemporaryRedirect, location.as_ref())
     }
 
-    /// Redirects for good (308): the client repeats the same request there, and remembers.
+    /// Redirects permanently (308). The client repeats the same request and remembers the target.
     pub fn permanent(location: impl AsRef<str>) -> Self {
         Self::new(HttpStatus::PermanentRedirect, location.as_ref())
     }
@@ -64,7 +64,7 @@ impl Redirect {
     }
 }
 
-/// Sets status and `location`; the body stays.
+/// Sets status and `location`; keeps the body.
 impl IntoResponse for Redirect {
     fn into_response(self, response: &mut Response) {
         response

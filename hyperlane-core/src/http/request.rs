@@ -1,4 +1,4 @@
-//! The request as hooks see it.
+//! The request of a hook.
 
 use std::{fmt, sync::OnceLock};
 
@@ -7,22 +7,21 @@ use serde::de::DeserializeOwned;
 
 use super::{
     HttpVersion, Method, Querys, RequestBody, UpgradeType,
-    headers::{Headers, header_getters},
+    headers::{Headers, header_accessors, header_spellings},
     path::{DecodedPath, InvalidPath, encode_path},
     upgrade::Asked,
 };
 use crate::proto::http::head::Target;
 
-/// Names the host of a request.
+/// The host of a request.
 pub type RequestHost = String;
-/// Names the path of a request.
+/// The path of a request.
 pub type RequestPath = String;
 
-/// Holds one request: head and body.
+/// A request: head and body.
 ///
-/// Nothing here panics: a `get_` method for something that may be absent answers with an empty value, its `try_get_`
-/// twin with `None`. Query parameters are parsed when first asked for. One value serves all requests of a connection
-/// and keeps its memory between them.
+/// No method panics: if a value is absent, a `get_` method returns an empty value and its `try_get_` twin `None`. Query
+/// parameters are parsed on first use. One value serves all requests of a connection and keeps its memory between them.
 ///
 /// ```
 /// use hyperlane_core::http::{Method, Request};
@@ -38,14 +37,14 @@ pub type RequestPath = String;
 pub struct Request {
     method: Method,
     version: HttpVersion,
-    /// Where it is not what the `Host` field says.
+    /// The host, if it differs from the `Host` field.
     host: Option<Box<str>>,
-    /// The raw path, then, if there is a query, `?` and the query.
+    /// The raw path, followed by `?` and the query if there is one.
     target: String,
     path_len: usize,
-    /// Whether the path holds escapes and is to be read from `decoded`.
+    /// True if the path contains escapes and `decoded` holds its decoded forms.
     escaped: bool,
-    /// Boxed, as few requests need it; kept for the next one that does.
+    /// Boxed, since few requests need it; kept for the next one that does.
     decoded: Option<Box<DecodedPath>>,
     querys: OnceLock<Box<Querys>>,
     headers: Headers,
@@ -58,7 +57,7 @@ impl Request {
         &self.method
     }
 
-    /// Borrows the method for change.
+    /// Borrows the method mutably.
     pub fn get_mut_method(&mut self) -> &mut Method {
         &mut self.method
     }
@@ -69,9 +68,9 @@ impl Request {
         self
     }
 
-    /// Borrows the host, with the port if the client named one; empty if an HTTP/1.0 client named no host.
+    /// Borrows the host with the port that the client named; empty if an HTTP/1.0 client named no host.
     ///
-    /// It is what the `Host` field says, unless the target has a host of its own, which prevails (RFC 9112 §3.2.2).
+    /// It comes from the `Host` field, unless the target has a host, which takes precedence (RFC 9112 §3.2.2).
     pub fn get_host(&self) -> &str {
         match &self.host {
             Some(host) => host,
@@ -79,7 +78,7 @@ impl Request {
         }
     }
 
-    /// Replaces the host; the `Host` field stays as it is.
+    /// Replaces the host; the `Host` field stays.
     pub fn set_host(&mut self, host: impl Into<String>) -> &mut Self {
         self.host = Some(host.into().into_boxed_str());
         self
@@ -90,7 +89,7 @@ impl Request {
         &self.version
     }
 
-    /// Borrows the version for change.
+    /// Borrows the version mutably.
     pub fn get_mut_version(&mut self) -> &mut HttpVersion {
         &mut self.version
     }
@@ -101,14 +100,14 @@ impl Request {
         self
     }
 
-    /// Borrows the percent-decoded path. An encoded slash cannot be told from a real one here; see
+    /// Borrows the percent-decoded path. An encoded slash looks like a real one here; see
     /// [`get_raw_path`](Self::get_raw_path).
     pub fn get_path(&self) -> &str {
         self.decoded_path()
             .map_or(self.get_raw_path(), |decoded| &decoded.path)
     }
 
-    /// Borrows the path as it came.
+    /// Borrows the path as sent.
     pub fn get_raw_path(&self) -> &str {
         match self.target.get(..self.path_len) {
             None | Some("") => "/",
@@ -116,12 +115,12 @@ impl Request {
         }
     }
 
-    /// Borrows the query as it came, without its `?`; empty if there is none.
+    /// Borrows the query as sent, without its `?`; empty if there is none.
     pub fn get_raw_query(&self) -> &str {
         self.target.get(self.path_len + 1..).unwrap_or_default()
     }
 
-    /// Borrows path and query as they came. A `?` with nothing behind it is not kept.
+    /// Borrows path and query as sent. A `?` without a query is removed.
     pub fn get_target(&self) -> &str {
         if self.target.is_empty() {
             "/"
@@ -130,7 +129,7 @@ impl Request {
         }
     }
 
-    /// Replaces the path, given decoded; the query stays.
+    /// Replaces the path by a decoded one; the query stays.
     pub fn set_path(&mut self, path: impl AsRef<str>) -> &mut Self {
         let path = path.as_ref();
         let query = self.get_raw_query().to_owned();
@@ -139,7 +138,7 @@ impl Request {
         if path.is_empty() {
             self.target.push('/');
         }
-        // Both forms are known already; decoding could refuse what the caller asked for.
+        // Both forms are known already, and decoding could refuse the caller's path.
         self.escaped = self.target.contains('%');
         if self.escaped {
             self.decoded.get_or_insert_default().assign_decoded(path);
@@ -148,18 +147,18 @@ impl Request {
         self
     }
 
-    /// Borrows the query parameters, decoded; parses them when first asked.
+    /// Borrows the decoded query parameters; parses them on first use.
     pub fn get_querys(&self) -> &Querys {
         self.querys
             .get_or_init(|| Box::new(Querys::parse(self.get_raw_query())))
     }
 
-    /// Borrows the query parameters for change; the raw query does not follow.
+    /// Borrows the query parameters mutably; the raw query does not follow.
     pub fn get_mut_querys(&mut self) -> &mut Querys {
         self.get_querys();
         #[allow(
             clippy::expect_used,
-            reason = "the line above fills the cell, and nobody else has it"
+            reason = "the line above fills the cell, and this borrow is exclusive"
         )]
         self.querys.get_mut().expect("filled above")
     }
@@ -170,69 +169,24 @@ impl Request {
         self
     }
 
-    /// Copies the first value of a query parameter.
-    pub fn try_get_query(&self, name: impl AsRef<str>) -> Option<String> {
-        self.query(name).map(str::to_owned)
-    }
-
-    /// Copies the first value of a query parameter; empty if it is absent.
-    pub fn get_query(&self, name: impl AsRef<str>) -> String {
-        self.try_get_query(name).unwrap_or_default()
-    }
-
-    /// Copies the first value of a query parameter.
-    pub fn try_get_query_front(&self, name: impl AsRef<str>) -> Option<String> {
-        self.try_get_query(name)
-    }
-
-    /// Copies the first value of a query parameter; empty if it is absent.
-    pub fn get_query_front(&self, name: impl AsRef<str>) -> String {
-        self.get_query(name)
-    }
-
-    /// Copies the last value of a query parameter.
-    pub fn try_get_query_back(&self, name: impl AsRef<str>) -> Option<String> {
-        self.get_querys().get_last(name.as_ref()).map(str::to_owned)
-    }
-
-    /// Copies the last value of a query parameter; empty if it is absent.
-    pub fn get_query_back(&self, name: impl AsRef<str>) -> String {
-        self.try_get_query_back(name).unwrap_or_default()
-    }
-
-    /// Counts the values of a query parameter; `None` if it is absent.
-    pub fn try_get_query_size(&self, name: impl AsRef<str>) -> Option<usize> {
-        Some(self.get_query_size(name)).filter(|&size| size > 0)
-    }
-
-    /// Counts the values of a query parameter.
-    pub fn get_query_size(&self, name: impl AsRef<str>) -> usize {
-        self.get_querys().get_all(name.as_ref()).count()
-    }
-
-    /// Counts the query parameters.
-    pub fn get_querys_size(&self) -> usize {
-        self.get_querys().len()
-    }
-
-    /// Tells whether a query parameter is present.
-    pub fn has_query(&self, name: impl AsRef<str>) -> bool {
-        self.query(name).is_some()
-    }
-
     /// Borrows the first value of a query parameter.
     pub fn query(&self, name: impl AsRef<str>) -> Option<&str> {
         self.get_querys().get(name.as_ref())
     }
 
-    header_getters!();
+    /// Returns whether a query parameter is present.
+    pub fn has_query(&self, name: impl AsRef<str>) -> bool {
+        self.query(name).is_some()
+    }
+
+    header_accessors!();
 
     /// Borrows the body.
     pub fn get_body(&self) -> &RequestBody {
         &self.body
     }
 
-    /// Borrows the body for change.
+    /// Borrows the body mutably.
     pub fn get_mut_body(&mut self) -> &mut RequestBody {
         &mut self.body
     }
@@ -243,84 +197,16 @@ impl Request {
         self
     }
 
-    /// Copies the body as text, with U+FFFD for what is not UTF-8.
-    pub fn get_body_string(&self) -> String {
-        self.body.to_string_lossy().into_owned()
-    }
-
-    /// Reads the body as JSON.
+    /// Returns the protocol that the `Upgrade` fields ask for.
     ///
-    /// # Errors
-    /// The error of `serde_json` if the body is not JSON or does not fit `T`.
-    pub fn try_get_body_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        self.body.json()
-    }
-
-    /// Reads the body as JSON; the default of `T` if it is not JSON or does not fit.
-    pub fn get_body_json<T: DeserializeOwned + Default>(&self) -> T {
-        self.try_get_body_json().unwrap_or_default()
-    }
-
-    /// Copies the cookies into a jar. Of several of one name the first counts, as it belongs to the longest path
-    /// (RFC 6265 §5.4).
-    pub fn get_cookies(&self) -> CookieJar {
-        let mut jar = CookieJar::new();
-        for cookie in self.headers.get_all("cookie").flat_map(Cookie::split_parse) {
-            // What is no cookie is left out; browsers send what other servers of the domain set.
-            if let Ok(cookie) = cookie
-                && jar.get(cookie.name()).is_none()
-            {
-                jar.add_original(cookie.into_owned());
-            }
-        }
-        jar
-    }
-
-    /// Copies the value of a cookie.
-    pub fn try_get_cookie(&self, name: impl AsRef<str>) -> Option<String> {
-        self.headers
-            .get_all("cookie")
-            .flat_map(Cookie::split_parse)
-            .flatten()
-            .find(|cookie| cookie.name() == name.as_ref())
-            .map(|cookie| cookie.value().to_owned())
-    }
-
-    /// Copies the value of a cookie; empty if it is absent.
-    pub fn get_cookie(&self, name: impl AsRef<str>) -> String {
-        self.try_get_cookie(name).unwrap_or_default()
-    }
-
-    /// Tells what the `Upgrade` fields ask for.
-    ///
-    /// An HTTP/1.0 request cannot ask (RFC 9110 §7.8); HTTP/2 and later have no such field.
+    /// HTTP/1.0 requests cannot upgrade (RFC 9110 §7.8); HTTP/2 and later have no such field.
     pub fn get_upgrade_type(&self) -> UpgradeType {
         self.asked_upgrade().into()
     }
 
-    /// Tells whether the client asks for a WebSocket. Whether its handshake is in order is checked at the upgrade.
-    pub fn is_ws_upgrade_type(&self) -> bool {
-        self.asked_upgrade() == Asked::WebSocket
-    }
-
-    /// Tells whether the client asks for HTTP/2 without TLS.
-    pub fn is_h2c_upgrade_type(&self) -> bool {
-        self.asked_upgrade() == Asked::H2c
-    }
-
-    /// Tells whether the client asks for TLS.
-    pub fn is_tls_upgrade_type(&self) -> bool {
-        matches!(self.asked_upgrade(), Asked::Tls(_))
-    }
-
-    /// Tells whether the client asks for no upgrade, or for an unknown one.
-    pub fn is_unknown_upgrade_type(&self) -> bool {
-        matches!(self.asked_upgrade(), Asked::Other(_))
-    }
-
-    /// Tells whether the connection may serve another request after this one (RFC 9112 §9.3).
+    /// Returns whether the connection may serve another request after this one (RFC 9112 §9.3).
     ///
-    /// `Connection: close` says no. Otherwise HTTP/1.1 and later say yes, HTTP/1.0 only with `keep-alive`.
+    /// False with `Connection: close`. Otherwise true for HTTP/1.1 and later, and for HTTP/1.0 only with `keep-alive`.
     pub fn is_enable_keep_alive(&self) -> bool {
         if self.headers.has_token("connection", "close") {
             return false;
@@ -332,12 +218,7 @@ impl Request {
         }
     }
 
-    /// Tells whether the connection ends with this request; see [`is_enable_keep_alive`](Self::is_enable_keep_alive).
-    pub fn is_disable_keep_alive(&self) -> bool {
-        !self.is_enable_keep_alive()
-    }
-
-    /// Empties the request and keeps its memory for the next one.
+    /// Clears the request and keeps its memory for the next one.
     pub(crate) fn reset(&mut self) {
         self.method = Method::default();
         self.version = HttpVersion::default();
@@ -350,7 +231,7 @@ impl Request {
         self.body = RequestBody::new();
     }
 
-    /// Gives back all memory that this request does not need: it may live as long as the WebSocket it opened.
+    /// Releases the memory that the request does not need: it may live as long as the WebSocket that it opened.
     pub(crate) fn shrink(&mut self) {
         self.target.shrink_to_fit();
         self.headers.shrink_to_fit();
@@ -360,10 +241,10 @@ impl Request {
         }
     }
 
-    /// Takes over what the request line says; headers and body come separately.
+    /// Stores the parts of the request line; headers and body are set separately.
     ///
-    /// Allocates only for an unknown method or a target with a host, and while buffers grow to the connection's needs. After an error the
-    /// request is to be refused, not used.
+    /// Allocates only for an unknown method or a target with a host, and while buffers grow. After an error the request
+    /// must be refused.
     pub(crate) fn assign_head(
         &mut self,
         method: &str,
@@ -395,8 +276,8 @@ impl Request {
         }
     }
 
-    /// Borrows the path that routes are matched on: decoded, but for `%2F` and `%25`. Its parts are decoded by
-    /// [`decode_param`](super::decode_param).
+    /// Borrows the path for routing: decoded, except `%2F` and `%25`. [`decode_param`](super::decode_param) decodes its
+    /// parts.
     pub(crate) fn routing_path(&self) -> &str {
         self.decoded_path()
             .map_or(self.get_raw_path(), |decoded| &decoded.routing)
@@ -406,7 +287,7 @@ impl Request {
         self.decoded.as_deref().filter(|_| self.escaped)
     }
 
-    /// Notes where the path ends and puts the query behind it.
+    /// Records the end of the path and appends the query.
     fn end_path(&mut self, query: &str) {
         self.path_len = self.target.len();
         if !query.is_empty() {
@@ -421,6 +302,129 @@ impl Request {
         } else {
             Asked::Other("")
         }
+    }
+}
+
+/// Spellings of published Hyperlane programs.
+impl Request {
+    /// Same as [`query`](Self::query), copied.
+    pub fn try_get_query(&self, name: impl AsRef<str>) -> Option<String> {
+        self.query(name).map(str::to_owned)
+    }
+
+    /// Same as [`query`](Self::query), copied; empty if the parameter is absent.
+    pub fn get_query(&self, name: impl AsRef<str>) -> String {
+        self.try_get_query(name).unwrap_or_default()
+    }
+
+    /// Same as [`try_get_query`](Self::try_get_query).
+    pub fn try_get_query_front(&self, name: impl AsRef<str>) -> Option<String> {
+        self.try_get_query(name)
+    }
+
+    /// Same as [`get_query`](Self::get_query).
+    pub fn get_query_front(&self, name: impl AsRef<str>) -> String {
+        self.get_query(name)
+    }
+
+    /// Copies the last value of a query parameter; `None` if it is absent.
+    pub fn try_get_query_back(&self, name: impl AsRef<str>) -> Option<String> {
+        self.get_querys().get_last(name.as_ref()).map(str::to_owned)
+    }
+
+    /// Copies the last value of a query parameter; empty if it is absent.
+    pub fn get_query_back(&self, name: impl AsRef<str>) -> String {
+        self.try_get_query_back(name).unwrap_or_default()
+    }
+
+    /// Returns the number of values of a query parameter; `None` if it is absent.
+    pub fn try_get_query_size(&self, name: impl AsRef<str>) -> Option<usize> {
+        Some(self.get_query_size(name)).filter(|&size| size > 0)
+    }
+
+    /// Returns the number of values of a query parameter.
+    pub fn get_query_size(&self, name: impl AsRef<str>) -> usize {
+        self.get_querys().get_all(name.as_ref()).count()
+    }
+
+    /// Returns the number of query parameters.
+    pub fn get_querys_size(&self) -> usize {
+        self.get_querys().len()
+    }
+
+    header_spellings!();
+
+    /// Same as [`RequestBody::to_string_lossy`](RequestBody::to_string_lossy), copied.
+    pub fn get_body_string(&self) -> String {
+        self.body.to_string_lossy().into_owned()
+    }
+
+    /// Same as [`RequestBody::json`](RequestBody::json).
+    ///
+    /// # Errors
+    /// Returns the error of `serde_json` if the body is not JSON or does not fit `T`.
+    pub fn try_get_body_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        self.body.json()
+    }
+
+    /// Deserializes the body as JSON, or returns the default of `T` on an error.
+    pub fn get_body_json<T: DeserializeOwned + Default>(&self) -> T {
+        self.try_get_body_json().unwrap_or_default()
+    }
+
+    /// Returns whether the client asks for a WebSocket. The upgrade itself checks the handshake.
+    pub fn is_ws_upgrade_type(&self) -> bool {
+        self.asked_upgrade() == Asked::WebSocket
+    }
+
+    /// Returns whether the client asks for HTTP/2 without TLS.
+    pub fn is_h2c_upgrade_type(&self) -> bool {
+        self.asked_upgrade() == Asked::H2c
+    }
+
+    /// Returns whether the client asks for TLS.
+    pub fn is_tls_upgrade_type(&self) -> bool {
+        matches!(self.asked_upgrade(), Asked::Tls(_))
+    }
+
+    /// Returns whether the client asks for no upgrade, or for an unknown one.
+    pub fn is_unknown_upgrade_type(&self) -> bool {
+        matches!(self.asked_upgrade(), Asked::Other(_))
+    }
+
+    /// Returns the opposite of [`is_enable_keep_alive`](Self::is_enable_keep_alive).
+    pub fn is_disable_keep_alive(&self) -> bool {
+        !self.is_enable_keep_alive()
+    }
+
+    /// Copies the cookies into a jar. If a name is repeated, the first counts, since it belongs to the longest path
+    /// (RFC 6265 §5.4).
+    pub fn get_cookies(&self) -> CookieJar {
+        let mut jar = CookieJar::new();
+        for cookie in self.headers.get_all("cookie").flat_map(Cookie::split_parse) {
+            // Invalid cookies are skipped: browsers also send those that other servers of the domain set.
+            if let Ok(cookie) = cookie
+                && jar.get(cookie.name()).is_none()
+            {
+                jar.add_original(cookie.into_owned());
+            }
+        }
+        jar
+    }
+
+    /// Copies the value of a cookie; `None` if it is absent.
+    pub fn try_get_cookie(&self, name: impl AsRef<str>) -> Option<String> {
+        self.headers
+            .get_all("cookie")
+            .flat_map(Cookie::split_parse)
+            .flatten()
+            .find(|cookie| cookie.name() == name.as_ref())
+            .map(|cookie| cookie.value().to_owned())
+    }
+
+    /// Copies the value of a cookie; empty if it is absent.
+    pub fn get_cookie(&self, name: impl AsRef<str>) -> String {
+        self.try_get_cookie(name).unwrap_or_default()
     }
 }
 
@@ -452,281 +456,4 @@ impl fmt::Debug for Request {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn origin<'a>(path: &'a str, query: &'a str) -> Target<'a> {
-        Target::Origin {
-            path,
-            query: Some(query),
-        }
-    }
-
-    #[test]
-    fn the_host_is_that_of_the_target_else_of_its_field() {
-        let mut request = with_header(HttpVersion::Http1_1, &[("host", "one")]);
-        assert_eq!(request.get_host(), "one");
-        request.set_host("two");
-        assert_eq!(request.get_host(), "two");
-        request.reset();
-        assert_eq!(request.get_host(), "");
-    }
-
-    fn request(path: &str, query: &str) -> Request {
-        let mut request = Request::default();
-        request
-            .assign_head("GET", &origin(path, query), HttpVersion::Http1_1)
-            .unwrap();
-        request
-    }
-
-    fn with_header(version: HttpVersion, fields: &[(&str, &str)]) -> Request {
-        let mut request = request("/", "");
-        request.set_version(version);
-        for (name, value) in fields {
-            request.get_mut_headers().try_add(name, value).unwrap();
-        }
-        request
-    }
-
-    #[test]
-    fn head_is_taken_over() {
-        let mut request = Request::default();
-        let target = Target::Absolute {
-            scheme: "http",
-            authority: "h:80",
-            path: "/a%20b",
-            query: Some("x=1"),
-        };
-        request
-            .assign_head("PURGE", &target, HttpVersion::Http1_0)
-            .unwrap();
-        assert_eq!(request.get_method(), &Method::Unknown("PURGE".to_owned()));
-        assert_eq!(request.get_version(), &HttpVersion::Http1_0);
-        assert_eq!((request.get_host(), request.get_path()), ("h:80", "/a b"));
-        assert_eq!(
-            (request.get_raw_path(), request.get_raw_query()),
-            ("/a%20b", "x=1")
-        );
-        assert_eq!(request.get_target(), "/a%20b?x=1");
-    }
-
-    #[test]
-    fn a_default_request_asks_for_the_root() {
-        let request = Request::default();
-        assert_eq!(
-            (
-                request.get_path(),
-                request.get_target(),
-                request.get_raw_query()
-            ),
-            ("/", "/", "")
-        );
-        assert_eq!(request.routing_path(), "/");
-        assert!(request.get_method().is_get() && request.get_querys().is_empty());
-    }
-
-    #[test]
-    fn a_target_without_a_path_means_the_root() {
-        let request = request("", "q=1");
-        assert_eq!((request.get_path(), request.get_target()), ("/", "/?q=1"));
-        assert_eq!(request.get_query("q"), "1");
-    }
-
-    #[test]
-    fn an_encoded_slash_is_no_separator_for_routes() {
-        let request = request("/a%2Fb/c%20d/50%25", "");
-        assert_eq!(request.get_path(), "/a/b/c d/50%");
-        assert_eq!(request.routing_path(), "/a%2Fb/c d/50%25");
-    }
-
-    #[test]
-    fn bad_paths_are_refused() {
-        let mut request = Request::default();
-        let mut assign = |path| request.assign_head("GET", &origin(path, ""), HttpVersion::Http1_1);
-        assert_eq!(assign("/%g1"), Err(InvalidPath::Escape));
-        assert_eq!(assign("/%ff"), Err(InvalidPath::Utf8));
-        assert_eq!(assign("/%00"), Err(InvalidPath::Nul));
-        assert_eq!(assign("/\0"), Err(InvalidPath::Nul));
-        assert_eq!(assign("/fine"), Ok(()));
-        assert_eq!(request.get_path(), "/fine");
-    }
-
-    #[test]
-    fn nothing_of_one_request_is_seen_in_the_next() {
-        let mut request = request("/%41", "a=1");
-        assert_eq!(request.get_query("a"), "1");
-        request.get_mut_headers().try_set("x", "y").unwrap();
-        request.set_body("body");
-        request.reset();
-        assert_eq!(request, Request::default());
-        request
-            .assign_head("POST", &origin("/b", "a=2"), HttpVersion::Http1_1)
-            .unwrap();
-        assert_eq!((request.get_path(), request.routing_path()), ("/b", "/b"));
-        assert_eq!(request.get_query("a"), "2");
-        // Also without a reset between them.
-        request
-            .assign_head("GET", &origin("/c", ""), HttpVersion::Http1_1)
-            .unwrap();
-        assert!(request.get_querys().is_empty() && request.get_method().is_get());
-    }
-
-    #[test]
-    fn the_next_request_uses_the_same_memory() {
-        let mut request = request("/a/rather/long%20path", "and=query");
-        request.get_mut_headers().try_set("x", "y").unwrap();
-        let places = |request: &Request| {
-            (
-                request.target.as_ptr(),
-                request.routing_path().as_ptr(),
-                request.headers.iter().next().map(|(name, _)| name.as_ptr()),
-            )
-        };
-        let before = places(&request);
-        request.reset();
-        request
-            .assign_head("PUT", &origin("/short%20one", "q"), HttpVersion::Http1_1)
-            .unwrap();
-        request.get_mut_headers().append_parsed("x", b"z");
-        assert_eq!(places(&request), before);
-    }
-
-    #[test]
-    fn shrink_gives_spare_memory_back() {
-        let mut request = request("/a%20path/that/is/long/enough/to/have/spare", "q=1");
-        request.reset();
-        request
-            .assign_head("GET", &origin("/x", ""), HttpVersion::Http1_1)
-            .unwrap();
-        request.shrink();
-        assert_eq!(request.target.capacity(), 2);
-        assert!(request.decoded.is_none());
-        assert_eq!(request.get_path(), "/x");
-    }
-
-    #[test]
-    fn queries_are_parsed_only_when_asked_for() {
-        let mut request = request("/", "a=1&b=x+y&a=%32");
-        assert!(request.querys.get().is_none());
-        assert_eq!(request.try_get_query("a").as_deref(), Some("1"));
-        assert!(request.querys.get().is_some());
-        assert_eq!(request.try_get_query_back("a").as_deref(), Some("2"));
-        assert_eq!(
-            (request.get_query_size("a"), request.get_querys_size()),
-            (2, 3)
-        );
-        assert_eq!(request.query("b"), Some("x y"));
-        assert!(request.has_query("b") && !request.has_query("c"));
-        assert_eq!(
-            (request.get_query("c"), request.try_get_query_size("c")),
-            (String::new(), None)
-        );
-        request.get_mut_querys().add("c", "3");
-        assert_eq!(request.get_query_front("c"), "3");
-    }
-
-    #[test]
-    fn setting_the_path_keeps_query_and_forms_in_step() {
-        let mut request = request("/old%20", "q=1");
-        request.set_path("/50% of/a b");
-        assert_eq!(request.get_target(), "/50%25%20of/a%20b?q=1");
-        assert_eq!(
-            (request.get_path(), request.routing_path()),
-            ("/50% of/a b", "/50%25 of/a b")
-        );
-        request.set_path("/plain");
-        assert_eq!(
-            (request.get_path(), request.get_target()),
-            ("/plain", "/plain?q=1")
-        );
-        request.set_path("");
-        assert_eq!((request.get_path(), request.get_target()), ("/", "/?q=1"));
-    }
-
-    #[test]
-    fn absent_things_are_empty_and_never_panic() {
-        let request = Request::default();
-        assert!(request.get_header("x").is_empty());
-        assert_eq!(
-            (request.get_header_front("x"), request.get_header_back("x")),
-            (String::new(), String::new())
-        );
-        assert_eq!(
-            (
-                request.try_get_header("x"),
-                request.try_get_header_size("x")
-            ),
-            (None, None)
-        );
-        assert_eq!(request.get_body_json::<u8>(), 0);
-        assert!(request.try_get_body_json::<u8>().is_err());
-    }
-
-    #[test]
-    fn header_getters_see_all_values() {
-        let request = with_header(
-            HttpVersion::Http1_1,
-            &[("Accept", "a"), ("accept", "b"), ("x", "y")],
-        );
-        assert_eq!(request.get_header("ACCEPT"), ["a", "b"]);
-        assert_eq!(
-            (request.header("accept"), request.get_header_back("accept")),
-            (Some("a"), "b".to_owned())
-        );
-        assert_eq!(
-            (
-                request.get_headers_size(),
-                request.get_headers_values_size()
-            ),
-            (2, 3)
-        );
-        assert!(
-            request.has_header_value("accept", "b") && !request.has_header_value("accept", "c")
-        );
-    }
-
-    #[test]
-    fn keep_alive_follows_version_and_tokens() {
-        use HttpVersion::*;
-        for (version, fields, expected) in [
-            (Http1_1, &[] as &[_], true),
-            (Http1_1, &[("connection", "close")], false),
-            (Http1_1, &[("connection", "TE, Close")], false),
-            (
-                Http1_1,
-                &[("connection", "te"), ("connection", "close")],
-                false,
-            ),
-            (Http1_1, &[("connection", "upgrade")], true),
-            (Http1_0, &[], false),
-            (Http1_0, &[("connection", "Keep-Alive")], true),
-            (Http1_0, &[("connection", "x, keep-alive")], true),
-            (Http1_0, &[("connection", "keep-alive, close")], false),
-            (Http2, &[], true),
-            (Http0_9, &[("connection", "keep-alive")], false),
-        ] {
-            let request = with_header(version.clone(), fields);
-            assert_eq!(
-                request.is_enable_keep_alive(),
-                expected,
-                "{version} {fields:?}"
-            );
-            assert_eq!(request.is_disable_keep_alive(), !expected);
-        }
-    }
-
-    #[test]
-    fn upgrades_are_read_from_all_fields_but_not_from_1_0() {
-        let request = with_header(
-            HttpVersion::Http1_1,
-            &[("upgrade", "h2c"), ("Upgrade", "x, WebSocket")],
-        );
-        assert!(request.is_ws_upgrade_type() && !request.is_h2c_upgrade_type());
-        assert_eq!(request.get_upgrade_type(), UpgradeType::WebSocket);
-        let request = with_header(HttpVersion::Http1_0, &[("upgrade", "websocket")]);
-        assert!(request.is_unknown_upgrade_type() && !request.is_ws_upgrade_type());
-        assert!(with_header(HttpVersion::Http1_1, &[("upgrade", "TLS/1.2")]).is_tls_upgrade_type());
-        assert!(Request::default().is_unknown_upgrade_type());
-    }
-}
+mod tests;

@@ -1,131 +1,23 @@
-//! What the configuration and the responses know of sessions.
+//! The fields that a session adds to a response.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
-use subtle::ConstantTimeEq;
-
-/// A secret that signs cookies and tokens of sessions (HMAC-SHA256). At least 32 bytes, from a good source of randomness.
-///
-/// It is never printed, and compared in constant time.
-///
-/// ```
-/// use hyperlane_core::{ServerConfig, SessionKey};
-///
-/// # fn secret(_: &str) -> String { "0123456789abcdef0123456789abcdef".to_owned() }
-/// let config = ServerConfig::default().session_keys(vec![
-///     // Signs; the one before it still verifies until its cookies are re-issued.
-///     SessionKey::new(secret("SESSION_KEY")),
-///     SessionKey::new(secret("SESSION_KEY_BEFORE")),
-/// ]);
-/// assert!(config.validate().is_ok());
-/// assert!(config.session_keys(vec![SessionKey::new("short")]).validate().is_err());
-/// ```
-#[derive(Clone)]
-pub struct SessionKey(Arc<[u8]>);
-
-impl SessionKey {
-    /// The fewest bytes that a key may have: as many as its signature.
-    pub const MIN_BYTES: usize = 32;
-
-    /// Makes a key of these bytes, as they are.
-    pub fn new(bytes: impl AsRef<[u8]>) -> Self {
-        Self(bytes.as_ref().into())
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<[u8; 32]> for SessionKey {
-    fn from(bytes: [u8; 32]) -> Self {
-        Self::new(bytes)
-    }
-}
-
-impl PartialEq for SessionKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for SessionKey {}
-
-impl fmt::Debug for SessionKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionKey(..)")
-    }
-}
-
-/// Whether the cookie of a session is sent over TLS alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CookieSecure {
-    /// As the request came: `Secure`, and named `__Host-session`, where a trusted proxy says that the client spoke TLS.
-    #[default]
-    Auto,
-    /// Always: for servers behind TLS that no [`trusted_proxies`](crate::ServerConfig) tell of.
-    Always,
-    /// Never: for development, and for nothing else.
-    Never,
-}
-
-/// On which requests across sites browsers send the cookie of a session (RFC 6265bis §4.1.2.7).
-///
-/// Sites are wider than origins: `app.example.com` and `api.example.com` are one site, whose requests carry the cookie
-/// whatever this says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CookieSameSite {
-    /// On links to the server that a user follows, and on no other.
-    #[default]
-    Lax,
-    /// On none: who follows a link to the server arrives without a session.
-    Strict,
-    /// On all. Any page of any site can then send requests in its visitor's name, so that each that changes something has to
-    /// look at `Origin`, as the endpoints of channels and WebSockets do. Browsers take such a cookie over TLS alone, and
-    /// some of them not at all.
-    None,
-}
-
-impl CookieSameSite {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Lax => "Lax",
-            Self::Strict => "Strict",
-            Self::None => "None",
-        }
-    }
-}
-
-impl From<cookie::SameSite> for CookieSameSite {
-    fn from(same_site: cookie::SameSite) -> Self {
-        match same_site {
-            cookie::SameSite::Strict => Self::Strict,
-            cookie::SameSite::Lax => Self::Lax,
-            cookie::SameSite::None => Self::None,
-        }
-    }
-}
-
-/// Name of the cookie over TLS. A client takes it only from the host itself, over TLS, for all of its paths (RFC 6265bis
+/// Name of the cookie over TLS. Clients accept it only from the host itself, over TLS and for all paths (RFC 6265bis
 /// §4.1.3.2).
 const SECURE_NAME: &str = "__Host-session";
-/// Name of the cookie elsewhere.
+/// Name of the cookie without TLS.
 const PLAIN_NAME: &str = "session";
 
-/// What a session adds to the head of its request's response. Decided when the head is written, so that it does not matter
-/// who made the response, and how often it was reset.
+/// The session's fields in a response head. They are read when the head is written, so resets and replacements of the
+/// response do not matter.
 #[derive(Debug)]
 pub(crate) struct SessionFields {
     name: &'static str,
-    same_site: CookieSameSite,
+    /// The attribute `SameSite` of the cookie.
+    same_site: &'static str,
     partitioned: bool,
     /// The value of `Set-Cookie`.
     cookie: Mutex<Option<String>>,
@@ -133,21 +25,17 @@ pub(crate) struct SessionFields {
 }
 
 impl SessionFields {
-    /// Over plain HTTP browsers would refuse a cookie for all sites, so that it is a Lax one there.
-    pub(crate) fn new(secure: bool, same_site: CookieSameSite, partitioned: bool) -> Arc<Self> {
+    pub(crate) fn new(secure: bool, same_site: &'static str, partitioned: bool) -> Arc<Self> {
         Arc::new(Self {
             name: Self::name_of(secure),
-            same_site: match same_site {
-                CookieSameSite::None if !secure => CookieSameSite::Lax,
-                same_site => same_site,
-            },
+            same_site,
             partitioned: partitioned && secure,
             cookie: Mutex::new(None),
             written: AtomicBool::new(false),
         })
     }
 
-    /// The name of the cookie.
+    /// Returns the name of the cookie.
     pub(crate) fn name_of(secure: bool) -> &'static str {
         if secure { SECURE_NAME } else { PLAIN_NAME }
     }
@@ -160,7 +48,7 @@ impl SessionFields {
         self.name == SECURE_NAME
     }
 
-    /// Sets the cookie; empty with an age of 0 seconds makes the client forget it.
+    /// Sets the cookie. An empty value with an age of 0 seconds deletes it at the client.
     pub(crate) fn set(&self, value: &str, max_age: u64) {
         let secure = if self.is_secure() { "; Secure" } else { "" };
         let partitioned = if self.partitioned {
@@ -170,29 +58,22 @@ impl SessionFields {
         };
         let cookie = format!(
             "{}={value}; HttpOnly; SameSite={}{secure}{partitioned}; Path=/; Max-Age={max_age}",
-            self.name,
-            self.same_site.name()
+            self.name, self.same_site
         );
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie);
     }
 
-    /// Sets no cookie after all.
+    /// Removes the cookie that was set.
     pub(crate) fn unset(&self) {
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether a head was written, so that nothing can be set any more.
+    /// Returns whether a head was written: later changes have no effect.
     pub(crate) fn is_written(&self) -> bool {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Whether a cookie is to be set.
-    pub(crate) fn sets_cookie(&self) -> bool {
-        let cookie = self.cookie.lock().unwrap_or_else(PoisonError::into_inner);
-        cookie.is_some()
-    }
-
-    /// The cookie, for a head that is written now.
+    /// Returns the cookie for a head that is being written.
     pub(crate) fn write(&self) -> Option<String> {
         self.written.store(true, Ordering::Release);
         self.cookie
@@ -201,7 +82,7 @@ impl SessionFields {
             .clone()
     }
 
-    /// Whether a field that the program set is this cookie: of two, the client would take either.
+    /// Returns whether a field of the program is this cookie. A client could choose either of two.
     pub(crate) fn is_own(&self, name: &str, value: &str) -> bool {
         name.eq_ignore_ascii_case("set-cookie")
             && value
@@ -210,7 +91,7 @@ impl SessionFields {
     }
 }
 
-/// Fields of one request's response are nobody else's.
+/// Fields of different requests are never equal.
 impl PartialEq for SessionFields {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -219,8 +100,8 @@ impl PartialEq for SessionFields {
 
 impl Eq for SessionFields {}
 
-/// What a response that sets a session's cookie says to caches: a shared one must never give the cookie to somebody else
-/// (RFC 9111 §7.3), whatever the program says of the page.
+/// Returns the `Cache-Control` of a response that sets a session's cookie: a shared cache must never give the cookie to
+/// another client (RFC 9111 §7.3), regardless of the program's own value.
 pub(crate) fn private_cache_control<'a>(set: impl Iterator<Item = &'a str>) -> String {
     let directives: Vec<&str> = set
         .flat_map(super::list_items)
@@ -242,16 +123,6 @@ pub(crate) fn private_cache_control<'a>(set: impl Iterator<Item = &'a str>) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_is_never_printed() {
-        let key = SessionKey::new("0123456789abcdef0123456789abcdef");
-        let config = crate::ServerConfig::default().session_keys(vec![key.clone()]);
-        assert_eq!(format!("{key:?}"), "SessionKey(..)");
-        assert!(!format!("{config:?}").contains("0123"));
-        assert_eq!(key, SessionKey::new("0123456789abcdef0123456789abcdef"));
-        assert_ne!(key, SessionKey::from([0; 32]));
-    }
 
     #[test]
     fn no_shared_cache_may_keep_a_cookie() {

@@ -1,13 +1,29 @@
-//! What a request asks to be upgraded to (RFC 9110 §7.8).
+//! Requests to upgrade the protocol (RFC 9110 §7.8).
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
 use super::headers::list_items;
 
-/// Tells which protocol the `Upgrade` field of a request asks for.
+/// Fields of the answer to a WebSocket handshake that the handshake decides (RFC 6455 §4.2.2).
+const HANDSHAKE_FIELDS: [&str; 5] = [
+    "upgrade",
+    "connection",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-protocol",
+];
+
+/// Tells whether a field of the answer to a WebSocket handshake is the handshake's own.
+pub(crate) fn is_handshake_field(name: &str) -> bool {
+    HANDSHAKE_FIELDS
+        .iter()
+        .any(|own| own.eq_ignore_ascii_case(name))
+}
+
+/// The protocol that the `Upgrade` field of a request asks for.
 ///
-/// The field is a list in order of preference; a protocol the server knows is taken wherever it stands, WebSocket
-/// first. The default is an empty `Unknown`: no upgrade asked for.
+/// The field is a list in order of preference. A protocol known to the server wins at any position, WebSocket first.
+/// The default is an empty `Unknown`: no upgrade.
 ///
 /// ```
 /// use hyperlane_core::http::UpgradeType;
@@ -23,27 +39,27 @@ pub enum UpgradeType {
     H2c,
     /// `TLS/..` (RFC 2817), in lower case.
     Tls(String),
-    /// Another protocol, in lower case; empty if none is asked for.
+    /// Another protocol, in lower case; empty without an upgrade.
     Unknown(String),
 }
 
 impl UpgradeType {
-    /// Tells whether WebSocket is asked for.
+    /// Returns whether the protocol is WebSocket.
     pub fn is_ws(&self) -> bool {
         matches!(self, Self::WebSocket)
     }
 
-    /// Tells whether HTTP/2 without TLS is asked for.
+    /// Returns whether the protocol is HTTP/2 without TLS.
     pub fn is_h2c(&self) -> bool {
         matches!(self, Self::H2c)
     }
 
-    /// Tells whether TLS is asked for.
+    /// Returns whether the protocol is TLS.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
-    /// Tells whether no known protocol is asked for.
+    /// Returns whether there is no known protocol.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown(_))
     }
@@ -84,7 +100,7 @@ impl fmt::Display for UpgradeType {
     }
 }
 
-/// The same without owning the name: what the predicates of a request ask.
+/// The borrowed form of [`UpgradeType`], for the predicates of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked<'a> {
     WebSocket,
@@ -94,7 +110,7 @@ pub(crate) enum Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// Judges all `Upgrade` fields of a request together.
+    /// Returns the best protocol of all `Upgrade` fields of a request.
     pub(crate) fn of(fields: impl Iterator<Item = &'a str>) -> Self {
         let mut best = Self::Other("");
         for item in fields.flat_map(list_items) {

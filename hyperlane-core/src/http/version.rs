@@ -2,15 +2,15 @@
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
-/// Names the version of a request, as programs know it.
+/// The version of a request.
 pub type RequestVersion = HttpVersion;
-/// Names the version of a response, as programs know it.
+/// The version of a response.
 pub type ResponseVersion = HttpVersion;
 
-/// Tells which version of HTTP a message is in. Default: HTTP/1.1.
+/// The HTTP version of a message. Default: HTTP/1.1.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum HttpVersion {
-    /// HTTP/0.9, which the server does not speak.
+    /// HTTP/0.9, which the server does not support.
     Http0_9,
     /// HTTP/1.0 (RFC 1945).
     Http1_0,
@@ -21,12 +21,12 @@ pub enum HttpVersion {
     Http2,
     /// HTTP/3 (RFC 9114).
     Http3,
-    /// Anything else, as it was written.
+    /// Any other version, as written.
     Unknown(String),
 }
 
 impl HttpVersion {
-    /// Borrows the version as it is written in a start line.
+    /// Borrows the version as written in a start line.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Http0_9 => "HTTP/0.9",
@@ -38,42 +38,42 @@ impl HttpVersion {
         }
     }
 
-    /// Tells whether this is HTTP/0.9.
+    /// Returns whether this is HTTP/0.9.
     pub fn is_http0_9(&self) -> bool {
         matches!(self, Self::Http0_9)
     }
 
-    /// Tells whether this is HTTP/1.0.
+    /// Returns whether this is HTTP/1.0.
     pub fn is_http1_0(&self) -> bool {
         matches!(self, Self::Http1_0)
     }
 
-    /// Tells whether this is HTTP/1.1.
+    /// Returns whether this is HTTP/1.1.
     pub fn is_http1_1(&self) -> bool {
         matches!(self, Self::Http1_1)
     }
 
-    /// Tells whether this is HTTP/2.
+    /// Returns whether this is HTTP/2.
     pub fn is_http2(&self) -> bool {
         matches!(self, Self::Http2)
     }
 
-    /// Tells whether this is HTTP/3.
+    /// Returns whether this is HTTP/3.
     pub fn is_http3(&self) -> bool {
         matches!(self, Self::Http3)
     }
 
-    /// Tells whether this is HTTP/1.1, HTTP/2 or HTTP/3.
+    /// Returns whether this is HTTP/1.1, HTTP/2 or HTTP/3.
     pub fn is_http1_1_or_higher(&self) -> bool {
         matches!(self, Self::Http1_1 | Self::Http2 | Self::Http3)
     }
 
-    /// Tells whether this is any known version of HTTP.
+    /// Returns whether this is any known version of HTTP.
     pub fn is_http(&self) -> bool {
         !self.is_unknown()
     }
 
-    /// Tells whether the version is none that HTTP has.
+    /// Returns whether this is not a version of HTTP.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown(_))
     }

@@ -1,10 +1,10 @@
 //! The `Content-Disposition` of a part (RFC 7578 §4.2, RFC 6266 §4.1).
 //!
-//! As clients write it, not as they should: what can be read of a name is read, so that no file is lost for its name.
+//! The parser is lenient, since clients deviate from the grammar: no file is lost because of its name.
 
 use percent_encoding::percent_decode;
 
-/// What a part says of itself.
+/// The parameters of a part.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Disposition {
     pub(super) name: Option<String>,
@@ -12,12 +12,12 @@ pub(super) struct Disposition {
 }
 
 impl Disposition {
-    /// Reads the value of the field. Of a parameter that stands there twice, the first counts.
+    /// Parses the value of the field. If a parameter is repeated, the first counts.
     pub(super) fn parse(field: &[u8]) -> Self {
         let mut name = None;
         let mut file_name = None;
         let mut extended = None;
-        // The first is the type: `form-data`.
+        // The first item is the type: `form-data`.
         let mut rest = skip_value(field).1;
         while let Some(parameters) = rest.strip_prefix(b";") {
             let end = parameters
@@ -38,7 +38,7 @@ impl Disposition {
             };
             slot.get_or_insert(value);
         }
-        // No form should have `filename*`, so it counts where nothing else is said (RFC 7578 §4.2).
+        // Forms should not use `filename*`, so it counts only without `filename` (RFC 7578 §4.2).
         let extended = extended.map(|value| decode_extended(&value));
         let file_name = match file_name.map(to_text) {
             Some(empty) if empty.is_empty() => extended.or(Some(empty)),
@@ -59,7 +59,7 @@ fn to_text(bytes: Vec<u8>) -> String {
     }
 }
 
-/// Takes a value off the front, a quoted one without its quotes; gives what follows from the next semicolon on.
+/// Splits off a value, without its quotes, and returns it with the rest from the next semicolon on.
 fn skip_value(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     let bytes = bytes.trim_ascii_start();
     let Some(quoted) = bytes.strip_prefix(b"\"") else {
@@ -70,7 +70,7 @@ fn skip_value(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut rest = quoted;
     loop {
         rest = match rest {
-            // A path of Windows may have single ones, which stay.
+            // Single backslashes stay: Windows paths contain them.
             [b'\\', escaped @ (b'"' | b'\\'), after @ ..] => {
                 value.push(*escaped);
                 after
@@ -91,7 +91,7 @@ fn until_semicolon(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes.split_at_checked(end).unwrap_or((bytes, &[]))
 }
 
-/// Reads `charset'language'percent-encoded` (RFC 8187 §3.2); what is in no known charset as UTF-8.
+/// Decodes `charset'language'percent-encoded` (RFC 8187 §3.2); unknown charsets are decoded as UTF-8.
 fn decode_extended(value: &[u8]) -> String {
     let mut parts = value.splitn(3, |byte| *byte == b'\'');
     let (charset, encoded) = match (parts.next(), parts.next(), parts.next()) {
@@ -130,7 +130,7 @@ mod tests {
             (b"form-data; name=\"a\"; filename=\"\"", Some("a"), Some("")),
             (b"form-data; name=\"a\"; filename", Some("a"), Some("")),
             (b"form-data; name=; filename=", Some(""), Some("")),
-            // What is quoted is no parameter.
+            // Quoted text is not a parameter.
             (
                 b"form-data; name=\"x; filename=evil\"; filename=\"; name=y\"",
                 Some("x; filename=evil"),

@@ -1,48 +1,48 @@
-//! The header with which a load balancer begins a connection: the PROXY protocol, version 2.
+//! The PROXY protocol, version 2: the header that a load balancer sends at the start of a connection.
 //!
-//! It tells whom the balancer speaks for. Only for connections that must have one: to anybody else it would
-//! be a way to claim any address.
+//! The header names the client. It must be read only from connections that are required to have one: other peers could
+//! claim any address.
 
 use std::net::{IpAddr, SocketAddr};
 
 use ppp::v2::{Addresses, Command, Header};
 
-/// What every header begins with.
+/// The first bytes of every header.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What every header of version 1 begins with.
+/// The first bytes of every header of version 1.
 const VERSION_1: &[u8] = b"PROXY ";
 
-/// How much is shown of what is no header.
+/// Number of bytes that an error shows of other input.
 const SHOWN: usize = 16;
 
-/// Signature, version, command, family and length.
+/// Length of signature, version, command, family and length field.
 const FIXED: usize = 16;
 
-/// The longest header, in bytes; addresses take 36, the rest is what a balancer adds of its own.
+/// Maximum length of a header, in bytes. Addresses take up to 36; the rest is for the balancer's own extensions.
 pub const MAX_HEADER: usize = 4096;
 
-/// Says why a connection has no header that can be read.
+/// The reason why a connection's header cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// It begins with a header of version 1, a line of text.
+    /// The connection begins with a header of version 1, a line of text.
     #[error(
         "a PROXY protocol header of version 1: have the load balancer send version 2 (HAProxy: `send-proxy-v2`)"
     )]
     Version1,
-    /// It begins with a request.
+    /// The connection begins with a request.
     #[error(
         "a request without a PROXY protocol header: have the load balancer send one, version 2, or listen without \
          `proxy:` before the address if clients connect themselves"
     )]
     Request,
-    /// It begins with TLS.
+    /// The connection begins with TLS.
     #[error(
         "a TLS ClientHello without a PROXY protocol header: have the load balancer end TLS and send the header, version 2"
     )]
     Tls,
-    /// It begins with something else; the first bytes, escaped.
+    /// The connection begins with other bytes, shown escaped.
     #[error("`{0}` instead of a PROXY protocol header: have the load balancer send one, version 2")]
     Missing(String),
     /// The header is longer than [`MAX_HEADER`].
@@ -53,20 +53,21 @@ pub enum ProxyError {
     Malformed(String),
 }
 
-/// A whole header.
+/// A complete header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyHeader {
-    /// Its length in bytes; what the client sent follows.
+    /// Its length in bytes. The client's own bytes follow it.
     pub len: usize,
-    /// Whom the balancer speaks for; `None` if for itself (a health check), or not for an address.
+    /// The address of the client; `None` for the balancer's own connections (health checks) and for sources without an
+    /// IP address.
     pub source: Option<SocketAddr>,
 }
 
-/// Reads the header at the start of `input`; `None` if more of it has to come.
+/// Parses the header at the start of `input`; `None` if more input is needed.
 ///
 /// # Errors
 ///
-/// As soon as it is clear that no header can come of it.
+/// Returns a [`ProxyError`] as soon as the input cannot become a valid header.
 ///
 /// ```
 /// use hyperlane_core::proto::proxy::parse;
@@ -112,7 +113,7 @@ pub fn parse(input: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     }))
 }
 
-/// Says what stands where a header should.
+/// Returns the error for input that is not a header of version 2.
 fn missing(input: &[u8]) -> ProxyError {
     let method = input
         .iter()
@@ -152,7 +153,7 @@ mod tests {
             &[0x30, 0x39, 0, 80],
         ]
         .concat();
-        // A type-length-value of the balancer's own behind the addresses.
+        // An extension (type, length, value) of the balancer after the addresses.
         let more = [&V4[..], &[0xe0, 0, 2, 1, 2]].concat();
         for (bytes, source) in [
             (header(0x21, 0x11, &V4), "203.0.113.9:12345".parse().ok()),
@@ -188,7 +189,7 @@ mod tests {
         ] {
             assert_eq!(parse(bytes), Err(expected));
         }
-        // It may become one of version 1, of which the log can say so.
+        // This may become a header of version 1, which has its own error.
         assert_eq!(parse(b"PROXY"), Ok(None));
         for wrong in [
             header(0x31, 0x11, &V4),

@@ -1,7 +1,7 @@
-//! Routing: which values belong to a path.
+//! Routing: from a path to the values registered for it.
 //!
-//! [`Pattern`] reads one route pattern; [`RouteTable`] finds the values of the best pattern for a path. Methods, hosts and
-//! other guards are not part of it: several values may share one pattern, and whoever asks tries them in turn.
+//! [`Pattern`] parses a route pattern; [`RouteTable`] finds the values of the best pattern for a path. Methods, hosts
+//! and other guards are not part of it: several values may share a pattern, and the caller tries them in turn.
 
 mod pattern;
 mod table;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use regex_lite::Regex;
 
-/// Why a text is no route pattern.
+/// The reason why a text is not a route pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RouteError {
@@ -17,9 +17,9 @@ pub enum RouteError {
         /// The whole pattern.
         pattern: String,
     },
-    /// The pattern has a `?` or `#` outside a regex, where no path can have it.
+    /// The pattern has a `?` or `#` outside a regex. Paths never contain these.
     #[error(
-        "the route pattern `{pattern}` has a `{found}`, but only paths are matched, without query and fragment"
+        "the route pattern `{pattern}` contains `{found}`, but query and fragment are not part of the path"
     )]
     QueryOrFragment {
         /// The whole pattern.
@@ -27,18 +27,18 @@ pub enum RouteError {
         /// The character found.
         found: char,
     },
-    /// A regex does not compile.
+    /// A regex is invalid.
     #[error("the route pattern `{pattern}` has an invalid regex `{regex}`: {reason}")]
     InvalidRegexPattern {
         /// The whole pattern.
         pattern: String,
         /// The regex.
         regex: String,
-        /// What is wrong with it.
+        /// The error of the regex parser.
         reason: String,
     },
-    /// A regex has a slash, though it is matched against one segment.
-    #[error("the route pattern `{pattern}` has a `/` inside the braces of `{segment}`")]
+    /// A regex contains a slash, although it is matched against a single segment.
+    #[error("the route pattern `{pattern}` contains a `/` inside the braces of `{segment}`")]
     SlashInBraces {
         /// The whole pattern.
         pattern: String,
@@ -59,7 +59,7 @@ pub enum RouteError {
         /// The whole pattern.
         pattern: String,
     },
-    /// A parameter's name has something else than letters, digits, `_` and `-`.
+    /// A parameter's name contains a character other than letters, digits, `_` and `-`.
     #[error(
         "the route pattern `{pattern}` has the parameter name `{name}`; names are letters, digits, `_` and `-`"
     )]
@@ -71,7 +71,7 @@ pub enum RouteError {
     },
     /// A segment follows a `{*rest}`.
     #[error(
-        "the route pattern `{pattern}` goes on after `{{*{name}}}`, which takes the whole rest"
+        "the route pattern `{pattern}` continues after `{{*{name}}}`, which matches the whole rest"
     )]
     CatchAllNotLast {
         /// The whole pattern.
@@ -87,9 +87,9 @@ pub enum RouteError {
         /// The segment.
         segment: String,
     },
-    /// A segment is only in part a parameter, or has a stray brace.
+    /// A segment mixes a parameter with text, or has a stray brace.
     #[error(
-        "the route pattern `{pattern}` mixes text and braces in `{segment}`; a parameter takes a whole segment"
+        "the route pattern `{pattern}` mixes text and braces in `{segment}`; a parameter must be a whole segment"
     )]
     PartialParameter {
         /// The whole pattern.
@@ -97,7 +97,7 @@ pub enum RouteError {
         /// The segment.
         segment: String,
     },
-    /// A segment is a parameter as other libraries write it: `<id>`, `[id]`. No path has such a segment (RFC 3986 §3.3).
+    /// A segment in the parameter syntax of other libraries: `<id>`, `[id]`. Paths never contain it (RFC 3986 §3.3).
     #[error(
         "the route pattern `{pattern}` has the segment `{segment}`; write `{{name}}` for a parameter"
     )]
@@ -107,7 +107,7 @@ pub enum RouteError {
         /// The segment.
         segment: String,
     },
-    /// A segment begins with `*`, as other routers write the rest of a path.
+    /// A segment that begins with `*`, the syntax of other routers for the rest of a path.
     #[error(
         "the route pattern `{pattern}` has the segment `{segment}`; write `{{*name}}` for the rest of the path"
     )]
@@ -119,9 +119,9 @@ pub enum RouteError {
     },
 }
 
-/// What a parameter's value must look like: a regex that has to match all of it.
+/// A regex that must match the whole value of a parameter.
 ///
-/// Two constraints are equal if they are written the same.
+/// Two constraints are equal if their regexes are written the same.
 #[derive(Clone, Debug)]
 pub struct Constraint {
     source: Box<str>,
@@ -133,7 +133,8 @@ impl Constraint {
         if source.is_empty() {
             return Err("it is empty".to_owned());
         }
-        // Alone first, so that nothing such as `a)|(b` means something else by what is put around it.
+        // The regex is compiled alone first, so that the added group cannot change the meaning of an input such as
+        // `a)|(b`.
         Regex::new(source).map_err(|error| error.to_string())?;
         let regex = Regex::new(&format!(r"\A(?:{source})\z")).map_err(|error| error.to_string())?;
         Ok(Self {
@@ -142,12 +143,12 @@ impl Constraint {
         })
     }
 
-    /// Gives the regex as it was written.
+    /// Returns the regex as written.
     pub fn as_str(&self) -> &str {
         &self.source
     }
 
-    /// Tells whether the regex matches all of a value.
+    /// Returns whether the regex matches the whole value.
     pub fn matches(&self, value: &str) -> bool {
         self.regex.is_match(value)
     }
@@ -161,18 +162,18 @@ impl PartialEq for Constraint {
 
 impl Eq for Constraint {}
 
-/// What stands between two slashes of a pattern.
+/// One segment of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
-    /// Text that must be the same, byte by byte; it may be empty.
+    /// Text that must be equal byte by byte; may be empty.
     Literal(Box<str>),
-    /// `:name` or `{name}`: any one segment that is not empty.
+    /// `:name` or `{name}`: a single segment that is not empty.
     Param(Box<str>),
-    /// `{name:regex}`: a segment that the regex matches; as the last segment also the whole rest of the path.
+    /// `{name:regex}`: a segment that the regex matches. As the last segment, also the whole rest of the path.
     Constrained {
         /// The parameter's name.
         name: Box<str>,
-        /// What its value must look like.
+        /// The constraint on its value.
         constraint: Constraint,
     },
     /// `{*name}`: the rest of the path, unless it is empty.
@@ -180,7 +181,7 @@ pub enum Segment {
 }
 
 impl Segment {
-    /// Gives the name of the parameter, where the segment is one.
+    /// Returns the name of the parameter; `None` for a literal.
     pub fn param(&self) -> Option<&str> {
         match self {
             Self::Literal(_) => None,
@@ -218,11 +219,11 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
     ///
-    /// A [`RouteError`] that says what is wrong and where.
+    /// Returns a [`RouteError`] that names the error and its place.
     pub fn parse(pattern: &str) -> Result<Self, RouteError> {
         if pattern.is_empty() {
             return Err(RouteError::EmptyPattern);
@@ -247,23 +248,23 @@ impl Pattern {
         })
     }
 
-    /// Gives the segments; at least one, as `/` is one empty literal.
+    /// Returns the segments. There is at least one: `/` is a single empty literal.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// Goes through the names of the parameters, from left to right.
+    /// Returns an iterator over the names of the parameters, from left to right.
     pub fn params(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(Segment::param)
     }
 
-    /// Tells whether the pattern has no parameters, so that it matches one path only.
+    /// Returns whether the pattern has no parameters and thus matches a single path.
     pub fn is_static(&self) -> bool {
         self.params().next().is_none()
     }
 }
 
-/// Writes the pattern in its one normal form: `:id` becomes `{id}`.
+/// Writes the pattern in its canonical form: `:id` becomes `{id}`.
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.segments
@@ -272,7 +273,7 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Cuts off the first segment; what is after its slash is `None` at the end of the pattern.
+/// Splits off the first segment. The rest after its slash is `None` at the end of the pattern.
 fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p str>), RouteError> {
     if !rest.starts_with('{') {
         return Ok(match rest.split_once('/') {
@@ -281,12 +282,12 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
         });
     }
     let close = closing_brace(rest);
-    // What stands between the segment's first slash and its brace tells a slash in a regex from a forgotten brace.
+    // The text between the slash and the brace distinguishes a slash in a regex from a missing brace.
     let segment = || rest.split('/').next().unwrap_or(rest).to_owned();
     let cut = close.ok().and_then(|at| rest.split_at_checked(at + 1));
     let Some((text, after)) = cut else {
         let segment = segment();
-        // A brace in a class of characters closes nothing, so it may be the class that is not closed.
+        // A brace within a character class closes nothing, so the class may be the part that is not closed.
         let inner = segment
             .strip_prefix('{')
             .and_then(|text| text.strip_suffix('}'));
@@ -322,7 +323,7 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
     }
 }
 
-/// Finds the brace that closes the first one. Inside a regex, braces may be nested, escaped or in a class.
+/// Finds the brace that closes the first one. Within a regex, braces may be nested, escaped or in a character class.
 fn closing_brace(text: &str) -> Result<usize, Unclosed> {
     let mut depth = 0u32;
     let mut in_class = false;
@@ -349,7 +350,7 @@ fn closing_brace(text: &str) -> Result<usize, Unclosed> {
     })
 }
 
-/// What a pattern does not close.
+/// The part of a pattern that is not closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unclosed {
     Brace,
@@ -427,7 +428,7 @@ fn read_name(pattern: &str, name: &str) -> Result<Box<str>, RouteError> {
     Ok(name.into())
 }
 
-/// Checks what concerns several segments.
+/// Checks the rules that concern several segments.
 fn check_params(pattern: &str, segments: &[Segment]) -> Result<(), RouteError> {
     let mut seen = Vec::new();
     for name in segments.iter().filter_map(Segment::param) {

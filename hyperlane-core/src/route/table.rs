@@ -1,17 +1,17 @@
-//! The table of routes: from a path to the values of its best pattern.
+//! The route table: from a path to the values of its best pattern.
 //!
-//! Paths without parameters are looked up in one hash map. All others are in a trie of whole segments, walked with
-//! backtracking: every edge takes one segment, so a walk visits a node at most once and no path makes it slow. A radix
-//! tree by bytes (`matchit`) cannot hold `{id}` and `{*rest}` in one place, nor constraints.
+//! Paths without parameters are found in one hash map. All others are in a trie of whole segments, walked with
+//! backtracking. Every edge consumes a segment, so a walk visits a node at most once and no path makes it slow. A radix
+//! tree over bytes (`matchit`) supports neither `{id}` and `{*rest}` at the same place nor constraints.
 
 use std::{cmp::Ordering, collections::HashMap, fmt};
 
 use super::pattern::{Constraint, Pattern, RouteError, Segment};
 
-/// How many parameters a match holds without an allocation.
+/// Number of parameters that a match holds without an allocation.
 const INLINE_PARAMS: usize = 8;
 
-/// One value, with the pattern it was inserted under.
+/// A value with the pattern that it was inserted under.
 #[derive(Clone, Debug)]
 pub struct Route<T> {
     pattern: Pattern,
@@ -19,25 +19,25 @@ pub struct Route<T> {
 }
 
 impl<T> Route<T> {
-    /// Gives the pattern, with this value's own parameter names.
+    /// Returns the pattern, with this value's own parameter names.
     pub const fn pattern(&self) -> &Pattern {
         &self.pattern
     }
 
-    /// Gives the value.
+    /// Returns the value.
     pub const fn value(&self) -> &T {
         &self.value
     }
 }
 
-/// Finds the values that belong to a path.
+/// A table that finds the values registered for a path.
 ///
-/// At every segment, from the left, what is more particular goes first: the same text, then constrained parameters in
-/// the order inserted, then a plain parameter, then the rest by regex, then `{*rest}`. What leads nowhere is taken back, so
-/// nothing hides a route that matches. Patterns that differ in the names of their parameters only are one place: its values
-/// stay in the order inserted.
+/// Segments are matched from left to right, the most specific first: equal text, then constrained parameters in
+/// insertion order, then a plain parameter, then the rest by regex, then `{*rest}`. A dead end is backtracked, so no
+/// route hides another that matches. Patterns that differ only in the names of their parameters share one place: its
+/// values stay in insertion order.
 ///
-/// Paths are taken as they are: nothing is decoded, and `/a`, `/a/` and `//a` are three paths.
+/// Paths are not decoded or normalized: `/a`, `/a/` and `//a` are three paths.
 ///
 /// ```
 /// use hyperlane_core::route::RouteTable;
@@ -60,11 +60,11 @@ pub struct RouteTable<T> {
     places: Vec<Vec<Route<T>>>,
 }
 
-/// Where the values of a pattern are, in [`RouteTable::places`].
+/// The index of a pattern's values in [`RouteTable::places`].
 #[derive(Clone, Copy, Debug)]
 struct Place(usize);
 
-/// What follows after a literal segment.
+/// The branch of a literal segment.
 #[derive(Clone, Debug)]
 struct Literal {
     key: u64,
@@ -73,7 +73,7 @@ struct Literal {
 }
 
 impl Literal {
-    /// Orders by key first, so that a search compares numbers, and text only once.
+    /// Compares the key first, so that a search compares numbers, and text only once.
     fn compare(&self, key: u64, text: &str) -> Ordering {
         self.key
             .cmp(&key)
@@ -81,23 +81,23 @@ impl Literal {
     }
 }
 
-/// What may follow after some segments.
+/// The branches after some segments.
 #[derive(Clone, Debug, Default)]
 struct Node {
-    /// Sorted by key, then text.
+    /// The literal branches, sorted by key, then text.
     literals: Vec<Literal>,
-    /// In the order inserted.
+    /// The constrained branches, in insertion order.
     constrained: Vec<(Constraint, Self)>,
     param: Option<Box<Self>>,
-    /// Patterns whose last segment is a constrained parameter, which may take the whole rest.
+    /// Patterns whose last segment is a constrained parameter, which may match the whole rest.
     tails: Vec<(Constraint, Place)>,
     catch_all: Option<Place>,
-    /// The patterns that end here.
+    /// The place of the patterns that end here.
     place: Option<Place>,
 }
 
 impl<T> RouteTable<T> {
-    /// Makes an empty table.
+    /// Creates an empty table.
     pub fn new() -> Self {
         Self {
             fixed: HashMap::new(),
@@ -106,11 +106,11 @@ impl<T> RouteTable<T> {
         }
     }
 
-    /// Adds a value under a pattern, after those that are there already.
+    /// Adds a value under a pattern, after the values already there.
     ///
     /// # Errors
     ///
-    /// A [`RouteError`] if the pattern is none; the table is unchanged then.
+    /// Returns a [`RouteError`] if the pattern is invalid; the table is unchanged then.
     pub fn insert(&mut self, pattern: &str, value: T) -> Result<(), RouteError> {
         let pattern = Pattern::parse(pattern)?;
         let fresh = Place(self.places.len());
@@ -130,9 +130,9 @@ impl<T> RouteTable<T> {
         Ok(())
     }
 
-    /// Finds the values of the best pattern that matches a path.
+    /// Finds the values of the best pattern that matches a path; `None` if there is none.
     ///
-    /// Allocates nothing, unless the pattern has more than 8 parameters.
+    /// Does not allocate unless the pattern has more than 8 parameters.
     #[inline]
     pub fn find<'t, 'p>(&'t self, path: &'p str) -> Option<Match<'t, 'p, T>> {
         if let Some(place) = self.fixed.get(path) {
@@ -144,17 +144,17 @@ impl<T> RouteTable<T> {
         self.found(place, captures)
     }
 
-    /// Lists the places of the table, each with its values in the order inserted.
+    /// Returns an iterator over the places of the table, each with its values in insertion order.
     pub fn places(&self) -> impl Iterator<Item = &[Route<T>]> {
         self.places.iter().map(Vec::as_slice)
     }
 
-    /// Goes through all routes, pattern by pattern in the order in which those were first inserted.
+    /// Returns an iterator over all routes, in the order in which their patterns were first inserted.
     pub fn iter(&self) -> impl Iterator<Item = &Route<T>> {
         self.places.iter().flatten()
     }
 
-    /// Tells whether nothing was inserted.
+    /// Returns whether the table is empty.
     pub const fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
@@ -172,7 +172,7 @@ impl<T> Default for RouteTable<T> {
 }
 
 impl Node {
-    /// Makes a place for a pattern, or finds the one that is there.
+    /// Finds or creates the place of a pattern.
     fn insert(&mut self, segments: &[Segment], fresh: Place) -> Place {
         let Some((segment, rest)) = segments.split_first() else {
             return *self.place.get_or_insert(fresh);
@@ -218,7 +218,7 @@ impl Node {
         }
     }
 
-    /// Finds the best place for what is left of a path, after the slash.
+    /// Finds the best place for the rest of a path, after the slash.
     fn find<'p>(&self, rest: &'p str, captures: &mut Captures<'p>) -> Option<Place> {
         let (segment, after) =
             match memchr::memchr(b'/', rest.as_bytes()).and_then(|at| rest.split_at_checked(at)) {
@@ -226,20 +226,22 @@ impl Node {
                 None => (rest, None),
             };
         if let Some(node) = self.literal(segment)
-            && let Some(place) = node.go_on(after, captures)
+            && let Some(place) = node.continue_after(after, captures)
         {
             return Some(place);
         }
         for (constraint, node) in &self.constrained {
             if constraint.matches(segment)
-                && let Some(place) = captures.with(segment, |captures| node.go_on(after, captures))
+                && let Some(place) =
+                    captures.with(segment, |captures| node.continue_after(after, captures))
             {
                 return Some(place);
             }
         }
         if let Some(node) = &self.param
             && !segment.is_empty()
-            && let Some(place) = captures.with(segment, |captures| node.go_on(after, captures))
+            && let Some(place) =
+                captures.with(segment, |captures| node.continue_after(after, captures))
         {
             return Some(place);
         }
@@ -268,8 +270,12 @@ impl Node {
         self.literals.get(at).map(|literal| &literal.node)
     }
 
-    /// Goes on behind a segment: to the next one, or to what ends here.
-    fn go_on<'p>(&self, after: Option<&'p str>, captures: &mut Captures<'p>) -> Option<Place> {
+    /// Continues after a segment: with the next one, or with the patterns that end here.
+    fn continue_after<'p>(
+        &self,
+        after: Option<&'p str>,
+        captures: &mut Captures<'p>,
+    ) -> Option<Place> {
         match after {
             Some(rest) => self.find(rest, captures),
             None => self.place,
@@ -277,9 +283,9 @@ impl Node {
     }
 }
 
-/// Mixes text into a number, eight bytes at a time.
+/// Hashes text into a number, eight bytes at a time.
 ///
-/// Only patterns are ever stored by it, so nobody outside can make many of them meet in one key.
+/// Only patterns are hashed for storage, so clients cannot cause collisions.
 fn key(text: &str) -> u64 {
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |key: u64, word: u64| (key.rotate_left(5) ^ word).wrapping_mul(SPREAD);
@@ -294,11 +300,11 @@ fn key(text: &str) -> u64 {
     )
 }
 
-/// The values that parameters took, from left to right.
+/// The captured parameter values, from left to right.
 #[derive(Clone, Debug)]
 struct Captures<'p> {
     inline: [&'p str; INLINE_PARAMS],
-    /// How many there are, in both parts.
+    /// The number of values, in both parts.
     count: usize,
     spill: Vec<&'p str>,
 }
@@ -314,7 +320,7 @@ impl Default for Captures<'_> {
 }
 
 impl<'p> Captures<'p> {
-    /// Keeps a value if what is tried with it finds a place.
+    /// Keeps a value if the attempt with it finds a place.
     fn with(
         &mut self,
         value: &'p str,
@@ -343,7 +349,7 @@ impl<'p> Captures<'p> {
     }
 }
 
-/// The values that belong to a path, and what the path says for their parameters.
+/// The values found for a path, with the path's parameters.
 #[derive(Clone, Debug)]
 pub struct Match<'t, 'p, T> {
     routes: &'t [Route<T>],
@@ -351,17 +357,17 @@ pub struct Match<'t, 'p, T> {
 }
 
 impl<'t, 'p, T> Match<'t, 'p, T> {
-    /// Gives the routes, in the order inserted; there is at least one.
+    /// Returns the routes in insertion order; there is at least one.
     pub const fn routes(&self) -> &'t [Route<T>] {
         self.routes
     }
 
-    /// Goes through the routes, each with its parameters.
+    /// Returns an iterator over the routes, each with its parameters.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'t Route<T>, Params<'_, 'p>)> {
         self.routes.iter().map(|route| (route, self.params(route)))
     }
 
-    /// Gives the parameters by the names of one of the routes.
+    /// Returns the parameters under the names that one of the routes uses.
     pub fn params<'m>(&'m self, route: &'m Route<T>) -> Params<'m, 'p> {
         Params {
             pattern: &route.pattern,
@@ -378,24 +384,24 @@ pub struct Params<'m, 'p> {
 }
 
 impl<'m, 'p> Params<'m, 'p> {
-    /// Goes through names and values, from left to right.
+    /// Returns an iterator over names and values, from left to right.
     pub fn iter(&self) -> impl Iterator<Item = (&'m str, &'p str)> + use<'m, 'p> {
         self.pattern.params().zip(self.captures.iter())
     }
 
-    /// Finds the value of a parameter.
+    /// Returns the value of a parameter.
     pub fn get(&self, name: &str) -> Option<&'p str> {
         self.iter()
             .find(|(own, _)| *own == name)
             .map(|(_, value)| value)
     }
 
-    /// Counts the parameters.
+    /// Returns the number of parameters.
     pub const fn len(&self) -> usize {
         self.captures.count
     }
 
-    /// Tells whether there are none.
+    /// Returns whether there are no parameters.
     pub const fn is_empty(&self) -> bool {
         self.captures.count == 0
     }

@@ -2,17 +2,17 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::observe::RouteLabel;
 use crate::{
     Context, Method, Stream,
-    context::{Middleware, Program, RouteParams, Stage, States, cors::RouteCors},
+    context::{Program, RouteParams, Stage, States, cors::RouteCors},
     error::{Place, ServerError},
+    exchange::body::{BodyMode, BodyPlan},
     extract::setup::{RouteSetup, SetupCheck},
-    hook::{
-        BodyMode, BodyPlan, Guard, GuardKind, HookFuture, HookKind, Registration, Run,
-        needs_nothing,
-    },
+    hook::{Guard, GuardKind, HookFuture, HookKind, Registration, Run, needs_nothing},
+    observe::RouteLabel,
     route::{Route, RouteTable},
+    session::Sessions,
+    stream::Middleware,
 };
 
 /// A registered hook.
@@ -169,6 +169,8 @@ pub(crate) struct App {
     pub(crate) task_panic: Vec<Hook>,
     pub(crate) request_error: Vec<Hook>,
     pub(crate) program: Arc<Program>,
+    /// Runs what is left of the response middleware; `None` where there is none.
+    pub(crate) early: Option<Middleware>,
     /// Methods that some route takes, as `Allow` lists them.
     pub(crate) methods: String,
     /// Serves what no route takes.
@@ -268,8 +270,9 @@ impl App {
         app.response_middleware = response.into();
         app.program = Arc::new(Program {
             states,
-            response_middleware: in_sequence(&app.response_middleware),
+            sessions: None,
         });
+        app.early = in_sequence(&app.response_middleware);
         app.task_panic = panic;
         app.request_error = error;
 
@@ -293,6 +296,11 @@ impl App {
         app.check_places()?;
         app.methods = app.all_methods();
         Ok(app)
+    }
+
+    /// Sets the sessions of the run that begins.
+    pub(crate) fn set_sessions(&mut self, sessions: Arc<Sessions>) {
+        Arc::make_mut(&mut self.program).sessions = Some(sessions);
     }
 
     /// All handlers with their patterns, the fallback last. Of a mount, the pattern of what is below.

@@ -21,38 +21,41 @@ use tokio::{
 
 use super::{
     app::App,
+    connections::Connections,
     listener::{Accepted, BoundAddress},
     serve,
-    shared::Shared,
 };
-use crate::conn::{Peer, Via, cork, transport};
+use crate::{
+    conn::{cork, transport},
+    env::peer::{Peer, Via},
+};
 
-/// Controls a running server. Clones control the same one.
+/// A handle of a running server. Clones control the same server.
 ///
-/// Dropping it does not stop the server.
+/// Dropping the handle does not stop the server.
 #[derive(Clone, Default)]
 pub struct ServerControlHook {
     running: Option<Arc<Running>>,
 }
 
 struct Running {
-    shared: Arc<Shared>,
+    connections: Arc<Connections>,
     app: Arc<App>,
     permits: Arc<Semaphore>,
     addresses: Vec<BoundAddress>,
     stop: watch::Sender<bool>,
-    /// True when everything has ended.
+    /// True when the server has ended.
     done: watch::Receiver<bool>,
     draining: AtomicBool,
 }
 
-/// Waits for a server or ends it, each time it is called.
+/// A function that waits for a server or ends it, each time it is called.
 pub type ServerControlHandler =
     Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl ServerControlHook {
     pub(crate) fn new(
-        (shared, app, permits): (Arc<Shared>, Arc<App>, Arc<Semaphore>),
+        (connections, app, permits): (Arc<Connections>, Arc<App>, Arc<Semaphore>),
         addresses: Vec<BoundAddress>,
         stop: watch::Sender<bool>,
         listeners: Vec<JoinHandle<()>>,
@@ -60,16 +63,16 @@ impl ServerControlHook {
     ) -> Self {
         let (done_sender, done) = watch::channel(false);
         // The sender too: a server whose control hooks are all dropped runs on.
-        let (drained, stopping) = (shared.clone(), stop.clone());
+        let (drained, stopping) = (connections.clone(), stop.clone());
         tokio::spawn(async move {
             drain(drained, stopping, listeners).await;
             clock.abort();
-            // Nobody may be waiting.
+            // An error means that no control hook is left.
             let _ = done_sender.send(true);
         });
         Self {
             running: Some(Arc::new(Running {
-                shared,
+                connections,
                 app,
                 permits,
                 addresses,
@@ -80,22 +83,23 @@ impl ServerControlHook {
         }
     }
 
-    /// Waits until the server has ended, by [`shutdown`](Self::shutdown).
+    /// Waits until the server has ended by [`shutdown`](Self::shutdown).
     ///
-    /// A control hook that belongs to no server returns at once. Within a hook of the server itself the wait ends when
-    /// the shutdown begins: the server waits for the hook.
+    /// Returns at once for a control hook without a server. Within a hook of the server itself, it returns when the
+    /// shutdown begins, since the server waits for the hook.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn wait(&self) {
         let Some(running) = &self.running else { return };
         let (mut done, mut stop) = (running.done.clone(), running.stop.subscribe());
-        // An error means that the drain task is gone, with the runtime.
+        // An error means that the drain task has ended with the runtime.
         let mut done = pin!(done.wait_for(|done| *done));
         let mut stop = pin!(stop.wait_for(|stop| *stop));
         poll_fn(|cx| {
             let is_over = done.as_mut().poll(cx).is_ready()
-                || cork::is_polling_for(&running.shared) && stop.as_mut().poll(cx).is_ready();
+                || cork::is_polling_for(&running.connections.env)
+                    && stop.as_mut().poll(cx).is_ready();
             if is_over {
                 Poll::Ready(())
             } else {
@@ -105,33 +109,33 @@ impl ServerControlHook {
         .await;
     }
 
-    /// Whether the server accepts connections: false from the beginning of a shutdown on, for readiness probes, and for a
-    /// control hook that belongs to no server.
+    /// Returns whether the server accepts connections, for readiness probes. False from the start of a shutdown on, and
+    /// for a control hook without a server.
     pub fn is_ready(&self) -> bool {
         self.running.as_ref().is_some_and(|running| {
             // The sender is gone with the runtime.
-            !running.shared.is_shutting_down() && running.done.has_changed().is_ok()
+            !running.connections.env.is_shutting_down() && running.done.has_changed().is_ok()
         })
     }
 
     /// Shuts the server down and waits until it has ended.
     ///
-    /// It stops accepting, finishes the requests that are under way, closes WebSockets with 1001 and ends
-    /// event streams, 100 of them every tenth of a second (more where they are too many for half of the time there is), so that
-    /// their clients do not all come back at once. A WebSocket handshake that no hook has answered yet is answered with 503
-    /// and its hook dropped, and the rest of a head may take a second. After
-    /// [`ServerConfig::shutdown_timeout`](crate::ServerConfig) what is left is cut.
+    /// The server stops accepting, finishes the requests in progress, closes WebSockets with 1001 and ends event
+    /// streams. It closes 100 of them every tenth of a second (more if needed to finish in half of the timeout), so
+    /// that their clients do not all reconnect at once. A WebSocket handshake without an answer so far gets 503 and its
+    /// hook is dropped; the rest of a request head may take a second. After
+    /// [`ServerConfig::shutdown_timeout`](crate::ServerConfig) the remaining connections are cut.
     ///
-    /// Within a hook of the server itself, one of [`Outbox::on_end`](crate::Outbox::on_end) included, it begins the shutdown
-    /// and returns at once, since the server waits for the hook.
-    /// A hook that waits for a task which waits for the shutdown holds it up until it is cut.
+    /// Within a hook of the server itself, such as [`Outbox::on_end`](crate::Outbox::on_end), it begins the shutdown
+    /// and returns at once, since the server waits for the hook. A hook that waits for a task which waits for the
+    /// shutdown delays it until the hook is cut.
     ///
     /// # Cancel safety
-    /// Once polled, the shutdown goes on by itself.
+    /// Once polled, the shutdown continues on its own.
     pub async fn shutdown(&self) {
         if let Some(running) = &self.running {
             if !running.draining.swap(true, Ordering::AcqRel) {
-                running.shared.begin_shutdown();
+                running.connections.env.begin_shutdown();
                 // The listeners may have ended with the runtime.
                 let _ = running.stop.send(true);
             }
@@ -139,33 +143,14 @@ impl ServerControlHook {
         }
     }
 
-    /// Gives [`wait`](Self::wait) as a function, to be called where the control hook is not.
-    pub fn get_wait_hook(&self) -> ServerControlHandler {
-        let control = self.clone();
-        Arc::new(move || {
-            let control = control.clone();
-            Box::pin(async move { control.wait().await })
-        })
-    }
-
-    /// Gives [`shutdown`](Self::shutdown) as a function, to be called where the control hook is not.
-    pub fn get_shutdown_hook(&self) -> ServerControlHandler {
-        let control = self.clone();
-        Arc::new(move || {
-            let control = control.clone();
-            Box::pin(async move { control.shutdown().await })
-        })
-    }
-
-    /// Serves a connection that the program has made itself: over TLS, a tunnel, or in memory.
+    /// Serves a connection that the program created: over TLS, a tunnel, or in memory.
     ///
-    /// It counts against the limits like any other, and shuts down with the server. `peer` is whom
-    /// [`Stream::peer_addr`](crate::Stream::peer_addr) names. A control hook that belongs to no server
-    /// drops it.
+    /// The connection counts against the limits and shuts down with the server. `peer` is the result of
+    /// [`Stream::peer_addr`](crate::Stream::peer_addr). A control hook without a server drops the connection.
     ///
     /// # Cancel safety
-    /// Waits for a free place among
-    /// [`ServerConfig::max_connections`](crate::ServerConfig); dropped before, the connection is dropped.
+    /// Waits for a free place within [`ServerConfig::max_connections`](crate::ServerConfig). If dropped before, it
+    /// drops the connection.
     pub async fn serve<T>(&self, transport: T, peer: Option<SocketAddr>)
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -177,8 +162,12 @@ impl ServerControlHook {
         if *running.stop.borrow() {
             return;
         }
-        if !running.shared.admit(peer) {
-            running.shared.metrics.connection_refused("refused_address");
+        if !running.connections.env.admit(peer) {
+            running
+                .connections
+                .env
+                .metrics
+                .connection_refused("refused_address");
             return;
         }
         let accepted = Accepted {
@@ -186,18 +175,18 @@ impl ServerControlHook {
             halves: transport::driven(transport),
             via: Via::Trusted,
         };
-        let task = serve::task(&running.shared, &running.app, accepted, permit);
-        running.shared.spawn(task);
+        let task = serve::task(&running.connections, &running.app, accepted, permit);
+        running.connections.env.spawn(task);
     }
 
-    /// Where the server listens, in the order of its configuration.
+    /// Returns the addresses that the server listens on, in the order of its configuration.
     pub fn addresses(&self) -> &[BoundAddress] {
         self.running
             .as_ref()
             .map_or(&[], |running| &running.addresses)
     }
 
-    /// The first TCP address that the server listens on, with the port that the system chose.
+    /// Returns the first TCP address that the server listens on, with the port that the system chose.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.addresses().iter().find_map(|address| match address {
             BoundAddress::Tcp(address) => Some(*address),
@@ -205,52 +194,77 @@ impl ServerControlHook {
         })
     }
 
-    /// Live connections.
+    /// Returns the number of live connections.
     pub fn connections(&self) -> usize {
         self.running
             .as_ref()
-            .map_or(0, |running| running.shared.registry.len())
+            .map_or(0, |running| running.connections.live.len())
     }
 }
 
-async fn drain(shared: Arc<Shared>, stop: watch::Sender<bool>, listeners: Vec<JoinHandle<()>>) {
-    // Without an error, as a sender is here.
+/// Spellings of published Hyperlane programs.
+impl ServerControlHook {
+    /// Returns [`wait`](Self::wait) as a function that does not borrow the control hook.
+    pub fn get_wait_hook(&self) -> ServerControlHandler {
+        let control = self.clone();
+        Arc::new(move || {
+            let control = control.clone();
+            Box::pin(async move { control.wait().await })
+        })
+    }
+
+    /// Returns [`shutdown`](Self::shutdown) as a function that does not borrow the control hook.
+    pub fn get_shutdown_hook(&self) -> ServerControlHandler {
+        let control = self.clone();
+        Arc::new(move || {
+            let control = control.clone();
+            Box::pin(async move { control.shutdown().await })
+        })
+    }
+}
+
+async fn drain(
+    connections: Arc<Connections>,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+) {
+    // This cannot fail, since a sender lives here.
     let _ = stop.subscribe().wait_for(|stop| *stop).await;
     for listener in listeners {
-        // A listener never panics; if it did, it has ended all the same.
+        // A listener never panics; if it did, it would have ended all the same.
         let _ = listener.await;
     }
     // Those accepted in the meantime hear of it too.
-    end_connections(&shared).await;
+    end_connections(&connections).await;
 }
 
 /// Has every connection end, and waits for it as long as the configuration says.
-pub(crate) async fn end_connections(shared: &Shared) {
-    shared.begin_shutdown();
-    let deadline = Instant::now() + shared.config.shutdown_timeout;
-    shared.tell_of_shutdown().await;
-    if tokio::time::timeout_at(deadline, emptied(shared))
+pub(crate) async fn end_connections(connections: &Connections) {
+    connections.env.begin_shutdown();
+    let deadline = Instant::now() + connections.env.config.shutdown_timeout;
+    connections.tell_of_shutdown().await;
+    if tokio::time::timeout_at(deadline, emptied(connections))
         .await
         .is_err()
     {
-        let left = shared.registry.len();
+        let left = connections.live.len();
         tracing::warn!(
             left,
-            "shutdown: the drain time is over, connections are cut"
+            "shutdown: the drain time is over, cutting the remaining connections"
         );
-        shared.abort_all();
+        connections.abort_all();
         // Handlers that ignore it end with the runtime.
-        let _ = tokio::time::timeout(Duration::from_secs(1), emptied(shared)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), emptied(connections)).await;
     }
 }
 
-async fn emptied(shared: &Shared) {
+async fn emptied(connections: &Connections) {
     loop {
-        let ended = shared.ended.notified();
+        let ended = connections.env.ended.notified();
         tokio::pin!(ended);
-        // Registered before the look, so that no end is missed.
+        // Registered before the check, so that no end is missed.
         ended.as_mut().enable();
-        if shared.registry.len() == 0 {
+        if connections.live.len() == 0 {
             return;
         }
         ended.await;

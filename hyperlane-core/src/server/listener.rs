@@ -1,6 +1,11 @@
 //! Listening sockets and the accept loop.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -10,56 +15,61 @@ use tokio::{
 #[cfg(unix)]
 use tokio::net::UnixListener;
 
-use super::{app::App, serve, shared::Shared};
+use super::{app::App, connections::Connections, serve};
 use crate::{
-    ServerConfig,
-    conn::{
-        Peer, Via,
-        transport::{self, Reader, Writer},
-    },
+    config::{PROXIED, ServerConfig},
+    conn::transport::{self, Reader, Writer},
+    env::peer::{Peer, Via},
     error::ServerError,
 };
 
-/// Connections that are accepted before others run.
+/// Number of connections accepted before other tasks run.
 const ACCEPTED_AT_ONCE: u32 = 4;
 
-/// Wait after running out of descriptors or memory; doubled up to [`LONGEST_PAUSE`].
+/// First pause after running out of descriptors or memory. It doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What stands before an address for load balancers that speak the PROXY protocol.
-pub(crate) const PROXIED: &str = "proxy:";
-
-/// A socket that connections come in through.
+/// A listening socket.
 pub(crate) struct Listener {
     socket: Socket,
-    /// Each connection begins with the header of a load balancer.
+    /// True if each connection begins with the header of a load balancer.
     proxied: bool,
 }
 
 enum Socket {
     Tcp(TcpListener),
-    /// The file goes before the listener: once nobody listens, another server may have put its own there, even with the
-    /// same inode.
+    /// The file is removed before the listener closes: after that, another server may have put its own file there, even
+    /// with the same inode.
     #[cfg(unix)]
     Unix(UnixPath, UnixListener),
 }
 
-/// A connection that came in.
+/// An accepted connection.
 pub(crate) struct Accepted {
     pub(crate) peer: Peer,
     pub(crate) halves: (Reader, Writer),
-    /// From [`Via::Balancer`], it begins with the header of one.
+    /// With [`Via::Balancer`], the connection begins with a load balancer's header.
     pub(crate) via: Via,
 }
 
-/// Where a server can be reached.
+/// An address that a server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BoundAddress {
     /// A TCP address, with the port that the system chose if it was 0.
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(std::path::PathBuf),
+}
+
+impl BoundAddress {
+    /// The address of a TCP listener.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 /// As [`Server::bind`](crate::Server::bind) takes it.
@@ -72,15 +82,15 @@ impl fmt::Display for BoundAddress {
     }
 }
 
-/// Removes the socket's file when the server ends, unless another stands there by now.
+/// Removes the socket's file when the server ends, unless another file has replaced it.
 #[cfg(unix)]
 pub(crate) struct UnixPath {
     path: std::path::PathBuf,
-    /// What was bound; none if the file system cannot tell.
+    /// The bound file; `None` if the file system cannot tell.
     file: Option<FileId>,
 }
 
-/// Device and inode: which file it is, whatever its name.
+/// The device and inode, which identify a file under any name.
 #[cfg(unix)]
 type FileId = (u64, u64);
 
@@ -88,13 +98,13 @@ type FileId = (u64, u64);
 impl Drop for UnixPath {
     fn drop(&mut self) {
         if self.file.is_some() && self.file == socket_at(&self.path) {
-            // If it cannot be removed, the next start finds that nobody answers there.
+            // If the file cannot be removed, the next start finds that no process answers there.
             drop(std::fs::remove_file(&self.path));
         }
     }
 }
 
-/// Which socket stands at a path, if it is one.
+/// Returns the socket at a path, if there is one.
 #[cfg(unix)]
 fn socket_at(path: &std::path::Path) -> Option<FileId> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -106,7 +116,7 @@ fn socket_at(path: &std::path::Path) -> Option<FileId> {
 }
 
 impl Listener {
-    /// Binds one configured address: `host:port`, or `unix:` and a path; after `proxy:`, for a load balancer.
+    /// Binds a configured address: `host:port`, or `unix:` and a path. The prefix `proxy:` marks a load balancer's.
     pub(crate) async fn bind(address: &str, config: &ServerConfig) -> Result<Self, ServerError> {
         let behind = address.strip_prefix(PROXIED);
         let bound = match behind.unwrap_or(address).strip_prefix("unix:") {
@@ -115,7 +125,7 @@ impl Listener {
             #[cfg(not(unix))]
             Some(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                "this system has no Unix sockets",
+                "this system does not support Unix sockets",
             )),
             None => bind_tcp(behind.unwrap_or(address), config).await,
         };
@@ -131,7 +141,7 @@ impl Listener {
         }
     }
 
-    /// Where it can be reached.
+    /// Returns the address that it listens on.
     pub(crate) fn address(&self) -> io::Result<BoundAddress> {
         match &self.socket {
             Socket::Tcp(listener) => listener.local_addr().map(BoundAddress::Tcp),
@@ -145,7 +155,7 @@ impl Listener {
             Socket::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 Ok(Accepted {
-                    // A load balancer speaks for others; whom, its header tells.
+                    // The header of a load balancer names the client.
                     peer: match self.proxied {
                         true => Peer::Local,
                         false => Peer::Inet(address),
@@ -172,10 +182,10 @@ impl Listener {
         }
     }
 
-    /// Accepts connections until the server shuts down; no error ends it.
+    /// Accepts connections until the server shuts down. Errors do not end the loop.
     pub(crate) async fn serve(
         self,
-        shared: Arc<Shared>,
+        connections: Arc<Connections>,
         app: Arc<App>,
         permits: Arc<Semaphore>,
         mut stop: watch::Receiver<bool>,
@@ -183,14 +193,14 @@ impl Listener {
         let mut pause = FIRST_PAUSE;
         let mut at_once = 0;
         loop {
-            // A crowd that comes at once is let in a few at a time, so that others have their turn between.
+            // A burst of connections is accepted in small groups, so that other tasks run in between.
             if at_once == ACCEPTED_AT_ONCE {
                 at_once = 0;
                 tokio::task::yield_now().await;
             }
             at_once += 1;
-            // A free place first: what cannot be served waits in the system's backlog, where it costs
-            // nothing. The place is not held meanwhile, because other listeners may need it.
+            // A free place comes first: further connections wait in the system's backlog at no cost. The place is not
+            // held meanwhile, because other listeners may need it.
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -204,20 +214,23 @@ impl Listener {
             match accepted {
                 Ok(accepted) => {
                     pause = FIRST_PAUSE;
-                    // Waits only if another listener was faster.
+                    // This waits only if another listener was faster.
                     let permit = tokio::select! {
                         biased;
                         _ = stop.wait_for(|stop| *stop) => return,
                         permit = permits.clone().acquire_owned() => permit.ok(),
                     };
-                    if shared.admit(accepted.peer) {
-                        tokio::spawn(serve::task(&shared, &app, accepted, permit));
+                    if connections.env.admit(accepted.peer) {
+                        tokio::spawn(serve::task(&connections, &app, accepted, permit));
                     } else {
-                        shared.metrics.connection_refused("refused_address");
+                        connections
+                            .env
+                            .metrics
+                            .connection_refused("refused_address");
                         tracing::debug!(peer = %accepted.peer, "too many connections from this address");
                     }
                     // Those that come too fast wait in the system's backlog; this one is served.
-                    if let Some(next) = shared.accepts.count() {
+                    if let Some(next) = connections.accepts.count() {
                         tokio::select! {
                             _ = stop.wait_for(|stop| *stop) => return,
                             () = tokio::time::sleep_until(next) => {}
@@ -225,7 +238,7 @@ impl Listener {
                     }
                 }
                 Err(error) if is_of_the_connection(&error) => {
-                    tracing::debug!(%error, "a connection failed before it was accepted");
+                    tracing::debug!(%error, "connection failed before it was accepted");
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept: waiting {pause:?}");
@@ -240,7 +253,7 @@ impl Listener {
     }
 }
 
-/// Errors that concern the connection that was about to be accepted, not the listener.
+/// Returns whether an error concerns the connection about to be accepted, not the listener.
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -269,11 +282,11 @@ fn listen(address: SocketAddr, config: &ServerConfig) -> io::Result<TcpListener>
     } else {
         TcpSocket::new_v6()?
     };
-    // A restarted server gets its port back although old connections linger in TIME_WAIT. On
-    // Windows the option means something else.
+    // A restarted server can bind its port again while old connections are in TIME_WAIT. On Windows the option has
+    // another meaning.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
-    // Accepted connections inherit it: no system call for each.
+    // Accepted connections inherit the option, which saves a system call for each.
     socket.set_nodelay(config.nodelay.unwrap_or(true))?;
     if let Some(ttl) = config.ttl {
         let options = socket2::SockRef::from(&socket);
@@ -281,7 +294,7 @@ fn listen(address: SocketAddr, config: &ServerConfig) -> io::Result<TcpListener>
             options.set_ttl_v4(ttl)?;
         } else {
             options.set_unicast_hops_v6(ttl)?;
-            // For IPv4 clients of a socket that takes both; not every system knows it there.
+            // The TTL for IPv4 clients of a dual-stack socket. Some systems do not support it there.
             drop(options.set_ttl_v4(ttl));
         }
     }
@@ -299,7 +312,7 @@ fn bind_unix(path: &str) -> io::Result<Socket> {
                 "another process listens there: stop it, or choose another path",
             ));
         }
-        // The file of a server that was killed stays behind; another start may have been faster to replace it.
+        // A killed server leaves its file behind. Another start may have replaced it already.
         Some(found) if socket_at(&path) == Some(found) => std::fs::remove_file(&path)?,
         Some(_) => {}
         None if std::fs::symlink_metadata(&path).is_ok() => {
@@ -315,16 +328,16 @@ fn bind_unix(path: &str) -> io::Result<Socket> {
     Ok(Socket::Unix(UnixPath { path, file }, listener))
 }
 
-/// Whether a process listens at a socket's file. Waits for nothing: one that has hung, with a full backlog, listens.
+/// Returns whether a process listens at a socket's file. Does not wait: a hung process with a full backlog listens too.
 #[cfg(unix)]
 fn is_answered(path: &std::path::Path) -> io::Result<bool> {
     let probe = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
     probe.set_nonblocking(true)?;
     match probe.connect(&socket2::SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
-        // Removed since: there is nothing to take.
+        // The file was removed in the meantime.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        // Answered, or listened to with a full backlog, or not ours to ask: not ours to remove.
+        // A process answers, has a full backlog, or denies access: the file must stay.
         _ => Ok(true),
     }
 }
@@ -338,7 +351,7 @@ mod tests {
         let config = ServerConfig::default().ttl(Some(7));
         let v4 = listen("127.0.0.1:0".parse().unwrap(), &config).unwrap();
         assert_eq!(socket2::SockRef::from(&v4).ttl_v4().unwrap(), 7);
-        // A machine without IPv6 has nothing to set.
+        // A machine without IPv6 has no option to test.
         if let Ok(v6) = listen("[::1]:0".parse().unwrap(), &config) {
             assert_eq!(socket2::SockRef::from(&v6).unicast_hops_v6().unwrap(), 7);
         }

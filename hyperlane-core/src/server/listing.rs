@@ -1,16 +1,17 @@
-//! What is registered, under the names by which Hyperlane programs ask for it. [`Server::routes`] says more.
+//! Accessors for registered routes and hooks, as published Hyperlane programs use them. [`Server::routes`] returns
+//! more.
 
 use std::collections::BTreeMap;
 
 use super::{Server, app::PlannedKind};
 use crate::{
-    RequestConfig,
+    config::RequestConfig,
     error::Place,
     route::{Pattern, Segment},
 };
 
-/// The patterns of a server's routes by their kind, each with the places of its handlers. Patterns that cannot be
-/// served are left out; [`Server::run`] refuses them.
+/// The patterns of a server's routes by kind, each with the places of its handlers. Invalid patterns are left out;
+/// [`Server::run`] refuses them.
 #[derive(Clone, Debug, Default)]
 pub struct RouteMatcher {
     fixed: BTreeMap<String, Vec<Place>>,
@@ -18,6 +19,7 @@ pub struct RouteMatcher {
     regex: BTreeMap<usize, Vec<(Pattern, Place)>>,
 }
 
+/// Spellings of published Hyperlane programs.
 impl RouteMatcher {
     fn add(&mut self, text: &str, place: Place) {
         let Ok(pattern) = Pattern::parse(text) else {
@@ -39,34 +41,35 @@ impl RouteMatcher {
         routes.entry(count).or_default().push((pattern, place));
     }
 
-    /// Gives the paths without parameters.
+    /// Returns the paths without parameters.
     pub fn get_static_route(&self) -> &BTreeMap<String, Vec<Place>> {
         &self.fixed
     }
 
-    /// Gives the patterns with parameters, by their number of segments.
+    /// Returns the patterns with parameters, by their number of segments.
     pub fn get_dynamic_route(&self) -> &BTreeMap<usize, Vec<(Pattern, Place)>> {
         &self.dynamic
     }
 
-    /// Gives the patterns with a regex, by their number of segments.
+    /// Returns the patterns with a regex, by their number of segments.
     pub fn get_regex_route(&self) -> &BTreeMap<usize, Vec<(Pattern, Place)>> {
         &self.regex
     }
 }
 
-/// A hook that is registered: its name and its place.
+/// The name and place of a registered hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HookInfo {
     /// The name of the hook type.
     pub name: &'static str,
-    /// Where it was registered.
+    /// The place of its registration.
     pub place: Place,
 }
 
+/// Spellings of published Hyperlane programs.
 impl Server {
-    /// Gives the patterns of the routes registered so far.
+    /// Returns the patterns of the routes registered so far.
     pub fn get_route_matcher(&self) -> &RouteMatcher {
         self.matcher.get_or_init(|| {
             let mut matcher = RouteMatcher::default();
@@ -84,27 +87,27 @@ impl Server {
         })
     }
 
-    /// Lists the hooks for panics, in the order of their registration.
+    /// Returns the hooks for panics, in the order of registration.
     pub fn get_task_panic(&self) -> Vec<HookInfo> {
         self.hooks_of(|kind| matches!(kind, PlannedKind::TaskPanic(_)))
     }
 
-    /// Lists the hooks for requests that cannot be read or handled, in the order of their registration.
+    /// Returns the hooks for requests that cannot be read or handled, in the order of registration.
     pub fn get_request_error(&self) -> Vec<HookInfo> {
         self.hooks_of(|kind| matches!(kind, PlannedKind::RequestError(_)))
     }
 
-    /// Lists the hooks before the route, in the order of their registration.
+    /// Returns the hooks before the route, in the order of registration.
     pub fn get_request_middleware(&self) -> Vec<HookInfo> {
         self.hooks_of(|kind| matches!(kind, PlannedKind::RequestMiddleware(_)))
     }
 
-    /// Lists the hooks after the route, in the order of their registration.
+    /// Returns the hooks after the route, in the order of registration.
     pub fn get_response_middleware(&self) -> Vec<HookInfo> {
         self.hooks_of(|kind| matches!(kind, PlannedKind::ResponseMiddleware(_)))
     }
 
-    /// Gives the limits of requests as the configuration has them now.
+    /// Returns the current limits of requests.
     pub fn get_request_config(&self) -> RequestConfig {
         RequestConfig::of(&self.config)
     }

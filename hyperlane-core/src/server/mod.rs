@@ -1,48 +1,46 @@
 //! The server: what a program configures and runs.
 
 pub(crate) mod app;
+mod at;
+pub(crate) mod connections;
 pub(crate) mod control;
-pub(crate) mod hosts;
 pub(crate) mod listener;
 mod listing;
-pub(crate) mod logged;
-#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
-pub(crate) mod metrics;
-pub(crate) mod observe;
 mod pace;
+mod registry;
 mod routes;
 pub(crate) mod serve;
-pub(crate) mod shared;
 mod start;
 
-use std::{
-    any::Any,
-    fmt,
-    io::Write,
-    sync::{Arc, OnceLock},
-};
+use std::{any::Any, fmt, io::Write, sync::OnceLock};
 
 use tokio::sync::watch;
 
 use self::{
     app::{App, Hook, Planned, PlannedKind},
-    hosts::Hosts,
+    connections::Connections,
     listener::Listener,
-    shared::Shared,
 };
 pub use self::{
+    at::At,
     control::{ServerControlHandler, ServerControlHook},
     listener::BoundAddress,
     listing::{HookInfo, RouteMatcher},
     routes::RouteInfo,
 };
 use crate::{
-    At, Channels, Context, RequestConfig, ServerConfig, ServerHook, SessionStore, Stream,
-    channel::{Direction, Settings},
-    context::{States, cors::RouteCors},
+    ServerHook, SessionStore,
+    config::{RequestConfig, ServerConfig},
+    context::States,
+    endpoint::{
+        directory::Channels,
+        plan::{PlannedEndpoint, PlannedRoute},
+    },
+    env::hosts::Hosts,
     error::{Place, ServerError},
-    hook::{BodyPlan, HookFuture, Registration, Run, needs_params, run_hook},
-    session::{self, Sessions},
+    exchange::body::BodyPlan,
+    hook::{Registration, Run, body_plan, needs_params, run_hook},
+    session,
 };
 
 /// A server before it runs: its configuration, hooks and state.
@@ -194,7 +192,7 @@ impl Server {
             Place::caller(),
             S::GUARDS,
             &[],
-            BodyPlan::of::<S>(),
+            body_plan::<S>(),
         )
         .checked_by(needs_params::<S>);
         self.push(kind, hook);
@@ -211,29 +209,32 @@ impl Server {
         At::new(self, pattern.as_ref().to_owned())
     }
 
-    pub(crate) fn suggest_channel_settings(&self, direction: Direction, settings: &Arc<Settings>) {
-        self.sessions.channels.suggest(direction, settings);
-    }
-
     /// The channels of all sessions, for tasks outside of any request. Works before [`run`](Self::run) and after.
     pub fn channels(&self) -> Channels {
-        Channels::new(&self.sessions.table, &self.sessions.channels)
+        Channels::new(&self.sessions.table)
     }
 
-    /// Adds a hook that holds something.
-    pub(crate) fn add_shared(
+    /// Adds the routes of an endpoint.
+    fn add_endpoint(
         &mut self,
         pattern: &str,
-        name: &'static str,
-        methods: &'static [&'static str],
+        endpoint: PlannedEndpoint,
         place: Place,
-        cors: &Arc<RouteCors>,
-        run: impl for<'a> Fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a> + Send + Sync + 'static,
-    ) {
-        let run = Run::Shared(Arc::new(run));
-        let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
-        hook.cors = Some(cors.clone());
-        self.push(PlannedKind::Route(pattern.to_owned()), hook);
+    ) -> &mut Self {
+        let PlannedEndpoint {
+            routes,
+            direction,
+            settings,
+            cors,
+        } = endpoint;
+        self.channels().suggest(direction, &settings);
+        for PlannedRoute { name, methods, run } in routes {
+            let run = Run::Shared(run);
+            let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
+            hook.cors = Some(cors.clone());
+            self.push(PlannedKind::Route(pattern.to_owned()), hook);
+        }
+        self
     }
 
     /// Adds a hook that takes the body as a stream.
@@ -296,16 +297,17 @@ impl Server {
             })?);
             listeners.push(listener);
         }
-        let permits = shared::permits(&config);
-        let hosts = Hosts::new(&config, &addresses);
-        let shared = self.shared(config, hosts);
-        let clock = tokio::spawn(shared.clone().keep_time()).abort_handle();
+        let permits = connections::permits(&config);
+        let bound = addresses.iter().filter_map(BoundAddress::ip);
+        let hosts = Hosts::new(&config, bound);
+        let connections = Connections::new(config, hosts);
+        let clock = tokio::spawn(connections.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);
         let tasks = listeners
             .into_iter()
             .map(|listener| {
                 tokio::spawn(listener.serve(
-                    shared.clone(),
+                    connections.clone(),
                     app.clone(),
                     permits.clone(),
                     stopped.clone(),
@@ -313,7 +315,7 @@ impl Server {
             })
             .collect();
         Ok(ServerControlHook::new(
-            (shared, app, permits),
+            (connections, app, permits),
             addresses,
             stop,
             tasks,
@@ -321,14 +323,8 @@ impl Server {
         ))
     }
 
-    /// What the connections of a run share.
-    pub(crate) fn shared(&self, config: ServerConfig, hosts: Hosts) -> Arc<Shared> {
-        let sessions = Sessions::new(&config, &self.sessions);
-        Shared::with_sessions(config, sessions, hosts)
-    }
-
     /// Puts the hooks in order, if they and the configuration make sense.
-    pub(crate) fn check(&self) -> Result<Arc<App>, ServerError> {
+    pub(crate) fn check(&self) -> Result<App, ServerError> {
         self.config.validate()?;
         let planned = self
             .hooks
@@ -338,8 +334,7 @@ impl Server {
                 hook: hook.clone(),
             })
             .collect();
-        let app = App::build(planned, self.states.clone())?;
-        Ok(Arc::new(app))
+        App::build(planned, self.states.clone())
     }
 
     /// `host:port` as a bind address.

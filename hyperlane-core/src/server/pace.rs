@@ -1,4 +1,4 @@
-//! How fast connections are accepted.
+//! The rate limit of accepting connections.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,14 +7,15 @@ use std::{
 
 use tokio::time::Instant;
 
-/// What may come at once, as time at the rate: long against the resolution of timers, so that the rate is reached.
+/// The allowed burst, as time at the full rate. It is long compared with the resolution of timers, so that the rate is
+/// reached.
 const BURST: Duration = Duration::from_millis(100);
 
-/// Spreads connections in time: so many a second, and those of [`BURST`] at once.
+/// Limits the rate of connections per second, with a burst of [`BURST`].
 pub(crate) struct Pace {
-    /// Time that one connection takes at the full rate.
+    /// The time of one connection at the full rate.
     each: Duration,
-    /// When everything accepted so far would have been accepted, one after the other.
+    /// The moment at which all accepted connections fit the rate.
     until: Mutex<Instant>,
 }
 
@@ -26,7 +27,7 @@ impl Pace {
         }
     }
 
-    /// Counts a connection; gives the moment before which no other should be accepted, if that is to come.
+    /// Counts a connection. Returns the earliest moment for the next one, unless it may follow at once.
     pub(crate) fn count(&self) -> Option<Instant> {
         self.count_at(Instant::now())
     }
@@ -58,7 +59,7 @@ mod tests {
             now = pace.count_at(now).expect("no more at once");
         }
         assert_eq!((now - start).as_millis(), 1010);
-        // Quiet is not saved up.
+        // Idle time does not accumulate.
         now += Duration::from_secs(60);
         free = 0;
         while pace.count_at(now).is_none() {

@@ -1,4 +1,4 @@
-//! What a server would run, for people to read.
+//! The table of a server's routes, for people.
 
 use std::{fmt, io::Write};
 
@@ -11,19 +11,19 @@ use crate::{
     hook::GuardKind,
 };
 
-/// A route as the server runs it; shown as a line of a table.
+/// A route of the server. `Display` writes a line of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RouteInfo {
-    /// The pattern as written; `(fallback)` for what takes requests that no route takes.
+    /// The pattern as written; `(fallback)` for the handler of all other requests.
     pub pattern: String,
-    /// The methods it takes; empty for every method. A GET route answers HEAD as well.
+    /// The methods of the route; empty for every method. A GET route answers HEAD as well.
     pub methods: Vec<&'static str>,
-    /// The protocol that the client must ask to change to, if any: `websocket`.
+    /// The protocol that the client must upgrade to, if any: `websocket`.
     pub upgrade: Option<&'static str>,
-    /// The hooks that run for it, in their order: request middleware, the handler, response middleware.
+    /// The hooks that run for the route, in order: request middleware, the handler, response middleware.
     pub hooks: Vec<&'static str>,
-    /// Where the handler was registered.
+    /// The place where the handler was registered.
     pub place: Place,
 }
 
@@ -69,10 +69,10 @@ impl fmt::Display for RouteInfo {
 }
 
 impl Server {
-    /// Lists the routes in the order in which they were registered, each with the hooks that run for it.
+    /// Returns the routes in the order of registration, each with the hooks that run for it.
     ///
     /// # Errors
-    /// As [`run`](Self::run) for hooks and configuration that make no sense together.
+    /// Returns the same errors as [`run`](Self::run) for contradictory hooks and configurations.
     ///
     /// ```
     /// # use hyperlane_core::{Context, Server, ServerHook, Status, Stream};
@@ -95,19 +95,19 @@ impl Server {
             .collect())
     }
 
-    /// Prints the [`routes`](Self::routes) as a table on the standard output.
+    /// Prints the [`routes`](Self::routes) as a table to standard output.
     ///
     /// # Errors
-    /// As there.
+    /// Returns the same errors as [`routes`](Self::routes).
     pub fn print_routes(&self) -> Result<(), ServerError> {
         let table = table(&self.routes()?);
-        // Nobody reads it any more, as behind `| head`.
+        // An error means that the output was closed, as by `| head`.
         let _ = std::io::stdout().write_all(table.as_bytes());
         Ok(())
     }
 }
 
-/// Lines of columns that are as wide as their widest cell.
+/// Formats a table whose columns are as wide as their widest cell.
 fn table(routes: &[RouteInfo]) -> String {
     let head = ["ROUTE", "TAKES", "HOOKS", "PLACE"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(head)

@@ -4,21 +4,26 @@ use std::{borrow::Cow, pin::Pin, sync::Arc};
 
 use super::{
     app::{App, Hook, Routed, allow},
-    observe::Within,
-    shared::Shared,
+    connections::Connections,
 };
 use crate::{
-    BodyMode, Context, IntoResponse, Method, Status, Stream,
-    conn::{Conn, Via, upkeep::Ending},
+    Context, IntoResponse, Method, Status, Stream,
+    conn::{Conn, upkeep::Ending},
     context::Stage,
-    error::{PanicData, RequestError, ResponseError, dispose},
-    hook::{BodyPlan, GuardKind, Guarded, Outcome},
+    env::peer::Via,
+    error::{PanicData, RequestError, ResponseError},
+    exchange::{
+        answer::Progress,
+        body::{BodyHead, BodyMode, BodyPlan},
+    },
+    hook::{GuardKind, Guarded, Outcome},
     http::{Failure, HttpStatus, describe},
+    observe::{self, Within},
+    panic::dispose,
     proto::{
         http::{head::HeadError, host::HostRefused},
         ws::CloseCode,
     },
-    stream::{Answered, body::BodyHead},
 };
 
 /// Where the pipeline goes next. Kept flat, with one await for all hooks, so that the future of an
@@ -44,7 +49,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
             return Ending::Abort;
         }
         let mut ctx = Context::new(app.program.clone(), connection.clone());
-        let mut stream = Stream::new(connection);
+        let mut stream = Stream::new(connection, app.early.clone());
         loop {
             ctx.reset();
             let mut route = None;
@@ -57,17 +62,17 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
             let mut has_panicked = false;
             // A scope of its own: what it holds must not stay while the hooks run.
             let mut step = {
-                let read = stream.next_head(ctx.get_mut_request()).await;
+                let read = stream.exchange.next_head(ctx.get_mut_request()).await;
                 let read = read.inspect_err(|error| {
                     let is_answered = !error.is_disconnect()
                         && *error != RequestError::Head(HeadError::TlsOnPlainPort);
                     if is_answered {
-                        stream.observe(&app.unrouted, None);
+                        stream.exchange.observe(&app.unrouted, None);
                     }
                 });
                 let started = read.and_then(|head| {
                     is_parsed = true;
-                    if let Err(refused) = stream.check_host(ctx.get_request()) {
+                    if let Err(refused) = stream.exchange.check_host(ctx.get_request()) {
                         return Err(misdirected(&mut stream, &mut ctx, &app, head, refused));
                     }
                     let plan = match app.route(&mut ctx) {
@@ -84,13 +89,17 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                             app.unrouted_body()
                         }
                     };
-                    if stream.is_heard() {
+                    if is_observed(&stream) {
                         let label = route.map_or(&app.unrouted, |hook| &hook.label);
                         let request = ctx.get_request();
-                        stream.observe(label, Some((request.get_method(), request.get_raw_path())));
+                        stream
+                            .exchange
+                            .observe(label, Some((request.get_method(), request.get_raw_path())));
                     }
-                    let started = stream.start_body(ctx.get_mut_request(), head, plan);
-                    if let Some(incoming) = stream.incoming() {
+                    let started = stream
+                        .exchange
+                        .start_body(ctx.get_mut_request(), head, plan);
+                    if let Some(incoming) = stream.exchange.incoming() {
                         ctx.set_incoming(incoming);
                     }
                     started
@@ -109,7 +118,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     Err(error) if error.is_disconnect() => return Ending::Abort,
                     Err(RequestError::Head(HeadError::TlsOnPlainPort)) => {
                         // Plain text would be noise to such a client.
-                        stream.log_tls();
+                        log_tls(&stream);
                         return Ending::Http;
                     }
                     Err(error) => {
@@ -151,7 +160,10 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                         let at = ctx.response_middleware_at;
                         match app.response_middleware.get(usize::from(at)) {
                             // What has become a WebSocket has no response any more.
-                            Some(hook) if is_parsed && stream.answered() != Answered::WebSocket => {
+                            Some(hook)
+                                if is_parsed
+                                    && stream.exchange.progress() != Progress::Switched =>
+                            {
                                 ctx.response_middleware_at = at.saturating_add(1);
                                 hook
                             }
@@ -207,13 +219,14 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     _ => stream.connection().set_kept_open(false),
                 }
                 ctx.stage = Stage::Middleware;
-                if is_route && stream.has_handshake() {
+                if is_route && stream.exchange.has_handshake() {
                     let is_answered = !matches!(outcome, Outcome::Done(Status::Continue));
                     let is_answered = is_answered || !is_untouched(&ctx);
                     stream.settle_handshake(&mut ctx, is_answered);
                 }
                 // What fails before that is told by an answer of its own, which ends as any other. Asked only where it matters.
-                let has_begun = |stream: &Stream| stream.answered() != Answered::No;
+                let has_begun =
+                    |stream: &Stream| stream.exchange.progress() != Progress::Unanswered;
                 let refusal = match outcome {
                     Outcome::Done(status) => {
                         let error = report(&stream, &mut ctx, route, Some(hook.name));
@@ -262,7 +275,7 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     Outcome::Panicked(payload) => {
                         let data = PanicData::from_payload(&*payload, hook.name);
                         dispose(payload);
-                        stream.in_scope(|| {
+                        stream.exchange.in_scope(|| {
                             let (method, route) = told(&ctx, route);
                             tracing::error!(%method, route, hook = hook.name, place = %hook.place, "panic: {data}");
                         });
@@ -297,23 +310,22 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                 save_session(&mut stream, &mut ctx).await;
                 let _ = report(&stream, &mut ctx, route, None);
             }
-            match stream.answered() {
-                Answered::No => {
+            match stream.exchange.progress() {
+                Progress::Unanswered => {
                     ctx.refuse_interim();
-                    ctx.attach_session();
                     // The client may have gone meanwhile.
                     let _ = if ctx.get_response().is_body_streamed() {
                         send_streamed(&mut stream, &mut ctx).await
                     } else {
-                        stream.send_response(ctx.get_response(), false)
+                        stream.exchange.send_response(ctx.head())
                     };
                     let _ = report(&stream, &mut ctx, route, None);
-                    if stream.is_unfinished() {
+                    if stream.exchange.progress() == Progress::Partial {
                         return Ending::Abort;
                     }
                 }
-                Answered::WebSocket => {
-                    stream.finish_switching();
+                Progress::Switched => {
+                    stream.exchange.finish_switching();
                     stream.connection().released().await;
                     let code = match (failed, rejected) {
                         (true, _) => CloseCode::INTERNAL_ERROR,
@@ -322,22 +334,19 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
                     };
                     return Ending::WebSocket(code, ctx.take_end_reason());
                 }
-                Answered::Whole => {}
-                Answered::ThenClose if stream.is_unfinished() => return Ending::Abort,
-                Answered::ThenClose if failed && !stream.is_complete() => {
-                    return Ending::Abort;
-                }
-                Answered::ThenClose => {
+                Progress::Whole => {}
+                Progress::Partial => return Ending::Abort,
+                Progress::Open if failed => return Ending::Abort,
+                Progress::Open | Progress::Last => {
                     stream.connection().released().await;
-                    stream.end_events();
+                    stream.exchange.end_events();
                 }
             }
-            stream.observed = None;
-            stream.forget_reading();
-            if stream.has_body_left() {
-                Box::pin(stream.finish_body()).await;
+            stream.exchange.end_request();
+            if stream.exchange.has_body_left() {
+                Box::pin(stream.exchange.finish_body()).await;
             }
-            if !stream.goes_on() {
+            if !stream.exchange.goes_on() {
                 return Ending::Http;
             }
         }
@@ -348,10 +357,8 @@ pub(crate) fn serve(connection: Arc<Conn>, app: Arc<App>) -> impl Future<Output 
 #[cfg(feature = "proxy-protocol")]
 async fn read_proxy_header(connection: &Conn) -> bool {
     use crate::{
-        conn::{
-            Peer,
-            input::{Fill, Wait},
-        },
+        conn::input::{Fill, Wait},
+        env::peer::Peer,
         proto::proxy,
     };
 
@@ -367,7 +374,7 @@ async fn read_proxy_header(connection: &Conn) -> bool {
                 Err(error) => {
                     let peer = input.reader.peer_addr();
                     drop(input);
-                    connection.server.log_mix_up(peer, "proxy", &error);
+                    connection.env.log_mix_up(peer, "proxy", &error);
                     return false;
                 }
             }
@@ -408,8 +415,8 @@ fn start<'a>(
     ctx: &'a mut Context,
     decides: bool,
 ) -> Guarded<'a> {
-    let observed = stream.observed.clone();
-    let handshake = stream.open_handshake().filter(|_| decides);
+    let observed = stream.exchange.observed();
+    let handshake = stream.exchange.open_handshake().filter(|_| decides);
     Guarded::new(hook.start(stream, ctx), observed, handshake)
 }
 
@@ -419,12 +426,14 @@ fn make_ready<'a>(
     ctx: &'a mut Context,
     reads_body: bool,
 ) -> Within<Pin<Box<impl Future<Output = Result<bool, RequestError>> + 'a>>> {
-    let observed = stream.observed.clone();
+    let observed = stream.exchange.observed();
     let ready = async move {
         let loaded = ctx.load_session().await;
         // The body is read all the same: the connection may go on.
         if reads_body {
-            stream.read_whole(ctx).await?;
+            let body = stream.exchange.read_rest().await?;
+            ctx.clear_incoming();
+            ctx.get_mut_request().set_body(body);
         }
         loaded.map(|()| true)
     };
@@ -435,7 +444,7 @@ fn send_streamed<'a>(
     stream: &'a mut Stream,
     ctx: &'a mut Context,
 ) -> Within<Pin<Box<impl Future<Output = Result<(), ResponseError>> + 'a>>> {
-    let observed = stream.observed.clone();
+    let observed = stream.exchange.observed();
     Within::new(observed, Box::pin(stream.send_streamed(ctx)))
 }
 
@@ -446,12 +455,27 @@ fn save_session<'a>(
 ) -> Within<Pin<Box<impl Future<Output = ()> + 'a>>> {
     let saving = async {
         if let Err(error) = ctx.save_session().await
-            && stream.answered() == Answered::No
+            && stream.exchange.progress() == Progress::Unanswered
         {
             refuse(ctx, error);
         }
     };
-    Within::new(stream.observed.clone(), Box::pin(saving))
+    Within::new(stream.exchange.observed(), Box::pin(saving))
+}
+
+/// Whether a subscriber or a recorder may listen: looked at before anything is made ready for it.
+fn is_observed(stream: &Stream) -> bool {
+    observe::is_heard(&stream.connection().env.metrics)
+}
+
+/// Logs that the client speaks TLS.
+fn log_tls(stream: &Stream) {
+    let server = &stream.connection().env;
+    server.log_mix_up(
+        stream.peer_addr(),
+        "plain",
+        &"a TLS ClientHello on a plain port",
+    );
 }
 
 /// Whether no hook has answered. Headers alone are no answer: middleware sets them for whatever comes.
@@ -489,17 +513,17 @@ fn report_failure(
     hook: Option<&str>,
     failure: Failure,
 ) -> (Cow<'static, str>, Option<RequestError>) {
-    let answered = stream.answered();
+    let progress = stream.exchange.progress();
     let hook = hook.or(route.map(|hook| hook.name)).unwrap_or("(none)");
     let is_over = stream.connection().has_ended();
     let error = failure.cause.as_deref().unwrap_or(&failure.public);
-    stream.in_scope(|| {
+    stream.exchange.in_scope(|| {
         let (method, route) = told(ctx, route);
         if is_over && (failure.is_end || failure.cause.is_none()) {
             tracing::debug!(%method, route, hook, error, "the connection ended before its hook");
         } else if failure.cause.is_some() {
             tracing::error!(%method, route, hook, error, "a hook could not go on");
-        } else if matches!(answered, Answered::WebSocket | Answered::ThenClose) {
+        } else if !matches!(progress, Progress::Unanswered | Progress::Whole) {
             // No answer can tell the client.
             tracing::warn!(%method, route, hook, error, "a hook ended with an error after its answer had begun");
         }
@@ -523,9 +547,9 @@ fn misdirected(
     head: BodyHead,
     refused: HostRefused,
 ) -> RequestError {
-    if stream.is_heard() {
+    if is_observed(stream) {
         let request = ctx.get_request();
-        stream.observe(
+        stream.exchange.observe(
             &app.unrouted,
             Some((request.get_method(), request.get_raw_path())),
         );
@@ -538,7 +562,10 @@ fn misdirected(
         mode: BodyMode::Stream,
         max: None,
     };
-    match stream.start_body(ctx.get_mut_request(), head, unread) {
+    match stream
+        .exchange
+        .start_body(ctx.get_mut_request(), head, unread)
+    {
         Ok(_) => refused.into(),
         Err(error) => error,
     }
@@ -601,28 +628,32 @@ fn refuse(ctx: &mut Context, error: RequestError) {
 
 /// The task of a connection, ready to be spawned.
 pub(crate) fn task(
-    shared: &Arc<Shared>,
+    connections: &Arc<Connections>,
     app: &Arc<App>,
     accepted: super::listener::Accepted,
     permit: Option<tokio::sync::OwnedSemaphorePermit>,
 ) -> impl Future<Output = ()> + Send + 'static {
-    task_of(shared, app, accepted, permit, |_| {})
+    task_of(connections, app, accepted, permit, |_| {})
 }
 
 /// The same, of a connection that is prepared first.
 pub(crate) fn task_of(
-    shared: &Arc<Shared>,
+    connections: &Arc<Connections>,
     app: &Arc<App>,
     accepted: super::listener::Accepted,
     permit: Option<tokio::sync::OwnedSemaphorePermit>,
     prepare: impl FnOnce(&Conn),
 ) -> impl Future<Output = ()> + Send + 'static {
-    let connection = shared.registry.insert(|key| {
+    let connection = connections.live.insert(|key| {
         let from = (accepted.peer, accepted.via);
-        Conn::new(key, from, accepted.halves, shared.clone())
+        Conn::new(key, from, accepted.halves, connections.env.clone())
     });
     prepare(&connection);
-    connection.arm(connection.now().after(shared.config.header_timeout));
+    connection.arm(
+        connection
+            .now()
+            .after(connections.env.config.header_timeout),
+    );
     let inner = serve(connection.clone(), app.clone());
     crate::conn::task::ConnectionTask::new(connection, permit, inner)
 }

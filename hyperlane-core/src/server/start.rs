@@ -1,4 +1,4 @@
-//! What only a server that starts must have: handlers that can work, and routes.
+//! Checks at the start of a server: its handlers must be able to work, and it should have routes.
 
 use std::sync::Arc;
 
@@ -6,18 +6,20 @@ use super::{Server, app::App};
 use crate::{
     error::{ServerError, counted},
     hook::{HookKind, Registration, Taker},
+    session::Sessions,
 };
 
 impl Server {
-    /// As [`check`](Self::check), for a server that is about to serve.
+    /// Same as [`check`](Self::check), with the checks for a server that is about to serve.
     pub(crate) fn check_start(&self) -> Result<Arc<App>, ServerError> {
-        let app = self.check()?;
+        let mut app = self.check()?;
         self.check_taken(&app)?;
         app.check_setup()?;
-        Ok(app)
+        app.set_sessions(Sessions::new(&self.config, &self.sessions));
+        Ok(Arc::new(app))
     }
 
-    /// Tells of a server that would answer nothing, or not what the program's attributes say.
+    /// Reports a server without routes, and attributes of the program that no server takes.
     fn check_taken(&self, app: &App) -> Result<(), ServerError> {
         let left: Vec<&Registration> = match self.takes_registered {
             true => Vec::new(),
@@ -28,7 +30,7 @@ impl Server {
             .filter(|registration| matches!(registration.kind, HookKind::Route(_)));
         let first_route = routes.clone().min_by_key(|route| route.place);
         let routes = routes.count();
-        // With one, every other server is meant to be without.
+        // If there is one, all other servers intentionally have no routes of attributes.
         let taker = inventory::iter::<Taker>.into_iter().next();
         let first = left.iter().min_by_key(|registration| registration.place);
         match (app.has_no_route(), taker, first_route, first) {

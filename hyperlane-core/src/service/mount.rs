@@ -1,4 +1,4 @@
-//! Services of other crates under a path of ours, or for whatever no route takes.
+//! Services of other crates under a path, or as a fallback.
 
 use std::{
     future::poll_fn,
@@ -20,29 +20,29 @@ use crate::{
 };
 
 impl Server {
-    /// Serves all paths under `prefix` by a service, whatever the method: `/static`, `/static/` and `/static/a/b` for the
-    /// prefix `/static`, not `/staticfoo`.
+    /// Serves all paths under `prefix` by a service, with any method: for `/static`, these are `/static`, `/static/`
+    /// and `/static/a/b`, but not `/staticfoo`.
     ///
-    /// Routes of the server's own under the prefix come first. The service sees the URI without the prefix (`/` for the
-    /// prefix alone) and with the query; [`OriginalUri`], [`PeerAddr`] and [`ClientAddr`] are extensions of the request. The
-    /// prefix may have parameters, which stand in an extension [`RouteParams`](crate::RouteParams).
+    /// Routes of the server under the prefix take precedence. The service gets the URI without the prefix (`/` for the
+    /// prefix alone) and with the query. [`OriginalUri`], [`PeerAddr`] and [`ClientAddr`] are extensions of the
+    /// request. Parameters of the prefix are in an extension [`RouteParams`](crate::RouteParams).
     ///
-    /// Middleware runs around the service as around a route; what it has set of a response's fields gives way to what
-    /// the service sets, except for `set-cookie` and `vary`, which add up. The body of the request is streamed, without a
-    /// limit but the service's own; what the service leaves of it is dropped as for any [`BodyStream`]. The body of the
-    /// response is streamed in the length that the service states, else that
-    /// its size hint knows, else in chunks; where it turns out shorter or longer, the connection is cut. Fields about the
-    /// connection are the server's (RFC 9110 §7.6.1), and `connection: close` is heeded. Trailers are dropped. A
-    /// body without a `content-type` gets none. A `location` stays as it is, although the service does not know its prefix:
-    /// `ServeDir` under `/static` redirects `/static/folder` to `/folder/`, so link to folders with their slash.
+    /// Middleware runs around the service as around a route. The service's response fields replace those of middleware,
+    /// except that `set-cookie` and `vary` are combined. The body of the request is streamed, limited only by the
+    /// service; an unread rest is dropped as for any [`BodyStream`]. The body of the response is streamed with the
+    /// length from the service's head or size hint, otherwise in chunks. A body with another length cuts the
+    /// connection. The server sets the fields about the connection (RFC 9110 §7.6.1) and obeys `connection: close`.
+    /// Trailers are dropped. A body without `content-type` gets none. A `location` is kept, although the service does
+    /// not know its prefix: `ServeDir` under `/static` redirects `/static/folder` to `/folder/`, so link to folders
+    /// with their slash.
     ///
-    /// When the client leaves or ends its side, the service's future or body is dropped and the connection with it.
+    /// If the client disconnects, the future or body of the service is dropped with the connection.
     ///
-    /// A service that fails is answered for with 500, and the error logged with its causes; a panic goes the way of every
-    /// panic. An answer of 101 becomes 501, as the connection is not given away: serve WebSockets by a route. (axum sees that
-    /// itself, and answers 426.)
+    /// A failed service is answered with 500, and the error is logged with its causes. A panic is handled like any
+    /// panic. A 101 becomes 501, since the service cannot get the connection: serve WebSockets by a route. (axum
+    /// detects this itself and answers 426.)
     ///
-    /// The service is cloned for every request, and waited for until it is ready.
+    /// The service is cloned for every request, and the server waits until it is ready.
     ///
     /// ```
     /// use std::convert::Infallible;
@@ -72,10 +72,10 @@ impl Server {
         self.add_streaming(PlannedKind::Mount(prefix.to_owned()), run, name)
     }
 
-    /// Serves by a service what no route takes, instead of the answer 404; see [`mount`](Self::mount), but the URI stays
-    /// whole. The last one given counts.
+    /// Serves paths without a route by a service instead of answering 404. Otherwise the same as
+    /// [`mount`](Self::mount), but the URI stays whole. The last call counts.
     ///
-    /// A path that has routes, none of them for the method, is still answered with 405.
+    /// A path that has routes, but not for the method, is still answered with 405.
     ///
     /// ```
     /// use std::convert::Infallible;
@@ -104,15 +104,14 @@ impl Server {
     }
 }
 
-/// The name of a type as people write it: neither its modules nor what it is made of, which fills lines for a stack of
-/// layers.
+/// Returns the short name of a type, without modules and type arguments: those of a stack of layers fill lines.
 fn short_name<S>() -> &'static str {
     let name = std::any::type_name::<S>();
     let name = name.split('<').next().unwrap_or(name);
     name.rsplit("::").next().unwrap_or(name)
 }
 
-/// Makes a hook of a service that is mounted under so many segments.
+/// Creates the hook of a service that is mounted below `segments` segments.
 fn run<S, B>(service: S, segments: usize) -> Run
 where
     S: Service<http::Request<BodyStream>, Response = http::Response<B>>,
@@ -122,7 +121,7 @@ where
     B: http_body::Body + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    // Not every service can be shared; to copy it takes a moment.
+    // Not every service is `Sync`; the lock is held only for the clone.
     let original = Arc::new(Mutex::new(service));
     shared(move |stream, ctx| {
         let original = original.clone();
@@ -136,7 +135,7 @@ where
     })
 }
 
-/// Lets the compiler see the lifetimes of a closure.
+/// Lets the compiler infer the lifetimes of a closure.
 fn shared<F>(hook: F) -> Run
 where
     F: for<'a> Fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a> + Send + Sync + 'static,
@@ -169,7 +168,7 @@ where
             poll_fn(|cx| service.poll_ready(cx).map_err(Into::into)).await?;
             service.call(request).await.map_err(Into::into)
         });
-        // A service learns by being dropped that nobody waits for it.
+        // A service is dropped once the client has disconnected.
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(answered) => Poll::Ready(Some(answered)),
             Poll::Pending => gone.as_mut().poll(cx).map(|()| None),
@@ -186,14 +185,14 @@ where
             response.fail_because(format!("a mounted service failed: {error}"));
         }
         None => {
-            stream.abandon();
+            stream.exchange.cut();
             return Status::Reject;
         }
     }
     Status::Continue
 }
 
-/// Makes the request that the service sees; an error is the answer.
+/// Creates the request for the service; an error is the status to answer with.
 fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>, StatusCode> {
     let request = ctx.get_request();
     let refused = StatusCode::BAD_REQUEST;
@@ -202,7 +201,7 @@ fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>
     *translated.uri_mut() = match segments {
         0 => original.clone(),
         _ => {
-            // Middleware may have changed the path since the route was found.
+            // Middleware may have changed the path since routing.
             let target = without_prefix(request.get_target(), segments);
             let target = target.ok_or(StatusCode::NOT_FOUND)?;
             Uri::try_from(target).map_err(|_| refused)?
@@ -221,7 +220,7 @@ fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>
             HeaderValue::from_str(value).or_else(|_| HeaderValue::from_bytes(value.as_bytes()));
         headers.append(name, value.map_err(|_| refused)?);
     }
-    // The host of an absolute target counts, whatever the field says (RFC 9112 §3.2.2).
+    // The host of an absolute target overrides the field (RFC 9112 §3.2.2).
     if let Ok(host) = HeaderValue::from_str(request.get_host())
         && !host.is_empty()
     {
@@ -242,7 +241,7 @@ fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>
     Ok(translated)
 }
 
-/// Takes so many segments off a target. Routes tell segments by the slashes of the raw path, too.
+/// Removes `segments` segments from a target. Routes split at the slashes of the raw path, too.
 fn without_prefix(target: &str, segments: usize) -> Option<String> {
     let path_end = target.find('?').unwrap_or(target.len());
     let (path, query) = target.split_at_checked(path_end)?;
@@ -258,7 +257,7 @@ fn without_prefix(target: &str, segments: usize) -> Option<String> {
     Some(format!("{rest}{query}"))
 }
 
-/// Makes the service's response ours.
+/// Copies the service's response into the server's.
 fn fill<B>(ctx: &mut Context, response: http::Response<B>)
 where
     B: http_body::Body + Send + 'static,
@@ -268,12 +267,15 @@ where
     if parts.status.is_informational() {
         let status = parts.status;
         let (answer, cause) = if status == StatusCode::SWITCHING_PROTOCOLS {
-            let cause = "a mounted service wants to switch protocols, but gets no connection: serve it by a route";
+            let cause =
+                "a mounted service sent 101, but cannot get the connection: serve it by a route";
             (501, cause.to_owned())
         } else {
             (
                 500,
-                format!("a mounted service gave an interim answer as its only one: {status}"),
+                format!(
+                    "a mounted service sent an interim response as its only response: {status}"
+                ),
             )
         };
         let response = ctx.get_mut_response();
@@ -281,7 +283,7 @@ where
         return response.fail_because(cause);
     }
     if parts.status == StatusCode::UPGRADE_REQUIRED && ctx.get_request().is_ws_upgrade_type() {
-        // What axum answers; the client, which did ask, cannot know why.
+        // axum answers this. The client did ask for a WebSocket and cannot know the reason.
         tracing::warn!(
             "a mounted service refuses a WebSocket, as it gets no connection: serve it by a route"
         );
@@ -311,7 +313,7 @@ where
         parts.status,
         parts.headers.get(header::UPGRADE).map(HeaderValue::to_str),
     ) {
-        // RFC 9110 §15.5.22: this answer names the protocol.
+        // RFC 9110 §15.5.22: this response names the protocol.
         response.set_header("upgrade", protocol);
         response.set_header("connection", "upgrade");
     }
@@ -325,7 +327,7 @@ where
         stated => stated,
     };
     match length {
-        // The body that HEAD must not have says nothing about the length that GET would have.
+        // The missing body of a HEAD response says nothing about the length for GET.
         Some(0) if known == Some(0) => response.set_body_bytes(Bytes::new()),
         length => response.set_body(Body::of_service(Pieces { body }, length)),
     };

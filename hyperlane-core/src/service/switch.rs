@@ -1,4 +1,4 @@
-//! A connection that the server around us hands over after 101.
+//! A connection that the outer server hands over after 101.
 
 use std::{
     io,
@@ -14,10 +14,10 @@ use hyper::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
-/// How long the client may take to end its side after the hooks ended theirs.
+/// The time that the client has to end its side after the hooks ended theirs.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// hyper's connection with tokio's traits.
+/// Adapts hyper's connection to tokio's traits.
 struct Adapted(Upgraded);
 
 impl AsyncRead for Adapted {
@@ -52,15 +52,15 @@ impl AsyncWrite for Adapted {
     }
 }
 
-/// Carries bytes between the client and the connection in memory until one of them ends. `first`: what the hooks have
-/// sent already.
-pub(super) async fn carry(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
+/// Relays bytes between the client and the in-memory connection until one of them ends. `first` holds bytes that the
+/// hooks have already sent.
+pub(super) async fn relay(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
     let client = match upgrade.await {
         Ok(client) => client,
         Err(error) => {
             tracing::error!(
                 %error,
-                "the server around us does not hand connections over: it has to serve with upgrades"
+                "the outer server did not hand the connection over: serve with upgrades"
             );
             return;
         }
@@ -68,7 +68,7 @@ pub(super) async fn carry(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
     let (mut from_client, mut to_client) = tokio::io::split(Adapted(client));
     let (mut from_hooks, mut to_hooks) = tokio::io::split(io);
     let up = async {
-        // Either side may break; then it is over.
+        // An error of either side ends the relay.
         let _ = tokio::io::copy(&mut from_client, &mut to_hooks).await;
         let _ = to_hooks.shutdown().await;
     };
@@ -80,7 +80,7 @@ pub(super) async fn carry(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
     };
     tokio::pin!(up, down);
     tokio::select! {
-        // The connection sees that the client has gone, and ends by its own limits.
+        // The connection notices the client's end and closes within its own limits.
         () = &mut up => down.await,
         () = &mut down => {
             let _ = tokio::time::timeout(LINGER, up).await;

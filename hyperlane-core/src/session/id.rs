@@ -5,13 +5,13 @@ use std::fmt;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-/// How much of an id a log may show.
+/// Number of characters of an id that logs may show.
 const SHOWN: usize = 6;
 
-/// Names a session: 128 random bits.
+/// The id of a session: 128 random bits.
 ///
-/// `Debug` and `Display` show its beginning alone, for logs. With the whole id nobody can take a session over without
-/// its signature, but a store holds sessions by it: treat [`encode`](Self::encode) as a secret.
+/// `Debug` and `Display` show only its beginning, for logs. The id alone does not give access to a session, since
+/// clients need its signature. A store finds sessions by it, so treat [`encode`](Self::encode) as a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u8; 16]);
 
@@ -22,22 +22,22 @@ impl SessionId {
         Ok(Self(bytes))
     }
 
-    /// Where there are no random bytes; never found again.
-    pub(super) fn nobody() -> Self {
+    /// Returns the id to use if there are no random bytes. It is never found again.
+    pub(super) fn nil() -> Self {
         Self([0; 16])
     }
 
-    /// The id as bytes.
+    /// Returns the id as bytes.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
-    /// The id as 22 characters of base64url: a key for stores.
+    /// Returns the id as 22 characters of base64url: a key for stores.
     pub fn encode(&self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote; `None` for anything else.
+    /// Decodes the text of [`encode`](Self::encode); `None` for any other text.
     pub fn decode(text: &str) -> Option<Self> {
         let mut bytes = [0; 16];
         match BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
@@ -60,7 +60,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// As [`SessionId::encode`] writes it.
+/// Serializes to the text of [`SessionId::encode`].
 impl Serialize for SessionId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.encode())
@@ -70,7 +70,7 @@ impl Serialize for SessionId {
 impl<'de> Deserialize<'de> for SessionId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::decode(&text).ok_or_else(|| D::Error::custom("not the id of a session"))
+        Self::decode(&text).ok_or_else(|| D::Error::custom("not a session id"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The sessions of a running server: who is believed, and when a store is asked.
+//! Sessions of a running server: checks of credentials, and use of the store.
 
 use std::{
     fmt, io,
@@ -10,60 +10,58 @@ use std::{
 };
 
 use super::{
-    SessionData, SessionError, SessionId,
-    entry::Entry,
+    SessionData, SessionId,
+    entry::SessionEntry,
     sign::{self, Purpose, Signer},
     store::AnyStore,
-    table::{FORMER_FOR, Found, Over, Table},
+    table::{FORMER_ID_SECONDS, Found, IdEnd, Table},
 };
 use crate::{
-    RequestError, ServerConfig, SessionKey,
-    channel::ChannelSettings,
-    http::{CookieSameSite, CookieSecure, SessionFields},
+    config::{CookieSameSite, CookieSecure, ServerConfig, SessionKey},
+    error::{RequestError, SessionError},
+    http::SessionFields,
 };
 
 /// Sessions with the configuration of a run.
 pub(crate) struct Sessions {
     pub(crate) table: Arc<Table>,
     signer: Signer,
-    /// The keys were made here, which is told once they matter.
-    made_keys: AtomicBool,
+    /// Logs once, when a session begins, that the server made the keys.
+    warn_of_made_keys: AtomicBool,
     secure: CookieSecure,
     same_site: CookieSameSite,
     partitioned: bool,
-    /// A cookie for all sites was wanted over plain HTTP, which is told once.
-    tells_of_plain: AtomicBool,
+    /// Logs once that a SameSite=None cookie is impossible over plain HTTP.
+    warn_of_plain_http: AtomicBool,
     /// In seconds.
     ttl: u64,
     token_ttl: u64,
     store: Option<Arc<dyn AnyStore>>,
-    pub(crate) channels: ChannelSettings,
 }
 
-/// What a program gives before the server runs.
+/// Settings of a program, before the server runs.
 #[derive(Clone, Default)]
 pub(crate) struct Planned {
     pub(crate) table: Arc<Table>,
     store: Option<Arc<dyn AnyStore>>,
-    pub(crate) channels: ChannelSettings,
-    /// Of all runs of one server without configured keys.
+    /// The key for all runs of one server without configured keys.
     key: Arc<OnceLock<SessionKey>>,
 }
 
-/// What a client shows for a session.
+/// A valid credential of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credential {
     pub(crate) id: SessionId,
-    /// The cookie has to be set anew.
+    /// The cookie has to be set again.
     pub(crate) is_stale: bool,
     pub(crate) by_token: bool,
 }
 
-/// What a store, or the memory, has for an id.
+/// Result of looking up an id in the memory or the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Loaded {
-    Session(Arc<Entry>),
-    /// Its client has got another id, or is about to.
+    Session(Arc<SessionEntry>),
+    /// The client has got another id, or is about to.
     Renewed,
     Nothing,
 }
@@ -76,8 +74,8 @@ impl Planned {
 
 impl Sessions {
     pub(crate) fn new(config: &ServerConfig, planned: &Planned) -> Arc<Self> {
-        let made_keys = config.session_keys.is_empty();
-        let signer = if made_keys {
+        let warn_of_made_keys = config.session_keys.is_empty();
+        let signer = if warn_of_made_keys {
             let mut bytes = [0; 32];
             match getrandom::fill(&mut bytes) {
                 Ok(()) => {
@@ -85,7 +83,7 @@ impl Sessions {
                     Signer::new(std::slice::from_ref(key))
                 }
                 Err(error) => {
-                    tracing::error!(%error, "no random bytes for a session key: there are no sessions");
+                    tracing::error!(%error, "no random bytes for a session key: sessions are off");
                     Signer::default()
                 }
             }
@@ -102,19 +100,18 @@ impl Sessions {
         Arc::new(Self {
             table: planned.table.clone(),
             signer,
-            made_keys: AtomicBool::new(made_keys),
+            warn_of_made_keys: AtomicBool::new(warn_of_made_keys),
             secure: config.cookie_secure,
             same_site: config.cookie_same_site,
             partitioned: config.cookie_partitioned,
-            tells_of_plain: AtomicBool::new(config.cookie_same_site == CookieSameSite::None),
+            warn_of_plain_http: AtomicBool::new(config.cookie_same_site == CookieSameSite::None),
             ttl,
             token_ttl: config.session_token_ttl.as_secs().max(1),
             store: planned.store.clone(),
-            channels: planned.channels.clone(),
         })
     }
 
-    /// Whether the cookie is to go over TLS alone; `is_tls`: the request came by it.
+    /// Tells whether the cookie goes over TLS alone; `is_tls` tells whether the request came over TLS.
     pub(crate) fn is_secure(&self, is_tls: impl FnOnce() -> bool) -> bool {
         match self.secure {
             CookieSecure::Auto => is_tls(),
@@ -123,9 +120,9 @@ impl Sessions {
         }
     }
 
-    /// What a response says of a session, whose cookie goes over TLS alone if `secure`.
+    /// Makes the fields of a response, whose cookie goes over TLS alone if `secure`.
     pub(crate) fn fields(&self, secure: bool) -> Arc<SessionFields> {
-        SessionFields::new(secure, self.same_site, self.partitioned)
+        SessionFields::new(secure, self.same_site.attribute(secure), self.partitioned)
     }
 
     pub(crate) fn has_store(&self) -> bool {
@@ -153,12 +150,12 @@ impl Sessions {
         })
     }
 
-    /// Whether a text has the shape of a token of ours; any other is the program's.
+    /// Tells whether a text has the shape of our tokens; other texts are the program's.
     pub(crate) fn is_token(text: &str) -> bool {
         sign::has_shape(text)
     }
 
-    /// `None` without a key.
+    /// Makes a token; `None` without a key.
     pub(super) fn token(&self, id: SessionId, path: &str) -> Option<String> {
         let ends = self.table.now() + self.token_ttl;
         self.signer.sign(Purpose::Token(path), id, ends)
@@ -166,7 +163,7 @@ impl Sessions {
 
     pub(super) fn set_cookie(&self, fields: &SessionFields, id: SessionId) {
         let purpose = Purpose::Cookie(fields.name());
-        if !fields.is_secure() && self.tells_of_plain.swap(false, Ordering::Relaxed) {
+        if !fields.is_secure() && self.warn_of_plain_http.swap(false, Ordering::Relaxed) {
             tracing::warn!(
                 "`cookie_same_site` None over plain HTTP: the cookie is SameSite=Lax, since browsers take None over TLS \
                  alone; name the proxy that ends TLS in `trusted_proxies`, or set `cookie_secure` to Always"
@@ -177,48 +174,48 @@ impl Sessions {
         }
     }
 
-    /// Begins a session; `is_lasting`: it is wanted for longer than its request. Gives whether it is.
-    pub(super) fn begin(&self, is_lasting: bool) -> (Arc<Entry>, bool) {
-        if self.made_keys.swap(false, Ordering::Relaxed) {
+    /// Begins a session, and returns whether it lasts for longer than its request. `is_lasting` asks for that.
+    pub(super) fn begin(&self, is_lasting: bool) -> (Arc<SessionEntry>, bool) {
+        if self.warn_of_made_keys.swap(false, Ordering::Relaxed) {
             tracing::warn!(
-                "no `session_keys` are configured: a key was made, and sessions end with this process"
+                "no `session_keys` configured: the server made a key, and sessions end with this process"
             );
         }
         let now = self.table.now();
         match SessionId::random() {
             Ok(id) => {
-                let entry = Entry::new(&self.table, id, now);
+                let entry = SessionEntry::new(&self.table, id, now);
                 let is_kept = is_lasting && self.keep(&entry);
                 (entry, is_kept)
             }
             Err(error) => {
                 tracing::error!(%error, "no random bytes for a session: it lasts for its request");
-                (Entry::new(&self.table, SessionId::nobody(), now), false)
+                (SessionEntry::new(&self.table, SessionId::nil(), now), false)
             }
         }
     }
 
-    /// Has a session last, if it can.
-    pub(super) fn keep(&self, entry: &Arc<Entry>) -> bool {
-        if entry.id() == SessionId::nobody() {
+    /// Makes a session last, if possible.
+    pub(super) fn keep(&self, entry: &Arc<SessionEntry>) -> bool {
+        if entry.id() == SessionId::nil() {
             return false;
         }
         entry.state().touch();
         self.table.insert(entry) || self.has_store()
     }
 
-    /// A client that keeps coming keeps its session in the store.
-    pub(super) fn note_use(&self, entry: &Arc<Entry>) {
+    /// Marks a session as used, so that the store keeps it.
+    pub(super) fn note_use(&self, entry: &Arc<SessionEntry>) {
         entry.state().touch();
     }
 
     pub(super) fn insert(
         &self,
-        entry: &Arc<Entry>,
+        entry: &Arc<SessionEntry>,
         key: Arc<str>,
         value: Arc<str>,
     ) -> Result<(), SessionError> {
-        // At most: what it replaces is not looked at.
+        // An upper bound: it ignores the size of the old value.
         let more = key.len() + value.len() + 256;
         let replaced = self.table.change(entry, more, |state| match state.ended {
             true => Err(SessionError::Ended),
@@ -227,24 +224,24 @@ impl Sessions {
         replaced.map(drop)
     }
 
-    pub(super) fn remove(&self, entry: &Arc<Entry>, key: &str) -> bool {
+    pub(super) fn remove(&self, entry: &Arc<SessionEntry>, key: &str) -> bool {
         let removed = self.table.change(entry, 0, |state| state.remove_value(key));
         removed.is_ok_and(|removed| removed.is_some())
     }
 
-    /// What this process has for an id.
+    /// Looks up an id in this process.
     pub(crate) fn look_up(&self, id: SessionId) -> Loaded {
         match self.table.look_up(&id) {
             Found::Session(entry) => Loaded::Session(entry),
-            Found::Over(Over::Renewed) => Loaded::Renewed,
-            Found::Over(Over::Destroyed) | Found::Unknown => Loaded::Nothing,
+            Found::Ended(IdEnd::Renewed) => Loaded::Renewed,
+            Found::Ended(IdEnd::Destroyed) | Found::Unknown => Loaded::Nothing,
         }
     }
 
-    /// What the store has for an id.
+    /// Looks up an id in the store.
     ///
     /// # Errors
-    /// [`RequestError::SessionStore`] when it cannot tell.
+    /// [`RequestError::SessionStore`] if the store fails.
     pub(crate) async fn load(&self, id: SessionId) -> Result<Loaded, RequestError> {
         let Some(store) = &self.store else {
             return Ok(self.look_up(id));
@@ -255,29 +252,29 @@ impl Sessions {
         };
         let known = match self.table.look_up(&id) {
             Found::Session(entry) => Some(entry),
-            Found::Over(Over::Renewed) => return Ok(Loaded::Renewed),
-            Found::Over(Over::Destroyed) => return Ok(Loaded::Nothing),
+            Found::Ended(IdEnd::Renewed) => return Ok(Loaded::Renewed),
+            Found::Ended(IdEnd::Destroyed) => return Ok(Loaded::Nothing),
             Found::Unknown => None,
         };
-        // Its own id, where this process knows that it has another by now.
+        // The session's current id, if this process knows a newer one.
         let mut asked = known.as_ref().map_or(id, |entry| entry.id());
         let version = known.as_ref().map(|entry| entry.state().version);
         let now = self.table.now();
-        // A store may keep a mark for longer than it was told to.
+        // A store may keep a mark for longer than requested.
         let is_marked_still = |data: &SessionData| data.until.is_none_or(|until| now < until);
         let mut data = ask(asked).await?.filter(is_marked_still);
         let mut until = None;
         if let Some(former) = &data
             && let Some(renewed) = former.renewed
         {
-            let latest = now + FORMER_FOR;
+            let latest = now + FORMER_ID_SECONDS;
             until = Some(former.until.map_or(latest, |until| until.min(latest)));
             asked = renewed;
             data = ask(asked).await?;
         }
         let Some(data) = data else {
             return Ok(match known {
-                // Made here, and its first request is not over.
+                // Made here, and its first request is still running.
                 Some(entry) if !entry.state().stored => Loaded::Session(entry),
                 Some(entry) => {
                     self.table.forget(&entry);
@@ -299,14 +296,15 @@ impl Sessions {
         Ok(loaded)
     }
 
-    /// Brings what a store has into this process. `version`: of what was known when the store was asked.
+    /// Takes a session of the store into this process. `version` is that of the known session when the store was
+    /// asked.
     fn adopt(&self, id: SessionId, data: &SessionData, version: Option<u32>) -> Loaded {
         let entry = match self.table.look_up(&id) {
             Found::Session(entry) => entry,
-            Found::Over(Over::Renewed) => return Loaded::Renewed,
-            Found::Over(Over::Destroyed) => return Loaded::Nothing,
+            Found::Ended(IdEnd::Renewed) => return Loaded::Renewed,
+            Found::Ended(IdEnd::Destroyed) => return Loaded::Nothing,
             Found::Unknown => {
-                let entry = Entry::of_data(&self.table, id, data);
+                let entry = SessionEntry::of_data(&self.table, id, data);
                 entry.state().stored = true;
                 if !self.table.insert(&entry)
                     && let Found::Session(faster) = self.table.look_up(&id)
@@ -320,59 +318,61 @@ impl Sessions {
             let state = entry.state();
             !state.unsaved && Some(state.version) == version
         };
-        // Compared where nothing is locked.
+        // Compared outside of all locks.
         if let (true, Some(version)) = (is_believed && entry.data() != *data, version) {
             self.table.replace(&entry, data, version);
         }
         Loaded::Session(entry)
     }
 
-    /// Tells the store what has changed.
-    pub(super) async fn save(&self, entry: &Arc<Entry>) -> io::Result<()> {
+    /// Saves changes to the store.
+    pub(super) async fn save(&self, entry: &Arc<SessionEntry>) -> io::Result<()> {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        // So that an older state is never saved over a newer one. Of this session alone: a store may take its time.
-        let turns = entry.turns();
-        let _turn = turns.lock().await;
-        let (id, left, ended) = {
+        // Serializes saves of this session, so that an older state never replaces a newer one. Other sessions do not
+        // wait for a slow store.
+        let save_lock = entry.save_lock();
+        let _saving = save_lock.lock().await;
+        let (id, unsaved_ids, ended) = {
             let mut state = entry.state();
             if !state.unsaved {
                 return Ok(());
             }
             state.unsaved = false;
             state.version = state.version.wrapping_add(1);
-            let left = std::mem::take(&mut state.left);
-            (state.id, left, state.ended)
+            let unsaved_ids = std::mem::take(&mut state.unsaved_ids);
+            (state.id, unsaved_ids, state.ended)
         };
-        // What changes from here on is unsaved again.
+        // Changes from here on are unsaved again.
         let data = entry.data();
-        // Dropped on the way or failed, it is to be told again.
+        // If dropped or failed, the session is unsaved again.
         let mut unsaved = Unsaved {
             entry,
-            left,
+            unsaved_ids,
             is_done: false,
         };
         if ended {
-            for id in &unsaved.left {
+            for id in &unsaved.unsaved_ids {
                 store.delete(id).await?;
             }
         } else {
             store
                 .save(&id, &data, Duration::from_secs(self.ttl))
                 .await?;
-            for left in &unsaved.left {
-                let is_over = matches!(self.table.look_up(left), Found::Over(_) | Found::Unknown);
+            for former in &unsaved.unsaved_ids {
+                let is_over =
+                    matches!(self.table.look_up(former), Found::Ended(_) | Found::Unknown);
                 let marked = SessionData {
                     created: data.created,
                     renewed: (!is_over).then_some(id),
-                    until: (entry.state().former_until(left))
-                        .or_else(|| Some(self.table.now() + FORMER_FOR)),
+                    until: (entry.state().former_until(former))
+                        .or_else(|| Some(self.table.now() + FORMER_ID_SECONDS)),
                     over: is_over,
                     ..SessionData::default()
                 };
                 store
-                    .save(left, &marked, Duration::from_secs(FORMER_FOR))
+                    .save(former, &marked, Duration::from_secs(FORMER_ID_SECONDS))
                     .await?;
             }
             entry.state().stored = true;
@@ -383,15 +383,15 @@ impl Sessions {
 }
 
 fn refused(error: io::Error) -> RequestError {
-    // Not at ERROR: that line is the request's, which names its route.
+    // Not at ERROR: the request has its own line at that level, with its route.
     tracing::warn!(%error, "the session store cannot be asked");
     RequestError::SessionStore
 }
 
 /// Marks a session as unsaved again unless it was saved.
 struct Unsaved<'a> {
-    entry: &'a Entry,
-    left: Vec<SessionId>,
+    entry: &'a SessionEntry,
+    unsaved_ids: Vec<SessionId>,
     is_done: bool,
 }
 
@@ -400,7 +400,7 @@ impl Drop for Unsaved<'_> {
         if !self.is_done {
             let mut state = self.entry.state();
             state.unsaved = true;
-            state.left.append(&mut self.left);
+            state.unsaved_ids.append(&mut self.unsaved_ids);
         }
     }
 }

@@ -1,25 +1,25 @@
-//! What clients hold of a session: signed, and told apart by what it is for.
+//! Signed cookies and tokens of sessions, bound to their purpose.
 //!
-//! A cookie is `id.issued.mac`, a token `id.expires.mac`: times in seconds since 1970, the rest base64url. The signature
-//! covers the purpose as well (a cookie's name, a token's path), so that neither passes for the other, and what
-//! went over plain HTTP says nothing over TLS.
+//! A cookie is `id.issued.mac`, a token `id.expires.mac`: times in seconds since 1970, the rest base64url. The
+//! signature covers the purpose as well (a cookie's name, a token's path), so that one cannot be used as the other, and
+//! a cookie sent over plain HTTP is invalid over TLS.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::SessionId;
-use crate::SessionKey;
+use crate::config::SessionKey;
 
 const MAC_BYTES: usize = 32;
 
-/// The keys of a server: the first signs, all verify.
+/// The keys of a server: the first signs, and all verify.
 #[derive(Clone, Default)]
 pub(super) struct Signer {
     keys: Vec<Hmac<Sha256>>,
 }
 
-/// What a signature is for.
+/// The purpose of a signature.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose<'a> {
     /// A cookie of this name.
@@ -28,20 +28,20 @@ pub(super) enum Purpose<'a> {
     Token(&'a str),
 }
 
-/// What was signed.
+/// The verified content of a cookie or token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Signed {
     pub(super) id: SessionId,
-    /// In seconds since 1970: when it was issued, or ends.
+    /// The time of issue or expiry, in seconds since 1970.
     pub(super) time: u64,
-    /// The first key has signed it.
+    /// True if the first key signed it.
     pub(super) by_first: bool,
 }
 
 impl Signer {
     pub(super) fn new(keys: &[SessionKey]) -> Self {
         Self {
-            // A key of any length will do for HMAC.
+            // HMAC accepts keys of any length.
             keys: keys
                 .iter()
                 .filter_map(|key| Hmac::new_from_slice(key.bytes()).ok())
@@ -49,7 +49,7 @@ impl Signer {
         }
     }
 
-    /// `None` without a key.
+    /// Signs an id; `None` without a key.
     pub(super) fn sign(&self, purpose: Purpose<'_>, id: SessionId, time: u64) -> Option<String> {
         let mut text = format!("{}.{time}", id.encode());
         let mac = authenticate(self.keys.first()?, purpose, &text);
@@ -58,8 +58,8 @@ impl Signer {
         Some(text)
     }
 
-    /// `None` unless one of the keys has signed it for this purpose. In time that does not depend on where a wrong
-    /// signature differs.
+    /// Verifies a signature; `None` unless one of the keys made it for this purpose. The time does not depend on the
+    /// position of a wrong byte.
     pub(super) fn verify(&self, purpose: Purpose<'_>, text: &str) -> Option<Signed> {
         let (signed, mac) = text.rsplit_once('.')?;
         let (id, time) = signed.split_once('.')?;
@@ -80,8 +80,8 @@ impl Signer {
     }
 }
 
-/// Whether a text has the shape of what is signed here: 22 characters of base64url, a time, 43 characters of base64url, with
-/// dots between them. Anything else was never ours.
+/// Returns whether a text has the form of our cookies and tokens: 22 characters of base64url, a time and 43 characters
+/// of base64url, separated by dots.
 pub(super) fn has_shape(text: &str) -> bool {
     let is_base64 = |text: &str, length: usize| {
         let is_of_it = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -104,7 +104,7 @@ fn authenticate(key: &Hmac<Sha256>, purpose: Purpose<'_>, text: &str) -> Hmac<Sh
         Purpose::Token(path) => (b"token\0\0", path),
     };
     mac.update(kind);
-    // Neither can hold the byte after it: what is signed reads one way only.
+    // Neither part can contain the separator after it, so the signed text is unambiguous.
     mac.update(of.as_bytes());
     mac.update(b"\0");
     mac.update(text.as_bytes());
@@ -165,7 +165,7 @@ mod tests {
                 assert!(!has_shape(&other), "{other}");
             }
         }
-        // A JSON Web Token, a UUID, and what is no token at all.
+        // A JSON Web Token, a UUID, and other texts.
         for other in [
             "",
             "..",

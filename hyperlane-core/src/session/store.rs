@@ -1,4 +1,4 @@
-//! Where sessions are kept when not in this process's memory alone.
+//! External stores of sessions.
 
 use std::{
     fmt,
@@ -14,28 +14,28 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::SessionId;
-use crate::error::dispose;
+use crate::panic::dispose;
 
-/// Keys and values as JSON, in the order they were first set: they are few. A clone shares the texts, so that none is copied
+/// Keys and JSON values in the order of first insertion: there are few. Clones share the texts, so that none is copied
 /// while a session is locked.
 pub(super) type Values = Vec<(Arc<str>, Arc<str>)>;
 
-/// Keeps sessions for several servers, or beyond the end of this one; given to
+/// A store of sessions for several servers, or beyond the end of the process. Passed to
 /// [`Server::session_store`](crate::Server::session_store).
 ///
-/// The contract:
-/// - `load` is asked for each request that comes with a session's valid cookie or token, before its hooks: once, and again
-///   for the next of them where it does not have the first. What it does not have is no session.
-/// - `save` is asked before the response is sent (before the head of an event stream or an upgrade), and only if
-///   something changed, or the time to live must begin anew. What is saved under an id replaces what was, and may be
-///   forgotten when `ttl` has passed.
-/// - `delete` is asked when a session is destroyed. An id that is not there is no error.
-/// - An error is answered with 503 and logged; the session keeps its changes in this process, and the next request of it
+/// Contract:
+/// - `load` is called before the hooks of each request that carries a session's valid cookie or token: once, and again
+///   for the next of them if the store does not have the first. An unknown id is not a session.
+/// - `save` is called before the response is sent (before the head of an event stream or an upgrade), and only if
+///   something changed or the time to live must restart. It replaces the data under the id, which may be deleted after
+///   `ttl`.
+/// - `delete` is called when a session is destroyed. An unknown id is not an error.
+/// - An error is logged and answered with 503. The session keeps its changes in this process, and its next request
 ///   saves them.
-/// - Of two servers that change one session at once the later wins. A request of the one in flight while the other
-///   destroys the session may save it again.
+/// - If two servers change a session at the same time, the later save wins. A request in progress on one server may
+///   save a session again that the other has destroyed.
 ///
-/// Futures may be dropped at any await when a client's connection ends.
+/// Futures may be dropped at any await, when a client's connection ends.
 ///
 /// ```
 /// use std::{collections::HashMap, io, sync::Mutex, time::Duration};
@@ -66,10 +66,10 @@ pub(super) type Values = Vec<(Arc<str>, Arc<str>)>;
 /// server.session_store(Kept::default());
 /// ```
 pub trait SessionStore: Send + Sync + 'static {
-    /// Gives what was last saved under `id`.
+    /// Returns the data last saved under `id`.
     fn load(&self, id: &SessionId) -> impl Future<Output = io::Result<Option<SessionData>>> + Send;
 
-    /// Keeps `data` under `id`, for `ttl` at least.
+    /// Saves `data` under `id` for at least `ttl`.
     fn save(
         &self,
         id: &SessionId,
@@ -77,31 +77,31 @@ pub trait SessionStore: Send + Sync + 'static {
         ttl: Duration,
     ) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Forgets what is under `id`.
+    /// Deletes the data under `id`.
     fn delete(&self, id: &SessionId) -> impl Future<Output = io::Result<()>> + Send;
 }
 
-/// A session as stores keep it, by serde.
+/// The data of a session for stores, serialized by serde.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionData {
-    /// In seconds since 1970.
+    /// The time of creation, in seconds since 1970.
     pub(super) created: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "values")]
     pub(super) values: Values,
-    /// The session has another id now.
+    /// The new id of the session, if it was renewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) renewed: Option<SessionId>,
-    /// Until when this mark at a former id says something, in seconds since 1970.
+    /// The time until which this mark at a former id is valid, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) until: Option<u64>,
-    /// The id is worth nothing any more.
+    /// True if the id is no longer valid.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) over: bool,
 }
 
-/// Shared texts are written as texts: this is what serde's feature `rc` is for, which a library should not turn on.
+/// Serializes shared texts as texts. serde's feature `rc` would do it, but a library should not enable it.
 mod values {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -124,18 +124,18 @@ mod values {
 }
 
 impl SessionData {
-    /// The user that the session is bound to.
+    /// Returns the user that the session is bound to.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// When the session began.
+    /// Returns the time at which the session began.
     pub fn created(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(self.created)
     }
 }
 
-/// Values are the program's secrets.
+/// Hides the values, which are secrets of the program.
 impl fmt::Debug for SessionData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionData")
@@ -147,7 +147,7 @@ impl fmt::Debug for SessionData {
 
 pub(super) type Stored<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
-/// The trait behind a pointer.
+/// The object-safe form of the trait.
 pub(super) trait AnyStore: Send + Sync {
     fn load<'a>(&'a self, id: &'a SessionId) -> Stored<'a, Option<SessionData>>;
     fn save<'a>(
@@ -159,12 +159,12 @@ pub(super) trait AnyStore: Send + Sync {
     fn delete<'a>(&'a self, id: &'a SessionId) -> Stored<'a, ()>;
 }
 
-/// Makes a panic an error: it is asked outside of hooks, where a panic would end the connection.
+/// Converts a panic to an error: the store is called outside of hooks, where a panic would end the connection.
 fn caught<'a, T>(asked: impl Future<Output = io::Result<T>> + Send + 'a) -> Stored<'a, T> {
     Box::pin(async move {
         let mut asked = pin!(asked);
         poll_fn(|cx| {
-            // It is dropped after a panic, never polled again.
+            // After a panic the future is dropped and never polled again.
             catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(cx))).unwrap_or_else(|payload| {
                 dispose(payload);
                 Poll::Ready(Err(io::Error::other("the store panicked")))

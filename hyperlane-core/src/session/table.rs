@@ -1,14 +1,16 @@
-//! The sessions in this process's memory, within a bound of bytes.
+//! Sessions in this process's memory, within a limit of bytes.
 //!
-//! There are two segments, one of sessions without a user and one of sessions with one. Those of a segment that may go are in
-//! a list by their last use, which is also the order in which they expire; those that are kept alive are in none. So
-//! everything takes the same time however many there are.
+//! There are two segments: sessions without a user and sessions with one. Each segment has a list of sessions that may
+//! be evicted, by their last use, which is also the order in which they expire. Sessions that are kept alive are in no
+//! list. So every operation takes the same time for any number of sessions.
 //!
-//! All requests with a session take the table's lock. It is held for moments alone: no code of the program runs under it,
-//! nothing is parsed, copied or freed that may be large, and of many sessions it does [`SLICE`] at a time.
+//! All requests with a session take the table's lock. It is held for moments only: no code of the program runs under
+//! it, nothing large is parsed, copied or freed under it, and an operation handles at most [`SLICE`] sessions at a
+//! time.
+
+mod slots;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -16,41 +18,36 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use slab::Slab;
 use tokio::{runtime::Handle, time::Instant};
 
+use self::slots::{ENTRY_BYTES, ID_BYTES, Index, Rank, Slot};
 use super::{
-    SessionData, SessionError, SessionId,
-    entry::{Entry, FORMER, Former, State, bytes_of},
+    AttachmentSlot, SessionData, SessionId,
+    entry::{Former, MAX_FORMER_IDS, SessionEntry, SessionState, bytes_of},
 };
-use crate::http::SessionFields;
+use crate::{error::SessionError, http::SessionFields};
 
-/// The place of what is not in the table, and the end of the list.
-pub(super) const NOWHERE: u32 = u32::MAX;
+/// The key of a session that is not in the table, and the end of a list.
+pub(super) const NO_SLOT: u32 = u32::MAX;
 
-/// How long the id before a renewal is valid, in seconds: requests in flight still count.
-pub(super) const FORMER_FOR: u64 = 60;
+/// Lifetime of a former id after a renewal, in seconds, so that requests in flight succeed.
+pub(super) const FORMER_ID_SECONDS: u64 = 60;
 
-/// What a session without values takes: itself with its counts, and its places in tables that double when they are full,
-/// with what the allocator adds.
-const ENTRY_BYTES: usize = size_of::<Entry>() + 32 + 2 * size_of::<Slot>() + 3 * ID_BYTES;
-/// What an id takes in a table.
-const ID_BYTES: usize = size_of::<(SessionId, u32)>() + 4;
-/// What an id that is over takes.
-const OVER_BYTES: usize = 4 * (size_of::<(u64, SessionId)>() + ID_BYTES);
+/// Size of an ended id.
+const ENDED_ID_BYTES: usize = 4 * (size_of::<(u64, SessionId)>() + ID_BYTES);
 
-/// Newcomers may always have this part of the memory: one of so many.
+/// Guaranteed part of the memory for newcomers, as a divisor.
 const NEWCOMERS_PART: usize = 5;
 
-/// Ids that are over take this part of the memory at most, one of so many, where sessions with a user would have to go for them.
-const OVER_PART: usize = 64;
+/// Limit of ended ids before sessions with a user are evicted, as a divisor of the memory.
+const ENDED_IDS_PART: usize = 64;
 
-/// So many sessions are looked at before others get the lock.
+/// Sessions that are handled before other tasks get the lock.
 const SLICE: usize = 256;
 
 /// All sessions of a server.
 pub(crate) struct Table {
-    all: Mutex<All>,
+    index: Mutex<Index>,
     /// Seconds since 1970 at `start`. From there the runtime's clock counts, which never jumps.
     epoch: Duration,
     start: Instant,
@@ -59,95 +56,43 @@ pub(crate) struct Table {
     /// In seconds.
     ttl: AtomicU64,
     max_age: AtomicU64,
-    /// Another store is to be told of changes.
-    pub(super) external: AtomicBool,
+    /// A store has to save changes.
+    pub(super) has_store: AtomicBool,
     full_is_logged: AtomicBool,
-    /// Of the last run.
+    attachment: AttachmentSlot,
+    /// The runtime of the last run.
     runtime: Mutex<Option<Handle>>,
 }
 
-#[derive(Default)]
-struct All {
-    /// Former ids included.
-    ids: HashMap<SessionId, u32>,
-    users: BTreeSet<(Arc<str>, u32)>,
-    slots: Slab<Slot>,
-    newcomers: Segment,
-    known: Segment,
-    /// Ids that are worth nothing any more, for a while.
-    over: HashMap<SessionId, (Over, u64)>,
-    over_by_time: VecDeque<(u64, SessionId)>,
-}
-
-/// Why an id is over.
+/// Why an id has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Over {
-    /// Its session was given another when the user changed, which its client has or is about to get.
+pub(super) enum IdEnd {
+    /// The user has changed, and the session got another id. Its client has that id, or is about to get it.
     Renewed,
     Destroyed,
 }
 
-struct Slot {
-    entry: Arc<Entry>,
-    /// Last use, in seconds since 1970.
-    used: u64,
-    newer: u32,
-    older: u32,
-    /// Guards that keep it: one for each of its channels.
-    kept: u16,
-    rank: Rank,
-    bytes: u32,
-}
-
-/// Which sessions go first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rank {
-    /// Without a user: any request without a cookie makes one.
-    Newcomer,
-    /// With a user, who would have to log in again.
-    Known,
-}
-
-impl Rank {
-    fn of(state: &State) -> Self {
-        match state.user {
-            Some(_) => Self::Known,
-            None => Self::Newcomer,
-        }
-    }
-}
-
-/// The sessions of a rank.
-#[derive(Default)]
-struct Segment {
-    /// The list by last use, of those that may go.
-    newest: Option<u32>,
-    oldest: Option<u32>,
-    /// What all of them take.
-    bytes: usize,
-}
-
-/// Whether there is room for something.
+/// Result of making room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
     Enough,
     None,
-    /// Others have to go, and more than one slice of them.
+    /// There will be room after further slices of evictions.
     Later,
 }
 
-/// What an id leads to.
+/// Result of looking up an id.
 #[derive(Debug)]
 pub(super) enum Found {
-    Session(Arc<Entry>),
-    Over(Over),
+    Session(Arc<SessionEntry>),
+    Ended(IdEnd),
     Unknown,
 }
 
 impl Default for Table {
     fn default() -> Self {
         Self {
-            all: Mutex::default(),
+            index: Mutex::default(),
             epoch: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default(),
@@ -155,19 +100,20 @@ impl Default for Table {
             limit: AtomicUsize::new(0),
             ttl: AtomicU64::new(0),
             max_age: AtomicU64::new(0),
-            external: AtomicBool::new(false),
+            has_store: AtomicBool::new(false),
             full_is_logged: AtomicBool::new(false),
+            attachment: AttachmentSlot::default(),
             runtime: Mutex::default(),
         }
     }
 }
 
 impl Table {
-    pub(super) fn configure(&self, limit: usize, ttl: u64, max_age: u64, external: bool) {
+    pub(super) fn configure(&self, limit: usize, ttl: u64, max_age: u64, has_store: bool) {
         self.limit.store(limit, Ordering::Relaxed);
         self.ttl.store(ttl, Ordering::Relaxed);
         self.max_age.store(max_age, Ordering::Relaxed);
-        self.external.store(external, Ordering::Relaxed);
+        self.has_store.store(has_store, Ordering::Relaxed);
         *self.lock_runtime() = Handle::try_current().ok();
     }
 
@@ -175,10 +121,15 @@ impl Table {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the server runs that its sessions belong to; before it does, where the caller is.
+    /// The server's runtime; before the server runs, that of the caller.
     pub(super) fn runtime(&self) -> Option<Handle> {
         let known = self.lock_runtime().clone();
         known.or_else(|| Handle::try_current().ok())
+    }
+
+    /// The attachment of the layer above, for all sessions of the server.
+    pub(crate) fn attachment(&self) -> &AttachmentSlot {
+        &self.attachment
     }
 
     /// Seconds since 1970.
@@ -186,34 +137,34 @@ impl Table {
         (self.epoch + self.start.elapsed()).as_secs()
     }
 
-    fn lock(&self) -> MutexGuard<'_, All> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The session of an id that is valid now, one it had before included. This is a use of the session.
-    pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<Entry>> {
+    /// Finds the session of an id that is valid now, former ids included. This is a use of the session.
+    pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<SessionEntry>> {
         match self.look_up(id) {
             Found::Session(entry) => Some(entry),
-            Found::Over(_) | Found::Unknown => None,
+            Found::Ended(_) | Found::Unknown => None,
         }
     }
 
     pub(super) fn look_up(&self, id: &SessionId) -> Found {
         let now = self.now();
-        let mut all = self.lock();
-        let Some(&key) = all.ids.get(id) else {
-            return match all.over.get(id) {
-                Some((over, until)) if now < *until => Found::Over(*over),
+        let mut index = self.lock();
+        let Some(&key) = index.ids.get(id) else {
+            return match index.ended_ids.get(id) {
+                Some((over, until)) if now < *until => Found::Ended(*over),
                 _ => Found::Unknown,
             };
         };
-        if self.is_expired(&all, key, now) {
-            let gone = all.remove(key);
-            drop(all);
-            end(gone);
+        if self.is_expired(&index, key, now) {
+            let evicted = index.remove(key);
+            drop(index);
+            end_all(evicted);
             return Found::Unknown;
         }
-        let Some(entry) = all.slots.get(key as usize).map(|slot| slot.entry.clone()) else {
+        let Some(entry) = index.slots.get(key as usize).map(|slot| slot.entry.clone()) else {
             return Found::Unknown;
         };
         let mut state = entry.state();
@@ -223,15 +174,15 @@ impl Table {
         }
         drop(state);
         if !is_valid {
-            all.ids.remove(id);
+            index.ids.remove(id);
             return Found::Unknown;
         }
-        all.touch(key, now);
+        index.touch(key, now);
         Found::Session(entry)
     }
 
-    fn is_expired(&self, all: &All, key: u32, now: u64) -> bool {
-        all.slots.get(key as usize).is_none_or(|slot| {
+    fn is_expired(&self, index: &Index, key: u32, now: u64) -> bool {
+        index.slots.get(key as usize).is_none_or(|slot| {
             self.is_too_old(slot.entry.created, now)
                 || slot.kept == 0 && now >= slot.used + self.ttl.load(Ordering::Relaxed)
         })
@@ -241,192 +192,192 @@ impl Table {
         now >= created.saturating_add(self.max_age.load(Ordering::Relaxed))
     }
 
-    /// The sessions of a user.
-    pub(crate) fn of_user(&self, user: &str) -> Vec<Arc<Entry>> {
+    /// Finds the sessions of a user.
+    pub(crate) fn of_user(&self, user: &str) -> Vec<Arc<SessionEntry>> {
         let user: Arc<str> = user.into();
         let mut found = Vec::new();
         let mut from = Some(0);
         while let Some(first) = from {
-            let all = self.lock();
-            let keys = all
+            let index = self.lock();
+            let keys = index
                 .users
-                .range((user.clone(), first)..(user.clone(), NOWHERE));
+                .range((user.clone(), first)..(user.clone(), NO_SLOT));
             let mut last = None;
             for (_, key) in keys.take(SLICE) {
-                let slot = all.slots.get(*key as usize);
+                let slot = index.slots.get(*key as usize);
                 found.extend(slot.map(|slot| slot.entry.clone()));
                 last = Some(*key);
             }
-            // The last slice is not full, and the one after a full one may be empty.
+            // Only the last slice is not full, and the slice after a full one may be empty.
             from = last.map(|last| last + 1);
         }
         found
     }
 
-    /// All sessions.
-    pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
+    /// Returns all sessions.
+    pub(crate) fn all(&self) -> Vec<Arc<SessionEntry>> {
         let mut found = Vec::new();
         let mut at = 0;
         loop {
-            let all = self.lock();
-            if at >= all.slots.capacity() {
+            let index = self.lock();
+            if at >= index.slots.capacity() {
                 return found;
             }
-            let slots = (at..at + SLICE).filter_map(|key| all.slots.get(key));
+            let slots = (at..at + SLICE).filter_map(|key| index.slots.get(key));
             found.extend(slots.map(|slot| slot.entry.clone()));
             at += SLICE;
         }
     }
 
-    /// Puts a session in; false where there is no room, as all others are kept alive.
-    pub(super) fn insert(&self, entry: &Arc<Entry>) -> bool {
+    /// Inserts a session; false if there is no room, since all others are kept alive.
+    pub(super) fn insert(&self, entry: &Arc<SessionEntry>) -> bool {
         let now = self.now();
-        let mut gone = Vec::new();
+        let mut evicted = Vec::new();
         let bytes = ENTRY_BYTES + entry.state().bytes();
-        let (mut all, has_room) = self.lock_with_room(entry, bytes, &mut gone);
+        let (mut index, has_room) = self.lock_with_room(entry, bytes, &mut evicted);
         let (id, user, rank, bytes) = {
             let state = entry.state();
             let bytes = ENTRY_BYTES + state.bytes();
             (state.id, state.user.clone(), Rank::of(&state), bytes)
         };
-        let fits = has_room && !all.ids.contains_key(&id) && entry.place() == NOWHERE;
-        if let (true, Ok(key)) = (fits, u32::try_from(all.slots.vacant_key())) {
-            all.slots.insert(Slot {
+        let fits = has_room && !index.ids.contains_key(&id) && entry.slot_key() == NO_SLOT;
+        if let (true, Ok(key)) = (fits, u32::try_from(index.slots.vacant_key())) {
+            index.slots.insert(Slot {
                 entry: entry.clone(),
                 used: now,
-                newer: NOWHERE,
-                older: NOWHERE,
+                newer: NO_SLOT,
+                older: NO_SLOT,
                 kept: 0,
                 rank,
                 bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             });
-            all.link(key);
-            all.ids.insert(id, key);
+            index.link(key);
+            index.ids.insert(id, key);
             if let Some(user) = user {
-                all.users.insert((user, key));
+                index.users.insert((user, key));
             }
-            all.segment(rank).bytes += bytes;
+            index.segment(rank).bytes += bytes;
             entry.slot.store(key, Ordering::Release);
         }
-        drop(all);
-        end(gone);
+        drop(index);
+        end_all(evicted);
         if !fits && !self.full_is_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "session_memory is full of sessions that are in use: new ones last for their request"
+                "`session_memory` is full of sessions in use: new sessions last for their request"
             );
         }
         fits
     }
 
-    /// Locks the table when there is room for `bytes` more of a session, or when there can be none. What has gone for it is to
-    /// be ended when nothing is locked.
+    /// Locks the table once there is room for `bytes` more of a session, or if there can be none. The caller ends
+    /// evicted sessions outside of all locks.
     fn lock_with_room(
         &self,
-        entry: &Entry,
+        entry: &SessionEntry,
         bytes: usize,
-        gone: &mut Vec<Arc<Entry>>,
-    ) -> (MutexGuard<'_, All>, bool) {
+        evicted: &mut Vec<Arc<SessionEntry>>,
+    ) -> (MutexGuard<'_, Index>, bool) {
         let now = self.now();
         loop {
-            let mut all = self.lock();
-            match self.make_room(&mut all, entry, bytes, now, gone) {
-                Room::Enough => return (all, true),
-                Room::None => return (all, false),
+            let mut index = self.lock();
+            match self.make_room(&mut index, entry, bytes, now, evicted) {
+                Room::Enough => return (index, true),
+                Room::None => return (index, false),
                 Room::Later => {}
             }
-            drop(all);
-            end(std::mem::take(gone));
+            drop(index);
+            end_all(std::mem::take(evicted));
         }
     }
 
-    /// Makes room for `bytes` more of a session by dropping what is over, expired, or was used least recently; never the
-    /// session itself.
+    /// Makes room for `bytes` more of a session: drops ended ids, and evicts expired and least recently used sessions,
+    /// never the session itself.
     ///
-    /// Newcomers go first, until they have their part and no more. So a flood of them drives out one another and never a
-    /// user's session, and users never leave newcomers without room to log in.
+    /// Newcomers are evicted first while they have more than their part. So a flood of newcomers evicts newcomers and
+    /// never a user's session, and users always leave newcomers room to log in.
     fn make_room(
         &self,
-        all: &mut All,
-        entry: &Entry,
+        index: &mut Index,
+        entry: &SessionEntry,
         bytes: usize,
         now: u64,
-        gone: &mut Vec<Arc<Entry>>,
+        evicted: &mut Vec<Arc<SessionEntry>>,
     ) -> Room {
         let limit = self.limit.load(Ordering::Relaxed);
         for _ in 0..SLICE {
-            let Some((until, id)) = all.over_by_time.front().copied() else {
+            let Some((until, id)) = index.ended_by_time.front().copied() else {
                 break;
             };
-            let too_many = all.over_by_time.len() * OVER_BYTES > limit / 8;
+            let too_many = index.ended_by_time.len() * ENDED_ID_BYTES > limit / 8;
             if now < until && !too_many {
                 break;
             }
-            all.over_by_time.pop_front();
-            all.over.remove(&id);
+            index.ended_by_time.pop_front();
+            index.ended_ids.remove(&id);
         }
         if bytes > limit {
             return Room::None;
         }
-        let itself = entry.place();
+        let itself = entry.slot_key();
         let own = Rank::of(&entry.state());
         for rank in [Rank::Newcomer, Rank::Known] {
             for _ in 0..SLICE / 2 {
-                let next = all.next_to_go(rank, itself);
-                let Some(expired) = next.filter(|key| self.is_expired(all, *key, now)) else {
+                let next = index.next_to_evict(rank, itself);
+                let Some(expired) = next.filter(|key| self.is_expired(index, *key, now)) else {
                     break;
                 };
-                gone.extend(all.remove(expired));
+                evicted.extend(index.remove(expired));
             }
         }
         for _ in 0..SLICE {
-            let taken = all.bytes() + all.over_by_time.len() * OVER_BYTES;
+            let taken = index.bytes() + index.ended_by_time.len() * ENDED_ID_BYTES;
             if taken + bytes <= limit {
                 return Room::Enough;
             }
             let asked = if own == Rank::Newcomer { bytes } else { 0 };
-            let have_more = all.newcomers.bytes + asked > limit / NEWCOMERS_PART;
+            let have_more = index.newcomers.bytes + asked > limit / NEWCOMERS_PART;
             let first = if have_more {
                 Rank::Newcomer
             } else {
                 Rank::Known
             };
-            // A flood of logouts logs no others out.
+            // A flood of logouts logs no other users out.
             if first == Rank::Known
-                && all.over_by_time.len() * OVER_BYTES > limit / OVER_PART
-                && let Some((_, id)) = all.over_by_time.pop_front()
+                && index.ended_by_time.len() * ENDED_ID_BYTES > limit / ENDED_IDS_PART
+                && let Some((_, id)) = index.ended_by_time.pop_front()
             {
-                all.over.remove(&id);
+                index.ended_ids.remove(&id);
                 continue;
             }
-            // Where none of those may go, the session's own kind is left to make room for it.
-            let goes = all
-                .next_to_go(first, itself)
-                .or_else(|| all.next_to_go(own, itself));
+            // If that segment has no candidate, the session's own segment has to make room.
+            let goes = index
+                .next_to_evict(first, itself)
+                .or_else(|| index.next_to_evict(own, itself));
             match goes {
-                Some(key) => gone.extend(all.remove(key)),
+                Some(key) => evicted.extend(index.remove(key)),
                 None => return Room::None,
             }
         }
         Room::Later
     }
 
-    /// Changes a session, if there is room for it afterwards: `more` is what it may take beyond. What the change gives back is
-    /// dropped by the caller, where nothing is locked.
+    /// Changes a session if there is room afterwards, for at most `more` bytes beyond its size. The caller drops the
+    /// result outside of all locks.
     pub(super) fn change<R>(
         &self,
-        entry: &Arc<Entry>,
+        entry: &Arc<SessionEntry>,
         more: usize,
-        change: impl FnOnce(&mut State) -> R,
+        change: impl FnOnce(&mut SessionState) -> R,
     ) -> Result<R, SessionError> {
-        let mut gone = Vec::new();
-        let locked = match entry.place() {
-            NOWHERE => None,
-            _ => Some(self.lock_with_room(entry, more, &mut gone)),
+        let mut evicted = Vec::new();
+        let locked = match entry.slot_key() {
+            NO_SLOT => None,
+            _ => Some(self.lock_with_room(entry, more, &mut evicted)),
         };
-        let key = entry.place();
+        let key = entry.slot_key();
         let changed = match locked {
-            Some((mut all, has_room)) if key != NOWHERE => {
-                all.touch(key, self.now());
+            Some((mut index, has_room)) if key != NO_SLOT => {
+                index.touch(key, self.now());
                 let changed = (has_room || more == 0).then(|| {
                     let mut state = entry.state();
                     let user = state.user.clone();
@@ -434,20 +385,20 @@ impl Table {
                     state.touch();
                     if user != state.user {
                         if let Some(user) = user {
-                            all.users.remove(&(user, key));
+                            index.users.remove(&(user, key));
                         }
                         if let Some(user) = state.user.clone() {
-                            all.users.insert((user, key));
+                            index.users.insert((user, key));
                         }
                     }
                     drop(state);
-                    all.recount(entry, key);
+                    index.recount(entry, key);
                     changed
                 });
-                drop(all);
+                drop(index);
                 changed
             }
-            // It lasts for its request alone, and so does what it takes.
+            // The session lasts for its request alone, and so does its memory.
             locked => {
                 drop(locked);
                 let limit = self.limit.load(Ordering::Relaxed);
@@ -458,18 +409,18 @@ impl Table {
                 })
             }
         };
-        end(gone);
+        end_all(evicted);
         changed.ok_or(SessionError::Full)
     }
 
-    /// Binds a session to a user. `is_told`: the client has the id that the session has. `by`: the id that the request knows, and
-    /// what its answer says; a request that knows a former id binds it to no other user, nor does one that comes while
-    /// another is logging in.
+    /// Binds a session to a user. `client_knows_id` says that the client has the current id. `by` is the id that the
+    /// request knows, with the fields of its answer: a request with a former id cannot bind the session to another
+    /// user, nor can a request during another login.
     pub(super) fn set_user(
         &self,
-        entry: &Arc<Entry>,
+        entry: &Arc<SessionEntry>,
         user: Option<Arc<str>>,
-        is_told: bool,
+        client_knows_id: bool,
         by: Option<(SessionId, &Arc<SessionFields>)>,
     ) -> Result<(), SessionError> {
         let more = user.as_ref().map_or(0, |user| user.len() + ENTRY_BYTES);
@@ -479,27 +430,27 @@ impl Table {
                 return Ok(Vec::new());
             }
             if let (Some((known, fields)), Some(_)) = (by, &user)
-                && (known != state.id || state.is_in_other_hands(fields, now))
+                && (known != state.id || state.is_user_changing_elsewhere(fields, now))
             {
                 return Err(SessionError::Former);
             }
             state.user = user;
-            state.user_changed |= is_told;
+            state.user_changed |= client_knows_id;
             state.changing = by
-                .filter(|(_, fields)| is_told && !fields.is_written())
-                .map(|(_, fields)| (Arc::downgrade(fields), now + FORMER_FOR));
+                .filter(|(_, fields)| client_knows_id && !fields.is_written())
+                .map(|(_, fields)| (Arc::downgrade(fields), now + FORMER_ID_SECONDS));
             Ok(std::mem::take(&mut state.former))
         })??;
-        // An id from before the login leads nowhere now, and connections that were opened by it end.
+        // Ids from before the login end now, and so do the connections that they opened.
         let left: Vec<SessionId> = left.into_iter().map(|former| former.id).collect();
         if !left.is_empty() {
-            self.end_ids(entry, &left, Over::Renewed);
+            self.end_ids(entry, &left, IdEnd::Renewed);
         }
         Ok(())
     }
 
-    /// Takes over what another server has made of a session, unless it was changed here meanwhile.
-    pub(super) fn replace(&self, entry: &Arc<Entry>, data: &SessionData, version: u32) {
+    /// Takes over changes of another server, unless the session was changed here meanwhile.
+    pub(super) fn replace(&self, entry: &Arc<SessionEntry>, data: &SessionData, version: u32) {
         let more = data
             .values
             .iter()
@@ -512,84 +463,86 @@ impl Table {
                 return None;
             }
             state.user = user;
-            // What another server has saved need not be told to the store.
+            // The store has the changes of another server.
             Some((state.replace_values(values, bytes), state.unsaved))
         });
         match replaced {
             Ok(Some((_, was_unsaved))) => entry.state().unsaved = was_unsaved,
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(%error, "what another server has changed is not seen here")
+                tracing::warn!(%error, "no room for changes that another server has made to a session")
             }
         }
     }
 
-    fn end_ids(&self, entry: &Entry, ids: &[SessionId], over: Over) {
+    fn end_ids(&self, entry: &SessionEntry, ids: &[SessionId], over: IdEnd) {
         let now = self.now();
-        let mut all = self.lock();
+        let mut index = self.lock();
         for id in ids {
-            all.ids.remove(id);
-            all.end_id(*id, over, now + FORMER_FOR);
+            index.ids.remove(id);
+            index.end_id(*id, over, now + FORMER_ID_SECONDS);
         }
-        if self.external.load(Ordering::Relaxed) {
-            entry.state().left.extend(ids);
+        if self.has_store.load(Ordering::Relaxed) {
+            entry.state().unsaved_ids.extend(ids);
         }
     }
 
-    /// Gives a session another id, unless it has another one already than `known`, or is about to get one by the request that logs
-    /// its user in: then nothing changes, and `None` is given.
+    /// Gives a session another id. Returns `None`, without a change, if its id is no longer `known`, or if the request
+    /// that logs its user in is about to renew it.
     pub(super) fn renew(
         &self,
-        entry: &Arc<Entry>,
+        entry: &Arc<SessionEntry>,
         known: SessionId,
         fields: &Arc<SessionFields>,
     ) -> Result<Option<SessionId>, SessionError> {
         let id = SessionId::random().map_err(|_| SessionError::Random)?;
         let now = self.now();
-        // Dropped when nothing is locked.
+        // Dropped outside of all locks.
         let mut over = Vec::new();
-        let mut all = self.lock();
+        let mut index = self.lock();
         let mut state = entry.state();
         if state.ended {
             return Err(SessionError::Ended);
         }
-        if state.id != known || state.is_in_other_hands(fields, now) {
+        if state.id != known || state.is_user_changing_elsewhere(fields, now) {
             return Ok(None);
         }
         state.id = id;
         state.changing = None;
         state.touch();
-        if self.external.load(Ordering::Relaxed) {
-            state.left.push(known);
+        if self.has_store.load(Ordering::Relaxed) {
+            state.unsaved_ids.push(known);
         }
-        let key = entry.place();
-        if key == NOWHERE {
+        let key = entry.slot_key();
+        if key == NO_SLOT {
             return Ok(Some(id));
         }
-        all.ids.insert(id, key);
+        index.ids.insert(id, key);
         if std::mem::take(&mut state.user_changed) {
-            all.ids.remove(&known);
-            all.end_id(known, Over::Renewed, now + FORMER_FOR);
+            index.ids.remove(&known);
+            index.end_id(known, IdEnd::Renewed, now + FORMER_ID_SECONDS);
         } else {
-            state.former.push(Former::new(known, now + FORMER_FOR));
+            state
+                .former
+                .push(Former::new(known, now + FORMER_ID_SECONDS));
             let is_over = |former: &Former| former.until <= now;
-            while state.former.len() > FORMER || state.former.first().is_some_and(is_over) {
+            while state.former.len() > MAX_FORMER_IDS || state.former.first().is_some_and(is_over) {
                 let dropped = state.former.remove(0);
-                all.ids.remove(&dropped.id);
+                index.ids.remove(&dropped.id);
                 over.push(dropped);
             }
         }
         drop(state);
-        all.recount(entry, key);
-        drop(all);
+        index.recount(entry, key);
+        drop(index);
         Ok(Some(id))
     }
 
     /// Ends a session for good.
-    pub(super) fn destroy(&self, entry: &Arc<Entry>) {
+    pub(super) fn destroy(&self, entry: &Arc<SessionEntry>) {
         let now = self.now();
-        let mut gone = Vec::new();
-        let mut all = self.lock();
+        let mut evicted = Vec::new();
+        let mut index = self.lock();
         let mut state = entry.state();
         if state.ended {
             return;
@@ -598,12 +551,12 @@ impl Table {
         state.touch();
         let mut ids: Vec<SessionId> = state.former.iter().map(|former| former.id).collect();
         ids.push(state.id);
-        if self.external.load(Ordering::Relaxed) {
-            state.left.extend(&ids);
+        if self.has_store.load(Ordering::Relaxed) {
+            state.unsaved_ids.extend(&ids);
         }
         drop(state);
-        // Finds its place by its user.
-        gone.extend(all.remove(entry.place()));
+        // The index finds the place by the user, which has to be there still.
+        evicted.extend(index.remove(entry.slot_key()));
         let dropped = {
             let mut state = entry.state();
             state.user = None;
@@ -611,214 +564,90 @@ impl Table {
             (state.replace_values(Vec::new(), 0), former)
         };
         for id in ids {
-            all.end_id(id, Over::Destroyed, now + FORMER_FOR);
+            index.end_id(id, IdEnd::Destroyed, now + FORMER_ID_SECONDS);
         }
-        // What is over takes room as well.
-        self.make_room(&mut all, entry, 0, now, &mut gone);
-        drop(all);
+        // Ended ids take room as well.
+        self.make_room(&mut index, entry, 0, now, &mut evicted);
+        drop(index);
         drop(dropped);
-        entry.end_channels();
-        end(gone);
+        entry.attachment().end();
+        end_all(evicted);
     }
 
-    /// Counts bytes of a session's channels; false where there is no room for them. This is no use of the session.
-    pub(super) fn charge(&self, entry: &Arc<Entry>, bytes: usize) -> bool {
-        // One that lasts for its request alone has no client to wait for.
-        if entry.place() == NOWHERE {
+    /// Charges a session for bytes of its channels; false if there is no room. This is no use of the session.
+    pub(super) fn charge(&self, entry: &Arc<SessionEntry>, bytes: usize) -> bool {
+        // A session that lasts for its request alone has no client to wait for.
+        if entry.slot_key() == NO_SLOT {
             return false;
         }
-        let mut gone = Vec::new();
-        let (mut all, has_room) = self.lock_with_room(entry, bytes, &mut gone);
-        let key = entry.place();
-        let fits = key != NOWHERE && has_room;
+        let mut evicted = Vec::new();
+        let (mut index, has_room) = self.lock_with_room(entry, bytes, &mut evicted);
+        let key = entry.slot_key();
+        let fits = key != NO_SLOT && has_room;
         if fits {
             entry.state().waiting += bytes;
-            all.recount(entry, key);
+            index.recount(entry, key);
         }
-        drop(all);
-        end(gone);
+        drop(index);
+        end_all(evicted);
         fits
     }
 
-    pub(super) fn discharge(&self, entry: &Arc<Entry>, bytes: usize) {
-        let mut all = self.lock();
+    pub(super) fn discharge(&self, entry: &Arc<SessionEntry>, bytes: usize) {
+        let mut index = self.lock();
         let mut state = entry.state();
         state.waiting = state.waiting.saturating_sub(bytes);
         drop(state);
-        all.recount(entry, entry.place());
+        index.recount(entry, entry.slot_key());
     }
 
-    pub(super) fn keep(&self, entry: &Arc<Entry>) {
-        let mut all = self.lock();
-        let key = entry.place();
-        if let Some(slot) = all.slots.get_mut(key as usize) {
+    pub(super) fn keep(&self, entry: &Arc<SessionEntry>) {
+        let mut index = self.lock();
+        let key = entry.slot_key();
+        if let Some(slot) = index.slots.get_mut(key as usize) {
             slot.kept = slot.kept.saturating_add(1);
             if slot.kept == 1 {
-                all.unlink(key);
+                index.unlink(key);
             }
         }
     }
 
-    pub(super) fn release(&self, entry: &Arc<Entry>) {
+    pub(super) fn release(&self, entry: &Arc<SessionEntry>) {
         let now = self.now();
-        let mut all = self.lock();
-        let key = entry.place();
-        if let Some(slot) = all.slots.get_mut(key as usize)
+        let mut index = self.lock();
+        let key = entry.slot_key();
+        if let Some(slot) = index.slots.get_mut(key as usize)
             && slot.kept > 0
         {
             slot.kept -= 1;
             if slot.kept == 0 {
                 slot.used = now;
-                all.link(key);
+                index.link(key);
             }
         }
     }
 
-    /// Forgets a session that another server has ended.
-    pub(super) fn forget(&self, entry: &Arc<Entry>) {
-        let gone = self.lock().remove(entry.place());
-        end(gone);
+    /// Removes a session that another server has ended.
+    pub(super) fn forget(&self, entry: &Arc<SessionEntry>) {
+        let evicted = self.lock().remove(entry.slot_key());
+        end_all(evicted);
     }
 
-    /// How many sessions there are, and the bytes they are counted with.
+    /// Number and counted bytes of all sessions.
     #[cfg(test)]
     pub(super) fn usage(&self) -> (usize, usize) {
-        let all = self.lock();
+        let index = self.lock();
         (
-            all.slots.len(),
-            all.bytes() + all.over_by_time.len() * OVER_BYTES,
+            index.slots.len(),
+            index.bytes() + index.ended_by_time.len() * ENDED_ID_BYTES,
         )
     }
 }
 
-/// Ends what has gone. Not to be called with anything locked.
-fn end(gone: impl IntoIterator<Item = Arc<Entry>>) {
-    for entry in gone {
-        entry.end_channels();
-    }
-}
-
-impl All {
-    /// What all sessions take.
-    fn bytes(&self) -> usize {
-        self.newcomers.bytes + self.known.bytes
-    }
-
-    fn segment(&mut self, rank: Rank) -> &mut Segment {
-        match rank {
-            Rank::Newcomer => &mut self.newcomers,
-            Rank::Known => &mut self.known,
-        }
-    }
-
-    /// The session of a rank that was used least recently and may go; never the one at `but`.
-    fn next_to_go(&self, rank: Rank, but: u32) -> Option<u32> {
-        let oldest = match rank {
-            Rank::Newcomer => self.newcomers.oldest?,
-            Rank::Known => self.known.oldest?,
-        };
-        if oldest != but {
-            return Some(oldest);
-        }
-        let newer = self.slots.get(oldest as usize)?.newer;
-        (newer != NOWHERE).then_some(newer)
-    }
-
-    /// Counts anew what a session takes, in the segment where it belongs now.
-    fn recount(&mut self, entry: &Entry, key: u32) {
-        let (bytes, rank) = {
-            let state = entry.state();
-            let bytes = ENTRY_BYTES + state.bytes() + state.former.len() * ID_BYTES * 2;
-            (bytes, Rank::of(&state))
-        };
-        let Some(slot) = self.slots.get(key as usize) else {
-            return;
-        };
-        let (before, old_rank, is_kept) = (slot.bytes as usize, slot.rank, slot.kept > 0);
-        if rank != old_rank && !is_kept {
-            self.unlink(key);
-        }
-        let segment = self.segment(old_rank);
-        segment.bytes = segment.bytes.saturating_sub(before);
-        self.segment(rank).bytes += bytes;
-        if let Some(slot) = self.slots.get_mut(key as usize) {
-            slot.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            slot.rank = rank;
-        }
-        if rank != old_rank && !is_kept {
-            self.link(key);
-        }
-    }
-
-    fn touch(&mut self, key: u32, now: u64) {
-        let Some(slot) = self.slots.get_mut(key as usize) else {
-            return;
-        };
-        slot.used = now;
-        let (rank, is_kept) = (slot.rank, slot.kept > 0);
-        if !is_kept && self.segment(rank).newest != Some(key) {
-            self.unlink(key);
-            self.link(key);
-        }
-    }
-
-    /// Makes it the one of its segment that was used last.
-    fn link(&mut self, key: u32) {
-        let Some(slot) = self.slots.get(key as usize) else {
-            return;
-        };
-        let before = self.segment(slot.rank).newest.replace(key);
-        if let Some(slot) = self.slots.get_mut(key as usize) {
-            slot.newer = NOWHERE;
-            slot.older = before.unwrap_or(NOWHERE);
-            let rank = slot.rank;
-            match before.and_then(|before| self.slots.get_mut(before as usize)) {
-                Some(before) => before.newer = key,
-                None => self.segment(rank).oldest = Some(key),
-            }
-        }
-    }
-
-    fn unlink(&mut self, key: u32) {
-        let Some(slot) = self.slots.get_mut(key as usize) else {
-            return;
-        };
-        let (newer, older, rank) = (slot.newer, slot.older, slot.rank);
-        let place = |key: u32| (key != NOWHERE).then_some(key);
-        match self.slots.get_mut(newer as usize) {
-            Some(slot) => slot.older = older,
-            None => self.segment(rank).newest = place(older),
-        }
-        match self.slots.get_mut(older as usize) {
-            Some(slot) => slot.newer = newer,
-            None => self.segment(rank).oldest = place(newer),
-        }
-    }
-
-    fn remove(&mut self, key: u32) -> Option<Arc<Entry>> {
-        if self.slots.get(key as usize)?.kept == 0 {
-            self.unlink(key);
-        }
-        let slot = self.slots.try_remove(key as usize)?;
-        let segment = self.segment(slot.rank);
-        segment.bytes = segment.bytes.saturating_sub(slot.bytes as usize);
-        let state = slot.entry.state();
-        self.ids.remove(&state.id);
-        for former in &state.former {
-            self.ids.remove(&former.id);
-        }
-        if let Some(user) = state.user.clone() {
-            self.users.remove(&(user, key));
-        }
-        drop(state);
-        slot.entry.slot.store(NOWHERE, Ordering::Release);
-        Some(slot.entry)
-    }
-
-    fn end_id(&mut self, id: SessionId, over: Over, until: u64) {
-        if self.over.insert(id, (over, until)).is_none() {
-            self.over_by_time.push_back((until, id));
-        }
+/// Ends evicted sessions. Call this outside of all locks.
+fn end_all(evicted: impl IntoIterator<Item = Arc<SessionEntry>>) {
+    for entry in evicted {
+        entry.attachment().end();
     }
 }
 

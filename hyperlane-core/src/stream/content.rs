@@ -12,14 +12,13 @@ use bytes::Bytes;
 
 use super::Stream;
 use crate::{
-    Context, Response,
-    conn::cork,
+    Context, Upgrade,
     error::ResponseError,
     http::{
         Content, EntityTag, FileBody, Framing, Part, Pieces, Precondition, StreamBody, Validators,
         describe,
     },
-    proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
+    proto::ws::Message,
 };
 
 /// How much of a file is read at once.
@@ -86,10 +85,68 @@ fn read_piece(mut file: File, want: u64) -> io::Result<(File, Bytes)> {
 }
 
 impl Stream {
-    /// Sends the response of the context, whose body is a file or a stream.
+    /// Sends the response: as a whole answer, or its body as a message or as events.
+    pub(crate) async fn send_bare(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        if self.exchange.is_opening() {
+            self.send_events_head(ctx)?;
+            return self.room().await;
+        }
+        if self.exchange.has_handshake() {
+            let is_streamed = ctx.get_response().is_body_streamed();
+            match ctx.get_response().get_status_code() {
+                // The handler refuses, or answers the handshake itself.
+                101 | 400.. if self.exchange.take_back_handshake() => {}
+                _ => {
+                    self.send_handshake(ctx, Upgrade::new())
+                        .map_err(|_| ResponseError::ConnectionClosed)?;
+                    if is_streamed {
+                        return Err(ResponseError::NotAMessage);
+                    }
+                }
+            }
+        }
+        let is_message = self.exchange.is_switched();
+        if (is_message || self.exchange.has_events()) && ctx.get_response().is_body_streamed() {
+            return Err(ResponseError::NotAMessage);
+        }
+        if is_message {
+            let response = ctx.get_response();
+            let message = match std::str::from_utf8(response.get_body()) {
+                Ok(text) => Message::from(text),
+                Err(_) => Message::Binary(response.body_bytes().clone()),
+            };
+            // The send before waited for room, whatever has taken it since.
+            self.connection().send_promised(&message)?;
+        } else if self.exchange.has_events() {
+            let body = ctx.get_response().body_bytes().clone();
+            let sent = self.exchange.send_raw(&body);
+            return self.room_after(sent).await;
+        } else if !self.exchange.can_begin() {
+            return Err(ResponseError::AlreadyComplete);
+        } else if ctx.get_response().get_status_code() == 101 {
+            // The program answers the handshake itself.
+            self.exchange.send_switching(ctx.head())?;
+        } else {
+            ctx.refuse_interim();
+            if ctx.get_response().is_body_streamed() {
+                return Box::pin(self.send_streamed(ctx)).await;
+            }
+            self.exchange.send_response(ctx.head())?;
+        }
+        self.room().await
+    }
+
+    /// Sends the response of the context, whose body is a file or a stream; waits while the client takes it.
     ///
-    /// An error after the head has left the response incomplete, so that the connection can only be cut.
-    pub(super) async fn send_content(
+    /// # Errors
+    /// [`ResponseError`] when the client is gone, and when the body failed: then the response is incomplete, so that the
+    /// connection can only be cut.
+    pub(crate) async fn send_streamed(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        let content = ctx.get_mut_response().take_body().0;
+        self.send_content(ctx, content).await
+    }
+
+    async fn send_content(
         &mut self,
         ctx: &mut Context,
         content: Content,
@@ -102,7 +159,7 @@ impl Stream {
         match content {
             Content::Bytes(bytes) => {
                 ctx.get_mut_response().set_body_bytes(bytes);
-                self.send_response(ctx.get_response(), false)
+                self.exchange.send_response(ctx.head())
             }
             Content::File(file) => self.send_file(ctx, file).await,
             Content::Stream(body) => self.send_stream(ctx, &body).await,
@@ -144,13 +201,13 @@ impl Stream {
                 Precondition::Holds => {}
                 Precondition::NotModified => {
                     response.set_not_modified();
-                    return self.send_response(response, false);
+                    return self.exchange.send_response(ctx.head());
                 }
                 Precondition::Failed => return self.send_plain(ctx, 412),
             }
             response.set_header("accept-ranges", "bytes");
             let now = || {
-                let own = self.connection.server.date();
+                let own = self.connection().env.date();
                 let date = response.header("date").or(str::from_utf8(&own).ok())?;
                 httpdate::parse_http_date(date).ok()
             };
@@ -171,12 +228,15 @@ impl Stream {
                 Part::Unsatisfiable => {
                     describe(response, 416);
                     response.set_header("content-range", format!("bytes */{}", opened.length));
-                    return self.send_response(response, false);
+                    return self.exchange.send_response(ctx.head());
                 }
             }
         }
         let mut left = part.end - part.start;
-        if !self.send_head(ctx.get_response(), Framing::Length(left))? {
+        if !self
+            .exchange
+            .begin_body(ctx.head(), Framing::Length(left))?
+        {
             return Ok(());
         }
         let mut file = opened.file;
@@ -197,9 +257,10 @@ impl Stream {
                 return Err(cut(ctx, cause));
             }
             left -= piece.len() as u64;
-            self.send_piece(&piece, false)?;
+            self.exchange.send_data(&piece)?;
         }
-        self.end_content()
+        self.exchange.end_body();
+        Ok(())
     }
 
     async fn send_stream(
@@ -221,7 +282,7 @@ impl Stream {
         // A look before the head: what fails at once can still be answered, and a stream that reads the body of the
         // request asks for it (`100 Continue`) before the final answer begins.
         let mut next = None;
-        if response.allows_body() && !self.head_request {
+        if response.allows_body() && !self.exchange.wire.facts.is_head {
             poll_fn(|cx| {
                 if let Poll::Ready(first) = pieces.as_mut().poll_next(cx) {
                     next = Some(first);
@@ -239,15 +300,17 @@ impl Stream {
             (Some(length), _) => Framing::Length(length),
             (None, Some(None)) => Framing::Length(0),
             // Neither such a client nor such a response knows chunks (RFC 9112 §6.1).
-            (None, _) if self.version_1_0 || ctx.get_response().get_version().is_http1_0() => {
+            (None, _)
+                if self.exchange.wire.facts.is_1_0
+                    || ctx.get_response().get_version().is_http1_0() =>
+            {
                 Framing::UntilClose
             }
             (None, _) => Framing::Chunked,
         };
-        if !self.send_head(ctx.get_response(), framing)? {
+        if !self.exchange.begin_body(ctx.head(), framing)? {
             return Ok(());
         }
-        let chunked = framing == Framing::Chunked;
         // What has no end of its own, and whose client comes back.
         let is_events = body.length.is_none()
             && ctx
@@ -280,10 +343,7 @@ impl Stream {
                     }
                 }
             }
-            // An empty chunk would be the last.
-            if !piece.is_empty() {
-                self.send_piece(&piece, chunked)?;
-            }
+            self.exchange.send_data(&piece)?;
         }
         if left.is_some_and(|left| left > 0) {
             return Err(cut(
@@ -291,10 +351,8 @@ impl Stream {
                 "the stream of a response is shorter than its length",
             ));
         }
-        if chunked {
-            self.write(LAST_CHUNK);
-        }
-        self.end_content()
+        self.exchange.end_body();
+        Ok(())
     }
 
     /// Waits for a piece, and for the client's end: nobody would take the piece then. Events end with a shutdown.
@@ -305,7 +363,7 @@ impl Stream {
     ) -> Result<Option<Result<Bytes, crate::http::Failed>>, ResponseError> {
         let mut has_left = std::pin::pin!(self.disconnected());
         poll_fn(|cx| {
-            if is_events && self.connection.server.is_shutting_down() {
+            if is_events && self.connection().env.is_shutting_down() {
                 return Poll::Ready(Ok(None));
             }
             if let Poll::Ready(piece) = pieces.as_mut().poll_next(cx) {
@@ -322,63 +380,11 @@ impl Stream {
     /// Answers with a status and its name, beside the fields that are set and not about the body.
     fn send_plain(&mut self, ctx: &mut Context, status: usize) -> Result<(), ResponseError> {
         describe(ctx.get_mut_response(), status);
-        self.send_response(ctx.get_response(), false)
-    }
-
-    /// Sends the head alone; whether a body follows. From here on the response is incomplete until
-    /// [`end_content`](Self::end_content).
-    fn send_head(&mut self, response: &Response, framing: Framing) -> Result<bool, ResponseError> {
-        let framing = match response.is_empty_by_status() {
-            true => response.framing(),
-            false => framing,
-        };
-        let follows = response.allows_body() && !self.head_request && framing != Framing::Length(0);
-        self.send_answer(response, false, framing, None, follows)?;
-        self.unfinished = follows;
-        Ok(follows)
-    }
-
-    fn send_piece(&mut self, piece: &Bytes, chunked: bool) -> Result<(), ResponseError> {
-        let connection = &self.connection;
-        if !connection.is_open() {
-            return Err(ResponseError::ConnectionClosed);
-        }
-        connection.charge(32 + piece.len() / 4);
-        let full = cork::with(connection.id, |cork| {
-            if chunked {
-                encode_chunk_head(piece.len(), cork.bytes());
-            }
-            cork.push(piece);
-            if chunked {
-                cork.bytes().extend_from_slice(CHUNK_END);
-            }
-            cork.is_full()
-        });
-        match full {
-            Some(true) => connection.flush_cork(),
-            Some(false) => {}
-            None => {
-                let mut bytes = Vec::with_capacity(piece.len() + 24);
-                if chunked {
-                    encode_chunk_head(piece.len(), &mut bytes);
-                }
-                bytes.extend_from_slice(piece);
-                if chunked {
-                    bytes.extend_from_slice(CHUNK_END);
-                }
-                connection.push_slice(&bytes)?;
-            }
-        }
-        Ok(())
+        self.exchange.send_response(ctx.head())
     }
 
     async fn body_room(&self) -> Result<(), ResponseError> {
-        poll_fn(|cx| self.connection.poll_body_room(cx)).await?;
-        Ok(())
-    }
-
-    fn end_content(&mut self) -> Result<(), ResponseError> {
-        self.unfinished = false;
+        poll_fn(|cx| self.connection().poll_body_room(cx)).await?;
         Ok(())
     }
 }

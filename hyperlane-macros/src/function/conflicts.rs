@@ -1,13 +1,11 @@
-//! Refuses macros that cannot stand together, because nothing could ever get past both.
+//! Refuses macros that exclude each other, so that no request could pass all of them.
 
 use syn::Error;
 
 use super::Function;
-use crate::args::{Applied, Args};
 use crate::literals;
+use crate::model::{Applied, Args, BodyRule, Check, Handle, Role};
 use crate::phases::Phases;
-use crate::register::methods_of;
-use crate::table::{BodyRule, Check, Handle, Role};
 
 impl Function<'_> {
     pub(super) fn conflicts(&self, errors: &mut Vec<Error>) {
@@ -21,14 +19,14 @@ impl Function<'_> {
     }
 }
 
-/// Returns the methods that a macro lets through; `HEAD` is served where `GET` is.
+/// Returns the methods that a macro lets through. `GET` implies `HEAD`.
 fn methods_taken(applied: &Applied) -> Option<Vec<&str>> {
     let mut names: Vec<&str> = match (applied.row.role, &applied.args) {
         (Role::Guard(Check::Method(methods)), _) => methods.to_vec(),
         (Role::Guard(Check::Methods), Args::Methods(methods)) => {
             methods.iter().map(String::as_str).collect()
         }
-        (Role::Register(register), _) => methods_of(register).to_vec(),
+        (Role::Register(register), _) => register.methods().to_vec(),
         _ => return None,
     };
     if names.contains(&"GET") {
@@ -37,7 +35,7 @@ fn methods_taken(applied: &Applied) -> Option<Vec<&str>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// Guards on the method that leave none, and a WebSocket without `GET`.
+/// Finds guards without a method in common, and a WebSocket without `GET`.
 fn methods(phases: &Phases) -> Option<Error> {
     let mut left: Option<(&Applied, Vec<&str>)> = None;
     for guard in &phases.guards {
@@ -57,10 +55,10 @@ fn methods(phases: &Phases) -> Option<Error> {
                     .collect();
                 if both.is_empty() {
                     return Some(guard.error(format!(
-                        "no request gets past both `#[{}]` and `#[{}]`; keep one, or write `#[methods({})]` to take either",
+                        "no request passes both `#[{}]` and `#[{}]`; keep one, or write `#[methods({})]` to take either",
                         first.name,
                         guard.name,
-                        either(&before, &taken),
+                        union(&before, &taken),
                     )));
                 }
                 Some((first, both))
@@ -76,7 +74,7 @@ fn methods(phases: &Phases) -> Option<Error> {
         let apart = !others.iter().any(|name| taken.contains(name));
         apart.then(|| {
             guard.error(format!(
-                "`#[{}]` declines all that `#[{}]` takes; remove it, or write `#[route(..)]` instead of `#[{}]`",
+                "`#[{}]` declines every request that `#[{}]` takes; remove it, or write `#[route(..)]` instead of `#[{}]`",
                 guard.name, register.name, register.name
             ))
         })
@@ -84,23 +82,23 @@ fn methods(phases: &Phases) -> Option<Error> {
 }
 
 fn needs_get(phases: &Phases, applied: &Applied, taken: &[&str]) -> Option<Error> {
-    let websocket = phases.speaks_websocket()?;
+    let websocket = phases.websocket_macro()?;
     (!taken.contains(&"GET")).then(|| {
-        let mend = match applied.row.role {
+        let fix = match applied.row.role {
             Role::Register(_) => "write `#[get(..)]` or `#[route(..)]`".to_owned(),
             _ => "remove this guard".to_owned(),
         };
         applied.error(format!(
-            "`#[{}]` begins with a GET request, which `#[{}]` does not take; {mend}",
+            "`#[{}]` begins with a GET request, which `#[{}]` does not take; {fix}",
             websocket.name, applied.name
         ))
     })
 }
 
-fn either(first: &[&str], second: &[&str]) -> String {
+fn union(first: &[&str], second: &[&str]) -> String {
     let mut names: Vec<String> = Vec::new();
     for name in first.iter().chain(second) {
-        // What is served along with GET need not be said.
+        // `GET` implies `HEAD`.
         let along = *name == "HEAD" && (first.contains(&"GET") || second.contains(&"GET"));
         let name = name.to_lowercase();
         if !along && !name.is_empty() && !names.contains(&name) {
@@ -110,7 +108,7 @@ fn either(first: &[&str], second: &[&str]) -> String {
     names.join(", ")
 }
 
-/// Guards on the version that leave none.
+/// Finds guards without a version in common.
 fn versions(phases: &Phases) -> Option<Error> {
     let mut left: Option<(&Applied, Vec<&str>)> = None;
     for guard in &phases.guards {
@@ -126,7 +124,7 @@ fn versions(phases: &Phases) -> Option<Error> {
                     .collect();
                 if both.is_empty() {
                     return Some(guard.error(format!(
-                        "no request gets past both `#[{}]` and `#[{}]`, as it has one version; keep one of the two",
+                        "no request passes both `#[{}]` and `#[{}]`, since a request has one version; keep one of the two",
                         first.name, guard.name
                     )));
                 }
@@ -137,7 +135,7 @@ fn versions(phases: &Phases) -> Option<Error> {
     None
 }
 
-/// A protocol that is asked for, and none.
+/// Finds a required upgrade beside a guard that declines upgrades.
 fn no_upgrade(phases: &Phases) -> Option<Error> {
     let none = phases
         .guards
@@ -148,27 +146,24 @@ fn no_upgrade(phases: &Phases) -> Option<Error> {
         .guards
         .iter()
         .find(is_upgrade)
-        .or_else(|| phases.speaks_websocket())?;
+        .or_else(|| phases.websocket_macro())?;
     Some(none.error(format!(
-        "`#[{}]` asks for a known upgrade and `#[{}]` for none; keep one of the two",
+        "`#[{}]` requires an upgrade and `#[{}]` declines it; keep one of the two",
         other.name, none.name
     )))
 }
 
-/// An event stream on a connection that reads or becomes a WebSocket, and requests read from a WebSocket.
+/// Finds an event stream beside a read or a WebSocket, and a WebSocket from which HTTP requests are read.
 fn handles(phases: &Phases) -> Option<Error> {
-    let open = phases.opens()?;
-    if phases.opens_a(Handle::WebSocket) {
+    let open = phases.opener()?;
+    if phases.opens(Handle::WebSocket) {
         let read = phases
             .read
             .as_ref()
-            .filter(|_| phases.reads_messages().is_none())?;
+            .filter(|_| phases.message_read().is_none())?;
         return Some(read.error(format!(
-            "a WebSocket carries no further requests; read its messages by `{}.recv()` or `#[try_get_websocket_request]`",
-            match &open.args {
-                Args::Bindings(bindings) => bindings.first().map_or_else(String::new, |one| one.name.to_string()),
-                _ => String::new(),
-            }
+            "a WebSocket carries no further requests; read its messages with `{}.recv()` or `#[try_get_websocket_request]`",
+            open.bindings().first().map_or_else(String::new, |binding| binding.name.to_string())
         )));
     }
     if let Some(read) = &phases.read {
@@ -177,18 +172,18 @@ fn handles(phases: &Phases) -> Option<Error> {
             read.name, open.name
         )));
     }
-    let websocket = phases.asks_for_websocket()?;
+    let websocket = phases.websocket_guard()?;
     Some(open.error(format!(
         "a request for a WebSocket (`#[{}]`) cannot be answered by an event stream; keep one of the two",
         websocket.name
     )))
 }
 
-/// A body that is bound whole where it is a stream, or that stands in the way of a handshake.
+/// Finds a streamed body that is also bound whole, or that belongs to a handshake.
 fn bodies(phases: &Phases) -> Option<Error> {
     let is_stream = |applied: &&Applied| applied.row.role == Role::Body(BodyRule::Stream);
     let stream = phases.extractors.iter().find(is_stream)?;
-    if let Some(websocket) = phases.speaks_websocket() {
+    if let Some(websocket) = phases.websocket_macro() {
         return Some(stream.error(format!(
             "the request for a WebSocket (`#[{}]`) has no body to stream; remove `#[{}]`",
             websocket.name, stream.name
@@ -203,20 +198,21 @@ fn bodies(phases: &Phases) -> Option<Error> {
         .chain(&phases.setup)
         .find(|applied| applied.row.name.starts_with("request_body"))?;
     Some(whole.error(format!(
-        "`#[{}]` leaves the body to be read piece by piece, so `#[{}]` would find it empty; keep one of the two",
+        "`#[{}]` streams the body, so `#[{}]` would find it empty; keep one of the two",
         stream.name, whole.name
     )))
 }
 
-/// The same literal route twice.
+/// Finds a literal route that is written twice.
 fn patterns(phases: &Phases) -> Option<Error> {
     let registers = phases.registers.iter().enumerate();
     registers.into_iter().find_map(|(at, register)| {
-        let text = literals::text_of(register)?;
+        let text = literals::string_argument(register)?;
         let before = phases.registers.get(..at)?;
         let again = before.iter().find(|first| {
             first.row.name == register.row.name
-                && literals::text_of(first).is_some_and(|other| other.value() == text.value())
+                && literals::string_argument(first)
+                    .is_some_and(|other| other.value() == text.value())
         })?;
         Some(Error::new(
             text.span(),

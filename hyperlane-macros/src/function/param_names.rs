@@ -1,29 +1,28 @@
-//! Compares the parameters that a hook asks for with those that its route has.
+//! Compares the parameters that a hook asks for with those of its route.
 
 use proc_macro2::TokenStream;
 use quote::quote_spanned;
 use syn::{Attribute, Error, LitStr};
 
 use super::Function;
-use crate::args::{Applied, Args};
-use crate::emit::at;
 use crate::literals;
+use crate::model::{Applied, Role};
 use crate::pattern;
-use crate::table::Role;
+use crate::tokens::hygienic;
 
 impl Function<'_> {
-    /// Points at each literal name that the literal patterns of a route function lack.
+    /// Refuses each literal name that a literal pattern of the route function lacks.
     pub(super) fn unknown_params(&self, errors: &mut Vec<Error>) {
         let registers = &self.phases.registers;
-        let patterns: Vec<_> = registers.iter().map(literals::text_of).collect();
+        let patterns: Vec<_> = registers.iter().map(literals::string_argument).collect();
         let patterns: Vec<String> = patterns.iter().flatten().map(|text| text.value()).collect();
         let lacks = |pattern: &&String, name: &str| {
             pattern::names(pattern).is_ok_and(|names| !names.contains(&name))
         };
-        for (applied, name) in self.asked_params() {
+        for (applied, name) in self.requested_params() {
             let text = name.value();
             let optional = applied.row.role == Role::Extract("try_route_param");
-            // One of several patterns is enough for a name that may be missing.
+            // An optional name is refused only if all patterns lack it.
             let lacking = match optional {
                 true if patterns.len() < registers.len() => None,
                 true if !patterns.iter().all(|pattern| lacks(&pattern, &text)) => None,
@@ -33,27 +32,27 @@ impl Function<'_> {
                 continue;
             };
             let known = pattern::names(pattern).unwrap_or_default();
-            let mend = match known.as_slice() {
+            let fix = match known.as_slice() {
                 [] => format!("add `{{{text}}}` to it"),
                 [one] => format!("did you mean `{one}`?"),
                 several => format!("it has {}", several.join(", ")),
             };
             errors.push(Error::new(
                 name.span(),
-                format!("the route `{pattern}` has no parameter `{text}`; {mend}"),
+                format!("the route `{pattern}` has no parameter `{text}`; {fix}"),
             ));
         }
     }
 
-    /// Returns the literal names that the hook cannot do without.
-    pub(super) fn needed_params(&self) -> Vec<&LitStr> {
-        self.asked_params()
+    /// Returns the literal names of the parameters that the hook requires.
+    pub(super) fn required_params(&self) -> Vec<&LitStr> {
+        self.requested_params()
             .filter(|(applied, _)| applied.row.role == Role::Require("route_param"))
             .map(|(_, name)| name)
             .collect()
     }
 
-    /// Writes the constant that is compared with the pattern where the hook is registered.
+    /// Writes the constant with the required names. The registration compares it with the pattern.
     pub(super) fn param_constant(&self, cfgs: &[&Attribute]) -> Option<TokenStream> {
         let signature = &self.item.sig;
         let is_new = signature.ident == "new"
@@ -65,8 +64,8 @@ impl Function<'_> {
             (false, true) => quote::format_ident!("NEW_PARAMS"),
             (false, false) => return None,
         };
-        let names = self.needed_params();
-        let span = at(names.first()?.span());
+        let names = self.required_params();
+        let span = hygienic(names.first()?.span());
         Some(quote_spanned! {span=>
             #(#cfgs)*
             #[doc(hidden)]
@@ -75,8 +74,8 @@ impl Function<'_> {
         })
     }
 
-    /// Returns the literal names of parameters, with the macros that ask for them.
-    fn asked_params(&self) -> impl Iterator<Item = (&Applied, &LitStr)> {
+    /// Returns the literal names of requested parameters with their macros.
+    fn requested_params(&self) -> impl Iterator<Item = (&Applied, &LitStr)> {
         let phases = &self.phases;
         let asking = phases.extractors.iter().chain(&phases.setup);
         let asking = asking.filter(|applied| {
@@ -86,12 +85,11 @@ impl Function<'_> {
             )
         });
         asking.flat_map(|applied| {
-            let bindings = match &applied.args {
-                Args::Bindings(bindings) => bindings.as_slice(),
-                _ => &[],
-            };
-            let keys = bindings.iter().filter_map(|binding| binding.key.as_ref());
-            keys.filter_map(literals::text)
+            let keys = applied
+                .bindings()
+                .iter()
+                .filter_map(|binding| binding.key.as_ref());
+            keys.filter_map(literals::string_literal)
                 .map(move |name| (applied, name))
         })
     }

@@ -1,4 +1,4 @@
-//! Plain functions as routes: the parameters they lack, and their registration.
+//! Writes plain functions as routes: adds missing parameters and registers them.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote_spanned};
@@ -7,25 +7,25 @@ use syn::spanned::Spanned;
 use syn::{FnArg, PatType, parse_quote_spanned};
 
 use super::{Function, Returns};
-use crate::emit::{at, local, moved, values};
 use crate::literals;
+use crate::model::Role;
 use crate::params::{Param, Part};
 use crate::register;
-use crate::table::Role;
+use crate::tokens::{hygienic, local, respan};
 
 impl Function<'_> {
-    /// Gives a route function the parameters that its macros need and its author left out.
+    /// Adds the stream and the context to a route function whose macros need them.
     pub(super) fn add_missing_params(&mut self, guards_in_body: bool) {
         let phases = &self.phases;
         let converts = matches!(self.returns, Returns::Other { .. });
-        let any = phases.wrap_body()
+        let any = phases.has_code_around_body()
             || guards_in_body
-            || phases.upgrades().is_some()
+            || phases.early_upgrade().is_some()
             || (converts && self.needs_conversion(&[]));
         if !any {
             return;
         }
-        let span = at(self.item.sig.ident.span());
+        let span = hygienic(self.item.sig.ident.span());
         let private = self.private;
         if self.params.stream.is_none() {
             let name = local("stream", span);
@@ -45,12 +45,12 @@ impl Function<'_> {
         }
     }
 
-    /// Registers a route function, once per route attribute.
+    /// Writes one registration per route attribute.
     pub(super) fn registrations(&self, guards: &[TokenStream], converts: bool) -> TokenStream {
         let (private, name) = (self.private, &self.item.sig.ident);
-        let span = at(name.span());
-        // The registration stands in a struct, in the length of an array. In an `impl` the compiler refuses that with one
-        // error that says to move it out; a `const _` would get one about its name, and an associated function could be
+        let span = hygienic(name.span());
+        // The registration stands in a struct, in the length of an array. In an `impl` the compiler refuses a struct with one
+        // error that says to move it out. A `const _` would give an error about its name, and an associated function could be
         // mistaken for a free one of the same name.
         let holder = Ident::new(&format!("__hl_route_{}", name.unraw()), span);
         let mut code = TokenStream::new();
@@ -58,11 +58,11 @@ impl Function<'_> {
             let Role::Register(role) = applied.row.role else {
                 continue;
             };
-            let kind = register::kind(private, applied, role);
-            let method = match register::methods_of(role) {
+            let kind = register::hook_kind(private, applied, role);
+            let method = match role.methods() {
                 [] => None,
                 methods => {
-                    let span = at(applied.name.span());
+                    let span = hygienic(applied.name.span());
                     Some(quote_spanned! {span=>
                         #private::Guard::method(&[#(#methods),*]),
                     })
@@ -70,19 +70,19 @@ impl Function<'_> {
             };
             let run = self.runner(converts);
             let (stream, max) = self.body_rules();
-            let stream =
-                stream.map(|applied| quote_spanned!(at(applied.name.span())=> .body_stream()));
+            let stream = stream
+                .map(|applied| quote_spanned!(hygienic(applied.name.span())=> .body_stream()));
             let max = max.map(|applied| {
-                let limit = values(applied).first();
-                quote_spanned!(at(applied.name.span())=> .max_body(#limit))
+                let limit = applied.values().first();
+                quote_spanned!(hygienic(applied.name.span())=> .max_body(#limit))
             });
-            // A literal pattern was compared with the names before.
-            let names = self.needed_params();
-            let params = (literals::text_of(applied).is_none() && !names.is_empty())
-                .then(|| quote_spanned!(at(applied.name.span())=> .params(&[#(#names),*])));
+            // `unknown_params` has compared literal patterns with the names.
+            let names = self.required_params();
+            let params = (literals::string_argument(applied).is_none() && !names.is_empty())
+                .then(|| quote_spanned!(hygienic(applied.name.span())=> .params(&[#(#names),*])));
             let arguments = self.argument_rules();
             code.extend(register::submit(private, name, &[], |place| {
-                let (span, text) = (at(name.span()), name.to_string());
+                let (span, text) = (hygienic(name.span()), name.to_string());
                 quote_spanned! {span=>
                     #private::Registration::of_function(#kind, #text, #place, &[#method #(#guards),*], #run) #params #stream #max #arguments
                 }
@@ -107,7 +107,7 @@ impl Function<'_> {
     /// Writes the function pointer that dispatch calls.
     fn runner(&self, converts: bool) -> TokenStream {
         let (private, name) = (self.private, &self.item.sig.ident);
-        let span = at(name.span());
+        let span = hygienic(name.span());
         let [stream, ctx, value] = ["stream", "ctx", "value"].map(|name| local(name, span));
         let mut made = TokenStream::new();
         let mut arguments = Vec::new();
@@ -117,18 +117,18 @@ impl Function<'_> {
             } else if self.params.is(Part::Ctx, argument) {
                 quote_spanned!(span=> &mut *#ctx)
             } else {
-                // Made at the type, where the compiler then says that it cannot be.
+                // With the span of the type, so that the compiler reports an unusable type there.
                 let (ty, span) = (&argument.ty, argument.ty.span());
                 let argument = local(&format!("argument{index}"), span);
-                // All at one place, so that the compiler says it once.
-                let private = moved(private, span);
+                // All tokens have one span, so that the compiler reports it once.
+                let private = respan(private, span);
                 made.extend(quote_spanned!(span=> let #argument: #ty = #private::argument(&mut *#ctx).await;));
                 argument.to_token_stream()
             });
         }
         let call = quote_spanned!(span=> #name(#(#arguments),*));
         if made.is_empty() && (converts || matches!(self.returns, Returns::Status(_))) {
-            // The future is what dispatch polls; a block around it would only be compiled as well.
+            // Dispatch polls the function's own future; a block around it would only cost compile time.
             return quote_spanned!(span=> |#stream, #ctx| ::std::boxed::Box::pin(#call));
         }
         let call = quote_spanned!(span=> #call.await);
@@ -136,7 +136,7 @@ impl Function<'_> {
             (Returns::Unit, _) => quote_spanned!(span=> #call; #private::Status::Continue),
             (Returns::Status(_), _) | (_, true) => call,
             (Returns::Other { .. }, false) => {
-                let out = at(self.item.sig.output.span());
+                let out = hygienic(self.item.sig.output.span());
                 let respond = quote_spanned!(out=> #private::respond_value(&mut *#ctx, #value));
                 quote_spanned!(span=> let #value = #call; #respond)
             }
@@ -154,19 +154,19 @@ impl Function<'_> {
         })
     }
 
-    /// Tells dispatch how the arguments read the body, and the start of a server what they need.
+    /// Writes how the arguments read the body, for dispatch, and what they need, for the start of a server.
     fn argument_rules(&self) -> TokenStream {
         let rules = self.params.others.iter().map(|argument| {
             let (ty, span) = (&argument.ty, argument.ty.span());
-            // At the same place as what makes the argument, so that the compiler says once what the type lacks.
-            let private = moved(self.private, span);
+            // With the span of the argument's own code, so that the compiler reports a missing trait once.
+            let private = respan(self.private, span);
             quote_spanned!(span=> .argument(#private::body_of(|_: #ty| ())))
         });
         let mut rules: TokenStream = rules.collect();
-        let span = at(self.item.sig.ident.span());
+        let span = hygienic(self.item.sig.ident.span());
         let needs = self.params.others.iter().map(|argument| {
             let (ty, here) = (&argument.ty, argument.ty.span());
-            let private = moved(self.private, here);
+            let private = respan(self.private, here);
             let setup = local("setup", here);
             quote_spanned!(here=> #private::needs(#setup, |_: #ty| ())?;)
         });

@@ -1,4 +1,4 @@
-//! Feeds every macro random tokens: whatever comes, it answers with code and never panics.
+//! Feeds random tokens to every macro. Each expansion is code, and none panics.
 
 use proc_macro2::TokenStream;
 
@@ -6,7 +6,7 @@ use super::{good_arguments, good_item};
 use crate::expand::expand;
 use crate::table::ROWS;
 
-/// Pieces of Rust that arguments and items are put together from.
+/// Pieces of Rust for arguments and items.
 const PIECES: &[&str] = &[
     "a",
     "self",
@@ -80,7 +80,7 @@ const PIECES: &[&str] = &[
     "|x| x",
 ];
 
-/// Items to stand on, good and bad.
+/// Items to expand macros on, good and bad.
 const ITEMS: &[&str] = &[
     "struct S;",
     "struct S<T>(T);",
@@ -99,7 +99,7 @@ const ITEMS: &[&str] = &[
     "",
 ];
 
-/// A linear congruential generator; its numbers need only be many and the same in every run.
+/// A linear congruential generator, as numbers need only be the same in every run.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
@@ -122,7 +122,7 @@ impl Random {
             .join(" ")
     }
 
-    /// Arguments that are nearly right: good ones with a piece put in, cut off or doubled.
+    /// Returns arguments that are nearly right: good ones with a piece inserted, removed or doubled.
     fn nearly(&mut self, good: &str) -> String {
         let mut tokens: Vec<String> = good
             .parse::<TokenStream>()
@@ -143,7 +143,7 @@ impl Random {
     }
 }
 
-/// Expands; a panic fails the test with the input in its message.
+/// Expands a macro. A panic fails the test with the input in its message.
 fn survives(name: &str, args: &str, item: &str) {
     let (Ok(args_tokens), Ok(item_tokens)) =
         (args.parse::<TokenStream>(), item.parse::<TokenStream>())

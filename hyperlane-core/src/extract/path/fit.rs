@@ -1,8 +1,8 @@
-//! Whether a type can be made of a route's parameters at all, which is asked when the server starts.
+//! The check at the server's start whether a type can be deserialized from a route's parameters at all.
 //!
-//! serde does not tell the form of a type. So the type is read from the names of the parameters and from made-up values,
-//! and what it asks for shows its form. A value that it refuses says nothing of the form: the next run gives another.
-//! What stays unclear is left to the requests, as a program that works must start.
+//! serde does not describe the shape of a type. So the check deserializes it from the names of the parameters and from
+//! sample values; the methods that it calls show its shape. A refused value says nothing about the shape: the next run
+//! uses another. Unclear cases are left to the requests, since a working program must start.
 
 use std::{
     cell::Cell,
@@ -18,9 +18,9 @@ use serde::{
     },
 };
 
-use crate::error::dispose;
+use crate::panic::dispose;
 
-/// Values that common types accept, as texts.
+/// Sample values, as text, that common types accept.
 const SAMPLES: [&str; 10] = [
     "1",
     "a",
@@ -34,7 +34,7 @@ const SAMPLES: [&str; 10] = [
     "a@a.example",
 ];
 
-/// Says why no value of the parameters could ever be a `T`, if that is so.
+/// Returns an error if no values of the parameters could ever become a `T`.
 pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
     let trial = Trial {
         names,
@@ -43,12 +43,15 @@ pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
     };
     // Each run but the last refuses a value.
     for _ in 0..=names.len() * SAMPLES.len() {
-        // The program's code may do with made-up values what it likes.
+        // The program's code may do anything with sample values, even panic.
         let run = catch_unwind(AssertUnwindSafe(|| T::deserialize(Whole(&trial)).map(drop)));
         match run {
             Ok(Err(Stop::Form(text))) => return Err(text),
             Ok(Err(Stop::Missing(field))) if trial.lacks(field) => {
-                return Err(format!("it has the field `{field}`, and {}", trial.told()));
+                return Err(format!(
+                    "it has the field `{field}`, and {}",
+                    trial.parameter_names()
+                ));
             }
             Ok(Err(Stop::Refused)) => {}
             Err(payload) => {
@@ -61,12 +64,12 @@ pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// What is known after some runs.
+/// The findings of the runs so far.
 struct Trial<'a> {
     names: &'a [&'a str],
-    /// How many values of each parameter were refused.
+    /// The number of refused values of each parameter.
     refused: Box<[Cell<usize>]>,
-    /// The fields of the struct that is read, aliases among them.
+    /// The fields of the struct being read, aliases among them.
     fields: Cell<&'static [&'static str]>,
 }
 
@@ -76,7 +79,7 @@ impl<'a> Trial<'a> {
         values.map(|(name, refused)| Value { name, refused })
     }
 
-    fn told(&self) -> String {
+    fn parameter_names(&self) -> String {
         match self.names {
             [] => "the pattern has no parameter".to_owned(),
             names => format!("the pattern has only `{}`", names.join("`, `")),
@@ -91,19 +94,19 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Whether a field that was not found has no parameter. One whose values were all refused is left out of the run, and
-    /// may have been found by another name of the field.
+    /// Returns whether no parameter matches a field that was not found. A parameter whose samples were all refused is
+    /// left out of the run, and may have matched another name of the field.
     fn lacks(&self, field: &str) -> bool {
         if self.names.contains(&field) {
             return false;
         }
         self.values()
             .filter(|value| value.is_used_up())
-            .all(|value| self.are_apart(field, value.name))
+            .all(|value| self.are_distinct(field, value.name))
     }
 
-    /// Whether two names are of different fields: the names of one field stand side by side.
-    fn are_apart(&self, one: &str, other: &str) -> bool {
+    /// Returns whether two names belong to different fields: the names of one field are adjacent.
+    fn are_distinct(&self, one: &str, other: &str) -> bool {
         let fields = self.fields.get();
         let place = |name: &str| fields.iter().position(|field| *field == name);
         let (Some(one), Some(other)) = (place(one), place(other)) else {
@@ -113,8 +116,8 @@ impl<'a> Trial<'a> {
         between.is_some_and(|between| between.iter().any(|name| self.names.contains(name)))
     }
 
-    /// Ends the run: the form is one value, whatever it is.
-    fn one(&self) -> Stop {
+    /// Ends the run: the type is a single value.
+    fn single_value(&self) -> Stop {
         match self.names.len() {
             1 => Stop::Fits,
             _ => Stop::Form(format!("it takes one parameter, and {}", self.count())),
@@ -122,29 +125,29 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Why a run ended.
+/// The reason why a run ended.
 #[derive(Debug)]
 enum Stop {
-    /// The form fits.
+    /// The shape fits.
     Fits,
-    /// It does not.
+    /// The shape does not fit.
     Form(String),
-    /// A field that must be there was not found.
+    /// A required field was not found.
     Missing(&'static str),
-    /// A made-up value was refused, which was noted.
+    /// A sample value was refused and recorded.
     Refused,
-    /// Something is of another type than was asked for.
+    /// A value has another type than requested.
     Type(String),
-    /// Too few or too many values came.
+    /// There are too few or too many values.
     Length(String),
-    /// Anything else.
+    /// Any other error.
     Other(String),
 }
 
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fits => f.write_str("the form fits"),
+            Self::Fits => f.write_str("the shape fits"),
             Self::Missing(field) => write!(f, "missing field `{field}`"),
             Self::Refused => f.write_str("a value was refused"),
             Self::Form(text) | Self::Type(text) | Self::Length(text) | Self::Other(text) => {
@@ -182,11 +185,11 @@ impl serde::de::Error for Stop {
 #[derive(Clone, Copy)]
 struct Whole<'a>(&'a Trial<'a>);
 
-/// What is one value.
+/// Implements the types that are a single value.
 macro_rules! one {
     ($($method:ident)+) => {$(
         fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Stop> {
-            Err(self.0.one())
+            Err(self.0.single_value())
         }
     )+};
 }
@@ -267,7 +270,7 @@ impl<'de> Deserializer<'de> for Whole<'de> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        // Of fewer, the rest may have defaults.
+        // With fewer elements, the remaining parameters may have defaults.
         if length < self.0.names.len() {
             return self.deserialize_tuple(length, visitor);
         }
@@ -288,7 +291,7 @@ impl<'de> Deserializer<'de> for Whole<'de> {
         _: &'static [&'static str],
         _: V,
     ) -> Result<V::Value, Stop> {
-        Err(self.0.one())
+        Err(self.0.single_value())
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
@@ -312,7 +315,7 @@ impl<'de> Deserializer<'de> for Whole<'de> {
     }
 }
 
-/// One parameter with a made-up value, as [`Parameter`](super::Parameter).
+/// One parameter with a sample value; mirrors [`Parameter`](super::Parameter).
 #[derive(Clone, Copy)]
 struct Value<'a> {
     name: &'a str,
@@ -328,12 +331,12 @@ impl<'de> Value<'de> {
         SAMPLES.get(self.refused.get()).copied().unwrap_or("1")
     }
 
-    /// Small numbers, beginning with what is not zero.
+    /// Returns a small number; the first one is not zero.
     fn number(self) -> u8 {
         u8::try_from(self.refused.get()).map_or(1, |refused| refused.saturating_add(1))
     }
 
-    /// Reads what the parameter is to be.
+    /// Deserializes the parameter's type.
     fn read<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Stop> {
         seed.deserialize(self).map_err(|stop| match stop {
             Stop::Fits | Stop::Form(_) => stop,
@@ -344,31 +347,31 @@ impl<'de> Value<'de> {
         })
     }
 
-    /// Hands a text to what asked for several values.
+    /// Passes text to a type that requested several values.
     fn visit_several<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
         let name = self.name;
         visitor
             .visit_borrowed_str(self.text())
             .map_err(|stop| match stop {
                 Stop::Type(text) => Stop::Form(format!(
-                    "it wants more of the parameter `{name}` than one text ({text})"
+                    "it needs more than one text of the parameter `{name}` ({text})"
                 )),
                 stop => stop,
             })
     }
 }
 
-/// Gives a number.
+/// Implements number types.
 macro_rules! numbers {
     ($($method:ident $visit:ident $ty:ty;)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-            // No more than there are samples, so that it fits the smallest type.
+            // The number of samples is small enough for every number type.
             visitor.$visit(self.number() as $ty)
         }
     )+};
 }
 
-/// Gives a text.
+/// Implements text types.
 macro_rules! texts {
     ($($method:ident)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
@@ -480,10 +483,10 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 }
 
-/// Those that were not read yet.
+/// The parameters not read yet.
 struct Rest<'de, I> {
     values: I,
-    /// Its name was read.
+    /// The value after its name was read.
     value: Option<Value<'de>>,
 }
 
@@ -495,7 +498,7 @@ impl<'de, I: Iterator<Item = Value<'de>>> SeqAccess<'de> for Rest<'de, I> {
         seed: T,
     ) -> Result<Option<T::Value>, Stop> {
         match self.values.next() {
-            // Nothing that could be given would be taken.
+            // All samples were refused.
             Some(value) if value.is_used_up() => Err(Stop::Fits),
             Some(value) => value.read(seed).map(Some),
             None => Ok(None),
@@ -515,7 +518,7 @@ impl<'de, I: Iterator<Item = Value<'de>>> MapAccess<'de> for Rest<'de, I> {
         };
         self.value = Some(value);
         let name = BorrowedStrDeserializer::new(value.name);
-        // Names are those of every request.
+        // The names are those of every request, so an error here is final.
         let key = seed.deserialize(name).map_err(|stop| match stop {
             Stop::Form(_) => stop,
             stop => Stop::Form(format!("the name `{}` does not fit it: {stop}", value.name)),
@@ -532,145 +535,4 @@ impl<'de, I: Iterator<Item = Value<'de>>> MapAccess<'de> for Rest<'de, I> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU8};
-
-    use serde::Deserialize;
-
-    use super::*;
-
-    macro_rules! forms {
-        ($($item:item)+) => {$(
-            #[derive(Deserialize)]
-            #[allow(dead_code, reason = "only its form counts")]
-            $item
-        )+};
-    }
-
-    forms! {
-        struct Id(u64);
-        struct Pair(String, i8);
-        struct Defaults(u8, #[serde(default)] u8);
-        struct Post { id: Id, room: String, side: Option<Side> }
-        struct Strange { odd: Odd, id: u8 }
-        struct Odds { id: u8, between: u8, odd: Odd }
-        struct Other { #[serde(alias = "post", alias = "item")] id: Odd }
-        #[serde(deny_unknown_fields)]
-        struct Strict { id: u8 }
-        struct Renamed { #[serde(rename = "post-id")] id: u8, #[serde(default)] page: u32 }
-        struct Flat { #[serde(flatten)] rest: BTreeMap<String, String>, id: String }
-        struct Nested { id: Id, post: Box<Strict> }
-        struct Tried { #[serde(deserialize_with = "odd")] id: u8, ip: IpAddr, count: NonZeroU8 }
-    }
-
-    #[derive(Deserialize)]
-    #[allow(dead_code, reason = "only its form counts")]
-    enum Side {
-        Of(u8),
-        Left,
-    }
-
-    /// Takes one value that cannot be guessed.
-    struct Odd;
-
-    impl<'de> Deserialize<'de> for Odd {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            match <&str>::deserialize(deserializer)? {
-                "odd value" => Ok(Self),
-                _ => Err(D::Error::custom("odd")),
-            }
-        }
-    }
-
-    fn odd<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
-        // A program may do so, as bad as it is.
-        Ok(String::deserialize(deserializer)?.parse().unwrap())
-    }
-
-    struct Panics;
-
-    impl<'de> Deserialize<'de> for Panics {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let text = String::deserialize(deserializer)?;
-            assert_eq!(text, "odd value");
-            Ok(Self)
-        }
-    }
-
-    fn fits<T: DeserializeOwned>(names: &[&str]) {
-        assert_eq!(check::<T>(names), Ok(()), "{}", std::any::type_name::<T>());
-    }
-
-    fn lacks<T: DeserializeOwned>(names: &[&str], text: &str) {
-        let name = std::any::type_name::<T>();
-        let error = check::<T>(names).expect_err(name);
-        assert!(error.contains(text), "{name}: {error}");
-    }
-
-    #[test]
-    fn what_some_request_could_fit_starts() {
-        fits::<u32>(&["id"]);
-        fits::<String>(&["id"]);
-        fits::<Option<bool>>(&["id"]);
-        fits::<Id>(&["id"]);
-        fits::<Side>(&["side"]);
-        fits::<Odd>(&["odd"]);
-        fits::<Panics>(&["odd"]);
-        fits::<(Panics, u8)>(&["odd", "id"]);
-        fits::<()>(&["id", "room"]);
-        fits::<(u8, Odd, char)>(&["a", "b", "c"]);
-        fits::<[f32; 2]>(&["a", "b"]);
-        fits::<Vec<String>>(&[]);
-        fits::<Vec<Side>>(&["a", "b"]);
-        fits::<Pair>(&["a", "b"]);
-        fits::<Defaults>(&["a"]);
-        fits::<Defaults>(&["a", "b"]);
-        fits::<BTreeMap<String, String>>(&["a", "b"]);
-        fits::<serde_json::Value>(&["a", "b"]);
-        fits::<Post>(&["room", "id"]);
-        fits::<Post>(&["room", "id", "side", "more"]);
-        fits::<Strange>(&["odd", "id"]);
-        fits::<Other>(&["post"]);
-        fits::<Other>(&["id"]);
-        fits::<Renamed>(&["post-id"]);
-        fits::<Flat>(&["id", "more"]);
-        fits::<Tried>(&["id", "ip", "count"]);
-        // What cannot be told is left to the requests.
-        fits::<Other>(&["nothing", "item"]);
-        fits::<Strange>(&["odd"]);
-    }
-
-    #[test]
-    fn what_no_request_could_fit_is_told() {
-        let two = ["a", "b"];
-        lacks::<u32>(
-            &[],
-            "it takes one parameter, and the pattern has no parameter",
-        );
-        lacks::<u32>(&two, "the pattern has 2 parameters");
-        lacks::<Option<Id>>(&[], "no parameter");
-        lacks::<Side>(&two, "2 parameters");
-        lacks::<Odd>(&two, "2 parameters");
-        lacks::<(u8,)>(&two, "it takes 1 parameter, and the pattern has 2");
-        lacks::<(u8, Odd)>(&["a"], "it takes 2 parameters, and the pattern has 1");
-        lacks::<(u8, u8)>(&[], "no parameter");
-        lacks::<[u8; 3]>(&two, "3 parameters");
-        lacks::<Pair>(&["a"], "more parameters");
-        lacks::<Pair>(&["a", "b", "c"], "3 parameters");
-        lacks::<Post>(
-            &["id"],
-            "it has the field `room`, and the pattern has only `id`",
-        );
-        lacks::<Post>(&[], "no parameter");
-        lacks::<Post>(&["room", "post_id"], "`id`");
-        lacks::<Renamed>(&["id"], "`post-id`");
-        lacks::<Odds>(&["odd", "between"], "`id`");
-        lacks::<Strict>(&["id", "more"], "no field `more`");
-        lacks::<Flat>(&["more"], "`id`");
-        lacks::<Tried>(&["id", "ip"], "`count`");
-        lacks::<Nested>(&["id", "post"], "more of the parameter `post`");
-        lacks::<Vec<Vec<u8>>>(&two, "more of the parameter `a`");
-        lacks::<(u8, (u8, u8))>(&two, "more of the parameter `b`");
-        lacks::<BTreeMap<u8, u8>>(&two, "the name `a` does not fit it");
-    }
-}
+mod tests;

@@ -1,19 +1,19 @@
-//! The chunked transfer coding (RFC 9112 §7.1): an incremental decoder, and what an encoder needs.
+//! The chunked transfer coding (RFC 9112 §7.1): an incremental decoder, and the parts of an encoder.
 
 use super::{is_token_byte, is_value_byte};
 
-/// Ends a body in chunks that has no trailers.
+/// The end of a chunked body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Ends the data of one chunk.
+/// The end of a chunk's data.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
-/// How many hexadecimal digits a chunk size may have, leading zeros included: what a `u64` holds.
+/// Maximum number of hexadecimal digits in a chunk size, leading zeros included: those of a `u64`.
 const MAX_SIZE_DIGITS: u8 = 16;
 
-/// Appends what goes before the data of a chunk: its length in hexadecimal and a line end.
+/// Appends the line before a chunk's data: the length in hexadecimal and CRLF.
 ///
-/// [`CHUNK_END`] follows the data. A chunk of length 0 would end the body, so callers leave empty data out.
+/// [`CHUNK_END`] follows the data. A chunk of length 0 would end the body, so callers must skip empty data.
 ///
 /// ```
 /// use hyperlane_core::proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head};
@@ -41,14 +41,14 @@ pub fn encode_chunk_head(len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// How much a peer may send besides the data of its chunks.
+/// Limits on the bytes of a chunked body that are not data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkedLimits {
-    /// Bytes of extensions in one chunk's line. Default: 256.
+    /// Maximum length of the extensions in one chunk, in bytes. Default: 256.
     pub extension_line: u32,
-    /// Bytes of extensions in the whole body. Default: 16 KiB.
+    /// Maximum length of the extensions in the whole body, in bytes. Default: 16 KiB.
     pub extension_total: u32,
-    /// Bytes of the trailer section, its line ends included. Default: 8 KiB.
+    /// Maximum length of the trailer section with its line ends, in bytes. Default: 8 KiB.
     pub trailer_bytes: u32,
 }
 
@@ -62,7 +62,7 @@ impl Default for ChunkedLimits {
     }
 }
 
-/// A rule of the chunked coding that a body broke.
+/// A violation of the chunked coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChunkedError {
@@ -87,10 +87,10 @@ pub enum ChunkedError {
         /// The byte found.
         byte: u8,
     },
-    /// The extensions are larger than the limit.
+    /// The extensions exceed the limit.
     #[error("the chunk extensions are too large")]
     ExtensionsTooLarge,
-    /// The data of a chunk goes on after its size (RFC 9112 §7.1).
+    /// The data of a chunk exceeds the chunk's size (RFC 9112 §7.1).
     #[error("the data of a chunk is not followed by a line end")]
     MissingChunkEnd,
     /// A trailer line is not `name ":" value` (RFC 9112 §7.1.2).
@@ -99,13 +99,13 @@ pub enum ChunkedError {
         /// The byte found.
         byte: u8,
     },
-    /// The trailer section is larger than the limit (RFC 6585 §5).
+    /// The trailer section exceeds the limit (RFC 6585 §5).
     #[error("the trailer section is too large")]
     TrailersTooLarge,
 }
 
 impl ChunkedError {
-    /// Gives the status code that answers the request; the connection closes after it.
+    /// Returns the status code for the response. The connection closes after it.
     pub const fn status(&self) -> u16 {
         match self {
             Self::TrailersTooLarge => 431,
@@ -114,21 +114,21 @@ impl ChunkedError {
     }
 }
 
-/// What one call of [`ChunkedDecoder::decode`] found.
+/// The result of one call of [`ChunkedDecoder::decode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step<'i> {
-    /// The next piece of the body; empty where the input had only framing.
+    /// The next piece of the body; empty if the input held only framing.
     pub data: &'i [u8],
-    /// How many bytes of the input are dealt with, `data` being the last of them.
+    /// The number of input bytes consumed. `data` is the last part of them.
     pub consumed: usize,
-    /// Whether the body ended; what follows `consumed` belongs to the next message.
+    /// True once the body has ended. The bytes after `consumed` belong to the next message.
     pub done: bool,
 }
 
-/// Takes a body out of its chunks, without copying it.
+/// An incremental decoder of chunked bodies that does not copy their data.
 ///
-/// Input may be split anywhere. Trailer fields are checked and dropped (RFC 9110 §6.5.1). How large a body may get is up
-/// to the caller, who sees every piece.
+/// The input may be split anywhere. Trailer fields are checked and dropped (RFC 9110 §6.5.1). The decoder does not
+/// limit the length of the body: the caller sees every piece and can count.
 ///
 /// ```
 /// use hyperlane_core::proto::http::chunked::ChunkedDecoder;
@@ -150,7 +150,7 @@ pub struct Step<'i> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ChunkedDecoder {
-    /// Bytes of data left in this chunk, or its size as far as it has been read.
+    /// Bytes of data left in this chunk; while the size is being parsed, its value so far.
     remaining: u64,
     state: State,
     digits: u8,
@@ -163,7 +163,7 @@ pub struct ChunkedDecoder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size,
-    /// Blanks after the size: only an extension may follow them.
+    /// Blanks after the size. Only an extension may follow them.
     BlankBeforeExtension,
     Extension,
     SizeLf,
@@ -185,7 +185,7 @@ impl Default for ChunkedDecoder {
 }
 
 impl ChunkedDecoder {
-    /// Starts before the first chunk.
+    /// Creates a decoder that expects the first chunk.
     pub const fn new(limits: &ChunkedLimits) -> Self {
         Self {
             remaining: 0,
@@ -198,18 +198,18 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Tells whether the whole body has been seen.
+    /// Returns whether the whole body has been decoded.
     pub const fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
 
-    /// Reads on until a piece of data, the end of the body, or the end of the input.
+    /// Decodes up to the next piece of data, the end of the body or the end of the input.
     ///
-    /// Once the body ended, nothing more is consumed.
+    /// Consumes nothing after the end of the body.
     ///
     /// # Errors
     ///
-    /// A [`ChunkedError`]; the decoder is of no use after it.
+    /// Returns a [`ChunkedError`] if the body breaks a rule or a limit. The decoder must not be used after it.
     pub fn decode<'i>(&mut self, input: &'i [u8]) -> Result<Step<'i>, ChunkedError> {
         let mut rest = input;
         while self.state != State::Done {
@@ -241,7 +241,7 @@ impl ChunkedDecoder {
         })
     }
 
-    /// Takes one byte that is not data.
+    /// Handles one byte of framing.
     fn framing(&mut self, byte: u8) -> Result<State, ChunkedError> {
         match (self.state, byte) {
             (State::Size, b'\r') if self.digits > 0 => Ok(State::SizeLf),
@@ -251,7 +251,7 @@ impl ChunkedDecoder {
                 Ok(State::BlankBeforeExtension)
             }
             (State::Size, byte) => self.size_digit(byte),
-            // A blank there is bad whitespace that must be parsed, but only in front of an extension.
+            // A recipient must parse this bad whitespace, but only in front of an extension (RFC 9112 §7.1.1).
             (State::BlankBeforeExtension, b';') => self.extension(),
             (State::BlankBeforeExtension, b' ' | b'\t') => {
                 self.extension()?;
@@ -284,7 +284,7 @@ impl ChunkedDecoder {
             (State::TrailerStart | State::TrailerName | State::TrailerValue, byte) => {
                 Err(ChunkedError::InvalidTrailer { byte })
             }
-            // Neither takes framing; the caller's loop deals with them.
+            // These states take no framing: `decode` handles them.
             (State::Data | State::Done, _) => Ok(self.state),
         }
     }
@@ -305,7 +305,7 @@ impl ChunkedDecoder {
         Ok(State::Size)
     }
 
-    /// Charges one byte of an extension.
+    /// Counts one byte of an extension against the limits.
     fn extension(&mut self) -> Result<State, ChunkedError> {
         let charge = |left: u32| left.checked_sub(1).ok_or(ChunkedError::ExtensionsTooLarge);
         self.line_left = charge(self.line_left)?;
@@ -313,7 +313,7 @@ impl ChunkedDecoder {
         Ok(State::Extension)
     }
 
-    /// Charges one byte of the trailer section.
+    /// Counts one byte of the trailer section against the limit.
     fn trailer(&mut self, next: State) -> Result<State, ChunkedError> {
         self.trailer_left = self
             .trailer_left

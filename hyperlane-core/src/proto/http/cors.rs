@@ -1,15 +1,15 @@
-//! Which fields let a page of another origin read an answer (CORS: the Fetch standard, §3.3), as one decision: the
-//! request and a policy in, fields out.
+//! CORS (Fetch standard, §3.3) as one decision: from a request and a policy to the fields that let a page of another
+//! origin read the response.
 
 use std::{borrow::Cow, time::Duration};
 
 use super::is_token_byte;
 
-/// What of a request decides.
+/// The parts of a request that matter to CORS.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CorsRequest<'a> {
     pub(crate) method: &'a str,
-    /// `None` also where the field stands twice: none of them is the one that counts.
+    /// `None` if the field is missing or repeated: a repeated field is ambiguous.
     pub(crate) origin: Option<&'a str>,
     /// `Access-Control-Request-Method`.
     pub(crate) requested_method: Option<&'a str>,
@@ -17,21 +17,21 @@ pub(crate) struct CorsRequest<'a> {
     pub(crate) requested_headers: &'a [&'a str],
 }
 
-/// What pages of allowed origins may do.
+/// The permissions of pages from allowed origins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CorsPolicy<'a> {
     pub(crate) methods: &'a [&'a str],
-    /// Their requests may carry cookies, and what is answered to those may be read.
+    /// Requests may carry cookies, and the page may read the responses to them.
     pub(crate) credentials: bool,
-    /// How long browsers may keep the answer to a preflight.
+    /// The time that browsers may cache the response to a preflight.
     pub(crate) max_age: Duration,
 }
 
-/// What to answer.
+/// The outcome of [`decide`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CorsAnswer {
     pub(crate) kind: CorsKind,
-    /// Fields that the answer gets where it has none of that name; a `vary` joins one that it has.
+    /// Fields to add to the response unless it already has one of that name; `vary` is merged.
     pub(crate) fields: Vec<CorsField>,
 }
 
@@ -39,18 +39,18 @@ pub(crate) type CorsField = (&'static str, Cow<'static, str>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CorsKind {
-    /// The request is answered as it would be without these fields.
+    /// A request that is answered as usual.
     Request,
-    /// A browser asks whether it may send a request: the answer is a status of success, without a body.
+    /// A browser asks whether it may send a request. The answer has a success status and no body.
     Preflight,
-    /// The same, for a page that no one allowed.
+    /// A preflight for a page whose origin is not allowed.
     RefusedPreflight,
 }
 
-/// Decides what a request is answered beside its answer; `is_allowed` tells the origins whose pages may read it.
+/// Decides which CORS fields a response gets. `is_allowed` returns whether pages of an origin may read it.
 ///
-/// An allowed origin is named, never `*`, which browsers do not take for requests with cookies. `Vary: Origin` stands on
-/// every answer, since a cache may give it to pages of other origins.
+/// The fields name an allowed origin instead of `*`, which browsers refuse for requests with cookies. Every response
+/// gets `Vary: Origin`, since a cache may serve it to pages of other origins.
 pub(crate) fn decide(
     request: CorsRequest<'_>,
     policy: CorsPolicy<'_>,
@@ -71,7 +71,7 @@ pub(crate) fn decide(
     if policy.credentials {
         fields.push(("access-control-allow-credentials", "true".into()));
     }
-    // What this policy does not cover is for others to answer.
+    // A method outside the policy is left to the route's own handler.
     let is_preflight = asked.is_some_and(|method| policy.methods.contains(&method));
     if is_preflight {
         fields.push((
@@ -96,7 +96,7 @@ pub(crate) fn decide(
     }
 }
 
-/// The names of fields in a list, without what is none.
+/// Returns the valid field names of a list.
 fn names<'a>(lists: &[&'a str]) -> Vec<&'a str> {
     lists
         .iter()

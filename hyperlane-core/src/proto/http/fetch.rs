@@ -1,50 +1,50 @@
-//! What browsers say of the page and the element that a request comes from (Fetch Metadata, `Sec-Fetch-*`). Scripts cannot
-//! set these fields. Browsers send them over TLS and to loopback hosts alone, so that most rules still need `Origin`.
+//! Fetch Metadata (`Sec-Fetch-*`): what a browser reports about the page and element behind a request. Scripts cannot
+//! set these fields. Browsers send them only over TLS and to loopback hosts, so most rules still need `Origin`.
 
-/// What a request is for.
+/// The use of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// A GET whose answer takes messages that wait for a page.
+    /// A GET whose response carries messages that wait for a page.
     Stream,
-    /// A request with an `Origin` in every browser: a POST, the handshake of a WebSocket.
+    /// A request that carries an `Origin` in every browser: a POST or a WebSocket handshake.
     Other,
 }
 
-/// The fields of one request.
+/// The Fetch Metadata of one request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FetchMetadata<'a> {
-    /// `Sec-Fetch-Site`; of several, one that is not the server's own.
+    /// `Sec-Fetch-Site`; if the field is repeated, a value other than the server's own site.
     pub(crate) site: Option<&'a str>,
     /// `Sec-Fetch-Mode`.
     pub(crate) mode: Option<&'a str>,
     /// `Sec-Fetch-Dest`.
     pub(crate) dest: Option<&'a str>,
-    /// There is an `Origin`, which is judged apart.
+    /// The request has an `Origin`, which is checked elsewhere.
     pub(crate) has_origin: bool,
 }
 
-/// Whether a value of `Sec-Fetch-Site` stands for the server's own pages, or for an address that the user typed.
+/// Returns whether a `Sec-Fetch-Site` value means the server's own pages, or an address that the user typed.
 pub(crate) fn is_own_site(site: &str) -> bool {
     matches!(site.trim_ascii(), "same-origin" | "none")
 }
 
 impl FetchMetadata<'_> {
-    /// Whether nothing says where the request comes from.
+    /// Returns whether no field reports the request's source.
     pub(crate) fn is_silent(&self) -> bool {
         self.site.is_none() && !self.has_origin
     }
 
-    /// Why the request is refused, if it is.
+    /// Returns why the request must be refused, or `None` if it may pass.
     pub(crate) fn refusal(&self, purpose: Purpose) -> Option<&'static str> {
         let is_foreign = self.site.is_some_and(|site| !is_own_site(site));
         if purpose == Purpose::Stream {
             let mode = self.mode.map(str::trim_ascii);
             let is_navigation = matches!(mode, Some("navigate" | "nested-navigate"));
-            // An image, a script or a font would take the messages and show none.
+            // Images, scripts and fonts would consume the messages without showing them.
             let is_element = self.dest.is_some_and(|dest| dest.trim_ascii() != "empty");
             let is_blind = mode == Some("no-cors") && (is_foreign || self.site.is_none());
             if is_navigation && is_foreign {
-                return Some("a link or frame of another site cannot open an event stream");
+                return Some("a link or frame on another site cannot open an event stream");
             }
             if !is_navigation && (is_element || is_blind) {
                 return Some(
@@ -53,7 +53,7 @@ impl FetchMetadata<'_> {
             }
         }
         (is_foreign && !self.has_origin).then_some(
-            "a request of another site has to say its origin: use EventSource, WebSocket, or fetch with mode `cors`",
+            "a request from another site must send `Origin`: use EventSource, WebSocket, or fetch with mode `cors`",
         )
     }
 }

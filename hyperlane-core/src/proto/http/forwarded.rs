@@ -1,11 +1,10 @@
-//! Who a request comes from when proxies stand in between: `Forwarded` (RFC 7239), `X-Forwarded-For`,
-//! and which of their items can be believed.
+//! The client's address, scheme and host behind proxies: `Forwarded` (RFC 7239) and `X-Forwarded-*`, and how far these
+//! fields can be trusted.
 //!
-//! Every proxy adds the address of its own peer at the right end. Read from the right, an item is
-//! as good as the proxy that wrote it: the last one was written by our peer, the one before by the proxy
-//! that it names, and so on. The first address that is not a trusted proxy's is the client; what stands
-//! further left anyone may have made up. The addresses so tell how many trusted proxies a request has passed, and
-//! that number counts for schemes and hosts as well, each in a list of its own.
+//! Every proxy appends the address of its own peer at the right end. Read from the right, an item is as good as the
+//! proxy that wrote it: our peer wrote the last item, the proxy that this item names wrote the one before, and so on.
+//! The first address that is not a trusted proxy's is the client. Items further left may be forged. The addresses thus
+//! show how many trusted proxies a request has passed. The same number applies to the lists of schemes and hosts.
 
 use std::{
     fmt,
@@ -13,9 +12,9 @@ use std::{
     str::FromStr,
 };
 
-/// A range of addresses: `10.0.0.0/8`, `fd00::/8`, or one address.
+/// A range of IP addresses: `10.0.0.0/8`, `fd00::/8`, or a single address.
 ///
-/// An IPv4 address that comes in its IPv6 form (`::ffff:10.0.0.1`) counts as IPv4.
+/// An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) counts as IPv4.
 ///
 /// ```
 /// use hyperlane_core::proto::http::forwarded::Cidr;
@@ -27,28 +26,28 @@ use std::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
-    /// As 128 bits, IPv4 at the low end.
+    /// The lowest address as 128 bits; IPv4 uses the low end.
     base: u128,
-    /// The bits that count.
+    /// The bits to compare.
     mask: u128,
     prefix: u8,
     is_v4: bool,
 }
 
-/// Says that a text is no range of addresses.
+/// The error of a text that is not a range of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither an address nor a range such as 10.0.0.0/8")]
 pub struct CidrError(String);
 
 impl Cidr {
-    /// Tells whether an address is in the range.
+    /// Returns whether an address is in the range.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (bits, is_v4) = bits(address);
         is_v4 == self.is_v4 && bits & self.mask == self.base
     }
 }
 
-/// An address as a number, and whether it is IPv4.
+/// Returns an address as a number, and whether it is IPv4.
 fn bits(address: IpAddr) -> (u128, bool) {
     match address.to_canonical() {
         IpAddr::V4(address) => (u128::from(address.to_bits()), true),
@@ -81,7 +80,7 @@ impl FromStr for Cidr {
         let Some(prefix) = prefix else {
             return Ok(whole);
         };
-        // `u8::from_str` would take a sign.
+        // `u8::from_str` would accept a sign.
         let is_number = prefix.bytes().all(|byte| byte.is_ascii_digit());
         let prefix: u8 = prefix
             .parse()
@@ -110,37 +109,38 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// The field in which the proxies in front say whom they speak for.
+/// The header field in which trusted proxies report the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForwardedField {
-    /// `X-Forwarded-For`, with `X-Forwarded-Proto` and `X-Forwarded-Host`: what most proxies send.
+    /// `X-Forwarded-For` with `X-Forwarded-Proto` and `X-Forwarded-Host`: the fields that most proxies send.
     #[default]
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
 }
 
-/// What the trusted proxies say of a request. Each part counts on its own.
+/// The client as reported by trusted proxies. Each part is independent of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forwarded<'a> {
-    /// The address of the client; `None` if the proxies name none, or what they name is no address.
+    /// The address of the client; `None` if the proxies report none, or not an IP address.
     pub client: Option<IpAddr>,
-    /// Whether the client spoke TLS; `None` if the proxies do not say, or name another scheme.
+    /// True if the client used TLS; `None` if the proxies report no scheme, or an unknown one.
     pub secure: Option<bool>,
-    /// The `Host` that the client asked for; `None` if the proxies do not say, or it is no host.
+    /// The `Host` that the client sent; `None` if the proxies report none, or an invalid one.
     pub host: Option<&'a str>,
 }
 
-/// Reads what the trusted proxies say in the fields that `field` names.
+/// Reads the client's address, scheme and host from the fields of trusted proxies.
 ///
-/// `values` gives all values of a field in order. A peer without an address, at a Unix socket, is of this
-/// machine, and trusted if anybody is. `None` if the peer is not trusted: then the peer is the client.
+/// `values` returns all values of a field in order. A peer without an address is a process on this machine behind a
+/// Unix socket: it is trusted if any proxy is. Returns `None` if the peer is not trusted; then the peer itself is the
+/// client.
 ///
-/// Addresses are read from right to left for as long as they are `trusted`. A request that has passed so many trusted
-/// proxies has its client's address, scheme and host at that place from the right of their lists, or at the left end of
-/// a list that is shorter: some proxies add to a field, others replace it. Of `Forwarded` only elements that trusted
-/// proxies wrote are looked at. What is malformed is left out alone.
+/// Addresses are read from right to left while they are `trusted`. A request that has passed N trusted proxies has its
+/// client's address, scheme and host at position N from the right of each list. In a shorter list the leftmost item is
+/// used, since some proxies append to a field and others replace it. In `Forwarded` only the elements of trusted
+/// proxies are read. A malformed part is ignored without the others.
 ///
 /// ```
 /// use hyperlane_core::proto::http::forwarded::{ForwardedField, read};
@@ -173,7 +173,7 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
                 .iter()
                 .take_while(|node| parse_node(node).is_some_and(is_trusted))
                 .count();
-            // Of a shorter list the leftmost.
+            // In a shorter list, the leftmost.
             let at = |list: &[&'a str]| list.get(passed).or(list.last()).copied();
             Forwarded {
                 client: at(&nodes).and_then(parse_node),
@@ -206,7 +206,7 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
     })
 }
 
-/// The items of all lines of a list, from right to left. Empty ones count: a proxy may have had nothing to say.
+/// Returns the items of all lines of a list, from right to left. Empty items count: a proxy may append one.
 fn items<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let lines: Vec<&str> = lines.into_iter().collect();
     lines
@@ -227,13 +227,13 @@ fn is_secure(proto: &str) -> Option<bool> {
     }
 }
 
-/// A host with or without a port, as far as it matters for comparing.
+/// Returns whether text can be a host with an optional port. The check suffices for comparing hosts.
 fn is_host(host: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]%".contains(&byte);
     !host.is_empty() && host.bytes().all(is_part)
 }
 
-/// An address with or without a port (RFC 7239 §6); `None` for `unknown`, names and all else.
+/// Parses an address with an optional port (RFC 7239 §6); `None` for `unknown`, names and anything else.
 fn parse_node(node: &str) -> Option<IpAddr> {
     if let Some(rest) = node.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
@@ -245,7 +245,7 @@ fn parse_node(node: &str) -> Option<IpAddr> {
             .map(IpAddr::V6);
     }
     match node.split_once(':') {
-        // X-Forwarded-For has IPv6 addresses without brackets.
+        // X-Forwarded-For writes IPv6 addresses without brackets.
         None => node.parse().ok(),
         Some((_, rest)) if rest.contains(':') => node.parse().ok(),
         Some((address, port)) => address
@@ -256,7 +256,7 @@ fn parse_node(node: &str) -> Option<IpAddr> {
     }
 }
 
-/// A number, or a name that hides one (RFC 7239 §6.3).
+/// Returns whether text is a port number or an obfuscated port (RFC 7239 §6.3).
 fn is_port(port: &str) -> bool {
     match port.strip_prefix('_') {
         Some(name) => {
@@ -267,9 +267,9 @@ fn is_port(port: &str) -> bool {
     }
 }
 
-/// One element of `Forwarded`: what one proxy has written (RFC 7239 §4).
+/// One element of `Forwarded`, written by one proxy (RFC 7239 §4).
 ///
-/// A parameter that is there and malformed is empty, which no reader of its kind accepts.
+/// A malformed parameter is stored as empty text, which the parsers of all parameters refuse.
 #[derive(Default)]
 struct Element<'a> {
     node: Option<&'a str>,
@@ -289,7 +289,7 @@ impl<'a> Element<'a> {
                 () if name.eq_ignore_ascii_case("host") => &mut element.host,
                 () => continue,
             };
-            // Each parameter at most once (RFC 7239 §4).
+            // A parameter may occur once (RFC 7239 §4).
             *slot = match slot {
                 Some(_) => Some(""),
                 None => Some(unquote(value.trim_ascii())),
@@ -299,8 +299,8 @@ impl<'a> Element<'a> {
     }
 }
 
-/// The content of a quoted string, or a value as it is: many proxies leave the quotes away. Empty if malformed; no value
-/// that matters here has an escape in it.
+/// Returns the content of a quoted string, or an unquoted value as it is: many proxies omit the quotes. Returns empty
+/// text if malformed. No valid value of these parameters contains an escape.
 fn unquote(value: &str) -> &str {
     let inner = value
         .strip_prefix('"')
@@ -312,11 +312,10 @@ fn unquote(value: &str) -> &str {
     }
 }
 
-/// Pieces of a text between separators that stand outside of quotes, from right to left and without the blanks around
-/// them.
+/// An iterator over the pieces between separators outside of quotes, from right to left and trimmed.
 ///
-/// Quotes are counted from the right too, so that a quote which the client has left open takes in nothing of what
-/// proxies added behind it.
+/// Quotes are counted from the right too. A quote that the client left open therefore cannot swallow the text that
+/// proxies appended after it.
 struct Pieces<'a> {
     rest: Option<&'a str>,
     separator: u8,
@@ -330,7 +329,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Where the last piece begins: behind this separator.
+    /// Returns the position of the last separator.
     fn last_separator(&self, text: &str) -> Option<usize> {
         let mut is_quoted = false;
         let mut quoted = None;
@@ -344,7 +343,7 @@ impl<'a> Pieces<'a> {
                 _ => return Some(at),
             }
         }
-        // A quote without its other half quotes nothing.
+        // An unpaired quote quotes nothing.
         quoted.filter(|_| is_quoted)
     }
 }
@@ -376,384 +375,4 @@ fn ends_with_escape(bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const PEER: &str = "10.0.0.1";
-
-    type Seen = (Option<String>, Option<bool>, Option<String>);
-
-    fn read_one(field: ForwardedField, values: &[(&str, &str)]) -> Seen {
-        let trusted: Vec<Cidr> = ["10.0.0.0/8", "fd00::/8", "192.0.2.1"]
-            .iter()
-            .map(|range| range.parse().unwrap())
-            .collect();
-        let of = |name: &str| -> Vec<&str> {
-            values
-                .iter()
-                .filter(|(known, _)| *known == name)
-                .map(|(_, value)| *value)
-                .collect()
-        };
-        let seen = read(field, of, PEER.parse().ok(), &trusted).expect("a trusted peer");
-        (
-            seen.client.map(|client| client.to_string()),
-            seen.secure,
-            seen.host.map(str::to_owned),
-        )
-    }
-
-    fn client(field: ForwardedField, value: &str) -> Option<String> {
-        let name = match field {
-            ForwardedField::Forwarded => "forwarded",
-            ForwardedField::XForwardedFor => "x-forwarded-for",
-        };
-        read_one(field, &[(name, value)]).0
-    }
-
-    #[test]
-    fn ranges_hold_what_is_in_them() {
-        for (range, inside, outside) in [
-            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
-            ("10.1.2.3/8", "10.0.0.0", "9.255.255.255"),
-            ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
-            ("192.0.2.0/31", "192.0.2.1", "192.0.2.2"),
-            ("0.0.0.0/0", "255.255.255.255", "::1"),
-            ("::/0", "2001:db8::1", "10.0.0.1"),
-            ("fd00::/8", "fdff::1", "fe00::1"),
-            ("10.0.0.0/8", "::ffff:10.0.0.1", "::10.0.0.1"),
-        ] {
-            let parsed: Cidr = range.parse().unwrap();
-            assert!(
-                parsed.contains(inside.parse().unwrap()),
-                "{inside} in {range}"
-            );
-            assert!(
-                !parsed.contains(outside.parse().unwrap()),
-                "{outside} in {range}"
-            );
-            assert_eq!(parsed.to_string().parse(), Ok(parsed));
-        }
-        for wrong in [
-            "",
-            "10.0.0.0/33",
-            "10.0.0.0/",
-            "10.0.0.0/+8",
-            "10.0.0/8",
-            "::/129",
-            "a/8",
-            "10.0.0.0/8/8",
-        ] {
-            assert!(wrong.parse::<Cidr>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn the_first_address_from_the_right_that_is_not_trusted_is_the_client() {
-        for (value, expected) in [
-            ("203.0.113.9", Some("203.0.113.9")),
-            ("203.0.113.9, 10.0.0.2", Some("203.0.113.9")),
-            (
-                "1.1.1.1, 203.0.113.9, 10.0.0.2,192.0.2.1",
-                Some("203.0.113.9"),
-            ),
-            ("10.0.0.3, 10.0.0.2", Some("10.0.0.3")),
-            ("203.0.113.9:4711", Some("203.0.113.9")),
-            ("2001:db8::1", Some("2001:db8::1")),
-            ("[2001:db8::1]:443", Some("2001:db8::1")),
-            ("nonsense, 203.0.113.9", Some("203.0.113.9")),
-            ("203.0.113.9, nonsense", None),
-            ("203.0.113.9, unknown, 10.0.0.2", None),
-            ("203.0.113.9,", None),
-            ("", None),
-        ] {
-            let seen = client(ForwardedField::XForwardedFor, value);
-            assert_eq!(seen.as_deref(), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn the_standards_field_is_read_with_its_quotes_and_parameters() {
-        for (value, expected) in [
-            ("for=203.0.113.9", Some("203.0.113.9")),
-            (
-                "for=\"203.0.113.9:80\";proto=https;by=10.0.0.2",
-                Some("203.0.113.9"),
-            ),
-            ("For=\"[2001:db8::1]:4711\"", Some("2001:db8::1")),
-            (
-                "for=1.1.1.1, for=203.0.113.9 , for=10.0.0.2",
-                Some("203.0.113.9"),
-            ),
-            ("for=\"_gazonk\"", None),
-            ("for=unknown", None),
-            ("proto=https", None),
-            ("for=203.0.113.9;for=1.1.1.1", None),
-            ("for=\"203.0.113.9", None),
-            ("for", None),
-            ("=203.0.113.9", None),
-            ("for=203.0.113.9 proto=https", None),
-        ] {
-            let seen = client(ForwardedField::Forwarded, value);
-            assert_eq!(seen.as_deref(), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn a_line_of_the_client_spoils_none_of_a_proxy() {
-        for noise in ["for=\"", "for", "for=1.1.1.1;for=2.2.2.2", "=", "\u{1}"] {
-            for field in ["forwarded", "x-forwarded-for"] {
-                let (kind, own) = match field {
-                    "forwarded" => (ForwardedField::Forwarded, "for=203.0.113.9"),
-                    _ => (ForwardedField::XForwardedFor, "203.0.113.9"),
-                };
-                let read = read_one(kind, &[(field, noise), (field, own)]);
-                assert_eq!(read.0, Some("203.0.113.9".into()), "{noise}");
-            }
-        }
-    }
-
-    /// What a field says of address, scheme and host.
-    fn check(field: ForwardedField, lines: &[(&str, &str)], expected: [&str; 3]) {
-        let (client, secure, host) = read_one(field, lines);
-        let secure = match secure {
-            Some(true) => "https",
-            Some(false) => "http",
-            None => "",
-        };
-        let seen = [
-            client.as_deref().unwrap_or_default(),
-            secure,
-            host.as_deref().unwrap_or_default(),
-        ];
-        assert_eq!(seen, expected, "{lines:?}");
-    }
-
-    #[test]
-    fn address_scheme_and_host_are_at_one_place_from_the_right() {
-        for (nodes, protos, hosts, expected) in [
-            // One proxy: the last of each.
-            (
-                "1.1.1.1, 203.0.113.9",
-                "http, HTTPS",
-                "evil.example, app.example",
-                ["203.0.113.9", "https", "app.example"],
-            ),
-            // Two that add to the fields.
-            (
-                "1.1.1.1, 203.0.113.9, 10.0.0.2",
-                "http, https, http",
-                "evil.example, app.example, inner:8080",
-                ["203.0.113.9", "https", "app.example"],
-            ),
-            // Two of which the second replaces what the first has said, or passes it on.
-            (
-                "203.0.113.9, 10.0.0.2",
-                "https",
-                "app.example",
-                ["203.0.113.9", "https", "app.example"],
-            ),
-            // The first of two is not told of an address, of one it knows nothing, or tells none itself.
-            ("10.0.0.2", "https, http", "", ["10.0.0.2", "https", ""]),
-            (
-                "unknown, 10.0.0.2",
-                "https, http",
-                "app.example, inner",
-                ["", "https", "app.example"],
-            ),
-            (
-                "unix:",
-                "https",
-                "app.example",
-                ["", "https", "app.example"],
-            ),
-            // Junk throws away itself alone.
-            ("203.0.113.9", "gopher", "a b/c", ["203.0.113.9", "", ""]),
-            (
-                "203.0.113.9",
-                "https",
-                "a b/c",
-                ["203.0.113.9", "https", ""],
-            ),
-            (
-                "203.0.113.9",
-                "https,",
-                "app.example",
-                ["203.0.113.9", "", "app.example"],
-            ),
-            ("x", "x", "app.example", ["", "", "app.example"]),
-        ] {
-            check(
-                ForwardedField::XForwardedFor,
-                &[
-                    ("x-forwarded-for", nodes),
-                    ("x-forwarded-proto", protos),
-                    ("x-forwarded-host", hosts),
-                ],
-                expected,
-            );
-        }
-        // Nothing but one of them.
-        let field = ForwardedField::XForwardedFor;
-        check(field, &[], ["", "", ""]);
-        check(field, &[("x-forwarded-proto", "https")], ["", "https", ""]);
-        check(
-            field,
-            &[("x-forwarded-proto", "http, wss")],
-            ["", "https", ""],
-        );
-        check(
-            field,
-            &[("x-forwarded-host", "[::1]:80")],
-            ["", "", "[::1]:80"],
-        );
-        // Lines are one list.
-        check(
-            field,
-            &[
-                ("x-forwarded-for", "203.0.113.9"),
-                ("x-forwarded-for", "10.0.0.2"),
-                ("x-forwarded-proto", "https"),
-                ("x-forwarded-proto", "http"),
-            ],
-            ["203.0.113.9", "https", ""],
-        );
-    }
-
-    #[test]
-    fn parameters_of_an_element_count_each_on_their_own() {
-        for (value, expected) in [
-            ("proto=https", ["", "https", ""]),
-            ("proto=https;host=app.example", ["", "https", "app.example"]),
-            (
-                "Host=\"app.example:8443\" ; PROTO=HTTPS",
-                ["", "https", "app.example:8443"],
-            ),
-            ("for=unknown;proto=https;host=a", ["", "https", "a"]),
-            ("for=\"_hidden\";proto=https", ["", "https", ""]),
-            (
-                "for=203.0.113.9;proto=gopher;host=a",
-                ["203.0.113.9", "", "a"],
-            ),
-            (
-                "for=203.0.113.9;proto=https;host=\"a b\"",
-                ["203.0.113.9", "https", ""],
-            ),
-            // Twice is not at all.
-            ("for=203.0.113.9;for=1.1.1.1;proto=https", ["", "https", ""]),
-            (
-                "for=203.0.113.9;proto=https;proto=http",
-                ["203.0.113.9", "", ""],
-            ),
-            // What breaks the grammar.
-            ("for;proto=https", ["", "https", ""]),
-            (
-                "for=203.0.113.9;=;;x;proto=https",
-                ["203.0.113.9", "https", ""],
-            ),
-            (
-                "for=203.0.113.9;b@d=1;proto=https",
-                ["203.0.113.9", "https", ""],
-            ),
-            ("proto=https;for=\"203.0.113.9", ["", "https", ""]),
-            ("for=\"203.0.113.9;proto=https", ["", "https", ""]),
-            ("for=\"a\\\"b\";proto=https;host=a", ["", "https", "a"]),
-            (
-                "for=203.0.113.9:80;host=a:8443",
-                ["203.0.113.9", "", "a:8443"],
-            ),
-            // Quotes hide what separates elsewhere.
-            (
-                "for=203.0.113.9;x=\"a;proto=https, for=1.1.1.1\"",
-                ["203.0.113.9", "", ""],
-            ),
-            // The outermost of the trusted proxies that says something is believed, and no further one.
-            (
-                "for=203.0.113.9;proto=https;host=a, for=10.0.0.2;proto=http;host=b",
-                ["203.0.113.9", "https", "a"],
-            ),
-            (
-                "for=203.0.113.9, for=10.0.0.2;proto=https;host=b",
-                ["203.0.113.9", "https", "b"],
-            ),
-            (
-                "proto=https;host=a, for=10.0.0.2",
-                ["10.0.0.2", "https", "a"],
-            ),
-            (
-                "proto=https;host=evil, for=203.0.113.9",
-                ["203.0.113.9", "", ""],
-            ),
-            ("for=1.1.1.1, proto=https", ["", "https", ""]),
-            // The client's own quotes end where a proxy's text begins.
-            (
-                "for=1.1.1.1;x=\", for=203.0.113.9;host=\"a\"",
-                ["203.0.113.9", "", "a"],
-            ),
-            (
-                "x=\"\\, for=203.0.113.9;host=\"a\"",
-                ["203.0.113.9", "", "a"],
-            ),
-            ("for=1.1.1.1, for=\"203.0.113.9", ["", "", ""]),
-        ] {
-            check(ForwardedField::Forwarded, &[("forwarded", value)], expected);
-        }
-        let lines = [
-            ("forwarded", "for=1.1.1.1;host=evil.example;proto=http"),
-            (
-                "forwarded",
-                "for=203.0.113.9;host=\"app.example:8443\";proto=https, for=10.0.0.2;host=inner",
-            ),
-        ];
-        check(
-            ForwardedField::Forwarded,
-            &lines,
-            ["203.0.113.9", "https", "app.example:8443"],
-        );
-    }
-
-    #[test]
-    fn nobody_is_believed_whom_we_do_not_trust() {
-        let values = |_: &str| ["203.0.113.9"];
-        for peer in [PEER.parse().ok(), None] {
-            assert_eq!(read(ForwardedField::XForwardedFor, values, peer, &[]), None);
-        }
-        let trusted = ["192.0.2.1".parse().unwrap()];
-        let local = read(ForwardedField::XForwardedFor, values, None, &trusted).unwrap();
-        assert!(local.client.is_some(), "a proxy at a Unix socket");
-        let peer = PEER.parse().ok();
-        assert_eq!(
-            read(ForwardedField::XForwardedFor, values, peer, &trusted),
-            None
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_left_of_the_client_changes_nothing(noise in "[ -~]{0,60}") {
-            let value = format!("{noise}, 203.0.113.9, 10.0.0.2");
-            prop_assert_eq!(
-                client(ForwardedField::XForwardedFor, &value),
-                Some("203.0.113.9".to_owned())
-            );
-        }
-
-        #[test]
-        fn no_quote_of_the_client_reaches_into_an_element_of_a_proxy(noise in "[ -~]{0,60}") {
-            for own in ["for=203.0.113.9;host=\"app.example:1\";proto=https", "proto=https;host=\"app.example:1\";for=\"203.0.113.9:1\""] {
-                let value = format!("{noise}, {own}, for=10.0.0.2");
-                let seen = read_one(ForwardedField::Forwarded, &[("forwarded", &value)]);
-                prop_assert_eq!(seen, (Some("203.0.113.9".to_owned()), Some(true), Some("app.example:1".to_owned())));
-            }
-        }
-
-        #[test]
-        fn no_text_breaks_the_reader(value in "\\PC{0,80}") {
-            for field in [ForwardedField::Forwarded, ForwardedField::XForwardedFor] {
-                let _ = client(field, &value);
-            }
-        }
-    }
-}
+mod tests;

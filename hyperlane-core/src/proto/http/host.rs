@@ -1,5 +1,5 @@
-//! Which hosts a server answers to: without this check a page of any name that is made to resolve to this machine could
-//! talk to the server as to its own (DNS rebinding).
+//! The hosts that a server answers to. Without this check, a page whose name is made to resolve to this machine could
+//! talk to the server as its own page (DNS rebinding).
 
 use std::{
     fmt,
@@ -7,14 +7,13 @@ use std::{
     str::FromStr,
 };
 
-/// The longest host that an error shows; names of DNS are shorter.
+/// Maximum length of a host in an error, in characters; DNS names are shorter.
 const SHOWN: usize = 255;
 
 /// A host that a server answers to: `app.example` at any port, `app.example:8443` at that port, `*.app.example` for all
-/// names below, an address such as `192.0.2.1`, `[::1]` or `::1`.
+/// subdomains, or an address such as `192.0.2.1`, `[::1]` or `::1`.
 ///
-/// Case does not matter, nor a dot at the end, nor how an address is written. A port 80 or 443 also stands for hosts
-/// without a port.
+/// Case, a trailing dot and the notation of an address do not matter. Port 80 or 443 also matches hosts without a port.
 ///
 /// ```
 /// use hyperlane_core::proto::http::host::AllowedHost;
@@ -34,15 +33,15 @@ pub struct AllowedHost {
 enum Allowed {
     Address(IpAddr),
     Name(Box<str>),
-    /// All names that end so; begins with a dot.
+    /// A suffix of names; begins with a dot.
     Below(Box<str>),
 }
 
-/// Says that a text is no host with an optional port.
+/// The error of a text that is not a host with an optional port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not `name`, `name:port`, `*.name` or an address: leave scheme and path away, and write a name that is \
-     not ASCII as browsers send it (`xn--..`)"
+    "`{0}` is not `name`, `name:port`, `*.name` or an address: omit scheme and path, and write a name that is not \
+     ASCII as browsers send it (`xn--..`)"
 )]
 pub struct AllowedHostError(String);
 
@@ -76,12 +75,12 @@ impl FromStr for AllowedHost {
 }
 
 impl AllowedHost {
-    /// Tells whether a request's host, with or without a port, is this one.
+    /// Returns whether a request's host, with or without a port, matches this one.
     pub fn matches(&self, host: &str) -> bool {
         let (name, port) = split_port(host);
         let is_port = match (self.port, port) {
             (None, _) => true,
-            // Whether TLS ends in front of the server is not known here.
+            // The server does not know here whether a proxy terminates TLS in front of it.
             (Some(80 | 443), None | Some("")) => true,
             (Some(wanted), port) => port.and_then(parse_port) == Some(wanted),
         };
@@ -95,8 +94,8 @@ impl AllowedHost {
     }
 }
 
-/// Tells whether a host, with or without a port, names the machine itself: `localhost` and all below it (RFC 6761 §6.3),
-/// `127.0.0.0/8` in any form that browsers understand, `[::1]`.
+/// Returns whether a host, with or without a port, is this machine: `localhost` and its subdomains (RFC 6761 §6.3),
+/// `127.0.0.0/8` in any notation that browsers accept, or `[::1]`.
 ///
 /// ```
 /// use hyperlane_core::proto::http::host::is_loopback;
@@ -106,7 +105,7 @@ impl AllowedHost {
 /// assert!(!is_loopback("localhost.example"));
 /// ```
 pub fn is_loopback(host: &str) -> bool {
-    // What nearly every request says, without a closer look.
+    // The fast path for the hosts of nearly all local requests.
     for usual in ["127.0.0.1", "localhost"] {
         if let Some(rest) = host.strip_prefix(usual)
             && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_number))
@@ -124,11 +123,11 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Says that a request asked for a host that the server does not answer to; the text names the mends.
+/// The error of a request for a host that the server does not answer to. Its text names the remedies.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "host `{host}` is none that this server answers to: add it to `allowed_hosts`, or, if a proxy in front passes it \
-     on, add the proxy's address to `trusted_proxies`"
+    "this server does not answer to host `{host}`: add it to `allowed_hosts`, or, if a proxy in front passes it on, add \
+     the proxy's address to `trusted_proxies`"
 )]
 pub struct HostRefused {
     host: String,
@@ -141,13 +140,13 @@ impl HostRefused {
         }
     }
 
-    /// Gives the host that was asked for, with its port; at most 255 characters of it.
+    /// Returns the requested host with its port, at most 255 characters.
     pub fn host(&self) -> &str {
         &self.host
     }
 }
 
-/// Splits `host[:port]`; colons within the brackets of an IPv6 address are not the port's.
+/// Splits `host[:port]`. Colons within the brackets of an IPv6 address do not count.
 fn split_port(host: &str) -> (&str, Option<&str>) {
     let bracket = host.strip_prefix('[').and_then(|rest| rest.find(']'));
     let after_name = bracket.map_or(0, |bracket| bracket + 2);
@@ -158,13 +157,13 @@ fn split_port(host: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Reads digits: `u16::from_str` would take a sign.
+/// Parses digits: `u16::from_str` would accept a sign.
 fn parse_port(port: &str) -> Option<u16> {
     let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
     port.parse().ok().filter(|_| is_number)
 }
 
-/// A name of DNS may end with the dot of the root.
+/// Removes the dot of the DNS root.
 fn without_dot(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
@@ -175,7 +174,7 @@ fn is_name(name: &str) -> bool {
         .all(|label| !label.is_empty() && label.bytes().all(is_part))
 }
 
-/// Whether a name ends with this suffix, which begins with a dot, and has something in front of it.
+/// Returns whether a name ends with this suffix, which begins with a dot, and has a label in front of it.
 fn is_below(name: &str, suffix: &str) -> bool {
     let front = name
         .len()
@@ -186,7 +185,7 @@ fn is_below(name: &str, suffix: &str) -> bool {
     })
 }
 
-/// The address that a host is, IPv4 in its IPv6 form as IPv4.
+/// Parses an address; an IPv4-mapped IPv6 address becomes IPv4.
 fn parse_address(host: &str) -> Option<IpAddr> {
     match host.strip_prefix('[') {
         Some(rest) => {
@@ -197,8 +196,8 @@ fn parse_address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// An IPv4 address as browsers read one: up to four numbers, decimal, octal after `0` or hexadecimal after `0x`, of which
-/// the last fills what is left. No name of a page looks so (WHATWG URL, "ends in a number").
+/// Parses an IPv4 address as browsers do: up to four numbers, decimal, octal after `0` or hexadecimal after `0x`. The
+/// last number fills the remaining bits. Domain names never have this form (WHATWG URL, "ends in a number").
 fn parse_v4(host: &str) -> Option<Ipv4Addr> {
     if let Ok(address) = host.parse() {
         return Some(address);
@@ -228,7 +227,7 @@ fn parse_number(text: &str) -> Option<u64> {
         (None, Some(digits)) if !digits.is_empty() => (digits, 8),
         _ => (text, 10),
     };
-    // `from_str_radix` would take a sign.
+    // `from_str_radix` would accept a sign.
     let is_number = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     u64::from_str_radix(digits, radix)
         .ok()

@@ -1,7 +1,7 @@
 //! HTTP/1.1 on the wire (RFC 9112), with the semantics that framing needs (RFC 9110).
 //!
-//! Requests are read strictly by [`head`] and [`chunked`]; what a handler writes back as raw bytes is followed,
-//! leniently, by [`track`].
+//! [`head`] and [`chunked`] parse requests strictly. [`track`] follows leniently the raw bytes that a handler writes as
+//! its response.
 
 pub mod chunked;
 pub(crate) mod cors;
@@ -10,11 +10,14 @@ pub mod forwarded;
 pub mod head;
 pub mod host;
 pub mod origin;
+pub(crate) mod status;
+pub(crate) mod title_case;
 pub mod track;
+pub mod write;
 
-/// Splits a comma-separated list value into its elements, without the blanks around them (RFC 9110 §5.6.1).
+/// Splits a comma-separated list into its elements and trims the blanks around them (RFC 9110 §5.6.1).
 ///
-/// Empty elements are kept, so that strict callers can refuse them.
+/// Keeps empty elements, so that strict callers can refuse them.
 ///
 /// ```
 /// let tokens: Vec<&[u8]> = hyperlane_core::proto::http::list(b"keep-alive , Upgrade").collect();
@@ -24,7 +27,7 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// Tells whether a comma-separated list value has this token, in any case (RFC 9110 §5.6.1).
+/// Returns whether a comma-separated list contains this token; case is ignored (RFC 9110 §5.6.1).
 ///
 /// ```
 /// assert!(hyperlane_core::proto::http::has_token(b"Close, TE", "close"));
@@ -34,28 +37,28 @@ pub fn has_token(value: &[u8], token: &str) -> bool {
     list(value).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Tells whether a byte may stand in a token, such as a method or a field name (RFC 9110 §5.6.2).
+/// Returns whether a byte may stand in a token, such as a method or a field name (RFC 9110 §5.6.2).
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
     matches!(byte,
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-'
         | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
-/// Tells whether a byte may stand in a field value: no controls but the tab (RFC 9110 §5.5).
+/// Returns whether a byte may stand in a field value: tab is the only control character (RFC 9110 §5.5).
 pub(crate) const fn is_value_byte(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=0x7e | 0x80..)
 }
 
-/// Why a `Content-Length` value is not a number.
+/// The reason why a `Content-Length` value is not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NumberError {
-    /// Empty, or something else than digits.
+    /// The value is empty or contains a byte that is not a digit.
     NotDigits,
-    /// More than a `u64` holds.
+    /// The value exceeds a `u64`.
     Overflow,
 }
 
-/// Reads `1*DIGIT`: no sign, no blanks, no list.
+/// Parses `1*DIGIT`: no sign, no blanks, no list.
 pub(crate) fn decimal(value: &[u8]) -> Result<u64, NumberError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(NumberError::NotDigits);

@@ -1,7 +1,7 @@
-//! Origins as values (RFC 6454, WHATWG URL §4.7), and the list of those that a server allows.
+//! Origins as values (RFC 6454, WHATWG URL §4.7), and the list of origins that a server allows.
 //!
-//! Two texts that parse to one origin are one: `HTTPS://App.Example:443` is `https://app.example`. A name with a dot at
-//! its end stays another host, as in browsers, which keep the two apart.
+//! Different texts can be the same origin: `HTTPS://App.Example:443` is `https://app.example`. A name with a trailing
+//! dot is another host, as in browsers.
 
 use std::{
     fmt,
@@ -9,10 +9,10 @@ use std::{
     str::FromStr,
 };
 
-/// An origin: a scheme, a host, and a port where it is not the scheme's own.
+/// An origin: a scheme, a host, and a port unless it is the scheme's default.
 ///
-/// Beside `http` and `https`, any scheme can be named: `capacitor://localhost`, `chrome-extension://id`, `file://`. The
-/// opaque origin `null` is no value of this type: it names no page in particular, so that it cannot be compared.
+/// Any scheme is allowed beside `http` and `https`: `capacitor://localhost`, `chrome-extension://id`, `file://`. The
+/// opaque origin `null` is not a value of this type: it names no particular page, so it cannot be compared.
 ///
 /// ```
 /// use hyperlane_core::proto::http::origin::Origin;
@@ -25,10 +25,10 @@ use std::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// In lower case.
+    /// The scheme, in lower case.
     scheme: String,
     host: Host,
-    /// `None`: the scheme's own, or a scheme without ports.
+    /// The port; `None` for the scheme's default, or a scheme without ports.
     port: Option<u16>,
 }
 
@@ -36,38 +36,38 @@ pub struct Origin {
 enum Host {
     V4(Ipv4Addr),
     V6(Ipv6Addr),
-    /// In lower case; empty in `file://`.
+    /// A name in lower case; empty in `file://`.
     Name(String),
 }
 
-/// Says why a text is no origin that can be compared.
+/// The reason why a text is not an origin that can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
-    /// `null` is the origin of every sandboxed frame of any site.
+    /// `null`, the origin of sandboxed frames of any site.
     #[error(
         "`null` is the origin of any sandboxed frame: to allow all of them, use `dangerous_allow_null_origin`"
     )]
     Null,
-    /// This is not `scheme://host[:port]`.
+    /// The text is not `scheme://host[:port]`.
     #[error(
-        "{0:?} is not `scheme://host[:port]`, as browsers send it: no path, no user, names of hosts in ASCII (`xn--..`)"
+        "{0:?} is not `scheme://host[:port]`, as browsers send it: without path and user, and with an ASCII host name (`xn--..`)"
     )]
     Form(String),
 }
 
 impl Origin {
-    /// Gives the scheme, in lower case.
+    /// Returns the scheme, in lower case.
     pub fn scheme(&self) -> &str {
         &self.scheme
     }
 
-    /// Gives the host: a name in lower case, or an address in its shortest form, of IPv6 in brackets.
+    /// Returns the host: a name in lower case, or an address in its shortest form (IPv6 in brackets).
     pub fn host(&self) -> String {
         self.host.to_string()
     }
 
-    /// Gives the port, of `http` and its like also where it is left out.
+    /// Returns the port, or the scheme's default port if it has one.
     pub fn port(&self) -> Option<u16> {
         self.port.or_else(|| default_port(&self.scheme))
     }
@@ -98,7 +98,7 @@ impl Origin {
 impl FromStr for Origin {
     type Err = OriginError;
 
-    /// Reads an origin as browsers send it, in any of its forms.
+    /// Parses an origin as browsers send it, in any of its forms.
     fn from_str(text: &str) -> Result<Self, OriginError> {
         let text = text.trim_ascii();
         if text.eq_ignore_ascii_case("null") {
@@ -123,13 +123,13 @@ impl Host {
         matches!(self, Self::Name(name) if name.is_empty())
     }
 
-    /// `is_special`: of a scheme whose hosts are names of the DNS, or addresses.
+    /// Parses a host. `is_special` is true for schemes whose hosts are DNS names or addresses.
     fn parse(text: &str, is_special: bool) -> Option<Self> {
         if let Some(address) = text.strip_prefix('[') {
-            // A zone would be a second name of one address; browsers take none.
+            // A zone would be a second name of one address; browsers refuse it.
             return address.strip_suffix(']')?.parse().ok().map(Self::V6);
         }
-        // Wildcards and percent signs are never in what browsers send. Taken for names, they would match nothing.
+        // Browsers never send wildcards and percent signs. Accepted as names, they would match nothing.
         let is_plain = text
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !b"/\\?#@:[]<>^|%*,;\"'`{}".contains(&byte));
@@ -161,14 +161,14 @@ fn default_port(scheme: &str) -> Option<u16> {
         "http" | "ws" => Some(HTTP_PORT),
         "https" | "wss" => Some(HTTPS_PORT),
         "ftp" => Some(21),
-        // Apps in web views and extensions of browsers have schemes of their own, without ports.
+        // The schemes of apps in web views and of browser extensions have no ports.
         _ => None,
     }
 }
 
-/// Splits `host[:port]`; refuses whatever else a URL can have there.
+/// Splits `host[:port]` and refuses the other parts that a URL can have there.
 fn authority_of(text: &str, is_special: bool) -> Option<(Host, Option<u16>)> {
-    // Colons within the brackets of an IPv6 address are not the port's.
+    // Colons within the brackets of an IPv6 address do not count.
     let after_host = text.rfind(']').map_or(0, |bracket| bracket + 1);
     let colon = text
         .get(after_host..)?
@@ -180,26 +180,26 @@ fn authority_of(text: &str, is_special: bool) -> Option<(Host, Option<u16>)> {
     };
     let port = match port {
         "" => None,
-        // `u16::from_str` would take a sign.
+        // `u16::from_str` would accept a sign.
         port if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
         _ => return None,
     };
     Some((Host::parse(host, is_special)?, port))
 }
 
-/// The labels of a host without the dot at its end.
+/// Returns the labels of a host without a trailing dot.
 fn labels(host: &str) -> impl DoubleEndedIterator<Item = &str> {
     host.strip_suffix('.').unwrap_or(host).split('.')
 }
 
-/// Whether a host must be an IPv4 address (WHATWG URL §3.5).
+/// Returns whether a host must be an IPv4 address (WHATWG URL §3.5).
 fn ends_in_number(host: &str) -> bool {
     labels(host).next_back().is_some_and(|last| {
         !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) || number(last).is_some()
     })
 }
 
-/// Reads a number of an IPv4 address: decimal, octal after `0`, hexadecimal after `0x`.
+/// Parses a number of an IPv4 address: decimal, octal after `0`, hexadecimal after `0x`.
 fn number(text: &str) -> Option<u32> {
     let hex = text.strip_prefix("0x").or(text.strip_prefix("0X"));
     let (digits, radix) = match (hex, text.strip_prefix('0')) {
@@ -214,7 +214,7 @@ fn number(text: &str) -> Option<u32> {
         .flatten()
 }
 
-/// Reads an IPv4 address in any of the forms that browsers take (WHATWG URL §3.5): `127.1` is `127.0.0.1`.
+/// Parses an IPv4 address in any form that browsers accept (WHATWG URL §3.5): `127.1` is `127.0.0.1`.
 fn ipv4(host: &str) -> Option<Ipv4Addr> {
     let numbers: Option<Vec<u32>> = labels(host).map(number).collect();
     let numbers = numbers?;
@@ -233,25 +233,25 @@ fn ipv4(host: &str) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(address))
 }
 
-/// The pages that may talk to a server, beside its own.
+/// The origins whose pages may talk to a server, beside its own.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowedOrigins {
     entries: Vec<Entry>,
     pub(crate) null: bool,
     pub(crate) any: bool,
-    /// The first that could not be added.
+    /// The error of the first entry that could not be added.
     refused: Option<OriginError>,
 }
 
 #[derive(Clone, Debug)]
 enum Entry {
     Origin(Origin),
-    /// A host of any scheme; without a port, at the port of that scheme.
+    /// A host of any scheme; without a port, at the scheme's default port.
     Host(Host, Option<u16>),
 }
 
 impl AllowedOrigins {
-    /// Adds an origin, or `host[:port]` of any scheme. What is neither is kept as [`refused`](Self::refused).
+    /// Adds an origin, or `host[:port]` of any scheme. An invalid text is kept as [`refused`](Self::refused).
     pub(crate) fn add(&mut self, text: &str) {
         let text = text.trim_ascii();
         match text.parse() {
@@ -275,17 +275,17 @@ impl AllowedOrigins {
         allowed
     }
 
-    /// Why one of them could not be added.
+    /// Returns the error of the first entry that could not be added.
     pub(crate) fn refused(&self) -> Option<&OriginError> {
         self.refused.as_ref()
     }
 
-    /// Whether pages of no other origin than the server's own may talk to it.
+    /// Returns whether only the server's own pages may talk to it.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && !self.null && !self.any
     }
 
-    /// Whether it has the origin that a page says.
+    /// Returns whether the list contains the origin of a page.
     fn has(&self, page: &Page) -> bool {
         self.any
             || match page {
@@ -302,7 +302,7 @@ impl AllowedOrigins {
     }
 }
 
-/// What an `Origin` field says.
+/// The value of an `Origin` field.
 enum Page {
     Origin(Origin),
     Null,
@@ -317,13 +317,14 @@ impl Page {
         }
     }
 
-    /// Whether it is the server's own. A missing port of `host` is that of the scheme, `https` where the server is `secure`.
+    /// Returns whether the page is the server's own. A missing port of `host` is the scheme's default: `https` if the
+    /// server is `secure`.
     fn is_of(&self, host: &str, secure: bool) -> bool {
         let Self::Origin(page) = self else {
             return false;
         };
-        // A page that came by TLS from this very host shows that a proxy ends it in front of us. The other way
-        // round, anyone on the way could have made the page.
+        // An https page of this very host shows that a proxy terminates TLS in front of us. In the other direction, an
+        // attacker on the network could have forged the page.
         let scheme_fits = match page.scheme.as_str() {
             "https" => true,
             "http" => !secure,
@@ -337,7 +338,7 @@ impl Page {
     }
 }
 
-/// Whether a page of this origin may talk to the server at `host`: its own, or one that a list allows.
+/// Returns whether a page of this origin may talk to the server at `host`: its own, or one that a list allows.
 pub(crate) fn is_allowed(
     origin: &str,
     host: &str,

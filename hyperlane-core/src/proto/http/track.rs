@@ -1,36 +1,36 @@
 //! Follows the raw bytes that a handler writes as its response (RFC 9112 §4, §6).
 //!
-//! Handlers may write HTTP/1.1 by hand. The server must still know whether they answered, whether the answer is
-//! complete, and whether the connection can be used again. So unlike the request parser this one is lenient: what it does
-//! not understand it lets pass, and says that the connection must close.
+//! Handlers may write HTTP/1.1 by hand. The server must still know whether a response was written, whether it is
+//! complete, and whether the connection can be used again. Unlike the request parser, the tracker is lenient: it lets
+//! pass what it does not understand, and reports that the connection must close.
 
 use super::{chunked::ChunkedDecoder, decimal, has_token, is_token_byte, list};
 
-/// A response head larger than this is not followed any more.
+/// Maximum length of a tracked response head, in bytes. A longer one is passed on untracked.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// What every HTTP/1 response begins with.
+/// The first bytes of every HTTP/1 response.
 const HTTP1: &[u8] = b"HTTP/1.";
 
-/// What becomes of the bytes of one write; the three parts are in this order and add up to all of it.
+/// The fate of the bytes of one write. The three parts stand in this order and add up to the whole write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tracked {
-    /// How many bytes, from the first, go to the wire.
+    /// The number of leading bytes that go to the wire.
     pub wire: usize,
-    /// How many bytes after those are a body that the response must not have (HEAD, 204, 304): silently dropped.
+    /// The number of bytes after those that belong to a forbidden body (HEAD, 204, 304). They are dropped silently.
     pub muted: usize,
-    /// How many bytes at the end go beyond a complete response: dropped, and worth a warning.
+    /// The number of bytes at the end that exceed a complete response. They are dropped, and worth a warning.
     pub excess: usize,
 }
 
 impl Tracked {
-    /// Gives what goes to the wire, of the bytes that were tracked.
+    /// Returns the part of the tracked bytes that goes to the wire.
     pub fn to_wire<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         bytes.get(..self.wire).unwrap_or(bytes)
     }
 }
 
-/// Knows how far the response to one request has got.
+/// State of the response to one request.
 ///
 /// ```
 /// use hyperlane_core::proto::http::track::ResponseTracker;
@@ -45,7 +45,7 @@ impl Tracked {
 #[derive(Debug, Default)]
 pub struct ResponseTracker {
     state: State,
-    /// The status of the final response; 0 before there is one.
+    /// The status of the final response; 0 before its head.
     status: u16,
     head_request: bool,
     close: bool,
@@ -56,7 +56,7 @@ pub struct ResponseTracker {
 enum State {
     #[default]
     Nothing,
-    /// A part of a head is out.
+    /// A part of a head has been written.
     Head(Box<PartialHead>),
     Body {
         remaining: u64,
@@ -64,7 +64,7 @@ enum State {
     Chunked(ChunkedDecoder),
     UntilClose,
     Complete,
-    /// Complete without its body, of which so much may still be written and dropped.
+    /// Complete without its forbidden body; this many of the body's bytes may still be written and dropped.
     Muted {
         remaining: u64,
     },
@@ -75,14 +75,14 @@ enum State {
 #[derive(Debug, Default)]
 struct PartialHead {
     bytes: Vec<u8>,
-    /// Where to look on for the empty line.
+    /// The position where the search for the empty line continues.
     checked: usize,
 }
 
 impl ResponseTracker {
-    /// Starts over for the next request.
+    /// Resets the tracker for the next request.
     ///
-    /// The response to a HEAD request has no body, whatever its fields say (RFC 9110 §9.3.2).
+    /// The response to HEAD has no body, regardless of its fields (RFC 9110 §9.3.2).
     pub fn begin(&mut self, head_request: bool) {
         *self = Self {
             head_request,
@@ -90,13 +90,13 @@ impl ResponseTracker {
         };
     }
 
-    /// Takes the bytes of one write, and says which of them go to the wire.
+    /// Tracks the bytes of one write and returns which of them go to the wire.
     ///
-    /// Allocates only where a head comes in pieces.
+    /// Allocates only if a head is written in pieces.
     pub fn track(&mut self, bytes: &[u8]) -> Tracked {
         let mut rest = bytes;
         let mut tracked = Tracked::default();
-        // Every turn takes all of the rest, or goes on to another state.
+        // Every iteration consumes the rest or changes the state.
         while !rest.is_empty() {
             match &mut self.state {
                 State::Nothing | State::Head(_) => {
@@ -143,25 +143,25 @@ impl ResponseTracker {
         tracked
     }
 
-    /// Tells whether any byte of a final response is out; interim responses do not count (RFC 9110 §15.2).
+    /// Returns whether the final response has begun; interim responses do not count (RFC 9110 §15.2).
     pub const fn started(&self) -> bool {
         !matches!(self.state, State::Nothing)
     }
 
-    /// Tells whether a whole response is out, so that the connection may go on to the next request.
+    /// Returns whether the response is complete, so that the connection can serve the next request.
     pub const fn complete(&self) -> bool {
         matches!(self.state, State::Complete | State::Muted { .. })
     }
 
-    /// Tells whether a 101 is out, after which the connection no longer speaks HTTP.
+    /// Returns whether a 101 has been written, after which the connection no longer speaks HTTP.
     pub const fn switching(&self) -> bool {
         matches!(self.state, State::Switching)
     }
 
-    /// Tells whether the connection must close, if nothing more is written.
+    /// Returns whether the connection must close if nothing more is written.
     ///
-    /// That is so when the response says it, when only the close ends it, when it is incomplete or no HTTP, and after a
-    /// switch of protocols.
+    /// True if the response asks for it, if only the close ends the response, if the response is incomplete or not
+    /// HTTP, and after a switch of protocols.
     pub const fn must_close(&self) -> bool {
         self.close
             || !matches!(
@@ -170,7 +170,7 @@ impl ResponseTracker {
             )
     }
 
-    /// Gives the status code of the final response, or 101, once its head is out.
+    /// Returns the status code of the final response, or 101, once its head is complete.
     pub const fn status(&self) -> Option<u16> {
         match self.status {
             0 => None,
@@ -178,19 +178,19 @@ impl ResponseTracker {
         }
     }
 
-    /// Tells whether bytes that are written now are Server-Sent Events on the wire as they are: not those of a body in
-    /// chunks, and none in the answer to HEAD.
+    /// Returns whether bytes written now reach the wire as plain Server-Sent Events: not within chunks, and not in the
+    /// response to HEAD.
     pub const fn is_event_stream(&self) -> bool {
         self.event_stream && matches!(self.state, State::UntilClose)
     }
 
-    /// Takes what belongs to a head; all of `bytes` unless the head ends before.
+    /// Consumes the bytes of a head: all of `bytes` unless the head ends earlier.
     fn track_head(&mut self, bytes: &[u8]) -> usize {
         let State::Head(partial) = &mut self.state else {
-            return match Meaning::of(bytes) {
-                Parsed::Head(meaning) => {
-                    self.conclude(&meaning);
-                    meaning.length
+            return match ResponseHead::parse(bytes) {
+                Parsed::Head(head) => {
+                    self.after_head(&head);
+                    head.length
                 }
                 Parsed::Partial if bytes.len() <= MAX_HEAD => {
                     let partial = PartialHead {
@@ -212,17 +212,17 @@ impl ResponseTracker {
             .bytes
             .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         let may_be_http = could_be_http(&partial.bytes);
-        // Reading the whole again is worth it only if it may have become complete.
+        // Parsing the whole head again is worth it only if it may be complete.
         if may_be_http && !partial.ends() {
             if partial.bytes.len() > MAX_HEAD {
                 self.state = State::Garbage;
             }
             return bytes.len();
         }
-        match Meaning::of(&partial.bytes) {
-            Parsed::Head(meaning) => {
-                self.conclude(&meaning);
-                meaning.length.saturating_sub(known)
+        match ResponseHead::parse(&partial.bytes) {
+            Parsed::Head(head) => {
+                self.after_head(&head);
+                head.length.saturating_sub(known)
             }
             Parsed::Partial | Parsed::Garbage => {
                 self.state = State::Garbage;
@@ -231,17 +231,17 @@ impl ResponseTracker {
         }
     }
 
-    /// Goes on after a head (RFC 9112 §6.3).
-    fn conclude(&mut self, meaning: &Meaning) {
-        if matches!(meaning.status, 100 | 102..=199) {
+    /// Chooses the state after a head (RFC 9112 §6.3).
+    fn after_head(&mut self, head: &ResponseHead) {
+        if matches!(head.status, 100 | 102..=199) {
             self.state = State::Nothing;
             return;
         }
-        self.status = meaning.status;
-        self.event_stream = meaning.event_stream;
-        self.close = meaning.must_close();
-        let framing = meaning.framing();
-        self.state = match meaning.status {
+        self.status = head.status;
+        self.event_stream = head.event_stream;
+        self.close = head.must_close();
+        let framing = head.framing();
+        self.state = match head.status {
             101 => State::Switching,
             204 | 304 => framing.muted(),
             _ if self.head_request => framing.muted(),
@@ -251,9 +251,9 @@ impl ResponseTracker {
 }
 
 impl PartialHead {
-    /// Looks for an empty line where it has not looked yet.
+    /// Searches the new bytes for the empty line.
     fn ends(&mut self) -> bool {
-        // The end of the line before may be among the bytes of the last call.
+        // The end of the previous line may be among the bytes of the last call.
         let from = self.checked.saturating_sub(3);
         self.checked = self.bytes.len();
         let fresh = self.bytes.get(from..).unwrap_or_default();
@@ -263,7 +263,7 @@ impl PartialHead {
     }
 }
 
-/// Takes at most what remains, and says how much.
+/// Subtracts up to `available` from what remains, and returns the amount.
 fn take(remaining: &mut u64, available: usize) -> usize {
     let taken = usize::try_from(*remaining)
         .unwrap_or(usize::MAX)
@@ -277,20 +277,20 @@ fn could_be_http(bytes: &[u8]) -> bool {
 }
 
 enum Parsed {
-    Head(Meaning),
+    Head(ResponseHead),
     Partial,
     Garbage,
 }
 
-/// What a response head says about its body and the connection.
+/// The fields of a response head that decide on its body and the connection.
 #[derive(Default)]
-struct Meaning {
-    /// Bytes in the head, with its empty line.
+struct ResponseHead {
+    /// Length of the head with its empty line, in bytes.
     length: usize,
     status: u16,
     http10: bool,
     content_length: Option<u64>,
-    /// The `Content-Length` is no number, or there are several that differ.
+    /// `Content-Length` is not a number, or repeated with another value.
     bad_length: bool,
     has_transfer_encoding: bool,
     /// The last transfer coding is `chunked`.
@@ -321,7 +321,7 @@ impl Framing {
         match self {
             Self::Length(0) => State::Complete,
             Self::Length(remaining) => State::Muted { remaining },
-            // Where such a body would end is nobody's concern.
+            // A forbidden body of unknown length: all of it is dropped.
             Self::Chunked | Self::UntilClose => State::Muted {
                 remaining: u64::MAX,
             },
@@ -329,29 +329,29 @@ impl Framing {
     }
 }
 
-impl Meaning {
-    /// Reads a head from the front of the bytes.
-    fn of(bytes: &[u8]) -> Parsed {
+impl ResponseHead {
+    /// Parses a head at the start of the bytes.
+    fn parse(bytes: &[u8]) -> Parsed {
         if !could_be_http(bytes) {
             return Parsed::Garbage;
         }
-        let mut meaning = Self::default();
+        let mut head = Self::default();
         let mut rest = bytes;
         let mut in_status_line = true;
         while let Some((line, after)) =
             memchr::memchr(b'\n', rest).and_then(|at| rest.split_at_checked(at + 1))
         {
             rest = after;
-            // Only the line feed must be there: browsers take both, so what hooks write may have either.
+            // Hooks may write either line end: browsers accept both.
             let line = line.strip_suffix(b"\n").unwrap_or(line);
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let understood = match line {
                 [] if !in_status_line => {
-                    meaning.length = bytes.len() - rest.len();
-                    return Parsed::Head(meaning);
+                    head.length = bytes.len() - rest.len();
+                    return Parsed::Head(head);
                 }
-                _ if in_status_line => meaning.status_line(line),
-                _ => meaning.field(line),
+                _ if in_status_line => head.status_line(line),
+                _ => head.field(line),
             };
             if understood.is_none() {
                 return Parsed::Garbage;
@@ -423,7 +423,8 @@ impl Meaning {
         }
     }
 
-    /// Tells whether the connection ends with this response; contradictory lengths are never reused (RFC 9112 §6.3).
+    /// Returns whether the connection must close after this response. Contradictory lengths always close it (RFC 9112
+    /// §6.3).
     fn must_close(&self) -> bool {
         let contradicts = self.bad_length
             || (self.has_transfer_encoding && (self.content_length.is_some() || self.http10));

@@ -1,4 +1,4 @@
-//! Writing events (WHATWG HTML §9.2.5).
+//! The encoder of events (WHATWG HTML §9.2.5).
 
 use std::io;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use bytes::Bytes;
 use memchr::memchr2;
 use serde::Serialize;
 
-/// The name of events that tell a client its position and nothing else.
+/// The name of events that only tell a client its position.
 pub(crate) const POSITION: &str = "position";
 
-/// Builds one event; fields leave in the order in which they are set.
+/// A builder of one event. Fields are sent in the order in which they are set.
 ///
-/// A value that the format cannot carry is remembered, and told by [`encode`](Self::encode) and
+/// An invalid value is remembered and reported by [`encode`](Self::encode), [`to_bytes`](Self::to_bytes) and
 /// [`into_bytes`](Self::into_bytes).
 ///
 /// ```
@@ -27,7 +27,7 @@ pub(crate) const POSITION: &str = "position";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Event {
-    /// The fields as they go out, without the empty line that ends the event.
+    /// The encoded fields without the empty line that ends the event.
     fields: Vec<u8>,
     error: Option<EventError>,
     has_id: bool,
@@ -35,7 +35,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Starts an event without any field.
+    /// Creates an event without fields.
     pub const fn new() -> Self {
         Self {
             fields: Vec::new(),
@@ -45,14 +45,13 @@ impl Event {
         }
     }
 
-    /// Sets the id that the client sends back as `Last-Event-ID`; an empty one forgets it.
+    /// Sets the id that the client sends back as `Last-Event-ID`. An empty id resets it.
     ///
-    /// Carriage return, line feed and NUL are refused: the first two end the line, and with the last
-    /// clients ignore the id.
+    /// Refuses CR and LF, which end the line, and NUL, with which clients ignore the id.
     ///
-    /// No id goes out alone: Firefox and WebKit ignore one in an event without data, although by the standard it counts. An
-    /// event with an id and no data leaves as an event `position` with the id as its data, whatever name it was given;
-    /// `onmessage` does not see an event with a name.
+    /// An id is never sent without data: Firefox and WebKit ignore such an id, although the standard accepts it. An
+    /// event with an id and no data is sent as an event `position` with the id as its data, regardless of its name.
+    /// `onmessage` does not see named events.
     ///
     /// ```
     /// use hyperlane_core::proto::sse::Event;
@@ -72,7 +71,7 @@ impl Event {
 
     /// Sets the name under which the client dispatches the event. Default: `message`.
     ///
-    /// Carriage return and line feed are refused.
+    /// Refuses CR and LF.
     pub fn event(self, name: impl AsRef<str>) -> Self {
         let name = name.as_ref().as_bytes();
         match memchr2(b'\r', b'\n', name) {
@@ -81,26 +80,26 @@ impl Event {
         }
     }
 
-    /// Sets how long the client waits before it reconnects, to the millisecond.
+    /// Sets the time that the client waits before it reconnects, in milliseconds on the wire.
     pub fn retry(self, wait: Duration) -> Self {
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.line(b"retry: ", itoa::Buffer::new().format(millis).as_bytes())
     }
 
-    /// Adds a comment, which clients ignore; each of its lines becomes one.
+    /// Adds a comment, which clients ignore. Each line becomes a comment of its own.
     pub fn comment(self, text: impl AsRef<str>) -> Self {
         self.lines(b": ", text.as_ref().as_bytes())
     }
 
-    /// Adds data; each of its lines, ended by CR LF, LF or CR, becomes a line of its own.
+    /// Adds data. Each line, ended by CR LF, LF or CR, becomes a `data` line.
     ///
-    /// The client joins them with LF, and what is added by several calls as well.
+    /// The client joins the lines with LF, also those of several calls.
     pub fn data(mut self, text: impl AsRef<str>) -> Self {
         self.has_data = true;
         self.lines(b"data: ", text.as_ref().as_bytes())
     }
 
-    /// Adds data given as bytes, which must be UTF-8: an event stream carries nothing else.
+    /// Adds data from bytes, which must be UTF-8: an event stream carries only text.
     pub fn data_bytes(self, bytes: impl AsRef<[u8]>) -> Self {
         match simdutf8::basic::from_utf8(bytes.as_ref()) {
             Ok(text) => self.data(text),
@@ -112,24 +111,24 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// What `value` gives when it cannot be serialised.
+    /// Returns the error of `value`'s serialization.
     pub fn json_data(
         mut self,
         value: &(impl Serialize + ?Sized),
     ) -> Result<Self, serde_json::Error> {
         self.has_data = true;
-        // Compact JSON escapes control characters, so it is one line and goes in as it is.
+        // Compact JSON escapes control characters, so it is a single line.
         self.fields.extend_from_slice(b"data: ");
         serde_json::to_writer(&mut self.fields, value)?;
         self.fields.push(b'\n');
         Ok(self)
     }
 
-    /// Appends the event to a stream; on an error nothing.
+    /// Appends the event to a stream; appends nothing on error.
     ///
     /// # Errors
     ///
-    /// The first value that was refused.
+    /// Returns the first [`EventError`] of the fields.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), EventError> {
         self.check()?;
         if self.has_id && !self.has_data {
@@ -142,22 +141,22 @@ impl Event {
         Ok(())
     }
 
-    /// Encodes the event, to share among many connections; otherwise as [`encode`](Self::encode).
+    /// Encodes the event once, to share among many connections.
     ///
     /// # Errors
     ///
-    /// The first value that was refused.
+    /// Returns the first [`EventError`] of the fields.
     pub fn to_bytes(&self) -> Result<Bytes, EventError> {
         let mut out = Vec::with_capacity(self.fields.len() + 1);
         self.encode(&mut out)?;
         Ok(Bytes::from(out))
     }
 
-    /// Ends the event in place, without the copy of [`to_bytes`](Self::to_bytes).
+    /// Encodes the event in place, without the copy of [`to_bytes`](Self::to_bytes).
     ///
     /// # Errors
     ///
-    /// The first value that was refused.
+    /// Returns the first [`EventError`] of the fields.
     pub fn into_bytes(mut self) -> Result<Bytes, EventError> {
         if self.has_id && !self.has_data {
             return self.to_bytes();
@@ -167,12 +166,12 @@ impl Event {
         Ok(Bytes::from(self.fields))
     }
 
-    /// Appends an event with an id and without data: the last id is the data.
+    /// Appends an event with an id and without data: the last id becomes the data.
     fn encode_position(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(POSITION.as_bytes());
         out.push(b'\n');
-        // No value has a line end, so that each line begins with the name of its field.
+        // No value contains a line end, so each line begins with a field name.
         let lines = || self.fields.split_inclusive(|byte| *byte == b'\n');
         for line in lines().filter(|line| !line.starts_with(b"event: ")) {
             out.extend_from_slice(line);
@@ -185,11 +184,11 @@ impl Event {
         out.push(b'\n');
     }
 
-    /// Gives the fields without ids and without the empty line, for a stream with ids of its own, and whether there is data.
-    /// An event without data loses its name as well: clients do not dispatch it.
+    /// Returns the fields without ids and without the final empty line, for a stream with its own ids, and whether
+    /// there is data. An event without data loses its name too: clients do not dispatch it.
     pub(crate) fn into_fields_without_id(self) -> Result<(Bytes, bool), EventError> {
         self.check()?;
-        // No value has a line end, so that each line begins with the name of its field.
+        // No value contains a line end, so each line begins with a field name.
         let lines = || self.fields.split_inclusive(|byte| *byte == b'\n');
         let has_data = lines().any(|line| line.starts_with(b"data: "));
         let is_left_out =
@@ -217,7 +216,7 @@ impl Event {
     }
 
     fn lines(mut self, field: &[u8], mut text: &[u8]) -> Self {
-        // Two more: the end of this line, and of the event.
+        // Two more: the ends of this line and of the event.
         self.fields.reserve(field.len() + text.len() + 2);
         while let Some((line, end)) =
             memchr2(b'\r', b'\n', text).and_then(|end| text.split_at_checked(end))
@@ -233,7 +232,7 @@ impl Event {
     }
 
     fn push(&mut self, field: &[u8], value: &[u8]) {
-        // With the space a value may begin with one, as clients strip exactly one.
+        // Clients strip one space, so a value may begin with one.
         self.fields.extend_from_slice(field);
         self.fields.extend_from_slice(value);
         self.fields.push(b'\n');
@@ -258,14 +257,14 @@ impl From<&String> for Event {
     }
 }
 
-/// Names a value that an event stream cannot carry.
+/// A value that an event stream cannot carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
-    /// The id has a CR, LF or NUL.
+    /// The id contains CR, LF or NUL.
     #[error("an event id must not contain CR, LF or NUL")]
     Id,
-    /// The event's name has a CR or LF.
+    /// The event's name contains CR or LF.
     #[error("an event name must not contain CR or LF")]
     Name,
     /// The data is not UTF-8.
@@ -273,7 +272,7 @@ pub enum EventError {
     NotUtf8,
 }
 
-/// Becomes `InvalidData`.
+/// Converts to `InvalidData`.
 impl From<EventError> for io::Error {
     fn from(error: EventError) -> Self {
         Self::new(io::ErrorKind::InvalidData, error)

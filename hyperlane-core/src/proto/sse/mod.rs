@@ -21,5 +21,5 @@ pub(crate) use event::POSITION;
 pub use event::{Event, EventError};
 pub use reader::{EventReader, ReceivedEvent, StreamTooLong};
 
-/// Is a comment that keeps proxies and connections awake and that clients ignore.
+/// A comment that keeps proxies and connections alive. Clients ignore it.
 pub const HEARTBEAT: &[u8] = b":\n\n";

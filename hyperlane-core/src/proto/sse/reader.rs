@@ -1,4 +1,4 @@
-//! Reading an event stream piece by piece (WHATWG HTML §9.2.6), for clients and tests.
+//! An incremental parser of event streams (WHATWG HTML §9.2.6), for clients and tests.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use memchr::memchr2;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Holds an event as a browser would dispatch it.
+/// An event as a browser would dispatch it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedEvent {
-    /// The event's name; `message` if the stream gave none.
+    /// The event's name; `message` if the stream sent none.
     pub event: String,
     /// The data, its lines joined with LF.
     pub data: String,
-    /// The last id that the stream gave, in this event or before; empty if none.
+    /// The last id in this event or an earlier one; empty if none.
     pub id: String,
 }
 
-/// Says that a line, or the data of one event, is longer than the reader's limit.
+/// The error of a line, or the data of one event, over the reader's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event is longer than {limit} bytes")]
 pub struct StreamTooLong {
@@ -25,19 +25,19 @@ pub struct StreamTooLong {
     pub limit: usize,
 }
 
-/// Parses an event stream that arrives in any pieces.
+/// An incremental parser of an event stream.
 #[derive(Clone, Debug)]
 pub struct EventReader {
     limit: usize,
-    /// The line that has no end yet.
+    /// The line read so far, without its end.
     line: Vec<u8>,
-    /// A piece ended with CR; an LF right after it belongs to it.
+    /// True if a piece ended with CR: an LF right after it belongs to it.
     after_cr: bool,
     at_start: bool,
     event: String,
     data: String,
     id: String,
-    /// Of the block that has no end yet.
+    /// The id of the unfinished event.
     next_id: Option<String>,
     retry: Option<Duration>,
 }
@@ -49,7 +49,7 @@ impl Default for EventReader {
 }
 
 impl EventReader {
-    /// Starts reading a stream. Lines, and the data of one event, may have 16 MiB.
+    /// Creates a reader. A line, or the data of one event, is limited to 16 MiB.
     pub const fn new() -> Self {
         Self {
             limit: 16 * 1024 * 1024,
@@ -64,17 +64,17 @@ impl EventReader {
         }
     }
 
-    /// Sets how many bytes a line, or the data of one event, may have.
+    /// Sets the maximum length of a line, or of the data of one event, in bytes.
     pub const fn with_limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;
         self
     }
 
-    /// Takes in the next piece of the stream and appends the events that it completes.
+    /// Parses the next piece of the stream and appends the events that it completes.
     ///
     /// # Errors
     ///
-    /// [`StreamTooLong`]; the stream should be given up then.
+    /// Returns [`StreamTooLong`] if a line or an event exceeds the limit. The reader must not be used after it.
     pub fn push(
         &mut self,
         mut piece: &[u8],
@@ -104,15 +104,15 @@ impl EventReader {
         self.keep(piece)
     }
 
-    /// Gives the last id that the stream gave, to send as `Last-Event-ID`; empty if none.
+    /// Returns the last id of the stream, to send as `Last-Event-ID`; empty if none.
     ///
-    /// The id of an event counts once the event is complete, so that an event that was cut comes again. An id in a block
-    /// without data counts, as the standard says, although Firefox and WebKit ignore it.
+    /// The id of an event counts once the event is complete, so that an interrupted event is sent again. An id in a
+    /// block without data counts, as the standard requires, although Firefox and WebKit ignore it.
     pub fn last_event_id(&self) -> &str {
         &self.id
     }
 
-    /// Gives how long to wait before reconnecting, if the stream said so.
+    /// Returns the time to wait before reconnecting, if the stream set one.
     pub const fn retry(&self) -> Option<Duration> {
         self.retry
     }
@@ -151,7 +151,7 @@ impl EventReader {
             "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
                 self.retry = value.parse().ok().map(Duration::from_millis).or(self.retry);
             }
-            // An empty field name is a comment; unknown fields are ignored.
+            // A line with an empty field name is a comment; unknown fields are ignored.
             _ => {}
         }
         Ok(None)
@@ -163,7 +163,7 @@ impl EventReader {
         if let Some(id) = self.next_id.take() {
             self.id = id;
         }
-        // Without a data field there is no event; one empty field leaves the LF to strip.
+        // Without a data field there is no event. A single empty one leaves the LF to strip.
         data.pop()?;
         let event = if event.is_empty() {
             "message".into()

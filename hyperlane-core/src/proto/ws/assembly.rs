@@ -1,24 +1,24 @@
-//! A message of which only a part is there: its buffer, how that grows, and UTF-8 on the way.
+//! An incomplete message: its buffer, the buffer's growth, and the incremental check of UTF-8.
 
 use bytes::Bytes;
 
 use super::{Compressed, Incoming, ProtocolError, Utf8Bytes, WebSocketOpcode, mask};
 
-/// The least room to ask for, so that a message in tiny pieces does not reallocate for each.
+/// Minimum growth of the buffer in bytes, so that tiny pieces do not each cause a reallocation.
 const MIN_ROOM: usize = 64;
 
-/// Collects a data message from pieces of frames.
+/// Assembles a data message from pieces of frames.
 ///
-/// Its room never exceeds twice what arrived (or 64 bytes), whatever length a frame declares.
+/// The buffer never exceeds twice the bytes received (or 64 bytes), regardless of the length that a frame declares.
 #[derive(Debug)]
 pub(super) struct Assembly {
     opcode: WebSocketOpcode,
     compressed: bool,
     fragments: u32,
-    /// The payload so far; what lies beyond `ready` was read in by the caller and is still masked.
+    /// The payload so far. Bytes after `ready` were read in by the caller and are still masked.
     buf: Vec<u8>,
     ready: usize,
-    /// Text up to here is known to be UTF-8; at most three bytes of a started character follow.
+    /// The length of the text known to be UTF-8. At most three bytes of an unfinished character follow.
     valid: usize,
 }
 
@@ -34,7 +34,7 @@ impl Assembly {
         }
     }
 
-    /// Gives the length so far, without what has not been announced.
+    /// Returns the length so far, without the bytes not yet announced.
     pub(super) fn len(&self) -> usize {
         self.ready
     }
@@ -51,8 +51,7 @@ impl Assembly {
         self.fragments = self.fragments.saturating_add(1);
     }
 
-    /// Appends payload bytes; `growth` is how much the message can still grow at most, `chunk`
-    /// included.
+    /// Appends payload bytes. `growth` is how far the message can still grow at most, `chunk` included.
     pub(super) fn append(
         &mut self,
         chunk: &[u8],
@@ -68,22 +67,22 @@ impl Assembly {
         self.check_text()
     }
 
-    /// Lends the buffer and its room for the `remaining` bytes of the frame; `growth` as above.
-    pub(super) fn room(&mut self, remaining: usize, growth: usize) -> (&mut Vec<u8>, usize) {
+    /// Lends the buffer with room for the `remaining` bytes of the frame; `growth` as above.
+    pub(super) fn direct_room(&mut self, remaining: usize, growth: usize) -> (&mut Vec<u8>, usize) {
         self.make_room(1, growth);
-        // What was read in before, and not announced, counts against the frame as well.
-        let owed = remaining.saturating_sub(self.buf.len().saturating_sub(self.ready));
-        let room = (self.buf.capacity() - self.buf.len()).min(owed);
+        // Bytes read in earlier and not announced count against the frame as well.
+        let missing = remaining.saturating_sub(self.buf.len().saturating_sub(self.ready));
+        let room = (self.buf.capacity() - self.buf.len()).min(missing);
         (&mut self.buf, room)
     }
 
-    /// Takes in what the caller read into the lent buffer and gives its length.
-    pub(super) fn settle(
+    /// Accepts the bytes that the caller read into the lent buffer, and returns their number.
+    pub(super) fn accept_direct(
         &mut self,
         key: Option<[u8; 4]>,
         remaining: usize,
     ) -> Result<usize, ProtocolError> {
-        // A caller that reached around the limit and wrote too much loses the surplus.
+        // A caller that bypassed the limit loses the surplus bytes.
         self.buf.truncate(self.ready.saturating_add(remaining));
         let Some(fresh) = self.buf.get_mut(self.ready..) else {
             self.ready = self.buf.len();
@@ -99,14 +98,14 @@ impl Assembly {
         Ok(len)
     }
 
-    /// Ends the message.
+    /// Finishes the message.
     pub(super) fn complete(mut self) -> Result<Incoming, ProtocolError> {
         let is_text = self.checks_text();
         if is_text && self.valid < self.buf.len() {
             return Err(ProtocolError::InvalidUtf8);
         }
-        // Doubling over many fragments may have left much room, which would live as long as the
-        // message. A message in one frame has none.
+        // Doubling over many fragments may have left unused capacity for the lifetime of the message. A message in one
+        // frame has none.
         if self.buf.capacity() - self.buf.len() > self.buf.len() / 4 {
             self.buf.shrink_to_fit();
         }
@@ -121,7 +120,8 @@ impl Assembly {
         })
     }
 
-    /// Grows by doubling, so that fragments of any size cost linear time, up to what can come.
+    /// Grows by doubling, so that fragments of any size cost linear time. The bytes that can still come bound the
+    /// growth.
     fn make_room(&mut self, chunk: usize, growth: usize) {
         if self.buf.capacity() - self.buf.len() < chunk {
             let room = chunk.max(self.buf.len()).max(MIN_ROOM).min(growth);
@@ -129,12 +129,12 @@ impl Assembly {
         }
     }
 
-    /// What is compressed is text only after inflating.
+    /// Returns whether the bytes are text. Compressed text is checked after inflating.
     fn checks_text(&self) -> bool {
         self.opcode.is_text() && !self.compressed
     }
 
-    /// Checks the new text; a byte that can never become UTF-8 is refused at once (RFC 6455 §8.1).
+    /// Checks the new text. A byte that can never become UTF-8 is refused at once (RFC 6455 §8.1).
     fn check_text(&mut self) -> Result<(), ProtocolError> {
         if !self.checks_text() {
             return Ok(());

@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::{ProtocolError, Utf8Bytes};
 
-/// The longest close reason: a control frame's 125 bytes less two for the code.
+/// Maximum length of a close reason: the 125 bytes of a control frame less two for the code.
 const MAX_REASON: usize = 123;
 
-/// Says why a connection ends (RFC 6455 §7.4).
+/// The reason why a connection ends (RFC 6455 §7.4).
 ///
 /// ```
 /// use hyperlane_core::proto::ws::CloseCode;
@@ -25,49 +25,48 @@ pub struct CloseCode(u16);
 impl CloseCode {
     /// The purpose of the connection is fulfilled (1000).
     pub const NORMAL: Self = Self(1000);
-    /// The peer leaves: a server shuts down, or a page is left (1001).
+    /// The peer goes away: a server shuts down, or a browser leaves the page (1001).
     pub const GOING_AWAY: Self = Self(1001);
     /// The peer broke the protocol (1002).
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// The kind of data is not accepted here (1003).
+    /// The endpoint does not accept this kind of data (1003).
     pub const UNSUPPORTED_DATA: Self = Self(1003);
-    /// Reserved, without a meaning yet; never on the wire (1004).
+    /// Reserved without a meaning; never on the wire (1004).
     pub const RESERVED: Self = Self(1004);
-    /// Stands for a close frame without a code; never on the wire (1005).
+    /// A close frame without a code; never on the wire (1005).
     pub const NO_STATUS: Self = Self(1005);
-    /// Stands for an end without a close frame; never on the wire (1006).
+    /// An end without a close frame; never on the wire (1006).
     pub const ABNORMAL: Self = Self(1006);
     /// The data does not match its type, such as text that is not UTF-8 (1007).
     pub const INVALID_PAYLOAD: Self = Self(1007);
     /// The peer broke a rule of the application (1008).
     pub const POLICY_VIOLATION: Self = Self(1008);
-    /// The message is longer than we take (1009).
+    /// The message exceeds the receiver's limit (1009).
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
-    /// A client misses an extension in the server's answer (1010).
+    /// The server's handshake lacks an extension that the client needs (1010).
     pub const MANDATORY_EXTENSION: Self = Self(1010);
-    /// The server met a condition that it did not expect (1011).
+    /// The server met an unexpected condition (1011).
     pub const INTERNAL_ERROR: Self = Self(1011);
-    /// The server restarts; come back after a random delay (1012, IANA registry).
+    /// The server restarts; reconnect after a random delay (1012, IANA registry).
     pub const SERVICE_RESTART: Self = Self(1012);
     /// The server is overloaded, or the client too slow (1013, IANA registry).
     pub const TRY_AGAIN_LATER: Self = Self(1013);
-    /// A gateway got a bad answer from upstream (1014, IANA registry).
+    /// A gateway got an invalid response from upstream (1014, IANA registry).
     pub const BAD_GATEWAY: Self = Self(1014);
-    /// Stands for a failed TLS handshake; never on the wire (1015).
+    /// A failed TLS handshake; never on the wire (1015).
     pub const TLS_HANDSHAKE: Self = Self(1015);
 
-    /// Makes a code of a number; any number, also one that must not be sent.
+    /// Creates a code from any number, also one that must not be sent.
     pub const fn new(code: u16) -> Self {
         Self(code)
     }
 
-    /// Gives the number.
+    /// Returns the number.
     pub const fn get(self) -> u16 {
         self.0
     }
 
-    /// Tells whether the code may be on the wire: a registered one, or an application's 3000-4999
-    /// (RFC 6455 §7.4.2).
+    /// Returns whether the code may be sent: a registered one, or an application's 3000-4999 (RFC 6455 §7.4.2).
     pub const fn is_sendable(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
@@ -115,17 +114,17 @@ impl From<CloseCode> for u16 {
     }
 }
 
-/// Carries a close frame's code and reason (RFC 6455 §5.5.1).
+/// The code and reason of a close frame (RFC 6455 §5.5.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
-    /// Why the connection ends, for programs.
+    /// The reason for programs.
     pub code: CloseCode,
-    /// Why the connection ends, for people; what exceeds 123 bytes is cut when it is sent.
+    /// The reason for people. It is cut at 123 bytes when it is sent.
     pub reason: Utf8Bytes,
 }
 
 impl CloseFrame {
-    /// Makes a close frame.
+    /// Creates a close frame.
     pub fn new(code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> Self {
         Self {
             code: code.into(),
@@ -133,7 +132,7 @@ impl CloseFrame {
         }
     }
 
-    /// Reads the payload of a received close frame; an empty one has no code.
+    /// Parses the payload of a received close frame; an empty payload has no code.
     pub(super) fn parse(payload: Bytes) -> Result<Option<Self>, ProtocolError> {
         let Some((code, reason)) = payload.split_first_chunk() else {
             return match payload.is_empty() {
@@ -160,7 +159,7 @@ impl fmt::Display for CloseFrame {
     }
 }
 
-/// Cuts a reason at the last character border within 123 bytes.
+/// Cuts a reason at the last character boundary within 123 bytes.
 pub(super) fn fit_reason(reason: &str) -> &str {
     reason
         .get(..reason.floor_char_boundary(MAX_REASON))

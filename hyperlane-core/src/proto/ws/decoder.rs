@@ -1,8 +1,8 @@
-//! Bytes to messages: the state machine of RFC 6455 §5.4 and §5.5 over a borrowed read buffer.
+//! The decoder from bytes to messages: the state machine of RFC 6455 §5.4 and §5.5 over a borrowed read buffer.
 //!
-//! A frame that lies whole in the input is checked, unmasked and copied once, into an allocation of
-//! exactly its size. Anything else is taken out of the input at once, so that many connections can
-//! share one read buffer, and is kept in a box that lives only until the message is complete.
+//! A frame that lies whole in the input is checked, unmasked and copied once, into an allocation of exactly its size.
+//! An incomplete frame is taken out of the input at once, so that many connections can share one read buffer. Its box
+//! lives only until the message is complete.
 
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes};
@@ -11,29 +11,29 @@ use super::frame::{self, FrameHeader};
 use super::partial::{Partial, control_frame, unmask_into};
 use super::{Compressed, Decoded, Incoming, ProtocolError, Utf8Bytes, WebSocketOpcode};
 
-/// Below this much, a read of its own for the rest of a frame costs more than a copy.
+/// Minimum remainder of a frame, in bytes, for a read of its own. Below it, a copy costs less.
 const DIRECT_MIN: usize = 4 * 1024;
 
-/// Says on which side of the connection a decoder stands.
+/// The side of the connection that a decoder serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Reads what clients send; their frames must be masked (RFC 6455 §5.1).
+    /// Decodes frames of clients, which must be masked (RFC 6455 §5.1).
     Server,
-    /// Reads what a server sends; its frames must not be masked (RFC 6455 §5.1).
+    /// Decodes frames of a server, which must not be masked (RFC 6455 §5.1).
     Client,
 }
 
-/// Bounds what a peer may make a [`Decoder`] hold (RFC 6455 §10.4).
+/// Limits on what a peer can make a [`Decoder`] hold (RFC 6455 §10.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The longest data frame, in bytes of payload. Default: 1 MiB.
+    /// Maximum payload of a data frame, in bytes. Default: 1 MiB.
     pub frame: usize,
-    /// The longest message, in bytes, over all its fragments. Default: 1 MiB.
+    /// Maximum length of a message over all its fragments, in bytes. Default: 1 MiB.
     pub message: usize,
-    /// The most frames of one message. Default: 16384.
+    /// Maximum number of frames in one message. Default: 16384.
     pub fragments: u32,
-    /// Whether an extension that uses RSV1 was negotiated (RFC 7692 §6). Default: no.
+    /// True if an extension that uses RSV1 was negotiated (RFC 7692 §6). Default: false.
     pub rsv1_allowed: bool,
 }
 
@@ -49,35 +49,34 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Sets the longest data frame, in bytes of payload.
+    /// Sets the maximum payload of a data frame, in bytes.
     pub const fn frame(mut self, bytes: usize) -> Self {
         self.frame = bytes;
         self
     }
 
-    /// Sets the longest message, in bytes.
+    /// Sets the maximum length of a message, in bytes.
     pub const fn message(mut self, bytes: usize) -> Self {
         self.message = bytes;
         self
     }
 
-    /// Sets the most frames of one message.
+    /// Sets the maximum number of frames in one message.
     pub const fn fragments(mut self, count: u32) -> Self {
         self.fragments = count;
         self
     }
 
-    /// Says whether an extension that uses RSV1 was negotiated.
+    /// Sets whether an extension that uses RSV1 was negotiated.
     pub const fn rsv1_allowed(mut self, allowed: bool) -> Self {
         self.rsv1_allowed = allowed;
         self
     }
 }
 
-/// Turns the bytes of one connection into messages and control frames (RFC 6455).
+/// Decodes the bytes of one connection into messages and control frames (RFC 6455).
 ///
-/// While no message is half read it holds nothing but its limits, 40 bytes or so. After an error or
-/// a Close it swallows whatever else comes.
+/// Between messages it holds only its limits, about 40 bytes. After an error or a Close it discards all further input.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::{Decoder, Incoming, Limits, Role};
@@ -96,7 +95,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Makes a decoder that has read nothing yet.
+    /// Creates a decoder.
     pub const fn new(role: Role, limits: Limits) -> Self {
         Self {
             limits,
@@ -106,14 +105,14 @@ impl Decoder {
         }
     }
 
-    /// Reads on to the next event.
+    /// Decodes up to the next event.
     ///
-    /// With an event, call again with the input beyond `consumed`. Without one, the whole input was
-    /// taken in: read more.
+    /// After an event, call again with the input beyond `consumed`. Without an event, the whole input was consumed:
+    /// read more.
     ///
     /// # Errors
     ///
-    /// The rule that the peer broke; answer with its [`close_code`](ProtocolError::close_code).
+    /// Returns the violation by the peer. Its [`close_code`](ProtocolError::close_code) is the answer.
     pub fn next(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         if self.ended {
             return Ok(Decoded {
@@ -127,36 +126,36 @@ impl Decoder {
         }
     }
 
-    /// Lends the buffer of a message in the middle of a large frame, to read the rest of that frame
-    /// from the socket straight into it; `max` bounds the bytes of one read.
+    /// Lends the buffer of a message within a large frame, so that the caller can read the rest of that frame from the
+    /// socket straight into it. `max` bounds the bytes of one read.
     ///
-    /// `None` where the shared read buffer does as well: between frames, in a short rest, or before
-    /// 4 KiB of the message came (its buffer never has room for more than came). Call
+    /// Returns `None` if the shared read buffer is as good: between frames, for a short rest, or before 4 KiB of the
+    /// message have arrived (the buffer's capacity follows the bytes received). Call
     /// [`direct_filled`](Self::direct_filled) after the read.
     pub fn direct_target(&mut self, max: usize) -> Option<Limit<&mut Vec<u8>>> {
         let (buf, room) = self.partial.as_mut()?.direct(DIRECT_MIN)?;
         Some(buf.limit(room.min(max)))
     }
 
-    /// Takes in what was read into the buffer that [`direct_target`](Self::direct_target) lent, and
-    /// gives the message if that completed it.
+    /// Accepts the bytes that were read into the buffer of [`direct_target`](Self::direct_target), and returns the
+    /// message if they completed it.
     ///
     /// # Errors
     ///
-    /// As [`next`](Self::next).
+    /// Returns the same errors as [`next`](Self::next).
     pub fn direct_filled(&mut self) -> Result<Option<Incoming>, ProtocolError> {
-        // Whatever was put there is found and taken in by every step.
+        // Every step finds and accepts the bytes put there.
         self.next(&[]).map(|decoded| decoded.event)
     }
 
-    /// Tells whether no frame or message is half read.
+    /// Returns whether the decoder is between frames and messages.
     pub const fn is_idle(&self) -> bool {
         self.partial.is_none()
     }
 
-    /// The fast path: nothing is half read, and in most cases a whole message is there.
+    /// The fast path: no frame is incomplete, and usually the input holds a whole message.
     ///
-    /// Builds its result in one place, as moving it costs as much as all the checks together.
+    /// The result is built in one place, since moving it costs as much as all the checks together.
     #[inline]
     fn start(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         let (header, header_len) = match self.parse_header(input) {
@@ -195,7 +194,7 @@ impl Decoder {
         })
     }
 
-    /// Reads and checks a header that starts the input.
+    /// Parses and checks a header at the start of the input.
     #[inline]
     fn parse_header(&self, input: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
         let parsed = frame::parse(input)?;
@@ -205,7 +204,7 @@ impl Decoder {
         Ok(parsed)
     }
 
-    /// Ends a control frame; a Close, good or bad, ends the connection's messages as well.
+    /// Finishes a control frame. A Close, valid or not, also ends the messages of the connection.
     fn control(
         &mut self,
         opcode: WebSocketOpcode,
@@ -217,7 +216,7 @@ impl Decoder {
         control_frame(opcode, payload)
     }
 
-    /// The slow path: takes in pieces until something is complete or the input is used up.
+    /// The slow path: consumes pieces until an event is complete or the input is used up.
     #[cold]
     fn resume(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         let partial = self.partial.get_or_insert_default();

@@ -1,11 +1,11 @@
 //! Compression of messages: permessage-deflate (RFC 7692).
 //!
-//! [`DeflateConfig`] says what this side wants, [`negotiate`] agrees on it with what a client offers,
-//! and the [`Agreement`] makes the [`Compressor`] and [`Decompressor`] of either side.
+//! [`DeflateConfig`] holds this side's settings, [`negotiate`] matches them with a client's offers, and the
+//! [`Agreement`] creates the [`Compressor`] and [`Decompressor`] of either side.
 //!
-//! Without context takeover (the default) a connection holds no window at all: a message is
-//! compressed by a compressor of the thread, and the result is the same for every connection that
-//! agreed on the same window, so that one compressed message can serve a whole room.
+//! Without context takeover (the default) a connection holds no window: a compressor of the thread compresses its
+//! messages. The result is the same for every connection with the same window, so that one compressed message can serve
+//! a whole room.
 //!
 //! ```
 //! use hyperlane_core::proto::ws::{Decoder, Incoming, Limits, Message, Role};
@@ -39,19 +39,19 @@ pub use compress::Compressor;
 pub use decompress::Decompressor;
 pub use negotiate::{Agreement, negotiate};
 
-/// What ends every flush, and what a message leaves out (RFC 7692 §7.2.1).
+/// The end of every flush, which a message omits (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
-/// The largest window, which needs no parameter (RFC 7692 §7.1.2).
+/// Maximum window, which needs no parameter (RFC 7692 §7.1.2).
 const MAX_WINDOW_BITS: u8 = 15;
 
-/// The smallest window that the format knows.
+/// Minimum window of the format.
 const MIN_WINDOW_BITS: u8 = 8;
 
-/// Says how this side compresses, and what it allows the other side.
+/// Settings for permessage-deflate: how this side compresses, and what it allows the other side.
 ///
-/// A window is `2^bits` bytes. What a connection holds for the length of its life is only what
-/// context takeover asks for: both ways together about 340 KiB with windows of 15 bits, 210 KiB with 9.
+/// A window is `2^bits` bytes. Only context takeover needs memory for the lifetime of a connection: about 340 KiB for
+/// both directions with windows of 15 bits, 210 KiB with 9.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::deflate::DeflateConfig;
@@ -62,24 +62,24 @@ const MIN_WINDOW_BITS: u8 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeflateConfig {
-    /// How hard to try: 1 (fastest) to 9 (smallest). Default: 2, where a list of JSON records shrinks to a
-    /// tenth in a quarter of the time that 9 takes to save another fiftieth.
+    /// The compression level, 1 (fastest) to 9 (smallest). Default: 2, which shrinks a list of JSON records to a tenth.
+    /// Level 9 takes four times as long to save another fiftieth.
     pub level: u8,
-    /// The shortest message that is compressed, in bytes; shorter ones cost more time than they save.
-    /// Default: 256.
+    /// Minimum length of a message to compress, in bytes. Compressing shorter ones costs more than it saves. Default:
+    /// 256.
     pub min_size: usize,
-    /// The largest window that the server uses, 8 to 15. Default: 15. A client may ask for less.
+    /// Maximum window of the server, 8 to 15 bits. Default: 15. A client may ask for less.
     pub server_max_window_bits: u8,
-    /// The largest window that clients may use, 8 to 15. Default: 15. Only clients that offer
-    /// `client_max_window_bits` can be told; others use 15.
+    /// Maximum window of clients, 8 to 15 bits. Default: 15. It applies only to clients that offer
+    /// `client_max_window_bits`; others use 15.
     pub client_max_window_bits: u8,
-    /// Keeps the server's window from message to message, which shrinks many small, similar messages
-    /// further and costs memory for every connection. Default: no. A client may refuse it.
+    /// Keeps the server's window from message to message. This shrinks many small, similar messages further and costs
+    /// memory per connection. Default: false. A client may refuse it.
     pub server_context_takeover: bool,
-    /// Lets clients keep their window from message to message. Default: no.
+    /// Lets clients keep their window from message to message. Default: false.
     pub client_context_takeover: bool,
-    /// How many times longer than on the wire a message may become, once it is longer than 1 MiB.
-    /// Default: 100, more than real messages of that size reach and a tenth of what the format can do.
+    /// Maximum ratio of a message to its compressed size, for messages over 1 MiB. Default: 100, more than real
+    /// messages of that size reach and a tenth of what the format allows.
     pub max_ratio: usize,
 }
 
@@ -98,65 +98,65 @@ impl Default for DeflateConfig {
 }
 
 impl DeflateConfig {
-    /// Sets how hard to try, 1 to 9.
+    /// Sets the compression level, 1 to 9.
     pub const fn level(mut self, level: u8) -> Self {
         self.level = level;
         self
     }
 
-    /// Sets the shortest message that is compressed, in bytes.
+    /// Sets the minimum length of a message to compress, in bytes.
     pub const fn min_size(mut self, bytes: usize) -> Self {
         self.min_size = bytes;
         self
     }
 
-    /// Sets the largest window that the server uses, 8 to 15 bits.
+    /// Sets the maximum window of the server, 8 to 15 bits.
     pub const fn server_max_window_bits(mut self, bits: u8) -> Self {
         self.server_max_window_bits = bits;
         self
     }
 
-    /// Sets the largest window that clients may use, 8 to 15 bits.
+    /// Sets the maximum window of clients, 8 to 15 bits.
     pub const fn client_max_window_bits(mut self, bits: u8) -> Self {
         self.client_max_window_bits = bits;
         self
     }
 
-    /// Says whether the server keeps its window from message to message.
+    /// Sets whether the server keeps its window from message to message.
     pub const fn server_context_takeover(mut self, takeover: bool) -> Self {
         self.server_context_takeover = takeover;
         self
     }
 
-    /// Says whether clients may keep their window from message to message.
+    /// Sets whether clients may keep their window from message to message.
     pub const fn client_context_takeover(mut self, takeover: bool) -> Self {
         self.client_context_takeover = takeover;
         self
     }
 
-    /// Sets how many times longer than on the wire a message may become.
+    /// Sets the maximum ratio of a message to its compressed size.
     pub const fn max_ratio(mut self, ratio: usize) -> Self {
         self.max_ratio = ratio;
         self
     }
 
-    /// Checks that every setting is within its range.
+    /// Checks that every setting is in its range.
     ///
     /// # Errors
     ///
-    /// A sentence that names the setting and its range.
+    /// Returns a sentence that names the setting and its range.
     pub const fn validate(&self) -> Result<(), &'static str> {
         const fn is_window(bits: u8) -> bool {
             bits >= MIN_WINDOW_BITS && bits <= MAX_WINDOW_BITS
         }
         if self.level < 1 || self.level > 9 {
-            return Err("the deflate level is not in 1 to 9");
+            return Err("the deflate level must be 1 to 9");
         }
         if !is_window(self.server_max_window_bits) || !is_window(self.client_max_window_bits) {
-            return Err("a deflate window is not in 8 to 15 bits");
+            return Err("a deflate window must be 8 to 15 bits");
         }
         if self.max_ratio == 0 {
-            return Err("the deflate max_ratio is zero");
+            return Err("the deflate max_ratio must not be zero");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Messages to bytes: one unfragmented frame each (RFC 6455 §5).
+//! The encoder from messages to bytes: one unfragmented frame each (RFC 6455 §5).
 
 use bytes::Bytes;
 
@@ -7,21 +7,21 @@ use super::{CloseCode, CloseFrame, Message, WebSocketOpcode, close, mask};
 
 /// Appends a message as a server sends it.
 ///
-/// The payload of a ping or pong is cut at 125 bytes, a close reason at 123, between characters. A
-/// close code that must not be on the wire is left out, and with it the reason.
+/// Cuts the payload of a ping or pong at 125 bytes, and a close reason at 123 between characters. A close code that
+/// must not be sent is omitted together with the reason.
 pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
     encode_with(message, None, out);
 }
 
 /// Appends a message as a client sends it, masked with `key`; otherwise as [`encode_message`].
 ///
-/// A client takes a fresh, unpredictable key for every frame (RFC 6455 §5.3).
+/// A client needs a fresh, unpredictable key for every frame (RFC 6455 §5.3).
 pub fn encode_masked_message(message: &Message, key: [u8; 4], out: &mut Vec<u8>) {
     encode_with(message, Some(key), out);
 }
 
-/// Encodes a message as a server sends it, in one allocation of exactly its size, to share among
-/// many connections; otherwise as [`encode_message`].
+/// Encodes a message as a server sends it, in one allocation of exactly its size, to share among many connections.
+/// Otherwise the same as [`encode_message`].
 ///
 /// ```
 /// use hyperlane_core::proto::ws::{Message, encode_to_bytes};
@@ -35,13 +35,12 @@ pub fn encode_to_bytes(message: &Message) -> Bytes {
     Bytes::from(out)
 }
 
-/// Encodes the header of a server's unfragmented frame, so that a large payload can follow it from
-/// where it is, without a copy.
+/// Encodes the header of a server's unfragmented frame. A large payload can follow it without a copy.
 pub fn frame_head(opcode: WebSocketOpcode, payload_len: usize) -> EncodedHeader {
     encode_header(true, false, opcode, payload_len as u64, None)
 }
 
-/// Appends one frame of any kind, for fragments and extensions; the rules are the caller's to keep.
+/// Appends one frame of any kind, for fragments and extensions. The caller must follow the rules of RFC 6455.
 pub fn encode_frame(
     fin: bool,
     rsv1: bool,
@@ -51,7 +50,7 @@ pub fn encode_frame(
     out: &mut Vec<u8>,
 ) {
     let header = encode_header(fin, rsv1, opcode, payload.len() as u64, key);
-    // Exact for a buffer that starts empty, and doubling for one that collects frames.
+    // The reservation is exact for an empty buffer and doubles a buffer that collects frames.
     let len = header.len() + payload.len();
     match out.is_empty() {
         true => out.reserve_exact(len),
@@ -64,7 +63,7 @@ pub fn encode_frame(
     }
 }
 
-/// Appends a server's close frame; cut and left out as in [`encode_message`].
+/// Appends a server's close frame, with the cuts and omissions of [`encode_message`].
 pub fn encode_close(code: impl Into<CloseCode>, reason: &str, out: &mut Vec<u8>) {
     encode_close_frame(code.into(), reason, None, out);
 }

@@ -1,15 +1,15 @@
-//! What a peer can get wrong, and the close code that answers it.
+//! Violations by a peer, and the close code for each.
 
 use super::CloseCode;
 
-/// Names the rule that a peer broke; [`close_code`](Self::close_code) is the answer to send.
+/// A violation by a peer. [`close_code`](Self::close_code) is the code to answer with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// RSV2 or RSV3 is set, or RSV1 where no extension gives it a meaning (RFC 6455 §5.2).
+    /// RSV2 or RSV3 is set, or RSV1 without an extension that defines it (RFC 6455 §5.2).
     #[error("a reserved bit is set without an extension that defines it")]
     ReservedBits,
-    /// The opcode has no meaning (RFC 6455 §5.2).
+    /// The opcode is reserved (RFC 6455 §5.2).
     #[error("opcode {0:#x} is reserved")]
     ReservedOpcode(u8),
     /// A control frame without FIN (RFC 6455 §5.5).
@@ -31,7 +31,7 @@ pub enum ProtocolError {
     #[error("a frame from a server is masked")]
     MaskedFrame,
     /// A continuation frame while no message is open (RFC 6455 §5.4).
-    #[error("a continuation frame continues nothing")]
+    #[error("a continuation frame without a message to continue")]
     UnexpectedContinuation,
     /// A text or binary frame inside another message (RFC 6455 §5.4).
     #[error("a new message starts inside a fragmented one")]
@@ -48,52 +48,52 @@ pub enum ProtocolError {
     /// A text message that is not UTF-8 (RFC 6455 §8.1).
     #[error("a text message is not UTF-8")]
     InvalidUtf8,
-    /// A frame longer than our limit, in bytes (RFC 6455 §10.4).
+    /// A frame over the receiver's limit (RFC 6455 §10.4).
     #[error("a frame is longer than {limit} bytes")]
     FrameTooBig {
-        /// The limit that it broke.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// A message longer than our limit, in bytes (RFC 6455 §10.4).
+    /// A message over the receiver's limit (RFC 6455 §10.4).
     #[error("a message is longer than {limit} bytes")]
     MessageTooBig {
-        /// The limit that it broke.
+        /// The limit, in bytes.
         limit: usize,
     },
     /// A compressed message that is not DEFLATE data (RFC 7692 §7.2.2).
     #[error("a compressed message is not valid DEFLATE data")]
     InvalidDeflate,
-    /// A compressed message that grows more than we allow.
+    /// A compressed message over the allowed ratio.
     #[error("a compressed message inflates to more than {ratio} times its size")]
     Inflation {
-        /// The limit that it broke.
+        /// The maximum ratio.
         ratio: usize,
     },
-    /// A compressed message with more final blocks than a sender has use for: each costs a fresh start.
+    /// A compressed message with more final blocks than a sender needs: each costs a restart.
     #[error("a compressed message has too many final blocks")]
     TooManyFinalBlocks,
-    /// A message of more frames than our limit.
+    /// A message with more frames than the receiver's limit.
     #[error("a message has more than {limit} fragments")]
     TooManyFragments {
-        /// The limit that it broke.
+        /// The limit.
         limit: u32,
     },
-    /// More pings and pongs in a time than our limit (RFC 6455 §10.4).
+    /// More pings and pongs per second than the receiver's limit (RFC 6455 §10.4).
     #[error("more than {limit} control frames a second")]
     TooManyControlFrames {
-        /// The limit that it broke.
+        /// The limit.
         limit: u32,
     },
-    /// More messages in a time than our limit (RFC 6455 §10.4).
+    /// More messages per second than the receiver's limit (RFC 6455 §10.4).
     #[error("more than {limit} messages a second")]
     TooManyMessages {
-        /// The limit that it broke.
+        /// The limit.
         limit: u32,
     },
 }
 
 impl ProtocolError {
-    /// Gives the code to close with (RFC 6455 §7.4.1).
+    /// Returns the close code for the error (RFC 6455 §7.4.1).
     pub const fn close_code(self) -> CloseCode {
         match self {
             Self::ReservedBits
@@ -111,7 +111,7 @@ impl ProtocolError {
             Self::InvalidCloseReason | Self::InvalidUtf8 | Self::InvalidDeflate => {
                 CloseCode::INVALID_PAYLOAD
             }
-            // Each of them is allowed; it is their number that we refuse.
+            // Each of these is valid alone; their number is refused.
             Self::TooManyFinalBlocks
             | Self::TooManyFragments { .. }
             | Self::TooManyControlFrames { .. }

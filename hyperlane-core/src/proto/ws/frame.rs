@@ -1,13 +1,13 @@
-//! Frame headers (RFC 6455 §5.2), without the rules that depend on a connection's state.
+//! Frame headers (RFC 6455 §5.2), without the rules that depend on the state of a connection.
 
 use std::ops::Deref;
 
 use super::{ProtocolError, WebSocketOpcode};
 
-/// The longest frame header: two bytes, a 64-bit length, and a mask key.
+/// Maximum length of a frame header in bytes: two bytes, a 64-bit length, and a mask key.
 pub const MAX_HEADER: usize = 14;
 
-/// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
+/// Maximum payload of a control frame, in bytes (RFC 6455 §5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
 const FIN: u8 = 0x80;
@@ -19,29 +19,29 @@ const LENGTH: u8 = 0x7F;
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
 
-/// Holds what a frame says ahead of its payload.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// Whether this frame is the last of its message.
+    /// True for the last frame of a message.
     pub fin: bool,
-    /// Whether the bit is set that permessage-deflate uses (RFC 7692 §6).
+    /// The reserved bit that permessage-deflate uses (RFC 7692 §6).
     pub rsv1: bool,
-    /// What the frame carries; never a reserved one when it was parsed.
+    /// The kind of frame; never reserved after parsing.
     pub opcode: WebSocketOpcode,
-    /// The key that the payload is masked with.
+    /// The key that masks the payload.
     pub mask: Option<[u8; 4]>,
-    /// The length of the payload in bytes.
+    /// The length of the payload, in bytes.
     pub length: u64,
 }
 
-/// Reads a frame header and gives it with its length in bytes; `None` when more input is needed.
+/// Parses a frame header and returns it with its length in bytes; `None` if more input is needed.
 ///
-/// A broken rule is told as soon as the byte that breaks it is there.
+/// A violation is reported as soon as the offending byte arrives.
 ///
 /// # Errors
 ///
-/// `ReservedBits` (RSV2, RSV3, or RSV1 on a control frame), `ReservedOpcode`, `FragmentedControl`,
-/// `OversizedControl`, `NonMinimalLength` and `LengthHighBit` (RFC 6455 §5.2, §5.5).
+/// Returns `ReservedBits` (RSV2, RSV3, or RSV1 on a control frame), `ReservedOpcode`, `FragmentedControl`,
+/// `OversizedControl`, `NonMinimalLength` or `LengthHighBit` (RFC 6455 §5.2, §5.5).
 ///
 /// ```
 /// use hyperlane_core::proto::ws::frame::parse;
@@ -121,9 +121,9 @@ pub fn parse(input: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolError
     Ok(Some((header, input.len() - rest.len())))
 }
 
-/// Encodes a frame header, the length in its shortest form (RFC 6455 §5.2).
+/// Encodes a frame header with its length in the shortest form (RFC 6455 §5.2).
 ///
-/// Does not check `opcode` against the other arguments, so that tests can break the rules.
+/// Does not check `opcode` against the other arguments, so that tests can violate the rules.
 pub fn encode_header(
     fin: bool,
     rsv1: bool,
@@ -154,7 +154,7 @@ pub fn encode_header(
     header
 }
 
-/// Holds an encoded frame header, 2 to 14 bytes, and lends them as a slice.
+/// An encoded frame header of 2 to 14 bytes, which derefs to a slice.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodedHeader {
     bytes: [u8; MAX_HEADER],
@@ -167,7 +167,7 @@ impl EncodedHeader {
             .bytes
             .get_mut(usize::from(self.len)..)
             .unwrap_or_default();
-        // The parts of one header fit by construction: 2 + 8 + 4.
+        // The parts of one header always fit: 2 + 8 + 4.
         if let Some(slot) = tail.first_chunk_mut() {
             *slot = part;
             self.len += N as u8;

@@ -1,5 +1,4 @@
-//! The opening handshake, from the server's side (RFC 6455 §4.2), the check of `Origin`, and the
-//! choice of a subprotocol.
+//! The server's side of the opening handshake (RFC 6455 §4.2), the check of `Origin`, and the choice of a subprotocol.
 
 mod extensions;
 mod grammar;
@@ -13,11 +12,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-/// What every server appends to the key (RFC 6455 §1.3).
+/// The suffix that every server appends to the key (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Makes the `Sec-WebSocket-Accept` value for a `Sec-WebSocket-Key`, as ASCII, without an allocation
-/// (RFC 6455 §4.2.2).
+/// Computes the `Sec-WebSocket-Accept` value for a `Sec-WebSocket-Key` as ASCII, without an allocation (RFC 6455
+/// §4.2.2).
 ///
 /// ```
 /// use hyperlane_core::proto::ws::handshake::accept_key;
@@ -32,31 +31,31 @@ pub fn accept_key(key: &str) -> [u8; 28] {
 fn accept_key_bytes(key: &[u8]) -> [u8; 28] {
     let hash = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     let mut accept = [b'='; 28];
-    // 20 bytes are 28 in base64, always, so there is no error to have.
+    // The base64 of 20 bytes always has 28 bytes, so this cannot fail.
     let _ = STANDARD.encode_slice(hash, &mut accept);
     accept
 }
 
-/// Holds what of a request decides about the upgrade.
+/// The parts of a request that decide on the upgrade.
 #[derive(Clone, Debug)]
 pub struct HandshakeRequest<'a, H> {
-    /// The method, as on the wire.
+    /// The method, as sent.
     pub method: &'a str,
-    /// Major and minor HTTP version; `(1, 1)` is HTTP/1.1.
+    /// The major and minor HTTP version; `(1, 1)` is HTTP/1.1.
     pub version: (u8, u8),
-    /// All header fields, as pairs of a name in any case and a value.
+    /// All header fields as pairs of a name in any case and a value.
     pub headers: H,
 }
 
-/// Says that a request may be answered with 101, and with what.
+/// A valid handshake, and what the 101 needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// The `Sec-WebSocket-Accept` value, ASCII.
     pub accept_key: [u8; 28],
 }
 
-/// Says why a request cannot become a WebSocket; [`status`](Self::status) and
-/// [`headers`](Self::headers) make the answer.
+/// The reason why a request cannot become a WebSocket. [`status`](Self::status) and [`headers`](Self::headers) form the
+/// response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -66,20 +65,20 @@ pub enum HandshakeError {
     /// The HTTP version is below 1.1 (RFC 6455 §4.1).
     #[error("a WebSocket handshake needs HTTP/1.1")]
     HttpVersion,
-    /// `Upgrade` does not ask for `websocket` (RFC 6455 §4.2.1).
-    #[error("the Upgrade header does not ask for websocket")]
+    /// `Upgrade` does not list `websocket` (RFC 6455 §4.2.1).
+    #[error("the Upgrade header does not list websocket")]
     Upgrade,
-    /// `Connection` does not say `upgrade` (RFC 6455 §4.2.1).
-    #[error("the Connection header does not say upgrade")]
+    /// `Connection` does not list `upgrade` (RFC 6455 §4.2.1).
+    #[error("the Connection header does not list upgrade")]
     Connection,
-    /// `Sec-WebSocket-Version` is not 13, missing, or repeated (RFC 6455 §4.4).
+    /// `Sec-WebSocket-Version` is missing, repeated, or not 13 (RFC 6455 §4.4).
     #[error("Sec-WebSocket-Version must be 13")]
     Version,
     /// `Sec-WebSocket-Key` is missing (RFC 6455 §4.2.1).
     #[error("Sec-WebSocket-Key is missing")]
     MissingKey,
-    /// `Sec-WebSocket-Key` comes more than once (RFC 6455 §11.3.1).
-    #[error("Sec-WebSocket-Key comes more than once")]
+    /// `Sec-WebSocket-Key` is repeated (RFC 6455 §11.3.1).
+    #[error("Sec-WebSocket-Key is repeated")]
     RepeatedKey,
     /// `Sec-WebSocket-Key` is not 16 bytes in base64 (RFC 6455 §4.2.1).
     #[error("Sec-WebSocket-Key is not 16 bytes in base64")]
@@ -93,7 +92,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// Gives the status code to answer with.
+    /// Returns the status code for the response.
     pub const fn status(self) -> u16 {
         match self {
             Self::Method => 405,
@@ -108,8 +107,7 @@ impl HandshakeError {
         }
     }
 
-    /// Gives the header fields that belong to that status (RFC 9110 §15.5.6, §15.5.22, RFC 6455
-    /// §4.4).
+    /// Returns the header fields that belong to the status (RFC 9110 §15.5.6, §15.5.22, RFC 6455 §4.4).
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Method => &[("allow", "GET")],
@@ -120,13 +118,13 @@ impl HandshakeError {
     }
 }
 
-/// Checks that a request asks for a WebSocket as RFC 6455 §4.2.1 demands.
+/// Checks that a request is a WebSocket handshake (RFC 6455 §4.2.1).
 ///
-/// Not checked here: `Host`, which is the HTTP parser's, and `Origin`: see [`origin_allowed`].
+/// Does not check `Host`, which the HTTP parser checks, or `Origin`: see [`origin_allowed`].
 ///
 /// # Errors
 ///
-/// The first rule broken, in the order of [`HandshakeError`]'s variants.
+/// Returns the first violation in the order of [`HandshakeError`]'s variants.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::handshake::{HandshakeRequest, validate};
@@ -193,10 +191,10 @@ where
     }
 }
 
-/// Chooses a subprotocol: the first of the server's list that the client offers (RFC 6455 §4.2.2).
+/// Chooses the first subprotocol of the server's list that the client offers (RFC 6455 §4.2.2).
 ///
-/// `offered` are the values of all `Sec-WebSocket-Protocol` fields, each a list; names are compared
-/// as they are written. `None` means that the answer has no such field.
+/// `offered` holds the values of all `Sec-WebSocket-Protocol` fields, each a list. The comparison is case-sensitive.
+/// `None` means that the response has no such field.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::handshake::choose_subprotocol;
@@ -217,7 +215,7 @@ pub fn choose_subprotocol<'s, 'o, S: AsRef<str>>(
     })
 }
 
-/// A header field that must come exactly once.
+/// A header field that must occur exactly once.
 enum Field<T> {
     Missing,
     Once(T),
@@ -233,15 +231,15 @@ impl<T> Field<T> {
     }
 }
 
-/// Tells whether a comma-separated list has `token`, in any case (RFC 9110 §5.6.1).
+/// Returns whether a comma-separated list contains `token`; case is ignored (RFC 9110 §5.6.1).
 fn has_token(list: &[u8], token: &[u8]) -> bool {
     list.split(|byte| *byte == b',')
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
 }
 
-/// Tells whether `key` is 16 bytes in base64: 22 characters and two of padding.
+/// Returns whether `key` is 16 bytes in base64: 22 characters and two of padding.
 ///
-/// The last character's four spare bits may be set, as some clients have them at random.
+/// The four spare bits of the last character may be set: some clients send random ones.
 pub(super) fn is_valid_key(key: &[u8]) -> bool {
     key.strip_suffix(b"==").is_some_and(|digits| {
         let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
@@ -271,7 +269,7 @@ mod tests {
         })
     }
 
-    /// The good request with one field replaced, or taken out.
+    /// Validates the valid request with one field replaced or removed.
     fn with(name: &str, values: &[&str]) -> Result<Accepted, HandshakeError> {
         let mut headers: Vec<_> = GOOD.into_iter().filter(|header| header.0 != name).collect();
         headers.extend(values.iter().map(|value| (name, *value)));

@@ -1,41 +1,40 @@
-//! What a decoder gives out.
+//! The output of a decoder.
 
 use bytes::Bytes;
 
 use super::{CloseFrame, Message, Utf8Bytes, WebSocketOpcode};
 
-/// Tells what one call to [`Decoder::next`](super::Decoder::next) did.
+/// The result of one call of [`Decoder::next`](super::Decoder::next).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// How many bytes of the input are done with; all of them when there is no event.
+    /// The number of input bytes consumed; all of them if there is no event.
     pub consumed: usize,
-    /// The message or control frame that became complete.
+    /// The completed message or control frame.
     pub event: Option<Incoming>,
 }
 
-/// Carries what a peer sent.
+/// A message or control frame from a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Incoming {
-    /// A whole text message.
+    /// A complete text message.
     Text(Utf8Bytes),
-    /// A whole binary message.
+    /// A complete binary message.
     Binary(Bytes),
-    /// A whole message that an extension has to inflate.
+    /// A complete message that an extension must inflate.
     Compressed(Compressed),
-    /// The closing handshake; nothing after it is read (RFC 6455 §5.5.1).
+    /// The closing handshake. Nothing after it is read (RFC 6455 §5.5.1).
     Close(Option<CloseFrame>),
-    /// A ping to answer with its payload (RFC 6455 §5.5.2).
+    /// A ping, to be answered with its payload (RFC 6455 §5.5.2).
     Ping(Bytes),
     /// A pong (RFC 6455 §5.5.3).
     Pong(Bytes),
 }
 
-/// Carries a message that came with RSV1, as it was on the wire (RFC 7692 §6).
+/// A message with RSV1, in its compressed form (RFC 7692 §6).
 ///
-/// It may be an eighth longer than the message limit, as compression makes some messages longer. Whoever
-/// inflates it (`deflate::Decompressor`, with feature `deflate`) bounds the result, and checks that text
-/// is UTF-8.
+/// It may exceed the message limit by an eighth, since compression makes some messages longer. The code that inflates
+/// it (`deflate::Decompressor`, with feature `deflate`) limits the result and checks that text is UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a compressed message of {} bytes was not inflated", payload.len())]
 pub struct Compressed {

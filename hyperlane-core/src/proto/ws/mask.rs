@@ -1,15 +1,15 @@
-//! Payload masking (RFC 6455 §5.3): XOR with a four-byte key, the same both ways.
+//! Payload masking (RFC 6455 §5.3): XOR with a four-byte key, the same in both directions.
 //!
-//! Eight bytes at a time over fixed-size chunks, which the compiler turns into vector code.
+//! The loop handles eight bytes at a time in chunks of fixed size, which the compiler vectorizes.
 
 const WORD: usize = size_of::<u64>();
 
-/// What [`copy`] appends before it masks it, in bytes: short enough to be still in the nearest cache.
+/// Number of bytes that [`copy`] appends before it masks them: few enough to be still in the L1 cache.
 const BLOCK: usize = 4 * 1024;
 
 /// Masks or unmasks `buf` in place.
 ///
-/// `phase` is how many payload bytes went before `buf`; only its remainder by four matters.
+/// `phase` is the number of payload bytes before `buf`; only its remainder modulo four matters.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::mask;
@@ -31,11 +31,11 @@ pub fn apply(buf: &mut [u8], key: [u8; 4], phase: usize) {
     }
 }
 
-/// Appends `src` to `dst`, masking or unmasking it on the way; `phase` as in [`apply`].
+/// Appends `src` to `dst`, masked or unmasked; `phase` as in [`apply`].
 pub fn copy(src: &[u8], key: [u8; 4], phase: usize, dst: &mut Vec<u8>) {
     let key = rotate(key, phase);
     dst.reserve(src.len());
-    // A block is a multiple of four long, so each starts at the same place of the key.
+    // A block is a multiple of four bytes, so each starts at the same byte of the key.
     for block in src.chunks(BLOCK) {
         let start = dst.len();
         dst.extend_from_slice(block);
@@ -43,7 +43,7 @@ pub fn copy(src: &[u8], key: [u8; 4], phase: usize, dst: &mut Vec<u8>) {
     }
 }
 
-/// Turns `key` so that its first byte meets the byte at `phase`.
+/// Rotates `key` so that its first byte belongs to the byte at `phase`.
 pub(super) fn rotate(mut key: [u8; 4], phase: usize) -> [u8; 4] {
     key.rotate_left(phase % 4);
     key
@@ -59,7 +59,7 @@ mod tests {
 
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-    /// The definition in RFC 6455 §5.3, byte by byte.
+    /// Masks byte by byte, as RFC 6455 §5.3 defines it.
     fn oracle(src: &[u8], key: [u8; 4], phase: usize) -> Vec<u8> {
         src.iter()
             .enumerate()

@@ -8,9 +8,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::{CloseFrame, Utf8Bytes, WebSocketOpcode};
 
-/// Carries one WebSocket message or control frame (RFC 6455 §5.5, §5.6).
+/// A WebSocket message or control frame (RFC 6455 §5.5, §5.6).
 ///
-/// Strings become text and byte strings binary; clones share the payload.
+/// Strings become text and byte strings become binary. Clones share the payload.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::Message;
@@ -21,7 +21,7 @@ use super::{CloseFrame, Utf8Bytes, WebSocketOpcode};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Text, known to be UTF-8.
+    /// Text, always UTF-8.
     Text(Utf8Bytes),
     /// Any bytes.
     Binary(Bytes),
@@ -34,17 +34,17 @@ pub enum Message {
 }
 
 impl Message {
-    /// Makes a text message.
+    /// Creates a text message.
     pub fn text(text: impl Into<Utf8Bytes>) -> Self {
         Self::Text(text.into())
     }
 
-    /// Makes a binary message.
+    /// Creates a binary message.
     pub fn binary(bytes: impl Into<Bytes>) -> Self {
         Self::Binary(bytes.into())
     }
 
-    /// Gives the opcode that the message travels under.
+    /// Returns the opcode of the message's frame.
     pub const fn opcode(&self) -> WebSocketOpcode {
         match self {
             Self::Text(_) => WebSocketOpcode::Text,
@@ -55,7 +55,7 @@ impl Message {
         }
     }
 
-    /// Borrows the payload; of a close frame, the reason.
+    /// Borrows the payload; for a close frame, the reason.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
@@ -64,7 +64,7 @@ impl Message {
         }
     }
 
-    /// Gives the payload without a copy; of a close frame, the reason.
+    /// Returns the payload without a copy; for a close frame, the reason.
     pub fn into_bytes(self) -> Bytes {
         match self {
             Self::Text(text) => text.into_bytes(),
@@ -77,58 +77,58 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// [`MessageError::NotUtf8`] if the payload is not UTF-8; text always is.
+    /// Returns [`MessageError::NotUtf8`] if the payload is not UTF-8; never for text.
     pub fn to_str(&self) -> Result<&str, MessageError> {
         simdutf8::basic::from_utf8(self.as_bytes()).map_err(|_| MessageError::NotUtf8)
     }
 
-    /// Gives the length of the payload in bytes.
+    /// Returns the length of the payload, in bytes.
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
 
-    /// Tells whether the payload is empty.
+    /// Returns whether the payload is empty.
     pub fn is_empty(&self) -> bool {
         self.as_bytes().is_empty()
     }
 
-    /// Tells whether this is `Text`.
+    /// Returns whether this is `Text`.
     pub const fn is_text(&self) -> bool {
         matches!(self, Self::Text(_))
     }
 
-    /// Tells whether this is `Binary`.
+    /// Returns whether this is `Binary`.
     pub const fn is_binary(&self) -> bool {
         matches!(self, Self::Binary(_))
     }
 
-    /// Tells whether this is `Ping`.
+    /// Returns whether this is `Ping`.
     pub const fn is_ping(&self) -> bool {
         matches!(self, Self::Ping(_))
     }
 
-    /// Tells whether this is `Pong`.
+    /// Returns whether this is `Pong`.
     pub const fn is_pong(&self) -> bool {
         matches!(self, Self::Pong(_))
     }
 
-    /// Tells whether this is `Close`.
+    /// Returns whether this is `Close`.
     pub const fn is_close(&self) -> bool {
         matches!(self, Self::Close(_))
     }
 
-    /// Tells whether this is `Text` or `Binary`.
+    /// Returns whether this is `Text` or `Binary`.
     pub const fn is_data(&self) -> bool {
         matches!(self, Self::Text(_) | Self::Binary(_))
     }
 
-    /// Tells whether this is `Ping`, `Pong` or `Close`.
+    /// Returns whether this is `Ping`, `Pong` or `Close`.
     pub const fn is_control(&self) -> bool {
         !self.is_data()
     }
 }
 
-/// Shows the text, bytes as text if they are UTF-8, and otherwise what kind of message it is.
+/// Writes text, bytes that are UTF-8, or else the kind of the message.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -145,14 +145,14 @@ impl fmt::Display for Message {
     }
 }
 
-/// Says why a message is not what it was asked to be.
+/// The reason why a message cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
-    /// Text was wanted, and the bytes are not UTF-8.
+    /// The bytes are not UTF-8.
     #[error("the message is not UTF-8")]
     NotUtf8,
-    /// Data was wanted, and this is a ping, pong or close frame.
+    /// The message is a ping, pong or close frame.
     #[error("a control frame carries no message")]
     NotData,
 }

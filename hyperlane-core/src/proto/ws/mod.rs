@@ -1,7 +1,7 @@
 //! WebSocket frames and messages (RFC 6455).
 //!
-//! [`Decoder`] turns received bytes into messages, [`encode_message`] turns messages into bytes, and
-//! [`handshake`] answers the opening request. None of them reads, writes or waits.
+//! [`Decoder`] turns received bytes into messages, [`encode_message`] turns messages into bytes, and [`handshake`]
+//! answers the opening request. They do no I/O.
 //!
 //! ```
 //! use hyperlane_core::proto::ws::{Decoder, Limits, Message, Role, encode_message};

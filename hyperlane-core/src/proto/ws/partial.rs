@@ -1,4 +1,4 @@
-//! What is half read: a header, a frame, or a message in fragments, and the rules between frames.
+//! Incomplete input: a header, a frame, or a message in fragments, and the rules between frames.
 
 use bytes::Bytes;
 
@@ -7,26 +7,26 @@ use super::decoder::{Limits, Role};
 use super::frame::{self, FrameHeader, MAX_HEADER};
 use super::{CloseFrame, Incoming, ProtocolError, WebSocketOpcode, mask};
 
-/// What is half read; at least one of its parts is in use.
+/// The incomplete parts of the input; at least one is in use.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
     /// The frame whose payload is being read.
     frame: Option<Frame>,
-    /// The data message being put together.
+    /// The incomplete data message.
     message: Option<Assembly>,
     /// The payload of the control frame being read.
     control: Vec<u8>,
-    /// The first bytes of a header that is not whole yet.
+    /// The first bytes of an incomplete header.
     header: [u8; MAX_HEADER],
     header_len: usize,
 }
 
-/// The frame whose payload is being read.
+/// A frame whose payload is being read.
 #[derive(Debug)]
 struct Frame {
     opcode: WebSocketOpcode,
     fin: bool,
-    /// Turned so that its first byte meets the next byte of payload.
+    /// The mask key, rotated so that its first byte belongs to the next byte of payload.
     key: Option<[u8; 4]>,
     remaining: usize,
 }
@@ -37,7 +37,7 @@ impl Frame {
         self.key = self.key.map(|key| mask::rotate(key, len));
     }
 
-    /// How much the message can still grow: by the rest of this frame, unless others follow.
+    /// Returns how far the message can still grow: by the rest of this frame, unless others follow.
     fn growth(&self) -> usize {
         if self.fin { self.remaining } else { usize::MAX }
     }
@@ -71,13 +71,13 @@ impl Partial {
         }
     }
 
-    /// Lends the message's buffer and how much of the frame fits into it, if the rest of the frame is
-    /// at least `min` long and the message is, too.
+    /// Lends the message's buffer and how much of the frame fits into it, if both the rest of the frame and the message
+    /// have at least `min` bytes.
     pub(super) fn direct(&mut self, min: usize) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.as_ref().filter(|frame| frame.opcode.is_data())?;
         let message = self.message.as_mut()?;
         let is_worth_it = frame.remaining >= min && message.len() >= min;
-        is_worth_it.then(|| message.room(frame.remaining, frame.growth()))
+        is_worth_it.then(|| message.direct_room(frame.remaining, frame.growth()))
     }
 
     #[cfg(test)]
@@ -85,7 +85,7 @@ impl Partial {
         self.message.as_ref().map_or(0, Assembly::capacity)
     }
 
-    /// Reads a header out of what was kept and what is new; keeps what there is if it is not whole.
+    /// Parses a header from kept and new bytes; keeps them if it is incomplete.
     fn take_header(&mut self, rest: &mut &[u8]) -> Result<Option<FrameHeader>, ProtocolError> {
         let room = self.header.get_mut(self.header_len..).unwrap_or_default();
         let fresh = room.len().min(rest.len());
@@ -118,7 +118,7 @@ impl Partial {
             mask,
             ..
         } = *header;
-        // The limits are in `usize`, and the length was held against them.
+        // The length was checked against limits in `usize`.
         let remaining = usize::try_from(header.length).unwrap_or(usize::MAX);
         if opcode.is_control() {
             self.control = Vec::with_capacity(remaining);
@@ -135,15 +135,15 @@ impl Partial {
         });
     }
 
-    /// Takes what there is of the payload and tells whether that was all of it.
+    /// Consumes payload and returns whether the frame is complete.
     fn take_payload(&mut self, rest: &mut &[u8]) -> Result<bool, ProtocolError> {
         let Some(frame) = &mut self.frame else {
             return Ok(false);
         };
         let mut message = self.message.as_mut().filter(|_| frame.opcode.is_data());
         if let Some(message) = &mut message {
-            let settled = message.settle(frame.key, frame.remaining)?;
-            frame.advance(settled);
+            let accepted = message.accept_direct(frame.key, frame.remaining)?;
+            frame.advance(accepted);
         }
         let (chunk, after) = rest
             .split_at_checked(frame.remaining)
@@ -157,7 +157,7 @@ impl Partial {
         Ok(frame.remaining == 0)
     }
 
-    /// Ends the frame, and with it perhaps the message.
+    /// Finishes the frame, and the message if this was its last.
     fn finish(&mut self) -> Result<Option<Incoming>, ProtocolError> {
         let Some(frame) = self.frame.take() else {
             return Ok(None);
@@ -174,7 +174,7 @@ impl Partial {
 }
 
 impl FrameHeader {
-    /// Applies the rules that depend on the connection, the limits, and a message half read.
+    /// Checks the rules that depend on the connection, the limits, and an incomplete message.
     pub(super) fn check(
         &self,
         role: Role,
@@ -189,7 +189,7 @@ impl FrameHeader {
         if self.opcode.is_control() {
             return Ok(());
         }
-        // An extension marks a message by its first frame alone (RFC 7692 §6).
+        // Only the first frame of a message carries an extension's mark (RFC 7692 §6).
         if self.rsv1 && (!limits.rsv1_allowed || self.opcode.is_continuation()) {
             return Err(ProtocolError::ReservedBits);
         }
@@ -201,7 +201,7 @@ impl FrameHeader {
         };
         let is_compressed = self.rsv1 || message.is_some_and(Assembly::is_compressed);
         let (frame_limit, message_limit) = match is_compressed {
-            true => (grown(limits.frame), grown(limits.message)),
+            true => (wire_limit(limits.frame), wire_limit(limits.message)),
             false => (limits.frame, limits.message),
         };
         if self.length > frame_limit as u64 {
@@ -223,13 +223,13 @@ impl FrameHeader {
     }
 }
 
-/// What a message at the limit may take on the wire: compression makes some messages longer, at most
-/// by one bit in eight and the marks of its blocks.
-const fn grown(limit: usize) -> usize {
+/// Returns the maximum wire length of a message at the limit: compression makes some messages longer, at most by one
+/// bit in eight and the headers of its blocks.
+const fn wire_limit(limit: usize) -> usize {
     limit.saturating_add(limit / 8).saturating_add(64)
 }
 
-/// Reads a whole control frame (RFC 6455 §5.5).
+/// Converts a complete control frame (RFC 6455 §5.5).
 pub(super) fn control_frame(
     opcode: WebSocketOpcode,
     payload: Bytes,
@@ -238,12 +238,12 @@ pub(super) fn control_frame(
         WebSocketOpcode::Close => CloseFrame::parse(payload).map(Incoming::Close),
         WebSocketOpcode::Ping => Ok(Incoming::Ping(payload)),
         WebSocketOpcode::Pong => Ok(Incoming::Pong(payload)),
-        // The header's checks let nothing else come here.
+        // The header's checks exclude all other opcodes.
         opcode => Err(ProtocolError::ReservedOpcode(opcode.to_u8())),
     }
 }
 
-/// Appends a payload, unmasked if it was masked.
+/// Appends a payload, unmasked if it is masked.
 pub(super) fn unmask_into(payload: &[u8], key: Option<[u8; 4]>, plain: &mut Vec<u8>) {
     match key {
         Some(key) => mask::copy(payload, key, 0, plain),

@@ -1,4 +1,4 @@
-//! Text that is known to be UTF-8 and shared without a copy.
+//! UTF-8 text that is shared without a copy.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,10 +8,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::MessageError;
 
-/// Holds UTF-8 text in shared [`Bytes`]: clones are cheap, and turning it into bytes is free.
+/// UTF-8 text in shared [`Bytes`]: clones are cheap, and the conversion into bytes is free.
 ///
-/// Passing text on never looks at it again. Borrowing it as `&str` checks it once more (at memory
-/// speed), the price of a workspace without `unsafe`: hold on to the `&str` rather than ask again.
+/// Passing the text on never checks it again. Borrowing it as `&str` checks it once more (at memory speed), the price
+/// of a workspace without `unsafe`: keep the `&str` if you need it twice.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::Utf8Bytes;
@@ -24,23 +24,23 @@ use super::MessageError;
 pub struct Utf8Bytes(Bytes);
 
 impl Utf8Bytes {
-    /// Wraps text that lives as long as the program, without an allocation.
+    /// Wraps a static text without an allocation.
     pub const fn from_static(text: &'static str) -> Self {
         Self(Bytes::from_static(text.as_bytes()))
     }
 
-    /// Wraps bytes that the caller has just checked.
+    /// Wraps bytes that the caller has checked.
     pub(super) fn checked(bytes: Bytes) -> Self {
         Self(bytes)
     }
 
     /// Borrows the text.
     pub fn as_str(&self) -> &str {
-        // Every constructor checked these bytes, so this cannot fail.
+        // Every constructor checks these bytes, so this cannot fail.
         simdutf8::basic::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// The shared bytes behind it.
+    /// Borrows the shared bytes.
     pub(crate) fn as_shared(&self) -> &Bytes {
         &self.0
     }
@@ -50,17 +50,17 @@ impl Utf8Bytes {
         &self.0
     }
 
-    /// Gives the length in bytes, without a check.
+    /// Returns the length in bytes, without a check.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Tells whether there is no text.
+    /// Returns whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Gives the bytes, without a check or a copy.
+    /// Returns the bytes, without a check or a copy.
     pub fn into_bytes(self) -> Bytes {
         self.0
     }
@@ -184,7 +184,7 @@ impl From<Utf8Bytes> for Bytes {
 
 impl From<Utf8Bytes> for String {
     fn from(text: Utf8Bytes) -> Self {
-        // `Vec::from` takes the allocation over when nobody shares it; the check cannot fail.
+        // `Vec::from` reuses the allocation if it is not shared. The check cannot fail.
         String::from_utf8(text.0.into()).unwrap_or_default()
     }
 }

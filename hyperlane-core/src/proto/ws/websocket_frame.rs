@@ -1,4 +1,4 @@
-//! Frames as values, for handlers that write them to the stream themselves.
+//! Frames as values, for handlers that write frames to the stream themselves.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,7 @@ use sha1::{Digest, Sha1};
 
 use super::{WebSocketOpcode, encode_frame, frame, handshake, mask};
 
-/// Holds one frame with its unmasked payload, and makes frames ready to send.
+/// A frame with its unmasked payload, and constructors of encoded frames.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::WebSocketFrame;
@@ -24,12 +24,12 @@ pub struct WebSocketFrame {
     payload_data: Vec<u8>,
 }
 
-/// What can be the payload of a data frame.
+/// A value that can be the payload of a data frame.
 pub trait FramePayload {
-    /// The bytes.
+    /// Borrows the bytes.
     fn payload(&self) -> &[u8];
 
-    /// Whether the frame is binary: by default, if the bytes are not UTF-8.
+    /// Returns whether the frame is binary. Default: true if the bytes are not UTF-8.
     fn is_binary(&self) -> bool {
         simdutf8::basic::from_utf8(self.payload()).is_err()
     }
@@ -72,11 +72,11 @@ impl<T: FramePayload + ?Sized> FramePayload for &T {
 }
 
 impl WebSocketFrame {
-    /// Encodes `data` as a server sends it: always one whole frame. A message that came in keeps its
-    /// kind; other data is text if it is UTF-8 and binary otherwise.
+    /// Encodes `data` as a server sends it, always as one whole frame. A received message keeps its kind; other data
+    /// becomes text if it is UTF-8, and binary otherwise.
     ///
-    /// One frame, because other tasks write to the same connection, and no other message may land
-    /// between fragments (RFC 6455 §5.4). Empty data is an empty text message.
+    /// A single frame is needed because other tasks write to the same connection, and no other message may land between
+    /// fragments (RFC 6455 §5.4). Empty data becomes an empty text message.
     pub fn create_frame_list(data: impl FramePayload) -> Vec<Vec<u8>> {
         let opcode = if data.is_binary() {
             WebSocketOpcode::Binary
@@ -89,8 +89,8 @@ impl WebSocketFrame {
         vec![out]
     }
 
-    /// Reads the first frame of `data` and gives it with its length on the wire; `None` if it is not
-    /// whole or breaks RFC 6455 §5.2.
+    /// Decodes the first frame of `data` and returns it with its length on the wire; `None` if it is incomplete or
+    /// breaks RFC 6455 §5.2.
     pub fn decode_ws_frame(data: impl AsRef<[u8]>) -> Option<(Self, usize)> {
         let data = data.as_ref();
         let (header, header_len) = frame::parse(data).ok()??;
@@ -108,9 +108,9 @@ impl WebSocketFrame {
         Some((frame, len))
     }
 
-    /// Makes the `Sec-WebSocket-Accept` value for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2).
+    /// Computes the `Sec-WebSocket-Accept` value for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2).
     ///
-    /// Takes any string; [`try_generate_accept_key`](Self::try_generate_accept_key) checks it.
+    /// Accepts any string; [`try_generate_accept_key`](Self::try_generate_accept_key) checks it.
     pub fn generate_accept_key(key: impl AsRef<str>) -> String {
         handshake::accept_key(key.as_ref())
             .into_iter()
@@ -118,14 +118,13 @@ impl WebSocketFrame {
             .collect()
     }
 
-    /// Makes the `Sec-WebSocket-Accept` value, or `None` if `key` is not 16 bytes in base64
-    /// (RFC 6455 §4.1).
+    /// Computes the `Sec-WebSocket-Accept` value; `None` if `key` is not 16 bytes in base64 (RFC 6455 §4.1).
     pub fn try_generate_accept_key(key: impl AsRef<str>) -> Option<String> {
         let key = key.as_ref();
         handshake::is_valid_key(key.as_bytes()).then(|| Self::generate_accept_key(key))
     }
 
-    /// Hashes `data` with SHA-1, which the handshake uses; not a secure hash otherwise.
+    /// Hashes `data` with SHA-1, which the handshake needs. SHA-1 is not secure for other uses.
     pub fn sha1(data: impl AsRef<[u8]>) -> [u8; 20] {
         Sha1::digest(data).into()
     }
@@ -135,22 +134,30 @@ impl WebSocketFrame {
         STANDARD.encode(data)
     }
 
-    /// Encodes `data` as [`base64_encode`](Self::base64_encode) does; never `None`.
+    /// Returns the payload, unmasked.
+    pub fn into_payload_data(self) -> Vec<u8> {
+        self.payload_data
+    }
+}
+
+/// Spellings of published Hyperlane programs.
+impl WebSocketFrame {
+    /// Same as [`base64_encode`](Self::base64_encode); never `None`.
     pub fn try_base64_encode(data: impl AsRef<[u8]>) -> Option<String> {
         Some(Self::base64_encode(data))
     }
 
-    /// Tells whether the frame is the last of its message.
+    /// Returns whether the frame is the last of its message.
     pub const fn get_fin(&self) -> bool {
         self.fin
     }
 
-    /// Gives the opcode.
+    /// Returns the opcode.
     pub const fn get_opcode(&self) -> WebSocketOpcode {
         self.opcode
     }
 
-    /// Tells whether the frame was masked on the wire.
+    /// Returns whether the frame was masked on the wire.
     pub const fn get_mask(&self) -> bool {
         self.mask
     }
@@ -160,42 +167,37 @@ impl WebSocketFrame {
         &self.payload_data
     }
 
-    /// Gives the payload, unmasked.
-    pub fn into_payload_data(self) -> Vec<u8> {
-        self.payload_data
-    }
-
-    /// Tells whether this is a continuation frame.
+    /// Returns whether this is a continuation frame.
     pub const fn is_continuation_opcode(&self) -> bool {
         self.opcode.is_continuation()
     }
 
-    /// Tells whether this is a text frame.
+    /// Returns whether this is a text frame.
     pub const fn is_text_opcode(&self) -> bool {
         self.opcode.is_text()
     }
 
-    /// Tells whether this is a binary frame.
+    /// Returns whether this is a binary frame.
     pub const fn is_binary_opcode(&self) -> bool {
         self.opcode.is_binary()
     }
 
-    /// Tells whether this is a close frame.
+    /// Returns whether this is a close frame.
     pub const fn is_close_opcode(&self) -> bool {
         self.opcode.is_close()
     }
 
-    /// Tells whether this is a ping.
+    /// Returns whether this is a ping.
     pub const fn is_ping_opcode(&self) -> bool {
         self.opcode.is_ping()
     }
 
-    /// Tells whether this is a pong.
+    /// Returns whether this is a pong.
     pub const fn is_pong_opcode(&self) -> bool {
         self.opcode.is_pong()
     }
 
-    /// Tells whether the opcode is reserved; never so for a decoded frame.
+    /// Returns whether the opcode is reserved; never true for a decoded frame.
     pub const fn is_reserved_opcode(&self) -> bool {
         self.opcode.is_reserved()
     }

@@ -60,11 +60,11 @@ fn what_is_no_pattern_is_refused_with_a_reason() {
         ),
         (
             "/a?b",
-            "the route pattern `/a?b` has a `?`, but only paths are matched, without query and fragment",
+            "the route pattern `/a?b` contains `?`, but query and fragment are not part of the path",
         ),
         (
             "/a#b",
-            "the route pattern `/a#b` has a `#`, but only paths are matched, without query and fragment",
+            "the route pattern `/a#b` contains `#`, but query and fragment are not part of the path",
         ),
         (
             "/{a}/{a}",
@@ -100,11 +100,11 @@ fn what_is_no_pattern_is_refused_with_a_reason() {
         ),
         (
             "/{*a}/b",
-            "the route pattern `/{*a}/b` goes on after `{*a}`, which takes the whole rest",
+            "the route pattern `/{*a}/b` continues after `{*a}`, which matches the whole rest",
         ),
         (
             "/{*a}/",
-            "the route pattern `/{*a}/` goes on after `{*a}`, which takes the whole rest",
+            "the route pattern `/{*a}/` continues after `{*a}`, which matches the whole rest",
         ),
         (
             "/{a",
@@ -120,23 +120,23 @@ fn what_is_no_pattern_is_refused_with_a_reason() {
         ),
         (
             "/{a:x/y}",
-            "the route pattern `/{a:x/y}` has a `/` inside the braces of `{a:x`",
+            "the route pattern `/{a:x/y}` contains a `/` inside the braces of `{a:x`",
         ),
         (
             "/a}",
-            "the route pattern `/a}` mixes text and braces in `a}`; a parameter takes a whole segment",
+            "the route pattern `/a}` mixes text and braces in `a}`; a parameter must be a whole segment",
         ),
         (
             "/img-{a}.png",
-            "the route pattern `/img-{a}.png` mixes text and braces in `img-{a}.png`; a parameter takes a whole segment",
+            "the route pattern `/img-{a}.png` mixes text and braces in `img-{a}.png`; a parameter must be a whole segment",
         ),
         (
             "/{a}.png/b",
-            "the route pattern `/{a}.png/b` mixes text and braces in `{a}.png`; a parameter takes a whole segment",
+            "the route pattern `/{a}.png/b` mixes text and braces in `{a}.png`; a parameter must be a whole segment",
         ),
         (
             "/{a}}",
-            "the route pattern `/{a}}` mixes text and braces in `{a}}`; a parameter takes a whole segment",
+            "the route pattern `/{a}}` mixes text and braces in `{a}}`; a parameter must be a whole segment",
         ),
         (
             "/files/*path",
@@ -155,7 +155,7 @@ fn what_is_no_pattern_is_refused_with_a_reason() {
         let text = format!("/{{a:{regex}}}");
         match Pattern::parse(&text) {
             Err(RouteError::InvalidRegexPattern { regex: found, .. }) => assert_eq!(found, regex),
-            // An open class swallows the brace.
+            // An open character class swallows the brace.
             Err(RouteError::UnclosedBrace { .. }) => assert_eq!(regex, "["),
             other => panic!("{text}: {other:?}"),
         }

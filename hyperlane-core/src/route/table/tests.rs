@@ -1,6 +1,6 @@
 use super::*;
 
-/// Finds a path, and writes what was found as `value name=text ...`, several values with `|` between them.
+/// Finds a path and writes the result as `value name=text ...`; several values are separated by `|`.
 fn look_up(table: &RouteTable<usize>, path: &str) -> String {
     let Some(found) = table.find(path) else {
         return "none".to_owned();

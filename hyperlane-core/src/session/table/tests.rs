@@ -9,16 +9,16 @@ fn table(limit: usize) -> Arc<Table> {
 }
 
 fn fields() -> Arc<SessionFields> {
-    SessionFields::new(false, Default::default(), false)
+    SessionFields::new(false, "Lax", false)
 }
 
-fn begin(table: &Arc<Table>) -> Arc<Entry> {
-    let entry = Entry::new(table, SessionId::random().unwrap(), table.now());
+fn begin(table: &Arc<Table>) -> Arc<SessionEntry> {
+    let entry = SessionEntry::new(table, SessionId::random().unwrap(), table.now());
     table.insert(&entry);
     entry
 }
 
-fn is_there(table: &Table, entry: &Entry) -> bool {
+fn is_there(table: &Table, entry: &SessionEntry) -> bool {
     table.find(&entry.id()).is_some()
 }
 
@@ -27,7 +27,7 @@ fn a_flood_stays_within_the_memory_and_live_sessions_stay() {
     let limit = 4 * 1024 * 1024;
     let table = table(limit);
     let live: Vec<_> = (0..100).map(|_| begin(&table)).collect();
-    let kept: Vec<_> = live.iter().map(Entry::keep_alive).collect();
+    let kept: Vec<_> = live.iter().map(SessionEntry::keep_alive).collect();
     let used = begin(&table);
     let unused = begin(&table);
     for number in 0..100_000 {
@@ -64,21 +64,21 @@ fn where_all_are_live_nothing_is_evicted() {
         kept.push(entry.keep_alive());
     };
     assert!(kept.len() > 50);
-    // It can be used for as long as somebody holds it, and takes nothing from others.
+    // Holders can still use it, and it takes no room from others.
     assert!(
         table
             .set_user(&turned_away, Some("ann".into()), false, None)
             .is_ok()
     );
     assert!(table.of_user("ann").is_empty());
-    // One for it, and one for its user's name.
+    // One for the entry, and one for its user's name.
     kept.truncate(kept.len() - 2);
     assert!(table.insert(&turned_away));
     assert!(is_there(&table, &turned_away));
     assert_eq!(table.usage().0, table.all().len());
 }
 
-fn login(table: &Arc<Table>, user: &str) -> Arc<Entry> {
+fn login(table: &Arc<Table>, user: &str) -> Arc<SessionEntry> {
     let entry = begin(table);
     table
         .set_user(&entry, Some(user.into()), true, None)
@@ -86,10 +86,10 @@ fn login(table: &Arc<Table>, user: &str) -> Arc<Entry> {
     entry
 }
 
-fn count(entries: &[Arc<Entry>]) -> usize {
+fn count(entries: &[Arc<SessionEntry>]) -> usize {
     entries
         .iter()
-        .filter(|entry| entry.place() != NOWHERE)
+        .filter(|entry| entry.slot_key() != NO_SLOT)
         .count()
 }
 
@@ -102,7 +102,7 @@ fn a_flood_of_newcomers_logs_nobody_out() {
     for number in 0..200_000 {
         let entry = begin(&table);
         assert!(is_there(&table, &entry), "a newcomer always finds room");
-        // Those that come back, want room for values, or leave, are newcomers as well.
+        // Sessions that come back, grow, or end are newcomers as well.
         match number % 1000 {
             0 => _ = table.find(&entry.id()),
             1 => assert!(table.charge(&entry, 4000)),
@@ -120,7 +120,7 @@ fn a_flood_of_newcomers_logs_nobody_out() {
 fn a_flood_of_logouts_logs_no_others_out() {
     let limit = 512 * 1024;
     let table = table(limit);
-    // As many users as there is room for beside newcomers.
+    // As many users as fit beside newcomers.
     let users: Vec<_> = (0..5000).map(|_| login(&table, "ann")).collect();
     for _ in 0..5000 {
         begin(&table);
@@ -141,7 +141,7 @@ fn a_flood_of_logouts_logs_no_others_out() {
 fn newcomers_have_a_fifth_and_users_the_rest() {
     let limit = 512 * 1024;
     let table = table(limit);
-    // More users than there is room for: those drive out one another.
+    // More users than fit: they evict one another.
     let users: Vec<_> = (0..5000)
         .map(|number| login(&table, &format!("user {number}")))
         .collect();
@@ -149,13 +149,17 @@ fn newcomers_have_a_fifth_and_users_the_rest() {
     let left = count(&users);
     assert!(left > 200, "{left}");
     let oldest = users.len() - left;
-    assert!(users[..oldest].iter().all(|user| user.place() == NOWHERE));
+    assert!(
+        users[..oldest]
+            .iter()
+            .all(|user| user.slot_key() == NO_SLOT)
+    );
     assert_eq!(table.of_user("user 0").len(), 0);
     // Newcomers take their fifth from the users, and no more.
     let newcomers: Vec<_> = (0..5000).map(|_| begin(&table)).collect();
     let bytes = {
-        let all = table.lock();
-        (all.newcomers.bytes, all.known.bytes)
+        let index = table.lock();
+        (index.newcomers.bytes, index.known.bytes)
     };
     let fifth = limit / NEWCOMERS_PART;
     assert!(
@@ -163,7 +167,7 @@ fn newcomers_have_a_fifth_and_users_the_rest() {
         "{bytes:?}"
     );
     assert!(bytes.1 + fifth + 2 * ENTRY_BYTES > limit, "{bytes:?}");
-    // However many log in, the newcomers keep theirs, the last ones first.
+    // With any number of logins, the newcomers keep theirs, the last ones first.
     let newest = &newcomers[newcomers.len() - 20..];
     for number in 0..5000 {
         login(&table, &format!("later {number}"));
@@ -184,7 +188,7 @@ fn one_who_logs_out_is_a_newcomer_again() {
     for _ in 0..2000 {
         begin(&table);
     }
-    let is_left = |at: usize| entries[at].place() != NOWHERE;
+    let is_left = |at: usize| entries[at].slot_key() != NO_SLOT;
     assert!(!is_left(0) && is_left(1), "one has a channel in use");
     assert!(is_left(2));
     table
@@ -220,16 +224,16 @@ fn a_newcomer_takes_nothing_from_users_beyond_the_fifth() {
     };
     let before = count(&users);
     assert!(matches!(grow(limit / 2), Err(SessionError::Full)));
-    // What there is room for was looked for, and not taken beyond the fifth.
+    // Room was made only within the fifth.
     assert!(count(&users) >= before * 3 / 4);
     grow(limit / 10).unwrap();
-    // A user's session is as one of the users.
+    // A user's session counts among the users.
     table
         .set_user(&entry, Some("bob".into()), true, None)
         .unwrap();
     grow(limit / 2).unwrap();
     assert!(table.usage().1 <= limit);
-    assert_ne!(entry.place(), NOWHERE);
+    assert_ne!(entry.slot_key(), NO_SLOT);
 }
 
 #[test]
@@ -244,13 +248,13 @@ fn however_many_expire_at_once_others_wait_for_one_slice_at_most() {
         .for_each(|(_, slot)| slot.used = 0);
     let before = table.usage().0;
     let fresh = begin(&table);
-    let gone = before + 1 - table.usage().0;
-    assert!((1..=SLICE).contains(&gone), "{gone}");
+    let evicted = before + 1 - table.usage().0;
+    assert!((1..=SLICE).contains(&evicted), "{evicted}");
     while count(&entries) > 0 {
         begin(&table);
     }
     assert!(is_there(&table, &fresh));
-    // And however many there are.
+    // And with any number of them.
     assert_eq!(table.all().len(), table.usage().0);
     let users: Vec<_> = (0..3 * SLICE).map(|_| login(&table, "ann")).collect();
     let _other = login(&table, "bob");
@@ -313,9 +317,9 @@ fn renewing_without_end_takes_no_memory() {
         ids.push(table.renew(&entry, entry.id(), &fields()).unwrap().unwrap());
     }
     let found = ids.iter().filter(|id| table.find(id).is_some()).count();
-    assert_eq!(found, FORMER + 1);
+    assert_eq!(found, MAX_FORMER_IDS + 1);
     assert!(Arc::ptr_eq(&table.find(&ids[1000]).unwrap(), &entry));
-    // Each login makes the id before it worthless, which is remembered within bounds.
+    // Each login ends the id before it, and the table remembers that within bounds.
     for _ in 0..100_000 {
         table
             .set_user(&entry, Some("ann".into()), true, None)
@@ -349,12 +353,12 @@ async fn time_ends_what_is_not_used_and_what_is_too_old() {
     );
     drop(kept);
     assert_eq!(table.usage().0, 0);
-    // Those that nobody comes back to go when others come.
+    // Unused sessions are evicted for new ones.
     let (old, older) = (begin(&table), begin(&table));
     pass(8).await;
     begin(&table);
     assert_eq!(
-        (table.usage().0, old.place(), older.place()),
-        (1, NOWHERE, NOWHERE)
+        (table.usage().0, old.slot_key(), older.slot_key()),
+        (1, NO_SLOT, NO_SLOT)
     );
 }

@@ -1,4 +1,4 @@
-//! A streamed body is not there as a whole.
+//! A streamed body cannot be bound whole.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! A body that needs what a broken macro binds gets one error.
+//! A body that uses the variable of a broken macro gives one error.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! A function that returns a value gets one error.
+//! A broken function that returns a value gives one error.
 
 use hyperlane::*;
 

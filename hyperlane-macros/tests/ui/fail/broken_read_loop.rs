@@ -1,4 +1,4 @@
-//! A body that is whole only in its loop gets one error.
+//! A body that is valid only in a read loop gives one error.
 
 use hyperlane::*;
 

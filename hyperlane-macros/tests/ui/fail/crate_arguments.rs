@@ -1,4 +1,4 @@
-//! One place of the library.
+//! One `crate` per macro.
 
 use hyperlane::*;
 

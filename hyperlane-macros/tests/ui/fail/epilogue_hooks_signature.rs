@@ -1,4 +1,4 @@
-//! A hook that takes something else.
+//! A hook with other parameters.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! What may be skipped has no value.
+//! A function that a condition may skip returns no value.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! A guard on a `handle` that is no hook's.
+//! A guard on a `handle` outside `impl ServerHook`.
 
 use hyperlane::*;
 

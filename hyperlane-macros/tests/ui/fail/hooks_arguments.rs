@@ -1,4 +1,4 @@
-//! Paths of functions, names of macros.
+//! Paths of functions in lists of hooks, names of macros in lists of macros.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! Paths.
+//! Paths of traits.
 
 use hyperlane::*;
 

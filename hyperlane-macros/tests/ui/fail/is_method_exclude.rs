@@ -1,4 +1,4 @@
-//! Two methods at once.
+//! Two methods on one function.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! A guard that declines all that its route takes.
+//! A guard that declines every request of its route.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! The same, on two items.
+//! A guard on `handle` that declines every request of the struct's route.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! An upgrade and none.
+//! A guard that requires an upgrade beside one that requires none.
 
 use hyperlane::*;
 

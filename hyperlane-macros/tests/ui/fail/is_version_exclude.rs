@@ -1,4 +1,4 @@
-//! Two versions at once.
+//! Two versions on one function.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! A list without the method that stands beside it.
+//! A list of methods beside a guard for another method.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! A value or nothing.
+//! One value, or none.
 
 use hyperlane::*;
 

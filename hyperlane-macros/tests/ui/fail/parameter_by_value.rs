@@ -1,4 +1,4 @@
-//! Stream and context are lent.
+//! Stream and context are borrowed.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! One name or none.
+//! One name, or none.
 
 use hyperlane::*;
 

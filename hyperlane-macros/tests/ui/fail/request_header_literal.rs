@@ -1,4 +1,4 @@
-//! Names that no field has.
+//! Names that no header field can have.
 
 use hyperlane::*;
 

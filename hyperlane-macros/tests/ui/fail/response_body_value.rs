@@ -1,4 +1,4 @@
-//! A value that is no body.
+//! A value that cannot be a body.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! Names and values that cannot be written.
+//! Names and values that no header field can have.
 
 use hyperlane::*;
 

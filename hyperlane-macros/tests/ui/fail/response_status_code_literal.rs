@@ -1,4 +1,4 @@
-//! Numbers that are no status codes.
+//! Literals that are no status codes.
 
 use hyperlane::*;
 

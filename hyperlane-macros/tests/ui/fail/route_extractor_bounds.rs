@@ -1,4 +1,4 @@
-//! What an extractor asks of its type is told once.
+//! A missing bound of an extractor's type gives one error.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! An error that is no answer, with the type that takes any.
+//! An error that is no response, and the type that converts any.
 
 use hyperlane::*;
 

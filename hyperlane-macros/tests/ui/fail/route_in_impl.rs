@@ -38,7 +38,7 @@ pub trait Pages {
     }
 }
 
-/// Must not be taken for the associated one.
+/// Must not be mistaken for the associated function.
 pub async fn same(_: Path<()>) -> &'static str {
     "free"
 }

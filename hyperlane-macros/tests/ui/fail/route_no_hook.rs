@@ -1,4 +1,4 @@
-//! A struct that is no hook.
+//! A struct without `impl ServerHook`.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! The same, with a pattern that only the compiler knows.
+//! A name that the pattern lacks, where the pattern is a constant.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! The same, in `new`.
+//! A name that the pattern lacks, on `new`.
 
 use hyperlane::*;
 

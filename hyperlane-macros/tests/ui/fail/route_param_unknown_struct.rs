@@ -1,4 +1,4 @@
-//! The same, on two items.
+//! A name that the pattern lacks, on `handle`.
 
 use hyperlane::*;
 

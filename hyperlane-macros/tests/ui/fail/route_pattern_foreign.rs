@@ -1,4 +1,4 @@
-//! Parameters as other libraries write them, and regexes that are none.
+//! Parameters in the syntax of other libraries, and invalid regexes.
 
 use hyperlane::*;
 

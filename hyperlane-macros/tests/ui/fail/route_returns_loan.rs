@@ -1,4 +1,4 @@
-//! What a route answers with outlives its borrow of the context.
+//! A route cannot return a value that borrows from the context.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! What is no answer.
+//! A value that is no response.
 
 use hyperlane::*;
 

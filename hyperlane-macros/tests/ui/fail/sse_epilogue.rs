@@ -1,4 +1,4 @@
-//! Nothing can be sent before the handle is there.
+//! A handle opens before the body.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! One handle is enough.
+//! One handle per function.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! The same, on two items.
+//! A WebSocket begins with GET, on `handle` and the struct's route.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! No request follows on a WebSocket.
+//! A WebSocket carries no further requests.
 
 use hyperlane::*;
 

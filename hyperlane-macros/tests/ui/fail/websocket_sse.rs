@@ -1,4 +1,4 @@
-//! A connection becomes one thing.
+//! A connection is either a WebSocket or an event stream.
 
 use hyperlane::*;
 

@@ -1,4 +1,4 @@
-//! Attributes of others stay, wherever they stand.
+//! Attributes of other crates stay, in any place.
 #![deny(warnings)]
 #![deny(missing_docs)]
 

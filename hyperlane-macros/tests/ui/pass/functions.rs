@@ -1,4 +1,4 @@
-//! Plain functions as routes: any of the two parameters, any answer.
+//! Plain functions as routes, with either parameter, both or none, and any response.
 #![deny(warnings)]
 
 use hyperlane::*;

@@ -1,4 +1,4 @@
-//! Every guard: on a handler, on a helper, in a list, with the hook itself in its expression.
+//! Every guard: on a handler, on a helper, in a list, with `self` in its expression.
 #![deny(warnings)]
 
 use hyperlane::*;

@@ -1,4 +1,4 @@
-//! Macros of a library that hands ours on by a path of its own, in programs that may not know us.
+//! Macros of a library that names hyperlane by a path of its own, in programs without a dependency on hyperlane.
 
 extern crate self as library;
 

@@ -1,4 +1,4 @@
-//! Every way out of a read loop, with and without epilogues.
+//! Every exit from a read loop, with and without epilogues.
 #![deny(warnings)]
 
 use hyperlane::*;

@@ -1,4 +1,4 @@
-//! Whole parts of a request, owned.
+//! Whole parts of a request, as owned values.
 #![deny(warnings)]
 
 use hyperlane::*;

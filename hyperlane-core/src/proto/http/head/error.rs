@@ -1,19 +1,18 @@
-//! Why a request head is refused.
+//! Reasons to refuse a request head.
 
-/// A rule of RFC 9110 or RFC 9112 that a request head broke.
+/// A violation of RFC 9110 or RFC 9112 by a request head.
 ///
-/// Positions (`at`) are byte offsets from the start of the head; a `line` counts the lines of the head, the request
-/// line being 1.
+/// Positions (`at`) are byte offsets from the start of the head. A `line` is a line number; the request line is line 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
     /// The bytes end before the head does.
     #[error("the head is incomplete: there is no empty line at its end")]
     Incomplete,
-    /// A TLS handshake arrived where plain HTTP is spoken.
+    /// A TLS handshake on a plain HTTP port.
     #[error("a TLS handshake arrived on a plain HTTP port")]
     TlsOnPlainPort,
-    /// An HTTP/2 connection preface (RFC 9113 §3.4) arrived where only HTTP/1 is spoken.
+    /// An HTTP/2 connection preface (RFC 9113 §3.4) on a connection that speaks only HTTP/1.
     #[error("an HTTP/2 preface arrived where only HTTP/1 is spoken")]
     Http2Preface,
     /// The first byte cannot begin a method.
@@ -40,19 +39,19 @@ pub enum HeadError {
         /// Its position.
         at: usize,
     },
-    /// The request line is longer than the limit (RFC 9112 §3).
+    /// The request line exceeds the limit (RFC 9112 §3).
     #[error("the request line is longer than {limit} bytes")]
     RequestLineTooLong {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The header section is larger than the limit (RFC 6585 §5).
+    /// The header section exceeds the limit (RFC 6585 §5).
     #[error("the header section is larger than {limit} bytes")]
     HeadersTooLarge {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// There are more header fields than the limit (RFC 6585 §5).
+    /// The number of header fields exceeds the limit (RFC 6585 §5).
     #[error("there are more than {limit} header fields")]
     TooManyHeaders {
         /// The limit.
@@ -64,7 +63,7 @@ pub enum HeadError {
     /// The method is not a token (RFC 9110 §9.1).
     #[error("the method is not a token")]
     InvalidMethod,
-    /// The target has a byte that is not visible ASCII (RFC 9112 §3.2).
+    /// The target contains a byte that is not visible ASCII (RFC 9112 §3.2).
     #[error("the request target has the byte {byte:#04x}, which is not visible ASCII")]
     InvalidTargetByte {
         /// The byte found.
@@ -79,10 +78,10 @@ pub enum HeadError {
     /// The URI of an absolute-form target has no valid authority (RFC 9110 §4.2).
     #[error("the authority in the request target is invalid")]
     InvalidAuthority,
-    /// `*` was asked with another method than OPTIONS (RFC 9112 §3.2.4).
+    /// `*` with a method other than OPTIONS (RFC 9112 §3.2.4).
     #[error("the target `*` belongs to OPTIONS only")]
     AsteriskNeedsOptions,
-    /// CONNECT was sent without a `host:port` target (RFC 9112 §3.2.3).
+    /// CONNECT without a `host:port` target (RFC 9112 §3.2.3).
     #[error("the target of CONNECT must be `host:port`")]
     ConnectNeedsAuthority,
     /// The version is not of the form `HTTP/x.y` (RFC 9112 §2.3).
@@ -91,7 +90,7 @@ pub enum HeadError {
     /// The version is neither 1.0 nor 1.1 (RFC 9110 §15.6.6).
     #[error("the HTTP version is neither 1.0 nor 1.1")]
     VersionNotSupported,
-    /// A line begins with a blank: obsolete line folding (RFC 9112 §5.2).
+    /// A line that begins with a blank: obsolete line folding (RFC 9112 §5.2).
     #[error("line {line} is folded: it begins with a blank")]
     FoldedLine {
         /// The line.
@@ -103,7 +102,7 @@ pub enum HeadError {
         /// The line.
         line: usize,
     },
-    /// There is a blank between a field name and its colon (RFC 9112 §5.1).
+    /// A blank between a field name and its colon (RFC 9112 §5.1).
     #[error("blank before the colon in line {line}")]
     BlankBeforeColon {
         /// The line.
@@ -115,16 +114,16 @@ pub enum HeadError {
         /// The line.
         line: usize,
     },
-    /// A field value has a control byte (RFC 9110 §5.5).
+    /// A field value contains a control byte (RFC 9110 §5.5).
     #[error("the field value in line {line} has a control byte")]
     InvalidFieldValue {
         /// The line.
         line: usize,
     },
-    /// An HTTP/1.1 request has no `Host` (RFC 9112 §3.2).
+    /// An HTTP/1.1 request without `Host` (RFC 9112 §3.2).
     #[error("the Host field is missing")]
     MissingHost,
-    /// There is more than one `Host` (RFC 9112 §3.2).
+    /// More than one `Host` (RFC 9112 §3.2).
     #[error("there is more than one Host field")]
     DuplicateHost,
     /// The `Host` is not `host [":" port]` (RFC 9110 §7.2).
@@ -136,20 +135,20 @@ pub enum HeadError {
     /// The `Content-Length` does not fit 64 bits (RFC 9110 §8.6).
     #[error("the Content-Length does not fit 64 bits")]
     ContentLengthOverflow,
-    /// There is more than one `Content-Length`, and they are not the same digits (RFC 9112 §6.3).
-    #[error("there are Content-Lengths that contradict each other")]
+    /// Several `Content-Length` values with different digits (RFC 9112 §6.3).
+    #[error("the Content-Length values contradict each other")]
     ContradictoryContentLength,
-    /// A `Transfer-Encoding` has an empty element (RFC 9112 §6.1).
+    /// An empty element in `Transfer-Encoding` (RFC 9112 §6.1).
     #[error("the Transfer-Encoding has an empty element")]
     InvalidTransferEncoding,
     /// A transfer coding other than `chunked` (RFC 9112 §6.1).
     #[error("the only transfer coding supported is `chunked`")]
     UnsupportedTransferCoding,
-    /// `chunked` was applied twice (RFC 9112 §6.1).
+    /// `chunked` applied more than once (RFC 9112 §6.1).
     #[error("the transfer coding `chunked` is applied more than once")]
     RepeatedChunked,
-    /// `Transfer-Encoding` and `Content-Length` contradict each other (RFC 9112 §6.3).
-    #[error("there are both a Transfer-Encoding and a Content-Length")]
+    /// Both `Transfer-Encoding` and `Content-Length` (RFC 9112 §6.3).
+    #[error("a request cannot have both Transfer-Encoding and Content-Length")]
     LengthAndTransferEncoding,
     /// `Transfer-Encoding` in an HTTP/1.0 request (RFC 9112 §6.1).
     #[error("an HTTP/1.0 request cannot have a Transfer-Encoding")]
@@ -160,7 +159,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// Gives the status code that answers the request; the connection closes after it (RFC 9110 §15.5, §15.6).
+    /// Returns the status code for the response (RFC 9110 §15.5, §15.6). The connection closes after it.
     pub const fn status(&self) -> u16 {
         match self {
             Self::RequestLineTooLong { .. } => 414,

@@ -1,8 +1,7 @@
-//! Request heads: found, then read strictly (RFC 9112 §2-§6).
+//! Request heads: finding their end, and parsing them strictly (RFC 9112 §2-§6).
 //!
-//! [`HeadScanner`] says where the head ends while bytes arrive; [`parse`] reads the finished head. Whatever is ambiguous
-//! about lines, host or body length is an error, because two parties that read one message differently are how requests
-//! get smuggled.
+//! [`HeadScanner`] finds the end of a head while bytes arrive; [`parse`] reads the complete head. Any ambiguity about
+//! lines, host or body length is an error: two parties that read one message differently enable request smuggling.
 
 mod error;
 mod scan;
@@ -20,17 +19,17 @@ pub use target::Target;
 use super::{NumberError, decimal, has_token, is_token_byte, is_value_byte, list};
 use target::{Port, is_authority};
 
-/// How many fields are read without an allocation.
+/// Number of fields that are parsed without an allocation.
 const INLINE_FIELDS: usize = 100;
 
-/// How large a request head may be.
+/// Limits on the size of a request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// Bytes in the request line, without its line end. Default: 8 KiB.
+    /// Maximum length of the request line without its line end, in bytes. Default: 8 KiB.
     pub request_line: usize,
-    /// Bytes in the header section, with all line ends and the empty line. Default: 32 KiB.
+    /// Maximum length of the header section with all line ends and the empty line, in bytes. Default: 32 KiB.
     pub header_bytes: usize,
-    /// Number of header fields. Default: 100; more than 100 costs an allocation per request.
+    /// Maximum number of header fields. Default: 100; a higher limit costs an allocation per request.
     pub header_count: usize,
 }
 
@@ -44,7 +43,7 @@ impl Default for HeadLimits {
     }
 }
 
-/// A version that this parser reads (RFC 9112 §2.3).
+/// An HTTP version that this parser supports (RFC 9112 §2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// HTTP/1.0.
@@ -53,14 +52,14 @@ pub enum Version {
     Http11,
 }
 
-/// How the end of a request body is found (RFC 9112 §6).
+/// The way to find the end of a request body (RFC 9112 §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFraming {
     /// There is no body.
     None,
-    /// A body of so many bytes.
+    /// A body of this many bytes.
     Length(u64),
-    /// A body in chunks, for [`ChunkedDecoder`](super::chunked::ChunkedDecoder).
+    /// A chunked body, for [`ChunkedDecoder`](super::chunked::ChunkedDecoder).
     Chunked,
 }
 
@@ -69,7 +68,7 @@ pub enum BodyFraming {
 pub struct Field<'b> {
     /// The name, as sent.
     pub name: &'b str,
-    /// The value without the blanks around it; it may have bytes over 0x7F.
+    /// The value without the blanks around it; it may contain bytes over 0x7F.
     pub value: &'b [u8],
 }
 
@@ -78,7 +77,7 @@ pub struct Field<'b> {
 pub struct Fields<'s, 'b>(&'s [httparse::Header<'b>]);
 
 impl<'s, 'b> Fields<'s, 'b> {
-    /// Goes through all fields.
+    /// Returns an iterator over all fields.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Field<'b>> + use<'s, 'b> {
         self.0.iter().map(|field| Field {
             name: field.name,
@@ -86,19 +85,19 @@ impl<'s, 'b> Fields<'s, 'b> {
         })
     }
 
-    /// Finds the first value of a name, in any case.
+    /// Returns the first value of a field, ignoring the case of the name.
     pub fn get(&self, name: &str) -> Option<&'b [u8]> {
         self.iter()
             .find(|field| field.name.eq_ignore_ascii_case(name))
             .map(|field| field.value)
     }
 
-    /// Counts the fields.
+    /// Returns the number of fields.
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Tells whether there are none.
+    /// Returns whether there are no fields.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -110,14 +109,14 @@ impl fmt::Debug for Fields<'_, '_> {
     }
 }
 
-/// Room for the fields of one head: on the stack, and never cleared, up to 100 of them.
+/// Storage for the fields of one head. Up to 100 fields lie on the stack, which is never cleared.
 pub struct HeadStorage<'b> {
     inline: [MaybeUninit<httparse::Header<'b>>; INLINE_FIELDS],
     spill: Vec<MaybeUninit<httparse::Header<'b>>>,
 }
 
 impl<'b> HeadStorage<'b> {
-    /// Makes room without touching it.
+    /// Creates storage without initializing it.
     pub const fn new() -> Self {
         Self {
             inline: [const { MaybeUninit::uninit() }; INLINE_FIELDS],
@@ -148,40 +147,40 @@ impl fmt::Debug for HeadStorage<'_> {
     }
 }
 
-/// A request head that was found correct.
+/// A valid request head.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'s, 'b> {
     /// The method, as sent: methods are case-sensitive (RFC 9110 §9.1).
     pub method: &'b str,
-    /// What is asked for.
+    /// The request target.
     pub target: Target<'b>,
     /// The version.
     pub version: Version,
     /// All header fields, in order.
     pub fields: Fields<'s, 'b>,
-    /// How the body ends.
+    /// The framing of the body.
     pub framing: BodyFraming,
-    /// Whether the length was sent more than once, each time the same; who passes the fields on must make them one
-    /// (RFC 9110 §8.6).
+    /// True if the length was repeated with the same value. An intermediary must merge the repetitions before it
+    /// forwards them (RFC 9110 §8.6).
     pub length_repeated: bool,
-    /// Whether the connection may serve another request after this one (RFC 9112 §9.3).
+    /// True if the connection may serve another request after this one (RFC 9112 §9.3).
     pub keep_alive: bool,
-    /// Whether `Connection` lists `upgrade` (RFC 9110 §7.8).
+    /// True if `Connection` lists `upgrade` (RFC 9110 §7.8).
     pub upgrade: bool,
-    /// Whether the client waits for a 100 before it sends the body; never with HTTP/1.0 (RFC 9110 §10.1.1).
+    /// True if the client waits for a 100 before it sends the body; never with HTTP/1.0 (RFC 9110 §10.1.1).
     pub expect_continue: bool,
-    /// The host with its optional port: from the target if that has one, else from `Host`. Empty only where an HTTP/1.0
-    /// request has neither.
+    /// The host with its optional port, from the target or else from `Host`. Empty only if an HTTP/1.0 request has
+    /// neither.
     pub host: &'b str,
 }
 
-/// Reads a whole head, as [`HeadScanner::scan`] delimits it.
+/// Parses a complete head as [`HeadScanner::scan`] delimits it.
 ///
-/// Checks everything but the byte limits, which are the scanner's; `limits` gives the number of fields.
+/// Checks everything except the byte limits, which the scanner enforces. `limits` supplies the number of fields.
 ///
 /// # Errors
 ///
-/// A [`HeadError`] naming the first rule that the head breaks.
+/// Returns a [`HeadError`] that names the first violation.
 ///
 /// ```
 /// use hyperlane_core::proto::http::head::{BodyFraming, HeadLimits, HeadStorage, Target, parse};
@@ -203,7 +202,7 @@ pub fn parse<'s, 'b>(
     storage: &'s mut HeadStorage<'b>,
 ) -> Result<Head<'s, 'b>, HeadError> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    // The tokenizer would pass any number of empty lines.
+    // The tokenizer would accept any number of empty lines.
     match head.first() {
         Some(first) if is_token_byte(*first) => {}
         Some(byte) => return Err(HeadError::InvalidFirstByte { byte: *byte }),
@@ -212,7 +211,7 @@ pub fn parse<'s, 'b>(
     let mut request = httparse::Request::new(&mut []);
     let most = match limits.header_count {
         few @ ..=INLINE_FIELDS => few,
-        // Every field ends with a line feed: room for more than the limit lets through is never needed.
+        // Every field ends with a line feed, so their number bounds the storage.
         many => many.min(memchr::memchr_iter(b'\n', head).count().max(INLINE_FIELDS)),
     };
     let length = match request.parse_with_uninit_headers(head, storage.slots(most)) {
@@ -235,7 +234,7 @@ pub fn parse<'s, 'b>(
         return Err(HeadError::MalformedRequestLine);
     };
     let fields = Fields(headers);
-    // The tokenizer takes a bare line feed for a line end; then there are fewer carriage returns than lines.
+    // The tokenizer accepts a bare line feed as a line end. Then there are fewer carriage returns than lines.
     let lines = fields.len() + 2;
     if memchr::memchr_iter(b'\r', head.get(..length).unwrap_or_default()).count() != lines {
         return Err(diagnose(head));
@@ -245,25 +244,25 @@ pub fn parse<'s, 'b>(
         _ => Version::Http11,
     };
     let target = Target::parse(method, target)?;
-    let meaning = Meaning::of(fields, version)?;
-    let host = target.authority().or(meaning.host).unwrap_or_default();
+    let facts = FieldFacts::read(fields, version)?;
+    let host = target.authority().or(facts.host).unwrap_or_default();
     Ok(Head {
         method,
         target,
         version,
         fields,
-        framing: meaning.framing()?,
-        length_repeated: meaning.length_repeated,
-        keep_alive: !meaning.close && (version == Version::Http11 || meaning.keep_alive),
-        upgrade: meaning.upgrade,
-        expect_continue: meaning.expect_continue && version == Version::Http11,
+        framing: facts.framing()?,
+        length_repeated: facts.length_repeated,
+        keep_alive: !facts.close && (version == Version::Http11 || facts.keep_alive),
+        upgrade: facts.upgrade,
+        expect_continue: facts.expect_continue && version == Version::Http11,
         host,
     })
 }
 
-/// What the fields say that the connection itself must know.
+/// The facts that the connection needs from the header fields.
 #[derive(Default)]
-struct Meaning<'b> {
+struct FieldFacts<'b> {
     host: Option<&'b str>,
     length: Option<u64>,
     /// The digits of the length.
@@ -278,28 +277,28 @@ struct Meaning<'b> {
     expect_continue: bool,
 }
 
-impl<'b> Meaning<'b> {
-    fn of(fields: Fields<'_, 'b>, version: Version) -> Result<Self, HeadError> {
-        let mut meaning = Self::default();
+impl<'b> FieldFacts<'b> {
+    fn read(fields: Fields<'_, 'b>, version: Version) -> Result<Self, HeadError> {
+        let mut facts = Self::default();
         for field in fields.iter() {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-            // The length rules out nearly all names before a byte of them is compared.
+            // Comparing the length first rules out nearly all names.
             match field.name.len() {
-                4 if is("host") => meaning.host(field.value)?,
-                6 if is("expect") => meaning.expect(field.value)?,
-                10 if is("connection") => meaning.connection(field.value),
-                14 if is("content-length") => meaning.content_length(field.value)?,
-                17 if is("transfer-encoding") => meaning.transfer_encoding(field.value)?,
+                4 if is("host") => facts.host(field.value)?,
+                6 if is("expect") => facts.expect(field.value)?,
+                10 if is("connection") => facts.connection(field.value),
+                14 if is("content-length") => facts.content_length(field.value)?,
+                17 if is("transfer-encoding") => facts.transfer_encoding(field.value)?,
                 _ => {}
             }
         }
-        if meaning.has_transfer_encoding && version == Version::Http10 {
+        if facts.has_transfer_encoding && version == Version::Http10 {
             return Err(HeadError::TransferEncodingInHttp10);
         }
-        if meaning.host.is_none() && version == Version::Http11 {
+        if facts.host.is_none() && version == Version::Http11 {
             return Err(HeadError::MissingHost);
         }
-        Ok(meaning)
+        Ok(facts)
     }
 
     fn host(&mut self, value: &'b [u8]) -> Result<(), HeadError> {
@@ -328,8 +327,8 @@ impl<'b> Meaning<'b> {
         self.upgrade |= has_token(value, "upgrade");
     }
 
-    /// Takes one number, and the same again: a recipient that joined two fields may have made a list of them. Anything else
-    /// is where two parties would see different bodies (RFC 9112 §6.3).
+    /// Parses one number or a list of equal numbers: a recipient that merged two fields may have made the list. Two
+    /// parties could read anything else as different bodies (RFC 9112 §6.3).
     fn content_length(&mut self, value: &'b [u8]) -> Result<(), HeadError> {
         for digits in list(value) {
             let length = decimal(digits).map_err(|error| match error {
@@ -361,7 +360,7 @@ impl<'b> Meaning<'b> {
         Ok(())
     }
 
-    /// Decides how the body ends; contradictions come before what is merely unsupported.
+    /// Returns the framing of the body. Contradictions are reported before unsupported codings.
     fn framing(&self) -> Result<BodyFraming, HeadError> {
         match (self.has_transfer_encoding, self.length) {
             (false, None) => Ok(BodyFraming::None),
@@ -374,7 +373,7 @@ impl<'b> Meaning<'b> {
     }
 }
 
-/// Finds out what the tokenizer did not like; only ever runs on a head that is refused.
+/// Finds the error that the tokenizer reported without a position. Runs only for refused heads.
 #[cold]
 fn diagnose(head: &[u8]) -> HeadError {
     if let Some(at) = bare_line_end(head) {

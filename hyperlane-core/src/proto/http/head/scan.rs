@@ -1,16 +1,16 @@
-//! Finds where a request head ends, as its bytes arrive (RFC 9112 §2.2).
+//! The search for the end of a request head while its bytes arrive (RFC 9112 §2.2).
 
 use crate::proto::http::is_token_byte;
 
 use super::{HeadError, HeadLimits, diagnose_request_line};
 
-/// What every TLS record of a handshake begins with (RFC 8446 §5.1).
+/// The first byte of every TLS handshake record (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// The first line of the HTTP/2 connection preface (RFC 9113 §3.4).
 const HTTP2_PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0";
 
-/// Tells whether a request line ends like those of HTTP/1.
+/// Returns whether a request line ends with an HTTP/1 version.
 fn has_version(line: &[u8]) -> bool {
     matches!(
         line,
@@ -18,10 +18,10 @@ fn has_version(line: &[u8]) -> bool {
     )
 }
 
-/// Finds the end of a request head in a buffer that grows.
+/// Finds the end of a request head in a growing buffer.
 ///
-/// Every byte is looked at once, however the head is split; what breaks a limit or a rule about line ends is refused as
-/// soon as it is seen.
+/// Scans every byte once, however the head is split. Violations of limits and of the rules for line ends are reported
+/// as soon as they arrive.
 ///
 /// ```
 /// use hyperlane_core::proto::http::head::{HeadLimits, HeadScanner};
@@ -33,16 +33,16 @@ fn has_version(line: &[u8]) -> bool {
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadScanner {
-    /// All bytes before this one have been looked at.
+    /// The number of bytes scanned so far.
     checked: usize,
-    /// Where the current line begins.
+    /// The start of the current line.
     line: usize,
-    /// Where the header section begins; 0 while in the request line.
+    /// The start of the header section; 0 within the request line.
     fields: usize,
 }
 
 impl HeadScanner {
-    /// Forgets the head it was looking at.
+    /// Resets the scanner for the next head.
     pub const fn reset(&mut self) {
         *self = Self {
             checked: 0,
@@ -51,15 +51,15 @@ impl HeadScanner {
         };
     }
 
-    /// Looks at what arrived since the last call, and gives the length of the head once it is all there.
+    /// Scans the bytes that arrived since the last call. Returns the length of the head once it is complete.
     ///
-    /// `bytes` is always the whole unconsumed buffer, from the first byte of the request. The length includes the empty
-    /// line at the end, and the one empty line that is tolerated in front (RFC 9112 §2.2).
+    /// `bytes` is always the whole unconsumed buffer from the first byte of the request. The length includes the empty
+    /// line at the end and the one empty line that is tolerated in front (RFC 9112 §2.2).
     ///
     /// # Errors
     ///
-    /// A [`HeadError`] about line ends, NUL, limits, or a first byte that begins no request. The outcome is the same
-    /// however the bytes were split.
+    /// Returns a [`HeadError`] about line ends, NUL, limits, or a first byte that cannot begin a request. The outcome
+    /// does not depend on how the bytes were split.
     #[inline]
     pub fn scan(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         if self.checked == 0 && !self.open(bytes)? {
@@ -77,7 +77,7 @@ impl HeadScanner {
             self.bound(at, limits)?;
             match tail.get(found..).unwrap_or_default() {
                 [b'\r', b'\n', ..] => {}
-                // The line feed may be on its way.
+                // The line feed may arrive later.
                 [b'\r'] => return Ok(None),
                 [b'\r', ..] => return Err(HeadError::BareCr { at }),
                 [b'\n', ..] => return Err(HeadError::BareLf { at }),
@@ -89,7 +89,7 @@ impl HeadScanner {
                 if line == HTTP2_PREFACE_LINE {
                     return Err(HeadError::Http2Preface);
                 }
-                // An HTTP/0.9 client waits for its answer after this line; nothing more would come.
+                // An HTTP/0.9 client sends nothing after this line: waiting for more would be in vain.
                 if !has_version(line)
                     && let Some(error) = diagnose_request_line(line)
                 {
@@ -105,7 +105,7 @@ impl HeadScanner {
         }
     }
 
-    /// Passes one empty line and judges the first byte; false while there is none.
+    /// Skips one empty line and checks the first byte; returns false until there is one.
     fn open(&mut self, bytes: &[u8]) -> Result<bool, HeadError> {
         let (start, first) = match bytes {
             [] | [b'\r'] | [b'\r', b'\n'] => return Ok(false),
@@ -123,11 +123,11 @@ impl HeadScanner {
         }
         self.line = start;
         self.checked = start;
-        // The caller goes past this first byte now, so `checked` is never 0 again for this head.
+        // The caller moves past this first byte, so `checked` is never 0 again for this head.
         Ok(true)
     }
 
-    /// Checks that what reaches to `end` is within the limits.
+    /// Checks the limits for the bytes up to `end`.
     fn bound(&self, end: usize, limits: &HeadLimits) -> Result<(), HeadError> {
         if self.fields == 0 {
             if end - self.line > limits.request_line {

@@ -4,25 +4,25 @@ use std::net::Ipv6Addr;
 
 use super::HeadError;
 
-/// What a request asks for (RFC 9112 §3.2). Nothing in it is percent-decoded.
+/// A request target (RFC 9112 §3.2). No part of it is percent-decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'b> {
     /// `/path?query`, the usual form.
     Origin {
-        /// The path, from its leading slash.
+        /// The path with its leading slash.
         path: &'b str,
-        /// What follows the first question mark, if there is one.
+        /// The part after the first question mark, if there is one.
         query: Option<&'b str>,
     },
-    /// `http://host/path?query`, as a proxy gets it.
+    /// `http://host/path?query`, as sent to proxies.
     Absolute {
         /// The scheme, as sent.
         scheme: &'b str,
         /// The host with its optional port; never empty.
         authority: &'b str,
-        /// The path; `/` where the URI has none.
+        /// The path; `/` if the URI has none.
         path: &'b str,
-        /// What follows the first question mark, if there is one.
+        /// The part after the first question mark, if there is one.
         query: Option<&'b str>,
     },
     /// `host:port`, with CONNECT only.
@@ -32,7 +32,7 @@ pub enum Target<'b> {
 }
 
 impl<'b> Target<'b> {
-    /// Gives the path to route by; `*` and an authority are given as they are.
+    /// Returns the path to route by; for the other forms, `*` or the authority.
     pub const fn path(&self) -> &'b str {
         match self {
             Self::Origin { path, .. } | Self::Absolute { path, .. } => path,
@@ -41,7 +41,7 @@ impl<'b> Target<'b> {
         }
     }
 
-    /// Gives the query, without its question mark.
+    /// Returns the query, without its question mark.
     pub const fn query(&self) -> Option<&'b str> {
         match self {
             Self::Origin { query, .. } | Self::Absolute { query, .. } => *query,
@@ -49,7 +49,8 @@ impl<'b> Target<'b> {
         }
     }
 
-    /// Gives the host with its optional port, if the target has one: it prevails over `Host` (RFC 9112 §3.2.2).
+    /// Returns the host with its optional port, if the target has one. It takes precedence over `Host` (RFC 9112
+    /// §3.2.2).
     pub const fn authority(&self) -> Option<&'b str> {
         match self {
             Self::Absolute { authority, .. } | Self::Authority(authority) => Some(authority),
@@ -57,7 +58,7 @@ impl<'b> Target<'b> {
         }
     }
 
-    /// Reads a target in the form that the method allows.
+    /// Parses a target in the form that the method allows.
     pub(super) fn parse(method: &str, target: &'b str) -> Result<Self, HeadError> {
         check_bytes(target)?;
         if method == "CONNECT" {
@@ -84,7 +85,7 @@ impl<'b> Target<'b> {
             .find(['/', '?'])
             .and_then(|at| rest.split_at_checked(at))
             .unwrap_or((rest, ""));
-        // Userinfo is refused with the rest: it only ever misleads (RFC 9110 §4.2.4).
+        // Userinfo is refused here too: its only use is to mislead (RFC 9110 §4.2.4).
         if !is_authority(authority, Port::Optional) {
             return Err(HeadError::InvalidAuthority);
         }
@@ -99,14 +100,14 @@ impl<'b> Target<'b> {
     }
 }
 
-/// Whether an authority may come without a port.
+/// The rule for the port of an authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Port {
     Optional,
     Required,
 }
 
-/// Tells whether text is `host [":" port]`, with a host that is not empty and no userinfo (RFC 3986 §3.2).
+/// Returns whether text is `host [":" port]` with a non-empty host and no userinfo (RFC 3986 §3.2).
 pub(super) fn is_authority(text: &str, port: Port) -> bool {
     let (host_is_valid, rest) = match text.strip_prefix('[') {
         Some(bracketed) => match bracketed.split_once(']') {
@@ -120,9 +121,9 @@ pub(super) fn is_authority(text: &str, port: Port) -> bool {
         }
     };
     let port_is_valid = match rest.strip_prefix(':') {
-        // `host:` is in the grammar: it means the default port.
+        // The grammar allows `host:`, which means the default port.
         Some("") => port == Port::Optional,
-        // The first test keeps out the sign that the number parser would take.
+        // The first check refuses a sign, which the number parser would accept.
         Some(digits) => {
             digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
         }
@@ -131,9 +132,9 @@ pub(super) fn is_authority(text: &str, port: Port) -> bool {
     host_is_valid && port_is_valid
 }
 
-/// Tells whether text is a non-empty `reg-name`, of which IPv4 addresses are a part (RFC 3986 §3.2.2).
+/// Returns whether text is a non-empty `reg-name`; IPv4 addresses are among them (RFC 3986 §3.2.2).
 fn is_reg_name(text: &str) -> bool {
-    // Nearly all names are of these; one pass without branches.
+    // The branchless pass covers nearly all names.
     let is_plain = text.bytes().fold(true, |plain, byte| {
         plain & (byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'.'))
     });
@@ -157,7 +158,7 @@ fn is_reg_name(text: &str) -> bool {
     !text.is_empty()
 }
 
-/// Tells whether text is a scheme (RFC 3986 §3.1).
+/// Returns whether text is a scheme (RFC 3986 §3.1).
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text
@@ -172,7 +173,7 @@ fn split_query(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Lets only visible ASCII through, and no fragment. One pass without branches; the offender is looked for after it.
+/// Refuses a fragment and all bytes but visible ASCII. One branchless pass; a second finds the offending byte.
 fn check_bytes(target: &str) -> Result<(), HeadError> {
     let is_clean = target.bytes().fold(true, |clean, byte| {
         clean & byte.is_ascii_graphic() & (byte != b'#')

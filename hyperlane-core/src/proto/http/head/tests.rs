@@ -1,6 +1,6 @@
 use super::*;
 
-/// Runs a head through scanner and parser, arriving in pieces, and sums up on one line what came out.
+/// Runs a head in pieces through scanner and parser, and returns the outcome on one line.
 fn feed(pieces: &[&[u8]], limits: &HeadLimits) -> Result<String, HeadError> {
     let mut scanner = HeadScanner::default();
     let mut buffer = Vec::new();
@@ -58,7 +58,7 @@ fn check(rule: &str, head: &[u8], limits: &HeadLimits, want: Result<&str, HeadEr
     }
 }
 
-/// A GET request of HTTP/1.1 with these header lines.
+/// Returns an HTTP/1.1 GET request with these header lines.
 fn get(lines: &str) -> Vec<u8> {
     format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n").into_bytes()
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What the server knows after all writes, on one line.
+/// Returns the tracker's state after all writes, on one line.
 fn summary(tracker: &ResponseTracker) -> String {
     let mut words = vec![
         match &tracker.state {
@@ -23,7 +23,7 @@ fn summary(tracker: &ResponseTracker) -> String {
 
 fn feed(pieces: &[&[u8]], head_request: bool) -> (Vec<u8>, usize, usize, String) {
     let mut tracker = ResponseTracker::default();
-    // What came before must not matter.
+    // The previous response must not matter.
     tracker.track(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
     tracker.begin(head_request);
     let (mut wire, mut muted, mut excess) = (Vec::new(), 0, 0);
@@ -46,7 +46,7 @@ fn feed(pieces: &[&[u8]], head_request: bool) -> (Vec<u8>, usize, usize, String)
     (wire, muted, excess, summary(&tracker))
 }
 
-/// Feeds a response; `muted` and `excess` bytes at its end must not reach the wire.
+/// Feeds a response; the last `muted` and `excess` bytes must not reach the wire.
 fn check(rule: &str, head_request: bool, response: &[u8], muted: usize, excess: usize, want: &str) {
     let wire = response[..response.len() - muted - excess].to_vec();
     let want = (wire, muted, excess, want.to_owned());

@@ -7,7 +7,7 @@ use super::*;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Feeds `parts` one after the other, each as often as it takes.
+/// Feeds `parts` one after the other, each as often as needed.
 fn feed<'a>(
     decoder: &mut Decoder,
     parts: impl IntoIterator<Item = &'a [u8]>,
@@ -63,7 +63,7 @@ fn refuse_under(limits: Limits, bytes: &[u8], error: ProtocolError, code: CloseC
     assert_eq!(error.close_code(), code);
 }
 
-/// One masked frame as a client sends it.
+/// Returns one masked frame as a client sends it.
 fn frame(fin: bool, opcode: WebSocketOpcode, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     encode_frame(fin, false, opcode, payload, Some(KEY), &mut out);
@@ -329,7 +329,7 @@ fn text_that_is_not_utf8_closes_1007() {
 
 #[test]
 fn invalid_text_is_refused_before_its_frame_ends() {
-    // A byte that no text can have, and one that is wrong only after the byte before it.
+    // A byte that never occurs in UTF-8, and one that is wrong only after the byte before it.
     for bad in [
         &b"abc\xff"[..],
         b"abc\xf4\x90",
@@ -393,7 +393,7 @@ fn limits_hold_at_the_header() {
     ]);
     let error = ProtocolError::TooManyFragments { limit: 3 };
     refuse_under(limits, &many, error, CloseCode::POLICY_VIOLATION);
-    // Control frames are not data, and have a limit of their own.
+    // Control frames are not data and have their own limit.
     let (events, error) = decode(Role::Server, limits, &frame(true, Ping, &rest(100)));
     assert_eq!((events.len(), error), (1, None));
 }
@@ -555,7 +555,7 @@ fn direct_reads_are_checked_and_survive_misuse() {
     assert_eq!(decoder.next(&wire[..5006]).unwrap().event, None);
     let mut target = decoder.direct_target(1 << 16).unwrap();
     target.put_slice(&wire[5006..5007]);
-    // Forgetting to announce it does no harm either.
+    // Forgetting to announce the bytes does no harm either.
     assert_eq!(
         decoder.next(&wire[5007..5009]),
         Err(ProtocolError::InvalidUtf8)
@@ -618,7 +618,7 @@ fn an_idle_decoder_is_small_and_holds_nothing() {
     assert!(decoder.is_idle());
 }
 
-/// A message, where its payload is cut into fragments, and what comes after each of these.
+/// A message, the positions that cut its payload into fragments, and the control frames after each of these.
 type Sent = (Message, Vec<(usize, Vec<Message>)>);
 
 fn control() -> impl Strategy<Value = Message> {
@@ -644,7 +644,7 @@ fn sent() -> impl Strategy<Value = Vec<Sent>> {
     prop::collection::vec((message, cuts), 0..6)
 }
 
-/// Sizes of reads, to be repeated.
+/// Returns sizes of reads, to be repeated.
 fn reads() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![
         Just(vec![1]),
@@ -653,8 +653,8 @@ fn reads() -> impl Strategy<Value = Vec<usize>> {
     ]
 }
 
-/// Encodes messages in fragments, each frame with the next of `keys`, and gives them in the order in
-/// which they become complete.
+/// Encodes messages in fragments, each frame with the next of `keys`. Returns them in the order in which they become
+/// complete.
 fn encode_fragmented(
     sent: Vec<Sent>,
     mut keys: impl Iterator<Item = Option<[u8; 4]>>,

@@ -1,4 +1,4 @@
-//! Messages to compressed frames.
+//! Compression of messages into frames.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,20 +9,20 @@ use super::super::Message;
 use super::super::encoder::{encode_frame, encode_with};
 use super::{DeflateConfig, TAIL};
 
-/// Bytes that one step of compression gives out.
+/// Bytes of output per step of compression.
 const STEP: usize = 16 * 1024;
 
-/// The least window that the library compresses with. It never looks back further than its window
-/// less the longest match and a bit, 262 bytes, so that with 9 bits it stays within 8 as well.
+/// Minimum window that the library supports. It looks back at most its window less 262 bytes (the longest match and
+/// some more), so with 9 bits it also stays within 8.
 const LIBRARY_MIN_BITS: u8 = 9;
 
-/// Compressors that a thread keeps: one per window size and level in use.
-const KEPT: usize = 4;
+/// Number of compressors that a thread keeps: one per window size and level in use.
+const POOL_SIZE: usize = 4;
 
-/// Compresses what one side of a connection sends.
+/// Compresses the messages that one side of a connection sends.
 ///
-/// With context takeover it holds its window from the first message on; without, it holds nothing and
-/// borrows a compressor of the thread.
+/// With context takeover it holds its window from the first message on. Without, it holds no window and borrows a
+/// compressor of the thread.
 pub struct Compressor {
     kind: Kind,
     min_size: usize,
@@ -30,7 +30,7 @@ pub struct Compressor {
     own: Option<Box<Compress>>,
 }
 
-/// What makes one compressor as good as another.
+/// The settings that make compressors interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kind {
     level: u8,
@@ -39,23 +39,23 @@ struct Kind {
 
 impl Kind {
     fn make(self) -> Compress {
-        // The library asserts these ranges; settings are checked long before, at the server's start.
+        // The library asserts these ranges. Settings are validated earlier, at the server's start.
         let level = Compression::new(u32::from(self.level.min(9)));
         let bits = self.window_bits.clamp(LIBRARY_MIN_BITS, 15);
         Compress::new_with_window_bits(level, false, bits)
     }
 }
 
-/// What a thread keeps for messages that stand alone.
-struct Shop {
+/// The compressors and buffer of a thread, for connections without context takeover.
+struct Pool {
     compressors: Vec<(Kind, Compress)>,
     step: Vec<u8>,
-    packed: Vec<u8>,
+    compressed: Vec<u8>,
 }
 
 thread_local! {
-    static SHOP: RefCell<Shop> = const {
-        RefCell::new(Shop { compressors: Vec::new(), step: Vec::new(), packed: Vec::new() })
+    static POOL: RefCell<Pool> = const {
+        RefCell::new(Pool { compressors: Vec::new(), step: Vec::new(), compressed: Vec::new() })
     };
 }
 
@@ -66,21 +66,21 @@ impl Compressor {
                 level: config.level,
                 window_bits,
             },
-            // Nothing cannot be compressed a second time: the flush would be a repetition.
+            // An empty message must not be compressed: a second flush would be refused as a repetition.
             min_size: config.min_size.max(1),
             takeover,
             own: None,
         }
     }
 
-    /// Makes a compressor without context takeover for a window of 8 to 15 bits; what it gives out fits every
-    /// connection that agreed on that window or a larger one.
+    /// Creates a compressor without context takeover for a window of 8 to 15 bits. Its output suits every connection
+    /// with that window or a larger one.
     pub fn shared(window_bits: u8, config: &DeflateConfig) -> Self {
         Self::new(window_bits, false, config)
     }
 
-    /// Appends a message as one frame: compressed if it is data, at least as long as the minimum, and
-    /// shorter that way. Masked with `key` if there is one, as clients must.
+    /// Appends a message as one frame. Data of at least the minimum length is compressed if that makes it shorter. The
+    /// frame is masked with `key` if there is one, as clients must.
     pub fn encode(&mut self, message: &Message, key: Option<[u8; 4]>, out: &mut Vec<u8>) {
         let payload = match message {
             Message::Text(text) => text.as_bytes(),
@@ -90,53 +90,53 @@ impl Compressor {
         if payload.len() < self.min_size {
             return encode_with(message, key, out);
         }
-        SHOP.with_borrow_mut(|shop| match self.pack(payload, shop) {
-            true => encode_frame(true, true, message.opcode(), &shop.packed, key, out),
+        POOL.with_borrow_mut(|pool| match self.compress(payload, pool) {
+            true => encode_frame(true, true, message.opcode(), &pool.compressed, key, out),
             false => encode_with(message, key, out),
         });
-        SHOP.with_borrow_mut(|shop| shop.packed.shrink_to(4 * STEP));
+        POOL.with_borrow_mut(|pool| pool.compressed.shrink_to(4 * STEP));
     }
 
-    /// Compresses into the thread's buffer; false if the message is better sent as it is.
-    fn pack(&mut self, payload: &[u8], shop: &mut Shop) -> bool {
-        if shop.step.is_empty() {
-            shop.step = vec![0; STEP];
+    /// Compresses into the thread's buffer; returns false if the message should be sent uncompressed.
+    fn compress(&mut self, payload: &[u8], pool: &mut Pool) -> bool {
+        if pool.step.is_empty() {
+            pool.step = vec![0; STEP];
         }
-        shop.packed.clear();
+        pool.compressed.clear();
         if self.takeover {
             let own = self.own.get_or_insert_with(|| Box::new(self.kind.make()));
-            if deflate(own, payload, &mut shop.step, &mut shop.packed) {
-                // The message is in both windows from here on, so it has to go out, even if it grew.
+            if deflate(own, payload, &mut pool.step, &mut pool.compressed) {
+                // Both windows contain the message from here on, so it must be sent even if it grew.
                 return true;
             }
-            // Not known to happen; a new window on our side agrees with any on the other.
+            // No known input gets here. A new window on our side works with any on the other side.
             self.own = None;
             return false;
         }
-        let at = shop
+        let at = pool
             .compressors
             .iter()
             .position(|(kind, _)| *kind == self.kind);
         let at = at.unwrap_or_else(|| {
-            shop.compressors.truncate(KEPT - 1);
-            shop.compressors.push((self.kind, self.kind.make()));
-            shop.compressors.len() - 1
+            pool.compressors.truncate(POOL_SIZE - 1);
+            pool.compressors.push((self.kind, self.kind.make()));
+            pool.compressors.len() - 1
         });
-        let Some((_, compressor)) = shop.compressors.get_mut(at) else {
+        let Some((_, compressor)) = pool.compressors.get_mut(at) else {
             return false;
         };
-        let done = deflate(compressor, payload, &mut shop.step, &mut shop.packed);
+        let done = deflate(compressor, payload, &mut pool.step, &mut pool.compressed);
         compressor.reset();
-        done && shop.packed.len() < payload.len()
+        done && pool.compressed.len() < payload.len()
     }
 }
 
-/// Compresses one message; false if the library failed.
+/// Compresses one message; returns false if the library failed.
 fn deflate(
     compressor: &mut Compress,
     mut payload: &[u8],
     step: &mut [u8],
-    packed: &mut Vec<u8>,
+    compressed: &mut Vec<u8>,
 ) -> bool {
     loop {
         let (before_in, before_out) = (compressor.total_in(), compressor.total_out());
@@ -149,14 +149,14 @@ fn deflate(
         let taken = usize::try_from(compressor.total_in() - before_in).unwrap_or(usize::MAX);
         let given = usize::try_from(compressor.total_out() - before_out).unwrap_or(usize::MAX);
         payload = payload.get(taken..).unwrap_or_default();
-        packed.extend_from_slice(step.get(..given).unwrap_or_default());
-        // Room that is left says that the flush is complete.
+        compressed.extend_from_slice(step.get(..given).unwrap_or_default());
+        // Unused room means that the flush is complete.
         if payload.is_empty() && given < step.len() {
             break;
         }
     }
-    let is_flushed = packed.ends_with(&TAIL);
-    packed.truncate(packed.len().saturating_sub(TAIL.len()));
+    let is_flushed = compressed.ends_with(&TAIL);
+    compressed.truncate(compressed.len().saturating_sub(TAIL.len()));
     is_flushed
 }
 

@@ -1,4 +1,4 @@
-//! Compressed messages to messages, within limits that are checked on the way.
+//! Decompression of messages, with limits that are checked on the way.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,25 +9,25 @@ use flate2::{Decompress, FlushDecompress, Status};
 use super::super::{Compressed, Message, ProtocolError, Utf8Bytes};
 use super::{MAX_WINDOW_BITS, TAIL};
 
-/// Bytes that one step of inflating gives out.
+/// Bytes of output per step of inflating.
 const STEP: usize = 16 * 1024;
 
-/// What any message may become, whatever the ratio: an empty canvas or a line of dashes is no attack,
-/// and a client may send this much uncompressed by default.
+/// The length that any message may reach at any ratio: an empty canvas or a line of dashes is no attack, and by default
+/// a client may send this much uncompressed.
 const ALWAYS_ALLOWED: usize = 1024 * 1024;
 
-/// Final blocks that any message may have, and the bytes on the wire that allow one more: starting afresh
-/// takes about as long as inflating them.
+/// Number of final blocks allowed in any message, and of wire bytes that allow one more: a restart takes about as long
+/// as inflating that many bytes.
 const FINAL_BLOCKS: usize = 1024;
 const BYTES_PER_FINAL_BLOCK: usize = 128;
 
-/// The least window that the library takes; a larger one reads everything that a smaller one does.
+/// Minimum window that the library supports. A larger window reads the output of any smaller one.
 const LIBRARY_MIN_BITS: u8 = 9;
 
-/// Inflates what one side of a connection receives.
+/// Inflates the messages that one side of a connection receives.
 ///
-/// With context takeover it holds its window from the first message on; without, it holds nothing and
-/// borrows a decompressor of the thread.
+/// With context takeover it holds its window from the first message on. Without, it holds no window and borrows a
+/// decompressor of the thread.
 pub struct Decompressor {
     window_bits: u8,
     takeover: bool,
@@ -35,15 +35,15 @@ pub struct Decompressor {
     own: Option<Box<Decompress>>,
 }
 
-/// What a thread keeps for messages that stand alone.
-struct Shop {
+/// The decompressor and buffer of a thread, for connections without context takeover.
+struct Pool {
     decompressor: Option<Decompress>,
     step: Vec<u8>,
 }
 
 thread_local! {
-    static SHOP: RefCell<Shop> = const {
-        RefCell::new(Shop { decompressor: None, step: Vec::new() })
+    static POOL: RefCell<Pool> = const {
+        RefCell::new(Pool { decompressor: None, step: Vec::new() })
     };
 }
 
@@ -57,15 +57,14 @@ impl Decompressor {
         }
     }
 
-    /// Inflates a message to at most `limit` bytes; the output never exceeds what is allowed by more
-    /// than one step of 16 KiB, whatever the input wants.
+    /// Inflates a message to at most `limit` bytes. The output exceeds the limit by at most one step of 16 KiB,
+    /// whatever the input.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::MessageTooBig`] and [`ProtocolError::Inflation`] at the limits,
-    /// [`ProtocolError::TooManyFinalBlocks`] for what would keep us busy, [`ProtocolError::InvalidDeflate`]
-    /// and [`ProtocolError::InvalidUtf8`] for what is no message.
-    /// After an error the connection has to be closed.
+    /// Returns [`ProtocolError::MessageTooBig`] or [`ProtocolError::Inflation`] at the limits,
+    /// [`ProtocolError::TooManyFinalBlocks`] for input that wastes CPU time, and [`ProtocolError::InvalidDeflate`] or
+    /// [`ProtocolError::InvalidUtf8`] for invalid messages. The connection must be closed after an error.
     pub fn decode(
         &mut self,
         compressed: &Compressed,
@@ -83,22 +82,22 @@ impl Decompressor {
             },
         };
         let allowed = limit.min(by_ratio);
-        let plain = SHOP.with_borrow_mut(|shop| {
-            if shop.step.is_empty() {
-                shop.step = vec![0; STEP];
+        let plain = POOL.with_borrow_mut(|pool| {
+            if pool.step.is_empty() {
+                pool.step = vec![0; STEP];
             }
             if self.takeover {
                 let bits = self.window_bits.clamp(LIBRARY_MIN_BITS, MAX_WINDOW_BITS);
                 let own = self
                     .own
                     .get_or_insert_with(|| Box::new(Decompress::new_with_window_bits(false, bits)));
-                return inflate(own, packed, &mut shop.step, allowed, refusal);
+                return inflate(own, packed, &mut pool.step, allowed, refusal);
             }
-            // The largest window reads what was written with any.
-            let decompressor = shop
+            // The largest window reads the output of any other.
+            let decompressor = pool
                 .decompressor
                 .get_or_insert_with(|| Decompress::new_with_window_bits(false, MAX_WINDOW_BITS));
-            let plain = inflate(decompressor, packed, &mut shop.step, allowed, refusal);
+            let plain = inflate(decompressor, packed, &mut pool.step, allowed, refusal);
             decompressor.reset(false);
             plain
         })?;
@@ -112,7 +111,7 @@ impl Decompressor {
     }
 }
 
-/// Inflates one message; `refusal` is for more than `allowed` bytes.
+/// Inflates one message; returns `refusal` for more than `allowed` bytes.
 fn inflate(
     decompressor: &mut Decompress,
     packed: &[u8],
@@ -151,15 +150,15 @@ fn inflate(
             return Err(ProtocolError::InvalidDeflate);
         }
     }
-    // Growth by doubling may have left much room, which would live as long as the message.
+    // Doubling may have left unused capacity for the lifetime of the message.
     if plain.capacity() - plain.len() > plain.len() / 4 {
         plain.shrink_to_fit();
     }
     Ok(plain)
 }
 
-/// Goes on after a block that was marked as the last, as some senders flush that way (RFC 7692
-/// §7.2.3.4); what follows may look back at what came before in this message.
+/// Restarts after a block marked as final, which some senders use to flush (RFC 7692 §7.2.3.4). The following blocks
+/// may refer to earlier bytes of this message.
 fn restart(decompressor: &mut Decompress, plain: &[u8]) -> Result<(), ProtocolError> {
     decompressor.reset(false);
     let window = plain.len().saturating_sub(1 << MAX_WINDOW_BITS);

@@ -1,4 +1,4 @@
-//! Which parameters both sides agree on (RFC 7692 §5, §7.1).
+//! The negotiation of parameters (RFC 7692 §5, §7.1).
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::super::Role;
 use super::super::handshake::{ExtensionOffer, HandshakeError, parse_extensions};
 use super::{Compressor, Decompressor, DeflateConfig, MAX_WINDOW_BITS, MIN_WINDOW_BITS};
 
-/// Holds the parameters that were agreed on; its text is the server's answer.
+/// The negotiated parameters. `Display` writes the server's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreement {
     server_no_context_takeover: bool,
@@ -15,14 +15,14 @@ pub struct Agreement {
     client_max_window_bits: u8,
 }
 
-/// Chooses the first of a client's offers that can be met; `None` declines them all.
+/// Chooses the first acceptable offer of a client; `None` declines them all.
 ///
-/// `offered` are the values of all `Sec-WebSocket-Extensions` fields in order. Other extensions, and
-/// offers with a parameter that is unknown, repeated or out of range, are declined (RFC 7692 §7.1).
+/// `offered` holds the values of all `Sec-WebSocket-Extensions` fields in order. Other extensions, and offers with an
+/// unknown, repeated or out-of-range parameter, are declined (RFC 7692 §7.1).
 ///
 /// # Errors
 ///
-/// [`HandshakeError::Extensions`] if a value breaks the grammar (RFC 6455 §9.1).
+/// Returns [`HandshakeError::Extensions`] if a value breaks the grammar (RFC 6455 §9.1).
 pub fn negotiate<'o>(
     offered: impl IntoIterator<Item = &'o str>,
     config: &DeflateConfig,
@@ -37,7 +37,7 @@ pub fn negotiate<'o>(
 }
 
 impl Agreement {
-    /// The answer to one offer, if it can be met.
+    /// Returns the answer to an acceptable offer.
     fn answer(offer: &ExtensionOffer<'_>, config: &DeflateConfig) -> Option<Self> {
         if offer.name != "permessage-deflate" {
             return None;
@@ -63,40 +63,40 @@ impl Agreement {
             server_max_window_bits: server_bits
                 .unwrap_or(MAX_WINDOW_BITS)
                 .min(config.server_max_window_bits),
-            // A client that did not offer to be told must not be (RFC 7692 §7.1.2.2).
+            // The answer may name this parameter only if the client offered it (RFC 7692 §7.1.2.2).
             client_max_window_bits: client_bits.map_or(MAX_WINDOW_BITS, |bits| {
                 bits.min(config.client_max_window_bits)
             }),
         })
     }
 
-    /// Whether the server's window lives from message to message.
+    /// Returns whether the server keeps its window from message to message.
     pub const fn server_context_takeover(&self) -> bool {
         !self.server_no_context_takeover
     }
 
-    /// Whether the client's window lives from message to message.
+    /// Returns whether the client keeps its window from message to message.
     pub const fn client_context_takeover(&self) -> bool {
         !self.client_no_context_takeover
     }
 
-    /// The server's window, 8 to 15 bits.
+    /// Returns the server's window, 8 to 15 bits.
     pub const fn server_window_bits(&self) -> u8 {
         self.server_max_window_bits
     }
 
-    /// The client's window, 8 to 15 bits.
+    /// Returns the client's window, 8 to 15 bits.
     pub const fn client_window_bits(&self) -> u8 {
         self.client_max_window_bits
     }
 
-    /// Makes what compresses the messages that `role` sends.
+    /// Creates the compressor for messages that `role` sends.
     pub fn compressor(&self, role: Role, config: &DeflateConfig) -> Compressor {
         let (bits, takeover) = self.direction(role);
         Compressor::new(bits, takeover, config)
     }
 
-    /// Makes what inflates the messages that `role` receives.
+    /// Creates the decompressor for messages that `role` receives.
     pub fn decompressor(&self, role: Role, config: &DeflateConfig) -> Decompressor {
         let sender = match role {
             Role::Server => Role::Client,
@@ -106,7 +106,7 @@ impl Agreement {
         Decompressor::new(bits, takeover, config.max_ratio)
     }
 
-    /// Window and takeover of the messages that `sender` sends.
+    /// Returns the window and takeover of messages that `sender` sends.
     const fn direction(&self, sender: Role) -> (u8, bool) {
         match sender {
             Role::Server => (self.server_max_window_bits, self.server_context_takeover()),
@@ -142,17 +142,17 @@ impl fmt::Display for Agreement {
     }
 }
 
-/// A parameter that comes twice declines the offer.
+/// Stores a parameter; a repetition declines the offer.
 fn once<T>(slot: &mut Option<T>, value: T) -> Option<()> {
     slot.replace(value).is_none().then_some(())
 }
 
-/// A parameter that has no value.
+/// Accepts a parameter without a value.
 fn flag(value: Option<&str>) -> Option<()> {
     value.is_none().then_some(())
 }
 
-/// 8 to 15, without leading zeros (RFC 7692 §7.1.2.1).
+/// Parses 8 to 15 without leading zeros (RFC 7692 §7.1.2.1).
 fn window_bits(value: &str) -> Option<u8> {
     let bits = value
         .parse()

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::HandshakeError;
 use super::grammar::is_token_byte;
 
-/// One extension that a client offers, with its parameters in the order they were written.
+/// An extension that a client offers, with its parameters in the order sent.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::handshake::parse_extensions;
@@ -20,7 +20,7 @@ use super::grammar::is_token_byte;
 pub struct ExtensionOffer<'a> {
     /// The extension's registered name.
     pub name: &'a str,
-    /// Its parameters; a name may come more than once.
+    /// Its parameters; a name may occur more than once.
     pub params: Vec<ExtensionParam<'a>>,
 }
 
@@ -29,20 +29,20 @@ pub struct ExtensionOffer<'a> {
 pub struct ExtensionParam<'a> {
     /// The parameter's name.
     pub name: &'a str,
-    /// Its value, if it has one; quotes are taken off.
+    /// Its value, if it has one, without quotes.
     pub value: Option<Cow<'a, str>>,
 }
 
-/// Reads one value of `Sec-WebSocket-Extensions`; several fields are read one by one, in order.
+/// Parses one value of `Sec-WebSocket-Extensions`. Several fields are parsed one by one, in order.
 ///
 /// # Errors
 ///
-/// [`HandshakeError::Extensions`] for anything that the grammar does not allow (RFC 6455 §9.1).
+/// Returns [`HandshakeError::Extensions`] if the value breaks the grammar (RFC 6455 §9.1).
 pub fn parse_extensions(value: &str) -> Result<Vec<ExtensionOffer<'_>>, HandshakeError> {
     let mut offers = Vec::new();
     let mut rest = Text(value);
     loop {
-        // Empty elements of a list count for nothing (RFC 9110 §5.6.1.2).
+        // Empty elements of a list are ignored (RFC 9110 §5.6.1.2).
         while rest.take(b',') {}
         if rest.is_at_end() {
             return Ok(offers);
@@ -64,7 +64,7 @@ pub fn parse_extensions(value: &str) -> Result<Vec<ExtensionOffer<'_>>, Handshak
     }
 }
 
-/// What of the value is not read yet.
+/// The unparsed rest of the value.
 struct Text<'a>(&'a str);
 
 impl<'a> Text<'a> {
@@ -100,7 +100,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// A token, or a quoted string that holds one (RFC 6455 §9.1).
+    /// Parses a token, or a quoted string that contains one (RFC 6455 §9.1).
     fn value(&mut self) -> Result<Cow<'a, str>, HandshakeError> {
         if !self.take(b'"') {
             return self.token().map(Cow::Borrowed);

@@ -1,18 +1,18 @@
-//! The grammar of the handshake's lists (RFC 6455 §4.3, §9.1): what does not follow it is refused.
+//! The grammar of the handshake's lists (RFC 6455 §4.3, §9.1), strictly enforced.
 
 use super::parse_extensions;
 pub(super) use crate::proto::http::is_token_byte;
 
-// A list without elements is sent by clients that have nothing to offer: it says as much as no field.
+// Some clients without an offer send an empty list: it is the same as no field.
 
-/// Tells whether `list` is a list of tokens, which may be empty.
+/// Returns whether `list` is a possibly empty list of tokens.
 pub(super) fn is_token_list(list: &[u8]) -> bool {
     list.split(|byte| *byte == b',')
         .map(<[u8]>::trim_ascii)
         .all(is_token)
 }
 
-/// Tells whether `list` is a list of extensions, which may be empty.
+/// Returns whether `list` is a possibly empty list of extensions.
 pub(super) fn is_extension_list(list: &[u8]) -> bool {
     str::from_utf8(list).is_ok_and(|list| parse_extensions(list).is_ok())
 }

@@ -1,13 +1,13 @@
-//! Which pages may open a connection (RFC 6455 §10.2): without this check any page could use the
-//! cookies of its visitor.
+//! The check of `Origin` (RFC 6455 §10.2): without it, any page could open a connection with the cookies of its
+//! visitor.
 
 use crate::proto::http::origin::{AllowedOrigins, is_allowed};
 
-/// Says why a page of another origin was refused; the text names both sides and the mend.
+/// The error of a page from another origin. Its text names both sides and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "origin `{origin}` does not match host `{host}`: add it to the allowed origins, or, behind a \
-     proxy, have it pass the client's Host on or trust it"
+     proxy, pass the client's Host on or trust the proxy"
 )]
 pub struct OriginRefused {
     origin: String,
@@ -15,12 +15,12 @@ pub struct OriginRefused {
 }
 
 impl OriginRefused {
-    /// Gives the refused `Origin` value.
+    /// Returns the refused `Origin` value.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// Gives the host that it was held against, with its port.
+    /// Returns the host that the origin was compared with, with its port.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -28,15 +28,15 @@ impl OriginRefused {
 
 /// Checks the `Origin` of a request for a WebSocket or an event stream.
 ///
-/// Allowed are: no `Origin`, as every browser sends one; the server's own host and port, where a
-/// missing port is that of the scheme (`secure` is the server's; an https page is taken for its own by a
-/// plain server, too, as TLS may end in front of it); what `allowed` lists, either whole
-/// [origins](crate::proto::http::origin::Origin) such as `https://app.example` or hosts such as `app.example:8443`; and
-/// everything if `any`. `null`, the origin of sandboxed pages and files, is allowed by `any` alone, although it is listed.
+/// Allows a request without `Origin`, since every browser sends one; the server's own host and port; the entries of
+/// `allowed`; and everything if `any`. A missing port is the scheme's default (`secure` describes the server). A plain
+/// server accepts an https page of its own host, since TLS may end in front of it. An entry is an
+/// [origin](crate::proto::http::origin::Origin) such as `https://app.example` or a host such as `app.example:8443`.
+/// Only `any` allows `null`, the origin of sandboxed pages and files, even if it is listed.
 ///
 /// # Errors
 ///
-/// [`OriginRefused`] for every other origin.
+/// Returns [`OriginRefused`] for every other origin.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::handshake::origin_allowed;
@@ -59,7 +59,7 @@ pub fn origin_allowed(
     })
 }
 
-/// Checks one `Origin` by several lists.
+/// Checks one `Origin` against several lists.
 pub(crate) fn check_origin(
     origin: &str,
     host: &str,

@@ -1,0 +1,178 @@
+//! State of one room: members, order of messages, history, lanes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use hyperlane_core::Message;
+use tokio::time::Instant;
+
+use crate::{
+    config::HistoryLimits,
+    history::History,
+    lane::{Command, Lane},
+    member::{Member, MemberId},
+    metrics::RoomMetrics,
+    post::{Audience, Offset, Post},
+};
+
+/// A member in its room's state.
+pub(crate) struct MemberRecord {
+    pub(crate) user: Arc<str>,
+    lane: usize,
+    pub(crate) farewell: Option<Message>,
+}
+
+/// State behind a room's lock.
+pub(crate) struct RoomState {
+    pub(crate) next_offset: Offset,
+    pub(crate) history: History,
+    pub(crate) members: HashMap<MemberId, MemberRecord>,
+    /// Number of members in each lane.
+    seats_per_lane: Vec<usize>,
+}
+
+/// A room as its handles, its hubs and the registry share it.
+pub(crate) struct RoomCore {
+    pub(crate) name: Arc<str>,
+    state: Mutex<RoomState>,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) metrics: RoomMetrics,
+}
+
+impl RoomCore {
+    pub(crate) fn new(name: Arc<str>, lanes: usize, metrics: RoomMetrics) -> Self {
+        Self {
+            name,
+            state: Mutex::new(RoomState {
+                next_offset: Offset::default(),
+                history: History::default(),
+                members: HashMap::new(),
+                seats_per_lane: vec![0; lanes],
+            }),
+            lanes: (0..lanes).map(|_| Lane::default()).collect(),
+            metrics,
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, RoomState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes under the room's lock, so that all members see messages in the order of offsets.
+    /// Calls `wake` for each lane with members. Returns the number of members that the message is for.
+    pub(crate) fn publish(
+        &self,
+        message: Message,
+        audience: Audience,
+        limits: &HistoryLimits,
+        wake: impl Fn(usize),
+    ) -> usize {
+        let mut state = self.lock();
+        let post = Arc::new(Post::new(state.next_offset, audience, message));
+        state.next_offset = state.next_offset.next();
+        state.history.push(post.clone(), Instant::now(), limits);
+        let count = match &post.audience {
+            Audience::All => state.members.len(),
+            Audience::Except(member) => {
+                state.members.len() - usize::from(state.members.contains_key(member))
+            }
+            Audience::Only(members) => members
+                .iter()
+                .filter(|member| state.members.contains_key(member))
+                .count(),
+        };
+        for (index, (lane, seats)) in self.lanes.iter().zip(&state.seats_per_lane).enumerate() {
+            if *seats > 0 {
+                lane.enqueue(Command::Post(post.clone()));
+                wake(index);
+            }
+        }
+        count
+    }
+
+    /// Appends to a lane's queue.
+    pub(crate) fn enqueue(&self, lane: usize, command: Command) {
+        if let Some(lane) = self.lanes.get(lane) {
+            lane.enqueue(command);
+        }
+    }
+
+    /// Discards a lane's queue.
+    pub(crate) fn clear_lane(&self, lane: usize) {
+        if let Some(lane) = self.lanes.get(lane) {
+            lane.clear();
+        }
+    }
+
+    /// Returns the messages from a position on; `None` if the history has dropped some of them.
+    pub(crate) fn messages_since(&self, position: Offset) -> Option<Vec<Arc<Post>>> {
+        let state = self.lock();
+        state.history.since(position, state.next_offset)
+    }
+
+    /// Returns the number of members.
+    pub(crate) fn member_count(&self) -> usize {
+        self.lock().members.len()
+    }
+
+    /// True without members and history: the room can be removed.
+    pub(crate) fn is_vacant(&self) -> bool {
+        let state = self.lock();
+        state.members.is_empty() && state.history.is_empty()
+    }
+}
+
+impl RoomState {
+    /// Returns the lane of a new member. A small room has one lane, so that it wakes one hub; members of
+    /// a large room are spread evenly over all lanes.
+    pub(crate) fn lane_for(&self, home: usize) -> usize {
+        /// Number of members from which a room uses all lanes.
+        const SHARE_FROM: usize = 32;
+        if self.members.len() < SHARE_FROM {
+            return home;
+        }
+        self.seats_per_lane
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, seats)| **seats)
+            .map_or(home, |(lane, _)| lane)
+    }
+
+    /// Adds a member with its seat in this lane.
+    pub(crate) fn add_member(&mut self, member: &Member, lane: usize, farewell: Option<Message>) {
+        if let Some(seats) = self.seats_per_lane.get_mut(lane) {
+            *seats += 1;
+        }
+        let record = MemberRecord {
+            user: member.user.clone(),
+            lane,
+            farewell,
+        };
+        self.members.insert(member.id, record);
+    }
+
+    /// Removes a member and returns its lane and farewell; `None` if it is not in the room.
+    pub(crate) fn remove_member(&mut self, id: MemberId) -> Option<(usize, Option<Message>)> {
+        let record = self.members.remove(&id)?;
+        if let Some(seats) = self.seats_per_lane.get_mut(record.lane) {
+            *seats -= 1;
+        }
+        Some((record.lane, record.farewell))
+    }
+
+    /// Returns the last `count` messages for a new member, oldest first.
+    pub(crate) fn replay(
+        &mut self,
+        count: usize,
+        id: MemberId,
+        limits: &HistoryLimits,
+    ) -> Vec<Arc<Post>> {
+        if count == 0 {
+            return Vec::new();
+        }
+        self.history.expire(Instant::now(), limits);
+        self.history.last(count, id)
+    }
+}

@@ -1,0 +1,174 @@
+//! Lanes: the part of a room that one hub serves.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use hyperlane_core::Outbox;
+
+use crate::{member::MemberId, post::Post, seat::Seat};
+
+/// Maximum bytes of messages that a pass takes at once, to merge them into one write.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// An entry of a lane's queue.
+pub(crate) enum Command {
+    Join {
+        outbox: Outbox,
+        /// Messages of the history that the new member receives first.
+        replay: Vec<Arc<Post>>,
+    },
+    Leave(MemberId),
+    Post(Arc<Post>),
+}
+
+/// The part of a room that one hub serves: a queue, in the room's order, and the seats of members.
+#[derive(Default)]
+pub(crate) struct Lane {
+    queue: Mutex<LaneQueue>,
+    /// Used by the hub alone, so the lock is never contended. A pass takes the seats out: two passes
+    /// over one lane must not run at the same time.
+    seats: Mutex<Seats>,
+}
+
+/// Seats of a lane.
+#[derive(Default)]
+pub(crate) struct Seats {
+    pub(crate) list: Vec<Seat>,
+    /// Some members are slow.
+    pub(crate) has_slow: bool,
+}
+
+#[derive(Default)]
+struct LaneQueue {
+    commands: VecDeque<Command>,
+    wake: WakeState,
+}
+
+/// State of the lane's wakeup of its hub.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum WakeState {
+    /// The queue is empty, or its entries are about to wake the hub.
+    #[default]
+    Idle,
+    /// This connection wakes the hub at the end of its current poll.
+    Deferred(u64),
+    /// The lane is in the hub's inbox, or a pass runs over it.
+    Woken,
+}
+
+/// Work that a pass takes from a lane's queue at once.
+pub(crate) enum Work {
+    /// Messages for all seats.
+    Posts(Vec<Arc<Post>>),
+    /// Messages of the history for the last seat.
+    Replay(Vec<Arc<Post>>),
+    /// No work: the queue is empty, and the lane has its seats back.
+    Done {
+        /// Some members are slow.
+        has_slow: bool,
+    },
+}
+
+impl Lane {
+    fn lock_queue(&self) -> MutexGuard<'_, LaneQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn enqueue(&self, command: Command) {
+        self.lock_queue().commands.push_back(command);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.lock_queue().commands.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock_queue().commands.is_empty()
+    }
+
+    /// Marks the wakeup as deferred to the end of a connection's poll; false if that, or the wakeup
+    /// itself, has happened before.
+    pub(crate) fn mark_deferred(&self, connection: u64) -> bool {
+        let mut queue = self.lock_queue();
+        if queue.wake == WakeState::Woken || queue.wake == WakeState::Deferred(connection) {
+            return false;
+        }
+        queue.wake = WakeState::Deferred(connection);
+        true
+    }
+
+    /// Marks the hub as woken; false if it was before.
+    pub(crate) fn mark_woken(&self) -> bool {
+        let mut queue = self.lock_queue();
+        if queue.wake == WakeState::Woken {
+            return false;
+        }
+        queue.wake = WakeState::Woken;
+        true
+    }
+
+    pub(crate) fn take_seats(&self) -> Seats {
+        std::mem::take(&mut *self.lock_seats())
+    }
+
+    /// Takes the seats back from a pass that is dropped before its end.
+    pub(crate) fn put_back(&self, list: Vec<Seat>) {
+        let mut queue = self.lock_queue();
+        queue.wake = WakeState::Idle;
+        *self.lock_seats() = Seats {
+            list,
+            has_slow: true,
+        };
+    }
+
+    /// Applies joins and leaves to `seats` up to the next messages, and takes those.
+    pub(crate) fn take_work(&self, seats: &mut Vec<Seat>) -> Work {
+        let mut posts = Vec::new();
+        let mut bytes = 0;
+        let mut queue = self.lock_queue();
+        loop {
+            match queue.commands.front() {
+                Some(Command::Post(_)) if bytes < BATCH_BYTES => {
+                    if let Some(Command::Post(post)) = queue.commands.pop_front() {
+                        bytes += post.history_bytes();
+                        posts.push(post);
+                    }
+                }
+                // A join or leave between two messages: the messages before it come first.
+                Some(_) if !posts.is_empty() => return Work::Posts(posts),
+                Some(_) => match queue.commands.pop_front() {
+                    Some(Command::Join { outbox, replay }) => {
+                        seats.push(Seat::new(outbox));
+                        if !replay.is_empty() {
+                            return Work::Replay(replay);
+                        }
+                    }
+                    Some(Command::Leave(id)) => {
+                        if let Some(at) = seats.iter().position(|seat| seat.id == id) {
+                            seats.swap_remove(at);
+                        }
+                    }
+                    _ => return Work::Posts(posts),
+                },
+                None if !posts.is_empty() => return Work::Posts(posts),
+                None => {
+                    queue.wake = WakeState::Idle;
+                    queue.commands = VecDeque::new();
+                    let has_slow = seats.iter().any(|seat| seat.position.is_some());
+                    // Put back under the queue's lock, so that the next pass finds them.
+                    *self.lock_seats() = Seats {
+                        list: std::mem::take(seats),
+                        has_slow,
+                    };
+                    return Work::Done { has_slow };
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Passes: a pass delivers the messages in the queue of one lane to the lane's seats.
+
+use std::sync::Arc;
+
+use crate::{
+    core::RoomCore,
+    lane::{Lane, Work},
+    seat::{Batch, Seat},
+};
+
+/// Deliveries of one room before the next room has its turn.
+const DELIVERIES_PER_TURN: usize = 256;
+
+/// Delivery of the messages in one lane's queue.
+///
+/// A pass that is dropped before its end, with its runtime, puts the seats back. Members that have not
+/// received the current batch count as slow, and the next pass reads the batch from the history.
+pub(crate) struct Pass {
+    pub(crate) core: Arc<RoomCore>,
+    /// Index of the lane.
+    lane: usize,
+    seats: Vec<Seat>,
+    batch: Option<Batch>,
+    /// Index of the next seat that the batch is delivered to.
+    next_seat: usize,
+    /// Some members were slow after the pass before: this one begins with them.
+    retries_slow: bool,
+    /// Some members are slow after this pass.
+    pub(crate) has_slow: bool,
+    /// Number of deliveries that are not in the metrics yet.
+    delivered: u64,
+    /// The lane has its seats back.
+    is_done: bool,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let Some(lane) = self.core.lanes.get(self.lane).filter(|_| !self.is_done) else {
+            return;
+        };
+        if let Some(batch) = self.batch.take() {
+            for seat in self.seats.iter_mut().skip(self.next_seat) {
+                seat.position
+                    .get_or_insert(batch.first().max(seat.caught_up_to));
+            }
+        }
+        lane.put_back(std::mem::take(&mut self.seats));
+    }
+}
+
+impl Pass {
+    pub(crate) fn new(core: Arc<RoomCore>, lane: usize) -> Self {
+        let seats = core
+            .lanes
+            .get(lane)
+            .map(Lane::take_seats)
+            .unwrap_or_default();
+        Self {
+            core,
+            lane,
+            seats: seats.list,
+            batch: None,
+            next_seat: 0,
+            retries_slow: seats.has_slow,
+            has_slow: false,
+            delivered: 0,
+            is_done: false,
+        }
+    }
+
+    /// Delivers for one turn; true if the pass needs another one.
+    pub(crate) fn run_turn(&mut self) -> bool {
+        let has_more = self.deliver();
+        let metrics = &self.core.metrics;
+        // Once a turn, because all hubs share the counter.
+        metrics.delivered(std::mem::take(&mut self.delivered));
+        has_more
+    }
+
+    fn deliver(&mut self) -> bool {
+        let mut left = DELIVERIES_PER_TURN;
+        if std::mem::take(&mut self.retries_slow) && self.is_lane_empty() {
+            for seat in &mut self.seats {
+                catch_up(seat, &self.core, &mut self.delivered);
+            }
+        }
+        loop {
+            if let Some(batch) = &mut self.batch {
+                while let Some(seat) = self.seats.get_mut(self.next_seat) {
+                    if left == 0 {
+                        return true;
+                    }
+                    left -= 1;
+                    self.next_seat += 1;
+                    if seat.position.is_some() {
+                        // The history has this batch too.
+                        catch_up(seat, &self.core, &mut self.delivered);
+                    } else {
+                        seat.deliver(batch, &mut self.delivered);
+                    }
+                }
+                self.batch = None;
+            }
+            if !self.take_work() {
+                return false;
+            }
+        }
+    }
+
+    fn is_lane_empty(&self) -> bool {
+        self.core.lanes.get(self.lane).is_none_or(Lane::is_empty)
+    }
+
+    /// Takes the next work from the lane; false if its queue is empty.
+    fn take_work(&mut self) -> bool {
+        let Some(lane) = self.core.lanes.get(self.lane) else {
+            return false;
+        };
+        match lane.take_work(&mut self.seats) {
+            Work::Posts(posts) => {
+                self.batch = Some(Batch::new(posts));
+                self.next_seat = 0;
+            }
+            Work::Replay(replay) => {
+                if let Some(seat) = self.seats.last_mut() {
+                    seat.deliver(&mut Batch::new(replay), &mut self.delivered);
+                }
+            }
+            Work::Done { has_slow } => {
+                self.has_slow = has_slow;
+                self.is_done = true;
+            }
+        }
+        !self.is_done
+    }
+}
+
+/// Delivers the messages that a slow member has missed, or closes its connection if the history has
+/// dropped some of them.
+fn catch_up(seat: &mut Seat, core: &RoomCore, delivered: &mut u64) {
+    let Some(position) = seat.position else {
+        return;
+    };
+    if !seat.outbox.is_open() {
+        seat.position = None;
+        return;
+    }
+    let Some(missed) = core.messages_since(position) else {
+        core.metrics.slow_member_closed();
+        tracing::debug!(room = %core.name, member = %seat.id, "slow room member closed");
+        seat.close_slow();
+        return;
+    };
+    seat.deliver_missed(&missed, delivered);
+}

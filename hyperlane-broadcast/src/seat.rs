@@ -1,0 +1,151 @@
+//! Seats: members as their hub sees them, and the delivery of messages to them.
+
+use std::{io, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use hyperlane_core::{CloseCode, Outbox, PushError, WireFormat};
+
+use crate::{
+    member::MemberId,
+    post::{Audience, Offset, Post},
+};
+
+/// Messages that are delivered together.
+pub(crate) struct Batch {
+    posts: Vec<Arc<Post>>,
+    /// Some messages are not for all members.
+    is_selective: bool,
+    /// The messages' merged frames and the number of messages in them, for each wire format in use.
+    merged: Vec<(WireFormat, Bytes, u64)>,
+}
+
+impl Batch {
+    pub(crate) fn new(posts: Vec<Arc<Post>>) -> Self {
+        let is_selective = posts
+            .iter()
+            .any(|post| !matches!(post.audience, Audience::All));
+        Self {
+            posts,
+            is_selective,
+            merged: Vec::new(),
+        }
+    }
+
+    /// Returns the offset of the first message.
+    pub(crate) fn first(&self) -> Offset {
+        self.posts.first().map_or(Offset(0), |post| post.offset)
+    }
+
+    /// Returns the merged frames for `outbox` and all others of its format, and the number of messages
+    /// in them.
+    fn merged(&mut self, outbox: &Outbox) -> (Bytes, u64) {
+        let format = outbox.format();
+        if let Some((_, bytes, count)) = self.merged.iter().find(|(known, ..)| *known == format) {
+            return (bytes.clone(), *count);
+        }
+        let mut count = 1;
+        let bytes = match self.posts.as_slice() {
+            [one] => one.encoded(outbox).cloned().unwrap_or_default(),
+            many => {
+                let parts = || many.iter().filter_map(|post| post.encoded(outbox));
+                let mut merged = BytesMut::with_capacity(parts().map(Bytes::len).sum());
+                count = 0;
+                for part in parts() {
+                    merged.extend_from_slice(part);
+                    count += 1;
+                }
+                merged.freeze()
+            }
+        };
+        self.merged.push((format, bytes.clone(), count));
+        (bytes, count)
+    }
+}
+
+/// A member in a lane: its outbox, and how far it has received the room's messages.
+pub(crate) struct Seat {
+    pub(crate) id: MemberId,
+    pub(crate) outbox: Outbox,
+    /// Frames that were encoded for other members can be sent to this one.
+    takes_shared: bool,
+    /// Position of a slow member, whose outbox was full: the offset of the first message that it has not
+    /// received. `None` for a member that keeps up.
+    pub(crate) position: Option<Offset>,
+    /// Offset up to which the member has read the history after it was slow.
+    pub(crate) caught_up_to: Offset,
+}
+
+impl Seat {
+    pub(crate) fn new(outbox: Outbox) -> Self {
+        Self {
+            id: MemberId::from(&outbox),
+            takes_shared: outbox.format().is_shared(),
+            outbox,
+            position: None,
+            caught_up_to: Offset(0),
+        }
+    }
+
+    /// Delivers a batch and adds the number of messages to `delivered`.
+    pub(crate) fn deliver(&mut self, batch: &mut Batch, delivered: &mut u64) {
+        if batch.is_selective || !self.takes_shared || batch.first() < self.caught_up_to {
+            for post in &batch.posts {
+                if post.offset >= self.caught_up_to && !self.deliver_post(post, delivered) {
+                    return;
+                }
+            }
+            return;
+        }
+        let (bytes, count) = batch.merged(&self.outbox);
+        if bytes.is_empty() {
+            return;
+        }
+        match self.outbox.push(&bytes) {
+            Ok(()) => *delivered += count,
+            Err(PushError::Full) => self.position = Some(batch.first()),
+            Err(PushError::Closed | PushError::Channel) => {}
+        }
+    }
+
+    /// Delivers one message; false if the outbox is full.
+    fn deliver_post(&mut self, post: &Post, delivered: &mut u64) -> bool {
+        if !post.audience.includes(self.id) {
+            return true;
+        }
+        let (is_sent, is_full) = if self.takes_shared {
+            let Some(bytes) = post.encoded(&self.outbox) else {
+                return true;
+            };
+            let sent = self.outbox.push(bytes);
+            (sent.is_ok(), sent == Err(PushError::Full))
+        } else {
+            let sent = self.outbox.send(&post.message);
+            let is_full = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+            (sent.is_ok(), sent.is_err_and(is_full))
+        };
+        *delivered += u64::from(is_sent);
+        if is_full {
+            self.position = Some(post.offset);
+            return false;
+        }
+        true
+    }
+
+    /// Delivers missed messages until the outbox is full.
+    pub(crate) fn deliver_missed(&mut self, missed: &[Arc<Post>], delivered: &mut u64) {
+        self.position = None;
+        for post in missed {
+            if !self.deliver_post(post, delivered) {
+                return;
+            }
+            self.caught_up_to = post.offset.next();
+        }
+    }
+
+    /// Closes the connection of a slow member whose position the history has dropped.
+    pub(crate) fn close_slow(&mut self) {
+        self.position = None;
+        self.outbox
+            .close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", true);
+    }
+}

@@ -1,0 +1,153 @@
+//! Connections of a channel: attaching, detaching, and waiting for clients to come back.
+
+use std::sync::Arc;
+
+use super::{
+    Channel, MISSED, RESET, SUPERSEDED,
+    connection::ChannelConnection,
+    end::End,
+    log::ResumeId,
+    state::{Claim, Kind, Position, Start},
+    timer::Timer,
+};
+use crate::{conn::Conn, proto::ws::CloseCode};
+
+impl Channel {
+    /// Attaches a connection, which then gets missed and new messages. Returns `None` if the connection was reset, or
+    /// superseded by the next one of its tab.
+    ///
+    /// # Errors
+    /// Why the channel has ended.
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        claim: Claim,
+        connection: &Arc<Conn>,
+        begin: impl FnOnce(&Start, ResumeId) -> ChannelConnection,
+    ) -> Result<Option<Attached>, End> {
+        // Before the channel's handles can find the connection.
+        connection.set_of_channel();
+        let mut inner = self.lock();
+        if let Some(end) = &inner.end {
+            return Err(end.clone());
+        }
+        if inner.state.is_superseded(claim) {
+            drop(inner);
+            ChannelConnection::new(connection.clone(), None, claim.number)
+                .close(SUPERSEDED, "this tab has connected again");
+            return Ok(None);
+        }
+        let epoch = inner.state.log.epoch;
+        let (start, left) = inner.state.attach(claim, |start| {
+            begin(
+                start,
+                ResumeId {
+                    epoch,
+                    offset: start.next.saturating_sub(1),
+                },
+            )
+        });
+        inner.was_connected = true;
+        if start.is_reset && claim.kind == Kind::Plain {
+            inner.state.remove(start.key);
+            self.after_change(&mut inner);
+            drop(inner);
+            let _ = connection.close_websocket(RESET, MISSED, false);
+            for position in &left {
+                match claim.tab {
+                    Some(_) => close(position, SUPERSEDED, "this tab has connected again"),
+                    None => close(position, RESET, MISSED),
+                }
+            }
+            return Ok(None);
+        }
+        inner.state.catch_up(start.key);
+        self.after_change(&mut inner);
+        let charged = std::mem::take(&mut inner.charged);
+        drop(inner);
+        self.discharge(charged);
+        for position in &left {
+            close(position, SUPERSEDED, "this tab has connected again");
+        }
+        Ok(Some(Attached {
+            channel: self.clone(),
+            key: start.key,
+            is_closed: false,
+        }))
+    }
+
+    fn detach(self: &Arc<Self>, key: u64, is_closed: bool) {
+        let mut inner = self.lock();
+        let is_known = if is_closed {
+            inner.state.remove(key).is_some()
+        } else {
+            inner.state.cut(key)
+        };
+        if is_known && !is_closed {
+            let timer = self.after_grace(move |channel| channel.expire_position(key));
+            if let Some(position) = inner.state.position(key) {
+                position.timer = timer;
+            }
+        }
+        inner.state.trim_log(self.settings.limits);
+        self.after_change(&mut inner);
+        if is_known && inner.is_disconnected() {
+            self.charge_all(inner);
+        }
+    }
+
+    /// Removes a position whose client did not come back in time.
+    fn expire_position(self: &Arc<Self>, key: u64) {
+        let mut inner = self.lock();
+        let is_last = match inner.state.position(key) {
+            Some(position) if position.connection().is_none() => {
+                inner.state.remove(key);
+                !inner.state.has_positions()
+            }
+            _ => return,
+        };
+        if is_last {
+            self.finish(inner, End::Grace(self.settings.grace));
+        } else {
+            inner.state.trim_log(self.settings.limits);
+            self.after_change(&mut inner);
+        }
+    }
+
+    /// Ends a channel to which no client came in time.
+    pub(super) fn expire_unconnected(self: &Arc<Self>) {
+        let inner = self.lock();
+        if !inner.state.has_positions() {
+            self.finish(inner, End::Grace(self.settings.grace));
+        }
+    }
+}
+
+pub(super) fn close(position: &Position<ChannelConnection, Timer>, code: CloseCode, reason: &str) {
+    if let Some(connection) = position.connection() {
+        connection.close(code, reason);
+    }
+}
+
+/// Attachment of a connection to a channel. When it is dropped, the position waits for the client to come back.
+pub(crate) struct Attached {
+    channel: Arc<Channel>,
+    key: u64,
+    is_closed: bool,
+}
+
+impl Attached {
+    pub(crate) fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+
+    /// Gives up the position: the client has closed the connection and will not come back to it.
+    pub(crate) fn closed(mut self) {
+        self.is_closed = true;
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.channel.detach(self.key, self.is_closed);
+    }
+}

@@ -1,0 +1,150 @@
+//! A connection as a channel sees it.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::{
+    log::{Item, ResumeId},
+    state::Connection,
+};
+use crate::{
+    conn::{Conn, acks::Acks, outbox::Outbox},
+    error::PushError,
+    proto::{
+        sse::{Event, POSITION},
+        ws::{CloseCode, Message},
+    },
+};
+
+/// A connection that the channel writes to.
+pub(crate) struct ChannelConnection {
+    connection: Arc<Conn>,
+    /// `None` for an event stream.
+    acks: Option<Arc<Acks>>,
+    /// Number of the request that opened the connection.
+    number: u64,
+}
+
+impl ChannelConnection {
+    pub(crate) fn new(connection: Arc<Conn>, acks: Option<Arc<Acks>>, number: u64) -> Self {
+        Self {
+            connection,
+            acks,
+            number,
+        }
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Conn> {
+        &self.connection
+    }
+
+    pub(crate) fn write_control(&self, message: &Message) -> Result<(), PushError> {
+        match self.connection.format().is_websocket() {
+            true => self.connection.send_message(message),
+            false => Ok(()),
+        }
+    }
+
+    /// Closes the connection after all written messages.
+    pub(crate) fn close(&self, code: CloseCode, reason: &str) {
+        Outbox::new(self.connection.clone()).close(code, reason, false);
+    }
+}
+
+/// Closes a connection whose id the session no longer has. The client comes back with the cookie that the answer to
+/// the renewal has set.
+pub(crate) fn close_for_new_id(connection: &Arc<Conn>) {
+    Outbox::new(connection.clone()).close(
+        CloseCode::SERVICE_RESTART,
+        "the session has another id: connect again",
+        false,
+    );
+}
+
+/// Makes an event with an id, which is its data as well: Firefox and WebKit ignore an id in an event without data.
+pub(crate) fn position_event(name: &str, id: ResumeId) -> Event {
+    Event::new()
+        .event(name)
+        .id(id.to_string())
+        .data(id.to_string())
+}
+
+/// Encodes an item as an event with its id and with data. Bytes that are not text become an event `binary`, in base64.
+fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let message = match item {
+        Item::Message(message) => message,
+        Item::Event { fields, has_data } => {
+            bytes.extend_from_slice(fields);
+            match has_data {
+                // Ends the event after its data.
+                true => bytes.extend_from_slice(format!("id: {id}\n\n").as_bytes()),
+                false => position_event(POSITION, id).encode(&mut bytes).ok()?,
+            }
+            return Some(bytes);
+        }
+    };
+    let event = Event::new().id(id.to_string());
+    let event = match message.to_str() {
+        Ok(text) => event.data(text),
+        Err(_) => event
+            .event("binary")
+            .data(STANDARD.encode(message.as_bytes())),
+    };
+    event.encode(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+impl Connection for ChannelConnection {
+    fn write(&self, id: ResumeId, item: &Item) -> Result<(), PushError> {
+        let format = self.connection.format();
+        match item {
+            Item::Message(message) if format.is_websocket() => {
+                self.connection.send_message(message)?
+            }
+            // WebSockets cannot carry events.
+            Item::Event { .. } if format.is_websocket() => {}
+            item => {
+                let event = event(id, item).ok_or(PushError::Closed)?;
+                self.connection.send_bytes(&format.frame(&event))?;
+            }
+        }
+        self.connection.env.metrics.message_sent();
+        if let Some(acks) = &self.acks {
+            acks.set_written(id.offset);
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.acks.as_ref().map_or(0, |acks| acks.acknowledged())
+    }
+
+    fn is_paused(&self) -> bool {
+        self.acks.as_ref().is_some_and(|acks| acks.is_paused())
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn request_ack(&self) {
+        let Some(acks) = &self.acks else { return };
+        if let Some(ping) = acks.ask(self.connection.now())
+            && self.connection.send_message(&Message::Ping(ping)).is_err()
+        {
+            acks.answered();
+        }
+    }
+
+    fn request_ack_soon(&self) {
+        let due = self.acks.as_ref().and_then(|acks| acks.due());
+        match due {
+            Some(due) if due <= self.connection.now() => self.request_ack(),
+            Some(due) => self.connection.arm(due),
+            // The pong of the open ping triggers the next one.
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Messages for clients that are away, charged to the memory of their session.
+
+use std::io;
+
+use super::{Channel, Locked, end::End, slots::SessionSlots};
+
+/// Size of a channel without its messages, including the task that waits for its client.
+const CHANNEL_OVERHEAD: usize = size_of::<Channel>() + size_of::<SessionSlots>() + 512;
+
+impl Channel {
+    /// Charges the session for a message that is about to wait for clients. All channels of a session share its
+    /// memory.
+    pub(super) fn charge(&self, weight: usize) -> io::Result<usize> {
+        let (is_charged, weight) = {
+            let inner = self.lock();
+            let itself = if inner.charged == 0 {
+                CHANNEL_OVERHEAD
+            } else {
+                0
+            };
+            (inner.is_disconnected(), weight + itself)
+        };
+        match self.session.upgrade() {
+            // Outside of the channel's lock: this may evict other sessions, which ends their channels.
+            Some(session) if is_charged && !session.charge(weight) => Err(io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                "no room in `session_memory` for messages to clients that are not connected, or the session lasts for its request alone",
+            )),
+            Some(_) if is_charged => Ok(weight),
+            _ => Ok(0),
+        }
+    }
+
+    pub(super) fn discharge(&self, weight: usize) {
+        if let Some(session) = self.session.upgrade().filter(|_| weight > 0) {
+            session.discharge(weight);
+        }
+    }
+
+    /// Charges the session for all messages of the channel, as the last client has gone. The channel ends if there is
+    /// no room, or if no client can come back to the session.
+    pub(super) fn charge_all(&self, inner: Locked<'_>) {
+        let weight = CHANNEL_OVERHEAD + inner.state.log.weight() + inner.inbox.bytes();
+        drop(inner);
+        let Some(session) = self.session.upgrade() else {
+            return;
+        };
+        let has_room = session.charge(weight);
+        let mut inner = self.lock();
+        match (inner.is_disconnected(), has_room) {
+            (true, true) => inner.charged += weight,
+            (true, false) => self.finish(inner, End::Memory),
+            (false, _) => {
+                drop(inner);
+                self.discharge(if has_room { weight } else { 0 });
+            }
+        }
+    }
+}
+
+/// Bytes that were charged for a message, until the channel holds it.
+pub(super) struct Charge<'a> {
+    pub(super) channel: &'a Channel,
+    pub(super) charged: usize,
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.channel.discharge(self.charged);
+    }
+}

@@ -1,0 +1,62 @@
+//! From the clients to the program.
+
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll},
+};
+
+use super::{Channel, end::End, waiters::Waiter};
+use crate::proto::ws::Message;
+
+/// Limit of the messages that the program has not received yet, in bytes.
+const MAX_INBOX: usize = 64 * 1024;
+
+impl Channel {
+    /// Waits for the next message of a client.
+    pub(crate) async fn recv(&self) -> io::Result<Message> {
+        let mut waiter = self.waiter();
+        poll_fn(|cx| self.poll_recv(cx, Some(&mut waiter))).await
+    }
+
+    /// Polls for the next message, as [`recv`](Self::recv) does.
+    pub(crate) fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        waiter: Option<&mut Waiter<'_>>,
+    ) -> Poll<io::Result<Message>> {
+        let mut inner = self.lock();
+        if let Some(message) = inner.inbox.pop() {
+            // Connections wait for room as senders do.
+            inner.wake_senders();
+            return Poll::Ready(Ok(message));
+        }
+        if let Some(end) = &inner.end {
+            return Poll::Ready(Err(end.clone().into()));
+        }
+        inner.receivers.add(cx, waiter);
+        Poll::Pending
+    }
+
+    /// Takes a message of a client. Waits while the inbox is full.
+    pub(crate) fn poll_deliver(
+        &self,
+        cx: &mut Context<'_>,
+        message: &mut Option<Message>,
+        waiter: Option<&mut Waiter<'_>>,
+    ) -> Poll<Result<(), End>> {
+        let mut inner = self.lock();
+        if let Some(end) = &inner.end {
+            return Poll::Ready(Err(end.clone()));
+        }
+        if inner.inbox.bytes() >= MAX_INBOX {
+            inner.senders.add(cx, waiter);
+            return Poll::Pending;
+        }
+        if let Some(message) = message.take() {
+            inner.inbox.push(message);
+            inner.wake_receivers();
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,71 @@
+//! Settings of channels.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use super::log::Limits;
+use crate::session::Attachment;
+
+/// The direction of a session's channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// `ctx.ws()`.
+    Both,
+    /// `ctx.sse()`.
+    ToClient,
+}
+
+/// Settings of a channel, which its endpoint sets.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The time that a send waits for room.
+    pub(crate) timeout: Duration,
+    /// The time that the channel waits for a client to come back.
+    pub(crate) grace: Duration,
+    /// Limits of the messages that wait for clients, and again of the written ones that are kept for clients that come
+    /// back.
+    pub(crate) limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            grace: Duration::from_secs(120),
+            limits: Limits {
+                messages: 256,
+                bytes: 100_000,
+            },
+        }
+    }
+}
+
+/// Settings of channels that no client has connected to yet: those of the first endpoint of their direction. They are
+/// attached to the table of sessions.
+#[derive(Default)]
+pub(crate) struct ChannelSettings([OnceLock<Arc<Settings>>; 2]);
+
+impl Attachment for ChannelSettings {
+    fn end(&self) {}
+}
+
+impl ChannelSettings {
+    fn slot(&self, direction: Direction) -> &OnceLock<Arc<Settings>> {
+        let [both, to_client] = &self.0;
+        match direction {
+            Direction::Both => both,
+            Direction::ToClient => to_client,
+        }
+    }
+
+    pub(crate) fn suggest(&self, direction: Direction, settings: &Arc<Settings>) {
+        // Another endpoint may have been first.
+        let _ = self.slot(direction).set(settings.clone());
+    }
+
+    pub(crate) fn of(&self, direction: Direction) -> &Arc<Settings> {
+        self.slot(direction).get_or_init(Arc::default)
+    }
+}

@@ -1,0 +1,357 @@
+//! The check of a configuration before the server binds.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{ConfigError, CookieSameSite, CookieSecure, MAX_DURATION, ServerConfig, SessionKey};
+#[cfg(feature = "deflate")]
+use crate::proto::ws::deflate::DeflateConfig;
+use crate::{
+    http::is_token,
+    proto::http::{
+        host::AllowedHost,
+        origin::{Origin, OriginError},
+    },
+};
+
+/// The prefix of addresses for load balancers that speak the PROXY protocol.
+pub(crate) const PROXIED: &str = "proxy:";
+
+impl ServerConfig {
+    /// Checks every setting, alone and together with others.
+    ///
+    /// # Errors
+    /// Returns the [`ConfigError`] of the first invalid setting.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.addresses.is_empty() {
+            return Err(ConfigError::NoAddress);
+        }
+        if let Some(address) = self.addresses.iter().find(|address| !is_address(address)) {
+            return Err(ConfigError::Address(address.clone()));
+        }
+        if let Some(ttl) = self.ttl.filter(|ttl| !(1..=255).contains(ttl)) {
+            return Err(ConfigError::Ttl(ttl));
+        }
+        if let Some((name, _)) = self.sizes().into_iter().find(|&(_, size)| size == 0) {
+            return Err(ConfigError::Zero(name));
+        }
+        for (name, duration) in self.durations() {
+            if duration.is_zero() {
+                return Err(ConfigError::Zero(name));
+            }
+            if duration > MAX_DURATION {
+                return Err(ConfigError::TooLong(name));
+            }
+        }
+        if let Some(name) = self.subprotocols.iter().find(|name| !is_token(name)) {
+            return Err(ConfigError::Subprotocol(name.clone()));
+        }
+        let is_short = |key: &SessionKey| key.bytes().len() < SessionKey::MIN_BYTES;
+        if self.session_keys.iter().any(is_short) {
+            return Err(ConfigError::SessionKey);
+        }
+        if self.session_ttl < Duration::from_secs(2) || self.session_max_age < self.session_ttl {
+            return Err(ConfigError::SessionTtl);
+        }
+        #[cfg(feature = "deflate")]
+        if let Some(Err(problem)) = self.deflate.as_ref().map(DeflateConfig::validate) {
+            return Err(ConfigError::Deflate(problem));
+        }
+        for host in &self.allowed_hosts {
+            host.parse::<AllowedHost>().map_err(ConfigError::Host)?;
+        }
+        for origin in &self.allowed_origins {
+            match origin.parse::<Origin>() {
+                Ok(_) => {}
+                Err(OriginError::Null) => return Err(ConfigError::NullOrigin),
+                Err(_) => return Err(ConfigError::Origin(origin.clone())),
+            }
+        }
+        if self.cookie_same_site == CookieSameSite::None
+            && self.cookie_secure == CookieSecure::Never
+        {
+            return Err(ConfigError::CookieSameSite);
+        }
+        if self.cookie_partitioned && self.cookie_same_site != CookieSameSite::None {
+            return Err(ConfigError::CookiePartitioned);
+        }
+        Ok(())
+    }
+
+    fn sizes(&self) -> [(&'static str, usize); 16] {
+        let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        [
+            ("backlog", size(self.backlog)),
+            ("max_fragments", size(self.max_fragments)),
+            (
+                "max_messages_per_second",
+                size(self.max_messages_per_second),
+            ),
+            (
+                "max_control_frames_per_second",
+                size(self.max_control_frames_per_second),
+            ),
+            (
+                "max_connections",
+                self.max_connections.unwrap_or(usize::MAX),
+            ),
+            (
+                "max_connections_per_address",
+                self.max_connections_per_address,
+            ),
+            ("max_accepts_per_second", size(self.max_accepts_per_second)),
+            ("max_request_line", self.max_request_line),
+            ("max_header_bytes", self.max_header_bytes),
+            ("max_header_count", self.max_header_count),
+            ("max_body", self.max_body),
+            ("max_frame", self.max_frame),
+            ("max_message", self.max_message),
+            ("outbox_bytes", self.outbox_bytes),
+            ("inbox_bytes", self.inbox_bytes),
+            ("session_memory", self.session_memory),
+        ]
+    }
+
+    /// Returns all durations; a disabled one is replaced by a valid one.
+    fn durations(&self) -> [(&'static str, Duration); 15] {
+        let or_off = |duration: Option<Duration>| duration.unwrap_or(MAX_DURATION);
+        [
+            ("header_timeout", self.header_timeout),
+            ("handshake_timeout", self.handshake_timeout),
+            ("keep_alive_timeout", self.keep_alive_timeout),
+            ("body_timeout", self.body_timeout),
+            ("write_timeout", self.write_timeout),
+            ("handler_linger", self.handler_linger),
+            ("ping_interval", or_off(self.ping_interval)),
+            ("pong_timeout", or_off(self.pong_timeout)),
+            ("close_timeout", self.close_timeout),
+            ("sse_heartbeat", or_off(self.sse_heartbeat)),
+            ("outbox_stall", self.outbox_stall),
+            ("shutdown_timeout", self.shutdown_timeout),
+            ("session_ttl", self.session_ttl),
+            ("session_max_age", self.session_max_age),
+            ("session_token_ttl", self.session_token_ttl),
+        ]
+    }
+}
+
+/// Returns whether text is `host:port`, a numeric address or a Unix path. Binding checks whether it exists.
+fn is_address(address: &str) -> bool {
+    let address = match address.strip_prefix(PROXIED) {
+        Some(rest) if cfg!(feature = "proxy-protocol") => rest,
+        _ => address,
+    };
+    if let Some(path) = address.strip_prefix("unix:") {
+        return !path.is_empty() && !path.contains('\0');
+    }
+    let is_name = |host: &str| !host.is_empty() && !host.contains([':', '/', '[', ']', ' ']);
+    address.parse::<SocketAddr>().is_ok()
+        || address
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| is_name(host) && port.parse::<u16>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RequestConfig;
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(ServerConfig::default().validate(), Ok(()));
+        for request in [
+            RequestConfig::default(),
+            RequestConfig::high_security(),
+            RequestConfig::low_security(),
+        ] {
+            assert_eq!(ServerConfig::from(request).validate(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn addresses_are_replaced_added_and_checked() {
+        let mut config = ServerConfig::default();
+        config
+            .set_address("0.0.0.0:80")
+            .add_address("unix:/run/app.sock")
+            .add_address("localhost:0");
+        config.add_address("[::1]:443");
+        assert_eq!(
+            (config.get_address(), config.addresses.len()),
+            ("0.0.0.0:80", 4)
+        );
+        assert_eq!(config.validate(), Ok(()));
+        for wrong in [
+            "",
+            "localhost",
+            ":80",
+            "host:99999",
+            "host:x",
+            "::1:80",
+            "unix:",
+            "http://a:80",
+            "a b:1",
+        ] {
+            assert_eq!(
+                config.set_address(wrong).validate(),
+                Err(ConfigError::Address(wrong.to_owned()))
+            );
+        }
+        assert_eq!(
+            config.addresses(Vec::new()).validate(),
+            Err(ConfigError::NoAddress)
+        );
+    }
+
+    #[test]
+    fn zero_means_nothing_would_ever_work() {
+        type Edit = fn(ServerConfig) -> ServerConfig;
+        let edits: [(&str, Edit); 8] = [
+            ("backlog", |config| config.backlog(0)),
+            ("max_connections", |config| config.max_connections(Some(0))),
+            ("max_accepts_per_second", |config| {
+                config.max_accepts_per_second(0)
+            }),
+            ("max_header_count", |config| config.max_header_count(0)),
+            ("max_body", |config| config.max_body(0)),
+            ("outbox_bytes", |config| config.outbox_bytes(0)),
+            ("header_timeout", |config| {
+                config.header_timeout(Duration::ZERO)
+            }),
+            ("sse_heartbeat", |config| {
+                config.sse_heartbeat(Duration::ZERO)
+            }),
+        ];
+        for (name, edit) in edits {
+            assert_eq!(
+                edit(ServerConfig::default()).validate(),
+                Err(ConfigError::Zero(name))
+            );
+        }
+    }
+
+    #[test]
+    fn settings_that_contradict_are_refused() {
+        let config = ServerConfig::default;
+        assert_eq!(
+            config().handler_linger(Duration::MAX).validate(),
+            Err(ConfigError::TooLong("handler_linger"))
+        );
+        assert_eq!(config().ttl(Some(0)).validate(), Err(ConfigError::Ttl(0)));
+        assert_eq!(
+            config().ttl(Some(256)).validate(),
+            Err(ConfigError::Ttl(256))
+        );
+        for wrong in ["", "a b", "a,b", "a\r\nb"] {
+            let names = vec!["v1.chat".to_owned(), wrong.to_owned()];
+            assert_eq!(
+                config().subprotocols(names).validate(),
+                Err(ConfigError::Subprotocol(wrong.to_owned()))
+            );
+        }
+        for keys in [vec!["x".repeat(31)], vec!["x".repeat(32), String::new()]] {
+            let keys = keys.into_iter().map(SessionKey::new).collect::<Vec<_>>();
+            assert_eq!(
+                config().session_keys(keys).validate(),
+                Err(ConfigError::SessionKey)
+            );
+        }
+        let second = Duration::from_secs(1);
+        for wrong in [
+            config().session_ttl(second),
+            config()
+                .session_ttl(20 * second)
+                .session_max_age(19 * second),
+        ] {
+            assert_eq!(wrong.validate(), Err(ConfigError::SessionTtl));
+        }
+        for fine in ["https://A:443", "file://", "capacitor://localhost"] {
+            let origins = vec![fine.to_owned()];
+            assert_eq!(config().allowed_origins(origins).validate(), Ok(()));
+        }
+        for null in ["null", " NULL"] {
+            let error = config().allowed_origins(vec![null.to_owned()]).validate();
+            assert_eq!(error, Err(ConfigError::NullOrigin));
+            let text = error.unwrap_err().to_string();
+            assert!(text.contains("dangerous_allow_null_origin"), "{text}");
+        }
+        let across = || config().cookie_same_site(CookieSameSite::None);
+        assert_eq!(across().cookie_partitioned(true).validate(), Ok(()));
+        assert_eq!(
+            across().cookie_secure(CookieSecure::Never).validate(),
+            Err(ConfigError::CookieSameSite)
+        );
+        assert_eq!(
+            config().cookie_partitioned(true).validate(),
+            Err(ConfigError::CookiePartitioned)
+        );
+        for wrong in ["*", "example.com", "https://", "https://a/", "https://*.a"] {
+            let origins = vec!["https://fine:8443".to_owned(), wrong.to_owned()];
+            assert_eq!(
+                config().allowed_origins(origins).validate(),
+                Err(ConfigError::Origin(wrong.to_owned()))
+            );
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_and_addresses_with_or_without_a_port() {
+        let hosts = |list: &[&str]| {
+            let list = list
+                .iter()
+                .map(|host| (*host).to_owned())
+                .collect::<Vec<_>>();
+            ServerConfig::default().allowed_hosts(list).validate()
+        };
+        let fine = [
+            "app.example",
+            "*.app.example:8443",
+            "192.0.2.1:80",
+            "[::1]",
+            "::1",
+        ];
+        assert_eq!(hosts(&fine), Ok(()));
+        for wrong in [
+            "",
+            "*",
+            "https://app.example",
+            "app.example/",
+            "bücher.example",
+        ] {
+            let error = hosts(&["app.example", wrong]).unwrap_err();
+            assert!(matches!(error, ConfigError::Host(_)));
+            assert!(
+                error
+                    .to_string()
+                    .starts_with(&format!("allowed host `{wrong}` is not"))
+            );
+        }
+    }
+
+    #[test]
+    fn heartbeats_may_be_off_and_a_pong_may_take_longer_than_the_next_ping() {
+        let second = Duration::from_secs(1);
+        let config = ServerConfig::default;
+        for fine in [
+            config()
+                .ping_interval(None)
+                .pong_timeout(None)
+                .sse_heartbeat(None),
+            config().ping_interval(None),
+            config().pong_timeout(None),
+            config().ping_interval(second).pong_timeout(2 * second),
+            config().ping_interval(Some(second)),
+        ] {
+            assert_eq!(fine.validate(), Ok(()));
+        }
+        for (name, wrong) in [
+            ("ping_interval", config().ping_interval(Duration::ZERO)),
+            ("pong_timeout", config().pong_timeout(Duration::ZERO)),
+        ] {
+            assert_eq!(wrong.validate(), Err(ConfigError::Zero(name)));
+        }
+        assert_eq!(
+            config().sse_heartbeat(Duration::MAX).validate(),
+            Err(ConfigError::TooLong("sse_heartbeat"))
+        );
+    }
+}

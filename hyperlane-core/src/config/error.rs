@@ -1,0 +1,71 @@
+//! The errors of a configuration.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::proto::http::host::AllowedHostError;
+
+/// An invalid setting of a [`ServerConfig`](crate::ServerConfig). `Debug` writes the sentence of `Display`, since `main` prints its error in
+/// that form.
+#[derive(Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is no address to listen on.
+    #[error("no address to listen on")]
+    NoAddress,
+    /// The address is neither `host:port` nor `unix:/path`, or it begins with `proxy:` without the feature
+    /// `proxy-protocol`.
+    #[error(
+        "address {0:?} is neither `host:port` nor `unix:/path` (`proxy:` before it needs feature `proxy-protocol`)"
+    )]
+    Address(String),
+    /// The time to live is not in 1 to 255.
+    #[error("ttl {0} is not in 1 to 255")]
+    Ttl(u32),
+    /// The limit is zero, which would refuse everything.
+    #[error("{0} is zero")]
+    Zero(&'static str),
+    /// The duration exceeds a year.
+    #[error("{0} is longer than a year")]
+    TooLong(&'static str),
+    /// A compression setting is out of range.
+    #[error("{0}")]
+    Deflate(&'static str),
+    /// The text is not an origin: scheme, host and port, without a path.
+    #[error(
+        "allowed origin {0:?} is not `scheme://host[:port]`, as browsers send it: no path, no wildcard, names of hosts in ASCII (`xn--..`)"
+    )]
+    Origin(String),
+    /// The text is not a host: a name or an address, with an optional port.
+    #[error("allowed host {0}")]
+    Host(AllowedHostError),
+    /// The allowed origins contain `null`.
+    #[error(
+        "allowed origin `null` is the origin of any sandboxed frame: to allow all of them, set `dangerous_allow_null_origin`"
+    )]
+    NullOrigin,
+    /// The session cookie should be sent across sites without `Secure`: browsers refuse such a cookie.
+    #[error(
+        "`cookie_same_site` None needs a Secure cookie: set `cookie_secure` to Auto or Always, not Never"
+    )]
+    CookieSameSite,
+    /// The session cookie should be partitioned but not sent across sites, where partitions exist.
+    #[error("`cookie_partitioned` needs `cookie_same_site` None")]
+    CookiePartitioned,
+    /// The text is not a subprotocol's name: a token (RFC 6455 §4.1).
+    #[error("subprotocol {0:?} is not a token")]
+    Subprotocol(String),
+    /// A session key is too short to be secret.
+    #[error("a session key has less than 32 bytes")]
+    SessionKey,
+    /// The idle time of sessions is below 2 s, or above their maximum age.
+    #[error("session_ttl is below 2 s or above session_max_age")]
+    SessionTtl,
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,272 @@
+//! The settings of a server: addresses, limits of size and time, trust, sessions.
+//!
+//! The public fields of one struct hold all settings, so a single table declares them.
+
+mod check;
+mod error;
+mod legacy;
+mod request;
+mod session;
+
+use std::time::Duration;
+
+pub(crate) use self::check::PROXIED;
+pub use self::{
+    error::ConfigError,
+    request::RequestConfig,
+    session::{CookieSameSite, CookieSecure, SessionKey},
+};
+
+use crate::proto::http::{
+    forwarded::{Cidr, ForwardedField},
+    origin::AllowedOrigins,
+};
+#[cfg(feature = "deflate")]
+use crate::proto::ws::deflate::DeflateConfig;
+
+/// Maximum duration of a setting, so that every deadline can be computed.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Declares one row per field: documentation, name, type, default. It expands to the struct, its `Default` and a
+/// builder method per field. `as` sets another type for the builder's argument, from which the field is converted.
+macro_rules! server_config {
+    (@argument $type:ty) => { $type };
+    (@argument $type:ty, $argument:ty) => { $argument };
+    ($($(#[$doc:meta])* $field:ident: $type:ty $(as $argument:ty)? = $default:expr;)*) => {
+        /// The settings of a server: addresses, socket options, limits.
+        ///
+        /// Every limit is finite. Sizes are in bytes. Fields are public, and each has a builder method of the same
+        /// name. [`validate`](Self::validate) is called when the server binds.
+        ///
+        /// ```
+        /// use hyperlane_core::ServerConfig;
+        /// use std::time::Duration;
+        ///
+        /// let config = ServerConfig::default()
+        ///     .max_body(64 * 1024)
+        ///     .ping_interval(Duration::from_secs(10))
+        ///     .sse_heartbeat(None);
+        /// assert!(config.validate().is_ok());
+        /// assert!(config.max_body(0).validate().is_err());
+        /// ```
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct ServerConfig {
+            $($(#[$doc])* pub $field: $type,)*
+            /// The compression of WebSocket messages for clients that offer it (RFC 7692). Default: `None`, off, since
+            /// it costs CPU time and, with context takeover, memory.
+            #[cfg(feature = "deflate")]
+            pub deflate: Option<DeflateConfig>,
+        }
+
+        impl Default for ServerConfig {
+            fn default() -> Self {
+                Self {
+                    $($field: $default,)*
+                    #[cfg(feature = "deflate")]
+                    deflate: None,
+                }
+            }
+        }
+
+        /// Builder methods, one for each field.
+        impl ServerConfig {
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
+                #[must_use]
+                #[allow(clippy::useless_conversion, reason = "most arguments are of the type already")]
+                pub fn $field(mut self, $field: server_config!(@argument $type $(, $argument)?)) -> Self {
+                    self.$field = $field.into();
+                    self
+                }
+            )*
+
+            /// Sets [`deflate`](Self#structfield.deflate): a [`DeflateConfig`], or `None` to disable it.
+            #[cfg(feature = "deflate")]
+            #[must_use]
+            pub fn deflate(mut self, deflate: impl Into<Option<DeflateConfig>>) -> Self {
+                self.deflate = deflate.into();
+                self
+            }
+        }
+    };
+}
+
+server_config! {
+    /// The addresses to listen on: `host:port`, `[ipv6]:port` or `unix:/path`. The prefix `proxy:` marks the address of
+    /// a load balancer that begins each connection with a PROXY protocol header, version 2 (feature `proxy-protocol`).
+    /// Default: `127.0.0.1:8080`, since a server should be open to the network only on purpose.
+    addresses: Vec<String> = vec!["127.0.0.1:8080".to_owned()];
+    /// Sends small segments at once (`TCP_NODELAY`). Default: `None`, which means on: a real-time message must not wait
+    /// for the previous one.
+    nodelay: Option<bool> = None;
+    /// The IP time to live, 1 to 255 hops. Default: `None`, the system's.
+    ttl: Option<u32> = None;
+    /// Maximum number of connections in the system's accept queue. Default: 1024, since crowds of clients reconnect at
+    /// once.
+    backlog: u32 = 1024;
+
+    /// Maximum number of open connections. Default: `None`, 80 % of the descriptor limit, which leaves the program
+    /// some.
+    max_connections: Option<usize> = None;
+    /// Maximum number of open connections per client address (IPv6: per /64; loopback exempt). Default: 256, more than
+    /// a household or small office needs.
+    max_connections_per_address: usize = 256;
+    /// Maximum number of connections accepted per second over all addresses, with a burst of a tenth of them. Further
+    /// connections are not refused but wait in the `backlog`. Default: 50 000, which does not affect reconnecting
+    /// crowds; set less if each connection is costly.
+    max_accepts_per_second: u32 = 50_000;
+
+    /// The proxies in front of the server (`10.0.0.0/8`, `192.0.2.1`). Their fields report the client's address,
+    /// protocol and host, each on its own. Default: none, since any client can send such fields. At a Unix socket the
+    /// peer is trusted if the list is not empty.
+    ///
+    /// Lists are read from the right: a request that has passed N of these proxies has its client's address, protocol
+    /// and host at position N, or at the left end of a shorter list.
+    trusted_proxies: Vec<Cidr> = Vec::new();
+    /// The header field in which these proxies report the client. The others are ignored, since clients could send
+    /// them. Default: `X-Forwarded-For` with `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    forwarded_field: ForwardedField = ForwardedField::default();
+
+    /// The hosts that the server answers to: `app.example` at any port, `app.example:8443` at that port,
+    /// `*.app.example` for all subdomains, or addresses. Another host is answered with 421 and logged once.
+    ///
+    /// Default: empty. Then a server that listens only on loopback TCP addresses answers to names of this machine
+    /// (`localhost` and its subdomains, `127.0.0.0/8`, `[::1]`); otherwise a page whose name resolves to 127.0.0.1
+    /// could talk to it (DNS rebinding). Listed hosts are added to these. A server that other machines can reach
+    /// answers to any host; with a list, only to listed ones.
+    ///
+    /// Requests of [`trusted_proxies`](Self#structfield.trusted_proxies) are not checked: a proxy decides itself which
+    /// hosts it serves. A browser on the proxy's machine counts as the proxy if it connects from the same address. In
+    /// that case, let the proxy connect from an address of its own (nginx: `proxy_bind 127.0.0.2`).
+    ///
+    /// Also not checked are requests at Unix sockets, on transports passed to
+    /// [`ServerControlHook::serve`](crate::ServerControlHook::serve), inside another stack, and those of old clients
+    /// (HTTP/1.0) that name no host. At `proxy:` addresses only the list counts.
+    allowed_hosts: Vec<String> = Vec::new();
+
+    /// Maximum time from the first byte of a request to the end of its head. Default: 10 s, so that slow heads cannot
+    /// hold connections.
+    header_timeout: Duration = Duration::from_secs(10);
+    /// Maximum time for a handler to answer a WebSocket handshake that its guard (`#[is_ws_upgrade_type]`) has
+    /// accepted. After it the server sends the 101 itself and logs a warning. Default: 10 s, the same as for a head.
+    handshake_timeout: Duration = Duration::from_secs(10);
+    /// Maximum wait for the next request of a connection. Default: 75 s, longer than common proxies wait.
+    keep_alive_timeout: Duration = Duration::from_secs(75);
+    /// Maximum wait for the next byte of a body. Default: 30 s.
+    body_timeout: Duration = Duration::from_secs(30);
+    /// Maximum time in which a client may read nothing of a response. Default: 60 s.
+    write_timeout: Duration = Duration::from_secs(60);
+    /// Maximum time for a handler to continue after its peer has disconnected. Default: 120 s, enough to finish its
+    /// work and an end for handlers that wait in vain.
+    handler_linger: Duration = Duration::from_secs(120);
+
+    /// Maximum length of the request line, in bytes. Default: 8 KiB, as RFC 9112 §3 recommends; beyond: 414.
+    max_request_line: usize = 8 * KIB;
+    /// Maximum length of all header fields of a request, in bytes. Default: 32 KiB; beyond: 431.
+    max_header_bytes: usize = 32 * KIB;
+    /// Maximum number of header fields. Default: 100; beyond: 431.
+    max_header_count: usize = 100;
+    /// Maximum length of a request body that is read whole, in bytes. Default: 2 MiB; beyond: 413. Streamed bodies may
+    /// be longer.
+    max_body: usize = 2 * MIB;
+
+    /// Maximum payload of a WebSocket frame, in bytes. Default: 1 MiB; beyond: close code 1009.
+    max_frame: usize = MIB;
+    /// Maximum length of a WebSocket message over all fragments, after inflating, in bytes. Default: 1 MiB; beyond:
+    /// close code 1009.
+    max_message: usize = MIB;
+    /// Maximum number of fragments of a WebSocket message. Default: 131 072; beyond: close code 1008.
+    max_fragments: u32 = 128 * 1024;
+    /// Maximum number of messages per second on a WebSocket, with a burst of the same number. Time in which reading is
+    /// paused does not count. Default: 1 000 000, far above real clients, since a full inbox already slows down fast
+    /// senders. Set less if you know your clients. Beyond: close code 1008.
+    max_messages_per_second: u32 = 1_000_000;
+    /// Maximum number of pings and pongs per second on a WebSocket, with a burst of the same number. A pong that
+    /// answers a ping of the server (heartbeat, channel or program) is free. Default: 1000: no client needs more than a
+    /// few, and each ping costs an answer. Beyond: close code 1008.
+    max_control_frames_per_second: u32 = 1000;
+    /// The idle time after which a WebSocket client is pinged; `None`: never, so that a vanished client is detected
+    /// only when something is sent to it. Default: 25 s, below the idle limits of common proxies.
+    ping_interval: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(25));
+    /// Maximum wait for a sign of life after a ping; `None`: a client that does not answer is kept. No effect if
+    /// `ping_interval` is `None`. Default: 20 s.
+    pong_timeout: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(20));
+    /// Maximum wait for the peer's half of the closing handshake. Default: 5 s.
+    close_timeout: Duration = Duration::from_secs(5);
+    /// Allows pages of any origin to open WebSockets, use the endpoints of channels and read their responses. Default:
+    /// false: otherwise any page could talk to the server in its visitor's name.
+    dangerous_allow_any_origin: bool = false;
+    /// The origins (`https://example.com`, `capacitor://localhost`, `file://`) whose pages may open WebSockets and use
+    /// the endpoints of channels, besides the server's own. They are compared as origins: case and a default port do
+    /// not matter. Default: none.
+    allowed_origins: Vec<String> = Vec::new();
+    /// Also allows pages of the origin `null`. Default: false, since every sandboxed frame has this origin: any site
+    /// can create one, and so talk to the server in its visitor's name.
+    dangerous_allow_null_origin: bool = false;
+    /// The subprotocols of WebSockets, the preferred one first; an [`Upgrade`](crate::Upgrade) may override them.
+    /// Default: none, so that none is negotiated.
+    subprotocols: Vec<String> = Vec::new();
+
+    /// The idle time after which an event stream carries a comment; `None`: never. Default: 15 s, as the HTML standard
+    /// advises.
+    sse_heartbeat: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(15));
+
+    /// The keys that sign cookies and tokens of sessions. The first signs, and all verify, so a key is replaced by
+    /// inserting the new one before it. Each needs at least 32 bytes. Default: none; then a key is generated, and
+    /// sessions end with the process.
+    session_keys: Vec<SessionKey> = Vec::new();
+    /// Maximum idle time of a session. Its cookie has the same lifetime and is renewed when half of it has passed.
+    /// Default: 7 days.
+    session_ttl: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    /// Maximum age of a session, used or not. Default: 30 days.
+    session_max_age: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+    /// Lifetime of a session's token. Default: 60 s, enough to open a connection with it, and too little to be useful
+    /// from a log.
+    session_token_ttl: Duration = Duration::from_secs(60);
+    /// Maximum memory of all sessions in this process, in bytes. Default: 64 MiB. Beyond it, sessions without a user
+    /// are evicted first, down to a fifth of the memory, and then those with one; within each kind, the least recently
+    /// used.
+    session_memory: usize = 64 * MIB;
+    /// The rule for sending the session cookie over TLS only. Default: according to the request, as a trusted proxy
+    /// reports.
+    cookie_secure: CookieSecure = CookieSecure::Auto;
+    /// The cross-site requests with which browsers send the session cookie. Default: Lax, only with links to the server
+    /// that a user follows. `None` is for pages of other sites in [`allowed_origins`](Self::allowed_origins). It needs
+    /// a Secure cookie, so a request over plain HTTP gets a Lax one.
+    cookie_same_site: CookieSameSite as impl Into<CookieSameSite> = CookieSameSite::Lax;
+    /// Keeps the session cookie apart for each site whose pages use the server (`Partitioned`, CHIPS), as required by
+    /// browsers that block third-party cookies. Needs `cookie_same_site` None. Default: false.
+    cookie_partitioned: bool = false;
+
+    /// The high-water mark of a connection's outbox, in bytes. Above it, the outbox refuses messages. Default: 1 MiB. A
+    /// message that begins below the mark is accepted at any length.
+    outbox_bytes: usize = MIB;
+    /// Maximum time the client may read nothing while the outbox is over its mark. Default: 15 s.
+    outbox_stall: Duration = Duration::from_secs(15);
+    /// Maximum number of bytes read ahead while a handler is busy. Default: 64 KiB; beyond, reading pauses.
+    inbox_bytes: usize = 64 * KIB;
+
+    /// Writes header names as `Content-Type` and `Sec-WebSocket-Accept` instead of lower case, in every head that the
+    /// server writes. Some clients, mostly embedded ones, compare names byte by byte, although case does not matter
+    /// (RFC 9110 §5.1). Raw bytes of a program stay as they are. No effect on `Server::into_service`, where the outer
+    /// server writes the heads. Default: false.
+    title_case_headers: bool = false;
+
+    /// Maximum time a shutdown waits for requests and closing handshakes. Default: 25 s, below the 30 s after which
+    /// orchestrators kill.
+    shutdown_timeout: Duration = Duration::from_secs(25);
+}
+
+impl ServerConfig {
+    /// Returns the origins whose pages the whole server allows, besides its own.
+    pub(crate) fn origins(&self) -> AllowedOrigins {
+        let mut allowed = AllowedOrigins::of(&self.allowed_origins);
+        allowed.any = self.dangerous_allow_any_origin;
+        allowed.null = self.dangerous_allow_null_origin;
+        allowed
+    }
+}

@@ -1,0 +1,212 @@
+//! The request limits that published Hyperlane programs set together.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{KIB, MAX_DURATION, MIB, ServerConfig};
+
+/// The request limits as one value; [`apply`](Self::apply) copies them into a [`ServerConfig`].
+///
+/// Sizes are in bytes, the timeout in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RequestConfig {
+    /// The size of a read. Default: 4096. It has no effect, since reads use buffers that connections share. The field
+    /// is kept for programs that set it.
+    pub buffer_size: usize,
+    /// Maximum length of the request line. Default: 8192.
+    pub max_path_size: usize,
+    /// Maximum number of header fields. Default: 100.
+    pub max_header_count: usize,
+    /// Maximum length of a header name. Default: 8192.
+    pub max_header_key_size: usize,
+    /// Maximum length of a header value. Default: 8192.
+    pub max_header_value_size: usize,
+    /// Maximum length of the body. Default: 2 MiB.
+    pub max_body_size: usize,
+    /// Maximum wait for a request: for its beginning, for its head, and for more of its body. Default: 6000.
+    pub read_timeout_ms: u64,
+}
+
+impl RequestConfig {
+    /// Creates a configuration from its seven values, in the order of the fields.
+    pub fn new(
+        buffer_size: usize,
+        max_path_size: usize,
+        max_header_count: usize,
+        max_header_key_size: usize,
+        max_header_value_size: usize,
+        max_body_size: usize,
+        read_timeout_ms: u64,
+    ) -> Self {
+        Self {
+            buffer_size,
+            max_path_size,
+            max_header_count,
+            max_header_key_size,
+            max_header_value_size,
+            max_body_size,
+            read_timeout_ms,
+        }
+    }
+
+    /// Deserializes a configuration from JSON; missing fields get their defaults.
+    ///
+    /// # Errors
+    /// Returns the error of `serde_json` if the text is not JSON, or has other fields or types.
+    pub fn from_json(json: impl AsRef<str>) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(json.as_ref())
+    }
+
+    /// Returns tight limits, for servers open to the public.
+    pub fn high_security() -> Self {
+        Self::new(4 * KIB, 4 * KIB, 50, 4 * KIB, 4 * KIB, MIB, 3_000)
+    }
+
+    /// Returns very large limits, for trusted clients. They are still finite: otherwise a single request could take all
+    /// memory.
+    pub fn low_security() -> Self {
+        Self::new(
+            4 * KIB,
+            MIB,
+            10_000,
+            64 * KIB,
+            MIB,
+            1024 * MIB,
+            60 * 60 * 1_000,
+        )
+    }
+
+    /// Returns the limits of a server's configuration. A server limits all header fields together, so names and values
+    /// get equal parts of that. The size of a read is the default.
+    pub(crate) fn of(config: &ServerConfig) -> Self {
+        let default = Self::default();
+        let field = config.max_header_bytes / 4;
+        let timeout = config.header_timeout.as_millis();
+        Self {
+            buffer_size: default.buffer_size,
+            max_path_size: config.max_request_line,
+            max_header_count: config.max_header_count,
+            max_header_key_size: field,
+            max_header_value_size: field,
+            max_body_size: config.max_body,
+            read_timeout_ms: u64::try_from(timeout).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Copies these limits into a server's configuration.
+    ///
+    /// The limit of all header fields is twice that of one. A timeout over a year counts as a year.
+    pub fn apply(&self, config: &mut ServerConfig) {
+        config.max_request_line = self.max_path_size;
+        config.max_header_count = self.max_header_count;
+        config.max_header_bytes = self
+            .max_header_key_size
+            .saturating_add(self.max_header_value_size)
+            .saturating_mul(2);
+        config.max_body = self.max_body_size;
+        let timeout = Duration::from_millis(self.read_timeout_ms).min(MAX_DURATION);
+        config.header_timeout = timeout;
+        config.keep_alive_timeout = timeout;
+        config.body_timeout = timeout;
+    }
+}
+
+macro_rules! request_config_accessors {
+    ($($get:ident $set:ident $field:ident: $type:ty;)*) => {
+        /// Spellings of published Hyperlane programs.
+        impl RequestConfig {
+            $(
+                #[doc = concat!("Gives [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
+                pub fn $get(&self) -> $type {
+                    self.$field
+                }
+
+                #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
+                pub fn $set(&mut self, $field: $type) -> &mut Self {
+                    self.$field = $field;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+request_config_accessors! {
+    get_buffer_size set_buffer_size buffer_size: usize;
+    get_max_path_size set_max_path_size max_path_size: usize;
+    get_max_header_count set_max_header_count max_header_count: usize;
+    get_max_header_key_size set_max_header_key_size max_header_key_size: usize;
+    get_max_header_value_size set_max_header_value_size max_header_value_size: usize;
+    get_max_body_size set_max_body_size max_body_size: usize;
+    get_read_timeout_ms set_read_timeout_ms read_timeout_ms: u64;
+}
+
+impl Default for RequestConfig {
+    fn default() -> Self {
+        Self::new(4 * KIB, 8 * KIB, 100, 8 * KIB, 8 * KIB, 2 * MIB, 6_000)
+    }
+}
+
+impl From<RequestConfig> for ServerConfig {
+    fn from(request: RequestConfig) -> Self {
+        let mut config = Self::default();
+        request.apply(&mut config);
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_limits_are_applied() {
+        let mut config = ServerConfig::default();
+        RequestConfig::high_security().apply(&mut config);
+        assert_eq!(
+            (
+                config.max_request_line,
+                config.max_header_count,
+                config.max_body
+            ),
+            (4096, 50, MIB)
+        );
+        assert_eq!(
+            (config.max_header_bytes, config.header_timeout),
+            (16 * KIB, Duration::from_secs(3))
+        );
+        let endless = RequestConfig::new(
+            1,
+            usize::MAX,
+            usize::MAX,
+            usize::MAX,
+            usize::MAX,
+            usize::MAX,
+            u64::MAX,
+        );
+        endless.apply(&mut config);
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(config.max_header_bytes, usize::MAX);
+    }
+
+    #[test]
+    fn low_security_is_finite() {
+        let low = RequestConfig::low_security();
+        assert!(
+            low.max_body_size < usize::MAX
+                && low.max_path_size < usize::MAX
+                && low.read_timeout_ms < u64::MAX
+        );
+        assert!(low.get_max_body_size() > RequestConfig::default().get_max_body_size());
+    }
+
+    #[test]
+    fn json_fills_in_defaults_and_refuses_unknown_names() {
+        let config = RequestConfig::from_json(r#"{"max_body_size": 7}"#).unwrap();
+        assert_eq!(&config, RequestConfig::default().set_max_body_size(7));
+        assert!(RequestConfig::from_json(r#"{"max_body": 7}"#).is_err());
+        assert!(RequestConfig::from_json("{").is_err());
+    }
+}

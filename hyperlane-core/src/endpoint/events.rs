@@ -1,0 +1,97 @@
+//! Channels by event stream.
+
+use std::{future::poll_fn, sync::Arc, time::Duration};
+
+use super::handler::{ChannelHandler, Open, refuse_token, refused};
+use crate::{
+    channel::{
+        connection::{ChannelConnection, close_for_new_id, position_event},
+        log::ResumeId,
+        slots::{random, was_closed},
+        state::{Kind, Start},
+    },
+    context::Context,
+    error::RequestError,
+    hook::{HookFuture, Status},
+    proto::{http::fetch::Purpose, sse::POSITION},
+    stream::Stream,
+};
+
+impl ChannelHandler {
+    /// Serves the channel as an event stream.
+    pub(super) fn follow<'a>(
+        self: Arc<Self>,
+        stream: &'a mut Stream,
+        ctx: &'a mut Context,
+    ) -> HookFuture<'a> {
+        Box::pin(async move {
+            let opened = refused(Box::pin(self.open_events(stream, ctx)).await).await;
+            if let Some(open) = opened {
+                poll_fn(|cx| open.connection.poll_closed(cx)).await;
+            }
+            Status::Continue
+        })
+    }
+
+    async fn open_events(
+        self: Arc<Self>,
+        stream: &mut Stream,
+        ctx: &mut Context,
+    ) -> Result<Option<Open>, RequestError> {
+        ctx.check_page(&self.cors.origins, Purpose::Stream)?;
+        refuse_token(ctx)?;
+        if ctx.get_request().get_method().is_head() {
+            // HEAD has no body for events, so it gets no position.
+            ctx.get_mut_response()
+                .set_header("content-type", "text/event-stream")
+                .set_header("cache-control", "no-cache");
+            return Ok(None);
+        }
+        let claim = self.claim(stream, ctx, Kind::Events);
+        let is_replaced = ctx.is_session_replaced();
+        let entry = ctx.session().entry().clone();
+        if let Some(Ok(id)) = claim.from
+            && was_closed(&entry, self.direction, id.epoch)
+        {
+            // A browser stops coming back after a 204.
+            ctx.get_mut_response().set_status_code(204);
+            return Ok(None);
+        }
+        if ctx.event_stream(stream).await.is_err() {
+            return Ok(None);
+        }
+        let connection = stream.connection().clone();
+        if is_replaced {
+            // A channel of its own would get no messages of the session. The browser comes back with the new cookie.
+            close_for_new_id(&connection);
+            return Ok(None);
+        }
+        if let Some(every) = self.options.heartbeat {
+            connection.set_heartbeat(every);
+        }
+        let retry = self.options.retry.unwrap_or(Duration::from_secs(1));
+        let begin = |start: &Start, id: ResumeId| {
+            let first = first_event(id, retry, start.is_reset);
+            let _ = connection.send_bytes(&connection.format().frame(&first));
+            ChannelConnection::new(connection.clone(), None, claim.number)
+        };
+        let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
+        Ok(attached.map(|attached| Open {
+            connection: connection.clone(),
+            attached,
+        }))
+    }
+}
+
+/// Encodes the first event of a stream, which names the position, so that a cut before the first message loses
+/// nothing.
+fn first_event(id: ResumeId, retry: Duration, is_reset: bool) -> Vec<u8> {
+    // Between once and twice as much.
+    let jitter = random() % (retry.as_millis().max(1) as u64);
+    let name = if is_reset { "reset" } else { POSITION };
+    let event = position_event(name, id).retry(retry + Duration::from_millis(jitter));
+    let mut bytes = Vec::new();
+    // All parts are our own, so that encoding cannot fail.
+    let _ = event.encode(&mut bytes);
+    bytes
+}

@@ -1,0 +1,135 @@
+//! Parts of request handling that all endpoints share.
+
+use std::sync::Arc;
+
+use super::{
+    Options,
+    plan::{PlannedEndpoint, PlannedRoute},
+};
+use crate::{
+    channel::{
+        Channel,
+        attach::Attached,
+        connection::ChannelConnection,
+        end::End,
+        log::ResumeId,
+        settings::{Direction, Settings},
+        slots::of_session,
+        state::{Claim, Kind, Start, Tab},
+    },
+    conn::Conn,
+    context::{Context, States, cors::RouteCors},
+    error::RequestError,
+    hook::refuse,
+    session::SessionEntry,
+    stream::Stream,
+};
+
+/// An endpoint that serves requests.
+pub(super) struct ChannelHandler {
+    pub(super) options: Options,
+    pub(super) settings: Arc<Settings>,
+    pub(super) direction: Direction,
+    pub(super) cors: Arc<RouteCors>,
+}
+
+/// Refuses the request after an error: the pipeline answers it.
+pub(super) async fn refused<T>(outcome: Result<T, RequestError>) -> T {
+    match outcome.map_err(refuse) {
+        Ok(value) => value,
+        Err(refusal) => match refusal.await {},
+    }
+}
+
+/// Refuses a client whose only credential is an invalid token: no channel would get its messages.
+pub(super) fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
+    match ctx.is_session_token_refused() {
+        true => Err(RequestError::SessionToken),
+        false => Ok(()),
+    }
+}
+
+/// A connection with its position in a channel: the only state of an idle one.
+pub(super) struct Open {
+    pub(super) connection: Arc<Conn>,
+    pub(super) attached: Attached,
+}
+
+impl ChannelHandler {
+    pub(super) fn new(
+        mut options: Options,
+        direction: Direction,
+        methods: &'static [&'static str],
+    ) -> Arc<Self> {
+        let settings = Arc::new(options.settings.clone());
+        let origins = std::mem::take(&mut options.origins);
+        Arc::new(Self {
+            options,
+            settings,
+            direction,
+            cors: Arc::new(RouteCors { origins, methods }),
+        })
+    }
+
+    /// Plans these routes for a server.
+    pub(super) fn planned(&self, routes: Vec<PlannedRoute>) -> PlannedEndpoint {
+        PlannedEndpoint {
+            routes,
+            direction: self.direction,
+            settings: self.settings.clone(),
+            cors: self.cors.clone(),
+        }
+    }
+
+    /// Reads the client's claim to a position.
+    pub(super) fn claim(&self, stream: &Stream, ctx: &Context, kind: Kind) -> Claim {
+        let request = ctx.get_request();
+        let headers = request.get_headers().get_all("last-event-id");
+        // Missing values, in any form, give way to later ones.
+        let from = headers
+            .chain(request.get_querys().get_all("last_event_id"))
+            .find_map(ResumeId::of_client);
+        let tab = request
+            .get_querys()
+            .get_all("tab")
+            .find_map(|tab| Tab::from_str_radix(tab.trim(), 16).ok());
+        Claim {
+            kind,
+            from: from.filter(|_| kind != Kind::Plain),
+            tab,
+            number: stream.exchange.wire.request_number(),
+        }
+    }
+
+    pub(super) fn channel(&self, entry: &Arc<SessionEntry>) -> Arc<Channel> {
+        of_session(entry, self.direction, &self.settings)
+    }
+
+    /// Attaches a connection to the session's channel. If that channel has just ended, a new one replaces it.
+    pub(super) fn attach(
+        &self,
+        entry: &Arc<SessionEntry>,
+        claim: Claim,
+        connection: &Arc<Conn>,
+        states: impl Fn() -> States,
+        begin: impl Fn(&Start, ResumeId) -> ChannelConnection,
+    ) -> Option<Attached> {
+        loop {
+            let channel = self.channel(entry);
+            match channel.attach(claim, connection, &begin) {
+                Ok(attached) => {
+                    channel.keep(|| entry.keep_alive());
+                    if let Some(on_channel) = &self.options.on_channel
+                        && channel.start()
+                    {
+                        let env = &connection.env;
+                        env.spawn(on_channel(channel.clone(), states()));
+                    }
+                    return attached;
+                }
+                Err(End::Session) if entry.is_ended() => return None,
+                Err(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Channels by WebSocket.
+
+use std::{future::poll_fn, sync::Arc, task::Poll};
+
+use super::handler::{ChannelHandler, Open, refused};
+use crate::{
+    channel::{
+        Channel,
+        connection::{ChannelConnection, close_for_new_id},
+        log::ResumeId,
+        slots::random,
+        state::{Kind, Start, Tab},
+    },
+    conn::{Conn, acks::Acks, websocket::WsEnd},
+    context::Context,
+    error::RequestError,
+    hook::{HookFuture, Status},
+    proto::ws::{CloseCode, Message},
+    stream::Stream,
+    upgrade::Upgrade,
+};
+
+impl ChannelHandler {
+    pub(super) fn connect<'a>(
+        self: Arc<Self>,
+        stream: &'a mut Stream,
+        ctx: &'a mut Context,
+    ) -> HookFuture<'a> {
+        let headers = ctx.get_request().get_headers();
+        let accepts_events = headers
+            .get_all("accept")
+            .any(|accept| accept.contains("text/event-stream"));
+        if !headers.has_token("upgrade", "websocket") && accepts_events {
+            return self.follow(stream, ctx);
+        }
+        Box::pin(async move {
+            // A box of its own, which is freed before the long wait begins.
+            let opened = refused(Box::pin(self.open_socket(stream, ctx)).await).await;
+            if let Some((open, acks)) = opened {
+                receive(open.attached.channel(), &open.connection, &acks).await;
+                if open.connection.is_closed_by_peer() && !open.connection.env.is_shutting_down() {
+                    open.attached.closed();
+                }
+            }
+            Status::Continue
+        })
+    }
+
+    async fn open_socket(
+        self: Arc<Self>,
+        stream: &mut Stream,
+        ctx: &mut Context,
+    ) -> Result<Option<(Open, Arc<Acks>)>, RequestError> {
+        let kind = match self.options.resume_ids {
+            true => Kind::Counted,
+            false => Kind::Plain,
+        };
+        let mut claim = self.claim(stream, ctx, kind);
+        if kind == Kind::Counted && claim.tab.is_none() {
+            claim.tab = Some(random());
+        }
+        let upgrade = Upgrade::new().with_origins(self.cors.origins.clone());
+        // A refused handshake begins no session, and sets no cookie: the browser may have one that it did not send
+        // across sites.
+        stream.check_upgrade(ctx, &upgrade)?;
+        // A page cannot read the status of a handshake, but can read the code of a Close.
+        let is_refused = ctx.is_session_token_refused();
+        let is_replaced = ctx.is_session_replaced();
+        // Before the 101, so that the 101 sets the cookie.
+        let entry = ctx.session().entry().clone();
+        ctx.upgrade_with(stream, upgrade).await?;
+        let connection = stream.connection().clone();
+        if is_refused {
+            // A connection that has ended needs no Close.
+            let _ = connection.close_websocket(CloseCode::POLICY_VIOLATION, "token expired", false);
+            return Ok(None);
+        }
+        if is_replaced {
+            close_for_new_id(&connection);
+            return Ok(None);
+        }
+        if let Some(every) = self.options.heartbeat {
+            connection.set_heartbeat(every);
+        }
+        let acks = Acks::new();
+        let begin = |start: &Start, id: ResumeId| {
+            acks.begin(id.offset);
+            connection.set_acks(acks.clone());
+            if let Some(tab) = claim.tab.filter(|_| kind == Kind::Counted) {
+                let text = first_message(id, tab, start.is_reset);
+                // A connection that has ended is detached in a moment.
+                let _ = connection.send_message(&Message::from(text));
+            }
+            ChannelConnection::new(connection.clone(), Some(acks.clone()), claim.number)
+        };
+        let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
+        let open = attached.map(|attached| Open {
+            connection: connection.clone(),
+            attached,
+        });
+        Ok(open.map(|open| (open, acks)))
+    }
+}
+
+/// Delivers messages of the client to the channel until the channel or the connection ends.
+async fn receive(channel: &Arc<Channel>, connection: &Arc<Conn>, acks: &Acks) {
+    let mut taken = None;
+    poll_fn(|cx| {
+        loop {
+            if acks.take_news() {
+                channel.acknowledged();
+            }
+            if taken.is_some() {
+                match channel.poll_deliver(cx, &mut taken, None) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            match connection.poll_message(cx) {
+                Poll::Ready(Ok(message)) => taken = Some(message),
+                Poll::Ready(Err(WsEnd::Closed(_) | WsEnd::Violation(_) | WsEnd::Lost)) => {
+                    return Poll::Ready(());
+                }
+                Poll::Pending if acks.has_news() => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+}
+
+/// Encodes the first message for a counting client.
+fn first_message(id: ResumeId, tab: Tab, is_reset: bool) -> String {
+    let ResumeId { epoch, offset } = id;
+    format!(
+        r#"{{"id":"{id}","epoch":"{epoch:016x}","offset":{offset},"tab":"{tab:016x}","reset":{is_reset}}}"#
+    )
+}

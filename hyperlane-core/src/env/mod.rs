@@ -1,0 +1,180 @@
+//! The environment of a server's connections: configuration, time, limits, numbers, the runtime.
+//!
+//! An [`Env`] knows no connection: the server that holds them says what their end does.
+
+pub(crate) mod admission;
+pub(crate) mod date;
+pub(crate) mod hosts;
+pub(crate) mod ids;
+mod logged;
+pub(crate) mod peer;
+pub(crate) mod runtime;
+pub(crate) mod timers;
+
+use std::{
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+};
+
+use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
+
+use self::{
+    admission::{Admission, network},
+    date::DATE_LENGTH,
+    hosts::Hosts,
+    logged::Logged,
+    peer::{Peer, Via},
+    timers::Timers,
+};
+use crate::{
+    config::ServerConfig,
+    observe::metrics::Metrics,
+    proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins},
+};
+
+/// Takes a connection that has ended off the list of the live ones, by its slot.
+pub(crate) type Release = Box<dyn Fn(u32) + Send + Sync>;
+
+/// Servers of a process, from 1.
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+/// The parts of a running server that its connections use.
+pub(crate) struct Env {
+    id: u32,
+    pub(crate) config: ServerConfig,
+    /// The runtime of the server; `None` in tests of parts.
+    pub(crate) runtime: Option<Handle>,
+    pub(crate) head_limits: HeadLimits,
+    /// The origins whose pages may use the server, besides its own.
+    pub(crate) allowed_origins: AllowedOrigins,
+    pub(crate) timers: Timers,
+    pub(crate) metrics: Metrics,
+    hosts: Hosts,
+    /// Hosts that were refused.
+    logged_hosts: Logged,
+    /// Clients that spoke another protocol than their listener does.
+    logged_clients: Logged,
+    admission: Admission,
+    shutting_down: AtomicBool,
+    /// A connection ended while the server shuts down.
+    pub(crate) ended: Notify,
+    release: Release,
+}
+
+impl Env {
+    pub(crate) fn new(config: ServerConfig, hosts: Hosts, release: Release) -> Self {
+        let head_limits = HeadLimits {
+            request_line: config.max_request_line,
+            header_bytes: config.max_header_bytes,
+            header_count: config.max_header_count,
+        };
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            admission: Admission::new(&config),
+            allowed_origins: config.origins(),
+            config,
+            runtime: Handle::try_current().ok(),
+            head_limits,
+            timers: Timers::new(),
+            metrics: Metrics::new(),
+            hosts,
+            logged_hosts: Logged::default(),
+            logged_clients: Logged::default(),
+            shutting_down: AtomicBool::new(false),
+            ended: Notify::new(),
+            release,
+        }
+    }
+
+    /// Runs a task on the server's runtime, whatever thread calls.
+    pub(crate) fn spawn(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Option<JoinHandle<()>> {
+        Some(self.runtime.as_ref()?.spawn(task))
+    }
+
+    /// Bytes that a head of any permitted size fits into.
+    pub(crate) fn head_space(&self) -> usize {
+        let limits = &self.head_limits;
+        limits
+            .request_line
+            .saturating_add(limits.header_bytes)
+            .saturating_add(1024)
+    }
+
+    /// The value of a `Date` header (RFC 9110 §6.6.1).
+    pub(crate) fn date(&self) -> [u8; DATE_LENGTH] {
+        date::date(self.id, self.timers.now())
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Acquire)
+    }
+
+    /// Begins the shutdown. Connections see it with their next look; a signal wakes those that wait.
+    pub(crate) fn begin_shutdown(&self) {
+        self.shutting_down.store(true, Ordering::Release);
+    }
+
+    /// Counts a connection from `peer`; false when its address has reached the limit.
+    pub(crate) fn admit(&self, peer: Peer) -> bool {
+        self.admission.enter(peer)
+    }
+
+    /// Forgets a connection that has ended.
+    pub(crate) fn forget(&self, slot: u32, peer: Peer) {
+        (self.release)(slot);
+        self.admission.leave(peer);
+        if self.is_shutting_down() {
+            self.ended.notify_waiters();
+        }
+    }
+
+    /// Refuses a request for a host that the server does not answer to.
+    ///
+    /// A trusted proxy judges hosts itself. A request without a host comes from an old client (HTTP/1.0), never from a
+    /// page.
+    pub(crate) fn check_host(&self, host: &str, via: Via, peer: Peer) -> Result<(), HostRefused> {
+        if host.is_empty() || self.hosts.allow(via, host) {
+            return Ok(());
+        }
+        let Some(peer) = peer.address() else {
+            // A load balancer speaks for itself.
+            return Ok(());
+        };
+        let proxies = &self.config.trusted_proxies;
+        if proxies.iter().any(|range| range.contains(peer.ip())) {
+            return Ok(());
+        }
+        let refused = HostRefused::new(host);
+        if self.logged_hosts.is_due(self.timers.now(), host) {
+            tracing::warn!(%peer, "421: {refused}");
+        } else {
+            tracing::debug!(%peer, "421: {refused}");
+        }
+        Err(refused)
+    }
+
+    /// Logs that a client spoke another protocol than its listener does, which the operator should know: once per address
+    /// and listener's protocol.
+    pub(crate) fn log_mix_up(
+        &self,
+        peer: Option<SocketAddr>,
+        listener: &'static str,
+        seen: &dyn fmt::Display,
+    ) {
+        let address = peer.map(|peer| network(peer.ip()));
+        let is_due = self
+            .logged_clients
+            .is_due(self.timers.now(), (address, listener));
+        let peer = peer.map_or(Peer::Local, Peer::Inet);
+        if is_due {
+            tracing::warn!(%peer, "{seen}: connection closed");
+        } else {
+            tracing::debug!(%peer, "{seen}: connection closed");
+        }
+    }
+}

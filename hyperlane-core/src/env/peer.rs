@@ -1,0 +1,40 @@
+//! The other end of a connection, and the way it came in.
+
+use std::{fmt, net::SocketAddr};
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Inet(SocketAddr),
+    /// A Unix socket, or a transport without addresses.
+    Local,
+}
+
+impl Peer {
+    pub(crate) fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Inet(address) => Some(address),
+            Self::Local => None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Local => f.write_str("local"),
+        }
+    }
+}
+
+/// The way by which a connection came in, as far as it decides what its client may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// A TCP address that the server listens on: any program that reaches it, browsers included.
+    Tcp,
+    /// An address for load balancers that speak the PROXY protocol.
+    Balancer,
+    /// A Unix socket, a transport that the program made, or the stack around the server.
+    Trusted,
+}

@@ -1,0 +1,134 @@
+//! Timers and tasks of the server for callers that may be in another runtime, or in none.
+//!
+//! A handle may be used on a thread of the program, in a runtime that ends soon, or in a runtime without timers. So
+//! work that waits or outlives its call is spawned on the server's runtime by its handle; only the end of that runtime
+//! ends it.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
+
+/// A timer that fires after a while, or when its runtime ends.
+pub(crate) struct Timer {
+    /// Never receives a value, only the end of its sender.
+    fired: oneshot::Receiver<()>,
+    task: AbortHandle,
+}
+
+impl Timer {
+    pub(crate) fn new(runtime: &Handle, after: Duration) -> Self {
+        let (fire, fired) = oneshot::channel();
+        let task = runtime.spawn(async move {
+            tokio::time::sleep(after).await;
+            drop(fire);
+        });
+        // Only its worker can run the task that it spawned last, and the caller may block that worker: an executor
+        // within a handler. Other workers can take earlier tasks, so one more task follows the timer.
+        runtime.spawn(std::future::ready(()));
+        Self {
+            fired,
+            task: task.abort_handle(),
+        }
+    }
+
+    fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.fired).poll(cx).map(drop)
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Waits for `work` at most `limit` by the clock of `runtime`; without a runtime it does not wait. Returns `None` on
+/// timeout.
+pub(crate) async fn within<F: Future>(
+    runtime: Option<Handle>,
+    limit: Duration,
+    work: F,
+) -> Option<F::Output> {
+    let mut timer = None;
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        let Some(runtime) = &runtime else {
+            return Poll::Ready(None);
+        };
+        let timer = timer.get_or_insert_with(|| Timer::new(runtime, limit));
+        timer.poll_fired(cx).map(|()| None)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, mpsc},
+        task::{Wake, Waker},
+        thread::{self, Thread},
+    };
+
+    use super::*;
+
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// Polls like an executor that is independent of tokio.
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut work = pin!(work);
+        loop {
+            if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return done;
+            }
+            thread::park();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_wait_needs_no_runtime_around_it() {
+        let runtime = Handle::current();
+        let (says, hears) = mpsc::channel();
+        thread::spawn(move || {
+            let never = std::future::pending::<()>;
+            let short = Duration::from_millis(1);
+            says.send(block_on(within(Some(runtime.clone()), short, never())))
+                .unwrap();
+            says.send(block_on(within(None, Duration::MAX, never())))
+                .unwrap();
+            let done = within(Some(runtime), Duration::MAX, std::future::ready(()));
+            says.send(block_on(done)).unwrap();
+        });
+        let heard = tokio::task::spawn_blocking(move || hears.iter().collect::<Vec<_>>());
+        assert_eq!(heard.await.unwrap(), [None, None, Some(())]);
+    }
+
+    #[test]
+    fn a_wait_ends_with_the_runtime_that_counts_its_time() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let handle = runtime.handle().clone();
+        let waiting = thread::spawn(move || {
+            block_on(within(
+                Some(handle),
+                Duration::MAX,
+                std::future::pending::<()>(),
+            ))
+        });
+        drop(runtime);
+        assert_eq!(waiting.join().unwrap(), None);
+    }
+}

@@ -1,0 +1,122 @@
+//! Errors of sending, and how a connection ended.
+
+use std::io;
+
+use super::{RequestError, handler};
+use crate::{
+    http::{IntoResponse, Response},
+    proto::ws::{CloseFrame, ProtocolError},
+};
+
+/// The reason why a message was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// The queue exceeds the outbox's high-water mark; nothing was queued.
+    #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
+    Full,
+    /// The connection has ended, or a Close was sent on it.
+    #[error("the connection is closed")]
+    Closed,
+    /// The connection belongs to a session's channel, whose clients would lose count.
+    #[error(
+        "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
+    )]
+    Channel,
+}
+
+/// The reason why a value could not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResponseError {
+    /// The connection has ended, or a Close was sent on it.
+    #[error("the connection is closed")]
+    ConnectionClosed,
+    /// Bytes after a complete response were not sent: one request has one response.
+    #[error("the response is already complete: nothing can be sent after it")]
+    AlreadyComplete,
+    /// Only messages can be sent on a WebSocket or an event stream, not a file or stream.
+    #[error("cannot send a file or stream as a message")]
+    NotAMessage,
+    /// An event stream cannot begin with a status without content: 1xx, 204, 205 or 304.
+    #[error("a response of this status has no content, so that no stream can begin with it")]
+    NoContent,
+    /// The peer reads too slowly and the sender must not wait.
+    #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
+    Full,
+    /// The connection belongs to a session's channel. Only the channel may send on it.
+    #[error(
+        "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
+    )]
+    Channel,
+}
+
+impl From<PushError> for ResponseError {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Full => Self::Full,
+            PushError::Closed => Self::ConnectionClosed,
+            PushError::Channel => Self::Channel,
+        }
+    }
+}
+
+impl From<ResponseError> for io::Error {
+    fn from(error: ResponseError) -> Self {
+        let kind = match error {
+            ResponseError::ConnectionClosed => io::ErrorKind::BrokenPipe,
+            ResponseError::AlreadyComplete
+            | ResponseError::NotAMessage
+            | ResponseError::NoContent
+            | ResponseError::Channel => io::ErrorKind::InvalidInput,
+            ResponseError::Full => io::ErrorKind::WouldBlock,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+impl IntoResponse for ResponseError {
+    fn into_response(self, response: &mut Response) {
+        let is_end = self == Self::ConnectionClosed;
+        handler::answer(response, 500, &self, is_end);
+    }
+}
+
+/// The client's Close: the source of the last error of [`WebSocket::recv`](crate::WebSocket::recv).
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("closed by the client{}", .frame.as_ref().map_or(String::new(), |frame| format!(": {} {}", frame.code, frame.reason)))]
+pub struct ClosedByClient {
+    /// The code and reason, if the client sent them.
+    pub frame: Option<CloseFrame>,
+}
+
+/// The client disconnected without a Close.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the client left without a Close")]
+pub(crate) struct LeftWithoutClose;
+
+/// Returns whether an error, or one of its sources, means that a connection has ended.
+pub(super) fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<ClosedByClient>()
+            || error.is::<LeftWithoutClose>()
+            || error.is::<ProtocolError>()
+            || error.downcast_ref() == Some(&PushError::Closed)
+            || error.downcast_ref() == Some(&ResponseError::ConnectionClosed)
+        {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<RequestError>() {
+            return error.is_disconnect() || matches!(error, RequestError::WebSocketProtocol(_));
+        }
+        // The `source` of an `io::Error` skips the error that it wraps.
+        let held = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        next = match held {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
+    }
+    false
+}

@@ -1,0 +1,57 @@
+//! Errors of sessions.
+
+use std::io;
+
+/// The reason why a session operation failed.
+///
+/// Returned from a handler by `?`, it answers 403 or 409 if the client's credential does not allow the operation
+/// ([`ByToken`](Self::ByToken), [`Former`](Self::Former), [`Passing`](Self::Passing)), and otherwise 500.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The value has no JSON form, or is of another type than requested.
+    #[error("invalid session value: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The value exceeds the free part of [`session_memory`](crate::ServerConfig).
+    #[error("the session memory is full")]
+    Full,
+    /// The head of the response was sent, so the cookie cannot be set.
+    #[error("the response has begun: the session's cookie can no longer be set")]
+    TooLate,
+    /// The session was destroyed.
+    #[error("the session was destroyed")]
+    Ended,
+    /// The session has another id than this request's: another request has renewed it.
+    #[error(
+        "another request has renewed the session, and its answer has the cookie: repeat the request with that"
+    )]
+    Former,
+    /// The request came by a token, which cannot renew the session: the owner's cookie would become worthless.
+    #[error("the request came by a token, and a token renews no session: renew it by its cookie")]
+    ByToken,
+    /// The session lasts only for this request: no client can come back to it.
+    #[error("the session lasts for this request alone: no client can come back to it")]
+    Passing,
+    /// The system has no random bytes.
+    #[error("no random bytes for an id")]
+    Random,
+    /// The store failed.
+    #[error("the session store: {0}")]
+    Store(#[source] io::Error),
+}
+
+impl SessionError {
+    /// Returns the status to answer with if the client's credential is to blame, and not the program.
+    pub(super) fn client_status(&self) -> Option<usize> {
+        match self {
+            Self::ByToken => Some(403),
+            Self::Former | Self::Passing => Some(409),
+            Self::Json(_)
+            | Self::Full
+            | Self::TooLate
+            | Self::Ended
+            | Self::Random
+            | Self::Store(_) => None,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Errors of a server's start.
+
+use std::{borrow::Cow, fmt, io, panic::Location};
+
+use crate::{config::ConfigError, proto::http::origin::OriginError, route::RouteError};
+
+/// The reason why a server did not start. `Debug` writes the sentence of `Display`, since `main` prints its error in
+/// that form.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// An address could not be bound.
+    #[error("cannot listen on `{address}`: {source}")]
+    Bind {
+        /// The address as configured.
+        address: String,
+        /// The error of the system.
+        source: io::Error,
+    },
+    /// The configuration is invalid.
+    #[error("invalid configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// A route is invalid.
+    #[error("{pattern:?} at {place}: {source}")]
+    Route {
+        /// The pattern as written.
+        pattern: String,
+        /// The place of its registration.
+        place: Place,
+        /// The error of the pattern.
+        source: RouteError,
+    },
+    /// An endpoint allows an invalid origin, or `null`.
+    #[error("the endpoint {pattern:?} at {place} allows an invalid origin: {source}")]
+    Origin {
+        /// The pattern as written.
+        pattern: String,
+        /// The place of its registration.
+        place: Place,
+        /// The error of the origin.
+        source: OriginError,
+    },
+    /// No guard distinguishes two handlers of the same path.
+    #[error(
+        "the route {pattern:?} has two handlers that no guard tells apart: {first} and {second}; \
+         remove one, or give them different methods"
+    )]
+    Ambiguous {
+        /// The pattern of the second.
+        pattern: String,
+        /// The place where the first was registered.
+        first: Place,
+        /// The place where the second was registered.
+        second: Place,
+    },
+    /// A handler could answer no request, because the server or the pattern lacks a value. The log names all such
+    /// handlers.
+    #[error(
+        "the handler `{handler}` of {pattern:?} at {place} cannot answer any request: {lack}{}",
+        and_more(*more)
+    )]
+    Handler {
+        /// The name of the handler.
+        handler: &'static str,
+        /// The pattern of its route.
+        pattern: String,
+        /// The place of its registration.
+        place: Place,
+        /// The missing value.
+        lack: SetupError,
+        /// The number of other handlers that lack something.
+        more: usize,
+    },
+    /// The server has no route, but attribute macros registered some that no server took.
+    #[error(
+        "the server has no route, but attribute macros registered {}, the first of them `{handler}` at {place}: put \
+         `#[hyperlane(server: Server)]` on `main` and run the `server` that it declares",
+        counted(*routes, "route")
+    )]
+    RoutesNotTaken {
+        /// The number of routes that attribute macros registered.
+        routes: usize,
+        /// The name of the first handler.
+        handler: &'static str,
+        /// The place of the first handler.
+        place: Place,
+    },
+    /// Another system error, such as one from `?` in a function that returns this error.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A server needs a tokio runtime for its clock. It was started, or became a service, outside of one.
+    #[error(
+        "a server starts only inside a tokio runtime: call it under `#[tokio::main]`, or within `block_on`"
+    )]
+    NoRuntime,
+}
+
+impl fmt::Debug for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn and_more(handlers: usize) -> String {
+    match handlers {
+        0 => String::new(),
+        more => format!(" ({more} more; the log names them all)"),
+    }
+}
+
+/// Returns a count with its noun: `1 route`, `2 routes`.
+pub(crate) fn counted(count: usize, name: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{count} {name}{end}")
+}
+
+/// A place in the source of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The file, as the compiler names it.
+    pub file: &'static str,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+}
+
+impl Place {
+    #[track_caller]
+    pub(crate) fn caller() -> Self {
+        let place = Location::caller();
+        Self {
+            file: place.file(),
+            line: place.line(),
+            column: place.column(),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// The reason why a handler could answer no request, as the end of a sentence about the handler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetupError(Cow<'static, str>);
+
+impl SetupError {
+    /// Creates an error that says what is missing and how to fix it, without a full stop.
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SetupError {}

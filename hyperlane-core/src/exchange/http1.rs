@@ -1,0 +1,384 @@
+//! HTTP/1.1's side of an exchange: heads come off the connection's buffer one after the other, and answers go out in
+//! order.
+//!
+//! Another version of HTTP is another type with these methods: `poll_head` and the body's `poll_piece` read, `send_head`,
+//! `send_data` and `finish` write, `goes_on` and `closes_after` decide about the connection. What an answer is, and what may
+//! follow it, is the exchange's and the same for all.
+
+use std::{
+    sync::Arc,
+    task::{Context as TaskContext, Poll, ready},
+};
+
+use bytes::Bytes;
+
+use super::body::BodyHead;
+use crate::{
+    conn::{
+        Conn, cork,
+        input::{Fill, Wait},
+    },
+    env::ids::next_id,
+    error::{RequestError, ResponseError},
+    http::{Added, Framing, Head, HttpVersion, Request, Response},
+    proto::http::{
+        chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
+        head::{self, HeadScanner, HeadStorage},
+    },
+};
+
+/// What the head of a request says about its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    /// The method is HEAD, so that the answer has no body.
+    pub(crate) is_head: bool,
+    /// The client speaks HTTP/1.0, which knows no chunks.
+    pub(crate) is_1_0: bool,
+    /// The client allows another request on this connection.
+    keeps_alive: bool,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            is_head: false,
+            is_1_0: false,
+            keeps_alive: true,
+        }
+    }
+}
+
+/// What reading a head has brought.
+pub(super) enum HeadRead {
+    /// A request, whose answer begins. An error refuses it.
+    Request(Result<BodyHead, RequestError>),
+    /// No request, but one that is answered.
+    Refused(RequestError),
+    /// No request, and nothing to answer.
+    End(RequestError),
+}
+
+pub(crate) struct Http1 {
+    connection: Arc<Conn>,
+    scanner: HeadScanner,
+    pub(crate) facts: Facts,
+    /// Which request of the connection this is: 0 before the first, 1, and 2 for all after it.
+    turn: u8,
+    /// A request was read before the one ahead of it was answered, so that no answer shows which request it is for.
+    has_skipped: bool,
+    /// A hook waits for a request, or has dropped that wait.
+    is_reading: bool,
+}
+
+impl Http1 {
+    pub(super) fn new(connection: Arc<Conn>) -> Self {
+        Self {
+            connection,
+            scanner: HeadScanner::default(),
+            facts: Facts::default(),
+            turn: 0,
+            has_skipped: false,
+            is_reading: false,
+        }
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Conn> {
+        &self.connection
+    }
+
+    /// Numbers the request: later requests have higher numbers. A connection that a proxy keeps open may bring a later
+    /// request than a connection that was made after it.
+    pub(crate) fn request_number(&self) -> u64 {
+        match self.turn {
+            0 | 1 => self.connection.id,
+            _ => next_id(),
+        }
+    }
+
+    // ---------------------------------------------------------------- reading
+
+    /// Makes ready to read the next head.
+    pub(super) fn begin_reading(&mut self) {
+        self.is_reading = true;
+        self.scanner.reset();
+    }
+
+    /// Waits for the head of the next request.
+    pub(super) fn poll_head(
+        &mut self,
+        request: &mut Request,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<HeadRead> {
+        let read = loop {
+            match self.take_head(request) {
+                Ok(Some(head)) => break HeadRead::Request(head),
+                Ok(None) => {}
+                Err(error) => {
+                    self.facts = Facts::default();
+                    break HeadRead::Refused(error);
+                }
+            }
+            let most = self.connection.env.head_space();
+            let wait = self.head_wait();
+            break match ready!(self.connection.poll_more(cx, wait, most)) {
+                Fill::Bytes => continue,
+                Fill::End if !self.has_begun() => HeadRead::End(RequestError::ConnectionClosed),
+                Fill::End => HeadRead::End(RequestError::ClientDisconnected),
+                Fill::TimedOut(Wait::Head) if self.has_begun() => {
+                    self.facts.is_head = false;
+                    HeadRead::Refused(match self.connection.env.is_shutting_down() {
+                        true => RequestError::ShuttingDown,
+                        false => RequestError::HeadTimeout,
+                    })
+                }
+                // Full: the scanner refuses a head long before.
+                Fill::TimedOut(_) | Fill::Full => HeadRead::End(RequestError::ConnectionClosed),
+            };
+        };
+        self.is_reading = false;
+        Poll::Ready(read)
+    }
+
+    /// Counts a request whose head was read; `is_answered`: the one before it was.
+    pub(super) fn count_request(&mut self, is_answered: bool) {
+        self.has_skipped |= self.turn > 0 && !is_answered;
+        self.turn = (self.turn + 1).min(2);
+        let now = self.connection.now();
+        self.connection.lock_input().wait_for(Wait::Nothing, now);
+    }
+
+    fn head_wait(&self) -> Wait {
+        if self.turn == 0 || self.has_begun() {
+            Wait::Head
+        } else {
+            Wait::Idle
+        }
+    }
+
+    /// Whether anything of the next request is here. An empty line is nothing of it, nor is the first half of one.
+    fn has_begun(&self) -> bool {
+        !matches!(self.connection.lock_input().buffer.unread(), [] | [b'\r'])
+    }
+
+    /// Takes a whole head off the buffer, if it is there. The inner error refuses a request that was read.
+    fn take_head(
+        &mut self,
+        request: &mut Request,
+    ) -> Result<Option<Result<BodyHead, RequestError>>, RequestError> {
+        let limits = &self.connection.env.head_limits;
+        let mut input = self.connection.lock_input();
+        // Old clients send an empty line behind a body (RFC 9112 §2.2). A head that has begun starts with its method.
+        while input.buffer.unread().starts_with(b"\r\n") {
+            input.buffer.consume(2);
+        }
+        let Some(length) = self.scanner.scan(input.buffer.unread(), limits)? else {
+            return Ok(None);
+        };
+        let bytes = input.buffer.unread().get(..length).unwrap_or_default();
+        let mut storage = HeadStorage::new();
+        let head = head::parse(bytes, limits, &mut storage)?;
+        self.facts = Facts {
+            is_head: head.method == "HEAD",
+            is_1_0: head.version == head::Version::Http10,
+            // The bytes behind a CONNECT are for the other end of a tunnel, whether the client waits for one or not (RFC
+            // 9110 §9.3.6): no request of ours.
+            keeps_alive: head.keep_alive && head.method != "CONNECT",
+        };
+        let version = match self.facts.is_1_0 {
+            true => HttpVersion::Http1_0,
+            false => HttpVersion::Http1_1,
+        };
+        let assigned = request.assign_head(head.method, &head.target, version);
+        if assigned.is_ok() {
+            let headers = request.get_mut_headers();
+            for field in head.fields.iter() {
+                headers.append_parsed(field.name, field.value);
+            }
+            // Readers of the fields see one length, and so does who they are passed on to (RFC 9110 §8.6).
+            if let (true, head::BodyFraming::Length(length)) = (head.length_repeated, head.framing)
+            {
+                headers.remove("content-length");
+                headers.append_parsed("content-length", length.to_string().as_bytes());
+            }
+        }
+        let body = BodyHead {
+            framing: head.framing,
+            expects_continue: head.expect_continue,
+        };
+        let asks_upgrade = head.upgrade;
+        input.buffer.consume(length);
+        drop(input);
+        let is_handshake = asks_upgrade && request.get_headers().has_token("upgrade", "websocket");
+        self.connection.set_handshake(is_handshake);
+        self.connection.charge(512 + length);
+        Ok(Some(match assigned {
+            Ok(_) => Ok(body),
+            Err(_) => Err(RequestError::InvalidPath),
+        }))
+    }
+
+    /// Restarts the idle clock: the time that a hook has spent does not count against the client.
+    pub(super) fn stop_reading(&mut self) {
+        if std::mem::take(&mut self.is_reading) {
+            let now = self.connection.now();
+            self.connection.lock_input().wait_for(Wait::Nothing, now);
+        }
+    }
+
+    // ---------------------------------------------------------------- writing
+
+    /// Sends the head of an answer, and its body where that is in hand.
+    pub(super) fn send_head(
+        &self,
+        head: Head<'_>,
+        framing: Framing,
+        body: Option<&Bytes>,
+        closes: bool,
+    ) -> Result<(), ResponseError> {
+        let is_1_0 = self.facts.is_1_0 || head.response.get_version().is_http1_0();
+        let connection = match (closes, is_1_0) {
+            (true, _) => Some("close"),
+            (false, true) => Some("keep-alive"),
+            (false, false) => None,
+        };
+        let body = body.filter(|_| matches!(framing, Framing::Length(1..)) && !self.facts.is_head);
+        let full = cork::with(self.connection.id, |cork| {
+            self.write_head(cork.bytes(), head, framing, connection);
+            if let Some(body) = body {
+                cork.push(body);
+            }
+            cork.is_full()
+        });
+        match full {
+            Some(true) => self.connection.flush_cork(),
+            Some(false) => {}
+            None => {
+                let mut bytes = Vec::with_capacity(256 + body.map_or(0, Bytes::len));
+                self.write_head(&mut bytes, head, framing, connection);
+                if let Some(body) = body {
+                    bytes.extend_from_slice(body);
+                }
+                self.connection.push_slice(&bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the head of an answer.
+    pub(super) fn write_head(
+        &self,
+        out: &mut Vec<u8>,
+        head: Head<'_>,
+        framing: Framing,
+        connection: Option<&'static str>,
+    ) {
+        let server = &self.connection.env;
+        let added = Added {
+            framing,
+            date: &server.date(),
+            connection,
+            title_case: server.config.title_case_headers,
+        };
+        head.write(out, added);
+    }
+
+    /// Writes a head that promises another protocol.
+    pub(super) fn write_switching(&self, out: &mut Vec<u8>, head: Head<'_>) {
+        let added = Added {
+            framing: Framing::None,
+            date: &[],
+            connection: None,
+            title_case: self.connection.env.config.title_case_headers,
+        };
+        head.write(out, added);
+    }
+
+    /// Sends a piece of the body.
+    pub(super) fn send_data(&self, piece: &Bytes, chunked: bool) -> Result<(), ResponseError> {
+        let connection = &self.connection;
+        if !connection.is_open() {
+            return Err(ResponseError::ConnectionClosed);
+        }
+        connection.charge(32 + piece.len() / 4);
+        let full = cork::with(connection.id, |cork| {
+            if chunked {
+                encode_chunk_head(piece.len(), cork.bytes());
+            }
+            cork.push(piece);
+            if chunked {
+                cork.bytes().extend_from_slice(CHUNK_END);
+            }
+            cork.is_full()
+        });
+        match full {
+            Some(true) => connection.flush_cork(),
+            Some(false) => {}
+            None => {
+                let mut bytes = Vec::with_capacity(piece.len() + 24);
+                if chunked {
+                    encode_chunk_head(piece.len(), &mut bytes);
+                }
+                bytes.extend_from_slice(piece);
+                if chunked {
+                    bytes.extend_from_slice(CHUNK_END);
+                }
+                connection.push_slice(&bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the body.
+    pub(super) fn finish(&self, chunked: bool) {
+        if chunked {
+            self.write(LAST_CHUNK);
+        }
+    }
+
+    /// Sends bytes in the order of the connection's own sends. Errors show in the next look at the connection.
+    pub(super) fn write(&self, bytes: &[u8]) {
+        self.connection.set_handshake(false);
+        write_own(&self.connection, bytes);
+    }
+
+    // ---------------------------------------------------------------- what follows
+
+    /// Whether the connection ends with an answer, by what the client, the response and the server say.
+    pub(super) fn closes_after(&self, response: &Response, framing: Framing) -> bool {
+        !self.facts.keeps_alive
+            || self.has_skipped
+            || framing == Framing::UntilClose
+            || response.get_headers().has_token("connection", "close")
+            || self.connection.env.is_shutting_down()
+    }
+
+    /// Whether no request may follow the current one; `is_begun`: its answer has.
+    pub(super) fn is_last(&self, is_begun: bool) -> bool {
+        !self.facts.keeps_alive || self.has_skipped && is_begun
+    }
+
+    /// Whether another request is read after a whole answer.
+    pub(super) fn goes_on(&self) -> bool {
+        self.facts.keeps_alive
+            && !self.has_skipped
+            && self.connection.is_open()
+            && !self.connection.env.is_shutting_down()
+    }
+}
+
+/// Sends bytes in the order of the connection's own sends.
+pub(super) fn write_own(connection: &Conn, bytes: &[u8]) {
+    let corked = cork::with(connection.id, |cork| {
+        if bytes.len() >= cork::SPILL {
+            return None;
+        }
+        cork.bytes().extend_from_slice(bytes);
+        Some(cork.is_full())
+    });
+    match corked {
+        Some(Some(false)) => {}
+        Some(Some(true)) => connection.flush_cork(),
+        // Too large to copy twice, or not in its own task: written or queued at once.
+        Some(None) | None => drop(connection.push_slice(bytes)),
+    }
+}

@@ -1,0 +1,228 @@
+//! One request and its answer.
+//!
+//! An [`Exchange`] belongs to a connection and takes its requests in turn. It knows how far the answer is ([`Answer`]); what
+//! stands on the wire is [`Http1`]'s. The pipeline asks it once per step, by [`Exchange::progress`].
+
+pub(crate) mod answer;
+pub(crate) mod body;
+mod http1;
+mod send;
+pub(crate) mod switch;
+
+use std::{future::poll_fn, sync::Arc};
+
+use crate::{
+    conn::Conn,
+    error::RequestError,
+    http::{Method, Request},
+    observe::{Observed, RouteLabel},
+    proto::http::{host::HostRefused, track::ResponseTracker},
+};
+
+use self::{
+    answer::{Answer, Progress},
+    body::{BodyHead, Incoming},
+    http1::{HeadRead, Http1},
+};
+
+/// The current request of a connection, and its answer.
+pub(crate) struct Exchange {
+    pub(crate) wire: Http1,
+    answer: Answer,
+    /// The body of the request, unless it was read before the hooks.
+    body: Option<Arc<Incoming>>,
+    /// The connection ends after this request.
+    closes: bool,
+    /// The record of the request, while a subscriber or a recorder listens.
+    observed: Option<Arc<Observed>>,
+}
+
+impl Exchange {
+    pub(crate) fn new(connection: Arc<Conn>) -> Self {
+        Self {
+            wire: Http1::new(connection),
+            answer: Answer::None,
+            body: None,
+            closes: false,
+            observed: None,
+        }
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Conn> {
+        self.wire.connection()
+    }
+
+    /// Reads the next request as far as its body.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an idle connection waits in here, and an `async fn` holds its arguments twice"
+    )]
+    pub(crate) fn next_head<'a>(
+        &'a mut self,
+        request: &'a mut Request,
+    ) -> impl Future<Output = Result<BodyHead, RequestError>> {
+        async move {
+            if matches!(
+                self.answer,
+                Answer::Switched | Answer::Accepted | Answer::Events { .. }
+            ) {
+                return Err(RequestError::Upgraded);
+            }
+            self.wire.begin_reading();
+            if self.has_body_left() {
+                // A hook reads the next request before it has read the body of this one.
+                Box::pin(self.finish_body()).await;
+            }
+            if self.closes || self.is_last() || !self.connection().is_open() {
+                return Err(RequestError::ConnectionClosed);
+            }
+            // A client that sends and does not read gets no further answers queued.
+            let room = poll_fn(|cx| self.connection().poll_room(cx)).await;
+            if room.is_err() {
+                self.closes = true;
+                return Err(RequestError::ConnectionClosed);
+            }
+            request.reset();
+            let read = poll_fn(|cx| self.wire.poll_head(request, cx)).await;
+            let read = self.begin(read);
+            self.closes |= read.is_err();
+            read
+        }
+    }
+
+    /// Begins the answer to what was read; until then, the last one's answer stands.
+    fn begin(&mut self, read: HeadRead) -> Result<BodyHead, RequestError> {
+        match read {
+            HeadRead::Request(head) => {
+                let is_answered = self.progress() != Progress::Unanswered;
+                self.wire.count_request(is_answered);
+                self.answer = Answer::None;
+                head
+            }
+            HeadRead::Refused(error) => {
+                self.answer = Answer::None;
+                Err(error)
+            }
+            HeadRead::End(error) => Err(error),
+        }
+    }
+
+    /// Refuses a request for a host that the server does not answer to.
+    pub(crate) fn check_host(&self, request: &Request) -> Result<(), HostRefused> {
+        // The target of CONNECT is for the other end of a tunnel (RFC 9110 §9.3.6), and no page can send it.
+        match request.get_method() {
+            Method::Connect => Ok(()),
+            _ => {
+                let connection = self.connection();
+                let host = request.get_host();
+                connection
+                    .env
+                    .check_host(host, connection.via, connection.peer())
+            }
+        }
+    }
+
+    /// How far the answer is.
+    pub(crate) fn progress(&self) -> Progress {
+        self.answer.progress()
+    }
+
+    /// Whether a handshake is accepted whose 101 was not seen to go out.
+    pub(crate) fn has_handshake(&self) -> bool {
+        matches!(self.answer, Answer::Accepted)
+    }
+
+    /// Whether the connection was made a WebSocket.
+    pub(crate) fn is_switched(&self) -> bool {
+        matches!(self.answer, Answer::Switched)
+    }
+
+    /// Whether a head can still go out.
+    pub(crate) fn can_begin(&self) -> bool {
+        self.answer.can_begin()
+    }
+
+    /// Whether the connection ends after this request.
+    pub(crate) fn closes(&self) -> bool {
+        self.closes
+    }
+
+    /// Closes the connection after this request, or does not.
+    pub(crate) fn set_closes(&mut self, closes: bool) {
+        self.closes = closes;
+    }
+
+    /// Whether nothing may follow the current request.
+    fn is_last(&self) -> bool {
+        let progress = self.progress();
+        progress == Progress::Last || self.wire.is_last(progress != Progress::Unanswered)
+    }
+
+    /// Whether another request is read after this one.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.progress() == Progress::Whole && !self.closes && self.wire.goes_on()
+    }
+
+    /// Ends the connection without an answer, or without the rest of one.
+    #[cfg(feature = "tower")]
+    pub(crate) fn cut(&mut self) {
+        self.answer = Answer::Streaming {
+            closes: true,
+            chunked: false,
+        };
+        self.closes = true;
+    }
+
+    /// Restarts the idle clock, and ends the record of the request.
+    pub(crate) fn end_request(&mut self) {
+        self.observed = None;
+        self.wire.stop_reading();
+    }
+
+    /// Begins to observe a request, while a subscriber or a recorder listens; `request`: method and path, unless the head
+    /// was refused.
+    #[cold]
+    pub(crate) fn observe(&mut self, route: &Arc<RouteLabel>, request: Option<(&Method, &str)>) {
+        let connection = self.connection();
+        let metrics = &connection.env.metrics;
+        self.observed = Observed::begin(connection, metrics, route, request);
+    }
+
+    /// The record of the request.
+    pub(crate) fn observed(&self) -> Option<Arc<Observed>> {
+        self.observed.clone()
+    }
+
+    /// Works within the span of the current request.
+    pub(crate) fn in_scope<R>(&self, work: impl FnOnce() -> R) -> R {
+        match &self.observed {
+            Some(observed) => observed.in_scope(work),
+            None => work(),
+        }
+    }
+
+    fn note_status(&self, status: usize) {
+        if let Some(observed) = &self.observed {
+            observed.set_status(u16::try_from(status).unwrap_or_default());
+        }
+    }
+
+    /// The connection, while its request is a WebSocket handshake without an answer.
+    pub(crate) fn open_handshake(&self) -> Option<Arc<Conn>> {
+        let connection = self.connection();
+        connection.is_handshake().then(|| connection.clone())
+    }
+
+    /// The tracker of raw bytes, which begins with the first of them.
+    fn tracker(&mut self) -> Option<&mut ResponseTracker> {
+        if matches!(self.answer, Answer::None) {
+            let mut tracker = ResponseTracker::default();
+            tracker.begin(self.wire.facts.is_head);
+            self.answer = Answer::Raw(tracker);
+        }
+        match &mut self.answer {
+            Answer::Raw(tracker) => Some(tracker),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Answers go out: responses, bodies in pieces, and what a program writes by itself.
+
+use bytes::Bytes;
+
+use super::{Answer, Exchange};
+use crate::{
+    error::ResponseError,
+    http::{Framing, Head},
+    wire::WireFormat,
+};
+
+impl Exchange {
+    /// Sends a response whose body is in hand.
+    pub(crate) fn send_response(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
+        let response = head.response;
+        let framing = match response.framing() {
+            // Events that are all here have a length like anything else.
+            Framing::UntilClose => Framing::Length(response.get_body().len() as u64),
+            framing => framing,
+        };
+        let closes = self.send_head(head, framing, Some(response.body_bytes()), false)?;
+        self.answer = Answer::Typed { closes };
+        Ok(())
+    }
+
+    /// Sends the head of a response whose body follows by [`send_data`](Self::send_data); false if none may follow. From here
+    /// on the answer is partial until [`end_body`](Self::end_body).
+    pub(crate) fn begin_body(
+        &mut self,
+        head: Head<'_>,
+        framing: Framing,
+    ) -> Result<bool, ResponseError> {
+        let response = head.response;
+        let framing = match response.is_empty_by_status() {
+            true => response.framing(),
+            false => framing,
+        };
+        let follows =
+            response.allows_body() && !self.wire.facts.is_head && framing != Framing::Length(0);
+        let closes = self.send_head(head, framing, None, follows)?;
+        self.answer = match follows {
+            true => Answer::Streaming {
+                closes,
+                chunked: framing == Framing::Chunked,
+            },
+            false => Answer::Typed { closes },
+        };
+        Ok(follows)
+    }
+
+    /// Sends a piece of the body.
+    pub(crate) fn send_data(&self, piece: &Bytes) -> Result<(), ResponseError> {
+        match self.answer {
+            // An empty chunk would be the last.
+            Answer::Streaming { chunked, .. } if !piece.is_empty() => {
+                self.wire.send_data(piece, chunked)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the body.
+    pub(crate) fn end_body(&mut self) {
+        if let Answer::Streaming { closes, chunked } = self.answer {
+            self.wire.finish(chunked);
+            self.answer = Answer::Typed { closes };
+        }
+    }
+
+    /// Sends a head, and the body if it is here; true if the connection ends with it. `may_read`: the rest of the answer may
+    /// read the body of the request.
+    fn send_head(
+        &mut self,
+        head: Head<'_>,
+        framing: Framing,
+        body: Option<&Bytes>,
+        may_read: bool,
+    ) -> Result<bool, ResponseError> {
+        if !self.answer.can_begin() {
+            return Err(ResponseError::AlreadyComplete);
+        }
+        let connection = self.connection();
+        if !connection.is_open() {
+            return Err(ResponseError::ConnectionClosed);
+        }
+        let closes = self.closes
+            || self.wire.closes_after(head.response, framing)
+            || self.body_forces_close(may_read);
+        self.note_answer();
+        connection.set_handshake(false);
+        self.wire.send_head(head, framing, body, closes)?;
+        self.note_status(head.response.get_status_code());
+        Ok(closes)
+    }
+
+    /// Sends a 101 by which the program answers a handshake itself.
+    pub(crate) fn send_switching(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
+        let mut bytes = Vec::with_capacity(256);
+        self.wire.write_switching(&mut bytes, head);
+        self.send_raw(&bytes)
+    }
+
+    /// Sends raw bytes: parts of an HTTP response, whole frames, or events.
+    pub(crate) fn send_raw(&mut self, data: &[u8]) -> Result<(), ResponseError> {
+        self.connection().charge(32 + data.len() / 4);
+        if self.has_handshake() && !data.is_empty() {
+            match is_http(data) {
+                // Too late where the 101 is out: a response would be noise among frames.
+                true if !self.take_back_handshake() => return Err(ResponseError::AlreadyComplete),
+                true => {}
+                false => self.answer_handshake(),
+            }
+        }
+        if matches!(self.answer, Answer::Opening) {
+            // Middleware that answers every request: the answer is an event stream, whose head is about to go out.
+            return Err(ResponseError::AlreadyComplete);
+        }
+        let connection = self.connection();
+        if !connection.is_open() {
+            connection.note_sent_in_vain();
+            return Err(ResponseError::ConnectionClosed);
+        }
+        if self.answer.is_events() && connection.is_at_line_end() && data.starts_with(HTTP) {
+            // Middleware that answers every request: no line of events begins like a response.
+            return Err(ResponseError::AlreadyComplete);
+        }
+        match self.answer {
+            // Empty bytes leave the handshake as it is.
+            Answer::Accepted => Ok(()),
+            Answer::Switched => {
+                self.wire.write(data);
+                Ok(())
+            }
+            Answer::Events { .. } => {
+                self.wire.write(&connection.format().frame(data));
+                connection.note_line_end(data);
+                Ok(())
+            }
+            _ => self.send_http(data),
+        }
+    }
+
+    /// Sends a part of an HTTP response that the program writes by itself.
+    fn send_http(&mut self, data: &[u8]) -> Result<(), ResponseError> {
+        let Some(tracker) = self.tracker() else {
+            return Err(ResponseError::AlreadyComplete);
+        };
+        let tracked = tracker.track(data);
+        let (has_started, status) = (tracker.started(), tracker.status());
+        let is_event_stream = tracker.is_event_stream();
+        if has_started {
+            self.note_answer();
+        }
+        if let Some(status) = status {
+            self.note_status(usize::from(status));
+        }
+        self.wire.write(tracked.to_wire(data));
+        if is_event_stream {
+            let connection = self.connection();
+            connection.begin_events(WireFormat::EventStream);
+            connection.note_line_end(data);
+        }
+        match tracked.excess {
+            0 => Ok(()),
+            _ => Err(ResponseError::AlreadyComplete),
+        }
+    }
+
+    /// Tells the body that a final answer goes out.
+    pub(super) fn note_answer(&self) {
+        if let Some(body) = &self.body {
+            body.note_answer();
+        }
+    }
+
+    /// Whether the unread rest of the body keeps the connection from going on after an answer.
+    fn body_forces_close(&self, may_read: bool) -> bool {
+        self.body
+            .as_ref()
+            .is_some_and(|body| body.forces_close(may_read))
+    }
+}
+
+/// How an HTTP/1 response begins.
+const HTTP: &[u8] = b"HTTP/1.";
+
+/// Whether bytes begin like an HTTP response, or may: they can come in pieces.
+fn is_http(data: &[u8]) -> bool {
+    data.starts_with(HTTP) || HTTP.starts_with(data)
+}

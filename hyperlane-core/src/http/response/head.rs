@@ -1,0 +1,211 @@
+//! The head of a response: which fields are sent, and which of them the server sets.
+
+use std::sync::Arc;
+
+use super::{HttpStatus, Response, is_event_stream, is_framing};
+use crate::{
+    http::{
+        Headers,
+        session::{SessionFields, private_cache_control},
+        upgrade::is_handshake_field,
+    },
+    proto::http::write::HeadWriter,
+};
+
+/// The way in which the receiver finds the end of the body (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// `content-length`.
+    Length(u64),
+    /// `transfer-encoding: chunked`.
+    Chunked,
+    /// No body, and no field about one.
+    None,
+    /// The end of the connection ends the body.
+    UntilClose,
+}
+
+/// A response that is about to be sent, with the fields of its request's session and route.
+///
+/// `Context::head` creates it, so that no head is sent without them. [`Response::build`] creates the other one, for
+/// programs that send bytes themselves.
+#[derive(Clone, Copy)]
+pub(crate) struct Head<'a> {
+    pub(crate) response: &'a Response,
+}
+
+/// Fields that the server adds to those of the program.
+#[derive(Clone, Copy)]
+pub(crate) struct Added<'a> {
+    pub(crate) framing: Framing,
+    /// The value of `date`; empty for none.
+    pub(crate) date: &'a [u8],
+    pub(crate) connection: Option<&'static str>,
+    pub(crate) title_case: bool,
+}
+
+impl Head<'_> {
+    /// Writes the head. Allocates only if `out` must grow.
+    ///
+    /// The status overrides the framing: a response without a body gets no framing field. [`Framing::UntilClose`] adds
+    /// `connection: close`. No automatic field is added beside one that is set. Framing fields that the program set by
+    /// [`get_mut_headers`](Response::get_mut_headers) are omitted.
+    pub(crate) fn write(self, out: &mut Vec<u8>, added: Added<'_>) {
+        let Self { response } = self;
+        let (headers, session) = (&response.headers, response.session.as_ref());
+        let set = SetFields::of(headers);
+        let framing = match response.allows_body() {
+            true => added.framing,
+            false => Framing::None,
+        };
+        // The text of an unknown version is not validated, so it is never written.
+        let is_1_0 = response.version.is_http1_0();
+        let mut head = HeadWriter::response(out, is_1_0, response.status, &response.reason);
+        if !added.date.is_empty() && !set.date {
+            head.field("date", added.date);
+        }
+        match framing {
+            Framing::Length(length) => head.content_length(length),
+            Framing::Chunked => head.field("transfer-encoding", b"chunked"),
+            Framing::None | Framing::UntilClose => {}
+        }
+        // Files and streams have set their own default by now, if any.
+        if !set.content_type
+            && !response.body.is_empty()
+            && !matches!(framing, Framing::None | Framing::Length(0))
+        {
+            head.field("content-type", b"text/plain; charset=utf-8");
+        }
+        let connection = match framing {
+            Framing::UntilClose => Some("close"),
+            _ => added.connection,
+        };
+        // The end of the connection is announced regardless of the program's fields.
+        let ends = set.connection
+            && connection == Some("close")
+            && !headers.has_token("connection", "close");
+        let contradicts = ends && headers.has_token("connection", "keep-alive");
+        if let Some(connection) = connection
+            && (ends || !set.connection)
+        {
+            head.field("connection", connection.as_bytes());
+        }
+        let cookie = session.and_then(|session| write_cookie(&mut head, session));
+        write_cache_fields(
+            &mut head,
+            headers,
+            &set,
+            session.is_some(),
+            cookie.is_some(),
+        );
+        match cookie {
+            Some(session) => headers.write_where(&mut head, |name, value| {
+                !(is_framing(name)
+                    || contradicts && name == "connection"
+                    || name == "cache-control"
+                    || session.is_own(name, value))
+            }),
+            None if set.framing || contradicts => headers.write_where(&mut head, |name, _| {
+                !(is_framing(name) || contradicts && name == "connection")
+            }),
+            None => headers.write_lines(&mut head),
+        }
+        head.end(added.title_case);
+    }
+}
+
+/// Writes the response that accepts a WebSocket handshake (RFC 6455 §4.2.2): the fields of the handshake, the session's
+/// cookie, and the program's own fields, except those about a body or another handshake.
+pub(crate) fn write_switching<'a>(
+    out: &mut Vec<u8>,
+    handshake: impl Iterator<Item = (&'static str, &'a [u8])>,
+    headers: [&Headers; 2],
+    session: Option<&Arc<SessionFields>>,
+    title_case: bool,
+) {
+    let status = HttpStatus::SwitchingProtocols.code();
+    let mut head = HeadWriter::response(out, false, status, "");
+    for (name, value) in handshake {
+        head.field(name, value);
+    }
+    let cookie = session.and_then(|session| write_cookie(&mut head, session));
+    for headers in headers {
+        headers.write_where(&mut head, |name, value| {
+            !(is_framing(name)
+                || name == "content-type"
+                || is_handshake_field(name)
+                || cookie.is_some_and(|session| session.is_own(name, value)))
+        });
+    }
+    head.end(title_case);
+}
+
+/// Writes the cookie of a session into a head, if there is one to set. This is the only place that does.
+fn write_cookie<'a>(
+    head: &mut HeadWriter<'_>,
+    session: &'a Arc<SessionFields>,
+) -> Option<&'a SessionFields> {
+    let cookie = session.write()?;
+    head.field("set-cookie", cookie.as_bytes());
+    Some(session)
+}
+
+/// Writes the fields for caches and proxies: a session's response is private, and events must not be buffered.
+fn write_cache_fields(
+    head: &mut HeadWriter<'_>,
+    headers: &Headers,
+    set: &SetFields,
+    has_session: bool,
+    sets_cookie: bool,
+) {
+    if set.event_stream {
+        if !set.cache_control && !sets_cookie {
+            head.field("cache-control", b"no-cache");
+        }
+        if !set.accel_buffering {
+            // Buffering proxies would delay events.
+            head.field("x-accel-buffering", b"no");
+        }
+    }
+    if sets_cookie {
+        let stream = (set.event_stream && !set.cache_control).then_some("no-cache");
+        let said = headers.get_all("cache-control").chain(stream);
+        head.field("cache-control", private_cache_control(said).as_bytes());
+    } else if has_session && !set.cache_control && !set.event_stream {
+        head.field("cache-control", b"private");
+    }
+}
+
+/// The automatic fields that the program has set itself.
+#[derive(Debug, Default)]
+struct SetFields {
+    date: bool,
+    connection: bool,
+    content_type: bool,
+    event_stream: bool,
+    cache_control: bool,
+    accel_buffering: bool,
+    framing: bool,
+}
+
+impl SetFields {
+    #[inline]
+    fn of(headers: &Headers) -> Self {
+        let mut set = Self::default();
+        for (name, value) in headers {
+            match name {
+                "date" => set.date = true,
+                "connection" => set.connection = true,
+                "content-type" => {
+                    set.content_type = true;
+                    set.event_stream |= is_event_stream(value);
+                }
+                "cache-control" => set.cache_control = true,
+                "x-accel-buffering" => set.accel_buffering = true,
+                "content-length" | "transfer-encoding" => set.framing = true,
+                _ => {}
+            }
+        }
+        set
+    }
+}

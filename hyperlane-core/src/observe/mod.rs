@@ -1,0 +1,201 @@
+//! Spans and metrics for the operator: a span per connection, a span and a record per request.
+//!
+//! Without an observer this costs one check of a static, and no allocation, clock read or formatting.
+
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+pub(crate) mod metrics;
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use tokio::time::Instant;
+use tracing::{Span, field::Empty, level_filters::LevelFilter};
+
+use self::metrics::{Metrics, Series};
+use crate::{http::Method, panic::contain};
+
+/// Creates the span of a connection; `None` without a subscriber. It is boxed, since most servers have none.
+pub(crate) fn connection_span(id: u64, peer: impl fmt::Display) -> Option<Box<Span>> {
+    // A root span: a connection's work is not part of the accept loop.
+    let span = tracing::debug_span!(target: "hyperlane::connection", parent: None, "connection", id, %peer, source = Empty);
+    (!span.is_disabled()).then(|| Box::new(span))
+}
+
+/// Returns whether requests may have an observer. Costs one load and a branch for spans, and another for metrics.
+#[inline]
+pub(crate) fn is_heard(metrics: &Metrics) -> bool {
+    LevelFilter::DEBUG <= LevelFilter::current() || metrics.is_on()
+}
+
+/// The label of a route for observers.
+#[derive(Default)]
+pub(crate) struct RouteLabel {
+    /// The pattern as written; empty if no route matches.
+    pub(crate) pattern: Box<str>,
+    pub(crate) series: Series,
+}
+
+impl RouteLabel {
+    pub(crate) fn new(pattern: &str) -> Self {
+        Self {
+            pattern: pattern.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A connection that counts its bytes for the record of a request.
+pub(crate) trait ByteCounter: Send + Sync {
+    /// Returns the number of bytes written to the socket or queued for it.
+    fn bytes_sent(&self) -> u64;
+}
+
+/// The record of a request under observation. It is reported on drop, so that every way of ending is reported.
+pub(crate) struct Observed {
+    span: Span,
+    counter: Arc<dyn ByteCounter>,
+    is_counted: bool,
+    route: Arc<RouteLabel>,
+    /// A known method, `OTHER`, or empty.
+    method: &'static str,
+    /// The status; 0 before a response begins.
+    status: AtomicU16,
+    begun: Instant,
+    sent_before: u64,
+}
+
+impl Observed {
+    /// Begins a record. `request` holds method and path, unless the head was refused. Returns `None` without an
+    /// observer.
+    pub(crate) fn begin<C: ByteCounter + 'static>(
+        counter: &Arc<C>,
+        metrics: &Metrics,
+        route: &Arc<RouteLabel>,
+        request: Option<(&Method, &str)>,
+    ) -> Option<Arc<Self>> {
+        let (method, path) = match request {
+            Some((method, path)) => (method.as_str(), path),
+            None => ("", ""),
+        };
+        let span = tracing::debug_span!(
+            target: "hyperlane::request",
+            "request",
+            method,
+            route = &*route.pattern,
+            path,
+            status = Empty,
+            bytes = Empty,
+            time_us = Empty,
+        );
+        let is_counted = metrics.is_on();
+        if span.is_disabled() && !is_counted {
+            return None;
+        }
+        Some(Arc::new(Self {
+            span,
+            counter: counter.clone(),
+            is_counted,
+            route: route.clone(),
+            method: request.map_or("", |(method, _)| known(method)),
+            status: AtomicU16::new(0),
+            begun: Instant::now(),
+            sent_before: counter.bytes_sent(),
+        }))
+    }
+
+    /// Records that the response has begun.
+    pub(crate) fn set_status(&self, status: u16) {
+        self.status.store(status, Ordering::Relaxed);
+    }
+
+    pub(crate) fn in_scope<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.span.in_scope(work)
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        let status = self.status.load(Ordering::Relaxed);
+        let time = self.begun.elapsed();
+        if self.is_counted {
+            let RouteLabel { pattern, series } = &*self.route;
+            series.request_ended(pattern, self.method, status, time);
+        }
+        if self.span.is_disabled() {
+            return;
+        }
+        let bytes = self.counter.bytes_sent();
+        if status != 0 {
+            self.span.record("status", status);
+        }
+        // The count may be lower if a connection broke and lost bytes of an earlier request.
+        let bytes = bytes.saturating_sub(self.sent_before);
+        self.span.record("bytes", bytes);
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.span.record("time_us", micros);
+        self.span
+            .in_scope(|| tracing::debug!(target: "hyperlane::request", "request ended"));
+    }
+}
+
+/// Returns the method as a label with few values, since clients can invent methods.
+fn known(method: &Method) -> &'static str {
+    match method {
+        Method::Get => "GET",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Delete => "DELETE",
+        Method::Patch => "PATCH",
+        Method::Head => "HEAD",
+        Method::Options => "OPTIONS",
+        Method::Connect => "CONNECT",
+        Method::Trace => "TRACE",
+        Method::Unknown(_) => "OTHER",
+    }
+}
+
+/// A future that runs, and is dropped, within the span of a request.
+pub(crate) struct Within<F> {
+    observed: Option<Arc<Observed>>,
+    /// The future; `None` after its end.
+    future: Option<F>,
+}
+
+impl<F> Within<F> {
+    pub(crate) fn new(observed: Option<Arc<Observed>>, future: F) -> Self {
+        Self {
+            observed,
+            future: Some(future),
+        }
+    }
+}
+
+impl<F: Future + Unpin> Future for Within<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Self { observed, future } = self.get_mut();
+        let Some(future) = future else {
+            return Poll::Pending;
+        };
+        let _entered = observed.as_ref().map(|observed| observed.span.enter());
+        Pin::new(future).poll(cx)
+    }
+}
+
+impl<F> Drop for Within<F> {
+    fn drop(&mut self) {
+        let Self { observed, future } = self;
+        // A hook that was refused or cut may hold values of the program, whose destructors run here.
+        let _entered = observed.as_ref().map(|observed| observed.span.enter());
+        contain("while a hook was dropped", || drop(future.take()));
+    }
+}

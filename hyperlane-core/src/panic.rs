@@ -1,0 +1,23 @@
+//! Keeps a panic of the program's code within the hook that it comes from.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Runs code of the program and contains its panic. It is used above all for destructors: a second panic during
+/// unwinding aborts the process.
+pub(crate) fn contain(what: &str, work: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
+        tracing::error!("panic {what}");
+        dispose(payload);
+    }
+}
+
+/// Drops the payload of a panic. It is a value of the program, and its destructor may panic in turn.
+pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
+    if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // The destructor may panic with a value of the same kind, and so on forever.
+        std::mem::forget(next);
+    }
+}

@@ -1,0 +1,126 @@
+//! The text of HTTP/1.1 heads (RFC 9112 §2.1). Requests, responses, interim answers and handshakes are written here, and
+//! nowhere else; chunks are written by [`chunked`](super::chunked).
+
+use super::{status::status_line, title_case::title_case};
+
+/// Stands between the name and the value of a field.
+pub(crate) const SEPARATOR: &str = ": ";
+
+/// Ends a line of a head.
+pub(crate) const LINE_END: &str = "\r\n";
+
+/// Asks a client that waits for it to send the body of its request (RFC 9110 §15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Writes one head: the start line first, then fields, then the empty line.
+///
+/// Names and values are written as they are. The caller has checked them: a line end inside would begin another field.
+///
+/// ```
+/// use hyperlane_core::proto::http::write::HeadWriter;
+///
+/// let mut out = Vec::new();
+/// let mut head = HeadWriter::response(&mut out, false, 204, "");
+/// head.field("allow", b"GET");
+/// head.end(false);
+/// assert_eq!(out, b"HTTP/1.1 204 No Content\r\nallow: GET\r\n\r\n");
+/// ```
+#[derive(Debug)]
+pub struct HeadWriter<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+}
+
+impl<'a> HeadWriter<'a> {
+    /// Begins the head of a request, whose version is always HTTP/1.1.
+    pub fn request(out: &'a mut Vec<u8>, method: &str, target: &str) -> Self {
+        let start = out.len();
+        for part in [method, " ", target, " HTTP/1.1", LINE_END] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        Self { out, start }
+    }
+
+    /// Begins the head of a response. An empty `reason` stands for the registered phrase of the status.
+    #[inline]
+    pub fn response(out: &'a mut Vec<u8>, is_1_0: bool, status: usize, reason: &str) -> Self {
+        let start = out.len();
+        match status_line(status) {
+            Some(line) if reason.is_empty() && !is_1_0 => out.extend_from_slice(line),
+            _ => write_status_line(out, is_1_0, status, reason),
+        }
+        Self { out, start }
+    }
+
+    /// Writes a field.
+    #[inline]
+    pub fn field(&mut self, name: &str, value: &[u8]) {
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(SEPARATOR.as_bytes());
+        self.out.extend_from_slice(value);
+        self.out.extend_from_slice(LINE_END.as_bytes());
+    }
+
+    /// Writes `content-length`.
+    #[inline]
+    pub fn content_length(&mut self, length: u64) {
+        self.field(
+            "content-length",
+            itoa::Buffer::new().format(length).as_bytes(),
+        );
+    }
+
+    /// Writes fields that are lines already.
+    #[inline]
+    pub fn lines(&mut self, lines: &str) {
+        self.out.extend_from_slice(lines.as_bytes());
+    }
+
+    /// Ends the head with the empty line. `in_title_case` spells the names as `Content-Type`, for clients that compare them
+    /// byte by byte.
+    #[inline]
+    pub fn end(self, in_title_case: bool) {
+        self.out.extend_from_slice(LINE_END.as_bytes());
+        if in_title_case && let Some(head) = self.out.get_mut(self.start..) {
+            title_case(head);
+        }
+    }
+}
+
+#[cold]
+fn write_status_line(out: &mut Vec<u8>, is_1_0: bool, status: usize, reason: &str) {
+    let reason = match reason {
+        "" => super::status::HttpStatus::phrase(status),
+        reason => reason,
+    };
+    out.extend_from_slice(if is_1_0 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(LINE_END.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_behind_other_bytes_leaves_them_alone() {
+        let mut out = b"etag: x\r\n".to_vec();
+        let mut head = HeadWriter::response(&mut out, true, 599, "");
+        head.content_length(7);
+        head.lines("x-a: 1\r\n");
+        head.end(true);
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "etag: x\r\nHTTP/1.0 599 Unknown\r\nContent-Length: 7\r\nX-A: 1\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_request_has_its_method_and_target_first() {
+        let mut out = Vec::new();
+        HeadWriter::request(&mut out, "GET", "/a?b").end(false);
+        assert_eq!(out, b"GET /a?b HTTP/1.1\r\n\r\n");
+    }
+}

@@ -1,0 +1,175 @@
+//! The live connections of a server: their admission, their clock, and their end at a shutdown.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, MissedTickBehavior},
+};
+
+use super::{pace::Pace, registry::Registry};
+use crate::{
+    config::ServerConfig,
+    conn::signals,
+    env::{
+        Env,
+        hosts::Hosts,
+        timers::{TICK, Tick},
+    },
+    wire::WireFormat,
+};
+
+/// Parts that the timers due in a tick are spread over, across most of the tick: others have their turn between, and
+/// connections that once came in together do not all wake together again.
+const PARTS: u32 = 80;
+const PART: Duration = Duration::from_millis(1);
+
+/// Connections whose timers fire before the clock lets others run.
+const WOKEN_AT_ONCE: usize = 4;
+
+/// Connections that are told of a shutdown at once, at least, and the pause after them: 1 000 a second.
+const SLICE: usize = 100;
+const SLICE_PAUSE: Duration = Duration::from_millis(100);
+
+/// The connections of a run, with their environment.
+pub(crate) struct Connections {
+    pub(crate) env: Arc<Env>,
+    pub(crate) live: Arc<Registry>,
+    /// The rate at which all listeners together accept.
+    pub(crate) accepts: Pace,
+}
+
+impl Connections {
+    pub(crate) fn new(config: ServerConfig, hosts: Hosts) -> Arc<Self> {
+        let accepts = Pace::new(config.max_accepts_per_second);
+        let live = Arc::new(Registry::default());
+        let registry = live.clone();
+        Arc::new(Self {
+            env: Arc::new(Env::new(
+                config,
+                hosts,
+                Box::new(move |slot| registry.remove(slot)),
+            )),
+            live,
+            accepts,
+        })
+    }
+
+    /// Tells every connection that the server shuts down: those that wait for requests at once, WebSockets and event
+    /// streams a slice at a time, since their clients all come back somewhere at once.
+    pub(crate) async fn tell_of_shutdown(&self) {
+        let (told, rest): (Vec<_>, Vec<_>) = self
+            .live
+            .all()
+            .into_iter()
+            .partition(|connection| connection.format() == WireFormat::Http);
+        for connection in told {
+            connection.signal(signals::SHUTDOWN);
+        }
+        let slice = shutdown_slice(rest.len(), self.env.config.shutdown_timeout / 2);
+        let mut slices = rest.chunks(slice).peekable();
+        while let Some(slice) = slices.next() {
+            for connection in slice {
+                connection.signal(signals::SHUTDOWN);
+            }
+            if slices.peek().is_some() {
+                tokio::time::sleep(SLICE_PAUSE).await;
+            }
+        }
+        // Those that came, or became something else, in the meantime.
+        for connection in self.live.all() {
+            connection.signal(signals::SHUTDOWN);
+        }
+    }
+
+    /// Ends every connection that is left.
+    pub(crate) fn abort_all(&self) {
+        for connection in self.live.all() {
+            connection.signal(signals::ABORT);
+        }
+    }
+
+    /// Moves the clock and wakes connections whose time has come, for as long as the server lives.
+    pub(crate) async fn keep_time(self: Arc<Self>) {
+        let start = Instant::now();
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut due = Vec::new();
+        loop {
+            interval.tick().await;
+            let passed = start.elapsed().as_millis() / TICK.as_millis();
+            let now = Tick(u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1));
+            self.env.timers.advance(now, &mut due);
+            let begun = Instant::now();
+            for (part, at) in due.chunks(part_of(due.len())).zip(0..) {
+                tokio::time::sleep_until(begun + PART * at).await;
+                for group in part.chunks(WOKEN_AT_ONCE) {
+                    for key in group {
+                        if let Some(connection) = self.live.get(*key) {
+                            connection.timer_fired(now);
+                        }
+                    }
+                    if group.len() == WOKEN_AT_ONCE {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+            due.clear();
+            due.shrink_to(1024);
+        }
+    }
+}
+
+/// Places for as many connections as may live at a time.
+pub(crate) fn permits(config: &ServerConfig) -> Arc<Semaphore> {
+    let most = config.max_connections.unwrap_or_else(default_connections);
+    Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)))
+}
+
+/// How many connections are told of a shutdown at once, so that all are within this time.
+fn shutdown_slice(connections: usize, within: Duration) -> usize {
+    let slices = within.as_millis() / SLICE_PAUSE.as_millis();
+    let slices = usize::try_from(slices).unwrap_or(usize::MAX).max(1);
+    connections.div_ceil(slices).max(SLICE)
+}
+
+/// How many of so many connections that are due in one tick are woken together.
+fn part_of(due: usize) -> usize {
+    due.div_ceil(PARTS as usize).max(1)
+}
+
+/// 80 % of the descriptors that the process may have; the rest is the program's.
+pub(crate) fn default_connections() -> usize {
+    #[cfg(unix)]
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(u64::MAX);
+    #[cfg(not(unix))]
+    let limit = 16 * 1024;
+    usize::try_from(limit / 5 * 4).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shutdown_spreads_the_closes_and_ends_in_time() {
+        let within = Duration::from_secs(10);
+        assert_eq!(shutdown_slice(0, within), SLICE);
+        assert_eq!(shutdown_slice(5_000, within), SLICE);
+        assert_eq!(shutdown_slice(50_000, within), 500);
+        assert_eq!(shutdown_slice(50_001, within), 501);
+        assert_eq!(shutdown_slice(7_000, Duration::ZERO), 7_000);
+    }
+
+    #[test]
+    fn what_is_due_is_spread_within_its_tick() {
+        assert!(PART * PARTS < TICK);
+        for due in [0_usize, 1, 79, 80, 81, 5_000, 1_000_001] {
+            let parts = due.div_ceil(part_of(due));
+            assert!(parts <= PARTS as usize, "{due}");
+        }
+        assert_eq!(part_of(100), 2);
+    }
+}

@@ -1,0 +1,69 @@
+//! The live connections of a server, by place.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use slab::Slab;
+
+use crate::{
+    conn::Conn,
+    env::{ids::next_id, timers::TimerKey},
+};
+
+/// All live connections.
+#[derive(Default)]
+pub(crate) struct Registry {
+    connections: Mutex<Slab<Weak<Conn>>>,
+}
+
+impl Registry {
+    /// Makes a connection and registers it.
+    pub(crate) fn insert(&self, make: impl FnOnce(TimerKey) -> Conn) -> Arc<Conn> {
+        let mut connections = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let entry = connections.vacant_entry();
+        let key = TimerKey {
+            slot: u32::try_from(entry.key()).unwrap_or(u32::MAX),
+            id: next_id(),
+        };
+        let connection = Arc::new(make(key));
+        entry.insert(Arc::downgrade(&connection));
+        connection
+    }
+
+    pub(crate) fn remove(&self, slot: u32) {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .try_remove(slot as usize);
+    }
+
+    /// The connection that `key` was made for, if it is still there.
+    pub(crate) fn get(&self, key: TimerKey) -> Option<Arc<Conn>> {
+        let connection = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key.slot as usize)?
+            .upgrade()?;
+        (connection.id == key.id).then_some(connection)
+    }
+
+    /// All live connections.
+    pub(crate) fn all(&self) -> Vec<Arc<Conn>> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter_map(|(_, connection)| connection.upgrade())
+            .collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+}

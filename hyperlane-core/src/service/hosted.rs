@@ -1,0 +1,530 @@
+//! A whole server as a service inside another stack.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body::Body;
+use http_body_util::LengthLimitError;
+use hyper::upgrade::OnUpgrade;
+use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
+use tower_service::Service;
+
+use super::{
+    BoxError, HopByHop, PeerAddr, Pieces, is_always_of_connection,
+    pipe::{Demand, Pipe, ServiceBody, ServiceError, Upload, UploadFraming},
+    stated_length, switch,
+};
+use crate::{
+    Context as HookContext, Server, ServerError,
+    conn::{cork, transport},
+    env::{
+        hosts::Hosts,
+        peer::{Peer, Via},
+    },
+    http::list_items,
+    proto::http::write::HeadWriter,
+    server::{
+        app::App,
+        connections::{self, Connections},
+        control::end_connections,
+        listener::Accepted,
+        serve,
+    },
+};
+
+impl Server {
+    /// Converts the server into a service for use inside another stack: as a route or fallback of an axum `Router`,
+    /// behind layers, or in process. It does not listen, so its addresses have no effect.
+    ///
+    /// Middleware, limits, event streams and raw writes work as over a socket. See [`HyperlaneService`].
+    ///
+    /// # Errors
+    /// Returns the same errors as [`run`](Self::run), and [`ServerError::NoRuntime`] outside of a tokio runtime.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, Server, ServerHook, Status, Stream};
+    /// use tower_service::Service;
+    ///
+    /// struct Hello;
+    ///
+    /// impl ServerHook for Hello {
+    ///     async fn new(_: &mut Stream, _: &mut Context) -> Self {
+    ///         Self
+    ///     }
+    ///
+    ///     async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+    ///         ctx.get_mut_response().set_body("hello");
+    ///         Status::Continue
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut server = Server::new();
+    /// server.route::<Hello>("/hello");
+    /// let mut service = server.into_service()?;
+    /// let request = http::Request::get("/hello").body(String::new())?;
+    /// let response = service.call(request).await?;
+    /// assert_eq!(response.headers()["content-length"], "5");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_service(self) -> Result<HyperlaneService, ServerError> {
+        let app = self.check_start()?;
+        let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
+        let config = self.get_server_config().clone();
+        let permits = connections::permits(&config);
+        let connections = Connections::new(config, Hosts::default());
+        let clock = runtime
+            .spawn(connections.clone().keep_time())
+            .abort_handle();
+        Ok(HyperlaneService {
+            hosted: Arc::new(Hosted {
+                connections,
+                app,
+                permits,
+                clock,
+            }),
+        })
+    }
+}
+
+/// A server as a `tower::Service`. Clones refer to the same server.
+///
+/// Each request becomes an in-memory connection with its own pipe of 64 KiB per direction, in addition to the buffers
+/// of every connection. Bodies are streamed. The request counts towards
+/// [`ServerConfig::max_connections`](crate::ServerConfig), and a call waits for a free place. If the peer is known, it
+/// also counts towards the limit per address, beyond which the answer is 503. All timeouts apply.
+///
+/// The extension [`PeerAddr`](super::PeerAddr) sets the peer's address; otherwise it is unknown. Hooks find other
+/// extensions of the request by [`Context::extension`](crate::Context::extension). `Expect: 100-continue` is left to
+/// the outer server: the body of such a request is first polled when a hook needs it.
+///
+/// A request whose body fails before the response begins is answered with 400, or with 413 if a layer limits the length
+/// of bodies (`tower_http::limit` and others that fail with `http_body_util::LengthLimitError`).
+///
+/// Dropping the future or the response body before its end disconnects the client from the hooks' point of view
+/// ([`Stream::disconnected`](crate::Stream::disconnected)). An incomplete response ends with an error of its body, so
+/// that the outer stack cuts it. Interim responses and trailers are not forwarded. A stack that answers
+/// `Expect: 100-continue` when a body is polled (hyper does) needs the poll before the head of the response: the head
+/// waits until the body begins, at most 1 s.
+///
+/// WebSockets need an outer server that is based on hyper (as axum is) and hands connections over
+/// (`serve_connection_with_upgrades`; `axum::serve` does). Otherwise a handshake is answered with 501. The handshakes
+/// of HTTP/2 are not supported.
+///
+/// The server lives until the last clone is dropped and the last connection has ended.
+///
+/// It runs on the runtime in which it was created; calls may come from any thread.
+#[derive(Clone)]
+pub struct HyperlaneService {
+    hosted: Arc<Hosted>,
+}
+
+/// The state that all clones and connections share.
+struct Hosted {
+    connections: Arc<Connections>,
+    app: Arc<App>,
+    permits: Arc<Semaphore>,
+    clock: AbortHandle,
+}
+
+impl Drop for Hosted {
+    fn drop(&mut self) {
+        self.clock.abort();
+    }
+}
+
+impl HyperlaneService {
+    /// Shuts down like [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown), and waits for the end,
+    /// except within one of the server's own hooks. Later calls are answered with 503.
+    ///
+    /// # Cancel safety
+    /// Once polled, the shutdown continues on its own.
+    pub async fn shutdown(&self) {
+        let env = &self.hosted.connections.env;
+        env.begin_shutdown();
+        let hosted = self.hosted.clone();
+        let ending = env.spawn(async move { end_connections(&hosted.connections).await });
+        // A hook would wait for itself.
+        if let Some(ending) = ending.filter(|_| !cork::is_polling_for(env)) {
+            // An error means that the runtime has ended together with the connections.
+            let _ = ending.await;
+        }
+    }
+
+    /// Returns whether calls are served. False from the start of a shutdown on, and after the end of the runtime in
+    /// which the service was created.
+    pub fn is_ready(&self) -> bool {
+        self.hosted.is_ready()
+    }
+
+    /// Returns the number of requests and WebSockets in progress.
+    pub fn connections(&self) -> usize {
+        self.hosted.connections.live.len()
+    }
+}
+
+impl fmt::Debug for HyperlaneService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HyperlaneService")
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B> Service<Request<B>> for HyperlaneService
+where
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<ServiceBody>;
+    type Error = Infallible;
+    type Future = ServiceFuture;
+
+    /// Always ready: a call itself waits for its place.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> ServiceFuture {
+        let (parts, body) = request.into_parts();
+        let framing = match stated_length(&parts.headers).or(body.size_hint().exact()) {
+            Some(length) => UploadFraming::Length(length),
+            None => UploadFraming::Chunked,
+        };
+        let has_body = !body.is_end_stream() || !matches!(framing, UploadFraming::Length(0));
+        let upload = Upload {
+            pending: Default::default(),
+            body: has_body.then(|| Box::pin(Pieces { body }) as _),
+            framing,
+            demand: Demand::Free,
+        };
+        ServiceFuture {
+            inner: Box::pin(self.hosted.clone().serve(parts, upload)),
+        }
+    }
+}
+
+impl HookContext {
+    /// Returns a value that a layer around a [`HyperlaneService`] stored in the request's extensions, such as the user
+    /// or a request id. `None` if it is missing, and on connections that the server accepted itself.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, Error};
+    ///
+    /// #[derive(Clone)]
+    /// struct User(String);
+    ///
+    /// // #[get("/me")]
+    /// async fn me(ctx: &mut Context) -> Result<String, Error> {
+    ///     match ctx.extension::<User>() {
+    ///         Some(User(name)) => Ok(name),
+    ///         None => Err(Error::new(401, "log in first")),
+    ///     }
+    /// }
+    /// ```
+    pub fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.connection.as_ref()?.extensions()?.get().cloned()
+    }
+}
+
+/// The future response of a [`HyperlaneService`].
+pub struct ServiceFuture {
+    inner: Pin<Box<dyn Future<Output = Response<ServiceBody>> + Send>>,
+}
+
+impl Future for ServiceFuture {
+    type Output = Result<Response<ServiceBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.inner.as_mut().poll(cx).map(Ok)
+    }
+}
+
+impl fmt::Debug for ServiceFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceFuture").finish_non_exhaustive()
+    }
+}
+
+impl Hosted {
+    fn is_ready(&self) -> bool {
+        // The clock task ends with the runtime.
+        !self.connections.env.is_shutting_down() && !self.clock.is_finished()
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        mut parts: http::request::Parts,
+        mut upload: Upload,
+    ) -> Response<ServiceBody> {
+        let switch = parts.extensions.remove::<OnUpgrade>();
+        if switch.is_none() && is_websocket_handshake(&parts) {
+            tracing::error!(
+                "cannot serve a WebSocket: the stack around this service does not hand connections over; \
+                 answering 501"
+            );
+            return plain(
+                StatusCode::NOT_IMPLEMENTED,
+                "WebSockets cannot be served here\n",
+            );
+        }
+        // The semaphore is never closed.
+        let permit = self.permits.clone().acquire_owned().await.ok();
+        let peer = match parts.extensions.get::<PeerAddr>() {
+            Some(PeerAddr(address)) => Peer::Inet(*address),
+            None => Peer::Local,
+        };
+        if !self.is_ready() || !self.connections.env.admit(peer) {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "503 Service Unavailable\n");
+        }
+        if parts.headers.contains_key(header::EXPECT) {
+            upload.demand = Demand::Held;
+        }
+        let framing = upload.body.is_some().then_some(upload.framing);
+        let head = write_head(&parts, framing, switch.is_some());
+        upload.pending.push_back(Bytes::from(head));
+        let is_head = parts.method == Method::HEAD;
+        let (mut pipe, inner) = Pipe::new(upload, is_head);
+        let accepted = Accepted {
+            peer,
+            halves: transport::driven(inner),
+            via: Via::Trusted,
+        };
+        let extensions = parts.extensions;
+        let connection = serve::task_of(
+            &self.connections,
+            &self.app,
+            accepted,
+            permit,
+            |connection| {
+                if !extensions.is_empty() {
+                    connection.set_extensions(extensions);
+                }
+            },
+        );
+        let env = self.connections.env.clone();
+        env.spawn(async move {
+            connection.await;
+            // The clock runs as long as there are connections.
+            drop(self);
+        });
+        let head = match pipe.head().await {
+            Ok(head) => head,
+            Err(ServiceError::Request(error)) if is_over_limit(&*error) => {
+                tracing::debug!(%error, "answering 413");
+                return plain(StatusCode::PAYLOAD_TOO_LARGE, "413 Content Too Large\n");
+            }
+            Err(error @ ServiceError::Request(_)) => {
+                tracing::debug!(%error, "answering 400");
+                return plain(StatusCode::BAD_REQUEST, "400 Bad Request\n");
+            }
+            Err(error) => {
+                tracing::error!(%error, "answering 500");
+                return plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "500 Internal Server Error\n",
+                );
+            }
+        };
+        let body = match (head.status, switch) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(switch)) => {
+                let (io, first) = pipe.into_parts();
+                env.spawn(switch::relay(switch, io, first));
+                ServiceBody::default()
+            }
+            (StatusCode::SWITCHING_PROTOCOLS, None) => {
+                tracing::error!("a hook sent 101 without an upgrade request: answering 501");
+                return plain(StatusCode::NOT_IMPLEMENTED, "501 Not Implemented\n");
+            }
+            _ => ServiceBody::of_pipe(pipe),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        if parts.version > Version::HTTP_11 {
+            // Later versions have no such fields (RFC 9113 §8.2.2).
+            response.headers_mut().remove(header::CONNECTION);
+            response.headers_mut().remove(header::UPGRADE);
+        }
+        response
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<ServiceBody> {
+    let mut response = Response::new(ServiceBody::of_text(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+/// Returns whether the body of a request failed because it exceeds the limit of an outer layer.
+fn is_over_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.is::<LengthLimitError>())
+}
+
+fn is_websocket_handshake(parts: &http::request::Parts) -> bool {
+    let has = |name, token: &str| {
+        parts
+            .headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(list_items)
+            .any(|item| item.eq_ignore_ascii_case(token))
+    };
+    // HTTP/1.0 has no upgrades (RFC 9110 §7.8).
+    parts.version != Version::HTTP_10
+        && has(header::UPGRADE, "websocket")
+        && has(header::CONNECTION, "upgrade")
+}
+
+/// Writes the head of a request for the connection. Values of crate `http` cannot break a line.
+fn write_head(
+    parts: &http::request::Parts,
+    framing: Option<UploadFraming>,
+    may_switch: bool,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    let target = target(&parts.method, &parts.uri);
+    let mut head = HeadWriter::request(&mut out, parts.method.as_str(), &target);
+    let headers = &parts.headers;
+    match host(&parts.uri) {
+        Some(host) => head.field("host", host.as_bytes()),
+        None if headers.contains_key(header::HOST) => {
+            for host in headers.get_all(header::HOST) {
+                head.field("host", host.as_bytes());
+            }
+        }
+        // A request created in process.
+        None => head.field("host", b"localhost"),
+    }
+    // The names that `Connection` lists are not skipped: the client wrote that list, and the outer stack has added
+    // fields that the client must not remove.
+    for (name, value) in headers {
+        let is_ours = is_always_of_connection(name)
+            || [header::HOST, header::CONTENT_LENGTH, header::COOKIE].contains(name);
+        if !is_ours {
+            head.field(name.as_str(), value.as_bytes());
+        }
+    }
+    // HTTP/2 splits the field; the parts are joined again here (RFC 9113 §8.2.3).
+    let cookies: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if !cookies.is_empty() {
+        head.field("cookie", &cookies.join(&b"; "[..]));
+    }
+    match framing {
+        Some(UploadFraming::Chunked) => head.field("transfer-encoding", b"chunked"),
+        Some(UploadFraming::Length(length)) => head.content_length(length),
+        None if headers.contains_key(header::CONTENT_LENGTH) => head.field("content-length", b"0"),
+        None => {}
+    }
+    match upgrade(headers).filter(|_| may_switch) {
+        Some(protocol) => {
+            head.field("upgrade", protocol.as_bytes());
+            head.field("connection", b"upgrade, close");
+        }
+        // Each connection serves a single request.
+        None => head.field("connection", b"close"),
+    }
+    head.end(false);
+    out
+}
+
+fn target(method: &Method, uri: &Uri) -> String {
+    if *method == Method::CONNECT {
+        return host(uri).unwrap_or_default();
+    }
+    match uri.path_and_query().map(|target| target.as_str()) {
+        None | Some("") => "/".to_owned(),
+        Some(query) if query.starts_with('?') => format!("/{query}"),
+        Some(target) => target.to_owned(),
+    }
+}
+
+/// Returns the host of a URI with its port, without userinfo.
+fn host(uri: &Uri) -> Option<String> {
+    let host = uri.host()?;
+    Some(match uri.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    })
+}
+
+fn upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let asked = HopByHop::of(headers).names("upgrade");
+    headers.get(header::UPGRADE).filter(|_| asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head_of(request: http::request::Builder, framing: Option<UploadFraming>) -> String {
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        String::from_utf8(write_head(&parts, framing, true)).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_written_as_one_of_a_connection_of_its_own() {
+        let request = Request::get("https://user@example.org:8443?q=1")
+            .header("host", "elsewhere")
+            .header("connection", "x-own, keep-alive")
+            .header("x-own", "1")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
+            .header("transfer-encoding", "gzip")
+            .header("upgrade", "not asked for by `connection`");
+        assert_eq!(
+            head_of(request, None),
+            "GET /?q=1 HTTP/1.1\r\nhost: example.org:8443\r\nx-own: 1\r\ncookie: a=1; b=2\r\nconnection: close\r\n\r\n"
+        );
+        let request = Request::options("*").header("content-length", "7");
+        assert_eq!(
+            head_of(request, Some(UploadFraming::Length(7))),
+            "OPTIONS * HTTP/1.1\r\nhost: localhost\r\ncontent-length: 7\r\nconnection: close\r\n\r\n"
+        );
+        let request = Request::post("/a%20b")
+            .header("upgrade", "websocket")
+            .header("connection", "Upgrade");
+        assert_eq!(
+            head_of(request, Some(UploadFraming::Chunked)),
+            "POST /a%20b HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nupgrade: websocket\r\n\
+             connection: upgrade, close\r\n\r\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_clock_ends_with_the_last_clone() {
+        let service = Server::new().into_service().unwrap();
+        let clone = service.clone();
+        // The clock holds it, too.
+        let connections = Arc::downgrade(&service.hosted.connections);
+        let clock = service.hosted.clock.clone();
+        drop(service);
+        tokio::task::yield_now().await;
+        assert!(!clock.is_finished());
+        drop(clone);
+        while connections.upgrade().is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert!(clock.is_finished());
+    }
+}

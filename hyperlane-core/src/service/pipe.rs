@@ -1,0 +1,434 @@
+//! One request and its response over an in-memory connection.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use futures_core::Stream;
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
+
+use super::{
+    BoxError,
+    response::{Event, Head, ParseError, ResponseParser},
+};
+use crate::proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head};
+
+/// Capacity of the pipe in each direction, in bytes. A full pipe blocks the writer.
+const PIPE_CAPACITY: usize = 64 * 1024;
+
+/// Buffer space for one read, in bytes.
+const READ_SIZE: usize = 16 * 1024;
+
+/// The time that a response head waits for the body that its hooks asked for. The outer server sends `100 Continue`
+/// only before the head, and only after it sees that the body is polled. The first part of the body shows that it did.
+/// The wait is limited, since a client may wait for the head before it sends anything.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// The reason why the body of a response is incomplete.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// The hooks ended within the response, by a logged failure or a timeout. An intermediary must cut the response as
+    /// well.
+    #[error("the response was cut: {0}")]
+    Cut(#[source] BoxError),
+    /// The body of the request failed, which ends the request.
+    #[error("the body of the request failed: {0}")]
+    Request(#[source] BoxError),
+}
+
+impl From<ParseError> for ServiceError {
+    fn from(error: ParseError) -> Self {
+        Self::Cut(error.into())
+    }
+}
+
+/// The state that both sides of the pipe share besides the bytes.
+#[derive(Default)]
+struct Flags {
+    /// The response is complete: closing the pipe is not an error for the hooks.
+    answered: AtomicBool,
+    /// The connection has ended its side in order.
+    ended: AtomicBool,
+}
+
+/// The connection's side of the pipe.
+pub(super) struct InMemory {
+    io: DuplexStream,
+    flags: Arc<Flags>,
+}
+
+impl AsyncRead for InMemory {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        target: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = target.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, target))?;
+        if target.filled().len() > before {
+            return Poll::Ready(Ok(()));
+        }
+        // The other side never ends only its half, so it was dropped.
+        if !self.flags.answered.load(Ordering::Acquire) {
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        } else if self.flags.ended.load(Ordering::Acquire) {
+            Poll::Ready(Ok(()))
+        } else {
+            // The hooks may still be busy. There is no more input, so no waker is registered.
+            Poll::Pending
+        }
+    }
+}
+
+impl AsyncWrite for InMemory {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flags.ended.store(true, Ordering::Release);
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// The pieces of a request's body, with their types erased.
+pub(super) type AnyPieces = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
+
+/// The framing of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UploadFraming {
+    /// The number of bytes left to send.
+    Length(u64),
+    Chunked,
+}
+
+/// A request being sent to the connection.
+pub(super) struct Upload {
+    /// Encoded bytes that are not in the pipe yet.
+    pub(super) pending: VecDeque<Bytes>,
+    pub(super) body: Option<AnyPieces>,
+    pub(super) framing: UploadFraming,
+    pub(super) demand: Demand,
+}
+
+/// The hooks' demand for the body of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// No demand yet. The body's sender may wait for it (RFC 9110 §10.1.1).
+    Held,
+    /// The hooks have asked for the body, and nothing has arrived.
+    Asked,
+    /// The body is sent freely.
+    Free,
+}
+
+impl Upload {
+    /// Polls the next piece of the body; `None` after the last.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), BoxError>>> {
+        if self.demand == Demand::Held {
+            return Poll::Pending;
+        }
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let piece = ready!(body.as_mut().poll_next(cx));
+        self.demand = Demand::Free;
+        let piece = match piece {
+            Some(Ok(piece)) => piece,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            None => {
+                self.body = None;
+                return Poll::Ready(match self.framing {
+                    UploadFraming::Length(0) => None,
+                    UploadFraming::Length(_) => {
+                        Some(Err("the body is shorter than its length".into()))
+                    }
+                    UploadFraming::Chunked => {
+                        self.pending.push_back(Bytes::from_static(LAST_CHUNK));
+                        Some(Ok(()))
+                    }
+                });
+            }
+        };
+        match &mut self.framing {
+            UploadFraming::Length(left) => match left.checked_sub(piece.len() as u64) {
+                Some(rest) => {
+                    *left = rest;
+                    self.pending.push_back(piece);
+                }
+                None => return Poll::Ready(Some(Err("the body is longer than its length".into()))),
+            },
+            UploadFraming::Chunked => {
+                let mut head = Vec::new();
+                encode_chunk_head(piece.len(), &mut head);
+                self.pending.push_back(head.into());
+                self.pending.push_back(piece);
+                self.pending.push_back(Bytes::from_static(CHUNK_END));
+            }
+        }
+        Poll::Ready(Some(Ok(())))
+    }
+}
+
+/// Our side of the pipe, with the unfinished data of both directions. Dropping it disconnects the client.
+pub(super) struct Pipe {
+    io: DuplexStream,
+    flags: Arc<Flags>,
+    upload: Upload,
+    response: ResponseParser,
+}
+
+impl Pipe {
+    /// Creates a pipe for a request and returns both sides; the second is the connection's.
+    pub(super) fn new(upload: Upload, head_request: bool) -> (Self, InMemory) {
+        let (io, inner) = tokio::io::duplex(PIPE_CAPACITY);
+        let flags = Arc::new(Flags::default());
+        let pipe = Self {
+            io,
+            flags: flags.clone(),
+            upload,
+            response: ResponseParser::new(head_request),
+        };
+        (pipe, InMemory { io: inner, flags })
+    }
+
+    /// Waits for the head of the final response.
+    pub(super) async fn head(&mut self) -> Result<Head, ServiceError> {
+        let head = loop {
+            if let Event::Head(head) = poll_fn(|cx| self.poll_event(cx)).await? {
+                break head;
+            }
+        };
+        if self.upload.demand == Demand::Asked && !self.response.is_whole() {
+            let mut late = pin!(tokio::time::sleep(CONTINUE_WAIT));
+            let asked = poll_fn(|cx| match self.poll_asked(cx) {
+                Ok(Poll::Pending) => late.as_mut().poll(cx).map(Ok),
+                Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
+                Err(error) => Poll::Ready(Err(error)),
+            });
+            asked.await?;
+        }
+        if !self.response.is_whole() {
+            // The hooks may read the body from now on: `100 Continue` cannot follow a head.
+            self.upload.demand = Demand::Free;
+        }
+        Ok(head)
+    }
+
+    /// Polls for the requested body, or for a response that does not need it.
+    fn poll_asked(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ServiceError> {
+        loop {
+            self.poll_upload(cx).map_err(ServiceError::Request)?;
+            if self.upload.demand != Demand::Asked
+                || self.upload.body.is_none()
+                || self.response.is_whole()
+            {
+                return Ok(Poll::Ready(()));
+            }
+            if self.response.buffer.len() >= READ_SIZE {
+                return Ok(Poll::Pending);
+            }
+            self.response.buffer.reserve(READ_SIZE);
+            match pin!(self.io.read_buf(&mut self.response.buffer)).poll(cx) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(Ok(1..)) => {}
+                // The next read detects the end again.
+                Poll::Ready(_) => return Ok(Poll::Ready(())),
+            }
+        }
+    }
+
+    /// Returns the pipe, and the bytes of the response read beyond its head.
+    pub(super) fn into_parts(self) -> (DuplexStream, Bytes) {
+        (self.io, self.response.buffer.freeze())
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ServiceError>> {
+        loop {
+            match self.response.next()? {
+                Event::More => {}
+                Event::Continue => {
+                    if self.upload.demand == Demand::Held {
+                        self.upload.demand = Demand::Asked;
+                    }
+                    // The head may follow at once, so the body is polled first.
+                    if let Err(error) = self.poll_upload(cx) {
+                        return Poll::Ready(Err(ServiceError::Request(error)));
+                    }
+                    continue;
+                }
+                event => return Poll::Ready(Ok(event)),
+            }
+            if let Err(error) = self.poll_upload(cx) {
+                return Poll::Ready(Err(ServiceError::Request(error)));
+            }
+            self.response.buffer.reserve(READ_SIZE);
+            let read = pin!(self.io.read_buf(&mut self.response.buffer)).poll(cx);
+            match ready!(read) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => {
+                    let in_order = self.flags.ended.load(Ordering::Acquire);
+                    return Poll::Ready(Ok(self.response.end(in_order)?));
+                }
+            }
+        }
+    }
+
+    /// Sends as much of the request as the pipe accepts.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
+        loop {
+            while let Some(front) = self.upload.pending.front_mut() {
+                match Pin::new(&mut self.io).poll_write(cx, front) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(Ok(written @ 1..)) => front.advance(written),
+                    Poll::Ready(_) => {
+                        // The connection stopped reading, but its response may still arrive.
+                        self.upload.body = None;
+                        self.upload.pending.clear();
+                        return Ok(());
+                    }
+                }
+                if front.is_empty() {
+                    self.upload.pending.pop_front();
+                }
+            }
+            match self.upload.poll_more(cx) {
+                Poll::Ready(Some(more)) => more?,
+                Poll::Ready(None) | Poll::Pending => return Ok(()),
+            }
+        }
+    }
+}
+
+/// The response body of a server that runs as a service.
+///
+/// The hooks' data is available as soon as they flush it. Unread data makes the hooks wait. Dropping the body before
+/// its end disconnects the client from the hooks' point of view.
+///
+/// ```
+/// use http_body::Body;
+/// use hyperlane_core::service::ServiceBody;
+///
+/// let body = ServiceBody::default();
+/// assert!(body.is_end_stream());
+/// ```
+#[derive(Default)]
+pub struct ServiceBody(Source);
+
+#[derive(Default)]
+enum Source {
+    #[default]
+    Over,
+    Here(Bytes),
+    Pipe(Box<Pipe>),
+}
+
+impl ServiceBody {
+    pub(super) fn of_pipe(pipe: Pipe) -> Self {
+        let mut body = Self(Source::Pipe(Box::new(pipe)));
+        body.settle();
+        body
+    }
+
+    pub(super) fn of_text(text: &'static str) -> Self {
+        Self(Source::Here(Bytes::from_static(text.as_bytes())))
+    }
+
+    /// Releases the connection as soon as the response is complete.
+    fn settle(&mut self) {
+        if let Source::Pipe(pipe) = &self.0
+            && pipe.response.left() == Some(0)
+        {
+            pipe.flags.answered.store(true, Ordering::Release);
+            self.0 = Source::Over;
+        }
+    }
+}
+
+impl Body for ServiceBody {
+    type Data = Bytes;
+    type Error = ServiceError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ServiceError>>> {
+        let pipe = match &mut self.0 {
+            Source::Over => return Poll::Ready(None),
+            Source::Here(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Source::Over;
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            Source::Pipe(pipe) => pipe,
+        };
+        Poll::Ready(match ready!(pipe.poll_event(cx)) {
+            Ok(Event::Data(data)) => {
+                self.settle();
+                Some(Ok(Frame::data(data)))
+            }
+            // No other event can follow a head.
+            Ok(_) => {
+                pipe.flags.answered.store(true, Ordering::Release);
+                self.0 = Source::Over;
+                None
+            }
+            Err(error) => {
+                self.0 = Source::Over;
+                Some(Err(error))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.0, Source::Over)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = match &self.0 {
+            Source::Over => Some(0),
+            Source::Here(bytes) => Some(bytes.len() as u64),
+            Source::Pipe(pipe) => pipe.response.left(),
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl fmt::Debug for ServiceBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceBody").finish_non_exhaustive()
+    }
+}

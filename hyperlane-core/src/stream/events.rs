@@ -1,0 +1,61 @@
+//! Event streams as the answer to a request.
+
+use super::Stream;
+use crate::{Context, ServerSentEvents, error::ResponseError};
+
+/// While it lives, the head of an event stream is about to go out. A hook that gives up the wait can answer otherwise.
+struct Opening<'a>(&'a mut Stream);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.exchange.abandon_opening();
+    }
+}
+
+impl Context {
+    /// Starts an event stream as the response and returns its handle.
+    ///
+    /// It ends when the hook ends; a hook that only has others send waits with [`ServerSentEvents::closed`], or returns after
+    /// [`ServerSentEvents::keep_open`]. At a shutdown it ends when the hook, woken from [`ServerSentEvents::closed`], next
+    /// waits.
+    ///
+    /// Response middleware runs before the head goes out, so that the head has its fields; it does not run again at the end.
+    ///
+    /// # Errors
+    /// [`ResponseError`] when something was answered already, the client is gone, or the status of
+    /// the response allows no content.
+    pub async fn event_stream(
+        &mut self,
+        stream: &mut Stream,
+    ) -> Result<ServerSentEvents, ResponseError> {
+        // The log has said why; the client goes without the cookie.
+        let _ = self.save_session_before_head().await;
+        stream.exchange.open_events(self.get_response())?;
+        set_type(self);
+        let opening = Opening(stream);
+        if let Some(middleware) = opening.0.middleware.clone() {
+            self.keep_no_response();
+            middleware(opening.0, self).await;
+        }
+        // Middleware may have sent the head.
+        if !opening.0.exchange.has_events() {
+            opening.0.send_events_head(self)?;
+        }
+        Ok(ServerSentEvents::new(opening.0.connection().clone()))
+    }
+}
+
+impl Stream {
+    /// Sends the head of an event stream.
+    pub(super) fn send_events_head(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        set_type(ctx);
+        self.exchange.begin_events(ctx.head())?;
+        ctx.shrink();
+        Ok(())
+    }
+}
+
+fn set_type(ctx: &mut Context) {
+    ctx.get_mut_response()
+        .set_header("content-type", "text/event-stream");
+}

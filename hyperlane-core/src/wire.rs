@@ -1,0 +1,151 @@
+//! The formats of messages on the wire, and the encoding of a message for each.
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::proto::{
+    http::chunked,
+    sse::Event,
+    ws::{Message, encode_to_bytes},
+};
+
+/// The form of a connection's messages on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WireFormat {
+    /// HTTP responses: no messages can be pushed.
+    Http,
+    /// WebSocket frames.
+    WebSocket,
+    /// WebSocket frames, compressed without context takeover: what was encoded for one such
+    /// connection serves all of the same window (RFC 7692 §7.1).
+    WebSocketDeflate {
+        /// The server's window, 8 to 15 bits.
+        window_bits: u8,
+    },
+    /// WebSocket frames, compressed with what went before on the same connection: every message has
+    /// to be encoded for it alone, by [`Outbox::send`](crate::Outbox::send).
+    WebSocketTakeover,
+    /// Server-Sent Events, bytes as they are, until the connection closes.
+    EventStream,
+    /// Server-Sent Events in HTTP/1.1 chunks.
+    EventStreamChunked,
+}
+
+impl WireFormat {
+    /// Returns whether messages can be pushed to connections of this format.
+    pub fn is_pushable(self) -> bool {
+        self != Self::Http
+    }
+
+    /// Returns whether messages are WebSocket frames.
+    pub fn is_websocket(self) -> bool {
+        matches!(
+            self,
+            Self::WebSocket | Self::WebSocketDeflate { .. } | Self::WebSocketTakeover
+        )
+    }
+
+    /// Returns whether a message encoded for one connection fits every connection of this format.
+    pub fn is_shared(self) -> bool {
+        self != Self::WebSocketTakeover
+    }
+
+    pub(crate) const fn to_index(self) -> u8 {
+        match self {
+            Self::Http => 0,
+            Self::WebSocket => 1,
+            Self::EventStream => 2,
+            Self::EventStreamChunked => 3,
+            Self::WebSocketTakeover => 4,
+            Self::WebSocketDeflate { window_bits } => window_bits,
+        }
+    }
+
+    pub(crate) const fn from_index(index: u8) -> Self {
+        match index {
+            1 => Self::WebSocket,
+            2 => Self::EventStream,
+            3 => Self::EventStreamChunked,
+            4 => Self::WebSocketTakeover,
+            window_bits @ 8..=15 => Self::WebSocketDeflate { window_bits },
+            _ => Self::Http,
+        }
+    }
+}
+
+impl WireFormat {
+    /// Encodes `message` in this format, for any number of such connections.
+    ///
+    /// A text message becomes a frame, or an event with the text as its data. Frames are not compressed here, which
+    /// every connection accepts; [`Outbox::encode`](crate::Outbox::encode) compresses.
+    ///
+    /// # Errors
+    /// Returns [`io::ErrorKind::InvalidData`] if the format cannot carry the message: binary data that is not UTF-8 in
+    /// an event stream, any message on another connection, and a Close, which ends a single connection
+    /// ([`Outbox::close`](crate::Outbox::close)) and must be its last message (RFC 6455 §5.5.1).
+    pub fn encode(self, message: &Message) -> io::Result<Bytes> {
+        refuse_close(message)?;
+        match self {
+            Self::WebSocket | Self::WebSocketDeflate { .. } | Self::WebSocketTakeover => {
+                Ok(encode_to_bytes(message))
+            }
+            Self::EventStream | Self::EventStreamChunked => {
+                let text = message
+                    .to_str()
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                self.encode_event(&Event::from(text))
+            }
+            Self::Http => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the connection is neither a WebSocket nor an event stream",
+            )),
+        }
+    }
+
+    /// Encodes `event` in this format.
+    ///
+    /// # Errors
+    /// Returns [`io::ErrorKind::InvalidData`] for an invalid event, or another format than an event stream.
+    pub fn encode_event(self, event: &Event) -> io::Result<Bytes> {
+        match self {
+            Self::EventStream | Self::EventStreamChunked => {
+                let mut bytes = Vec::with_capacity(64);
+                event
+                    .encode(&mut bytes)
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                Ok(self.frame(&bytes))
+            }
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "only an event stream carries events: send a message",
+            )),
+        }
+    }
+
+    /// Frames encoded events: as a chunk if the body is chunked.
+    pub(crate) fn frame(self, events: &[u8]) -> Bytes {
+        match self {
+            Self::EventStreamChunked if !events.is_empty() => {
+                let mut chunk = Vec::with_capacity(events.len() + 16);
+                chunked::encode_chunk_head(events.len(), &mut chunk);
+                chunk.extend_from_slice(events);
+                chunk.extend_from_slice(b"\r\n");
+                chunk.into()
+            }
+            _ => Bytes::copy_from_slice(events),
+        }
+    }
+}
+
+/// Refuses a Close, which ends a connection.
+pub(crate) fn refuse_close(message: &Message) -> io::Result<()> {
+    match message {
+        Message::Close(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a Close is sent by closing the connection",
+        )),
+        _ => Ok(()),
+    }
+}

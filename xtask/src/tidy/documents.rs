@@ -1,0 +1,90 @@
+//! What documents list exists, and what exists is listed.
+
+use std::fs;
+
+use crate::process;
+
+/// The document that lists every metric.
+const METRICS: &str = "docs/observability.md";
+
+pub(super) fn problems() -> Result<Vec<String>, String> {
+    let mut problems = Vec::new();
+    for document in [
+        "docs/errors.md",
+        "docs/rfc6455.md",
+        "docs/rfc9112.md",
+        "docs/sessions.md",
+    ] {
+        problems.extend(missing_tests(document)?);
+    }
+    problems.extend(missing_metrics()?);
+    Ok(problems)
+}
+
+/// Metrics that the code names and [`METRICS`] does not.
+fn missing_metrics() -> Result<Vec<String>, String> {
+    let read = |path: &str| {
+        fs::read_to_string(process::top().join(path))
+            .map_err(|error| format!("cannot read {path}: {error}"))
+    };
+    let told = read(METRICS)?;
+    let mut problems = Vec::new();
+    for file in [
+        "hyperlane-core/src/observe/metrics.rs",
+        "hyperlane-broadcast/src/metrics.rs",
+    ] {
+        // Names are the only string literals that begin so.
+        for (number, line) in read(file)?.lines().enumerate() {
+            let names = line.split('"').skip(1).step_by(2);
+            for name in names.filter(|name| name.starts_with("hyperlane_")) {
+                if !told.contains(&format!("| `{name}` |")) {
+                    problems.push(format!("{file}:{}: not in {METRICS}: {name}", number + 1));
+                }
+            }
+        }
+    }
+    Ok(problems)
+}
+
+/// Tests that the tables of a document name and that do not exist: in a last column headed `test`, each as
+/// `file::name`, where a file without a folder is one of `tests/it` or `tests`.
+fn missing_tests(document: &str) -> Result<Vec<String>, String> {
+    let read = |path: &str| {
+        let path = process::top().join(path);
+        fs::read_to_string(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))
+    };
+    let mut problems = Vec::new();
+    // Whether the table around has such a column; its head decides.
+    let mut names_tests = None;
+    for (number, line) in read(document)?.lines().enumerate() {
+        let mut cells = line.rsplit('|').skip(1).map(str::trim);
+        let (Some(test), Some(place)) = (cells.next(), cells.next()) else {
+            names_tests = None;
+            continue;
+        };
+        if !*names_tests.get_or_insert(test == "test") {
+            continue;
+        }
+        let name = test
+            .strip_prefix('`')
+            .and_then(|test| test.strip_suffix('`'));
+        let exists = match name.and_then(|name| name.rsplit_once("::")) {
+            Some((file, name)) => {
+                let files = match file.contains('/') {
+                    true => vec![file.to_owned()],
+                    false => vec![format!("tests/it/{file}.rs"), format!("tests/{file}.rs")],
+                };
+                let declared = format!("fn {name}(");
+                let mut texts = files.iter().filter_map(|file| read(file).ok());
+                texts.any(|text| text.contains(&declared))
+            }
+            // The head of a table, the line below it, and what does not apply.
+            None => test == "test" || test == "---" || place.starts_with("not applicable"),
+        };
+        if !exists {
+            problems.push(format!("{document}:{}: no such test: {test}", number + 1));
+        }
+    }
+    Ok(problems)
+}
