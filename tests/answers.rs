@@ -759,7 +759,7 @@ async fn a_handler_that_takes_too_long_finds_its_handshake_answered() {
 }
 
 #[tokio::test]
-async fn what_follows_a_handshake_in_the_same_packet_is_read_as_what_it_became() {
+async fn bytes_behind_a_handshake_are_read_as_the_protocol_that_it_led_to() {
     let (mut client, _) = client(|_| {}).await;
     let head = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{HANDSHAKE}\r\n");
     let both = head("/socket/error") + "GET /query?page=1 HTTP/1.1\r\nhost: localhost\r\n\r\n";

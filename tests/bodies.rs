@@ -577,7 +577,7 @@ fn in_chunks(body: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_answer_says_of_the_connection_is_what_becomes_of_it() {
+async fn a_connection_goes_on_or_ends_as_its_answer_says() {
     let control = server().await;
     for (method, target) in [
         ("POST", "/nosuch"),

@@ -290,7 +290,7 @@ async fn head_of_a_file_is_that_of_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_not_found_and_nothing_outside_is_reached() {
+async fn a_path_without_a_file_is_not_found_and_none_leads_outside() {
     let mut client = client().await;
     for path in [
         "none",

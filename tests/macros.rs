@@ -834,7 +834,7 @@ async fn extractors_bind_what_the_request_holds() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_refused_by_name_and_seen_by_error_hooks() {
+async fn a_missing_value_is_refused_by_name_and_seen_by_error_hooks() {
     let control = start().await;
     let mut client = Client::connect(address(&control)).await;
     for (path, name) in [
@@ -1042,7 +1042,7 @@ hook! {
 }
 
 #[tokio::test]
-async fn a_panic_is_answered_by_the_panic_hooks_and_hits_nobody_else() {
+async fn a_panic_is_answered_by_the_panic_hooks_and_hits_no_other_request() {
     let control = start().await;
     let mut other = Client::websocket(address(&control), "/panic/ws").await;
     let mut client = Client::connect(address(&control)).await;

@@ -539,7 +539,7 @@ impl ServerHook for NoStream {
 }
 
 #[tokio::test]
-async fn why_no_event_stream_began_is_logged() {
+async fn the_reason_for_a_missing_event_stream_is_logged() {
     let (log, _listening) = listen();
     let control = start(|server| {
         server.route::<NoStream>("/");
@@ -582,7 +582,7 @@ async fn a_websocket_that_a_mounted_service_refuses_is_logged() {
 }
 
 #[tokio::test]
-async fn what_hooks_log_belongs_to_the_request_also_across_awaits() {
+async fn log_lines_of_hooks_belong_to_the_request_also_across_awaits() {
     let (log, _listening) = listen();
     let control = start(|server| {
         routes(server);

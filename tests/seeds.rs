@@ -26,13 +26,13 @@
 //! | blog | "only the first session would work" | `blog_a_flooding_session_does_not_keep_others_out` |
 //! | blog | messages on connect and disconnect, to the others | `blog_others_are_told_who_joins_and_leaves` |
 //! | blog | keeping the socket alive: empty messages | `blog_empty_messages_are_answered_by_empty_messages` |
-//! | blog | keeping the socket alive: a client that never sends | `blog_who_only_listens_is_pinged_and_stays` |
+//! | blog | keeping the socket alive: a client that never sends | `blog_a_client_that_only_listens_is_pinged_and_stays` |
 //! | tide | `Message`, its conversions, `Display` | `tide_messages_convert_as_drawn` |
 //! | tide | `WebSocket`: `is_open`, `send`, `send_json`, `recv`, `recv_json`, `Stream` | `tide_websocket_handle_does_what_was_drawn` |
 //! | tide | `ServerSentEvents`: `id`, `is_open`, `send`, `send_json` | `tide_event_stream_handle_does_what_was_drawn` |
-//! | tide | heartbeat: comments, pings | `tide_heartbeats_are_comments_on_event_streams`, `blog_who_only_listens_is_pinged_and_stays` |
+//! | tide | heartbeat: comments, pings | `tide_heartbeats_are_comments_on_event_streams`, `blog_a_client_that_only_listens_is_pinged_and_stays` |
 //! | tide | errors are `io::Error` once the remote is gone | `tide_websocket_handle_does_what_was_drawn` |
-//! | tide | `req.ws()`, `req.sse()`: the channel of this client's session | `tide_a_page_sends_to_the_channel_it_will_connect_to`, `tide_a_socket_is_accessed_from_another_request`, `tide_nothing_is_sent_unless_somebody_is_connected`; in a browser: `cargo xtask browser` |
+//! | tide | `req.ws()`, `req.sse()`: the channel of this client's session | `tide_a_page_sends_to_the_channel_it_will_connect_to`, `tide_a_socket_is_accessed_from_another_request`, `tide_nothing_is_sent_unless_a_client_is_connected`; in a browser: `cargo xtask browser` |
 //! | tide | `ws()`, `sse()`, `timeout(..)` | `tide_endpoints_have_a_timeout` |
 //! | tide | `ws_with(f)`, `sse_with(f)` | `tide_functions_meet_each_new_channel` |
 //! | tide | `WebSocketEndpoint`, `ServerSentEventsEndpoint`: `new`, `with`, `set_timeout` | `tide_functions_meet_each_new_channel`, `tide_endpoints_have_a_timeout` |
@@ -564,7 +564,7 @@ async fn a_browsers_websocket_sees_open_message_and_close() {
 }
 
 #[tokio::test]
-async fn a_page_from_elsewhere_gets_no_websocket() {
+async fn a_page_of_another_origin_gets_no_websocket() {
     let control = article::start().await;
     let mut client = Client::connect(address(&control)).await;
     let reply = client
@@ -987,7 +987,7 @@ async fn blog_empty_messages_are_answered_by_empty_messages() {
 }
 
 #[tokio::test]
-async fn blog_who_only_listens_is_pinged_and_stays() {
+async fn blog_a_client_that_only_listens_is_pinged_and_stays() {
     let control = test_support::start(|server| {
         let config = server.get_mut_server_config();
         config.ping_interval = Some(Duration::from_millis(300));
@@ -1303,7 +1303,7 @@ async fn tide_a_socket_is_accessed_from_another_request() {
 }
 
 #[tokio::test]
-async fn tide_nothing_is_sent_unless_somebody_is_connected() {
+async fn tide_nothing_is_sent_unless_a_client_is_connected() {
     let app = tide::start(|app| {
         app.at("/tide/sse").get(hyperlane::sse());
     })

@@ -155,7 +155,7 @@ async fn a_page_and_a_websocket_share_a_path() {
 }
 
 #[tokio::test]
-async fn what_refuses_before_the_upgrade_gets_an_http_answer() {
+async fn a_refusal_before_the_upgrade_is_an_http_answer() {
     let control = start().await;
     let mut client = Client::connect(address(&control)).await;
     let reply = client.upgrade("/chat/den", "").await;

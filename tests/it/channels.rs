@@ -362,7 +362,7 @@ async fn plain() -> ServerControlHook {
 // ---------------------------------------------------------------- states
 
 #[tokio::test]
-async fn what_is_sent_before_anybody_connects_waits() {
+async fn messages_sent_before_the_client_connects_wait() {
     let control = plain().await;
     let mut browser = Browser::new(&control);
     assert_eq!(browser.send("/send-sse?t=a,b").await, "sent");
@@ -382,7 +382,7 @@ async fn what_is_sent_before_anybody_connects_waits() {
 }
 
 #[tokio::test]
-async fn a_full_buffer_has_the_sender_wait_and_then_fail() {
+async fn a_full_buffer_makes_the_sender_wait_and_then_fail() {
     let control = server(
         ws().buffer(2).timeout(SHORT),
         sse().buffer(2).timeout(SHORT),
@@ -659,7 +659,7 @@ async fn a_page_that_is_loaded_anew_gets_what_its_own_request_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_was_missed_comes_before_what_is_sent_meanwhile() {
+async fn missed_messages_come_before_new_ones() {
     const LAST: usize = 8_000;
     let mut all = None;
     let control = start(|server| {
@@ -694,7 +694,7 @@ async fn what_was_missed_comes_before_what_is_sent_meanwhile() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_resumed_is_reset_and_goes_on() {
+async fn a_client_that_cannot_resume_gets_a_reset_and_goes_on() {
     let control = server(ws(), sse().buffer(2)).await;
     let mut browser = Browser::new(&control);
     let mut events = browser.follow("/sse", "").await;
@@ -730,7 +730,7 @@ async fn what_cannot_be_resumed_is_reset_and_goes_on() {
 }
 
 #[tokio::test]
-async fn a_plain_socket_goes_on_from_what_its_pongs_have_told() {
+async fn a_plain_socket_resumes_at_its_last_pong() {
     let control = server(ws().heartbeat(SHORT), sse()).await;
     let mut browser = Browser::new(&control);
     let mut socket = browser.socket("/ws").await;
@@ -755,7 +755,7 @@ async fn a_plain_socket_goes_on_from_what_its_pongs_have_told() {
 }
 
 #[tokio::test]
-async fn a_plain_socket_that_missed_what_is_gone_is_closed_once() {
+async fn a_plain_socket_whose_missed_messages_are_gone_is_closed_once() {
     let control = server(ws().buffer(2), sse()).await;
     let mut browser = Browser::new(&control);
     // One client is cut, and one reads on.
@@ -866,7 +866,7 @@ async fn ids_move_between_transports() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_are_events_of_their_own() {
+async fn bytes_that_are_no_text_are_binary_events() {
     let control = start(|server| {
         server.at("/ws").get(ws_with(async |ws: WebSocket, _| {
             let _ = ws.send(vec![0xff, 0, 1]).await;
@@ -983,7 +983,7 @@ async fn connections_by_a_former_id_end_with_it_and_the_present_one_goes_on() {
 }
 
 #[tokio::test]
-async fn who_comes_by_an_id_from_before_the_login_is_told_to_come_again() {
+async fn a_client_with_an_id_from_before_the_login_is_told_to_reconnect() {
     let control = plain().await;
     let mut browser = Browser::new(&control);
     browser.get("/open").await;
@@ -1006,7 +1006,7 @@ async fn who_comes_by_an_id_from_before_the_login_is_told_to_come_again() {
 }
 
 #[tokio::test]
-async fn what_the_program_closes_is_closed_for_good() {
+async fn a_channel_that_the_program_closes_stays_closed() {
     let control = plain().await;
     let mut browser = Browser::new(&control);
     let mut events = browser.follow("/sse", "").await;
@@ -1037,7 +1037,7 @@ async fn what_the_program_closes_is_closed_for_good() {
 // ---------------------------------------------------------------- access
 
 #[tokio::test]
-async fn pages_from_elsewhere_are_refused() {
+async fn pages_of_other_origins_are_refused() {
     let control = server(ws().origin("https://friend.example"), sse()).await;
     let mut browser = Browser::new(&control);
     browser.socket("/ws").await;
@@ -1063,7 +1063,7 @@ async fn pages_from_elsewhere_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_posted_needs_an_open_channel() {
+async fn a_post_needs_an_open_channel() {
     let control = plain().await;
     let mut browser = Browser::new(&control);
     let reply = browser.request("POST", "/ws", "", "x").await;
@@ -1089,7 +1089,7 @@ async fn what_is_posted_needs_an_open_channel() {
 }
 
 #[tokio::test]
-async fn neither_here_nor_there_is_an_upgrade_required() {
+async fn a_plain_get_of_a_websocket_endpoint_is_426() {
     let control = plain().await;
     let mut browser = Browser::new(&control);
     let reply = browser.get("/ws").await;
@@ -1114,7 +1114,7 @@ async fn connections_that_end_leave_nothing_behind() {
 }
 
 #[tokio::test]
-async fn what_waits_for_nobody_is_bounded_by_the_memory_of_sessions() {
+async fn waiting_messages_are_bounded_by_the_memory_of_sessions() {
     let control = start(|server| {
         server.get_mut_server_config().session_memory = 512 * 1024;
         routes(server, ws(), sse().timeout(SHORT));
@@ -1174,7 +1174,7 @@ async fn an_id_of_no_epoch_is_a_reset_and_no_end() {
 }
 
 #[tokio::test]
-async fn no_id_but_the_channels_own_gives_anything() {
+async fn an_id_of_another_channel_gives_nothing() {
     let control = server(ws(), sse().buffer(4).timeout(SHORT)).await;
     let mut browser = Browser::new(&control);
     browser.send("/send-sse?t=secret").await;
@@ -1316,7 +1316,7 @@ async fn an_event_stream_over_http_1_0_is_the_channel() {
 // ---------------------------------------------------------------- ids without meaning
 
 #[tokio::test]
-async fn an_id_that_says_nothing_is_none_and_no_reset() {
+async fn an_empty_id_is_none_and_no_reset() {
     let control = server(ws().resume_ids(), sse()).await;
     let mut browser = Browser::new(&control);
     browser.get("/open").await;
@@ -1541,7 +1541,7 @@ async fn is_reset(browser: &mut Browser, target: &str, counts: bool) -> bool {
 }
 
 #[tokio::test]
-async fn a_client_that_nobody_listens_to_gets_all_and_a_reset_after_a_cut() {
+async fn a_client_whose_hook_does_not_receive_gets_all_and_a_reset_after_a_cut() {
     const COUNT: u64 = 600;
     for (query, counts) in [("", false), ("?tab=7", false), ("?tab=7", true)] {
         let endpoint = if counts { ws().resume_ids() } else { ws() };
@@ -1574,7 +1574,7 @@ async fn a_client_that_nobody_listens_to_gets_all_and_a_reset_after_a_cut() {
 }
 
 #[tokio::test]
-async fn a_client_that_nobody_listened_to_for_a_while_goes_on_as_any() {
+async fn a_client_whose_hook_paused_goes_on_as_any() {
     let (control, channels) = reachable(|_| (), ws()).await;
     let mut browser = Browser::new(&control);
     let mut socket = browser.socket("/ws").await;
@@ -1604,7 +1604,7 @@ async fn a_client_that_nobody_listened_to_for_a_while_goes_on_as_any() {
 }
 
 #[tokio::test]
-async fn a_tab_that_nobody_listens_to_takes_nothing_from_the_others() {
+async fn a_tab_whose_hook_does_not_receive_takes_nothing_from_the_others() {
     const COUNT: u64 = 600;
     let (control, channels) = reachable(|_| (), ws()).await;
     let mut browser = Browser::new(&control);
@@ -1643,7 +1643,7 @@ async fn a_tab_that_nobody_listens_to_takes_nothing_from_the_others() {
 }
 
 #[tokio::test]
-async fn code_of_the_program_may_ask_the_channel_that_runs_it() {
+async fn program_code_may_ask_the_channel_that_runs_it() {
     let mut reach = None;
     let control = start(|server| {
         routes(server, ws(), sse());
@@ -1688,7 +1688,7 @@ async fn code_of_the_program_may_ask_the_channel_that_runs_it() {
 }
 
 #[tokio::test]
-async fn what_listens_to_the_log_may_ask_the_channel_that_it_hears_of() {
+async fn a_log_subscriber_may_ask_the_channel_of_a_line() {
     static ASKED: Mutex<Option<WebSocket>> = Mutex::new(None);
     let listener = || {
         tracing_subscriber::fmt()

@@ -277,7 +277,7 @@ async fn next_frame(stream: &mut DuplexStream) -> (u8, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_close_that_drops_what_waits_cuts_no_message_in_two() {
+async fn a_close_that_drops_waiting_messages_cuts_none_in_two() {
     let gate = Gate::default();
     let control = start(|server| {
         server.state(gate.clone()).route::<LetsGo>("/");

@@ -257,7 +257,7 @@ handler!(AnswersThenPublishes, |stream, ctx| {
 });
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_a_handler_sends_arrives_before_what_it_then_publishes() {
+async fn a_sent_message_arrives_before_one_that_is_published_after_it() {
     let rooms = Rooms::new();
     let room = rooms.room("order").unwrap();
     let control = start(|server| {

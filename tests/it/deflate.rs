@@ -435,7 +435,7 @@ async fn a_repetitive_message_within_its_limits_is_no_bomb() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_inflated_closes_with_the_fitting_code() {
+async fn data_that_cannot_be_inflated_closes_with_the_fitting_code() {
     let (control, _) = server(takeover()).await;
     for (what, bytes, code) in [
         (

@@ -153,7 +153,7 @@ async fn messages_above_their_rate_are_closed_with_1008() {
 }
 
 #[tokio::test]
-async fn what_a_client_sent_while_we_did_not_read_is_not_held_against_it() {
+async fn messages_sent_while_reading_was_paused_are_no_flood() {
     const COUNT: usize = 40;
     let (control, mut noted, gate) = server(|config| {
         config.max_messages_per_second = 20;
@@ -258,7 +258,7 @@ async fn sixteen_mebibytes_come_back_as_they_were() {
 }
 
 #[tokio::test]
-async fn what_is_in_and_behind_a_large_frame_is_looked_at_like_any_other() {
+async fn data_in_and_behind_a_large_frame_is_checked_like_any_other() {
     let (control, mut noted, _) = server(|_| {}).await;
     let text = "stra\u{df}e ".repeat(60_000);
     let mut client = Client::websocket(address(&control), "/").await;

@@ -109,7 +109,7 @@ async fn the_subprotocol_is_one_that_the_client_offered_or_none() {
 }
 
 #[tokio::test]
-async fn extensions_that_nobody_knows_are_declined_by_silence() {
+async fn unknown_extensions_are_declined_by_silence() {
     let control = start(|server| {
         server.route::<Plain>("/").route::<InResponse>("/response");
     })

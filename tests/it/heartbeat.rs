@@ -164,7 +164,7 @@ async fn a_client_that_stops_answering_is_gone_after_ping_and_pong_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pong_that_nobody_asked_for_shows_life_but_no_latency() {
+async fn an_unsolicited_pong_shows_life_but_no_latency() {
     let (mut quiet, mut noted) = Quiet::connect("/", |_| {}).await;
     for _ in 0..10 {
         assert_eq!(quiet.frame().await.unwrap().0, PING);

@@ -279,7 +279,7 @@ async fn hooks_run_in_the_order_of_the_pipeline() {
 }
 
 #[tokio::test]
-async fn who_rejects_may_answer_itself() {
+async fn a_hook_that_rejects_may_send_the_answer_itself() {
     let (mut client, log) = logged(|server| {
         server
             .route::<Answering>("/answer")
@@ -424,7 +424,7 @@ hook! {
 }
 
 #[tokio::test]
-async fn a_destructor_that_panics_costs_nobody_an_answer() {
+async fn a_destructor_that_panics_costs_no_client_its_answer() {
     let control = start(|server| {
         server
             .route::<LeavesTraps>("/attributes")

@@ -113,7 +113,7 @@ async fn a_server_of_this_machine_alone_answers_to_its_names_alone() {
 }
 
 #[tokio::test]
-async fn whatever_a_page_can_send_is_refused_before_anything_begins() {
+async fn every_request_to_another_host_is_refused_before_anything_begins() {
     let (control, ran) = server(|_| {}).await;
     for (request, fields) in [
         ("GET /ws HTTP/1.1", HANDSHAKE),
@@ -236,7 +236,7 @@ async fn listed_hosts_are_answered_besides_or_alone() {
 }
 
 #[tokio::test]
-async fn what_is_no_host_is_refused_at_the_start() {
+async fn an_invalid_host_is_refused_at_the_start() {
     for wrong in ["*", "https://app.example", "app.example/path", ""] {
         let mut server = Server::new();
         server.bind("127.0.0.1:0");
@@ -352,7 +352,7 @@ async fn behind_a_load_balancer_only_the_list_counts() {
 }
 
 #[tokio::test]
-async fn a_refused_host_is_logged_once_with_both_mends() {
+async fn a_refused_host_is_logged_once_with_both_remedies() {
     let (log, _guard) = collect_log();
     let (control, _) = server(|_| {}).await;
     for host in ["one.example", "two.example", "one.example", "one.example"] {

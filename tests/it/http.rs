@@ -365,7 +365,7 @@ async fn an_unknown_path_is_404_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn what_stands_behind_connect_is_no_request() {
+async fn bytes_behind_connect_are_no_request() {
     let mut client = client().await;
     client.request("CONNECT", "example.com:80", "").await;
     // These bytes are for the other end of the tunnel, which a client may take for granted.

@@ -133,7 +133,7 @@ async fn a_body_is_no_request_after_a_read_that_was_dropped() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_read_and_dropped_gets_nobody_elses_answer() {
+async fn a_request_that_was_read_and_dropped_gets_no_other_answer() {
     let (mut client, steps) = server(|_| {}).await;
     // The second head comes with the first, its body later.
     client

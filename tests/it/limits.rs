@@ -258,7 +258,7 @@ async fn a_body_may_take_longer_than_its_limit_on_silence() {
 }
 
 #[tokio::test]
-async fn a_rest_that_nobody_wants_may_not_take_longer_than_a_head() {
+async fn an_unread_rest_may_not_take_longer_than_a_head() {
     let (control, _) = server(|config| config.header_timeout = 2 * SHORT).await;
     let mut client = Client::connect(address(&control)).await;
     client
@@ -310,7 +310,7 @@ async fn a_client_that_takes_nothing_is_cut() {
 
 /// Room in the socket's buffer raises no event and is no sign of life.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_socket_has_room_for_keeps_no_client_that_takes_nothing() {
+async fn room_in_the_socket_keeps_no_client_that_takes_nothing() {
     let (control, _) = server(|config| config.write_timeout = 12 * SHORT).await;
     let mut client = Client::connect(address(&control)).await;
     client.request("GET", "/streamed", "").await;

@@ -200,7 +200,7 @@ async fn an_origin_is_compared_as_an_origin() {
 }
 
 #[tokio::test]
-async fn null_is_allowed_by_a_dangerous_name_alone() {
+async fn null_is_allowed_by_the_dangerous_setting_alone() {
     let null = "origin: null\r\n";
     let by_server = start(|server| {
         server.get_mut_server_config().dangerous_allow_null_origin = true;
@@ -566,7 +566,7 @@ async fn takes_the_secret(control: &ServerControlHook, target: &str, fields: &st
 }
 
 #[tokio::test]
-async fn what_another_site_loads_takes_no_message_that_waits_for_a_page() {
+async fn a_load_by_another_site_takes_no_message_that_waits_for_a_page() {
     let (control, cookie) = waiting().await;
     let fetched = |site: &str, mode: &str, dest: &str| {
         format!(
@@ -611,7 +611,7 @@ async fn what_another_site_loads_takes_no_message_that_waits_for_a_page() {
 }
 
 #[tokio::test]
-async fn what_comes_from_another_site_says_its_origin() {
+async fn a_request_from_another_site_needs_an_origin() {
     let (control, cookie) = waiting().await;
     let elsewhere = [&cookie, "sec-fetch-site: cross-site\r\n"].concat();
     let reply = send(
@@ -699,7 +699,7 @@ async fn a_cookie_across_sites_that_is_never_secure_keeps_the_server_from_starti
 }
 
 #[tokio::test]
-async fn a_cookie_across_sites_counts_only_with_a_word_of_the_browser_on_where_it_comes_from() {
+async fn a_cookie_across_sites_counts_only_if_the_browser_names_the_site() {
     let control = visited(CookieSameSite::None, |config| {
         config.cookie_secure = CookieSecure::Always;
     })

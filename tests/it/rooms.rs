@@ -395,7 +395,7 @@ async fn names_have_one_to_255_bytes() {
 }
 
 #[tokio::test]
-async fn publishing_to_nobody_reaches_nobody_and_rooms_without_history_vanish() {
+async fn publishing_to_an_empty_room_reaches_no_member_and_rooms_without_history_vanish() {
     let (control, rooms) = server_with(RoomsConfig::default().history_messages(0), |_| {}).await;
     assert_eq!(rooms.room("empty").unwrap().broadcast("x").await, 0);
     assert_eq!(rooms.len(), 0);

@@ -295,7 +295,7 @@ mod unix {
     }
 
     #[tokio::test]
-    async fn what_is_in_the_way_of_a_socket_is_named() {
+    async fn a_file_in_the_way_of_a_socket_is_named() {
         let path = path("in-the-way");
         std::fs::write(&path, "precious").unwrap();
         let error = listen(&path).await.err().unwrap().to_string();
@@ -502,7 +502,7 @@ async fn a_request_that_has_begun_to_arrive_is_answered_during_shutdown() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_outlasts_the_drain_time_is_cut() {
+async fn requests_that_outlast_the_drain_time_are_cut() {
     let (control, gate) = server(|config| {
         config.shutdown_timeout = Duration::from_millis(200);
     })
@@ -756,7 +756,7 @@ async fn a_handshake_that_no_hook_has_answered_holds_no_shutdown_up_and_is_answe
 }
 
 #[tokio::test]
-async fn what_follows_on_the_refusal_of_a_handshake_at_a_shutdown_has_its_say() {
+async fn hooks_after_a_handshake_refused_at_a_shutdown_still_run() {
     let gate = Gate::new();
     let control = start(|server| {
         routes(server)
@@ -820,7 +820,7 @@ async fn a_socket_that_a_hook_writes_to_in_a_loop_ends_in_order() {
 }
 
 #[tokio::test]
-async fn what_becomes_an_event_stream_during_a_shutdown_ends_at_once() {
+async fn an_event_stream_that_begins_during_a_shutdown_ends_at_once() {
     let (control, gate) = patient_server().await;
     let mut client = Client::connect(address(&control)).await;
     client.request("GET", "/late", "").await;

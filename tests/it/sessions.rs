@@ -594,11 +594,14 @@ async fn over_tls_a_plain_cookie_is_not_believed() {
     let mut spoofed = Browser::new(address(&serve(|_| {}).await));
     spoofed.also = "x-forwarded-proto: https\r\nx-forwarded-for: 192.0.2.1\r\n".to_owned();
     spoofed.get("/use").await;
-    assert!(spoofed.cookies.contains_key("session"), "no proxy is trusted");
+    assert!(
+        spoofed.cookies.contains_key("session"),
+        "no proxy is trusted"
+    );
 }
 
 #[tokio::test]
-async fn the_cookie_reaches_the_client_whoever_answers() {
+async fn the_cookie_reaches_the_client_with_every_kind_of_answer() {
     let control = serve(|_| {}).await;
     for (path, status) in [
         ("/raw", 200),
@@ -881,7 +884,7 @@ async fn an_old_cookie_is_not_made_anew_for_a_request_that_is_overtaken_by_a_ren
 }
 
 #[tokio::test]
-async fn who_shows_the_id_while_its_owner_logs_in_decides_nothing() {
+async fn another_client_with_the_id_decides_nothing_while_its_owner_logs_in() {
     let control = serve(|_| {}).await;
     let mut attacker = Browser::new(address(&control));
     attacker.get("/keep?secret=planted").await;
@@ -1048,7 +1051,7 @@ async fn a_client_cannot_choose_its_id() {
 
 /// Tries each kind 1000 times; no try shows anything of another session.
 #[tokio::test]
-async fn what_is_not_ours_is_refused_a_thousand_times_of_each_kind() {
+async fn a_thousand_false_ids_of_each_kind_are_refused() {
     const TRIES: usize = 1000;
     let control = serve(|server| {
         server.get_mut_server_config().session_ttl = Duration::from_secs(3600);
@@ -1443,7 +1446,7 @@ fn is_unauthorized(reply: &Reply) {
 }
 
 #[tokio::test]
-async fn what_is_no_token_of_ours_is_the_programs() {
+async fn a_foreign_token_is_left_to_the_program() {
     let control = serve(|server| _ = server.at("/sse").get(sse())).await;
     let mut browser = Browser::new(address(&control));
     browser.get("/keep?secret=t").await;
@@ -1623,7 +1626,7 @@ async fn a_flood_of_requests_during_a_login_does_not_undo_it() {
 }
 
 #[tokio::test]
-async fn a_flood_of_requests_without_a_cookie_logs_nobody_out() {
+async fn a_flood_of_requests_without_a_cookie_logs_no_user_out() {
     let control = serve(|server| {
         server.get_mut_server_config().session_memory = 64 * 1024;
     })

@@ -146,7 +146,7 @@ async fn heartbeats_are_comments_while_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn what_the_client_says_into_an_event_stream_is_ignored() {
+async fn input_on_an_event_stream_is_ignored() {
     let (says, mut noted) = notes();
     let rooms = Rooms::new();
     let room = rooms.room("events").unwrap();

@@ -1507,7 +1507,7 @@ async fn a_hook_that_does_not_read_stops_the_request() {
 }
 
 #[tokio::test]
-async fn the_body_is_asked_for_when_it_is_wanted() {
+async fn the_body_is_asked_for_when_the_hook_reads() {
     let mut server = Server::new();
     server.route::<Sink>("/sink");
     let service = server.into_service().unwrap();
@@ -1678,7 +1678,7 @@ async fn a_limit_that_a_layer_sets_on_the_body_is_answered_with_413() {
 }
 
 #[tokio::test]
-async fn hooks_notice_that_nobody_waits_any_more() {
+async fn hooks_notice_that_the_caller_is_gone() {
     let (service, probe) = guest(|_| {});
     // The future is dropped.
     let call = tokio::spawn(service.clone().oneshot(get("/waits")));

@@ -370,7 +370,7 @@ async fn frames_and_messages_above_their_limits_close_1009() {
 }
 
 #[tokio::test]
-async fn what_follows_a_close_is_not_looked_at() {
+async fn frames_behind_a_close_are_ignored() {
     let control = echo_server(|_| {}).await;
     let mut client = Client::websocket(address(&control), "/echo").await;
     let bytes = [
@@ -1211,7 +1211,7 @@ handler!(Pings, |stream, ctx| {
 });
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_refused_and_the_socket_stays_open() {
+async fn a_message_that_cannot_be_sent_is_refused_and_the_socket_stays_open() {
     let (says, mut noted) = notes();
     let control = start(|server| {
         server.state(says).route::<Pings>("/");
