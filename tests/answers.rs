@@ -1,4 +1,4 @@
-//! What becomes of an answer: which hooks run, which fields go along, and how a connection ends when a hook fails.
+//! The way of an answer: the hooks that run, the fields that it keeps, and the end of a connection whose hook fails.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -99,7 +99,7 @@ hooks! {
         note(ctx, "panic");
         assert!(ctx.try_get_task_panic_data().is_some());
     }
-    // Does what the query says, after it has begun an answer.
+    // Begins an answer, and then follows the query.
     Works |_, ctx| {
         ctx.get_mut_response()
             .set_header("x-route", "1")
@@ -129,7 +129,7 @@ hooks! {
         async fn send(stream: &mut Stream, ctx: &mut Context) {}
         send(stream, ctx).await;
     }
-    // The same by hand.
+    // Does the same by hand.
     SendsRaw |stream, ctx| {
         note(ctx, "sends");
         let whole = ctx.get_mut_response().build();
@@ -283,7 +283,7 @@ async fn a_refusal_keeps_no_field_of_the_body_that_is_lost() {
             for name in of_the_body {
                 assert_eq!(reply.header(name), None, "{target}: {name}");
             }
-            // What the route set goes, too: it described another answer.
+            // The fields of the route go, too: they described another answer.
             assert_eq!(reply.header("x-route"), None, "{target}");
             let said = reply.header("cache-control").is_some();
             assert_eq!(said, kept, "{target}");
@@ -358,7 +358,7 @@ async fn an_error_has_the_reason_phrase_of_its_own_status() {
 
 // ---------------------------------------------------------------- event streams and streamed bodies
 
-/// Gives an event stream up before its head is out.
+/// Gives up an event stream before its head is out.
 #[get("/cancels")]
 async fn cancels(stream: &mut Stream, ctx: &mut Context) {
     tokio::select! {
@@ -446,12 +446,12 @@ async fn stream_of_pieces(ctx: &mut Context) {
         .set_body(hyperlane::http::Body::stream(pieces));
 }
 
-/// The next head, as it stood on the wire.
+/// Returns the next head, as it stood on the wire.
 async fn head(client: &mut Client) -> String {
     String::from_utf8(client.until(b"\r\n\r\n").await).unwrap()
 }
 
-/// Whether a chunked body came to its end.
+/// Returns true if a chunked body came to its end.
 async fn is_whole(client: &mut Client) -> bool {
     while client.fill().await {}
     let text = String::from_utf8_lossy(&client.buffer);
@@ -511,7 +511,7 @@ async fn a_stream_whose_hook_fails_is_cut_without_its_last_chunk() {
         ("/custom/events", false),
         ("/custom/status", false),
         ("/breaks?do=1", false),
-        // What has failed is told by an answer of its own.
+        // The error hook answers with a stream of its own, which is whole.
         ("/query?page=x&error=events", true),
         ("/works?do=refuse&error=events", true),
     ] {
@@ -663,7 +663,7 @@ async fn a_handshake_is_answered_when_the_handler_has_decided() {
         client.request("GET", path, HANDSHAKE).await;
         let reply = client.reply().await;
         assert_eq!((reply.status, reply.text()), (status, text), "{path}");
-        // A head by hand is as it is.
+        // A head by hand stays as it is.
         let by_hand = path.contains("raw");
         assert_eq!(
             reply.header("access-control-allow-origin").is_some(),
@@ -690,7 +690,7 @@ async fn a_handshake_that_fails_is_refused_before_the_handler_runs() {
         (HANDSHAKE.replace("dGhl", "dGh"), 400),
         (format!("{HANDSHAKE}origin: https://evil.example\r\n"), 403),
     ] {
-        // It would answer 500 if it ran.
+        // The hook would answer 500 if it ran.
         client.request("GET", "/socket/panic", &fields).await;
         assert_eq!(client.reply().await.status, status, "{fields}");
     }
@@ -712,7 +712,7 @@ async fn the_end_of_a_websocket_tells_how_its_handler_ended() {
         ("/socket/then-error", None, 1011, &*long),
         ("/socket/then-internal", None, 1011, "Internal Server Error"),
         ("/socket/then-umlauts", None, 1011, &*umlauts),
-        // A file is no message.
+        // A file cannot be sent as a message.
         ("/socket/streamed", None, 1000, ""),
         ("/socket/outbox-error", None, 1011, "too late"),
         ("/custom/socket", None, 1011, "taken"),
@@ -723,7 +723,7 @@ async fn the_end_of_a_websocket_tells_how_its_handler_ended() {
         client.request("GET", path, HANDSHAKE).await;
         let head = head(&mut client).await.to_lowercase();
         assert!(head.starts_with("http/1.1 101"), "{path}: {head}");
-        // It keeps fields, and no response middleware works on it.
+        // The answer keeps fields, and no response middleware works on it.
         assert!(
             head.contains("access-control-allow-origin: https://app"),
             "{path}: {head}"
@@ -759,7 +759,7 @@ async fn a_handler_that_takes_too_long_finds_its_handshake_answered() {
 }
 
 #[tokio::test]
-async fn what_follows_a_handshake_in_the_same_packet_is_read_as_what_it_became() {
+async fn bytes_behind_a_handshake_are_read_as_the_protocol_that_it_led_to() {
     let (mut client, _) = client(|_| {}).await;
     let head = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{HANDSHAKE}\r\n");
     let both = head("/socket/error") + "GET /query?page=1 HTTP/1.1\r\nhost: localhost\r\n\r\n";

@@ -1,4 +1,4 @@
-//! Every macro, in every form of its arguments, by what an application that uses it answers.
+//! Every macro, in every form of its arguments, tested by the answers of an application that uses it.
 
 #![allow(
     clippy::unwrap_used,
@@ -230,7 +230,7 @@ const ROWS: &[Row] = &[
     ("epilogue_macros(try_send)", "GET /list/one", 200, "", "one"),
     ("import(shout::Shout)", "GET /import", 200, "", "TEXT"),
     ("import(shout::Shout, self::shout::Twice)", "GET /imports", 200, "", "TEXTTEXT"),
-    // Where macros stand.
+    // Places of macros.
     (r#"request_query("id" => id)"#, "GET /places/method?id=a", 200, "", "method a"),
     ("response_body(text)", "GET /places/more", 200, "", "more"),
     (r#"response_body("aliases")"#, "GET /places/aliases", 200, "", "aliases"),
@@ -311,7 +311,7 @@ fn names() -> Vec<&'static str> {
     let mut names = Vec::new();
     for constructor in constructors {
         for (at, _) in rows.match_indices(constructor) {
-            // A word of its own, and not the end of a longer one.
+            // The name is a word of its own, and not the end of a longer one.
             let starts = rows[..at].ends_with([' ', '\n']);
             let name = rows[at + constructor.len()..]
                 .trim_start()

@@ -28,7 +28,7 @@ use tokio::{
 };
 
 hook! {
-    // Takes its body as a stream and says what came, piece by piece joined.
+    // Takes its body as a stream and answers with its pieces, joined.
     @Stream Streamed |_, ctx| {
         assert!(ctx.get_request().get_body().is_empty());
         let mut body = ctx.body_stream();
@@ -65,7 +65,7 @@ hook! {
         let _ = body.next_chunk().await;
         ctx.get_mut_response().set_body("half");
     }
-    // The same, and its answer is a stream that has nothing to do with the body.
+    // Does the same, and answers with a stream that has nothing to do with the body.
     @Stream HalfReadThenStreams |_, ctx| {
         let mut body = ctx.body_stream();
         let _ = body.next_chunk().await;
@@ -76,7 +76,7 @@ hook! {
         let body = ctx.body_stream().take(1);
         ctx.get_mut_response().set_body(Body::stream(body));
     }
-    // The same by hand.
+    // Does the same by hand.
     @Stream RawUnread |stream, _| {
         let answer = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nraw";
         stream.try_send(answer).await.unwrap();
@@ -97,7 +97,7 @@ hook! {
 static TOLD: Mutex<Option<RequestError>> = Mutex::new(None);
 
 hook! {
-    // Has another task read, and does not wait for it.
+    // Lets another task read, and does not wait for it.
     @Stream LeavesReading |_, ctx| {
         let mut body = ctx.body_stream();
         let (waits, waiting) = tokio::sync::oneshot::channel();
@@ -114,7 +114,7 @@ hook! {
 }
 
 hook! {
-    // Has another task ask for its body before this poll is over.
+    // Lets another task ask for its body before this poll is over.
     @Stream AskedElsewhere |_, ctx| {
         let mut body = ctx.body_stream();
         let (asks, asked) = std::sync::mpsc::channel();
@@ -122,13 +122,13 @@ hook! {
             let mut next = pin!(body.next_chunk());
             poll_fn(|cx| {
                 let polled = next.as_mut().poll(cx);
-                // Nobody listens any more at the second poll.
+                // The receiver is gone at the second poll.
                 let _ = asks.send(());
                 polled
             })
             .await
         });
-        // On this thread, as a handler that works for a while; the other task runs meanwhile.
+        // The handler works on this thread for a while; the other task runs meanwhile.
         tokio::task::block_in_place(|| asked.recv()).unwrap();
         let piece = reading.await.unwrap().unwrap().unwrap();
         ctx.get_mut_response().set_body(piece);
@@ -142,7 +142,7 @@ static POLLS: AtomicUsize = AtomicUsize::new(0);
 static LEFT: AtomicBool = AtomicBool::new(false);
 
 hook! {
-    // Enters, and reads only when told.
+    // Reads only when the test lets it.
     @Stream Slow |_, ctx| {
         ENTERED.fetch_add(1, Ordering::SeqCst);
         GO_ON.notified().await;
@@ -164,7 +164,7 @@ hook! {
 }
 
 hook! {
-    // Has another task read.
+    // Lets another task read.
     @Stream Elsewhere |_, ctx| {
         let body = ctx.body_stream();
         let count = tokio::spawn(body.fold(0, async |count, piece| count + piece.unwrap().len()))
@@ -174,7 +174,7 @@ hook! {
     }
 }
 
-/// Limits of their own.
+/// Reads its body under limits of its own.
 struct Small;
 
 impl ServerHook for Small {
@@ -192,7 +192,7 @@ impl ServerHook for Small {
     }
 }
 
-/// Takes less than it gets, and reads nothing.
+/// Allows less than it gets, and reads nothing.
 struct UnreadSmall;
 
 impl ServerHook for UnreadSmall {
@@ -231,7 +231,7 @@ fn two_pieces() -> Body {
 }
 
 hook! {
-    // Insists on the old version.
+    // Answers with HTTP/1.0.
     Old |_, ctx| {
         let response = ctx.get_mut_response();
         response.set_version(HttpVersion::Http1_0);
@@ -257,7 +257,7 @@ hook! {
         let body = ctx.get_request().get_body().to_vec();
         ctx.get_mut_response().set_body(body);
     }
-    // Has much to send to a client that takes nothing, and waits for its end.
+    // Sends much to a client that reads nothing, and waits for its end.
     Backlog |stream, ctx| {
         let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 33554432\r\n\r\n".to_vec();
         bytes.resize(bytes.len() + (32 << 20), b'x');
@@ -360,7 +360,7 @@ async fn a_streamed_body_arrives_in_pieces_however_it_is_framed() {
         client.send([byte]).await;
     }
     assert_eq!(client.reply().await.text(), "slowly");
-    // Streams have no limit unless the route says one.
+    // Streams have no limit unless the route sets one.
     let long = "x".repeat(300_000);
     assert_eq!(client.post("/streamed", &long).await.text(), long);
     assert_eq!(client.post("/elsewhere", &long).await.text(), "300000");
@@ -450,7 +450,7 @@ async fn nothing_is_read_before_the_hook_and_little_while_it_does_not_read() {
         .send(post("/slow", &format!("content-length: {length}\r\n"), ""))
         .await;
     eventually("the hook runs", || ENTERED.load(Ordering::SeqCst) > before).await;
-    // Send until nothing is taken any more: the socket's buffers are full, the server reads no more.
+    // The client sends until the socket's buffers are full: the server reads no more.
     let piece = vec![b'x'; 64 * 1024];
     let mut sent = 0;
     let stuck = async {
@@ -490,11 +490,11 @@ async fn continue_is_sent_at_the_first_read_and_never_without_one() {
     assert_eq!(client.reply().await.status, 100);
     client.send("hello").await;
     assert_eq!(client.reply().await.text(), "hello");
-    // One that does not wait needs no leave.
+    // A client that does not wait needs no 100.
     client.send(post("/streamed", WAITING, "hello")).await;
     let reply = client.reply().await;
     assert_eq!((reply.status, reply.text()), (200, "hello"));
-    // Whether the body comes now is the client's choice, so nothing may follow.
+    // The client may send the body now or not, so nothing may follow.
     client.send(post("/unread", WAITING, "")).await;
     let reply = client.reply().await;
     assert_eq!(
@@ -577,7 +577,7 @@ fn in_chunks(body: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_answer_says_of_the_connection_is_what_becomes_of_it() {
+async fn a_connection_goes_on_or_ends_as_its_answer_says() {
     let control = server().await;
     for (method, target) in [
         ("POST", "/nosuch"),
@@ -602,7 +602,7 @@ async fn what_an_answer_says_of_the_connection_is_what_becomes_of_it() {
                     let body = body.clone();
                     let (mut reading, mut writing) = client.stream.into_split();
                     let sending = tokio::spawn(async move {
-                        // Where the connection closes, what is sent after that is lost.
+                        // Bytes behind a closing answer are lost.
                         if in_one {
                             let all = format!("{head}{body}{next}");
                             let _ = writing.write_all(all.as_bytes()).await;
@@ -630,7 +630,7 @@ async fn what_an_answer_says_of_the_connection_is_what_becomes_of_it() {
                     let closes = first.contains("connection: close");
                     assert_eq!(closes, ended, "{what}: {answers}");
                     assert_eq!(!closes, answers.ends_with("next"), "{what}: {answers}");
-                    // How much of it is here does not count.
+                    // The part that is already here does not count.
                     let is_unread = ["/nosuch", "/by-macro", "/unread"].contains(&target);
                     if is_unread && fields != CHUNKED {
                         assert_eq!(closes, size > DRAINED, "{what}: {answers}");
@@ -649,7 +649,7 @@ async fn a_short_rest_is_dropped_and_a_long_one_closes() {
         client.post("/unread", &short).await.header("connection"),
         None
     );
-    // Its bytes count, whether they are to come or here.
+    // The length of the rest counts, whether it is here or to come.
     client
         .send(post("/unread", "content-length: 60000\r\n", ""))
         .await;
@@ -659,7 +659,7 @@ async fn a_short_rest_is_dropped_and_a_long_one_closes() {
         .send(post("/unread", CHUNKED, "5\r\nhello\r\n0\r\n\r\n"))
         .await;
     assert_eq!(client.reply().await.header("connection"), None);
-    // Beyond the limit of the route, which does not read it.
+    // The body is beyond the limit of the route, which does not read it.
     let unread = post("/unread-small", CHUNKED, "5\r\nhello\r\n0\r\n\r\n");
     client.send(unread).await;
     assert_eq!(client.reply().await.header("connection"), None);
@@ -672,10 +672,10 @@ async fn a_short_rest_is_dropped_and_a_long_one_closes() {
         (reply.text(), reply.header("connection")),
         ("unread", Some("close"))
     );
-    // What goes on arriving is not taken for a request.
+    // Further bytes are not taken for a request.
     let _ = client.stream.write_all(&vec![b'x'; 200_000]).await;
     assert!(client.ends().await);
-    // Chunks whose end is not here.
+    // The end of these chunks is not here.
     for chunks in ["", "5\r\nhello\r\n", "5\r\nhello\r\n0\r\n"] {
         let mut client = self::client().await;
         client.send(post("/unread", CHUNKED, chunks)).await;

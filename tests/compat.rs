@@ -249,7 +249,7 @@ async fn the_published_programs_own_101_is_the_only_one() {
         assert_eq!((frame.opcode, frame.payload.as_slice()), (opcode, payload));
     }
     client.close().await;
-    // Its middleware answers on any path; where nobody serves, that is all.
+    // Its middleware answers on any path; without a route there is no more.
     let mut client = Client::websocket(address(&control), "/nowhere").await;
     assert_eq!(client.next_message().await.code(), 1000);
     client
@@ -258,7 +258,7 @@ async fn the_published_programs_own_101_is_the_only_one() {
     assert!(client.ends().await);
 }
 
-/// One test, as the program's room is one for the process.
+/// One test for all: the program's room is one per process.
 #[tokio::test]
 async fn the_published_room_reaches_sockets_and_event_streams() {
     let control = published::start().await;
@@ -295,7 +295,7 @@ async fn the_published_room_reaches_sockets_and_event_streams() {
     bob.close().await;
 }
 
-/// Names that programs use, each at least once, in a hook that answers what it found.
+/// Uses each known name at least once, in a hook that answers with its findings.
 mod names {
     use hyperlane::*;
     #[allow(
@@ -416,7 +416,7 @@ mod names {
         }
     }
 
-    /// With macros of the crate that is imported by its own name.
+    /// Uses macros of the crate that is imported by its own name.
     pub(super) struct Macros;
 
     impl ServerHook for Macros {
@@ -495,7 +495,7 @@ mod names {
         }
     }
 
-    /// Configures by every name there is for it.
+    /// Configures a server by every name there is.
     pub(super) fn server() -> Server {
         fn send_and_sync<T: Send + Sync>(_: &T) {}
         let mut config: ServerConfig = ServerConfig::default();
@@ -578,7 +578,7 @@ async fn the_names_that_programs_use_are_there_and_work() {
     assert_eq!(client.reply().await.status, 400);
 
     drop(client);
-    // A clone ends what another waits for.
+    // A clone ends the wait of another.
     let waits: ServerControlHook = control.clone();
     let waiting = tokio::spawn(async move { waits.wait().await });
     control.shutdown().await;
@@ -621,7 +621,7 @@ async fn errors_of_a_start_are_told_by_name() {
         .expect_err("two that nothing tells apart");
     let text = error.to_string();
     assert_eq!(text.matches("compat.rs:").count(), 2, "both places: {text}");
-    // A port that is taken.
+    // Another listener has the port.
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut server = Server::default();
     server.bind(taken.local_addr().unwrap().to_string());
@@ -714,7 +714,7 @@ async fn broadcast_maps_keep_their_names() {
     assert_ne!(key("a-b", "c"), key("a", "b-c"));
 }
 
-/// What programs ask a server, a control hook and a connection for.
+/// Queries that programs make of a server, a control hook and a connection.
 mod asked {
     use hyperlane::*;
 
@@ -744,7 +744,7 @@ mod asked {
         }
     }
 
-    /// The `?` of a program's own work beside that of the server.
+    /// Uses `?` on errors of the program's own beside those of the server.
     pub(super) async fn start(
         server: &Server,
         file: &str,

@@ -22,7 +22,7 @@ fn file() -> &'static Path {
         let name = format!("conditional-{}.txt", std::process::id());
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::write(&file, "0123456789").unwrap();
-        // Long enough ago for its date to name one version.
+        // The file is old enough for its date to name one version.
         let written = std::fs::File::options().write(true).open(&file).unwrap();
         let long_ago = SystemTime::now() - Duration::from_secs(100);
         written.set_modified(long_ago).unwrap();
@@ -124,7 +124,7 @@ async fn a_version_the_client_has_is_not_sent_again() {
             "if-unmodified-since: Thu, 01 Jan 1970 00:00:00 GMT\r\n".to_owned(),
             412,
         ),
-        // A date that stands there twice is none.
+        // A date that stands there twice counts as none.
         (
             "GET",
             format!("if-modified-since: {date}\r\nif-modified-since: {date}\r\n"),
@@ -136,7 +136,7 @@ async fn a_version_the_client_has_is_not_sent_again() {
             "if-unmodified-since: Thu, 01 Jan 1970 00:00:00 GMT\r\n".repeat(2),
             200,
         ),
-        // What was done by another method is not undone by a condition that comes too late.
+        // A condition that comes too late does not undo the work of another method.
         ("POST", format!("if-none-match: {etag}\r\n"), 200),
         // The condition comes before the range.
         (
@@ -194,7 +194,7 @@ async fn a_range_of_a_file_is_a_part_of_it() {
             Some("bytes */10"),
             "416 Range Not Satisfiable\n",
         ),
-        // Of several ranges none is taken.
+        // The server takes none of several ranges.
         (
             "range: bytes=0-1,4-5\r\n".to_owned(),
             200,
@@ -264,7 +264,7 @@ async fn a_range_of_a_file_is_a_part_of_it() {
 #[tokio::test]
 async fn versions_of_one_second_are_not_joined_by_their_date() {
     let mut client = client().await;
-    // The program's own date is what the client compares.
+    // The client compares the program's own date.
     for (date, status) in [
         ("Sun, 09 Sep 2001 01:46:39 GMT", 200),
         ("Sun, 09 Sep 2001 01:46:40 GMT", 200),
@@ -276,7 +276,7 @@ async fn versions_of_one_second_are_not_joined_by_their_date() {
         let reply = ask(&mut client, "GET", "/dated", &fields).await;
         assert_eq!((reply.status, reply.header("date")), (status, Some(date)));
     }
-    // Of the server: a file that is from later than now has no second that is over.
+    // A file from the future has no second that is over, by the server's clock.
     let name = format!("conditional-future-{}.txt", std::process::id());
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, "0123456789").unwrap();

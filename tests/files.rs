@@ -46,7 +46,7 @@ fn large() -> Vec<u8> {
 static DROPPED: AtomicBool = AtomicBool::new(false);
 static ASKED: AtomicUsize = AtomicUsize::new(0);
 
-/// Tells when it is dropped.
+/// Records its drop.
 struct Guard;
 
 impl Drop for Guard {
@@ -55,7 +55,7 @@ impl Drop for Guard {
     }
 }
 
-/// Pieces without end, as fast as they are asked for.
+/// Yields pieces without end, as fast as they are asked for.
 struct Endless;
 
 impl futures_util::Stream for Endless {
@@ -70,7 +70,7 @@ impl futures_util::Stream for Endless {
 fn words(
     words: &'static [&'static str],
 ) -> impl futures_util::Stream<Item = Result<&'static str, Infallible>> {
-    // Each after a turn of the executor.
+    // Each piece comes after a turn of the executor.
     stream::iter(words).then(async |word| {
         tokio::task::yield_now().await;
         Ok(*word)
@@ -98,7 +98,7 @@ hook! {
             None => HttpStatus::NotFound.into_response(ctx.get_mut_response()),
         }
     }
-    // As the seed does.
+    // Sends a file by its path, as the seed does.
     ByPath |_, ctx| {
         let res = ctx.get_mut_response();
         res.set_body(root().join("page.html").as_path());
@@ -165,7 +165,7 @@ hook! {
         });
         ctx.get_mut_response().set_body(Body::stream(silent));
     }
-    // Sets all that the server sets, by every way there is.
+    // Sets all fields that the server sets, by every way there is.
     Automatic |_, ctx| {
         let kind = ctx.get_route_param("kind");
         let response = ctx.get_mut_response();
@@ -202,7 +202,7 @@ const AUTOMATIC: &[&str] = &[
 ];
 
 hook! {
-    // Sends back what comes, as it comes.
+    // Sends its body back as it comes.
     @Stream Echo |_, ctx| {
         let body = ctx.body_stream();
         ctx.get_mut_response().set_body(Body::stream(body));
@@ -290,7 +290,7 @@ async fn head_of_a_file_is_that_of_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_not_found_and_nothing_outside_is_reached() {
+async fn a_path_without_a_file_is_not_found_and_none_leads_outside() {
     let mut client = client().await;
     for path in [
         "none",
@@ -402,7 +402,7 @@ async fn a_stream_is_asked_only_as_the_client_takes_it() {
     let mut client = client().await;
     client.request("GET", "/unending", "").await;
     client.until(b"\r\n\r\n").await;
-    // Nothing is taken: after a while nothing is asked for.
+    // The client reads nothing: after a while no piece is asked for.
     let (mut before, mut same) = (0, 0);
     eventually("the stream rests", || {
         let now = ASKED.load(Ordering::SeqCst);
@@ -411,9 +411,9 @@ async fn a_stream_is_asked_only_as_the_client_takes_it() {
         same > 20
     })
     .await;
-    // What the sockets' buffers hold, and little more.
+    // The system's buffers are full, and little more was asked for.
     assert!(before * 16 * 1024 < 16 << 20, "{before} pieces");
-    // It is taken, and rests, and is taken: nothing gets stuck in between.
+    // The client reads, rests, and reads: nothing gets stuck in between.
     for _ in 0..64 {
         client.exactly(1 << 20).await;
     }
@@ -455,7 +455,7 @@ async fn a_body_can_be_sent_back_as_it_comes() {
         client.send("0\r\n\r\n").await;
         assert_eq!(client.chunk().await, b"");
     }
-    // Longer than what is dropped unread.
+    // The body is longer than one that is dropped unread.
     let long = "x".repeat(300_000);
     let reply = client.post("/echo", &long).await;
     assert_eq!(
@@ -483,7 +483,7 @@ async fn no_automatic_field_stands_twice_whatever_the_program_sets() {
                 ))
                 .await;
             let reply = client.reply_to(method == "HEAD").await;
-            // One of each at most, and one opinion about the end of the body.
+            // There is one of each at most, and one statement about the end of the body.
             for name in AUTOMATIC.iter().chain(&["connection"]) {
                 reply.header(name);
             }

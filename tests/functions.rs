@@ -133,7 +133,7 @@ async fn maybe(query: Result<Query<Post>, RequestError>) -> String {
     }
 }
 
-/// Whoever is named by a cookie.
+/// A user that a cookie names.
 struct User(String);
 
 impl FromContext for User {
@@ -170,7 +170,7 @@ async fn mark(_: &mut Stream, ctx: &mut Context) -> Status {
     Status::Continue
 }
 
-/// One room, and no other.
+/// Serves one room, and no other.
 #[get("/rooms/{room}")]
 #[is_ws_upgrade_type]
 #[try_get_websocket_request(message)]
@@ -243,7 +243,7 @@ async fn an_argument_that_cannot_be_made_refuses_the_request_by_name() {
         assert_eq!(reply.status, status, "{target}");
         assert!(reply.text().contains(text), "{target}: {}", reply.text());
     }
-    // A handler that takes the refusal as a value starts without the state, and sees what is missing.
+    // A handler that takes the refusal as a value starts without the state, and sees the error.
     let reply = client.get("/no-state").await;
     assert_eq!(reply.status, 200);
     assert!(reply.text().starts_with("500 state `"), "{}", reply.text());
@@ -276,7 +276,7 @@ async fn an_argument_that_cannot_be_made_refuses_the_request_by_name() {
         assert_eq!(reply.status, status, "{target}");
         assert!(reply.text().contains(text), "{target}: {}", reply.text());
     }
-    // A page of another site may send a body that says nothing of itself, without being asked whether it may.
+    // A page of another site may send a body without a type, and without a preflight.
     let reply = client.post("/json", r#"{"room":"r","id":7}"#).await;
     assert_eq!(reply.status, 415);
     client
@@ -305,12 +305,12 @@ async fn arguments_stand_beside_the_stream_the_context_and_attributes() {
         (reply.header("x-before"), reply.header("x-after")),
         (Some("yes"), Some("yes"))
     );
-    // The query comes before the filter, and a number that is none before both.
+    // The query comes before the filter, and an invalid number before both.
     assert_eq!(client.post("/mixed/7", "").await.status, 400);
     assert_eq!(client.post("/mixed/700?b=2", "text").await.status, 400);
 }
 
-/// What fails as a program's own code does: with errors of other libraries, by `?`.
+/// A value whose construction fails with errors of other libraries, by `?`, as programs do.
 struct Setting(String);
 
 impl FromContext for Setting {
@@ -408,7 +408,7 @@ async fn shut() -> impl IntoResponse {
     Json(door)
 }
 
-/// A guard that needs time cannot be asked before the route is chosen; it refuses by the same status.
+/// Refuses by an async guard: it cannot run before the route is chosen, and answers the same status.
 #[get("/slow/{guard}")]
 #[host(the_host(stream).await)]
 async fn slow(stream: &mut Stream) -> String {
@@ -467,7 +467,7 @@ async fn an_argument_refuses_a_websocket_before_it_is_one() {
 
 // ---------------------------------------------------------------- results
 
-/// An error of the program's own, of the standard kind.
+/// An error of the program's own that implements `std::error::Error`.
 #[derive(Debug)]
 struct Broken;
 
@@ -504,7 +504,7 @@ async fn status(Path(how): Path<String>, ctx: &mut Context) -> Result<Status, Er
     }
 }
 
-/// The same, with code around it.
+/// The same handler, with code around it.
 #[get("/status-marked/{how}")]
 #[epilogue_hooks(mark)]
 async fn status_marked(Path(how): Path<String>) -> Result<Status, Error> {

@@ -23,7 +23,7 @@ async fn start() -> ServerControlHook {
     server.run().await.expect("the server starts")
 }
 
-/// Writes down what ran, in order.
+/// Notes a step that ran, in order.
 fn note(ctx: &mut Context, what: &str) -> bool {
     let mut log: String = ctx.try_get_attribute("log").unwrap_or_default();
     log.push_str(what);
@@ -32,7 +32,7 @@ fn note(ctx: &mut Context, what: &str) -> bool {
     true
 }
 
-/// Answers with what ran.
+/// Answers with the steps that ran.
 async fn answer_log(_: &mut Stream, ctx: &mut Context) -> Status {
     note(ctx, "after");
     let log: String = ctx.try_get_attribute("log").unwrap_or_default();
@@ -45,7 +45,7 @@ async fn before(_: &mut Stream, ctx: &mut Context) -> Status {
     Status::Continue
 }
 
-/// A hook struct without state and its handler.
+/// Makes a hook struct without state and its handler.
 macro_rules! hook {
     ($(#[$registered:meta])* $name:ident: $(#[$attr:meta])* |$stream:ident, $ctx:ident| $body:block) => {
         $(#[$registered])*
@@ -142,7 +142,7 @@ async fn phases_do_not_depend_on_the_order_of_attributes() {
         assert_eq!(reply.header("connection"), Some("close"), "{path}");
         assert!(client.ends().await, "{path}");
 
-        // A false filter skips the body and what follows it.
+        // A false filter skips the body and all that follows.
         let mut client = Client::connect(address(&control)).await;
         let reply = client.get(&path).await;
         assert_eq!(
@@ -188,7 +188,7 @@ async fn guards_come_first_wherever_they_stand() {
         assert!(!reply.text().contains("never?"), "{path}");
     }
     for path in ["/w11/above", "/w11/below"] {
-        // Answered at once, and the next bytes are a request and no frames.
+        // The answer comes at once, and the next bytes are a request and no frames.
         assert_eq!(client.get(path).await.status, 426, "{path}");
         let mut socket = Client::websocket(address(&control), path).await;
         socket.say("hi").await;
@@ -246,7 +246,7 @@ hook! {
     ByH2c: #[is_h2c_upgrade_type] #[response_body("h2c")] |stream, ctx| { Status::Continue }
 }
 
-/// One that checks the host, then one that gets as far as the upgrade.
+/// One handler checks the host, then one gets as far as the upgrade.
 #[route("/guard/furthest")]
 #[host("a.example")]
 async fn furthest_host() -> &'static str {
@@ -282,7 +282,7 @@ impl ServerHook for ByFieldRoute {
 }
 
 impl ByField {
-    /// A helper's guard skips the helper.
+    /// Skips the helper if its guard declines.
     #[host(self.wanted.as_str())]
     #[response_body("field")]
     async fn checked(&self, _: &mut Stream, ctx: &mut Context) -> Status {
@@ -502,7 +502,7 @@ async fn functions_answer_with_what_they_return() {
         if let Some(content_type) = content_type {
             assert_eq!(reply.header("content-type"), Some(content_type), "{path}");
         }
-        // One connection for all: none is answered twice.
+        // One connection serves all: none is answered twice.
         client.request("HEAD", &format!("/answer/{path}"), "").await;
         assert_eq!(client.reply_to(true).await.status, status, "HEAD {path}");
     }
@@ -736,7 +736,7 @@ hook! {
     }
 }
 
-/// As a literal, it would not compile.
+/// A constant: a literal would not compile.
 const NO: &str = "no";
 
 #[post("/extract/all/{id}")]
@@ -834,7 +834,7 @@ async fn extractors_bind_what_the_request_holds() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_refused_by_name_and_seen_by_error_hooks() {
+async fn a_missing_value_is_refused_by_name_and_seen_by_error_hooks() {
     let control = start().await;
     let mut client = Client::connect(address(&control)).await;
     for (path, name) in [
@@ -862,13 +862,13 @@ async fn what_is_missing_is_refused_by_name_and_seen_by_error_hooks() {
         assert_eq!(reply.status, 400, "{body}");
         assert!(reply.header("x-refused").is_some(), "{body}");
     }
-    // What only the program can have forgotten is its own fault, and tells nothing.
+    // A value that the program forgot to set is the program's fault; the answer gives nothing away.
     let reply = client.get("/extract/attribute").await;
     assert_eq!(
         (reply.status, reply.text()),
         (500, "500 Internal Server Error\n")
     );
-    // All on one connection, which is still in step.
+    // All use one connection, which is still in step.
     assert_eq!(client.get("/extract/query?page=x").await.text(), "x");
 }
 
@@ -909,7 +909,7 @@ async fn a_bad_request_is_refused_whatever_was_answered_before() {
     }
 }
 
-/// A refusal that nobody waits for any more is nobody else's.
+/// Refuses; a refusal whose wait was given up must not reach another request.
 #[request_header("x-never" => never)]
 async fn wants_header(ctx: &mut Context) -> usize {
     never.len()
@@ -1042,7 +1042,7 @@ hook! {
 }
 
 #[tokio::test]
-async fn a_panic_is_answered_by_the_panic_hooks_and_hits_nobody_else() {
+async fn a_panic_is_answered_by_the_panic_hooks_and_hits_no_other_request() {
     let control = start().await;
     let mut other = Client::websocket(address(&control), "/panic/ws").await;
     let mut client = Client::connect(address(&control)).await;
@@ -1296,7 +1296,7 @@ async fn set_all(ctx: &mut Context) -> Status {
 #[response_status_code(code.parse::<i32>().unwrap_or(-1))]
 async fn set_status() {}
 
-/// As a literal, it would not compile.
+/// A constant: a literal would not compile.
 const SPLIT: &str = "a\r\nset-cookie: evil=1";
 
 #[get("/set/split")]

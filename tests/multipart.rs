@@ -47,7 +47,7 @@ async fn json_by_macro() -> String {
     format!("{basket:?}")
 }
 
-/// Says what each part is.
+/// Answers with a description of each part.
 async fn describe(ctx: &mut Context) -> Result<String, RequestError> {
     let mut form = ctx.multipart()?;
     let mut text = String::new();
@@ -244,7 +244,7 @@ async fn a_form_with_files_is_read_part_by_part_whole_or_streamed() {
             (200, expected.clone())
         );
     }
-    // Cut anywhere.
+    // The form is cut anywhere.
     let small = format!(
         "{}{}--XX--\r\n",
         part("name=\"a\"", "text"),
@@ -343,7 +343,7 @@ async fn malformed_forms_with_files_are_refused() {
     let reply = client.reply().await;
     assert_eq!(reply.status, 400);
     assert!(
-        reply.text().contains("`a`: it is not UTF-8"),
+        reply.text().contains("`a` is not UTF-8 text"),
         "{}",
         reply.text()
     );

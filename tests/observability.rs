@@ -1,4 +1,4 @@
-//! What observers see: spans, events, metrics.
+//! Observers and what they see: spans, events, metrics.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -63,14 +63,14 @@ impl Seen {
 #[derive(Clone, Default)]
 struct Log {
     ended: Arc<Mutex<Vec<Seen>>>,
-    /// Of all events.
+    /// Messages of all events.
     messages: Arc<Mutex<Vec<String>>>,
     /// All events with their levels and fields.
     lines: Arc<Mutex<Vec<(Level, String, Fields)>>>,
 }
 
 impl Log {
-    /// The spans of this name that have ended so far.
+    /// Returns the spans of this name that have ended so far.
     fn ended(&self, name: &str) -> Vec<Seen> {
         let all = self.ended.lock().unwrap();
         all.iter()
@@ -79,7 +79,7 @@ impl Log {
             .collect()
     }
 
-    /// Whether an event with this message came.
+    /// Returns true if an event with this message came.
     fn has(&self, message: &str) -> bool {
         self.messages
             .lock()
@@ -88,7 +88,7 @@ impl Log {
             .any(|known| known == message)
     }
 
-    /// Waits for the end of so many requests, and gives the last.
+    /// Waits for the end of so many requests, and returns the last.
     async fn request(&self, count: usize) -> Seen {
         eventually("a request ends", || self.ended("request").len() >= count).await;
         self.ended("request").swap_remove(count - 1)
@@ -147,7 +147,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
     }
 }
 
-/// Listens on this thread; a test's server runs on no other.
+/// Collects the log of this thread; a test's server runs on no other.
 fn listen() -> (Log, tracing::subscriber::DefaultGuard) {
     let log = Log::default();
     let subscriber = tracing_subscriber::registry().with(log.clone());
@@ -503,7 +503,7 @@ async fn an_error_line_names_method_route_and_hook() {
             error,
             "{how}"
         );
-        // Once, and nothing else is told of it.
+        // The line comes once, and no other tells of it.
         let lines = log.lines.lock().unwrap();
         let loud = lines.iter().filter(|(level, ..)| *level <= Level::WARN);
         assert_eq!(
@@ -512,7 +512,7 @@ async fn an_error_line_names_method_route_and_hook() {
             "{how}: {lines:?}"
         );
     }
-    // What the client is told is no news for the log.
+    // The text for the client is no news for the log.
     log.lines.lock().unwrap().clear();
     let mut client = Client::connect(address(&control)).await;
     assert_eq!(client.get("/fails/client").await.status, 404);
@@ -539,7 +539,7 @@ impl ServerHook for NoStream {
 }
 
 #[tokio::test]
-async fn why_no_event_stream_began_is_logged() {
+async fn the_reason_for_a_missing_event_stream_is_logged() {
     let (log, _listening) = listen();
     let control = start(|server| {
         server.route::<NoStream>("/");
@@ -582,7 +582,7 @@ async fn a_websocket_that_a_mounted_service_refuses_is_logged() {
 }
 
 #[tokio::test]
-async fn what_hooks_log_belongs_to_the_request_also_across_awaits() {
+async fn log_lines_of_hooks_belong_to_the_request_also_across_awaits() {
     let (log, _listening) = listen();
     let control = start(|server| {
         routes(server);
@@ -592,7 +592,7 @@ async fn what_hooks_log_belongs_to_the_request_also_across_awaits() {
     })
     .await;
     let mut client = Client::connect(address(&control)).await;
-    // Others log meanwhile, on the same thread.
+    // Other requests log meanwhile, on the same thread.
     let mut other = Client::connect(address(&control)).await;
     client.request("GET", "/thinks", "").await;
     other.get("/hello/x").await;
@@ -649,7 +649,7 @@ async fn a_websocket_is_one_request_up_to_its_end() {
         (seen.field("status"), seen.field("route")),
         ("101", "/echo")
     );
-    // The echo and the Close.
+    // The bytes are those of the echo and the Close.
     assert_eq!(seen.number("bytes"), handshake.head.len() + 7 + 4);
     assert_eq!(seen.events, ["message", "request ended"]);
     control.shutdown().await;
@@ -695,7 +695,7 @@ async fn a_handler_that_is_dropped_ends_its_request() {
 
 // ---------------------------------------------------------------- metrics
 
-/// Keeps what was counted.
+/// Keeps the counts.
 #[derive(Clone, Default)]
 struct Numbers(Arc<Mutex<Kept>>);
 
@@ -716,7 +716,7 @@ impl HistogramFn for Values {
     }
 }
 
-/// `name{label=value,..}`.
+/// Returns `name{label=value,..}`.
 fn text(key: &Key) -> String {
     let labels: Vec<_> = key
         .labels()
@@ -795,9 +795,9 @@ impl Numbers {
     }
 }
 
-/// A recorder for this thread; a test's server runs on no other.
+/// Installs a recorder for this thread; a test's server runs on no other.
 fn count() -> (Numbers, metrics::LocalRecorderGuard<'static>) {
-    // Tests are few, and the guard wants a place that outlives it.
+    // Tests are few, and the guard needs a place that outlives it.
     let numbers: &'static Numbers = Box::leak(Box::default());
     (
         numbers.clone(),
@@ -878,7 +878,7 @@ async fn connections_of_each_kind_are_counted_while_they_live() {
     assert_eq!(numbers.gauge("hyperlane_websocket_connections"), 1.0);
     assert_eq!(numbers.gauge("hyperlane_sse_connections"), 1.0);
     assert_eq!(numbers.counter("hyperlane_messages_received_total"), 1);
-    // The echo and the event.
+    // These are the echo and the event.
     assert_eq!(numbers.counter("hyperlane_messages_sent_total"), 2);
     drop((idle, events));
     socket.close().await;
@@ -973,7 +973,7 @@ async fn rooms_their_members_and_deliveries_are_counted() {
         numbers.counter("hyperlane_deliveries_total") == 2
     })
     .await;
-    // A panic, and a client that leaves without a word.
+    // A handler panics, and a client leaves without a Close.
     two.say("panic").await;
     assert_eq!(two.next_message().await.opcode, CLOSE);
     drop((one, two));
@@ -1008,7 +1008,7 @@ async fn connections_beyond_the_limit_of_an_address_are_counted() {
         server.get_mut_server_config().max_connections_per_address = 1;
     })
     .await;
-    // Of an address that is no loopback's.
+    // The address is not a loopback one.
     let peer = "192.0.2.1:1".parse().ok();
     let (_first, theirs) = tokio::io::duplex(64);
     control.serve(theirs, peer).await;

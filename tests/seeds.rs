@@ -1,4 +1,4 @@
-//! The texts this library grew from, held to their letter where it is Rust for us, to their sense where it is not.
+//! The texts that this library grew from. Rust code of them is held to the letter, other text to its sense.
 //!
 //! Every Rust snippet of *WebSocket and SSE in Hyperlane* stands below as printed, inside a handler where it is a
 //! fragment, and runs over a real socket; so do the functions of the blog on a hand-written WebSocket server, with our
@@ -26,13 +26,13 @@
 //! | blog | "only the first session would work" | `blog_a_flooding_session_does_not_keep_others_out` |
 //! | blog | messages on connect and disconnect, to the others | `blog_others_are_told_who_joins_and_leaves` |
 //! | blog | keeping the socket alive: empty messages | `blog_empty_messages_are_answered_by_empty_messages` |
-//! | blog | keeping the socket alive: who never speaks | `blog_who_only_listens_is_pinged_and_stays` |
+//! | blog | keeping the socket alive: a client that never sends | `blog_a_client_that_only_listens_is_pinged_and_stays` |
 //! | tide | `Message`, its conversions, `Display` | `tide_messages_convert_as_drawn` |
 //! | tide | `WebSocket`: `is_open`, `send`, `send_json`, `recv`, `recv_json`, `Stream` | `tide_websocket_handle_does_what_was_drawn` |
 //! | tide | `ServerSentEvents`: `id`, `is_open`, `send`, `send_json` | `tide_event_stream_handle_does_what_was_drawn` |
-//! | tide | heartbeat: comments, pings | `tide_heartbeats_are_comments_on_event_streams`, `blog_who_only_listens_is_pinged_and_stays` |
+//! | tide | heartbeat: comments, pings | `tide_heartbeats_are_comments_on_event_streams`, `blog_a_client_that_only_listens_is_pinged_and_stays` |
 //! | tide | errors are `io::Error` once the remote is gone | `tide_websocket_handle_does_what_was_drawn` |
-//! | tide | `req.ws()`, `req.sse()`: the channel of this client's session | `tide_a_page_sends_to_the_channel_it_will_connect_to`, `tide_a_socket_is_accessed_from_another_request`, `tide_nothing_is_sent_unless_somebody_is_connected`; in a browser: `cargo xtask browser` |
+//! | tide | `req.ws()`, `req.sse()`: the channel of this client's session | `tide_a_page_sends_to_the_channel_it_will_connect_to`, `tide_a_socket_is_accessed_from_another_request`, `tide_nothing_is_sent_unless_a_client_is_connected`; in a browser: `cargo xtask browser` |
 //! | tide | `ws()`, `sse()`, `timeout(..)` | `tide_endpoints_have_a_timeout` |
 //! | tide | `ws_with(f)`, `sse_with(f)` | `tide_functions_meet_each_new_channel` |
 //! | tide | `WebSocketEndpoint`, `ServerSentEventsEndpoint`: `new`, `with`, `set_timeout` | `tide_functions_meet_each_new_channel`, `tide_endpoints_have_a_timeout` |
@@ -379,7 +379,7 @@ async fn article_handler_refuses_plain_requests_with_426() {
     let control = article::start().await;
     let mut client = Client::connect(address(&control)).await;
     for _ in 0..2 {
-        // At once, and what follows is the next request: nothing is eaten as frames.
+        // The answer comes at once, and the rest is the next request: nothing is read as frames.
         let reply = client.get("/ws_upgrade_type").await;
         assert_eq!(reply.status, 426);
         assert_eq!(reply.header("upgrade"), Some("websocket"));
@@ -387,7 +387,7 @@ async fn article_handler_refuses_plain_requests_with_426() {
     }
     assert_eq!(client.get("/nowhere").await.status, 404);
     let reply = client.upgrade("/nowhere", "").await;
-    assert_eq!(reply.status, 404, "no upgrade on a path that nobody serves");
+    assert_eq!(reply.status, 404, "no upgrade on an unknown path");
 }
 
 #[tokio::test]
@@ -449,13 +449,13 @@ async fn article_set_closed_ends_the_connection() {
 #[tokio::test]
 async fn article_request_loop_reads_on_without_answering_twice() {
     let control = article::start().await;
-    // A client that closes after its first request.
+    // A client closes after its first request.
     let mut client = Client::connect(address(&control)).await;
     client.request("GET", "/request_loop", "").await;
     assert_eq!(client.reply().await.text(), "first");
     client.finish().await;
     assert!(client.ends().await, "there was no second request to answer");
-    // A client that asks for the end right away: the loop has nothing to read for it.
+    // A client asks for the end right away: the loop has nothing to read for it.
     let mut client = Client::connect(address(&control)).await;
     client
         .request("GET", "/request_loop", "connection: close\r\n")
@@ -515,7 +515,7 @@ fn read_events(reader: &mut EventReader, bytes: &[u8]) -> Vec<(String, String, S
         .collect()
 }
 
-/// What a browser's page sends and expects, by `new WebSocket('ws://localhost:8080/ws_upgrade_type')`.
+/// Acts as a browser's page with `new WebSocket('ws://localhost:8080/ws_upgrade_type')`.
 #[tokio::test]
 async fn a_browsers_websocket_sees_open_message_and_close() {
     let control = article::start().await;
@@ -564,7 +564,7 @@ async fn a_browsers_websocket_sees_open_message_and_close() {
 }
 
 #[tokio::test]
-async fn a_page_from_elsewhere_gets_no_websocket() {
+async fn a_page_of_another_origin_gets_no_websocket() {
     let control = article::start().await;
     let mut client = Client::connect(address(&control)).await;
     let reply = client
@@ -573,7 +573,7 @@ async fn a_page_from_elsewhere_gets_no_websocket() {
     assert_eq!(reply.status, 403);
 }
 
-/// What a browser's page sends and expects, by `new EventSource('http://localhost:8080/sse')`.
+/// Acts as a browser's page with `new EventSource('http://localhost:8080/sse')`.
 #[tokio::test]
 async fn a_browsers_event_source_sees_ten_events_and_reconnects() {
     let control = article::start().await;
@@ -719,7 +719,7 @@ socket_session.broadcast_except(uuid, items).await
         }
     }
 
-    /// The same in our own words: a room in the place of the thread.
+    /// The same with this library's means: a room in the place of the thread.
     pub(super) struct Room;
 
     impl ServerHook for Room {
@@ -746,7 +746,7 @@ socket_session.broadcast_except(uuid, items).await
                 .await;
             while let Ok(message) = socket.recv().await {
                 if message.is_empty() {
-                    // The page's dummy message every 20 s.
+                    // The page sends a dummy message every 20 s.
                     let _ = socket.send("").await;
                     continue;
                 }
@@ -795,7 +795,7 @@ socket_session.broadcast_except(uuid, items).await
         }
     }
 
-    /// Tells its id.
+    /// Sends its id.
     pub(super) struct Id;
 
     impl ServerHook for Id {
@@ -860,7 +860,7 @@ async fn blog_request_without_a_key_is_not_upgraded() {
             .await;
         assert_eq!(client.reply().await.status, status, "{target}");
     }
-    // What is wrong decides, not that the hook rejects.
+    // The reason decides the status, not that the hook rejects.
     let mut client = Client::connect(address(&control)).await;
     client
         .request(
@@ -916,7 +916,7 @@ async fn blog_messages_arrive_at_once_and_not_staggered() {
     let mut bob = Client::websocket(at, "/room?name=bob").await;
     assert_eq!(ada.next_message().await.text(), "bob connected");
     for word in ["aaaaaa", "bbbbbb", "cccccc"] {
-        // Each is seen before anything else is typed.
+        // Each message is seen before anything else is typed.
         ada.say(word).await;
         assert_eq!(bob.next_message().await.text(), word);
         bob.say(word).await;
@@ -932,7 +932,7 @@ async fn blog_a_flooding_session_does_not_keep_others_out() {
     let flooding = tokio::spawn(async move {
         let burst = frame(true, TEXT, "").repeat(1000);
         loop {
-            // It does read, else it would be its own reads that stop it.
+            // It reads, or else its own reads would stop it.
             use tokio::io::AsyncWriteExt;
             let mut answers = [0; 64 * 1024];
             tokio::select! {
@@ -964,7 +964,7 @@ async fn blog_others_are_told_who_joins_and_leaves() {
     assert_eq!(ada.next_message().await.text(), "", "no notice of oneself");
     let bob = Client::websocket(at, "/room?name=bob").await;
     assert_eq!(ada.next_message().await.text(), "bob connected");
-    // With a Close, and by vanishing.
+    // One leaves with a Close, and one vanishes.
     bob.close().await;
     assert_eq!(ada.next_message().await.text(), "bob disconnected");
     let cy = Client::websocket(at, "/room?name=cy").await;
@@ -987,7 +987,7 @@ async fn blog_empty_messages_are_answered_by_empty_messages() {
 }
 
 #[tokio::test]
-async fn blog_who_only_listens_is_pinged_and_stays() {
+async fn blog_a_client_that_only_listens_is_pinged_and_stays() {
     let control = test_support::start(|server| {
         let config = server.get_mut_server_config();
         config.ping_interval = Some(Duration::from_millis(300));
@@ -1017,7 +1017,7 @@ mod tide {
         pub(super) name: String,
     }
 
-    /// What the last handler saw, for the test to look at.
+    /// Results of the last handler, for the test.
     pub(super) static ENDED: OnceLock<(std::io::ErrorKind, std::io::ErrorKind, bool)> =
         OnceLock::new();
 
@@ -1040,7 +1040,7 @@ mod tide {
                 socket.send(format!("message received: {msg}")).await?;
                 let cat: Cat = socket.recv_json().await?;
                 socket.send_json(&cat).await?;
-                // As a stream of messages.
+                // The handle is a stream of messages.
                 let next = socket.next().await.map(|message| message.to_string());
                 socket.send(next.unwrap_or_default()).await?;
                 std::io::Result::Ok(())
@@ -1053,7 +1053,7 @@ mod tide {
         }
     }
 
-    /// The first lines.
+    /// The first lines of the text.
     #[get("/tide/chashu")]
     async fn page(req: &mut Context) -> Result<Response, Error> {
         req.sse().send(b"hello Chashu").await?; // Send a message over the SSE channel.
@@ -1097,7 +1097,7 @@ mod tide {
         .await
     }
 
-    /// How many event streams have ended.
+    /// Number of event streams that have ended.
     pub(super) static LEFT: AtomicUsize = AtomicUsize::new(0);
 
     pub(super) struct Events;
@@ -1202,7 +1202,7 @@ async fn tide_event_stream_handle_does_what_was_drawn() {
     .map(|(kind, data, id)| (kind.to_owned(), data.to_owned(), id.to_owned()));
     assert_eq!(events, expected);
     drop(client);
-    // The handler was waiting; that the client is gone ends its wait, without a further write.
+    // The end of the client ends the handler's wait, without a further write.
     eventually("the handler's end", || {
         tide::LEFT.load(Ordering::SeqCst) == 1
     })
@@ -1216,7 +1216,7 @@ struct Browser {
 }
 
 impl Browser {
-    /// One that has a session.
+    /// Makes a browser that has a session.
     async fn new(control: &hyperlane::ServerControlHook) -> Self {
         let mut browser = Self {
             address: address(control),
@@ -1254,7 +1254,7 @@ impl Browser {
     }
 }
 
-/// The data of the next event.
+/// Returns the data of the next event.
 async fn next_event((client, reader): &mut (Client, EventReader)) -> String {
     loop {
         let chunk = client.chunk().await;
@@ -1273,14 +1273,14 @@ async fn tide_a_page_sends_to_the_channel_it_will_connect_to() {
     })
     .await;
     let [ann, bob] = [Browser::new(&app).await, Browser::new(&app).await];
-    // Nobody is connected, and a reload never waits for itself.
+    // No client is connected, and a reload never waits for itself.
     for _ in 0..20 {
         let page = "sec-fetch-mode: navigate\r\n";
         assert_eq!(ann.ask("/tide/chashu", page).await.1.status, 200);
     }
     let mut events = ann.events("/tide/sse").await;
     assert_eq!(next_event(&mut events).await, "hello Chashu");
-    // Another client's channel is another.
+    // Another client's channel is a different one.
     let mut others = bob.events("/tide/sse").await;
     assert_eq!(bob.ask("/tide/nori", "").await.1.text(), "true");
     assert_eq!(next_event(&mut others).await, "hello Nori");
@@ -1303,7 +1303,7 @@ async fn tide_a_socket_is_accessed_from_another_request() {
 }
 
 #[tokio::test]
-async fn tide_nothing_is_sent_unless_somebody_is_connected() {
+async fn tide_nothing_is_sent_unless_a_client_is_connected() {
     let app = tide::start(|app| {
         app.at("/tide/sse").get(hyperlane::sse());
     })
@@ -1311,7 +1311,7 @@ async fn tide_nothing_is_sent_unless_somebody_is_connected() {
     let browser = Browser::new(&app).await;
     assert_eq!(browser.ask("/tide/nori", "").await.1.text(), "false");
     let mut events = browser.events("/tide/sse").await;
-    // What was sent while nobody was connected would come before it.
+    // Messages that were sent without a client would come before it.
     assert_eq!(browser.ask("/tide/nori", "").await.1.text(), "true");
     assert_eq!(next_event(&mut events).await, "hello Nori");
 }
@@ -1382,7 +1382,7 @@ async fn tide_endpoints_have_a_timeout() {
             let error = socket.send("one too many").await.unwrap_err();
             assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
         } else {
-            // It waits; how long is not for a test to see.
+            // The send waits; the test does not measure how long.
             assert!(socket.send("one too many").now_or_never().is_none());
         }
     }

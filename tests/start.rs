@@ -1,4 +1,4 @@
-//! What a server checks before it starts: that its handlers can get what they take.
+//! Checks before a server starts: its handlers can get the values that they take.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,11 +19,11 @@ struct Database;
 struct Shared;
 struct Late;
 
-/// The server that takes everything, and the log of its start.
+/// Starts the server that takes everything, and returns the log of its start.
 #[hyperlane(server: Server)]
 async fn start_everything() -> (ServerError, String) {
     server.bind("127.0.0.1:0").state(Arc::new(Shared));
-    // What is wrong by code alone, without a macro.
+    // These are wrong by code alone, without a macro.
     server.route::<Asks>("/asks/{name}").route::<Asks>("/asks");
     server.state(Late);
     let log = Log::default();
@@ -69,7 +69,7 @@ async fn post_fits(_: Path<Post>) {}
 #[get("/posts/{room}/{post}/wrong")]
 async fn post_misnamed(_: Path<Post>) {}
 
-/// Takes a value of the server along.
+/// Argument type that takes a value of the server along.
 struct Connection;
 
 impl FromContext for Connection {
@@ -100,7 +100,7 @@ impl ServerHook for Asks {
     }
 }
 
-/// What was logged.
+/// The log.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

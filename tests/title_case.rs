@@ -66,7 +66,7 @@ async fn server(title_case: bool) -> ServerControlHook {
     .await
 }
 
-/// The names in a head, without those that every answer has.
+/// Returns the names in a head, without those that every answer has.
 fn names(head: &str) -> Vec<&str> {
     head.lines()
         .skip(1)
@@ -79,7 +79,7 @@ fn names(head: &str) -> Vec<&str> {
 const HANDSHAKE: &str = "upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-version: 13\r\n\
     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: chat\r\n";
 
-/// Requests, and the names in the heads of their answers.
+/// Returns requests, and the names in the heads of their answers.
 fn cases() -> Vec<(String, Vec<&'static str>)> {
     let get =
         |target: &str, fields: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
@@ -141,7 +141,7 @@ fn cases() -> Vec<(String, Vec<&'static str>)> {
             "POST /read HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
             vec!["Allow", "Content-Type"],
         ),
-        // Refused before any hook.
+        // The server refuses this before any hook.
         ("BAD\r\n\r\n".to_owned(), vec!["Connection", "Content-Type"]),
         (
             "GET / HTTP/1.1\r\n".to_owned(),
@@ -186,7 +186,7 @@ async fn names_of_fields_are_spelled_as_the_configuration_says() {
         assert_eq!(client.reply().await.head, "HTTP/1.1 100 Continue\r\n\r\n");
         client.send("hello").await;
         assert_eq!(client.reply().await.text(), "plain");
-        // Bytes of the program's own.
+        // These are bytes of the program's own.
         let raw = client.get("/raw").await;
         assert_eq!(names(&raw.head), ["content-length", "X-lower"]);
         let mut client = Client::connect(address(&control)).await;

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use hyperlane::prelude::*;
 
-/// Says which case a child process runs.
+/// Name of the variable that tells a child process its case.
 const CASE: &str = "HYPERLANE_TEST_CASE";
 
 #[get("/hello")]
@@ -57,7 +57,7 @@ async fn main() -> Result<(), ServerError> {
     }
 }
 
-/// What a child does.
+/// Runs the case of a child.
 async fn run(case: &str) -> Result<(), ServerError> {
     tracing_subscriber::fmt()
         .with_ansi(false)
@@ -113,7 +113,7 @@ async fn run(case: &str) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// Runs a case as a process of its own; gives whether it succeeded, and what it wrote to the standard error.
+/// Runs a case as a process of its own; returns its success, and its standard error.
 fn child(case: &str) -> (bool, String) {
     let program = std::env::current_exe().expect("the path of this program");
     let output = Command::new(program)
@@ -192,7 +192,7 @@ fn main_prints_the_sentence_of_an_error_on_one_line() {
         assert!(!success, "{case}: {text}");
         assert!(text.starts_with(sentence), "{case}: {text}");
         assert_eq!(text.lines().count(), 1, "{case}: {text}");
-        // The braces of a pattern alone.
+        // Only the braces of a pattern may stand there.
         assert!(!text.contains(" { "), "{case}: {text}");
     }
 }

@@ -1,4 +1,4 @@
-//! The example `files`: whatever a client names its files, none is lost without a word.
+//! The example `files`: no uploaded file is lost silently, whatever its name.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use test_support::{Client, Reply, address, start};
 
-/// A folder of its own for a test.
+/// A folder for one test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -26,7 +26,7 @@ impl Folder {
         Self(folder)
     }
 
-    /// What is stored there, by name.
+    /// Returns the stored files, by name.
     fn stored(&self) -> BTreeMap<String, String> {
         std::fs::read_dir(&self.0)
             .unwrap()
@@ -133,7 +133,7 @@ async fn a_file_is_stored_whatever_its_name_is_written_like() {
     let parts = [
         (&b"; name=\"file\"; filename=\"a\""[..], "1"),
         (b"; name=\"file\"; filename=\"empty\"", ""),
-        // Nothing was chosen here, and nothing typed.
+        // The form has neither a chosen file nor typed text here.
         (b"; name=\"more\"; filename=\"\"", ""),
         (b"; name=\"note\"", ""),
     ];
@@ -167,7 +167,7 @@ async fn a_file_that_cannot_be_stored_is_refused_with_its_name() {
         let stored = BTreeMap::from([("first".to_owned(), "1".to_owned())]);
         assert_eq!(folder.stored(), stored, "{shown}");
     }
-    // Names that cannot be written as they were said: another file may have become the same.
+    // These names cannot be written as they were said: another file may have become the same.
     folder.clear();
     for (first, second, name) in [
         (

@@ -68,7 +68,7 @@ impl ServerHook for Hook {
     }
 }
 
-/// The handle beside a read loop: the same connection for each message.
+/// Uses the handle beside a read loop: the same connection for each message.
 #[get("/beside")]
 #[websocket(socket)]
 #[try_get_websocket_request(message)]
@@ -155,7 +155,7 @@ async fn a_page_and_a_websocket_share_a_path() {
 }
 
 #[tokio::test]
-async fn what_refuses_before_the_upgrade_gets_an_http_answer() {
+async fn a_refusal_before_the_upgrade_is_an_http_answer() {
     let control = start().await;
     let mut client = Client::connect(address(&control)).await;
     let reply = client.upgrade("/chat/den", "").await;
@@ -168,7 +168,7 @@ async fn what_refuses_before_the_upgrade_gets_an_http_answer() {
     let mut client = Client::connect(address(&control)).await;
     let reply = client.upgrade("/chat/nobody?key=k", "").await;
     assert_eq!((reply.status, reply.header("x-room")), (200, None));
-    // The same handler for a request that asks for no WebSocket.
+    // The same handler takes a request that asks for no WebSocket.
     let mut client = Client::connect(address(&control)).await;
     let reply = client.get("/hook/a").await;
     assert_eq!(
@@ -239,7 +239,7 @@ async fn an_event_stream_starts_after_all_that_refuses() {
 #[route_params(params)]
 #[attributes(attributes)]
 async fn parts(ctx: &mut Context) -> String {
-    // What is bound is owned.
+    // Bound values are owned.
     ctx.set_attribute("late", 1_u8);
     let querys: Vec<_> = querys
         .iter()

@@ -307,7 +307,7 @@ async fn changed_messages() {
     message = RequestBody::from("changed");
 }
 
-/// Answers the request that got here in `new`, those after it in the loop.
+/// Answers its first request in `new`, and further ones in the loop.
 macro_rules! requests {
     ($($path:literal #[$read:meta] #[$body:meta] $name:ident)*) => {$(
         #[route($path)]
@@ -472,7 +472,7 @@ async fn several_whole_parts() -> String {
     longer
 }
 
-/// A macro that looks names up: by one literal, by a constant too, under a name of its own.
+/// Makes a macro's lookups: by one literal, by a constant too, under a name of its own.
 macro_rules! looks_up {
     ($($path:literal #[$one:meta] $text:expr;)*) => {$(
         const _: () = {
@@ -508,7 +508,7 @@ looks_up! {
     "/try_attributes" #[try_get_attribute("user" => one: String, KEY => two: u8)] format!("{one:?} {two:?}");
 }
 
-/// What the extractors of attributes find.
+/// Sets the values that extractors of attributes find.
 #[request_middleware]
 struct Attributes;
 
@@ -526,7 +526,7 @@ impl ServerHook for Attributes {
     }
 }
 
-/// What hooks of failures read.
+/// Sets the values that hooks of failures read.
 macro_rules! failures {
     ($(#[$kind:ident] $path:literal #[$data:meta] #[$body:meta] $name:ident)*) => {$(
         #[$kind]
@@ -756,7 +756,7 @@ impl Helper {
     }
 }
 
-/// With more parameters than the two.
+/// A function with more parameters than the two.
 #[response_body(text)]
 async fn with_more(text: String, _: &mut Stream, ctx: &mut Context) {}
 

@@ -1,4 +1,4 @@
-//! Channels of sessions over real sockets: what waits, what is resumed, and what is refused.
+//! Channels of sessions over real sockets: waiting messages, resumption, refusals.
 
 use std::{
     collections::VecDeque,
@@ -70,7 +70,7 @@ impl Browser {
         self.request("GET", target, "", "").await
     }
 
-    /// Has the server send on a channel from an unrelated request; the answer tells how that went.
+    /// Sends on a channel from an unrelated request; the answer tells the outcome.
     async fn send(&mut self, target: &str) -> String {
         self.get(target).await.text().to_owned()
     }
@@ -110,9 +110,9 @@ impl Browser {
 struct Events {
     client: Client,
     reader: EventReader,
-    /// All but those that say no more than the position.
+    /// Events, without those that carry nothing but the position.
     queue: VecDeque<ReceivedEvent>,
-    /// The bytes that [`block`](Self::block) has not given yet.
+    /// Bytes that [`block`](Self::block) has not returned yet.
     raw: String,
 }
 
@@ -131,7 +131,7 @@ impl Events {
         }
     }
 
-    /// All to the end of the stream.
+    /// Reads to the end of the stream.
     async fn rest(&mut self) {
         loop {
             let chunk = self.client.chunk().await;
@@ -168,7 +168,7 @@ impl Events {
         self.next().await.data
     }
 
-    /// Where it stands, once the first bytes are there.
+    /// Returns the client's position, once the first bytes are there.
     async fn id(&mut self) -> String {
         while self.reader.last_event_id().is_empty() {
             let chunk = self.client.chunk().await;
@@ -188,7 +188,7 @@ fn refuse_lone_id(block: &str) {
     assert!(!has("id") || has("data"), "an id without data: {block:?}");
 }
 
-/// What comes next on a socket, pings answered.
+/// Returns the next text on a socket; answers pings.
 async fn next_text(client: &mut Client) -> String {
     loop {
         let frame = client.next_frame().await;
@@ -199,7 +199,7 @@ async fn next_text(client: &mut Client) -> String {
     }
 }
 
-/// As [`next_text`], for what does not answer.
+/// Returns the next text, as [`next_text`] does, and answers no ping.
 async fn next_unanswered(client: &mut Client) -> String {
     client.next_message().await.text().to_owned()
 }
@@ -261,7 +261,7 @@ hook! {
         let text = format!("{} {}", ctx.ws().is_open(), ctx.sse().is_open());
         ctx.get_mut_response().set_body(text);
     }
-    // Events that look odd.
+    // Sends events with unusual fields.
     SendEvents |_, ctx| {
         let sse = ctx.sse();
         let mut sent = Ok(());
@@ -279,7 +279,7 @@ hook! {
         }
         report(sent, ctx).await;
     }
-    // Messages whose bytes ask the channel when they go.
+    // Sends messages whose bytes ask the channel when they are dropped.
     SendOwned |_, ctx| {
         let ws = ctx.ws();
         let mut sent = Ok(());
@@ -362,7 +362,7 @@ async fn plain() -> ServerControlHook {
 // ---------------------------------------------------------------- states
 
 #[tokio::test]
-async fn what_is_sent_before_anybody_connects_waits() {
+async fn messages_sent_before_the_client_connects_wait() {
     let control = plain().await;
     let mut browser = Browser::new(&control);
     assert_eq!(browser.send("/send-sse?t=a,b").await, "sent");
@@ -382,7 +382,7 @@ async fn what_is_sent_before_anybody_connects_waits() {
 }
 
 #[tokio::test]
-async fn a_full_buffer_has_the_sender_wait_and_then_fail() {
+async fn a_full_buffer_makes_the_sender_wait_and_then_fail() {
     let control = server(
         ws().buffer(2).timeout(SHORT),
         sse().buffer(2).timeout(SHORT),
@@ -395,7 +395,7 @@ async fn a_full_buffer_has_the_sender_wait_and_then_fail() {
         refused.starts_with("TimedOut the buffer of 2 messages"),
         "{refused}"
     );
-    // Somebody comes while a sender waits.
+    // A client comes while a sender waits.
     let mut other = Browser::new(&control);
     assert_eq!(other.send("/send-ws?t=a,b").await, "sent");
     let mut again = Browser {
@@ -420,7 +420,7 @@ async fn a_channel_waits_for_its_client_and_ends_after_the_grace() {
     drop(socket);
     let cut = Instant::now();
     assert_eq!(browser.send("/open").await, "true false");
-    // One who waits for a message learns of the end.
+    // A receiver that waits for a message learns of the end.
     let ended = browser.send("/recv-ws").await;
     assert_eq!(
         ended,
@@ -428,7 +428,7 @@ async fn a_channel_waits_for_its_client_and_ends_after_the_grace() {
     );
     assert!(cut.elapsed() >= SHORT / 2);
     assert_eq!(browser.send("/open").await, "false false");
-    // The next one is another channel: nothing of the old one is there.
+    // The next channel is a new one, without the messages of the old one.
     assert_eq!(browser.send("/send-ws?t=b").await, "sent");
     let mut socket = browser.socket("/ws").await;
     assert_eq!(next_text(&mut socket).await, "b");
@@ -484,7 +484,7 @@ async fn a_function_meets_each_new_channel_once() {
     drop(socket);
     let mut socket = browser.socket("/ws").await;
     socket.say("b").await;
-    // No pong has told that the first one arrived.
+    // No pong has confirmed the first one.
     assert_eq!(next_text(&mut socket).await, "echo a");
     assert_eq!(next_text(&mut socket).await, "echo b");
     let mut events = browser.follow("/sse", "").await;
@@ -549,7 +549,7 @@ async fn no_block_has_an_id_without_data() {
     let socket = ws().resume_ids().heartbeat(BEAT).retry(SHORT);
     let control = server(socket, sse().buffer(16).heartbeat(BEAT).retry(SHORT)).await;
     let mut browser = Browser::new(&control);
-    /// The first block, with where it says that the client stands.
+    /// Returns the first block, with the position that it gives the client.
     async fn first(events: &mut Events, name: &str) -> String {
         let block = events.block().await;
         let lines: Vec<_> = block.lines().collect();
@@ -562,7 +562,7 @@ async fn no_block_has_an_id_without_data() {
         id
     }
 
-    // The first connection, a heartbeat, and events of any kind.
+    // The stream sends on its first connection, as a heartbeat, and events of any kind.
     let mut events = browser.follow("/sse", "").await;
     let begin = first(&mut events, "position").await;
     let epoch = begin.strip_suffix("-0").unwrap();
@@ -587,7 +587,7 @@ async fn no_block_has_an_id_without_data() {
     }
     drop(events);
 
-    // Resumption by field and by query, and what cannot be resumed.
+    // Resumption by field and by query, and ids that cannot be resumed.
     let at = format!("last-event-id: {epoch}-9\r\n");
     let mut events = browser.follow("/sse", &at).await;
     assert_eq!(first(&mut events, "position").await, format!("{epoch}-9"));
@@ -643,7 +643,7 @@ async fn a_page_that_is_loaded_anew_gets_what_its_own_request_sent() {
         browser.send("/send-sse?t=first").await;
         let mut before = browser.follow("/sse", "").await;
         assert_eq!(before.text().await, "first");
-        // The page before is there until the answer has come.
+        // The page before stays until the answer has come.
         browser
             .request("GET", "/send-sse?t=welcome", fields, "")
             .await;
@@ -659,7 +659,7 @@ async fn a_page_that_is_loaded_anew_gets_what_its_own_request_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_was_missed_comes_before_what_is_sent_meanwhile() {
+async fn missed_messages_come_before_new_ones() {
     const LAST: usize = 8_000;
     let mut all = None;
     let control = start(|server| {
@@ -694,7 +694,7 @@ async fn what_was_missed_comes_before_what_is_sent_meanwhile() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_resumed_is_reset_and_goes_on() {
+async fn a_client_that_cannot_resume_gets_a_reset_and_goes_on() {
     let control = server(ws(), sse().buffer(2)).await;
     let mut browser = Browser::new(&control);
     let mut events = browser.follow("/sse", "").await;
@@ -730,20 +730,20 @@ async fn what_cannot_be_resumed_is_reset_and_goes_on() {
 }
 
 #[tokio::test]
-async fn a_plain_socket_goes_on_from_what_its_pongs_have_told() {
+async fn a_plain_socket_resumes_at_its_last_pong() {
     let control = server(ws().heartbeat(SHORT), sse()).await;
     let mut browser = Browser::new(&control);
     let mut socket = browser.socket("/ws").await;
     browser.send("/send-ws?t=a,b").await;
     assert_eq!(next_text(&mut socket).await, "a");
     assert_eq!(next_text(&mut socket).await, "b");
-    // The next ping tells that both are there.
+    // The next ping shows that both have arrived.
     let ping = socket.next_frame().await;
     assert_eq!((ping.opcode, ping.payload.len()), (PING, 16));
     socket.frame(PONG, ping.payload).await;
     socket.say("after the pong").await;
     assert_eq!(browser.send("/recv-ws").await, "after the pong");
-    // These are written, and nothing says that they have arrived.
+    // These are written; no pong confirms them.
     browser.send("/send-ws?t=c,d").await;
     assert_eq!(next_unanswered(&mut socket).await, "c");
     drop(socket);
@@ -755,10 +755,10 @@ async fn a_plain_socket_goes_on_from_what_its_pongs_have_told() {
 }
 
 #[tokio::test]
-async fn a_plain_socket_that_missed_what_is_gone_is_closed_once() {
+async fn a_plain_socket_whose_missed_messages_are_gone_is_closed_once() {
     let control = server(ws().buffer(2), sse()).await;
     let mut browser = Browser::new(&control);
-    // One that is cut, and one that reads on.
+    // One client is cut, and one reads on.
     let cut = browser.socket("/ws").await;
     let mut other = browser.follow("/ws", "").await;
     drop(cut);
@@ -782,7 +782,7 @@ async fn a_client_that_closes_does_not_come_back_to_its_place() {
     browser.send("/send-ws?t=a").await;
     assert_eq!(next_unanswered(&mut socket).await, "a");
     socket.close().await;
-    // As while a page is loaded anew: what comes meanwhile waits, and what was written does not come again.
+    // A page that is loaded anew does the same: new messages wait, and those that were written do not come again.
     browser.send("/send-ws?t=b").await;
     let mut socket = browser.socket("/ws").await;
     assert_eq!(next_text(&mut socket).await, "b");
@@ -820,7 +820,7 @@ async fn a_counting_socket_gets_each_message_once() {
     next_text(&mut anew).await;
     let close = socket.next_message().await;
     assert_eq!((close.opcode, close.code()), (CLOSE, 4009));
-    // What is gone is told in the first message.
+    // The first message tells that messages were lost.
     let mut foreign = browser.socket("/ws?last_event_id=00000000000000aa-1").await;
     let reset: serde_json::Value = serde_json::from_str(&next_text(&mut foreign).await).unwrap();
     assert_eq!(
@@ -866,7 +866,7 @@ async fn ids_move_between_transports() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_are_events_of_their_own() {
+async fn bytes_that_are_no_text_are_binary_events() {
     let control = start(|server| {
         server.at("/ws").get(ws_with(async |ws: WebSocket, _| {
             let _ = ws.send(vec![0xff, 0, 1]).await;
@@ -930,7 +930,7 @@ async fn channels_are_reached_from_outside_by_user_and_session() {
     }
     ann[0].get("/logout").await;
     assert_eq!(channels.user("ann").len(), 1);
-    // What the session had is over, and its stream with it.
+    // The session's channel is over, and its stream with it.
     assert!(streams[0].client.chunk().await.is_empty());
 }
 
@@ -971,7 +971,7 @@ async fn connections_by_a_former_id_end_with_it_and_the_present_one_goes_on() {
     let close = socket.next_message().await;
     assert_eq!((close.opcode, close.code()), (CLOSE, 1012));
     while !events.client.chunk().await.is_empty() {}
-    // What the client misses meanwhile waits for it, and it comes back by the cookie of the renewal.
+    // Messages that the client misses wait for it; it comes back by the cookie of the renewal.
     browser.send("/send-sse?t=b").await;
     browser.send("/send-ws?t=b").await;
     assert_eq!(kept.text().await, "b");
@@ -983,14 +983,14 @@ async fn connections_by_a_former_id_end_with_it_and_the_present_one_goes_on() {
 }
 
 #[tokio::test]
-async fn who_comes_by_an_id_from_before_the_login_is_told_to_come_again() {
+async fn a_client_with_an_id_from_before_the_login_is_told_to_reconnect() {
     let control = plain().await;
     let mut browser = Browser::new(&control);
     browser.get("/open").await;
     let mut in_flight = Browser::new(&control);
     in_flight.cookie = browser.cookie.clone();
     browser.get("/login?name=ann").await;
-    // A channel of their own would be deaf to what the user is sent.
+    // A channel of its own would miss the messages to the user.
     let mut socket = in_flight.socket("/ws").await;
     let close = socket.next_message().await;
     assert_eq!((close.opcode, close.code()), (CLOSE, 1012));
@@ -1006,7 +1006,7 @@ async fn who_comes_by_an_id_from_before_the_login_is_told_to_come_again() {
 }
 
 #[tokio::test]
-async fn what_the_program_closes_is_closed_for_good() {
+async fn a_channel_that_the_program_closes_stays_closed() {
     let control = plain().await;
     let mut browser = Browser::new(&control);
     let mut events = browser.follow("/sse", "").await;
@@ -1022,7 +1022,7 @@ async fn what_the_program_closes_is_closed_for_good() {
         )
         .await;
     assert_eq!(reply.status, 204);
-    // A page that begins anew may.
+    // A page that begins anew is let in.
     browser.follow("/sse", "").await.id().await;
 
     let mut socket = browser.socket("/ws").await;
@@ -1034,10 +1034,10 @@ async fn what_the_program_closes_is_closed_for_good() {
     assert_eq!(next_text(&mut socket).await, "a");
 }
 
-// ---------------------------------------------------------------- who may
+// ---------------------------------------------------------------- access
 
 #[tokio::test]
-async fn pages_from_elsewhere_are_refused() {
+async fn pages_of_other_origins_are_refused() {
     let control = server(ws().origin("https://friend.example"), sse()).await;
     let mut browser = Browser::new(&control);
     browser.socket("/ws").await;
@@ -1063,7 +1063,7 @@ async fn pages_from_elsewhere_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_posted_needs_an_open_channel() {
+async fn a_post_needs_an_open_channel() {
     let control = plain().await;
     let mut browser = Browser::new(&control);
     let reply = browser.request("POST", "/ws", "", "x").await;
@@ -1089,7 +1089,7 @@ async fn what_is_posted_needs_an_open_channel() {
 }
 
 #[tokio::test]
-async fn neither_here_nor_there_is_an_upgrade_required() {
+async fn a_plain_get_of_a_websocket_endpoint_is_426() {
     let control = plain().await;
     let mut browser = Browser::new(&control);
     let reply = browser.get("/ws").await;
@@ -1114,7 +1114,7 @@ async fn connections_that_end_leave_nothing_behind() {
 }
 
 #[tokio::test]
-async fn what_waits_for_nobody_is_bounded_by_the_memory_of_sessions() {
+async fn waiting_messages_are_bounded_by_the_memory_of_sessions() {
     let control = start(|server| {
         server.get_mut_server_config().session_memory = 512 * 1024;
         routes(server, ws(), sse().timeout(SHORT));
@@ -1130,7 +1130,7 @@ async fn what_waits_for_nobody_is_bounded_by_the_memory_of_sessions() {
     // 12 kB each, so only so many are left, and the live one is among them.
     assert_eq!(live.send("/send-ws?t=still").await, "sent");
     assert_eq!(next_text(&mut socket).await, "still");
-    // One alone cannot have more than there is.
+    // One client alone cannot have more than there is.
     let mut greedy = Browser::new(&control);
     let refused = greedy.send("/fill-sse?count=20&size=6000").await;
     assert!(refused.starts_with("TimedOut"), "{refused}");
@@ -1174,7 +1174,7 @@ async fn an_id_of_no_epoch_is_a_reset_and_no_end() {
 }
 
 #[tokio::test]
-async fn no_id_but_the_channels_own_gives_anything() {
+async fn an_id_of_another_channel_gives_nothing() {
     let control = server(ws(), sse().buffer(4).timeout(SHORT)).await;
     let mut browser = Browser::new(&control);
     browser.send("/send-sse?t=secret").await;
@@ -1185,7 +1185,7 @@ async fn no_id_but_the_channels_own_gives_anything() {
     let at = theirs.id().await;
     let mut dice = 0x5eed_u64;
     for _ in 0..1000 {
-        // The id of another, with some of its characters changed at times.
+        // The tries are ids of another channel, some with changed characters.
         let mut id = own.clone().into_bytes();
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         if dice >> 63 == 1 {
@@ -1249,7 +1249,7 @@ async fn a_tab_that_comes_back_over_a_connection_kept_alive_wins() {
     let control = server(ws().resume_ids(), sse()).await;
     let mut browser = Browser::new(&control);
     browser.get("/open").await;
-    // As a proxy does, which keeps connections to reuse them.
+    // A proxy does this, which keeps connections to reuse them.
     let mut kept = Client::connect(browser.address).await;
     let fields = format!("{}content-length: 0\r\n", browser.fields());
     kept.request("GET", "/open", &fields).await;
@@ -1281,7 +1281,7 @@ async fn a_head_request_opens_no_stream() {
         assert_eq!(client.rest().await, b"", "{path}");
     }
     eventually("all are gone", || control.connections() == 0).await;
-    // It takes nothing that waits, and the connection goes on.
+    // The refused request takes no waiting message, and the connection goes on.
     let mut browser = Browser::new(&control);
     assert_eq!(browser.send("/send-sse?t=one").await, "sent");
     let mut client = Client::connect(browser.address).await;
@@ -1313,10 +1313,10 @@ async fn an_event_stream_over_http_1_0_is_the_channel() {
     assert!(event.contains("data: one"), "{event}");
 }
 
-// ---------------------------------------------------------------- what says nothing
+// ---------------------------------------------------------------- ids without meaning
 
 #[tokio::test]
-async fn an_id_that_says_nothing_is_none_and_no_reset() {
+async fn an_empty_id_is_none_and_no_reset() {
     let control = server(ws().resume_ids(), sse()).await;
     let mut browser = Browser::new(&control);
     browser.get("/open").await;
@@ -1398,7 +1398,7 @@ async fn reachable(
     (control, all.unwrap())
 }
 
-/// Reads up to a text and answers pings; gives how many there were.
+/// Reads up to a text and answers pings; returns the number of pings.
 async fn count_pings(client: &mut Client, text: &str) -> usize {
     let mut pings = 0;
     loop {
@@ -1453,7 +1453,7 @@ async fn answers_to_the_servers_pings_are_free_and_pongs_unasked_for_are_not() {
     };
     let control = start(|server| {
         server.get_mut_server_config().max_control_frames_per_second = LIMIT;
-        // Half of the buffer is soon passed, so that the channel asks often.
+        // Half of the buffer is soon full, so that the channel asks often.
         server.at("/asks").get(echo(false).buffer(2));
         server.at("/pings").get(echo(true));
         server.route::<PingsAndEchoes>("/upgraded");
@@ -1488,7 +1488,7 @@ async fn a_busy_channel_asks_seldom_and_once_more_when_it_is_quiet() {
         pings += count_pings(&mut socket, &text).await;
     }
     assert!(pings < 100, "{pings} pings for 500 messages");
-    // The last of them asks for all, and that long before the heartbeat.
+    // The last of them asks for all, long before the heartbeat.
     answer_up_to(&mut socket, 500).await;
 }
 
@@ -1511,9 +1511,9 @@ async fn a_client_may_answer_the_latest_ping_alone() {
     sending.await.unwrap();
 }
 
-// ---------------------------------------------------------------- what nobody receives
+// ---------------------------------------------------------------- hooks that do not receive
 
-/// Says more than anything holds that nobody receives: no pong after it is read.
+/// Sends more than fits while the hook does not receive: no later pong is read.
 async fn say_unheard(socket: &mut Client) {
     for _ in 0..50 {
         socket.say(&"x".repeat(4096)).await;
@@ -1529,7 +1529,7 @@ fn send_numbers(channel: WebSocket, count: u64) -> tokio::task::JoinHandle<()> {
     })
 }
 
-/// How a reset looks to a client.
+/// Returns true if the client sees a reset.
 async fn is_reset(browser: &mut Browser, target: &str, counts: bool) -> bool {
     let mut socket = browser.socket(target).await;
     if counts {
@@ -1541,7 +1541,7 @@ async fn is_reset(browser: &mut Browser, target: &str, counts: bool) -> bool {
 }
 
 #[tokio::test]
-async fn a_client_that_nobody_listens_to_gets_all_and_a_reset_after_a_cut() {
+async fn a_client_whose_hook_does_not_receive_gets_all_and_a_reset_after_a_cut() {
     const COUNT: u64 = 600;
     for (query, counts) in [("", false), ("?tab=7", false), ("?tab=7", true)] {
         let endpoint = if counts { ws().resume_ids() } else { ws() };
@@ -1561,7 +1561,7 @@ async fn a_client_that_nobody_listens_to_gets_all_and_a_reset_after_a_cut() {
             assert_eq!(next_text(&mut socket).await, number.to_string(), "{query}");
         }
         sending.await.unwrap();
-        // What is gone from the history cannot come again, and that is said, once.
+        // Messages that left the history cannot come again; the server says so, once.
         drop(socket);
         assert!(is_reset(&mut browser, &target, counts).await, "{query}");
         let mut socket = browser.socket(&format!("/ws{query}")).await;
@@ -1574,7 +1574,7 @@ async fn a_client_that_nobody_listens_to_gets_all_and_a_reset_after_a_cut() {
 }
 
 #[tokio::test]
-async fn a_client_that_nobody_listened_to_for_a_while_goes_on_as_any() {
+async fn a_client_whose_hook_paused_goes_on_as_any() {
     let (control, channels) = reachable(|_| (), ws()).await;
     let mut browser = Browser::new(&control);
     let mut socket = browser.socket("/ws").await;
@@ -1591,7 +1591,7 @@ async fn a_client_that_nobody_listened_to_for_a_while_goes_on_as_any() {
         }
     }
     answer_up_to(&mut socket, 1800).await;
-    // Few enough to be there still: they come again, as no pong has told of them.
+    // So few are still in the history: they come again, as no pong has confirmed them.
     say_unheard(&mut socket).await;
     for text in ["a", "b", "c"] {
         channel.send(text).await.unwrap();
@@ -1604,7 +1604,7 @@ async fn a_client_that_nobody_listened_to_for_a_while_goes_on_as_any() {
 }
 
 #[tokio::test]
-async fn a_tab_that_nobody_listens_to_takes_nothing_from_the_others() {
+async fn a_tab_whose_hook_does_not_receive_takes_nothing_from_the_others() {
     const COUNT: u64 = 600;
     let (control, channels) = reachable(|_| (), ws()).await;
     let mut browser = Browser::new(&control);
@@ -1635,7 +1635,7 @@ async fn a_tab_that_nobody_listens_to_takes_nothing_from_the_others() {
     };
     tokio::join!(one, other, third);
     sending.await.unwrap();
-    // The other is where its pongs have told, at least.
+    // The other socket stands at its last pong, at least.
     drop(plain);
     let mut plain = browser.socket("/ws?tab=2").await;
     only(&channels).send("next").await.unwrap();
@@ -1643,7 +1643,7 @@ async fn a_tab_that_nobody_listens_to_takes_nothing_from_the_others() {
 }
 
 #[tokio::test]
-async fn code_of_the_program_may_ask_the_channel_that_runs_it() {
+async fn program_code_may_ask_the_channel_that_runs_it() {
     let mut reach = None;
     let control = start(|server| {
         routes(server, ws(), sse());
@@ -1654,7 +1654,7 @@ async fn code_of_the_program_may_ask_the_channel_that_runs_it() {
     let mut browser = Browser::new(&control);
     let mut socket = browser.socket("/ws").await;
     assert_eq!(browser.send("/send-owned?t=1,2,3").await, "sent");
-    // The pongs let them go.
+    // The pongs release them.
     while GONE.load(Ordering::Acquire) < 3 {
         let frame = socket.next_frame().await;
         if frame.opcode == PING {
@@ -1679,16 +1679,16 @@ async fn code_of_the_program_may_ask_the_channel_that_runs_it() {
         asks.1.notified().await;
         assert_eq!(receiving.await.unwrap().to_string(), "awake");
     }
-    // What goes with the session.
+    // These messages are dropped with the session.
     drop(socket);
     browser.send("/send-owned?t=4,5").await;
     browser.get("/logout").await;
-    // Those that were written to the connection go when it notices the cut.
+    // Messages that were written to the connection are dropped when it notices the cut.
     eventually("they go", || GONE.load(Ordering::Acquire) == 5).await;
 }
 
 #[tokio::test]
-async fn what_listens_to_the_log_may_ask_the_channel_that_it_hears_of() {
+async fn a_log_subscriber_may_ask_the_channel_of_a_line() {
     static ASKED: Mutex<Option<WebSocket>> = Mutex::new(None);
     let listener = || {
         tracing_subscriber::fmt()
@@ -1700,7 +1700,7 @@ async fn what_listens_to_the_log_may_ask_the_channel_that_it_hears_of() {
             })
             .finish()
     };
-    // While there is but one, whether a line is of interest is asked on the thread that reaches it first.
+    // With a single subscriber, `tracing` asks only on the thread that reaches a log statement first if the line is wanted.
     let _another = tracing::Dispatch::new(listener());
     let _listening = tracing::subscriber::set_default(listener());
     let mut reach = None;

@@ -1,4 +1,4 @@
-//! Who a client is when proxies stand in front.
+//! The address of a client behind proxies.
 
 use hyperlane::{ForwardedField, prelude::*};
 use test_support::{Client, address, collect_log, handler, start};
@@ -38,7 +38,7 @@ async fn who(control: &ServerControlHook, fields: &str) -> String {
 }
 
 #[tokio::test]
-async fn nobody_is_trusted_by_default() {
+async fn no_proxy_is_trusted_by_default() {
     let control = server(&[], ForwardedField::default()).await;
     for fields in [
         "",
@@ -153,7 +153,7 @@ async fn protocol_and_host_of_a_proxy_count_without_an_address() {
 }
 
 #[tokio::test]
-async fn all_three_are_counted_by_the_proxies_that_were_passed() {
+async fn address_protocol_and_host_are_counted_by_the_proxies_that_were_passed() {
     let control = server(&["127.0.0.1", "10.0.0.0/8"], ForwardedField::XForwardedFor).await;
     let addresses = "x-forwarded-for: 1.1.1.1, 203.0.113.9, 10.0.0.7\r\n";
     for more in [
@@ -187,7 +187,7 @@ fn proxy_header(command: u8, last: u8) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_load_balancer_tells_whom_it_speaks_for() {
+async fn a_load_balancer_names_its_client() {
     let control = start(|server| {
         server.route::<Who>("/").route::<Opens>("/socket");
         let config = server.get_mut_server_config();
@@ -216,7 +216,7 @@ async fn a_load_balancer_tells_whom_it_speaks_for() {
     assert_eq!(client.upgrade("/socket", "").await.status, 101);
     assert_eq!(client.next_frame().await.text(), "203.0.113.7");
 
-    // Nobody else gets in: without a header, with a broken one, or with half of one.
+    // No other client gets in: without a header, with a broken one, or with half of one.
     for bytes in [
         b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(),
         b"PROXY TCP4 203.0.113.9 10.0.0.1 12345 80\r\n".to_vec(),
@@ -232,7 +232,7 @@ async fn a_load_balancer_tells_whom_it_speaks_for() {
         assert!(client.ends().await);
     }
 
-    // The limit counts whom it speaks for.
+    // The limit counts the client that the balancer names.
     let mut held = Vec::new();
     for count in 0..3 {
         let mut client = Client::connect(address(&control)).await;
@@ -248,7 +248,7 @@ async fn a_load_balancer_tells_whom_it_speaks_for() {
 }
 
 #[tokio::test]
-async fn what_is_no_header_of_a_load_balancer_is_logged_once_for_an_address() {
+async fn an_invalid_proxy_header_is_logged_once_for_an_address() {
     for (bytes, seen, mend) in [
         (
             &b"PROXY TCP4 203.0.113.9 10.0.0.1 12345 80\r\nGET / HTTP/1.1\r\n"[..],
@@ -303,7 +303,7 @@ async fn what_is_no_header_of_a_load_balancer_is_logged_once_for_an_address() {
 }
 
 #[tokio::test]
-async fn a_load_balancer_that_looks_whether_a_server_is_there_is_no_warning() {
+async fn a_probe_of_a_load_balancer_is_no_warning() {
     let (log, _guard) = collect_log();
     let control = start(|server| {
         server.route::<Who>("/");

@@ -1,4 +1,4 @@
-//! How WebSockets end while their client does not read.
+//! The end of WebSockets whose clients do not read.
 
 use std::{
     future::poll_fn,
@@ -20,7 +20,7 @@ const HANDSHAKE: &str = "GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket
     connection: upgrade\r\nsec-websocket-version: 13\r\n\
     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-// A short message and a long one in the same poll, and then a Close that does not wait for them.
+// Sends a short message and a long one in the same poll, and then a Close that does not wait for them.
 handler!(LetsGo, |stream, ctx| {
     let gate = ctx.state::<Gate>();
     let Ok(socket) = ctx.upgrade(stream).await else {
@@ -35,7 +35,7 @@ handler!(LetsGo, |stream, ctx| {
     socket.closed().await;
 });
 
-// More than anybody takes who does not read.
+// Sends more than the buffers take from a client that does not read.
 handler!(Pours, |stream, ctx| {
     let notes = Notes::clone(&ctx.state::<Notes>());
     let Ok(socket) = ctx.upgrade(stream).await else {
@@ -72,7 +72,7 @@ handler!(Shares, |stream, ctx| {
     socket.closed().await;
 });
 
-/// What a test holds of the sockets of its handlers.
+/// The sockets that handlers leave to the test.
 #[derive(Clone, Default)]
 struct Handles(std::sync::Arc<std::sync::Mutex<Vec<WebSocket>>>);
 
@@ -82,7 +82,7 @@ impl Handles {
     }
 }
 
-// Hands the socket to a task and is gone.
+// Hands the socket to a task and returns.
 handler!(HandsOver, |stream, ctx| {
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
@@ -91,7 +91,7 @@ handler!(HandsOver, |stream, ctx| {
     let other = socket.clone();
     let handles = ctx.state::<Handles>();
     match name.as_str() {
-        // Whichever handle was asked.
+        // The setting holds for the connection, whichever handle made it.
         "task" => other.keep_open(),
         "not" => {}
         _ => socket.keep_open(),
@@ -110,7 +110,7 @@ handler!(HandsOver, |stream, ctx| {
         "clones" | "none" => {}
         "panic" => panic!("a handler's own"),
         "reject" => return Status::Reject,
-        // Neither reads nor goes.
+        // The task neither reads nor lets go.
         "deaf" => handles.0.lock().unwrap().push(socket),
         _ => drop(tokio::spawn(async move {
             while let Ok(message) = socket.recv().await {
@@ -123,7 +123,7 @@ handler!(HandsOver, |stream, ctx| {
     }
 });
 
-// The same with an event stream.
+// Does the same with an event stream.
 handler!(HandsEventsOver, |stream, ctx| {
     let gate = Gate::clone(&ctx.state::<Gate>());
     let events = ctx.event_stream(stream).await.unwrap();
@@ -136,7 +136,7 @@ handler!(HandsEventsOver, |stream, ctx| {
     });
 });
 
-/// Says so when it is dropped.
+/// Notes its drop.
 struct Last(Notes, &'static str);
 
 impl Drop for Last {
@@ -169,7 +169,7 @@ handler!(PanicsWithWorse, |_stream, ctx| {
     }
 });
 
-// It shuts its server down and waits for that.
+// Shuts its server down in an end hook and waits for that.
 handler!(ShutsDownAtTheEnd, |stream, ctx| {
     let cell = ctx.state::<Control>();
     let notes = Notes::clone(&ctx.state::<Notes>());
@@ -190,7 +190,7 @@ handler!(ShutsDownAtTheEnd, |stream, ctx| {
 /// The server's own control hook, set when it runs.
 struct Control(std::sync::Arc<std::sync::OnceLock<ServerControlHook>>);
 
-// Of many hooks on its end some panic, and it has something to do after it.
+// Registers end hooks, some of which panic, and works on after them.
 handler!(EndsBadly, |stream, ctx| {
     let notes = Notes::clone(&ctx.state::<Notes>());
     let Ok(socket) = ctx.upgrade(stream).await else {
@@ -219,7 +219,7 @@ handler!(EndsBadly, |stream, ctx| {
     notes.note("handler");
 });
 
-// Hooks are taken back, and new ones come.
+// Takes end hooks back, and registers new ones.
 handler!(TakesBack, |stream, ctx| {
     let notes = Notes::clone(&ctx.state::<Notes>());
     let Ok(socket) = ctx.upgrade(stream).await else {
@@ -232,7 +232,7 @@ handler!(TakesBack, |stream, ctx| {
     let key = outbox.on_end(move || noted.note("stays")).unwrap();
     assert_ne!(stale, key);
     outbox.cancel_end(stale);
-    // What it holds comes back to the connection, and to the key.
+    // The value of the hook goes back to the connection, and so does the key.
     let (again, held) = (outbox.clone(), Last(notes.clone(), "dropped"));
     let nested = outbox.on_end(move || drop(held)).unwrap();
     let inner = Last(notes.clone(), "dropped, too");
@@ -251,7 +251,7 @@ handler!(TakesBack, |stream, ctx| {
     socket.closed().await;
 });
 
-/// A connection in memory, which holds as little as the test wants.
+/// A connection in memory, with a buffer as small as the test needs.
 async fn connect(control: &ServerControlHook, holds: usize) -> DuplexStream {
     let (mut stream, served) = duplex(holds);
     control.serve(served, None).await;
@@ -277,7 +277,7 @@ async fn next_frame(stream: &mut DuplexStream) -> (u8, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_close_that_drops_what_waits_cuts_no_message_in_two() {
+async fn a_close_that_drops_waiting_messages_cuts_none_in_two() {
     let gate = Gate::default();
     let control = start(|server| {
         server.state(gate.clone()).route::<LetsGo>("/");
@@ -466,7 +466,7 @@ async fn a_socket_that_is_kept_open_ends_with_the_last_of_its_handles() {
     .await;
     let (one, other) = (held.pop().unwrap(), held.pop().unwrap());
     drop(one);
-    // Neither an outbox nor a room of it counts, but a clone does.
+    // An outbox keeps no socket open, and neither does a room of it; a clone does.
     let outbox = other.outbox();
     let last = other.clone();
     drop(other);

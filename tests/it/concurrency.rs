@@ -1,4 +1,4 @@
-//! Connections whose handler is busy with something else, and connections that keep the server busy.
+//! Busy handlers, and connections that keep the server busy.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use test_support::{
 };
 use tokio::sync::Notify;
 
-/// Tells when it is dropped.
+/// Notes its drop.
 struct Dropped(Notes);
 
 impl Drop for Dropped {
@@ -18,7 +18,7 @@ impl Drop for Dropped {
     }
 }
 
-// Joins a room, awaits the test's leave, then tells everything that has arrived.
+// Joins a room, waits for the test, then notes everything that has arrived.
 handler!(Sleeps, |stream, ctx| {
     let notes = Notes::clone(&ctx.state::<Notes>());
     let gate = ctx.state::<Gate>();
@@ -113,7 +113,7 @@ async fn the_server_pings_while_the_handler_sleeps() {
         assert_eq!(sleeper.client.next_frame().await.opcode, PING);
         sleeper.client.frame(PONG, "").await;
     }
-    // Now it is silent.
+    // From here on the client is silent.
     loop {
         if sleeper.client.buffer.is_empty() && !sleeper.client.fill().await {
             break;
@@ -144,7 +144,7 @@ async fn a_close_is_answered_and_rooms_are_left_while_the_handler_sleeps() {
         assert!(sleeper.noted.is_empty());
         sleeper.gate.open();
         assert_eq!(sleeper.noted.next().await, "wakes");
-        // What came before the end is still delivered.
+        // Messages from before the end are still delivered.
         assert_eq!(sleeper.noted.next().await, "6", "{end}");
         let expected = match end {
             "close" => "ConnectionAborted",
@@ -172,7 +172,7 @@ async fn reading_pauses_while_the_inbox_is_full_and_nothing_is_lost() {
     let mut sleeper = sleeper(|_| {}).await;
     let flood = frame(true, BINARY, [1; LENGTH]).repeat(COUNT);
     let mut sent = 0;
-    // Stops when the system's buffers are full as well: the server has stopped reading.
+    // The loop stops when the system's buffers are full as well: the server has stopped reading.
     loop {
         let taken = tokio::time::timeout(Duration::from_millis(300), async {
             sleeper.client.stream.writable().await.unwrap();
@@ -257,7 +257,7 @@ handler!(AnswersThenPublishes, |stream, ctx| {
 });
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_a_handler_sends_arrives_before_what_it_then_publishes() {
+async fn a_sent_message_arrives_before_one_that_is_published_after_it() {
     let rooms = Rooms::new();
     let room = rooms.room("order").unwrap();
     let control = start(|server| {
@@ -272,7 +272,7 @@ async fn what_a_handler_sends_arrives_before_what_it_then_publishes() {
             tokio::task::yield_now().await;
         }
     });
-    // One at a time, and in bursts.
+    // Messages come one at a time, and in bursts.
     for burst in [1, 1, 1, 5, 100] {
         for first in (0..200).step_by(burst) {
             let numbers: Vec<_> = (first..first + burst).collect();
@@ -329,7 +329,7 @@ async fn ten_thousand_frames_in_one_write_are_answered_in_order() {
 
 #[tokio::test]
 async fn flooding_clients_do_not_starve_another() {
-    // One thread for all connections: whoever does not yield there is alone.
+    // One thread serves all connections: one that does not yield blocks the others.
     let (sender, control) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -351,7 +351,7 @@ async fn flooding_clients_do_not_starve_another() {
     for _ in 0..8 {
         let address = address(&control);
         let stop = stop.clone();
-        // In threads of their own, so that there is always more to read.
+        // The floods have threads of their own, so that there is always more to read.
         floods.push(std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -437,7 +437,7 @@ async fn a_client_whose_data_waits_unread_is_not_taken_for_dead() {
     // The inbox is full, so no pong could be read: the clock stands still.
     sleeper.client.frame(BINARY, [1; 2_000]).await;
     sleeper.client.frame(BINARY, [1; 3_000]).await;
-    // Longer than ping and pong take together; there is no event to wait for.
+    // The time is longer than ping and pong take together; no event marks its end.
     tokio::time::sleep(Duration::from_millis(800)).await;
     assert_eq!(sleeper.room.len(), 1);
     sleeper.gate.open();

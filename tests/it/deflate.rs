@@ -92,7 +92,7 @@ struct Packed {
     decoder: Decoder,
     compressor: Compressor,
     decompressor: Decompressor,
-    /// Bytes of data frames on the wire.
+    /// Bytes of data frames that came over the wire.
     received: usize,
 }
 
@@ -250,7 +250,7 @@ async fn a_malformed_offer_is_refused_with_400_and_the_connection_goes_on() {
 async fn the_examples_of_the_standard_are_understood() {
     let (control, _) = server(takeover()).await;
     let mut client = Packed::connect(&control, "/echo", "permessage-deflate").await;
-    // RFC 7692 §7.2.3.1, §7.2.3.2 (looks back at it), and with a final block, §7.2.3.4.
+    // RFC 7692 §7.2.3.1, §7.2.3.2 (refers to the message before), and with a final block, §7.2.3.4.
     for payload in [
         &b"\xf2\x48\xcd\xc9\xc9\x07\x00"[..],
         b"\xf2\x00\x11\x00\x00",
@@ -259,7 +259,7 @@ async fn the_examples_of_the_standard_are_understood() {
         client.client.send(packed_frame(true, TEXT, payload)).await;
         assert_eq!(client.next().await, "Hello".into());
     }
-    // In fragments, a ping between them: the mark stands on the first alone.
+    // The message comes in fragments with a ping between them: only the first has the mark.
     client
         .client
         .send(
@@ -276,7 +276,7 @@ async fn the_examples_of_the_standard_are_understood() {
         Message::Pong(bytes::Bytes::from_static(b"here?"))
     );
     assert_eq!(client.next().await, "Hello".into());
-    // A client may send a message as it is.
+    // A client may send a message uncompressed.
     client.client.say("plain").await;
     assert_eq!(client.next().await, "plain".into());
 }
@@ -381,7 +381,7 @@ async fn a_member_with_takeover_that_reads_late_gets_everything_in_order() {
     let mut member = Packed::connect(&control, "/room", "permessage-deflate").await;
     let room = rooms.room("room").unwrap();
     eventually("it is in", || room.len() == 1).await;
-    // Far more than its socket and outbox hold: it reads on from the history.
+    // This is far more than its socket and outbox hold: it reads on from the history.
     let noise = |count: u32| {
         let mut state = count.wrapping_mul(0x9e37_79b9) | 1;
         let next = move || {
@@ -435,7 +435,7 @@ async fn a_repetitive_message_within_its_limits_is_no_bomb() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_inflated_closes_with_the_fitting_code() {
+async fn data_that_cannot_be_inflated_closes_with_the_fitting_code() {
     let (control, _) = server(takeover()).await;
     for (what, bytes, code) in [
         (
@@ -501,7 +501,7 @@ async fn a_close_is_no_message_for_a_room() {
     ] {
         let mut member = Packed::connect(&control, "/room", offer).await;
         eventually("it is in", || room.len() == 1).await;
-        // Whoever sent it as it is could send nothing after it (RFC 6455 §5.5.1).
+        // A member to which it were sent could be sent nothing after it (RFC 6455 §5.5.1).
         room.broadcast(Message::Close(None)).await;
         room.broadcast("after").await;
         assert_eq!(member.next().await, "after".into(), "{offer}");

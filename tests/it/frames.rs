@@ -59,11 +59,11 @@ async fn server(configure: impl FnOnce(&mut ServerConfig)) -> (ServerControlHook
     (control, noted, gate)
 }
 
-/// Sends `bytes` while everything that comes is read, and gives the frames up to the Close.
+/// Sends `bytes` while it reads, and returns the frames up to the Close.
 async fn flood(client: Client, bytes: Vec<u8>) -> (Vec<Frame>, Client) {
     let (mut reader, mut writer) = client.stream.into_split();
     let write = tokio::spawn(async move {
-        // The server may have had enough before the end.
+        // The server may refuse before the end.
         let _ = tokio::io::AsyncWriteExt::write_all(&mut writer, &bytes).await;
         writer
     });
@@ -107,7 +107,7 @@ async fn a_flood_of_pings_is_closed_with_1008_and_a_neighbour_goes_on() {
             &close.payload[2..],
             b"more than 1000 control frames a second"
         );
-        // A second's worth at once, and what comes in while the flood is read.
+        // The server answers a second's worth at once, and more while it reads the flood.
         assert!(pongs.len() < 10_000, "{}", pongs.len());
         assert_eq!(pongs.len() >= 1000, opcode == PING, "{}", pongs.len());
         assert!(
@@ -140,7 +140,7 @@ async fn messages_above_their_rate_are_closed_with_1008() {
         noted.next().await,
         "InvalidData: more than 50 messages a second"
     );
-    // Fragments and control frames are not messages.
+    // Neither fragments nor control frames count as messages.
     let mut client = Client::websocket(address(&control), "/").await;
     client.send(frame(false, TEXT, "x")).await;
     client
@@ -153,7 +153,7 @@ async fn messages_above_their_rate_are_closed_with_1008() {
 }
 
 #[tokio::test]
-async fn what_a_client_sent_while_we_did_not_read_is_not_held_against_it() {
+async fn messages_sent_while_reading_was_paused_are_no_flood() {
     const COUNT: usize = 40;
     let (control, mut noted, gate) = server(|config| {
         config.max_messages_per_second = 20;
@@ -161,7 +161,7 @@ async fn what_a_client_sent_while_we_did_not_read_is_not_held_against_it() {
     })
     .await;
     let mut client = Client::websocket(address(&control), "/waits").await;
-    // Below twenty a second, as it may (there is nothing to wait for), but the inbox is full after two.
+    // The client stays below twenty a second (there is nothing to wait for), but the inbox is full after two.
     for part in 0..COUNT / 5 {
         client
             .send(frame(true, BINARY, [part as u8; 50]).repeat(5))
@@ -201,7 +201,7 @@ async fn a_declared_length_allocates_nothing() {
     for length in [1u64 << 40, (1 << 63) - 1] {
         for opcode in [TEXT, BINARY] {
             let mut client = Client::websocket(address(&control), "/").await;
-            // Answered, so that what follows is seen to be read.
+            // The answer shows that the server reads.
             client.frame(PING, "before").await;
             assert_eq!(client.next_frame().await.opcode, PONG);
             let head = [&[0x80 | opcode, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat();
@@ -210,7 +210,7 @@ async fn a_declared_length_allocates_nothing() {
             clients.push(client);
         }
     }
-    // The frames are permitted, and half read.
+    // The frames are permitted, and half of each is read.
     let mut other = Client::websocket(address(&control), "/").await;
     other.say("x").await;
     assert_eq!(other.next_frame().await.text(), "x");
@@ -258,11 +258,11 @@ async fn sixteen_mebibytes_come_back_as_they_were() {
 }
 
 #[tokio::test]
-async fn what_is_in_and_behind_a_large_frame_is_looked_at_like_any_other() {
+async fn data_in_and_behind_a_large_frame_is_checked_like_any_other() {
     let (control, mut noted, _) = server(|_| {}).await;
     let text = "stra\u{df}e ".repeat(60_000);
     let mut client = Client::websocket(address(&control), "/").await;
-    // Large enough to be read into a buffer of its own, whatever the reads bring.
+    // The text is large enough to be read into a buffer of its own, wherever the reads end.
     for _ in 0..5 {
         let (first, second) = text.as_bytes().split_at(300_001);
         let bytes = [
@@ -281,7 +281,7 @@ async fn what_is_in_and_behind_a_large_frame_is_looked_at_like_any_other() {
     }
     let mut broken = text.into_bytes();
     broken[400_000] = 0xff;
-    // Refused before the frame ends.
+    // The server refuses before the frame ends.
     client.send(&frame(true, TEXT, &broken)[..450_000]).await;
     assert_eq!(client.next_message().await.code(), 1007);
     assert!(client.ends().await);
@@ -350,7 +350,7 @@ async fn fragments_beyond_their_limit_close_1008() {
 #[tokio::test]
 async fn text_that_cannot_become_utf8_is_refused_before_its_end() {
     let (control, mut noted, _) = server(|_| {}).await;
-    // A frame of 100 bytes of which only the beginning comes.
+    // Only the beginning of a frame of 100 bytes comes.
     let begun = |bytes: &[u8]| {
         let whole = frame(true, TEXT, [bytes, &vec![b'x'; 100 - bytes.len()]].concat());
         whole[..6 + bytes.len()].to_vec()
@@ -437,7 +437,7 @@ async fn a_whole_session_may_come_byte_by_byte() {
     ));
     for byte in bytes {
         client.send([byte]).await;
-        // Gives each byte a segment of its own.
+        // Each byte gets a segment of its own.
         tokio::task::yield_now().await;
     }
     assert_eq!(client.reply().await.status, 101);

@@ -1,11 +1,11 @@
-//! What programs decide about WebSocket handshakes: subprotocols, header fields, origins, refusals.
+//! WebSocket handshakes and the decisions of programs: subprotocols, header fields, origins, refusals.
 
 use std::time::Duration;
 
 use hyperlane::prelude::*;
 use test_support::{Client, address, handler, start};
 
-/// Tells which subprotocol is spoken, and then waits for the end.
+/// Tells the selected subprotocol, and then waits for the end.
 async fn tell(socket: WebSocket) {
     let protocol = socket.protocol().unwrap_or("none").to_owned();
     let _ = socket.send(protocol).await;
@@ -109,7 +109,7 @@ async fn the_subprotocol_is_one_that_the_client_offered_or_none() {
 }
 
 #[tokio::test]
-async fn extensions_that_nobody_knows_are_declined_by_silence() {
+async fn unknown_extensions_are_declined_by_silence() {
     let control = start(|server| {
         server.route::<Plain>("/").route::<InResponse>("/response");
     })
@@ -235,7 +235,7 @@ async fn a_route_may_accept_pages_that_others_do_not() {
         ("/one", "https://evil.example", 403),
         ("/any", "https://evil.example", 101),
         ("/any", "null", 101),
-        // All of them have to be allowed: nobody knows which one counts.
+        // All of them have to be allowed: the client does not say which one counts.
         ("/own", "http://localhost\r\norigin: http://localhost", 101),
         (
             "/own",

@@ -1,4 +1,4 @@
-//! Heartbeats, on a clock that leaps: what an hour of quiet does to a connection.
+//! Heartbeats through an hour of quiet, on a paused clock.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ handler!(Pours, |stream, ctx| {
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
     };
-    // More than the transport holds, so that the rest waits in the outbox.
+    // The message is larger than the transport holds, so that the rest waits in the outbox.
     socket.send(vec![7; 100_000]).await.unwrap();
     while let Ok(message) = socket.recv().await {
         notes.note(message);
@@ -48,11 +48,11 @@ handler!(Events, |stream, ctx| {
     events.closed().await;
 });
 
-/// A connection in memory: a real one would not follow a clock that leaps.
+/// A connection in memory: a socket would not follow a paused clock.
 struct Quiet {
     stream: DuplexStream,
     buffer: Vec<u8>,
-    // The server lives as long.
+    // Keeps the server alive.
     _control: ServerControlHook,
 }
 
@@ -92,14 +92,14 @@ impl Quiet {
         (quiet, noted)
     }
 
-    /// Reads, however long it takes; `None` at the end.
+    /// Reads without a time limit; `None` at the end.
     async fn exactly(&mut self, count: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes).await.ok()?;
         Some(bytes)
     }
 
-    /// A frame of at most 125 bytes, or `None` at the end.
+    /// Reads a frame of at most 125 bytes; `None` at the end.
     async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let head = self.exactly(2).await?;
         assert!(head[1] < 126, "{head:?}");
@@ -111,7 +111,7 @@ impl Quiet {
         self.stream.write_all(&frame).await.unwrap();
     }
 
-    /// Whether it is alive, and what the server says of its latency.
+    /// Asserts that the connection is alive; returns the latency that the server measured.
     async fn latency(&mut self, noted: &mut Noted) -> String {
         self.send(TEXT, b"alive").await;
         assert_eq!(self.frame().await, Some((TEXT, b"alive".to_vec())));
@@ -132,11 +132,11 @@ async fn a_client_that_answers_pings_is_kept_through_an_hour_of_quiet() {
         quiet.send(PONG, &payload).await;
         payloads.push(payload);
     }
-    // Every 25 s, and what the ticks of the clock round up.
+    // A ping comes every 25 s; the clock's ticks round that up.
     assert!((138..=144).contains(&payloads.len()), "{}", payloads.len());
     payloads.dedup();
     assert!(payloads.len() >= 138, "each ping has a payload of its own");
-    // Nothing runs while the clock stands, so that a pong takes what the client took.
+    // Nothing runs while the clock stands, so that the latency is the time that the client took.
     let latency = quiet.latency(&mut noted).await;
     assert!(
         latency == "Some(30ms)" || latency == "Some(31ms)",
@@ -164,7 +164,7 @@ async fn a_client_that_stops_answering_is_gone_after_ping_and_pong_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pong_that_nobody_asked_for_shows_life_but_no_latency() {
+async fn an_unsolicited_pong_shows_life_but_no_latency() {
     let (mut quiet, mut noted) = Quiet::connect("/", |_| {}).await;
     for _ in 0..10 {
         assert_eq!(quiet.frame().await.unwrap().0, PING);
@@ -224,12 +224,12 @@ async fn heartbeats_that_are_off_send_nothing_in_an_hour() {
 #[tokio::test(start_paused = true)]
 async fn a_client_whose_ping_waits_behind_a_large_message_is_not_taken_for_dead() {
     let (mut quiet, mut noted) = Quiet::connect("/pours", |_| {}).await;
-    // A kilobyte in ten seconds: slow, but never without progress, for a quarter of an hour.
+    // The client reads a kilobyte in ten seconds: slow, but never without progress, for a quarter of an hour.
     for _ in 0..90 {
         sleep(Duration::from_secs(10)).await;
         quiet.exactly(1_000).await.expect("it is kept");
     }
-    // The rest of the message with its head of ten bytes, and then the ping.
+    // The rest of the message comes with its head of ten bytes, and then the ping.
     quiet.exactly(10_010).await.unwrap();
     let (opcode, payload) = quiet.frame().await.unwrap();
     assert_eq!(opcode, PING);

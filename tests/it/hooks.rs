@@ -8,7 +8,7 @@ use hyperlane::{
 };
 use test_support::{CLOSE, Client, address, hook, start};
 
-/// What ran, in order.
+/// Names of the steps that ran, in order.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -33,7 +33,7 @@ fn panics(ctx: &Context, place: &str) {
     );
 }
 
-/// A hook that notes that it ran, and does what the query says.
+/// Makes hooks that note their run, and follow the query.
 macro_rules! steps {
     ($($name:ident $text:literal)*) => {$(
         hook! {
@@ -62,7 +62,7 @@ fn die(text: &str) {
     panic!("{text}");
 }
 
-/// Panics while it is made.
+/// Panics while it is constructed.
 struct Unmade;
 
 impl ServerHook for Unmade {
@@ -124,7 +124,7 @@ hook! {
     LargeCloseThenPanics |stream, _| {
         let mut data = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 8000000\r\n\r\n".to_vec();
         data.resize(data.len() + 8_000_000, b'x');
-        // Above the mark it would wait for the client: dropped, the bytes are on their way.
+        // Above the mark it would wait for the client. The send is dropped; its bytes are on their way.
         drop(tokio::time::timeout(std::time::Duration::ZERO, stream.try_send(data)).await);
         die("after the answer");
     }
@@ -170,7 +170,7 @@ hook! {
     }
 }
 
-/// A handler with guards of its own, answering with its name.
+/// Makes a handler with guards, which answers with its name.
 macro_rules! guarded {
     ($($name:ident $guards:expr)*) => {$(
         struct $name;
@@ -279,7 +279,7 @@ async fn hooks_run_in_the_order_of_the_pipeline() {
 }
 
 #[tokio::test]
-async fn who_rejects_may_answer_itself() {
+async fn a_hook_that_rejects_may_send_the_answer_itself() {
     let (mut client, log) = logged(|server| {
         server
             .route::<Answering>("/answer")
@@ -347,7 +347,7 @@ async fn task_panic_hooks_see_the_panic() {
             .position(|line| *line == format!("panic: {message}"));
         let after = log.iter().position(|line| line == "after");
         assert!(at.is_some(), "{target}: {log:?}");
-        // The hooks come first, response middleware after them, unless it was what panicked.
+        // Panic hooks come first, then response middleware, unless that panicked.
         assert_eq!(target.contains("after"), after < at, "{target}: {log:?}");
     }
     assert_eq!(client.get("/route").await.status, 200);
@@ -395,7 +395,7 @@ async fn a_panic_leaves_other_connections_alone() {
     assert_eq!(bystander.get("/").await.status, 200);
 }
 
-/// Something of a program's that cannot even be dropped.
+/// Value of a program whose drop panics.
 struct PanicsWhenDropped;
 
 impl Drop for PanicsWhenDropped {
@@ -415,7 +415,7 @@ hook! {
         set_traps(ctx);
         ctx.get_mut_response().set_body("answered");
     }
-    // Two of them in one go would end the process.
+    // Two of them at once would end the process.
     RefusesWithATrap |_, ctx| {
         set_traps(ctx);
         let _trap = PanicsWhenDropped;
@@ -424,7 +424,7 @@ hook! {
 }
 
 #[tokio::test]
-async fn a_destructor_that_panics_costs_nobody_an_answer() {
+async fn a_destructor_that_panics_costs_no_client_its_answer() {
     let control = start(|server| {
         server
             .route::<LeavesTraps>("/attributes")
@@ -502,7 +502,7 @@ async fn a_panic_in_an_event_stream_cuts_it() {
     client.request("GET", "/", "").await;
     let text = String::from_utf8(client.rest().await).unwrap();
     assert!(text.contains("data: one\n"), "{text}");
-    // No last chunk: the client sees that the stream was cut.
+    // Without the last chunk the client sees that the stream was cut.
     assert!(!text.ends_with("0\r\n\r\n"), "{text}");
 }
 
@@ -542,7 +542,7 @@ async fn request_error_hooks_see_the_typed_error() {
         assert_eq!((reply.status, reply.text()), (status, "replaced"));
         assert_eq!(reply.header("connection"), Some("close"));
         assert!(client.ends().await);
-        // Where no request could be made out, there is nothing for response middleware to work on.
+        // Response middleware has nothing to work on if there is no request.
         assert_eq!(log.take().join("; "), error);
     }
 }
@@ -635,7 +635,7 @@ async fn ordinary_ends_of_connections_are_no_errors() {
     assert!(log.take().is_empty());
 }
 
-// ---------------------------------------------------------------- what hooks share
+// ---------------------------------------------------------------- shared values
 
 #[tokio::test]
 async fn attributes_last_for_one_request() {

@@ -1,4 +1,4 @@
-//! Which hosts a server answers to: pages of any name can be made to resolve to it.
+//! Hosts that a server answers to: an attacker can make any name resolve to its address.
 
 use std::{
     net::SocketAddr,
@@ -55,7 +55,7 @@ fn list(hosts: &[&str]) -> Vec<String> {
     hosts.iter().map(|host| (*host).to_owned()).collect()
 }
 
-/// From this machine, wherever the server listens.
+/// The address for a client on this machine, wherever the server listens.
 fn local(control: &ServerControlHook) -> SocketAddr {
     ([127, 0, 0, 1], address(control).port()).into()
 }
@@ -113,7 +113,7 @@ async fn a_server_of_this_machine_alone_answers_to_its_names_alone() {
 }
 
 #[tokio::test]
-async fn whatever_a_page_can_send_is_refused_before_anything_begins() {
+async fn every_request_to_another_host_is_refused_before_anything_begins() {
     let (control, ran) = server(|_| {}).await;
     for (request, fields) in [
         ("GET /ws HTTP/1.1", HANDSHAKE),
@@ -144,7 +144,7 @@ async fn a_connection_goes_on_behind_a_refused_request() {
     let (control, _) = server(|_| {}).await;
     let mut client = Client::connect(address(&control)).await;
     let own = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    // What looks like a request in its body is none.
+    // A request in the body is not taken for one.
     for body in [
         format!("content-length: {}\r\n\r\n{own}", own.len()),
         format!(
@@ -161,7 +161,7 @@ async fn a_connection_goes_on_behind_a_refused_request() {
         }
         assert_eq!(client.get("/").await.text(), "hello");
     }
-    // One that is too long to be read for nothing, and one that waits for leave to be sent.
+    // One body is too long to be read for nothing, and one waits for `100 Continue`.
     for fields in [
         "content-length: 99999999",
         "content-length: 5\r\nexpect: 100-continue",
@@ -236,7 +236,7 @@ async fn listed_hosts_are_answered_besides_or_alone() {
 }
 
 #[tokio::test]
-async fn what_is_no_host_is_refused_at_the_start() {
+async fn an_invalid_host_is_refused_at_the_start() {
     for wrong in ["*", "https://app.example", "app.example/path", ""] {
         let mut server = Server::new();
         server.bind("127.0.0.1:0");
@@ -352,7 +352,7 @@ async fn behind_a_load_balancer_only_the_list_counts() {
 }
 
 #[tokio::test]
-async fn a_refused_host_is_logged_once_with_both_mends() {
+async fn a_refused_host_is_logged_once_with_both_remedies() {
     let (log, _guard) = collect_log();
     let (control, _) = server(|_| {}).await;
     for host in ["one.example", "two.example", "one.example", "one.example"] {

@@ -14,12 +14,12 @@ hook! {
     Hello |_, ctx| {
         ctx.get_mut_response().set_body("hello");
     }
-    // Says what it was sent.
+    // Answers with the body of the request.
     Echo |_, ctx| {
         let body = ctx.get_request().get_body().to_vec();
         ctx.get_mut_response().set_body(body);
     }
-    // Says what it was asked for.
+    // Answers with the target of the request.
     Target |_, ctx| {
         let request = ctx.get_request();
         let text = format!(
@@ -36,7 +36,7 @@ hook! {
         let status = ctx.get_route_param("status").parse().unwrap();
         ctx.get_mut_response().set_status_code(status).set_body("body");
     }
-    // Sets fields that the server would set, and such that must not be set.
+    // Sets fields that the server would set, and fields that must not be set.
     Fields |_, ctx| {
         ctx.get_mut_response()
             .set_header("Content-Length", "999")
@@ -50,7 +50,7 @@ hook! {
             .set_header("x-good", "1")
             .set_body("hello");
     }
-    // Wants the connection kept whatever the client says.
+    // Asks for a kept connection whatever the client says.
     KeepAlive |_, ctx| {
         ctx.get_mut_response().set_header("connection", "keep-alive").set_body("hello");
     }
@@ -104,7 +104,7 @@ hook! {
             stream.try_send(&body).await.unwrap();
         }
     }
-    // Events in chunks that the program makes itself, far enough apart for heartbeats.
+    // Sends events in chunks that the program makes itself, far enough apart for heartbeats.
     RawChunkedEvents |stream, _| {
         stream
             .try_send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -129,7 +129,7 @@ hook! {
             }
         }
     }
-    // The same with the bare form of sending.
+    // Does the same with the bare form of sending.
     BareLoop |stream, ctx| {
         ctx.get_mut_response().set_body("first");
         __private::try_send(stream, ctx).await;
@@ -183,7 +183,7 @@ async fn client() -> Client {
     Client::connect(address(&server().await)).await
 }
 
-/// Sends `bytes`, reads one response, and sees that nothing follows before the end.
+/// Sends `bytes`, reads one response, and asserts that nothing follows before the end.
 async fn last_reply(bytes: impl AsRef<[u8]>) -> Reply {
     let mut client = client().await;
     client.send(&bytes).await;
@@ -199,7 +199,7 @@ async fn last_reply(bytes: impl AsRef<[u8]>) -> Reply {
     reply
 }
 
-/// Whether the connection still serves requests.
+/// Returns true if the connection still serves requests.
 async fn goes_on(client: &mut Client) -> bool {
     client.get("/hello").await.text() == "hello"
 }
@@ -294,7 +294,7 @@ async fn malformed_requests_are_refused_once_and_the_connection_ends() {
         (505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     ];
     for (status, request) in cases {
-        // A request behind a refused one is never answered: nobody knows where it begins.
+        // A request behind a refused one is never answered: its beginning is not known.
         for behind in ["", "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n"] {
             let reply = last_reply(format!("{request}{behind}")).await;
             assert_eq!(reply.status, *status, "{request:?}");
@@ -354,7 +354,7 @@ async fn an_unknown_path_is_404_and_the_connection_goes_on() {
         assert_eq!(reply.text(), "404 Not Found\n");
         assert_eq!(reply.header("connection"), None);
     }
-    // The server as a whole is asked what it can do.
+    // `*` asks for the server as a whole.
     client.request("OPTIONS", "*", "").await;
     let reply = client.reply().await;
     assert_eq!(
@@ -365,10 +365,10 @@ async fn an_unknown_path_is_404_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn what_stands_behind_connect_is_no_request() {
+async fn bytes_behind_connect_are_no_request() {
     let mut client = client().await;
     client.request("CONNECT", "example.com:80", "").await;
-    // For the other end of the tunnel, which a client may take for granted.
+    // These bytes are for the other end of the tunnel, which a client may take for granted.
     client.request("GET", "/hello", "").await;
     let reply = client.reply().await;
     assert_eq!((reply.status, reply.text()), (501, "501 Not Implemented\n"));
@@ -604,7 +604,7 @@ async fn bodies_arrive_whole_however_they_are_cut() {
         for at in 1..request.len() {
             let (one, other) = request.split_at(at);
             client.send(one).await;
-            // Lets the server read the first part by itself, mostly.
+            // The server mostly reads the first part by itself.
             tokio::task::yield_now().await;
             client.send(other).await;
             assert_eq!(
@@ -647,26 +647,26 @@ async fn a_continue_is_sent_only_where_the_body_is_still_to_come() {
             "POST /echo HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
         )
     };
-    // Waits for it.
+    // The client waits for it.
     let mut waiting = client().await;
     waiting.send(head(5)).await;
     assert_eq!(waiting.reply().await.status, 100);
     waiting.send("hello").await;
     assert_eq!(waiting.reply().await.text(), "hello");
-    // In chunks.
+    // The same body comes in chunks.
     waiting
         .send("POST /echo HTTP/1.1\r\nhost: a\r\nexpect: 100-Continue\r\ntransfer-encoding: chunked\r\n\r\n")
         .await;
     assert_eq!(waiting.reply().await.status, 100);
     waiting.send("1\r\nx\r\n0\r\n\r\n").await;
     assert_eq!(waiting.reply().await.text(), "x");
-    // Does not wait.
+    // The client does not wait.
     waiting.send(format!("{}hello", head(5))).await;
     assert_eq!(waiting.reply().await.text(), "hello");
-    // Has nothing to send.
+    // The client has nothing to send.
     waiting.send(head(0)).await;
     assert_eq!(waiting.reply().await.status, 200);
-    // An old client does not know it.
+    // A client of HTTP/1.0 does not know it.
     waiting
         .send("POST /echo HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n")
         .await;
@@ -771,7 +771,7 @@ async fn a_handler_can_read_the_next_requests_itself() {
     for target in ["/loop", "/bare-loop"] {
         let mut client = client().await;
         assert_eq!(client.get(target).await.text(), "first");
-        // Not routed: the handler has the connection.
+        // The request is not routed: the handler has the connection.
         assert_eq!(client.get("/nothing").await.text(), "/nothing");
         client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\nPOST /b HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx").await;
         assert_eq!(client.reply().await.text(), "/a");

@@ -1,4 +1,4 @@
-//! Requests of one connection that a hook reads itself, and what a read that was dropped leaves.
+//! Requests of one connection that a hook reads itself, and reads that were dropped.
 
 use std::{future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -7,7 +7,7 @@ use hyperlane::prelude::*;
 use test_support::{Client, address, hook, start};
 use tokio::sync::Notify;
 
-/// What the test and the hooks tell each other.
+/// Signals between the test and the hooks.
 #[derive(Default)]
 struct Steps {
     pending: Notify,
@@ -16,7 +16,7 @@ struct Steps {
 }
 
 impl Steps {
-    /// Tells of every poll of a future that finds it pending.
+    /// Signals each poll that leaves the future pending.
     async fn told<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| {
@@ -68,7 +68,7 @@ hook! {
         steps.go_on.notified().await;
         ctx.get_mut_response().set_body("first");
     }
-    // Reads on as a part of a larger future, which wakes its parts one by one.
+    // Reads the next request as a part of a larger future, which wakes its parts one by one.
     ReadsAsAPart |stream, ctx| {
         let steps = ctx.state::<Arc<Steps>>();
         let mut parts = FuturesUnordered::new();
@@ -133,7 +133,7 @@ async fn a_body_is_no_request_after_a_read_that_was_dropped() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_read_and_dropped_gets_nobody_elses_answer() {
+async fn a_request_that_was_read_and_dropped_gets_no_other_answer() {
     let (mut client, steps) = server(|_| {}).await;
     // The second head comes with the first, its body later.
     client
@@ -148,7 +148,7 @@ async fn a_request_that_was_read_and_dropped_gets_nobody_elses_answer() {
     client.request("GET", "/plain/third", "").await;
     let reply = client.reply().await;
     assert_eq!(reply.text(), "first");
-    // What was dropped cannot be answered any more, and the third is not its answer.
+    // The dropped request cannot be answered any more, and this answer is not its own.
     assert_eq!(reply.header("connection"), Some("close"));
     assert!(client.ends().await);
 }

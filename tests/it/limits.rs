@@ -22,7 +22,7 @@ const SHORT: Duration = Duration::from_millis(200);
 /// More than the buffers of a loopback connection and an outbox hold.
 const LARGE: usize = 32 * 1024 * 1024;
 
-/// How often a handler did something.
+/// Count of what a handler did.
 #[derive(Clone, Default)]
 struct Count(Arc<AtomicUsize>);
 
@@ -52,7 +52,7 @@ hook! {
     Large |_, ctx| {
         ctx.get_mut_response().set_body(vec![b'x'; LARGE]);
     }
-    // Sends a large response in pieces and counts what was taken.
+    // Sends a large response in pieces and counts the pieces that were taken.
     Pieces |stream, ctx| {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n");
         stream.try_send(head).await.unwrap();
@@ -62,7 +62,7 @@ hook! {
             taken.add(piece.len());
         }
     }
-    // The same, as the body of a response.
+    // Does the same with the body of a response.
     Streamed |_, ctx| {
         let taken = ctx.state::<Count>();
         let piece = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
@@ -72,7 +72,7 @@ hook! {
         });
         ctx.get_mut_response().set_body(Body::stream(pieces));
     }
-    // A response of 100 KB, counted.
+    // Answers with 100 KB, and counts.
     Counted |_, ctx| {
         ctx.state::<Count>().add(1);
         ctx.get_mut_response().set_body(vec![b'x'; 100_000]);
@@ -118,7 +118,7 @@ async fn a_connection_without_a_request_is_closed_silently() {
     }
 }
 
-/// A request with a line end behind its body, as clients of old send it.
+/// Sends a request with a line end behind its body, as old clients do.
 async fn post_with(client: &mut Client, behind: &str) {
     client
         .send(format!(
@@ -130,7 +130,7 @@ async fn post_with(client: &mut Client, behind: &str) {
 
 #[tokio::test]
 async fn empty_lines_begin_no_request() {
-    // The limit on a head would be answered with 408, and is far off for those that come later.
+    // The head's limit, which is answered with 408, is far off for those that come later.
     for (header, idle) in [(SHORT, 4 * SHORT), (3 * PATIENCE, SHORT)] {
         let (control, _) = server(|config| {
             config.header_timeout = header;
@@ -142,7 +142,7 @@ async fn empty_lines_begin_no_request() {
             post_with(&mut client, behind).await;
             let rest = client.rest().await;
             assert_eq!(String::from_utf8_lossy(&rest), "", "{behind:?}");
-            // The next request may follow, and half a line end is no line end.
+            // The next request may follow; half a line end is no line end.
             let mut client = Client::connect(address(&control)).await;
             post_with(&mut client, behind).await;
             if behind.ends_with('\r') {
@@ -153,7 +153,7 @@ async fn empty_lines_begin_no_request() {
             client.request("GET", "/hello", "").await;
             assert_eq!(client.reply().await.status, 400);
         }
-        // They do not keep an idle connection.
+        // Line ends do not keep an idle connection.
         let mut client = Client::connect(address(&control)).await;
         post_with(&mut client, "").await;
         while control.connections() > 0 && client.stream.write_all(b"\r\n").await.is_ok() {
@@ -258,14 +258,14 @@ async fn a_body_may_take_longer_than_its_limit_on_silence() {
 }
 
 #[tokio::test]
-async fn a_rest_that_nobody_wants_may_not_take_longer_than_a_head() {
+async fn an_unread_rest_may_not_take_longer_than_a_head() {
     let (control, _) = server(|config| config.header_timeout = 2 * SHORT).await;
     let mut client = Client::connect(address(&control)).await;
     client
         .send("POST /unread HTTP/1.1\r\nhost: a\r\ncontent-length: 50000\r\n\r\n")
         .await;
     assert_eq!(client.reply().await.text(), "unread");
-    // Many times that limit, and never quiet for as long.
+    // The upload takes many times that limit, and is never quiet for as long.
     let mut sent = 0;
     while sent < 80 && client.stream.write_all(b"x").await.is_ok() {
         sent += 1;
@@ -308,9 +308,9 @@ async fn a_client_that_takes_nothing_is_cut() {
     }
 }
 
-/// Room in the socket's buffer, of which nothing tells, is no sign of life.
+/// Room in the socket's buffer raises no event and is no sign of life.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_socket_has_room_for_keeps_no_client_that_takes_nothing() {
+async fn room_in_the_socket_keeps_no_client_that_takes_nothing() {
     let (control, _) = server(|config| config.write_timeout = 12 * SHORT).await;
     let mut client = Client::connect(address(&control)).await;
     client.request("GET", "/streamed", "").await;
@@ -360,7 +360,7 @@ async fn a_slow_reader_gets_a_large_response_whole() {
     client
         .request("GET", "/large", "connection: close\r\n")
         .await;
-    // Reads on for longer than every limit, and less each time than what makes a socket writable.
+    // The client reads for longer than every limit, each time less than what makes a socket writable.
     for _ in 0..15 {
         let some = client.buffer.len() + 150_000;
         while client.buffer.len() < some {
@@ -397,7 +397,7 @@ async fn a_head_is_cut_at_its_limit_wherever_it_would_end() {
     let cases = [
         (404, format!("{}host: a\r\n\r\n", line(100))),
         (414, format!("{}host: a\r\n\r\n", line(101))),
-        // Not a byte more has to come for the refusal.
+        // The refusal comes without a further byte.
         (414, "x".repeat(101)),
         (414, format!("GET /{}", "x".repeat(5000))),
         (
@@ -508,7 +508,7 @@ async fn connections_beyond_the_limit_wait_and_are_served_later() {
     let mut two = Client::connect(address).await;
     assert_eq!(one.get("/hello").await.status, 200);
     assert_eq!(two.get("/hello").await.status, 200);
-    // The system takes it; the server does not.
+    // The system accepts the connection; the server does not.
     let mut three = Client::connect(address).await;
     three.request("GET", "/hello", "").await;
     assert_eq!(one.get("/hello").await.status, 200);
@@ -554,7 +554,7 @@ async fn connections_that_come_too_fast_wait_and_are_served_later() {
     assert!(start.elapsed() >= least, "{:?}", start.elapsed());
 }
 
-/// Connects in memory, from an address of choice.
+/// Connects in memory, from a chosen address.
 async fn connect_from(control: &ServerControlHook, peer: &str) -> DuplexStream {
     let (client, server) = tokio::io::duplex(1024);
     let peer: SocketAddr = peer.parse().unwrap();
@@ -562,7 +562,7 @@ async fn connect_from(control: &ServerControlHook, peer: &str) -> DuplexStream {
     client
 }
 
-/// Whether it is served.
+/// Returns true if the connection is served.
 async fn is_served(stream: &mut DuplexStream) -> bool {
     let request = b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n";
     if stream.write_all(request).await.is_err() {

@@ -1,4 +1,4 @@
-//! Pages of other origins and sites: who may come, what they may read, and what they cannot take.
+//! Pages of other origins and sites: access, readable answers, and protected ones.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ hook! {
             return Status::Reject;
         };
     }
-    // Refuses those that show no key, as browsers never do in a preflight.
+    // Refuses requests without a key; browsers send none in a preflight.
     NeedsKey |_, ctx| {
         if ctx.get_request().header("x-key").is_none() {
             ctx.get_mut_response()
@@ -88,7 +88,7 @@ hook! {
     }
 }
 
-/// Refuses by an error, as extractors do.
+/// Refuses with an error, as extractors do.
 struct NeedsQuery;
 
 impl ServerHook for NeedsQuery {
@@ -107,7 +107,7 @@ async fn send(control: &ServerControlHook, method: &str, target: &str, fields: &
     let mut client = Client::connect(address(control)).await;
     client.request(method, target, fields).await;
     if fields.contains(EVENTS) {
-        // The stream goes on; only its head matters.
+        // The stream goes on; the test needs only its head.
         let head = String::from_utf8(client.until(b"\r\n\r\n").await).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let body = Vec::new();
@@ -140,7 +140,7 @@ fn check_unreadable(what: &str, reply: &Reply) {
     }
 }
 
-// ---------------------------------------------------------------- which origins
+// ---------------------------------------------------------------- allowed origins
 
 #[tokio::test]
 async fn an_origin_is_compared_as_an_origin() {
@@ -200,7 +200,7 @@ async fn an_origin_is_compared_as_an_origin() {
 }
 
 #[tokio::test]
-async fn null_is_allowed_by_a_dangerous_name_alone() {
+async fn null_is_allowed_by_the_dangerous_setting_alone() {
     let null = "origin: null\r\n";
     let by_server = start(|server| {
         server.get_mut_server_config().dangerous_allow_null_origin = true;
@@ -226,7 +226,7 @@ async fn null_is_allowed_by_a_dangerous_name_alone() {
         ("/open", 101),
         ("/by-upgrade", 101),
         ("/shut", 403),
-        // A mistake of the program, told in its log.
+        // The program made a mistake, which its log tells.
         ("/listed", 500),
     ] {
         assert_eq!(upgrade(&by_place, path, null).await, status, "{path}");
@@ -258,7 +258,7 @@ async fn an_endpoint_that_allows_no_origin_or_null_keeps_the_server_from_startin
     }
 }
 
-// ---------------------------------------------------------------- what they may read
+// ---------------------------------------------------------------- readable answers
 
 #[tokio::test]
 async fn a_page_of_an_allowed_origin_reads_every_answer_of_an_endpoint() {
@@ -321,7 +321,7 @@ async fn a_page_of_an_allowed_origin_reads_every_answer_of_an_endpoint() {
             break reply;
         }
     };
-    assert_eq!(unheard.status, 503, "nobody receives");
+    assert_eq!(unheard.status, 503, "no hook receives");
     let mut client = Client::connect(address(&control)).await;
     client
         .send(format!(
@@ -539,7 +539,7 @@ async fn fields_that_the_program_sets_win_and_vary_is_joined() {
     }
 }
 
-// ---------------------------------------------------------------- what they cannot take
+// ---------------------------------------------------------------- protected messages
 
 /// A server, and the cookie of a session for which a message waits on both channels.
 async fn waiting() -> (ServerControlHook, String) {
@@ -566,7 +566,7 @@ async fn takes_the_secret(control: &ServerControlHook, target: &str, fields: &st
 }
 
 #[tokio::test]
-async fn what_another_site_loads_takes_no_message_that_waits_for_a_page() {
+async fn a_load_by_another_site_takes_no_message_that_waits_for_a_page() {
     let (control, cookie) = waiting().await;
     let fetched = |site: &str, mode: &str, dest: &str| {
         format!(
@@ -574,7 +574,7 @@ async fn what_another_site_loads_takes_no_message_that_waits_for_a_page() {
         )
     };
     for target in ["/sse", "/ws"] {
-        // A client that takes `/ws` as a stream says so; browsers do in a navigation to what a page names.
+        // A client that takes `/ws` as a stream says so; browsers do in a navigation to an address that a page names.
         for (site, mode, dest) in [
             ("cross-site", "navigate", "document"),
             ("cross-site", "navigate", "iframe"),
@@ -603,7 +603,7 @@ async fn what_another_site_loads_takes_no_message_that_waits_for_a_page() {
     ] {
         takes_the_secret(&control, target, &fields).await;
     }
-    // Where browsers do not say it, and where the user typed the address: as ever.
+    // Browsers that do not send it, and addresses that the user typed, are served as ever.
     for also in ["", "sec-fetch-site: none\r\nsec-fetch-mode: navigate\r\n"] {
         let (control, cookie) = waiting().await;
         takes_the_secret(&control, "/sse", &[&cookie, EVENTS, also].concat()).await;
@@ -611,7 +611,7 @@ async fn what_another_site_loads_takes_no_message_that_waits_for_a_page() {
 }
 
 #[tokio::test]
-async fn what_comes_from_another_site_says_its_origin() {
+async fn a_request_from_another_site_needs_an_origin() {
     let (control, cookie) = waiting().await;
     let elsewhere = [&cookie, "sec-fetch-site: cross-site\r\n"].concat();
     let reply = send(
@@ -699,7 +699,7 @@ async fn a_cookie_across_sites_that_is_never_secure_keeps_the_server_from_starti
 }
 
 #[tokio::test]
-async fn a_cookie_across_sites_counts_only_with_a_word_of_the_browser_on_where_it_comes_from() {
+async fn a_cookie_across_sites_counts_only_if_the_browser_names_the_site() {
     let control = visited(CookieSameSite::None, |config| {
         config.cookie_secure = CookieSecure::Always;
     })
@@ -724,6 +724,6 @@ async fn a_cookie_across_sites_counts_only_with_a_word_of_the_browser_on_where_i
         let refused = send(&control, "POST", "/ws", &post).await.status == 403;
         assert_eq!(refused, !is_heard, "{fields}");
     }
-    // Who shows no cookie has nothing that a page could abuse.
+    // A client without a cookie has nothing that a page could abuse.
     assert_eq!(upgrade(&control, "/ws", "").await, 101);
 }

@@ -1,4 +1,4 @@
-//! Clients that are cut at any byte, in any state, and come back: what they got is what was sent.
+//! Clients that are cut at any byte, in any state, and come back: they receive what was sent.
 //!
 //! `HYPERLANE_CUTS` says how many cuts (`cargo xtask cuts` makes 10 000); `HYPERLANE_SEED` replays a run.
 
@@ -24,10 +24,10 @@ use tokio::{
     time::timeout,
 };
 
-/// Cuts of a run of `cargo test`.
+/// Number of cuts in a run of `cargo test`.
 const FEW: u64 = 400;
 
-/// Numbers that look random and can be had again (SplitMix64).
+/// Pseudo-random numbers from a seed (SplitMix64).
 struct Dice(u64);
 
 impl Dice {
@@ -52,15 +52,15 @@ hook! {
     }
 }
 
-/// How a client reads.
+/// Way in which a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reads {
     Events,
     Counting,
-    /// Counting, and by events at times.
+    /// Counts, and at times reads events.
     Switching,
     Plain,
-    /// Plain, and naming its tab.
+    /// Plain, with the name of its tab.
     Named,
 }
 
@@ -70,7 +70,7 @@ impl Reads {
     }
 }
 
-/// What a connection is made of until it is cut.
+/// A connection until its cut.
 struct Wire {
     stream: TcpStream,
     /// Bytes until the cut, in each direction.
@@ -93,7 +93,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Reads more; only what comes before the cut is ever seen.
+    /// Reads more; bytes behind the cut are never seen.
     async fn fill(&mut self) -> Result<(), Cut> {
         if self.down == 0 {
             return Err(Cut);
@@ -141,7 +141,7 @@ impl Wire {
     }
 }
 
-/// A client and all it has got.
+/// A client and all that it has received.
 struct Client {
     reads: Reads,
     address: SocketAddr,
@@ -149,7 +149,7 @@ struct Client {
     dice: Dice,
     tab: String,
     id: Option<(String, u64)>,
-    /// The number that must come next; for a plain socket, the first that it has not got.
+    /// The number that must come next; for a plain socket, the first that is missing.
     expected: u64,
     doubled: u64,
     resets: u64,
@@ -218,7 +218,7 @@ impl Client {
         Ok((wire, by_events))
     }
 
-    /// One connection: ends by a cut, or when all was read.
+    /// Runs one connection: it ends by a cut, or when all was read.
     async fn session(&mut self, last: Option<u64>) -> Result<(), Cut> {
         let (mut wire, by_events) = self.connect(last.is_some()).await?;
         if by_events {
@@ -244,7 +244,7 @@ impl Client {
             }
             let chunk = wire.exactly(size + 2).await?;
             reader.push(&chunk[..size], &mut events).unwrap();
-            // As in Firefox and WebKit, an id counts only with data, and so in an event.
+            // An id counts only with data, and so in an event, as in Firefox and WebKit.
             for event in events.drain(..) {
                 self.event(&event);
             }
@@ -273,7 +273,7 @@ impl Client {
         assert_eq!(offset, self.expected - 1, "the id is the number");
     }
 
-    /// It is told that it missed something, and where it stands.
+    /// The server tells the client that it missed messages, and its position.
     fn reset(&mut self) {
         self.resets += 1;
         self.expected = self.id.as_ref().unwrap().1 + 1;
@@ -388,7 +388,7 @@ async fn run(reads: Reads, cuts: u64, seed: u64) -> Client {
         client.cuts += 1;
     }
     stop.store(true, Ordering::Release);
-    // The sender may wait for room that the client makes.
+    // The sender may wait for the client to read.
     while !sending.is_finished() {
         let last = client.expected;
         let _ = timeout(Duration::from_millis(200), client.session(Some(last))).await;

@@ -1,4 +1,4 @@
-//! What is a request and what is refused (RFC 9112): every case of `rfc9112/cases.txt`, and what smugglers send.
+//! Valid and refused requests (RFC 9112): every case of `rfc9112/cases.txt`, and request smuggling.
 
 use std::{
     net::SocketAddr,
@@ -18,7 +18,7 @@ const PROBE: &[u8] = b"GET /probe HTTP/1.1\r\nhost: a\r\n\r\n";
 /// Inputs up to this length are sent byte by byte as well.
 const SHORT: usize = 300;
 
-/// How many requests came to a handler that nothing refused may reach.
+/// Number of requests that came to a handler which no refused request may reach.
 #[derive(Clone, Default)]
 struct Probed(Arc<AtomicUsize>);
 
@@ -40,7 +40,7 @@ hook! {
         ctx.state::<Probed>().0.fetch_add(1, Ordering::SeqCst);
         ctx.get_mut_response().set_body("probe");
     }
-    // Says which lengths the program sees.
+    // Answers with the lengths that the program sees.
     SeenLengths |_, ctx| {
         let lengths: Vec<String> = ctx
             .get_request()
@@ -81,7 +81,7 @@ async fn server() -> (ServerControlHook, Probed) {
     (control, probed)
 }
 
-/// What becomes of a connection.
+/// Outcome for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     /// Answered with this status; the next request is served.
@@ -173,7 +173,7 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// How the bytes come in.
+/// Way in which the bytes are sent.
 #[derive(Clone, Copy, Debug)]
 enum Sent {
     Alone,
@@ -181,7 +181,7 @@ enum Sent {
     ByteByByte,
 }
 
-/// Sends a case and says what is wrong with what comes back.
+/// Sends a case and returns the problem with the answer.
 async fn problem(to: SocketAddr, probed: &Probed, case: &Case, sent: Sent) -> Option<String> {
     let mut client = Client::connect(to).await;
     let before = probed.get();
@@ -215,7 +215,7 @@ async fn problem(to: SocketAddr, probed: &Probed, case: &Case, sent: Sent) -> Op
     };
     while count > 0 {
         count -= 1;
-        // Without an answer at all there is nothing to be parsed.
+        // Without any answer there is nothing to parse.
         if client.buffer.is_empty() && !client.fill().await {
             break;
         }
@@ -304,7 +304,7 @@ async fn a_program_sees_one_length_however_often_it_was_sent() {
 
 // ---------------------------------------------------------------- smuggling
 
-/// What a body may be ended by, as good and bad clients write it: fields, and the length that is meant.
+/// Fields that give a body's length, as good and bad clients write them, with the length that is meant.
 const LENGTHS: [(&str, Option<Length>); 14] = [
     ("", None),
     ("Content-Length: {}\r\n", Some(Length::Whole)),
@@ -385,10 +385,10 @@ enum Coding {
     Bad,
 }
 
-/// Ends a chunked body at once: what follows is the body to those who go by the length.
+/// Ends a chunked body at once; a reader that goes by the length takes the rest for the body.
 const EMPTY: &str = "0\r\n\r\n";
 
-/// How many of them `/probe` should see: what stands in the body, and the request behind it.
+/// Number of requests that `/probe` should see, in the body and behind it.
 fn expected(version: &str, length: Option<Length>, coding: Option<Coding>) -> Option<usize> {
     match (length, coding) {
         (Some(Length::Bad), _) | (_, Some(Coding::Bad)) => None,
@@ -409,7 +409,7 @@ async fn the_second_request_is_never_answered_after_a_bad_first_one() {
     for (version, keep) in [("1.1", ""), ("1.0", "Connection: keep-alive\r\n")] {
         for (length, meant_length) in LENGTHS {
             for (coding, meant_coding) in CODINGS {
-                // Without either, what follows is no body but malformed requests.
+                // Without either, the rest is no body but malformed requests.
                 let body = format!("{EMPTY}{probe}");
                 let length = length.replace("{}", &body.len().to_string());
                 for fields in [format!("{length}{coding}"), format!("{coding}{length}")] {
@@ -428,7 +428,7 @@ async fn the_second_request_is_never_answered_after_a_bad_first_one() {
                     let seen = probed.get() - before;
                     let is_right = match expected(version, meant_length, meant_coding) {
                         Some(probes) => seen == probes && good == probes + 1 && all == good,
-                        // The first is whole, and the line behind it is none.
+                        // The first request is whole, and the line behind it is none.
                         None if meant_length.is_none() && meant_coding.is_none() => {
                             seen == 0 && good == 1 && all == 2
                         }
@@ -449,7 +449,7 @@ async fn the_second_request_is_never_answered_after_a_bad_first_one() {
     );
 }
 
-/// Bodies in chunks that break a rule, after which nobody knows where the next request begins.
+/// Chunked bodies that break a rule, after which the beginning of the next request is unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_behind_a_bad_chunk_is_a_request() {
     let (control, probed) = server().await;
@@ -479,7 +479,7 @@ async fn nothing_behind_a_bad_chunk_is_a_request() {
         "0;a\rb\r\n\r\n",
         "0;\0\r\n\r\n",
     ] {
-        // Whoever reads the body, or nobody.
+        // Handlers that read the body, and one that does not.
         for (target, statuses) in [
             ("/echo", &[400][..]),
             ("/read", &[400]),
@@ -518,7 +518,7 @@ async fn a_client_hello_on_a_plain_port_is_logged_and_closed() {
         client.send(hello).await;
         assert!(client.ends().await);
     }
-    // Once for an address, however often it comes.
+    // The line comes once for an address, however often the client comes.
     let lines = log.with("a TLS ClientHello on a plain port");
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("WARN"), "{lines:?}");

@@ -1,4 +1,4 @@
-//! Rooms from outside: who is in, one order, history, farewells, slow members, ghosts.
+//! Rooms over real sockets: membership, one order, history, farewells, slow members, vanished connections.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,7 +8,7 @@ use test_support::{
     hook, notes, start,
 };
 
-// Joins the room of its path as the query says, and does as its client tells it.
+// Joins the room of its path as the query says, and follows its client's messages.
 handler!(Joins, |stream, ctx| {
     let room = ctx.room(ctx.get_route_param("room")).unwrap();
     let query = |name: &str| ctx.get_request().try_get_query_front(name);
@@ -108,7 +108,7 @@ async fn members_are_those_who_joined_and_have_not_left() {
     ada.say("leave").await;
     assert_eq!(ada.next_frame().await.text(), "left [true, false]");
     assert!(room.is_empty());
-    // Out of the room, not out of the connection.
+    // The member left the room, not the connection.
     assert_eq!(room.broadcast("unheard").await, 0);
     ada.frame(PING, "x").await;
     assert_eq!(ada.next_frame().await.opcode, PONG);
@@ -161,7 +161,7 @@ async fn websockets_and_event_streams_share_a_room() {
     old.until(b"\r\n\r\n").await;
     in_room(&room, 3).await;
     socket.say("one\ntwo").await;
-    // No event can carry it.
+    // No event can carry these bytes.
     socket.frame(BINARY, b"\xff\xfe").await;
     socket.say("end").await;
     assert_eq!(socket.next_frame().await.text(), "one\ntwo");
@@ -203,7 +203,7 @@ async fn a_farewell_is_sent_however_the_member_leaves() {
             "reset" => leaves.reset(),
             "leave" => {
                 leaves.say("leave").await;
-                // Not to the one who leaves.
+                // The member that leaves gets none.
                 assert_eq!(leaves.next_frame().await.text(), "left [true, false]");
             }
             "return" => {
@@ -264,7 +264,7 @@ handler!(JoinsMany, |stream, ctx| {
         for at in 0..3 {
             let room = rooms.room(format!("{round} {at}")).unwrap();
             room.join(&socket).await.unwrap();
-            // Joining again is no further room.
+            // Joining again takes no further room.
             room.join(&socket).await.unwrap();
         }
         let refused = rooms.room("more").unwrap().join(&socket).await;
@@ -395,7 +395,7 @@ async fn names_have_one_to_255_bytes() {
 }
 
 #[tokio::test]
-async fn publishing_to_nobody_reaches_nobody_and_rooms_without_history_vanish() {
+async fn publishing_to_an_empty_room_reaches_no_member_and_rooms_without_history_vanish() {
     let (control, rooms) = server_with(RoomsConfig::default().history_messages(0), |_| {}).await;
     assert_eq!(rooms.room("empty").unwrap().broadcast("x").await, 0);
     assert_eq!(rooms.len(), 0);
@@ -445,7 +445,7 @@ async fn every_member_sees_the_same_sequence() {
     let mut sequences = Vec::new();
     for member in 0..MEMBERS {
         let mut client = Client::websocket(address(&control), "/lobby").await;
-        // Some of them publish themselves.
+        // Some of the members publish.
         if member < 4 {
             for number in 0..EACH {
                 readers.push(frame(true, TEXT, format!("member{member} {number}")));
@@ -488,7 +488,7 @@ async fn every_member_sees_the_same_sequence() {
         let seen = task.await.unwrap();
         assert!(*first.get_or_insert_with(|| seen.clone()) == seen);
     }
-    // Each publisher's own order is kept in it.
+    // Each publisher's own order is kept.
     let first = first.unwrap();
     for publisher in ["member0", "member3", "task0", "task3"] {
         let own: Vec<usize> = first
@@ -580,7 +580,7 @@ async fn a_member_that_lags_reads_on_from_the_history() {
         }
         quick
     });
-    // Far more than outbox and system buffers hold.
+    // This is far more than outbox and system buffers hold.
     let filler = ".".repeat(32 * 1024);
     for number in 0..COUNT {
         room.broadcast(format!("{number}{filler}")).await;
@@ -635,7 +635,7 @@ async fn a_member_that_lags_in_a_quiet_room_catches_up_while_another_room_is_bus
     let quiet = rooms.room("quiet").unwrap();
     let mut slow = Client::websocket(address(&control), "/quiet").await;
     in_room(&quiet, 1).await;
-    // Rooms enough that every hub is busy.
+    // There are enough rooms to keep every hub busy.
     let mut busy = Vec::new();
     for at in 0..32 {
         let target = format!("/busy-{at}");
@@ -675,7 +675,7 @@ async fn connections_that_vanish_leave_no_member_behind() {
                     let target = format!("/room-{}", (task + round) % 5);
                     let mut client = Client::connect(address).await;
                     match round % 4 {
-                        // Before, in the middle of and after the handshake, and after a message.
+                        // The client vanishes before, in the middle of and after the handshake, and after a message.
                         0 => {
                             let handshake = format!(
                                 "GET {target} HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n\

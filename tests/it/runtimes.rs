@@ -1,4 +1,4 @@
-//! Handles used where the server is not: on plain threads, and in runtimes that end or know no time.
+//! Handles outside the server's runtime: on plain threads, and in runtimes that end or have no timers.
 
 use std::{
     io,
@@ -35,7 +35,7 @@ impl Wake for Unpark {
     }
 }
 
-/// As executors do that know nothing of tokio.
+/// Runs a future as executors do that know nothing of tokio.
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut work = pin!(work);
@@ -50,9 +50,9 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 #[derive(Clone, Copy, Debug)]
 enum Elsewhere {
     Thread,
-    /// Without drivers, and over when the work is done.
+    /// A runtime without drivers, which ends with the work.
     BareRuntime,
-    /// Over when the work is done.
+    /// A runtime that ends with the work.
     OtherRuntime,
 }
 
@@ -63,7 +63,7 @@ const ELSEWHERE: [Elsewhere; 3] = [
 ];
 
 impl Elsewhere {
-    /// Does work there, on a thread of its own.
+    /// Runs work there, on a thread of its own.
     async fn run<T, F>(self, work: impl FnOnce() -> F + Send + 'static) -> T
     where
         T: Send + 'static,
@@ -103,7 +103,7 @@ async fn server(endpoint: ServerSentEventsEndpoint) -> (ServerControlHook, Chann
     (control, channels.unwrap())
 }
 
-/// Connects with this cookie, and gives the one to come back with.
+/// Connects with this cookie, and returns the one for the next connection.
 async fn follow(control: &ServerControlHook, cookie: &str) -> (Client, String) {
     let mut client = Client::connect(address(control)).await;
     let fields = format!("cookie: {cookie}\r\n");
@@ -118,7 +118,7 @@ async fn follow(control: &ServerControlHook, cookie: &str) -> (Client, String) {
     (client, cookie)
 }
 
-/// The next data of an event stream.
+/// Returns the next data of an event stream.
 async fn next_data(client: &mut Client) -> String {
     loop {
         let chunk = String::from_utf8(client.chunk().await).unwrap();
@@ -153,13 +153,14 @@ async fn a_slow_client_gets_all_that_was_sent_elsewhere() {
                 }
             })
             .await;
-        // What was there is gone, and the client reads only now.
+        // The thread or runtime has ended, and the client reads only now.
         for number in 0..MANY {
             let data = next_data(&mut client).await;
             assert!(data.starts_with(&format!("{number} ")), "{elsewhere:?}");
         }
         handle.send("after").await.unwrap();
         assert_eq!(next_data(&mut client).await, "after");
+        drop(client);
         control.shutdown().await;
     }
 }
@@ -190,6 +191,7 @@ async fn a_send_elsewhere_waits_for_room_as_long_as_it_may_and_jams_nothing() {
         for text in ["a", "b", "d"] {
             assert_eq!(next_data(&mut client).await, text, "{elsewhere:?}");
         }
+        drop(client);
         control.shutdown().await;
     }
 }
@@ -218,12 +220,13 @@ async fn a_sender_elsewhere_goes_on_when_there_is_room() {
         assert_eq!(next_data(&mut client).await, "a");
         assert_eq!(next_data(&mut client).await, "b");
         sending.await.unwrap().unwrap();
+        drop(client);
         control.shutdown().await;
     }
 }
 
 hook! {
-    // Waits for its sends as no handler should, on a thread of the server's runtime.
+    // Blocks a thread of the server's runtime on its sends, as no handler should.
     Blocks |_, ctx| {
         let count = ctx.get_request().get_query("count").parse::<usize>().unwrap();
         let sse = ctx.sse();
@@ -427,7 +430,7 @@ async fn join(rooms: &Rooms) -> (ServerControlHook, Client) {
 async fn rooms_are_used_anywhere() {
     for elsewhere in ELSEWHERE {
         let rooms = Rooms::new();
-        // Their first use, before there is a server.
+        // The rooms are first used before there is a server.
         let early = rooms.clone();
         let reached = elsewhere
             .run(async move || early.room("lobby").unwrap().broadcast("early").await)
@@ -444,7 +447,7 @@ async fn rooms_are_used_anywhere() {
         }
         drop(client);
         eventually("it has left", || control.connections() == 0).await;
-        eventually("nobody is there", || {
+        eventually("the room is empty", || {
             rooms.room("lobby").unwrap().is_empty()
         })
         .await;
@@ -482,7 +485,7 @@ async fn members_stay_when_the_runtime_that_delivers_ends() {
     room.broadcast("there").await;
     assert_eq!(client.next_frame().await.text(), "there");
     runtime.shutdown_background();
-    // One may be on its way at that moment; from then on a thread of the rooms' own delivers.
+    // One message may be on its way at that moment; from then on a thread of the rooms' own delivers.
     let (room, mut number) = (room.clone(), 0);
     let (says, mut noted) = notes();
     let publishing = tokio::spawn(async move {

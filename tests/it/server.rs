@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Lets a test see that a handler is at work, and end its work.
+/// Signals that a handler is at work, and lets it end.
 #[derive(Clone)]
 struct Gate {
     entered: Arc<Semaphore>,
@@ -57,7 +57,7 @@ hook! {
         events.send("one").await.unwrap();
         events.closed().await;
     }
-    // Does not care whether anybody listens.
+    // Ignores the end of its stream.
     DeafEvents |stream, ctx| {
         let _events = ctx.event_stream(stream).await.unwrap();
         std::future::pending::<()>().await;
@@ -177,7 +177,7 @@ async fn a_server_runs_on_without_its_control_hook() {
     );
     drop(control);
     for _ in 0..3 {
-        // Every task had its turn to notice.
+        // Every task has had its turn to notice.
         tokio::task::yield_now().await;
         assert!(
             exchange(TcpStream::connect(address).await.unwrap())
@@ -295,7 +295,7 @@ mod unix {
     }
 
     #[tokio::test]
-    async fn what_is_in_the_way_of_a_socket_is_named() {
+    async fn a_file_in_the_way_of_a_socket_is_named() {
         let path = path("in-the-way");
         std::fs::write(&path, "precious").unwrap();
         let error = listen(&path).await.err().unwrap().to_string();
@@ -305,7 +305,7 @@ mod unix {
         let error = listen(&path).await.err().unwrap().to_string();
         assert!(error.contains("no socket is in the way"), "{error}");
         std::fs::remove_dir(&path).unwrap();
-        // Where it leads may be precious, too.
+        // The target of a link may be precious, too.
         std::os::unix::fs::symlink("/nowhere", &path).unwrap();
         let error = listen(&path).await.err().unwrap().to_string();
         assert!(error.contains("no socket is in the way"), "{error}");
@@ -320,7 +320,7 @@ mod unix {
     async fn an_ending_server_leaves_the_socket_of_its_successor_alone() {
         let path = path("successor");
         let first = listen(&path).await.unwrap();
-        // As a deployment does that cannot wait for the end of the first.
+        // A deployment does this if it cannot wait for the end of the first server.
         std::fs::remove_file(&path).unwrap();
         let second = listen(&path).await.unwrap();
         first.shutdown().await;
@@ -329,7 +329,7 @@ mod unix {
                 .await
                 .contains("hello")
         );
-        // Or with what is put in place by a rename.
+        // Another puts a file in place by a rename.
         let beside = super::unix::path("beside");
         let third = listen(&beside).await.unwrap();
         std::fs::rename(&beside, &path).unwrap();
@@ -348,7 +348,7 @@ mod unix {
         let path = path("hung");
         let (says, hears) = std::sync::mpsc::channel();
         let theirs = path.clone();
-        // On a thread of its own: it must not block for ever.
+        // The start has a thread of its own: it must not block for ever.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             let started = runtime.block_on(async {
@@ -422,7 +422,7 @@ async fn a_shutdown_finishes_what_is_under_way_and_closes_the_rest() {
     events.request("GET", "/events", "").await;
     events.until(b"data: one\n\n").await;
     let mut slow = Client::connect(address).await;
-    // Behind a request under way, another one: it is not begun any more.
+    // Another request stands behind a request under way: it is not begun any more.
     slow.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\nGET /hello HTTP/1.1\r\nhost: a\r\n\r\n")
         .await;
     gate.entered().await;
@@ -464,7 +464,7 @@ async fn a_shutdown_finishes_what_is_under_way_and_closes_the_rest() {
         .await
         .expect("so does the wait");
     assert_eq!(control.connections(), 0);
-    // Again changes nothing.
+    // A second shutdown changes nothing.
     control.shutdown().await;
 }
 
@@ -502,7 +502,7 @@ async fn a_request_that_has_begun_to_arrive_is_answered_during_shutdown() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_outlasts_the_drain_time_is_cut() {
+async fn requests_that_outlast_the_drain_time_are_cut() {
     let (control, gate) = server(|config| {
         config.shutdown_timeout = Duration::from_millis(200);
     })
@@ -513,13 +513,13 @@ async fn what_outlasts_the_drain_time_is_cut() {
     let mut deaf = Client::connect(address(&control)).await;
     deaf.request("GET", "/deaf", "").await;
     deaf.until(b"\r\n\r\n").await;
-    // Does not answer the Close.
+    // The client does not answer the Close.
     let mut socket = Client::websocket(address(&control), "/echo").await;
     timeout(PATIENCE, control.shutdown())
         .await
         .expect("the shutdown ends");
     assert!(slow.ends().await);
-    // For its client it had ended in order before.
+    // For its client the stream had ended in order before.
     assert_eq!(deaf.rest().await, b"0\r\n\r\n");
     assert_eq!(socket.next_message().await.code(), 1001);
     assert!(socket.ends().await);
@@ -546,10 +546,10 @@ async fn a_control_hook_without_a_server_waits_for_nothing() {
 /// The server's own control hook, set when it runs.
 struct ControlCell(Arc<std::sync::OnceLock<ServerControlHook>>);
 
-/// A `loop` would have no outcome.
+/// `true`, for loops with an outcome: a `loop` would have none.
 const FOR_EVER: bool = true;
 
-/// Says so when the hook that holds it is dropped.
+/// Opens its gate when the hook that holds it is dropped.
 struct Told(Gate);
 
 impl Drop for Told {
@@ -559,7 +559,7 @@ impl Drop for Told {
 }
 
 hook! {
-    // Looks something up before it upgrades, and it takes its time.
+    // Waits for a lookup before it upgrades.
     LooksUp |stream, ctx| {
         let gate = ctx.state::<Gate>();
         let _told = Told(Gate::clone(&gate));
@@ -567,7 +567,7 @@ hook! {
         std::future::pending::<()>().await;
         let _socket = ctx.upgrade(stream).await;
     }
-    // Hears of it by itself.
+    // Learns of the shutdown by itself.
     Listens |stream, ctx| {
         ctx.state::<Gate>().entered.add_permits(1);
         stream.closed().await;
@@ -576,7 +576,7 @@ hook! {
     Tags |_, ctx| {
         ctx.get_mut_response().set_header("x-tag", "here");
     }
-    // Each takes its time.
+    // Works for a while on each request.
     NotesSlowly |_, ctx| {
         tokio::task::yield_now().await;
         ctx.get_mut_response().set_header("x-error", "noted");
@@ -585,7 +585,7 @@ hook! {
         tokio::task::yield_now().await;
         ctx.get_mut_response().set_header("x-tag", "slowly");
     }
-    // None of them asks how its sends went.
+    // Ignores the outcome of its sends.
     Loops |stream, ctx| {
         let events = ctx.event_stream(stream).await.unwrap();
         while FOR_EVER {
@@ -625,7 +625,7 @@ hook! {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    // A last word before the end.
+    // Sends a last event before the end.
     Bids |stream, ctx| {
         let events = ctx.event_stream(stream).await.unwrap();
         events.closed().await;
@@ -694,14 +694,14 @@ async fn half_a_head_holds_no_shutdown_up_and_is_answered() {
         let mut client = Client::connect(address).await;
         client.send(half).await;
         clients.push(client);
-        // Behind an answer, too.
+        // The same holds behind an answer.
         let mut client = Client::connect(address).await;
         assert_eq!(client.get("/hello").await.status, 200);
         client.send(half).await;
         clients.push(client);
     }
     eventually("all are there", || control.connections() == 6).await;
-    // What was sent before an answer to another has been read by then.
+    // Bytes that were sent before the answer to another client have been read by then.
     assert_eq!(
         Client::connect(address).await.get("/hello").await.status,
         200
@@ -740,7 +740,7 @@ async fn a_handshake_that_no_hook_has_answered_holds_no_shutdown_up_and_is_answe
     let mut client = Client::connect(address(&control)).await;
     client.request("GET", "/looks-up", HANDSHAKE).await;
     gate.entered().await;
-    // One that listens answers itself.
+    // A hook that listens answers itself.
     let mut listens = Client::connect(address(&control)).await;
     listens.request("GET", "/listens", HANDSHAKE).await;
     gate.entered().await;
@@ -756,7 +756,7 @@ async fn a_handshake_that_no_hook_has_answered_holds_no_shutdown_up_and_is_answe
 }
 
 #[tokio::test]
-async fn what_follows_on_the_refusal_of_a_handshake_at_a_shutdown_has_its_say() {
+async fn hooks_after_a_handshake_refused_at_a_shutdown_still_run() {
     let gate = Gate::new();
     let control = start(|server| {
         routes(server)
@@ -785,7 +785,7 @@ async fn streams_that_a_hook_writes_to_in_a_loop_end_in_order() {
         let mut client = Client::connect(address(&control)).await;
         client.request("GET", target, "").await;
         client.until(b"data: tick\n\n").await;
-        let (_, rest) = tokio::join!(shuts_down(&control), client.rest());
+        let (_, rest) = tokio::join!(shuts_down(&control), async move { client.rest().await });
         let shown = String::from_utf8_lossy(&rest[rest.len().saturating_sub(60)..]);
         match target {
             "/pours-raw" => assert!(
@@ -820,7 +820,7 @@ async fn a_socket_that_a_hook_writes_to_in_a_loop_ends_in_order() {
 }
 
 #[tokio::test]
-async fn what_becomes_an_event_stream_during_a_shutdown_ends_at_once() {
+async fn an_event_stream_that_begins_during_a_shutdown_ends_at_once() {
     let (control, gate) = patient_server().await;
     let mut client = Client::connect(address(&control)).await;
     client.request("GET", "/late", "").await;
@@ -901,7 +901,7 @@ fn a_server_whose_runtime_has_ended_is_not_ready() {
 #[tokio::test]
 async fn a_connection_of_the_program_is_served_like_any_other() {
     let (control, _) = server(|_| {}).await;
-    // Smaller than a head: everything goes in pieces.
+    // The transport holds less than a head: everything goes in pieces.
     let (client, end) = tokio::io::duplex(16);
     control
         .serve(end, Some("192.0.2.7:1".parse().unwrap()))
@@ -938,7 +938,7 @@ async fn a_connection_of_the_program_is_served_like_any_other() {
         );
     }
     let writer = sending.await.unwrap();
-    // Shuts down with the server.
+    // The connection shuts down with the server.
     let ending = tokio::spawn({
         let control = control.clone();
         async move { control.shutdown().await }

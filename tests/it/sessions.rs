@@ -1,4 +1,4 @@
-//! Sessions as clients see them: cookies, tokens, and who is not believed.
+//! Sessions as clients see them: cookies, tokens, and forgeries.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use hyperlane::{CookieSecure, SessionData, SessionId, SessionStore, Upgrade, pre
 use test_support::{Client, Reply, address, hook, start};
 
 hook! {
-    // What is visible of the client's session, without one being begun.
+    // Answers with the visible part of the client's session, and begins none.
     Look |_, ctx| {
         let text = match ctx.try_session() {
             Some(session) => format!(
@@ -28,7 +28,7 @@ hook! {
         };
         ctx.get_mut_response().set_body(text);
     }
-    // Begins one.
+    // Begins a session.
     Use |_, ctx| {
         let session = ctx.session();
         let text = format!("{} {}", session.is_new(), session.id().encode());
@@ -74,7 +74,7 @@ hook! {
         let token = ctx.session().token("/look").unwrap();
         ctx.get_mut_response().set_body(token);
     }
-    // All that a request can do about ids, and what it is told of them.
+    // Does all that a request can do about ids, and answers with the outcome.
     Learn |_, ctx| {
         let session = ctx.session();
         let mut told = String::new();
@@ -84,7 +84,7 @@ hook! {
         told += &format!("{} {session:?} {:?}", session.id().encode(), session.set_user("mallory"));
         ctx.get_mut_response().set_body(told);
     }
-    // Logs in, and takes its time between the user and the id.
+    // Logs in, with a wait between the user and the id.
     LoginSlowly |_, ctx| {
         let session = ctx.session();
         session.set_user("ann").unwrap();
@@ -100,7 +100,7 @@ hook! {
         session.set_user("ann").unwrap();
         session.renew().unwrap();
     }
-    // Says who it is when it is connected.
+    // Logs in by a message on its socket.
     LoginByMessage |stream, ctx| {
         let session = ctx.session();
         let socket = ctx.upgrade(stream).await.unwrap();
@@ -109,7 +109,7 @@ hook! {
         socket.send("hello").await.unwrap();
         socket.closed().await;
     }
-    // Has its session from before a renewal.
+    // Uses its session from before a renewal.
     Held |_, ctx| {
         let session = ctx.session();
         HERE.notify_one();
@@ -136,7 +136,7 @@ hook! {
         let token = ctx.session().token(path).unwrap();
         ctx.get_mut_response().set_body(token);
     }
-    // What is left of a session that cannot be used for longer than its request.
+    // Answers with the state of a session that lasts for its request alone.
     Passing |_, ctx| {
         let before = ctx.try_session().is_some();
         let session = ctx.session();
@@ -147,7 +147,7 @@ hook! {
     KeepBig |_, ctx| {
         ctx.session().insert("big", &vec!["x"; 1000]).unwrap();
     }
-    // Reads it as a type that asks its own session meanwhile, and by a key that does.
+    // Reads a value whose type asks its own session meanwhile, by a key that does so too.
     ReadNosy |_, ctx| {
         let session = ctx.session();
         *ASKED.lock().unwrap() = Some(session.clone());
@@ -155,7 +155,7 @@ hook! {
         let read = session.get::<Nosy>(NosyKey).is_some() && session.remove(NosyKey);
         ctx.get_mut_response().set_body(read.to_string());
     }
-    // Reads it as a type that takes its time.
+    // Reads a value whose type takes its time.
     ReadSlow |_, ctx| {
         let session = ctx.session();
         let read = tokio::task::spawn_blocking(move || session.get::<Slow>("big").is_some());
@@ -298,7 +298,7 @@ impl ServerHook for Argument {
     }
 
     async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
-        // As the macros do it.
+        // The macros do it like this.
         match Session::from_context(ctx).await {
             Ok(session) => _ = ctx.get_mut_response().set_body(argument(session).await),
             Err(error) => hyperlane::IntoResponse::into_response(error, ctx.get_mut_response()),
@@ -307,7 +307,7 @@ impl ServerHook for Argument {
     }
 }
 
-/// Chooses its subprotocol itself: the first that it is shown.
+/// Selects the first subprotocol that it is offered.
 struct Picks;
 
 impl ServerHook for Picks {
@@ -326,7 +326,7 @@ impl ServerHook for Picks {
     }
 }
 
-/// By the macros, which start stream and WebSocket themselves.
+/// Starts stream and WebSocket by the macros.
 struct MacroEvents;
 
 impl ServerHook for MacroEvents {
@@ -483,7 +483,7 @@ impl Browser {
     }
 }
 
-/// Whether a session is refused: nothing of one is visible, and a new one is begun.
+/// Returns true if a session is refused: nothing of one is visible, and a new one is begun.
 async fn is_refused(address: SocketAddr, cookie: &str) -> bool {
     let mut browser = Browser::with(address, "session", cookie);
     let seen = browser.text("/look").await;
@@ -498,7 +498,7 @@ async fn pass(seconds: u64) {
     tokio::time::resume();
 }
 
-/// Random numbers from a seed that is told.
+/// Pseudo-random numbers from a printed seed.
 struct Random(u64);
 
 impl Random {
@@ -594,11 +594,14 @@ async fn over_tls_a_plain_cookie_is_not_believed() {
     let mut spoofed = Browser::new(address(&serve(|_| {}).await));
     spoofed.also = "x-forwarded-proto: https\r\nx-forwarded-for: 192.0.2.1\r\n".to_owned();
     spoofed.get("/use").await;
-    assert!(spoofed.cookies.contains_key("session"), "nobody is trusted");
+    assert!(
+        spoofed.cookies.contains_key("session"),
+        "no proxy is trusted"
+    );
 }
 
 #[tokio::test]
-async fn the_cookie_reaches_the_client_whoever_answers() {
+async fn the_cookie_reaches_the_client_with_every_kind_of_answer() {
     let control = serve(|_| {}).await;
     for (path, status) in [
         ("/raw", 200),
@@ -706,7 +709,7 @@ async fn a_value_that_takes_long_to_read_holds_up_nothing() {
         .await
         .unwrap()
         .unwrap();
-    // The session itself, a stranger, and all that looks at every session.
+    // Others use the session itself, a new one, and everything that looks at all sessions.
     let meanwhile = async {
         let mut other = Browser::with(address, "session", &cookie);
         for path in ["/keep?secret=s", "/look", "/renew", "/login", "/count"] {
@@ -750,7 +753,7 @@ async fn requests_of_one_session_at_once_share_it() {
     assert_ne!(browser.text("/look").await, "none");
 }
 
-// ---------------------------------------------------------------- who is not believed
+// ---------------------------------------------------------------- forged and former ids
 
 #[tokio::test]
 async fn a_renewed_session_keeps_all_and_its_former_id_lasts_a_minute() {
@@ -763,7 +766,7 @@ async fn a_renewed_session_keeps_all_and_its_former_id_lasts_a_minute() {
     assert_eq!(renewed.all("set-cookie").len(), 1);
     assert_ne!(before, browser.cookie());
     assert!(browser.text("/look").await.starts_with("s Some(\"ann\") "));
-    // In flight with the former id: the same session, and no cookie of the new id.
+    // A request in flight has the former id: the same session, and no cookie of the new id.
     let mut former = Browser::with(address(&control), "session", &before);
     let reply = former.get("/look").await;
     assert!(reply.text().starts_with("s Some(\"ann\") "));
@@ -784,7 +787,7 @@ async fn a_former_id_never_learns_the_present_one() {
     let alone = serve(|_| {}).await;
     let shared = serve(|server| _ = server.session_store(store.clone())).await;
     let sharing = serve(|server| _ = server.session_store(store.clone())).await;
-    // The last: the renewal was at another server of the same store.
+    // In the last case the renewal was at another server of the same store.
     for (renewing, control) in [(&alone, &alone), (&shared, &shared), (&sharing, &shared)] {
         let mut victim = Browser::new(address(renewing));
         victim.get("/login").await;
@@ -868,7 +871,7 @@ async fn an_old_cookie_is_not_made_anew_for_a_request_that_is_overtaken_by_a_ren
     let mut browser = Browser::new(address(&control));
     browser.get("/keep?secret=s").await;
     let mut slow = Browser::with(address(&control), "session", &browser.cookie());
-    // Beyond half of its time, so that any answer sets it anew.
+    // Half of its time is over, so that any answer sets the cookie anew.
     browser.client = None;
     pass(4 * 24 * 60 * 60).await;
     let held = tokio::spawn(async move { slow.get("/held").await });
@@ -881,7 +884,7 @@ async fn an_old_cookie_is_not_made_anew_for_a_request_that_is_overtaken_by_a_ren
 }
 
 #[tokio::test]
-async fn who_shows_the_id_while_its_owner_logs_in_decides_nothing() {
+async fn another_client_with_the_id_decides_nothing_while_its_owner_logs_in() {
     let control = serve(|_| {}).await;
     let mut attacker = Browser::new(address(&control));
     attacker.get("/keep?secret=planted").await;
@@ -964,7 +967,7 @@ async fn connections_that_a_former_id_opens_end_with_it() {
         let close = socket.next_frame().await;
         assert_eq!((close.opcode, close.code()), (test_support::CLOSE, 1012));
         assert!(events.chunk().await.is_empty(), "the last chunk");
-        // Those that the owner had, or opened by the present id, stay.
+        // Connections of the owner, and those opened by the present id, stay.
         for client in [&mut early, &mut present] {
             client.frame(test_support::PING, "there?").await;
             assert_eq!(client.next_frame().await.opcode, test_support::PONG);
@@ -976,7 +979,7 @@ async fn connections_that_a_former_id_opens_end_with_it() {
 async fn an_id_from_before_the_login_is_worth_nothing_after_it() {
     let control = serve(|_| {}).await;
     for login in ["/login", "/login2"] {
-        // Whoever planted it knows it.
+        // An attacker that planted the id knows it.
         let mut attacker = Browser::new(address(&control));
         attacker.get("/keep?secret=planted").await;
         let planted = attacker.cookie();
@@ -1046,9 +1049,9 @@ async fn a_client_cannot_choose_its_id() {
     }
 }
 
-/// 1000 tries of each kind; not one shows anything of another's session.
+/// Tries each kind 1000 times; no try shows anything of another session.
 #[tokio::test]
-async fn what_is_not_ours_is_refused_a_thousand_times_of_each_kind() {
+async fn a_thousand_false_ids_of_each_kind_are_refused() {
     const TRIES: usize = 1000;
     let control = serve(|server| {
         server.get_mut_server_config().session_ttl = Duration::from_secs(3600);
@@ -1065,7 +1068,7 @@ async fn what_is_not_ours_is_refused_a_thousand_times_of_each_kind() {
     let cookie = victim.cookie();
     let mut prober = Browser::new(address);
     let mut refused = 0;
-    // Tampered: one to three characters of a good one are others, it is cut, or something is added.
+    // Tampered: a good one with one to three other characters, cut, or extended.
     let mut tries: Vec<String> = Vec::new();
     while tries.len() < TRIES {
         let mut tried = cookie.clone();
@@ -1082,7 +1085,7 @@ async fn what_is_not_ours_is_refused_a_thousand_times_of_each_kind() {
             tries.push(tried);
         }
     }
-    // Made up: of the right form, or not.
+    // Made up, with or without the right form.
     tries.extend((0..TRIES).map(|_| {
         format!(
             "{}.1{}.{}",
@@ -1096,7 +1099,7 @@ async fn what_is_not_ours_is_refused_a_thousand_times_of_each_kind() {
         assert_eq!(prober.text("/look").await, "none", "{tried}");
         refused += 1;
     }
-    // Foreign: signed well, by another key.
+    // Foreign: signed by another key.
     let mut foreign = Browser::new(test_support::address(&elsewhere));
     for _ in 0..TRIES {
         foreign.cookies.clear();
@@ -1107,7 +1110,7 @@ async fn what_is_not_ours_is_refused_a_thousand_times_of_each_kind() {
         assert_eq!(prober.text("/look").await, "none");
         refused += 1;
     }
-    // Replayed after its end, and expired unused.
+    // Replayed after its end, and expired without use.
     let mut expired = Vec::new();
     for _ in 0..TRIES {
         let mut browser = Browser::new(address);
@@ -1136,11 +1139,11 @@ async fn what_is_not_ours_is_refused_a_thousand_times_of_each_kind() {
     assert_eq!(refused, 5 * TRIES);
 }
 
-/// Whatever a crowd does, nobody sees anything that is not its own.
+/// A client never sees another client's session, whatever a crowd of clients does.
 #[tokio::test]
 async fn nothing_of_another_session_is_ever_visible() {
     let control = serve(|server| {
-        // Sessions are driven out as well.
+        // Sessions are evicted as well.
         server.get_mut_server_config().session_memory = 16 * 1024;
     })
     .await;
@@ -1158,7 +1161,7 @@ async fn nothing_of_another_session_is_ever_visible() {
             5 => _ = browser.get("/logout").await,
             6 => _ = browser.get("/use").await,
             7 if !past[who].is_empty() => {
-                // One of its own cookies, of whatever time.
+                // The request shows one of the client's cookies, of any time.
                 let at = random.below(past[who].len());
                 browser
                     .cookies
@@ -1205,7 +1208,7 @@ async fn a_destroyed_session_is_gone_and_a_new_one_has_nothing_of_it() {
     let reply = browser.get("/logout").await;
     assert!(reply.header("set-cookie").unwrap().contains("Max-Age=0"));
     assert_eq!(browser.text("/look").await, "none");
-    // One that was begun and destroyed by one request never reaches the client.
+    // A session that one request began and destroyed never reaches the client.
     let mut fresh = Browser::new(address(&control));
     assert_eq!(fresh.get("/logout").await.header("set-cookie"), None);
 }
@@ -1241,7 +1244,7 @@ async fn a_session_expires_unused_and_by_its_age() {
 
 #[tokio::test]
 async fn keys_are_rotated_without_losing_sessions() {
-    // One process, so one memory: the store stands for it.
+    // The sessions of one process are in one memory: the store stands for it.
     let store = Mock::default();
     let with = |keys: Vec<[u8; 32]>| {
         let store = store.clone();
@@ -1280,7 +1283,7 @@ async fn a_token_is_good_for_one_path_and_a_short_time() {
     browser.get("/keep?secret=t").await;
     let token = browser.text("/ticket").await;
     let mut app = Browser::new(address(&control));
-    // Any number of times within its minute.
+    // A token is good any number of times within its minute.
     for _ in 0..3 {
         let reply = app.get(&format!("/look?token={token}")).await;
         assert!(reply.text().starts_with("t "));
@@ -1344,14 +1347,14 @@ async fn a_token_renews_nothing() {
     pass(61).await;
     browser.client = None;
     assert!(browser.text("/look").await.starts_with("s "), "the owner's");
-    // Nor does it take a cookie away: it never had one.
+    // A token takes no cookie away either: it never had one.
     let token = browser.text("/ticket-for?path=/logout").await;
     let reply = app.get(&format!("/logout?token={token}")).await;
     assert_eq!(reply.header("set-cookie"), None);
     assert_eq!(browser.text("/look").await, "none", "and yet it is over");
 }
 
-/// The places where a token may stand, as targets and fields.
+/// Returns the places where a token may stand, as targets and fields.
 fn carriers(path: &str, token: &str) -> [(String, String); 4] {
     [
         (format!("{path}?token={token}"), String::new()),
@@ -1408,7 +1411,7 @@ async fn a_token_that_is_not_valid_is_refused_wherever_a_session_is_needed() {
                     let close = client.next_frame().await;
                     assert_eq!((close.opcode, close.code()), (test_support::CLOSE, 1008));
                     assert_eq!(&close.payload[2..], b"token expired");
-                    // The same over events and POST.
+                    // The same holds for events and POST.
                     for (method, accept) in [
                         ("GET", "accept: text/event-stream\r\n"),
                         ("POST", "content-length: 0\r\n"),
@@ -1443,7 +1446,7 @@ fn is_unauthorized(reply: &Reply) {
 }
 
 #[tokio::test]
-async fn what_is_no_token_of_ours_is_the_programs() {
+async fn a_foreign_token_is_left_to_the_program() {
     let control = serve(|server| _ = server.at("/sse").get(sse())).await;
     let mut browser = Browser::new(address(&control));
     browser.get("/keep?secret=t").await;
@@ -1463,7 +1466,7 @@ async fn what_is_no_token_of_ours_is_the_programs() {
             assert_eq!((reply.status, reply.text()), (200, "true"), "{theirs}");
             assert!(reply.header("set-cookie").is_some(), "a session as any");
         }
-        // It hides none that is ours.
+        // A foreign token hides none that is ours.
         for (target, fields) in [
             (
                 format!("/look?token={token}"),
@@ -1508,7 +1511,7 @@ async fn a_valid_cookie_goes_first_and_then_the_first_valid_token() {
         let bearer = |token: &str| format!("authorization: Bearer {token}\r\n");
         for (target, fields, seen) in [
             (format!("/look?token={token}"), cookie.clone(), "cookie"),
-            // What is not valid beside a valid cookie is not asked for.
+            // An invalid token beside a valid cookie is not looked at.
             (
                 format!("/look?token={old}"),
                 cookie + &bearer(&elsewhere),
@@ -1572,7 +1575,7 @@ async fn a_token_among_the_subprotocols_is_never_selected() {
                 selected,
                 "{offered}"
             );
-            // It is the owner's session, and no other was begun.
+            // The request used the owner's session, and began no other.
             assert_eq!(reply.header("set-cookie"), None, "{offered}");
         }
     }
@@ -1623,7 +1626,7 @@ async fn a_flood_of_requests_during_a_login_does_not_undo_it() {
 }
 
 #[tokio::test]
-async fn a_flood_of_requests_without_a_cookie_logs_nobody_out() {
+async fn a_flood_of_requests_without_a_cookie_logs_no_user_out() {
     let control = serve(|server| {
         server.get_mut_server_config().session_memory = 64 * 1024;
     })
@@ -1639,7 +1642,7 @@ async fn a_flood_of_requests_without_a_cookie_logs_nobody_out() {
         flood.cookies.clear();
         let reply = flood.get("/count").await;
         assert_eq!(reply.all("set-cookie").len(), 1);
-        // Each has a session that lasts.
+        // Each client has a session that lasts.
         assert_eq!(flood.text("/count").await, "2");
     }
     for user in &mut users {
@@ -1670,7 +1673,7 @@ async fn first_requests_at_once_share_the_session_that_the_document_began() {
             .filter(|reply| reply.header("set-cookie").is_some());
         (ids.len(), cookies.count())
     };
-    // Nothing tells that they are one client's: see Limits in docs/sessions.md.
+    // The server cannot know that they are one client's: see Limits in docs/sessions.md.
     assert_eq!(at_once(None).await, (6, 6));
     // The page's own request goes before all that the page asks for.
     let mut page = Browser::new(address);
@@ -1680,7 +1683,7 @@ async fn first_requests_at_once_share_the_session_that_the_document_began() {
 
 // ---------------------------------------------------------------- another store
 
-/// A store that notes what it is asked, and fails when it is told to.
+/// A store that notes its calls, and fails on demand.
 #[derive(Clone, Default)]
 struct Mock {
     kept: Arc<Mutex<HashMap<SessionId, String>>>,
@@ -1745,7 +1748,7 @@ async fn a_store_is_asked_only_for_cookies_and_told_only_of_changes() {
     assert_eq!(
         store.calls(),
         ["save"],
-        "nobody asks for what is not signed"
+        "an id without a valid signature is not asked for"
     );
     browser.get("/renew").await;
     assert_eq!(
@@ -1861,11 +1864,11 @@ async fn answers_503_meanwhile(store: &Mock, fails: &AtomicBool) {
     fails.store(true, Ordering::Release);
     let reply = browser.get("/count").await;
     assert_eq!((reply.status, reply.all("set-cookie").len()), (503, 0));
-    // One that the store has not got is not handed out.
+    // An id that the store does not have is not handed out.
     let mut fresh = Browser::new(address(&control));
     let reply = fresh.get("/count").await;
     assert_eq!((reply.status, reply.all("set-cookie").len()), (503, 0));
-    // Without a session nothing is asked.
+    // Without a session the store is not asked.
     assert_eq!(
         Browser::new(address(&control)).get("/look").await.status,
         200

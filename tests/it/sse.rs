@@ -1,4 +1,4 @@
-//! Event streams from outside: how they look on the wire, live and end.
+//! Event streams on the wire: their form, life and end.
 
 use std::{process::Stdio, time::Duration};
 
@@ -102,7 +102,7 @@ async fn a_client_that_leaves_is_noticed_at_once() {
         match end {
             "reset" => client.reset(),
             "drop" => drop(client),
-            // An event stream's client that ends its side has nobody listening any more.
+            // A client that ends its side of an event stream no longer listens.
             _ => tokio::io::AsyncWriteExt::shutdown(&mut client.stream)
                 .await
                 .unwrap(),
@@ -146,7 +146,7 @@ async fn heartbeats_are_comments_while_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn what_the_client_says_into_an_event_stream_is_ignored() {
+async fn input_on_an_event_stream_is_ignored() {
     let (says, mut noted) = notes();
     let rooms = Rooms::new();
     let room = rooms.room("events").unwrap();
@@ -240,7 +240,7 @@ handler!(Raw, |stream, ctx| {
 });
 
 handler!(Appends, |stream, ctx| {
-    // Every answer of the server, as middleware of many programs does.
+    // The program sends every answer, as middleware of many programs does.
     ctx.get_mut_response().set_body("another response");
     let bytes = ctx.get_mut_response().build();
     let refused = stream.try_send(&bytes).await.is_err();
@@ -278,7 +278,7 @@ handler!(RawSlow, |stream, ctx| {
     stream.try_send("data: in the middle").await.unwrap();
     gate.pass().await;
     stream.try_send("").await.unwrap();
-    // In a line this is data like any other.
+    // Inside a line this is data like any other.
     stream.try_send("HTTP/1.1 of a line\n\n").await.unwrap();
     stream.try_send("").await.unwrap();
     gate.pass().await;

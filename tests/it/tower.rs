@@ -1,4 +1,4 @@
-//! The border to the tower ecosystem: services under a path of ours, and a server of ours inside other stacks.
+//! The border to the tower ecosystem: services under a path of ours, and our server inside other stacks.
 
 use std::{
     convert::Infallible,
@@ -34,10 +34,10 @@ use tower_http::{
 
 const MIB: usize = 1024 * 1024;
 
-/// What one piece of a test's body has.
+/// Size of one piece of a test's body.
 const PIECE: usize = 64 * 1024;
 
-/// A body of pieces that counts how much of it was asked for.
+/// A body of pieces that counts the pieces that were asked for.
 struct Counted {
     left: usize,
     length: Option<u64>,
@@ -77,7 +77,7 @@ impl http_body::Body for Counted {
     }
 }
 
-/// A body that never gives anything.
+/// A body that never yields anything.
 struct Silent;
 
 impl http_body::Body for Silent {
@@ -98,7 +98,7 @@ fn answer(text: impl Into<String>) -> Answer {
     HttpResponse::new(Full::from(text.into()))
 }
 
-/// Says what it was asked.
+/// Answers with the parts of the request.
 async fn tell(request: HttpRequest<BodyStream>) -> Result<Answer, Infallible> {
     let original = &request.extensions().get::<OriginalUri>().unwrap().0;
     let client = request.extensions().get::<ClientAddr>().unwrap().0;
@@ -112,7 +112,7 @@ async fn tell(request: HttpRequest<BodyStream>) -> Result<Answer, Infallible> {
     )))
 }
 
-/// Lets everything that can go on in this runtime go on.
+/// Runs every task of this runtime that is ready.
 async fn settle() {
     for _ in 0..2_000 {
         tokio::task::yield_now().await;
@@ -381,7 +381,7 @@ async fn an_axum_application_works_under_a_path() {
     assert_eq!(reply.header("location"), Some("/items/1"));
     assert_eq!(reply.header("x-before"), Some("ours"));
     assert_eq!(reply.header("x-after"), Some("ours"));
-    // A mistake of the client's is axum's to answer.
+    // Axum answers mistakes of the client.
     assert_eq!(client.get("/api/items/seven").await.status, 400);
     assert_eq!(client.get("/api/nothing").await.status, 404);
     client.request("DELETE", "/api/items/7", "").await;
@@ -528,7 +528,7 @@ async fn a_body_that_breaks_its_promise_cuts_the_connection() {
     );
 }
 
-/// A body that panics where nobody expects it.
+/// A body that panics in an unexpected place.
 enum Panicking {
     Asked,
     ErrorRead,
@@ -652,7 +652,7 @@ async fn a_failing_service_is_answered_for_without_internals() {
         let reply = client.get(target).await;
         assert_eq!(reply.status, 500, "{target}");
         assert!(!reply.text().contains("secret"));
-        // What the service said of its body is not true of this one.
+        // The fields that the service set are not true of this body.
         for name in ["content-encoding", "cache-control", "etag"] {
             assert_eq!(reply.header(name), None, "{target}");
         }
@@ -676,7 +676,7 @@ async fn a_service_is_called_when_it_is_ready() {
         fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
             if !self.gate.0.load(Ordering::Acquire) {
                 self.gate.1.notify_one();
-                // Asked again until the gate is open.
+                // The future is polled again until the gate is open.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -814,7 +814,7 @@ async fn layers_work_around_a_mounted_service() {
     .await;
 }
 
-/// CORS and compression, whichever side of the border they are on.
+/// Checks CORS and compression, on either side of the border.
 async fn check_layers(client: &mut Client, target: &str, text: &str) {
     client
         .request(
@@ -869,7 +869,7 @@ async fn a_client_that_does_not_read_stops_the_body_of_a_service() {
     for _ in 0..300 {
         other.get("/hello").await;
     }
-    // What the system's buffers hold, and little more.
+    // The system's buffers are full, and little more was asked for.
     assert!(given.load(Ordering::Relaxed) < TOTAL / 2);
     let mut received = 0;
     loop {
@@ -957,7 +957,7 @@ async fn a_service_can_send_the_body_of_the_request_back() {
     assert_eq!(client.reply().await.status, 100);
     client.send("3\r\nabc\r\n").await;
     client.until(b"\r\n\r\n").await;
-    // Before the request has come to its end.
+    // The answer comes before the end of the request.
     assert_eq!(client.chunk().await, b"abc");
     client.send("3\r\ndef\r\n0\r\n\r\n").await;
     assert_eq!(client.chunk().await, b"def");
@@ -1075,7 +1075,7 @@ hook! {
     Events |stream, ctx| {
         let probe = ctx.state::<Arc<Probe>>();
         let events = ctx.event_stream(stream).await.unwrap();
-        // Only the head was asked for.
+        // For HEAD there is nothing more to send.
         let Ok(()) = events.send("first").await else { return Status::Continue };
         probe.go_on.notified().await;
         events.send("second").await.unwrap();
@@ -1171,7 +1171,7 @@ where
     String::from_utf8(body.to_vec()).unwrap()
 }
 
-/// The next piece of a body.
+/// Returns the next piece of a body.
 async fn piece<B>(body: &mut B) -> Option<String>
 where
     B: http_body::Body<Data = Bytes, Error: std::fmt::Debug> + Unpin,
@@ -1345,7 +1345,7 @@ async fn a_handshake_without_a_connection_to_hand_over_is_refused() {
     // An ordinary request to such a route gets the answer that it gets everywhere.
     let ordinary = service.clone().oneshot(get("/ws")).await.unwrap();
     assert!(ordinary.status().is_client_error() || ordinary.status().is_server_error());
-    // HTTP/1.0 cannot ask, so that nothing is wrong with the stack.
+    // HTTP/1.0 has no upgrade, so that nothing is wrong with the stack.
     let request = handshake(Version::HTTP_10);
     let response = service.oneshot(request).await.unwrap();
     assert_eq!(response.status(), ordinary.status());
@@ -1507,7 +1507,7 @@ async fn a_hook_that_does_not_read_stops_the_request() {
 }
 
 #[tokio::test]
-async fn the_body_is_asked_for_when_it_is_wanted() {
+async fn the_body_is_asked_for_when_the_hook_reads() {
     let mut server = Server::new();
     server.route::<Sink>("/sink");
     let service = server.into_service().unwrap();
@@ -1529,7 +1529,7 @@ async fn the_body_is_asked_for_when_it_is_wanted() {
     );
     let taken = service.clone().oneshot(request("/sink")).await.unwrap();
     assert_eq!(text(taken).await, PIECE.to_string());
-    // No field of the request is the client's to take off by naming it.
+    // The client cannot take a field off the request by naming it in `Connection`.
     let mut named = request("/sink");
     named
         .headers_mut()
@@ -1539,7 +1539,7 @@ async fn the_body_is_asked_for_when_it_is_wanted() {
 }
 
 hook! {
-    // Answers with what it reads.
+    // Answers with its input.
     @Stream EchoBack |_, ctx| {
         let body = ctx.body_stream();
         ctx.get_mut_response().set_body(Body::stream(body));
@@ -1572,7 +1572,7 @@ async fn a_body_that_the_answer_is_made_of_is_asked_for_before_the_head() {
             .route::<EchoLate>("/echo-late")
             .route::<AsksAndRefuses>("/refuses");
     });
-    // Straight on hyper's task, and behind a task of its own.
+    // The service runs on hyper's task, and behind a task of its own.
     let inner = service.clone();
     let apart = service_fn(move |request: HttpRequest<axum::body::Body>| {
         let call = tokio::spawn(inner.clone().oneshot(request));
@@ -1596,7 +1596,7 @@ async fn a_body_that_the_answer_is_made_of_is_asked_for_before_the_head() {
             client.send(body).await;
             let reply = client.reply().await;
             assert_eq!((reply.status, reply.text()), (200, "body"), "{fields}");
-            // Without waiting for leave.
+            // The client does not wait for `100 Continue`.
             client.request("POST", "/echo-back", &fields).await;
             client.send(body).await;
             let mut reply = client.reply().await;
@@ -1604,7 +1604,7 @@ async fn a_body_that_the_answer_is_made_of_is_asked_for_before_the_head() {
                 reply = client.reply().await;
             }
             assert_eq!((reply.status, reply.text()), (200, "body"), "{fields}");
-            // As without a stack around it, the head comes first, and the client may send all the same.
+            // The head comes first, as without a stack around, and the client may send all the same.
             client.request("POST", "/echo-late", &fields).await;
             let head = client.until(b"\r\n\r\n").await;
             assert!(head.starts_with(b"HTTP/1.1 200 "), "{fields}");
@@ -1625,7 +1625,7 @@ async fn a_body_that_the_answer_is_made_of_is_asked_for_before_the_head() {
                 }
                 assert_eq!((reply.status, reply.text()), (403, "refused"));
             }
-            // A client that waits for the head gets it.
+            // A client that waits for the head receives it.
             let mut client = outside(router.clone()).await;
             client.request("POST", "/echo-back", &fields).await;
             assert_eq!(client.reply().await.status, 100);
@@ -1678,7 +1678,7 @@ async fn a_limit_that_a_layer_sets_on_the_body_is_answered_with_413() {
 }
 
 #[tokio::test]
-async fn hooks_notice_that_nobody_waits_any_more() {
+async fn hooks_notice_that_the_caller_is_gone() {
     let (service, probe) = guest(|_| {});
     // The future is dropped.
     let call = tokio::spawn(service.clone().oneshot(get("/waits")));
@@ -1815,7 +1815,7 @@ async fn a_panic_while_a_service_is_copied_is_caught() {
 
 #[tokio::test]
 async fn a_service_is_dropped_when_its_client_leaves() {
-    /// Tells when it is dropped.
+    /// Signals its drop.
     struct Guard(Arc<Notify>);
     impl Drop for Guard {
         fn drop(&mut self) {

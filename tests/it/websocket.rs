@@ -1,4 +1,4 @@
-//! WebSocket from outside: what frames may be, how it begins, lives and ends, and its handle.
+//! WebSockets over real sockets: valid frames, handshake, life, end, and the handle.
 
 use std::{
     io::ErrorKind,
@@ -19,7 +19,7 @@ use test_support::{
 
 const CONTINUATION: u8 = 0;
 
-/// A task, as far as wakers know.
+/// A task that wakers can wake, and that does nothing.
 struct Asleep;
 
 impl std::task::Wake for Asleep {
@@ -43,7 +43,7 @@ handler!(WaitsForTheEndOften, |stream, ctx| {
     }
     let kept = tasks.iter().filter(|task| task.strong_count() > 0).count();
     socket.send(kept.to_string()).await.unwrap();
-    // The one that waits all the time still gets to know.
+    // The task that waits all the time is still told.
     waits.await.unwrap();
     ctx.state::<Arc<tokio::sync::Notify>>().notify_one();
 });
@@ -141,7 +141,7 @@ async fn fragments_are_joined_with_control_frames_between() {
         for (opcode, whole) in [(TEXT, "fünf Teile"), (BINARY, "fünf Teile"), (TEXT, "")] {
             let mut client = Client::websocket(address(&control), path).await;
             let bytes = whole.as_bytes();
-            // The cut goes through a character.
+            // The cut falls inside a character.
             let cut = bytes.len().min(2);
             client.send(frame(false, opcode, &bytes[..cut])).await;
             client.frame(PING, "between").await;
@@ -225,7 +225,7 @@ async fn frames_may_come_byte_by_byte() {
         bytes.extend(frame(true, BINARY, [7; 200]));
         for byte in bytes {
             client.send([byte]).await;
-            // Gives each byte a segment of its own.
+            // Each byte gets a segment of its own.
             tokio::task::yield_now().await;
         }
         assert_eq!(client.next_frame().await.opcode, PONG);
@@ -237,7 +237,7 @@ async fn frames_may_come_byte_by_byte() {
 
 // ---------------------------------------------------------------- violations
 
-/// Bytes after which the server must close with a code, and what is wrong with them.
+/// Returns bytes after which the server must close with a code, and the fault in them.
 fn violations() -> Vec<(String, Vec<u8>, u16)> {
     let mut cases: Vec<(String, Vec<u8>, u16)> = Vec::new();
     let mut case = |what: &str, bytes: Vec<u8>, code| cases.push((what.to_owned(), bytes, code));
@@ -355,7 +355,7 @@ async fn frames_and_messages_above_their_limits_close_1009() {
         client.send(frame(false, BINARY, [1; 1000])).await;
         client.send(frame(true, CONTINUATION, [2; 1000])).await;
         assert_eq!(client.next_frame().await.payload.len(), 2000);
-        // Refused by its head alone.
+        // The server refuses it by its head alone.
         client.send(&frame(true, BINARY, [1; 1001])[..8]).await;
         assert_eq!(client.next_frame().await.code(), 1009);
         assert!(client.ends().await);
@@ -370,7 +370,7 @@ async fn frames_and_messages_above_their_limits_close_1009() {
 }
 
 #[tokio::test]
-async fn what_follows_a_close_is_not_looked_at() {
+async fn frames_behind_a_close_are_ignored() {
     let control = echo_server(|_| {}).await;
     let mut client = Client::websocket(address(&control), "/echo").await;
     let bytes = [
@@ -477,7 +477,7 @@ async fn handshakes_that_break_a_rule_are_refused_and_the_connection_goes_on() {
                 assert_eq!(reply.header("allow"), Some("GET"), "{what}");
             }
         }
-        // The same connection can still become one.
+        // The same connection can still become a WebSocket.
         assert_eq!(client.upgrade(path, "").await.status, 101);
         client.say("after all").await;
         assert_eq!(client.next_frame().await.text(), "after all");
@@ -800,7 +800,7 @@ async fn a_close_of_the_server_waits_for_the_answer_up_to_its_limit() {
         for _ in 0..3 {
             assert_eq!(noted.next().await, "BrokenPipe");
         }
-        // What was on its way is still received.
+        // A message that was on its way is still received.
         client.say("crossing").await;
         assert_eq!(noted.next().await, "crossing");
         if answers {
@@ -1026,7 +1026,7 @@ handler!(SendsForever, |stream, ctx| {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_that_waits_for_room_ends_with_the_connection() {
-    // However it ends: lost, closed by the client, by a violation, by stalling.
+    // The connection ends in every way: lost, closed by the client, by a violation, by stalling.
     for end in ["reset", "close", "violation", "stall"] {
         let (says, mut noted) = notes();
         let control = start(|server| {
@@ -1062,7 +1062,7 @@ handler!(Pours, |stream, ctx| {
     let Ok(socket) = ctx.upgrade(stream).await else {
         return Status::Reject;
     };
-    // Copied, shared and large payloads in turn, far more than the system buffers.
+    // The payloads are copied, shared and large in turn, far more than the system buffers.
     for number in 0..600u32 {
         let length = [10, 7_000, 60_000][number as usize % 3];
         let mut payload = number.to_be_bytes().to_vec();
@@ -1211,7 +1211,7 @@ handler!(Pings, |stream, ctx| {
 });
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_refused_and_the_socket_stays_open() {
+async fn a_message_that_cannot_be_sent_is_refused_and_the_socket_stays_open() {
     let (says, mut noted) = notes();
     let control = start(|server| {
         server.state(says).route::<Pings>("/");
@@ -1224,7 +1224,7 @@ async fn what_cannot_be_sent_is_refused_and_the_socket_stays_open() {
     assert_eq!(noted.next().await, "over");
 }
 
-/// Pushes a message from another thread, and waits for it as no handler should.
+/// Pushes a message from another thread, and blocks on it as no handler should.
 fn push_from_elsewhere(outbox: hyperlane::Outbox) {
     let pushed = std::thread::spawn(move || {
         let bytes = outbox.format().encode(&Message::from("pushed")).unwrap();
