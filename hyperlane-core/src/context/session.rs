@@ -37,7 +37,7 @@ pub(super) struct RequestSession {
     /// Sessions that this request has destroyed.
     ended: Vec<Session>,
     /// `ctx.ws()` and `ctx.sse()` know that this request loads a page.
-    told: [bool; 2],
+    page_expected: [bool; 2],
 }
 
 impl Context {
@@ -98,7 +98,7 @@ impl Context {
             let mut found = None;
             for credential in self.session_credentials() {
                 let loaded = sessions.look_up(credential.id);
-                if keeps(&mut found, credential, loaded) {
+                if keep_best(&mut found, credential, loaded) {
                     break;
                 }
             }
@@ -315,7 +315,7 @@ impl Context {
             let mut at = 0;
             while let Some(credential) = self.session_credentials().nth(at) {
                 let loaded = sessions.load(credential.id).await?;
-                if keeps(&mut found, credential, loaded) {
+                if keep_best(&mut found, credential, loaded) {
                     break;
                 }
                 at += 1;
@@ -347,12 +347,12 @@ impl Context {
         if !loads_page {
             return false;
         }
-        let [both, to_client] = &mut self.extras.get_or_insert_default().session.told;
-        let told = match direction {
+        let [both, to_client] = &mut self.extras.get_or_insert_default().session.page_expected;
+        let page_expected = match direction {
             Direction::Both => both,
             Direction::ToClient => to_client,
         };
-        !std::mem::replace(told, true)
+        !std::mem::replace(page_expected, true)
     }
 
     /// Saves changes to the store.
@@ -375,7 +375,11 @@ impl Context {
 }
 
 /// Keeps the best credential found so far; true if no other can be better.
-fn keeps(found: &mut Option<(Credential, Loaded)>, credential: Credential, loaded: Loaded) -> bool {
+fn keep_best(
+    found: &mut Option<(Credential, Loaded)>,
+    credential: Credential,
+    loaded: Loaded,
+) -> bool {
     let is_session = matches!(loaded, Loaded::Session(_));
     // A client whose cookie was replaced keeps the new one that it has, or is about to get. No token replaces a
     // cookie.
