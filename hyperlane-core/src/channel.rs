@@ -115,7 +115,7 @@ impl DerefMut for Locked<'_> {
 }
 
 impl Inner {
-    /// Whether the channel is open and no client is connected.
+    /// Tells whether the channel is open and no client is connected.
     fn is_disconnected(&self) -> bool {
         self.end.is_none() && self.state.connections().next().is_none()
     }
@@ -170,7 +170,7 @@ impl Channel {
         }
     }
 
-    /// Whether messages reach the client: it is connected, or may still come back.
+    /// Tells whether messages reach the client: it is connected, or may still come back.
     pub(crate) fn is_open(&self) -> bool {
         let inner = self.lock();
         inner.end.is_none() && inner.was_connected
@@ -222,7 +222,7 @@ mod tests {
     use crate::proto::ws::Message;
 
     /// Polls a future once, as a task of its own would.
-    async fn give_up<T>(waiting: impl Future<Output = T> + Send) {
+    async fn poll_once<T>(waiting: impl Future<Output = T> + Send) {
         let mut waiting = std::pin::pin!(waiting);
         poll_fn(|cx| {
             assert!(waiting.as_mut().poll(cx).is_pending());
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_leaves_nothing_behind() {
+    async fn a_dropped_wait_leaves_nothing_behind() {
         let settings = Settings {
             limits: Limits {
                 messages: 0,
@@ -248,9 +248,9 @@ mod tests {
         for _ in 0..100 {
             let waiting = channel.clone();
             tokio::spawn(async move {
-                give_up(waiting.recv()).await;
-                give_up(waiting.over()).await;
-                give_up(waiting.send(Message::from("no room"))).await;
+                poll_once(waiting.recv()).await;
+                poll_once(waiting.over()).await;
+                poll_once(waiting.send(Message::from("no room"))).await;
             })
             .await
             .unwrap();

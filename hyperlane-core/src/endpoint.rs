@@ -1,4 +1,4 @@
-//! Endpoints: where clients connect to the channels of their session.
+//! Endpoints: the paths at which clients connect to the channels of their session.
 
 pub(crate) mod directory;
 mod events;
@@ -25,10 +25,10 @@ use crate::{
 };
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-/// What runs once per new channel.
+/// The program's function, called once per new channel.
 type OnChannel = Box<dyn Fn(Arc<Channel>, States) -> Task + Send + Sync>;
 
-/// What all kinds of endpoints know.
+/// Options that both kinds of endpoints have.
 #[derive(Default)]
 struct Options {
     settings: Settings,
@@ -39,14 +39,14 @@ struct Options {
     on_channel: Option<OnChannel>,
 }
 
-/// Where clients connect to their session's [`Context::ws`](crate::Context::ws), made by [`ws`] or [`ws_with`].
+/// Serves the client's [`Context::ws`](crate::Context::ws), made by [`ws`] or [`ws_with`].
 ///
-/// It serves WebSockets; GET with `Accept: text/event-stream`, which gets the same messages as events; and POST, which
-/// takes the body as a message, for clients that have an event stream. See
-/// `hyperlane::docs::channels` for what clients see.
+/// It serves WebSockets, event streams (GET with `Accept: text/event-stream`) with the same messages as events, and
+/// POST, whose body becomes a message, for clients with an event stream. `hyperlane::docs::channels` describes what
+/// clients see.
 pub struct WebSocketEndpoint(Options);
 
-/// Where clients connect to their session's [`Context::sse`](crate::Context::sse), made by [`sse`] or [`sse_with`].
+/// Serves the client's [`Context::sse`](crate::Context::sse), made by [`sse`] or [`sse_with`].
 pub struct ServerSentEventsEndpoint(Options);
 
 /// Makes an endpoint for the WebSocket channels of sessions.
@@ -117,7 +117,7 @@ where
 macro_rules! builders {
     ($($name:ident)+) => {$(
         impl $name {
-            /// How long a send waits while the buffer is full. Default: 5 s.
+            /// Sets the time that a send waits while the buffer is full. Default: 5 s.
             #[must_use]
             pub fn timeout(mut self, timeout: Duration) -> Self {
                 self.0.settings.timeout = timeout;
@@ -130,14 +130,14 @@ macro_rules! builders {
                 self.timeout(timeout)
             }
 
-            /// How long a channel waits for its client to come back. Default: 120 s.
+            /// Sets the time that a channel waits for its client to come back. Default: 120 s.
             #[must_use]
             pub fn grace(mut self, grace: Duration) -> Self {
                 self.0.settings.grace = grace;
                 self
             }
 
-            /// How many messages may wait for clients, and as many more that were written are kept for those who come
+            /// Sets how many messages may wait for clients, and how many written ones are kept for clients that come
             /// back. Default: 256.
             #[must_use]
             pub fn buffer(mut self, messages: usize) -> Self {
@@ -145,50 +145,50 @@ macro_rules! builders {
                 self
             }
 
-            /// What those messages may weigh, in bytes: theirs, and about 60 for each. Default: 100 kB.
+            /// Sets the limit of those messages in bytes: each counts its length and about 60. Default: 100 kB.
             #[must_use]
             pub fn buffer_bytes(mut self, bytes: usize) -> Self {
                 self.0.settings.limits.bytes = bytes;
                 self
             }
 
-            /// How often a quiet connection is pinged, or gets a comment. Default: as the server's configuration says.
+            /// Sets the interval of pings or comments on a quiet connection. Default: the server's configuration.
             #[must_use]
             pub fn heartbeat(mut self, every: Duration) -> Self {
                 self.0.heartbeat = Some(every);
                 self
             }
 
-            /// Lets pages of this origin (`https://app.example`) connect as well, beside
-            /// [`ServerConfig::allowed_origins`](crate::ServerConfig) and the server's own. They read the answers, too: each
-            /// carries the fields that browsers ask for (CORS), and preflights are answered.
+            /// Allows pages of this origin (`https://app.example`) to connect, beside
+            /// [`ServerConfig::allowed_origins`](crate::ServerConfig) and the server's own. They can read the answers,
+            /// which carry CORS fields, and the server answers their preflights.
             ///
-            /// Origins are compared as such: case and a default port do not matter, and any scheme can be named
-            /// (`capacitor://localhost`, `file://`). A text that is no origin, and `null`, keeps the server from starting, with
-            /// [`ServerError::Origin`](crate::ServerError::Origin).
+            /// Origins are compared by scheme, host and port: case and a default port do not matter. Any scheme is
+            /// allowed (`capacitor://localhost`, `file://`). With `null`, or a text that is not an origin, the server
+            /// does not start and reports [`ServerError::Origin`](crate::ServerError::Origin).
             #[must_use]
             pub fn origin(mut self, origin: impl Into<String>) -> Self {
                 self.0.origins.add(&origin.into());
                 self
             }
 
-            /// Lets pages of any origin connect. Their cookies come along where the browser sends them.
+            /// Allows pages of any origin to connect. Browsers may send the visitor's cookies with them.
             #[must_use]
             pub fn dangerous_allow_any_origin(mut self) -> Self {
                 self.0.origins.any = true;
                 self
             }
 
-            /// Lets pages of the origin `null` connect: any site can make one, by a sandboxed frame. Their cookies come along
-            /// where the browser sends them.
+            /// Allows pages of the origin `null` to connect: any site can make one, by a sandboxed frame. Browsers may
+            /// send the visitor's cookies with them.
             #[must_use]
             pub fn dangerous_allow_null_origin(mut self) -> Self {
                 self.0.origins.null = true;
                 self
             }
 
-            /// How long browsers wait before they come back to an event stream; each is told something between this and
-            /// twice as much, so that they do not all come at once. Default: 1 s.
+            /// Sets the time that browsers wait before they come back to an event stream. Each gets a random value
+            /// between this and twice as much, so that they do not all come back at once. Default: 1 s.
             #[must_use]
             pub fn retry(mut self, wait: Duration) -> Self {
                 self.0.retry = Some(wait);
@@ -215,12 +215,12 @@ macro_rules! builders {
 builders!(WebSocketEndpoint ServerSentEventsEndpoint);
 
 impl WebSocketEndpoint {
-    /// As [`ws`].
+    /// Makes an endpoint, as [`ws`] does.
     pub fn new() -> Self {
         Self(Options::default())
     }
 
-    /// As [`ws_with`].
+    /// Makes an endpoint, as [`ws_with`] does.
     pub fn with<F, Fut>(f: F) -> Self
     where
         F: Fn(WebSocket, States) -> Fut + Send + Sync + 'static,
@@ -234,10 +234,11 @@ impl WebSocketEndpoint {
         })
     }
 
-    /// Has clients count, so that they get each message exactly once.
+    /// Sends each client resume ids (exactly-once delivery).
     ///
-    /// The first message of each connection is JSON: `{"id": "<epoch>-<offset>", "epoch", "offset", "tab", "reset"}`. The client adds
-    /// one to the offset for each message after it, and comes back with `?last_event_id=<epoch>-<offset>&tab=<tab>`.
+    /// The first message of each connection is JSON: `{"id": "<epoch>-<offset>", "epoch", "offset", "tab", "reset"}`.
+    /// The client adds one to the offset for each message after it, and comes back with
+    /// `?last_event_id=<epoch>-<offset>&tab=<tab>`.
     #[must_use]
     pub fn resume_ids(mut self) -> Self {
         self.0.resume_ids = true;
@@ -246,12 +247,12 @@ impl WebSocketEndpoint {
 }
 
 impl ServerSentEventsEndpoint {
-    /// As [`sse`].
+    /// Makes an endpoint, as [`sse`] does.
     pub fn new() -> Self {
         Self(Options::default())
     }
 
-    /// As [`sse_with`].
+    /// Makes an endpoint, as [`sse_with`] does.
     pub fn with<F, Fut>(f: F) -> Self
     where
         F: Fn(ServerSentEvents, States) -> Fut + Send + Sync + 'static,
@@ -266,9 +267,9 @@ impl ServerSentEventsEndpoint {
     }
 }
 
-/// What can stand at a path: [`WebSocketEndpoint`] and [`ServerSentEventsEndpoint`].
+/// An endpoint for a path: [`WebSocketEndpoint`] or [`ServerSentEventsEndpoint`].
 ///
-/// Functions do not: they stand under an attribute such as `#[get("/path")]`. Hook types are registered by
+/// Functions are routes by an attribute such as `#[get("/path")]`. Hook types are registered by
 /// [`Server::route`](crate::Server::route).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an endpoint: `ws()`, `ws_with(..)`, `sse()` and `sse_with(..)` make endpoints",

@@ -1,4 +1,4 @@
-//! Sessions: what a server remembers of a client, whatever connection it comes by.
+//! Sessions: state that a server keeps for a client across connections.
 
 mod attachment;
 mod entry;
@@ -33,8 +33,8 @@ pub use self::{
 
 /// The session of a client: a cheap clone, for any task. From [`Context::session`](crate::Context::session).
 ///
-/// Values are kept as JSON, in this process's memory or a [`SessionStore`]. Clones, and requests of one client at the
-/// same time, see each other's changes at once; between `get` and `insert` others may write.
+/// Values are kept as JSON, in this process's memory or a [`SessionStore`]. Clones and simultaneous requests of one
+/// client see each other's changes at once; between `get` and `insert` others may write.
 ///
 /// ```
 /// use hyperlane_core::{Context, Error};
@@ -59,26 +59,26 @@ struct Handle {
     entry: Arc<SessionEntry>,
     sessions: Arc<Sessions>,
     fields: Arc<SessionFields>,
-    /// The id that this request's client knows, or is told by this request's answer. The session has another one where
-    /// another request has renewed it, and that one stays unknown here.
+    /// The id that this request's client knows, or learns by this request's answer. If another request has renewed the
+    /// session, its new id stays unknown here.
     known: Mutex<SessionId>,
-    /// The client has come without one.
+    /// The client came without a session.
     is_new: bool,
     by_token: bool,
-    /// Whether the client learns the id by this request's answer.
+    /// The answer to this request still has to tell the client the id.
     cookie_pending: AtomicBool,
-    /// It lasts for the request alone, and no cookie is set.
+    /// The session lasts for the request alone, and sets no cookie.
     is_passing: AtomicBool,
 }
 
 impl Session {
-    /// Bytes that a clone shares with others.
+    /// Bytes that clones share.
     #[cfg(test)]
     pub(crate) const HANDLE: usize = size_of::<Handle>();
 
-    /// Begins one.
+    /// Begins a session.
     ///
-    /// `is_passing`: it lasts for the request, unless something is done with it by which a client logs in.
+    /// With `is_passing` it lasts for the request, unless a login keeps it.
     pub(crate) fn begin(
         sessions: Arc<Sessions>,
         fields: Arc<SessionFields>,
@@ -100,7 +100,7 @@ impl Session {
         session
     }
 
-    /// Goes on with one that a client came back to.
+    /// Resumes a session to which a client came back.
     pub(crate) fn resume(
         sessions: Arc<Sessions>,
         fields: Arc<SessionFields>,
@@ -117,7 +117,7 @@ impl Session {
             cookie_pending: AtomicBool::new(false),
             is_passing: AtomicBool::new(false),
         }));
-        // The answer to the renewal has the cookie of the next id, and no other answer has it.
+        // Only the answer to the renewal may set the cookie of the next id.
         if credential.is_stale && !session.is_former() {
             session.0.sessions.note_use(&session.0.entry);
             session.send_cookie();
@@ -125,20 +125,20 @@ impl Session {
         session
     }
 
-    /// Has the response set the cookie.
+    /// Sets the cookie in the response.
     fn send_cookie(&self) {
         let handle = &self.0;
-        // Who holds a token is not to get more than the token is worth.
+        // The holder of a token must not get the cookie, which is worth more.
         if handle.by_token || self.is_passing() {
             return;
         }
         handle.sessions.set_cookie(&handle.fields, self.id());
     }
 
-    /// The id that the client of this request knows. It changes with [`renew`](Self::renew).
+    /// The id that the client of this request knows. [`renew`](Self::renew) changes it.
     ///
-    /// Where another request has renewed the session meanwhile it is a former id: good for 60 s, and never the present
-    /// one. [`SessionChannels::id`](crate::SessionChannels::id) gives that to tasks of the program's own.
+    /// If another request has renewed the session meanwhile, this is a former id, valid for 60 s, and never the
+    /// current one. [`SessionChannels::id`](crate::SessionChannels::id) gives tasks of the program the current id.
     pub fn id(&self) -> SessionId {
         *self.lock_known()
     }
@@ -147,35 +147,35 @@ impl Session {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether another request has renewed the session, so that this one knows only an id that it had before.
+    /// Tells whether another request has renewed the session, so that this request knows only a former id.
     pub(crate) fn is_former(&self) -> bool {
         self.id() != self.0.entry.id()
     }
 
-    /// Whether it lasts for its request alone.
+    /// Tells whether the session lasts for its request alone.
     pub(crate) fn is_passing(&self) -> bool {
         self.0.is_passing.load(Ordering::Acquire)
     }
 
-    /// Whether this request began it: the client has come without a session, or with one that is over.
+    /// Tells whether this request began the session: the client came without one, or with one that has ended.
     pub fn is_new(&self) -> bool {
         self.0.is_new
     }
 
-    /// The value of a key; `None` also when it is no `T`.
+    /// Returns the value of a key; `None` also if it is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<str>) -> Option<T> {
         self.try_get(key).ok().flatten()
     }
 
-    /// The value of a key, if it is set.
+    /// Returns the value of a key, if it is set.
     ///
     /// # Errors
-    /// [`SessionError::Json`] when it is no `T`.
+    /// [`SessionError::Json`] if it is not a `T`.
     pub fn try_get<T: DeserializeOwned>(
         &self,
         key: impl AsRef<str>,
     ) -> Result<Option<T>, SessionError> {
-        // Parsed after the lock is gone: `T` may take its time, and may ask this very session.
+        // Parsed after the lock is released: parsing a `T` may be slow, and may use this session.
         let value = self.0.entry.value(key.as_ref());
         Ok(value
             .map(|value| serde_json::from_str(&value))
@@ -185,7 +185,7 @@ impl Session {
     /// Sets the value of a key.
     ///
     /// # Errors
-    /// [`SessionError::Json`] for a value without a JSON form, [`SessionError::Full`] when there is no room for it.
+    /// [`SessionError::Json`] for a value without a JSON form, [`SessionError::Full`] if there is no room for it.
     pub fn insert<T: Serialize + ?Sized>(
         &self,
         key: impl AsRef<str>,
@@ -198,7 +198,7 @@ impl Session {
             .insert(&self.0.entry, key.into(), value.into())
     }
 
-    /// Removes a key; whether it was set.
+    /// Removes a key, and returns whether it was set.
     pub fn remove(&self, key: impl AsRef<str>) -> bool {
         self.0.sessions.remove(&self.0.entry, key.as_ref())
     }
@@ -208,15 +208,15 @@ impl Session {
         self.0.entry.user().as_deref().map(str::to_owned)
     }
 
-    /// Binds the session to a user: `server.channels()` reaches its channels by this name. Ids that the session had before
-    /// are over at once where this changes the user.
+    /// Binds the session to a user: `server.channels()` finds its channels by this name. If this changes the user, all
+    /// former ids end at once.
     ///
-    /// [`renew`](Self::renew) goes along with it, before or after.
+    /// Call [`renew`](Self::renew) as well, before or after.
     ///
     /// # Errors
-    /// [`SessionError::Full`] when there is no room for it. [`SessionError::Former`] where this would change the user, and
-    /// another request has renewed the session meanwhile, or is logging in and has not answered: a former id does not
-    /// decide whose the session is.
+    /// [`SessionError::Full`] if there is no room for the name. [`SessionError::Former`] if this would change the user
+    /// while another request has renewed the session, or is logging in and has not answered: a former id must not
+    /// decide the user of a session.
     pub fn set_user(&self, user: impl Into<String>) -> Result<(), SessionError> {
         let user: Arc<str> = user.into().into();
         if self.is_former() && self.0.entry.user().as_ref() != Some(&user) {
@@ -225,16 +225,16 @@ impl Session {
         self.change_user(Some(user))
     }
 
-    /// Binds the session to no user. To log out, [`destroy`](Self::destroy) leaves less behind.
+    /// Binds the session to no user. For a logout, [`destroy`](Self::destroy) leaves less behind.
     pub fn clear_user(&self) {
-        // Less takes no room.
+        // Removing needs no room.
         let _ = self.change_user(None);
     }
 
     fn change_user(&self, user: Option<Arc<str>>) -> Result<(), SessionError> {
         self.make_lasting();
         let handle = &self.0;
-        // With the head the client has got it.
+        // The client learns the id with the head.
         let client_knows_id =
             !handle.cookie_pending.load(Ordering::Acquire) || handle.fields.is_written();
         let by = Some((self.id(), &handle.fields));
@@ -242,16 +242,17 @@ impl Session {
         table.set_user(&handle.entry, user, client_knows_id, by)
     }
 
-    /// Gives the session another id and sets the cookie anew. Values, user and channels stay.
+    /// Gives the session another id and sets the cookie again. Values, user and channels stay.
     ///
-    /// To be called at every login and change of rights. Requests in flight with the id before are served for another
-    /// 60 s; where the user has changed along with it they get an empty session that lasts for them alone. If another
-    /// request of the client has renewed it meanwhile, or has changed the user and not answered yet, this one changes nothing
-    /// and sets no cookie: the answer to the other one does. Nor does it where the session lasts for its request alone. So a former id, which may be in other hands, never leads to the present one.
+    /// Call this at every login and change of rights. Requests in flight with the old id are served for another 60 s;
+    /// if the user changes as well, they get an empty session that lasts for them alone. This does nothing if another
+    /// request of the client has renewed the session meanwhile, or has changed the user and not answered yet: the
+    /// answer to that request sets the cookie. It also does nothing if the session lasts for its request alone. So a
+    /// former id, which an attacker may know, never leads to the current one.
     ///
     /// # Errors
-    /// [`SessionError::TooLate`] when the head of the response is out, [`SessionError::ByToken`] when the request came by
-    /// a token, [`SessionError::Ended`] after [`destroy`](Self::destroy); nothing has changed then.
+    /// [`SessionError::TooLate`] if the head of the response is out, [`SessionError::ByToken`] if the request came by
+    /// a token, [`SessionError::Ended`] after [`destroy`](Self::destroy). Nothing has changed then.
     pub fn renew(&self) -> Result<(), SessionError> {
         let handle = &self.0;
         if handle.by_token {
@@ -261,7 +262,7 @@ impl Session {
             return Err(SessionError::TooLate);
         }
         if self.is_passing() && !self.is_ended() {
-            // No client has its id. A cookie for it would take the place of the one that the answer to a login has.
+            // No client has this id. A cookie for it would replace the one of a login's answer.
             return Ok(());
         }
         self.make_lasting();
@@ -272,7 +273,7 @@ impl Session {
             match table.renew(&handle.entry, *known, &handle.fields)? {
                 Some(id) => *known = id,
                 None => {
-                    // Nor the cookie of an id that is former by now, made anew as it was old.
+                    // Takes back the cookie of an old id that was set again, which is former by now.
                     if !handle.is_new {
                         handle.fields.unset();
                     }
@@ -285,8 +286,8 @@ impl Session {
         Ok(())
     }
 
-    /// A session that was to last for its request lasts after all, and so does one that had to go for others while its request
-    /// was running: a login that takes its time.
+    /// Keeps a session that was to last for its request, or one that was evicted while its request was running: a slow
+    /// login.
     fn make_lasting(&self) {
         let handle = &self.0;
         let is_evicted = !self.is_passing()
@@ -305,8 +306,8 @@ impl Session {
         }
     }
 
-    /// Ends the session: its values are gone, its channels end, the client is told to forget the cookie, and whoever comes
-    /// with it gets another session.
+    /// Ends the session with its values and channels, and deletes the cookie at the client. The next request begins
+    /// another session.
     pub fn destroy(&self) {
         let handle = &self.0;
         handle.sessions.table.destroy(&handle.entry);
@@ -317,14 +318,14 @@ impl Session {
         }
     }
 
-    /// A token with which a client that has no cookies uses the session, on one path: as `Authorization: Bearer`, as
-    /// `?token=`, or among the subprotocols of a WebSocket. Valid for [`session_token_ttl`](crate::ServerConfig) (60 s),
-    /// any number of times. A request by it is sent no cookie, and cannot renew the session.
+    /// Makes a token for a client without cookies, to use the session on one path: as `Authorization: Bearer`, as
+    /// `?token=`, or among the subprotocols of a WebSocket. It is valid for [`session_token_ttl`](crate::ServerConfig)
+    /// (60 s), any number of times. A request by a token gets no cookie, and cannot renew the session.
     ///
     /// # Errors
-    /// [`SessionError::Former`] when another request has renewed the session meanwhile: a former id does not lead to the
-    /// present one. [`SessionError::Passing`] when the session lasts for this request alone, [`SessionError::Ended`]
-    /// after [`destroy`](Self::destroy), [`SessionError::Random`] when there was no randomness for a key.
+    /// [`SessionError::Former`] if another request has renewed the session meanwhile: a former id does not lead to the
+    /// current one. [`SessionError::Passing`] if the session lasts for this request alone, [`SessionError::Ended`]
+    /// after [`destroy`](Self::destroy), [`SessionError::Random`] if there was no randomness for a key.
     ///
     /// ```
     /// use hyperlane_core::{Context, Error};
@@ -352,14 +353,14 @@ impl Session {
             .ok_or(SessionError::Random)
     }
 
-    /// Saves what has changed, where a [`SessionStore`] keeps the sessions. The server does so before it answers; this is
-    /// for what is changed later, by other tasks and by handlers of WebSockets and event streams.
+    /// Saves changes to the [`SessionStore`], if there is one. The server does so before it answers; this is for later
+    /// changes, by other tasks and by handlers of WebSockets and event streams.
     ///
     /// # Errors
-    /// [`SessionError::Store`]; the changes are saved with the next request of the session.
+    /// [`SessionError::Store`]; the next request of the session saves the changes.
     ///
     /// # Cancel safety
-    /// Dropped, the changes may be saved or not; if not, they are with the next request.
+    /// If dropped, the changes may be saved or not; if not, the next request of the session saves them.
     pub async fn save(&self) -> Result<(), SessionError> {
         if self.needs_saving() {
             let saved = self.0.sessions.save(&self.0.entry).await;
@@ -368,7 +369,7 @@ impl Session {
         Ok(())
     }
 
-    /// Whether a store has to be told of something.
+    /// Tells whether a store has to save changes.
     pub(crate) fn needs_saving(&self) -> bool {
         self.0.sessions.has_store() && !self.is_passing() && { self.0.entry.state().unsaved }
     }
@@ -377,7 +378,7 @@ impl Session {
         self.0.entry.is_ended()
     }
 
-    /// The store has not got it: nobody may come back to it.
+    /// Takes the cookie of a new session back: the store did not save the session.
     pub(crate) fn withdraw(&self) {
         if self.is_new() {
             self.0.fields.unset();

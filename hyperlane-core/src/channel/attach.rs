@@ -60,7 +60,7 @@ impl Channel {
             }
             return Ok(None);
         }
-        inner.state.write_on_key(start.key);
+        inner.state.catch_up(start.key);
         self.after_change(&mut inner);
         let charged = std::mem::take(&mut inner.charged);
         drop(inner);

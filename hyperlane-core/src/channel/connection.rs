@@ -129,7 +129,7 @@ impl Connection for ChannelConnection {
         self.number
     }
 
-    fn ask(&self) {
+    fn request_ack(&self) {
         let Some(acks) = &self.acks else { return };
         if let Some(ping) = acks.ask(self.connection.now())
             && self.connection.send_message(&Message::Ping(ping)).is_err()
@@ -141,7 +141,7 @@ impl Connection for ChannelConnection {
     fn request_ack_soon(&self) {
         let due = self.acks.as_ref().and_then(|acks| acks.due());
         match due {
-            Some(due) if due <= self.connection.now() => self.ask(),
+            Some(due) if due <= self.connection.now() => self.request_ack(),
             Some(due) => self.connection.arm(due),
             // The pong of the open ping triggers the next one.
             None => {}

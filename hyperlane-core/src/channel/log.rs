@@ -1,4 +1,4 @@
-//! The messages of a channel by their offsets, as far back as they are kept. Pure: no clock, no sockets.
+//! Messages of a channel by offset, within limits. Pure: no clock, no sockets.
 
 use std::{collections::VecDeque, fmt, str::FromStr};
 
@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use crate::proto::ws::Message;
 
-/// Where a client stands in a channel: what it tells to go on after a cut. Written `<epoch>-<offset>`, in hexadecimal
-/// and decimal digits.
+/// A position in a channel, which a client sends to resume after a cut. Written `<epoch>-<offset>`, in hexadecimal and
+/// decimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ResumeId {
-    /// Of the channel, at random: another channel, and so another session, has another.
+    /// Random number of the channel: other channels, and so other sessions, have another.
     pub(crate) epoch: u64,
-    /// Of the last message that arrived; 0 before the first.
+    /// Offset of the last message that arrived; 0 before the first.
     pub(crate) offset: u64,
 }
 
@@ -22,14 +22,14 @@ impl fmt::Display for ResumeId {
     }
 }
 
-/// Told apart from an id of somewhere else, which is no error of the client.
+/// A text that is not an id. An id of another channel is no error of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotAnId;
 
 impl FromStr for ResumeId {
     type Err = NotAnId;
 
-    /// Takes what [`Display`](fmt::Display) writes and nothing else, so that one place has one name.
+    /// Accepts only the form that [`Display`](fmt::Display) writes, so that each position has one name.
     fn from_str(text: &str) -> Result<Self, NotAnId> {
         let (epoch, offset) = text.split_once('-').ok_or(NotAnId)?;
         let id = Self {
@@ -44,32 +44,35 @@ impl FromStr for ResumeId {
     }
 }
 
-/// What scripts write where they have nothing.
-const NOTHING: [&str; 6] = ["null", "undefined", "nan", "none", "nil", "(null)"];
+/// Words that scripts write for a missing value.
+const MISSING_WORDS: [&str; 6] = ["null", "undefined", "nan", "none", "nil", "(null)"];
 
-/// Whether a value that is there says that there is none: it is empty, or a word that scripts write for nothing.
-fn is_nothing(text: &str) -> bool {
-    text.is_empty() || NOTHING.iter().any(|word| text.eq_ignore_ascii_case(word))
+/// Tells whether a value is empty, or a word that scripts write for a missing value.
+fn is_missing(text: &str) -> bool {
+    text.is_empty()
+        || MISSING_WORDS
+            .iter()
+            .any(|word| text.eq_ignore_ascii_case(word))
 }
 
 impl ResumeId {
-    /// What a client says of its place; `None` where it says nothing, in whatever words. A page that has no id yet must not
-    /// be reset for that.
+    /// Reads the id of a client; `None` for a missing value in any form. A page that has no id yet must not be reset
+    /// for that.
     pub(crate) fn of_client(text: &str) -> Option<Result<Self, NotAnId>> {
         let text = text.trim();
         let bare = text.trim_matches(['"', '\'']);
-        // `${epoch}-${offset}` of a script that has neither.
+        // The form `${epoch}-${offset}` of a script that has neither.
         let has_no_parts = bare.split_once('-').is_some_and(|(epoch, offset)| {
-            is_nothing(epoch) && (is_nothing(offset) || offset == "0")
+            is_missing(epoch) && (is_missing(offset) || offset == "0")
         });
-        if is_nothing(bare) || has_no_parts {
+        if is_missing(bare) || has_no_parts {
             return None;
         }
         Some(text.parse())
     }
 }
 
-/// How much is kept.
+/// Limits of the messages that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) messages: usize,
@@ -82,11 +85,11 @@ impl Limits {
     }
 }
 
-/// What a channel carries.
+/// An item that a channel carries.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Item {
     Message(Message),
-    /// An event of the program's own making, encoded without id and end, so that the channel's own id can follow.
+    /// An event of the program, encoded without id and end, so that the channel's id can follow.
     Event {
         fields: Bytes,
         has_data: bool,
@@ -101,23 +104,23 @@ impl From<Message> for Item {
 
 struct LogEntry {
     item: Item,
-    /// Weight of all that was ever sent before it.
+    /// Weight of all items that were sent before.
     before: u64,
 }
 
-/// Messages by offset, from 1 on; the oldest ones leave.
+/// Messages by offset, from 1 on; the oldest are dropped first.
 pub(crate) struct Log {
     pub(crate) epoch: u64,
     /// Offset of the oldest entry, or of the next message.
     first: u64,
     entries: VecDeque<LogEntry>,
-    /// Weight of all that was ever sent.
+    /// Weight of all items that were sent.
     sent: u64,
-    /// What has left, to be dropped where nothing is locked: the bytes of a message may be the program's own type.
+    /// Dropped items, for destruction outside of all locks: the bytes of a message may be a type of the program.
     gone: Vec<Item>,
 }
 
-/// What a message counts: its bytes and the entry that holds it.
+/// Weight of an item: its bytes and the entry that holds it.
 pub(crate) fn weight(item: &Item) -> usize {
     let bytes = match item {
         Item::Message(message) => message.len(),
@@ -137,7 +140,7 @@ impl Log {
         }
     }
 
-    /// Gives what has left since the last call.
+    /// Takes the items that were dropped since the last call.
     pub(crate) fn take_gone(&mut self) -> Vec<Item> {
         std::mem::take(&mut self.gone)
     }
@@ -147,7 +150,7 @@ impl Log {
         self.first + self.entries.len() as u64
     }
 
-    /// The id of one who has got all before `next`.
+    /// The id of a client that has all messages before `next`.
     pub(crate) fn id_before(&self, next: u64) -> ResumeId {
         ResumeId {
             epoch: self.epoch,
@@ -166,12 +169,12 @@ impl Log {
         self.entries.get(at).map(|entry| &entry.item)
     }
 
-    /// Whether all from `offset` on is here.
+    /// Tells whether all messages from `offset` on are kept.
     pub(crate) fn has_from(&self, offset: u64) -> bool {
         (self.first..=self.end()).contains(&offset)
     }
 
-    /// How many messages there are from `floor` on, and what they weigh.
+    /// Number and weight of the messages from `floor` on.
     pub(crate) fn since(&self, floor: u64) -> (usize, usize) {
         let at = usize::try_from(floor.saturating_sub(self.first)).unwrap_or(usize::MAX);
         match self.entries.get(at) {
@@ -183,18 +186,18 @@ impl Log {
         }
     }
 
-    /// What all messages weigh.
+    /// Weight of all kept messages.
     pub(crate) fn weight(&self) -> usize {
         self.since(self.first).1
     }
 
-    /// Whether a message may be added to those from `floor` on. The first one always may, whatever it weighs.
+    /// Tells whether there is room for an item after those from `floor` on. The first item always has room.
     pub(crate) fn has_room(&self, floor: u64, item: &Item, limits: Limits) -> bool {
         let (messages, bytes) = self.since(floor);
         messages == 0 || !limits.are_passed(messages + 1, bytes + weight(item))
     }
 
-    /// Drops the oldest of those before `floor` until the rest of them is within the limits.
+    /// Drops the oldest messages before `floor` until the rest of those is within the limits.
     pub(crate) fn trim(&mut self, floor: u64, limits: Limits) {
         while self.first < floor.min(self.end()) {
             let (all, weight) = self.since(self.first);
@@ -211,7 +214,7 @@ impl Log {
         }
     }
 
-    /// Drops all before `floor`.
+    /// Drops all messages before `floor`.
     pub(crate) fn forget_before(&mut self, floor: u64) {
         self.trim(
             floor,

@@ -220,7 +220,7 @@ impl Channel {
                     return;
                 };
                 let mut inner = channel.lock();
-                let done = room.is_err() || inner.state.write_on_key(key);
+                let done = room.is_err() || inner.state.catch_up(key);
                 inner.wake_senders();
                 if done {
                     if let Some(position) = inner.state.position(key) {

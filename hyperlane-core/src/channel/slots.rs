@@ -83,7 +83,7 @@ pub(crate) fn of_session(
     channel
 }
 
-/// Whether the program has closed the channel with this epoch, so that its clients should stop.
+/// Tells whether the program has closed the channel with this epoch, so that its clients should stop.
 pub(crate) fn was_closed(session: &SessionEntry, direction: Direction, epoch: u64) -> bool {
     let slots = session.attachment().of::<SessionSlots>();
     let mut slots = slots.lock();

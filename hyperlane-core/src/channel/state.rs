@@ -1,72 +1,73 @@
-//! Who reads a channel, and how far: the rules of buffering, delivery and resumption, without clock and sockets.
+//! Positions of a channel's clients: the rules of buffering, delivery and resumption, without clock and sockets.
 
 use super::log::{Item, Limits, Log, ResumeId};
 use crate::error::PushError;
 
-/// One end that messages can be written to.
+/// A connection that a channel writes messages to.
 pub(crate) trait Connection {
     /// Writes a message without waiting.
     fn write(&self, id: ResumeId, item: &Item) -> Result<(), PushError>;
 
-    /// The highest offset that the client is known to have; 0 for none, and where it never says.
+    /// The highest offset that the client has acknowledged; 0 for none, and for a client that never acknowledges.
     fn acknowledged(&self) -> u64;
 
-    /// Whether nothing is read from the client for now, so that no acknowledgement can come.
+    /// Tells whether reading from the client is paused, so that no acknowledgement can come.
     fn is_paused(&self) -> bool;
 
-    /// Asks the client how far it is; once until it answers.
-    fn ask(&self);
+    /// Requests an acknowledgement; not again before the client answers.
+    fn request_ack(&self);
 
-    /// As [`ask`](Self::ask), at once or a moment later: not more often than a client should be bothered.
+    /// Requests an acknowledgement, as [`request_ack`](Self::request_ack) does, at once or a moment later: this limits the rate of
+    /// requests.
     fn request_ack_soon(&self);
 
-    /// Those whose request came later have higher numbers.
+    /// The number of the request, higher for later requests.
     fn number(&self) -> u64;
 }
 
-/// How a client tells how far it is.
+/// How a client acknowledges messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// By the id of the last event, when it comes back.
+    /// By the id of its last event, when it comes back.
     Events,
     /// By pongs alone.
     Plain,
-    /// By pongs, and by the id it has counted up to, when it comes back.
+    /// By pongs, and by the id that it has counted up to, when it comes back.
     Counted,
 }
 
-/// Which of a session's tabs a position is; told by the client itself.
+/// Names one of a session's tabs; chosen by the client.
 pub(crate) type Tab = u64;
 
-/// How far one tab is.
+/// The position of one tab in the channel.
 pub(crate) struct Position<C, T> {
     pub(crate) key: u64,
     kind: Kind,
     tab: Option<Tab>,
-    /// The next message to write to it.
+    /// Offset of the next message to write.
     next: u64,
     acknowledged: u64,
-    /// The connection; none while it waits for one.
+    /// The connection; `None` while the position waits for one.
     connection: Option<C>,
-    /// What ends the waiting.
+    /// Ends the waiting.
     pub(crate) timer: Option<T>,
-    /// Somebody writes on as the connection takes more.
+    /// A task writes to the connection as it has room.
     pub(crate) has_pump: bool,
 }
 
 impl<C: Connection, T> Position<C, T> {
-    /// The first message that must stay for it. While nothing is read from it, so that it cannot say what has arrived,
-    /// what was written counts as that: a program that does not receive may still send.
+    /// The first message that the channel must keep for this position. While reading is paused no acknowledgement can
+    /// come, and written messages count as arrived: a program that does not receive may still send.
     fn floor(&self) -> u64 {
         match &self.connection {
             Some(connection) if connection.is_paused() => self.next,
-            _ => self.got(),
+            _ => self.first_unacknowledged(),
         }
     }
 
-    /// The first message that may not have arrived. An event stream says nothing: what was written counts, and what
-    /// was written and lost is found in the history.
-    fn got(&self) -> u64 {
+    /// The first message that may not have arrived. An event stream acknowledges nothing, so written messages count as
+    /// arrived; the history has those that were lost.
+    fn first_unacknowledged(&self) -> u64 {
         let acknowledged = self.connection.as_ref().map_or(0, Connection::acknowledged);
         match self.kind {
             Kind::Events => self.next,
@@ -79,47 +80,48 @@ impl<C: Connection, T> Position<C, T> {
     }
 }
 
-/// What a new connection says of itself.
+/// Claim of a new connection to a position.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim {
     pub(crate) kind: Kind,
-    /// The place it wants to go on from; an error is an id that never was one.
+    /// The id to resume from; an error is a text that is not an id.
     pub(crate) from: Option<Result<ResumeId, super::log::NotAnId>>,
     pub(crate) tab: Option<Tab>,
     /// The number of the request.
     pub(crate) number: u64,
 }
 
-/// Where a new connection begins.
+/// The start of a new connection.
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) key: u64,
-    /// It has all before this one, or must forget about it.
+    /// The next message: the client has all before it, or is reset.
     pub(crate) next: u64,
-    /// What it missed is not there any more.
+    /// Missed messages are gone.
     pub(crate) is_reset: bool,
 }
 
-/// A page that is being loaded: what its own request sends is for it, whoever else is there.
+/// A page that is being loaded. It gets the messages of its own request, even if other pages are connected.
 struct Page<T> {
     key: u64,
-    /// It wants all from this message on.
+    /// Offset of its first message.
     from: u64,
-    /// What ends the waiting.
+    /// Ends the waiting.
     _timer: Option<T>,
 }
 
-/// Pages that are loaded at the same time; for more, what comes after they connect.
+/// Limit of pages that load at the same time. Further pages begin with messages after their connection.
 const MAX_PAGES: usize = 8;
 
-/// Places that wait for their clients: a client that connects and goes, again and again, takes no more than these.
+/// Limit of positions without a connection, so that a client that connects and leaves in a loop uses bounded memory.
 const MAX_WAITING: usize = 64;
 
-/// What is kept for plain ones that are away while another reads on, as a multiple of the buffer's bytes: they are reset for
-/// what is gone, so that it is a good deal. It is not in messages, since small ones may come by the thousand.
+/// Messages that are kept for plain clients that are away while others read on, as a multiple of the buffer's bytes.
+/// The factor is large because such a client is reset beyond it. Messages are not counted, since small ones may come
+/// by the thousand.
 const AWAY_FACTOR: usize = 32;
 
-/// The channel's messages and positions. `C` is a connection, `T` a timer.
+/// Messages and positions of a channel. `C` is a connection, `T` a timer.
 pub(crate) struct ChannelState<C, T> {
     pub(crate) log: Log,
     /// The first message that no connection took.
@@ -140,7 +142,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         }
     }
 
-    /// How many messages no connection took.
+    /// The number of messages that no connection took.
     pub(crate) fn undelivered(&self) -> u64 {
         self.log.end().saturating_sub(self.first_undelivered)
     }
@@ -159,8 +161,8 @@ impl<C: Connection, T> ChannelState<C, T> {
             .find(|position| position.key == key)
     }
 
-    /// The first message that must stay for somebody. Those who wait for a connection count only while nobody has one, and
-    /// as long as what they missed is there: else they are reset.
+    /// The first message that the channel must keep. Positions without a connection count only if none has a
+    /// connection, and only while their messages are kept: later they are reset.
     fn floor(&self) -> u64 {
         let connected = self.positions.iter().filter(|at| at.connection.is_some());
         let connected = connected.map(Position::floor).min();
@@ -174,7 +176,8 @@ impl<C: Connection, T> ChannelState<C, T> {
             })
     }
 
-    /// A page is being loaded that will want all from here on. What it is given a key for ends the waiting.
+    /// Expects a page that is being loaded and gets all messages from here on. `timer` gets a key and ends the
+    /// waiting.
     pub(crate) fn expect_page(&mut self, timer: impl FnOnce(u64) -> Option<T>) {
         if self.pages.len() < MAX_PAGES {
             let key = self.next_key;
@@ -194,7 +197,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         }
     }
 
-    /// From where a connection without an id goes on: the page that was asked for first, if it is that.
+    /// Takes the page that was expected first, and returns the offset of its first message.
     fn take_page(&mut self) -> Option<u64> {
         let Page { key, from, .. } = self.pages.first()?;
         let (key, from) = (*key, *from);
@@ -202,16 +205,16 @@ impl<C: Connection, T> ChannelState<C, T> {
         Some(from).filter(|from| self.log.has_from(*from))
     }
 
-    /// Takes a message, if there is room, and writes it to all connections. Gives the message back where there is none.
+    /// Takes a message if there is room, and writes it to all connections. Returns the message if there is no room.
     pub(crate) fn send(&mut self, item: Item, limits: Limits) -> Result<(), Item> {
         let floor = self.floor();
         if !self.log.has_room(floor, &item, limits) {
-            self.connections().for_each(Connection::ask);
+            self.connections().for_each(Connection::request_ack);
             return Err(item);
         }
         self.log.push(item);
         for at in 0..self.positions.len() {
-            self.write_on(at);
+            self.catch_up_at(at);
         }
         self.trim_log(limits);
         let half = Limits {
@@ -222,13 +225,13 @@ impl<C: Connection, T> ChannelState<C, T> {
             let (messages, bytes) = self.log.since(position.floor());
             let is_due = messages > half.messages || bytes > half.bytes;
             if let Some(connection) = position.connection.as_ref().filter(|_| is_due) {
-                connection.ask();
+                connection.request_ack();
             }
         }
         Ok(())
     }
 
-    /// Whether a short message would be taken.
+    /// Tells whether there is room for a short message.
     pub(crate) fn has_room(&self, limits: Limits) -> bool {
         let short = Item::Event {
             fields: bytes::Bytes::new(),
@@ -237,11 +240,11 @@ impl<C: Connection, T> ChannelState<C, T> {
         self.log.has_room(self.floor(), &short, limits)
     }
 
-    /// Drops what nobody comes back for: what pongs have acknowledged where there is nothing but pongs, and else what is
-    /// beyond the limits of a history.
+    /// Drops messages that no client needs: acknowledged ones if all clients acknowledge by pongs alone, otherwise
+    /// those beyond the limits of the history.
     pub(crate) fn trim_log(&mut self, limits: Limits) {
         let floor = self.floor();
-        // Without pongs, the history is all that a plain one has as well.
+        // While reading is paused, plain clients need the history as well.
         let all_plain = self.positions.iter().all(|position| {
             let is_paused = position.connection().is_some_and(Connection::is_paused);
             position.kind == Kind::Plain && !is_paused && self.log.has_from(position.floor())
@@ -249,7 +252,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         match self.positions.iter().map(Position::floor).min() {
             Some(least) if all_plain && self.pages.is_empty() => {
                 self.log.forget_before(least.min(floor));
-                // One that is away while another reads on.
+                // Bounds the messages for clients that are away while another reads on.
                 let away = Limits {
                     messages: usize::MAX,
                     bytes: limits.bytes.saturating_mul(AWAY_FACTOR),
@@ -260,19 +263,19 @@ impl<C: Connection, T> ChannelState<C, T> {
         }
     }
 
-    /// Writes to one position what it has not got; false when its connection takes no more for now.
-    pub(crate) fn write_on_key(&mut self, key: u64) -> bool {
+    /// Writes the remaining messages to one position; false if its connection has no more room.
+    pub(crate) fn catch_up(&mut self, key: u64) -> bool {
         match self
             .positions
             .iter()
             .position(|position| position.key == key)
         {
-            Some(at) => self.write_on(at),
+            Some(at) => self.catch_up_at(at),
             None => true,
         }
     }
 
-    fn write_on(&mut self, at: usize) -> bool {
+    fn catch_up_at(&mut self, at: usize) -> bool {
         let Self {
             log,
             positions,
@@ -297,18 +300,18 @@ impl<C: Connection, T> ChannelState<C, T> {
                     has_all = false;
                     break;
                 }
-                // Its end is being told at this moment.
+                // The connection is closing and detaches soon.
                 Err(_) => return true,
             }
         }
-        // What a plain client has got is known by pongs alone. Others count for themselves.
+        // Plain clients acknowledge by pongs alone. Others count for themselves.
         if position.kind == Kind::Plain {
             connection.request_ack_soon();
         }
         has_all
     }
 
-    /// Positions that are behind although they are connected, and that nobody writes on for.
+    /// Takes a connected position that is behind and has no pump, and marks it as pumped.
     pub(crate) fn take_behind(&mut self) -> Option<u64> {
         let end = self.log.end();
         let position = self.positions.iter_mut().find(|position| {
@@ -318,7 +321,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         Some(position.key)
     }
 
-    /// Whether a later connection of the same tab is there already: the one that claims was overtaken on its way.
+    /// Tells whether a later connection of the same tab is already attached.
     pub(crate) fn is_superseded(&self, claim: Claim) -> bool {
         let mut others = self
             .positions
@@ -333,8 +336,8 @@ impl<C: Connection, T> ChannelState<C, T> {
             })
     }
 
-    /// Finds where a new connection begins, and crosses out whom it takes up. Nothing is written before
-    /// [`write_on_key`](Self::write_on_key). What is given back is to be closed: the same tab's earlier connection.
+    /// Attaches a new connection and finds its start. Nothing is written before [`catch_up`](Self::catch_up).
+    /// The caller closes the returned positions: the same tab's earlier connection, and connections that are reset.
     pub(crate) fn attach(
         &mut self,
         claim: Claim,
@@ -361,14 +364,16 @@ impl<C: Connection, T> ChannelState<C, T> {
             left.push(self.positions.swap_remove(at));
         }
         if is_reset && claim.kind == Kind::Plain && claim.tab.is_none() {
-            // A connection on whose account it was reset may be its own, cut without our knowledge. It would have every
-            // later one reset as well; and if it lives, its client has to be told the same.
+            // The connection that caused the reset may be the client's own, cut without our knowledge. It would cause
+            // a reset of every later one as well. If it lives, its client has to be reset too.
             let log = &self.log;
             let (holed, rest) = std::mem::take(&mut self.positions)
                 .into_iter()
                 .partition::<Vec<_>, _>(|position| {
                     let is_meant = position.kind == Kind::Plain && position.tab.is_none();
-                    is_meant && position.connection.is_some() && !log.has_from(position.got())
+                    is_meant
+                        && position.connection.is_some()
+                        && !log.has_from(position.first_unacknowledged())
                 });
             self.positions = rest;
             left.extend(holed);
@@ -395,9 +400,9 @@ impl<C: Connection, T> ChannelState<C, T> {
         (start, left)
     }
 
-    /// From where a client goes on that has no id, if it was here before. One that names its tab goes on there. A plain one
-    /// without a name may be any: it goes on from the least that one of them has. Those that seem to be connected count as
-    /// well, as the client may know of a cut before we do.
+    /// Finds the offset at which a client without an id resumes, if it was here before. A client that names its tab
+    /// resumes at that tab's position. A plain client without a name may be any of those: it resumes at the lowest
+    /// offset of them. Positions that seem connected count as well, since the client may know of a cut before we do.
     fn resume_without_id(&self, claim: Claim) -> Option<u64> {
         let is_meant = |position: &&Position<C, T>| match claim.tab {
             Some(tab) => position.tab == Some(tab),
@@ -407,9 +412,9 @@ impl<C: Connection, T> ChannelState<C, T> {
         };
         let meant = self.positions.iter().filter(is_meant);
         let got = meant.map(|position| match position.kind {
-            // Who was to get an id with the first event and has none got nothing.
+            // The id comes with the first event: a client without an id has received nothing.
             Kind::Events => position.acknowledged + 1,
-            _ => position.got(),
+            _ => position.first_unacknowledged(),
         });
         got.min()
     }
@@ -421,8 +426,8 @@ impl<C: Connection, T> ChannelState<C, T> {
         })
     }
 
-    /// Which position a connection takes the place of. Of those that wait it is the one that is furthest: whoever comes
-    /// later still finds the one that is least far, so that nobody misses anything.
+    /// Finds the position that a connection replaces. Of those that wait it is the furthest: later connections still
+    /// find the one that is least far, so that no client misses a message.
     fn replaced_position(&self, claim: Claim, next: u64) -> Option<usize> {
         if claim.tab.is_some() {
             return self
@@ -438,11 +443,11 @@ impl<C: Connection, T> ChannelState<C, T> {
         match (claim.kind, claim.from) {
             (Kind::Plain, _) => self
                 .waiting(Kind::Plain)
-                .max_by_key(|(_, position)| position.got())
+                .max_by_key(|(_, position)| position.first_unacknowledged())
                 .map(|(at, _)| at),
-            // Without an id it is another tab, or a page that was loaded anew: nobody's place.
+            // Without an id it is another tab, or a page that was reloaded: it replaces no position.
             (_, None) => None,
-            // It was written up to its id at least, so it is one of those.
+            // The position was written at least up to the client's id.
             (kind, Some(_)) => self
                 .waiting(kind)
                 .filter(|(_, position)| position.next >= next)
@@ -452,7 +457,8 @@ impl<C: Connection, T> ChannelState<C, T> {
         }
     }
 
-    /// A connection is over; its position waits for the next one. False if somebody has taken its place.
+    /// Removes the connection of a position, which then waits for the next one. False if another connection has
+    /// replaced the position.
     pub(crate) fn cut(&mut self, key: u64) -> bool {
         let Some(position) = self.position(key) else {
             return false;
@@ -464,8 +470,8 @@ impl<C: Connection, T> ChannelState<C, T> {
         true
     }
 
-    /// Gives up a place where too many wait. Those go first that their clients' ids make up for; of plain ones without a
-    /// name the furthest, so that whoever comes back still finds the one that is least far.
+    /// Removes a position if too many wait. Positions with ids go first, since the ids replace them. Of plain ones
+    /// without a name the furthest goes, so that a client that comes back still finds the one that is least far.
     fn limit_waiting(&mut self) {
         let waiting = || {
             let positions = self.positions.iter().enumerate();
@@ -488,7 +494,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         }
     }
 
-    /// Nobody will come back to this place.
+    /// Removes a position to which no client will come back.
     pub(crate) fn remove(&mut self, key: u64) -> Option<Position<C, T>> {
         let at = self
             .positions
@@ -501,7 +507,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         std::mem::take(&mut self.positions)
     }
 
-    /// Takes out those connections that hold the others up: who keeps the log full while another has got more.
+    /// Removes slow connections: those that keep the log full while another connection is further.
     pub(crate) fn remove_slow(&mut self) -> Vec<Position<C, T>> {
         let connected = self
             .positions

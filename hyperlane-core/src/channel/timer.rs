@@ -10,7 +10,7 @@ use super::Channel;
 pub(super) struct Timer(AbortHandle);
 
 impl Timer {
-    /// Whether the task has run, or its runtime is gone.
+    /// Tells whether the task has run, or its runtime is gone.
     pub(super) fn has_ended(&self) -> bool {
         self.0.is_finished()
     }

@@ -1,4 +1,4 @@
-//! The session of the client that a request comes from.
+//! The session of a request's client.
 
 use std::{
     future::{Future, poll_fn},
@@ -16,41 +16,43 @@ use crate::{
     session::{Credential, Loaded, Sessions},
 };
 
-/// Cookies of the session's name that are looked at: a page of a sibling domain can put its own before the right one.
+/// Limit of cookies of the session's name that are checked: a page of a sibling domain can put its own before the
+/// right one.
 const COOKIES: usize = 4;
 
-/// Tokens that are looked at in each place where they may stand.
+/// Limit of tokens that are checked in each place.
 const TOKENS: usize = 4;
 
-/// What a request knows of its client's session.
+/// State of the client's session during a request.
 #[derive(Clone, Default)]
 pub(super) struct RequestSession {
     current: Option<Session>,
     fields: Option<Arc<SessionFields>>,
-    /// What was found for the client's credential.
+    /// The credential of the client, and the result of its lookup.
     loaded: Option<(Credential, Loaded)>,
     is_looked_up: bool,
-    /// It has shown a token of ours, and nothing that is valid.
+    /// The client has shown a token of ours, and no valid credential.
     is_token_refused: bool,
-    /// Destroyed by this request.
+    /// Sessions that this request has destroyed.
     ended: Vec<Session>,
-    /// `ctx.ws()` and `ctx.sse()` were told that this request loads a page.
+    /// `ctx.ws()` and `ctx.sse()` know that this request loads a page.
     told: [bool; 2],
 }
 
 impl Context {
-    /// The session of the client. One is begun if it has none that is valid, which sets the cookie.
+    /// Returns the session of the client, and begins one, which sets the cookie, if the client has no valid one.
     ///
-    /// The client is known by a cookie that is valid, else by the first valid token ([`Session::token`]) in
-    /// `Authorization: Bearer`, `?token=` or `Sec-WebSocket-Protocol`. What does not have the shape of such a token is the
-    /// program's, and not looked at. Where a token is ours and not valid, and nothing else is, the session lasts for the
-    /// request alone and no cookie is set; an argument of type [`Session`] answers 401 then.
-    /// The cookie is named `__Host-session` and Secure where the request came over TLS, as a proxy of
-    /// [`trusted_proxies`](crate::ServerConfig) says or [`cookie_secure`](crate::ServerConfig) has it, and `session`
-    /// elsewhere; always HttpOnly, Path=/, and SameSite as [`cookie_same_site`](crate::ServerConfig) says. A response that a session was used for is
-    /// `Cache-Control: private`, unless the program says otherwise and no cookie is set.
+    /// The server knows the client by a valid cookie, else by the first valid token ([`Session::token`]) in
+    /// `Authorization: Bearer`, `?token=` or `Sec-WebSocket-Protocol`. It ignores texts that do not have the shape of
+    /// such a token: they are the program's. If the only credential is an invalid token of ours, the session lasts for
+    /// the request alone and sets no cookie; an argument of type [`Session`] answers 401 then.
     ///
-    /// After the head of the response is out no cookie can be set any more: what is begun then lasts for its request.
+    /// Over TLS the cookie is named `__Host-session` and Secure, elsewhere it is named `session`. A proxy of
+    /// [`trusted_proxies`](crate::ServerConfig) or [`cookie_secure`](crate::ServerConfig) tells of TLS. The cookie is
+    /// always HttpOnly, Path=/, and SameSite as in [`cookie_same_site`](crate::ServerConfig). A response that used a
+    /// session is `Cache-Control: private`, unless the program sets the field and no cookie is set.
+    ///
+    /// After the head of the response is out no cookie can be set: a session that begins then lasts for its request.
     ///
     /// ```
     /// use hyperlane_core::Context;
@@ -70,7 +72,7 @@ impl Context {
         let fields = self.session_fields();
         let sessions = self.sessions();
         let kept = &self.extras.get_or_insert_default().session;
-        // Elsewhere the client has got, or is about to get, a cookie that must not be taken from it.
+        // Otherwise the client has, or is about to get, a cookie that must not be replaced.
         let is_renewed = matches!(kept.loaded, Some((_, Loaded::Renewed)));
         let is_passing = is_renewed || kept.is_token_refused || fields.is_written();
         let session = Session::begin(sessions, fields.clone(), is_passing);
@@ -79,7 +81,7 @@ impl Context {
         session
     }
 
-    /// The session of the client, if it has one that is valid; none is begun.
+    /// Returns the session of the client if it has a valid one, and begins none.
     pub fn try_session(&mut self) -> Option<Session> {
         let kept = &mut self.extras.get_or_insert_default().session;
         if let Some(current) = &kept.current {
@@ -116,7 +118,7 @@ impl Context {
     }
 
     pub(crate) fn sessions(&self) -> Arc<Sessions> {
-        /// The sessions of contexts that a program makes itself.
+        /// Sessions of contexts that programs make themselves.
         static DETACHED: LazyLock<Arc<Sessions>> =
             LazyLock::new(|| Sessions::new(&ServerConfig::default(), &Default::default()));
         match &self.program.sessions {
@@ -145,13 +147,13 @@ impl Context {
             .is_secure(|| self.forwarded().and_then(|forwarded| forwarded.secure) == Some(true))
     }
 
-    /// Whether no field can be set any more. A handshake may have been answered without the context.
+    /// Tells whether fields can no longer be set. A handshake may have been answered without the context.
     fn is_head_out(&self) -> bool {
         let connection = self.connection.as_ref();
         self.head_is_out || connection.is_some_and(|connection| connection.format().is_websocket())
     }
 
-    /// What the client shows for a session and is signed: cookies, then tokens.
+    /// Valid credentials of the client: cookies, then tokens.
     fn session_credentials(&self) -> impl Iterator<Item = Credential> {
         let sessions = self.sessions();
         let signer = sessions.clone();
@@ -171,7 +173,7 @@ impl Context {
         cookies.chain(tokens)
     }
 
-    /// What has the shape of a session's token, wherever one may stand.
+    /// Texts in the shape of a session's token, from all places.
     fn session_tokens(&self) -> impl Iterator<Item = &str> {
         let request = self.get_request();
         let headers = request.get_headers();
@@ -185,7 +187,7 @@ impl Context {
             })
             .filter(|token| Sessions::is_token(token))
             .take(TOKENS);
-        // The query is parsed only if it comes to that.
+        // The query is parsed only if it is needed.
         let queried = std::iter::once_with(|| request.get_querys())
             .filter(|_| !request.get_raw_query().is_empty())
             .flat_map(|querys| querys.get_all("token"))
@@ -208,15 +210,15 @@ impl Context {
         kept.is_token_refused = is_token_refused;
     }
 
-    /// Whether the client has shown a token of ours and nothing that is valid, and has not got a session of its own since.
+    /// Tells whether the client has shown a token of ours and no valid credential, and has got no session of its own since.
     pub(crate) fn is_session_token_refused(&mut self) -> bool {
         let session = self.try_session();
         let kept = &self.extras.get_or_insert_default().session;
         kept.is_token_refused && session.is_none_or(|session| session.is_passing())
     }
 
-    /// Whether the client has come by an id that a login has replaced, and has not got a session of its own since: the answer
-    /// to the login has its cookie.
+    /// Tells whether the client came with an id that a login has replaced, and has got no session of its own since: the
+    /// answer to the login has its cookie.
     pub(crate) fn is_session_replaced(&mut self) -> bool {
         let session = self.try_session();
         let kept = &self.extras.get_or_insert_default().session;
@@ -224,7 +226,7 @@ impl Context {
             && session.is_none_or(|session| session.is_passing())
     }
 
-    /// Gives back what is not needed after the head.
+    /// Frees state that is not needed after the head.
     pub(super) fn shrink_session(&mut self) {
         if let Some(extras) = &mut self.extras {
             let kept = &mut extras.session;
@@ -237,8 +239,8 @@ impl Context {
         self.end_with_former_id();
     }
 
-    /// A long connection that was opened by a former id of its session ends with that id, which may be in other hands. The
-    /// client that has the present one comes back with it.
+    /// Ends a long connection that a former id opened, together with that id: an attacker may know it. The client with
+    /// the current id comes back with that.
     fn end_with_former_id(&self) {
         let current = self
             .extras
@@ -274,8 +276,8 @@ impl Context {
         }
     }
 
-    /// Gives the fields of the session to the response, also where it was replaced, and to a handshake that is accepted and
-    /// not answered yet.
+    /// Gives the fields of the session to the response, even if it was replaced, and to a handshake that is accepted
+    /// and not answered yet.
     pub(super) fn attach_session(&mut self) {
         let Some(extras) = &self.extras else { return };
         if let Some(fields) = &extras.session.fields
@@ -291,7 +293,7 @@ impl Context {
         }
     }
 
-    /// Whether a store may have to be asked before the hooks: a look at what is there, without reading it.
+    /// Tells whether a store may have to be asked before the hooks: tests for fields without reading them.
     pub(crate) fn may_have_session_to_load(&self) -> bool {
         let sessions = self.program.sessions.as_ref();
         sessions.is_some_and(|sessions| sessions.has_store()) && {
@@ -303,7 +305,7 @@ impl Context {
         }
     }
 
-    /// Asks the store for the client's session, if there is one and the client has shown something that is signed.
+    /// Loads the client's session from the store, if the client has a signed credential.
     pub(crate) async fn load_session(&mut self) -> Result<(), RequestError> {
         let sessions = self.sessions();
         if sessions.has_store() {
@@ -321,7 +323,7 @@ impl Context {
         Ok(())
     }
 
-    /// Whether a store has to be told of something.
+    /// Tells whether a store has to save changes.
     pub(crate) fn has_session_to_save(&self) -> bool {
         self.extras.as_ref().is_some_and(|extras| {
             let kept = &extras.session;
@@ -330,12 +332,12 @@ impl Context {
         })
     }
 
-    /// Whether this request loads a page that this channel knows nothing of yet.
+    /// Tells whether this request loads a page that this channel does not know yet.
     pub(crate) fn begins_page(&mut self, direction: Direction) -> bool {
         let request = self.get_request();
         let loads_page = match request.header("sec-fetch-mode") {
             Some(mode) => mode == "navigate",
-            // Browsers do not say it over plain HTTP, but ask for HTML when they will show it.
+            // Over plain HTTP browsers do not send the mode, but they request HTML for pages.
             None => request
                 .header("accept")
                 .is_some_and(|accept| accept.contains("text/html")),
@@ -351,7 +353,7 @@ impl Context {
         !std::mem::replace(told, true)
     }
 
-    /// Tells the store what has changed.
+    /// Saves changes to the store.
     pub(crate) async fn save_session(&mut self) -> Result<(), RequestError> {
         if !self.has_session_to_save() {
             return Ok(());
@@ -360,7 +362,7 @@ impl Context {
         let used: Vec<Session> = kept.ended.iter().chain(&kept.current).cloned().collect();
         for session in used {
             if let Err(error) = session.save().await {
-                tracing::error!(%error, "a session is not saved");
+                tracing::error!(%error, "session not saved");
                 session.withdraw();
                 self.set_request_error(RequestError::SessionStore);
                 return Err(RequestError::SessionStore);
@@ -370,10 +372,11 @@ impl Context {
     }
 }
 
-/// Keeps what is worth most of what was found for a client; true if nothing can be worth more.
+/// Keeps the best credential found so far; true if no other can be better.
 fn keeps(found: &mut Option<(Credential, Loaded)>, credential: Credential, loaded: Loaded) -> bool {
     let is_session = matches!(loaded, Loaded::Session(_));
-    // A client whose cookie was replaced keeps the one that it has, or is about to get. No token replaces a cookie.
+    // A client whose cookie was replaced keeps the new one that it has, or is about to get. No token replaces a
+    // cookie.
     let is_renewed = matches!(loaded, Loaded::Renewed) && !credential.by_token;
     if is_session || is_renewed && found.is_none() {
         *found = Some((credential, loaded));
@@ -387,7 +390,8 @@ mod tests {
 
     #[test]
     fn a_session_costs_an_idle_connection_little() {
-        // Of the 512 bytes that a channel may add; what the context holds beside it, its handle, and the slot of its cookie.
+        // A channel may add 512 bytes. These are the context's share: the state, the handle, and the slot of the
+        // cookie.
         let size = size_of::<super::super::Extras>() + Session::HANDLE + size_of::<SessionFields>();
         assert!(size <= 352, "{size} bytes");
     }

@@ -1,4 +1,4 @@
-//! Channels reached from outside of any request.
+//! Channels, reached from outside of any request.
 
 use std::{fmt, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     websocket::WebSocket,
 };
 
-/// The channels of all sessions of a server, by session or by user; a cheap clone for tasks of the program's own.
+/// The channels of all sessions of a server, by session or by user; a cheap clone for tasks of the program.
 ///
 /// ```
 /// use hyperlane_core::Channels;
@@ -44,7 +44,7 @@ impl Channels {
         self.table.attachment().of()
     }
 
-    /// Sets how channels behave that no client has connected to yet, unless another endpoint has said before.
+    /// Sets the settings of channels that no client has connected to yet, unless another endpoint was first.
     pub(crate) fn suggest(&self, direction: Direction, settings: &Arc<Settings>) {
         self.settings().suggest(direction, settings);
     }
@@ -56,18 +56,18 @@ impl Channels {
         }
     }
 
-    /// The channels of a session that is valid now.
+    /// Returns the channels of a session that is valid now.
     pub fn session(&self, id: &SessionId) -> Option<SessionChannels> {
         Some(self.of(self.table.find(id)?))
     }
 
-    /// The channels of all sessions that [`Session::set_user`](crate::Session::set_user) bound to a user.
+    /// Returns the channels of all sessions that [`Session::set_user`](crate::Session::set_user) bound to a user.
     pub fn user(&self, user: impl AsRef<str>) -> Vec<SessionChannels> {
         let entries = self.table.of_user(user.as_ref());
         entries.into_iter().map(|entry| self.of(entry)).collect()
     }
 
-    /// The channels of all sessions in this process.
+    /// Returns the channels of all sessions in this process.
     pub fn all(&self) -> Vec<SessionChannels> {
         let entries = self.table.all();
         entries.into_iter().map(|entry| self.of(entry)).collect()
@@ -88,7 +88,7 @@ pub struct SessionChannels {
 }
 
 impl SessionChannels {
-    /// The session's id now.
+    /// The session's current id.
     pub fn id(&self) -> SessionId {
         self.entry.id()
     }
@@ -98,13 +98,13 @@ impl SessionChannels {
         self.entry.user().as_deref().map(str::to_owned)
     }
 
-    /// As [`Context::ws`] of a request of this session.
+    /// Returns the WebSocket channel, as [`Context::ws`] does in a request of this session.
     pub fn ws(&self) -> WebSocket {
         let settings = self.settings.of(Direction::Both);
         WebSocket::of_channel(of_session(&self.entry, Direction::Both, settings))
     }
 
-    /// As [`Context::sse`] of a request of this session.
+    /// Returns the event-stream channel, as [`Context::sse`] does in a request of this session.
     pub fn sse(&self) -> ServerSentEvents {
         let settings = self.settings.of(Direction::ToClient);
         ServerSentEvents::of_channel(of_session(&self.entry, Direction::ToClient, settings))
@@ -120,13 +120,13 @@ impl fmt::Debug for SessionChannels {
 }
 
 impl Context {
-    /// The WebSocket channel of the client's session, whether or not it is connected now: messages wait for it, and reach
-    /// all of its tabs. Clients connect at an endpoint: `server.at("/ws").get(ws())`.
+    /// Returns the WebSocket channel of the client's session, connected or not: messages wait for the client, and
+    /// reach all of its tabs. Clients connect at an endpoint: `server.at("/ws").get(ws())`.
     ///
-    /// What a request for a page sends is for that page, too, although the one before it may still be connected: whoever
-    /// connects first without saying where it stands, within 30 s, begins with it.
+    /// The request for a page may send to the page that it loads, even if the page before it is still connected: the
+    /// next connection without an id or a tab, within 30 s, begins with that message.
     ///
-    /// This is a use of the session, which is begun if there is none.
+    /// This is a use of the session, and begins one if there is none.
     ///
     /// ```
     /// use hyperlane_core::{Context, Error};
@@ -144,12 +144,12 @@ impl Context {
         WebSocket::of_channel(self.session_channel(Direction::Both))
     }
 
-    /// The event-stream channel of the client's session, whether or not it is connected now: messages wait for it, and
+    /// Returns the event-stream channel of the client's session, connected or not: messages wait for the client, and
     /// reach all of its tabs. Clients connect at an endpoint: `server.at("/sse").get(sse())`.
     ///
-    /// What a request for a page sends is for that page, too, as with [`ws`](Self::ws).
+    /// The request for a page may send to the page that it loads, as with [`ws`](Self::ws).
     ///
-    /// This is a use of the session, which is begun if there is none.
+    /// This is a use of the session, and begins one if there is none.
     ///
     /// ```
     /// use hyperlane_core::{Context, Error};
@@ -177,7 +177,7 @@ impl Context {
         channel
     }
 
-    /// The channels of all sessions of this server.
+    /// Returns the channels of all sessions of this server.
     pub fn channels(&self) -> Channels {
         Channels::new(&self.sessions().table)
     }

@@ -41,7 +41,7 @@ impl ChannelHandler {
         ctx.check_page(&self.cors.origins, Purpose::Stream)?;
         refuse_token(ctx)?;
         if ctx.get_request().get_method().is_head() {
-            // Nothing can be sent to it, so it gets no place.
+            // HEAD has no body for events, so it gets no position.
             ctx.get_mut_response()
                 .set_header("content-type", "text/event-stream")
                 .set_header("cache-control", "no-cache");
@@ -53,7 +53,7 @@ impl ChannelHandler {
         if let Some(Ok(id)) = claim.from
             && was_closed(&entry, self.direction, id.epoch)
         {
-            // Which has a browser stop coming back.
+            // A browser stops coming back after a 204.
             ctx.get_mut_response().set_status_code(204);
             return Ok(None);
         }
@@ -62,7 +62,7 @@ impl ChannelHandler {
         }
         let connection = stream.connection().clone();
         if is_replaced {
-            // A channel of its own would be deaf to the session's. Browsers come back, with the cookie that they have by then.
+            // A channel of its own would get no messages of the session. The browser comes back with the new cookie.
             close_for_new_id(&connection);
             return Ok(None);
         }
@@ -71,8 +71,8 @@ impl ChannelHandler {
         }
         let retry = self.options.retry.unwrap_or(Duration::from_secs(1));
         let begin = |start: &Start, id: ResumeId| {
-            let hello = hello(id, retry, start.is_reset);
-            let _ = connection.send_bytes(&connection.format().frame(&hello));
+            let first = first_event(id, retry, start.is_reset);
+            let _ = connection.send_bytes(&connection.format().frame(&first));
             ChannelConnection::new(connection.clone(), None, claim.number)
         };
         let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
@@ -83,14 +83,15 @@ impl ChannelHandler {
     }
 }
 
-/// The first block of an event stream: where it stands, so that a cut before the first message is no loss.
-fn hello(id: ResumeId, retry: Duration, is_reset: bool) -> Vec<u8> {
+/// Encodes the first event of a stream, which names the position, so that a cut before the first message loses
+/// nothing.
+fn first_event(id: ResumeId, retry: Duration, is_reset: bool) -> Vec<u8> {
     // Between once and twice as much.
     let jitter = random() % (retry.as_millis().max(1) as u64);
     let name = if is_reset { "reset" } else { POSITION };
     let event = position_event(name, id).retry(retry + Duration::from_millis(jitter));
     let mut bytes = Vec::new();
-    // Nothing of it comes from outside.
+    // All parts are our own, so that encoding cannot fail.
     let _ = event.encode(&mut bytes);
     bytes
 }

@@ -1,4 +1,4 @@
-//! What all endpoints do with a request.
+//! Parts of request handling that all endpoints share.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
     stream::Stream,
 };
 
-/// An endpoint at work.
+/// An endpoint that serves requests.
 pub(super) struct ChannelHandler {
     pub(super) options: Options,
     pub(super) settings: Arc<Settings>,
@@ -33,7 +33,7 @@ pub(super) struct ChannelHandler {
     pub(super) cors: Arc<RouteCors>,
 }
 
-/// Has the pipeline answer an error.
+/// Refuses the request after an error: the pipeline answers it.
 pub(super) async fn refused<T>(outcome: Result<T, RequestError>) -> T {
     match outcome.map_err(refuse) {
         Ok(value) => value,
@@ -41,7 +41,7 @@ pub(super) async fn refused<T>(outcome: Result<T, RequestError>) -> T {
     }
 }
 
-/// Refuses a client whose only credential is a token that is not valid any more: no channel would get its messages.
+/// Refuses a client whose only credential is an invalid token: no channel would get its messages.
 pub(super) fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
     match ctx.is_session_token_refused() {
         true => Err(RequestError::SessionToken),
@@ -49,7 +49,7 @@ pub(super) fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
     }
 }
 
-/// A connection with its place in a channel: all that an idle one holds.
+/// A connection with its position in a channel: the only state of an idle one.
 pub(super) struct Open {
     pub(super) connection: Arc<Conn>,
     pub(super) attached: Attached,
@@ -71,7 +71,7 @@ impl ChannelHandler {
         })
     }
 
-    /// These routes, as the server is to serve them.
+    /// Plans these routes for a server.
     pub(super) fn planned(&self, routes: Vec<PlannedRoute>) -> PlannedEndpoint {
         PlannedEndpoint {
             routes,
@@ -81,11 +81,11 @@ impl ChannelHandler {
         }
     }
 
-    /// The client's place, as it says.
+    /// Reads the client's claim to a position.
     pub(super) fn claim(&self, stream: &Stream, ctx: &Context, kind: Kind) -> Claim {
         let request = ctx.get_request();
         let headers = request.get_headers().get_all("last-event-id");
-        // What is there and says nothing gives way to what says something.
+        // Missing values, in any form, give way to later ones.
         let from = headers
             .chain(request.get_querys().get_all("last_event_id"))
             .find_map(ResumeId::of_client);
@@ -105,7 +105,7 @@ impl ChannelHandler {
         of_session(entry, self.direction, &self.settings)
     }
 
-    /// Gives the session's channel to a connection; a channel that is over in this moment gives way to a new one.
+    /// Attaches a connection to the session's channel. If that channel has just ended, a new one replaces it.
     pub(super) fn attach(
         &self,
         entry: &Arc<SessionEntry>,

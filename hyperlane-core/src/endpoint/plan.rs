@@ -1,4 +1,4 @@
-//! What an endpoint asks of the server that it is given to.
+//! The plan of an endpoint, which a server carries out.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use crate::{
 /// An endpoint, for a server to add at a pattern.
 pub struct PlannedEndpoint {
     pub(crate) routes: Vec<PlannedRoute>,
-    /// The channels that clients connect to.
+    /// Direction of the channels that clients connect to.
     pub(crate) direction: Direction,
-    /// How those behave.
+    /// Settings of those channels.
     pub(crate) settings: Arc<Settings>,
-    /// What all routes let pages of other origins do.
+    /// Rights of pages of other origins, for all routes.
     pub(crate) cors: Arc<RouteCors>,
 }
 
 /// One route of an endpoint.
 pub(crate) struct PlannedRoute {
-    /// As lists of routes show it.
+    /// The name in lists of routes.
     pub(crate) name: &'static str,
     pub(crate) methods: &'static [&'static str],
     pub(crate) run: SharedHookFn,

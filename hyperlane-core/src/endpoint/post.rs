@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl ChannelHandler {
-    /// Takes a body as a message to the channel.
+    /// Sends the body to the channel as a message.
     pub(super) fn post(self: Arc<Self>, ctx: &mut Context) -> HookFuture<'_> {
         Box::pin(async move {
             refused(self.take_post(ctx).await).await;
@@ -54,9 +54,9 @@ impl ChannelHandler {
             }
             Some(Err(_)) => Err(RequestError::refused(
                 409,
-                "the channel is over: connect anew",
+                "the channel is over: connect again",
             )),
-            None => Err(RequestError::refused(503, "nobody receives")),
+            None => Err(RequestError::refused(503, "the program does not receive")),
         }
     }
 }

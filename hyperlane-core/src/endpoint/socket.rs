@@ -34,7 +34,7 @@ impl ChannelHandler {
             return self.follow(stream, ctx);
         }
         Box::pin(async move {
-            // In a box of its own, which is gone when the long wait begins.
+            // A box of its own, which is freed before the long wait begins.
             let opened = refused(Box::pin(self.open_socket(stream, ctx)).await).await;
             if let Some((open, acks)) = opened {
                 receive(open.attached.channel(), &open.connection, &acks).await;
@@ -60,17 +60,18 @@ impl ChannelHandler {
             claim.tab = Some(random());
         }
         let upgrade = Upgrade::new().with_origins(self.cors.origins.clone());
-        // What is refused begins no session, and sets no cookie in place of one that was not sent across sites.
+        // A refused handshake begins no session, and sets no cookie: the browser may have one that it did not send
+        // across sites.
         stream.check_upgrade(ctx, &upgrade)?;
-        // A page cannot read the status of a handshake, but the code of a Close.
+        // A page cannot read the status of a handshake, but can read the code of a Close.
         let is_refused = ctx.is_session_token_refused();
         let is_replaced = ctx.is_session_replaced();
-        // Before the 101, which then sets its cookie.
+        // Before the 101, so that the 101 sets the cookie.
         let entry = ctx.session().entry().clone();
         ctx.upgrade_with(stream, upgrade).await?;
         let connection = stream.connection().clone();
         if is_refused {
-            // One that is gone already has nothing to be told.
+            // A connection that has ended needs no Close.
             let _ = connection.close_websocket(CloseCode::POLICY_VIOLATION, "token expired", false);
             return Ok(None);
         }
@@ -87,7 +88,7 @@ impl ChannelHandler {
             connection.set_acks(acks.clone());
             if let Some(tab) = claim.tab.filter(|_| kind == Kind::Counted) {
                 let text = first_message(id, tab, start.is_reset);
-                // One that is gone already is cut in a moment.
+                // A connection that has ended is detached in a moment.
                 let _ = connection.send_message(&Message::from(text));
             }
             ChannelConnection::new(connection.clone(), Some(acks.clone()), claim.number)
@@ -101,7 +102,7 @@ impl ChannelHandler {
     }
 }
 
-/// Hands what the client sends to the channel until one of them is over.
+/// Delivers messages of the client to the channel until the channel or the connection ends.
 async fn receive(channel: &Arc<Channel>, connection: &Arc<Conn>, acks: &Acks) {
     let mut taken = None;
     poll_fn(|cx| {
@@ -129,7 +130,7 @@ async fn receive(channel: &Arc<Channel>, connection: &Arc<Conn>, acks: &Acks) {
     .await;
 }
 
-/// What a counting client reads first.
+/// Encodes the first message for a counting client.
 fn first_message(id: ResumeId, tab: Tab, is_reset: bool) -> String {
     let ResumeId { epoch, offset } = id;
     format!(

@@ -1,9 +1,9 @@
-//! What stands at a path of a server.
+//! Paths of a server and their endpoints.
 
 use super::Server;
 use crate::{endpoint::Endpoint, error::Place};
 
-/// A path of a server; see [`Server::at`].
+/// A path of a server, from [`Server::at`].
 #[must_use]
 #[derive(Debug)]
 pub struct At<'a> {

@@ -1,4 +1,4 @@
-//! A session as this process holds it.
+//! A session in this process's memory.
 
 use std::{
     fmt,
@@ -18,21 +18,21 @@ use super::{
 };
 use crate::http::SessionFields;
 
-/// Former ids of a session that are still valid, at most; earlier ones are not.
+/// Limit of a session's valid former ids; older ones end.
 pub(super) const MAX_FORMER_IDS: usize = 4;
 
-/// What a value costs beside its bytes: its place in a list that doubles, and what the allocator adds. These are as a flood
-/// of sessions measured, which leaves holes.
+/// Overhead of a value: its place in a list that doubles, and the allocator's share. Measured in a flood of sessions,
+/// which fragments the heap.
 const VALUE_BYTES: usize = 192;
-/// What the list of values costs at first.
+/// Initial size of the list of values.
 const VALUES_BYTES: usize = 96;
-/// What a user costs beside its bytes, with its place among the users.
+/// Overhead of a user, including its place among the users.
 const USER_BYTES: usize = 160;
 
-/// A session. Whoever holds it may use it, also when it is no longer in the table.
+/// A session. Its holders may use it even when it is no longer in the table.
 pub(crate) struct SessionEntry {
     table: Weak<Table>,
-    /// Its place in the table.
+    /// The key of its slot in the table.
     pub(super) slot: AtomicU32,
     /// In seconds since 1970.
     pub(super) created: u64,
@@ -40,42 +40,42 @@ pub(crate) struct SessionEntry {
     attachment: AttachmentSlot,
 }
 
-/// What a session is at one moment. Its lock is held for moments alone: texts are shared, not copied, and values are
-/// parsed and dropped outside of it.
+/// Mutable state of a session. Its lock is held for moments only: texts are shared, not copied, and values are parsed
+/// and dropped outside of it.
 pub(super) struct SessionState {
     pub(super) id: SessionId,
     pub(super) user: Option<Arc<str>>,
     values: Values,
-    /// What the values take, in bytes.
+    /// Size of the values, in bytes.
     value_bytes: usize,
-    /// Ids it had and that are still good.
+    /// Former ids that are still valid.
     pub(super) former: Vec<Former>,
-    /// The user is another than when the id was given out.
+    /// The user has changed since the id was given out.
     pub(super) user_changed: bool,
-    /// The request that has changed the user, as long as its head is not out, and until when this counts at most.
+    /// The request that has changed the user, until its head is out, and the second until which this counts at most.
     pub(super) changing: Option<(Weak<SessionFields>, u64)>,
-    /// Destroyed: nothing of it is saved or found again.
+    /// The session was destroyed: it is neither saved nor found again.
     pub(super) ended: bool,
-    /// Another store has not been told of its changes.
+    /// The store does not have the latest changes.
     pub(super) unsaved: bool,
-    /// Nor that these ids lead to it no more, or for a while only.
+    /// Former ids whose end the store does not know yet.
     pub(super) unsaved_ids: Vec<SessionId>,
-    /// Counts changes and saves, so that what was loaded before them is not believed after them.
+    /// Number of changes and saves: data that was loaded before them is outdated.
     pub(super) version: u32,
-    /// A store has it.
+    /// The store has the session.
     pub(super) stored: bool,
-    /// Alive while it is being saved.
+    /// Alive during a save.
     save_lock: Weak<tokio::sync::Mutex<()>>,
-    /// What its channels keep for clients that are not connected, in bytes.
+    /// Bytes that its channels keep for clients that are not connected.
     pub(super) waiting: usize,
 }
 
-/// An id that a session had.
+/// A former id of a session.
 pub(super) struct Former {
     pub(super) id: SessionId,
-    /// The second from which it is not valid any more.
+    /// The second from which it is invalid.
     pub(super) until: u64,
-    /// Tells the connections that were opened by it of its end, by being dropped with it.
+    /// Dropped with the id, which ends the connections that the id opened.
     end: Option<watch::Sender<()>>,
 }
 
@@ -126,24 +126,24 @@ impl SessionEntry {
         })
     }
 
-    /// The id it has now.
+    /// The current id.
     pub(crate) fn id(&self) -> SessionId {
         self.state().id
     }
 
-    /// The user it is bound to.
+    /// The user that the session is bound to.
     pub(crate) fn user(&self) -> Option<Arc<str>> {
         self.state().user.clone()
     }
 
-    /// A value as JSON.
+    /// Returns a value as JSON.
     pub(super) fn value(&self, key: &str) -> Option<Arc<str>> {
         let state = self.state();
         let (_, value) = state.values.iter().find(|(known, _)| **known == *key)?;
         Some(value.clone())
     }
 
-    /// The session as stores keep it.
+    /// Returns the session in the form for stores.
     pub(super) fn data(&self) -> SessionData {
         let (user, values) = {
             let state = self.state();
@@ -157,7 +157,7 @@ impl SessionEntry {
         }
     }
 
-    /// Notes an id that another server has replaced.
+    /// Adds a former id that another server has replaced.
     pub(super) fn note_former(&self, id: SessionId, until: u64) {
         let mut state = self.state();
         let is_known = state.former.iter().any(|former| former.id == id);
@@ -169,7 +169,7 @@ impl SessionEntry {
         }
     }
 
-    /// Waits until an id is not good any more that the session had. An id that it has now counts from its renewal on.
+    /// Waits until a former id of the session ends. The current id counts from its renewal on.
     pub(crate) async fn former_is_over(&self, id: SessionId) {
         let Some(table) = self.table.upgrade() else {
             return;
@@ -183,21 +183,21 @@ impl SessionEntry {
             (former.until, end.subscribe())
         };
         let left = Duration::from_secs(until.saturating_sub(table.now()));
-        // Nothing is ever sent: an end of it is the end of the id.
+        // The sender never sends: it is dropped when the id ends.
         let _ = timeout(left, end.changed()).await;
     }
 
-    /// What the layer above keeps with the session. It ends when the session is destroyed, expires, or is evicted.
+    /// The attachment of the layer above. It ends when the session is destroyed, expires, or is evicted.
     pub(crate) fn attachment(&self) -> &AttachmentSlot {
         &self.attachment
     }
 
-    /// Whether it was destroyed.
+    /// Tells whether the session was destroyed.
     pub(crate) fn is_ended(&self) -> bool {
         self.state().ended
     }
 
-    /// Keeps it from being evicted and from expiring unused, for as long as the guard lives: while a channel of it is
+    /// Keeps the session from eviction and from expiring unused, as long as the guard lives: while a channel of it is
     /// in use.
     pub(crate) fn keep_alive(self: &Arc<Self>) -> KeptAlive {
         if let Some(table) = self.table.upgrade() {
@@ -206,19 +206,19 @@ impl SessionEntry {
         KeptAlive(self.clone())
     }
 
-    /// Counts what a channel is about to keep for clients that are not connected; false where there is no room.
+    /// Charges the session for messages to clients that are not connected; false if there is no room.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> bool {
         self.table
             .upgrade()
             .is_some_and(|table| table.charge(self, bytes))
     }
 
-    /// The server's runtime; `None` where there is none, or the server is gone.
+    /// The server's runtime; `None` if there is none, or the server is gone.
     pub(crate) fn runtime(&self) -> Option<Handle> {
         self.table.upgrade()?.runtime()
     }
 
-    /// Takes back what was counted.
+    /// Takes back a charge.
     pub(crate) fn discharge(self: &Arc<Self>, bytes: usize) {
         if let Some(table) = self.table.upgrade() {
             table.discharge(self, bytes);
@@ -229,7 +229,7 @@ impl SessionEntry {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What saves of it take turns by.
+    /// The lock that serializes saves of the session.
     pub(super) fn save_lock(&self) -> Arc<tokio::sync::Mutex<()>> {
         let mut state = self.state();
         let known = state.save_lock.upgrade();
@@ -240,7 +240,7 @@ impl SessionEntry {
         })
     }
 
-    /// Whether a client finds it.
+    /// Tells whether a client can find the session.
     pub(super) fn is_in_table(&self) -> bool {
         self.slot_key() != NO_SLOT
     }
@@ -257,7 +257,7 @@ impl fmt::Debug for SessionEntry {
 }
 
 impl SessionState {
-    /// Bytes beside those that every session takes.
+    /// Variable size of the session, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let list = if self.values.is_empty() {
             0
@@ -268,8 +268,8 @@ impl SessionState {
         self.value_bytes + list + user + self.waiting
     }
 
-    /// Whether another request than that of `fields` has changed the user and can still renew the session. Until it has
-    /// answered, who shows the id from before the login, and may have planted it, decides nothing.
+    /// Tells whether a request other than that of `fields` has changed the user and may still renew the session. Until that
+    /// request has answered, a client with the old id, who may have planted it, must not decide anything.
     pub(super) fn is_user_changing_elsewhere(&self, fields: &Arc<SessionFields>, now: u64) -> bool {
         self.changing.as_ref().is_some_and(|(changing, until)| {
             let changing = changing.upgrade();
@@ -280,13 +280,13 @@ impl SessionState {
         })
     }
 
-    /// Until when an id is good that it had.
+    /// The second until which a former id is valid.
     pub(super) fn former_until(&self, id: &SessionId) -> Option<u64> {
         let former = self.former.iter().find(|former| former.id == *id)?;
         Some(former.until)
     }
 
-    /// Sets a value; gives back what it replaces, to be dropped where nothing is locked.
+    /// Sets a value and returns the old one. The caller drops it outside of all locks.
     pub(super) fn set_value(&mut self, key: Arc<str>, value: Arc<str>) -> Option<Arc<str>> {
         let taken = value.len();
         match self.values.iter_mut().find(|(known, _)| *known == key) {
@@ -303,7 +303,7 @@ impl SessionState {
         }
     }
 
-    /// Removes a value and gives it back, to be dropped where nothing is locked.
+    /// Removes a value and returns it. The caller drops it outside of all locks.
     pub(super) fn remove_value(&mut self, key: &str) -> Option<(Arc<str>, Arc<str>)> {
         let at = self.values.iter().position(|(known, _)| **known == *key)?;
         let (key, value) = self.values.remove(at);
@@ -312,7 +312,7 @@ impl SessionState {
         Some((key, value))
     }
 
-    /// Sets all values, which take so many bytes; gives back what there was, to be dropped where nothing is locked.
+    /// Replaces all values, of this size, and returns the old ones. The caller drops them outside of all locks.
     pub(super) fn replace_values(&mut self, values: Values, bytes: usize) -> Values {
         self.value_bytes = bytes;
         std::mem::replace(&mut self.values, values)
@@ -324,7 +324,7 @@ impl SessionState {
     }
 }
 
-/// What values take, in bytes.
+/// Size of values, in bytes.
 pub(super) fn bytes_of(values: &Values) -> usize {
     values
         .iter()

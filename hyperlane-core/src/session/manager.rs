@@ -1,4 +1,4 @@
-//! The sessions of a running server: who is believed, and when a store is asked.
+//! Sessions of a running server: checks of credentials, and use of the store.
 
 use std::{
     fmt, io,
@@ -26,12 +26,12 @@ use crate::{
 pub(crate) struct Sessions {
     pub(crate) table: Arc<Table>,
     signer: Signer,
-    /// The keys were made here, which is told once they matter.
+    /// Logs once, when a session begins, that the server made the keys.
     warn_of_made_keys: AtomicBool,
     secure: CookieSecure,
     same_site: CookieSameSite,
     partitioned: bool,
-    /// A cookie for all sites was wanted over plain HTTP, which is told once.
+    /// Logs once that a SameSite=None cookie is impossible over plain HTTP.
     warn_of_plain_http: AtomicBool,
     /// In seconds.
     ttl: u64,
@@ -39,29 +39,29 @@ pub(crate) struct Sessions {
     store: Option<Arc<dyn AnyStore>>,
 }
 
-/// What a program gives before the server runs.
+/// Settings of a program, before the server runs.
 #[derive(Clone, Default)]
 pub(crate) struct Planned {
     pub(crate) table: Arc<Table>,
     store: Option<Arc<dyn AnyStore>>,
-    /// Of all runs of one server without configured keys.
+    /// The key for all runs of one server without configured keys.
     key: Arc<OnceLock<SessionKey>>,
 }
 
-/// What a client shows for a session.
+/// A valid credential of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credential {
     pub(crate) id: SessionId,
-    /// The cookie has to be set anew.
+    /// The cookie has to be set again.
     pub(crate) is_stale: bool,
     pub(crate) by_token: bool,
 }
 
-/// What a store, or the memory, has for an id.
+/// Result of looking up an id in the memory or the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Loaded {
     Session(Arc<SessionEntry>),
-    /// Its client has got another id, or is about to.
+    /// The client has got another id, or is about to.
     Renewed,
     Nothing,
 }
@@ -83,7 +83,7 @@ impl Sessions {
                     Signer::new(std::slice::from_ref(key))
                 }
                 Err(error) => {
-                    tracing::error!(%error, "no random bytes for a session key: there are no sessions");
+                    tracing::error!(%error, "no random bytes for a session key: sessions are off");
                     Signer::default()
                 }
             }
@@ -111,7 +111,7 @@ impl Sessions {
         })
     }
 
-    /// Whether the cookie is to go over TLS alone; `is_tls`: the request came by it.
+    /// Tells whether the cookie goes over TLS alone; `is_tls` tells whether the request came over TLS.
     pub(crate) fn is_secure(&self, is_tls: impl FnOnce() -> bool) -> bool {
         match self.secure {
             CookieSecure::Auto => is_tls(),
@@ -120,7 +120,7 @@ impl Sessions {
         }
     }
 
-    /// What a response says of a session, whose cookie goes over TLS alone if `secure`.
+    /// Makes the fields of a response, whose cookie goes over TLS alone if `secure`.
     pub(crate) fn fields(&self, secure: bool) -> Arc<SessionFields> {
         SessionFields::new(secure, self.same_site.attribute(secure), self.partitioned)
     }
@@ -150,12 +150,12 @@ impl Sessions {
         })
     }
 
-    /// Whether a text has the shape of a token of ours; any other is the program's.
+    /// Tells whether a text has the shape of our tokens; other texts are the program's.
     pub(crate) fn is_token(text: &str) -> bool {
         sign::has_shape(text)
     }
 
-    /// `None` without a key.
+    /// Makes a token; `None` without a key.
     pub(super) fn token(&self, id: SessionId, path: &str) -> Option<String> {
         let ends = self.table.now() + self.token_ttl;
         self.signer.sign(Purpose::Token(path), id, ends)
@@ -174,11 +174,11 @@ impl Sessions {
         }
     }
 
-    /// Begins a session; `is_lasting`: it is wanted for longer than its request. Gives whether it is.
+    /// Begins a session, and returns whether it lasts for longer than its request. `is_lasting` asks for that.
     pub(super) fn begin(&self, is_lasting: bool) -> (Arc<SessionEntry>, bool) {
         if self.warn_of_made_keys.swap(false, Ordering::Relaxed) {
             tracing::warn!(
-                "no `session_keys` are configured: a key was made, and sessions end with this process"
+                "no `session_keys` configured: the server made a key, and sessions end with this process"
             );
         }
         let now = self.table.now();
@@ -195,7 +195,7 @@ impl Sessions {
         }
     }
 
-    /// Has a session last, if it can.
+    /// Makes a session last, if possible.
     pub(super) fn keep(&self, entry: &Arc<SessionEntry>) -> bool {
         if entry.id() == SessionId::nil() {
             return false;
@@ -204,7 +204,7 @@ impl Sessions {
         self.table.insert(entry) || self.has_store()
     }
 
-    /// A client that keeps coming keeps its session in the store.
+    /// Marks a session as used, so that the store keeps it.
     pub(super) fn note_use(&self, entry: &Arc<SessionEntry>) {
         entry.state().touch();
     }
@@ -215,7 +215,7 @@ impl Sessions {
         key: Arc<str>,
         value: Arc<str>,
     ) -> Result<(), SessionError> {
-        // At most: what it replaces is not looked at.
+        // An upper bound: it ignores the size of the old value.
         let more = key.len() + value.len() + 256;
         let replaced = self.table.change(entry, more, |state| match state.ended {
             true => Err(SessionError::Ended),
@@ -229,7 +229,7 @@ impl Sessions {
         removed.is_ok_and(|removed| removed.is_some())
     }
 
-    /// What this process has for an id.
+    /// Looks up an id in this process.
     pub(crate) fn look_up(&self, id: SessionId) -> Loaded {
         match self.table.look_up(&id) {
             Found::Session(entry) => Loaded::Session(entry),
@@ -238,10 +238,10 @@ impl Sessions {
         }
     }
 
-    /// What the store has for an id.
+    /// Looks up an id in the store.
     ///
     /// # Errors
-    /// [`RequestError::SessionStore`] when it cannot tell.
+    /// [`RequestError::SessionStore`] if the store fails.
     pub(crate) async fn load(&self, id: SessionId) -> Result<Loaded, RequestError> {
         let Some(store) = &self.store else {
             return Ok(self.look_up(id));
@@ -256,11 +256,11 @@ impl Sessions {
             Found::Ended(IdEnd::Destroyed) => return Ok(Loaded::Nothing),
             Found::Unknown => None,
         };
-        // Its own id, where this process knows that it has another by now.
+        // The session's current id, if this process knows a newer one.
         let mut asked = known.as_ref().map_or(id, |entry| entry.id());
         let version = known.as_ref().map(|entry| entry.state().version);
         let now = self.table.now();
-        // A store may keep a mark for longer than it was told to.
+        // A store may keep a mark for longer than requested.
         let is_marked_still = |data: &SessionData| data.until.is_none_or(|until| now < until);
         let mut data = ask(asked).await?.filter(is_marked_still);
         let mut until = None;
@@ -274,7 +274,7 @@ impl Sessions {
         }
         let Some(data) = data else {
             return Ok(match known {
-                // Made here, and its first request is not over.
+                // Made here, and its first request is still running.
                 Some(entry) if !entry.state().stored => Loaded::Session(entry),
                 Some(entry) => {
                     self.table.forget(&entry);
@@ -296,7 +296,8 @@ impl Sessions {
         Ok(loaded)
     }
 
-    /// Brings what a store has into this process. `version`: of what was known when the store was asked.
+    /// Takes a session of the store into this process. `version` is that of the known session when the store was
+    /// asked.
     fn adopt(&self, id: SessionId, data: &SessionData, version: Option<u32>) -> Loaded {
         let entry = match self.table.look_up(&id) {
             Found::Session(entry) => entry,
@@ -317,19 +318,20 @@ impl Sessions {
             let state = entry.state();
             !state.unsaved && Some(state.version) == version
         };
-        // Compared where nothing is locked.
+        // Compared outside of all locks.
         if let (true, Some(version)) = (is_believed && entry.data() != *data, version) {
             self.table.replace(&entry, data, version);
         }
         Loaded::Session(entry)
     }
 
-    /// Tells the store what has changed.
+    /// Saves changes to the store.
     pub(super) async fn save(&self, entry: &Arc<SessionEntry>) -> io::Result<()> {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        // So that an older state is never saved over a newer one. Of this session alone: a store may take its time.
+        // Serializes saves of this session, so that an older state never replaces a newer one. Other sessions do not
+        // wait for a slow store.
         let save_lock = entry.save_lock();
         let _saving = save_lock.lock().await;
         let (id, unsaved_ids, ended) = {
@@ -342,9 +344,9 @@ impl Sessions {
             let unsaved_ids = std::mem::take(&mut state.unsaved_ids);
             (state.id, unsaved_ids, state.ended)
         };
-        // What changes from here on is unsaved again.
+        // Changes from here on are unsaved again.
         let data = entry.data();
-        // Dropped on the way or failed, it is to be told again.
+        // If dropped or failed, the session is unsaved again.
         let mut unsaved = Unsaved {
             entry,
             unsaved_ids,
@@ -381,7 +383,7 @@ impl Sessions {
 }
 
 fn refused(error: io::Error) -> RequestError {
-    // Not at ERROR: that line is the request's, which names its route.
+    // Not at ERROR: the request has its own line at that level, with its route.
     tracing::warn!(%error, "the session store cannot be asked");
     RequestError::SessionStore
 }

@@ -1,11 +1,12 @@
-//! The sessions in this process's memory, within a bound of bytes.
+//! Sessions in this process's memory, within a limit of bytes.
 //!
-//! There are two segments, one of sessions without a user and one of sessions with one. Those of a segment that may go are in
-//! a list by their last use, which is also the order in which they expire; those that are kept alive are in none. So
-//! everything takes the same time however many there are.
+//! There are two segments: sessions without a user and sessions with one. Each segment has a list of sessions that may
+//! be evicted, by their last use, which is also the order in which they expire. Sessions that are kept alive are in no
+//! list. So every operation takes the same time for any number of sessions.
 //!
-//! All requests with a session take the table's lock. It is held for moments alone: no code of the program runs under it,
-//! nothing is parsed, copied or freed that may be large, and of many sessions it does [`SLICE`] at a time.
+//! All requests with a session take the table's lock. It is held for moments only: no code of the program runs under
+//! it, nothing large is parsed, copied or freed under it, and an operation handles at most [`SLICE`] sessions at a
+//! time.
 
 mod slots;
 
@@ -26,22 +27,22 @@ use super::{
 };
 use crate::{error::SessionError, http::SessionFields};
 
-/// The place of what is not in the table, and the end of the list.
+/// The key of a session that is not in the table, and the end of a list.
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
-/// How long the id before a renewal is valid, in seconds: requests in flight still count.
+/// Lifetime of a former id after a renewal, in seconds, so that requests in flight succeed.
 pub(super) const FORMER_ID_SECONDS: u64 = 60;
 
-/// What an id that is over takes.
+/// Size of an ended id.
 const ENDED_ID_BYTES: usize = 4 * (size_of::<(u64, SessionId)>() + ID_BYTES);
 
-/// Newcomers may always have this part of the memory: one of so many.
+/// Guaranteed part of the memory for newcomers, as a divisor.
 const NEWCOMERS_PART: usize = 5;
 
-/// Ids that are over take this part of the memory at most, one of so many, where sessions with a user would have to go for them.
+/// Limit of ended ids before sessions with a user are evicted, as a divisor of the memory.
 const ENDED_IDS_PART: usize = 64;
 
-/// So many sessions are looked at before others get the lock.
+/// Sessions that are handled before other tasks get the lock.
 const SLICE: usize = 256;
 
 /// All sessions of a server.
@@ -55,32 +56,32 @@ pub(crate) struct Table {
     /// In seconds.
     ttl: AtomicU64,
     max_age: AtomicU64,
-    /// Another store is to be told of changes.
+    /// A store has to save changes.
     pub(super) has_store: AtomicBool,
     full_is_logged: AtomicBool,
     attachment: AttachmentSlot,
-    /// Of the last run.
+    /// The runtime of the last run.
     runtime: Mutex<Option<Handle>>,
 }
 
-/// Why an id is over.
+/// Why an id has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IdEnd {
-    /// Its session was given another when the user changed, which its client has or is about to get.
+    /// The user has changed, and the session got another id. Its client has that id, or is about to get it.
     Renewed,
     Destroyed,
 }
 
-/// Whether there is room for something.
+/// Result of making room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
     Enough,
     None,
-    /// Others have to go, and more than one slice of them.
+    /// There will be room after further slices of evictions.
     Later,
 }
 
-/// What an id leads to.
+/// Result of looking up an id.
 #[derive(Debug)]
 pub(super) enum Found {
     Session(Arc<SessionEntry>),
@@ -120,13 +121,13 @@ impl Table {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the server runs that its sessions belong to; before it does, where the caller is.
+    /// The server's runtime; before the server runs, that of the caller.
     pub(super) fn runtime(&self) -> Option<Handle> {
         let known = self.lock_runtime().clone();
         known.or_else(|| Handle::try_current().ok())
     }
 
-    /// What the layer above keeps with all sessions of the server.
+    /// The attachment of the layer above, for all sessions of the server.
     pub(crate) fn attachment(&self) -> &AttachmentSlot {
         &self.attachment
     }
@@ -140,7 +141,7 @@ impl Table {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The session of an id that is valid now, one it had before included. This is a use of the session.
+    /// Finds the session of an id that is valid now, former ids included. This is a use of the session.
     pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<SessionEntry>> {
         match self.look_up(id) {
             Found::Session(entry) => Some(entry),
@@ -191,7 +192,7 @@ impl Table {
         now >= created.saturating_add(self.max_age.load(Ordering::Relaxed))
     }
 
-    /// The sessions of a user.
+    /// Finds the sessions of a user.
     pub(crate) fn of_user(&self, user: &str) -> Vec<Arc<SessionEntry>> {
         let user: Arc<str> = user.into();
         let mut found = Vec::new();
@@ -207,13 +208,13 @@ impl Table {
                 found.extend(slot.map(|slot| slot.entry.clone()));
                 last = Some(*key);
             }
-            // The last slice is not full, and the one after a full one may be empty.
+            // Only the last slice is not full, and the slice after a full one may be empty.
             from = last.map(|last| last + 1);
         }
         found
     }
 
-    /// All sessions.
+    /// Returns all sessions.
     pub(crate) fn all(&self) -> Vec<Arc<SessionEntry>> {
         let mut found = Vec::new();
         let mut at = 0;
@@ -228,7 +229,7 @@ impl Table {
         }
     }
 
-    /// Puts a session in; false where there is no room, as all others are kept alive.
+    /// Inserts a session; false if there is no room, since all others are kept alive.
     pub(super) fn insert(&self, entry: &Arc<SessionEntry>) -> bool {
         let now = self.now();
         let mut evicted = Vec::new();
@@ -262,14 +263,14 @@ impl Table {
         end_all(evicted);
         if !fits && !self.full_is_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "session_memory is full of sessions that are in use: new ones last for their request"
+                "`session_memory` is full of sessions in use: new sessions last for their request"
             );
         }
         fits
     }
 
-    /// Locks the table when there is room for `bytes` more of a session, or when there can be none. What has gone for it is to
-    /// be ended when nothing is locked.
+    /// Locks the table once there is room for `bytes` more of a session, or if there can be none. The caller ends
+    /// evicted sessions outside of all locks.
     fn lock_with_room(
         &self,
         entry: &SessionEntry,
@@ -289,11 +290,11 @@ impl Table {
         }
     }
 
-    /// Makes room for `bytes` more of a session by dropping what is over, expired, or was used least recently; never the
-    /// session itself.
+    /// Makes room for `bytes` more of a session: drops ended ids, and evicts expired and least recently used sessions,
+    /// never the session itself.
     ///
-    /// Newcomers go first, until they have their part and no more. So a flood of them drives out one another and never a
-    /// user's session, and users never leave newcomers without room to log in.
+    /// Newcomers are evicted first while they have more than their part. So a flood of newcomers evicts newcomers and
+    /// never a user's session, and users always leave newcomers room to log in.
     fn make_room(
         &self,
         index: &mut Index,
@@ -340,7 +341,7 @@ impl Table {
             } else {
                 Rank::Known
             };
-            // A flood of logouts logs no others out.
+            // A flood of logouts logs no other users out.
             if first == Rank::Known
                 && index.ended_by_time.len() * ENDED_ID_BYTES > limit / ENDED_IDS_PART
                 && let Some((_, id)) = index.ended_by_time.pop_front()
@@ -348,7 +349,7 @@ impl Table {
                 index.ended_ids.remove(&id);
                 continue;
             }
-            // Where none of those may go, the session's own kind is left to make room for it.
+            // If that segment has no candidate, the session's own segment has to make room.
             let goes = index
                 .next_to_evict(first, itself)
                 .or_else(|| index.next_to_evict(own, itself));
@@ -360,8 +361,8 @@ impl Table {
         Room::Later
     }
 
-    /// Changes a session, if there is room for it afterwards: `more` is what it may take beyond. What the change gives back is
-    /// dropped by the caller, where nothing is locked.
+    /// Changes a session if there is room afterwards, for at most `more` bytes beyond its size. The caller drops the
+    /// result outside of all locks.
     pub(super) fn change<R>(
         &self,
         entry: &Arc<SessionEntry>,
@@ -397,7 +398,7 @@ impl Table {
                 drop(index);
                 changed
             }
-            // It lasts for its request alone, and so does what it takes.
+            // The session lasts for its request alone, and so does its memory.
             locked => {
                 drop(locked);
                 let limit = self.limit.load(Ordering::Relaxed);
@@ -412,9 +413,9 @@ impl Table {
         changed.ok_or(SessionError::Full)
     }
 
-    /// Binds a session to a user. `is_told`: the client has the id that the session has. `by`: the id that the request knows, and
-    /// what its answer says; a request that knows a former id binds it to no other user, nor does one that comes while
-    /// another is logging in.
+    /// Binds a session to a user. `client_knows_id` says that the client has the current id. `by` is the id that the
+    /// request knows, with the fields of its answer: a request with a former id cannot bind the session to another
+    /// user, nor can a request during another login.
     pub(super) fn set_user(
         &self,
         entry: &Arc<SessionEntry>,
@@ -440,7 +441,7 @@ impl Table {
                 .map(|(_, fields)| (Arc::downgrade(fields), now + FORMER_ID_SECONDS));
             Ok(std::mem::take(&mut state.former))
         })??;
-        // An id from before the login leads nowhere now, and connections that were opened by it end.
+        // Ids from before the login end now, and so do the connections that they opened.
         let left: Vec<SessionId> = left.into_iter().map(|former| former.id).collect();
         if !left.is_empty() {
             self.end_ids(entry, &left, IdEnd::Renewed);
@@ -448,7 +449,7 @@ impl Table {
         Ok(())
     }
 
-    /// Takes over what another server has made of a session, unless it was changed here meanwhile.
+    /// Takes over changes of another server, unless the session was changed here meanwhile.
     pub(super) fn replace(&self, entry: &Arc<SessionEntry>, data: &SessionData, version: u32) {
         let more = data
             .values
@@ -462,14 +463,14 @@ impl Table {
                 return None;
             }
             state.user = user;
-            // What another server has saved need not be told to the store.
+            // The store has the changes of another server.
             Some((state.replace_values(values, bytes), state.unsaved))
         });
         match replaced {
             Ok(Some((_, was_unsaved))) => entry.state().unsaved = was_unsaved,
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(%error, "what another server has changed is not seen here")
+                tracing::warn!(%error, "no room for changes that another server has made to a session")
             }
         }
     }
@@ -486,8 +487,8 @@ impl Table {
         }
     }
 
-    /// Gives a session another id, unless it has another one already than `known`, or is about to get one by the request that logs
-    /// its user in: then nothing changes, and `None` is given.
+    /// Gives a session another id. Returns `None`, without a change, if its id is no longer `known`, or if the request
+    /// that logs its user in is about to renew it.
     pub(super) fn renew(
         &self,
         entry: &Arc<SessionEntry>,
@@ -496,7 +497,7 @@ impl Table {
     ) -> Result<Option<SessionId>, SessionError> {
         let id = SessionId::random().map_err(|_| SessionError::Random)?;
         let now = self.now();
-        // Dropped when nothing is locked.
+        // Dropped outside of all locks.
         let mut over = Vec::new();
         let mut index = self.lock();
         let mut state = entry.state();
@@ -554,7 +555,7 @@ impl Table {
             state.unsaved_ids.extend(&ids);
         }
         drop(state);
-        // Finds its place by its user.
+        // The index finds the place by the user, which has to be there still.
         evicted.extend(index.remove(entry.slot_key()));
         let dropped = {
             let mut state = entry.state();
@@ -565,7 +566,7 @@ impl Table {
         for id in ids {
             index.end_id(id, IdEnd::Destroyed, now + FORMER_ID_SECONDS);
         }
-        // What is over takes room as well.
+        // Ended ids take room as well.
         self.make_room(&mut index, entry, 0, now, &mut evicted);
         drop(index);
         drop(dropped);
@@ -573,9 +574,9 @@ impl Table {
         end_all(evicted);
     }
 
-    /// Counts bytes of a session's channels; false where there is no room for them. This is no use of the session.
+    /// Charges a session for bytes of its channels; false if there is no room. This is no use of the session.
     pub(super) fn charge(&self, entry: &Arc<SessionEntry>, bytes: usize) -> bool {
-        // One that lasts for its request alone has no client to wait for.
+        // A session that lasts for its request alone has no client to wait for.
         if entry.slot_key() == NO_SLOT {
             return false;
         }
@@ -626,13 +627,13 @@ impl Table {
         }
     }
 
-    /// Forgets a session that another server has ended.
+    /// Removes a session that another server has ended.
     pub(super) fn forget(&self, entry: &Arc<SessionEntry>) {
         let evicted = self.lock().remove(entry.slot_key());
         end_all(evicted);
     }
 
-    /// How many sessions there are, and the bytes they are counted with.
+    /// Number and counted bytes of all sessions.
     #[cfg(test)]
     pub(super) fn usage(&self) -> (usize, usize) {
         let index = self.lock();
@@ -643,7 +644,7 @@ impl Table {
     }
 }
 
-/// Ends what has gone. Not to be called with anything locked.
+/// Ends evicted sessions. Call this outside of all locks.
 fn end_all(evicted: impl IntoIterator<Item = Arc<SessionEntry>>) {
     for entry in evicted {
         entry.attachment().end();

@@ -1,4 +1,4 @@
-//! Channels and clients that are cut at random, against what was sent.
+//! Random cuts of channels and clients, compared with the messages that were sent.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -10,7 +10,7 @@ use crate::proto::ws::Message;
 /// The far end of a connection.
 #[derive(Default)]
 struct Wire {
-    /// Written and not read yet: a cut loses it.
+    /// Written and not read yet: a cut loses these.
     queued: Vec<(ResumeId, u64)>,
     room: usize,
     acknowledged: u64,
@@ -43,12 +43,12 @@ impl Connection for Shared {
         self.borrow().paused
     }
 
-    fn ask(&self) {
+    fn request_ack(&self) {
         self.borrow_mut().asked = true;
     }
 
     fn request_ack_soon(&self) {
-        self.ask();
+        self.request_ack();
     }
 
     fn number(&self) -> u64 {
@@ -68,9 +68,9 @@ struct Client {
     kind: Kind,
     tab: Option<Tab>,
     wire: Option<(u64, Shared)>,
-    /// Connections that are gone, which the channel does not know.
+    /// Connections that have vanished without the channel's knowledge.
     vanished: Vec<u64>,
-    /// The last id it knows.
+    /// The last id that the client knows.
     last: Option<ResumeId>,
     got: Vec<u64>,
     resets: usize,
@@ -102,15 +102,15 @@ impl Client {
             ..Wire::default()
         }));
         let (start, _) = channel.attach(claim, |_| wire.clone());
-        // What begins every connection with ids.
+        // Every connection with ids begins with this.
         self.last = Some(channel.log.id_before(start.next));
         if start.is_reset {
             self.resets += 1;
-            // It asks for the state of things and goes on from there.
+            // The client reloads its state and continues from there.
             self.got = (1..start.next).collect();
         }
         self.wire = Some((start.key, wire));
-        channel.write_on_key(start.key);
+        channel.catch_up(start.key);
     }
 
     fn read(&mut self, channel: &mut Channel, most: usize) {
@@ -126,7 +126,7 @@ impl Client {
             self.got.push(number);
             self.last = Some(id);
         }
-        channel.write_on_key(*key);
+        channel.catch_up(*key);
     }
 
     fn answer(&mut self, channel: &mut Channel) {
@@ -135,7 +135,7 @@ impl Client {
         };
         let mut wire = wire.borrow_mut();
         if wire.paused {
-            // It answers, and nothing reads that.
+            // The client answers, but reading is paused.
             return;
         }
         if wire.queued.is_empty() || wire.asked {
@@ -164,7 +164,7 @@ impl Client {
         }
     }
 
-    /// What it got is what was sent, in order; once, unless it is plain.
+    /// Checks that the client got the sent messages in order; once, unless it is plain.
     fn check(&self, sent: u64) {
         let mut expected = 1;
         for number in &self.got {
@@ -207,7 +207,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// As [`step`], with times in which nothing is read from a client.
+/// As [`step`], with pauses of reading.
 fn step_or_pause() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => step(),
@@ -215,11 +215,11 @@ fn step_or_pause() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Runs the steps, then lets everybody come back and read.
+/// Runs the steps, then lets all clients come back and read.
 fn run(mut clients: Vec<Client>, steps: &[Step]) -> Vec<Client> {
     let mut channel = Channel::new(7);
     let mut sent = 0;
-    // All are there from the beginning: what a tab that opens later need not get would only be in the way.
+    // All clients connect at the beginning: a tab that opens later need not get earlier messages.
     for client in &mut clients {
         client.connect(&mut channel, 4);
     }
@@ -362,7 +362,7 @@ fn one_that_is_not_read_has_room_and_is_reset_once() {
     }
     let held = (1..=100).filter(|offset| channel.log.get(*offset).is_some());
     assert!(held.count() <= LIMITS.messages);
-    // Nothing is read from it, so that its end is not known.
+    // Reading is paused, so that its end stays unknown.
     client.vanish();
     client.connect(&mut channel, 1000);
     assert_eq!(client.resets, 1);
@@ -394,7 +394,7 @@ fn places_that_will_be_reset_keep_no_sender_waiting() {
     assert_eq!(client.resets, 1);
 }
 
-/// What a page that is loaded anew gets, with the page before it still there and having got it all.
+/// Messages of a reloaded page, while the page before it is still connected and has them all.
 fn reload(kind: Kind) {
     let mut channel = Channel::new(7);
     let text = |number: u64| Message::from(number.to_string()).into();
@@ -420,7 +420,7 @@ fn reload(kind: Kind) {
     page.read(&mut channel, 100);
     assert_eq!(page.got, [3, 4], "{kind:?}");
     page.answer(&mut channel);
-    // Once: another tab begins with what comes.
+    // Once: another tab begins with new messages.
     let mut other = new();
     other.connect(&mut channel, 100);
     channel.send(text(5), LIMITS).unwrap();
@@ -520,14 +520,14 @@ fn what_is_kept_for_a_plain_tab_that_is_away_is_bounded() {
             assert!(channel.log.weight() <= (AWAY_FACTOR + 1) * limits.bytes);
         }
     };
-    // More than the buffer holds is kept.
+    // The channel keeps more than the buffer holds.
     send(&mut channel, &mut there, 100);
     away.connect(&mut channel, usize::MAX);
     away.read(&mut channel, usize::MAX);
     assert_eq!((away.resets, away.got.len()), (0, 100));
     away.answer(&mut channel);
     away.cut(&mut channel);
-    // But not without end.
+    // But not without limit.
     send(&mut channel, &mut there, 10_000);
     away.connect(&mut channel, usize::MAX);
     assert_eq!(away.resets, 1, "it is told");

@@ -1,4 +1,4 @@
-//! Where sessions are found, and in which order they go.
+//! Index of the sessions: ids, users, and the order of eviction.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -13,11 +13,11 @@ use crate::session::{
     entry::{SessionEntry, SessionState},
 };
 
-/// What a session without values takes: itself with its counts, and its places in tables that double when they are full,
-/// with what the allocator adds.
+/// Size of a session without values: the entry with its reference counts, and its places in tables that double, with
+/// the allocator's share.
 pub(super) const ENTRY_BYTES: usize =
     size_of::<SessionEntry>() + 32 + 2 * size_of::<Slot>() + 3 * ID_BYTES;
-/// What an id takes in a table.
+/// Size of an id in a table.
 pub(super) const ID_BYTES: usize = size_of::<(SessionId, u32)>() + 4;
 
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(super) struct Index {
     pub(super) slots: Slab<Slot>,
     pub(super) newcomers: Segment,
     pub(super) known: Segment,
-    /// Ids that are worth nothing any more, for a while.
+    /// Ids that have ended, for a while.
     pub(super) ended_ids: HashMap<SessionId, (IdEnd, u64)>,
     pub(super) ended_by_time: VecDeque<(u64, SessionId)>,
 }
@@ -39,13 +39,13 @@ pub(super) struct Slot {
     pub(super) used: u64,
     pub(super) newer: u32,
     pub(super) older: u32,
-    /// Guards that keep it: one for each of its channels.
+    /// Number of guards that keep the session: one per channel.
     pub(super) kept: u16,
     pub(super) rank: Rank,
     pub(super) bytes: u32,
 }
 
-/// Which sessions go first.
+/// The rank of a session: newcomers are evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rank {
     /// Without a user: any request without a cookie makes one.
@@ -66,15 +66,15 @@ impl Rank {
 /// The sessions of a rank.
 #[derive(Default)]
 pub(super) struct Segment {
-    /// The list by last use, of those that may go.
+    /// The list of sessions that may be evicted, by last use.
     pub(super) newest: Option<u32>,
     pub(super) oldest: Option<u32>,
-    /// What all of them take.
+    /// Size of all its sessions.
     pub(super) bytes: usize,
 }
 
 impl Index {
-    /// What all sessions take.
+    /// Size of all sessions.
     pub(super) fn bytes(&self) -> usize {
         self.newcomers.bytes + self.known.bytes
     }
@@ -86,7 +86,7 @@ impl Index {
         }
     }
 
-    /// The session of a rank that was used least recently and may go; never the one at `but`.
+    /// The least recently used session of a rank that may be evicted; never the one at `but`.
     pub(super) fn next_to_evict(&self, rank: Rank, but: u32) -> Option<u32> {
         let oldest = match rank {
             Rank::Newcomer => self.newcomers.oldest?,
@@ -99,7 +99,7 @@ impl Index {
         (newer != NO_SLOT).then_some(newer)
     }
 
-    /// Counts anew what a session takes, in the segment where it belongs now.
+    /// Updates the size and segment of a session.
     pub(super) fn recount(&mut self, entry: &SessionEntry, key: u32) {
         let (bytes, rank) = {
             let state = entry.state();
@@ -137,7 +137,7 @@ impl Index {
         }
     }
 
-    /// Makes it the one of its segment that was used last.
+    /// Puts a session at the newest end of its segment's list.
     pub(super) fn link(&mut self, key: u32) {
         let Some(slot) = self.slots.get(key as usize) else {
             return;

@@ -64,14 +64,14 @@ fn where_all_are_live_nothing_is_evicted() {
         kept.push(entry.keep_alive());
     };
     assert!(kept.len() > 50);
-    // It can be used for as long as somebody holds it, and takes nothing from others.
+    // Holders can still use it, and it takes no room from others.
     assert!(
         table
             .set_user(&turned_away, Some("ann".into()), false, None)
             .is_ok()
     );
     assert!(table.of_user("ann").is_empty());
-    // One for it, and one for its user's name.
+    // One for the entry, and one for its user's name.
     kept.truncate(kept.len() - 2);
     assert!(table.insert(&turned_away));
     assert!(is_there(&table, &turned_away));
@@ -102,7 +102,7 @@ fn a_flood_of_newcomers_logs_nobody_out() {
     for number in 0..200_000 {
         let entry = begin(&table);
         assert!(is_there(&table, &entry), "a newcomer always finds room");
-        // Those that come back, want room for values, or leave, are newcomers as well.
+        // Sessions that come back, grow, or end are newcomers as well.
         match number % 1000 {
             0 => _ = table.find(&entry.id()),
             1 => assert!(table.charge(&entry, 4000)),
@@ -120,7 +120,7 @@ fn a_flood_of_newcomers_logs_nobody_out() {
 fn a_flood_of_logouts_logs_no_others_out() {
     let limit = 512 * 1024;
     let table = table(limit);
-    // As many users as there is room for beside newcomers.
+    // As many users as fit beside newcomers.
     let users: Vec<_> = (0..5000).map(|_| login(&table, "ann")).collect();
     for _ in 0..5000 {
         begin(&table);
@@ -141,7 +141,7 @@ fn a_flood_of_logouts_logs_no_others_out() {
 fn newcomers_have_a_fifth_and_users_the_rest() {
     let limit = 512 * 1024;
     let table = table(limit);
-    // More users than there is room for: those drive out one another.
+    // More users than fit: they evict one another.
     let users: Vec<_> = (0..5000)
         .map(|number| login(&table, &format!("user {number}")))
         .collect();
@@ -167,7 +167,7 @@ fn newcomers_have_a_fifth_and_users_the_rest() {
         "{bytes:?}"
     );
     assert!(bytes.1 + fifth + 2 * ENTRY_BYTES > limit, "{bytes:?}");
-    // However many log in, the newcomers keep theirs, the last ones first.
+    // With any number of logins, the newcomers keep theirs, the last ones first.
     let newest = &newcomers[newcomers.len() - 20..];
     for number in 0..5000 {
         login(&table, &format!("later {number}"));
@@ -224,10 +224,10 @@ fn a_newcomer_takes_nothing_from_users_beyond_the_fifth() {
     };
     let before = count(&users);
     assert!(matches!(grow(limit / 2), Err(SessionError::Full)));
-    // What there is room for was looked for, and not taken beyond the fifth.
+    // Room was made only within the fifth.
     assert!(count(&users) >= before * 3 / 4);
     grow(limit / 10).unwrap();
-    // A user's session is as one of the users.
+    // A user's session counts among the users.
     table
         .set_user(&entry, Some("bob".into()), true, None)
         .unwrap();
@@ -254,7 +254,7 @@ fn however_many_expire_at_once_others_wait_for_one_slice_at_most() {
         begin(&table);
     }
     assert!(is_there(&table, &fresh));
-    // And however many there are.
+    // And with any number of them.
     assert_eq!(table.all().len(), table.usage().0);
     let users: Vec<_> = (0..3 * SLICE).map(|_| login(&table, "ann")).collect();
     let _other = login(&table, "bob");
@@ -319,7 +319,7 @@ fn renewing_without_end_takes_no_memory() {
     let found = ids.iter().filter(|id| table.find(id).is_some()).count();
     assert_eq!(found, MAX_FORMER_IDS + 1);
     assert!(Arc::ptr_eq(&table.find(&ids[1000]).unwrap(), &entry));
-    // Each login makes the id before it worthless, which is remembered within bounds.
+    // Each login ends the id before it, and the table remembers that within bounds.
     for _ in 0..100_000 {
         table
             .set_user(&entry, Some("ann".into()), true, None)
@@ -353,7 +353,7 @@ async fn time_ends_what_is_not_used_and_what_is_too_old() {
     );
     drop(kept);
     assert_eq!(table.usage().0, 0);
-    // Those that nobody comes back to go when others come.
+    // Unused sessions are evicted for new ones.
     let (old, older) = (begin(&table), begin(&table));
     pass(8).await;
     begin(&table);

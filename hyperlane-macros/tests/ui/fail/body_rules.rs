@@ -1,7 +1,7 @@
 use hyperlane::*;
 
 #[max_body(1)]
-pub async fn nobody_sees_this(_: &mut Context) {}
+pub async fn helper_outside_dispatch(_: &mut Context) {}
 
 #[post("/twice")]
 #[max_body(1)]
