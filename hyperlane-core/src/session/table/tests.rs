@@ -1,4 +1,4 @@
-use super::*;
+use super::{room::NEWCOMERS_PART, *};
 
 const DAY: u64 = 24 * 60 * 60;
 
