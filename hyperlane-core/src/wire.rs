@@ -131,7 +131,7 @@ impl WireFormat {
                 let mut chunk = Vec::with_capacity(events.len() + 16);
                 chunked::encode_chunk_head(events.len(), &mut chunk);
                 chunk.extend_from_slice(events);
-                chunk.extend_from_slice(b"\r\n");
+                chunk.extend_from_slice(chunked::CHUNK_END);
                 chunk.into()
             }
             _ => Bytes::copy_from_slice(events),
