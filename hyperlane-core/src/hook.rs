@@ -1,4 +1,4 @@
-//! Hooks: what a program runs for a request, and how it is registered.
+//! Hooks: the program's code for a request, and its registration.
 
 use std::{
     any::Any,
@@ -23,23 +23,23 @@ use crate::{
     observe::{Observed, Within},
 };
 
-/// What a hook decides about the rest of the pipeline.
+/// The decision of a hook about the rest of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The next hook runs.
     Continue,
-    /// Of request middleware and routes: response middleware is next. Of response middleware: no further hook runs. If nothing
-    /// was answered by then, the answer is 403; a WebSocket is closed with 1008.
+    /// From request middleware or a route: continue with the response middleware. From response middleware: skip the
+    /// other hooks. If nothing was answered so far, the answer is 403; a WebSocket is closed with 1008.
     Reject,
 }
 
 impl Status {
-    /// Whether the next hook runs.
+    /// Returns whether the next hook runs.
     pub fn is_continue(&self) -> bool {
         *self == Self::Continue
     }
 
-    /// Whether the pipeline stops here.
+    /// Returns whether the pipeline stops here.
     pub fn is_reject(&self) -> bool {
         *self == Self::Reject
     }
@@ -47,13 +47,12 @@ impl Status {
 
 /// A handler of requests: a route, or middleware around routes.
 ///
-/// For every request a fresh value is made by [`new`](Self::new) and used up by
-/// [`handle`](Self::handle). Both may be decorated with the attribute macros.
+/// Each request creates a value by [`new`](Self::new), which [`handle`](Self::handle) consumes. Both may be decorated
+/// with the attribute macros.
 ///
 /// # Cancel safety
-/// A hook is not dropped when its client leaves: sends and receives fail at once, and the hook has
-/// [`ServerConfig::handler_linger`](crate::ServerConfig) to end by itself. Only then is it dropped
-/// at its await.
+/// A hook is not dropped at once when its client disconnects. Its sends and receives fail immediately, and it has
+/// [`ServerConfig::handler_linger`](crate::ServerConfig) to end by itself. After that it is dropped at its await.
 ///
 /// ```
 /// use hyperlane_core::{Context, ServerHook, Status, Stream};
@@ -76,39 +75,39 @@ impl Status {
     label = "this is registered or decorated as a hook"
 )]
 pub trait ServerHook: Send + Sync + 'static {
-    /// Conditions under which `handle` runs at all; filled in by the guard macros.
+    /// Conditions for running `handle`, set by the guard macros.
     #[doc(hidden)]
     const GUARDS: &'static [Guard] = &[];
 
-    /// Parameters that `handle` cannot do without; filled in by the macros, compared with the route's pattern.
+    /// Parameters that `handle` needs, set by the macros and compared with the route's pattern.
     #[doc(hidden)]
     const PARAMS: &'static [&'static str] = &[];
 
-    /// Parameters that `new` cannot do without.
+    /// Parameters that `new` needs.
     #[doc(hidden)]
     const NEW_PARAMS: &'static [&'static str] = &[];
 
-    /// Whether `handle` speaks WebSocket, which begins with a GET request.
+    /// True if `handle` speaks WebSocket, which begins with a GET request.
     #[doc(hidden)]
     const WEBSOCKET: bool = false;
 
-    /// How a route takes the body of its requests. Default: whole, read before any hook runs. As a stream, nothing is
-    /// read before the hooks; [`Context::body_stream`] reads it, and other hooks see an empty body. Without effect on
-    /// middleware.
+    /// The way in which a route reads the body of its requests. Default: whole, before any hook runs. As a stream,
+    /// nothing is read before the hooks: [`Context::body_stream`] reads it, and other hooks see an empty body. No
+    /// effect on middleware.
     const BODY: BodyMode = BodyMode::Whole;
 
-    /// Bounds the body of the route's requests, in bytes; beyond: 413. Default: `None`, which means
+    /// Maximum length of the body of the route's requests, in bytes; beyond: 413. Default: `None`, which means
     /// [`ServerConfig::max_body`](crate::ServerConfig) for whole bodies and no limit for streams.
     const MAX_BODY: Option<usize> = None;
 
-    /// Makes the handler of one request.
+    /// Creates the handler of one request.
     fn new(stream: &mut Stream, ctx: &mut Context) -> impl Future<Output = Self> + Send;
 
     /// Handles the request.
     fn handle(self, stream: &mut Stream, ctx: &mut Context) -> impl Future<Output = Status> + Send;
 }
 
-/// How a hook takes the body of its requests.
+/// Returns how a hook reads the body of its requests.
 pub(crate) const fn body_plan<S: ServerHook>() -> BodyPlan {
     BodyPlan {
         mode: S::BODY,
@@ -116,13 +115,13 @@ pub(crate) const fn body_plan<S: ServerHook>() -> BodyPlan {
     }
 }
 
-/// A hook at work.
+/// The future of a running hook.
 pub type HookFuture<'a> = Pin<Box<dyn Future<Output = Status> + Send + 'a>>;
 
-/// A hook without state of its own.
+/// A hook without state.
 pub type HookFn = for<'a> fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a>;
 
-/// A hook that holds something.
+/// A hook with state.
 pub(crate) type SharedHookFn =
     Arc<dyn for<'a> Fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a> + Send + Sync>;
 
@@ -143,7 +142,7 @@ pub(crate) fn run_hook<'a, S: ServerHook>(
     })
 }
 
-/// A condition under which a handler takes a request.
+/// A condition for a handler to accept a request.
 #[doc(hidden)]
 #[derive(Clone, Copy)]
 pub struct Guard {
@@ -152,7 +151,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard on the method, which dispatch checks by its kind.
+    /// Creates a guard on the method, which dispatch checks by its kind.
     pub const fn method(names: &'static [&'static str]) -> Self {
         Self {
             kind: GuardKind::Method(names),
@@ -160,7 +159,7 @@ impl Guard {
         }
     }
 
-    /// A guard on the protocol that is asked for; `check` knows its name.
+    /// Creates a guard on the requested protocol; `check` knows its name.
     pub const fn asks_for(protocol: &'static str, check: fn(&Context) -> bool) -> Self {
         Self {
             kind: GuardKind::Upgrade(protocol),
@@ -169,7 +168,7 @@ impl Guard {
     }
 }
 
-/// Kinds of guards, in the order they are checked; the last one reached decides the refusal.
+/// The kinds of guards, in the order of checking. The last guard reached determines the refusal.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GuardKind {
@@ -183,7 +182,7 @@ pub enum GuardKind {
     Method(&'static [&'static str]),
     /// 426 with `Upgrade`
     Upgrade(&'static str),
-    /// 400: there is no protocol to ask for
+    /// 400: there is no protocol to upgrade to
     NoUpgrade,
 }
 
@@ -205,7 +204,7 @@ impl fmt::Debug for Guard {
     }
 }
 
-/// Where in the pipeline a hook stands.
+/// The place of a hook in the pipeline.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookKind {
@@ -225,15 +224,15 @@ pub struct Registration {
     pub(crate) guards: &'static [Guard],
     pub(crate) methods: &'static [&'static str],
     pub(crate) body: BodyPlan,
-    /// How the handler's arguments read the body.
+    /// The way in which the handler's arguments read the body.
     reads: Option<BodyMode>,
-    /// What the handler's arguments need of the server.
+    /// The check of the handler's arguments against the server.
     pub(crate) check: SetupCheck,
     pub(crate) run: HookFn,
 }
 
 impl Registration {
-    /// Does not compile for a route that cannot work: see `check`.
+    /// Creates the registration of a hook. Does not compile for a route that cannot work: see `check`.
     #[track_caller]
     pub const fn of_hook<S: ServerHook>(
         kind: HookKind,
@@ -282,7 +281,7 @@ impl Registration {
         }
     }
 
-    /// Names the parameters that the function cannot do without.
+    /// Sets the names of the parameters that the function needs.
     #[track_caller]
     pub const fn params(self, names: &[&str]) -> Self {
         if let HookKind::Route(pattern) = self.kind {
@@ -291,14 +290,14 @@ impl Registration {
         self
     }
 
-    /// Takes the body as a stream.
+    /// Reads the body as a stream.
     pub const fn body_stream(mut self) -> Self {
         self.body.mode = BodyMode::Stream;
         self.reads = Some(BodyMode::Stream);
         self
     }
 
-    /// Takes the body as an argument of the handler reads it. Evaluated while the program compiles, as its panic is.
+    /// Reads the body as an argument of the handler needs it. Evaluated at compile time, and so is its panic.
     #[allow(clippy::panic, reason = "a compile-time error, never met at run time")]
     pub const fn argument(mut self, body: Option<BodyMode>) -> Self {
         let Some(mode) = body else { return self };
@@ -316,13 +315,13 @@ impl Registration {
         self
     }
 
-    /// Sets the check that the start of a server makes of what the arguments need.
+    /// Sets the check of the arguments' requirements at the start of a server.
     pub const fn needs(mut self, check: SetupCheck) -> Self {
         self.check = check;
         self
     }
 
-    /// Bounds the body.
+    /// Sets the maximum length of the body, in bytes.
     pub const fn max_body(mut self, limit: usize) -> Self {
         self.body.max = Some(limit);
         self
@@ -339,31 +338,31 @@ pub struct Taker {
 
 inventory::collect!(Taker);
 
-/// The check of what needs nothing.
+/// The check of a hook without requirements.
 pub(crate) fn needs_nothing(_: &RouteSetup<'_>) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// The check of a hook whose pattern is known only when the program runs.
+/// Checks a hook whose pattern is known only at run time.
 pub(crate) fn needs_params<S: ServerHook>(setup: &RouteSetup<'_>) -> Result<(), SetupError> {
     setup.need_params(S::PARAMS)?;
     setup.need_params(S::NEW_PARAMS)
 }
 
 thread_local! {
-    /// Set by a hook that refuses in the middle of its work; taken by the pipeline in the same poll.
+    /// The refusal of a running hook. The pipeline takes it in the same poll.
     static REFUSAL: RefCell<Option<Box<RequestError>>> = const { RefCell::new(None) };
 }
 
-/// Ends the hook that awaits this: the pipeline drops it and answers with `error`.
+/// Ends the hook that awaits this: the pipeline drops the hook and answers with `error`.
 ///
-/// So an extractor can refuse in functions of any return type, `new` among them.
+/// Thus an extractor can refuse in functions of any return type, including `new`.
 #[doc(hidden)]
 pub fn refuse(error: RequestError) -> Refusal {
     Refusal(Some(Box::new(error)))
 }
 
-/// Never completes; small, as handlers have room for it.
+/// A future that never completes. It is small, since handlers reserve space for it.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Refusal(Option<Box<RequestError>>);
@@ -379,18 +378,18 @@ impl Future for Refusal {
     }
 }
 
-/// How a hook ended.
+/// The way in which a hook ended.
 pub(crate) enum Outcome {
     Done(Status),
     Refused(RequestError),
-    /// With the payload.
+    /// The hook panicked with this payload.
     Panicked(Box<dyn Any + Send>),
 }
 
-/// Polls a hook, catching its panics and refusals.
+/// A future that polls a hook and catches its panics and refusals.
 pub(crate) struct Guarded<'a> {
     future: Within<HookFuture<'a>>,
-    /// Of a WebSocket handshake, which nothing has answered yet.
+    /// The connection of a WebSocket handshake without an answer so far.
     handshake: Option<Arc<Link>>,
 }
 
@@ -406,7 +405,7 @@ impl<'a> Guarded<'a> {
         }
     }
 
-    /// Whether a handshake waits for a hook that a shutdown does not wait for.
+    /// Returns whether the hook of an unanswered handshake is dropped because of a shutdown.
     fn is_given_up(&self) -> bool {
         self.handshake
             .as_ref()
@@ -418,9 +417,9 @@ impl Future for Guarded<'_> {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
-        // The future is dropped after a panic and never polled again, and what it borrowed (stream
-        // and context) is reset before its next use.
-        // What was refused elsewhere, in a branch that lost a race or in a task of its own, is not this hook's.
+        // After a panic the future is dropped and never polled again, and the stream and context that it borrowed are
+        // reset before their next use. A refusal from elsewhere, such as a losing branch or another task, does not
+        // belong to this hook.
         REFUSAL.set(None);
         match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.future).poll(cx))) {
             Ok(Poll::Ready(status)) => Poll::Ready(Outcome::Done(status)),

@@ -1,11 +1,11 @@
 //! The server under `hyperlane`: connections, HTTP/1.1, WebSocket,
 //! Server-Sent Events, hooks.
 //!
-//! Programs use the facade crate `hyperlane`. This crate stands alone for those who want the server
-//! without macros and rooms, or only the codecs in [`proto`].
+//! Programs use the facade crate `hyperlane`. Use this crate alone for the server without macros and rooms, or for the
+//! codecs in [`proto`].
 //!
-//! Data flows one way: accept -> parse -> route -> hooks -> response or upgrade. A module uses those
-//! before it, never those after it; [`proto`] is pure.
+//! Data flows one way: accept -> parse -> route -> hooks -> response or upgrade. A module uses only the modules below
+//! it; [`proto`] is pure.
 
 #![warn(unreachable_pub)]
 

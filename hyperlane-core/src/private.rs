@@ -1,4 +1,4 @@
-//! What the attribute macros expand to. Not part of the API: it changes with them.
+//! The targets of the attribute macros' expansions. They are not part of the API and change with the macros.
 
 use std::{any::Any, convert::Infallible};
 
@@ -22,7 +22,7 @@ use crate::{
     http::{HttpStatus, describe},
 };
 
-/// What a function may return that a guard, `filter` or `reject` can decline.
+/// A return type of functions that a guard, `filter` or `reject` can skip.
 #[diagnostic::on_unimplemented(
     message = "a function that `filter`, `reject` or a guard may skip must return `Status` or nothing, not `{Self}`",
     label = "this function has no value to return when it is skipped"
@@ -45,21 +45,21 @@ pub fn skip<T: Skipped>() -> T {
     T::skipped()
 }
 
-/// Declines a request where the route has been chosen already, by the status of a guard that dispatch asks.
+/// Declines a request after routing, with the status of a guard that dispatch checks.
 pub fn decline(ctx: &mut Context, kind: GuardKind) {
-    // Elsewhere the hook alone is skipped.
+    // Outside of a route, only the hook is skipped.
     if ctx.stage == Stage::Route {
         crate::server::serve::describe_declined(ctx, kind);
     }
 }
 
-/// Declines a request by a condition, which says no more than that.
+/// Declines a request by a condition, without a reason.
 pub fn decline_by_condition(ctx: &mut Context) -> Status {
     describe(ctx.get_mut_response(), 403);
     Status::Continue
 }
 
-/// What a function handler may return.
+/// A return type of function handlers.
 #[diagnostic::on_unimplemented(
     message = "a handler returns `Status` or something that implements `IntoResponse`; `{Self}` is neither",
     note = "return a string, bytes, `Json(..)`, `Html(..)`, an `HttpStatus`, a tuple of status and body, or a `Result` or `Option` of these",
@@ -104,7 +104,7 @@ pub fn respond<R: IntoResponse>(ctx: &mut Context, value: R) {
     value.into_response(ctx.get_mut_response());
 }
 
-/// Makes an argument of a handler; one that cannot be made refuses the request.
+/// Extracts an argument of a handler; a failure refuses the request.
 pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
     let made = T::from_context(ctx).await;
     match made.map_err(|error| refuse(error.into_request_error())) {
@@ -113,12 +113,12 @@ pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
     }
 }
 
-/// What an argument lacks on a route of a server that is about to start.
+/// Checks an argument on a route of a server that is about to start.
 pub fn needs<T: FromContext>(setup: &RouteSetup<'_>, _: fn(T)) -> Result<(), SetupError> {
     T::check(setup)
 }
 
-/// How an argument of a handler reads the body; its type is told by a function that nobody calls.
+/// Returns how an argument reads the body. The function only carries its type and is never called.
 pub const fn body_of<T: FromContext>(_: fn(T)) -> Option<BodyMode> {
     T::BODY
 }
@@ -162,7 +162,7 @@ pub fn guard_referer(ctx: &Context, referer: impl AsRef<str>) -> bool {
 
 // ---------------------------------------------------------------- reads
 
-/// Accepts the handshake where a route's guard says that it is a WebSocket; middleware only looks. The 101 waits for
+/// Accepts the handshake if a route's guard says that it is a WebSocket; middleware only inspects it. The 101 waits for
 /// the first read, send or `upgrade`.
 pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
     if ctx.stage == Stage::Route
@@ -172,34 +172,34 @@ pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
     }
 }
 
-/// The next message, or `None` when the WebSocket is over.
+/// Returns the next message, or `None` after the end of the WebSocket.
 pub async fn read_websocket(stream: &mut Stream, ctx: &mut Context) -> Option<RequestBody> {
-    // Reading asks for it, where nothing has before.
+    // Reading upgrades the connection unless something has before.
     if let Err(refusal) = ctx.upgrade(stream).await.map_err(refuse) {
         match refusal.await {}
     }
-    // While nothing comes, nothing is held.
+    // While there is no message, no memory is held.
     ctx.get_mut_request().set_body(RequestBody::new());
     if stream.get_closed() {
         return None;
     }
     let message = stream.try_get_websocket_request().await.ok()?;
-    // What runs per message reads it from the request as well.
+    // Code that runs per message also reads it from the request.
     ctx.get_mut_request().set_body(message.clone());
     Some(message)
 }
 
-/// The next request of the connection, or `None` when there is none.
+/// Returns the next request of the connection, or `None` after the last.
 pub async fn read_http(stream: &mut Stream, ctx: &mut Context) -> Option<Request> {
     let request = stream.try_get_http_request().await.ok()?;
-    // What runs per request reads from it.
+    // Code that runs per request reads from it.
     ctx.set_request(request.clone());
     Some(request)
 }
 
 // ---------------------------------------------------------------- handles
 
-/// Makes the connection a WebSocket; a request that asks for none is refused.
+/// Upgrades the connection to a WebSocket; a request for none is refused.
 pub async fn websocket(stream: &mut Stream, ctx: &mut Context) -> WebSocket {
     match ctx.upgrade(stream).await.map_err(refuse) {
         Ok(socket) => socket,
@@ -207,13 +207,13 @@ pub async fn websocket(stream: &mut Stream, ctx: &mut Context) -> WebSocket {
     }
 }
 
-/// Starts an event stream. Where something was answered already, or the status has no content, the hook ends.
+/// Starts an event stream. If something was answered before, or the status has no content, the hook ends.
 pub async fn sse(stream: &mut Stream, ctx: &mut Context) -> ServerSentEvents {
     let started = ctx.event_stream(stream).await;
     let started = started.map_err(|error| {
         refuse(match error {
             ResponseError::ConnectionClosed => RequestError::ClientDisconnected,
-            // The client is told no more than 500; the log has the text.
+            // The client gets only a 500; the log has the text.
             error => RequestError::refused(500, format!("no event stream can begin: {error}")),
         })
     });
@@ -225,7 +225,7 @@ pub async fn sse(stream: &mut Stream, ctx: &mut Context) -> ServerSentEvents {
 
 // ---------------------------------------------------------------- extractors
 
-/// What a hook cannot do without; an error refuses the request.
+/// Returns a value that the hook needs; an error refuses the request.
 pub async fn need<T>(found: Result<T, RequestError>) -> T {
     match found.map_err(refuse) {
         Ok(value) => value,
@@ -233,8 +233,8 @@ pub async fn need<T>(found: Result<T, RequestError>) -> T {
     }
 }
 
-/// The turn of a read loop, whose body ends in a status, in `()` or nowhere. The inherent method wins where the type is
-/// open, that is for a body that never ends.
+/// One iteration of a read loop, whose body ends in a status, in `()` or never. For a body that never ends the type is
+/// open, and the inherent method wins.
 pub struct Turn<T>(pub T);
 
 impl Turn<Status> {
@@ -243,7 +243,7 @@ impl Turn<Status> {
     }
 }
 
-/// The turn of a body without a value.
+/// An iteration whose body has no value.
 pub trait UnitTurn: Sized {
     fn status(self) -> Status {
         Status::Continue
@@ -379,7 +379,7 @@ macro_rules! status_codes {
     ($($number:ty)*) => {$(
         impl StatusCode for $number {
             fn code(self) -> usize {
-                // What is no status code at all becomes 500 where it is set.
+                // An invalid status code becomes 500 when it is set.
                 usize::try_from(self).unwrap_or(0)
             }
         }
@@ -399,7 +399,7 @@ pub fn set_status(ctx: &mut Context, status: impl StatusCode) {
 }
 
 pub async fn try_send(stream: &mut Stream, ctx: &mut Context) {
-    // The bare form ignores errors: the next read or send tells.
+    // The bare form ignores errors: the next read or send reports them.
     let _ = stream.send_bare(ctx).await;
 }
 
@@ -428,5 +428,5 @@ pub fn closed(stream: &mut Stream) {
     stream.set_closed(true);
 }
 
-/// Keeps `Infallible` in the contract's vocabulary for generated code.
+/// Gives generated code a name for `Infallible`.
 pub type Never = Infallible;

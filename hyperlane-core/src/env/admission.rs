@@ -1,4 +1,4 @@
-//! The limit on connections of one address.
+//! The limit on connections per address.
 
 use std::{
     collections::HashMap,
@@ -9,10 +9,10 @@ use std::{
 use super::peer::Peer;
 use crate::{config::ServerConfig, proto::http::forwarded::Cidr};
 
-/// Live connections, counted per address of their clients.
+/// The number of live connections per client address.
 pub(super) struct Admission {
     most: usize,
-    /// Exempt, as they stand for many clients.
+    /// Trusted proxies. They are exempt, since each stands for many clients.
     proxies: Vec<Cidr>,
     counts: Mutex<HashMap<IpAddr, u32>>,
 }
@@ -26,7 +26,7 @@ impl Admission {
         }
     }
 
-    /// Counts a connection from `peer`; false when its address has reached the limit.
+    /// Counts a connection from `peer`; returns false if its address has reached the limit.
     pub(super) fn enter(&self, peer: Peer) -> bool {
         let Some(address) = self.counted_address(peer) else {
             return true;
@@ -40,7 +40,7 @@ impl Admission {
         true
     }
 
-    /// Takes back the count of a connection that has ended.
+    /// Removes an ended connection from the count.
     pub(super) fn leave(&self, peer: Peer) {
         let Some(address) = self.counted_address(peer) else {
             return;
@@ -54,8 +54,8 @@ impl Admission {
         }
     }
 
-    /// The address under which a peer is counted. Loopback and trusted proxies are exempt, because they stand for many
-    /// clients.
+    /// Returns the address under which a peer is counted. Loopback and trusted proxies are exempt, since they stand for
+    /// many clients.
     fn counted_address(&self, peer: Peer) -> Option<IpAddr> {
         let address = peer.address()?.ip().to_canonical();
         match address {
@@ -65,7 +65,7 @@ impl Admission {
     }
 }
 
-/// The address of one client: an IPv6 client owns a whole /64.
+/// Returns the part of an address that identifies a client: an IPv6 client owns a whole /64.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => {

@@ -8,14 +8,15 @@ use super::timers::Tick;
 pub(crate) const DATE_LENGTH: usize = 29;
 
 thread_local! {
-    /// The last `Date`, with the server and the period that it was made for.
+    /// The last `Date`, with the server and the period that it belongs to.
     static DATE: Cell<(u32, u32, [u8; DATE_LENGTH])> = const { Cell::new((0, 0, [0; DATE_LENGTH])) };
 }
 
-/// The value of a `Date` header (RFC 9110 §6.6.1), made twice a second. Ticks of one server mean nothing to another.
+/// Returns the value of a `Date` header (RFC 9110 §6.6.1), formatted twice a second. Ticks of different servers are not
+/// comparable.
 pub(super) fn date(server: u32, now: Tick) -> [u8; DATE_LENGTH] {
     let (made_for, made, date) = DATE.get();
-    // Half a second keeps it right to the second that clients can see.
+    // Half a second keeps the value correct to the second.
     let period = now.0 / 5;
     if (made_for, made) == (server, period) {
         return date;

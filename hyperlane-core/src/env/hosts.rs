@@ -1,4 +1,4 @@
-//! Which hosts the server answers to.
+//! The check of a request's host.
 
 use std::net::IpAddr;
 
@@ -8,19 +8,19 @@ use crate::{
     proto::http::host::{AllowedHost, is_loopback},
 };
 
-/// The hosts of a server that runs.
+/// The hosts of a running server.
 #[derive(Default)]
 pub(crate) struct Hosts {
     listed: Vec<AllowedHost>,
-    /// The server can be reached from this machine alone, under names that mean this machine.
+    /// True if only this machine can reach the server, under names that mean this machine.
     is_local: bool,
 }
 
 impl Hosts {
-    /// Takes a configuration that is valid. A server that listens on no TCP address but those of the loopback interface
-    /// is reached by others only through something on this machine: a proxy, or a browser that a page has misled.
+    /// Creates the hosts from a valid configuration. If the server listens only on loopback addresses, other machines
+    /// reach it only through a program on this machine: a proxy, or a browser misled by a page.
     ///
-    /// `bound`: the TCP addresses that the server listens on.
+    /// `bound` holds the TCP addresses that the server listens on.
     pub(crate) fn new(config: &ServerConfig, bound: impl IntoIterator<Item = IpAddr>) -> Self {
         let mut bound = bound.into_iter().peekable();
         Self {
@@ -37,7 +37,7 @@ impl Hosts {
     pub(super) fn allow(&self, via: Via, host: &str) -> bool {
         let is_open = match via {
             Via::Tcp => self.listed.is_empty() && !self.is_local,
-            // No browser speaks the PROXY protocol, so that nothing but the list has to be held to.
+            // No browser speaks the PROXY protocol, so only the list applies.
             Via::Balancer => self.listed.is_empty(),
             Via::Trusted => true,
         };

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Ids are unique in the process, because a cork belongs to a thread and not to a server.
+/// The next id. Ids are unique in the process, since a cork belongs to a thread and not to a server.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// A number that is unique in the process, and higher than those before.
+/// Returns a number that is unique in the process and higher than all earlier ones.
 pub(crate) fn next_id() -> u64 {
     NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }

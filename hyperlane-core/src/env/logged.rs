@@ -1,4 +1,4 @@
-//! What has been logged, so that no client can fill the log by doing the same again.
+//! A record of log lines, so that no client can fill the log by repetition.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -8,13 +8,13 @@ use std::{
 
 use super::timers::Tick;
 
-/// How many different things are logged within a [`PERIOD`].
+/// Maximum number of different log lines within a [`PERIOD`].
 const MOST: usize = 64;
 
-/// After so long all is forgotten, so that what goes on is seen again, and what is new is seen at all.
+/// After this time the record is cleared, so that continuing and new events are logged.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
 
-/// Things that were logged: each once in an hour, and 64 different ones at most.
+/// The events logged so far: each once in an hour, and at most 64 different ones.
 #[derive(Default)]
 pub(crate) struct Logged {
     hasher: RandomState,
@@ -23,13 +23,13 @@ pub(crate) struct Logged {
 
 #[derive(Default)]
 struct Seen {
-    /// Hashes: what clients say may be long.
+    /// Hashes of the events, since texts from clients may be long.
     hashes: Vec<u64>,
     until: Tick,
 }
 
 impl Logged {
-    /// Whether this is to be logged now.
+    /// Returns whether an event should be logged now.
     pub(crate) fn is_due(&self, now: Tick, thing: impl Hash) -> bool {
         let hash = self.hasher.hash_one(thing);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

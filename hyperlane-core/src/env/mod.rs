@@ -1,6 +1,6 @@
-//! The environment of a server's connections: configuration, time, limits, numbers, the runtime.
+//! The environment of a server's connections: configuration, time, limits, metrics, the runtime.
 //!
-//! An [`Env`] knows no connection: the server that holds them says what their end does.
+//! An [`Env`] knows no connections: the server that holds them decides what happens at their end.
 
 pub(crate) mod admission;
 pub(crate) mod date;
@@ -34,17 +34,17 @@ use crate::{
     proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins},
 };
 
-/// Takes a connection that has ended off the list of the live ones, by its slot.
+/// A function that removes an ended connection from the live ones, by its slot.
 pub(crate) type Release = Box<dyn Fn(u32) + Send + Sync>;
 
-/// Servers of a process, from 1.
+/// The next id of a server in this process, from 1.
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 /// The parts of a running server that its connections use.
 pub(crate) struct Env {
     id: u32,
     pub(crate) config: ServerConfig,
-    /// The runtime of the server; `None` in tests of parts.
+    /// The runtime of the server; `None` in unit tests.
     pub(crate) runtime: Option<Handle>,
     pub(crate) head_limits: HeadLimits,
     /// The origins whose pages may use the server, besides its own.
@@ -52,13 +52,13 @@ pub(crate) struct Env {
     pub(crate) timers: Timers,
     pub(crate) metrics: Metrics,
     hosts: Hosts,
-    /// Hosts that were refused.
+    /// Refused hosts, for the log.
     logged_hosts: Logged,
-    /// Clients that spoke another protocol than their listener does.
+    /// Clients that spoke another protocol than their listener's, for the log.
     logged_clients: Logged,
     admission: Admission,
     shutting_down: AtomicBool,
-    /// A connection ended while the server shuts down.
+    /// Notified when a connection ends during a shutdown.
     pub(crate) ended: Notify,
     release: Release,
 }
@@ -88,7 +88,7 @@ impl Env {
         }
     }
 
-    /// Runs a task on the server's runtime, whatever thread calls.
+    /// Spawns a task on the server's runtime, from any thread.
     pub(crate) fn spawn(
         &self,
         task: impl Future<Output = ()> + Send + 'static,
@@ -96,7 +96,7 @@ impl Env {
         Some(self.runtime.as_ref()?.spawn(task))
     }
 
-    /// Bytes that a head of any permitted size fits into.
+    /// Returns the buffer space that a head of any permitted size fits into, in bytes.
     pub(crate) fn head_space(&self) -> usize {
         let limits = &self.head_limits;
         limits
@@ -105,7 +105,7 @@ impl Env {
             .saturating_add(1024)
     }
 
-    /// The value of a `Date` header (RFC 9110 §6.6.1).
+    /// Returns the value of a `Date` header (RFC 9110 §6.6.1).
     pub(crate) fn date(&self) -> [u8; DATE_LENGTH] {
         date::date(self.id, self.timers.now())
     }
@@ -114,17 +114,17 @@ impl Env {
         self.shutting_down.load(Ordering::Acquire)
     }
 
-    /// Begins the shutdown. Connections see it with their next look; a signal wakes those that wait.
+    /// Begins the shutdown. Connections notice it at their next check; a signal wakes the waiting ones.
     pub(crate) fn begin_shutdown(&self) {
         self.shutting_down.store(true, Ordering::Release);
     }
 
-    /// Counts a connection from `peer`; false when its address has reached the limit.
+    /// Counts a connection from `peer`; returns false if its address has reached the limit.
     pub(crate) fn admit(&self, peer: Peer) -> bool {
         self.admission.enter(peer)
     }
 
-    /// Forgets a connection that has ended.
+    /// Removes an ended connection.
     pub(crate) fn forget(&self, slot: u32, peer: Peer) {
         (self.release)(slot);
         self.admission.leave(peer);
@@ -135,14 +135,14 @@ impl Env {
 
     /// Refuses a request for a host that the server does not answer to.
     ///
-    /// A trusted proxy judges hosts itself. A request without a host comes from an old client (HTTP/1.0), never from a
+    /// A trusted proxy checks hosts itself. A request without a host comes from an old client (HTTP/1.0), never from a
     /// page.
     pub(crate) fn check_host(&self, host: &str, via: Via, peer: Peer) -> Result<(), HostRefused> {
         if host.is_empty() || self.hosts.allow(via, host) {
             return Ok(());
         }
         let Some(peer) = peer.address() else {
-            // A load balancer speaks for itself.
+            // A load balancer's own connection.
             return Ok(());
         };
         let proxies = &self.config.trusted_proxies;
@@ -158,8 +158,7 @@ impl Env {
         Err(refused)
     }
 
-    /// Logs that a client spoke another protocol than its listener does, which the operator should know: once per address
-    /// and listener's protocol.
+    /// Logs that a client spoke another protocol than its listener's, once per address and protocol, for the operator.
     pub(crate) fn log_mix_up(
         &self,
         peer: Option<SocketAddr>,

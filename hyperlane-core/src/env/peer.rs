@@ -28,13 +28,13 @@ impl fmt::Display for Peer {
     }
 }
 
-/// The way by which a connection came in, as far as it decides what its client may ask for.
+/// The way in which a connection came in, which decides what its client may request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// A TCP address that the server listens on: any program that reaches it, browsers included.
+    /// A TCP address of the server, open to any program that reaches it, browsers included.
     Tcp,
     /// An address for load balancers that speak the PROXY protocol.
     Balancer,
-    /// A Unix socket, a transport that the program made, or the stack around the server.
+    /// A Unix socket, a transport that the program created, or the outer stack.
     Trusted,
 }

@@ -1,9 +1,8 @@
-//! A coarse clock and a timer wheel shared by all connections of a server.
+//! A coarse clock and a timer wheel that all connections of a server share.
 //!
-//! Deadlines of connections are tens of seconds, so a tick of 100 ms is fine enough, and reading the
-//! clock is one relaxed load. A connection has at most one live entry in the wheel; what it is
-//! waiting for moves freely without touching the wheel: when its entry fires, the connection looks at
-//! its own stamps and arms again. One task per server drives the wheel.
+//! Deadlines of connections are tens of seconds, so ticks of 100 ms suffice, and reading the clock is a single relaxed
+//! load. A connection has at most one live entry in the wheel. Its deadlines move without touching the wheel: when the
+//! entry fires, the connection checks its own timestamps and arms again. One task per server drives the wheel.
 
 use std::{
     sync::{
@@ -20,11 +19,11 @@ pub(crate) struct Tick(pub(crate) u32);
 /// Length of a tick.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// Slots of the wheel: what is due later than one turn (102 s) is looked at again after a turn.
+/// Number of slots. An entry due later than one turn of the wheel (102 s) is checked again after a turn.
 const SLOTS: usize = 1024;
 
 impl Tick {
-    /// The tick `after` from here, rounded up, so that nothing is due too early.
+    /// Returns the tick `after` this one, rounded up, so that nothing fires too early.
     pub(crate) fn after(self, after: Duration) -> Self {
         let ticks = after.as_millis().div_ceil(TICK.as_millis());
         Self(
@@ -35,16 +34,16 @@ impl Tick {
     }
 }
 
-/// A registered connection as the wheel knows it.
+/// The key of a connection in the wheel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimerKey {
-    /// Place in the registry.
+    /// The index in the registry.
     pub(crate) slot: u32,
-    /// The connection that was there when the entry was made; places are used again.
+    /// The id of the connection at that index when the entry was made, since indexes are reused.
     pub(crate) id: u64,
 }
 
-/// Clock and wheel.
+/// The clock and the wheel.
 pub(crate) struct Timers {
     now: AtomicU32,
     slots: Mutex<Vec<Vec<TimerKey>>>,
@@ -58,16 +57,16 @@ impl Timers {
         }
     }
 
-    /// The current tick.
+    /// Returns the current tick.
     pub(crate) fn now(&self) -> Tick {
         Tick(self.now.load(Ordering::Relaxed))
     }
 
-    /// Enters `key` to fire at `at`, or after one turn of the wheel if that is sooner.
-    /// Returns the tick at which it really fires.
+    /// Adds an entry that fires at `at`, or after one turn of the wheel if that is sooner. Returns the tick at which it
+    /// fires.
     pub(crate) fn arm(&self, key: TimerKey, at: Tick) -> Tick {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        // Read under the lock: `advance` moves the clock under it, so an entry never lands behind.
+        // Read under the lock: `advance` moves the clock under it, so no entry lands in the past.
         let now = self.now.load(Ordering::Relaxed);
         let last = now.saturating_add(SLOTS as u32 - 1);
         let at = at.0.clamp(now.saturating_add(1), last);
@@ -77,7 +76,7 @@ impl Timers {
         Tick(at)
     }
 
-    /// Moves the clock on to `now` and puts what is due into `due`.
+    /// Advances the clock to `now` and moves the due entries into `due`.
     pub(crate) fn advance(&self, now: Tick, due: &mut Vec<TimerKey>) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.now.load(Ordering::Relaxed);
@@ -88,7 +87,7 @@ impl Timers {
         for tick in from..=now.0 {
             if let Some(slot) = slots.get_mut(tick as usize % SLOTS) {
                 due.append(slot);
-                // A burst must not pin its memory for ever.
+                // A burst must not hold its memory forever.
                 if slot.capacity() > 4096 {
                     *slot = Vec::new();
                 }

@@ -1,4 +1,4 @@
-//! The program's hooks, put in order and checked once at start.
+//! The program's hooks, sorted and checked once at the start.
 
 use std::{any::Any, collections::BTreeSet, sync::Arc};
 
@@ -22,14 +22,14 @@ pub(crate) struct Hook {
     pub(crate) name: &'static str,
     pub(crate) place: Place,
     pub(crate) body: BodyPlan,
-    /// What it needs of the server.
+    /// The check of the hook's requirements on the server.
     check: SetupCheck,
-    /// Of its route, if it is a route's.
+    /// The label of its route; empty for other hooks.
     pub(crate) label: Arc<RouteLabel>,
-    /// It belongs to another route, which stands for it where people read.
+    /// True if the hook belongs to another route, which represents it in lists.
     is_part: bool,
     guards: Vec<Guard>,
-    /// What it lets pages of other origins do.
+    /// The CORS policy of its endpoint.
     pub(crate) cors: Option<Arc<RouteCors>>,
 }
 
@@ -43,7 +43,7 @@ impl Hook {
         body: BodyPlan,
     ) -> Self {
         let mut guards = guards.to_vec();
-        // Checked in the order of their kinds; those of one kind as they stand.
+        // Guards are checked in the order of their kinds; guards of one kind, in the order given.
         guards.sort_by_key(|guard| guard.kind.rank());
         let mut hook = Self {
             run,
@@ -79,13 +79,13 @@ impl Hook {
         .checked_by(registration.check)
     }
 
-    /// Sets the check that the start of a server makes of what the hook needs.
+    /// Sets the check of the hook's requirements at the start of a server.
     pub(crate) fn checked_by(mut self, check: SetupCheck) -> Self {
         self.check = check;
         self
     }
 
-    /// Begins to work on a request.
+    /// Starts the hook for a request.
     pub(crate) fn start<'a>(&self, stream: &'a mut Stream, ctx: &'a mut Context) -> HookFuture<'a> {
         match &self.run {
             Run::Fn(run) => run(stream, ctx),
@@ -93,7 +93,7 @@ impl Hook {
         }
     }
 
-    /// The guard that declines this request, if one does.
+    /// Returns the guard that declines this request, if there is one.
     pub(crate) fn declined(&self, ctx: &Context) -> Option<GuardKind> {
         self.guards
             .iter()
@@ -107,12 +107,12 @@ impl Hook {
             .map(|guard| guard.kind)
     }
 
-    /// What it looks at before it takes a request.
+    /// Returns the kinds of the hook's guards.
     pub(crate) fn guards(&self) -> impl Iterator<Item = GuardKind> {
         self.guards.iter().map(|guard| guard.kind)
     }
 
-    /// The methods it takes; `None` for all.
+    /// Returns the methods that the hook accepts; `None` for all.
     pub(crate) fn methods(&self) -> Option<BTreeSet<&'static str>> {
         self.guards
             .iter()
@@ -123,7 +123,7 @@ impl Hook {
             .reduce(|one, other| one.intersection(&other).copied().collect())
     }
 
-    /// Whether some request could reach `later` past this one.
+    /// Returns whether some request could pass this hook and reach `later`.
     fn can_be_told_from(&self, later: &Self) -> bool {
         if self
             .guards
@@ -140,15 +140,15 @@ impl Hook {
     }
 }
 
-/// A handler of GET answers HEAD as well; the server keeps the body back. The empty name stands for every method that
-/// has none of its own.
+/// Returns whether a handler of these methods accepts `method`. A handler of GET also answers HEAD, and the server
+/// omits the body. The empty name stands for every method without a name of its own.
 pub(crate) fn takes_method(names: &[&str], method: &Method) -> bool {
     names.contains(&method.as_str())
         || (method.is_head() && names.contains(&"GET"))
         || (matches!(method, Method::Unknown(_)) && names.contains(&""))
 }
 
-/// The value of `Allow` (RFC 9110 §10.2.1).
+/// Returns the value of `Allow` (RFC 9110 §10.2.1).
 pub(crate) fn allow(methods: BTreeSet<&'static str>) -> String {
     let mut names: Vec<_> = methods
         .into_iter()
@@ -160,7 +160,7 @@ pub(crate) fn allow(methods: BTreeSet<&'static str>) -> String {
     names.join(", ")
 }
 
-/// Everything that runs for a request.
+/// All hooks that run for a request.
 #[derive(Default)]
 pub(crate) struct App {
     routes: RouteTable<Hook>,
@@ -169,20 +169,20 @@ pub(crate) struct App {
     pub(crate) task_panic: Vec<Hook>,
     pub(crate) request_error: Vec<Hook>,
     pub(crate) program: Arc<Program>,
-    /// Methods that some route takes, as `Allow` lists them.
+    /// The methods of all routes, in the form of `Allow`.
     pub(crate) methods: String,
-    /// Serves what no route takes.
+    /// The hook for requests without a route.
     fallback: Option<Hook>,
-    /// Of requests that no route takes.
+    /// The label of requests without a route.
     pub(crate) unrouted: Arc<RouteLabel>,
 }
 
-/// What the route table says to a request.
+/// The result of routing a request.
 pub(crate) enum Routed<'a> {
     To(&'a Hook),
-    /// No pattern fits the path.
+    /// No pattern matches the path.
     NotFound,
-    /// Handlers of this path declined; the one that got furthest did so by this guard.
+    /// All handlers of this path declined. The guard is that of the handler that got furthest.
     Declined(GuardKind, BTreeSet<&'static str>),
 }
 
@@ -192,10 +192,10 @@ pub(crate) struct Planned {
     pub(crate) hook: Hook,
 }
 
-/// Hooks with their numbers.
+/// Hooks with their order numbers.
 type Ordered = Vec<(Option<isize>, Hook)>;
 
-/// As [`HookKind`], for patterns that were made at run time too.
+/// Same as [`HookKind`], but with patterns created at run time too.
 #[derive(Clone)]
 pub(crate) enum PlannedKind {
     Route(String),
@@ -203,10 +203,11 @@ pub(crate) enum PlannedKind {
     ResponseMiddleware(Option<isize>),
     TaskPanic(Option<isize>),
     RequestError(Option<isize>),
-    /// By its prefix: the routes of the prefix alone, with a slash, and of what is below, which gives all three their name.
+    /// A mount under a prefix. It has routes for the prefix, for the prefix with a slash, and for the paths below. The
+    /// last names all three.
     #[cfg(feature = "tower")]
     Mount(String),
-    /// For what no route takes.
+    /// The hook for requests without a route.
     #[cfg(feature = "tower")]
     Fallback,
 }
@@ -302,7 +303,8 @@ impl App {
         Arc::make_mut(&mut self.program).sessions = Some(sessions);
     }
 
-    /// All handlers with their patterns, the fallback last. Of a mount, the pattern of what is below.
+    /// Returns all handlers with their patterns, the fallback last. A mount is listed by its pattern of the paths
+    /// below.
     pub(crate) fn all(&self) -> impl Iterator<Item = (String, &Hook)> {
         let routes = self.routes.iter().filter(|route| !route.value().is_part);
         let routes = routes.map(|route| (route.pattern().to_string(), route.value()));
@@ -313,12 +315,12 @@ impl App {
         )
     }
 
-    /// Whether every request is answered with 404, unless middleware answers it.
+    /// Returns whether every request is answered with 404 unless middleware answers it.
     pub(crate) fn has_no_route(&self) -> bool {
         self.routes.is_empty() && self.fallback.is_none()
     }
 
-    /// Refuses handlers that could answer no request. Asked when a server starts, as its values may be set last.
+    /// Refuses handlers that could answer no request. Runs at the start, since values may be set late.
     pub(crate) fn check_setup(&self) -> Result<(), ServerError> {
         let lacking = self.routes.iter().filter_map(|route| {
             let (pattern, hook) = (route.pattern(), route.value());
@@ -330,7 +332,7 @@ impl App {
         for (pattern, hook, lack) in lacking {
             let (handler, place) = (hook.name, hook.place);
             tracing::error!(
-                "the handler `{handler}` of {pattern:?} at {place} could answer no request: {lack}"
+                "the handler `{handler}` of {pattern:?} at {place} cannot answer any request: {lack}"
             );
             match &mut first {
                 Some(ServerError::Handler { more, .. }) => *more += 1,
@@ -348,7 +350,7 @@ impl App {
         first.map_or(Ok(()), Err)
     }
 
-    /// What the server as a whole can do.
+    /// Returns the methods of all routes, in the form of `Allow`.
     fn all_methods(&self) -> String {
         let routes = || self.routes.iter().map(Route::value);
         if routes().any(|hook| hook.methods().is_none()) {
@@ -357,7 +359,7 @@ impl App {
         allow(routes().filter_map(Hook::methods).flatten().collect())
     }
 
-    /// What is done with the body of a request that no route takes: middleware may want it; nobody else does.
+    /// Returns the plan for the body of a request without a route: only middleware may read it.
     pub(crate) fn unrouted_body(&self) -> BodyPlan {
         let is_wanted = !self.request_middleware.is_empty() || !self.response_middleware.is_empty();
         BodyPlan {
@@ -370,7 +372,7 @@ impl App {
         }
     }
 
-    /// Refuses handlers of one place of which the later can never be reached.
+    /// Refuses a handler that can never be reached because of an earlier one at the same place.
     fn check_places(&self) -> Result<(), ServerError> {
         for place in self.routes.places() {
             let mut rest = place;
@@ -391,7 +393,7 @@ impl App {
         Ok(())
     }
 
-    /// Finds the handler of a request and sets the context's parameters, and what pages of other origins may read.
+    /// Finds the handler of a request. Sets the context's parameters and CORS policy.
     pub(crate) fn route(&self, ctx: &mut Context) -> Routed<'_> {
         match self.find(ctx) {
             Ok((hook, params)) => {
@@ -414,7 +416,7 @@ impl App {
         }
     }
 
-    /// What the endpoint at a path lets pages of other origins do, for requests that it does not take.
+    /// Returns the CORS policy of the endpoint at a path, for requests that the endpoint does not accept.
     pub(crate) fn cors(&self, ctx: &Context) -> Option<&RouteCors> {
         let found = self.routes.find(ctx.get_request().routing_path())?;
         found
@@ -451,7 +453,7 @@ impl App {
     }
 }
 
-/// Makes one of all response middleware: what has not run yet for the request, in order.
+/// Combines all response middleware into one function that runs the rest of it in order.
 fn in_sequence(hooks: &Arc<[Hook]>) -> Option<Middleware> {
     if hooks.is_empty() {
         return None;
@@ -472,7 +474,7 @@ fn in_sequence(hooks: &Arc<[Hook]>) -> Option<Middleware> {
     }))
 }
 
-/// Hooks without a number first, within a file by line; then by number.
+/// Sorts hooks: those without a number first, by line within a file, then by number.
 fn in_order(kind: &str, mut hooks: Ordered) -> Vec<Hook> {
     hooks.sort_by_key(|(order, hook)| match order {
         None => (

@@ -1,4 +1,4 @@
-//! The live connections of a server: their admission, their clock, and their end at a shutdown.
+//! The live connections of a server: their admission, clock, and end at a shutdown.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,15 +19,15 @@ use crate::{
     wire::WireFormat,
 };
 
-/// Parts that the timers due in a tick are spread over, across most of the tick: others have their turn between, and
-/// connections that once came in together do not all wake together again.
+/// Number of parts that spread the timers of a tick over most of it. Other tasks run in between, and connections that
+/// arrived together do not keep waking together.
 const PARTS: u32 = 80;
 const PART: Duration = Duration::from_millis(1);
 
-/// Connections whose timers fire before the clock lets others run.
+/// Number of connections whose timers fire before other tasks run.
 const WOKEN_AT_ONCE: usize = 4;
 
-/// Connections that are told of a shutdown at once, at least, and the pause after them: 1 000 a second.
+/// Minimum number of connections that receive a shutdown at once, before a pause: 1 000 per second.
 const SLICE: usize = 100;
 const SLICE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -35,7 +35,7 @@ const SLICE_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Connections {
     pub(crate) env: Arc<Env>,
     pub(crate) live: Arc<Registry>,
-    /// The rate at which all listeners together accept.
+    /// The rate limit of all listeners together.
     pub(crate) accepts: Pace,
 }
 
@@ -55,8 +55,8 @@ impl Connections {
         })
     }
 
-    /// Tells every connection that the server shuts down: those that wait for requests at once, WebSockets and event
-    /// streams a slice at a time, since their clients all come back somewhere at once.
+    /// Sends the shutdown to every connection. Connections that wait for requests get it at once; WebSockets and event
+    /// streams get it in slices, since their clients would otherwise all reconnect at once.
     pub(crate) async fn tell_of_shutdown(&self) {
         let (told, rest): (Vec<_>, Vec<_>) = self
             .live
@@ -76,20 +76,20 @@ impl Connections {
                 tokio::time::sleep(SLICE_PAUSE).await;
             }
         }
-        // Those that came, or became something else, in the meantime.
+        // The connections that arrived, or changed their kind, in the meantime.
         for connection in self.live.all() {
             connection.driver.signal(signals::SHUTDOWN);
         }
     }
 
-    /// Ends every connection that is left.
+    /// Aborts all remaining connections.
     pub(crate) fn abort_all(&self) {
         for connection in self.live.all() {
             connection.driver.signal(signals::ABORT);
         }
     }
 
-    /// Moves the clock and wakes connections whose time has come, for as long as the server lives.
+    /// Advances the clock and wakes connections whose timers are due, as long as the server lives.
     pub(crate) async fn keep_time(self: Arc<Self>) {
         let start = Instant::now();
         let mut interval = tokio::time::interval(TICK);
@@ -120,25 +120,25 @@ impl Connections {
     }
 }
 
-/// Places for as many connections as may live at a time.
+/// Creates a permit for each connection that may live at a time.
 pub(crate) fn permits(config: &ServerConfig) -> Arc<Semaphore> {
     let most = config.max_connections.unwrap_or_else(default_connections);
     Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)))
 }
 
-/// How many connections are told of a shutdown at once, so that all are within this time.
+/// Returns how many connections receive a shutdown at once, so that all have it within this time.
 fn shutdown_slice(connections: usize, within: Duration) -> usize {
     let slices = within.as_millis() / SLICE_PAUSE.as_millis();
     let slices = usize::try_from(slices).unwrap_or(usize::MAX).max(1);
     connections.div_ceil(slices).max(SLICE)
 }
 
-/// How many of so many connections that are due in one tick are woken together.
+/// Returns how many of the connections due in one tick are woken together.
 fn part_of(due: usize) -> usize {
     due.div_ceil(PARTS as usize).max(1)
 }
 
-/// 80 % of the descriptors that the process may have; the rest is the program's.
+/// Returns 80 % of the process's descriptor limit; the rest is left to the program.
 pub(crate) fn default_connections() -> usize {
     #[cfg(unix)]
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)

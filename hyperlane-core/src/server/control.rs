@@ -234,11 +234,11 @@ async fn drain(
         // A listener never panics; if it did, it would have ended all the same.
         let _ = listener.await;
     }
-    // Those accepted in the meantime hear of it too.
+    // Connections accepted in the meantime are closed too.
     end_connections(&connections).await;
 }
 
-/// Has every connection end, and waits for it as long as the configuration says.
+/// Ends every connection, and waits for them as long as the configuration allows.
 pub(crate) async fn end_connections(connections: &Connections) {
     connections.env.begin_shutdown();
     let deadline = Instant::now() + connections.env.config.shutdown_timeout;

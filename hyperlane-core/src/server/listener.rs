@@ -229,7 +229,7 @@ impl Listener {
                             .connection_refused("refused_address");
                         tracing::debug!(peer = %accepted.peer, "too many connections from this address");
                     }
-                    // Those that come too fast wait in the system's backlog; this one is served.
+                    // Connections above the rate wait in the system's backlog; this one is served.
                     if let Some(next) = connections.accepts.count() {
                         tokio::select! {
                             _ = stop.wait_for(|stop| *stop) => return,

@@ -1,11 +1,9 @@
-//! Accessors for registered routes and hooks, as published Hyperlane programs use them. [`Server::routes`] returns
-//! more.
+//! Registered routes and hooks, as published Hyperlane programs list them. [`Server::routes`] returns more.
 
 use std::collections::BTreeMap;
 
 use super::{Server, app::PlannedKind};
 use crate::{
-    config::RequestConfig,
     error::Place,
     route::{Pattern, Segment},
 };
@@ -67,52 +65,26 @@ pub struct HookInfo {
     pub place: Place,
 }
 
-/// Spellings of published Hyperlane programs.
-impl Server {
-    /// Returns the patterns of the routes registered so far.
-    pub fn get_route_matcher(&self) -> &RouteMatcher {
-        self.matcher.get_or_init(|| {
-            let mut matcher = RouteMatcher::default();
-            for (kind, hook) in &self.hooks {
-                match kind {
-                    PlannedKind::Route(pattern) => matcher.add(pattern, hook.place),
-                    #[cfg(feature = "tower")]
-                    PlannedKind::Mount(prefix) => {
-                        matcher.add(&format!("{prefix}/{{*rest}}"), hook.place);
-                    }
-                    _ => {}
+impl RouteMatcher {
+    pub(super) fn of(server: &Server) -> Self {
+        let mut matcher = Self::default();
+        for (kind, hook) in &server.hooks {
+            match kind {
+                PlannedKind::Route(pattern) => matcher.add(pattern, hook.place),
+                #[cfg(feature = "tower")]
+                PlannedKind::Mount(prefix) => {
+                    matcher.add(&format!("{prefix}/{{*rest}}"), hook.place);
                 }
+                _ => {}
             }
-            matcher
-        })
+        }
+        matcher
     }
+}
 
-    /// Returns the hooks for panics, in the order of registration.
-    pub fn get_task_panic(&self) -> Vec<HookInfo> {
-        self.hooks_of(|kind| matches!(kind, PlannedKind::TaskPanic(_)))
-    }
-
-    /// Returns the hooks for requests that cannot be read or handled, in the order of registration.
-    pub fn get_request_error(&self) -> Vec<HookInfo> {
-        self.hooks_of(|kind| matches!(kind, PlannedKind::RequestError(_)))
-    }
-
-    /// Returns the hooks before the route, in the order of registration.
-    pub fn get_request_middleware(&self) -> Vec<HookInfo> {
-        self.hooks_of(|kind| matches!(kind, PlannedKind::RequestMiddleware(_)))
-    }
-
-    /// Returns the hooks after the route, in the order of registration.
-    pub fn get_response_middleware(&self) -> Vec<HookInfo> {
-        self.hooks_of(|kind| matches!(kind, PlannedKind::ResponseMiddleware(_)))
-    }
-
-    /// Returns the current limits of requests.
-    pub fn get_request_config(&self) -> RequestConfig {
-        RequestConfig::of(&self.config)
-    }
-
-    fn hooks_of(&self, is_asked: impl Fn(&PlannedKind) -> bool) -> Vec<HookInfo> {
+impl Server {
+    /// Returns the hooks of some kinds, in the order of registration.
+    pub(super) fn hooks_of(&self, is_asked: impl Fn(&PlannedKind) -> bool) -> Vec<HookInfo> {
         let hooks = self.hooks.iter().filter(|(kind, _)| is_asked(kind));
         let infos = hooks.map(|(_, hook)| HookInfo {
             name: hook.name,

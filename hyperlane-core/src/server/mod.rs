@@ -72,30 +72,30 @@ use crate::{
 /// # }
 /// ```
 ///
-/// It tells what it does by `tracing` spans and, with the feature `metrics`, by numbers: see
-/// `docs/observability.md`, which the facade has as `hyperlane::docs::observability`.
+/// The server reports by `tracing` spans and, with the feature `metrics`, by metrics: see `docs/observability.md`, in
+/// the facade `hyperlane::docs::observability`.
 #[derive(Default)]
 pub struct Server {
     config: ServerConfig,
     hooks: Vec<(PlannedKind, Hook)>,
     states: States,
-    /// Whether it has what the attribute macros registered.
+    /// True if the server takes the hooks that attribute macros registered.
     takes_registered: bool,
-    /// Whether `bind` has replaced the default address.
+    /// True if `bind` has replaced the default address.
     bound: bool,
     sessions: session::Planned,
-    /// What programs ask for by `get_route_matcher`, made when they do.
+    /// The value of `get_route_matcher`, computed on first use.
     matcher: OnceLock<RouteMatcher>,
 }
 
 impl Server {
-    /// A server with the default configuration.
+    /// Creates a server with the default configuration.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Listens on `address` as well: `host:port` (port 0 lets the system choose), or `unix:` and a
-    /// path. The first call replaces the configured addresses.
+    /// Adds an address to listen on: `host:port` (with port 0 the system chooses), or `unix:` and a path. The first
+    /// call replaces the configured addresses.
     pub fn bind(&mut self, address: impl AsRef<str>) -> &mut Self {
         if self.bound {
             self.config.add_address(address.as_ref());
@@ -113,48 +113,27 @@ impl Server {
         self
     }
 
-    /// Replaces the configuration: another name of [`server_config`](Self::server_config).
-    pub fn set_server_config(&mut self, config: ServerConfig) -> &mut Self {
-        self.server_config(config)
-    }
-
-    /// Sets the limits of requests: another name of [`request_config`](Self::request_config).
-    pub fn set_request_config(&mut self, config: RequestConfig) -> &mut Self {
-        self.request_config(config)
-    }
-
     /// Sets the limits of requests.
     pub fn request_config(&mut self, config: RequestConfig) -> &mut Self {
         config.apply(&mut self.config);
         self
     }
 
-    /// The configuration.
-    pub fn get_server_config(&self) -> &ServerConfig {
-        &self.config
-    }
-
-    /// The configuration, to be changed.
-    pub fn get_mut_server_config(&mut self) -> &mut ServerConfig {
-        &mut self.config
-    }
-
-    /// Shares a value with all hooks, one per type; they get it by
-    /// [`Context::state`](crate::Context::state).
+    /// Shares a value with all hooks, one per type. Hooks get it by [`Context::state`](crate::Context::state).
     pub fn state<T: Any + Send + Sync>(&mut self, value: T) -> &mut Self {
         self.states.insert(value);
         self
     }
 
-    /// Keeps sessions in `store` as well: for several servers, or beyond the end of this one. Default: in this process's
-    /// memory alone.
+    /// Also keeps sessions in `store`, for several servers or beyond the end of the process. Default: only in the
+    /// memory of the process.
     pub fn session_store(&mut self, store: impl SessionStore) -> &mut Self {
         self.sessions.set_store(store);
         self
     }
 
-    /// Serves the paths that fit `pattern` by `S`: `/users/:id`, `/users/{id}`, `/users/{id:\d+}`,
-    /// `/files/{*path}`. A pattern may have several handlers that guards tell apart.
+    /// Serves the paths that match `pattern` by `S`: `/users/:id`, `/users/{id}`, `/users/{id:\d+}`, `/files/{*path}`.
+    /// A pattern may have several handlers that guards distinguish.
     #[track_caller]
     pub fn route<S: ServerHook>(&mut self, pattern: impl AsRef<str>) -> &mut Self {
         self.add::<S>(PlannedKind::Route(pattern.as_ref().to_owned()))
@@ -178,7 +157,7 @@ impl Server {
         self.add::<S>(PlannedKind::TaskPanic(None))
     }
 
-    /// Runs `S` when a request cannot be read or handled; the response is preset to the fitting status.
+    /// Runs `S` when a request cannot be read or handled; the response is preset to the matching status.
     #[track_caller]
     pub fn request_error<S: ServerHook>(&mut self) -> &mut Self {
         self.add::<S>(PlannedKind::RequestError(None))
@@ -204,12 +183,13 @@ impl Server {
         self.hooks.push((kind, hook));
     }
 
-    /// Begins with a path: `server.at("/ws").get(ws())`. Patterns are those of [`route`](Self::route).
+    /// Begins the registration of an endpoint at a path: `server.at("/ws").get(ws())`. Patterns are those of
+    /// [`route`](Self::route).
     pub fn at(&mut self, pattern: impl AsRef<str>) -> At<'_> {
         At::new(self, pattern.as_ref().to_owned())
     }
 
-    /// The channels of all sessions, for tasks outside of any request. Works before [`run`](Self::run) and after.
+    /// Returns the channels of all sessions, for tasks outside of requests. Works before and after [`run`](Self::run).
     pub fn channels(&self) -> Channels {
         Channels::new(&self.sessions.table)
     }
@@ -237,7 +217,7 @@ impl Server {
         self
     }
 
-    /// Adds a hook that takes the body as a stream.
+    /// Adds a hook that reads the body as a stream.
     #[cfg(feature = "tower")]
     #[track_caller]
     pub(crate) fn add_streaming(
@@ -258,7 +238,7 @@ impl Server {
     /// Registers every hook that the attribute macros collected in this program.
     #[doc(hidden)]
     pub fn __register_all(&mut self) -> &mut Self {
-        // The linker's order means nothing; within a file the line does.
+        // The linker's order is meaningless; within a file, the line decides.
         let mut found: Vec<&Registration> = inventory::iter::<Registration>.into_iter().collect();
         found.sort_by_key(|registration| registration.place);
         self.takes_registered = true;
@@ -274,15 +254,15 @@ impl Server {
     /// Starts the server and returns as soon as it listens.
     ///
     /// # Errors
-    /// [`ServerError`] for an invalid configuration, an address that cannot be bound, a pattern that
-    /// cannot be served, two handlers that can never be told apart, a handler that takes what the server or its pattern
-    /// does not have, or a server without a route where attribute macros registered routes that no server of the program
-    /// takes. A server of other routes that takes none of those starts with a WARN, as does one without any route.
-    /// [`ServerError::NoRuntime`] outside of a tokio runtime. That runtime is the server's: all its tasks and timers are
-    /// there, wherever its handles are used.
+    /// Returns a [`ServerError`] for an invalid configuration, an address that cannot be bound, an invalid pattern, two
+    /// handlers that no guard distinguishes, a handler that lacks a value of the server or a parameter of its pattern,
+    /// or a server without a route if attribute macros registered routes that no server of the program takes. A server
+    /// with other routes that takes none of those starts with a WARN, and so does one without any route. Returns
+    /// [`ServerError::NoRuntime`] outside of a tokio runtime. All tasks and timers of the server run in that runtime,
+    /// regardless of where its handles are used.
     ///
     /// # Panics
-    /// In a runtime without the drivers for I/O or time (`tokio::runtime::Builder::enable_all`).
+    /// Panics in a runtime without the drivers for I/O or time (`tokio::runtime::Builder::enable_all`).
     pub async fn run(&self) -> Result<ServerControlHook, ServerError> {
         let config = self.config.clone();
         let app = self.check_start()?;
@@ -323,7 +303,7 @@ impl Server {
         ))
     }
 
-    /// Puts the hooks in order, if they and the configuration make sense.
+    /// Sorts and checks the hooks and the configuration.
     pub(crate) fn check(&self) -> Result<App, ServerError> {
         self.config.validate()?;
         let planned = self
@@ -336,8 +316,61 @@ impl Server {
             .collect();
         App::build(planned, self.states.clone())
     }
+}
 
-    /// `host:port` as a bind address.
+/// Spellings of published Hyperlane programs.
+impl Server {
+    /// Same as [`server_config`](Self::server_config).
+    pub fn set_server_config(&mut self, config: ServerConfig) -> &mut Self {
+        self.server_config(config)
+    }
+
+    /// Same as [`request_config`](Self::request_config).
+    pub fn set_request_config(&mut self, config: RequestConfig) -> &mut Self {
+        self.request_config(config)
+    }
+
+    /// Borrows the configuration.
+    pub fn get_server_config(&self) -> &ServerConfig {
+        &self.config
+    }
+
+    /// Borrows the configuration mutably.
+    pub fn get_mut_server_config(&mut self) -> &mut ServerConfig {
+        &mut self.config
+    }
+
+    /// Returns the patterns of the routes registered so far.
+    pub fn get_route_matcher(&self) -> &RouteMatcher {
+        self.matcher.get_or_init(|| RouteMatcher::of(self))
+    }
+
+    /// Returns the hooks for panics, in the order of registration.
+    pub fn get_task_panic(&self) -> Vec<HookInfo> {
+        self.hooks_of(|kind| matches!(kind, PlannedKind::TaskPanic(_)))
+    }
+
+    /// Returns the hooks for requests that cannot be read or handled, in the order of registration.
+    pub fn get_request_error(&self) -> Vec<HookInfo> {
+        self.hooks_of(|kind| matches!(kind, PlannedKind::RequestError(_)))
+    }
+
+    /// Returns the hooks before the route, in the order of registration.
+    pub fn get_request_middleware(&self) -> Vec<HookInfo> {
+        self.hooks_of(|kind| matches!(kind, PlannedKind::RequestMiddleware(_)))
+    }
+
+    /// Returns the hooks after the route, in the order of registration.
+    pub fn get_response_middleware(&self) -> Vec<HookInfo> {
+        self.hooks_of(|kind| matches!(kind, PlannedKind::ResponseMiddleware(_)))
+    }
+
+    /// Returns the current limits of requests.
+    pub fn get_request_config(&self) -> RequestConfig {
+        RequestConfig::of(&self.config)
+    }
+
+    /// Formats `host:port` as a bind address.
     pub fn format_bind_address(host: impl AsRef<str>, port: u16) -> String {
         let host = host.as_ref();
         if host.contains(':') && !host.starts_with('[') {
@@ -347,42 +380,42 @@ impl Server {
         }
     }
 
-    /// Flushes the standard output.
+    /// Flushes standard output.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the error of the system.
     pub fn try_flush_stdout() -> std::io::Result<()> {
         std::io::stdout().flush()
     }
 
-    /// Flushes the standard error output.
+    /// Flushes standard error.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the error of the system.
     pub fn try_flush_stderr() -> std::io::Result<()> {
         std::io::stderr().flush()
     }
 
-    /// Flushes the standard output, then the standard error output.
+    /// Flushes standard output, then standard error.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the error of the system.
     pub fn try_flush_stdout_and_stderr() -> std::io::Result<()> {
         Self::try_flush_stdout()?;
         Self::try_flush_stderr()
     }
 
-    /// As [`try_flush_stdout`](Self::try_flush_stdout); what the system says is ignored.
+    /// Same as [`try_flush_stdout`](Self::try_flush_stdout), but ignores errors.
     pub fn flush_stdout() {
         let _ = Self::try_flush_stdout();
     }
 
-    /// As [`try_flush_stderr`](Self::try_flush_stderr); what the system says is ignored.
+    /// Same as [`try_flush_stderr`](Self::try_flush_stderr), but ignores errors.
     pub fn flush_stderr() {
         let _ = Self::try_flush_stderr();
     }
 
-    /// As [`try_flush_stdout_and_stderr`](Self::try_flush_stdout_and_stderr); what the system says is ignored.
+    /// Same as [`try_flush_stdout_and_stderr`](Self::try_flush_stdout_and_stderr), but ignores errors.
     pub fn flush_stdout_and_stderr() {
         let _ = Self::try_flush_stdout_and_stderr();
     }

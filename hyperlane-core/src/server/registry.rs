@@ -1,4 +1,4 @@
-//! The live connections of a server, by place.
+//! The live connections of a server, by index.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -16,7 +16,7 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Makes a connection and registers it.
+    /// Creates a connection and registers it.
     pub(crate) fn insert(&self, make: impl FnOnce(TimerKey) -> Link) -> Arc<Link> {
         let mut connections = self
             .connections
@@ -39,7 +39,7 @@ impl Registry {
             .try_remove(slot as usize);
     }
 
-    /// The connection that `key` was made for, if it is still there.
+    /// Returns the connection that `key` belongs to, if it still lives.
     pub(crate) fn get(&self, key: TimerKey) -> Option<Arc<Link>> {
         let connection = self
             .connections
@@ -50,7 +50,7 @@ impl Registry {
         (connection.id() == key.id).then_some(connection)
     }
 
-    /// All live connections.
+    /// Returns all live connections.
     pub(crate) fn all(&self) -> Vec<Arc<Link>> {
         self.connections
             .lock()

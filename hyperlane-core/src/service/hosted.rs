@@ -265,18 +265,58 @@ impl Hosted {
     async fn serve(
         self: Arc<Self>,
         mut parts: http::request::Parts,
-        mut upload: Upload,
+        upload: Upload,
     ) -> Response<ServiceBody> {
         let switch = parts.extensions.remove::<OnUpgrade>();
-        if switch.is_none() && is_websocket_handshake(&parts) {
+        let version = parts.version;
+        let env = self.connections.env.clone();
+        let mut pipe = match self.connect(parts, upload, switch.is_some()).await {
+            Ok(pipe) => pipe,
+            Err((status, text)) => return plain(status, text),
+        };
+        let head = match pipe.head().await {
+            Ok(head) => head,
+            Err(error) => return answer_failure(&error),
+        };
+        let body = match (head.status, switch) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(switch)) => {
+                let (io, first) = pipe.into_parts();
+                env.spawn(switch::relay(switch, io, first));
+                ServiceBody::default()
+            }
+            (StatusCode::SWITCHING_PROTOCOLS, None) => {
+                tracing::error!("a hook sent 101 without an upgrade request: answering 501");
+                return plain(StatusCode::NOT_IMPLEMENTED, "501 Not Implemented\n");
+            }
+            _ => ServiceBody::of_pipe(pipe),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        if version > Version::HTTP_11 {
+            // Later versions have no such fields (RFC 9113 §8.2.2).
+            response.headers_mut().remove(header::CONNECTION);
+            response.headers_mut().remove(header::UPGRADE);
+        }
+        response
+    }
+
+    /// Starts a connection for a request; an error is the answer to a request that cannot be served.
+    async fn connect(
+        self: Arc<Self>,
+        parts: http::request::Parts,
+        mut upload: Upload,
+        can_switch: bool,
+    ) -> Result<Pipe, (StatusCode, &'static str)> {
+        if !can_switch && is_websocket_handshake(&parts) {
             tracing::error!(
                 "cannot serve a WebSocket: the stack around this service does not hand connections over; \
                  answering 501"
             );
-            return plain(
+            return Err((
                 StatusCode::NOT_IMPLEMENTED,
                 "WebSockets cannot be served here\n",
-            );
+            ));
         }
         // The semaphore is never closed.
         let permit = self.permits.clone().acquire_owned().await.ok();
@@ -285,16 +325,15 @@ impl Hosted {
             None => Peer::Local,
         };
         if !self.is_ready() || !self.connections.env.admit(peer) {
-            return plain(StatusCode::SERVICE_UNAVAILABLE, "503 Service Unavailable\n");
+            return Err((StatusCode::SERVICE_UNAVAILABLE, "503 Service Unavailable\n"));
         }
         if parts.headers.contains_key(header::EXPECT) {
             upload.demand = Demand::Held;
         }
         let framing = upload.body.is_some().then_some(upload.framing);
-        let head = write_head(&parts, framing, switch.is_some());
+        let head = write_head(&parts, framing, can_switch);
         upload.pending.push_back(Bytes::from(head));
-        let is_head = parts.method == Method::HEAD;
-        let (mut pipe, inner) = Pipe::new(upload, is_head);
+        let (pipe, inner) = Pipe::new(upload, parts.method == Method::HEAD);
         let accepted = Accepted {
             peer,
             halves: transport::driven(inner),
@@ -318,45 +357,28 @@ impl Hosted {
             // The clock runs as long as there are connections.
             drop(self);
         });
-        let head = match pipe.head().await {
-            Ok(head) => head,
-            Err(ServiceError::Request(error)) if is_over_limit(&*error) => {
-                tracing::debug!(%error, "answering 413");
-                return plain(StatusCode::PAYLOAD_TOO_LARGE, "413 Content Too Large\n");
-            }
-            Err(error @ ServiceError::Request(_)) => {
-                tracing::debug!(%error, "answering 400");
-                return plain(StatusCode::BAD_REQUEST, "400 Bad Request\n");
-            }
-            Err(error) => {
-                tracing::error!(%error, "answering 500");
-                return plain(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "500 Internal Server Error\n",
-                );
-            }
-        };
-        let body = match (head.status, switch) {
-            (StatusCode::SWITCHING_PROTOCOLS, Some(switch)) => {
-                let (io, first) = pipe.into_parts();
-                env.spawn(switch::relay(switch, io, first));
-                ServiceBody::default()
-            }
-            (StatusCode::SWITCHING_PROTOCOLS, None) => {
-                tracing::error!("a hook sent 101 without an upgrade request: answering 501");
-                return plain(StatusCode::NOT_IMPLEMENTED, "501 Not Implemented\n");
-            }
-            _ => ServiceBody::of_pipe(pipe),
-        };
-        let mut response = Response::new(body);
-        *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers;
-        if parts.version > Version::HTTP_11 {
-            // Later versions have no such fields (RFC 9113 §8.2.2).
-            response.headers_mut().remove(header::CONNECTION);
-            response.headers_mut().remove(header::UPGRADE);
+        Ok(pipe)
+    }
+}
+
+/// Answers a request that got no response.
+fn answer_failure(error: &ServiceError) -> Response<ServiceBody> {
+    match error {
+        ServiceError::Request(cause) if is_over_limit(&**cause) => {
+            tracing::debug!(error = %cause, "answering 413");
+            plain(StatusCode::PAYLOAD_TOO_LARGE, "413 Content Too Large\n")
         }
-        response
+        ServiceError::Request(_) => {
+            tracing::debug!(%error, "answering 400");
+            plain(StatusCode::BAD_REQUEST, "400 Bad Request\n")
+        }
+        ServiceError::Cut(_) => {
+            tracing::error!(%error, "answering 500");
+            plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "500 Internal Server Error\n",
+            )
+        }
     }
 }
 
