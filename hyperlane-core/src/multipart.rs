@@ -199,7 +199,7 @@ impl Field<'_> {
         let bytes = self.read_to_end(limit).await?;
         String::from_utf8(bytes.into()).map_err(|_| {
             RequestError::Multipart(match self.name() {
-                Some(name) => format!("`{name}` is not UTF-8 text"),
+                Some(name) => format!("`{name}`: it is not UTF-8 text"),
                 None => "a part is not UTF-8 text".to_owned(),
             })
         })
