@@ -2,7 +2,7 @@
 //!
 //! Without an observer this costs one check of a static, and no allocation, clock read or formatting.
 
-#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+#[cfg_attr(not(feature = "metrics"), path = "observe/no_metrics.rs")]
 pub(crate) mod metrics;
 
 use std::{
