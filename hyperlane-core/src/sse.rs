@@ -14,9 +14,14 @@ use serde::Serialize;
 
 use crate::{
     channel::Channel,
-    conn::lifecycle::Until,
-    conn::send::{Limit, Order, Payload},
-    conn::{held::Held, link::Link, outbox::Outbox, wakers::UntilEnd},
+    conn::{
+        held::Held,
+        lifecycle::Until,
+        link::Link,
+        outbox::Outbox,
+        send::{Limit, Order, Payload},
+        wakers::UntilEnd,
+    },
     error::PushError,
     proto::{
         sse::Event,

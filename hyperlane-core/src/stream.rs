@@ -9,8 +9,7 @@ mod upgrade;
 use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc};
 
 use crate::{
-    conn::lifecycle::Until,
-    conn::{link::Link, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
+    conn::{lifecycle::Until, link::Link, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
     context::Context,
     error::{RequestError, ResponseError},
     exchange::{Exchange, answer::Progress, body::BodyPlan},

@@ -16,9 +16,15 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     channel::Channel,
-    conn::lifecycle::Until,
-    conn::send::{Limit, Order, Payload},
-    conn::{held::Held, link::Link, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
+    conn::{
+        held::Held,
+        lifecycle::Until,
+        link::Link,
+        outbox::Outbox,
+        send::{Limit, Order, Payload},
+        wakers::UntilEnd,
+        websocket::WsEnd,
+    },
     error::{ClosedByClient, LeftWithoutClose, PushError},
     proto::ws::{CloseCode, Message},
 };

@@ -9,8 +9,12 @@ use super::{
     state::Connection,
 };
 use crate::{
-    conn::send::{Limit, Order, Payload},
-    conn::{acks::Acks, link::Link, outbox::Outbox},
+    conn::{
+        acks::Acks,
+        link::Link,
+        outbox::Outbox,
+        send::{Limit, Order, Payload},
+    },
     error::PushError,
     proto::{
         sse::{Event, POSITION},

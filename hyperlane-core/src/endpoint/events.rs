@@ -10,8 +10,10 @@ use crate::{
         slots::{random, was_closed},
         state::{Kind, Start},
     },
-    conn::lifecycle::Until,
-    conn::send::{Limit, Order, Payload},
+    conn::{
+        lifecycle::Until,
+        send::{Limit, Order, Payload},
+    },
     context::Context,
     error::RequestError,
     hook::{HookFuture, Status},

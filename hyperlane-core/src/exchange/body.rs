@@ -15,13 +15,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::Exchange;
 use crate::{
-    conn::send::{Limit, Order, Payload},
     conn::{
         buffer::READ_BUFFER,
         cork,
         driver::signals,
         input::{Fill, Input, Wait},
         link::Link,
+        send::{Limit, Order, Payload},
     },
     error::RequestError,
     http::Request,

@@ -1,9 +1,20 @@
 //! HTTP/1.1's side of an exchange: heads come off the connection's buffer one after the other, and answers go out in
 //! order.
 //!
-//! Another version of HTTP is another type with these methods: `poll_head` and the body's `poll_piece` read, `send_head`,
-//! `send_data` and `finish` write, `goes_on` and `closes_after` decide about the connection. What an answer is, and what may
-//! follow it, is the exchange's and the same for all.
+//! Another version of HTTP is another type with these methods, which the task of the connection polls: no task and no
+//! connection in memory stands between.
+//!
+//! | what | here |
+//! |---|---|
+//! | poll head | [`Http1::poll_head`] |
+//! | poll body | `Incoming::poll_piece` in [`body`](super::body) |
+//! | send head, with its fields and length | [`Http1::send_head`] |
+//! | send data | [`Http1::send_data`] |
+//! | finish | [`Http1::finish`] |
+//! | reset | the end of the connection ([`Ending::Abort`](crate::conn::end::Ending)): HTTP/1.1 has no other |
+//! | switch | [`Http1::switch_to_websocket`], [`Http1::switch_to_events`] |
+//!
+//! How far the answer is, and what may follow it, is the exchange's and the same for all.
 
 use std::{
     sync::Arc,
@@ -14,19 +25,21 @@ use bytes::Bytes;
 
 use super::body::BodyHead;
 use crate::{
-    conn::send::{Limit, Order, Payload},
     conn::{
+        handshake::Handshake,
         input::{Fill, Wait},
         link::Link,
+        send::{Limit, Order, Payload},
     },
     env::ids::next_id,
     error::{RequestError, ResponseError},
-    http::{Added, Framing, Head, HttpVersion, Request, Response},
+    http::{Added, Framing, Head, Headers, HttpVersion, Request, Response},
     proto::http::{
         chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
         head::{self, HeadScanner, HeadStorage},
         write::LINE_END,
     },
+    wire::WireFormat,
 };
 
 /// What the head of a request says about its answer.
@@ -254,7 +267,7 @@ impl Http1 {
     }
 
     /// Writes the head of an answer.
-    pub(super) fn write_head(
+    fn write_head(
         &self,
         out: &mut Vec<u8>,
         head: Head<'_>,
@@ -315,6 +328,31 @@ impl Http1 {
             .connection
             .lane()
             .send(Payload::Copied(bytes), Order::Own, Limit::None);
+    }
+
+    // ---------------------------------------------------------------- switching
+
+    /// Makes the connection a WebSocket, by the 101 of a handshake.
+    pub(super) fn switch_to_websocket(&self, handshake: Handshake, added: &Headers) {
+        let head = handshake.head(&self.connection, added);
+        self.write(&head);
+        self.connection
+            .begin_websocket(handshake.extensions, handshake.subprotocol);
+    }
+
+    /// Makes the connection a stream of events, whose head goes out now. After HEAD it ends at once.
+    pub(super) fn switch_to_events(&self, head: Head<'_>, chunked: bool) {
+        let (format, framing) = match chunked {
+            true => (WireFormat::EventStreamChunked, Framing::Chunked),
+            false => (WireFormat::EventStream, Framing::UntilClose),
+        };
+        let mut bytes = Vec::with_capacity(256);
+        self.write_head(&mut bytes, head, framing, Some("close"));
+        self.write(&bytes);
+        if self.facts.is_head {
+            self.connection.signal_close();
+        }
+        self.connection.begin_events(format);
     }
 
     // ---------------------------------------------------------------- what follows

@@ -4,9 +4,8 @@ use super::{Answer, Exchange};
 use crate::{
     conn::{extensions::Extensions, handshake::Handshake},
     error::{RequestError, ResponseError},
-    http::{Framing, Head, Headers, Response},
+    http::{Head, Headers, Response},
     proto::http::chunked::LAST_CHUNK,
-    wire::WireFormat,
 };
 
 /// What an upgrade finds.
@@ -44,10 +43,7 @@ impl Exchange {
 
     /// Sends the 101 of a handshake with what the program has set.
     pub(crate) fn send_handshake(&mut self, handshake: Handshake, added: &Headers) {
-        let connection = self.connection();
-        let head = handshake.head(connection, added);
-        self.wire.write(&head);
-        connection.begin_websocket(handshake.extensions, handshake.subprotocol);
+        self.wire.switch_to_websocket(handshake, added);
         self.set_switched();
     }
 
@@ -129,22 +125,11 @@ impl Exchange {
         self.check_events(head.response)?;
         let chunked = !self.wire.facts.is_1_0 && !head.response.get_version().is_http1_0();
         self.note_answer();
-        let (format, framing) = match chunked {
-            true => (WireFormat::EventStreamChunked, Framing::Chunked),
-            false => (WireFormat::EventStream, Framing::UntilClose),
-        };
-        let mut bytes = Vec::with_capacity(256);
-        self.wire
-            .write_head(&mut bytes, head, framing, Some("close"));
-        self.wire.write(&bytes);
+        self.wire.switch_to_events(head, chunked);
         self.record.set_status(head.response.get_status_code());
         self.answer = Answer::Events { chunked };
-        if self.wire.facts.is_head {
-            // Only the head was asked for.
-            self.closes = true;
-            self.connection().signal_close();
-        }
-        self.connection().begin_events(format);
+        // Only the head was asked for.
+        self.closes |= self.wire.facts.is_head;
         Ok(())
     }
 
