@@ -2,20 +2,23 @@
 
 mod cookies;
 pub(crate) mod cors;
+pub(crate) mod params;
 mod session;
+pub(crate) mod states;
 pub(crate) mod typed;
 
 use std::{
-    any::{Any, TypeId},
+    any::Any,
     borrow::Cow,
     collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
+    sync::{Arc, LazyLock},
 };
 
 use bytes::Bytes;
 
+use self::{params::RouteParams, states::States};
 use crate::{
     EntityTag, Request, Response, Validators,
     conn::link::Link,
@@ -26,122 +29,6 @@ use crate::{
     proto::http::forwarded::{self, Forwarded},
     session::Sessions,
 };
-
-/// Values of a route's parameters, in the order of its pattern.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RouteParams {
-    values: Vec<(String, String)>,
-}
-
-impl RouteParams {
-    /// The decoded value of a parameter.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.values
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    /// All names and values.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.values
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    /// How many parameters there are.
-    pub fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// Whether the route has no parameters.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.values.clear();
-    }
-
-    /// Adds a parameter.
-    pub fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.values.push((name.into(), value.into()));
-    }
-}
-
-/// The values that a server shares with its hooks, one per type, as [`Server::state`](crate::Server::state) set them; a
-/// cheap clone.
-///
-/// ```
-/// use hyperlane_core::{Server, WebSocket, ws_with};
-///
-/// struct Motd(String);
-///
-/// let mut server = Server::new();
-/// server.state(Motd("welcome".to_owned()));
-/// server.at("/ws").get(ws_with(async |ws: WebSocket, state| {
-///     if let Some(motd) = state.get::<Motd>() {
-///         let _ = ws.send(motd.0.clone()).await;
-///     }
-/// }));
-/// ```
-#[derive(Clone, Default)]
-pub struct States {
-    shared: Arc<SharedStates>,
-}
-
-#[derive(Clone, Default)]
-struct SharedStates {
-    values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
-    /// Made when a hook first asks for them. Each has a place of its own: while one is made, which may take its time and ask
-    /// for others, nothing is locked but that place.
-    defaults: Arc<Mutex<HashMap<TypeId, DefaultState>>>,
-}
-
-type DefaultState = Arc<OnceLock<Arc<dyn Any + Send + Sync>>>;
-
-impl States {
-    pub(crate) fn insert<T: Any + Send + Sync>(&mut self, value: T) {
-        let shared = Arc::make_mut(&mut self.shared);
-        shared.values.insert(TypeId::of::<T>(), Arc::new(value));
-    }
-
-    /// The value of type `T`, made by its default for this server if none was set.
-    pub fn get_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
-        if let Some(value) = self.get() {
-            return value;
-        }
-        let place = {
-            let defaults = &self.shared.defaults;
-            let mut defaults = defaults.lock().unwrap_or_else(PoisonError::into_inner);
-            defaults.entry(TypeId::of::<T>()).or_default().clone()
-        };
-        let value = place.get_or_init(|| Arc::new(T::default())).clone();
-        // The key is the type's own id, so the default is never made twice.
-        value.downcast().unwrap_or_default()
-    }
-
-    /// Whether a value of type `T` was set.
-    pub(crate) fn has<T: Any + Send + Sync>(&self) -> bool {
-        self.shared.values.contains_key(&TypeId::of::<T>())
-    }
-
-    /// The value of type `T`.
-    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.shared
-            .values
-            .get(&TypeId::of::<T>())
-            .and_then(|value| value.clone().downcast().ok())
-    }
-}
-
-impl fmt::Debug for States {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("States")
-            .field("types", &self.shared.values.len())
-            .finish_non_exhaustive()
-    }
-}
 
 /// Values that all contexts of a server share.
 #[derive(Clone, Default)]
@@ -658,32 +545,5 @@ impl Context {
     /// The state of type `T`, made by its default for this server if none was registered.
     pub fn state_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         self.program.states.get_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The server's states, as a task that the program has started long ago would have them.
-    static STATES: LazyLock<States> = LazyLock::new(States::default);
-
-    #[derive(Default)]
-    struct Inner(u8);
-
-    struct Outer(Arc<Inner>);
-
-    impl Default for Outer {
-        fn default() -> Self {
-            Self(STATES.get_or_default())
-        }
-    }
-
-    #[test]
-    fn a_default_may_ask_for_other_values() {
-        let outer = STATES.get_or_default::<Outer>();
-        assert_eq!(outer.0.0, 0);
-        assert!(Arc::ptr_eq(&outer.0, &STATES.get_or_default()));
-        assert!(Arc::ptr_eq(&outer, &STATES.get_or_default()));
     }
 }

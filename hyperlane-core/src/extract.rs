@@ -1,7 +1,6 @@
 //! Typed arguments of function handlers.
 
 mod path;
-pub(crate) mod setup;
 
 use std::{fmt, future::Future, ops::Deref, sync::Arc};
 
@@ -9,10 +8,10 @@ use bytes::Bytes;
 use cookie::CookieJar;
 use serde::de::DeserializeOwned;
 
-use self::setup::RouteSetup;
 use crate::{
     BodyMode, BodyStream, Context, Headers, Json, Method, Multipart, RequestBody, RouteParams,
     error::{Error, RequestError, SetupError},
+    hook::setup::RouteSetup,
     session::Session,
 };
 

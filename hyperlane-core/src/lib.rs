@@ -30,6 +30,7 @@ pub mod http;
 mod multipart;
 mod observe;
 mod panic;
+mod pipeline;
 pub mod proto;
 pub mod route;
 mod server;
@@ -57,7 +58,7 @@ pub use config::{
     ConfigError, CookieSameSite, CookieSecure, RequestConfig, ServerConfig, SessionKey,
 };
 pub use conn::outbox::Outbox;
-pub use context::{Attributes, Context, RouteParams, States};
+pub use context::{Attributes, Context, params::RouteParams, states::States};
 pub use endpoint::{
     Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint,
     directory::{Channels, SessionChannels},
@@ -68,8 +69,8 @@ pub use error::{
     SessionError, SetupError,
 };
 pub use exchange::body::{BodyMode, BodyStream};
-pub use extract::{Form, FromContext, Path, Query, State, setup::RouteSetup};
-pub use hook::{ServerHook, Status};
+pub use extract::{Form, FromContext, Path, Query, State};
+pub use hook::{ServerHook, Status, setup::RouteSetup};
 pub use multipart::{Field, Multipart};
 // The vocabulary has one place; its names are the paved path, constants included.
 pub use http::{constants::*, *};

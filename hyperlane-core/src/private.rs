@@ -9,7 +9,7 @@ pub use crate::{
     Request, RequestBody, RequestError, RouteParams, Server, ServerHook, Status, Stream,
     error::Place,
     error::SetupError,
-    extract::setup::RouteSetup,
+    hook::setup::RouteSetup,
     hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, Taker, refuse},
 };
 use cookie::CookieJar;
@@ -49,7 +49,7 @@ pub fn skip<T: Skipped>() -> T {
 pub fn decline(ctx: &mut Context, kind: GuardKind) {
     // Outside of a route, only the hook is skipped.
     if ctx.stage == Stage::Route {
-        crate::server::serve::describe_declined(ctx, kind);
+        crate::pipeline::refusal::describe_declined(ctx, kind);
     }
 }
 
@@ -126,7 +126,7 @@ pub const fn body_of<T: FromContext>(_: fn(T)) -> Option<BodyMode> {
 // ---------------------------------------------------------------- guards
 
 pub fn guard_method(ctx: &Context, names: &[&str]) -> bool {
-    crate::server::app::takes_method(names, ctx.get_request().get_method())
+    crate::pipeline::app::takes_method(names, ctx.get_request().get_method())
 }
 
 pub fn guard_upgrade(ctx: &Context, protocol: &str) -> bool {

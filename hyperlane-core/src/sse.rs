@@ -162,7 +162,7 @@ impl ServerSentEvents {
     /// As [`WebSocket::keep_open`](crate::WebSocket::keep_open), where the rules are.
     pub fn keep_open(&self) {
         if let Target::Connection { connection, .. } = &self.target {
-            connection.set_kept_open(true);
+            connection.lane.handles.set_kept_open(true);
         }
     }
 

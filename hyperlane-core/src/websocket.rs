@@ -282,7 +282,7 @@ impl WebSocket {
     /// ```
     pub fn keep_open(&self) {
         if let Target::Connection(connection) = &self.target {
-            connection.set_kept_open(true);
+            connection.lane.handles.set_kept_open(true);
         }
     }
 

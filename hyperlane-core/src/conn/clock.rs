@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
+    handshake::answer_late_handshake,
     input::{Input, Mode, Wait},
     lifecycle::Transport,
     link::Link,
@@ -63,76 +64,29 @@ impl Link {
                 next = next.min(by);
             }
         }
-        let handshake_due = self.handshake_due(&input.mode);
+        let handshake_due = handshake_due(self, &input.mode);
         if let Some(due) = handshake_due.filter(|due| *due > now) {
             next = next.min(due);
         }
-        self.check_stall(&mut input, now, &mut next);
+        input.check_stall(self, now, &mut next);
         if self.lane.life.is_transport_open() {
             match self.lane.format() {
                 WireFormat::Http => {}
                 WireFormat::EventStream | WireFormat::EventStreamChunked => {
-                    self.check_heartbeat(now, &mut next);
+                    check_heartbeat(self, now, &mut next);
                 }
                 _ => {
-                    self.check_ask(&mut input, now, &mut next);
-                    self.check_ping(&mut input, now, &mut next);
+                    input.check_ask(self, now, &mut next);
+                    input.check_ping(self, now, &mut next);
                 }
             }
         }
         drop(input);
         if handshake_due.is_some_and(|due| due <= now) {
-            self.answer_late_handshake();
+            answer_late_handshake(self);
         }
         if next.0 != u32::MAX {
             self.arm(next);
-        }
-    }
-
-    /// The tick at which a handshake that waits for its handler is answered by the server.
-    fn handshake_due(&self, mode: &Mode) -> Option<Tick> {
-        match mode {
-            Mode::Handshake(handshake) => {
-                Some(handshake.since.after(self.env.config.handshake_timeout))
-            }
-            _ => None,
-        }
-    }
-
-    /// Closes a connection whose peer takes nothing: with a Close frame if that is still possible, once.
-    fn check_stall(&self, input: &mut Input, now: Tick, next: &mut Tick) {
-        let Some(since) = self.lane.lock_out().stalled_since() else {
-            return;
-        };
-        let by = since.after(self.stall_time());
-        if by > now {
-            *next = (*next).min(by);
-            return;
-        }
-        if self.lane.lock_out().takes_more(self) {
-            *next = (*next).min(now.after(self.stall_time()));
-            return;
-        }
-        if input.close_by.is_none() {
-            self.env.metrics.client_dropped("stalled");
-        }
-        tracing::debug!(peer = %self.peer(), "write stall: connection closed");
-        let mut is_closing = false;
-        if self.lane.life.sending().takes_bytes()
-            && let Some(websocket) = input.websocket()
-            && !websocket.close_sent
-        {
-            websocket.close_sent = true;
-            let mut bytes = Vec::new();
-            encode_close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", &mut bytes);
-            is_closing = self.lane().send_last(&bytes, true).is_ok();
-        }
-        if is_closing {
-            let by = now.after(self.env.config.close_timeout);
-            input.close_by = Some(by);
-            *next = (*next).min(by);
-        } else if input.close_by.is_none() {
-            self.lane.life.set_transport(Transport::Closed);
         }
     }
 
@@ -141,15 +95,54 @@ impl Link {
         self.lane.set_heartbeat(every);
         self.arm(self.now().after(every));
     }
+}
 
-    /// Pings a quiet peer, and closes the connection of one that has not answered in time.
-    fn check_ping(&self, input: &mut Input, now: Tick, next: &mut Tick) {
-        let Some(every) = self.lane.heartbeat(self.env.config.ping_interval) else {
+impl Input {
+    /// Closes a connection whose peer takes nothing: with a Close frame if that is still possible, once.
+    fn check_stall(&mut self, link: &Link, now: Tick, next: &mut Tick) {
+        let Some(since) = link.lane.lock_out().stalled_since() else {
             return;
         };
-        let last = input.last_received;
-        let inbox = self.env.config.inbox_bytes;
-        let Some(websocket) = input.websocket() else {
+        let by = since.after(link.stall_time());
+        if by > now {
+            *next = (*next).min(by);
+            return;
+        }
+        if link.lane.lock_out().takes_more(link) {
+            *next = (*next).min(now.after(link.stall_time()));
+            return;
+        }
+        if self.close_by.is_none() {
+            link.env.metrics.client_dropped("stalled");
+        }
+        tracing::debug!(peer = %link.peer(), "write stall: connection closed");
+        let mut is_closing = false;
+        if link.lane.life.sending().takes_bytes()
+            && let Some(websocket) = self.websocket()
+            && !websocket.close_sent
+        {
+            websocket.close_sent = true;
+            let mut bytes = Vec::new();
+            encode_close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", &mut bytes);
+            is_closing = link.lane().send_last(&bytes, true).is_ok();
+        }
+        if is_closing {
+            let by = now.after(link.env.config.close_timeout);
+            self.close_by = Some(by);
+            *next = (*next).min(by);
+        } else if self.close_by.is_none() {
+            link.lane.life.set_transport(Transport::Closed);
+        }
+    }
+
+    /// Pings a quiet peer, and closes the connection of one that has not answered in time.
+    fn check_ping(&mut self, link: &Link, now: Tick, next: &mut Tick) {
+        let Some(every) = link.lane.heartbeat(link.env.config.ping_interval) else {
+            return;
+        };
+        let last = self.last_received;
+        let inbox = link.env.config.inbox_bytes;
+        let Some(websocket) = self.websocket() else {
             return;
         };
         // Any input is a sign of life. While reading is paused, the pong timer is paused too.
@@ -157,9 +150,9 @@ impl Link {
             websocket.ping_sent = None;
         }
         if let Some(sent) = websocket.ping_sent
-            && let Some(within) = self.env.config.pong_timeout
+            && let Some(within) = link.env.config.pong_timeout
         {
-            if self.lane.has_backlog() {
+            if link.lane.has_backlog() {
                 // The ping may still wait behind other messages: the limit on stalling judges until then.
                 websocket.ping_sent = Some(now);
                 *next = (*next).min(now.after(within));
@@ -170,10 +163,10 @@ impl Link {
                 *next = (*next).min(by);
                 return;
             }
-            self.env.metrics.client_dropped("no_pong");
-            tracing::debug!(peer = %self.peer(), "no answer to a ping: connection closed");
+            link.env.metrics.client_dropped("no_pong");
+            tracing::debug!(peer = %link.peer(), "no answer to a ping: connection closed");
             websocket.ended_without_close();
-            self.lane.life.set_transport(Transport::Closed);
+            link.lane.life.set_transport(Transport::Closed);
             return;
         }
         // Without a limit on the pong, pings go on at their interval all the same.
@@ -186,18 +179,18 @@ impl Link {
         if !websocket.close_sent && !websocket.is_full(inbox) {
             let ping = websocket.next_ping();
             // Full or closed: no ping is out, so no answer is missed; the stall or close limits act.
-            if self.send_ping(ping).is_ok() {
+            if send_ping(link, ping).is_ok() {
                 websocket.ping_sent = Some(now);
-                wait = self.env.config.pong_timeout.unwrap_or(every);
+                wait = link.env.config.pong_timeout.unwrap_or(every);
             }
         }
         *next = (*next).min(now.after(wait));
     }
 
     /// Sends a ping that asks how far the client is, where the channel has written what no ping has asked for yet.
-    fn check_ask(&self, input: &mut Input, now: Tick, next: &mut Tick) {
-        let inbox = self.env.config.inbox_bytes;
-        let Some(websocket) = input.websocket() else {
+    fn check_ask(&mut self, link: &Link, now: Tick, next: &mut Tick) {
+        let inbox = link.env.config.inbox_bytes;
+        let Some(websocket) = self.websocket() else {
             return;
         };
         let Some(due) = websocket.ask_due() else {
@@ -210,35 +203,45 @@ impl Link {
         if due > now {
             *next = (*next).min(due);
         } else if let Some(ping) = websocket.ask(now)
-            && self.send_ping(ping).is_err()
+            && send_ping(link, ping).is_err()
         {
             // The queue is full: the client takes nothing.
             websocket.was_not_asked();
             *next = (*next).min(now.after(ASK_AGAIN));
         }
     }
+}
 
-    fn send_ping(&self, payload: Bytes) -> Result<(), PushError> {
-        let ping = Message::Ping(payload);
-        self.lane()
-            .send(Payload::Message(&ping), Order::Now, Limit::Mark)
+/// The tick at which a handshake that waits for its handler is answered by the server.
+fn handshake_due(link: &Link, mode: &Mode) -> Option<Tick> {
+    match mode {
+        Mode::Handshake(handshake) => {
+            Some(handshake.since.after(link.env.config.handshake_timeout))
+        }
+        _ => None,
     }
+}
 
-    /// Sends a comment on a quiet event stream.
-    fn check_heartbeat(&self, now: Tick, next: &mut Tick) {
-        let Some(every) = self.lane.heartbeat(self.env.config.sse_heartbeat) else {
-            return;
-        };
-        let due = self.lane.lock_out().last_sent().after(every);
-        if due > now {
-            *next = (*next).min(due);
-            return;
-        }
-        // A comment line breaks no event, but it must not land inside a line of the program's own.
-        if self.lane.is_at_line_end() {
-            let comment = self.lane.format().frame(HEARTBEAT);
-            let _ = self.lane().push(&comment);
-        }
-        *next = (*next).min(now.after(every));
+fn send_ping(link: &Link, payload: Bytes) -> Result<(), PushError> {
+    let ping = Message::Ping(payload);
+    link.lane()
+        .send(Payload::Message(&ping), Order::Now, Limit::Mark)
+}
+
+/// Sends a comment on a quiet event stream.
+fn check_heartbeat(link: &Link, now: Tick, next: &mut Tick) {
+    let Some(every) = link.lane.heartbeat(link.env.config.sse_heartbeat) else {
+        return;
+    };
+    let due = link.lane.lock_out().last_sent().after(every);
+    if due > now {
+        *next = (*next).min(due);
+        return;
     }
+    // A comment line breaks no event, but it must not land inside a line of the program's own.
+    if link.lane.is_at_line_end() {
+        let comment = link.lane.format().frame(HEARTBEAT);
+        let _ = link.lane().push(&comment);
+    }
+    *next = (*next).min(now.after(every));
 }

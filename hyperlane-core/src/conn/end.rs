@@ -176,7 +176,7 @@ impl Link {
                     self.begin_linger(&mut input);
                 }
             }
-            Ending::Abort => self.abort(),
+            Ending::Abort => self.lane.life.set_transport(Transport::Closed),
         }
     }
 
@@ -267,11 +267,6 @@ impl Link {
             // The connection has heard of it as a request, if at all.
             self.driver.signal(signals::SHUTDOWN);
         }
-    }
-
-    /// Closes the transport, so that nothing can be exchanged any more.
-    pub(super) fn abort(&self) {
-        self.lane.life.set_transport(Transport::Closed);
     }
 
     /// Whether the end has begun, so that no sender should count on the peer any more.

@@ -7,7 +7,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{
     extensions::Extensions,
-    input::Mode,
+    input::{Input, Mode},
     link::Link,
     send::{Limit, Order, Payload},
 };
@@ -90,28 +90,10 @@ impl Link {
         self.arm(by);
     }
 
-    /// Takes the handshake whose 101 is not out yet, if there is one.
-    pub(crate) fn take_handshake(&self) -> Option<Box<Handshake>> {
-        let mut input = self.lock_input();
-        match std::mem::replace(&mut input.mode, Mode::Http) {
-            Mode::Handshake(handshake) => Some(handshake),
-            other => {
-                input.mode = other;
-                None
-            }
-        }
-    }
-
-    /// Adds the cookie of a session that was begun since the handshake was accepted to its 101.
-    pub(crate) fn attach_session(&self, session: &Arc<SessionFields>) {
-        if let Mode::Handshake(handshake) = &mut self.lock_input().mode {
-            handshake.session = Some(session.clone());
-        }
-    }
-
     /// Sends the 101 of a handshake that waits for its handler, which is not here to say more.
     pub(crate) fn answer_handshake(&self) {
-        if let Some(handshake) = self.take_handshake() {
+        let handshake = self.lock_input().take_handshake();
+        if let Some(handshake) = handshake {
             let head = handshake.head(self, &Headers::new());
             self.lane.set_handshake(false);
             // Errors show in the handler's next look.
@@ -121,18 +103,38 @@ impl Link {
             self.begin_websocket(handshake.extensions, handshake.subprotocol);
         }
     }
+}
 
-    /// Answers as [`answer_handshake`](Self::answer_handshake), since the handler has taken too long.
-    pub(super) fn answer_late_handshake(&self) {
-        if let Mode::Handshake(handshake) = &self.lock_input().mode {
-            tracing::warn!(
-                peer = %self.peer(),
-                path = &*handshake.path,
-                "the handler has left a WebSocket handshake without an answer for {:?}: accepted now; call `ctx.upgrade(stream)`, \
-                 read or send before work that takes long, or raise `handshake_timeout`",
-                self.env.config.handshake_timeout
-            );
+impl Input {
+    /// Takes the handshake whose 101 is not out yet, if there is one.
+    pub(crate) fn take_handshake(&mut self) -> Option<Box<Handshake>> {
+        match std::mem::replace(&mut self.mode, Mode::Http) {
+            Mode::Handshake(handshake) => Some(handshake),
+            other => {
+                self.mode = other;
+                None
+            }
         }
-        self.answer_handshake();
     }
+
+    /// Adds the cookie of a session that was begun since the handshake was accepted to its 101.
+    pub(crate) fn set_session(&mut self, session: &Arc<SessionFields>) {
+        if let Mode::Handshake(handshake) = &mut self.mode {
+            handshake.session = Some(session.clone());
+        }
+    }
+}
+
+/// Answers as [`Link::answer_handshake`], since the handler has taken too long.
+pub(super) fn answer_late_handshake(link: &Link) {
+    if let Mode::Handshake(handshake) = &link.lock_input().mode {
+        tracing::warn!(
+            peer = %link.peer(),
+            path = &*handshake.path,
+            "the handler has left a WebSocket handshake without an answer for {:?}: accepted now; call `ctx.upgrade(stream)`, \
+             read or send before work that takes long, or raise `handshake_timeout`",
+            link.env.config.handshake_timeout
+        );
+    }
+    link.answer_handshake();
 }

@@ -14,9 +14,16 @@ use super::{driver::signals, link::Link};
 
 /// How many handles there are, and whether they keep the connection open.
 #[derive(Debug, Default)]
-pub(super) struct Handles {
+pub(crate) struct Handles {
     count: AtomicU32,
     keep: AtomicBool,
+}
+
+impl Handles {
+    /// Decides whether the connection stays when its hook returns, for as long as there are handles.
+    pub(crate) fn set_kept_open(&self, keep: bool) {
+        self.keep.store(keep, Ordering::Release);
+    }
 }
 
 /// A handle of the program's to a connection.
@@ -62,11 +69,6 @@ impl Deref for Held {
 }
 
 impl Link {
-    /// Decides whether the connection stays when its hook returns, for as long as there are handles.
-    pub(crate) fn set_kept_open(&self, keep: bool) {
-        self.lane.handles.keep.store(keep, Ordering::Release);
-    }
-
     /// After the hook has returned: waits for the last handle to drop, or for the end of the connection, if it is kept open.
     /// Only its own task may wait: the end wakes it, and so does the last handle.
     pub(crate) fn released(&self) -> impl Future<Output = ()> + Send {

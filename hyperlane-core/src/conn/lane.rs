@@ -28,7 +28,7 @@ pub(crate) struct Lane {
     at_line_end: AtomicBool,
     /// The current request is a WebSocket handshake that has no answer yet.
     awaits_answer: AtomicBool,
-    pub(super) handles: Handles,
+    pub(crate) handles: Handles,
     /// The lane belongs to the channel of a session.
     of_channel: AtomicBool,
     /// The interval of signs of life, in ticks; 0 for the configured one.

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 /// | peer | here | ended | its side has ended, or the transport failed: nothing more comes in |
 /// | peer | here, ended | gone | the task has told all that wait for it; end hooks have run |
 ///
-/// The transport and the end of input change under the lock of the input, `LastWord` and `Lost` under the lock of the queue.
+/// The end of input is set under the lock of the input, `LastWord` and `Lost` under the lock of the queue.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     sending: AtomicU8,
@@ -136,9 +136,11 @@ impl Lifecycle {
 
     /// Moves the transport on; from `Closed` nothing leads back.
     pub(super) fn set_transport(&self, to: Transport) {
-        if self.transport() != Transport::Closed {
-            self.transport.store(to.to_index(), Ordering::Release);
-        }
+        let closed = Transport::Closed.to_index();
+        let moved = |from| (from != closed).then_some(to.to_index());
+        let _ = self
+            .transport
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, moved);
     }
 
     /// Whether nothing more comes in.

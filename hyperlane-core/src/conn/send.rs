@@ -94,10 +94,10 @@ impl LaneRef<'_> {
         if let Payload::Message(message) = payload {
             return self.send_message(message, order, limit);
         }
-        if order == Order::Own {
-            if let Some(sent) = self.cork(payload) {
-                return sent;
-            }
+        if order == Order::Own
+            && let Some(sent) = self.cork(payload)
+        {
+            return sent;
         }
         self.send_now(payload, limit)
     }

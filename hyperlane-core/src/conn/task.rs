@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
-use super::{cork, driver::signals, end::Ending, link::Link};
+use super::{cork, driver::signals, end::Ending, lifecycle::Transport, link::Link};
 use crate::{env::timers::Tick, observe::connection_span};
 
 pin_project_lite::pin_project! {
@@ -148,13 +148,13 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
 
 fn handle_signals(connection: &Link, signals: u8) {
     if signals & signals::ABORT != 0 {
-        connection.abort();
+        connection.lane.life.set_transport(Transport::Closed);
     }
     if signals & signals::SHUTDOWN != 0 {
         connection.on_shutdown();
     }
     if signals & signals::LOST != 0 {
-        connection.abort();
+        connection.lane.life.set_transport(Transport::Closed);
     }
     if signals & signals::TIMER != 0 {
         connection.on_timer();

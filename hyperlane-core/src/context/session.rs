@@ -289,7 +289,7 @@ impl Context {
             if let Some(connection) = &self.connection
                 && self.stage == Stage::Route
             {
-                connection.attach_session(&fields);
+                connection.lock_input().set_session(&fields);
             }
             self.get_mut_response().set_session(Some(fields));
         }

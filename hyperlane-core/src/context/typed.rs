@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_path_to_error::Segment;
 
-use crate::{Context, Headers, Multipart, RequestError};
+use crate::{context::Context, error::RequestError, http::Headers};
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -107,19 +107,5 @@ impl Context {
             return Err(RequestError::ContentType { expected: JSON });
         }
         read_json(request.get_body())
-    }
-
-    /// Reads the body as a form with files (`multipart/form-data`, RFC 7578), part by part. On a route that takes its
-    /// body as a stream, parts of any size arrive piece by piece.
-    ///
-    /// # Errors
-    /// [`RequestError::ContentType`] if the body is something else (415), [`RequestError::Multipart`] if its boundary is not
-    /// named (400).
-    pub fn multipart(&self) -> Result<Multipart, RequestError> {
-        let content_type = self
-            .get_request()
-            .header("content-type")
-            .unwrap_or_default();
-        Multipart::new(content_type, self.body_stream())
     }
 }

@@ -83,6 +83,26 @@ impl Answer {
         }
     }
 
+    /// Whether a handshake is accepted whose 101 was not seen to go out.
+    pub(crate) fn has_handshake(&self) -> bool {
+        matches!(self, Self::Accepted)
+    }
+
+    /// Whether the connection was made a WebSocket.
+    pub(crate) fn is_switched(&self) -> bool {
+        matches!(self, Self::Switched)
+    }
+
+    /// Whether response middleware works on the head of an event stream.
+    pub(crate) fn is_opening(&self) -> bool {
+        matches!(self, Self::Opening)
+    }
+
+    /// Whether typed events go out.
+    pub(crate) fn has_events(&self) -> bool {
+        matches!(self, Self::Events { .. })
+    }
+
     /// Whether the program has promised another protocol by a 101 of its own, and nothing has used it yet.
     pub(crate) fn is_switching_raw(&self) -> bool {
         matches!(self, Self::Raw(tracker) if tracker.switching())

@@ -25,6 +25,7 @@ use crate::{
     proto::http::{
         chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
         head::{self, HeadScanner, HeadStorage},
+        write::LINE_END,
     },
 };
 
@@ -169,8 +170,8 @@ impl Http1 {
         let limits = &self.connection.env.head_limits;
         let mut input = self.connection.lock_input();
         // Old clients send an empty line behind a body (RFC 9112 §2.2). A head that has begun starts with its method.
-        while input.buffer.unread().starts_with(b"\r\n") {
-            input.buffer.consume(2);
+        while input.buffer.unread().starts_with(LINE_END.as_bytes()) {
+            input.buffer.consume(LINE_END.len());
         }
         let Some(length) = self.scanner.scan(input.buffer.unread(), limits)? else {
             return Ok(None);

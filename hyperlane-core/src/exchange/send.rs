@@ -89,7 +89,7 @@ impl Exchange {
         self.note_answer();
         connection.lane.set_handshake(false);
         self.wire.send_head(head, framing, body, closes)?;
-        self.note_status(head.response.get_status_code());
+        self.record.set_status(head.response.get_status_code());
         Ok(closes)
     }
 
@@ -103,7 +103,7 @@ impl Exchange {
     /// Sends raw bytes: parts of an HTTP response, whole frames, or events.
     pub(crate) fn send_raw(&mut self, data: &[u8]) -> Result<(), ResponseError> {
         self.connection().driver.charge(32 + data.len() / 4);
-        if self.has_handshake() && !data.is_empty() {
+        if self.answer.has_handshake() && !data.is_empty() {
             match is_http(data) {
                 // Too late where the 101 is out: a response would be noise among frames.
                 true if !self.take_back_handshake() => return Err(ResponseError::AlreadyComplete),
@@ -152,7 +152,7 @@ impl Exchange {
             self.note_answer();
         }
         if let Some(status) = status {
-            self.note_status(usize::from(status));
+            self.record.set_status(usize::from(status));
         }
         self.wire.write(tracked.to_wire(data));
         if is_event_stream {

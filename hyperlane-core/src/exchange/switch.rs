@@ -42,13 +42,8 @@ impl Exchange {
         self.answer = Answer::Accepted;
     }
 
-    /// Takes an accepted handshake to answer it now; `None` if its 101 is out.
-    pub(crate) fn take_handshake(&mut self) -> Option<Box<Handshake>> {
-        self.connection().take_handshake()
-    }
-
     /// Sends the 101 of a handshake with what the program has set.
-    pub(crate) fn send_handshake(&mut self, handshake: Box<Handshake>, added: &Headers) {
+    pub(crate) fn send_handshake(&mut self, handshake: Handshake, added: &Headers) {
         let connection = self.connection();
         let head = handshake.head(connection, added);
         self.wire.write(&head);
@@ -58,7 +53,7 @@ impl Exchange {
 
     /// Sends the 101 of an accepted handshake with what was set when it was accepted.
     pub(crate) fn answer_handshake(&mut self) {
-        if self.has_handshake() {
+        if self.answer.has_handshake() {
             self.connection().answer_handshake();
             self.set_switched();
         }
@@ -67,12 +62,12 @@ impl Exchange {
     /// Notes that the connection is a WebSocket.
     pub(crate) fn set_switched(&mut self) {
         self.answer = Answer::Switched;
-        self.note_status(101);
+        self.record.set_status(101);
     }
 
     /// Makes an accepted handshake an ordinary request again; false if its 101 is out.
     pub(crate) fn take_back_handshake(&mut self) -> bool {
-        let is_open = self.connection().take_handshake().is_some();
+        let is_open = self.connection().lock_input().take_handshake().is_some();
         match is_open {
             true => self.answer = Answer::None,
             false => self.set_switched(),
@@ -101,7 +96,7 @@ impl Exchange {
 
     /// Prepares a stream of events: until its head goes out, response middleware works on it.
     pub(crate) fn open_events(&mut self, response: &Response) -> Result<(), ResponseError> {
-        if self.has_handshake() {
+        if self.answer.has_handshake() {
             self.take_back_handshake();
         }
         self.check_events(response)?;
@@ -111,19 +106,9 @@ impl Exchange {
 
     /// Gives up to open a stream of events, whose head is not out: the hook can answer otherwise.
     pub(crate) fn abandon_opening(&mut self) {
-        if self.is_opening() {
+        if self.answer.is_opening() {
             self.answer = Answer::None;
         }
-    }
-
-    /// Whether response middleware works on the head of an event stream.
-    pub(crate) fn is_opening(&self) -> bool {
-        matches!(self.answer, Answer::Opening)
-    }
-
-    /// Whether typed events go out.
-    pub(crate) fn has_events(&self) -> bool {
-        matches!(self.answer, Answer::Events { .. })
     }
 
     fn check_events(&self, response: &Response) -> Result<(), ResponseError> {
@@ -152,7 +137,7 @@ impl Exchange {
         self.wire
             .write_head(&mut bytes, head, framing, Some("close"));
         self.wire.write(&bytes);
-        self.note_status(head.response.get_status_code());
+        self.record.set_status(head.response.get_status_code());
         self.answer = Answer::Events { chunked };
         if self.wire.facts.is_head {
             // Only the head was asked for.

@@ -40,7 +40,7 @@ impl Context {
             middleware(opening.0, self).await;
         }
         // Middleware may have sent the head.
-        if !opening.0.exchange.has_events() {
+        if !opening.0.exchange.answer().has_events() {
             opening.0.send_events_head(self)?;
         }
         Ok(ServerSentEvents::new(opening.0.connection().clone()))

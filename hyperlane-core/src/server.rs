@@ -1,6 +1,5 @@
 //! The server: what a program configures and runs.
 
-pub(crate) mod app;
 mod at;
 pub(crate) mod connections;
 pub(crate) mod control;
@@ -9,18 +8,13 @@ mod listing;
 mod pace;
 mod registry;
 mod routes;
-pub(crate) mod serve;
 mod start;
+pub(crate) mod task;
 
 use std::{any::Any, fmt, io::Write, sync::OnceLock};
 
 use tokio::sync::watch;
 
-use self::{
-    app::{App, Hook, Planned, PlannedKind},
-    connections::Connections,
-    listener::Listener,
-};
 pub use self::{
     at::At,
     control::{ServerControlHandler, ServerControlHook},
@@ -28,10 +22,11 @@ pub use self::{
     listing::{HookInfo, RouteMatcher},
     routes::RouteInfo,
 };
+use self::{connections::Connections, listener::Listener};
 use crate::{
     ServerHook, SessionStore,
     config::{RequestConfig, ServerConfig},
-    context::States,
+    context::states::States,
     endpoint::{
         directory::Channels,
         plan::{PlannedEndpoint, PlannedRoute},
@@ -40,6 +35,7 @@ use crate::{
     error::{Place, ServerError},
     exchange::body::BodyPlan,
     hook::{Registration, Run, body_plan, needs_params, run_hook},
+    pipeline::app::{App, Hook, Planned, PlannedKind},
     session,
 };
 
