@@ -4,6 +4,24 @@ use std::fs;
 
 use crate::process;
 
+/// Documents whose code paths are followed.
+const WITH_PATHS: [&str; 4] = [
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "docs/rfc6455.md",
+    "docs/rfc9112.md",
+];
+
+/// Folders from which their paths may begin.
+const BASES: [&str; 6] = [
+    "",
+    "hyperlane-core/src/",
+    "hyperlane-core/src/proto/",
+    "hyperlane-core/src/proto/http/",
+    "hyperlane-core/src/proto/ws/",
+    "hyperlane-macros/src/",
+];
+
 /// The document that lists every metric.
 const METRICS: &str = "docs/observability.md";
 
@@ -17,7 +35,28 @@ pub(super) fn problems() -> Result<Vec<String>, String> {
     ] {
         problems.extend(missing_tests(document)?);
     }
+    for document in WITH_PATHS {
+        problems.extend(missing_files(document)?);
+    }
     problems.extend(missing_metrics()?);
+    Ok(problems)
+}
+
+/// Files of source that a document names in backticks and that do not exist.
+fn missing_files(document: &str) -> Result<Vec<String>, String> {
+    let text = fs::read_to_string(process::top().join(document))
+        .map_err(|error| format!("cannot read {document}: {error}"))?;
+    let mut problems = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let words = line.split('`').skip(1).step_by(2);
+        let paths = words.filter(|word| word.ends_with(".rs") && !word.contains(['{', '*', ' ']));
+        for path in paths {
+            let exists = |base: &&str| process::top().join(format!("{base}{path}")).is_file();
+            if !BASES.iter().any(exists) {
+                problems.push(format!("{document}:{}: no such file: {path}", number + 1));
+            }
+        }
+    }
     Ok(problems)
 }
 
