@@ -2,6 +2,7 @@
 
 mod cookies;
 pub(crate) mod cors;
+mod forms;
 mod session;
 pub(crate) mod typed;
 
