@@ -31,10 +31,11 @@ const MIB: usize = 1024 * KIB;
 
 /// Declares one row per field: documentation, name, type, default. It expands to the struct, its `Default` and a
 /// builder method per field. `as` sets another type for the builder's argument, from which the field is converted.
+/// `if` names the feature that the field comes with.
 macro_rules! server_config {
     (@argument $type:ty) => { $type };
     (@argument $type:ty, $argument:ty) => { $argument };
-    ($($(#[$doc:meta])* $field:ident: $type:ty $(as $argument:ty)? = $default:expr;)*) => {
+    ($($(#[$doc:meta])* $field:ident: $type:ty $(as $argument:ty)? = $default:expr $(, if $feature:literal)?;)*) => {
         /// The settings of a server: addresses, socket options, limits.
         ///
         /// Every limit is finite. Sizes are in bytes. Fields are public, and each has a builder method of the same
@@ -54,19 +55,13 @@ macro_rules! server_config {
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct ServerConfig {
-            $($(#[$doc])* pub $field: $type,)*
-            /// The compression of WebSocket messages for clients that offer it (RFC 7692). Default: `None`, off, since
-            /// it costs CPU time and, with context takeover, memory.
-            #[cfg(feature = "deflate")]
-            pub deflate: Option<DeflateConfig>,
+            $($(#[$doc])* $(#[cfg(feature = $feature)])? pub $field: $type,)*
         }
 
         impl Default for ServerConfig {
             fn default() -> Self {
                 Self {
-                    $($field: $default,)*
-                    #[cfg(feature = "deflate")]
-                    deflate: None,
+                    $($(#[cfg(feature = $feature)])? $field: $default,)*
                 }
             }
         }
@@ -74,6 +69,7 @@ macro_rules! server_config {
         /// Builder methods, one for each field.
         impl ServerConfig {
             $(
+                $(#[cfg(feature = $feature)])?
                 #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
                 #[must_use]
                 #[allow(clippy::useless_conversion, reason = "most arguments are of the type already")]
@@ -82,14 +78,6 @@ macro_rules! server_config {
                     self
                 }
             )*
-
-            /// Sets [`deflate`](Self#structfield.deflate): a [`DeflateConfig`], or `None` to disable it.
-            #[cfg(feature = "deflate")]
-            #[must_use]
-            pub fn deflate(mut self, deflate: impl Into<Option<DeflateConfig>>) -> Self {
-                self.deflate = deflate.into();
-                self
-            }
         }
     };
 }
@@ -209,6 +197,10 @@ server_config! {
     /// The subprotocols of WebSockets, the preferred one first; an [`Upgrade`](crate::Upgrade) may override them.
     /// Default: none, so that none is negotiated.
     subprotocols: Vec<String> = Vec::new();
+
+    /// The compression of WebSocket messages for clients that offer it (RFC 7692). Default: `None`, off, since it costs
+    /// CPU time and, with context takeover, memory.
+    deflate: Option<DeflateConfig> as impl Into<Option<DeflateConfig>> = None, if "deflate";
 
     /// The idle time after which an event stream carries a comment; `None`: never. Default: 15 s, as the HTML standard
     /// advises.

@@ -2,6 +2,7 @@
 
 mod cookies;
 pub(crate) mod cors;
+mod forms;
 pub(crate) mod params;
 mod session;
 pub(crate) mod states;

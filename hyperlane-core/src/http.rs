@@ -9,6 +9,7 @@ pub mod constants;
 mod body;
 mod conditional;
 mod content;
+mod content_type;
 mod cookie_builder;
 mod headers;
 mod into_response;
@@ -28,7 +29,8 @@ pub use self::{
     body::{RequestBody, ResponseBody},
     conditional::{EntityTag, Validators},
     content::{Body, FileBody, IntoBody, ToBody},
-    cookie_builder::{ContentType, CookieBuilder},
+    content_type::ContentType,
+    cookie_builder::CookieBuilder,
     headers::{
         HeaderError, Headers, HeadersIter, RequestHeaders, RequestHeadersValue,
         RequestHeadersValueItem, ResponseHeaders,
@@ -51,6 +53,6 @@ pub(crate) use self::{
         Failure, describe, explain,
         head::{Added, Framing, Head, write_switching},
     },
-    session::SessionFields,
+    session::{SessionFields, is_session_token},
     upgrade::is_handshake_field,
 };

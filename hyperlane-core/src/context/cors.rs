@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::Context;
 use crate::{
-    config::CookieSameSite,
     error::RequestError,
     http::list_items,
     proto::{
@@ -104,17 +103,6 @@ impl Context {
             dest: headers.get("sec-fetch-dest"),
             has_origin: headers.contains("origin"),
         }
-    }
-
-    /// Whether a page of any site could have made the request with the cookie of its visitor's session.
-    fn may_carry_a_cookie_across_sites(&self) -> bool {
-        let same_site = self
-            .connection
-            .as_ref()
-            .map(|connection| connection.env.config.cookie_same_site);
-        same_site == Some(CookieSameSite::None)
-            && self.get_request().get_headers().contains("cookie")
-            && self.is_session_secure()
     }
 
     /// Decides what pages of other origins may read of the answer, whatever it is. The fields get in when its head is written:

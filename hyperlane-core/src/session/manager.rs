@@ -12,7 +12,7 @@ use std::{
 use super::{
     SessionData, SessionId,
     entry::SessionEntry,
-    sign::{self, Purpose, Signer},
+    sign::{Purpose, Signer},
     store::AnyStore,
     table::{FORMER_ID_SECONDS, Found, IdEnd, Table},
 };
@@ -148,11 +148,6 @@ impl Sessions {
             is_stale: false,
             by_token: true,
         })
-    }
-
-    /// Tells whether a text has the shape of our tokens; other texts are the program's.
-    pub(crate) fn is_token(text: &str) -> bool {
-        sign::has_shape(text)
     }
 
     /// Makes a token; `None` without a key.
