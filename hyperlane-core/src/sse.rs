@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::{
     channel::Channel,
     conn::{
-        held::Held,
+        handle::Handle,
         lifecycle::Until,
         link::Link,
         outbox::Outbox,
@@ -45,7 +45,7 @@ pub struct ServerSentEvents {
 #[derive(Clone)]
 enum Target {
     Connection {
-        connection: Held,
+        connection: Handle,
         next_id: Arc<AtomicU64>,
     },
     Channel(Arc<Channel>),
@@ -55,7 +55,7 @@ impl ServerSentEvents {
     pub(crate) fn new(connection: Arc<Link>) -> Self {
         Self {
             target: Target::Connection {
-                connection: Held::new(connection),
+                connection: Handle::new(connection),
                 next_id: Arc::new(AtomicU64::new(0)),
             },
         }

@@ -113,7 +113,7 @@ impl Stream {
     /// Returns a handle through which other tasks send to this connection once it is a WebSocket or an event stream. If a
     /// WebSocket handshake waits for the handler's answer, the 101 goes out now.
     pub fn outbox(&self) -> Outbox {
-        if self.exchange.answer().has_handshake() {
+        if self.exchange.answer().is_accepted() {
             self.connection().answer_handshake();
         }
         Outbox::new(self.connection().clone())

@@ -17,7 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     channel::Channel,
     conn::{
-        held::Held,
+        handle::Handle,
         lifecycle::Until,
         link::Link,
         outbox::Outbox,
@@ -68,14 +68,14 @@ pub struct WebSocket {
 
 #[derive(Clone)]
 enum Target {
-    Connection(Held),
+    Connection(Handle),
     Channel(Arc<Channel>),
 }
 
 impl WebSocket {
     pub(crate) fn new(connection: Arc<Link>) -> Self {
         Self {
-            target: Target::Connection(Held::new(connection)),
+            target: Target::Connection(Handle::new(connection)),
         }
     }
 

@@ -105,7 +105,7 @@ impl LaneRef<'_> {
     /// Puts a payload into the cork; `None` if this thread does not poll the lane.
     fn cork(self, payload: Payload<'_>) -> Option<Result<(), PushError>> {
         if !self.lane.is_open() {
-            self.link.driver.count_in_vain(self.lane.id);
+            self.link.driver.count_failed_send(self.lane.id);
             return Some(Err(PushError::Closed));
         }
         // Too large to copy twice.
@@ -146,7 +146,7 @@ impl LaneRef<'_> {
                     // can, and leaves in one write at the end of the poll.
                     self.link.driver.charge(32 + message.len() / 4);
                     out.enqueue(self, frame, false);
-                    self.note_backlog();
+                    self.set_backlog();
                 } else {
                     out.write(self, cork::Piece::Shared(&frame));
                 }
@@ -250,7 +250,7 @@ impl LaneRef<'_> {
 
     /// Bytes that the socket has taken or that wait for it, what the current poll has sent included.
     pub(crate) fn bytes_sent(self) -> u64 {
-        let corked = cork::waiting(self.lane.id);
+        let corked = cork::corked_len(self.lane.id);
         let out = self.lane.lock_out();
         match self.lane.life.is_lost() {
             // Nothing of it will go out any more.
@@ -281,7 +281,7 @@ impl LaneRef<'_> {
     // ---------------------------------------------------------------- the queue
 
     /// The queue is not empty: the task has to send it on.
-    pub(super) fn note_backlog(self) {
+    pub(super) fn set_backlog(self) {
         if !self.lane.backlog.swap(true, Ordering::AcqRel) {
             self.link.arm(self.link.now().after(self.link.stall_time()));
             if !cork::is_polling(self.lane.id) {
@@ -298,7 +298,7 @@ impl LaneRef<'_> {
             return Poll::Pending;
         }
         if self.lane.life.is_lost() {
-            self.link.driver.count_in_vain(self.lane.id);
+            self.link.driver.count_failed_send(self.lane.id);
             return Poll::Ready(Err(PushError::Closed));
         }
         // Without a backlog there is room: the usual case costs two loads.
@@ -307,7 +307,7 @@ impl LaneRef<'_> {
         }
         let mut out = self.lane.lock_out();
         if self.lane.life.is_lost() {
-            self.link.driver.count_in_vain(self.lane.id);
+            self.link.driver.count_failed_send(self.lane.id);
             return Poll::Ready(Err(PushError::Closed));
         }
         if out.queued() <= self.link.env.config.outbox_bytes {
@@ -325,7 +325,7 @@ impl LaneRef<'_> {
             // A lost lane has an empty queue. The list of waiters is about the outbox's own mark: from there, the task would
             // be woken at once, again and again.
             if out.queued() > self.body_mark() {
-                out.set_body_waits();
+                out.set_awaits_body_room();
                 return Poll::Pending;
             }
         }

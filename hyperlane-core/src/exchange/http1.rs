@@ -78,9 +78,9 @@ pub(crate) struct Http1 {
     scanner: HeadScanner,
     pub(crate) facts: Facts,
     /// Which request of the connection this is: 0 before the first, 1, and 2 for all after it.
-    turn: u8,
+    request_count: u8,
     /// A request was read before the one ahead of it was answered, so that no answer shows which request it is for.
-    has_skipped: bool,
+    has_skipped_answer: bool,
     /// A hook waits for a request, or has dropped that wait.
     is_reading: bool,
 }
@@ -91,8 +91,8 @@ impl Http1 {
             connection,
             scanner: HeadScanner::default(),
             facts: Facts::default(),
-            turn: 0,
-            has_skipped: false,
+            request_count: 0,
+            has_skipped_answer: false,
             is_reading: false,
         }
     }
@@ -104,7 +104,7 @@ impl Http1 {
     /// Numbers the request: later requests have higher numbers. A connection that a proxy keeps open may bring a later
     /// request than a connection that was made after it.
     pub(crate) fn request_number(&self) -> u64 {
-        match self.turn {
+        match self.request_count {
             0 | 1 => self.connection.id(),
             _ => next_id(),
         }
@@ -156,14 +156,14 @@ impl Http1 {
 
     /// Counts a request whose head was read; `is_answered`: the one before it was.
     pub(super) fn count_request(&mut self, is_answered: bool) {
-        self.has_skipped |= self.turn > 0 && !is_answered;
-        self.turn = (self.turn + 1).min(2);
+        self.has_skipped_answer |= self.request_count > 0 && !is_answered;
+        self.request_count = (self.request_count + 1).min(2);
         let now = self.connection.now();
         self.connection.lock_input().wait_for(Wait::Nothing, now);
     }
 
     fn head_wait(&self) -> Wait {
-        if self.turn == 0 || self.has_begun() {
+        if self.request_count == 0 || self.has_begun() {
             Wait::Head
         } else {
             Wait::Idle
@@ -360,7 +360,7 @@ impl Http1 {
     /// Whether the connection ends with an answer, by what the client, the response and the server say.
     pub(super) fn closes_after(&self, response: &Response, framing: Framing) -> bool {
         !self.facts.keeps_alive
-            || self.has_skipped
+            || self.has_skipped_answer
             || framing == Framing::UntilClose
             || response.get_headers().has_token("connection", "close")
             || self.connection.env.is_shutting_down()
@@ -368,13 +368,13 @@ impl Http1 {
 
     /// Whether no request may follow the current one; `is_begun`: its answer has.
     pub(super) fn is_last(&self, is_begun: bool) -> bool {
-        !self.facts.keeps_alive || self.has_skipped && is_begun
+        !self.facts.keeps_alive || self.has_skipped_answer && is_begun
     }
 
     /// Whether another request is read after a whole answer.
-    pub(super) fn goes_on(&self) -> bool {
+    pub(super) fn keeps_alive(&self) -> bool {
         self.facts.keeps_alive
-            && !self.has_skipped
+            && !self.has_skipped_answer
             && self.connection.lane.is_open()
             && !self.connection.env.is_shutting_down()
     }

@@ -49,7 +49,7 @@ impl Exchange {
 
     /// Sends the 101 of an accepted handshake with what was set when it was accepted.
     pub(crate) fn answer_handshake(&mut self) {
-        if self.answer.has_handshake() {
+        if self.answer.is_accepted() {
             self.connection().answer_handshake();
             self.set_switched();
         }
@@ -62,7 +62,7 @@ impl Exchange {
     }
 
     /// Makes an accepted handshake an ordinary request again; false if its 101 is out.
-    pub(crate) fn take_back_handshake(&mut self) -> bool {
+    pub(crate) fn withdraw_handshake(&mut self) -> bool {
         let is_open = self.connection().lock_input().take_handshake().is_some();
         match is_open {
             true => self.answer = Answer::None,
@@ -92,8 +92,8 @@ impl Exchange {
 
     /// Prepares a stream of events: until its head goes out, response middleware works on it.
     pub(crate) fn open_events(&mut self, response: &Response) -> Result<(), ResponseError> {
-        if self.answer.has_handshake() {
-            self.take_back_handshake();
+        if self.answer.is_accepted() {
+            self.withdraw_handshake();
         }
         self.check_events(response)?;
         self.answer = Answer::Opening;
@@ -101,7 +101,7 @@ impl Exchange {
     }
 
     /// Gives up to open a stream of events, whose head is not out: the hook can answer otherwise.
-    pub(crate) fn abandon_opening(&mut self) {
+    pub(crate) fn cancel_opening(&mut self) {
         if self.answer.is_opening() {
             self.answer = Answer::None;
         }
@@ -124,7 +124,7 @@ impl Exchange {
     pub(crate) fn begin_events(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
         self.check_events(head.response)?;
         let chunked = !self.wire.facts.is_1_0 && !head.response.get_version().is_http1_0();
-        self.note_answer();
+        self.end_expectation();
         self.wire.switch_to_events(head, chunked);
         self.record.set_status(head.response.get_status_code());
         self.answer = Answer::Events { chunked };

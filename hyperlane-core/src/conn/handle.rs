@@ -27,9 +27,9 @@ impl Handles {
 }
 
 /// A handle of the program's to a connection.
-pub(crate) struct Held(Arc<Link>);
+pub(crate) struct Handle(Arc<Link>);
 
-impl Held {
+impl Handle {
     pub(crate) fn new(connection: Arc<Link>) -> Self {
         connection
             .lane
@@ -45,22 +45,22 @@ impl Held {
     }
 }
 
-impl Clone for Held {
+impl Clone for Handle {
     fn clone(&self) -> Self {
         Self::new(self.0.clone())
     }
 }
 
-impl Drop for Held {
+impl Drop for Handle {
     fn drop(&mut self) {
         let Handles { count, keep } = &self.0.lane.handles;
         if count.fetch_sub(1, Ordering::AcqRel) == 1 && keep.load(Ordering::Acquire) {
-            self.0.driver.signal(signals::LOOK);
+            self.0.driver.signal(signals::RECHECK);
         }
     }
 }
 
-impl Deref for Held {
+impl Deref for Handle {
     type Target = Link;
 
     fn deref(&self) -> &Link {
