@@ -1,8 +1,11 @@
 //! The context of a request: what hooks read, set and pass on.
 
+#[cfg(feature = "cookies")]
 mod cookies;
 pub(crate) mod cors;
+#[cfg(feature = "forms")]
 mod forms;
+#[cfg_attr(not(feature = "sessions"), path = "context/no_sessions.rs")]
 mod session;
 pub(crate) mod typed;
 

@@ -13,7 +13,7 @@ use crate::{
     conn::{acks::Acks, link::Link, outbox::Outbox},
     error::PushError,
     proto::{
-        sse::{Event, POSITION},
+        sse::{Event, event::POSITION},
         ws::{CloseCode, Message},
     },
 };

@@ -9,6 +9,7 @@ mod pace;
 mod registry;
 mod routes;
 pub(crate) mod serve;
+#[cfg(feature = "sessions")]
 mod sessions;
 mod start;
 
@@ -16,6 +17,8 @@ use std::{any::Any, fmt, io::Write, sync::OnceLock};
 
 use tokio::sync::watch;
 
+#[cfg(feature = "sessions")]
+pub use self::sessions::At;
 use self::{
     app::{App, Hook, Planned, PlannedKind},
     connections::Connections,
@@ -26,7 +29,6 @@ pub use self::{
     listener::BoundAddress,
     listing::{HookInfo, RouteMatcher},
     routes::RouteInfo,
-    sessions::At,
 };
 use crate::{
     ServerHook,
