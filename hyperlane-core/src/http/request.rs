@@ -1,5 +1,6 @@
 //! The request of a hook.
 
+#[cfg(feature = "cookies")]
 mod cookies;
 
 use std::{fmt, sync::OnceLock};
