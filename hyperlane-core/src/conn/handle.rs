@@ -1,4 +1,5 @@
-//! The program's handles to a connection, counted: one that it keeps open ends with the last of them.
+//! The program's handles to a connection. They are counted, since a connection that is kept open closes with the last
+//! one.
 
 use std::{
     future::poll_fn,
@@ -20,7 +21,7 @@ pub(crate) struct Handles(AtomicU32);
 const KEEP: u32 = 1 << 31;
 
 impl Handles {
-    /// Decides whether the connection stays when its hook returns, for as long as there are handles.
+    /// Sets whether the connection stays open after its hook has returned, until the last handle is dropped.
     pub(crate) fn set_kept_open(&self, keep: bool) {
         match keep {
             true => self.0.fetch_or(KEEP, Ordering::AcqRel),
@@ -29,7 +30,7 @@ impl Handles {
     }
 }
 
-/// A handle of the program's to a connection.
+/// A handle of the program to a connection.
 pub(crate) struct Handle(Arc<Link>);
 
 impl Handle {
@@ -38,7 +39,7 @@ impl Handle {
         Self(connection)
     }
 
-    /// The connection, for what is no handle of the program's.
+    /// Returns the connection, for uses that are not counted.
     pub(crate) fn shared(&self) -> &Arc<Link> {
         &self.0
     }
@@ -68,8 +69,8 @@ impl Deref for Handle {
 }
 
 impl Link {
-    /// After the hook has returned: waits for the last handle to drop, or for the end of the connection, if it is kept open.
-    /// Only its own task may wait: the end wakes it, and so does the last handle.
+    /// Waits until the last handle is dropped or the connection ends, if the connection is kept open; called after
+    /// its hook has returned. Only the connection's task may wait: the end and the last handle wake no other.
     pub(crate) fn released(&self) -> impl Future<Output = ()> + Send {
         poll_fn(|_| {
             let handles = self.lane.handles.0.load(Ordering::Acquire);
@@ -79,8 +80,8 @@ impl Link {
                 false if is_held && self.lane.is_open() && self.lane.format().is_pushable() => {
                     tracing::debug!(
                         peer = %self.peer(),
-                        "the handler has returned, so its connection closes, although handles to it are held: \
-                         `keep_open` would keep it"
+                                                "connection closed because its handler returned, although handles are left: call `keep_open` to \
+                                                 keep it open"
                     );
                 }
                 _ => {}

@@ -1,7 +1,8 @@
 //! Sending on a lane.
 //!
-//! Any task may send. A sender takes a short lock, never held across an await, and writes to the socket at once if nothing is
-//! queued; only what the socket does not take is queued. The link's task sends the queue on when the socket takes bytes again.
+//! Any task may send. A sender takes a short lock, never held across an await. If the queue is empty, it writes to the
+//! socket at once and queues only the bytes that the socket does not take. The link's task flushes the queue when the
+//! socket is writable again.
 
 use std::{
     sync::atomic::Ordering,
@@ -27,27 +28,27 @@ use crate::{
 pub(crate) enum Payload<'a> {
     /// Whole messages in the lane's format, shared and not copied.
     Shared(&'a Bytes),
-    /// Bytes that are copied.
+    /// Bytes to copy.
     Copied(&'a [u8]),
-    /// A message that is encoded as this lane needs it.
+    /// A message to encode in the lane's format.
     Message(&'a Message),
 }
 
-/// The place of a send among others.
+/// The order of a send among others.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Behind the sends of the lane's own hook: into the cork while its task is polled.
+    /// In the order of the lane's own hook: into the cork while its task is polled.
     Own,
-    /// At once. What the lane's own hook has sent in this poll goes first.
+    /// At once, after the sends of the lane's own hook in this poll.
     Now,
 }
 
-/// The limit on the queue that a send respects.
+/// The limit on the queue for a send.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// The outbox's high-water mark ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
     Mark,
-    /// None: the sender has waited for room, or the bytes are the connection's own.
+    /// No limit: the sender has waited for room, or the bytes are the connection's own.
     None,
 }
 
@@ -55,7 +56,7 @@ impl LaneRef<'_> {
     /// Sends without waiting.
     ///
     /// # Errors
-    /// [`PushError::Full`] where the queue is above the limit, [`PushError::Closed`] where no more can be sent.
+    /// [`PushError::Full`] if the queue is above the limit, [`PushError::Closed`] if no more can be sent.
     #[inline]
     pub(crate) fn send(
         self,
@@ -192,7 +193,8 @@ impl LaneRef<'_> {
         self.send(Payload::Shared(bytes), Order::Now, Limit::Mark)
     }
 
-    /// Sends pieces that `write` puts together, in the order of the lane's own sends, whatever is queued.
+    /// Sends pieces that `write` appends to the cork, in the order of the lane's own hook and without a limit on
+    /// the queue.
     #[inline]
     pub(crate) fn compose(self, write: impl FnOnce(&mut Cork)) -> Result<(), PushError> {
         let mut write = Some(write);
@@ -218,7 +220,7 @@ impl LaneRef<'_> {
         Ok(())
     }
 
-    /// Sends the last bytes that will ever be sent on the lane. What was queued before still goes out, unless `drop_unsent`.
+    /// Sends the last word of the lane. The queue is sent before it, or dropped if `drop_unsent`.
     pub(crate) fn send_last(self, bytes: &[u8], drop_unsent: bool) -> Result<(), PushError> {
         self.flush();
         let mut out = self.lane.lock_out();
@@ -233,7 +235,7 @@ impl LaneRef<'_> {
         Ok(())
     }
 
-    /// Writes what the lane's own hook has sent in the current poll.
+    /// Writes the sends of the lane's own hook in the current poll.
     pub(crate) fn flush(self) {
         cork::drain(self.lane.id, |pieces| {
             let mut out = self.lane.lock_out();
@@ -243,18 +245,18 @@ impl LaneRef<'_> {
         });
     }
 
-    /// Bytes that the socket has taken or that wait for it, what the current poll has sent included.
+    /// Returns the bytes that the socket has taken, that are queued, or that are in the cork.
     pub(crate) fn bytes_sent(self) -> u64 {
         let corked = cork::corked_len(self.lane.id);
         let out = self.lane.lock_out();
         match self.lane.life.is_lost() {
-            // Nothing of it will go out any more.
+            // The queue and the cork will not be sent any more.
             true => out.sent(),
             false => out.sent() + (out.queued() + corked) as u64,
         }
     }
 
-    /// Encodes a message, compressed, for every lane of this one's format; `None` for another format.
+    /// Encodes a message for all lanes of this lane's format, if that is compression without context takeover.
     #[cfg(feature = "deflate")]
     pub(crate) fn encode_shared(self, message: &Message) -> Option<Bytes> {
         let config = self.link.env.config.deflate.as_ref()?;
@@ -267,7 +269,7 @@ impl LaneRef<'_> {
         Some(frame.into())
     }
 
-    /// Without the feature no format is compressed.
+    /// Without the feature `deflate` no format is compressed.
     #[cfg(not(feature = "deflate"))]
     pub(crate) fn encode_shared(self, _: &Message) -> Option<Bytes> {
         None
@@ -275,7 +277,7 @@ impl LaneRef<'_> {
 
     // ---------------------------------------------------------------- the queue
 
-    /// The queue is not empty: the task has to send it on.
+    /// Notes that the queue is not empty, and wakes the task to flush it.
     pub(super) fn set_backlog(self) {
         if !self.lane.backlog.swap(true, Ordering::AcqRel) {
             self.link.arm(self.link.now().after(self.link.stall_time()));
@@ -285,10 +287,13 @@ impl LaneRef<'_> {
         }
     }
 
-    /// Waits until the queue is below the outbox's mark; an error when nothing can be sent any more.
+    /// Waits until the queue is not above the high-water mark.
+    ///
+    /// # Errors
+    /// [`PushError::Closed`] if nothing can be sent any more.
     pub(crate) fn poll_room(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         if self.link.driver.is_budget_spent() && cork::is_polling(self.lane.id) {
-            // A handler that sends in a loop to a fast reader would never wait: others first.
+            // A handler that sends in a loop to a fast reader would never wait. Other tasks run first.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -312,13 +317,13 @@ impl LaneRef<'_> {
         Poll::Pending
     }
 
-    /// Waits as [`poll_room`](Self::poll_room), below a mark of its own, for bodies that the task itself fetches as they are
-    /// taken.
+    /// Waits as [`poll_room`](Self::poll_room), with the lower mark for bodies that the task itself fetches piece
+    /// by piece.
     pub(crate) fn poll_body_room(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         if cork::is_polling(self.lane.id) && self.link.driver.is_own_waker(cx) {
             let mut out = self.lane.lock_out();
-            // A lost lane has an empty queue. The list of waiters is about the outbox's own mark: from there, the task would
-            // be woken at once, again and again.
+            // A lost lane has an empty queue. The task does not join the waiters: they wait for the
+            // outbox's own mark, which is reached already, so it would be woken in a loop.
             if out.queued() > self.body_mark() {
                 out.set_awaits_body_room();
                 return Poll::Pending;
@@ -331,7 +336,7 @@ impl LaneRef<'_> {
         BODY_MARK.min(self.link.env.config.outbox_bytes)
     }
 
-    /// Waits until everything is with the operating system.
+    /// Waits until the operating system has taken all bytes.
     pub(crate) fn poll_flushed(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         let mut out = self.lane.lock_out();
         if self.lane.life.is_lost() {
