@@ -9,7 +9,7 @@
 //! With `takeover` both sides remember what went before on a connection, which shrinks small, similar
 //! messages further and costs memory for each connection.
 
-use hyperlane::{DeflateConfig, prelude::*};
+use hyperlane::{prelude::*, server::DeflateConfig};
 
 #[get("/")]
 async fn page() -> impl IntoResponse {

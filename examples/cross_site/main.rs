@@ -12,7 +12,7 @@
 //! credentials: 'include', headers: { 'x-key': 'open sesame' }, body })`. TLS ends in a proxy on this machine, which says so
 //! by `X-Forwarded-Proto: https`: browsers take a cookie for other sites over TLS alone.
 
-use hyperlane::{CookieSameSite, prelude::*, sse, ws_with};
+use hyperlane::{prelude::*, session::CookieSameSite, sse, ws_with};
 
 /// Refuses posts without the key. It says nothing of origins: the endpoint adds what browsers ask for.
 #[request_middleware]

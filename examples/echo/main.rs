@@ -6,7 +6,7 @@
 //!
 //! Prints its address, so that port 0 will do.
 
-use hyperlane::{DeflateConfig, prelude::*};
+use hyperlane::{prelude::*, server::DeflateConfig};
 
 /// What the largest message of the suites fits into, in bytes.
 const LONGEST: usize = 20 * 1024 * 1024;

@@ -26,7 +26,7 @@ mod error;
 mod exchange;
 mod extract;
 mod hook;
-pub mod http;
+mod http;
 mod multipart;
 mod observe;
 mod panic;
@@ -70,19 +70,35 @@ pub use error::{
 pub use exchange::body::{BodyMode, BodyStream};
 pub use extract::{Form, FromContext, Path, Query, State, setup::RouteSetup};
 pub use hook::{ServerHook, Status};
+pub use http::{
+    Body, ContentType, CookieBuilder, EntityTag, FileBody, HeaderError, Headers, HeadersIter, Html,
+    HttpStatus, HttpVersion, IntoBody, IntoResponse, Json, Method, Querys, QuerysIter, Redirect,
+    Request, RequestBody, Response, ToBody, UpgradeType, Validators, constants,
+};
 pub use multipart::{Field, Multipart};
-// The vocabulary has one place; its names are the paved path, constants included.
-pub use http::{constants::*, *};
+// Names of types for published Hyperlane programs.
+pub use http::{
+    RequestHeaders, RequestHeadersValue, RequestHeadersValueItem, RequestHost, RequestMethod,
+    RequestPath, RequestQuerys, RequestQuerysValue, RequestVersion, ResponseBody, ResponseHeaders,
+    ResponseStatusCode, ResponseVersion,
+};
 #[cfg(feature = "deflate")]
-pub use proto::ws::deflate::DeflateConfig;
+pub use proto::ws::deflate::config::DeflateConfig;
 pub use proto::{
-    http::forwarded::{Cidr, CidrError, ForwardedField},
-    sse::{Event, EventError},
+    http::forwarded::{
+        cidr::{Cidr, CidrError},
+        field::ForwardedField,
+    },
+    sse::event::Event,
     ws::{
-        CloseCode, CloseFrame, Message, ProtocolError, Utf8Bytes, WebSocketFrame, WebSocketOpcode,
+        close::{CloseCode, CloseFrame},
+        message::Message,
+        opcode::WebSocketOpcode,
+        utf8::Utf8Bytes,
+        websocket_frame::WebSocketFrame,
     },
 };
-pub use route::RouteError;
+pub use route::pattern::RouteError;
 pub use server::{
     At, BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
     ServerControlHook,
