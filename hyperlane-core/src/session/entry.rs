@@ -268,8 +268,8 @@ impl SessionState {
         self.value_bytes + list + user + self.waiting
     }
 
-    /// Returns whether a request other than that of `fields` has changed the user and may still renew the session. Until that
-    /// request has answered, a client with the old id, who may have planted it, must not decide anything.
+    /// Returns whether a request other than that of `fields` has changed the user and may still renew the session. Until
+    /// that request has answered, a client with the old id, which it may have planted, must not decide anything.
     pub(super) fn is_user_changing_elsewhere(&self, fields: &Arc<SessionFields>, now: u64) -> bool {
         self.changing.as_ref().is_some_and(|(changing, until)| {
             let changing = changing.upgrade();
