@@ -13,7 +13,7 @@ const HANDSHAKE_FIELDS: [&str; 5] = [
     "sec-websocket-protocol",
 ];
 
-/// Tells whether a field of the answer to a WebSocket handshake is the handshake's own.
+/// Returns whether a field of the answer to a WebSocket handshake is the handshake's own.
 pub(crate) fn is_handshake_field(name: &str) -> bool {
     HANDSHAKE_FIELDS
         .iter()
