@@ -1,4 +1,4 @@
-//! Limits of time on a connection, and its signs of life.
+//! Time limits of a connection, and its heartbeats.
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ use crate::{
     wire::WireFormat,
 };
 
-/// The time for the rest of a head from the beginning of a shutdown on: a request that is on its way is still answered.
+/// Time that a client has to complete a head after a shutdown began. A request in transit is still answered.
 const LAST_HEAD: Duration = Duration::from_secs(1);
 
-/// A comment, which keeps an event stream alive through proxies and reaches no program.
+/// A comment of an event stream: it keeps proxies from closing the connection, and browsers ignore it.
 const HEARTBEAT: &[u8] = b":\n";
 
-/// The pause after a ping that the outbox had no room for.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Time until the next attempt after the outbox had no room for a ping.
+const ACK_PING_RETRY: Duration = Duration::from_secs(1);
 
 impl Link {
-    /// The limit of time on a wait.
+    /// Returns the time limit of a wait.
     pub(super) fn wait_limit(&self, wait: Wait) -> Option<Duration> {
         let config = &self.env.config;
         match wait {
@@ -36,14 +36,14 @@ impl Link {
             Wait::Head | Wait::Drain if self.env.is_shutting_down() => {
                 Some(LAST_HEAD.min(config.shutdown_timeout / 2))
             }
-            // A body that no hook wants may not take longer than a head.
+            // A body that no hook reads may take as long as a head.
             Wait::Head | Wait::Drain => Some(config.header_timeout),
             Wait::Body => Some(config.body_timeout),
             Wait::Nothing => None,
         }
     }
 
-    /// Looks at every limit of time and arms the timer for the next one.
+    /// Checks every time limit, and arms the timer for the next one.
     pub(super) fn on_timer(&self) {
         let now = self.now();
         let mut input = self.lock_input();
@@ -76,7 +76,7 @@ impl Link {
                     check_heartbeat(self, now, &mut next);
                 }
                 _ => {
-                    input.check_ask(self, now, &mut next);
+                    input.check_ack_ping(self, now, &mut next);
                     input.check_ping(self, now, &mut next);
                 }
             }
@@ -90,7 +90,7 @@ impl Link {
         }
     }
 
-    /// Sets how often this connection shows life when it is quiet.
+    /// Sets the interval of heartbeats while the connection is quiet.
     pub(crate) fn set_heartbeat(&self, every: Duration) {
         self.lane.set_heartbeat(every);
         self.arm(self.now().after(every));
@@ -98,7 +98,8 @@ impl Link {
 }
 
 impl Input {
-    /// Closes a connection whose peer takes nothing: with a Close frame if that is still possible, once.
+    /// Closes the connection if its peer reads nothing for too long. A WebSocket is sent one Close frame if that is
+    /// still possible.
     fn check_stall(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let Some(since) = link.lane.lock_out().stalled_since() else {
             return;
@@ -108,7 +109,7 @@ impl Input {
             *next = (*next).min(by);
             return;
         }
-        if link.lane.lock_out().takes_more(link) {
+        if link.lane.lock_out().try_write_more(link) {
             *next = (*next).min(now.after(link.stall_time()));
             return;
         }
@@ -117,7 +118,7 @@ impl Input {
         }
         tracing::debug!(peer = %link.peer(), "write stall: connection closed");
         let mut is_closing = false;
-        if link.lane.life.sending().takes_bytes()
+        if link.lane.life.takes_bytes()
             && let Some(websocket) = self.websocket()
             && !websocket.close_sent
         {
@@ -135,7 +136,7 @@ impl Input {
         }
     }
 
-    /// Pings a quiet peer, and closes the connection of one that has not answered in time.
+    /// Pings a quiet peer, and closes the connection if no pong came in time.
     fn check_ping(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let Some(every) = link.lane.heartbeat(link.env.config.ping_interval) else {
             return;
@@ -153,7 +154,7 @@ impl Input {
             && let Some(within) = link.env.config.pong_timeout
         {
             if link.lane.has_backlog() {
-                // The ping may still wait behind other messages: the limit on stalling judges until then.
+                // The ping may still be in the queue. Until it is sent, only the limit on stalls applies.
                 websocket.ping_sent = Some(now);
                 *next = (*next).min(now.after(within));
                 return;
@@ -164,12 +165,12 @@ impl Input {
                 return;
             }
             link.env.metrics.client_dropped("no_pong");
-            tracing::debug!(peer = %link.peer(), "no answer to a ping: connection closed");
-            websocket.ended_without_close();
+            tracing::debug!(peer = %link.peer(), "pong timeout: connection closed");
+            websocket.set_lost();
             link.lane.life.set_transport(Transport::Closed);
             return;
         }
-        // Without a limit on the pong, pings go on at their interval all the same.
+        // Without a time limit on pongs, pings continue at their interval.
         let due = websocket.ping_sent.unwrap_or(last).max(last).after(every);
         if due > now {
             *next = (*next).min(due);
@@ -178,7 +179,8 @@ impl Input {
         let mut wait = every;
         if !websocket.close_sent && !websocket.is_full(inbox) {
             let ping = websocket.next_ping();
-            // Full or closed: no ping is out, so no answer is missed; the stall or close limits act.
+            // If the outbox is full or closed, no ping was sent and no pong is due. The limits on stalls
+            // and closing apply.
             if send_ping(link, ping).is_ok() {
                 websocket.ping_sent = Some(now);
                 wait = link.env.config.pong_timeout.unwrap_or(every);
@@ -187,32 +189,32 @@ impl Input {
         *next = (*next).min(now.after(wait));
     }
 
-    /// Sends a ping that asks how far the client is, where the channel has written what no ping has asked for yet.
-    fn check_ask(&mut self, link: &Link, now: Tick, next: &mut Tick) {
+    /// Sends a ping for an acknowledgement if messages of the channel are not acknowledged.
+    fn check_ack_ping(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let inbox = link.env.config.inbox_bytes;
         let Some(websocket) = self.websocket() else {
             return;
         };
-        let Some(due) = websocket.ask_due() else {
+        let Some(due) = websocket.ack_ping_due() else {
             return;
         };
-        // The answer would not be read, or follow a Close.
+        // The pong would not be read, or would follow a Close.
         if websocket.close_sent || websocket.is_full(inbox) {
             return;
         }
         if due > now {
             *next = (*next).min(due);
-        } else if let Some(ping) = websocket.ask(now)
+        } else if let Some(ping) = websocket.ack_ping(now)
             && send_ping(link, ping).is_err()
         {
-            // The queue is full: the client takes nothing.
-            websocket.was_not_asked();
-            *next = (*next).min(now.after(ASK_AGAIN));
+            // The queue is full because the client does not read.
+            websocket.clear_pending_ack_ping();
+            *next = (*next).min(now.after(ACK_PING_RETRY));
         }
     }
 }
 
-/// The tick at which a handshake that waits for its handler is answered by the server.
+/// Returns the tick at which the server itself answers a handshake that waits for its handler.
 fn handshake_due(link: &Link, mode: &Mode) -> Option<Tick> {
     match mode {
         Mode::Handshake(handshake) => {
@@ -238,7 +240,7 @@ fn check_heartbeat(link: &Link, now: Tick, next: &mut Tick) {
         *next = (*next).min(due);
         return;
     }
-    // A comment line breaks no event, but it must not land inside a line of the program's own.
+    // A comment between lines breaks no event, but it must not land inside a line that the program is writing.
     if link.lane.is_at_line_end() {
         let comment = link.lane.format().frame(HEARTBEAT);
         let _ = link.lane().push(&comment);

@@ -86,7 +86,7 @@ fn missing_metrics() -> Result<Vec<String>, String> {
 }
 
 /// Tests that the tables of a document name and that do not exist: in a last column headed `test`, each as
-/// `file::name`, where a file without a folder is one of `tests/it` or `tests`.
+/// `file::name`, where a file without a folder is one of `tests/it` or `tests`, or a folder in `tests/it`.
 fn missing_tests(document: &str) -> Result<Vec<String>, String> {
     let read = |path: &str| {
         let path = process::top().join(path);
@@ -110,12 +110,10 @@ fn missing_tests(document: &str) -> Result<Vec<String>, String> {
             .and_then(|test| test.strip_suffix('`'));
         let exists = match name.and_then(|name| name.rsplit_once("::")) {
             Some((file, name)) => {
-                let files = match file.contains('/') {
-                    true => vec![file.to_owned()],
-                    false => vec![format!("tests/it/{file}.rs"), format!("tests/{file}.rs")],
-                };
                 let declared = format!("fn {name}(");
-                let mut texts = files.iter().filter_map(|file| read(file).ok());
+                let mut texts = test_files(file)
+                    .into_iter()
+                    .filter_map(|file| read(&file).ok());
                 texts.any(|text| text.contains(&declared))
             }
             // The head of a table, the line below it, and what does not apply.
@@ -126,4 +124,19 @@ fn missing_tests(document: &str) -> Result<Vec<String>, String> {
         }
     }
     Ok(problems)
+}
+
+/// The files that may hold a test that a document names.
+fn test_files(file: &str) -> Vec<String> {
+    if file.contains('/') {
+        return vec![file.to_owned()];
+    }
+    let mut files = vec![format!("tests/it/{file}.rs"), format!("tests/{file}.rs")];
+    let folder = format!("tests/it/{file}");
+    let entries = fs::read_dir(process::top().join(&folder))
+        .into_iter()
+        .flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    files.extend(names.map(|name| format!("{folder}/{name}")));
+    files
 }
