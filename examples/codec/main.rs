@@ -14,10 +14,12 @@ use std::{
     thread,
 };
 
-use hyperlane::proto::ws::{
-    CloseCode, CloseFrame, Decoder, Incoming, Limits, Message, Role, encode_masked_message,
-    encode_message,
-    handshake::{HandshakeRequest, accept_key, validate},
+use hyperlane::{
+    CloseCode, CloseFrame, Message,
+    proto::ws::{
+        Decoder, Incoming, Limits, Role, encode_masked_message, encode_message,
+        handshake::{HandshakeRequest, accept_key, validate},
+    },
 };
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;

@@ -9,7 +9,7 @@
 //! With `takeover` both sides keep the earlier messages of a connection as a window, which shrinks small, similar
 //! messages further and costs memory for each connection.
 
-use hyperlane::{DeflateConfig, prelude::*};
+use hyperlane::{prelude::*, server::DeflateConfig};
 
 #[get("/")]
 async fn page() -> impl IntoResponse {

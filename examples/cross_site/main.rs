@@ -12,7 +12,7 @@
 //! credentials: 'include', headers: { 'x-key': 'open sesame' }, body })`. A proxy on this machine ends TLS and sends
 //! `X-Forwarded-Proto: https`: browsers accept a cookie across sites over TLS alone.
 
-use hyperlane::{CookieSameSite, prelude::*, sse, ws_with};
+use hyperlane::{prelude::*, session::CookieSameSite, sse, ws_with};
 
 /// Refuses posts without the key. It handles no origins: the endpoint adds the fields for browsers.
 #[request_middleware]

@@ -6,7 +6,7 @@
 //!
 //! Prints its address, so that port 0 works.
 
-use hyperlane::{DeflateConfig, prelude::*};
+use hyperlane::{prelude::*, server::DeflateConfig};
 
 /// Size of the largest message of the suites, in bytes.
 const LONGEST: usize = 20 * 1024 * 1024;

@@ -31,7 +31,7 @@ mod error;
 mod exchange;
 mod extract;
 mod hook;
-pub mod http;
+mod http;
 #[cfg(feature = "multipart")]
 mod multipart;
 mod observe;
@@ -82,20 +82,38 @@ pub use exchange::body::{BodyMode, BodyStream};
 pub use extract::{Form, Query};
 pub use extract::{FromContext, Path, State};
 pub use hook::{ServerHook, Status, setup::RouteSetup};
+#[cfg(feature = "cookies")]
+pub use http::CookieBuilder;
+pub use http::{
+    Body, ContentType, EntityTag, FileBody, HeaderError, Headers, HeadersIter, Html, HttpStatus,
+    HttpVersion, IntoBody, IntoResponse, Json, Method, Querys, QuerysIter, Redirect, Request,
+    RequestBody, Response, ToBody, UpgradeType, Validators, constants,
+};
 #[cfg(feature = "multipart")]
 pub use multipart::{Field, Multipart};
-// The vocabulary has one place; its names are the paved path, constants included.
-pub use http::{constants::*, *};
+// Names of types for published Hyperlane programs.
+pub use http::{
+    RequestHeaders, RequestHeadersValue, RequestHeadersValueItem, RequestHost, RequestMethod,
+    RequestPath, RequestQuerys, RequestQuerysValue, RequestVersion, ResponseBody, ResponseHeaders,
+    ResponseStatusCode, ResponseVersion,
+};
 #[cfg(feature = "deflate")]
-pub use proto::ws::deflate::DeflateConfig;
+pub use proto::ws::deflate::config::DeflateConfig;
 pub use proto::{
-    http::forwarded::{Cidr, CidrError, ForwardedField},
-    sse::{Event, EventError},
+    http::forwarded::{
+        cidr::{Cidr, CidrError},
+        field::ForwardedField,
+    },
+    sse::event::Event,
     ws::{
-        CloseCode, CloseFrame, Message, ProtocolError, Utf8Bytes, WebSocketFrame, WebSocketOpcode,
+        close::{CloseCode, CloseFrame},
+        message::Message,
+        opcode::WebSocketOpcode,
+        utf8::Utf8Bytes,
+        websocket_frame::WebSocketFrame,
     },
 };
-pub use route::RouteError;
+pub use route::pattern::RouteError;
 #[cfg(feature = "sessions")]
 pub use server::At;
 pub use server::{

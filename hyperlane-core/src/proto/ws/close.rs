@@ -12,7 +12,7 @@ const MAX_REASON: usize = 123;
 /// The reason why a connection ends (RFC 6455 §7.4).
 ///
 /// ```
-/// use hyperlane_core::proto::ws::CloseCode;
+/// use hyperlane_core::CloseCode;
 ///
 /// assert!(CloseCode::NORMAL.is_sendable());
 /// assert!(CloseCode::new(4000).is_sendable());
