@@ -109,11 +109,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .layer(axum::middleware::from_fn(with_peer));
     let listener = tokio::net::TcpListener::bind(&inner).await?;
     tracing::info!("http://{outer} and http://{inner}");
-    let outer = axum::serve(
+    let serving = axum::serve(
         listener,
         router.into_make_service_with_connect_info::<SocketAddr>(),
     );
-    outer
+    serving
         .with_graceful_shutdown(async move {
             // On an error of the signal handler both shut down as well.
             let _ = tokio::signal::ctrl_c().await;
