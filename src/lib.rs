@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The macros' paths begin here, also inside this package's own examples and tests.
 extern crate self as hyperlane;
@@ -24,8 +25,10 @@ pub mod docs {
     pub mod errors {}
     #[doc = include_str!("../docs/observability.md")]
     pub mod observability {}
+    #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/channels.md")]
     pub mod channels {}
+    #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/sessions.md")]
     pub mod sessions {}
 }
@@ -42,6 +45,8 @@ pub mod docs {
 /// }
 /// ```
 pub mod prelude {
+    #[cfg(feature = "multipart")]
+    pub use crate::Multipart;
     pub use crate::{
         Body,
         BodyMode,
@@ -52,7 +57,6 @@ pub mod prelude {
         Error,
         Event,
         FileBody,
-        Form,
         FromContext,
         Headers,
         Html,
@@ -62,9 +66,7 @@ pub mod prelude {
         Json,
         Message,
         Method,
-        Multipart,
         Path,
-        Query,
         Redirect,
         Request,
         RequestBody,
@@ -79,8 +81,6 @@ pub mod prelude {
         ServerError,
         ServerHook,
         ServerSentEvents,
-        Session,
-        SessionKey,
         State,
         Status,
         Stream,
@@ -93,6 +93,10 @@ pub mod prelude {
         // Names of header fields and media types.
         constants::*,
     };
+    #[cfg(feature = "forms")]
+    pub use crate::{Form, Query};
+    #[cfg(feature = "sessions")]
+    pub use crate::{Session, SessionKey};
     pub use hyperlane_macros::*;
 }
 

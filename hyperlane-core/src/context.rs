@@ -1,8 +1,12 @@
 //! The context of a request: what hooks read, set and pass on.
 
+#[cfg(feature = "cookies")]
 mod cookies;
 pub(crate) mod cors;
+#[cfg(feature = "forms")]
+mod forms;
 pub(crate) mod params;
+#[cfg_attr(not(feature = "sessions"), path = "context/no_sessions.rs")]
 mod session;
 pub(crate) mod states;
 pub(crate) mod typed;
@@ -38,7 +42,7 @@ pub(crate) struct Program {
     pub(crate) sessions: Option<Arc<Sessions>>,
     /// Runs response middleware before a head that cannot wait: a `stream::Middleware`, of which a context knows nothing.
     /// `None` where there is none.
-    pub(crate) early: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) early_middleware: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Where the pipeline is.
@@ -64,7 +68,7 @@ struct Extras {
     body: Option<Arc<Incoming>>,
     session: session::RequestSession,
     /// The response as request middleware left it, while the route works on it.
-    before_route: Option<Box<Response>>,
+    saved_response: Option<Box<Response>>,
     /// What the client may read of the failure that ends its WebSocket.
     end_reason: Option<Box<Cow<'static, str>>>,
     /// What pages of other origins may read, where the route lets any come.
@@ -97,7 +101,7 @@ pub struct Context {
     pub(crate) response_middleware_at: u16,
     pub(crate) stage: Stage,
     /// A refusal goes back to the response as request middleware left it.
-    goes_back: bool,
+    can_roll_back: bool,
     /// The connection has been upgraded or carries events: no field can be set any more.
     head_is_out: bool,
 }
@@ -124,7 +128,7 @@ impl Context {
             connection: Some(connection),
             response_middleware_at: 0,
             stage: Stage::default(),
-            goes_back: false,
+            can_roll_back: false,
             head_is_out: false,
         }
     }
@@ -138,34 +142,34 @@ impl Context {
         self.route_params.clear();
         self.extras = None;
         self.stage = Stage::Middleware;
-        self.goes_back = false;
+        self.can_roll_back = false;
         self.response_middleware_at = 0;
         self.head_is_out = false;
     }
 
     /// Remembers what request middleware has set: a refusal of the route goes back to it.
-    pub(crate) fn keep_response(&mut self) {
-        self.goes_back = true;
+    pub(crate) fn save_response(&mut self) {
+        self.can_roll_back = true;
         if let Some(response) = &self.response
             && !response.get_headers().is_empty()
         {
-            self.extras.get_or_insert_default().before_route = Some(response.clone());
+            self.extras.get_or_insert_default().saved_response = Some(response.clone());
         }
     }
 
     /// What the route sets from here on stays beside a refusal: others have worked on it.
-    pub(crate) fn keep_no_response(&mut self) {
-        self.goes_back = false;
+    pub(crate) fn discard_saved_response(&mut self) {
+        self.can_roll_back = false;
         if let Some(extras) = &mut self.extras {
-            extras.before_route = None;
+            extras.saved_response = None;
         }
     }
 
     /// Drops what the route has set, and any answer there is, but the fields that go with every answer.
-    pub(crate) fn go_back(&mut self) {
-        if std::mem::take(&mut self.goes_back) {
+    pub(crate) fn roll_back(&mut self) {
+        if std::mem::take(&mut self.can_roll_back) {
             let kept = self.extras.as_mut();
-            match kept.and_then(|extras| extras.before_route.take()) {
+            match kept.and_then(|extras| extras.saved_response.take()) {
                 Some(response) => self.response = Some(response),
                 None => {
                     self.get_mut_response().reset();
@@ -208,7 +212,7 @@ impl Context {
         }
         self.request.shrink();
         self.response = None;
-        self.keep_no_response();
+        self.discard_saved_response();
         self.head_is_out = true;
         if let Some(extras) = &mut self.extras {
             extras.cors = None;
@@ -280,8 +284,8 @@ impl Context {
 
     /// The response.
     pub fn get_response(&self) -> &Response {
-        static UNTOUCHED: LazyLock<Response> = LazyLock::new(Response::default);
-        self.response.as_deref().unwrap_or(&UNTOUCHED)
+        static DEFAULT: LazyLock<Response> = LazyLock::new(Response::default);
+        self.response.as_deref().unwrap_or(&DEFAULT)
     }
 
     /// The response, to be filled in. It is sent after the last hook unless a hook sent something.
@@ -508,7 +512,7 @@ impl Context {
     /// streams of one request share one position: each piece is given once. Elsewhere it gives the body that is here.
     pub fn body_stream(&self) -> BodyStream {
         match self.extras.as_ref().and_then(|extras| extras.body.clone()) {
-            Some(incoming) if !incoming.is_abandoned() => BodyStream::of_incoming(incoming),
+            Some(incoming) if !incoming.is_request_over() => BodyStream::of_incoming(incoming),
             // A hook may have read further requests, whole, since.
             _ => BodyStream::of_bytes(self.request.get_body().clone().into()),
         }

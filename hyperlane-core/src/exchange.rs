@@ -136,8 +136,8 @@ impl Exchange {
     }
 
     /// Whether another request is read after this one.
-    pub(crate) fn goes_on(&self) -> bool {
-        self.progress() == Progress::Whole && !self.closes && self.wire.goes_on()
+    pub(crate) fn keeps_alive(&self) -> bool {
+        self.progress() == Progress::Whole && !self.closes && self.wire.keeps_alive()
     }
 
     /// Ends the connection without an answer, or without the rest of one.

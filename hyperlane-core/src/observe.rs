@@ -31,7 +31,7 @@ pub(crate) fn connection_span(id: u64, peer: impl fmt::Display) -> Option<Box<Sp
 
 /// Returns whether requests may have an observer. Costs one load and a branch for spans, and another for metrics.
 #[inline]
-pub(crate) fn is_heard(metrics: &Metrics) -> bool {
+pub(crate) fn is_enabled(metrics: &Metrics) -> bool {
     LevelFilter::DEBUG <= LevelFilter::current() || metrics.is_on()
 }
 

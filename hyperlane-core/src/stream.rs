@@ -9,8 +9,7 @@ mod upgrade;
 use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc};
 
 use crate::{
-    conn::lifecycle::Until,
-    conn::{link::Link, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
+    conn::{lifecycle::Until, link::Link, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
     context::Context,
     error::{RequestError, ResponseError},
     exchange::{Exchange, answer::Progress, body::BodyPlan},
@@ -114,7 +113,7 @@ impl Stream {
     /// Returns a handle through which other tasks send to this connection once it is a WebSocket or an event stream. If a
     /// WebSocket handshake waits for the handler's answer, the 101 goes out now.
     pub fn outbox(&self) -> Outbox {
-        if self.exchange.answer().has_handshake() {
+        if self.exchange.answer().is_accepted() {
             self.connection().answer_handshake();
         }
         Outbox::new(self.connection().clone())

@@ -16,17 +16,17 @@ pub(crate) struct Acks {
     written: AtomicU64,
     acknowledged: AtomicU64,
     /// A ping of the channel's own is out.
-    asked: AtomicBool,
+    ping_pending: AtomicBool,
     /// The tick of the last of those.
-    asked_at: AtomicU32,
+    last_ping: AtomicU32,
     /// Reading is paused, so that no pongs come in: the program has not received the messages before them.
     paused: AtomicBool,
     /// A change that the channel has not looked at.
-    news: AtomicBool,
+    changed: AtomicBool,
 }
 
 /// Ticks between two pings that the passing of time alone asks for.
-const ASK_EVERY: u32 = 3;
+const PING_INTERVAL: u32 = 3;
 
 impl Acks {
     pub(crate) fn new() -> Arc<Self> {
@@ -51,19 +51,19 @@ impl Acks {
 
     /// A pong has brought a stamp back. What was never written cannot have arrived, whatever a client says. True for
     /// something new.
-    pub(crate) fn returned(&self, stamp: u64) -> bool {
+    pub(crate) fn acknowledge(&self, stamp: u64) -> bool {
         let stamp = stamp.min(self.stamp());
         let before = self.acknowledged.fetch_max(stamp, Ordering::AcqRel);
         let is_new = before < stamp;
         if is_new {
-            self.news.store(true, Ordering::Release);
+            self.changed.store(true, Ordering::Release);
         }
         is_new
     }
 
     /// Some pong has come: the next ping may go out.
-    pub(crate) fn answered(&self) {
-        self.asked.store(false, Ordering::Release);
+    pub(crate) fn clear_pending_ping(&self) {
+        self.ping_pending.store(false, Ordering::Release);
     }
 
     /// The highest stamp that a pong has brought back.
@@ -72,18 +72,19 @@ impl Acks {
     }
 
     /// When the client has to be asked, if it is behind and no ping is out.
-    pub(crate) fn due(&self) -> Option<Tick> {
-        let is_due = self.stamp() > self.acknowledged() && !self.asked.load(Ordering::Acquire);
-        let last = self.asked_at.load(Ordering::Acquire);
-        is_due.then(|| Tick(last.saturating_add(ASK_EVERY)))
+    pub(crate) fn ping_due(&self) -> Option<Tick> {
+        let is_due =
+            self.stamp() > self.acknowledged() && !self.ping_pending.load(Ordering::Acquire);
+        let last = self.last_ping.load(Ordering::Acquire);
+        is_due.then(|| Tick(last.saturating_add(PING_INTERVAL)))
     }
 
     /// The payload of a ping that asks how far the client is; `None` while one is out, and where nothing is to be learned.
-    pub(crate) fn ask(&self, now: Tick) -> Option<Bytes> {
-        if self.stamp() <= self.acknowledged() || self.asked.swap(true, Ordering::AcqRel) {
+    pub(crate) fn next_ping(&self, now: Tick) -> Option<Bytes> {
+        if self.stamp() <= self.acknowledged() || self.ping_pending.swap(true, Ordering::AcqRel) {
             return None;
         }
-        self.asked_at.store(now.0, Ordering::Release);
+        self.last_ping.store(now.0, Ordering::Release);
         Some(ping(0, self))
     }
 
@@ -91,7 +92,7 @@ impl Acks {
     pub(crate) fn pause(&self) -> bool {
         let begins = !self.paused.swap(true, Ordering::AcqRel);
         if begins {
-            self.news.store(true, Ordering::Release);
+            self.changed.store(true, Ordering::Release);
         }
         begins
     }
@@ -101,16 +102,16 @@ impl Acks {
     }
 
     /// Reading goes on.
-    pub(crate) fn go_on(&self) {
+    pub(crate) fn resume(&self) {
         self.paused.store(false, Ordering::Release);
     }
 
-    pub(crate) fn has_news(&self) -> bool {
-        self.news.load(Ordering::Acquire)
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::Acquire)
     }
 
-    pub(crate) fn take_news(&self) -> bool {
-        self.has_news() && self.news.swap(false, Ordering::AcqRel)
+    pub(crate) fn take_change(&self) -> bool {
+        self.has_changed() && self.changed.swap(false, Ordering::AcqRel)
     }
 }
 

@@ -25,7 +25,7 @@ const LAST_HEAD: Duration = Duration::from_secs(1);
 const HEARTBEAT: &[u8] = b":\n";
 
 /// The pause after a ping that the outbox had no room for.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ACK_PING_RETRY: Duration = Duration::from_secs(1);
 
 impl Link {
     /// The limit of time on a wait.
@@ -76,7 +76,7 @@ impl Link {
                     check_heartbeat(self, now, &mut next);
                 }
                 _ => {
-                    input.check_ask(self, now, &mut next);
+                    input.check_ack_ping(self, now, &mut next);
                     input.check_ping(self, now, &mut next);
                 }
             }
@@ -108,7 +108,7 @@ impl Input {
             *next = (*next).min(by);
             return;
         }
-        if link.lane.lock_out().takes_more(link) {
+        if link.lane.lock_out().try_write_more(link) {
             *next = (*next).min(now.after(link.stall_time()));
             return;
         }
@@ -117,7 +117,7 @@ impl Input {
         }
         tracing::debug!(peer = %link.peer(), "write stall: connection closed");
         let mut is_closing = false;
-        if link.lane.life.sending().takes_bytes()
+        if link.lane.life.takes_bytes()
             && let Some(websocket) = self.websocket()
             && !websocket.close_sent
         {
@@ -165,7 +165,7 @@ impl Input {
             }
             link.env.metrics.client_dropped("no_pong");
             tracing::debug!(peer = %link.peer(), "no answer to a ping: connection closed");
-            websocket.ended_without_close();
+            websocket.set_lost();
             link.lane.life.set_transport(Transport::Closed);
             return;
         }
@@ -188,12 +188,12 @@ impl Input {
     }
 
     /// Sends a ping that asks how far the client is, where the channel has written what no ping has asked for yet.
-    fn check_ask(&mut self, link: &Link, now: Tick, next: &mut Tick) {
+    fn check_ack_ping(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let inbox = link.env.config.inbox_bytes;
         let Some(websocket) = self.websocket() else {
             return;
         };
-        let Some(due) = websocket.ask_due() else {
+        let Some(due) = websocket.ack_ping_due() else {
             return;
         };
         // The answer would not be read, or follow a Close.
@@ -202,12 +202,12 @@ impl Input {
         }
         if due > now {
             *next = (*next).min(due);
-        } else if let Some(ping) = websocket.ask(now)
+        } else if let Some(ping) = websocket.ack_ping(now)
             && send_ping(link, ping).is_err()
         {
             // The queue is full: the client takes nothing.
-            websocket.was_not_asked();
-            *next = (*next).min(now.after(ASK_AGAIN));
+            websocket.clear_pending_ack_ping();
+            *next = (*next).min(now.after(ACK_PING_RETRY));
         }
     }
 }

@@ -25,7 +25,7 @@ const KEEP: usize = SPILL + SHARE_FROM;
 thread_local! {
     static CORK: RefCell<Cork> = const { RefCell::new(Cork::new()) };
     /// The server of the connection whose end this thread tells to the program's hooks.
-    static ENDING: RefCell<Option<Arc<Env>>> = const { RefCell::new(None) };
+    static ENDING_FOR: RefCell<Option<Arc<Env>>> = const { RefCell::new(None) };
 }
 
 /// What the running connection has sent in this poll.
@@ -191,16 +191,16 @@ pub(crate) fn is_polling_for(env: &Arc<Env>) -> bool {
         connection.is_some_and(|connection| Arc::ptr_eq(&connection.env, env))
     });
     is_polled
-        || ENDING.with_borrow(|ending| {
+        || ENDING_FOR.with_borrow(|ending| {
             let ending = ending.as_ref();
             ending.is_some_and(|ending| Arc::ptr_eq(ending, env))
         })
 }
 
 /// Runs the program's hooks on the end of a connection of this server, for which a shutdown waits.
-pub(crate) fn tell_end(env: &Arc<Env>, hooks: impl FnOnce()) {
+pub(crate) fn run_end_hooks(env: &Arc<Env>, hooks: impl FnOnce()) {
     // At the end of a thread, when its runtime drops the tasks, there is nothing left to wait for.
-    let set = |env| ENDING.try_with(|ending| ending.replace(env));
+    let set = |env| ENDING_FOR.try_with(|ending| ending.replace(env));
     let before = set(Some(env.clone())).unwrap_or_default();
     hooks();
     let _ = set(before);
@@ -212,15 +212,15 @@ pub(crate) fn with<R>(id: u64, write: impl FnOnce(&mut Cork) -> R) -> Option<R> 
 }
 
 /// Bytes that connection `id` has sent in this poll and that are not written yet.
-pub(crate) fn waiting(id: u64) -> usize {
+pub(crate) fn corked_len(id: u64) -> usize {
     // Also at the end of a thread, when its runtime drops the tasks.
-    let waiting = CORK.try_with(|cork| {
+    let length = CORK.try_with(|cork| {
         cork.try_borrow()
             .ok()
             .filter(|cork| cork.owner == id)
             .map(|cork| cork.bytes.len() + cork.shared_len)
     });
-    waiting.ok().flatten().unwrap_or_default()
+    length.ok().flatten().unwrap_or_default()
 }
 
 /// Hands what connection `id` has sent so far in this poll to `write`, in order.
@@ -371,7 +371,7 @@ mod tests {
         let mut found = false;
         drain(2, |_| found = true);
         assert!(!found);
-        assert_eq!(waiting(2), 0);
+        assert_eq!(corked_len(2), 0);
     }
 
     #[test]

@@ -21,14 +21,14 @@ pub(crate) mod signals {
     /// The drain time is over, or the connection was aborted.
     pub(crate) const ABORT: u8 = 8;
     /// Another task sent the last word, or made room in the inbox.
-    pub(crate) const LOOK: u8 = 16;
+    pub(crate) const RECHECK: u8 = 16;
 }
 
 /// Work that one poll may do before it lets others run: about 100 us.
 const POLL_BUDGET: u32 = 32 * 1024;
 
 /// Sends that fail before a hook counts as one that does not listen: more than a few last words.
-const IN_VAIN: u8 = 8;
+const MAX_FAILED_SENDS: u8 = 8;
 
 /// Wakes the task of a connection, and counts the work of its poll.
 #[derive(Default)]
@@ -41,7 +41,7 @@ pub(crate) struct Driver {
     /// The last read of this poll found nothing, so the socket's waker is set.
     pub(super) read_armed: AtomicBool,
     /// Sends of the connection's own hook since its end, up to 255.
-    sent_in_vain: AtomicU8,
+    failed_sends: AtomicU8,
 }
 
 impl Driver {
@@ -99,17 +99,17 @@ impl Driver {
     }
 
     /// Counts a send of the connection's own hook after the end as work, so that a hook that sends in a loop lets others run.
-    pub(crate) fn count_in_vain(&self, id: u64) {
+    pub(crate) fn count_failed_send(&self, id: u64) {
         if cork::is_polling(id) {
             self.charge(1024);
-            let times = self.sent_in_vain.load(Ordering::Relaxed);
-            self.sent_in_vain
+            let times = self.failed_sends.load(Ordering::Relaxed);
+            self.failed_sends
                 .store(times.saturating_add(1), Ordering::Relaxed);
         }
     }
 
     /// Whether the hook was told again and again that the connection is over, and does not listen.
-    pub(super) fn has_deaf_hook(&self) -> bool {
-        self.sent_in_vain.load(Ordering::Relaxed) >= IN_VAIN
+    pub(super) fn is_end_ignored(&self) -> bool {
+        self.failed_sends.load(Ordering::Relaxed) >= MAX_FAILED_SENDS
     }
 }

@@ -41,7 +41,7 @@ pub(crate) enum Ending {
 pub(crate) type EndHook = Box<dyn FnOnce() + Send>;
 
 /// Runs a hook. A panic in it, or in what it drops, neither skips the others nor ends the connection's task.
-pub(super) fn run_end(hook: EndHook) {
+pub(super) fn run_end_hook(hook: EndHook) {
     contain("in a hook on the end of a connection", hook);
 }
 
@@ -62,7 +62,7 @@ impl EndHooks {
         let mut hooks = self.lock();
         if life.is_gone() {
             drop(hooks);
-            run_end(hook);
+            run_end_hook(hook);
             return None;
         }
         // A key belongs to no other hook, of whatever connection: one that is kept too long takes back nothing.
@@ -105,7 +105,7 @@ impl LastHooks {
     }
 
     pub(super) fn run(self) {
-        self.0.into_iter().for_each(|(_, hook)| run_end(hook));
+        self.0.into_iter().for_each(|(_, hook)| run_end_hook(hook));
     }
 }
 
@@ -245,7 +245,7 @@ impl Link {
             }
         }
         self.lane.life.advance(Sending::Closing);
-        self.driver.signal(signals::LOOK);
+        self.driver.signal(signals::RECHECK);
     }
 
     /// Begins a stream of events; the client sends nothing that a hook reads from here on.
@@ -278,16 +278,16 @@ impl Link {
     fn close_transport(&self) {
         {
             let mut input = self.lock_input();
-            if matches!(input.reader, Reader::Gone) {
+            if matches!(input.reader, Reader::Closed) {
                 return;
             }
             self.lane.life.set_input_ended();
-            input.reader = Reader::Gone;
+            input.reader = Reader::Closed;
             input.buffer = buffer::ReadBuffer::default();
             input.close_by = None;
             input.wait = Wait::Nothing;
             if let Some(websocket) = input.websocket() {
-                websocket.ended_without_close();
+                websocket.set_lost();
                 websocket.drop_window();
             }
             input.wake_readers();

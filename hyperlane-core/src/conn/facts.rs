@@ -12,11 +12,11 @@ pub(crate) struct Facts {
     socket_peer: Peer,
     /// The kind of listener.
     pub(crate) via: Via,
-    said: OnceLock<Box<Said>>,
+    supplied: OnceLock<Box<Supplied>>,
 }
 
 /// Data that came from outside the connection.
-enum Said {
+enum Supplied {
     /// The client for which a load balancer speaks.
     #[cfg(feature = "proxy-protocol")]
     Source(Peer),
@@ -30,15 +30,15 @@ impl Facts {
         Self {
             socket_peer,
             via,
-            said: OnceLock::new(),
+            supplied: OnceLock::new(),
         }
     }
 
     /// Returns the client, or the last proxy in front of the load balancer.
     pub(crate) fn peer(&self) -> Peer {
-        match self.said.get().map(|said| &**said) {
+        match self.supplied.get().map(|supplied| &**supplied) {
             #[cfg(feature = "proxy-protocol")]
-            Some(Said::Source(source)) => *source,
+            Some(Supplied::Source(source)) => *source,
             _ => self.socket_peer,
         }
     }
@@ -46,22 +46,24 @@ impl Facts {
     /// Sets the client for which a load balancer speaks, once, before anything else is read.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) fn set_source(&self, source: Peer) {
-        let _ = self.said.set(Box::new(Said::Source(source)));
+        let _ = self.supplied.set(Box::new(Supplied::Source(source)));
     }
 
     /// Returns the values that the stack around the server has put to the request.
     #[cfg(feature = "tower")]
     pub(crate) fn extensions(&self) -> Option<&http::Extensions> {
-        match &**self.said.get()? {
-            Said::Extensions(extensions) => Some(extensions),
+        match &**self.supplied.get()? {
+            Supplied::Extensions(extensions) => Some(extensions),
             #[cfg(feature = "proxy-protocol")]
-            Said::Source(_) => None,
+            Supplied::Source(_) => None,
         }
     }
 
     /// Sets those values, once, before a hook can ask.
     #[cfg(feature = "tower")]
     pub(crate) fn set_extensions(&self, extensions: http::Extensions) {
-        let _ = self.said.set(Box::new(Said::Extensions(extensions)));
+        let _ = self
+            .supplied
+            .set(Box::new(Supplied::Extensions(extensions)));
     }
 }

@@ -33,19 +33,19 @@ impl Heartbeat {
     }
 
     /// When the channel has to ask, though nothing more is sent.
-    pub(super) fn ask_due(&self) -> Option<Tick> {
-        self.acks.as_ref()?.due()
+    pub(super) fn ack_ping_due(&self) -> Option<Tick> {
+        self.acks.as_ref()?.ping_due()
     }
 
     /// Notes a pong; `now` is asked only if it answers the last ping. True if a channel learns something from it.
     pub(super) fn pong(&mut self, payload: &[u8], now: impl FnOnce() -> Instant) -> bool {
         if let Some(acks) = &self.acks {
             // A client may answer the latest ping alone (RFC 6455 §5.5.3), and that may be another one than the channel's.
-            acks.answered();
+            acks.clear_pending_ping();
         }
         let (number, is_new) = match &self.acks {
             Some(acks) => match acks::pong(payload) {
-                Some((number, stamp)) if number <= self.count => (number, acks.returned(stamp)),
+                Some((number, stamp)) if number <= self.count => (number, acks.acknowledge(stamp)),
                 _ => return false,
             },
             None => match payload.try_into() {
@@ -107,6 +107,6 @@ mod tests {
         forged[0] = 1;
         assert!(!heartbeat.pong(&forged, || now), "never asked");
         assert_eq!(heartbeat.latency, Some(Duration::ZERO));
-        assert!(!acks.take_news());
+        assert!(!acks.take_change());
     }
 }

@@ -181,7 +181,7 @@ impl Input {
     pub(super) fn end(&mut self, link: &Link) {
         self.wake_readers();
         if let Some(websocket) = self.websocket() {
-            websocket.ended_without_close();
+            websocket.set_lost();
         }
         // A client of plain HTTP may end its side and still wait for the response. The client of a WebSocket or an event
         // stream is gone.
@@ -255,7 +255,7 @@ impl Link {
         loop {
             match &input.mode {
                 Mode::WebSocket(_) => {
-                    if !input.take_in(self) {
+                    if !input.fill_inbox(self) {
                         return;
                     }
                 }

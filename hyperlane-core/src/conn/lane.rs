@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    end::EndHooks, handshake::Subprotocol, held::Handles, lifecycle::Lifecycle, link::Link,
+    end::EndHooks, handle::Handles, handshake::Subprotocol, lifecycle::Lifecycle, link::Link,
     out::Out, transport::Writer,
 };
 use crate::{
@@ -98,7 +98,7 @@ impl Lane {
     }
 
     /// Notes the place in a raw event stream after `data`.
-    pub(crate) fn note_line_end(&self, data: &[u8]) {
+    pub(crate) fn track_line_end(&self, data: &[u8]) {
         if let Some(last) = data.last() {
             self.at_line_end.store(*last == b'\n', Ordering::Relaxed);
         }

@@ -193,7 +193,7 @@ impl Link {
         };
         life.advance(super::lifecycle::Sending::Closing);
         if !hooks.is_empty() {
-            super::cork::tell_end(&self.env, || hooks.run());
+            super::cork::run_end_hooks(&self.env, || hooks.run());
         }
         let waiters: Wakers = self.lane.lock_out().take_waiters();
         waiters.wake();

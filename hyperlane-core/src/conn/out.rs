@@ -37,7 +37,7 @@ pub(super) const BODY_MARK: usize = 128 * 1024;
 struct Entry {
     bytes: Bytes,
     /// Its last message goes on in the next entry: a large payload follows its head from where it is.
-    goes_on: bool,
+    is_continued: bool,
 }
 
 /// The pieces that wait, in the order of the wire. An empty queue takes one word.
@@ -92,7 +92,7 @@ impl Queue {
             return;
         };
         let entries = &mut waiting.entries;
-        let last = entries.iter().position(|entry| !entry.goes_on);
+        let last = entries.iter().position(|entry| !entry.is_continued);
         entries.truncate(last.map_or(entries.len(), |at| at + 1));
         waiting.bytes = entries.iter().map(|entry| entry.bytes.len()).sum();
     }
@@ -121,11 +121,11 @@ pub(crate) struct Out {
     /// Tasks that wait for room or for the end of the connection.
     pub(super) waiters: Wakers,
     /// The task itself waits for the queue to fall below [`BODY_MARK`].
-    body_waits: bool,
+    awaits_body_room: bool,
     /// Something left the queue since the waiters were told.
-    moved: bool,
+    has_drained: bool,
     /// The socket has taken something without an event that said it would: it is asked itself until it takes no more.
-    unasked: bool,
+    skips_readiness: bool,
     /// Compresses with context takeover: in the order of the wire, so behind the same lock.
     #[cfg(feature = "deflate")]
     pub(super) compressor: Option<Box<crate::proto::ws::deflate::Compressor>>,
@@ -140,9 +140,9 @@ impl Out {
             stalled_since: now,
             last_sent: now,
             waiters: Wakers::default(),
-            body_waits: false,
-            moved: false,
-            unasked: false,
+            awaits_body_room: false,
+            has_drained: false,
+            skips_readiness: false,
             #[cfg(feature = "deflate")]
             compressor: None,
         }
@@ -176,8 +176,8 @@ impl Out {
     }
 
     /// Wakes the task once the queue is below [`BODY_MARK`].
-    pub(super) fn set_body_waits(&mut self) {
-        self.body_waits = true;
+    pub(super) fn set_awaits_body_room(&mut self) {
+        self.awaits_body_room = true;
     }
 
     /// Changes the queue; no other function does.
@@ -187,7 +187,7 @@ impl Out {
         metrics.outbox_changed(before, self.queue.bytes());
     }
 
-    pub(super) fn enqueue(&mut self, lane: LaneRef<'_>, bytes: Bytes, goes_on: bool) {
+    pub(super) fn enqueue(&mut self, lane: LaneRef<'_>, bytes: Bytes, is_continued: bool) {
         if bytes.is_empty() {
             return;
         }
@@ -195,13 +195,16 @@ impl Out {
             self.stalled_since = lane.link.now();
         }
         self.change_queue(&lane.link.env.metrics, |queue| {
-            queue.push(Entry { bytes, goes_on });
+            queue.push(Entry {
+                bytes,
+                is_continued,
+            });
         });
     }
 
     /// Takes `written` bytes off the front.
     fn advance(&mut self, written: usize, link: &Link) {
-        self.moved = true;
+        self.has_drained = true;
         self.sent += written as u64;
         self.stalled_since = link.now();
         self.change_queue(&link.env.metrics, |queue| queue.advance(written));
@@ -228,7 +231,7 @@ impl Out {
 
     /// Drops the queue, except what may be partly on the wire, to the end of its message.
     pub(super) fn drop_unsent(&mut self, metrics: &Metrics) {
-        self.moved = true;
+        self.has_drained = true;
         self.change_queue(metrics, Queue::keep_first);
     }
 
@@ -238,7 +241,7 @@ impl Out {
         let taken = self.write_now(lane, &[IoSlice::new(bytes)]);
         if taken < bytes.len() && !lane.lane.life.is_lost() {
             self.enqueue(lane, piece.keep_from(taken), false);
-            lane.note_backlog();
+            lane.set_backlog();
         }
     }
 
@@ -262,13 +265,14 @@ impl Out {
             let length = piece.as_slice().len();
             if taken < length {
                 let next = pieces.peek();
-                let goes_on = matches!((&piece, next), (Piece::Copied(_), Some(Piece::Shared(_))));
-                self.enqueue(lane, piece.keep_from(taken), goes_on);
+                let is_continued =
+                    matches!((&piece, next), (Piece::Copied(_), Some(Piece::Shared(_))));
+                self.enqueue(lane, piece.keep_from(taken), is_continued);
             }
             taken = taken.saturating_sub(length);
         }
         if !self.queue.is_empty() {
-            lane.note_backlog();
+            lane.set_backlog();
         }
     }
 
@@ -279,7 +283,7 @@ impl Out {
             return 0;
         }
         loop {
-            match write_some(&self.writer, &mut self.unasked, slices) {
+            match write_some(&self.writer, &mut self.skips_readiness, slices) {
                 Ok(taken) => {
                     self.sent += taken as u64;
                     return taken;
@@ -299,7 +303,7 @@ impl Out {
     /// Notes that the transport failed: nothing more can be sent. The task notices by its signal.
     pub(super) fn lose(&mut self, lane: LaneRef<'_>) {
         lane.lane.life.advance(Sending::Lost);
-        self.moved = true;
+        self.has_drained = true;
         self.change_queue(&lane.link.env.metrics, |queue| *queue = Queue::default());
         lane.link.driver.signal(signals::LOST);
     }
@@ -314,17 +318,21 @@ impl Out {
         self.writer.close();
     }
 
-    /// Writes what the socket takes of the front, as far as its readiness says, or as the system does while `unasked`.
+    /// Writes what the socket takes of the front, as far as its readiness says, or as the system does while `skips_readiness`.
     fn write_front(&mut self) -> io::Result<usize> {
         let Self {
             queue,
             writer,
-            unasked,
+            skips_readiness,
             ..
         } = self;
         let mut slices = [IoSlice::new(&[]); VECTORED];
         let count = queue.gather(&mut slices);
-        write_some(writer, unasked, slices.get(..count).unwrap_or_default())
+        write_some(
+            writer,
+            skips_readiness,
+            slices.get(..count).unwrap_or_default(),
+        )
     }
 
     /// Sends the queue on, by a socket that tasks write to. Ready when it is empty.
@@ -349,13 +357,13 @@ impl Out {
 
     /// Tells the waiters what has changed for them. Without a move nothing has; a waiter that is a part of the task itself
     /// would have it run again and again while the client takes nothing.
-    fn take_moved(&mut self, lane: LaneRef<'_>) -> Wakers {
-        if self.body_waits && self.queue.bytes() <= lane.body_mark() {
-            self.body_waits = false;
+    fn take_ready_waiters(&mut self, lane: LaneRef<'_>) -> Wakers {
+        if self.awaits_body_room && self.queue.bytes() <= lane.body_mark() {
+            self.awaits_body_room = false;
             lane.link.driver.wake();
         }
-        if self.moved && self.queue.bytes() <= lane.link.env.config.outbox_bytes {
-            self.moved = false;
+        if self.has_drained && self.queue.bytes() <= lane.link.env.config.outbox_bytes {
+            self.has_drained = false;
             return self.take_waiters();
         }
         Wakers::default()
@@ -364,17 +372,17 @@ impl Out {
     /// Whether the socket takes a part of the queue, although nothing says so: Linux calls a socket
     /// writable again only when a third of its buffer is free, which a slow client needs long for. The part that it takes now
     /// is all it has room for, so that the next look tells whether the client has made more.
-    pub(super) fn takes_more(&mut self, link: &Link) -> bool {
+    pub(super) fn try_write_more(&mut self, link: &Link) -> bool {
         let Self {
             queue,
             writer,
-            unasked,
+            skips_readiness,
             ..
         } = self;
         let written = match queue.front() {
             Some(front) => {
-                *unasked = true;
-                write_some(writer, unasked, &[IoSlice::new(&front.bytes)])
+                *skips_readiness = true;
+                write_some(writer, skips_readiness, &[IoSlice::new(&front.bytes)])
             }
             None => return true,
         };
@@ -403,7 +411,7 @@ impl Link {
             true => self.poll_flush_driven(cx),
             false => self.lane.lock_out().poll_flush(lane, cx),
         };
-        let waiters = self.lane.lock_out().take_moved(lane);
+        let waiters = self.lane.lock_out().take_ready_waiters(lane);
         waiters.wake();
         flushed
     }
@@ -437,12 +445,16 @@ impl Link {
     }
 }
 
-/// Writes what the socket takes: as far as its readiness says, or as the system does while `unasked`.
-fn write_some(writer: &Writer, unasked: &mut bool, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    let written = match *unasked {
-        true => writer.write_unasked(slices),
+/// Writes what the socket takes: as far as its readiness says, or as the system does while `skips_readiness`.
+fn write_some(
+    writer: &Writer,
+    skips_readiness: &mut bool,
+    slices: &[IoSlice<'_>],
+) -> io::Result<usize> {
+    let written = match *skips_readiness {
+        true => writer.write_skipping_readiness(slices),
         false => writer.try_write(slices),
     };
-    *unasked &= written.is_ok();
+    *skips_readiness &= written.is_ok();
     written
 }

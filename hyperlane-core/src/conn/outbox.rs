@@ -5,7 +5,7 @@ use std::{fmt, io, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    end::run_end,
+    end::run_end_hook,
     link::Link,
     send::{Limit, Order, Payload},
 };
@@ -176,7 +176,7 @@ impl Outbox {
                 lane.ends.add(&lane.life, Box::new(hook))
             }
             None => {
-                run_end(Box::new(hook));
+                run_end_hook(Box::new(hook));
                 None
             }
         }

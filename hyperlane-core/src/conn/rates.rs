@@ -56,7 +56,7 @@ impl Rates {
     pub(super) fn count(
         &mut self,
         event: &Incoming,
-        is_asked: bool,
+        is_solicited: bool,
         now: Tick,
         config: &ServerConfig,
     ) -> Result<(), ProtocolError> {
@@ -75,7 +75,7 @@ impl Rates {
         match event {
             // It is the last frame anyway.
             Incoming::Close(_) => Ok(()),
-            Incoming::Pong(_) if is_asked => Ok(()),
+            Incoming::Pong(_) if is_solicited => Ok(()),
             Incoming::Ping(_) | Incoming::Pong(_) if self.controls.take(now, controls) => Ok(()),
             Incoming::Ping(_) | Incoming::Pong(_) => {
                 Err(ProtocolError::TooManyControlFrames { limit: controls })

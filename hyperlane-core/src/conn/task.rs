@@ -132,7 +132,7 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
             }
             Some(at)
                 if now >= at
-                    || connection.env.is_shutting_down() && connection.driver.has_deaf_hook() =>
+                    || connection.env.is_shutting_down() && connection.driver.is_end_ignored() =>
             {
                 tracing::debug!(peer = %connection.peer(), "handler dropped: its client has long gone");
                 this.inner.set(None);

@@ -31,7 +31,7 @@ pub(crate) enum Reader {
     Unix(unix::OwnedReadHalf),
     Driven(Box<dyn Duplex>),
     /// The connection is over and its socket closed, whoever still holds a handle.
-    Gone,
+    Closed,
 }
 
 /// The side of a transport that anyone may try to write to.
@@ -42,7 +42,7 @@ pub(crate) enum Writer {
     /// Everything is queued; the connection's task writes.
     Driven,
     /// The connection is over.
-    Gone,
+    Closed,
 }
 
 /// Splits a TCP connection.
@@ -87,7 +87,7 @@ impl Reader {
             #[cfg(unix)]
             Self::Unix(half) => Pin::new(half).poll_read(cx, &mut buffer),
             Self::Driven(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Self::Gone => Poll::Ready(Ok(())),
+            Self::Closed => Poll::Ready(Ok(())),
         })?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
@@ -104,7 +104,7 @@ impl Reader {
             #[cfg(unix)]
             Self::Unix(half) => pin!(half.read_buf(target)).poll(cx),
             Self::Driven(stream) => pin!(stream.read_buf(target)).poll(cx),
-            Self::Gone => Poll::Ready(Ok(0)),
+            Self::Closed => Poll::Ready(Ok(0)),
         }
     }
 
@@ -153,18 +153,18 @@ impl Writer {
             #[cfg(unix)]
             (Self::Unix(half), many) => half.try_write_vectored(many),
             (Self::Driven, _) => Err(io::ErrorKind::WouldBlock.into()),
-            (Self::Gone, _) => Err(io::ErrorKind::BrokenPipe.into()),
+            (Self::Closed, _) => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
     /// As [`try_write`](Self::try_write), but asks the system whatever it said last about readiness.
-    pub(crate) fn write_unasked(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn write_skipping_readiness(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(half) => socket2::SockRef::from(half.as_ref()).send_vectored(slices),
             #[cfg(unix)]
             Self::Unix(half) => socket2::SockRef::from(half.as_ref()).send_vectored(slices),
             Self::Driven => Err(io::ErrorKind::WouldBlock.into()),
-            Self::Gone => Err(io::ErrorKind::BrokenPipe.into()),
+            Self::Closed => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
@@ -174,7 +174,7 @@ impl Writer {
             Self::Tcp(half) => half.as_ref().poll_write_ready(cx),
             #[cfg(unix)]
             Self::Unix(half) => half.as_ref().poll_write_ready(cx),
-            Self::Driven | Self::Gone => Poll::Ready(Ok(())),
+            Self::Driven | Self::Closed => Poll::Ready(Ok(())),
         }
     }
 
@@ -189,18 +189,18 @@ impl Writer {
             Self::Unix(half) => {
                 drop(socket2::SockRef::from(half.as_ref()).shutdown(std::net::Shutdown::Write));
             }
-            Self::Driven | Self::Gone => {}
+            Self::Driven | Self::Closed => {}
         }
     }
 
     /// Lets go of the socket, which closes together with the reader's side.
     pub(crate) fn close(&mut self) {
         // Dropped alone, a half would end its direction first: one more call for a socket that closes anyway.
-        match std::mem::replace(self, Self::Gone) {
+        match std::mem::replace(self, Self::Closed) {
             Self::Tcp(half) => half.forget(),
             #[cfg(unix)]
             Self::Unix(half) => half.forget(),
-            Self::Driven | Self::Gone => {}
+            Self::Driven | Self::Closed => {}
         }
     }
 }

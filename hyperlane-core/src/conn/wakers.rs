@@ -10,7 +10,7 @@ use std::{
 use super::{lifecycle::Until, link::Link};
 
 /// Up to so many stay although their tasks wait no more: usual tasks come back, and to take one off costs a wake.
-const SPARE: usize = 8;
+const MAX_STALE: usize = 8;
 
 /// Tasks to wake, each once. Takes one word while nobody waits, which is almost always.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ impl Wakers {
 
     /// Takes a task off that has dropped a wait, if there are many; true if it is to be woken, for it may have others.
     fn forget(&mut self, waker: &Waker) -> bool {
-        let Some(waiting) = self.0.as_mut().filter(|waiting| waiting.len() > SPARE) else {
+        let Some(waiting) = self.0.as_mut().filter(|waiting| waiting.len() > MAX_STALE) else {
             return false;
         };
         let before = waiting.len();

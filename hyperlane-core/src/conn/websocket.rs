@@ -56,7 +56,7 @@ pub(crate) struct WsInput {
     filled: bool,
     inbox: Inbox,
     /// Messages are dropped: nobody will ever read them.
-    unread: bool,
+    drops_messages: bool,
     /// Our Close is out.
     pub(super) close_sent: bool,
     /// Boxed: a connection that lives has none.
@@ -77,7 +77,7 @@ impl WsInput {
             decoder,
             filled: false,
             inbox: Inbox::default(),
-            unread: false,
+            drops_messages: false,
             close_sent: false,
             end: None,
             closed_by_peer: false,
@@ -90,19 +90,19 @@ impl WsInput {
     }
 
     /// When a channel has to ask how far the client is, though nothing more is sent.
-    pub(super) fn ask_due(&self) -> Option<Tick> {
-        self.heartbeat.ask_due()
+    pub(super) fn ack_ping_due(&self) -> Option<Tick> {
+        self.heartbeat.ack_ping_due()
     }
 
     /// The payload of a ping by which a channel asks.
-    pub(super) fn ask(&self, now: Tick) -> Option<Bytes> {
-        self.heartbeat.acks.as_ref()?.ask(now)
+    pub(super) fn ack_ping(&self, now: Tick) -> Option<Bytes> {
+        self.heartbeat.acks.as_ref()?.next_ping(now)
     }
 
     /// That ping did not go out.
-    pub(super) fn was_not_asked(&self) {
+    pub(super) fn clear_pending_ack_ping(&self) {
         if let Some(acks) = &self.heartbeat.acks {
-            acks.answered();
+            acks.clear_pending_ping();
         }
     }
 
@@ -159,7 +159,7 @@ impl WsInput {
 
     /// Drops messages from here on: the handler has ended, and no one receives them.
     pub(super) fn stop_receiving(&mut self) {
-        self.unread = true;
+        self.drops_messages = true;
         self.inbox.clear();
     }
 
@@ -173,7 +173,7 @@ impl WsInput {
         self.heartbeat.acks = Some(acks);
     }
 
-    pub(super) fn ended_without_close(&mut self) {
+    pub(super) fn set_lost(&mut self) {
         self.end.get_or_insert_with(|| Box::new(WsEnd::Lost));
     }
 
@@ -247,11 +247,11 @@ impl Link {
                     && !websocket.is_full(limit)
                     && let Some(acks) = &websocket.heartbeat.acks
                 {
-                    acks.go_on();
+                    acks.resume();
                 }
                 if was_full && !polled {
                     // There is room again: the task reads on.
-                    self.driver.signal(signals::LOOK);
+                    self.driver.signal(signals::RECHECK);
                 }
                 return Poll::Ready(Ok(message));
             }
@@ -307,14 +307,14 @@ impl Link {
         input.close_by = Some(by);
         drop(input);
         self.arm(by);
-        self.driver.signal(signals::LOOK);
+        self.driver.signal(signals::RECHECK);
         sent
     }
 }
 
 impl Input {
     /// Takes what is in the buffer into the inbox; false when reading has to pause.
-    pub(super) fn take_in(&mut self, link: &Link) -> bool {
+    pub(super) fn fill_inbox(&mut self, link: &Link) -> bool {
         let limit = link.env.config.inbox_bytes;
         let mut arrived = false;
         let go_on = loop {
@@ -336,7 +336,7 @@ impl Input {
                     link.env.metrics.message_received();
                     link.driver.charge(64);
                     if let Some(websocket) = self.websocket()
-                        && !websocket.unread
+                        && !websocket.drops_messages
                     {
                         websocket.inbox.push(message);
                         arrived = true;
@@ -379,9 +379,12 @@ impl Input {
             };
             buffer.consume(decoded.consumed);
             if let Some(event) = &decoded.event {
-                let is_asked = matches!(event, Incoming::Pong(_)) && link.lane.take_open_ping();
+                let is_solicited = matches!(event, Incoming::Pong(_)) && link.lane.take_open_ping();
                 let config = &link.env.config;
-                if let Err(error) = websocket.rates.count(event, is_asked, link.now(), config) {
+                if let Err(error) = websocket
+                    .rates
+                    .count(event, is_solicited, link.now(), config)
+                {
                     self.violation(link, error);
                     return Next::Ended;
                 }
@@ -411,7 +414,7 @@ impl Input {
                         // The handler tells the channel, outside of this lock.
                         link.driver.wake();
                     }
-                    if let Some(due) = websocket.heartbeat.ask_due() {
+                    if let Some(due) = websocket.heartbeat.ack_ping_due() {
                         link.arm(due);
                     }
                 }

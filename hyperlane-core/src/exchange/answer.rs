@@ -84,7 +84,7 @@ impl Answer {
     }
 
     /// Whether a handshake is accepted whose 101 was not seen to go out.
-    pub(crate) fn has_handshake(&self) -> bool {
+    pub(crate) fn is_accepted(&self) -> bool {
         matches!(self, Self::Accepted)
     }
 
@@ -99,7 +99,7 @@ impl Answer {
     }
 
     /// Whether typed events go out.
-    pub(crate) fn has_events(&self) -> bool {
+    pub(crate) fn is_typed_events(&self) -> bool {
         matches!(self, Self::Events { .. })
     }
 
@@ -109,7 +109,7 @@ impl Answer {
     }
 
     /// Whether events go out, typed or written by the program.
-    pub(crate) fn is_events(&self) -> bool {
+    pub(crate) fn is_event_stream(&self) -> bool {
         match self {
             Self::Events { .. } => true,
             Self::Raw(tracker) => tracker.is_event_stream(),

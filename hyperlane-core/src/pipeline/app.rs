@@ -272,7 +272,7 @@ impl App {
         app.program = Arc::new(Program {
             states,
             sessions: None,
-            early: in_sequence(&app.response_middleware)
+            early_middleware: in_sequence(&app.response_middleware)
                 .map(|middleware| Arc::new(middleware) as Arc<dyn Any + Send + Sync>),
         });
         app.task_panic = panic;

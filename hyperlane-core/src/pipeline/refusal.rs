@@ -99,7 +99,7 @@ pub(crate) fn describe_declined(ctx: &mut Context, kind: GuardKind) {
 
 /// Sets the answer to a request that cannot be handled.
 pub(super) fn refuse(ctx: &mut Context, error: RequestError) {
-    ctx.go_back();
+    ctx.roll_back();
     error.clone().into_response(ctx.get_mut_response());
     ctx.set_request_error(error);
 }

@@ -18,7 +18,7 @@ use crate::{
     hook::{Guarded, Outcome},
     http::{HttpStatus, Request, describe},
     observe::{self, RouteLabel, Within},
-    panic::dispose,
+    panic::drop_payload,
     proto::{http::head::HeadError, ws::CloseCode},
 };
 
@@ -120,7 +120,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             }
                             continue;
                         };
-                        ctx.keep_response();
+                        ctx.save_response();
                         ctx.stage = Stage::Route;
                         hook
                     }
@@ -168,15 +168,15 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 let is_response = matches!(step, Step::ResponseMiddleware) && !is_route;
                 let is_error = matches!(step, Step::RequestError(_) | Step::TaskPanic(_));
                 // What follows on an answer has its say, also at a shutdown.
-                let decides = !is_response && !is_error;
-                let outcome = start(hook, &mut stream, &mut ctx, decides).await;
+                let may_answer_handshake = !is_response && !is_error;
+                let outcome = start(hook, &mut stream, &mut ctx, may_answer_handshake).await;
                 if let Step::RequestMiddleware(_) = step
                     && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome
                     && ctx.is_preflight()
                 {
                     // Browsers send it without what middleware may ask for.
                     ctx.stage = Stage::Middleware;
-                    ctx.keep_no_response();
+                    ctx.discard_saved_response();
                     step = Step::Route;
                     continue;
                 }
@@ -187,9 +187,9 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     _ => stream.connection().lane.handles.set_kept_open(false),
                 }
                 ctx.stage = Stage::Middleware;
-                if is_route && stream.exchange.answer().has_handshake() {
+                if is_route && stream.exchange.answer().is_accepted() {
                     let is_answered = !matches!(outcome, Outcome::Done(Status::Continue));
-                    let is_answered = is_answered || !is_untouched(&ctx);
+                    let is_answered = is_answered || !is_response_unset(&ctx);
                     stream.settle_handshake(&mut ctx, is_answered);
                 }
                 // What fails before that is told by an answer of its own, which ends as any other. Asked only where it matters.
@@ -215,7 +215,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                                 _ => {}
                             }
                         }
-                        ctx.keep_no_response();
+                        ctx.discard_saved_response();
                         if status == Status::Continue {
                             continue;
                         }
@@ -225,7 +225,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             false => Step::ResponseMiddleware,
                         };
                         // A handshake that could not be answered says more than 403.
-                        let is_open = !has_begun(&stream) && is_untouched(&ctx);
+                        let is_open = !has_begun(&stream) && is_response_unset(&ctx);
                         match ctx
                             .try_get_request_error_data()
                             .filter(|_| is_open && !is_error)
@@ -242,7 +242,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Outcome::Refused(error) => error,
                     Outcome::Panicked(payload) => {
                         let data = PanicData::from_payload(&*payload, hook.name);
-                        dispose(payload);
+                        drop_payload(payload);
                         stream.exchange.record.in_scope(|| {
                             let (method, route) = names(&ctx, route);
                             tracing::error!(%method, route, hook = hook.name, place = %hook.place, "panic: {data}");
@@ -251,7 +251,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             failed = true;
                             ctx.set_end_reason(HttpStatus::phrase(500).into());
                         }
-                        ctx.go_back();
+                        ctx.roll_back();
                         describe(ctx.get_mut_response(), 500);
                         ctx.set_task_panic(data);
                         step = match has_panicked {
@@ -314,7 +314,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
             if stream.exchange.has_body_left() {
                 Box::pin(stream.exchange.finish_body()).await;
             }
-            if !stream.exchange.goes_on() {
+            if !stream.exchange.keeps_alive() {
                 return Ending::Http;
             }
         }
@@ -359,15 +359,18 @@ fn begin<'a>(
 
 // Functions of their own: what is moved into a future before an await would still have its room in the one around it.
 
-/// `decides`: the hook may be what a WebSocket handshake waits for.
+/// `may_answer_handshake`: the hook may be what a WebSocket handshake waits for.
 fn start<'a>(
     hook: &Hook,
     stream: &'a mut Stream,
     ctx: &'a mut Context,
-    decides: bool,
+    may_answer_handshake: bool,
 ) -> Guarded<'a> {
     let observed = stream.exchange.record.shared();
-    let handshake = stream.exchange.open_handshake().filter(|_| decides);
+    let handshake = stream
+        .exchange
+        .open_handshake()
+        .filter(|_| may_answer_handshake);
     Guarded::new(hook.start(stream, ctx), observed, handshake)
 }
 
@@ -417,7 +420,7 @@ fn save_session<'a>(
 /// Begins the record of a request, while a subscriber or a recorder listens; `request`: unless its head was refused.
 #[inline]
 pub(super) fn observe(stream: &mut Stream, label: &Arc<RouteLabel>, request: Option<&Request>) {
-    if observe::is_heard(&stream.connection().env.metrics) {
+    if observe::is_enabled(&stream.connection().env.metrics) {
         let connection = stream.connection().clone();
         let metrics = &connection.env.metrics;
         let request = request.map(|request| (request.get_method(), request.get_raw_path()));
@@ -437,7 +440,7 @@ fn log_tls(stream: &Stream) {
 }
 
 /// Whether no hook has answered. Headers alone are no answer: middleware sets them for whatever comes.
-fn is_untouched(ctx: &Context) -> bool {
+fn is_response_unset(ctx: &Context) -> bool {
     let response = ctx.get_response();
     response.get_status_code() == 200
         && response.get_body().is_empty()

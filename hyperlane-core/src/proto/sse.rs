@@ -14,10 +14,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod event;
+pub(crate) mod event;
 mod reader;
 
-pub(crate) use event::POSITION;
 pub use event::{Event, EventError};
 pub use reader::{EventReader, ReceivedEvent, StreamTooLong};
 

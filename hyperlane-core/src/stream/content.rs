@@ -71,7 +71,7 @@ enum FilePart {
 }
 
 /// Notes for the log why a response is cut off.
-fn cut(ctx: &mut Context, cause: impl Into<String>) -> ResponseError {
+fn cut_off(ctx: &mut Context, cause: impl Into<String>) -> ResponseError {
     ctx.get_mut_response().fail_because(cause);
     ResponseError::ConnectionClosed
 }
@@ -100,11 +100,11 @@ impl Stream {
             self.send_events_head(ctx)?;
             return self.room().await;
         }
-        if self.exchange.answer().has_handshake() {
+        if self.exchange.answer().is_accepted() {
             let is_streamed = ctx.get_response().is_body_streamed();
             match ctx.get_response().get_status_code() {
                 // The handler refuses, or answers the handshake itself.
-                101 | 400.. if self.exchange.take_back_handshake() => {}
+                101 | 400.. if self.exchange.withdraw_handshake() => {}
                 _ => {
                     self.send_handshake(ctx, Upgrade::new())
                         .map_err(|_| ResponseError::ConnectionClosed)?;
@@ -115,7 +115,7 @@ impl Stream {
             }
         }
         let is_message = self.exchange.answer().is_switched();
-        if (is_message || self.exchange.answer().has_events())
+        if (is_message || self.exchange.answer().is_typed_events())
             && ctx.get_response().is_body_streamed()
         {
             return Err(ResponseError::NotAMessage);
@@ -130,7 +130,7 @@ impl Stream {
             self.connection()
                 .lane()
                 .send(Payload::Message(&message), Order::Own, Limit::None)?;
-        } else if self.exchange.answer().has_events() {
+        } else if self.exchange.answer().is_typed_events() {
             let body = ctx.get_response().body_bytes().clone();
             let sent = self.exchange.send_raw(&body);
             return self.room_after(sent).await;
@@ -284,11 +284,13 @@ impl Stream {
             let path = body.path().display();
             (file, piece) = match blocking(move || read_piece(file, want)).await {
                 Ok(read) => read,
-                Err(error) => return Err(cut(ctx, format!("cannot read on in {path}: {error}"))),
+                Err(error) => {
+                    return Err(cut_off(ctx, format!("cannot read on in {path}: {error}")));
+                }
             };
             if piece.is_empty() {
                 let cause = format!("the file became shorter while it was sent: {path}");
-                return Err(cut(ctx, cause));
+                return Err(cut_off(ctx, cause));
             }
             left -= piece.len() as u64;
             self.exchange.send_data(&piece)?;
@@ -375,13 +377,13 @@ impl Stream {
             let piece = match piece {
                 None => break,
                 Some(Ok(piece)) => piece,
-                Some(Err(failed)) => return Err(cut(ctx, failed.0)),
+                Some(Err(failed)) => return Err(cut_off(ctx, failed.0)),
             };
             if let Some(left) = &mut left {
                 match left.checked_sub(piece.len() as u64) {
                     Some(rest) => *left = rest,
                     None => {
-                        return Err(cut(
+                        return Err(cut_off(
                             ctx,
                             "the stream of a response is longer than its length",
                         ));
@@ -391,7 +393,7 @@ impl Stream {
             self.exchange.send_data(&piece)?;
         }
         if left.is_some_and(|left| left > 0) {
-            return Err(cut(
+            return Err(cut_off(
                 ctx,
                 "the stream of a response is shorter than its length",
             ));

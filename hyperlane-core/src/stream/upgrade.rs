@@ -82,7 +82,7 @@ impl Stream {
                 self.exchange.accept_handshake(accepted);
                 self.send_handshake(ctx, upgrade).inspect_err(|_| {
                     // The hook can still answer.
-                    self.exchange.take_back_handshake();
+                    self.exchange.withdraw_handshake();
                 })
             }
         }
@@ -195,8 +195,8 @@ impl Stream {
     /// Settles a handshake that the route has accepted and neither answered nor used. `is_answered`: the response is an
     /// answer.
     pub(crate) fn settle_handshake(&mut self, ctx: &mut Context, is_answered: bool) {
-        if !self.exchange.answer().has_handshake()
-            || is_answered && self.exchange.take_back_handshake()
+        if !self.exchange.answer().is_accepted()
+            || is_answered && self.exchange.withdraw_handshake()
         {
             return;
         }
@@ -204,7 +204,7 @@ impl Stream {
         let failure = ctx.take_failure();
         // The check of its protocol has passed before; if it fails now, the answer is the response.
         if self.send_handshake(ctx, Upgrade::new()).is_err() {
-            self.exchange.take_back_handshake();
+            self.exchange.withdraw_handshake();
         }
         if let Some(failure) = failure {
             ctx.get_mut_response().fail(*failure);

@@ -5,37 +5,36 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     task::Poll,
 };
 
 use super::{driver::signals, link::Link};
 
-/// How many handles there are, and whether they keep the connection open.
+/// The number of handles, and the decision to keep the connection open, which is the highest bit.
 #[derive(Debug, Default)]
-pub(crate) struct Handles {
-    count: AtomicU32,
-    keep: AtomicBool,
-}
+pub(crate) struct Handles(AtomicU32);
+
+/// The hook has decided that its connection stays open.
+const KEEP: u32 = 1 << 31;
 
 impl Handles {
     /// Decides whether the connection stays when its hook returns, for as long as there are handles.
     pub(crate) fn set_kept_open(&self, keep: bool) {
-        self.keep.store(keep, Ordering::Release);
+        match keep {
+            true => self.0.fetch_or(KEEP, Ordering::AcqRel),
+            false => self.0.fetch_and(!KEEP, Ordering::AcqRel),
+        };
     }
 }
 
 /// A handle of the program's to a connection.
-pub(crate) struct Held(Arc<Link>);
+pub(crate) struct Handle(Arc<Link>);
 
-impl Held {
+impl Handle {
     pub(crate) fn new(connection: Arc<Link>) -> Self {
-        connection
-            .lane
-            .handles
-            .count
-            .fetch_add(1, Ordering::Relaxed);
+        connection.lane.handles.0.fetch_add(1, Ordering::Relaxed);
         Self(connection)
     }
 
@@ -45,22 +44,22 @@ impl Held {
     }
 }
 
-impl Clone for Held {
+impl Clone for Handle {
     fn clone(&self) -> Self {
         Self::new(self.0.clone())
     }
 }
 
-impl Drop for Held {
+impl Drop for Handle {
     fn drop(&mut self) {
-        let Handles { count, keep } = &self.0.lane.handles;
-        if count.fetch_sub(1, Ordering::AcqRel) == 1 && keep.load(Ordering::Acquire) {
-            self.0.driver.signal(signals::LOOK);
+        // The last handle of a connection that is kept open.
+        if self.0.lane.handles.0.fetch_sub(1, Ordering::AcqRel) == KEEP | 1 {
+            self.0.driver.signal(signals::RECHECK);
         }
     }
 }
 
-impl Deref for Held {
+impl Deref for Handle {
     type Target = Link;
 
     fn deref(&self) -> &Link {
@@ -73,9 +72,9 @@ impl Link {
     /// Only its own task may wait: the end wakes it, and so does the last handle.
     pub(crate) fn released(&self) -> impl Future<Output = ()> + Send {
         poll_fn(|_| {
-            let Handles { count, keep } = &self.lane.handles;
-            let is_held = count.load(Ordering::Acquire) > 0 && !self.lane.life.is_gone();
-            match keep.load(Ordering::Acquire) {
+            let handles = self.lane.handles.0.load(Ordering::Acquire);
+            let is_held = handles & !KEEP > 0 && !self.lane.life.is_gone();
+            match handles & KEEP != 0 {
                 true if is_held => return Poll::Pending,
                 false if is_held && self.lane.is_open() && self.lane.format().is_pushable() => {
                     tracing::debug!(
