@@ -445,9 +445,9 @@ impl Exchange {
 /// The body of a request, piece by piece.
 ///
 /// [`Context::body_stream`](crate::Context::body_stream) returns it. On a route that reads its body as a stream
-/// ([`ServerHook::BODY`](crate::ServerHook::BODY), `#[body_stream(x)]`), each call reads from the socket; at most 64
-/// KiB more wait in the connection's inbox, and then the client has to wait. The first call sends `100 Continue` (RFC
-/// 9110 §10.1.1). On other routes it yields the body that was read before.
+/// ([`ServerHook::BODY`](crate::ServerHook::BODY), `#[body_stream(x)]`), the socket is read only when a piece is asked
+/// for; at most 64 KiB more wait in the connection's inbox, and then the client has to wait. The first call sends
+/// `100 Continue` (RFC 9110 §10.1.1). On other routes it yields the body that was read before.
 ///
 /// It may be moved to another task. After the request is over, the rest of the body cannot be read. The server drops a
 /// rest of at most 64 KiB and keeps the connection. If the answer leaves more, or the end of a chunked body has not

@@ -102,8 +102,8 @@ impl Http1 {
         &self.connection
     }
 
-    /// Returns a number for the request; later requests have higher numbers. The number of the connection does not
-    /// do: a proxy may send a new request on an old connection.
+    /// Returns a number for the request; later requests have higher numbers. The number of the connection alone is
+    /// not enough: a proxy may send a new request on an old connection.
     pub(crate) fn request_number(&self) -> u64 {
         match self.request_count {
             0 | 1 => self.connection.id(),
