@@ -1,14 +1,18 @@
 #![doc = include_str!("docs/front.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod lists;
 
 // The macros' paths begin here, also inside this package's own examples and tests.
 extern crate self as hyperlane;
 
+#[cfg(feature = "cookies")]
+#[doc(no_inline)]
+pub use hyperlane_core::cookie;
 #[doc(hidden)]
 pub use hyperlane_core::{__private, inventory};
 #[doc(no_inline)]
-pub use hyperlane_core::{cookie, serde_json, tokio};
+pub use hyperlane_core::{serde_json, tokio};
 
 lists::attribute_macros!();
 lists::constant_names!();
@@ -26,13 +30,18 @@ pub use hyperlane_core::{
 
 // Requests and responses.
 pub use hyperlane_core::{
-    Body, BodyMode, BodyStream, ContentType, CookieBuilder, Error, FileBody, FromContext, Headers,
-    Html, HttpStatus, HttpVersion, IntoResponse, Json, Method, Path, Querys, Redirect, Request,
+    Body, BodyMode, BodyStream, ContentType, Error, FileBody, FromContext, Headers, Html,
+    HttpStatus, HttpVersion, IntoResponse, Json, Method, Path, Querys, Redirect, Request,
     RequestBody, RequestError, Response, ResponseError, State, UpgradeType,
 };
 
+#[cfg(feature = "cookies")]
+pub use hyperlane_core::CookieBuilder;
+
+#[cfg(feature = "forms")]
 pub use hyperlane_core::{Form, Query};
 
+#[cfg(feature = "multipart")]
 pub use hyperlane_core::Multipart;
 
 // WebSocket and event streams.
@@ -42,6 +51,7 @@ pub use hyperlane_core::{
 };
 
 // Sessions and their channels.
+#[cfg(feature = "sessions")]
 pub use hyperlane_core::{
     ServerSentEventsEndpoint, Session, SessionKey, WebSocketEndpoint, sse, sse_with, ws, ws_with,
 };
@@ -56,16 +66,19 @@ pub use hyperlane_core::{
 
 /// Values of a server's configuration, and information about its routes and hooks.
 pub mod server {
+    #[cfg(feature = "sessions")]
+    pub use hyperlane_core::At;
     #[cfg(feature = "deflate")]
     pub use hyperlane_core::DeflateConfig;
     pub use hyperlane_core::{
-        At, Cidr, CidrError, ConfigError, ForwardedField, HookInfo, Place, RouteInfo,
+        Cidr, CidrError, ConfigError, ForwardedField, HookInfo, Place, RouteInfo,
         ServerControlHandler, States, Transport,
     };
 }
 
 /// Parts of requests and responses that few programs name; [`RouteSetup`](parts::RouteSetup) for own types of arguments.
 pub mod parts {
+    #[cfg(feature = "multipart")]
     pub use hyperlane_core::Field;
     pub use hyperlane_core::{
         Attributes, EntityTag, HeaderError, HeadersIter, IntoBody, QuerysIter, RouteSetup,
@@ -74,6 +87,7 @@ pub mod parts {
 }
 
 /// Stores of sessions, settings of their cookies, and the channels of all sessions of a server.
+#[cfg(feature = "sessions")]
 pub mod session {
     pub use hyperlane_core::{
         Channels, CookieSameSite, CookieSecure, Endpoint, SessionChannels, SessionData,
@@ -102,8 +116,10 @@ pub mod docs {
     pub mod errors {}
     #[doc = include_str!("../docs/observability.md")]
     pub mod observability {}
+    #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/channels.md")]
     pub mod channels {}
+    #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/sessions.md")]
     pub mod sessions {}
     #[doc = include_str!("../docs/compatibility.md")]
@@ -129,6 +145,7 @@ mod readme {}
 /// }
 /// ```
 pub mod prelude {
+    #[cfg(feature = "multipart")]
     #[doc(no_inline)]
     pub use crate::Multipart;
     #[doc(hidden)]
@@ -144,8 +161,10 @@ pub mod prelude {
             Connected, Join, Member, MemberId, Room, RoomError, RoomExt, Rooms, RoomsConfig,
         },
     };
+    #[cfg(feature = "forms")]
     #[doc(no_inline)]
     pub use crate::{Form, Query};
+    #[cfg(feature = "sessions")]
     #[doc(no_inline)]
     pub use crate::{Session, SessionKey};
 

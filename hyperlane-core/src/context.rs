@@ -1,21 +1,28 @@
 //! The context of a request: what hooks read, set and pass on.
 
+#[cfg(feature = "cookies")]
 mod cookies;
 pub(crate) mod cors;
+#[cfg(feature = "forms")]
+mod forms;
+pub(crate) mod params;
+#[cfg_attr(not(feature = "sessions"), path = "context/no_sessions.rs")]
 mod session;
+pub(crate) mod states;
 pub(crate) mod typed;
 
 use std::{
-    any::{Any, TypeId},
+    any::Any,
     borrow::Cow,
     collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
+    sync::{Arc, LazyLock},
 };
 
 use bytes::Bytes;
 
+use self::{params::RouteParams, states::States};
 use crate::{
     EntityTag, Request, Response, Validators,
     conn::link::Link,
@@ -27,122 +34,6 @@ use crate::{
     session::Sessions,
 };
 
-/// Values of a route's parameters, in the order of its pattern.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RouteParams {
-    values: Vec<(String, String)>,
-}
-
-impl RouteParams {
-    /// The decoded value of a parameter.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.values
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    /// All names and values.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.values
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    /// How many parameters there are.
-    pub fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// Whether the route has no parameters.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.values.clear();
-    }
-
-    /// Adds a parameter.
-    pub fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.values.push((name.into(), value.into()));
-    }
-}
-
-/// The values that a server shares with its hooks, one per type, as [`Server::state`](crate::Server::state) set them; a
-/// cheap clone.
-///
-/// ```
-/// use hyperlane_core::{Server, WebSocket, ws_with};
-///
-/// struct Motd(String);
-///
-/// let mut server = Server::new();
-/// server.state(Motd("welcome".to_owned()));
-/// server.at("/ws").get(ws_with(async |ws: WebSocket, state| {
-///     if let Some(motd) = state.get::<Motd>() {
-///         let _ = ws.send(motd.0.clone()).await;
-///     }
-/// }));
-/// ```
-#[derive(Clone, Default)]
-pub struct States {
-    shared: Arc<SharedStates>,
-}
-
-#[derive(Clone, Default)]
-struct SharedStates {
-    values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
-    /// Made when a hook first asks for them. Each has a place of its own: while one is made, which may take its time and ask
-    /// for others, nothing is locked but that place.
-    defaults: Arc<Mutex<HashMap<TypeId, DefaultState>>>,
-}
-
-type DefaultState = Arc<OnceLock<Arc<dyn Any + Send + Sync>>>;
-
-impl States {
-    pub(crate) fn insert<T: Any + Send + Sync>(&mut self, value: T) {
-        let shared = Arc::make_mut(&mut self.shared);
-        shared.values.insert(TypeId::of::<T>(), Arc::new(value));
-    }
-
-    /// The value of type `T`, made by its default for this server if none was set.
-    pub fn get_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
-        if let Some(value) = self.get() {
-            return value;
-        }
-        let place = {
-            let defaults = &self.shared.defaults;
-            let mut defaults = defaults.lock().unwrap_or_else(PoisonError::into_inner);
-            defaults.entry(TypeId::of::<T>()).or_default().clone()
-        };
-        let value = place.get_or_init(|| Arc::new(T::default())).clone();
-        // The key is the type's own id, so the default is never made twice.
-        value.downcast().unwrap_or_default()
-    }
-
-    /// Whether a value of type `T` was set.
-    pub(crate) fn has<T: Any + Send + Sync>(&self) -> bool {
-        self.shared.values.contains_key(&TypeId::of::<T>())
-    }
-
-    /// The value of type `T`.
-    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.shared
-            .values
-            .get(&TypeId::of::<T>())
-            .and_then(|value| value.clone().downcast().ok())
-    }
-}
-
-impl fmt::Debug for States {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("States")
-            .field("types", &self.shared.values.len())
-            .finish_non_exhaustive()
-    }
-}
-
 /// Values that all contexts of a server share.
 #[derive(Clone, Default)]
 pub(crate) struct Program {
@@ -151,7 +42,7 @@ pub(crate) struct Program {
     pub(crate) sessions: Option<Arc<Sessions>>,
     /// Runs response middleware before a head that cannot wait: a `stream::Middleware`, of which a context knows nothing.
     /// `None` where there is none.
-    pub(crate) early: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) early_middleware: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Where the pipeline is.
@@ -177,7 +68,7 @@ struct Extras {
     body: Option<Arc<Incoming>>,
     session: session::RequestSession,
     /// The response as request middleware left it, while the route works on it.
-    before_route: Option<Box<Response>>,
+    saved_response: Option<Box<Response>>,
     /// What the client may read of the failure that ends its WebSocket.
     end_reason: Option<Box<Cow<'static, str>>>,
     /// What pages of other origins may read, where the route lets any come.
@@ -210,7 +101,7 @@ pub struct Context {
     pub(crate) response_middleware_at: u16,
     pub(crate) stage: Stage,
     /// A refusal goes back to the response as request middleware left it.
-    goes_back: bool,
+    can_roll_back: bool,
     /// The connection has been upgraded or carries events: no field can be set any more.
     head_is_out: bool,
 }
@@ -237,7 +128,7 @@ impl Context {
             connection: Some(connection),
             response_middleware_at: 0,
             stage: Stage::default(),
-            goes_back: false,
+            can_roll_back: false,
             head_is_out: false,
         }
     }
@@ -251,34 +142,34 @@ impl Context {
         self.route_params.clear();
         self.extras = None;
         self.stage = Stage::Middleware;
-        self.goes_back = false;
+        self.can_roll_back = false;
         self.response_middleware_at = 0;
         self.head_is_out = false;
     }
 
     /// Remembers what request middleware has set: a refusal of the route goes back to it.
-    pub(crate) fn keep_response(&mut self) {
-        self.goes_back = true;
+    pub(crate) fn save_response(&mut self) {
+        self.can_roll_back = true;
         if let Some(response) = &self.response
             && !response.get_headers().is_empty()
         {
-            self.extras.get_or_insert_default().before_route = Some(response.clone());
+            self.extras.get_or_insert_default().saved_response = Some(response.clone());
         }
     }
 
     /// What the route sets from here on stays beside a refusal: others have worked on it.
-    pub(crate) fn keep_no_response(&mut self) {
-        self.goes_back = false;
+    pub(crate) fn discard_saved_response(&mut self) {
+        self.can_roll_back = false;
         if let Some(extras) = &mut self.extras {
-            extras.before_route = None;
+            extras.saved_response = None;
         }
     }
 
     /// Drops what the route has set, and any answer there is, but the fields that go with every answer.
-    pub(crate) fn go_back(&mut self) {
-        if std::mem::take(&mut self.goes_back) {
+    pub(crate) fn roll_back(&mut self) {
+        if std::mem::take(&mut self.can_roll_back) {
             let kept = self.extras.as_mut();
-            match kept.and_then(|extras| extras.before_route.take()) {
+            match kept.and_then(|extras| extras.saved_response.take()) {
                 Some(response) => self.response = Some(response),
                 None => {
                     self.get_mut_response().reset();
@@ -321,7 +212,7 @@ impl Context {
         }
         self.request.shrink();
         self.response = None;
-        self.keep_no_response();
+        self.discard_saved_response();
         self.head_is_out = true;
         if let Some(extras) = &mut self.extras {
             extras.cors = None;
@@ -393,8 +284,8 @@ impl Context {
 
     /// The response.
     pub fn get_response(&self) -> &Response {
-        static UNTOUCHED: LazyLock<Response> = LazyLock::new(Response::default);
-        self.response.as_deref().unwrap_or(&UNTOUCHED)
+        static DEFAULT: LazyLock<Response> = LazyLock::new(Response::default);
+        self.response.as_deref().unwrap_or(&DEFAULT)
     }
 
     /// The response, to be filled in. It is sent after the last hook unless a hook sent something.
@@ -621,7 +512,7 @@ impl Context {
     /// streams of one request share one position: each piece is given once. Elsewhere it gives the body that is here.
     pub fn body_stream(&self) -> BodyStream {
         match self.extras.as_ref().and_then(|extras| extras.body.clone()) {
-            Some(incoming) if !incoming.is_abandoned() => BodyStream::of_incoming(incoming),
+            Some(incoming) if !incoming.is_request_over() => BodyStream::of_incoming(incoming),
             // A hook may have read further requests, whole, since.
             _ => BodyStream::of_bytes(self.request.get_body().clone().into()),
         }
@@ -658,32 +549,5 @@ impl Context {
     /// The state of type `T`, made by its default for this server if none was registered.
     pub fn state_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         self.program.states.get_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The server's states, as a task that the program has started long ago would have them.
-    static STATES: LazyLock<States> = LazyLock::new(States::default);
-
-    #[derive(Default)]
-    struct Inner(u8);
-
-    struct Outer(Arc<Inner>);
-
-    impl Default for Outer {
-        fn default() -> Self {
-            Self(STATES.get_or_default())
-        }
-    }
-
-    #[test]
-    fn a_default_may_ask_for_other_values() {
-        let outer = STATES.get_or_default::<Outer>();
-        assert_eq!(outer.0.0, 0);
-        assert!(Arc::ptr_eq(&outer.0, &STATES.get_or_default()));
-        assert!(Arc::ptr_eq(&outer, &STATES.get_or_default()));
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         Channel,
         settings::{Direction, Settings},
     },
-    context::States,
+    context::states::States,
     proto::http::origin::AllowedOrigins,
     sse::ServerSentEvents,
     websocket::WebSocket,

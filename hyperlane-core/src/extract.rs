@@ -1,19 +1,22 @@
 //! Typed arguments of function handlers.
 
+mod declare;
+#[cfg(feature = "forms")]
+mod forms;
 mod path;
-pub(crate) mod setup;
 
 use std::{fmt, future::Future, ops::Deref, sync::Arc};
 
 use bytes::Bytes;
-use cookie::CookieJar;
 use serde::de::DeserializeOwned;
 
-use self::setup::RouteSetup;
+use self::declare::{from_context, wrappers};
+#[cfg(feature = "forms")]
+pub use self::forms::{Form, Query};
 use crate::{
-    BodyMode, BodyStream, Context, Headers, Json, Method, Multipart, RequestBody, RouteParams,
+    BodyMode, BodyStream, Context, Headers, Json, Method, RequestBody, RouteParams,
     error::{Error, RequestError, SetupError},
-    session::Session,
+    hook::setup::RouteSetup,
 };
 
 /// A type that a function handler can take as an argument, besides the stream and the context.
@@ -27,10 +30,10 @@ use crate::{
 /// | [`Query<T>`] | the query |
 /// | [`Json<T>`], [`Form<T>`] | the body, by its media type |
 /// | `String`, [`Bytes`], [`RequestBody`] | the body |
-/// | [`BodyStream`], [`Multipart`] | the body, piece by piece; nothing is read before the handler asks for it |
+/// | [`BodyStream`], [`Multipart`](crate::Multipart) | the body, piece by piece; nothing is read before the handler asks for it |
 /// | [`State<T>`] | a value of the server |
 /// | [`Headers`], [`Method`], [`RouteParams`], `CookieJar` | parts of the request |
-/// | [`Session`] | the client's session; created if there is none |
+/// | [`Session`](crate::Session) | the client's session; created if there is none |
 /// | `Result<A, RequestError>`, `Result<A, Error>` | another argument, or the error of its extraction |
 ///
 /// Implement this trait to use a type of your own as an argument. Extraction fails with an [`Error`], like a handler;
@@ -110,23 +113,6 @@ pub trait FromContext: Sized {
     fn from_context(ctx: &mut Context) -> impl Future<Output = Result<Self, Error>> + Send;
 }
 
-/// Declares tuple structs that dereference to their value.
-macro_rules! wrappers {
-    ($($(#[$attr:meta])+ $name:ident;)+) => {$(
-        $(#[$attr])+
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct $name<T>(pub T);
-
-        impl<T> Deref for $name<T> {
-            type Target = T;
-
-            fn deref(&self) -> &T {
-                &self.0
-            }
-        }
-    )+};
-}
-
 wrappers! {
     /// The route's parameters as `T`: one value, a tuple in the pattern's order, or a struct with their names.
     ///
@@ -143,38 +129,6 @@ wrappers! {
     /// }
     /// ```
     Path;
-    /// The query as `T`. A repeated name becomes a list. An invalid value is answered with 400 and its name.
-    ///
-    /// ```
-    /// use hyperlane_core::Query;
-    ///
-    /// #[derive(serde::Deserialize)]
-    /// struct Page {
-    ///     page: u32,
-    /// }
-    ///
-    /// // #[get("/posts")]
-    /// async fn posts(Query(Page { page }): Query<Page>) -> String {
-    ///     format!("page {page}")
-    /// }
-    /// ```
-    Query;
-    /// The body, an HTML form, as `T`. An invalid value is answered with 400 and its name, another media type with 415.
-    ///
-    /// ```
-    /// use hyperlane_core::Form;
-    ///
-    /// #[derive(serde::Deserialize)]
-    /// struct Login {
-    ///     name: String,
-    /// }
-    ///
-    /// // #[post("/login")]
-    /// async fn login(Form(login): Form<Login>) -> String {
-    ///     format!("hello {}", login.name)
-    /// }
-    /// ```
-    Form;
 }
 
 /// The server's value of type `T`, set by [`Server::state`](crate::Server::state).
@@ -217,35 +171,12 @@ impl<T> Deref for State<T> {
     }
 }
 
-/// Implements the trait by an expression that evaluates to a `Result`.
-macro_rules! from_context {
-    ($(
-        impl [$($generics:tt)*] $ty:ty $(where $body:expr)? => |$ctx:ident| $value:expr
-            $(, |$setup:ident| $check:expr)?;
-    )+) => {$(
-        impl<$($generics)*> FromContext for $ty {
-            $(const BODY: Option<BodyMode> = Some($body);)?
-
-            $(fn check($setup: &RouteSetup<'_>) -> Result<(), SetupError> {
-                $check
-            })?
-
-            async fn from_context($ctx: &mut Context) -> Result<Self, Error> {
-                let made: Result<Self, RequestError> = $value;
-                Ok(made?)
-            }
-        }
-    )+};
-}
-
 from_context! {
     impl [T: DeserializeOwned] Path<T> => |ctx| path::read(ctx.get_route_params()).map(Self),
         |setup| path::fit::check::<T>(setup.params()).map_err(|lack| {
             SetupError::new(format!("it takes `Path<{}>`: {lack}", std::any::type_name::<T>()))
         });
-    impl [T: DeserializeOwned] Query<T> => |ctx| ctx.query().map(Self);
     impl [T: DeserializeOwned] Json<T> where BodyMode::Whole => |ctx| ctx.json().map(Self);
-    impl [T: DeserializeOwned] Form<T> where BodyMode::Whole => |ctx| ctx.form().map(Self);
     impl [T: Send + Sync + 'static] State<T> => |ctx| match ctx.try_state() {
         Some(value) => Ok(Self(value)),
         None => Err(RequestError::missing(crate::error::STATE, std::any::type_name::<T>())),
@@ -253,7 +184,8 @@ from_context! {
     impl [] Headers => |ctx| Ok(ctx.get_request().get_headers().clone());
     impl [] Method => |ctx| Ok(ctx.get_request().get_method().clone());
     impl [] RouteParams => |ctx| Ok(ctx.get_route_params().clone());
-    impl [] CookieJar => |ctx| Ok(ctx.cookies());
+    #[cfg(feature = "cookies")]
+    impl [] cookie::CookieJar => |ctx| Ok(ctx.cookies());
     impl [] RequestBody where BodyMode::Whole => |ctx| Ok(ctx.get_request().get_body().clone());
     impl [] Bytes where BodyMode::Whole => |ctx| Ok(ctx.get_request().get_body().clone().into());
     impl [] String where BodyMode::Whole => |ctx| {
@@ -261,19 +193,16 @@ from_context! {
         Self::from_utf8(body).map_err(|_| RequestError::refused(400, "the body is not UTF-8 text"))
     };
     impl [] BodyStream where BodyMode::Stream => |ctx| Ok(ctx.body_stream());
-    impl [] Multipart where BodyMode::Stream => |ctx| ctx.multipart();
-}
-
-/// The session of the client; one is created if there is none.
-///
-/// A request whose only credential is an invalid token is refused with 401.
-impl FromContext for Session {
-    async fn from_context(ctx: &mut Context) -> Result<Self, Error> {
-        if ctx.is_session_token_refused() {
-            return Err(RequestError::SessionToken.into());
-        }
-        Ok(ctx.session())
-    }
+    #[cfg(feature = "multipart")]
+    impl [] crate::multipart::Multipart where BodyMode::Stream => |ctx| ctx.multipart();
+    /// The session of the client; one is created if there is none.
+    ///
+    /// A request whose only credential is an invalid token is refused with 401.
+    #[cfg(feature = "sessions")]
+    impl [] crate::session::Session => |ctx| match ctx.is_session_token_refused() {
+        true => Err(RequestError::SessionToken),
+        false => Ok(ctx.session()),
+    };
 }
 
 /// Never refuses the request: the handler gets the error of the extraction.

@@ -13,13 +13,14 @@ use std::{
 };
 
 mod check;
+pub(crate) mod setup;
 
+use self::setup::{RouteSetup, SetupCheck};
 use crate::{
     Context, Stream,
     conn::link::Link,
     error::{Place, RequestError, SetupError},
     exchange::body::{BodyMode, BodyPlan},
-    extract::setup::{RouteSetup, SetupCheck},
     observe::{Observed, Within},
 };
 

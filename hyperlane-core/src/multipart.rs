@@ -52,6 +52,22 @@ pub struct Multipart {
     since_progress: Arc<AtomicUsize>,
 }
 
+impl crate::Context {
+    /// Reads the body as a form with files (`multipart/form-data`, RFC 7578), part by part. On a route that takes its
+    /// body as a stream, parts of any size arrive piece by piece.
+    ///
+    /// # Errors
+    /// [`RequestError::ContentType`] if the body is something else (415), [`RequestError::Multipart`] if its boundary is not
+    /// named (400).
+    pub fn multipart(&self) -> Result<Multipart, RequestError> {
+        let content_type = self
+            .get_request()
+            .header("content-type")
+            .unwrap_or_default();
+        Multipart::new(content_type, self.body_stream())
+    }
+}
+
 impl Multipart {
     pub(crate) fn new(content_type: &str, body: BodyStream) -> Result<Self, RequestError> {
         let boundary = multer::parse_boundary(content_type).map_err(|error| match error {
@@ -183,7 +199,7 @@ impl Field<'_> {
         let bytes = self.read_to_end(limit).await?;
         String::from_utf8(bytes.into()).map_err(|_| {
             RequestError::Multipart(match self.name() {
-                Some(name) => format!("`{name}` is not UTF-8 text"),
+                Some(name) => format!("`{name}`: it is not UTF-8 text"),
                 None => "a part is not UTF-8 text".to_owned(),
             })
         })

@@ -10,12 +10,12 @@ use std::{
 pub(crate) fn contain(what: &str, work: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
         tracing::error!("panic {what}");
-        dispose(payload);
+        drop_payload(payload);
     }
 }
 
 /// Drops the payload of a panic. It is a value of the program, and its destructor may panic in turn.
-pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
+pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
     if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         // The destructor may panic with a value of the same kind, and so on forever.
         std::mem::forget(next);

@@ -2,17 +2,22 @@
 
 use std::{any::Any, convert::Infallible};
 
+#[cfg(feature = "cookies")]
+#[path = "private/cookies.rs"]
+mod cookies;
+
 pub use inventory;
 
+#[cfg(feature = "cookies")]
+pub use self::cookies::{request_cookie, request_cookies, try_request_cookie};
 pub use crate::{
     Attributes, BodyMode, BodyStream, Context, FromContext, HttpVersion, IntoResponse, PanicData,
     Request, RequestBody, RequestError, RouteParams, Server, ServerHook, Status, Stream,
     error::Place,
     error::SetupError,
-    extract::setup::RouteSetup,
+    hook::setup::RouteSetup,
     hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, Taker, refuse},
 };
-use cookie::CookieJar;
 use serde_json::Error as JsonError;
 
 use crate::{
@@ -49,7 +54,7 @@ pub fn skip<T: Skipped>() -> T {
 pub fn decline(ctx: &mut Context, kind: GuardKind) {
     // Outside of a route, only the hook is skipped.
     if ctx.stage == Stage::Route {
-        crate::server::serve::describe_declined(ctx, kind);
+        crate::pipeline::refusal::describe_declined(ctx, kind);
     }
 }
 
@@ -126,7 +131,7 @@ pub const fn body_of<T: FromContext>(_: fn(T)) -> Option<BodyMode> {
 // ---------------------------------------------------------------- guards
 
 pub fn guard_method(ctx: &Context, names: &[&str]) -> bool {
-    crate::server::app::takes_method(names, ctx.get_request().get_method())
+    crate::pipeline::app::takes_method(names, ctx.get_request().get_method())
 }
 
 pub fn guard_upgrade(ctx: &Context, protocol: &str) -> bool {
@@ -272,10 +277,6 @@ pub fn request_headers(ctx: &Context) -> Headers {
     ctx.get_request().get_headers().clone()
 }
 
-pub fn request_cookies(ctx: &Context) -> CookieJar {
-    ctx.cookies()
-}
-
 pub fn route_params(ctx: &Context) -> RouteParams {
     ctx.get_route_params().clone()
 }
@@ -326,15 +327,6 @@ pub fn try_request_header(ctx: &Context, name: impl AsRef<str>) -> Option<String
 pub fn request_header(ctx: &Context, name: impl AsRef<str>) -> Result<String, RequestError> {
     let name = name.as_ref();
     try_request_header(ctx, name).ok_or_else(|| RequestError::missing("header", name))
-}
-
-pub fn try_request_cookie(ctx: &Context, name: impl AsRef<str>) -> Option<String> {
-    ctx.cookie(name)
-}
-
-pub fn request_cookie(ctx: &Context, name: impl AsRef<str>) -> Result<String, RequestError> {
-    let name = name.as_ref();
-    try_request_cookie(ctx, name).ok_or_else(|| RequestError::missing("cookie", name))
 }
 
 pub fn try_attribute<T: Any + Send + Sync + Clone>(

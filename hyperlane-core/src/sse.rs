@@ -14,9 +14,14 @@ use serde::Serialize;
 
 use crate::{
     channel::Channel,
-    conn::lifecycle::Until,
-    conn::send::{Limit, Order, Payload},
-    conn::{held::Held, link::Link, outbox::Outbox, wakers::UntilEnd},
+    conn::{
+        handle::Handle,
+        lifecycle::Until,
+        link::Link,
+        outbox::Outbox,
+        send::{Limit, Order, Payload},
+        wakers::UntilEnd,
+    },
     error::PushError,
     proto::{
         sse::Event,
@@ -40,7 +45,7 @@ pub struct ServerSentEvents {
 #[derive(Clone)]
 enum Target {
     Connection {
-        connection: Held,
+        connection: Handle,
         next_id: Arc<AtomicU64>,
     },
     Channel(Arc<Channel>),
@@ -50,7 +55,7 @@ impl ServerSentEvents {
     pub(crate) fn new(connection: Arc<Link>) -> Self {
         Self {
             target: Target::Connection {
-                connection: Held::new(connection),
+                connection: Handle::new(connection),
                 next_id: Arc::new(AtomicU64::new(0)),
             },
         }
@@ -162,7 +167,7 @@ impl ServerSentEvents {
     /// As [`WebSocket::keep_open`](crate::WebSocket::keep_open), where the rules are.
     pub fn keep_open(&self) {
         if let Target::Connection { connection, .. } = &self.target {
-            connection.set_kept_open(true);
+            connection.lane.handles.set_kept_open(true);
         }
     }
 

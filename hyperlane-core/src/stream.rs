@@ -9,8 +9,7 @@ mod upgrade;
 use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc};
 
 use crate::{
-    conn::lifecycle::Until,
-    conn::{link::Link, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
+    conn::{lifecycle::Until, link::Link, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
     context::Context,
     error::{RequestError, ResponseError},
     exchange::{Exchange, answer::Progress, body::BodyPlan},
@@ -114,7 +113,7 @@ impl Stream {
     /// Returns a handle through which other tasks send to this connection once it is a WebSocket or an event stream. If a
     /// WebSocket handshake waits for the handler's answer, the 101 goes out now.
     pub fn outbox(&self) -> Outbox {
-        if self.exchange.has_handshake() {
+        if self.exchange.answer().is_accepted() {
             self.connection().answer_handshake();
         }
         Outbox::new(self.connection().clone())
@@ -150,7 +149,7 @@ impl Stream {
     ) -> Result<(), RequestError> {
         let head = self.exchange.next_head(request).await?;
         if let Err(refused) = self.exchange.check_host(request) {
-            self.exchange.set_closes(true);
+            self.exchange.closes = true;
             return Err(refused.into());
         }
         if !self
@@ -252,7 +251,7 @@ impl Stream {
         if let Err(error) = result {
             let peer = self.connection().peer();
             tracing::debug!(%peer, %error, "send failed: the connection is closed");
-            self.exchange.set_closes(true);
+            self.exchange.closes = true;
         }
     }
 
@@ -279,18 +278,18 @@ impl Stream {
 
     /// Whether the connection will be closed after this request.
     pub fn get_closed(&self) -> bool {
-        self.exchange.closes()
+        self.exchange.closes
     }
 
     /// Closes the connection after this request; a WebSocket with a Close frame.
     pub fn set_closed(&mut self, closed: bool) -> &mut Self {
-        self.exchange.set_closes(closed);
+        self.exchange.closes = closed;
         self
     }
 
     /// Whether another request may follow, given what the client wants.
     pub fn is_keep_alive(&self, client_keeps_alive: bool) -> bool {
-        client_keeps_alive && !self.exchange.closes() && self.connection().lane.is_open()
+        client_keeps_alive && !self.exchange.closes && self.connection().lane.is_open()
     }
 }
 

@@ -6,9 +6,8 @@ use crate::{
     Headers, RequestError,
     config::ServerConfig,
     conn::handshake::Subprotocol,
-    http::{HeaderError, is_handshake_field, is_token, list_items},
+    http::{HeaderError, is_handshake_field, is_session_token, is_token, list_items},
     proto::http::origin::AllowedOrigins,
-    session::Sessions,
 };
 
 /// Picks one of the names that a client offers.
@@ -169,7 +168,7 @@ impl Upgrade {
         // Only names that may stand in the answer can be chosen, and no credential may.
         let offered: Vec<&str> = offered
             .flat_map(list_items)
-            .filter(|name| is_token(name) && !Sessions::is_token(name))
+            .filter(|name| is_token(name) && !is_session_token(name))
             .collect();
         let chosen = match std::mem::take(&mut self.protocols) {
             Protocols::Configured => match wanted {
@@ -179,7 +178,7 @@ impl Upgrade {
                 Some(wanted) => {
                     // What echoes all that was offered holds the token as well, which no log is to have.
                     let shown: Vec<&str> = list_items(wanted)
-                        .filter(|name| !Sessions::is_token(name))
+                        .filter(|name| !is_session_token(name))
                         .collect();
                     let shown = shown.join(", ");
                     tracing::warn!("subprotocol {shown:?} was not offered and is left out");

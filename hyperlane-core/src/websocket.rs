@@ -16,9 +16,15 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     channel::Channel,
-    conn::lifecycle::Until,
-    conn::send::{Limit, Order, Payload},
-    conn::{held::Held, link::Link, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
+    conn::{
+        handle::Handle,
+        lifecycle::Until,
+        link::Link,
+        outbox::Outbox,
+        send::{Limit, Order, Payload},
+        wakers::UntilEnd,
+        websocket::WsEnd,
+    },
     error::{ClosedByClient, LeftWithoutClose, PushError},
     proto::ws::{CloseCode, Message},
 };
@@ -62,14 +68,14 @@ pub struct WebSocket {
 
 #[derive(Clone)]
 enum Target {
-    Connection(Held),
+    Connection(Handle),
     Channel(Arc<Channel>),
 }
 
 impl WebSocket {
     pub(crate) fn new(connection: Arc<Link>) -> Self {
         Self {
-            target: Target::Connection(Held::new(connection)),
+            target: Target::Connection(Handle::new(connection)),
         }
     }
 
@@ -282,7 +288,7 @@ impl WebSocket {
     /// ```
     pub fn keep_open(&self) {
         if let Target::Connection(connection) = &self.target {
-            connection.set_kept_open(true);
+            connection.lane.handles.set_kept_open(true);
         }
     }
 

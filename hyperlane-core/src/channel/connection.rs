@@ -9,11 +9,15 @@ use super::{
     state::Connection,
 };
 use crate::{
-    conn::send::{Limit, Order, Payload},
-    conn::{acks::Acks, link::Link, outbox::Outbox},
+    conn::{
+        acks::Acks,
+        link::Link,
+        outbox::Outbox,
+        send::{Limit, Order, Payload},
+    },
     error::PushError,
     proto::{
-        sse::{Event, POSITION},
+        sse::{Event, event::POSITION},
         ws::{CloseCode, Message},
     },
 };
@@ -138,15 +142,15 @@ impl Connection for ChannelConnection {
 
     fn request_ack(&self) {
         let Some(acks) = &self.acks else { return };
-        if let Some(ping) = acks.ask(self.connection.now())
+        if let Some(ping) = acks.next_ping(self.connection.now())
             && self.send(Payload::Message(&Message::Ping(ping))).is_err()
         {
-            acks.answered();
+            acks.clear_pending_ping();
         }
     }
 
     fn request_ack_soon(&self) {
-        let due = self.acks.as_ref().and_then(|acks| acks.due());
+        let due = self.acks.as_ref().and_then(|acks| acks.ping_due());
         match due {
             Some(due) if due <= self.connection.now() => self.request_ack(),
             Some(due) => self.connection.arm(due),

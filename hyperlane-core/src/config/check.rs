@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{ConfigError, CookieSameSite, CookieSecure, MAX_DURATION, ServerConfig, SessionKey};
+use super::{ConfigError, MAX_DURATION, ServerConfig};
 #[cfg(feature = "deflate")]
 use crate::proto::ws::deflate::DeflateConfig;
 use crate::{
@@ -31,27 +31,13 @@ impl ServerConfig {
         if let Some(ttl) = self.ttl.filter(|ttl| !(1..=255).contains(ttl)) {
             return Err(ConfigError::Ttl(ttl));
         }
-        if let Some((name, _)) = self.sizes().into_iter().find(|&(_, size)| size == 0) {
-            return Err(ConfigError::Zero(name));
-        }
-        for (name, duration) in self.durations() {
-            if duration.is_zero() {
-                return Err(ConfigError::Zero(name));
-            }
-            if duration > MAX_DURATION {
-                return Err(ConfigError::TooLong(name));
-            }
-        }
+        check_sizes(&self.sizes())?;
+        check_durations(&self.durations())?;
         if let Some(name) = self.subprotocols.iter().find(|name| !is_token(name)) {
             return Err(ConfigError::Subprotocol(name.clone()));
         }
-        let is_short = |key: &SessionKey| key.bytes().len() < SessionKey::MIN_BYTES;
-        if self.session_keys.iter().any(is_short) {
-            return Err(ConfigError::SessionKey);
-        }
-        if self.session_ttl < Duration::from_secs(2) || self.session_max_age < self.session_ttl {
-            return Err(ConfigError::SessionTtl);
-        }
+        #[cfg(feature = "sessions")]
+        self.check_sessions()?;
         #[cfg(feature = "deflate")]
         if let Some(Err(problem)) = self.deflate.as_ref().map(DeflateConfig::validate) {
             return Err(ConfigError::Deflate(problem));
@@ -66,18 +52,10 @@ impl ServerConfig {
                 Err(_) => return Err(ConfigError::Origin(origin.clone())),
             }
         }
-        if self.cookie_same_site == CookieSameSite::None
-            && self.cookie_secure == CookieSecure::Never
-        {
-            return Err(ConfigError::CookieSameSite);
-        }
-        if self.cookie_partitioned && self.cookie_same_site != CookieSameSite::None {
-            return Err(ConfigError::CookiePartitioned);
-        }
         Ok(())
     }
 
-    fn sizes(&self) -> [(&'static str, usize); 16] {
+    fn sizes(&self) -> [(&'static str, usize); 15] {
         let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         [
             ("backlog", size(self.backlog)),
@@ -107,12 +85,11 @@ impl ServerConfig {
             ("max_message", self.max_message),
             ("outbox_bytes", self.outbox_bytes),
             ("inbox_bytes", self.inbox_bytes),
-            ("session_memory", self.session_memory),
         ]
     }
 
     /// Returns all durations; a disabled one is replaced by a valid one.
-    fn durations(&self) -> [(&'static str, Duration); 15] {
+    fn durations(&self) -> [(&'static str, Duration); 12] {
         let or_off = |duration: Option<Duration>| duration.unwrap_or(MAX_DURATION);
         [
             ("header_timeout", self.header_timeout),
@@ -127,11 +104,29 @@ impl ServerConfig {
             ("sse_heartbeat", or_off(self.sse_heartbeat)),
             ("outbox_stall", self.outbox_stall),
             ("shutdown_timeout", self.shutdown_timeout),
-            ("session_ttl", self.session_ttl),
-            ("session_max_age", self.session_max_age),
-            ("session_token_ttl", self.session_token_ttl),
         ]
     }
+}
+
+/// Refuses the first of these sizes that is 0.
+pub(super) fn check_sizes(sizes: &[(&'static str, usize)]) -> Result<(), ConfigError> {
+    match sizes.iter().find(|(_, size)| *size == 0) {
+        Some((name, _)) => Err(ConfigError::Zero(name)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses the first of these durations that is 0 or too long for a deadline.
+pub(super) fn check_durations(durations: &[(&'static str, Duration)]) -> Result<(), ConfigError> {
+    for (name, duration) in durations {
+        if duration.is_zero() {
+            return Err(ConfigError::Zero(name));
+        }
+        if *duration > MAX_DURATION {
+            return Err(ConfigError::TooLong(name));
+        }
+    }
+    Ok(())
 }
 
 /// Returns whether text is `host:port`, a numeric address or a Unix path. Binding checks whether it exists.
@@ -248,22 +243,6 @@ mod tests {
                 Err(ConfigError::Subprotocol(wrong.to_owned()))
             );
         }
-        for keys in [vec!["x".repeat(31)], vec!["x".repeat(32), String::new()]] {
-            let keys = keys.into_iter().map(SessionKey::new).collect::<Vec<_>>();
-            assert_eq!(
-                config().session_keys(keys).validate(),
-                Err(ConfigError::SessionKey)
-            );
-        }
-        let second = Duration::from_secs(1);
-        for wrong in [
-            config().session_ttl(second),
-            config()
-                .session_ttl(20 * second)
-                .session_max_age(19 * second),
-        ] {
-            assert_eq!(wrong.validate(), Err(ConfigError::SessionTtl));
-        }
         for fine in ["https://A:443", "file://", "capacitor://localhost"] {
             let origins = vec![fine.to_owned()];
             assert_eq!(config().allowed_origins(origins).validate(), Ok(()));
@@ -274,16 +253,6 @@ mod tests {
             let text = error.unwrap_err().to_string();
             assert!(text.contains("dangerous_allow_null_origin"), "{text}");
         }
-        let across = || config().cookie_same_site(CookieSameSite::None);
-        assert_eq!(across().cookie_partitioned(true).validate(), Ok(()));
-        assert_eq!(
-            across().cookie_secure(CookieSecure::Never).validate(),
-            Err(ConfigError::CookieSameSite)
-        );
-        assert_eq!(
-            config().cookie_partitioned(true).validate(),
-            Err(ConfigError::CookiePartitioned)
-        );
         for wrong in ["*", "example.com", "https://", "https://a/", "https://*.a"] {
             let origins = vec!["https://fine:8443".to_owned(), wrong.to_owned()];
             assert_eq!(

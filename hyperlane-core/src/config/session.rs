@@ -1,8 +1,13 @@
-//! Settings of sessions with their own types.
+//! Settings of sessions: their own types, and their checks.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use subtle::ConstantTimeEq;
+
+use super::{
+    ConfigError, ServerConfig,
+    check::{check_durations, check_sizes},
+};
 
 /// A secret key that signs cookies and tokens of sessions (HMAC-SHA256). It needs at least 32 bytes from a secure
 /// random source.
@@ -101,6 +106,7 @@ impl CookieSameSite {
     }
 }
 
+#[cfg(feature = "cookies")]
 impl From<cookie::SameSite> for CookieSameSite {
     fn from(same_site: cookie::SameSite) -> Self {
         match same_site {
@@ -111,14 +117,81 @@ impl From<cookie::SameSite> for CookieSameSite {
     }
 }
 
+impl ServerConfig {
+    /// Checks the settings of sessions, alone and together.
+    pub(super) fn check_sessions(&self) -> Result<(), ConfigError> {
+        check_sizes(&[("session_memory", self.session_memory)])?;
+        check_durations(&[
+            ("session_ttl", self.session_ttl),
+            ("session_max_age", self.session_max_age),
+            ("session_token_ttl", self.session_token_ttl),
+        ])?;
+        let is_short = |key: &SessionKey| key.bytes().len() < SessionKey::MIN_BYTES;
+        if self.session_keys.iter().any(is_short) {
+            return Err(ConfigError::SessionKey);
+        }
+        if self.session_ttl < Duration::from_secs(2) || self.session_max_age < self.session_ttl {
+            return Err(ConfigError::SessionTtl);
+        }
+        if self.cookie_same_site == CookieSameSite::None
+            && self.cookie_secure == CookieSecure::Never
+        {
+            return Err(ConfigError::CookieSameSite);
+        }
+        if self.cookie_partitioned && self.cookie_same_site != CookieSameSite::None {
+            return Err(ConfigError::CookiePartitioned);
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn settings_that_contradict_are_refused() {
+        let config = ServerConfig::default;
+        for keys in [vec!["x".repeat(31)], vec!["x".repeat(32), String::new()]] {
+            let keys = keys.into_iter().map(SessionKey::new).collect::<Vec<_>>();
+            assert_eq!(
+                config().session_keys(keys).validate(),
+                Err(ConfigError::SessionKey)
+            );
+        }
+        let second = Duration::from_secs(1);
+        for wrong in [
+            config().session_ttl(second),
+            config()
+                .session_ttl(20 * second)
+                .session_max_age(19 * second),
+        ] {
+            assert_eq!(wrong.validate(), Err(ConfigError::SessionTtl));
+        }
+        let across = || config().cookie_same_site(CookieSameSite::None);
+        assert_eq!(across().cookie_partitioned(true).validate(), Ok(()));
+        assert_eq!(
+            across().cookie_secure(CookieSecure::Never).validate(),
+            Err(ConfigError::CookieSameSite)
+        );
+        assert_eq!(
+            config().cookie_partitioned(true).validate(),
+            Err(ConfigError::CookiePartitioned)
+        );
+        assert_eq!(
+            config().session_memory(0).validate(),
+            Err(ConfigError::Zero("session_memory"))
+        );
+        assert_eq!(
+            config().session_token_ttl(Duration::MAX).validate(),
+            Err(ConfigError::TooLong("session_token_ttl"))
+        );
+    }
+
+    #[test]
     fn a_key_is_never_printed() {
         let key = SessionKey::new("0123456789abcdef0123456789abcdef");
-        let config = crate::config::ServerConfig::default().session_keys(vec![key.clone()]);
+        let config = ServerConfig::default().session_keys(vec![key.clone()]);
         assert_eq!(format!("{key:?}"), "SessionKey(..)");
         assert!(!format!("{config:?}").contains("0123"));
         assert_eq!(key, SessionKey::new("0123456789abcdef0123456789abcdef"));

@@ -1,17 +1,17 @@
-//! The read buffer: one per thread while bytes come in, none while a connection is idle.
+//! The read buffer. A connection borrows one from its thread while bytes come in, and has none while it is idle.
 
 use std::cell::RefCell;
 
-/// Size of the buffers that threads lend to their connections.
+/// Size of the buffers that threads lend to their connections, in bytes.
 pub(crate) const READ_BUFFER: usize = 64 * 1024;
 
-/// Buffers that a thread keeps for the next reads.
+/// Maximum number of free buffers that a thread keeps.
 const POOLED: usize = 4;
 
-/// Free space below which unread bytes are moved to the front.
+/// Free space below which unread bytes are moved to the front, in bytes.
 const LOW_SPACE: usize = 4 * 1024;
 
-/// Boxed, as a connection keeps one word for its buffer.
+/// The buffers are boxed, so that a connection stores one word.
 type Pool = Vec<Box<Buffer>>;
 
 thread_local! {
@@ -43,16 +43,16 @@ fn give_back(mut buffer: Box<Buffer>) {
 
 #[cfg(test)]
 thread_local! {
-    /// Buffers that this thread has allocated and cleared.
+        /// Number of buffers that this thread has allocated.
     pub(crate) static MADE: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Bytes read and not yet understood. Takes one word while it is settled and there are none.
+/// Bytes that were read and not yet parsed. An empty, settled buffer takes one word.
 #[derive(Default)]
 pub(crate) struct ReadBuffer(Option<Box<Buffer>>);
 
-/// However a connection ends, the buffer that it has borrowed goes back: to clear another costs the next connection more
-/// than all else it does.
+/// Returns the borrowed buffer to the thread, however the connection ends. A new buffer has to be zeroed, which costs
+/// the next connection more than the rest of its work.
 impl Drop for ReadBuffer {
     fn drop(&mut self) {
         if let Some(buffer) = self.0.take() {
@@ -69,7 +69,7 @@ struct Buffer {
 }
 
 impl Buffer {
-    /// Of which nothing is unread.
+    /// Creates a buffer without unread bytes.
     fn of(data: Vec<u8>) -> Self {
         Self {
             data,
@@ -91,7 +91,7 @@ impl Buffer {
         self.end = 0;
     }
 
-    /// Copies `bytes` behind what is unread, as far as they fit.
+    /// Appends `bytes` if they fit.
     fn put(&mut self, bytes: &[u8]) {
         let room = self.data.get_mut(self.end..).unwrap_or_default();
         if let Some(room) = room.get_mut(..bytes.len()) {
@@ -125,7 +125,7 @@ impl ReadBuffer {
         }
     }
 
-    /// Room for the next read; empty when `limit` unread bytes are here already.
+    /// Returns the space for the next read; empty if `limit` bytes are unread.
     pub(crate) fn space(&mut self, limit: usize) -> &mut [u8] {
         if self.len() >= limit {
             return &mut [];
@@ -146,14 +146,14 @@ impl ReadBuffer {
         buffer.data.get_mut(buffer.end..).unwrap_or_default()
     }
 
-    /// Notes that `count` bytes were read into [`space`](Self::space).
+    /// Marks the first `count` bytes of [`space`](Self::space) as read.
     pub(crate) fn filled(&mut self, count: usize) {
         if let Some(buffer) = &mut self.0 {
             buffer.end = (buffer.end + count).min(buffer.data.len());
         }
     }
 
-    /// Gives the thread's buffer back and keeps only what is unread, at its exact size.
+    /// Returns the buffer to the thread. Unread bytes move to an allocation of their exact size.
     pub(crate) fn settle(&mut self) {
         let Some(buffer) = self.0.take() else {
             return;
@@ -170,7 +170,7 @@ impl ReadBuffer {
         }
     }
 
-    /// Drops everything.
+    /// Drops all unread bytes.
     pub(crate) fn discard(&mut self) {
         if let Some(buffer) = &mut self.0 {
             buffer.discard();

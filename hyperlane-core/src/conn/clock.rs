@@ -1,10 +1,11 @@
-//! Limits of time on a connection, and its signs of life.
+//! Time limits of a connection, and its heartbeats.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::{
+    handshake::answer_late_handshake,
     input::{Input, Mode, Wait},
     lifecycle::Transport,
     link::Link,
@@ -17,17 +18,17 @@ use crate::{
     wire::WireFormat,
 };
 
-/// The time for the rest of a head from the beginning of a shutdown on: a request that is on its way is still answered.
+/// Time that a client has to complete a head after a shutdown began. A request in transit is still answered.
 const LAST_HEAD: Duration = Duration::from_secs(1);
 
-/// A comment, which keeps an event stream alive through proxies and reaches no program.
+/// A comment of an event stream: it keeps proxies from closing the connection, and browsers ignore it.
 const HEARTBEAT: &[u8] = b":\n";
 
-/// The pause after a ping that the outbox had no room for.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Time until the next attempt after the outbox had no room for a ping.
+const ACK_PING_RETRY: Duration = Duration::from_secs(1);
 
 impl Link {
-    /// The limit of time on a wait.
+    /// Returns the time limit of a wait.
     pub(super) fn wait_limit(&self, wait: Wait) -> Option<Duration> {
         let config = &self.env.config;
         match wait {
@@ -35,14 +36,14 @@ impl Link {
             Wait::Head | Wait::Drain if self.env.is_shutting_down() => {
                 Some(LAST_HEAD.min(config.shutdown_timeout / 2))
             }
-            // A body that no hook wants may not take longer than a head.
+            // A body that no hook reads may take as long as a head.
             Wait::Head | Wait::Drain => Some(config.header_timeout),
             Wait::Body => Some(config.body_timeout),
             Wait::Nothing => None,
         }
     }
 
-    /// Looks at every limit of time and arms the timer for the next one.
+    /// Checks every time limit, and arms the timer for the next one.
     pub(super) fn on_timer(&self) {
         let now = self.now();
         let mut input = self.lock_input();
@@ -63,93 +64,86 @@ impl Link {
                 next = next.min(by);
             }
         }
-        let handshake_due = self.handshake_due(&input.mode);
+        let handshake_due = handshake_due(self, &input.mode);
         if let Some(due) = handshake_due.filter(|due| *due > now) {
             next = next.min(due);
         }
-        self.check_stall(&mut input, now, &mut next);
+        input.check_stall(self, now, &mut next);
         if self.lane.life.is_transport_open() {
             match self.lane.format() {
                 WireFormat::Http => {}
                 WireFormat::EventStream | WireFormat::EventStreamChunked => {
-                    self.check_heartbeat(now, &mut next);
+                    check_heartbeat(self, now, &mut next);
                 }
                 _ => {
-                    self.check_ask(&mut input, now, &mut next);
-                    self.check_ping(&mut input, now, &mut next);
+                    input.check_ack_ping(self, now, &mut next);
+                    input.check_ping(self, now, &mut next);
                 }
             }
         }
         drop(input);
         if handshake_due.is_some_and(|due| due <= now) {
-            self.answer_late_handshake();
+            answer_late_handshake(self);
         }
         if next.0 != u32::MAX {
             self.arm(next);
         }
     }
 
-    /// The tick at which a handshake that waits for its handler is answered by the server.
-    fn handshake_due(&self, mode: &Mode) -> Option<Tick> {
-        match mode {
-            Mode::Handshake(handshake) => {
-                Some(handshake.since.after(self.env.config.handshake_timeout))
-            }
-            _ => None,
-        }
+    /// Sets the interval of heartbeats while the connection is quiet.
+    pub(crate) fn set_heartbeat(&self, every: Duration) {
+        self.lane.set_heartbeat(every);
+        self.arm(self.now().after(every));
     }
+}
 
-    /// Closes a connection whose peer takes nothing: with a Close frame if that is still possible, once.
-    fn check_stall(&self, input: &mut Input, now: Tick, next: &mut Tick) {
-        let Some(since) = self.lane.lock_out().stalled_since() else {
+impl Input {
+    /// Closes the connection if its peer reads nothing for too long. A WebSocket is sent one Close frame if that is
+    /// still possible.
+    fn check_stall(&mut self, link: &Link, now: Tick, next: &mut Tick) {
+        let Some(since) = link.lane.lock_out().stalled_since() else {
             return;
         };
-        let by = since.after(self.stall_time());
+        let by = since.after(link.stall_time());
         if by > now {
             *next = (*next).min(by);
             return;
         }
-        if self.lane.lock_out().takes_more(self) {
-            *next = (*next).min(now.after(self.stall_time()));
+        if link.lane.lock_out().try_write_more(link) {
+            *next = (*next).min(now.after(link.stall_time()));
             return;
         }
-        if input.close_by.is_none() {
-            self.env.metrics.client_dropped("stalled");
+        if self.close_by.is_none() {
+            link.env.metrics.client_dropped("stalled");
         }
-        tracing::debug!(peer = %self.peer(), "write stall: connection closed");
+        tracing::debug!(peer = %link.peer(), "write stall: connection closed");
         let mut is_closing = false;
-        if self.lane.life.sending().takes_bytes()
-            && let Some(websocket) = input.websocket()
+        if link.lane.life.takes_bytes()
+            && let Some(websocket) = self.websocket()
             && !websocket.close_sent
         {
             websocket.close_sent = true;
             let mut bytes = Vec::new();
             encode_close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", &mut bytes);
-            is_closing = self.lane().send_last(&bytes, true).is_ok();
+            is_closing = link.lane().send_last(&bytes, true).is_ok();
         }
         if is_closing {
-            let by = now.after(self.env.config.close_timeout);
-            input.close_by = Some(by);
+            let by = now.after(link.env.config.close_timeout);
+            self.close_by = Some(by);
             *next = (*next).min(by);
-        } else if input.close_by.is_none() {
-            self.lane.life.set_transport(Transport::Closed);
+        } else if self.close_by.is_none() {
+            link.lane.life.set_transport(Transport::Closed);
         }
     }
 
-    /// Sets how often this connection shows life when it is quiet.
-    pub(crate) fn set_heartbeat(&self, every: Duration) {
-        self.lane.set_heartbeat(every);
-        self.arm(self.now().after(every));
-    }
-
-    /// Pings a quiet peer, and closes the connection of one that has not answered in time.
-    fn check_ping(&self, input: &mut Input, now: Tick, next: &mut Tick) {
-        let Some(every) = self.lane.heartbeat(self.env.config.ping_interval) else {
+    /// Pings a quiet peer, and closes the connection if no pong came in time.
+    fn check_ping(&mut self, link: &Link, now: Tick, next: &mut Tick) {
+        let Some(every) = link.lane.heartbeat(link.env.config.ping_interval) else {
             return;
         };
-        let last = input.last_received;
-        let inbox = self.env.config.inbox_bytes;
-        let Some(websocket) = input.websocket() else {
+        let last = self.last_received;
+        let inbox = link.env.config.inbox_bytes;
+        let Some(websocket) = self.websocket() else {
             return;
         };
         // Any input is a sign of life. While reading is paused, the pong timer is paused too.
@@ -157,10 +151,10 @@ impl Link {
             websocket.ping_sent = None;
         }
         if let Some(sent) = websocket.ping_sent
-            && let Some(within) = self.env.config.pong_timeout
+            && let Some(within) = link.env.config.pong_timeout
         {
-            if self.lane.has_backlog() {
-                // The ping may still wait behind other messages: the limit on stalling judges until then.
+            if link.lane.has_backlog() {
+                // The ping may still be in the queue. Until it is sent, only the limit on stalls applies.
                 websocket.ping_sent = Some(now);
                 *next = (*next).min(now.after(within));
                 return;
@@ -170,13 +164,13 @@ impl Link {
                 *next = (*next).min(by);
                 return;
             }
-            self.env.metrics.client_dropped("no_pong");
-            tracing::debug!(peer = %self.peer(), "no answer to a ping: connection closed");
-            websocket.ended_without_close();
-            self.lane.life.set_transport(Transport::Closed);
+            link.env.metrics.client_dropped("no_pong");
+            tracing::debug!(peer = %link.peer(), "pong timeout: connection closed");
+            websocket.set_lost();
+            link.lane.life.set_transport(Transport::Closed);
             return;
         }
-        // Without a limit on the pong, pings go on at their interval all the same.
+        // Without a time limit on pongs, pings continue at their interval.
         let due = websocket.ping_sent.unwrap_or(last).max(last).after(every);
         if due > now {
             *next = (*next).min(due);
@@ -185,60 +179,71 @@ impl Link {
         let mut wait = every;
         if !websocket.close_sent && !websocket.is_full(inbox) {
             let ping = websocket.next_ping();
-            // Full or closed: no ping is out, so no answer is missed; the stall or close limits act.
-            if self.send_ping(ping).is_ok() {
+            // If the outbox is full or closed, no ping was sent and no pong is due. The limits on stalls
+            // and closing apply.
+            if send_ping(link, ping).is_ok() {
                 websocket.ping_sent = Some(now);
-                wait = self.env.config.pong_timeout.unwrap_or(every);
+                wait = link.env.config.pong_timeout.unwrap_or(every);
             }
         }
         *next = (*next).min(now.after(wait));
     }
 
-    /// Sends a ping that asks how far the client is, where the channel has written what no ping has asked for yet.
-    fn check_ask(&self, input: &mut Input, now: Tick, next: &mut Tick) {
-        let inbox = self.env.config.inbox_bytes;
-        let Some(websocket) = input.websocket() else {
+    /// Sends a ping for an acknowledgement if messages of the channel are not acknowledged.
+    fn check_ack_ping(&mut self, link: &Link, now: Tick, next: &mut Tick) {
+        let inbox = link.env.config.inbox_bytes;
+        let Some(websocket) = self.websocket() else {
             return;
         };
-        let Some(due) = websocket.ask_due() else {
+        let Some(due) = websocket.ack_ping_due() else {
             return;
         };
-        // The answer would not be read, or follow a Close.
+        // The pong would not be read, or would follow a Close.
         if websocket.close_sent || websocket.is_full(inbox) {
             return;
         }
         if due > now {
             *next = (*next).min(due);
-        } else if let Some(ping) = websocket.ask(now)
-            && self.send_ping(ping).is_err()
+        } else if let Some(ping) = websocket.ack_ping(now)
+            && send_ping(link, ping).is_err()
         {
-            // The queue is full: the client takes nothing.
-            websocket.was_not_asked();
-            *next = (*next).min(now.after(ASK_AGAIN));
+            // The queue is full because the client does not read.
+            websocket.clear_pending_ack_ping();
+            *next = (*next).min(now.after(ACK_PING_RETRY));
         }
     }
+}
 
-    fn send_ping(&self, payload: Bytes) -> Result<(), PushError> {
-        let ping = Message::Ping(payload);
-        self.lane()
-            .send(Payload::Message(&ping), Order::Now, Limit::Mark)
+/// Returns the tick at which the server itself answers a handshake that waits for its handler.
+fn handshake_due(link: &Link, mode: &Mode) -> Option<Tick> {
+    match mode {
+        Mode::Handshake(handshake) => {
+            Some(handshake.since.after(link.env.config.handshake_timeout))
+        }
+        _ => None,
     }
+}
 
-    /// Sends a comment on a quiet event stream.
-    fn check_heartbeat(&self, now: Tick, next: &mut Tick) {
-        let Some(every) = self.lane.heartbeat(self.env.config.sse_heartbeat) else {
-            return;
-        };
-        let due = self.lane.lock_out().last_sent().after(every);
-        if due > now {
-            *next = (*next).min(due);
-            return;
-        }
-        // A comment line breaks no event, but it must not land inside a line of the program's own.
-        if self.lane.is_at_line_end() {
-            let comment = self.lane.format().frame(HEARTBEAT);
-            let _ = self.lane().push(&comment);
-        }
-        *next = (*next).min(now.after(every));
+fn send_ping(link: &Link, payload: Bytes) -> Result<(), PushError> {
+    let ping = Message::Ping(payload);
+    link.lane()
+        .send(Payload::Message(&ping), Order::Now, Limit::Mark)
+}
+
+/// Sends a comment on a quiet event stream.
+fn check_heartbeat(link: &Link, now: Tick, next: &mut Tick) {
+    let Some(every) = link.lane.heartbeat(link.env.config.sse_heartbeat) else {
+        return;
+    };
+    let due = link.lane.lock_out().last_sent().after(every);
+    if due > now {
+        *next = (*next).min(due);
+        return;
     }
+    // A comment between lines breaks no event, but it must not land inside a line that the program is writing.
+    if link.lane.is_at_line_end() {
+        let comment = link.lane.format().frame(HEARTBEAT);
+        let _ = link.lane().push(&comment);
+    }
+    *next = (*next).min(now.after(every));
 }

@@ -1,10 +1,9 @@
-//! What one poll of a connection writes leaves in one system call.
+//! The cork: everything that one poll of a connection writes leaves in one system call.
 //!
-//! While a connection's task is polled, everything its own handler sends is collected here, in a
-//! buffer of the thread, without a lock. When the poll returns, the connection writes it at once.
-//! So replies to pipelined requests and to all frames of one read leave together, and nothing can be
-//! held back behind another await. Work that should happen once per poll (waking a room's hub after
-//! several publishes) is deferred here as well.
+//! While a connection's task is polled, the sends of its own handler are collected in a buffer of the thread, without a
+//! lock. When the poll returns, the connection writes the buffer. Thus the responses to pipelined requests leave
+//! together, and so do the replies to all frames of one read; no await delays them. Work that should happen once per
+//! poll, such as waking a room's hub after several publishes, is deferred here as well.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -13,29 +12,29 @@ use bytes::Bytes;
 use super::link::Link;
 use crate::{env::Env, panic::contain};
 
-/// Bytes after which the cork is written although the poll still runs.
+/// Size from which the cork is written before the poll ends, in bytes.
 pub(crate) const SPILL: usize = 64 * 1024;
 
-/// Payloads from this size on are not copied into the cork but go out as they are, vectored.
+/// Size from which payloads are not copied into the cork but written from where they are, in bytes.
 const SHARE_FROM: usize = 8 * 1024;
 
-/// Capacity that the thread's buffer keeps between polls.
+/// Capacity that the thread's buffer keeps between polls, in bytes.
 const KEEP: usize = SPILL + SHARE_FROM;
 
 thread_local! {
     static CORK: RefCell<Cork> = const { RefCell::new(Cork::new()) };
-    /// The server of the connection whose end this thread tells to the program's hooks.
-    static ENDING: RefCell<Option<Arc<Env>>> = const { RefCell::new(None) };
+        /// The server whose end hooks this thread is running.
+    static ENDING_FOR: RefCell<Option<Arc<Env>>> = const { RefCell::new(None) };
 }
 
-/// What the running connection has sent in this poll.
+/// The bytes that the polled connection has sent in this poll.
 pub(crate) struct Cork {
-    /// The connection that is polled on this thread; 0: none.
+    /// The id of the connection that this thread polls; 0 for none.
     owner: u64,
-    /// The same, for those who have to send what it has sent so far.
+    /// The same connection, for [`flush_current`].
     connection: Option<Arc<Link>>,
     bytes: Vec<u8>,
-    /// Large payloads and the place in `bytes` before which each belongs.
+    /// Large payloads, each with the position in `bytes` before which it belongs.
     shared: Vec<(usize, Bytes)>,
     shared_len: usize,
     deferred: Vec<Box<dyn FnOnce() + Send>>,
@@ -53,12 +52,12 @@ impl Cork {
         }
     }
 
-    /// Where small pieces are written.
+    /// Returns the buffer for small pieces.
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Appends a payload, shared if it is large.
+    /// Appends a payload. A large payload is shared, not copied.
     pub(crate) fn push(&mut self, payload: &Bytes) {
         if payload.len() < SHARE_FROM {
             self.bytes.extend_from_slice(payload);
@@ -68,12 +67,12 @@ impl Cork {
         }
     }
 
-    /// Whether it holds so much that it should be written now.
+    /// Returns whether the cork should be written now because of its size.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() + self.shared_len >= SPILL
     }
 
-    /// The pieces in the order they were sent.
+    /// Returns the pieces in the order of sending.
     pub(super) fn pieces(&self) -> Pieces<'_> {
         Pieces {
             bytes: &self.bytes,
@@ -86,14 +85,14 @@ impl Cork {
     }
 }
 
-/// The pieces of a cork in the order they were sent.
+/// The pieces of a cork in the order of sending.
 #[derive(Clone, Copy)]
 pub(crate) struct Pieces<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) shared: &'a [(usize, Bytes)],
 }
 
-/// One piece.
+/// One piece of a cork.
 pub(crate) enum Piece<'a> {
     Copied(&'a [u8]),
     Shared(&'a Bytes),
@@ -107,7 +106,7 @@ impl<'a> Piece<'a> {
         }
     }
 
-    /// The piece without its first `skip` bytes, to be kept.
+    /// Returns the piece without its first `skip` bytes, for the queue.
     pub(crate) fn keep_from(&self, skip: usize) -> Bytes {
         match self {
             Self::Copied(bytes) => Bytes::copy_from_slice(bytes.get(skip..).unwrap_or_default()),
@@ -117,7 +116,7 @@ impl<'a> Piece<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// All pieces, none of them empty.
+    /// Iterates over all pieces that are not empty.
     pub(crate) fn iter(self) -> impl Iterator<Item = Piece<'a>> {
         let last = self.shared.last().map_or(0, |(at, _)| *at);
         let mut before = 0;
@@ -134,15 +133,15 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// Marks a connection as the one that this thread polls, until dropped.
+/// A guard that marks a connection as polled by this thread.
 pub(crate) struct Polling {
     entered: bool,
 }
 
-/// Starts a poll of a connection.
+/// Marks a connection as polled by this thread, until the guard is dropped.
 ///
-/// A poll inside another's (a handler that blocks on a runtime of its own) is not corked: what it
-/// sends is written at once, as from any other task.
+/// A poll within another poll (a handler that blocks on a runtime of its own) is not corked. Its sends are written at
+/// once, as those of any other task.
 pub(crate) fn enter(connection: &Arc<Link>) -> Polling {
     enter_as(connection.id(), Some(connection))
 }
@@ -163,7 +162,7 @@ impl Drop for Polling {
         if self.entered {
             let left = CORK.with_borrow_mut(|cork| {
                 cork.owner = 0;
-                // Something is left only where a panic ends the poll: the next connection must not send it.
+                // Bytes are left only if a panic ended the poll. The next connection must not send them.
                 let shared = (!cork.is_empty()).then(|| {
                     cork.bytes.clear();
                     cork.shared_len = 0;
@@ -171,61 +170,61 @@ impl Drop for Polling {
                 });
                 (cork.connection.take(), shared)
             });
-            // Dropped outside the borrow: a connection's end may send.
+            // Dropped outside the borrow, since the end of a connection may send.
             drop(left);
-            // Here, so that others get what they wait for also where a panic ends the poll.
+            // Runs here so that it also runs after a panic.
             run_deferred();
         }
     }
 }
 
-/// Whether this thread polls connection `id` right now.
+/// Returns whether this thread polls the connection `id`.
 pub(crate) fn is_polling(id: u64) -> bool {
     CORK.with_borrow(|cork| cork.owner == id)
 }
 
-/// Whether this thread runs a hook of this server right now: polls one of its connections, or tells the end of one.
+/// Returns whether this thread runs a hook of this server: it polls one of the server's connections or runs end hooks.
 pub(crate) fn is_polling_for(env: &Arc<Env>) -> bool {
     let is_polled = CORK.with_borrow(|cork| {
         let connection = cork.connection.as_ref();
         connection.is_some_and(|connection| Arc::ptr_eq(&connection.env, env))
     });
     is_polled
-        || ENDING.with_borrow(|ending| {
+        || ENDING_FOR.with_borrow(|ending| {
             let ending = ending.as_ref();
             ending.is_some_and(|ending| Arc::ptr_eq(ending, env))
         })
 }
 
-/// Runs the program's hooks on the end of a connection of this server, for which a shutdown waits.
-pub(crate) fn tell_end(env: &Arc<Env>, hooks: impl FnOnce()) {
-    // At the end of a thread, when its runtime drops the tasks, there is nothing left to wait for.
-    let set = |env| ENDING.try_with(|ending| ending.replace(env));
+/// Runs the end hooks of a connection of this server. A shutdown waits for them.
+pub(crate) fn run_end_hooks(env: &Arc<Env>, hooks: impl FnOnce()) {
+    // While the thread ends, the static may be gone already; then no shutdown waits either.
+    let set = |env| ENDING_FOR.try_with(|ending| ending.replace(env));
     let before = set(Some(env.clone())).unwrap_or_default();
     hooks();
     let _ = set(before);
 }
 
-/// Writes into the cork of connection `id`; `None` unless this thread polls it.
+/// Writes into the cork of the connection `id`; `None` unless this thread polls it.
 pub(crate) fn with<R>(id: u64, write: impl FnOnce(&mut Cork) -> R) -> Option<R> {
     CORK.with_borrow_mut(|cork| (cork.owner == id).then(|| write(cork)))
 }
 
-/// Bytes that connection `id` has sent in this poll and that are not written yet.
-pub(crate) fn waiting(id: u64) -> usize {
-    // Also at the end of a thread, when its runtime drops the tasks.
-    let waiting = CORK.try_with(|cork| {
+/// Returns the bytes that the connection `id` has sent in this poll and not yet written.
+pub(crate) fn corked_len(id: u64) -> usize {
+    // Called also while a thread ends and its runtime drops the tasks; the static may be gone already.
+    let length = CORK.try_with(|cork| {
         cork.try_borrow()
             .ok()
             .filter(|cork| cork.owner == id)
             .map(|cork| cork.bytes.len() + cork.shared_len)
     });
-    waiting.ok().flatten().unwrap_or_default()
+    length.ok().flatten().unwrap_or_default()
 }
 
-/// Hands what connection `id` has sent so far in this poll to `write`, in order.
+/// Passes the pieces that the connection `id` has sent so far in this poll to `write`, in order.
 pub(crate) fn drain(id: u64, write: impl FnOnce(Pieces<'_>)) {
-    // Taken out meanwhile: who writes asks the cork whether the connection is polled.
+    // The pieces are taken out first, since `write` may use the cork.
     let taken = CORK.with_borrow_mut(|cork| {
         (cork.owner == id && !cork.is_empty()).then(|| {
             cork.shared_len = 0;
@@ -251,10 +250,10 @@ pub(crate) fn drain(id: u64, write: impl FnOnce(Pieces<'_>)) {
     });
 }
 
-/// Sends at once what the connection that this thread polls has sent so far.
+/// Writes the cork of the connection that this thread polls.
 ///
-/// A handler that answers its own client and then publishes to many expects its client to see the
-/// answer first; publishing calls this so that no other thread can overtake it.
+/// A handler may answer its own client and then publish to many. Publishing calls this function first, so that the
+/// client gets the answer before the published message, which other threads deliver.
 pub fn flush_current() {
     let connection = CORK.with_borrow(|cork| {
         if cork.is_empty() {
@@ -268,17 +267,17 @@ pub fn flush_current() {
     }
 }
 
-/// The connection that this thread polls right now, by the id of its [`Outbox`](crate::Outbox).
+/// Returns the connection that this thread polls, by the id of its [`Outbox`](crate::Outbox).
 ///
-/// Tells code that defers work whether it did so in this very poll already.
+/// Code that defers work uses the id to defer once per poll.
 pub fn polled_connection() -> Option<u64> {
     CORK.with_borrow(|cork| (cork.owner != 0).then_some(cork.owner))
 }
 
-/// Runs `work` at the end of the current connection's poll, or at once outside of any.
+/// Runs `work` at the end of the current connection's poll; outside of a poll, at once.
 ///
-/// For work that several sends of one poll would otherwise repeat, such as waking a task that
-/// delivers to many. Not for anything that blocks.
+/// Use it for work that several sends of one poll would otherwise repeat, such as waking a task that delivers to many.
+/// The work must not block.
 pub fn defer(work: impl FnOnce() + Send + 'static) {
     let now = CORK.with_borrow_mut(|cork| {
         if cork.owner == 0 {
@@ -292,14 +291,14 @@ pub fn defer(work: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Runs what was deferred during the poll.
+/// Runs the work that was deferred during the poll.
 fn run_deferred() {
-    // Taken out first: the work may come back here.
+    // Taken out first, since the work may defer more.
     let mut work = CORK.with_borrow_mut(|cork| std::mem::take(&mut cork.deferred));
     for work in work.drain(..) {
         contain("in work that was deferred", work);
     }
-    // The emptied list goes back, so that steady traffic allocates it once.
+    // The empty list is kept, so that steady traffic allocates it once.
     CORK.with_borrow_mut(|cork| {
         if cork.deferred.is_empty() {
             cork.deferred = work;
@@ -359,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_poll_leaves_behind_is_nobody_elses() {
+    fn bytes_left_by_a_panic_are_dropped() {
         let polling = enter_as(1, None);
         with(1, |cork| {
             cork.bytes().extend_from_slice(b"for one");
@@ -371,7 +370,7 @@ mod tests {
         let mut found = false;
         drain(2, |_| found = true);
         assert!(!found);
-        assert_eq!(waiting(2), 0);
+        assert_eq!(corked_len(2), 0);
     }
 
     #[test]

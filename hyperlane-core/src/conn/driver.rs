@@ -1,4 +1,4 @@
-//! The task of a connection, as others reach it, and the work that its poll may do.
+//! The driver of a connection's task: its waker, its signals, and the budget of its polls.
 
 use std::{
     sync::{
@@ -10,42 +10,42 @@ use std::{
 
 use super::cork;
 
-/// Reasons for which the task is woken, besides readiness.
+/// Reasons for waking the task, besides readiness.
 pub(crate) mod signals {
-    /// Its timer fired.
+    /// The timer fired.
     pub(crate) const TIMER: u8 = 1;
     /// The server shuts down.
     pub(crate) const SHUTDOWN: u8 = 2;
     /// Writing failed.
     pub(crate) const LOST: u8 = 4;
-    /// The drain time is over, or the connection was aborted.
+    /// The drain time has ended, or the connection was aborted.
     pub(crate) const ABORT: u8 = 8;
-    /// Another task sent the last word, or made room in the inbox.
-    pub(crate) const LOOK: u8 = 16;
+    /// Another task sent the last word or made room in the inbox.
+    pub(crate) const RECHECK: u8 = 16;
 }
 
-/// Work that one poll may do before it lets others run: about 100 us.
+/// Work that one poll may do before other tasks run: about 100 us.
 const POLL_BUDGET: u32 = 32 * 1024;
 
-/// Sends that fail before a hook counts as one that does not listen: more than a few last words.
-const IN_VAIN: u8 = 8;
+/// Failed sends after which a hook is taken to ignore the end of its connection. A few last messages are normal.
+const MAX_FAILED_SENDS: u8 = 8;
 
 /// Wakes the task of a connection, and counts the work of its poll.
 #[derive(Default)]
 pub(crate) struct Driver {
-    /// Tokio's waker is the same for a task's whole life.
+    /// The task's waker, which tokio never changes.
     waker: OnceLock<Waker>,
     signals: AtomicU8,
-    /// Work done in this poll; see [`charge`](Self::charge).
+    /// Work of this poll; see [`charge`](Self::charge).
     spent: AtomicU32,
-    /// The last read of this poll found nothing, so the socket's waker is set.
+    /// The last read of this poll found no bytes, so the socket wakes the task.
     pub(super) read_armed: AtomicBool,
-    /// Sends of the connection's own hook since its end, up to 255.
-    sent_in_vain: AtomicU8,
+    /// Sends of the connection's own hook after its end, up to 255.
+    failed_sends: AtomicU8,
 }
 
 impl Driver {
-    /// Begins a poll of the task; returns the signals that have come.
+    /// Begins a poll of the task; returns the signals since the last one.
     pub(super) fn begin_poll(&self, cx: &Context<'_>) -> u8 {
         let _ = self.waker.get_or_init(|| cx.waker().clone());
         self.read_armed.store(false, Ordering::Relaxed);
@@ -56,12 +56,12 @@ impl Driver {
         self.signals.swap(0, Ordering::AcqRel)
     }
 
-    /// The waker of the task; `None` before its first poll.
+    /// Returns the waker of the task; `None` before its first poll.
     pub(super) fn waker(&self) -> Option<&Waker> {
         self.waker.get()
     }
 
-    /// Whether `cx` wakes the task itself.
+    /// Returns whether `cx` wakes the task itself.
     pub(super) fn is_own_waker(&self, cx: &Context<'_>) -> bool {
         self.waker
             .get()
@@ -81,15 +81,15 @@ impl Driver {
         self.wake();
     }
 
-    /// Counts work towards the budget of this poll. Bytes that are buffered already cost tokio's own budget nothing, so that
-    /// a flooding client would hold its thread without this.
+    /// Counts work towards the budget of this poll. Tokio's own budget does not count bytes that are buffered
+    /// already, so a client that floods could otherwise occupy its thread.
     pub(crate) fn charge(&self, work: usize) {
         let work = u32::try_from(work).unwrap_or(u32::MAX);
         let spent = self.spent.load(Ordering::Relaxed).saturating_add(work);
         self.spent.store(spent, Ordering::Relaxed);
     }
 
-    /// Whether the budget is used up, so that the handler should let others run.
+    /// Returns whether the budget is spent and other tasks should run.
     pub(super) fn is_budget_spent(&self) -> bool {
         self.spent.load(Ordering::Relaxed) >= POLL_BUDGET
     }
@@ -98,18 +98,19 @@ impl Driver {
         self.spent.store(0, Ordering::Relaxed);
     }
 
-    /// Counts a send of the connection's own hook after the end as work, so that a hook that sends in a loop lets others run.
-    pub(crate) fn count_in_vain(&self, id: u64) {
+    /// Counts a send that failed because the connection has ended, if its own hook sent it. The send is charged as
+    /// work, so that other tasks run while a hook sends in a loop.
+    pub(crate) fn count_failed_send(&self, id: u64) {
         if cork::is_polling(id) {
             self.charge(1024);
-            let times = self.sent_in_vain.load(Ordering::Relaxed);
-            self.sent_in_vain
+            let times = self.failed_sends.load(Ordering::Relaxed);
+            self.failed_sends
                 .store(times.saturating_add(1), Ordering::Relaxed);
         }
     }
 
-    /// Whether the hook was told again and again that the connection is over, and does not listen.
-    pub(super) fn has_deaf_hook(&self) -> bool {
-        self.sent_in_vain.load(Ordering::Relaxed) >= IN_VAIN
+    /// Returns whether the hook goes on sending although its connection has ended.
+    pub(super) fn is_end_ignored(&self) -> bool {
+        self.failed_sends.load(Ordering::Relaxed) >= MAX_FAILED_SENDS
     }
 }

@@ -1,4 +1,4 @@
-//! The end of a connection: what the task does for it, and hooks that others have left.
+//! The end of a connection: the steps of its task, and the end hooks.
 
 use std::{
     borrow::Cow,
@@ -21,35 +21,35 @@ use crate::{
     wire::WireFormat,
 };
 
-/// The time that the peer may take to end its side after we ended ours.
+/// Time that the peer has to end its side after the server has ended its own.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// How the work on a connection ended, as the handler's side sees it.
+/// The way in which the handler's side ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// The last response is out.
+    /// The last response was sent.
     Http,
-    /// The connection was waiting for a request that did not come.
+    /// No further request came.
     Idle,
-    /// The WebSocket's handler returned, with what the Close says.
+    /// The WebSocket's handler returned; the Close has this code and reason.
     WebSocket(CloseCode, Cow<'static, str>),
-    /// No word can or shall follow.
+    /// The connection is cut without a last word.
     Abort,
 }
 
-/// Runs when a connection is over.
+/// A function that runs after a connection has ended.
 pub(crate) type EndHook = Box<dyn FnOnce() + Send>;
 
-/// Runs a hook. A panic in it, or in what it drops, neither skips the others nor ends the connection's task.
-pub(super) fn run_end(hook: EndHook) {
+/// Runs a hook. A panic in it, or in a destructor of its values, neither skips the other hooks nor ends the task.
+pub(super) fn run_end_hook(hook: EndHook) {
     contain("in a hook on the end of a connection", hook);
 }
 
-/// The hooks of a connection's end, with the keys that take them back.
+/// The end hooks of a connection, with the keys that cancel them.
 #[derive(Default)]
 pub(crate) struct EndHooks(Mutex<Vec<(u64, EndHook)>>);
 
-/// The hooks of an end that has come.
+/// End hooks that are due.
 pub(super) struct LastHooks(Vec<(u64, EndHook)>);
 
 impl EndHooks {
@@ -57,21 +57,21 @@ impl EndHooks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a hook for the end; runs it at once if the peer is gone. Returns a key to take it back.
+    /// Keeps a hook for the end and returns its key. If the peer is gone, runs the hook at once and returns `None`.
     pub(super) fn add(&self, life: &Lifecycle, hook: EndHook) -> Option<u64> {
         let mut hooks = self.lock();
         if life.is_gone() {
             drop(hooks);
-            run_end(hook);
+            run_end_hook(hook);
             return None;
         }
-        // A key belongs to no other hook, of whatever connection: one that is kept too long takes back nothing.
+        // A key is unique among the hooks of all connections, so an old key cancels nothing.
         let key = next_id();
         hooks.push((key, hook));
         Some(key)
     }
 
-    /// Takes back a hook of [`add`](Self::add).
+    /// Cancels a hook of [`add`](Self::add).
     pub(super) fn cancel(&self, key: u64) {
         let hook = {
             let mut hooks = self.lock();
@@ -82,7 +82,7 @@ impl EndHooks {
             }
             hook
         };
-        // Dropped outside the lock: what it holds may come back here.
+        // Dropped outside the lock, since a destructor may use the hooks.
         contain(
             "while a hook on the end of a connection was dropped",
             || {
@@ -91,7 +91,7 @@ impl EndHooks {
         );
     }
 
-    /// Notes that the peer is gone and takes the hooks; `None` if that was known.
+    /// Marks the peer as gone and takes the hooks; `None` if it was gone before.
     pub(super) fn take_last(&self, life: &Lifecycle) -> Option<LastHooks> {
         let mut hooks = self.lock();
         life.set_gone()
@@ -105,12 +105,12 @@ impl LastHooks {
     }
 
     pub(super) fn run(self) {
-        self.0.into_iter().for_each(|(_, hook)| run_end(hook));
+        self.0.into_iter().for_each(|(_, hook)| run_end_hook(hook));
     }
 }
 
 impl Link {
-    /// Ends what protocols have words for, at the beginning of a shutdown.
+    /// Handles a shutdown: closes a WebSocket, shortens the limit on an incomplete head, and wakes all waits.
     pub(super) fn on_shutdown(&self) {
         if self.lane.format().is_websocket() {
             let _ = self.close_websocket(CloseCode::GOING_AWAY, "server shutting down", false);
@@ -118,7 +118,7 @@ impl Link {
         {
             let mut input = self.lock_input();
             if matches!(input.wait, Wait::Head | Wait::Drain) {
-                // The shorter limit counts from here.
+                // The shorter limit begins now.
                 input.wait_since = self.now();
                 self.arm(self.now());
             }
@@ -128,7 +128,7 @@ impl Link {
         waiters.wake();
     }
 
-    /// Ends an event stream at a shutdown, after its hook was told: what the hook has sent since still goes out.
+    /// Ends an event stream at a shutdown. The hook has run before, so its last events are sent.
     pub(super) fn end_events_on_shutdown(&self) {
         let format = self.lane.format();
         let is_events = matches!(
@@ -145,7 +145,7 @@ impl Link {
         self.signal_close();
     }
 
-    /// Begins the end, since the handler's side is done.
+    /// Begins the end after the handler's side has ended.
     pub(super) fn finish(&self, ending: Ending) {
         match ending {
             Ending::Http | Ending::Idle => {
@@ -153,7 +153,7 @@ impl Link {
                 let life = &self.lane.life;
                 if life.is_transport_open() {
                     life.advance(Sending::Closing);
-                    // The last answer of an idle connection is long out, so that a reset could destroy nothing.
+                    // The client of an idle connection has its last answer, so a reset does no harm.
                     match ending == Ending::Idle || life.has_input_ended() {
                         true => life.set_transport(Transport::Flushing { linger: false }),
                         false => self.begin_linger(&mut input),
@@ -166,21 +166,21 @@ impl Link {
                 }
                 let mut input = self.lock_input();
                 if !self.lane.life.is_transport_open() {
-                    // The peer is gone, or its time is up: a Close now would tell it the wrong reason.
+                    // The peer is gone or a time limit passed. A Close would give the wrong reason.
                 } else if input.websocket().is_some() {
                     drop(input);
                     let _ = self.close_websocket(code, &reason, false);
                 } else {
-                    // The program switched protocols itself and never spoke WebSocket.
+                    // The program sent its own 101 and never spoke WebSocket.
                     self.lane.life.advance(Sending::Closing);
                     self.begin_linger(&mut input);
                 }
             }
-            Ending::Abort => self.abort(),
+            Ending::Abort => self.lane.life.set_transport(Transport::Closed),
         }
     }
 
-    /// Sends the queue, ends our side, and waits a moment for the peer to end its side.
+    /// Sends the queue, ends the server's side, and waits for the peer to end its own, at most [`LINGER`].
     pub(super) fn begin_linger(&self, input: &mut Input) {
         self.lane
             .life
@@ -188,7 +188,7 @@ impl Link {
         input.wait = Wait::Nothing;
     }
 
-    /// Reads ahead, or brings the transport to its end. Ready when it is closed.
+    /// Reads ahead, or advances the end of the transport. Ready when it is closed.
     pub(super) fn poll_transport(&self, cx: &mut Context<'_>) -> Poll<()> {
         let life = &self.lane.life;
         loop {
@@ -210,7 +210,7 @@ impl Link {
                         continue;
                     }
                     self.lane.lock_out().shut_down();
-                    // A transport that cannot end its side at once does it when it is dropped.
+                    // A transport that cannot end its side at once does so when it is dropped.
                     let _ = input.reader.poll_shutdown_driven(cx);
                     let by = self.now().after(LINGER);
                     let by = input.close_by.map_or(by, |limit| limit.min(by));
@@ -236,7 +236,7 @@ impl Link {
         }
     }
 
-    /// Ends the connection from outside its task.
+    /// Closes the connection from outside its task.
     pub(crate) fn signal_close(&self) {
         {
             let mut input = self.lock_input();
@@ -245,16 +245,16 @@ impl Link {
             }
         }
         self.lane.life.advance(Sending::Closing);
-        self.driver.signal(signals::LOOK);
+        self.driver.signal(signals::RECHECK);
     }
 
-    /// Begins a stream of events; the client sends nothing that a hook reads from here on.
+    /// Begins an event stream. From now on the client's bytes are discarded.
     pub(crate) fn begin_events(&self, format: WireFormat) {
         let mut input = self.lock_input();
         if matches!(input.mode, Mode::Discard) {
             return;
         }
-        // The head goes out before any other task can have the handle: events must not overtake it.
+        // The head is written before another task can get the handle: no event may overtake it.
         self.lane().flush();
         input.mode = Mode::Discard;
         input.wait_for(Wait::Nothing, self.now());
@@ -264,35 +264,30 @@ impl Link {
             self.arm(self.now().after(every));
         }
         if self.env.is_shutting_down() {
-            // The connection has heard of it as a request, if at all.
+            // The signal came while the connection spoke HTTP, or not at all.
             self.driver.signal(signals::SHUTDOWN);
         }
     }
 
-    /// Closes the transport, so that nothing can be exchanged any more.
-    pub(super) fn abort(&self) {
-        self.lane.life.set_transport(Transport::Closed);
-    }
-
-    /// Whether the end has begun, so that no sender should count on the peer any more.
+    /// Returns whether the end of a WebSocket or event stream has begun, so that its peer counts as gone.
     pub(super) fn is_ending(&self) -> bool {
         self.lane.format() != WireFormat::Http && !self.lane.life.is_transport_open()
     }
 
-    /// Closes the socket, whatever handles are left.
+    /// Closes the socket, even if handles are left.
     fn close_transport(&self) {
         {
             let mut input = self.lock_input();
-            if matches!(input.reader, Reader::Gone) {
+            if matches!(input.reader, Reader::Closed) {
                 return;
             }
             self.lane.life.set_input_ended();
-            input.reader = Reader::Gone;
+            input.reader = Reader::Closed;
             input.buffer = buffer::ReadBuffer::default();
             input.close_by = None;
             input.wait = Wait::Nothing;
             if let Some(websocket) = input.websocket() {
-                websocket.ended_without_close();
+                websocket.set_lost();
                 websocket.drop_window();
             }
             input.wake_readers();
@@ -304,7 +299,7 @@ impl Link {
             out.close();
             out.take_waiters()
         };
-        // Tasks that began to wait after the end had begun.
+        // These tasks began to wait during the end.
         waiters.wake();
         self.lane
             .backlog

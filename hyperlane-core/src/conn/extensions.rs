@@ -1,4 +1,4 @@
-//! What a handshake agreed on besides the protocol itself.
+//! The extensions that a WebSocket handshake negotiates (RFC 6455 §9).
 
 #[cfg(feature = "deflate")]
 use crate::proto::ws::{
@@ -7,7 +7,7 @@ use crate::proto::ws::{
 };
 use crate::{config::ServerConfig, proto::ws::handshake::HandshakeError, wire::WireFormat};
 
-/// The extensions of a WebSocket: none, or compression.
+/// The extensions of a WebSocket: none, or compression (RFC 7692).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Extensions {
     #[cfg(feature = "deflate")]
@@ -15,7 +15,7 @@ pub(crate) struct Extensions {
 }
 
 impl Extensions {
-    /// Chooses from what a client offers; without the feature, nothing.
+    /// Chooses from the client's offers; without the feature `deflate`, none.
     pub(crate) fn negotiate<'o>(
         offered: impl Iterator<Item = &'o str>,
         config: &ServerConfig,
@@ -29,7 +29,7 @@ impl Extensions {
         Ok(Self::default())
     }
 
-    /// The value of the answer's `Sec-WebSocket-Extensions`.
+    /// Returns the value of the answer's `Sec-WebSocket-Extensions`.
     pub(crate) fn answer(&self) -> Option<String> {
         #[cfg(feature = "deflate")]
         return self.deflate.map(|agreement| agreement.to_string());
@@ -37,7 +37,7 @@ impl Extensions {
         None
     }
 
-    /// Whether messages may come compressed.
+    /// Returns whether the client may send compressed messages.
     pub(crate) fn allow_rsv1(&self) -> bool {
         #[cfg(feature = "deflate")]
         return self.deflate.is_some();
@@ -45,7 +45,7 @@ impl Extensions {
         false
     }
 
-    /// How messages are sent.
+    /// Returns the format of messages to the client.
     pub(super) fn format(&self) -> WireFormat {
         #[cfg(feature = "deflate")]
         if let Some(agreement) = &self.deflate {
@@ -59,14 +59,14 @@ impl Extensions {
         WireFormat::WebSocket
     }
 
-    /// What inflates the messages that come.
+    /// Creates the decompressor of incoming messages.
     #[cfg(feature = "deflate")]
     pub(super) fn decompressor(&self, config: &ServerConfig) -> Option<Box<Decompressor>> {
         let (agreement, config) = self.deflate.as_ref().zip(config.deflate.as_ref())?;
         Some(Box::new(agreement.decompressor(Role::Server, config)))
     }
 
-    /// What compresses the messages that go out, where its state belongs to the connection.
+    /// Creates the compressor of outgoing messages if its state belongs to the connection (context takeover).
     #[cfg(feature = "deflate")]
     pub(super) fn compressor(&self, config: &ServerConfig) -> Option<Box<Compressor>> {
         let (agreement, config) = self.deflate.as_ref().zip(config.deflate.as_ref())?;

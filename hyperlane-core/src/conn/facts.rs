@@ -1,26 +1,26 @@
-//! Facts of a connection that hold for all of its requests.
+//! Facts about a connection that hold for all of its requests.
 
 use std::sync::OnceLock;
 
 use crate::env::peer::{Peer, Via};
 
-/// Where a connection comes from, and what others have said of it before its first request.
+/// The source of a connection, and data that came before its first request from a load balancer or an outer stack.
 ///
-/// Checks of hosts, origins and cookies ask here, and so do log lines.
+/// Checks of hosts, origins and cookies use them, and so do log lines.
 pub(crate) struct Facts {
     /// The other end of the socket.
     socket_peer: Peer,
     /// The kind of listener.
     pub(crate) via: Via,
-    said: OnceLock<Box<Said>>,
+    supplied: OnceLock<Box<Supplied>>,
 }
 
-/// Data that came from outside the connection.
-enum Said {
-    /// The client for which a load balancer speaks.
+/// Data from outside the connection.
+enum Supplied {
+    /// The client of a load balancer, from the PROXY protocol.
     #[cfg(feature = "proxy-protocol")]
     Source(Peer),
-    /// Values that the stack around the server has put to the only request.
+    /// Values that the outer stack attached to the only request.
     #[cfg(feature = "tower")]
     Extensions(http::Extensions),
 }
@@ -30,38 +30,40 @@ impl Facts {
         Self {
             socket_peer,
             via,
-            said: OnceLock::new(),
+            supplied: OnceLock::new(),
         }
     }
 
-    /// Returns the client, or the last proxy in front of the load balancer.
+    /// Returns the address of the client, or of the last proxy in front of the load balancer.
     pub(crate) fn peer(&self) -> Peer {
-        match self.said.get().map(|said| &**said) {
+        match self.supplied.get().map(|supplied| &**supplied) {
             #[cfg(feature = "proxy-protocol")]
-            Some(Said::Source(source)) => *source,
+            Some(Supplied::Source(source)) => *source,
             _ => self.socket_peer,
         }
     }
 
-    /// Sets the client for which a load balancer speaks, once, before anything else is read.
+    /// Sets the client of a load balancer; called once, before anything else is read.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) fn set_source(&self, source: Peer) {
-        let _ = self.said.set(Box::new(Said::Source(source)));
+        let _ = self.supplied.set(Box::new(Supplied::Source(source)));
     }
 
-    /// Returns the values that the stack around the server has put to the request.
+    /// Returns the values that the outer stack attached to the request.
     #[cfg(feature = "tower")]
     pub(crate) fn extensions(&self) -> Option<&http::Extensions> {
-        match &**self.said.get()? {
-            Said::Extensions(extensions) => Some(extensions),
+        match &**self.supplied.get()? {
+            Supplied::Extensions(extensions) => Some(extensions),
             #[cfg(feature = "proxy-protocol")]
-            Said::Source(_) => None,
+            Supplied::Source(_) => None,
         }
     }
 
-    /// Sets those values, once, before a hook can ask.
+    /// Sets the values of the outer stack; called once, before a hook runs.
     #[cfg(feature = "tower")]
     pub(crate) fn set_extensions(&self, extensions: http::Extensions) {
-        let _ = self.said.set(Box::new(Said::Extensions(extensions)));
+        let _ = self
+            .supplied
+            .set(Box::new(Supplied::Extensions(extensions)));
     }
 }

@@ -1,13 +1,13 @@
-//! The answer to a WebSocket handshake that was accepted, until its 101 goes out.
+//! An accepted WebSocket handshake, until its 101 is sent.
 //!
-//! A route's guard accepts the handshake before the handler runs, so that the handler may still refuse with an HTTP
-//! answer. The 101 goes out with the first read, send or `upgrade`; if none comes in time, by itself.
+//! A route's guard accepts the handshake before the handler runs. The handler can still refuse it with an HTTP answer.
+//! The first read, send or `upgrade` sends the 101; without one, a timer does.
 
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
     extensions::Extensions,
-    input::Mode,
+    input::{Input, Mode},
     link::Link,
     send::{Limit, Order, Payload},
 };
@@ -20,7 +20,7 @@ use crate::{
 /// The subprotocol of a WebSocket (RFC 6455 §1.9).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subprotocol {
-    /// The place in [`ServerConfig::subprotocols`].
+    /// An index into [`ServerConfig::subprotocols`].
     Configured(usize),
     Named(Cow<'static, str>),
 }
@@ -34,22 +34,22 @@ impl Subprotocol {
     }
 }
 
-/// An accepted handshake, and what its answer says.
+/// An accepted handshake, with the data of its answer.
 pub(crate) struct Handshake {
     /// `Sec-WebSocket-Accept` (RFC 6455 §4.2.2).
     pub(crate) accept_key: [u8; 28],
     pub(crate) extensions: Extensions,
     pub(crate) subprotocol: Option<Subprotocol>,
-    /// Fields that the program has set so far.
+    /// Header fields that the program has set so far.
     pub(crate) headers: Headers,
     pub(crate) session: Option<Arc<SessionFields>>,
-    /// What was asked for, for the log.
+    /// The path of the request, for the log.
     pub(crate) path: Box<str>,
     pub(crate) since: Tick,
 }
 
 impl Handshake {
-    /// Writes the 101, with further fields.
+    /// Encodes the 101 with the fields of `added`.
     pub(crate) fn head(&self, link: &Link, added: &Headers) -> Vec<u8> {
         let config = &link.env.config;
         let subprotocol = self.subprotocol.as_ref();
@@ -83,56 +83,59 @@ impl Handshake {
 }
 
 impl Link {
-    /// Keeps an accepted handshake; its 101 goes out by itself after the configured time.
+    /// Keeps an accepted handshake. A timer sends its 101 after [`ServerConfig::handshake_timeout`].
     pub(crate) fn keep_handshake(&self, handshake: Box<Handshake>) {
         let by = handshake.since.after(self.env.config.handshake_timeout);
         self.lock_input().mode = Mode::Handshake(handshake);
         self.arm(by);
     }
 
-    /// Takes the handshake whose 101 is not out yet, if there is one.
-    pub(crate) fn take_handshake(&self) -> Option<Box<Handshake>> {
-        let mut input = self.lock_input();
-        match std::mem::replace(&mut input.mode, Mode::Http) {
-            Mode::Handshake(handshake) => Some(handshake),
-            other => {
-                input.mode = other;
-                None
-            }
-        }
-    }
-
-    /// Adds the cookie of a session that was begun since the handshake was accepted to its 101.
-    pub(crate) fn attach_session(&self, session: &Arc<SessionFields>) {
-        if let Mode::Handshake(handshake) = &mut self.lock_input().mode {
-            handshake.session = Some(session.clone());
-        }
-    }
-
-    /// Sends the 101 of a handshake that waits for its handler, which is not here to say more.
+    /// Sends the 101 of the pending handshake, without further fields from the handler.
     pub(crate) fn answer_handshake(&self) {
-        if let Some(handshake) = self.take_handshake() {
+        let handshake = self.lock_input().take_handshake();
+        if let Some(handshake) = handshake {
             let head = handshake.head(self, &Headers::new());
             self.lane.set_handshake(false);
-            // Errors show in the handler's next look.
+            // The handler's next read or send reports an error.
             let _ = self
                 .lane()
                 .send(Payload::Copied(&head), Order::Now, Limit::None);
             self.begin_websocket(handshake.extensions, handshake.subprotocol);
         }
     }
+}
 
-    /// Answers as [`answer_handshake`](Self::answer_handshake), since the handler has taken too long.
-    pub(super) fn answer_late_handshake(&self) {
-        if let Mode::Handshake(handshake) = &self.lock_input().mode {
-            tracing::warn!(
-                peer = %self.peer(),
-                path = &*handshake.path,
-                "the handler has left a WebSocket handshake without an answer for {:?}: accepted now; call `ctx.upgrade(stream)`, \
-                 read or send before work that takes long, or raise `handshake_timeout`",
-                self.env.config.handshake_timeout
-            );
+impl Input {
+    /// Takes the handshake whose 101 was not sent, if there is one.
+    pub(crate) fn take_handshake(&mut self) -> Option<Box<Handshake>> {
+        match std::mem::replace(&mut self.mode, Mode::Http) {
+            Mode::Handshake(handshake) => Some(handshake),
+            other => {
+                self.mode = other;
+                None
+            }
         }
-        self.answer_handshake();
     }
+
+    /// Adds the cookie of a session to the 101 of a pending handshake. The session began after the handshake was
+    /// accepted.
+    pub(crate) fn set_session(&mut self, session: &Arc<SessionFields>) {
+        if let Mode::Handshake(handshake) = &mut self.mode {
+            handshake.session = Some(session.clone());
+        }
+    }
+}
+
+/// Sends the 101 as [`Link::answer_handshake`] does, after the handler has taken too long.
+pub(super) fn answer_late_handshake(link: &Link) {
+    if let Mode::Handshake(handshake) = &link.lock_input().mode {
+        tracing::warn!(
+            peer = %link.peer(),
+            path = &*handshake.path,
+                        "WebSocket handshake completed by the server: the handler did not answer within {:?}; call \
+                         `ctx.upgrade(stream)`, read or send before long work, or raise `handshake_timeout`",
+            link.env.config.handshake_timeout
+        );
+    }
+    link.answer_handshake();
 }

@@ -1,4 +1,4 @@
-//! The pings that a connection sends by itself, and how long their answers take.
+//! The pings of a connection's heartbeat, and the time until their pongs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,21 +8,21 @@ use tokio::time::Instant;
 use super::acks::{self, Acks};
 use crate::env::timers::Tick;
 
-/// What is known of the last ping.
+/// State of the last ping.
 #[derive(Debug, Default)]
 pub(super) struct Heartbeat {
-    /// Pings so far; the payload of each is its number, so that a pong which nobody asked for, or one
-    /// to a ping of the program, is not taken for its answer (RFC 6455 §5.5.3).
+    /// Number of pings so far. The payload of each is its number, so that an unsolicited pong, or the pong to a
+    /// ping of the program, does not count as its answer (RFC 6455 §5.5.3).
     count: u64,
-    /// When the last one was sent, until it is answered.
+    /// Time of the last ping, until its pong.
     sent: Option<Instant>,
     pub(super) latency: Option<Duration>,
-    /// Pings of a session's channel also ask how far the client is.
+    /// Acknowledgements of a session's channel, which the pings carry too.
     pub(super) acks: Option<Arc<Acks>>,
 }
 
 impl Heartbeat {
-    /// Starts the next ping and gives its payload.
+    /// Begins the next ping and returns its payload.
     pub(super) fn ping(&mut self, now: Instant) -> Bytes {
         self.count += 1;
         self.sent = Some(now);
@@ -32,20 +32,21 @@ impl Heartbeat {
         }
     }
 
-    /// When the channel has to ask, though nothing more is sent.
-    pub(super) fn ask_due(&self) -> Option<Tick> {
-        self.acks.as_ref()?.due()
+    /// Returns the tick of the next ping for an acknowledgement.
+    pub(super) fn ack_ping_due(&self) -> Option<Tick> {
+        self.acks.as_ref()?.ping_due()
     }
 
-    /// Notes a pong; `now` is asked only if it answers the last ping. True if a channel learns something from it.
+    /// Takes a pong; returns whether it acknowledges messages of a channel. Calls `now` only for the pong to the
+    /// last ping.
     pub(super) fn pong(&mut self, payload: &[u8], now: impl FnOnce() -> Instant) -> bool {
         if let Some(acks) = &self.acks {
-            // A client may answer the latest ping alone (RFC 6455 §5.5.3), and that may be another one than the channel's.
-            acks.answered();
+            // A client may answer only the latest ping (RFC 6455 §5.5.3), which may not be the channel's.
+            acks.clear_pending_ping();
         }
         let (number, is_new) = match &self.acks {
             Some(acks) => match acks::pong(payload) {
-                Some((number, stamp)) if number <= self.count => (number, acks.returned(stamp)),
+                Some((number, stamp)) if number <= self.count => (number, acks.acknowledge(stamp)),
                 _ => return false,
             },
             None => match payload.try_into() {
@@ -107,6 +108,6 @@ mod tests {
         forged[0] = 1;
         assert!(!heartbeat.pong(&forged, || now), "never asked");
         assert_eq!(heartbeat.latency, Some(Duration::ZERO));
-        assert!(!acks.take_news());
+        assert!(!acks.take_change());
     }
 }

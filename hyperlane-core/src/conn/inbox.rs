@@ -1,10 +1,10 @@
-//! Messages that have come in and wait for somebody to receive them.
+//! The inbox: messages that wait for the program to receive them.
 
 use std::collections::VecDeque;
 
 use crate::proto::ws::Message;
 
-/// Messages in order, with what they weigh. Takes one word while it is empty, which it almost always is.
+/// Messages in order of arrival, with their size. An empty inbox takes one word, and most are empty.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox(Option<Box<Waiting>>);
 
@@ -15,7 +15,7 @@ struct Waiting {
 }
 
 impl Inbox {
-    /// What the waiting messages count against its user's limit, in bytes.
+    /// Returns the size of the messages that counts against the limit, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |waiting| waiting.bytes)
     }

@@ -1,9 +1,8 @@
 //! The reading side of a connection.
 //!
-//! Only the connection's task polls the socket. While the handler itself reads, bytes go straight
-//! from the thread's buffer to it. While the handler awaits something else, the task reads ahead
-//! into a bounded inbox, so that pings are answered and a Close or the end of the stream is noticed
-//! at once.
+//! Only the connection's task polls the socket. While the handler reads, it gets bytes straight from the thread's
+//! buffer. While the handler awaits something else, the task reads ahead into a bounded inbox, so that pings are
+//! answered, and a Close or the end of the stream is noticed at once.
 
 use std::{
     io,
@@ -17,46 +16,46 @@ use super::{
 };
 use crate::{env::timers::Tick, wire::WireFormat};
 
-/// What the bytes that come in are.
+/// The protocol of the bytes that come in.
 pub(crate) enum Mode {
-    /// HTTP requests; understood by the reader of requests, only kept here.
+    /// HTTP requests. They are only buffered here; the exchange parses them.
     Http,
-    /// HTTP still: a WebSocket handshake is accepted, and its 101 not out.
+    /// Still HTTP: a WebSocket handshake is accepted, and its 101 was not sent.
     Handshake(Box<Handshake>),
-    /// WebSocket frames; understood here.
+    /// WebSocket frames, which are decoded here.
     WebSocket(Box<WsInput>),
-    /// Nothing that anybody wants (the client's side of an event stream).
+    /// Bytes to discard: the client's side of an event stream.
     Discard,
 }
 
-/// What the connection waits for, as far as a limit of time hangs on it.
+/// The input that a connection waits for, which decides its time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// The next request, nothing of it is here.
+    /// The first byte of the next request.
     Idle,
     /// The rest of a head.
     Head,
     /// More of a body.
     Body,
-    /// The rest of a body that nobody wants.
+    /// The rest of a body, to drop it.
     Drain,
-    /// Nothing: the handler works.
+    /// No input: the handler works.
     Nothing,
 }
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
     Bytes,
     /// The peer has ended its side, or the transport failed.
     End,
-    /// As much as may wait is waiting.
+    /// The buffer holds as many bytes as it may.
     Full,
-    /// A time limit passed while waiting.
+    /// The time limit of this wait passed.
     TimedOut(Wait),
 }
 
-/// The state behind the lock.
+/// The state behind the lock `input`.
 pub(crate) struct Input {
     pub(crate) reader: Reader,
     pub(crate) buffer: ReadBuffer,
@@ -65,9 +64,9 @@ pub(crate) struct Input {
     pub(crate) wait_since: Tick,
     pub(crate) timed_out: bool,
     pub(crate) last_received: Tick,
-    /// When the transport has to be closed (while closing), or was (afterwards).
+    /// Tick at which the transport is closed at the latest, once the end has begun.
     pub(crate) close_by: Option<Tick>,
-    /// Tasks other than ours, or parts of ours, that wait for input.
+    /// Other tasks, and futures within this task, that wait for input.
     pub(super) readers: Wakers,
 }
 
@@ -90,7 +89,7 @@ impl Input {
         if self.wait != wait {
             self.wait = wait;
             self.wait_since = now;
-            // A limit that has passed was that of the wait before.
+            // The limit that passed was that of the previous wait.
             self.timed_out = false;
         }
     }
@@ -106,7 +105,7 @@ impl Input {
         }
     }
 
-    /// Reads once from the transport. Only while the task is polled.
+    /// Reads once from the transport. Called only while the task is polled.
     pub(super) fn poll_fill(&mut self, link: &Link, limit: usize) -> Poll<Fill> {
         if link.lane.life.has_input_ended() {
             return Poll::Ready(Fill::End);
@@ -115,7 +114,7 @@ impl Input {
             return Poll::Pending;
         };
         if link.driver.is_budget_spent() {
-            // Others first; the task comes back at the end of the queue.
+            // Other tasks run first; the runtime queues this task behind them.
             waker.wake_by_ref();
             return Poll::Pending;
         }
@@ -170,21 +169,21 @@ impl Input {
         }
     }
 
-    /// Wakes `cx` when input comes, unless the task's own waker does it already.
+    /// Registers `cx` to be woken by input, unless it is the task's own waker.
     pub(super) fn await_input(&mut self, link: &Link, cx: &Context<'_>) {
         if !link.driver.is_own_waker(cx) {
             self.readers.add(cx.waker());
         }
     }
 
-    /// Ends what waits for input: nothing more will come from the peer.
+    /// Ends all waits for input after the peer has ended its side.
     pub(super) fn end(&mut self, link: &Link) {
         self.wake_readers();
         if let Some(websocket) = self.websocket() {
-            websocket.ended_without_close();
+            websocket.set_lost();
         }
-        // A client of plain HTTP may end its side and still wait for the response. The client of a WebSocket or an event
-        // stream is gone.
+        // A client of plain HTTP may end its side and still wait for the response. A client of a WebSocket or
+        // an event stream has left.
         if link.lane.format() != WireFormat::Http {
             link.lane.life.set_transport(Transport::Closed);
         }
@@ -192,12 +191,12 @@ impl Input {
 }
 
 impl Link {
-    /// Waits for more bytes than are here, for the reader of requests.
+    /// Waits until more bytes than now are buffered, for the reader of requests.
     pub(crate) fn poll_more(&self, cx: &mut Context<'_>, wait: Wait, limit: usize) -> Poll<Fill> {
         let mut input = self.lock_input();
         let known = input.buffer.len();
         input.wait_for(wait, self.now());
-        // The limit on a body is on silence: bytes that have come meanwhile, though late, break it.
+        // The limit on a body is on silence, so bytes that came late still count.
         if input.timed_out && wait != Wait::Body {
             input.timed_out = false;
             return Poll::Ready(Fill::TimedOut(wait));
@@ -205,7 +204,7 @@ impl Link {
         let fill = if cork::is_polling(self.id()) {
             input.poll_fill(self, limit)
         } else if known > 0 && wait == Wait::Body {
-            // The task has read ahead since the caller looked.
+            // The task has read ahead since the caller's last check.
             Poll::Ready(Fill::Bytes)
         } else if self.lane.life.has_input_ended() {
             Poll::Ready(Fill::End)
@@ -223,7 +222,7 @@ impl Link {
                 input.timed_out = false;
                 Poll::Ready(Fill::TimedOut(wait))
             }
-            // Between requests; bytes that have come in are still answered.
+            // The connection is between requests. A request whose bytes have come in is still answered.
             Poll::Pending
                 if (wait == Wait::Idle || wait == Wait::Head && known == 0)
                     && self.env.is_shutting_down() =>
@@ -241,21 +240,21 @@ impl Link {
         }
     }
 
-    /// Reads while the handler does something else. Only the task calls this.
+    /// Reads while the handler does something else. Called by the task alone.
     pub(super) fn read_ahead(&self) {
         if self.driver.read_armed.load(Ordering::Relaxed) {
             return;
         }
         let mut input = self.lock_input();
         let limit = match input.wait {
-            // A hook waits for the whole of it, though not in this poll.
+            // A hook waits for the whole head, though not in this poll.
             Wait::Head => self.env.head_space().max(self.env.config.inbox_bytes),
             _ => self.env.config.inbox_bytes,
         };
         loop {
             match &input.mode {
                 Mode::WebSocket(_) => {
-                    if !input.take_in(self) {
+                    if !input.fill_inbox(self) {
                         return;
                     }
                 }
@@ -280,7 +279,7 @@ impl Link {
         }
     }
 
-    /// Gives the buffer back at the end of a poll: nothing is held while idle.
+    /// Returns the buffer to the thread at the end of a poll, since idle connections hold none.
     pub(super) fn settle_input(&self) {
         // With a spent budget the task runs again at once, and the buffer stays.
         if !self.driver.is_budget_spent() {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    end::EndHooks, handshake::Subprotocol, held::Handles, lifecycle::Lifecycle, link::Link,
+    end::EndHooks, handle::Handles, handshake::Subprotocol, lifecycle::Lifecycle, link::Link,
     out::Out, transport::Writer,
 };
 use crate::{
@@ -17,25 +17,25 @@ use crate::{
     wire::WireFormat,
 };
 
-/// One stream of messages or events, or the answers to requests, on a link.
+/// One stream of answers, messages or events on a link.
 pub(crate) struct Lane {
     pub(crate) id: u64,
     pub(crate) life: Lifecycle,
     format: AtomicU8,
-    /// The queue is not empty, so that the task has to send it on.
+    /// The queue is not empty, so the task has to flush it.
     pub(super) backlog: AtomicBool,
-    /// A raw event stream stands at the start of a line.
+    /// A raw event stream is at the start of a line.
     at_line_end: AtomicBool,
-    /// The current request is a WebSocket handshake that has no answer yet.
+    /// The current request is a WebSocket handshake without an answer.
     awaits_answer: AtomicBool,
-    pub(super) handles: Handles,
+    pub(crate) handles: Handles,
     /// The lane belongs to the channel of a session.
     of_channel: AtomicBool,
-    /// The interval of signs of life, in ticks; 0 for the configured one.
+    /// The interval of heartbeats, in ticks; 0 for the configured one.
     heartbeat: AtomicU32,
-    /// Pings that went out and that no pong has used up.
+    /// Pings whose pongs are still expected.
     open_pings: AtomicU32,
-    /// The subprotocol of a WebSocket, if one was agreed on.
+    /// The negotiated subprotocol of a WebSocket.
     pub(super) subprotocol: OnceLock<Box<Subprotocol>>,
     out: Mutex<Out>,
     pub(super) ends: EndHooks,
@@ -60,7 +60,7 @@ impl Lane {
         }
     }
 
-    /// How messages are encoded.
+    /// Returns the format of messages.
     pub(crate) fn format(&self) -> WireFormat {
         WireFormat::from_index(self.format.load(Ordering::Relaxed))
     }
@@ -69,7 +69,7 @@ impl Lane {
         self.format.store(format.to_index(), Ordering::Relaxed);
     }
 
-    /// Whether messages can still be sent.
+    /// Returns whether messages can still be sent.
     pub(crate) fn is_open(&self) -> bool {
         self.life.is_open()
     }
@@ -78,7 +78,7 @@ impl Lane {
         self.backlog.load(Ordering::Acquire)
     }
 
-    /// Whether a session's channel writes to it, so that no other sender may.
+    /// Returns whether the lane belongs to a session's channel, so that no other sender may use it.
     pub(crate) fn is_of_channel(&self) -> bool {
         self.of_channel.load(Ordering::Acquire)
     }
@@ -87,24 +87,24 @@ impl Lane {
         self.of_channel.store(true, Ordering::Release);
     }
 
-    /// Notes whether the current request is a WebSocket handshake without an answer.
+    /// Sets whether the current request is a WebSocket handshake without an answer.
     pub(crate) fn set_handshake(&self, awaits_answer: bool) {
         self.awaits_answer.store(awaits_answer, Ordering::Relaxed);
     }
 
-    /// Whether the current request is a WebSocket handshake without an answer.
+    /// Returns whether the current request is a WebSocket handshake without an answer.
     pub(crate) fn is_handshake(&self) -> bool {
         self.awaits_answer.load(Ordering::Relaxed)
     }
 
-    /// Notes the place in a raw event stream after `data`.
-    pub(crate) fn note_line_end(&self, data: &[u8]) {
+    /// Tracks whether `data` ends a line of a raw event stream.
+    pub(crate) fn track_line_end(&self, data: &[u8]) {
         if let Some(last) = data.last() {
             self.at_line_end.store(*last == b'\n', Ordering::Relaxed);
         }
     }
 
-    /// Whether a raw event stream stands at the start of a line.
+    /// Returns whether a raw event stream is at the start of a line.
     pub(crate) fn is_at_line_end(&self) -> bool {
         self.at_line_end.load(Ordering::Relaxed)
     }
@@ -122,13 +122,13 @@ impl Lane {
         self.heartbeat.store(ticks, Ordering::Relaxed);
     }
 
-    /// Counts a ping that is about to go out, so that no limit on control frames counts its pong. It is counted before it
-    /// goes out: the pong may be faster than this thread.
+    /// Counts a ping, so that the limit on control frames does not count its pong. Called before the ping is sent,
+    /// since the pong may come before this thread runs again.
     pub(super) fn open_ping(&self) {
         self.open_pings.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Takes an open ping off, for a pong that has come; false if none was open.
+    /// Uncounts a ping after its pong; returns false if none was counted.
     pub(super) fn take_open_ping(&self) -> bool {
         self.open_pings
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
@@ -145,7 +145,7 @@ impl Lane {
         self.out.try_lock().ok()
     }
 
-    /// Bytes that wait for the peer to read.
+    /// Returns the number of bytes in the queue.
     pub(crate) fn queued(&self) -> usize {
         match self.has_backlog() {
             true => self.lock_out().queued(),

@@ -1,23 +1,23 @@
-//! How far the life of a connection is.
+//! The lifecycle of a connection.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-/// The one record of a connection's life: what may still be sent, where the transport is, and whether the peer is here.
+/// The state of a connection in three parts: its sending side, its transport and its peer.
 ///
 /// Each part moves forward only.
 ///
 /// | part | from | to | by |
 /// |---|---|---|---|
 /// | sending | `Open` | `Closing` | the end of the handler's side, a close from outside, the end of the peer |
-/// | sending | `Open`, `Closing` | `LastWord` | a Close frame or a last chunk, which stands last in the queue |
+/// | sending | `Open`, `Closing` | `LastWord` | a Close frame or a last chunk, which is the last entry of the queue |
 /// | sending | any | `Lost` | an error of the transport, or its end; the queue is dropped |
 /// | transport | `Open` | `Flushing` | the end of the handler's side, a close from outside, a Close frame of the peer |
-/// | transport | `Flushing` | `Lingering` | the queue is empty, and the peer is to end its side first |
-/// | transport | any | `Closed` | the end of the peer, a time limit, an abort, or nothing left to do |
-/// | peer | here | ended | its side has ended, or the transport failed: nothing more comes in |
-/// | peer | here, ended | gone | the task has told all that wait for it; end hooks have run |
+/// | transport | `Flushing` | `Lingering` | the queue is empty, and the peer has to end its side first |
+/// | transport | any | `Closed` | the end of the peer, a time limit, an abort, or the end of all work |
+/// | peer | here | ended | the end of its side, or an error of the transport: no more input |
+/// | peer | here, ended | gone | the task, which then runs the end hooks and wakes all waits |
 ///
-/// The transport and the end of input change under the lock of the input, `LastWord` and `Lost` under the lock of the queue.
+/// The end of input is set under the lock `input`, `LastWord` and `Lost` under the lock `out`.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     sending: AtomicU8,
@@ -26,39 +26,30 @@ pub(crate) struct Lifecycle {
     gone: AtomicBool,
 }
 
-/// What may still be sent.
+/// State of the sending side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Sending {
-    /// Anything.
+    /// Everything can be sent.
     Open,
-    /// No messages any more; the connection's own last bytes still go out.
+    /// No message can be sent any more, only the connection's own last bytes.
     Closing,
-    /// Only what is queued: a last word (a Close frame, a last chunk) stands at its end.
+    /// Only the queue is sent. Its last entry is the last word: a Close frame or a last chunk.
     LastWord,
-    /// Nothing; the transport is gone.
+    /// Nothing can be sent: the transport has failed or is closed.
     Lost,
 }
 
-impl Sending {
-    const ALL: [Self; 4] = [Self::Open, Self::Closing, Self::LastWord, Self::Lost];
-
-    /// Whether more may be queued.
-    pub(crate) fn takes_bytes(self) -> bool {
-        self < Self::LastWord
-    }
-}
-
-/// How the transport comes to its end.
+/// State of the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// In use.
     Open,
-    /// The queue still goes out; then the end, or first a wait for the peer's.
+    /// The queue is sent. Then the transport closes, or lingers first.
     Flushing { linger: bool },
-    /// Our side has ended; what the peer still sends is read and dropped, so that the close does
-    /// not turn into a reset which would destroy our last words on their way (RFC 9112 §9.6).
+    /// The server's side has ended. The peer's bytes are read and dropped, since closing a socket with unread bytes
+    /// resets it, and a reset could destroy the last word in transit (RFC 9112 §9.6).
     Lingering,
-    /// Closed.
+    /// The socket is closed.
     Closed,
 }
 
@@ -87,9 +78,9 @@ impl Transport {
 pub(crate) enum Until {
     /// The peer has ended its side or is gone.
     PeerEnded,
-    /// Messages can no longer be sent, or the server shuts down.
+    /// No message can be sent any more, or the server shuts down.
     Closed,
-    /// One of the two.
+    /// One of the other two.
     Either,
 }
 
@@ -103,22 +94,23 @@ impl Lifecycle {
         }
     }
 
-    pub(super) fn sending(&self) -> Sending {
-        let index = usize::from(self.sending.load(Ordering::Acquire));
-        Sending::ALL.get(index).copied().unwrap_or(Sending::Lost)
+    /// Whether more may be queued.
+    #[inline]
+    pub(super) fn takes_bytes(&self) -> bool {
+        self.sending.load(Ordering::Acquire) < Sending::LastWord as u8
     }
 
-    /// Whether messages can still be sent.
+    /// Returns whether messages can still be sent.
     pub(crate) fn is_open(&self) -> bool {
         self.sending.load(Ordering::Acquire) == Sending::Open as u8
     }
 
-    /// Whether nothing at all can be sent any more.
+    /// Returns whether nothing can be sent any more.
     pub(super) fn is_lost(&self) -> bool {
         self.sending.load(Ordering::Acquire) == Sending::Lost as u8
     }
 
-    /// Moves on, unless the sending side is further already.
+    /// Moves the sending side forward to `to`, unless it is further.
     pub(super) fn advance(&self, to: Sending) {
         self.sending.fetch_max(to as u8, Ordering::AcqRel);
     }
@@ -129,19 +121,21 @@ impl Lifecycle {
         transport.copied().unwrap_or(Transport::Closed)
     }
 
-    /// Whether the transport is in use, and its end has not begun.
+    /// Returns whether the end of the transport has not begun.
     pub(super) fn is_transport_open(&self) -> bool {
         self.transport.load(Ordering::Acquire) == Transport::Open.to_index()
     }
 
-    /// Moves the transport on; from `Closed` nothing leads back.
+    /// Sets the state of the transport, unless it is closed.
     pub(super) fn set_transport(&self, to: Transport) {
-        if self.transport() != Transport::Closed {
-            self.transport.store(to.to_index(), Ordering::Release);
-        }
+        let closed = Transport::Closed.to_index();
+        let moved = |from| (from != closed).then_some(to.to_index());
+        let _ = self
+            .transport
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, moved);
     }
 
-    /// Whether nothing more comes in.
+    /// Returns whether the peer has ended its side.
     pub(crate) fn has_input_ended(&self) -> bool {
         self.input_ended.load(Ordering::Acquire)
     }
@@ -150,17 +144,17 @@ impl Lifecycle {
         self.input_ended.store(true, Ordering::Release);
     }
 
-    /// Whether the peer is known to be gone.
+    /// Returns whether the peer is gone.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
 
-    /// Notes that the peer is gone; false if that was known.
+    /// Marks the peer as gone; returns false if it was gone before.
     pub(super) fn set_gone(&self) -> bool {
         !self.gone.swap(true, Ordering::AcqRel)
     }
 
-    /// Whether a state is reached.
+    /// Returns whether a state is reached.
     pub(super) fn has_reached(&self, until: Until, is_shutting_down: bool) -> bool {
         let has_ended = self.is_gone() || until != Until::Closed && self.has_input_ended();
         has_ended || until != Until::PeerEnded && (!self.is_open() || is_shutting_down)
@@ -182,7 +176,8 @@ mod tests {
             (Sending::LastWord, Sending::Lost),
         ] {
             life.advance(to);
-            assert_eq!(life.sending(), at);
+            assert_eq!(life.sending.load(Ordering::Acquire), at as u8);
+            assert_eq!(life.takes_bytes(), at < Sending::LastWord);
             assert!(!life.is_open());
         }
         assert!(life.is_lost());

@@ -1,4 +1,4 @@
-//! A socket with its task.
+//! The link: a socket with its task.
 
 use std::{
     sync::{
@@ -33,7 +33,7 @@ pub(crate) struct Link {
     pub(crate) facts: Facts,
     pub(crate) driver: Driver,
     pub(crate) slot: u32,
-    /// The tick of the wheel's next look.
+    /// The tick at which the timer fires next.
     armed_at: AtomicU32,
     input: Mutex<Input>,
     /// The one lane of HTTP/1.1.
@@ -42,7 +42,7 @@ pub(crate) struct Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // A task that was dropped with its runtime leaves its queue.
+        // A task that was dropped with its runtime leaves a queue.
         let queued = self.lane.lock_out().queued();
         self.env.metrics.outbox_changed(queued, 0);
     }
@@ -67,12 +67,12 @@ impl Link {
         }
     }
 
-    /// Identifies the connection within this process, from 1.
+    /// Returns the connection's number within this process, from 1.
     pub(crate) fn id(&self) -> u64 {
         self.lane.id
     }
 
-    /// The lane, to send on it.
+    /// Returns the lane with this link, for sending.
     #[inline]
     pub(crate) fn lane(&self) -> LaneRef<'_> {
         LaneRef {
@@ -93,12 +93,12 @@ impl Link {
         self.env.timers.now()
     }
 
-    /// The client, or the last proxy in front of the load balancer.
+    /// Returns the address of the client, or of the last proxy in front of the load balancer.
     pub(crate) fn peer(&self) -> Peer {
         self.facts.peer()
     }
 
-    /// Takes over the address that a load balancer has sent; false if it has too many connections already.
+    /// Sets the client that a load balancer named; returns false if that address has too many connections.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) fn set_source(&self, source: Peer) -> bool {
         let is_admitted = self.env.admit(source);
@@ -111,19 +111,19 @@ impl Link {
         is_admitted
     }
 
-    /// The subprotocol that the handshake agreed on.
+    /// Returns the negotiated subprotocol.
     pub(crate) fn subprotocol(&self) -> Option<&str> {
         self.lane.subprotocol.get()?.name(&self.env.config)
     }
 
-    /// Sets the format of messages from here on.
+    /// Sets the format of messages.
     pub(super) fn set_format(&self, format: WireFormat) {
         let before = self.lane.format();
         self.lane.set_format(format);
         self.env.metrics.format_changed(before, format);
     }
 
-    /// Makes sure that the wheel looks here at `at` or before.
+    /// Arms the timer for `at`, unless it fires earlier.
     pub(crate) fn arm(&self, at: Tick) {
         if at.0 < self.armed_at.load(Ordering::Relaxed) {
             let key = TimerKey {
@@ -131,12 +131,12 @@ impl Link {
                 id: self.id(),
             };
             let at = self.env.timers.arm(key, at);
-            // Another thread may have armed it for an earlier tick meanwhile.
+            // Another thread may have armed it for an earlier tick.
             self.armed_at.fetch_min(at.0, Ordering::Relaxed);
         }
     }
 
-    /// Signals the task that the wheel looks here. An entry that was overtaken by an earlier one changes nothing.
+    /// Signals the timer to the task. An entry of the wheel that an earlier one has replaced has no effect.
     pub(crate) fn timer_fired(&self, now: Tick) {
         if self.armed_at.load(Ordering::Relaxed) <= now.0 {
             self.armed_at.store(u32::MAX, Ordering::Relaxed);
@@ -144,7 +144,7 @@ impl Link {
         }
     }
 
-    /// The time for which the peer may take nothing while the queue is not empty.
+    /// Returns the time for which the peer may read nothing while the queue is not empty.
     pub(super) fn stall_time(&self) -> Duration {
         match self.lane.format() {
             WireFormat::Http => self.env.config.write_timeout,
@@ -152,7 +152,7 @@ impl Link {
         }
     }
 
-    /// Whether the peer or the server has ended the connection, or its side of it.
+    /// Returns whether the peer or the server has ended the connection or its side of it.
     pub(crate) fn has_ended(&self) -> bool {
         let life = &self.lane.life;
         life.has_input_ended()
@@ -173,19 +173,19 @@ impl Link {
         if is_reached() {
             return Poll::Ready(());
         }
-        // The end of input wakes its readers, the end of the connection all waiters.
+        // The end of input wakes its readers. The end of the connection wakes all waiters.
         if until != Until::Closed {
             self.lock_input().readers.add(cx.waker());
         }
         self.lane.lock_out().add_waiter(cx.waker());
-        // It may have ended between the look and the entry.
+        // The state may have been reached between the check and the registration.
         match is_reached() {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
     }
 
-    /// Tells all that wait for the end that the peer is gone, and runs the end hooks.
+    /// Marks the peer as gone, runs the end hooks and wakes all waits.
     pub(crate) fn set_gone(&self) {
         let life = &self.lane.life;
         let Some(hooks) = self.lane.ends.take_last(life) else {
@@ -193,7 +193,7 @@ impl Link {
         };
         life.advance(super::lifecycle::Sending::Closing);
         if !hooks.is_empty() {
-            super::cork::tell_end(&self.env, || hooks.run());
+            super::cork::run_end_hooks(&self.env, || hooks.run());
         }
         let waiters: Wakers = self.lane.lock_out().take_waiters();
         waiters.wake();

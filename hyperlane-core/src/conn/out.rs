@@ -1,6 +1,6 @@
-//! The queue of a lane, and the writes to its socket.
+//! The sending side of a lane: its queue, and the writes to the socket.
 //!
-//! The queue takes what the socket does not; [`send`](super::send) says who may send, and how.
+//! Bytes that the socket does not take are queued. [`send`](super::send) has the functions for senders.
 
 use std::{
     collections::VecDeque,
@@ -26,21 +26,21 @@ use crate::{
     proto::ws::{Message, encode_message},
 };
 
-/// Buffers handed to one system call.
+/// Maximum number of buffers per system call.
 const VECTORED: usize = 16;
 
-/// Bytes that may wait for the client before more of a body is fetched: enough to keep a fast one busy, while many slow
-/// ones cost little each.
+/// Bytes in the queue up to which more of a body is fetched: enough to keep a fast client busy, and little memory per
+/// slow client.
 pub(super) const BODY_MARK: usize = 128 * 1024;
 
 /// A piece in the queue.
 struct Entry {
     bytes: Bytes,
-    /// Its last message goes on in the next entry: a large payload follows its head from where it is.
-    goes_on: bool,
+    /// The last message of this entry continues in the next one: a large payload follows its frame head uncopied.
+    is_continued: bool,
 }
 
-/// The pieces that wait, in the order of the wire. An empty queue takes one word.
+/// The queued pieces in wire order. An empty queue takes one word.
 #[derive(Default)]
 struct Queue(Option<Box<Waiting>>);
 
@@ -69,7 +69,7 @@ impl Queue {
         waiting.entries.push_back(entry);
     }
 
-    /// Takes `written` bytes off the front.
+    /// Removes `written` bytes from the front.
     fn advance(&mut self, mut written: usize) {
         let Some(waiting) = &mut self.0 else {
             return;
@@ -86,18 +86,18 @@ impl Queue {
         self.0 = None;
     }
 
-    /// Drops all but the first message, which may be partly on the wire.
+    /// Drops all messages but the first, a part of which may be on the wire.
     fn keep_first(&mut self) {
         let Some(waiting) = &mut self.0 else {
             return;
         };
         let entries = &mut waiting.entries;
-        let last = entries.iter().position(|entry| !entry.goes_on);
+        let last = entries.iter().position(|entry| !entry.is_continued);
         entries.truncate(last.map_or(entries.len(), |at| at + 1));
         waiting.bytes = entries.iter().map(|entry| entry.bytes.len()).sum();
     }
 
-    /// Collects the slices of one write; returns their number.
+    /// Fills `slices` for one write; returns their number.
     fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>; VECTORED]) -> usize {
         let entries = self.0.iter().flat_map(|waiting| &waiting.entries);
         let mut count = 0;
@@ -109,24 +109,25 @@ impl Queue {
     }
 }
 
-/// The state behind the lock of a lane.
+/// The state behind the lock `out`.
 pub(crate) struct Out {
     writer: Writer,
     queue: Queue,
     /// Bytes that the socket has taken.
     sent: u64,
-    /// The tick since which the socket takes nothing although the queue is not empty.
+    /// The tick since which the socket has taken nothing although the queue is not empty.
     stalled_since: Tick,
     last_sent: Tick,
-    /// Tasks that wait for room or for the end of the connection.
+    /// Tasks that wait for room in the queue or for the end of the connection.
     pub(super) waiters: Wakers,
     /// The task itself waits for the queue to fall below [`BODY_MARK`].
-    body_waits: bool,
-    /// Something left the queue since the waiters were told.
-    moved: bool,
-    /// The socket has taken something without an event that said it would: it is asked itself until it takes no more.
-    unasked: bool,
-    /// Compresses with context takeover: in the order of the wire, so behind the same lock.
+    awaits_body_room: bool,
+    /// Bytes have left the queue since the waiters were last woken.
+    has_drained: bool,
+    /// Writes go to the socket although it was not reported writable, until it takes no more; see
+    /// [`try_write_more`](Self::try_write_more).
+    skips_readiness: bool,
+    /// The compressor with context takeover. It lies behind this lock since it has to run in wire order.
     #[cfg(feature = "deflate")]
     pub(super) compressor: Option<Box<crate::proto::ws::deflate::Compressor>>,
 }
@@ -140,20 +141,20 @@ impl Out {
             stalled_since: now,
             last_sent: now,
             waiters: Wakers::default(),
-            body_waits: false,
-            moved: false,
-            unasked: false,
+            awaits_body_room: false,
+            has_drained: false,
+            skips_readiness: false,
             #[cfg(feature = "deflate")]
             compressor: None,
         }
     }
 
-    /// Bytes in the queue.
+    /// Returns the number of bytes in the queue.
     pub(crate) fn queued(&self) -> usize {
         self.queue.bytes()
     }
 
-    /// Bytes that the socket has taken.
+    /// Returns the number of bytes that the socket has taken.
     pub(super) fn sent(&self) -> u64 {
         self.sent
     }
@@ -162,7 +163,7 @@ impl Out {
         self.last_sent
     }
 
-    /// The tick since which the peer has taken nothing; `None` while the queue is empty.
+    /// Returns the tick since which the peer has read nothing; `None` while the queue is empty.
     pub(super) fn stalled_since(&self) -> Option<Tick> {
         (!self.queue.is_empty()).then_some(self.stalled_since)
     }
@@ -176,18 +177,18 @@ impl Out {
     }
 
     /// Wakes the task once the queue is below [`BODY_MARK`].
-    pub(super) fn set_body_waits(&mut self) {
-        self.body_waits = true;
+    pub(super) fn set_awaits_body_room(&mut self) {
+        self.awaits_body_room = true;
     }
 
-    /// Changes the queue; no other function does.
+    /// Changes the queue and the metric of its size. No other function changes the queue.
     fn change_queue(&mut self, metrics: &Metrics, change: impl FnOnce(&mut Queue)) {
         let before = self.queue.bytes();
         change(&mut self.queue);
         metrics.outbox_changed(before, self.queue.bytes());
     }
 
-    pub(super) fn enqueue(&mut self, lane: LaneRef<'_>, bytes: Bytes, goes_on: bool) {
+    pub(super) fn enqueue(&mut self, lane: LaneRef<'_>, bytes: Bytes, is_continued: bool) {
         if bytes.is_empty() {
             return;
         }
@@ -195,13 +196,16 @@ impl Out {
             self.stalled_since = lane.link.now();
         }
         self.change_queue(&lane.link.env.metrics, |queue| {
-            queue.push(Entry { bytes, goes_on });
+            queue.push(Entry {
+                bytes,
+                is_continued,
+            });
         });
     }
 
-    /// Takes `written` bytes off the front.
+    /// Removes `written` bytes from the front.
     fn advance(&mut self, written: usize, link: &Link) {
-        self.moved = true;
+        self.has_drained = true;
         self.sent += written as u64;
         self.stalled_since = link.now();
         self.change_queue(&link.env.metrics, |queue| queue.advance(written));
@@ -218,7 +222,7 @@ impl Out {
         frame
     }
 
-    /// Gives the compressor's window back: handles may be kept long after the end.
+    /// Frees the compressor, since handles may be kept long after the end.
     pub(super) fn drop_window(&mut self) {
         #[cfg(feature = "deflate")]
         {
@@ -226,23 +230,23 @@ impl Out {
         }
     }
 
-    /// Drops the queue, except what may be partly on the wire, to the end of its message.
+    /// Drops the queue except its first message, a part of which may be on the wire.
     pub(super) fn drop_unsent(&mut self, metrics: &Metrics) {
-        self.moved = true;
+        self.has_drained = true;
         self.change_queue(metrics, Queue::keep_first);
     }
 
-    /// Writes a piece, or queues what the socket does not take of it.
+    /// Writes a piece; queues the part that the socket does not take.
     pub(super) fn write(&mut self, lane: LaneRef<'_>, piece: Piece<'_>) {
         let bytes = piece.as_slice();
         let taken = self.write_now(lane, &[IoSlice::new(bytes)]);
         if taken < bytes.len() && !lane.lane.life.is_lost() {
             self.enqueue(lane, piece.keep_from(taken), false);
-            lane.note_backlog();
+            lane.set_backlog();
         }
     }
 
-    /// Writes pieces as one, or queues what the socket does not take of them.
+    /// Writes pieces as one; queues the part that the socket does not take.
     pub(super) fn write_pieces(&mut self, lane: LaneRef<'_>, pieces: Pieces<'_>) {
         if pieces.shared.is_empty() {
             return self.write(lane, Piece::Copied(pieces.bytes));
@@ -262,24 +266,25 @@ impl Out {
             let length = piece.as_slice().len();
             if taken < length {
                 let next = pieces.peek();
-                let goes_on = matches!((&piece, next), (Piece::Copied(_), Some(Piece::Shared(_))));
-                self.enqueue(lane, piece.keep_from(taken), goes_on);
+                let is_continued =
+                    matches!((&piece, next), (Piece::Copied(_), Some(Piece::Shared(_))));
+                self.enqueue(lane, piece.keep_from(taken), is_continued);
             }
             taken = taken.saturating_sub(length);
         }
         if !self.queue.is_empty() {
-            lane.note_backlog();
+            lane.set_backlog();
         }
     }
 
-    /// Writes at once what the socket takes; nothing if the queue is not empty.
+    /// Writes as much as the socket takes now; nothing if the queue is not empty.
     fn write_now(&mut self, lane: LaneRef<'_>, slices: &[IoSlice<'_>]) -> usize {
         self.last_sent = lane.link.now();
         if !self.queue.is_empty() {
             return 0;
         }
         loop {
-            match write_some(&self.writer, &mut self.unasked, slices) {
+            match write_some(&self.writer, &mut self.skips_readiness, slices) {
                 Ok(taken) => {
                     self.sent += taken as u64;
                     return taken;
@@ -296,38 +301,42 @@ impl Out {
         }
     }
 
-    /// Notes that the transport failed: nothing more can be sent. The task notices by its signal.
+    /// Marks the sending side as lost after an error of the transport, drops the queue and signals the task.
     pub(super) fn lose(&mut self, lane: LaneRef<'_>) {
         lane.lane.life.advance(Sending::Lost);
-        self.moved = true;
+        self.has_drained = true;
         self.change_queue(&lane.link.env.metrics, |queue| *queue = Queue::default());
         lane.link.driver.signal(signals::LOST);
     }
 
-    /// Closes the socket's sending side.
+    /// Ends the socket's sending direction.
     pub(super) fn shut_down(&mut self) {
         self.writer.shutdown();
     }
 
-    /// Gives the socket's sending side back.
+    /// Frees the socket's sending half.
     pub(super) fn close(&mut self) {
         self.writer.close();
     }
 
-    /// Writes what the socket takes of the front, as far as its readiness says, or as the system does while `unasked`.
+    /// Writes as much of the queue's front as the socket takes.
     fn write_front(&mut self) -> io::Result<usize> {
         let Self {
             queue,
             writer,
-            unasked,
+            skips_readiness,
             ..
         } = self;
         let mut slices = [IoSlice::new(&[]); VECTORED];
         let count = queue.gather(&mut slices);
-        write_some(writer, unasked, slices.get(..count).unwrap_or_default())
+        write_some(
+            writer,
+            skips_readiness,
+            slices.get(..count).unwrap_or_default(),
+        )
     }
 
-    /// Sends the queue on, by a socket that tasks write to. Ready when it is empty.
+    /// Flushes the queue into a socket. Ready when the queue is empty.
     fn poll_flush(&mut self, lane: LaneRef<'_>, cx: &mut Context<'_>) -> Poll<()> {
         while !self.queue.is_empty() {
             match self.write_front() {
@@ -347,34 +356,35 @@ impl Out {
         Poll::Ready(())
     }
 
-    /// Tells the waiters what has changed for them. Without a move nothing has; a waiter that is a part of the task itself
-    /// would have it run again and again while the client takes nothing.
-    fn take_moved(&mut self, lane: LaneRef<'_>) -> Wakers {
-        if self.body_waits && self.queue.bytes() <= lane.body_mark() {
-            self.body_waits = false;
+    /// Takes the waiters if the queue has room, and wakes a task that waits for room for a body. Waiters are
+    /// taken only after the queue has drained: otherwise a waiter within the task would wake it in a loop while
+    /// the client reads nothing.
+    fn take_ready_waiters(&mut self, lane: LaneRef<'_>) -> Wakers {
+        if self.awaits_body_room && self.queue.bytes() <= lane.body_mark() {
+            self.awaits_body_room = false;
             lane.link.driver.wake();
         }
-        if self.moved && self.queue.bytes() <= lane.link.env.config.outbox_bytes {
-            self.moved = false;
+        if self.has_drained && self.queue.bytes() <= lane.link.env.config.outbox_bytes {
+            self.has_drained = false;
             return self.take_waiters();
         }
         Wakers::default()
     }
 
-    /// Whether the socket takes a part of the queue, although nothing says so: Linux calls a socket
-    /// writable again only when a third of its buffer is free, which a slow client needs long for. The part that it takes now
-    /// is all it has room for, so that the next look tells whether the client has made more.
-    pub(super) fn takes_more(&mut self, link: &Link) -> bool {
+    /// Writes a part of the queue although the socket was not reported writable; returns whether the socket took
+    /// bytes. Linux reports a socket as writable only when a third of its buffer is free, which takes a slow client
+    /// long. This write fills the buffer, so the next call shows whether the client has read more.
+    pub(super) fn try_write_more(&mut self, link: &Link) -> bool {
         let Self {
             queue,
             writer,
-            unasked,
+            skips_readiness,
             ..
         } = self;
         let written = match queue.front() {
             Some(front) => {
-                *unasked = true;
-                write_some(writer, unasked, &[IoSlice::new(&front.bytes)])
+                *skips_readiness = true;
+                write_some(writer, skips_readiness, &[IoSlice::new(&front.bytes)])
             }
             None => return true,
         };
@@ -395,7 +405,7 @@ impl ByteCounter for Link {
 }
 
 impl Link {
-    /// Sends the queue on. Ready when it is empty. Only the task calls this.
+    /// Flushes the queue. Ready when it is empty. Called by the task alone.
     pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
         let lane = self.lane();
         let is_driven = self.lane.lock_out().writer.is_driven();
@@ -403,12 +413,13 @@ impl Link {
             true => self.poll_flush_driven(cx),
             false => self.lane.lock_out().poll_flush(lane, cx),
         };
-        let waiters = self.lane.lock_out().take_moved(lane);
+        let waiters = self.lane.lock_out().take_ready_waiters(lane);
         waiters.wake();
         flushed
     }
 
-    /// Sends the queue on, by a transport that the task alone drives, so that the lock of the input is free.
+    /// Flushes the queue into a transport that only the task drives. Its writer lies with the reader, behind
+    /// `input`.
     fn poll_flush_driven(&self, cx: &mut Context<'_>) -> Poll<()> {
         let lane = self.lane();
         let mut input = self.lock_input();
@@ -437,12 +448,17 @@ impl Link {
     }
 }
 
-/// Writes what the socket takes: as far as its readiness says, or as the system does while `unasked`.
-fn write_some(writer: &Writer, unasked: &mut bool, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    let written = match *unasked {
-        true => writer.write_unasked(slices),
+/// Writes as much as the socket takes. While `skips_readiness` holds, it asks the system instead of the recorded
+/// readiness.
+fn write_some(
+    writer: &Writer,
+    skips_readiness: &mut bool,
+    slices: &[IoSlice<'_>],
+) -> io::Result<usize> {
+    let written = match *skips_readiness {
+        true => writer.write_skipping_readiness(slices),
         false => writer.try_write(slices),
     };
-    *unasked &= written.is_ok();
+    *skips_readiness &= written.is_ok();
     written
 }

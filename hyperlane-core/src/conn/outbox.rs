@@ -1,11 +1,11 @@
-//! The handle through which other tasks send to a connection.
+//! The outbox: the handle by which other tasks send to a connection.
 
 use std::{fmt, io, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{
-    end::run_end,
+    end::run_end_hook,
     link::Link,
     send::{Limit, Order, Payload},
 };
@@ -18,17 +18,17 @@ use crate::{
     wire::{WireFormat, refuse_close},
 };
 
-/// What a Ping frame begins with (RFC 6455 §5.2).
+/// The first byte of a Ping frame (RFC 6455 §5.2).
 const PING_FRAME: u8 = 0x89;
 
-/// A cheap handle to a connection's sending side, for code that delivers to many connections.
+/// A handle to the sending side of a connection, for code that delivers to many connections; a cheap clone.
 ///
-/// It never waits: what the socket does not take at once is queued, up to the outbox's high-water
-/// mark ([`ServerConfig::outbox_bytes`](crate::ServerConfig)). Bytes pushed here must be whole
-/// messages in the connection's [`WireFormat`]; they are never split by others' messages.
+/// It never waits. Bytes that the socket does not take at once are queued, up to the outbox's high-water mark
+/// ([`ServerConfig::outbox_bytes`](crate::ServerConfig)). Bytes pushed here must be whole messages in the connection's
+/// [`WireFormat`]. Messages of other senders never split them.
 #[derive(Clone)]
 pub struct Outbox {
-    /// None for a channel that has no connection now: as one that is over.
+    /// `None` for a channel without a connection, which behaves like a closed connection.
     connection: Option<Arc<Link>>,
 }
 
@@ -39,51 +39,53 @@ impl Outbox {
         }
     }
 
-    /// Identifies the connection within this process, from 1; never used again. 0 for that of a channel without one.
+    /// Returns the connection's number within this process, from 1, which is never reused; 0 for a channel without a
+    /// connection.
     pub fn id(&self) -> u64 {
         self.connection
             .as_ref()
             .map_or(0, |connection| connection.id())
     }
 
-    /// How messages have to be encoded.
+    /// Returns the format in which messages have to be encoded.
     pub fn format(&self) -> WireFormat {
         self.connection
             .as_ref()
             .map_or(WireFormat::Http, |connection| connection.lane.format())
     }
 
-    /// Whether messages can still be sent.
+    /// Returns whether messages can still be sent.
     pub fn is_open(&self) -> bool {
         self.connection
             .as_ref()
             .is_some_and(|connection| connection.lane.is_open())
     }
 
-    /// Bytes that wait for the peer to read.
+    /// Returns the number of bytes in the queue.
     pub fn queued(&self) -> usize {
         self.connection
             .as_ref()
             .map_or(0, |connection| connection.lane.queued())
     }
 
-    /// The runtime of the connection's server, for what delivers to it.
+    /// Returns the runtime of the connection's server, for tasks that deliver to it.
     #[doc(hidden)]
     pub fn __runtime(&self) -> Option<tokio::runtime::Handle> {
         self.connection.as_ref()?.env.runtime.clone()
     }
 
     fn connection(&self) -> Result<&Arc<Link>, PushError> {
-        // What goes out beside the channel has no offset: a client that counts would take the channel's next message for one
-        // that it has.
+        // A message from another sender has no offset of the channel. A client that counts messages would then
+        // take the channel's next message for one that it has.
         self.connection
             .as_ref()
             .filter(|connection| !connection.lane.is_of_channel())
             .ok_or(PushError::Channel)
     }
 
-    /// Whether this is the outbox of a channel of a session ([`Context::ws`](crate::Context::ws),
-    /// [`Context::sse`](crate::Context::sse)), connected or not. Nothing can be sent through it, and it cannot join a room.
+    /// Returns whether this is the outbox of a session's channel ([`Context::ws`](crate::Context::ws),
+    /// [`Context::sse`](crate::Context::sse)), connected or not. Only the channel can send through it, and it
+    /// cannot join a room.
     pub fn is_of_channel(&self) -> bool {
         self.connection
             .as_ref()
@@ -93,12 +95,12 @@ impl Outbox {
     /// Sends whole encoded messages, shared and not copied.
     ///
     /// # Errors
-    /// [`PushError::Full`] when more than the high-water mark is waiting already, so that a message of
-    /// any size fits into an outbox below it; [`PushError::Closed`] when the connection is over;
-    /// [`PushError::Channel`] for the outbox of a channel, which numbers its messages itself.
+    /// [`PushError::Full`] if the queue is above the high-water mark (below it, a message of any size fits);
+    /// [`PushError::Closed`] if the connection is closed; [`PushError::Channel`] for the outbox of a channel, which
+    /// numbers its messages itself.
     pub fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
         let connection = self.connection()?;
-        // A ping to many, encoded once.
+        // A ping to many connections is encoded once, so it comes as bytes.
         let is_ping = bytes.first() == Some(&PING_FRAME) && self.format().is_websocket();
         if is_ping {
             connection.lane.open_ping();
@@ -110,8 +112,8 @@ impl Outbox {
         sent
     }
 
-    /// Encodes a message for connections of this one's format, to be pushed to any number of them:
-    /// compressed as this server is configured, where the format says so.
+    /// Encodes a message in this connection's format, to be pushed to any number of such connections. A compressed
+    /// format uses the server's configuration.
     ///
     /// # Errors
     /// As [`WireFormat::encode`].
@@ -127,12 +129,12 @@ impl Outbox {
         }
     }
 
-    /// Sends one message to this connection alone, encoded as it needs it.
+    /// Encodes a message and sends it to this connection alone.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] where [`push`](Self::push) says full, [`io::ErrorKind::BrokenPipe`] where it
-    /// says closed, [`io::ErrorKind::InvalidInput`] where it says that a channel has the connection,
-    /// [`io::ErrorKind::InvalidData`] where the format cannot carry the message.
+    /// [`io::ErrorKind::WouldBlock`] for [`PushError::Full`], [`io::ErrorKind::BrokenPipe`] for
+    /// [`PushError::Closed`], [`io::ErrorKind::InvalidInput`] for [`PushError::Channel`], and
+    /// [`io::ErrorKind::InvalidData`] if the format cannot carry the message.
     pub fn send(&self, message: &Message) -> io::Result<()> {
         refuse_close(message)?;
         let failed = |error| io::Error::from(ResponseError::from(error));
@@ -146,14 +148,14 @@ impl Outbox {
         sent.map_err(failed)
     }
 
-    /// Ends the connection: a WebSocket with a Close frame, dropping what waits if `drop_unsent`;
-    /// an event stream by its end, so that a browser comes back.
+    /// Closes the connection. A WebSocket gets a Close frame, after the queue or, with `drop_unsent`, instead
+    /// of it. An event stream just ends, after which a browser reconnects.
     pub fn close(&self, code: CloseCode, reason: &str, drop_unsent: bool) {
         let Some(connection) = &self.connection else {
             return;
         };
         match self.format() {
-            // Closed before: nothing is left to say.
+            // An error means that it was closed before.
             format if format.is_websocket() => {
                 let _ = connection.close_websocket(code, reason, drop_unsent);
             }
@@ -165,10 +167,10 @@ impl Outbox {
         }
     }
 
-    /// Runs `hook` once when the connection is over, at once if it is already.
-    /// The key takes it back with [`cancel_end`](Self::cancel_end); no key is given twice within a process.
+    /// Runs `hook` once after the connection has ended; at once, if it has ended already. Returns a key for
+    /// [`cancel_end`](Self::cancel_end), which is unique within the process.
     ///
-    /// Hooks run one after the other, on the connection's task. A panic in one is logged, and the others run.
+    /// Hooks run one after the other, on the connection's task. A panic in a hook is logged, and the other hooks run.
     pub fn on_end(&self, hook: impl FnOnce() + Send + 'static) -> Option<u64> {
         match &self.connection {
             Some(connection) => {
@@ -176,13 +178,14 @@ impl Outbox {
                 lane.ends.add(&lane.life, Box::new(hook))
             }
             None => {
-                run_end(Box::new(hook));
+                run_end_hook(Box::new(hook));
                 None
             }
         }
     }
 
-    /// Takes back a hook. A key whose hook has run, or that belongs to another connection, has no effect.
+    /// Cancels a hook of [`on_end`](Self::on_end). The key of a hook that has run, or of another connection, has no
+    /// effect.
     pub fn cancel_end(&self, key: u64) {
         if let Some(connection) = &self.connection {
             connection.lane.ends.cancel(key);

@@ -1,4 +1,4 @@
-//! How many messages and control frames a client may send in a time.
+//! Rate limits on the messages and control frames of a client.
 
 use crate::{
     config::ServerConfig,
@@ -6,21 +6,21 @@ use crate::{
     proto::ws::{Incoming, ProtocolError},
 };
 
-/// Ticks in a second; a bucket counts in units of one frame per that many.
+/// Ticks per second. Buckets count in units of a frame divided by this number.
 const TICKS: i64 = (1000 / TICK.as_millis()) as i64;
 
-/// A bucket that a rate fills and frames empty: as many as the rate says at once, and then the rate.
+/// A token bucket: it holds the frames of one second, and the rate refills it.
 ///
-/// It costs a comparison per frame; the clock is the server's.
+/// It costs a comparison per frame and uses the server's clock.
 #[derive(Debug, Default)]
 struct Bucket {
-    /// What has been taken out, in frames times [`TICKS`]; below zero when time was given back.
+    /// Tokens taken, in frames times [`TICKS`]; negative after a pause was credited.
     taken: i64,
     at: Tick,
 }
 
 impl Bucket {
-    /// Takes one out; false when it is empty.
+    /// Takes a token; returns false if there is none.
     fn take(&mut self, now: Tick, per_second: u32) -> bool {
         if now > self.at {
             self.refill(now, per_second, 0);
@@ -29,7 +29,7 @@ impl Bucket {
         self.taken <= i64::from(per_second) * TICKS
     }
 
-    /// Adds what has come in since the last look, but no more than `least` allows.
+    /// Adds the tokens since the last call. `taken` does not fall below `least`.
     fn refill(&mut self, now: Tick, per_second: u32, least: i64) {
         let ticks = i64::from(now.0.saturating_sub(self.at.0));
         self.taken = (self.taken - ticks * i64::from(per_second)).max(least.min(self.taken));
@@ -37,26 +37,26 @@ impl Bucket {
     }
 }
 
-/// The buckets of a WebSocket.
+/// The rate limits of a WebSocket.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
     messages: Bucket,
     controls: Bucket,
-    /// Since when we have not read: what the client sent meanwhile comes at once.
+    /// The tick since which reading is paused. Frames that the client sends meanwhile arrive all at once.
     paused: Option<Tick>,
 }
 
 impl Rates {
-    /// Reading pauses: this time does not count against the client.
+    /// Notes that reading pauses. The time of the pause is credited to the client.
     pub(super) fn pause(&mut self, now: Tick) {
         self.paused.get_or_insert(now);
     }
 
-    /// Counts what came in. A pong that we have asked for is free.
+    /// Counts a frame or message that came in. A solicited pong is not counted.
     pub(super) fn count(
         &mut self,
         event: &Incoming,
-        is_asked: bool,
+        is_solicited: bool,
         now: Tick,
         config: &ServerConfig,
     ) -> Result<(), ProtocolError> {
@@ -67,15 +67,15 @@ impl Rates {
                 (&mut self.messages, messages),
                 (&mut self.controls, controls),
             ] {
-                // Quiet before the pause fills a bucket and no more.
+                // Silence before the pause fills a bucket at most.
                 bucket.refill(since, rate, 0);
                 bucket.refill(now, rate, i64::MIN);
             }
         }
         match event {
-            // It is the last frame anyway.
+            // A Close is the last frame anyway.
             Incoming::Close(_) => Ok(()),
-            Incoming::Pong(_) if is_asked => Ok(()),
+            Incoming::Pong(_) if is_solicited => Ok(()),
             Incoming::Ping(_) | Incoming::Pong(_) if self.controls.take(now, controls) => Ok(()),
             Incoming::Ping(_) | Incoming::Pong(_) => {
                 Err(ProtocolError::TooManyControlFrames { limit: controls })
@@ -90,13 +90,13 @@ impl Rates {
 mod tests {
     use super::*;
 
-    /// How many can be taken at once.
+    /// Takes all tokens; returns their number.
     fn taken(bucket: &mut Bucket, now: u32, per_second: u32) -> u32 {
         let mut count = 0;
         while bucket.take(Tick(now), per_second) {
             count += 1;
         }
-        // The one too many has ended the connection.
+        // The token that was one too many does not count.
         bucket.taken -= TICKS;
         count
     }
@@ -127,7 +127,7 @@ mod tests {
         let config = ServerConfig::default().max_control_frames_per_second(10);
         let mut rates = Rates::default();
         let ping = Incoming::Ping(bytes::Bytes::new());
-        // The server is up for long, and the client has said nothing so far.
+        // The server has run for long, and the client has sent nothing so far.
         rates.pause(Tick(100_000));
         rates.pause(Tick(100_010));
         let mut count = 0;

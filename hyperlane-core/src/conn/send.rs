@@ -1,7 +1,8 @@
 //! Sending on a lane.
 //!
-//! Any task may send. A sender takes a short lock, never held across an await, and writes to the socket at once if nothing is
-//! queued; only what the socket does not take is queued. The link's task sends the queue on when the socket takes bytes again.
+//! Any task may send. A sender takes a short lock, never held across an await. If the queue is empty, it writes to the
+//! socket at once and queues only the bytes that the socket does not take. The link's task flushes the queue when the
+//! socket is writable again.
 
 use std::{
     sync::atomic::Ordering,
@@ -11,10 +12,10 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    cork::{self, Cork},
+    cork::{self, Cork, Piece},
     lane::LaneRef,
     lifecycle::Sending,
-    out::BODY_MARK,
+    out::{BODY_MARK, Out},
 };
 use crate::{
     error::PushError,
@@ -27,55 +28,27 @@ use crate::{
 pub(crate) enum Payload<'a> {
     /// Whole messages in the lane's format, shared and not copied.
     Shared(&'a Bytes),
-    /// Bytes that are copied.
+    /// Bytes to copy.
     Copied(&'a [u8]),
-    /// A message that is encoded as this lane needs it.
+    /// A message to encode in the lane's format.
     Message(&'a Message),
 }
 
-impl Payload<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Shared(bytes) => bytes.len(),
-            Self::Copied(bytes) => bytes.len(),
-            Self::Message(message) => message.len(),
-        }
-    }
-
-    fn write(&self, cork: &mut Cork) {
-        match self {
-            Self::Shared(bytes) => cork.push(bytes),
-            Self::Copied(bytes) => cork.bytes().extend_from_slice(bytes),
-            Self::Message(message @ Message::Text(text)) => {
-                let head = frame_head(message.opcode(), text.len());
-                cork.bytes().extend_from_slice(&head);
-                cork.push(text.as_shared());
-            }
-            Self::Message(message @ Message::Binary(bytes)) => {
-                let head = frame_head(message.opcode(), bytes.len());
-                cork.bytes().extend_from_slice(&head);
-                cork.push(bytes);
-            }
-            Self::Message(control) => encode_message(control, cork.bytes()),
-        }
-    }
-}
-
-/// The place of a send among others.
+/// The order of a send among others.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Behind the sends of the lane's own hook: into the cork while its task is polled.
+    /// In the order of the lane's own hook: into the cork while its task is polled.
     Own,
-    /// At once. What the lane's own hook has sent in this poll goes first.
+    /// At once, after the sends of the lane's own hook in this poll.
     Now,
 }
 
-/// The limit on the queue that a send respects.
+/// The limit on the queue for a send.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// The outbox's high-water mark ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
     Mark,
-    /// None: the sender has waited for room, or the bytes are the connection's own.
+    /// No limit: the sender has waited for room, or the bytes are the connection's own.
     None,
 }
 
@@ -83,7 +56,7 @@ impl LaneRef<'_> {
     /// Sends without waiting.
     ///
     /// # Errors
-    /// [`PushError::Full`] where the queue is above the limit, [`PushError::Closed`] where no more can be sent.
+    /// [`PushError::Full`] if the queue is above the limit, [`PushError::Closed`] if no more can be sent.
     #[inline]
     pub(crate) fn send(
         self,
@@ -91,33 +64,34 @@ impl LaneRef<'_> {
         order: Order,
         limit: Limit,
     ) -> Result<(), PushError> {
-        if let Payload::Message(message) = payload {
-            return self.send_message(message, order, limit);
-        }
-        if order == Order::Own {
-            if let Some(sent) = self.cork(payload) {
-                return sent;
+        match (payload, order) {
+            (Payload::Message(message @ Message::Ping(_)), _) => {
+                self.send_ping(message, order, limit)
             }
+            (Payload::Message(message), _) => self.send_message(message, order, limit),
+            (Payload::Shared(bytes), Order::Own) => self
+                .cork(32 + bytes.len() / 4, |cork| cork.push(bytes))
+                .unwrap_or_else(|| self.send_now(Piece::Shared(bytes), limit)),
+            // Too large to copy twice.
+            (Payload::Copied(bytes), Order::Own) if bytes.len() < cork::SPILL => self
+                // The sender of raw bytes has charged them.
+                .cork(0, |cork| cork.bytes().extend_from_slice(bytes))
+                .unwrap_or_else(|| self.send_now(Piece::Copied(bytes), limit)),
+            (Payload::Shared(bytes), Order::Now) => self.send_now(Piece::Shared(bytes), limit),
+            (Payload::Copied(bytes), _) => self.send_now(Piece::Copied(bytes), limit),
         }
-        self.send_now(payload, limit)
     }
 
-    /// Puts a payload into the cork; `None` if this thread does not poll the lane.
-    fn cork(self, payload: Payload<'_>) -> Option<Result<(), PushError>> {
+    /// Puts bytes into the cork, for so much work; `None` if this thread does not poll the lane.
+    #[inline]
+    fn cork(self, work: usize, write: impl FnOnce(&mut Cork)) -> Option<Result<(), PushError>> {
         if !self.lane.is_open() {
-            self.link.driver.count_in_vain(self.lane.id);
+            self.link.driver.count_failed_send(self.lane.id);
             return Some(Err(PushError::Closed));
         }
-        // Too large to copy twice.
-        if matches!(payload, Payload::Copied(bytes) if bytes.len() >= cork::SPILL) {
-            return None;
-        }
         let is_full = cork::with(self.lane.id, |cork| {
-            // The sender of raw bytes has counted them.
-            if !matches!(payload, Payload::Copied(_)) {
-                self.link.driver.charge(32 + payload.len() / 4);
-            }
-            payload.write(cork);
+            self.link.driver.charge(work);
+            write(cork);
             cork.is_full()
         })?;
         if is_full {
@@ -126,69 +100,91 @@ impl LaneRef<'_> {
         Some(Ok(()))
     }
 
-    fn send_now(self, payload: Payload<'_>, limit: Limit) -> Result<(), PushError> {
-        // What this lane's own hook sent earlier in the same poll goes first.
+    /// Writes or queues bytes at once. What this lane's own hook sent earlier in the same poll goes first.
+    fn send_now(self, piece: Piece<'_>, limit: Limit) -> Result<(), PushError> {
         self.flush();
         let mut out = self.lane.lock_out();
-        if !self.lane.life.sending().takes_bytes() {
-            return Err(PushError::Closed);
-        }
-        if limit == Limit::Mark && out.queued() > self.link.env.config.outbox_bytes {
-            return Err(PushError::Full);
-        }
-        match payload {
-            Payload::Shared(bytes) => out.write(self, cork::Piece::Shared(bytes)),
-            Payload::Copied(bytes) => out.write(self, cork::Piece::Copied(bytes)),
-            Payload::Message(message) => {
-                let frame = Bytes::from(out.encode(message));
-                if cork::is_polling(self.lane.id) {
-                    // The order of compression is the order of the wire, so that the cork cannot hold it; the queue
-                    // can, and leaves in one write at the end of the poll.
-                    self.link.driver.charge(32 + message.len() / 4);
-                    out.enqueue(self, frame, false);
-                    self.note_backlog();
-                } else {
-                    out.write(self, cork::Piece::Shared(&frame));
-                }
-            }
-        }
+        self.check_limit(&out, limit)?;
+        out.write(self, piece);
         match self.lane.life.is_lost() {
             true => Err(PushError::Closed),
             false => Ok(()),
         }
     }
 
-    /// Sends a message as the format of the lane asks.
-    fn send_message(self, message: &Message, order: Order, limit: Limit) -> Result<(), PushError> {
-        let is_ping = matches!(message, Message::Ping(_));
-        if is_ping {
-            self.lane.open_ping();
+    #[inline]
+    fn check_limit(self, out: &Out, limit: Limit) -> Result<(), PushError> {
+        if !self.lane.life.takes_bytes() {
+            return Err(PushError::Closed);
         }
-        let sent = match (self.lane.format(), order) {
-            // Each message is encoded behind the one before it.
-            (WireFormat::WebSocketTakeover, Order::Now) => {
-                self.send_now(Payload::Message(message), limit)
-            }
-            (WireFormat::WebSocketTakeover, Order::Own) if self.lane.is_open() => {
-                self.send_now(Payload::Message(message), limit)
-            }
-            #[cfg(feature = "deflate")]
-            (WireFormat::WebSocketDeflate { .. }, _) if message.is_data() => {
-                match self.encode_shared(message) {
-                    Some(frame) => self.send(Payload::Shared(&frame), order, limit),
-                    None => Err(PushError::Closed),
-                }
-            }
-            (_, Order::Own) => match self.cork(Payload::Message(message)) {
-                Some(sent) => sent,
-                None => self.send_now(Payload::Shared(&encode_to_bytes(message)), limit),
-            },
-            (_, Order::Now) => self.send_now(Payload::Shared(&encode_to_bytes(message)), limit),
-        };
-        if is_ping && sent.is_err() {
+        if limit == Limit::Mark && out.queued() > self.link.env.config.outbox_bytes {
+            return Err(PushError::Full);
+        }
+        Ok(())
+    }
+
+    /// Sends a ping, whose pong no limit on control frames counts.
+    #[cold]
+    fn send_ping(self, ping: &Message, order: Order, limit: Limit) -> Result<(), PushError> {
+        self.lane.open_ping();
+        let sent = self.send_message(ping, order, limit);
+        if sent.is_err() {
             self.lane.take_open_ping();
         }
         sent
+    }
+
+    /// Sends a message as the format of the lane asks.
+    fn send_message(self, message: &Message, order: Order, limit: Limit) -> Result<(), PushError> {
+        match self.lane.format() {
+            WireFormat::WebSocketTakeover if order == Order::Now || self.lane.is_open() => {
+                return self.send_compressed(message, limit);
+            }
+            #[cfg(feature = "deflate")]
+            WireFormat::WebSocketDeflate { .. } if message.is_data() => {
+                return match self.encode_shared(message) {
+                    Some(frame) => self.send(Payload::Shared(&frame), order, limit),
+                    None => Err(PushError::Closed),
+                };
+            }
+            _ => {}
+        }
+        if order == Order::Own {
+            let corked = self.cork(32 + message.len() / 4, |cork| {
+                let payload = match message {
+                    Message::Text(text) => text.as_shared(),
+                    Message::Binary(bytes) => bytes,
+                    control => return encode_message(control, cork.bytes()),
+                };
+                let head = frame_head(message.opcode(), payload.len());
+                cork.bytes().extend_from_slice(&head);
+                cork.push(payload);
+            });
+            if let Some(sent) = corked {
+                return sent;
+            }
+        }
+        self.send_now(Piece::Shared(&encode_to_bytes(message)), limit)
+    }
+
+    /// Sends a message compressed with all messages before it, so that the order of compression is the order of the wire.
+    fn send_compressed(self, message: &Message, limit: Limit) -> Result<(), PushError> {
+        self.flush();
+        let mut out = self.lane.lock_out();
+        self.check_limit(&out, limit)?;
+        let frame = Bytes::from(out.encode(message));
+        if cork::is_polling(self.lane.id) {
+            // The cork cannot keep that order; the queue can, and leaves in one write at the end of the poll.
+            self.link.driver.charge(32 + message.len() / 4);
+            out.enqueue(self, frame, false);
+            self.set_backlog();
+        } else {
+            out.write(self, Piece::Shared(&frame));
+        }
+        match self.lane.life.is_lost() {
+            true => Err(PushError::Closed),
+            false => Ok(()),
+        }
     }
 
     /// Sends whole messages that a sender has encoded for many lanes.
@@ -197,7 +193,8 @@ impl LaneRef<'_> {
         self.send(Payload::Shared(bytes), Order::Now, Limit::Mark)
     }
 
-    /// Sends pieces that `write` puts together, in the order of the lane's own sends, whatever is queued.
+    /// Sends pieces that `write` appends to the cork, in the order of the lane's own hook and without a limit on
+    /// the queue.
     #[inline]
     pub(crate) fn compose(self, write: impl FnOnce(&mut Cork)) -> Result<(), PushError> {
         let mut write = Some(write);
@@ -214,7 +211,7 @@ impl LaneRef<'_> {
                 let mut pieces = Cork::new();
                 write(&mut pieces);
                 let mut out = self.lane.lock_out();
-                if !self.lane.life.sending().takes_bytes() {
+                if !self.lane.life.takes_bytes() {
                     return Err(PushError::Closed);
                 }
                 out.write_pieces(self, pieces.pieces());
@@ -223,43 +220,43 @@ impl LaneRef<'_> {
         Ok(())
     }
 
-    /// Sends the last bytes that will ever be sent on the lane. What was queued before still goes out, unless `drop_unsent`.
+    /// Sends the last word of the lane. The queue is sent before it, or dropped if `drop_unsent`.
     pub(crate) fn send_last(self, bytes: &[u8], drop_unsent: bool) -> Result<(), PushError> {
         self.flush();
         let mut out = self.lane.lock_out();
-        if !self.lane.life.sending().takes_bytes() {
+        if !self.lane.life.takes_bytes() {
             return Err(PushError::Closed);
         }
         if drop_unsent {
             out.drop_unsent(&self.link.env.metrics);
         }
-        out.write(self, cork::Piece::Copied(bytes));
+        out.write(self, Piece::Copied(bytes));
         self.lane.life.advance(Sending::LastWord);
         Ok(())
     }
 
-    /// Writes what the lane's own hook has sent in the current poll.
+    /// Writes the sends of the lane's own hook in the current poll.
     pub(crate) fn flush(self) {
         cork::drain(self.lane.id, |pieces| {
             let mut out = self.lane.lock_out();
-            if self.lane.life.sending().takes_bytes() {
+            if self.lane.life.takes_bytes() {
                 out.write_pieces(self, pieces);
             }
         });
     }
 
-    /// Bytes that the socket has taken or that wait for it, what the current poll has sent included.
+    /// Returns the bytes that the socket has taken, that are queued, or that are in the cork.
     pub(crate) fn bytes_sent(self) -> u64 {
-        let corked = cork::waiting(self.lane.id);
+        let corked = cork::corked_len(self.lane.id);
         let out = self.lane.lock_out();
         match self.lane.life.is_lost() {
-            // Nothing of it will go out any more.
+            // The queue and the cork will not be sent any more.
             true => out.sent(),
             false => out.sent() + (out.queued() + corked) as u64,
         }
     }
 
-    /// Encodes a message, compressed, for every lane of this one's format; `None` for another format.
+    /// Encodes a message for all lanes of this lane's format, if that is compression without context takeover.
     #[cfg(feature = "deflate")]
     pub(crate) fn encode_shared(self, message: &Message) -> Option<Bytes> {
         let config = self.link.env.config.deflate.as_ref()?;
@@ -272,7 +269,7 @@ impl LaneRef<'_> {
         Some(frame.into())
     }
 
-    /// Without the feature no format is compressed.
+    /// Without the feature `deflate` no format is compressed.
     #[cfg(not(feature = "deflate"))]
     pub(crate) fn encode_shared(self, _: &Message) -> Option<Bytes> {
         None
@@ -280,8 +277,8 @@ impl LaneRef<'_> {
 
     // ---------------------------------------------------------------- the queue
 
-    /// The queue is not empty: the task has to send it on.
-    pub(super) fn note_backlog(self) {
+    /// Notes that the queue is not empty, and wakes the task to flush it.
+    pub(super) fn set_backlog(self) {
         if !self.lane.backlog.swap(true, Ordering::AcqRel) {
             self.link.arm(self.link.now().after(self.link.stall_time()));
             if !cork::is_polling(self.lane.id) {
@@ -290,15 +287,18 @@ impl LaneRef<'_> {
         }
     }
 
-    /// Waits until the queue is below the outbox's mark; an error when nothing can be sent any more.
+    /// Waits until the queue is not above the high-water mark.
+    ///
+    /// # Errors
+    /// [`PushError::Closed`] if nothing can be sent any more.
     pub(crate) fn poll_room(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         if self.link.driver.is_budget_spent() && cork::is_polling(self.lane.id) {
-            // A handler that sends in a loop to a fast reader would never wait: others first.
+            // A handler that sends in a loop to a fast reader would never wait. Other tasks run first.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         if self.lane.life.is_lost() {
-            self.link.driver.count_in_vain(self.lane.id);
+            self.link.driver.count_failed_send(self.lane.id);
             return Poll::Ready(Err(PushError::Closed));
         }
         // Without a backlog there is room: the usual case costs two loads.
@@ -307,7 +307,7 @@ impl LaneRef<'_> {
         }
         let mut out = self.lane.lock_out();
         if self.lane.life.is_lost() {
-            self.link.driver.count_in_vain(self.lane.id);
+            self.link.driver.count_failed_send(self.lane.id);
             return Poll::Ready(Err(PushError::Closed));
         }
         if out.queued() <= self.link.env.config.outbox_bytes {
@@ -317,15 +317,15 @@ impl LaneRef<'_> {
         Poll::Pending
     }
 
-    /// Waits as [`poll_room`](Self::poll_room), below a mark of its own, for bodies that the task itself fetches as they are
-    /// taken.
+    /// Waits as [`poll_room`](Self::poll_room), with the lower mark for bodies that the task itself fetches piece
+    /// by piece.
     pub(crate) fn poll_body_room(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         if cork::is_polling(self.lane.id) && self.link.driver.is_own_waker(cx) {
             let mut out = self.lane.lock_out();
-            // A lost lane has an empty queue. The list of waiters is about the outbox's own mark: from there, the task would
-            // be woken at once, again and again.
+            // A lost lane has an empty queue. The task does not join the waiters: they wait for the
+            // outbox's own mark, which is reached already, so it would be woken in a loop.
             if out.queued() > self.body_mark() {
-                out.set_body_waits();
+                out.set_awaits_body_room();
                 return Poll::Pending;
             }
         }
@@ -336,7 +336,7 @@ impl LaneRef<'_> {
         BODY_MARK.min(self.link.env.config.outbox_bytes)
     }
 
-    /// Waits until everything is with the operating system.
+    /// Waits until the operating system has taken all bytes.
     pub(crate) fn poll_flushed(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         let mut out = self.lane.lock_out();
         if self.lane.life.is_lost() {

@@ -1,8 +1,7 @@
 //! The task of a connection.
 //!
-//! At every poll it sends on what waits, lets the handler's side work, sends what that wrote, and
-//! reads ahead if the handler does not read itself. So a backlog drains and a Close is noticed
-//! whatever the handler awaits, without a second task.
+//! Each poll flushes the queue, polls the handler's side, writes its cork, and reads ahead if the handler does not read
+//! itself. Thus the queue drains and a Close is noticed while the handler awaits something else, without a second task.
 
 use std::{
     future::Future,
@@ -14,7 +13,7 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
-use super::{cork, driver::signals, end::Ending, link::Link};
+use super::{cork, driver::signals, end::Ending, lifecycle::Transport, link::Link};
 use crate::{env::timers::Tick, observe::connection_span};
 
 pin_project_lite::pin_project! {
@@ -23,16 +22,16 @@ pin_project_lite::pin_project! {
         #[pin]
         inner: Option<F>,
         guard: ConnectionGuard,
-        // When the handler is dropped if it has not ended after its peer is gone.
+                // Tick at which the handler is dropped if it still runs after its peer is gone.
         abandon_at: Option<Tick>,
     }
 }
 
-/// What a live connection occupies.
+/// A guard that releases the resources of a live connection on drop.
 pub(crate) struct ConnectionGuard {
     connection: Arc<Link>,
     _permit: Option<OwnedSemaphorePermit>,
-    /// While somebody listens.
+    /// The span; `None` without a subscriber.
     span: Option<Box<Span>>,
 }
 
@@ -49,7 +48,7 @@ impl ConnectionGuard {
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        // Also when the runtime drops the task: rooms must not keep a ghost.
+        // Runs also when the runtime drops the task. Otherwise rooms would keep a dead member.
         self.connection.set_gone();
         let Link { env, slot, .. } = &*self.connection;
         env.forget(*slot, self.connection.peer());
@@ -98,11 +97,11 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
         }
         connection.lane().flush();
         if !connection.lane.is_open() {
-            // A hook that goes on sending uses up its turns, and the end of the transport must not wait for it.
+            // A hook that goes on sending spends the budget. The end of the transport must not wait for it.
             connection.driver.renew_budget();
         }
         let closed = connection.poll_transport(cx).is_ready();
-        // Answers to what was read ahead.
+        // Reading ahead may have written replies, such as pongs.
         connection.lane().flush();
         if connection.lane.has_backlog() {
             let _ = connection.poll_flush(cx);
@@ -119,22 +118,22 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
         if this.inner.is_none() {
             return Poll::Ready(());
         }
-        // The peer is gone; the handler gets a while to notice and to clean up.
+        // The peer is gone. The handler has `handler_linger` to clean up.
         let now = connection.now();
         match *this.abandon_at {
             None => {
                 let at = now.after(connection.env.config.handler_linger);
                 *this.abandon_at = Some(at);
                 connection.arm(at);
-                // It may wait for something that this end has just changed.
+                // The handler may wait for a state that this end has just changed.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
             Some(at)
                 if now >= at
-                    || connection.env.is_shutting_down() && connection.driver.has_deaf_hook() =>
+                    || connection.env.is_shutting_down() && connection.driver.is_end_ignored() =>
             {
-                tracing::debug!(peer = %connection.peer(), "handler dropped: its client has long gone");
+                tracing::debug!(peer = %connection.peer(), "handler dropped: its client had disconnected");
                 this.inner.set(None);
                 Poll::Ready(())
             }
@@ -148,13 +147,13 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
 
 fn handle_signals(connection: &Link, signals: u8) {
     if signals & signals::ABORT != 0 {
-        connection.abort();
+        connection.lane.life.set_transport(Transport::Closed);
     }
     if signals & signals::SHUTDOWN != 0 {
         connection.on_shutdown();
     }
     if signals & signals::LOST != 0 {
-        connection.abort();
+        connection.lane.life.set_transport(Transport::Closed);
     }
     if signals & signals::TIMER != 0 {
         connection.on_timer();

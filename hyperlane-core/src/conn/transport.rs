@@ -1,8 +1,8 @@
-//! What bytes travel over: TCP, Unix sockets, or any other duplex stream.
+//! Transports: TCP, Unix sockets, or any other duplex stream.
 //!
-//! The halves of a socket are used from different places: only the connection's task reads (tokio
-//! keeps one waker per direction), but anyone may try to write without waiting. Other transports
-//! (TLS, in-memory pipes) need `&mut` to write, so only the connection's task drives them.
+//! A socket is split. Only the connection's task reads, since tokio keeps one waker per direction, but any task may try
+//! to write without waiting. Other transports (TLS, in-memory pipes) need `&mut` to write, so only the connection's
+//! task drives them.
 
 use std::{
     io::{self, IoSlice},
@@ -24,25 +24,25 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// The side of a transport that the connection's task owns.
+/// The half of a transport that the connection's task owns.
 pub(crate) enum Reader {
     Tcp(tcp::OwnedReadHalf),
     #[cfg(unix)]
     Unix(unix::OwnedReadHalf),
     Driven(Box<dyn Duplex>),
-    /// The connection is over and its socket closed, whoever still holds a handle.
-    Gone,
+    /// The socket is closed, even if handles are left.
+    Closed,
 }
 
-/// The side of a transport that anyone may try to write to.
+/// The half of a transport that any task may try to write to.
 pub(crate) enum Writer {
     Tcp(tcp::OwnedWriteHalf),
     #[cfg(unix)]
     Unix(unix::OwnedWriteHalf),
-    /// Everything is queued; the connection's task writes.
+    /// All bytes are queued; the connection's task writes them.
     Driven,
-    /// The connection is over.
-    Gone,
+    /// The socket is closed.
+    Closed,
 }
 
 /// Splits a TCP connection.
@@ -58,7 +58,7 @@ pub(crate) fn unix(stream: UnixStream) -> (Reader, Writer) {
     (Reader::Unix(read), Writer::Unix(write))
 }
 
-/// Takes any other duplex stream.
+/// Wraps any other duplex stream.
 pub(crate) fn driven(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> (Reader, Writer) {
@@ -66,7 +66,7 @@ pub(crate) fn driven(
 }
 
 impl Reader {
-    /// The other end of a TCP connection, as the system knows it.
+    /// Returns the peer's address of a TCP socket.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) fn peer_addr(&self) -> Option<std::net::SocketAddr> {
         match self {
@@ -87,28 +87,28 @@ impl Reader {
             #[cfg(unix)]
             Self::Unix(half) => Pin::new(half).poll_read(cx, &mut buffer),
             Self::Driven(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Self::Gone => Poll::Ready(Ok(())),
+            Self::Closed => Poll::Ready(Ok(())),
         })?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    /// Reads into the room of `target`; 0 is the end of the stream.
+    /// Reads into the spare capacity of `target`; 0 is the end of the stream.
     pub(crate) fn poll_read_buf(
         &mut self,
         cx: &mut Context<'_>,
         target: &mut Limit<&mut Vec<u8>>,
     ) -> Poll<io::Result<usize>> {
-        // These futures hold nothing of their own, so that they can be made anew at every poll.
+        // These futures have no state of their own, so each poll can create one.
         match self {
             Self::Tcp(half) => pin!(half.read_buf(target)).poll(cx),
             #[cfg(unix)]
             Self::Unix(half) => pin!(half.read_buf(target)).poll(cx),
             Self::Driven(stream) => pin!(stream.read_buf(target)).poll(cx),
-            Self::Gone => Poll::Ready(Ok(0)),
+            Self::Closed => Poll::Ready(Ok(0)),
         }
     }
 
-    /// Writes for a driven transport; the socket halves never come here.
+    /// Writes to a driven transport; never called for a socket.
     pub(crate) fn poll_write_driven(
         &mut self,
         cx: &mut Context<'_>,
@@ -120,7 +120,7 @@ impl Reader {
         }
     }
 
-    /// Flushes what a driven transport holds back itself (TLS records).
+    /// Flushes the own buffer of a driven transport (TLS records).
     pub(crate) fn poll_flush_driven(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Driven(stream) => Pin::new(stream).poll_flush(cx),
@@ -138,12 +138,15 @@ impl Reader {
 }
 
 impl Writer {
-    /// Whether only the connection's task can write.
+    /// Returns whether only the connection's task can write.
     pub(crate) fn is_driven(&self) -> bool {
         matches!(self, Self::Driven)
     }
 
-    /// Writes what the socket takes without waiting; `WouldBlock` when it takes nothing.
+    /// Writes as much as the socket takes without waiting.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if it takes nothing now.
     pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self, slices) {
             (Self::Tcp(half), [one]) => half.try_write(one),
@@ -153,34 +156,34 @@ impl Writer {
             #[cfg(unix)]
             (Self::Unix(half), many) => half.try_write_vectored(many),
             (Self::Driven, _) => Err(io::ErrorKind::WouldBlock.into()),
-            (Self::Gone, _) => Err(io::ErrorKind::BrokenPipe.into()),
+            (Self::Closed, _) => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
-    /// As [`try_write`](Self::try_write), but asks the system whatever it said last about readiness.
-    pub(crate) fn write_unasked(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Writes as [`try_write`](Self::try_write), but calls the system even if the recorded readiness says no.
+    pub(crate) fn write_skipping_readiness(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(half) => socket2::SockRef::from(half.as_ref()).send_vectored(slices),
             #[cfg(unix)]
             Self::Unix(half) => socket2::SockRef::from(half.as_ref()).send_vectored(slices),
             Self::Driven => Err(io::ErrorKind::WouldBlock.into()),
-            Self::Gone => Err(io::ErrorKind::BrokenPipe.into()),
+            Self::Closed => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
-    /// Waits until the socket takes bytes again. Only the connection's task may call it.
+    /// Waits until the socket is writable. Called by the connection's task alone.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(half) => half.as_ref().poll_write_ready(cx),
             #[cfg(unix)]
             Self::Unix(half) => half.as_ref().poll_write_ready(cx),
-            Self::Driven | Self::Gone => Poll::Ready(Ok(())),
+            Self::Driven | Self::Closed => Poll::Ready(Ok(())),
         }
     }
 
-    /// Ends the sending direction; what was written before still arrives.
+    /// Ends the sending direction. Bytes written before still arrive.
     pub(crate) fn shutdown(&self) {
-        // The peer may be gone already: there is nothing to tell then.
+        // An error means that the peer has gone already.
         match self {
             Self::Tcp(half) => {
                 drop(socket2::SockRef::from(half.as_ref()).shutdown(std::net::Shutdown::Write));
@@ -189,18 +192,18 @@ impl Writer {
             Self::Unix(half) => {
                 drop(socket2::SockRef::from(half.as_ref()).shutdown(std::net::Shutdown::Write));
             }
-            Self::Driven | Self::Gone => {}
+            Self::Driven | Self::Closed => {}
         }
     }
 
-    /// Lets go of the socket, which closes together with the reader's side.
+    /// Drops this half. The socket closes together with the reader's half.
     pub(crate) fn close(&mut self) {
-        // Dropped alone, a half would end its direction first: one more call for a socket that closes anyway.
-        match std::mem::replace(self, Self::Gone) {
+        // `forget` saves the system call by which a dropped half ends its direction; the socket closes anyway.
+        match std::mem::replace(self, Self::Closed) {
             Self::Tcp(half) => half.forget(),
             #[cfg(unix)]
             Self::Unix(half) => half.forget(),
-            Self::Driven | Self::Gone => {}
+            Self::Driven | Self::Closed => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tasks that wait for something of a connection.
+//! Lists of tasks that wait for an event of a connection.
 
 use std::{
     future::Future,
@@ -9,10 +9,10 @@ use std::{
 
 use super::{lifecycle::Until, link::Link};
 
-/// Up to so many stay although their tasks wait no more: usual tasks come back, and to take one off costs a wake.
-const SPARE: usize = 8;
+/// Number of wakers up to which stale ones stay. Most tasks wait again, and removing a waker costs a wake.
+const MAX_STALE: usize = 8;
 
-/// Tasks to wake, each once. Takes one word while nobody waits, which is almost always.
+/// Tasks to wake, each once. An empty list takes one word, and most are empty.
 #[derive(Debug, Default)]
 #[expect(
     clippy::box_collection,
@@ -28,9 +28,10 @@ impl Wakers {
         }
     }
 
-    /// Takes a task off that has dropped a wait, if there are many; true if it is to be woken, for it may have others.
+    /// Removes the waker of a dropped wait if the list is long; returns whether the task has to be woken, since it
+    /// may have other waits in the list.
     fn forget(&mut self, waker: &Waker) -> bool {
-        let Some(waiting) = self.0.as_mut().filter(|waiting| waiting.len() > SPARE) else {
+        let Some(waiting) = self.0.as_mut().filter(|waiting| waiting.len() > MAX_STALE) else {
             return false;
         };
         let before = waiting.len();
@@ -38,7 +39,7 @@ impl Wakers {
         waiting.len() < before
     }
 
-    /// Wakes them all, and forgets them.
+    /// Wakes all tasks.
     pub(crate) fn wake(self) {
         for waker in self.0.into_iter().flat_map(|waiting| *waiting) {
             waker.wake();
@@ -46,7 +47,7 @@ impl Wakers {
     }
 }
 
-/// A wait for the end of a connection, which may be long. Dropped, it leaves no waker behind for all that time.
+/// A wait for the end of a connection, which may take long. On drop it removes its waker.
 pub(crate) struct UntilEnd<C: Deref<Target = Link>> {
     connection: C,
     until: Until,
@@ -68,7 +69,7 @@ impl<C: Deref<Target = Link> + Unpin> Future for UntilEnd<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let polled = self.connection.poll_until(self.until, cx);
-        // The connection's own task waits as long as the connection lives.
+        // The connection's own task lives as long as the connection, so its waker stays.
         if polled.is_pending() && !self.connection.driver.is_own_waker(cx) {
             match &mut self.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
@@ -84,7 +85,7 @@ impl<C: Deref<Target = Link>> Drop for UntilEnd<C> {
         let Some(waker) = self.waker.take() else {
             return;
         };
-        // Not waited for: a wake under the lock may be what drops this. One waker more is no harm.
+        // The locks are only tried, since a wake under the lock may drop this wait. A stale waker does no harm.
         let reads = self.connection.try_lock_input();
         let mut woken = reads.is_some_and(|mut input| input.readers.forget(&waker));
         let waits = self.connection.lane.try_lock_out();

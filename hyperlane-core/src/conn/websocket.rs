@@ -1,7 +1,7 @@
 //! WebSocket frames of a connection, in both directions.
 //!
-//! Control frames are handled where they are decoded, whoever waits for what: a Ping is answered, a
-//! Pong noted, a Close echoed. Data messages go to the one who calls `recv`, or into the inbox.
+//! Control frames are handled where they are decoded: a Ping is answered, a Pong noted, a Close echoed. Data messages
+//! go to the task that calls `recv`, or into the inbox.
 
 use std::{
     sync::Arc,
@@ -35,35 +35,35 @@ use crate::{
     },
 };
 
-/// The most that one read brings into a message of its own.
+/// Maximum size of a read straight into a large message, in bytes.
 const DIRECT_READ: usize = 256 * 1024;
 
-/// How a WebSocket ended.
+/// The end of a WebSocket.
 #[derive(Clone, Debug)]
 pub(crate) enum WsEnd {
-    /// By a Close of the peer.
+    /// The peer sent a Close.
     Closed(Option<CloseFrame>),
-    /// By our Close after a violation by the peer.
+    /// The server sent a Close after a violation by the peer.
     Violation(ProtocolError),
-    /// Without a Close: the transport ended, or a time limit passed.
+    /// There was no Close: the transport ended, or a time limit passed.
     Lost,
 }
 
 /// The reading state of a WebSocket.
 pub(crate) struct WsInput {
     decoder: Decoder,
-    /// The last read went into the decoder's own buffer, and was not looked at yet.
+    /// The last read went straight into the decoder's message and was not decoded yet.
     filled: bool,
     inbox: Inbox,
-    /// Messages are dropped: nobody will ever read them.
-    unread: bool,
-    /// Our Close is out.
+    /// Messages are dropped, since the handler has ended.
+    drops_messages: bool,
+    /// The server has sent its Close.
     pub(super) close_sent: bool,
-    /// Boxed: a connection that lives has none.
+    /// Boxed, since an open connection has none.
     pub(super) end: Option<Box<WsEnd>>,
-    /// The peer sent its Close before ours.
+    /// The peer sent its Close before the server did.
     closed_by_peer: bool,
-    /// When a ping went out that nothing has answered yet.
+    /// Tick of the ping of the heartbeat whose pong is due.
     pub(super) ping_sent: Option<Tick>,
     heartbeat: Heartbeat,
     rates: Rates,
@@ -77,7 +77,7 @@ impl WsInput {
             decoder,
             filled: false,
             inbox: Inbox::default(),
-            unread: false,
+            drops_messages: false,
             close_sent: false,
             end: None,
             closed_by_peer: false,
@@ -89,29 +89,29 @@ impl WsInput {
         }
     }
 
-    /// When a channel has to ask how far the client is, though nothing more is sent.
-    pub(super) fn ask_due(&self) -> Option<Tick> {
-        self.heartbeat.ask_due()
+    /// Returns the tick of the channel's next ping for an acknowledgement.
+    pub(super) fn ack_ping_due(&self) -> Option<Tick> {
+        self.heartbeat.ack_ping_due()
     }
 
-    /// The payload of a ping by which a channel asks.
-    pub(super) fn ask(&self, now: Tick) -> Option<Bytes> {
-        self.heartbeat.acks.as_ref()?.ask(now)
+    /// Returns the payload of the channel's ping, if one is needed.
+    pub(super) fn ack_ping(&self, now: Tick) -> Option<Bytes> {
+        self.heartbeat.acks.as_ref()?.next_ping(now)
     }
 
-    /// That ping did not go out.
-    pub(super) fn was_not_asked(&self) {
+    /// Notes that the channel's ping was not sent.
+    pub(super) fn clear_pending_ack_ping(&self) {
         if let Some(acks) = &self.heartbeat.acks {
-            acks.answered();
+            acks.clear_pending_ping();
         }
     }
 
-    /// The payload of the next ping of the heartbeat.
+    /// Returns the payload of the next ping of the heartbeat.
     pub(super) fn next_ping(&mut self) -> Bytes {
         self.heartbeat.ping(Instant::now())
     }
 
-    /// Gives the decompressor's window back: handles may be kept long after the end.
+    /// Frees the decompressor, since handles may be kept long after the end.
     pub(super) fn drop_window(&mut self) {
         #[cfg(feature = "deflate")]
         {
@@ -119,12 +119,12 @@ impl WsInput {
         }
     }
 
-    /// What the last answered ping of the heartbeat took.
+    /// Returns the round-trip time of the heartbeat's last answered ping.
     pub(crate) fn latency(&self) -> Option<Duration> {
         self.heartbeat.latency
     }
 
-    /// Where the rest of a large frame is read into; `None` where the thread's buffer does as well.
+    /// Returns the buffer for the rest of a large frame; `None` if the thread's buffer is to be used.
     pub(super) fn direct_target(&mut self) -> Option<Limit<&mut Vec<u8>>> {
         if self.filled {
             return None;
@@ -132,12 +132,12 @@ impl WsInput {
         self.decoder.direct_target(DIRECT_READ)
     }
 
-    /// Something was read into [`direct_target`](Self::direct_target).
+    /// Notes that bytes were read into [`direct_target`](Self::direct_target).
     pub(super) fn direct_filled(&mut self) {
         self.filled = true;
     }
 
-    /// Inflates a message that came compressed.
+    /// Decompresses a message.
     #[cfg(feature = "deflate")]
     fn inflate(&mut self, message: &Compressed, limit: usize) -> Result<Message, ProtocolError> {
         match &mut self.decompressor {
@@ -146,57 +146,57 @@ impl WsInput {
         }
     }
 
-    /// No extension can have been agreed on, so the decoder has refused such a message before.
+    /// Never called: without the feature no extension is negotiated, and the decoder refuses compressed messages.
     #[cfg(not(feature = "deflate"))]
     fn inflate(&mut self, _: &Compressed, _: usize) -> Result<Message, ProtocolError> {
         Err(ProtocolError::ReservedBits)
     }
 
-    /// Whether no message comes any more, or a Close of ours is out.
+    /// Returns whether no more messages come, or the server has sent its Close.
     pub(super) fn has_ended(&self) -> bool {
         self.close_sent || self.end.is_some()
     }
 
-    /// Drops messages from here on: the handler has ended, and no one receives them.
+    /// Drops messages from now on, since the handler has ended.
     pub(super) fn stop_receiving(&mut self) {
-        self.unread = true;
+        self.drops_messages = true;
         self.inbox.clear();
     }
 
-    /// Whether the peer closed the WebSocket of its own accord.
+    /// Returns whether the peer sent its Close before the server did.
     pub(crate) fn is_closed_by_peer(&self) -> bool {
         self.closed_by_peer
     }
 
-    /// Asks for a channel, by pings, how far the client is.
+    /// Sets the acknowledgements of a channel, which pings ask for from now on.
     pub(crate) fn set_acks(&mut self, acks: Arc<Acks>) {
         self.heartbeat.acks = Some(acks);
     }
 
-    pub(super) fn ended_without_close(&mut self) {
+    pub(super) fn set_lost(&mut self) {
         self.end.get_or_insert_with(|| Box::new(WsEnd::Lost));
     }
 
-    /// Whether the inbox is full, so that reading pauses.
+    /// Returns whether the inbox is full, so that reading pauses.
     pub(super) fn is_full(&self, limit: usize) -> bool {
         self.inbox.bytes() >= limit
     }
 }
 
-/// What decoding the buffered bytes gave.
+/// The result of decoding the buffered bytes.
 enum Next {
     Message(Message),
-    /// The bytes are used up.
+    /// All bytes are decoded.
     More,
-    /// No message will come any more.
+    /// No more messages come.
     Ended,
 }
 
 impl Link {
-    /// Speaks WebSocket from here on.
+    /// Makes the connection a WebSocket.
     pub(crate) fn begin_websocket(&self, extensions: Extensions, subprotocol: Option<Subprotocol>) {
         if let Some(subprotocol) = subprotocol {
-            // A connection is upgraded once.
+            // A connection is upgraded only once.
             let _ = self.lane.subprotocol.set(Box::new(subprotocol));
         }
         let config = &self.env.config;
@@ -208,8 +208,8 @@ impl Link {
                 .fragments(config.max_fragments)
                 .rsv1_allowed(extensions.allow_rsv1()),
         );
-        // The answer to the handshake goes out before any other task can have the handle: its frames
-        // must not overtake it.
+        // The answer to the handshake is written before another task can get the handle: no frame may overtake
+        // it.
         self.lane().flush();
         let mut input = self.lock_input();
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut))]
@@ -227,12 +227,12 @@ impl Link {
             self.arm(self.now().after(every));
         }
         if self.env.is_shutting_down() {
-            // The connection has heard of it as a request, if at all.
+            // The signal came while the connection spoke HTTP, or not at all.
             self.driver.signal(signals::SHUTDOWN);
         }
     }
 
-    /// The next data message.
+    /// Waits for the next data message.
     pub(crate) fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Result<Message, WsEnd>> {
         let mut input = self.lock_input();
         let polled = cork::is_polling(self.id());
@@ -247,11 +247,11 @@ impl Link {
                     && !websocket.is_full(limit)
                     && let Some(acks) = &websocket.heartbeat.acks
                 {
-                    acks.go_on();
+                    acks.resume();
                 }
                 if was_full && !polled {
-                    // There is room again: the task reads on.
-                    self.driver.signal(signals::LOOK);
+                    // The inbox has room again, so the task reads on.
+                    self.driver.signal(signals::RECHECK);
                 }
                 return Poll::Ready(Ok(message));
             }
@@ -284,7 +284,7 @@ impl Link {
         Poll::Pending
     }
 
-    /// Sends a Close. What the peer sent before its answer is still delivered.
+    /// Sends a Close. Messages that the peer sent before its answer are still delivered.
     pub(crate) fn close_websocket(
         &self,
         code: CloseCode,
@@ -307,14 +307,14 @@ impl Link {
         input.close_by = Some(by);
         drop(input);
         self.arm(by);
-        self.driver.signal(signals::LOOK);
+        self.driver.signal(signals::RECHECK);
         sent
     }
 }
 
 impl Input {
-    /// Takes what is in the buffer into the inbox; false when reading has to pause.
-    pub(super) fn take_in(&mut self, link: &Link) -> bool {
+    /// Decodes the buffer into the inbox; returns false if reading has to pause.
+    pub(super) fn fill_inbox(&mut self, link: &Link) -> bool {
         let limit = link.env.config.inbox_bytes;
         let mut arrived = false;
         let go_on = loop {
@@ -326,7 +326,7 @@ impl Input {
                 if let Some(acks) = &websocket.heartbeat.acks
                     && acks.pause()
                 {
-                    // Those who wait to send on the channel need not wait for pongs now.
+                    // Senders of the channel do not have to wait for pongs now.
                     link.driver.wake();
                 }
                 break false;
@@ -336,7 +336,7 @@ impl Input {
                     link.env.metrics.message_received();
                     link.driver.charge(64);
                     if let Some(websocket) = self.websocket()
-                        && !websocket.unread
+                        && !websocket.drops_messages
                     {
                         websocket.inbox.push(message);
                         arrived = true;
@@ -363,7 +363,7 @@ impl Input {
                 return Next::Ended;
             };
             if websocket.end.is_some() {
-                // Whatever follows a Close is not looked at (RFC 6455 §1.4).
+                // Bytes after a Close are ignored (RFC 6455 §1.4).
                 buffer.discard();
                 return Next::Ended;
             }
@@ -379,9 +379,12 @@ impl Input {
             };
             buffer.consume(decoded.consumed);
             if let Some(event) = &decoded.event {
-                let is_asked = matches!(event, Incoming::Pong(_)) && link.lane.take_open_ping();
+                let is_solicited = matches!(event, Incoming::Pong(_)) && link.lane.take_open_ping();
                 let config = &link.env.config;
-                if let Err(error) = websocket.rates.count(event, is_asked, link.now(), config) {
+                if let Err(error) = websocket
+                    .rates
+                    .count(event, is_solicited, link.now(), config)
+                {
                     self.violation(link, error);
                     return Next::Ended;
                 }
@@ -408,10 +411,11 @@ impl Input {
                     link.driver.charge(64);
                     websocket.ping_sent = None;
                     if websocket.heartbeat.pong(&payload, Instant::now) {
-                        // The handler tells the channel, outside of this lock.
+                        // The handler reports the acknowledgement to the channel, outside this
+                        // lock.
                         link.driver.wake();
                     }
-                    if let Some(due) = websocket.heartbeat.ask_due() {
+                    if let Some(due) = websocket.heartbeat.ack_ping_due() {
                         link.arm(due);
                     }
                 }
@@ -432,7 +436,7 @@ impl Input {
                     Some(frame) => encode_close(frame.code, "", &mut bytes),
                     None => encode_message(&Message::Close(None), &mut bytes),
                 }
-                // What waits still goes out, within the close timeout.
+                // The queue is still sent, within the close timeout.
                 let _ = link.lane().send_last(&bytes, false);
                 websocket.close_sent = true;
             }
@@ -445,7 +449,7 @@ impl Input {
     }
 
     fn violation(&mut self, link: &Link, error: ProtocolError) {
-        tracing::debug!(peer = %link.peer(), %error, "the client broke the WebSocket protocol");
+        tracing::debug!(peer = %link.peer(), %error, "WebSocket protocol violation");
         let code = error.close_code();
         let reason = error.to_string();
         if let Some(websocket) = self.websocket() {
@@ -462,7 +466,7 @@ impl Input {
         self.limit_close(link);
     }
 
-    /// Bounds how long the end may take from here on, above all for a peer that does not read its Close.
+    /// Limits the time of the end, above all for a peer that does not read its Close.
     fn limit_close(&mut self, link: &Link) {
         let by = link.now().after(link.env.config.close_timeout);
         self.close_by.get_or_insert(by);
@@ -470,8 +474,8 @@ impl Input {
     }
 }
 
-/// Answers a ping. A peer that pings and does not read gets no more answers than the outbox holds; only the latest ping needs
-/// one (RFC 6455 §5.5.3).
+/// Answers a ping, unless the outbox is full: the peer may be sending pings without reading. Only the latest ping needs
+/// an answer (RFC 6455 §5.5.3).
 fn answer_ping(link: &Link, payload: &Bytes) {
     if link.lane.queued() > link.env.config.outbox_bytes {
         return;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::Context;
 use crate::{
-    config::CookieSameSite,
     error::RequestError,
     http::list_items,
     proto::{
@@ -60,11 +59,11 @@ impl Context {
             .try_for_each(|origin| self.judge(origin, route))
             .inspect_err(|refused| warn(refused))?;
         let metadata = self.fetch_metadata();
-        let unsaid = (metadata.is_silent() && self.may_carry_a_cookie_across_sites()).then_some(
+        let unknown_site = (metadata.is_silent() && self.may_carry_a_cookie_across_sites()).then_some(
             "the session's cookie is sent across sites, and this request does not say where it comes from: it has to \
              carry `Origin` or `Sec-Fetch-Site`, or a token instead of the cookie",
         );
-        match metadata.refusal(purpose).or(unsaid) {
+        match metadata.refusal(purpose).or(unknown_site) {
             Some(reason) => {
                 warn(&reason);
                 Err(RequestError::refused(403, reason))
@@ -104,17 +103,6 @@ impl Context {
             dest: headers.get("sec-fetch-dest"),
             has_origin: headers.contains("origin"),
         }
-    }
-
-    /// Whether a page of any site could have made the request with the cookie of its visitor's session.
-    fn may_carry_a_cookie_across_sites(&self) -> bool {
-        let same_site = self
-            .connection
-            .as_ref()
-            .map(|connection| connection.env.config.cookie_same_site);
-        same_site == Some(CookieSameSite::None)
-            && self.get_request().get_headers().contains("cookie")
-            && self.is_session_secure()
     }
 
     /// Decides what pages of other origins may read of the answer, whatever it is. The fields get in when its head is written:
@@ -211,8 +199,8 @@ impl Context {
                 response.set_header(name, value);
             } else if *name == "vary" {
                 let known: Vec<&str> = headers.get_all(name).flat_map(list_items).collect();
-                let is_said = |item: &&str| *item == "*" || item.eq_ignore_ascii_case("origin");
-                if !known.iter().any(is_said) {
+                let is_listed = |item: &&str| *item == "*" || item.eq_ignore_ascii_case("origin");
+                if !known.iter().any(is_listed) {
                     let joined = [&known[..], &[&**value]].concat().join(", ");
                     response.set_header(name, joined);
                 }

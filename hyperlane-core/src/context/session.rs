@@ -10,10 +10,10 @@ use std::{
 use crate::{
     Context, RequestError, Session,
     channel::{connection::close_for_new_id, settings::Direction},
-    config::ServerConfig,
+    config::{CookieSameSite, ServerConfig},
     conn::lifecycle::Until,
     context::Stage,
-    http::{SessionFields, list_items},
+    http::{SessionFields, is_session_token, list_items},
     session::{Credential, Loaded, Sessions},
 };
 
@@ -143,9 +143,20 @@ impl Context {
         })
     }
 
-    pub(super) fn is_session_secure(&self) -> bool {
+    fn is_session_secure(&self) -> bool {
         self.sessions()
             .is_secure(|| self.forwarded().and_then(|forwarded| forwarded.secure) == Some(true))
+    }
+
+    /// Tells whether a page of any site could have made the request with the cookie of its visitor's session.
+    pub(super) fn may_carry_a_cookie_across_sites(&self) -> bool {
+        let same_site = self
+            .connection
+            .as_ref()
+            .map(|connection| connection.env.config.cookie_same_site);
+        same_site == Some(CookieSameSite::None)
+            && self.get_request().get_headers().contains("cookie")
+            && self.is_session_secure()
     }
 
     /// Tells whether fields can no longer be set. A handshake may have been answered without the context.
@@ -187,18 +198,18 @@ impl Context {
                     .eq_ignore_ascii_case("bearer")
                     .then(|| token.trim_ascii())
             })
-            .filter(|token| Sessions::is_token(token))
+            .filter(|token| is_session_token(token))
             .take(TOKENS);
         // The query is parsed only if it is needed.
         let queried = std::iter::once_with(|| request.get_querys())
             .filter(|_| !request.get_raw_query().is_empty())
             .flat_map(|querys| querys.get_all("token"))
-            .filter(|token| Sessions::is_token(token))
+            .filter(|token| is_session_token(token))
             .take(TOKENS);
         let offered = headers
             .get_all("sec-websocket-protocol")
             .flat_map(list_items)
-            .filter(|token| Sessions::is_token(token))
+            .filter(|token| is_session_token(token))
             .take(TOKENS);
         bearer.chain(queried).chain(offered)
     }
@@ -289,7 +300,7 @@ impl Context {
             if let Some(connection) = &self.connection
                 && self.stage == Stage::Route
             {
-                connection.attach_session(&fields);
+                connection.lock_input().set_session(&fields);
             }
             self.get_mut_response().set_session(Some(fields));
         }

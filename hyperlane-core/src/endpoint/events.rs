@@ -10,12 +10,14 @@ use crate::{
         slots::{random, was_closed},
         state::{Kind, Start},
     },
-    conn::lifecycle::Until,
-    conn::send::{Limit, Order, Payload},
+    conn::{
+        lifecycle::Until,
+        send::{Limit, Order, Payload},
+    },
     context::Context,
     error::RequestError,
     hook::{HookFuture, Status},
-    proto::{http::fetch::Purpose, sse::POSITION},
+    proto::{http::fetch::Purpose, sse::event::POSITION},
     stream::Stream,
 };
 

@@ -18,7 +18,7 @@ use crate::{
         state::{Claim, Kind, Start, Tab},
     },
     conn::link::Link,
-    context::{Context, States, cors::RouteCors},
+    context::{Context, cors::RouteCors, states::States},
     error::RequestError,
     hook::refuse,
     session::SessionEntry,

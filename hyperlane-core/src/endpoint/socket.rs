@@ -11,8 +11,12 @@ use crate::{
         slots::random,
         state::{Kind, Start, Tab},
     },
-    conn::send::{Limit, Order, Payload},
-    conn::{acks::Acks, link::Link, websocket::WsEnd},
+    conn::{
+        acks::Acks,
+        link::Link,
+        send::{Limit, Order, Payload},
+        websocket::WsEnd,
+    },
     context::Context,
     error::RequestError,
     hook::{HookFuture, Status},
@@ -118,7 +122,7 @@ async fn receive(channel: &Arc<Channel>, connection: &Arc<Link>, acks: &Acks) {
     let mut taken = None;
     poll_fn(|cx| {
         loop {
-            if acks.take_news() {
+            if acks.take_change() {
                 channel.acknowledged();
             }
             if taken.is_some() {
@@ -133,7 +137,7 @@ async fn receive(channel: &Arc<Channel>, connection: &Arc<Link>, acks: &Acks) {
                 Poll::Ready(Err(WsEnd::Closed(_) | WsEnd::Violation(_) | WsEnd::Lost)) => {
                     return Poll::Ready(());
                 }
-                Poll::Pending if acks.has_news() => {}
+                Poll::Pending if acks.has_changed() => {}
                 Poll::Pending => return Poll::Pending,
             }
         }

@@ -83,13 +83,33 @@ impl Answer {
         }
     }
 
+    /// Whether a handshake is accepted whose 101 was not seen to go out.
+    pub(crate) fn is_accepted(&self) -> bool {
+        matches!(self, Self::Accepted)
+    }
+
+    /// Whether the connection was made a WebSocket.
+    pub(crate) fn is_switched(&self) -> bool {
+        matches!(self, Self::Switched)
+    }
+
+    /// Whether response middleware works on the head of an event stream.
+    pub(crate) fn is_opening(&self) -> bool {
+        matches!(self, Self::Opening)
+    }
+
+    /// Whether typed events go out.
+    pub(crate) fn is_typed_events(&self) -> bool {
+        matches!(self, Self::Events { .. })
+    }
+
     /// Whether the program has promised another protocol by a 101 of its own, and nothing has used it yet.
     pub(crate) fn is_switching_raw(&self) -> bool {
         matches!(self, Self::Raw(tracker) if tracker.switching())
     }
 
     /// Whether events go out, typed or written by the program.
-    pub(crate) fn is_events(&self) -> bool {
+    pub(crate) fn is_event_stream(&self) -> bool {
         match self {
             Self::Events { .. } => true,
             Self::Raw(tracker) => tracker.is_event_stream(),

@@ -15,13 +15,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::Exchange;
 use crate::{
-    conn::send::{Limit, Order, Payload},
     conn::{
         buffer::READ_BUFFER,
         cork,
         driver::signals,
         input::{Fill, Input, Wait},
         link::Link,
+        send::{Limit, Order, Payload},
     },
     error::RequestError,
     http::Request,
@@ -78,7 +78,7 @@ struct State {
     /// Why no more can be read.
     failed: Option<RequestError>,
     /// The request is over: the bytes that come are no longer the handler's.
-    abandoned: bool,
+    request_over: bool,
     /// How many [`BodyStream`]s of it there are.
     readers: usize,
 }
@@ -115,7 +115,7 @@ impl State {
                 Expect::No
             },
             failed: None,
-            abandoned: false,
+            request_over: false,
             readers: 0,
         }
     }
@@ -178,18 +178,18 @@ impl State {
 
     /// Whether all that is left may be dropped. What waits in the buffer counts like what is still to come, so the
     /// answer is the same whenever the rest arrives.
-    fn has_short_rest(&self, unread: &[u8]) -> bool {
+    fn can_drain(&self, unread: &[u8]) -> bool {
         match &self.rest {
             Rest::Done => true,
             Rest::Length(rest) => *rest <= MAX_DRAIN,
             // How long it is shows only where its end is here.
-            Rest::Chunked(decoder) => is_short_to_its_end(decoder.clone(), unread),
+            Rest::Chunked(decoder) => ends_within_limit(decoder.clone(), unread),
         }
     }
 }
 
 /// Whether a body in chunks ends within `unread`, and after few bytes.
-fn is_short_to_its_end(mut decoder: ChunkedDecoder, mut unread: &[u8]) -> bool {
+fn ends_within_limit(mut decoder: ChunkedDecoder, mut unread: &[u8]) -> bool {
     let mut length = 0;
     while let Ok(step) = decoder.decode(unread) {
         length += step.data.len() as u64;
@@ -224,7 +224,7 @@ impl Incoming {
         let mut state = self.lock();
         loop {
             // Asked under the lock, or what the end of the request drops could look like the end of the body.
-            if state.abandoned && wait == Wait::Body {
+            if state.request_over && wait == Wait::Body {
                 return Poll::Ready(Some(Err(RequestError::BodyUnavailable)));
             }
             if let Some(error) = &state.failed {
@@ -246,7 +246,7 @@ impl Incoming {
                 drop(input);
                 if !cork::is_polling(connection.id()) {
                     // There is room in the inbox: the task reads on.
-                    connection.driver.signal(signals::LOOK);
+                    connection.driver.signal(signals::RECHECK);
                 }
                 match taken {
                     Ok(piece) if piece.is_empty() => continue,
@@ -276,8 +276,8 @@ impl Incoming {
     }
 
     /// Whether the request is over.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.lock().abandoned
+    pub(crate) fn is_request_over(&self) -> bool {
+        self.lock().request_over
     }
 
     async fn read_whole(&self) -> Result<Bytes, RequestError> {
@@ -293,7 +293,7 @@ impl Incoming {
     }
 
     /// A final answer goes out: `100 Continue` may not follow it.
-    pub(super) fn note_answer(&self) {
+    pub(super) fn end_expectation(&self) {
         let mut state = self.lock();
         if state.expect == Expect::Pending {
             state.expect = Expect::Answered;
@@ -304,7 +304,7 @@ impl Incoming {
     /// reads the rest, however long it has become.
     ///
     /// `may_read`: the body of the answer is still to be made, maybe of this one.
-    pub(super) fn forces_close(&self, may_read: bool) -> bool {
+    pub(super) fn requires_close(&self, may_read: bool) -> bool {
         let state = self.lock();
         if state.is_done() || state.failed.is_some() {
             return state.failed.is_some();
@@ -315,7 +315,7 @@ impl Incoming {
             return true;
         }
         let is_read_on = may_read && state.readers > 0;
-        !is_read_on && !state.has_short_rest(input.buffer.unread())
+        !is_read_on && !state.can_drain(input.buffer.unread())
     }
 
     /// Reads and drops the rest, which an answer that lets the connection go on has promised; only the time for it has
@@ -423,14 +423,14 @@ impl Exchange {
         let Some(incoming) = self.body.clone() else {
             return;
         };
-        incoming.lock().abandoned = true;
+        incoming.lock().request_over = true;
         {
             let mut input = self.connection().lock_input();
             input.timed_out = false;
             // Another task may wait for a piece that is no longer its own.
             input.wake_readers();
         }
-        if !self.goes_on() || !incoming.drain().await {
+        if !self.keeps_alive() || !incoming.drain().await {
             self.closes = true;
         }
         self.body = None;
@@ -484,7 +484,7 @@ pub struct BodyStream {
 }
 
 enum Source {
-    Here(Bytes),
+    Buffered(Bytes),
     Incoming(Reader),
 }
 
@@ -507,7 +507,7 @@ impl Drop for Reader {
 impl BodyStream {
     pub(crate) fn of_bytes(bytes: Bytes) -> Self {
         Self {
-            source: Source::Here(bytes),
+            source: Source::Buffered(bytes),
             ended: false,
         }
     }
@@ -552,8 +552,8 @@ impl BodyStream {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RequestError>>> {
         match &mut self.source {
-            Source::Here(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Source::Here(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
+            Source::Buffered(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Buffered(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
             Source::Incoming(reader) => reader.0.poll_piece(cx, Wait::Body),
         }
     }

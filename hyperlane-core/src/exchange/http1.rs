@@ -1,9 +1,20 @@
 //! HTTP/1.1's side of an exchange: heads come off the connection's buffer one after the other, and answers go out in
 //! order.
 //!
-//! Another version of HTTP is another type with these methods: `poll_head` and the body's `poll_piece` read, `send_head`,
-//! `send_data` and `finish` write, `goes_on` and `closes_after` decide about the connection. What an answer is, and what may
-//! follow it, is the exchange's and the same for all.
+//! Another version of HTTP is another type with these methods, which the task of the connection polls: no task and no
+//! connection in memory stands between.
+//!
+//! | what | here |
+//! |---|---|
+//! | poll head | [`Http1::poll_head`] |
+//! | poll body | `Incoming::poll_piece` in [`body`](super::body) |
+//! | send head, with its fields and length | [`Http1::send_head`] |
+//! | send data | [`Http1::send_data`] |
+//! | finish | [`Http1::finish`] |
+//! | reset | the end of the connection ([`Ending::Abort`](crate::conn::end::Ending)): HTTP/1.1 has no other |
+//! | switch | [`Http1::switch_to_websocket`], [`Http1::switch_to_events`] |
+//!
+//! How far the answer is, and what may follow it, is the exchange's and the same for all.
 
 use std::{
     sync::Arc,
@@ -14,18 +25,21 @@ use bytes::Bytes;
 
 use super::body::BodyHead;
 use crate::{
-    conn::send::{Limit, Order, Payload},
     conn::{
+        handshake::Handshake,
         input::{Fill, Wait},
         link::Link,
+        send::{Limit, Order, Payload},
     },
     env::ids::next_id,
     error::{RequestError, ResponseError},
-    http::{Added, Framing, Head, HttpVersion, Request, Response},
+    http::{Added, Framing, Head, Headers, HttpVersion, Request, Response},
     proto::http::{
         chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
         head::{self, HeadScanner, HeadStorage},
+        write::LINE_END,
     },
+    wire::WireFormat,
 };
 
 /// What the head of a request says about its answer.
@@ -64,9 +78,9 @@ pub(crate) struct Http1 {
     scanner: HeadScanner,
     pub(crate) facts: Facts,
     /// Which request of the connection this is: 0 before the first, 1, and 2 for all after it.
-    turn: u8,
+    request_count: u8,
     /// A request was read before the one ahead of it was answered, so that no answer shows which request it is for.
-    has_skipped: bool,
+    has_skipped_answer: bool,
     /// A hook waits for a request, or has dropped that wait.
     is_reading: bool,
 }
@@ -77,8 +91,8 @@ impl Http1 {
             connection,
             scanner: HeadScanner::default(),
             facts: Facts::default(),
-            turn: 0,
-            has_skipped: false,
+            request_count: 0,
+            has_skipped_answer: false,
             is_reading: false,
         }
     }
@@ -90,7 +104,7 @@ impl Http1 {
     /// Numbers the request: later requests have higher numbers. A connection that a proxy keeps open may bring a later
     /// request than a connection that was made after it.
     pub(crate) fn request_number(&self) -> u64 {
-        match self.turn {
+        match self.request_count {
             0 | 1 => self.connection.id(),
             _ => next_id(),
         }
@@ -142,14 +156,14 @@ impl Http1 {
 
     /// Counts a request whose head was read; `is_answered`: the one before it was.
     pub(super) fn count_request(&mut self, is_answered: bool) {
-        self.has_skipped |= self.turn > 0 && !is_answered;
-        self.turn = (self.turn + 1).min(2);
+        self.has_skipped_answer |= self.request_count > 0 && !is_answered;
+        self.request_count = (self.request_count + 1).min(2);
         let now = self.connection.now();
         self.connection.lock_input().wait_for(Wait::Nothing, now);
     }
 
     fn head_wait(&self) -> Wait {
-        if self.turn == 0 || self.has_begun() {
+        if self.request_count == 0 || self.has_begun() {
             Wait::Head
         } else {
             Wait::Idle
@@ -169,8 +183,8 @@ impl Http1 {
         let limits = &self.connection.env.head_limits;
         let mut input = self.connection.lock_input();
         // Old clients send an empty line behind a body (RFC 9112 §2.2). A head that has begun starts with its method.
-        while input.buffer.unread().starts_with(b"\r\n") {
-            input.buffer.consume(2);
+        while input.buffer.unread().starts_with(LINE_END.as_bytes()) {
+            input.buffer.consume(LINE_END.len());
         }
         let Some(length) = self.scanner.scan(input.buffer.unread(), limits)? else {
             return Ok(None);
@@ -253,7 +267,7 @@ impl Http1 {
     }
 
     /// Writes the head of an answer.
-    pub(super) fn write_head(
+    fn write_head(
         &self,
         out: &mut Vec<u8>,
         head: Head<'_>,
@@ -316,12 +330,37 @@ impl Http1 {
             .send(Payload::Copied(bytes), Order::Own, Limit::None);
     }
 
+    // ---------------------------------------------------------------- switching
+
+    /// Makes the connection a WebSocket, by the 101 of a handshake.
+    pub(super) fn switch_to_websocket(&self, handshake: Handshake, added: &Headers) {
+        let head = handshake.head(&self.connection, added);
+        self.write(&head);
+        self.connection
+            .begin_websocket(handshake.extensions, handshake.subprotocol);
+    }
+
+    /// Makes the connection a stream of events, whose head goes out now. After HEAD it ends at once.
+    pub(super) fn switch_to_events(&self, head: Head<'_>, chunked: bool) {
+        let (format, framing) = match chunked {
+            true => (WireFormat::EventStreamChunked, Framing::Chunked),
+            false => (WireFormat::EventStream, Framing::UntilClose),
+        };
+        let mut bytes = Vec::with_capacity(256);
+        self.write_head(&mut bytes, head, framing, Some("close"));
+        self.write(&bytes);
+        if self.facts.is_head {
+            self.connection.signal_close();
+        }
+        self.connection.begin_events(format);
+    }
+
     // ---------------------------------------------------------------- what follows
 
     /// Whether the connection ends with an answer, by what the client, the response and the server say.
     pub(super) fn closes_after(&self, response: &Response, framing: Framing) -> bool {
         !self.facts.keeps_alive
-            || self.has_skipped
+            || self.has_skipped_answer
             || framing == Framing::UntilClose
             || response.get_headers().has_token("connection", "close")
             || self.connection.env.is_shutting_down()
@@ -329,13 +368,13 @@ impl Http1 {
 
     /// Whether no request may follow the current one; `is_begun`: its answer has.
     pub(super) fn is_last(&self, is_begun: bool) -> bool {
-        !self.facts.keeps_alive || self.has_skipped && is_begun
+        !self.facts.keeps_alive || self.has_skipped_answer && is_begun
     }
 
     /// Whether another request is read after a whole answer.
-    pub(super) fn goes_on(&self) -> bool {
+    pub(super) fn keeps_alive(&self) -> bool {
         self.facts.keeps_alive
-            && !self.has_skipped
+            && !self.has_skipped_answer
             && self.connection.lane.is_open()
             && !self.connection.env.is_shutting_down()
     }

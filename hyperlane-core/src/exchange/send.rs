@@ -85,11 +85,11 @@ impl Exchange {
         }
         let closes = self.closes
             || self.wire.closes_after(head.response, framing)
-            || self.body_forces_close(may_read);
-        self.note_answer();
+            || self.body_requires_close(may_read);
+        self.end_expectation();
         connection.lane.set_handshake(false);
         self.wire.send_head(head, framing, body, closes)?;
-        self.note_status(head.response.get_status_code());
+        self.record.set_status(head.response.get_status_code());
         Ok(closes)
     }
 
@@ -103,10 +103,10 @@ impl Exchange {
     /// Sends raw bytes: parts of an HTTP response, whole frames, or events.
     pub(crate) fn send_raw(&mut self, data: &[u8]) -> Result<(), ResponseError> {
         self.connection().driver.charge(32 + data.len() / 4);
-        if self.has_handshake() && !data.is_empty() {
+        if self.answer.is_accepted() && !data.is_empty() {
             match is_http(data) {
                 // Too late where the 101 is out: a response would be noise among frames.
-                true if !self.take_back_handshake() => return Err(ResponseError::AlreadyComplete),
+                true if !self.withdraw_handshake() => return Err(ResponseError::AlreadyComplete),
                 true => {}
                 false => self.answer_handshake(),
             }
@@ -117,10 +117,13 @@ impl Exchange {
         }
         let connection = self.connection();
         if !connection.lane.is_open() {
-            connection.driver.count_in_vain(connection.id());
+            connection.driver.count_failed_send(connection.id());
             return Err(ResponseError::ConnectionClosed);
         }
-        if self.answer.is_events() && connection.lane.is_at_line_end() && data.starts_with(HTTP) {
+        if self.answer.is_event_stream()
+            && connection.lane.is_at_line_end()
+            && data.starts_with(HTTP)
+        {
             // Middleware that answers every request: no line of events begins like a response.
             return Err(ResponseError::AlreadyComplete);
         }
@@ -133,7 +136,7 @@ impl Exchange {
             }
             Answer::Events { .. } => {
                 self.wire.write(&connection.lane.format().frame(data));
-                connection.lane.note_line_end(data);
+                connection.lane.track_line_end(data);
                 Ok(())
             }
             _ => self.send_http(data),
@@ -149,16 +152,16 @@ impl Exchange {
         let (has_started, status) = (tracker.started(), tracker.status());
         let is_event_stream = tracker.is_event_stream();
         if has_started {
-            self.note_answer();
+            self.end_expectation();
         }
         if let Some(status) = status {
-            self.note_status(usize::from(status));
+            self.record.set_status(usize::from(status));
         }
         self.wire.write(tracked.to_wire(data));
         if is_event_stream {
             let connection = self.connection();
             connection.begin_events(WireFormat::EventStream);
-            connection.lane.note_line_end(data);
+            connection.lane.track_line_end(data);
         }
         match tracked.excess {
             0 => Ok(()),
@@ -167,17 +170,17 @@ impl Exchange {
     }
 
     /// Tells the body that a final answer goes out.
-    pub(super) fn note_answer(&self) {
+    pub(super) fn end_expectation(&self) {
         if let Some(body) = &self.body {
-            body.note_answer();
+            body.end_expectation();
         }
     }
 
     /// Whether the unread rest of the body keeps the connection from going on after an answer.
-    fn body_forces_close(&self, may_read: bool) -> bool {
+    fn body_requires_close(&self, may_read: bool) -> bool {
         self.body
             .as_ref()
-            .is_some_and(|body| body.forces_close(may_read))
+            .is_some_and(|body| body.requires_close(may_read))
     }
 }
 

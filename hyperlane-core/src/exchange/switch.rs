@@ -4,9 +4,8 @@ use super::{Answer, Exchange};
 use crate::{
     conn::{extensions::Extensions, handshake::Handshake},
     error::{RequestError, ResponseError},
-    http::{Framing, Head, Headers, Response},
+    http::{Head, Headers, Response},
     proto::http::chunked::LAST_CHUNK,
-    wire::WireFormat,
 };
 
 /// What an upgrade finds.
@@ -42,23 +41,15 @@ impl Exchange {
         self.answer = Answer::Accepted;
     }
 
-    /// Takes an accepted handshake to answer it now; `None` if its 101 is out.
-    pub(crate) fn take_handshake(&mut self) -> Option<Box<Handshake>> {
-        self.connection().take_handshake()
-    }
-
     /// Sends the 101 of a handshake with what the program has set.
-    pub(crate) fn send_handshake(&mut self, handshake: Box<Handshake>, added: &Headers) {
-        let connection = self.connection();
-        let head = handshake.head(connection, added);
-        self.wire.write(&head);
-        connection.begin_websocket(handshake.extensions, handshake.subprotocol);
+    pub(crate) fn send_handshake(&mut self, handshake: Handshake, added: &Headers) {
+        self.wire.switch_to_websocket(handshake, added);
         self.set_switched();
     }
 
     /// Sends the 101 of an accepted handshake with what was set when it was accepted.
     pub(crate) fn answer_handshake(&mut self) {
-        if self.has_handshake() {
+        if self.answer.is_accepted() {
             self.connection().answer_handshake();
             self.set_switched();
         }
@@ -67,12 +58,12 @@ impl Exchange {
     /// Notes that the connection is a WebSocket.
     pub(crate) fn set_switched(&mut self) {
         self.answer = Answer::Switched;
-        self.note_status(101);
+        self.record.set_status(101);
     }
 
     /// Makes an accepted handshake an ordinary request again; false if its 101 is out.
-    pub(crate) fn take_back_handshake(&mut self) -> bool {
-        let is_open = self.connection().take_handshake().is_some();
+    pub(crate) fn withdraw_handshake(&mut self) -> bool {
+        let is_open = self.connection().lock_input().take_handshake().is_some();
         match is_open {
             true => self.answer = Answer::None,
             false => self.set_switched(),
@@ -101,8 +92,8 @@ impl Exchange {
 
     /// Prepares a stream of events: until its head goes out, response middleware works on it.
     pub(crate) fn open_events(&mut self, response: &Response) -> Result<(), ResponseError> {
-        if self.has_handshake() {
-            self.take_back_handshake();
+        if self.answer.is_accepted() {
+            self.withdraw_handshake();
         }
         self.check_events(response)?;
         self.answer = Answer::Opening;
@@ -110,20 +101,10 @@ impl Exchange {
     }
 
     /// Gives up to open a stream of events, whose head is not out: the hook can answer otherwise.
-    pub(crate) fn abandon_opening(&mut self) {
-        if self.is_opening() {
+    pub(crate) fn cancel_opening(&mut self) {
+        if self.answer.is_opening() {
             self.answer = Answer::None;
         }
-    }
-
-    /// Whether response middleware works on the head of an event stream.
-    pub(crate) fn is_opening(&self) -> bool {
-        matches!(self.answer, Answer::Opening)
-    }
-
-    /// Whether typed events go out.
-    pub(crate) fn has_events(&self) -> bool {
-        matches!(self.answer, Answer::Events { .. })
     }
 
     fn check_events(&self, response: &Response) -> Result<(), ResponseError> {
@@ -143,23 +124,12 @@ impl Exchange {
     pub(crate) fn begin_events(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
         self.check_events(head.response)?;
         let chunked = !self.wire.facts.is_1_0 && !head.response.get_version().is_http1_0();
-        self.note_answer();
-        let (format, framing) = match chunked {
-            true => (WireFormat::EventStreamChunked, Framing::Chunked),
-            false => (WireFormat::EventStream, Framing::UntilClose),
-        };
-        let mut bytes = Vec::with_capacity(256);
-        self.wire
-            .write_head(&mut bytes, head, framing, Some("close"));
-        self.wire.write(&bytes);
-        self.note_status(head.response.get_status_code());
+        self.end_expectation();
+        self.wire.switch_to_events(head, chunked);
+        self.record.set_status(head.response.get_status_code());
         self.answer = Answer::Events { chunked };
-        if self.wire.facts.is_head {
-            // Only the head was asked for.
-            self.closes = true;
-            self.connection().signal_close();
-        }
-        self.connection().begin_events(format);
+        // Only the head was asked for.
+        self.closes |= self.wire.facts.is_head;
         Ok(())
     }
 

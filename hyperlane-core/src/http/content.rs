@@ -15,7 +15,7 @@ use futures_core::Stream;
 
 use super::RequestBody;
 use crate::{
-    panic::{contain, dispose},
+    panic::{contain, drop_payload},
     proto::ws::Utf8Bytes,
 };
 
@@ -187,7 +187,7 @@ where
             }))
         }));
         polled.unwrap_or_else(|payload| {
-            dispose(payload);
+            drop_payload(payload);
             Poll::Ready(Some(Err(Failed(
                 "panic in the stream of a response".to_owned(),
             ))))

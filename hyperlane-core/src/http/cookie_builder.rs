@@ -1,4 +1,4 @@
-//! Cookies and media types as text.
+//! Cookies as text.
 
 use super::is_token;
 
@@ -112,20 +112,6 @@ impl CookieBuilder {
             text.push_str("; HttpOnly");
         }
         text
-    }
-}
-
-/// A formatter of media types.
-#[derive(Clone, Copy, Debug)]
-pub struct ContentType;
-
-impl ContentType {
-    /// Returns `type; charset=name`.
-    pub fn format_content_type_with_charset(
-        content_type: impl AsRef<str>,
-        charset: impl AsRef<str>,
-    ) -> String {
-        format!("{}; charset={}", content_type.as_ref(), charset.as_ref())
     }
 }
 

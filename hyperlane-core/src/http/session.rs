@@ -1,4 +1,4 @@
-//! The fields that a session adds to a response.
+//! Sessions in heads: the form of their tokens in requests, and the fields that they add to responses.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -99,6 +99,23 @@ impl PartialEq for SessionFields {
 }
 
 impl Eq for SessionFields {}
+
+/// Returns whether a text has the form of our cookies and tokens: 22 characters of base64url, a time and 43 characters
+/// of base64url, separated by dots. Other texts are the program's.
+pub(crate) fn is_session_token(text: &str) -> bool {
+    let is_base64 = |text: &str, length: usize| {
+        let is_of_it = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        text.len() == length && text.bytes().all(is_of_it)
+    };
+    let mut parts = text.split('.');
+    let (id, time, mac) = (parts.next(), parts.next(), parts.next());
+    id.is_some_and(|id| is_base64(id, 22))
+        && time.is_some_and(|time| {
+            (1..=20).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit())
+        })
+        && mac.is_some_and(|mac| is_base64(mac, 43))
+        && parts.next().is_none()
+}
 
 /// Returns the `Cache-Control` of a response that sets a session's cookie: a shared cache must never give the cookie to
 /// another client (RFC 9111 §7.3), regardless of the program's own value.

@@ -20,14 +20,14 @@ use tokio::{
 };
 
 use super::{
-    app::App,
     connections::Connections,
     listener::{Accepted, BoundAddress},
-    serve,
+    task,
 };
 use crate::{
     conn::{cork, transport},
     env::peer::{Peer, Via},
+    pipeline::app::App,
 };
 
 /// A handle of a running server. Clones control the same server.
@@ -175,7 +175,7 @@ impl ServerControlHook {
             halves: transport::driven(transport),
             via: Via::Trusted,
         };
-        let task = serve::task(&running.connections, &running.app, accepted, permit);
+        let task = task::task(&running.connections, &running.app, accepted, permit);
         running.connections.env.spawn(task);
     }
 

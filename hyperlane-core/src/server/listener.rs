@@ -15,12 +15,13 @@ use tokio::{
 #[cfg(unix)]
 use tokio::net::UnixListener;
 
-use super::{app::App, connections::Connections, serve};
+use super::{connections::Connections, task};
 use crate::{
     config::{PROXIED, ServerConfig},
     conn::transport::{self, Reader, Writer},
     env::peer::{Peer, Via},
     error::ServerError,
+    pipeline::app::App,
 };
 
 /// Number of connections accepted before other tasks run.
@@ -221,7 +222,7 @@ impl Listener {
                         permit = permits.clone().acquire_owned() => permit.ok(),
                     };
                     if connections.env.admit(accepted.peer) {
-                        tokio::spawn(serve::task(&connections, &app, accepted, permit));
+                        tokio::spawn(task::task(&connections, &app, accepted, permit));
                     } else {
                         connections
                             .env

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Server, app::PlannedKind};
+use super::Server;
+use crate::pipeline::app::PlannedKind;
 use crate::{
     error::Place,
     route::{Pattern, Segment},

@@ -2,13 +2,11 @@
 
 use std::{fmt, io::Write};
 
-use super::{
-    Server,
-    app::{App, Hook},
-};
+use super::Server;
 use crate::{
     error::{Place, ServerError},
     hook::GuardKind,
+    pipeline::app::{App, Hook},
 };
 
 /// A route of the server. `Display` writes a line of a table.

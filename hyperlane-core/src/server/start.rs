@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Server, app::App};
+use super::Server;
+use crate::pipeline::app::App;
 use crate::{
     error::{ServerError, counted},
     hook::{HookKind, Registration, Taker},

@@ -30,13 +30,13 @@ use crate::{
         peer::{Peer, Via},
     },
     http::list_items,
+    pipeline::app::App,
     proto::http::write::HeadWriter,
     server::{
-        app::App,
         connections::{self, Connections},
         control::end_connections,
         listener::Accepted,
-        serve,
+        task,
     },
 };
 
@@ -340,7 +340,7 @@ impl Hosted {
             via: Via::Trusted,
         };
         let extensions = parts.extensions;
-        let connection = serve::task_of(
+        let connection = task::task_of(
             &self.connections,
             &self.app,
             accepted,

@@ -16,7 +16,7 @@ use crate::{
     Body, BodyStream, Context, HttpVersion, Server, Status, Stream,
     hook::{HookFuture, Run},
     http::describe,
-    server::app::PlannedKind,
+    pipeline::app::PlannedKind,
 };
 
 impl Server {

@@ -12,7 +12,7 @@ use std::{
 use super::{
     SessionData, SessionId,
     entry::SessionEntry,
-    sign::{self, Purpose, Signer},
+    sign::{Purpose, Signer},
     store::AnyStore,
     table::{FORMER_ID_SECONDS, Found, IdEnd, Table},
 };
@@ -111,7 +111,7 @@ impl Sessions {
         })
     }
 
-    /// Tells whether the cookie goes over TLS alone; `is_tls` tells whether the request came over TLS.
+    /// Returns whether the cookie is sent over TLS only; `is_tls` is true if the request came over TLS.
     pub(crate) fn is_secure(&self, is_tls: impl FnOnce() -> bool) -> bool {
         match self.secure {
             CookieSecure::Auto => is_tls(),
@@ -148,11 +148,6 @@ impl Sessions {
             is_stale: false,
             by_token: true,
         })
-    }
-
-    /// Tells whether a text has the shape of our tokens; other texts are the program's.
-    pub(crate) fn is_token(text: &str) -> bool {
-        sign::has_shape(text)
     }
 
     /// Makes a token; `None` without a key.

@@ -80,23 +80,6 @@ impl Signer {
     }
 }
 
-/// Returns whether a text has the form of our cookies and tokens: 22 characters of base64url, a time and 43 characters
-/// of base64url, separated by dots.
-pub(super) fn has_shape(text: &str) -> bool {
-    let is_base64 = |text: &str, length: usize| {
-        let is_of_it = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        text.len() == length && text.bytes().all(is_of_it)
-    };
-    let mut parts = text.split('.');
-    let (id, time, mac) = (parts.next(), parts.next(), parts.next());
-    id.is_some_and(|id| is_base64(id, 22))
-        && time.is_some_and(|time| {
-            (1..=20).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit())
-        })
-        && mac.is_some_and(|mac| is_base64(mac, 43))
-        && parts.next().is_none()
-}
-
 fn authenticate(key: &Hmac<Sha256>, purpose: Purpose<'_>, text: &str) -> Hmac<Sha256> {
     let mut mac = key.clone();
     let (kind, of) = match purpose {
@@ -114,6 +97,7 @@ fn authenticate(key: &Hmac<Sha256>, purpose: Purpose<'_>, text: &str) -> Hmac<Sh
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::is_session_token;
 
     fn signer(keys: &[u8]) -> Signer {
         let keys: Vec<_> = keys
@@ -152,7 +136,7 @@ mod tests {
         let id = SessionId::random().unwrap();
         for time in [0, 7, 1_800_000_000, u64::MAX] {
             let token = signer(&[1]).sign(Purpose::Token("/a"), id, time).unwrap();
-            assert!(has_shape(&token), "{token}");
+            assert!(is_session_token(&token), "{token}");
             for other in [
                 token.replace('.', ""),
                 token.replace('.', "-"),
@@ -162,7 +146,7 @@ mod tests {
                 token[1..].to_owned(),
                 token.replacen('.', ".x", 1),
             ] {
-                assert!(!has_shape(&other), "{other}");
+                assert!(!is_session_token(&other), "{other}");
             }
         }
         // A JSON Web Token, a UUID, and other texts.
@@ -173,7 +157,7 @@ mod tests {
             "123e4567-e89b-12d3-a456-426614174000",
             "chat",
         ] {
-            assert!(!has_shape(other), "{other}");
+            assert!(!is_session_token(other), "{other}");
         }
     }
 

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::SessionId;
-use crate::panic::dispose;
+use crate::panic::drop_payload;
 
 /// Keys and JSON values in the order of first insertion: there are few. Clones share the texts, so that none is copied
 /// while a session is locked.
@@ -166,7 +166,7 @@ fn caught<'a, T>(asked: impl Future<Output = io::Result<T>> + Send + 'a) -> Stor
         poll_fn(|cx| {
             // After a panic the future is dropped and never polled again.
             catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(cx))).unwrap_or_else(|payload| {
-                dispose(payload);
+                drop_payload(payload);
                 Poll::Ready(Err(io::Error::other("the store panicked")))
             })
         })

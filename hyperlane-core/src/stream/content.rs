@@ -4,6 +4,7 @@ use std::{
     fs::File,
     future::poll_fn,
     io::{self, Read, Seek, SeekFrom},
+    ops::Range,
     task::Poll,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -16,8 +17,8 @@ use crate::{
     conn::send::{Limit, Order, Payload},
     error::ResponseError,
     http::{
-        Content, EntityTag, FileBody, Framing, Part, Pieces, Precondition, StreamBody, Validators,
-        describe,
+        Content, EntityTag, Failed, FileBody, Framing, Part, Pieces, Precondition, StreamBody,
+        Validators, describe,
     },
     proto::ws::Message,
 };
@@ -62,8 +63,15 @@ impl Opened {
     }
 }
 
+/// What of a file goes out.
+enum FilePart {
+    Content(Range<u64>),
+    /// Nothing: the response says why.
+    None,
+}
+
 /// Notes for the log why a response is cut off.
-fn cut(ctx: &mut Context, cause: impl Into<String>) -> ResponseError {
+fn cut_off(ctx: &mut Context, cause: impl Into<String>) -> ResponseError {
     ctx.get_mut_response().fail_because(cause);
     ResponseError::ConnectionClosed
 }
@@ -88,15 +96,15 @@ fn read_piece(mut file: File, want: u64) -> io::Result<(File, Bytes)> {
 impl Stream {
     /// Sends the response: as a whole answer, or its body as a message or as events.
     pub(crate) async fn send_bare(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
-        if self.exchange.is_opening() {
+        if self.exchange.answer().is_opening() {
             self.send_events_head(ctx)?;
             return self.room().await;
         }
-        if self.exchange.has_handshake() {
+        if self.exchange.answer().is_accepted() {
             let is_streamed = ctx.get_response().is_body_streamed();
             match ctx.get_response().get_status_code() {
                 // The handler refuses, or answers the handshake itself.
-                101 | 400.. if self.exchange.take_back_handshake() => {}
+                101 | 400.. if self.exchange.withdraw_handshake() => {}
                 _ => {
                     self.send_handshake(ctx, Upgrade::new())
                         .map_err(|_| ResponseError::ConnectionClosed)?;
@@ -106,8 +114,10 @@ impl Stream {
                 }
             }
         }
-        let is_message = self.exchange.is_switched();
-        if (is_message || self.exchange.has_events()) && ctx.get_response().is_body_streamed() {
+        let is_message = self.exchange.answer().is_switched();
+        if (is_message || self.exchange.answer().is_typed_events())
+            && ctx.get_response().is_body_streamed()
+        {
             return Err(ResponseError::NotAMessage);
         }
         if is_message {
@@ -120,11 +130,11 @@ impl Stream {
             self.connection()
                 .lane()
                 .send(Payload::Message(&message), Order::Own, Limit::None)?;
-        } else if self.exchange.has_events() {
+        } else if self.exchange.answer().is_typed_events() {
             let body = ctx.get_response().body_bytes().clone();
             let sent = self.exchange.send_raw(&body);
             return self.room_after(sent).await;
-        } else if !self.exchange.can_begin() {
+        } else if !self.exchange.answer().can_begin() {
             return Err(ResponseError::AlreadyComplete);
         } else if ctx.get_response().get_status_code() == 101 {
             // The program answers the handshake itself.
@@ -185,6 +195,14 @@ impl Stream {
                 return self.send_plain(ctx, status);
             }
         };
+        match self.describe_file(ctx, &body, &opened) {
+            FilePart::Content(part) => self.send_part(ctx, &body, opened.file, part).await,
+            FilePart::None => self.exchange.send_response(ctx.head()),
+        }
+    }
+
+    /// Sets what the head says of a file, and decides what of it goes out (RFC 9110 §13, §14).
+    fn describe_file(&self, ctx: &mut Context, body: &FileBody, opened: &Opened) -> FilePart {
         let (request, response) = ctx.request_and_response();
         let mut validators = opened.validators();
         if response.has_header("etag") || response.has_header("last-modified") {
@@ -204,9 +222,12 @@ impl Stream {
                 Precondition::Holds => {}
                 Precondition::NotModified => {
                     response.set_not_modified();
-                    return self.exchange.send_response(ctx.head());
+                    return FilePart::None;
                 }
-                Precondition::Failed => return self.send_plain(ctx, 412),
+                Precondition::Failed => {
+                    describe(response, 412);
+                    return FilePart::None;
+                }
             }
             response.set_header("accept-ranges", "bytes");
             let now = || {
@@ -231,10 +252,21 @@ impl Stream {
                 Part::Unsatisfiable => {
                     describe(response, 416);
                     response.set_header("content-range", format!("bytes */{}", opened.length));
-                    return self.exchange.send_response(ctx.head());
+                    return FilePart::None;
                 }
             }
         }
+        FilePart::Content(part)
+    }
+
+    /// Sends the head and a part of a file.
+    async fn send_part(
+        &mut self,
+        ctx: &mut Context,
+        body: &FileBody,
+        mut file: File,
+        part: Range<u64>,
+    ) -> Result<(), ResponseError> {
         let mut left = part.end - part.start;
         if !self
             .exchange
@@ -242,7 +274,6 @@ impl Stream {
         {
             return Ok(());
         }
-        let mut file = opened.file;
         if part.start > 0 && file.seek(SeekFrom::Start(part.start)).is_err() {
             return Err(ResponseError::ConnectionClosed);
         }
@@ -253,11 +284,13 @@ impl Stream {
             let path = body.path().display();
             (file, piece) = match blocking(move || read_piece(file, want)).await {
                 Ok(read) => read,
-                Err(error) => return Err(cut(ctx, format!("cannot read on in {path}: {error}"))),
+                Err(error) => {
+                    return Err(cut_off(ctx, format!("cannot read on in {path}: {error}")));
+                }
             };
             if piece.is_empty() {
                 let cause = format!("the file became shorter while it was sent: {path}");
-                return Err(cut(ctx, cause));
+                return Err(cut_off(ctx, cause));
             }
             left -= piece.len() as u64;
             self.exchange.send_data(&piece)?;
@@ -314,14 +347,25 @@ impl Stream {
         if !self.exchange.begin_body(ctx.head(), framing)? {
             return Ok(());
         }
-        // What has no end of its own, and whose client comes back.
-        let is_events = body.length.is_none()
+        self.send_pieces(ctx, pieces, next, body.length).await
+    }
+
+    /// Sends the body of a response piece by piece; `next`: the first, if it is here.
+    async fn send_pieces(
+        &mut self,
+        ctx: &mut Context,
+        mut pieces: Pieces,
+        mut next: Option<Option<Result<Bytes, Failed>>>,
+        length: Option<u64>,
+    ) -> Result<(), ResponseError> {
+        // A stream without an end of its own, whose client comes back.
+        let is_events = length.is_none()
             && ctx
                 .get_response()
                 .get_headers()
                 .get("content-type")
                 .is_some_and(|kind| kind.starts_with("text/event-stream"));
-        let mut left = body.length;
+        let mut left = length;
         loop {
             let piece = match next.take() {
                 Some(first) => first,
@@ -333,13 +377,13 @@ impl Stream {
             let piece = match piece {
                 None => break,
                 Some(Ok(piece)) => piece,
-                Some(Err(failed)) => return Err(cut(ctx, failed.0)),
+                Some(Err(failed)) => return Err(cut_off(ctx, failed.0)),
             };
             if let Some(left) = &mut left {
                 match left.checked_sub(piece.len() as u64) {
                     Some(rest) => *left = rest,
                     None => {
-                        return Err(cut(
+                        return Err(cut_off(
                             ctx,
                             "the stream of a response is longer than its length",
                         ));
@@ -349,7 +393,7 @@ impl Stream {
             self.exchange.send_data(&piece)?;
         }
         if left.is_some_and(|left| left > 0) {
-            return Err(cut(
+            return Err(cut_off(
                 ctx,
                 "the stream of a response is shorter than its length",
             ));
@@ -358,12 +402,12 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits for a piece, and for the client's end: nobody would take the piece then. Events end with a shutdown.
+    /// Waits for a piece, and for the end of the client, to which no piece could be sent. Events end with a shutdown.
     async fn next_piece(
         &self,
         pieces: &mut Pieces,
         is_events: bool,
-    ) -> Result<Option<Result<Bytes, crate::http::Failed>>, ResponseError> {
+    ) -> Result<Option<Result<Bytes, Failed>>, ResponseError> {
         let mut has_left = std::pin::pin!(self.disconnected());
         poll_fn(|cx| {
             if is_events && self.connection().env.is_shutting_down() {

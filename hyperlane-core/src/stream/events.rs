@@ -8,7 +8,7 @@ struct Opening<'a>(&'a mut Stream);
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        self.0.exchange.abandon_opening();
+        self.0.exchange.cancel_opening();
     }
 }
 
@@ -33,14 +33,17 @@ impl Context {
         stream.exchange.open_events(self.get_response())?;
         set_type(self);
         let opening = Opening(stream);
-        let early = self.program.early.clone();
-        if let Some(middleware) = early.as_ref().and_then(|early| early.downcast_ref()) {
+        let early_middleware = self.program.early_middleware.clone();
+        if let Some(middleware) = early_middleware
+            .as_ref()
+            .and_then(|early| early.downcast_ref())
+        {
             let middleware: &Middleware = middleware;
-            self.keep_no_response();
+            self.discard_saved_response();
             middleware(opening.0, self).await;
         }
         // Middleware may have sent the head.
-        if !opening.0.exchange.has_events() {
+        if !opening.0.exchange.answer().is_typed_events() {
             opening.0.send_events_head(self)?;
         }
         Ok(ServerSentEvents::new(opening.0.connection().clone()))

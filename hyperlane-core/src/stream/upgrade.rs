@@ -82,7 +82,7 @@ impl Stream {
                 self.exchange.accept_handshake(accepted);
                 self.send_handshake(ctx, upgrade).inspect_err(|_| {
                     // The hook can still answer.
-                    self.exchange.take_back_handshake();
+                    self.exchange.withdraw_handshake();
                 })
             }
         }
@@ -164,7 +164,8 @@ impl Stream {
         ctx: &mut Context,
         mut upgrade: Upgrade,
     ) -> Result<(), RequestError> {
-        match self.exchange.take_handshake() {
+        let handshake = self.connection().lock_input().take_handshake();
+        match handshake {
             Some(mut handshake) => {
                 let chosen = self.choose_subprotocol(ctx, &mut upgrade, &mut handshake);
                 // Too late to let a page in, but not to tell of a text that is no origin.
@@ -178,7 +179,7 @@ impl Stream {
                 };
                 handshake.session = ctx.head().response.session().cloned();
                 handshake.headers = std::mem::take(ctx.get_mut_response().get_mut_headers());
-                self.exchange.send_handshake(handshake, added);
+                self.exchange.send_handshake(*handshake, added);
             }
             None => self.exchange.set_switched(),
         }
@@ -194,14 +195,16 @@ impl Stream {
     /// Settles a handshake that the route has accepted and neither answered nor used. `is_answered`: the response is an
     /// answer.
     pub(crate) fn settle_handshake(&mut self, ctx: &mut Context, is_answered: bool) {
-        if !self.exchange.has_handshake() || is_answered && self.exchange.take_back_handshake() {
+        if !self.exchange.answer().is_accepted()
+            || is_answered && self.exchange.withdraw_handshake()
+        {
             return;
         }
         // The response goes, but not what its Close has to tell.
         let failure = ctx.take_failure();
         // The check of its protocol has passed before; if it fails now, the answer is the response.
         if self.send_handshake(ctx, Upgrade::new()).is_err() {
-            self.exchange.take_back_handshake();
+            self.exchange.withdraw_handshake();
         }
         if let Some(failure) = failure {
             ctx.get_mut_response().fail(*failure);

@@ -4,6 +4,24 @@ use std::fs;
 
 use crate::process;
 
+/// Documents whose code paths are followed.
+const WITH_PATHS: [&str; 4] = [
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "docs/rfc6455.md",
+    "docs/rfc9112.md",
+];
+
+/// Folders from which their paths may begin.
+const BASES: [&str; 6] = [
+    "",
+    "hyperlane-core/src/",
+    "hyperlane-core/src/proto/",
+    "hyperlane-core/src/proto/http/",
+    "hyperlane-core/src/proto/ws/",
+    "hyperlane-macros/src/",
+];
+
 /// The document that lists every metric.
 const METRICS: &str = "docs/observability.md";
 
@@ -17,7 +35,28 @@ pub(super) fn problems() -> Result<Vec<String>, String> {
     ] {
         problems.extend(missing_tests(document)?);
     }
+    for document in WITH_PATHS {
+        problems.extend(missing_files(document)?);
+    }
     problems.extend(missing_metrics()?);
+    Ok(problems)
+}
+
+/// Files of source that a document names in backticks and that do not exist.
+fn missing_files(document: &str) -> Result<Vec<String>, String> {
+    let text = fs::read_to_string(process::top().join(document))
+        .map_err(|error| format!("cannot read {document}: {error}"))?;
+    let mut problems = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let words = line.split('`').skip(1).step_by(2);
+        let paths = words.filter(|word| word.ends_with(".rs") && !word.contains(['{', '*', ' ']));
+        for path in paths {
+            let exists = |base: &&str| process::top().join(format!("{base}{path}")).is_file();
+            if !BASES.iter().any(exists) {
+                problems.push(format!("{document}:{}: no such file: {path}", number + 1));
+            }
+        }
+    }
     Ok(problems)
 }
 
@@ -47,7 +86,7 @@ fn missing_metrics() -> Result<Vec<String>, String> {
 }
 
 /// Tests that the tables of a document name and that do not exist: in a last column headed `test`, each as
-/// `file::name`, where a file without a folder is one of `tests/it` or `tests`.
+/// `file::name`, where a file without a folder is one of `tests/it` or `tests`, or a folder in `tests/it`.
 fn missing_tests(document: &str) -> Result<Vec<String>, String> {
     let read = |path: &str| {
         let path = process::top().join(path);
@@ -71,12 +110,10 @@ fn missing_tests(document: &str) -> Result<Vec<String>, String> {
             .and_then(|test| test.strip_suffix('`'));
         let exists = match name.and_then(|name| name.rsplit_once("::")) {
             Some((file, name)) => {
-                let files = match file.contains('/') {
-                    true => vec![file.to_owned()],
-                    false => vec![format!("tests/it/{file}.rs"), format!("tests/{file}.rs")],
-                };
                 let declared = format!("fn {name}(");
-                let mut texts = files.iter().filter_map(|file| read(file).ok());
+                let mut texts = test_files(file)
+                    .into_iter()
+                    .filter_map(|file| read(&file).ok());
                 texts.any(|text| text.contains(&declared))
             }
             // The head of a table, the line below it, and what does not apply.
@@ -87,4 +124,19 @@ fn missing_tests(document: &str) -> Result<Vec<String>, String> {
         }
     }
     Ok(problems)
+}
+
+/// The files that may hold a test that a document names.
+fn test_files(file: &str) -> Vec<String> {
+    if file.contains('/') {
+        return vec![file.to_owned()];
+    }
+    let mut files = vec![format!("tests/it/{file}.rs"), format!("tests/{file}.rs")];
+    let folder = format!("tests/it/{file}");
+    let entries = fs::read_dir(process::top().join(&folder))
+        .into_iter()
+        .flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    files.extend(names.map(|name| format!("{folder}/{name}")));
+    files
 }

@@ -26,10 +26,10 @@ impl http_body::Body for BodyStream {
     fn is_end_stream(&self) -> bool {
         self.ended
             || match &self.source {
-                Source::Here(bytes) => bytes.is_empty(),
+                Source::Buffered(bytes) => bytes.is_empty(),
                 Source::Incoming(reader) => {
                     let state = reader.0.lock();
-                    state.is_done() && state.failed.is_none() && !state.abandoned
+                    state.is_done() && state.failed.is_none() && !state.request_over
                 }
             }
     }
@@ -37,7 +37,7 @@ impl http_body::Body for BodyStream {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             _ if self.ended => SizeHint::with_exact(0),
-            Source::Here(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Buffered(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Incoming(reader) => match reader.0.lock().rest {
                 Rest::Length(rest) => SizeHint::with_exact(rest),
                 Rest::Chunked(_) => SizeHint::default(),

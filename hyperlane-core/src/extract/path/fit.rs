@@ -18,7 +18,7 @@ use serde::{
     },
 };
 
-use crate::panic::dispose;
+use crate::panic::drop_payload;
 
 /// Sample values, as text, that common types accept.
 const SAMPLES: [&str; 10] = [
@@ -55,7 +55,7 @@ pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
             }
             Ok(Err(Stop::Refused)) => {}
             Err(payload) => {
-                dispose(payload);
+                drop_payload(payload);
                 return Ok(());
             }
             _ => return Ok(()),

@@ -2,7 +2,7 @@
 //!
 //! Without an observer this costs one check of a static, and no allocation, clock read or formatting.
 
-#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+#[cfg_attr(not(feature = "metrics"), path = "observe/no_metrics.rs")]
 pub(crate) mod metrics;
 
 use std::{
@@ -31,7 +31,7 @@ pub(crate) fn connection_span(id: u64, peer: impl fmt::Display) -> Option<Box<Sp
 
 /// Returns whether requests may have an observer. Costs one load and a branch for spans, and another for metrics.
 #[inline]
-pub(crate) fn is_heard(metrics: &Metrics) -> bool {
+pub(crate) fn is_enabled(metrics: &Metrics) -> bool {
     LevelFilter::DEBUG <= LevelFilter::current() || metrics.is_on()
 }
 
@@ -143,6 +143,49 @@ impl Drop for Observed {
         self.span.record("time_us", micros);
         self.span
             .in_scope(|| tracing::debug!(target: "hyperlane::request", "request ended"));
+    }
+}
+
+/// The record of the current request; empty while no subscriber and no recorder listens.
+#[derive(Default)]
+pub(crate) struct Record(Option<Arc<Observed>>);
+
+impl Record {
+    /// Begins to observe a request; `request`: method and path, unless the head was refused.
+    #[cold]
+    pub(crate) fn begin<C: ByteCounter + 'static>(
+        &mut self,
+        counter: &Arc<C>,
+        metrics: &Metrics,
+        route: &Arc<RouteLabel>,
+        request: Option<(&Method, &str)>,
+    ) {
+        self.0 = Observed::begin(counter, metrics, route, request);
+    }
+
+    /// Ends the record, which reports it.
+    pub(crate) fn end(&mut self) {
+        self.0 = None;
+    }
+
+    /// Returns the record, for a future that runs within its span.
+    pub(crate) fn shared(&self) -> Option<Arc<Observed>> {
+        self.0.clone()
+    }
+
+    /// Works within the span of the request.
+    pub(crate) fn in_scope<R>(&self, work: impl FnOnce() -> R) -> R {
+        match &self.0 {
+            Some(observed) => observed.in_scope(work),
+            None => work(),
+        }
+    }
+
+    /// Notes the status of the answer that has begun.
+    pub(crate) fn set_status(&self, status: usize) {
+        if let Some(observed) = &self.0 {
+            observed.set_status(u16::try_from(status).unwrap_or_default());
+        }
     }
 }
 

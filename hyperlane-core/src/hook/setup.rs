@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{context::States, error::SetupError};
+use crate::{context::states::States, error::SetupError};
 
 /// A route of a server that is about to start; passed to [`FromContext::check`](crate::FromContext::check).
 #[derive(Debug)]

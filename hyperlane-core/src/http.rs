@@ -9,6 +9,8 @@ pub mod constants;
 mod body;
 mod conditional;
 mod content;
+mod content_type;
+#[cfg(feature = "cookies")]
 mod cookie_builder;
 mod headers;
 mod into_response;
@@ -24,11 +26,13 @@ mod version;
 
 pub use crate::proto::http::status::{HttpStatus, ResponseStatusCode};
 
+#[cfg(feature = "cookies")]
+pub use self::cookie_builder::CookieBuilder;
 pub use self::{
     body::{RequestBody, ResponseBody},
     conditional::{EntityTag, Validators},
     content::{Body, FileBody, IntoBody, ToBody},
-    cookie_builder::{ContentType, CookieBuilder},
+    content_type::ContentType,
     headers::{
         HeaderError, Headers, HeadersIter, RequestHeaders, RequestHeadersValue,
         RequestHeadersValueItem, ResponseHeaders,
@@ -51,6 +55,6 @@ pub(crate) use self::{
         Failure, describe, explain,
         head::{Added, Framing, Head, write_switching},
     },
-    session::SessionFields,
+    session::{SessionFields, is_session_token},
     upgrade::is_handshake_field,
 };

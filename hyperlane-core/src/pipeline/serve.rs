@@ -1,29 +1,25 @@
 //! The handler's side of a connection: request after request through the pipeline.
 
-use std::{borrow::Cow, pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc};
 
 use super::{
-    app::{App, Hook, Routed, allow},
-    connections::Connections,
+    app::{App, Hook, Routed},
+    proxy_header::read_proxy_header,
+    refusal::{declined, misdirected, not_found, refuse},
+    report::{names, report},
 };
 use crate::{
-    Context, IntoResponse, Method, Status, Stream,
+    Context, Status, Stream,
     conn::{end::Ending, link::Link},
     context::Stage,
     env::peer::Via,
     error::{PanicData, RequestError, ResponseError},
-    exchange::{
-        answer::Progress,
-        body::{BodyHead, BodyMode, BodyPlan},
-    },
-    hook::{GuardKind, Guarded, Outcome},
-    http::{Failure, HttpStatus, describe},
-    observe::{self, Within},
-    panic::dispose,
-    proto::{
-        http::{head::HeadError, host::HostRefused},
-        ws::CloseCode,
-    },
+    exchange::{answer::Progress, body::BodyHead},
+    hook::{Guarded, Outcome},
+    http::{HttpStatus, Request, describe},
+    observe::{self, RouteLabel, Within},
+    panic::drop_payload,
+    proto::{http::head::HeadError, ws::CloseCode},
 };
 
 /// Where the pipeline goes next. Kept flat, with one await for all hooks, so that the future of an
@@ -39,6 +35,7 @@ enum Step {
 }
 
 /// Serves a connection until it is over.
+// Long: flat, with one await for all hooks, or the future of an idle connection would hold room for each call.
 #[expect(
     clippy::manual_async_fn,
     reason = "every connection holds it, and an `async fn` holds its arguments twice"
@@ -68,42 +65,12 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     let is_answered = !error.is_disconnect()
                         && *error != RequestError::Head(HeadError::TlsOnPlainPort);
                     if is_answered {
-                        stream.exchange.observe(&app.unrouted, None);
+                        observe(&mut stream, &app.unrouted, None);
                     }
                 });
                 let started = read.and_then(|head| {
                     is_parsed = true;
-                    if let Err(refused) = stream.exchange.check_host(ctx.get_request()) {
-                        return Err(misdirected(&mut stream, &mut ctx, &app, head, refused));
-                    }
-                    let plan = match app.route(&mut ctx) {
-                        Routed::To(hook) => {
-                            route = Some(hook);
-                            hook.body
-                        }
-                        Routed::NotFound => {
-                            not_found(&mut ctx, &app);
-                            app.unrouted_body()
-                        }
-                        Routed::Declined(kind, allowed) => {
-                            declined(&mut ctx, kind, allowed);
-                            app.unrouted_body()
-                        }
-                    };
-                    if is_observed(&stream) {
-                        let label = route.map_or(&app.unrouted, |hook| &hook.label);
-                        let request = ctx.get_request();
-                        stream
-                            .exchange
-                            .observe(label, Some((request.get_method(), request.get_raw_path())));
-                    }
-                    let started = stream
-                        .exchange
-                        .start_body(ctx.get_mut_request(), head, plan);
-                    if let Some(incoming) = stream.exchange.incoming() {
-                        ctx.set_incoming(incoming);
-                    }
-                    started
+                    begin(&mut stream, &mut ctx, &app, head, &mut route)
                 });
                 // On the heap, like the error: most connections never need their room.
                 let started = match started.map_err(Box::new) {
@@ -153,7 +120,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             }
                             continue;
                         };
-                        ctx.keep_response();
+                        ctx.save_response();
                         ctx.stage = Stage::Route;
                         hook
                     }
@@ -201,15 +168,15 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 let is_response = matches!(step, Step::ResponseMiddleware) && !is_route;
                 let is_error = matches!(step, Step::RequestError(_) | Step::TaskPanic(_));
                 // What follows on an answer has its say, also at a shutdown.
-                let decides = !is_response && !is_error;
-                let outcome = start(hook, &mut stream, &mut ctx, decides).await;
+                let may_answer_handshake = !is_response && !is_error;
+                let outcome = start(hook, &mut stream, &mut ctx, may_answer_handshake).await;
                 if let Step::RequestMiddleware(_) = step
                     && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome
                     && ctx.is_preflight()
                 {
                     // Browsers send it without what middleware may ask for.
                     ctx.stage = Stage::Middleware;
-                    ctx.keep_no_response();
+                    ctx.discard_saved_response();
                     step = Step::Route;
                     continue;
                 }
@@ -217,12 +184,12 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Outcome::Done(Status::Continue) => {}
                     // A response middleware has its say about what follows it.
                     Outcome::Done(Status::Reject) if ctx.stage != Stage::Route => {}
-                    _ => stream.connection().set_kept_open(false),
+                    _ => stream.connection().lane.handles.set_kept_open(false),
                 }
                 ctx.stage = Stage::Middleware;
-                if is_route && stream.exchange.has_handshake() {
+                if is_route && stream.exchange.answer().is_accepted() {
                     let is_answered = !matches!(outcome, Outcome::Done(Status::Continue));
-                    let is_answered = is_answered || !is_untouched(&ctx);
+                    let is_answered = is_answered || !is_response_unset(&ctx);
                     stream.settle_handshake(&mut ctx, is_answered);
                 }
                 // What fails before that is told by an answer of its own, which ends as any other. Asked only where it matters.
@@ -232,7 +199,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Outcome::Done(status) => {
                         let error = report(&stream, &mut ctx, route, Some(hook.name));
                         if let Some((public, refusal)) = error {
-                            stream.connection().set_kept_open(false);
+                            stream.connection().lane.handles.set_kept_open(false);
                             let has_begun = has_begun(&stream);
                             if has_begun {
                                 failed = true;
@@ -248,7 +215,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                                 _ => {}
                             }
                         }
-                        ctx.keep_no_response();
+                        ctx.discard_saved_response();
                         if status == Status::Continue {
                             continue;
                         }
@@ -258,7 +225,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             false => Step::ResponseMiddleware,
                         };
                         // A handshake that could not be answered says more than 403.
-                        let is_open = !has_begun(&stream) && is_untouched(&ctx);
+                        let is_open = !has_begun(&stream) && is_response_unset(&ctx);
                         match ctx
                             .try_get_request_error_data()
                             .filter(|_| is_open && !is_error)
@@ -275,16 +242,16 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Outcome::Refused(error) => error,
                     Outcome::Panicked(payload) => {
                         let data = PanicData::from_payload(&*payload, hook.name);
-                        dispose(payload);
-                        stream.exchange.in_scope(|| {
-                            let (method, route) = told(&ctx, route);
+                        drop_payload(payload);
+                        stream.exchange.record.in_scope(|| {
+                            let (method, route) = names(&ctx, route);
                             tracing::error!(%method, route, hook = hook.name, place = %hook.place, "panic: {data}");
                         });
                         if has_begun(&stream) {
                             failed = true;
                             ctx.set_end_reason(HttpStatus::phrase(500).into());
                         }
-                        ctx.go_back();
+                        ctx.roll_back();
                         describe(ctx.get_mut_response(), 500);
                         ctx.set_task_panic(data);
                         step = match has_panicked {
@@ -347,77 +314,63 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
             if stream.exchange.has_body_left() {
                 Box::pin(stream.exchange.finish_body()).await;
             }
-            if !stream.exchange.goes_on() {
+            if !stream.exchange.keeps_alive() {
                 return Ending::Http;
             }
         }
     }
 }
 
-/// Reads whom a load balancer speaks for; false if the connection comes from none, as the log says then.
-#[cfg(feature = "proxy-protocol")]
-async fn read_proxy_header(connection: &Link) -> bool {
-    use crate::{
-        conn::input::{Fill, Wait},
-        env::peer::Peer,
-        proto::proxy,
-    };
-
-    let header = loop {
-        {
-            let mut input = connection.lock_input();
-            match proxy::parse(input.buffer.unread()) {
-                Ok(Some(header)) => {
-                    input.buffer.consume(header.len);
-                    break header;
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    let peer = input.reader.peer_addr();
-                    drop(input);
-                    connection.env.log_mix_up(peer, "proxy", &error);
-                    return false;
-                }
-            }
-        }
-        let more = |cx: &mut std::task::Context<'_>| {
-            connection.poll_more(cx, Wait::Head, proxy::MAX_HEADER)
-        };
-        match std::future::poll_fn(more).await {
-            Fill::Bytes => {}
-            _ => {
-                // Balancers look whether a server is there by connections that carry nothing.
-                tracing::debug!("a PROXY protocol header did not come in time: connection closed");
-                return false;
-            }
-        }
-    };
-    match header.source {
-        Some(source) if !connection.set_source(Peer::Inet(source)) => {
-            tracing::debug!(%source, "too many connections from this address");
-            false
-        }
-        _ => true,
+/// Finds the route of a request whose head was read, and begins its body. False if the body has to be waited for.
+fn begin<'a>(
+    stream: &mut Stream,
+    ctx: &mut Context,
+    app: &'a App,
+    head: BodyHead,
+    route: &mut Option<&'a Hook>,
+) -> Result<bool, RequestError> {
+    if let Err(refused) = stream.exchange.check_host(ctx.get_request()) {
+        return Err(misdirected(stream, ctx, app, head, refused));
     }
-}
-
-/// The configuration refuses such addresses without the feature.
-#[cfg(not(feature = "proxy-protocol"))]
-async fn read_proxy_header(_: &Link) -> bool {
-    false
+    let plan = match app.route(ctx) {
+        Routed::To(hook) => {
+            *route = Some(hook);
+            hook.body
+        }
+        Routed::NotFound => {
+            not_found(ctx, app);
+            app.unrouted_body()
+        }
+        Routed::Declined(kind, allowed) => {
+            declined(ctx, kind, allowed);
+            app.unrouted_body()
+        }
+    };
+    let label = route.map_or(&app.unrouted, |hook| &hook.label);
+    observe(stream, label, Some(ctx.get_request()));
+    let started = stream
+        .exchange
+        .start_body(ctx.get_mut_request(), head, plan);
+    if let Some(incoming) = stream.exchange.incoming() {
+        ctx.set_incoming(incoming);
+    }
+    started
 }
 
 // Functions of their own: what is moved into a future before an await would still have its room in the one around it.
 
-/// `decides`: the hook may be what a WebSocket handshake waits for.
+/// `may_answer_handshake`: the hook may be what a WebSocket handshake waits for.
 fn start<'a>(
     hook: &Hook,
     stream: &'a mut Stream,
     ctx: &'a mut Context,
-    decides: bool,
+    may_answer_handshake: bool,
 ) -> Guarded<'a> {
-    let observed = stream.exchange.observed();
-    let handshake = stream.exchange.open_handshake().filter(|_| decides);
+    let observed = stream.exchange.record.shared();
+    let handshake = stream
+        .exchange
+        .open_handshake()
+        .filter(|_| may_answer_handshake);
     Guarded::new(hook.start(stream, ctx), observed, handshake)
 }
 
@@ -427,7 +380,7 @@ fn make_ready<'a>(
     ctx: &'a mut Context,
     reads_body: bool,
 ) -> Within<Pin<Box<impl Future<Output = Result<bool, RequestError>> + 'a>>> {
-    let observed = stream.exchange.observed();
+    let observed = stream.exchange.record.shared();
     let ready = async move {
         let loaded = ctx.load_session().await;
         // The body is read all the same: the connection may go on.
@@ -445,7 +398,7 @@ fn send_streamed<'a>(
     stream: &'a mut Stream,
     ctx: &'a mut Context,
 ) -> Within<Pin<Box<impl Future<Output = Result<(), ResponseError>> + 'a>>> {
-    let observed = stream.exchange.observed();
+    let observed = stream.exchange.record.shared();
     Within::new(observed, Box::pin(stream.send_streamed(ctx)))
 }
 
@@ -461,12 +414,19 @@ fn save_session<'a>(
             refuse(ctx, error);
         }
     };
-    Within::new(stream.exchange.observed(), Box::pin(saving))
+    Within::new(stream.exchange.record.shared(), Box::pin(saving))
 }
 
-/// Whether a subscriber or a recorder may listen: looked at before anything is made ready for it.
-fn is_observed(stream: &Stream) -> bool {
-    observe::is_heard(&stream.connection().env.metrics)
+/// Begins the record of a request, while a subscriber or a recorder listens; `request`: unless its head was refused.
+#[inline]
+pub(super) fn observe(stream: &mut Stream, label: &Arc<RouteLabel>, request: Option<&Request>) {
+    if observe::is_enabled(&stream.connection().env.metrics) {
+        let connection = stream.connection().clone();
+        let metrics = &connection.env.metrics;
+        let request = request.map(|request| (request.get_method(), request.get_raw_path()));
+        let record = &mut stream.exchange.record;
+        record.begin(&connection, metrics, label, request);
+    }
 }
 
 /// Logs that the client speaks TLS.
@@ -480,183 +440,11 @@ fn log_tls(stream: &Stream) {
 }
 
 /// Whether no hook has answered. Headers alone are no answer: middleware sets them for whatever comes.
-fn is_untouched(ctx: &Context) -> bool {
+fn is_response_unset(ctx: &Context) -> bool {
     let response = ctx.get_response();
     response.get_status_code() == 200
         && response.get_body().is_empty()
         && !response.is_body_streamed()
-}
-
-/// Method and route, as log lines name them: spans are often off.
-fn told<'a>(ctx: &'a Context, route: Option<&'a Hook>) -> (&'a Method, &'a str) {
-    let route = route.map_or("(none)", |hook| &*hook.label.pattern);
-    (ctx.get_request().get_method(), route)
-}
-
-/// Logs what went wrong where an error has become the response, and takes it out: gives what the client may read, and
-/// the refusal, if it is one. `hook`: the one that failed, where it is not the server in its name.
-#[inline]
-fn report(
-    stream: &Stream,
-    ctx: &mut Context,
-    route: Option<&Hook>,
-    hook: Option<&str>,
-) -> Option<(Cow<'static, str>, Option<RequestError>)> {
-    ctx.take_failure()
-        .map(|failure| report_failure(stream, ctx, route, hook, *failure))
-}
-
-#[cold]
-fn report_failure(
-    stream: &Stream,
-    ctx: &Context,
-    route: Option<&Hook>,
-    hook: Option<&str>,
-    failure: Failure,
-) -> (Cow<'static, str>, Option<RequestError>) {
-    let progress = stream.exchange.progress();
-    let hook = hook.or(route.map(|hook| hook.name)).unwrap_or("(none)");
-    let is_over = stream.connection().has_ended();
-    let error = failure.cause.as_deref().unwrap_or(&failure.public);
-    stream.exchange.in_scope(|| {
-        let (method, route) = told(ctx, route);
-        if is_over && (failure.is_end || failure.cause.is_none()) {
-            tracing::debug!(%method, route, hook, error, "the connection ended before its hook");
-        } else if failure.cause.is_some() {
-            tracing::error!(%method, route, hook, error, "a hook could not go on");
-        } else if !matches!(progress, Progress::Unanswered | Progress::Whole) {
-            // No answer can tell the client.
-            tracing::warn!(%method, route, hook, error, "a hook ended with an error after its answer had begun");
-        }
-    });
-    let refusal = failure.refusal.as_ref();
-    let refusal = refusal.and_then(|refusal| refusal.downcast_ref::<RequestError>().cloned());
-    (failure.public, refusal)
-}
-
-/// Sets a plain answer that gives nothing internal away.
-fn fail(ctx: &mut Context, status: usize) {
-    ctx.get_mut_response().reset();
-    describe(ctx.get_mut_response(), status);
-}
-
-/// Makes ready to refuse a request for a host that the server does not answer to. Its body stays unread.
-fn misdirected(
-    stream: &mut Stream,
-    ctx: &mut Context,
-    app: &App,
-    head: BodyHead,
-    refused: HostRefused,
-) -> RequestError {
-    if is_observed(stream) {
-        let request = ctx.get_request();
-        stream.exchange.observe(
-            &app.unrouted,
-            Some((request.get_method(), request.get_raw_path())),
-        );
-    }
-    // Pages of other origins read this refusal like any other of an endpoint.
-    if let Some(cors) = app.cors(ctx) {
-        ctx.decide_cors(cors);
-    }
-    let unread = BodyPlan {
-        mode: BodyMode::Stream,
-        max: None,
-    };
-    match stream
-        .exchange
-        .start_body(ctx.get_mut_request(), head, unread)
-    {
-        Ok(_) => refused.into(),
-        Err(error) => error,
-    }
-}
-
-fn not_found(ctx: &mut Context, app: &App) {
-    let request = ctx.get_request();
-    match request.get_method() {
-        // The server as a whole is asked (RFC 9110 §9.3.7).
-        Method::Options if request.get_path() == "*" => {
-            let response = ctx.get_mut_response();
-            response.reset();
-            response.set_status_code(204);
-            response.set_header("allow", &app.methods);
-        }
-        // This is no tunnel (RFC 9110 §9.3.6).
-        Method::Connect => fail(ctx, 501),
-        _ => fail(ctx, 404),
-    }
-}
-
-fn declined(ctx: &mut Context, kind: GuardKind, allowed: std::collections::BTreeSet<&'static str>) {
-    ctx.get_mut_response().reset();
-    describe_declined(ctx, kind);
-    if let GuardKind::Method(_) = kind {
-        ctx.get_mut_response().set_header("allow", allow(allowed));
-    }
-}
-
-/// Sets the answer of a guard that declines; what middleware has set stays.
-pub(crate) fn describe_declined(ctx: &mut Context, kind: GuardKind) {
-    let status = match kind {
-        GuardKind::Host => 421,
-        GuardKind::Referer => 403,
-        GuardKind::Version => 505,
-        GuardKind::Method(_) => 405,
-        GuardKind::Upgrade(_) => 426,
-        GuardKind::NoUpgrade => 400,
-    };
-    let response = ctx.get_mut_response();
-    describe(response, status);
-    match kind {
-        GuardKind::Method(names) => {
-            response.set_header("allow", allow(names.iter().copied().collect()));
-        }
-        GuardKind::Upgrade(protocol) => {
-            response.set_header("upgrade", protocol);
-            response.set_header("connection", "upgrade");
-        }
-        _ => {}
-    }
-}
-
-/// Sets the answer to a request that cannot be handled.
-fn refuse(ctx: &mut Context, error: RequestError) {
-    ctx.go_back();
-    error.clone().into_response(ctx.get_mut_response());
-    ctx.set_request_error(error);
-}
-
-/// The task of a connection, ready to be spawned.
-pub(crate) fn task(
-    connections: &Arc<Connections>,
-    app: &Arc<App>,
-    accepted: super::listener::Accepted,
-    permit: Option<tokio::sync::OwnedSemaphorePermit>,
-) -> impl Future<Output = ()> + Send + 'static {
-    task_of(connections, app, accepted, permit, |_| {})
-}
-
-/// The same, of a connection that is prepared first.
-pub(crate) fn task_of(
-    connections: &Arc<Connections>,
-    app: &Arc<App>,
-    accepted: super::listener::Accepted,
-    permit: Option<tokio::sync::OwnedSemaphorePermit>,
-    prepare: impl FnOnce(&Link),
-) -> impl Future<Output = ()> + Send + 'static {
-    let connection = connections.live.insert(|key| {
-        let from = (accepted.peer, accepted.via);
-        Link::new(key, from, accepted.halves, connections.env.clone())
-    });
-    prepare(&connection);
-    connection.arm(
-        connection
-            .now()
-            .after(connections.env.config.header_timeout),
-    );
-    let inner = serve(connection.clone(), app.clone());
-    crate::conn::task::ConnectionTask::new(connection, permit, inner)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
     conn::link::Link,
     error::RequestError,
     http::{Method, Request},
-    observe::{Observed, RouteLabel},
+    observe::Record,
     proto::http::{host::HostRefused, track::ResponseTracker},
 };
 
@@ -32,9 +32,9 @@ pub(crate) struct Exchange {
     /// The body of the request, unless it was read before the hooks.
     body: Option<Arc<Incoming>>,
     /// The connection ends after this request.
-    closes: bool,
-    /// The record of the request, while a subscriber or a recorder listens.
-    observed: Option<Arc<Observed>>,
+    pub(crate) closes: bool,
+    /// The record of the request.
+    pub(crate) record: Record,
 }
 
 impl Exchange {
@@ -44,7 +44,7 @@ impl Exchange {
             answer: Answer::None,
             body: None,
             closes: false,
-            observed: None,
+            record: Record::default(),
         }
     }
 
@@ -73,7 +73,10 @@ impl Exchange {
                 // A hook reads the next request before it has read the body of this one.
                 Box::pin(self.finish_body()).await;
             }
-            if self.closes || self.is_last() || !self.connection().lane.is_open() {
+            let progress = self.progress();
+            let is_last =
+                progress == Progress::Last || self.wire.is_last(progress != Progress::Unanswered);
+            if self.closes || is_last || !self.connection().lane.is_open() {
                 return Err(RequestError::ConnectionClosed);
             }
             // A client that sends and does not read gets no further answers queued.
@@ -127,40 +130,14 @@ impl Exchange {
         self.answer.progress()
     }
 
-    /// Whether a handshake is accepted whose 101 was not seen to go out.
-    pub(crate) fn has_handshake(&self) -> bool {
-        matches!(self.answer, Answer::Accepted)
-    }
-
-    /// Whether the connection was made a WebSocket.
-    pub(crate) fn is_switched(&self) -> bool {
-        matches!(self.answer, Answer::Switched)
-    }
-
-    /// Whether a head can still go out.
-    pub(crate) fn can_begin(&self) -> bool {
-        self.answer.can_begin()
-    }
-
-    /// Whether the connection ends after this request.
-    pub(crate) fn closes(&self) -> bool {
-        self.closes
-    }
-
-    /// Closes the connection after this request, or does not.
-    pub(crate) fn set_closes(&mut self, closes: bool) {
-        self.closes = closes;
-    }
-
-    /// Whether nothing may follow the current request.
-    fn is_last(&self) -> bool {
-        let progress = self.progress();
-        progress == Progress::Last || self.wire.is_last(progress != Progress::Unanswered)
+    /// The answer, as far as it has got.
+    pub(crate) fn answer(&self) -> &Answer {
+        &self.answer
     }
 
     /// Whether another request is read after this one.
-    pub(crate) fn goes_on(&self) -> bool {
-        self.progress() == Progress::Whole && !self.closes && self.wire.goes_on()
+    pub(crate) fn keeps_alive(&self) -> bool {
+        self.progress() == Progress::Whole && !self.closes && self.wire.keeps_alive()
     }
 
     /// Ends the connection without an answer, or without the rest of one.
@@ -175,36 +152,8 @@ impl Exchange {
 
     /// Restarts the idle clock, and ends the record of the request.
     pub(crate) fn end_request(&mut self) {
-        self.observed = None;
+        self.record.end();
         self.wire.stop_reading();
-    }
-
-    /// Begins to observe a request, while a subscriber or a recorder listens; `request`: method and path, unless the head
-    /// was refused.
-    #[cold]
-    pub(crate) fn observe(&mut self, route: &Arc<RouteLabel>, request: Option<(&Method, &str)>) {
-        let connection = self.connection();
-        let metrics = &connection.env.metrics;
-        self.observed = Observed::begin(connection, metrics, route, request);
-    }
-
-    /// The record of the request.
-    pub(crate) fn observed(&self) -> Option<Arc<Observed>> {
-        self.observed.clone()
-    }
-
-    /// Works within the span of the current request.
-    pub(crate) fn in_scope<R>(&self, work: impl FnOnce() -> R) -> R {
-        match &self.observed {
-            Some(observed) => observed.in_scope(work),
-            None => work(),
-        }
-    }
-
-    fn note_status(&self, status: usize) {
-        if let Some(observed) = &self.observed {
-            observed.set_status(u16::try_from(status).unwrap_or_default());
-        }
     }
 
     /// The connection, while its request is a WebSocket handshake without an answer.

@@ -1,7 +1,5 @@
 //! The server: what a program configures and runs.
 
-pub(crate) mod app;
-mod at;
 pub(crate) mod connections;
 pub(crate) mod control;
 pub(crate) mod listener;
@@ -9,37 +7,32 @@ mod listing;
 mod pace;
 mod registry;
 mod routes;
-pub(crate) mod serve;
+#[cfg(feature = "sessions")]
+mod sessions;
 mod start;
+pub(crate) mod task;
 
 use std::{any::Any, fmt, io::Write, sync::OnceLock};
 
 use tokio::sync::watch;
 
-use self::{
-    app::{App, Hook, Planned, PlannedKind},
-    connections::Connections,
-    listener::Listener,
-};
+#[cfg(feature = "sessions")]
+pub use self::sessions::At;
+use self::{connections::Connections, listener::Listener};
 pub use self::{
-    at::At,
     control::{ServerControlHandler, ServerControlHook},
     listener::BoundAddress,
     listing::{HookInfo, RouteMatcher},
     routes::RouteInfo,
 };
 use crate::{
-    ServerHook, SessionStore,
+    ServerHook,
     config::{RequestConfig, ServerConfig},
-    context::States,
-    endpoint::{
-        directory::Channels,
-        plan::{PlannedEndpoint, PlannedRoute},
-    },
+    context::states::States,
     env::hosts::Hosts,
     error::{Place, ServerError},
-    exchange::body::BodyPlan,
     hook::{Registration, Run, body_plan, needs_params, run_hook},
+    pipeline::app::{App, Hook, Planned, PlannedKind},
     session,
 };
 
@@ -125,13 +118,6 @@ impl Server {
         self
     }
 
-    /// Also keeps sessions in `store`, for several servers or beyond the end of the process. Default: only in the
-    /// memory of the process.
-    pub fn session_store(&mut self, store: impl SessionStore) -> &mut Self {
-        self.sessions.set_store(store);
-        self
-    }
-
     /// Serves the paths that match `pattern` by `S`: `/users/:id`, `/users/{id}`, `/users/{id:\d+}`, `/files/{*path}`.
     /// A pattern may have several handlers that guards distinguish.
     #[track_caller]
@@ -183,40 +169,6 @@ impl Server {
         self.hooks.push((kind, hook));
     }
 
-    /// Begins the registration of an endpoint at a path: `server.at("/ws").get(ws())`. Patterns are those of
-    /// [`route`](Self::route).
-    pub fn at(&mut self, pattern: impl AsRef<str>) -> At<'_> {
-        At::new(self, pattern.as_ref().to_owned())
-    }
-
-    /// Returns the channels of all sessions, for tasks outside of requests. Works before and after [`run`](Self::run).
-    pub fn channels(&self) -> Channels {
-        Channels::new(&self.sessions.table)
-    }
-
-    /// Adds the routes of an endpoint.
-    fn add_endpoint(
-        &mut self,
-        pattern: &str,
-        endpoint: PlannedEndpoint,
-        place: Place,
-    ) -> &mut Self {
-        let PlannedEndpoint {
-            routes,
-            direction,
-            settings,
-            cors,
-        } = endpoint;
-        self.channels().suggest(direction, &settings);
-        for PlannedRoute { name, methods, run } in routes {
-            let run = Run::Shared(run);
-            let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
-            hook.cors = Some(cors.clone());
-            self.push(PlannedKind::Route(pattern.to_owned()), hook);
-        }
-        self
-    }
-
     /// Adds a hook that reads the body as a stream.
     #[cfg(feature = "tower")]
     #[track_caller]
@@ -226,7 +178,7 @@ impl Server {
         run: Run,
         name: &'static str,
     ) -> &mut Self {
-        let plan = BodyPlan {
+        let plan = crate::exchange::body::BodyPlan {
             mode: crate::BodyMode::Stream,
             max: None,
         };

@@ -4,11 +4,13 @@ use std::{any::Any, collections::BTreeSet, sync::Arc};
 
 use crate::{
     Context, Method, Stream,
-    context::{Program, RouteParams, Stage, States, cors::RouteCors},
+    context::{Program, Stage, cors::RouteCors, params::RouteParams, states::States},
     error::{Place, ServerError},
     exchange::body::{BodyMode, BodyPlan},
-    extract::setup::{RouteSetup, SetupCheck},
-    hook::{Guard, GuardKind, HookFuture, HookKind, Registration, Run, needs_nothing},
+    hook::{
+        Guard, GuardKind, HookFuture, HookKind, Registration, Run, needs_nothing,
+        setup::{RouteSetup, SetupCheck},
+    },
     observe::RouteLabel,
     route::{Route, RouteTable},
     session::Sessions,
@@ -270,7 +272,7 @@ impl App {
         app.program = Arc::new(Program {
             states,
             sessions: None,
-            early: in_sequence(&app.response_middleware)
+            early_middleware: in_sequence(&app.response_middleware)
                 .map(|middleware| Arc::new(middleware) as Arc<dyn Any + Send + Sync>),
         });
         app.task_panic = panic;

@@ -19,7 +19,7 @@ mod reader;
 
 pub use event::EventError;
 // The root of the crate is the public path of `Event`.
-pub(crate) use event::{Event, POSITION};
+pub(crate) use event::Event;
 pub use reader::{EventReader, ReceivedEvent, StreamTooLong};
 
 /// A comment that keeps proxies and connections alive. Clients ignore it.

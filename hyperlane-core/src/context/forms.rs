@@ -1,0 +1,61 @@
+//! Queries and forms as the program's own types.
+
+use serde::de::DeserializeOwned;
+
+use super::typed::{deserialize, media_type};
+use crate::{Context, RequestError};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn read_pairs<T: DeserializeOwned>(pairs: &[u8]) -> Result<T, String> {
+    deserialize(serde_html_form::Deserializer::from_bytes(pairs)).map_err(|text| {
+        // What the parser calls a list where one value is asked for.
+        match text.strip_suffix("unsupported value") {
+            Some(name) => format!("{name}it stands more than once"),
+            None => text,
+        }
+    })
+}
+
+impl Context {
+    /// Reads the query of the request as `T`; a name that comes several times makes a list.
+    ///
+    /// Everything in a query is text, and `#[serde(flatten)]` forgets what a field wants it to be: numbers in a flattened
+    /// struct do not fit, unless they are read by `#[serde(deserialize_with = ..)]`. The same holds for forms.
+    ///
+    /// # Errors
+    /// [`RequestError::Query`] with the name that is missing or does not fit; answered with 400.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, RequestError};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Page {
+    ///     page: u32,
+    ///     #[serde(default)]
+    ///     tag: Vec<String>,
+    /// }
+    ///
+    /// async fn list(ctx: &mut Context) -> Result<String, RequestError> {
+    ///     let Page { page, tag } = ctx.query()?;
+    ///     Ok(format!("page {page} of {tag:?}"))
+    /// }
+    /// ```
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
+        read_pairs(self.get_request().get_raw_query().as_bytes()).map_err(RequestError::Query)
+    }
+
+    /// Reads the body of an HTML form as `T`; a name that comes several times makes a list. Forms with files come as
+    /// [`multipart`](Self::multipart).
+    ///
+    /// # Errors
+    /// [`RequestError::Form`] with the name that is missing or does not fit (400), [`RequestError::ContentType`] if
+    /// the request says that its body is something else (415).
+    pub fn form<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
+        let request = self.get_request();
+        if media_type(request.get_headers()).is_some_and(|media_type| media_type != FORM) {
+            return Err(RequestError::ContentType { expected: FORM });
+        }
+        read_pairs(request.get_body()).map_err(RequestError::Form)
+    }
+}

@@ -1,0 +1,56 @@
+//! The header of the PROXY protocol, before the first request.
+
+use crate::conn::link::Link;
+
+/// Reads the client for which a load balancer speaks; false if the connection comes from none, as the log says then.
+#[cfg(feature = "proxy-protocol")]
+pub(super) async fn read_proxy_header(connection: &Link) -> bool {
+    use crate::{
+        conn::input::{Fill, Wait},
+        env::peer::Peer,
+        proto::proxy,
+    };
+
+    let header = loop {
+        {
+            let mut input = connection.lock_input();
+            match proxy::parse(input.buffer.unread()) {
+                Ok(Some(header)) => {
+                    input.buffer.consume(header.len);
+                    break header;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let peer = input.reader.peer_addr();
+                    drop(input);
+                    connection.env.log_mix_up(peer, "proxy", &error);
+                    return false;
+                }
+            }
+        }
+        let more = |cx: &mut std::task::Context<'_>| {
+            connection.poll_more(cx, Wait::Head, proxy::MAX_HEADER)
+        };
+        match std::future::poll_fn(more).await {
+            Fill::Bytes => {}
+            _ => {
+                // Balancers look whether a server is there by connections that carry nothing.
+                tracing::debug!("a PROXY protocol header did not come in time: connection closed");
+                return false;
+            }
+        }
+    };
+    match header.source {
+        Some(source) if !connection.set_source(Peer::Inet(source)) => {
+            tracing::debug!(%source, "too many connections from this address");
+            false
+        }
+        _ => true,
+    }
+}
+
+/// The configuration refuses such addresses without the feature.
+#[cfg(not(feature = "proxy-protocol"))]
+pub(super) async fn read_proxy_header(_: &Link) -> bool {
+    false
+}

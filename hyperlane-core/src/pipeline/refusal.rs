@@ -1,0 +1,105 @@
+//! Answers to requests that no handler takes, or that cannot be handled.
+
+use std::collections::BTreeSet;
+
+use super::{
+    app::{App, allow},
+    serve::observe,
+};
+use crate::{
+    Context, IntoResponse, Stream,
+    error::RequestError,
+    exchange::body::{BodyHead, BodyMode, BodyPlan},
+    hook::GuardKind,
+    http::{Method, describe},
+    proto::http::host::HostRefused,
+};
+
+/// Sets a plain answer that gives nothing internal away.
+fn fail(ctx: &mut Context, status: usize) {
+    ctx.get_mut_response().reset();
+    describe(ctx.get_mut_response(), status);
+}
+
+/// Makes ready to refuse a request for a host that the server does not answer to. Its body stays unread.
+pub(super) fn misdirected(
+    stream: &mut Stream,
+    ctx: &mut Context,
+    app: &App,
+    head: BodyHead,
+    refused: HostRefused,
+) -> RequestError {
+    observe(stream, &app.unrouted, Some(ctx.get_request()));
+    // Pages of other origins read this refusal like any other of an endpoint.
+    if let Some(cors) = app.cors(ctx) {
+        ctx.decide_cors(cors);
+    }
+    let unread = BodyPlan {
+        mode: BodyMode::Stream,
+        max: None,
+    };
+    match stream
+        .exchange
+        .start_body(ctx.get_mut_request(), head, unread)
+    {
+        Ok(_) => refused.into(),
+        Err(error) => error,
+    }
+}
+
+/// Sets the answer to a request whose path no route has.
+pub(super) fn not_found(ctx: &mut Context, app: &App) {
+    let request = ctx.get_request();
+    match request.get_method() {
+        // The server as a whole is asked (RFC 9110 §9.3.7).
+        Method::Options if request.get_path() == "*" => {
+            let response = ctx.get_mut_response();
+            response.reset();
+            response.set_status_code(204);
+            response.set_header("allow", &app.methods);
+        }
+        // This is no tunnel (RFC 9110 §9.3.6).
+        Method::Connect => fail(ctx, 501),
+        _ => fail(ctx, 404),
+    }
+}
+
+/// Sets the answer to a request that every handler of its path declines.
+pub(super) fn declined(ctx: &mut Context, kind: GuardKind, allowed: BTreeSet<&'static str>) {
+    ctx.get_mut_response().reset();
+    describe_declined(ctx, kind);
+    if let GuardKind::Method(_) = kind {
+        ctx.get_mut_response().set_header("allow", allow(allowed));
+    }
+}
+
+/// Sets the answer of a guard that declines; what middleware has set stays.
+pub(crate) fn describe_declined(ctx: &mut Context, kind: GuardKind) {
+    let status = match kind {
+        GuardKind::Host => 421,
+        GuardKind::Referer => 403,
+        GuardKind::Version => 505,
+        GuardKind::Method(_) => 405,
+        GuardKind::Upgrade(_) => 426,
+        GuardKind::NoUpgrade => 400,
+    };
+    let response = ctx.get_mut_response();
+    describe(response, status);
+    match kind {
+        GuardKind::Method(names) => {
+            response.set_header("allow", allow(names.iter().copied().collect()));
+        }
+        GuardKind::Upgrade(protocol) => {
+            response.set_header("upgrade", protocol);
+            response.set_header("connection", "upgrade");
+        }
+        _ => {}
+    }
+}
+
+/// Sets the answer to a request that cannot be handled.
+pub(super) fn refuse(ctx: &mut Context, error: RequestError) {
+    ctx.roll_back();
+    error.clone().into_response(ctx.get_mut_response());
+    ctx.set_request_error(error);
+}

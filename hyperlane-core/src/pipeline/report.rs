@@ -1,0 +1,58 @@
+//! What the log says of hooks that could not go on.
+
+use std::borrow::Cow;
+
+use super::app::Hook;
+use crate::{
+    Context, Stream,
+    error::RequestError,
+    exchange::answer::Progress,
+    http::{Failure, Method},
+};
+
+/// Method and route, as log lines name them: spans are often off.
+pub(super) fn names<'a>(ctx: &'a Context, route: Option<&'a Hook>) -> (&'a Method, &'a str) {
+    let route = route.map_or("(none)", |hook| &*hook.label.pattern);
+    (ctx.get_request().get_method(), route)
+}
+
+/// Logs what went wrong where an error has become the response, and takes it out: gives what the client may read, and
+/// the refusal, if it is one. `hook`: the one that failed, where it is not the server in its name.
+#[inline]
+pub(super) fn report(
+    stream: &Stream,
+    ctx: &mut Context,
+    route: Option<&Hook>,
+    hook: Option<&str>,
+) -> Option<(Cow<'static, str>, Option<RequestError>)> {
+    ctx.take_failure()
+        .map(|failure| report_failure(stream, ctx, route, hook, *failure))
+}
+
+#[cold]
+fn report_failure(
+    stream: &Stream,
+    ctx: &Context,
+    route: Option<&Hook>,
+    hook: Option<&str>,
+    failure: Failure,
+) -> (Cow<'static, str>, Option<RequestError>) {
+    let progress = stream.exchange.progress();
+    let hook = hook.or(route.map(|hook| hook.name)).unwrap_or("(none)");
+    let is_over = stream.connection().has_ended();
+    let error = failure.cause.as_deref().unwrap_or(&failure.public);
+    stream.exchange.record.in_scope(|| {
+        let (method, route) = names(ctx, route);
+        if is_over && (failure.is_end || failure.cause.is_none()) {
+            tracing::debug!(%method, route, hook, error, "the connection ended before its hook");
+        } else if failure.cause.is_some() {
+            tracing::error!(%method, route, hook, error, "a hook could not go on");
+        } else if !matches!(progress, Progress::Unanswered | Progress::Whole) {
+            // No answer can tell the client.
+            tracing::warn!(%method, route, hook, error, "a hook ended with an error after its answer had begun");
+        }
+    });
+    let refusal = failure.refusal.as_ref();
+    let refusal = refusal.and_then(|refusal| refusal.downcast_ref::<RequestError>().cloned());
+    (failure.public, refusal)
+}

@@ -1,0 +1,43 @@
+//! Tasks of connections, ready to be spawned.
+
+use std::{future::Future, sync::Arc};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{connections::Connections, listener::Accepted};
+use crate::{
+    conn::{link::Link, task::ConnectionTask},
+    pipeline::{app::App, serve::serve},
+};
+
+/// The task of a connection, ready to be spawned.
+pub(crate) fn task(
+    connections: &Arc<Connections>,
+    app: &Arc<App>,
+    accepted: Accepted,
+    permit: Option<OwnedSemaphorePermit>,
+) -> impl Future<Output = ()> + Send + 'static {
+    task_of(connections, app, accepted, permit, |_| {})
+}
+
+/// The same, of a connection that is prepared first.
+pub(crate) fn task_of(
+    connections: &Arc<Connections>,
+    app: &Arc<App>,
+    accepted: Accepted,
+    permit: Option<OwnedSemaphorePermit>,
+    prepare: impl FnOnce(&Link),
+) -> impl Future<Output = ()> + Send + 'static {
+    let connection = connections.live.insert(|key| {
+        let from = (accepted.peer, accepted.via);
+        Link::new(key, from, accepted.halves, connections.env.clone())
+    });
+    prepare(&connection);
+    connection.arm(
+        connection
+            .now()
+            .after(connections.env.config.header_timeout),
+    );
+    let inner = serve(connection.clone(), app.clone());
+    ConnectionTask::new(connection, permit, inner)
+}
