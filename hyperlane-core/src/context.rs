@@ -40,8 +40,8 @@ pub(crate) struct Program {
     pub(crate) states: States,
     /// `None` before a server runs.
     pub(crate) sessions: Option<Arc<Sessions>>,
-    /// Runs response middleware before a head that is sent early. A `stream::Middleware`, whose type lies above
-    /// this module; `None` if there is none.
+    /// Runs response middleware before a head that is sent early. A `stream::Middleware`, whose type lies above this
+    /// module; `None` if there is none.
     pub(crate) early_middleware: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -165,8 +165,8 @@ impl Context {
         }
     }
 
-    /// Rolls the response back to its state before the route, if that was saved and not discarded. Drops the
-    /// reason phrase and the body in any case.
+    /// Rolls the response back to its state before the route, if that was saved and not discarded. Drops the reason
+    /// phrase and the body in any case.
     pub(crate) fn roll_back(&mut self) {
         if std::mem::take(&mut self.can_roll_back) {
             let kept = self.extras.as_mut();
@@ -227,8 +227,8 @@ impl Context {
     }
 
     /// Returns the address of the client, as the proxies in [`ServerConfig::trusted_proxies`](crate::ServerConfig)
-    /// forward it; the peer's address if there is no trusted proxy or no valid forwarded address. An IPv4 address
-    /// in IPv6 form (`::ffff:192.0.2.1`) is returned as IPv4.
+    /// forward it; the peer's address if there is no trusted proxy or no valid forwarded address. An IPv4 address in
+    /// IPv6 form (`::ffff:192.0.2.1`) is returned as IPv4.
     ///
     /// Use it for limits and logs, not as an identity: many clients share one address.
     ///
@@ -308,8 +308,8 @@ impl Context {
         (&self.request, self.response.get_or_insert_default())
     }
 
-    /// Answers a conditional request (RFC 9110 §13) for content of this version. Sets `etag`; if the client has
-    /// this version, sets 304, or 412 for a method that changes something, and returns true: the hook is done then.
+    /// Answers a conditional request (RFC 9110 §13) for content of this version. Sets `etag`; if the client has this
+    /// version, sets 304, or 412 for a method that changes something, and returns true: the hook is done then.
     ///
     /// ```
     /// use hyperlane_core::{Context, http::EntityTag};

@@ -72,9 +72,9 @@ impl Stream {
 
     /// Returns a future that ends when the client has left: it has ended its side, or the connection broke.
     ///
-    /// The future borrows nothing, so it can be awaited beside other work on the stream or the context, and in
-    /// other tasks. A client that has only ended its side may still read, as a send shows. While a streamed body
-    /// fills the inbox (64 KiB) and no hook reads it, the end behind it goes unnoticed.
+    /// The future borrows nothing, so it can be awaited beside other work on the stream or the context, and in other
+    /// tasks. A client that has only ended its side may still read, as a send shows. While a streamed body fills the
+    /// inbox (64 KiB) and no hook reads it, the end behind it goes unnoticed.
     ///
     /// # Cancel safety
     /// Cancel safe; it can be called again at any time.
@@ -126,9 +126,8 @@ impl Stream {
     /// answer for the missing one, so the connection closes after it.
     ///
     /// # Errors
-    /// [`RequestError::ConnectionClosed`] if there is no further request, or if the client or the answer has
-    /// excluded one (RFC 9112 §9.6); otherwise the rule that the request breaks, after which no request can be
-    /// read.
+    /// [`RequestError::ConnectionClosed`] if there is no further request, or if the client or the answer has excluded
+    /// one (RFC 9112 §9.6); otherwise the rule that the request breaks, after which no request can be read.
     ///
     /// # Cancel safety
     /// Nothing is lost if the future is dropped before the head has arrived. If it is dropped later, the request is
@@ -259,8 +258,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits as [`room`](Self::room) after a send, so that other tasks run while a hook sends in a loop; also if
-    /// the client has left.
+    /// Waits as [`room`](Self::room) after a send, so that other tasks run while a hook sends in a loop; also if the
+    /// client has left.
     async fn room_after(&self, sent: Result<(), ResponseError>) -> Result<(), ResponseError> {
         match sent {
             Ok(()) | Err(ResponseError::ConnectionClosed) => self.room().await.and(sent),

@@ -15,8 +15,8 @@ fn is_well_formed(cookie: &Cookie<'_>) -> bool {
 }
 
 impl Context {
-    /// Returns the cookies that the client sent. If several have one name, the first counts, since it belongs to
-    /// the longest path (RFC 6265 §5.4).
+    /// Returns the cookies that the client sent. If several have one name, the first counts, since it belongs to the
+    /// longest path (RFC 6265 §5.4).
     ///
     /// [`set_cookies`](Self::set_cookies) sends the changes of the jar.
     pub fn cookies(&self) -> CookieJar {

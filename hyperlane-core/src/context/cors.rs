@@ -36,8 +36,8 @@ pub(crate) struct RouteCors {
 }
 
 impl Context {
-    /// Refuses a request of a page from another origin. A request without `Origin` and fetch metadata does not
-    /// come from a page.
+    /// Refuses a request of a page from another origin. A request without `Origin` and fetch metadata does not come
+    /// from a page.
     pub(crate) fn check_origin(&self, route: &AllowedOrigins) -> Result<(), RequestError> {
         self.check_page(route, Purpose::Other)
     }
@@ -62,8 +62,8 @@ impl Context {
             .inspect_err(|refused| warn(refused))?;
         let metadata = self.fetch_metadata();
         let unknown_site = (metadata.is_silent() && self.may_carry_a_cookie_across_sites()).then_some(
-                        "a request with a session's cookie that is sent across sites must carry `Origin` or `Sec-Fetch-Site`, or a \
-                         token instead of the cookie",
+            "a request with a session's cookie that is sent across sites must carry `Origin` or `Sec-Fetch-Site`, or a \
+             token instead of the cookie",
         );
         match metadata.refusal(purpose).or(unknown_site) {
             Some(reason) => {

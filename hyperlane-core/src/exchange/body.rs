@@ -223,8 +223,8 @@ impl Incoming {
         let connection = &self.connection;
         let mut state = self.lock();
         loop {
-            // Checked under the lock. Otherwise the drain at the end of the request could look like the end
-            // of the body.
+            // Checked under the lock. Otherwise the drain at the end of the request could look like the end of the
+            // body.
             if state.request_over && wait == Wait::Body {
                 return Poll::Ready(Some(Err(RequestError::BodyUnavailable)));
             }
@@ -419,8 +419,8 @@ impl Exchange {
 
     /// Takes the body from the handler. The rest is dropped, or the connection closes.
     pub(crate) async fn finish_body(&mut self) {
-        // The body stays here until its end is read. A hook may drop this wait, and the rest must not pass for
-        // a request.
+        // The body stays here until its end is read. A hook may drop this wait, and the rest must not pass for a
+        // request.
         let Some(incoming) = self.body.clone() else {
             return;
         };

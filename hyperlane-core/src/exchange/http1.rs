@@ -79,8 +79,8 @@ pub(crate) struct Http1 {
     pub(crate) facts: Facts,
     /// Number of requests so far: 0, 1, or 2 for all further ones.
     request_count: u8,
-    /// A request was read before the previous one was answered, so the client cannot tell which request an answer
-    /// is for.
+    /// A request was read before the previous one was answered, so the client cannot tell which request an answer is
+    /// for.
     has_skipped_answer: bool,
     /// A hook waits for a request or has dropped that wait.
     is_reading: bool,
@@ -183,8 +183,7 @@ impl Http1 {
     ) -> Result<Option<Result<BodyHead, RequestError>>, RequestError> {
         let limits = &self.connection.env.head_limits;
         let mut input = self.connection.lock_input();
-        // Old clients send an empty line after a body (RFC 9112 §2.2). A head that has begun starts with its
-        // method.
+        // Old clients send an empty line after a body (RFC 9112 §2.2). A head that has begun starts with its method.
         while input.buffer.unread().starts_with(LINE_END.as_bytes()) {
             input.buffer.consume(LINE_END.len());
         }
@@ -197,8 +196,8 @@ impl Http1 {
         self.facts = Facts {
             is_head: head.method == "HEAD",
             is_1_0: head.version == head::Version::Http10,
-            // Bytes after a CONNECT are for the other end of a tunnel, even if the client does not wait for
-            // one (RFC 9110 §9.3.6). They are no request.
+            // Bytes after a CONNECT are for the other end of a tunnel, even if the client does not wait for one
+            // (RFC 9110 §9.3.6). They are no request.
             keeps_alive: head.keep_alive && head.method != "CONNECT",
         };
         let version = match self.facts.is_1_0 {

@@ -112,8 +112,7 @@ impl Exchange {
             }
         }
         if matches!(self.answer, Answer::Opening) {
-            // Middleware that answers every request runs here, but the answer is an event stream whose head
-            // follows.
+            // Middleware that answers every request runs here, but the answer is an event stream whose head follows.
             return Err(ResponseError::AlreadyComplete);
         }
         let connection = self.connection();
@@ -125,8 +124,7 @@ impl Exchange {
             && connection.lane.is_at_line_end()
             && data.starts_with(HTTP)
         {
-            // Middleware that answers every request runs here. No line of an event stream begins like a
-            // response.
+            // Middleware that answers every request runs here. No line of an event stream begins like a response.
             return Err(ResponseError::AlreadyComplete);
         }
         match self.answer {

@@ -315,8 +315,8 @@ impl Stream {
         if body.has_default_type && response.allows_body() && !response.has_header("content-type") {
             response.set_header("content-type", "application/octet-stream");
         }
-        // The stream is polled before the head is sent. An immediate failure can then be answered, and a stream
-        // that reads the request's body sends `100 Continue` before the final answer.
+        // The stream is polled before the head is sent. An immediate failure can then be answered, and a stream that
+        // reads the request's body sends `100 Continue` before the final answer.
         let mut next = None;
         if response.allows_body() && !self.exchange.wire.facts.is_head {
             poll_fn(|cx| {

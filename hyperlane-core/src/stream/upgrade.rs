@@ -17,8 +17,8 @@ impl Context {
     /// done so. Then it sends the 101 with the fields that are set by now.
     ///
     /// The end of the handler decides the code of the Close: 1000 if it returns, 1008 for
-    /// [`Status::Reject`](crate::Status::Reject), 1011 for a panic, and 1011 with the public text (at most
-    /// 123 bytes) for an error.
+    /// [`Status::Reject`](crate::Status::Reject), 1011 for a panic, and 1011 with the public text (at most 123 bytes)
+    /// for an error.
     ///
     /// When the handler returns, the WebSocket is closed, even if other tasks have handles. After
     /// [`WebSocket::keep_open`] it stays open until it is closed or the last handle is dropped.
@@ -31,9 +31,9 @@ impl Context {
         upgrade(self, stream, Upgrade::new())
     }
 
-    /// Upgrades as [`upgrade`](Self::upgrade), with a subprotocol, header fields or origins of this route. They
-    /// have no effect on a connection that is a WebSocket already. Neither have origins after a guard, which has
-    /// checked the origin before.
+    /// Upgrades as [`upgrade`](Self::upgrade), with a subprotocol, header fields or origins of this route. They have no
+    /// effect on a connection that is a WebSocket already. Neither have origins after a guard, which has checked the
+    /// origin before.
     ///
     /// # Errors
     /// Those of [`upgrade`](Self::upgrade), and [`RequestError::Header`] or [`RequestError::Subprotocol`] for a
@@ -160,8 +160,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Sends the 101 of an accepted handshake with the fields and options of the program. After an error nothing
-    /// was sent.
+    /// Sends the 101 of an accepted handshake with the fields and options of the program. After an error nothing was
+    /// sent.
     pub(super) fn send_handshake(
         &mut self,
         ctx: &mut Context,
