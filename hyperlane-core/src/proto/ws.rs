@@ -11,7 +11,7 @@
 //!     let mut reply = Vec::new();
 //!     loop {
 //!         let decoded = decoder.next(received)?;
-//!         // No event means that everything was taken in and more must be read.
+//!         // Without an event, the decoder has consumed the whole input: read more.
 //!         let Some(event) = decoded.event else { return Ok(reply) };
 //!         let message = Message::try_from(event)?;
 //!         if message.is_data() {
