@@ -128,7 +128,8 @@ impl Message {
     }
 }
 
-/// Writes the payload if it is UTF-8, and otherwise the kind of the message.
+/// Writes the payload of a text or binary message if it is UTF-8, the length of other binary data, and the kind of a
+/// control frame.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
