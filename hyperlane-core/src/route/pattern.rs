@@ -37,7 +37,7 @@ pub enum RouteError {
         /// The error of the regex parser.
         reason: String,
     },
-    /// A regex contains a slash. Segments are split at slashes before a regex is matched.
+    /// A regex contains a slash. Slashes separate segments, and a regex constrains a single segment.
     #[error("the route pattern `{pattern}` contains a `/` inside the braces of `{segment}`")]
     SlashInBraces {
         /// The whole pattern.
@@ -285,7 +285,7 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
         });
     }
     let close = closing_brace(rest);
-    // The text between the slash and the next closing brace shows the mistake: a slash in a regex, or a missing brace.
+    // The errors show the text up to the first slash, so that the reader sees which brace is open.
     let segment = || rest.split('/').next().unwrap_or(rest).to_owned();
     let cut = close.ok().and_then(|at| rest.split_at_checked(at + 1));
     let Some((text, after)) = cut else {

@@ -319,8 +319,7 @@ impl Page {
         }
     }
 
-    /// Returns whether the page is the server's own. A `host` without a port has the default port of `https` if the
-    /// server is `secure`, and otherwise of `http`.
+    /// Returns whether the page is the server's own. A `host` without a port has the default port of the page's scheme.
     fn is_of(&self, host: &str, secure: bool) -> bool {
         let Self::Origin(page) = self else {
             return false;
