@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use crate::proto::http::host::AllowedHostError;
 
-/// An invalid setting of a [`ServerConfig`](crate::ServerConfig). `Debug` writes the sentence of `Display`, since `main` prints its error in
-/// that form.
+/// An invalid setting of a [`ServerConfig`](crate::ServerConfig). `Debug` writes the same sentence as `Display`, since
+/// `main` prints an error by `Debug`.
 #[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
