@@ -18,16 +18,16 @@ pub enum WireFormat {
     Http,
     /// WebSocket frames.
     WebSocket,
-    /// WebSocket frames, compressed without context takeover: what was encoded for one such
-    /// connection serves all of the same window (RFC 7692 §7.1).
+    /// WebSocket frames, compressed without context takeover: a message that was encoded for one connection fits all
+    /// with the same window (RFC 7692 §7.1).
     WebSocketDeflate {
         /// The server's window, 8 to 15 bits.
         window_bits: u8,
     },
-    /// WebSocket frames, compressed with what went before on the same connection: every message has
-    /// to be encoded for it alone, by [`Outbox::send`](crate::Outbox::send).
+    /// WebSocket frames, compressed with the connection's earlier messages as context: each message has to be encoded
+    /// for one connection alone, by [`Outbox::send`](crate::Outbox::send).
     WebSocketTakeover,
-    /// Server-Sent Events, bytes as they are, until the connection closes.
+    /// Server-Sent Events without chunks, until the connection closes.
     EventStream,
     /// Server-Sent Events in HTTP/1.1 chunks.
     EventStreamChunked,
@@ -144,7 +144,7 @@ pub(crate) fn refuse_close(message: &Message) -> io::Result<()> {
     match message {
         Message::Close(_) => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "a Close is sent by closing the connection",
+            "a Close is not a message: close the connection instead",
         )),
         _ => Ok(()),
     }
