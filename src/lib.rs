@@ -1,12 +1,99 @@
-#![doc = include_str!("../README.md")]
+#![doc = include_str!("docs/front.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod lists;
 
 // The macros' paths begin here, also inside this package's own examples and tests.
 extern crate self as hyperlane;
 
+#[cfg(feature = "cookies")]
+#[doc(no_inline)]
+pub use hyperlane_core::cookie;
 #[doc(hidden)]
-pub use hyperlane_core::__private;
-pub use hyperlane_core::*;
-pub use hyperlane_macros::*;
+pub use hyperlane_core::{__private, inventory};
+#[doc(no_inline)]
+pub use hyperlane_core::{serde_json, tokio};
+
+lists::attribute_macros!();
+lists::constant_names!();
+
+pub use hyperlane_core::{constants, proto, route};
+
+#[cfg(feature = "tower")]
+pub use hyperlane_core::service;
+
+// A server and its hooks.
+pub use hyperlane_core::{
+    BoundAddress, Context, PanicData, RequestConfig, RouteError, RouteMatcher, RouteParams, Server,
+    ServerConfig, ServerControlHook, ServerError, ServerHook, Status, Stream,
+};
+
+// Requests and responses.
+pub use hyperlane_core::{
+    Body, BodyMode, BodyStream, ContentType, Error, FileBody, FromContext, Headers, Html,
+    HttpStatus, HttpVersion, IntoResponse, Json, Method, Path, Querys, Redirect, Request,
+    RequestBody, RequestError, Response, ResponseError, State, UpgradeType,
+};
+
+#[cfg(feature = "cookies")]
+pub use hyperlane_core::CookieBuilder;
+
+#[cfg(feature = "forms")]
+pub use hyperlane_core::{Form, Query};
+
+#[cfg(feature = "multipart")]
+pub use hyperlane_core::Multipart;
+
+// WebSocket and event streams.
+pub use hyperlane_core::{
+    CloseCode, CloseFrame, ClosedByClient, Event, Message, ServerSentEvents, Upgrade, Utf8Bytes,
+    WebSocket, WebSocketFrame, WebSocketOpcode,
+};
+
+// Sessions and their channels.
+#[cfg(feature = "sessions")]
+pub use hyperlane_core::{
+    ServerSentEventsEndpoint, Session, SessionKey, WebSocketEndpoint, sse, sse_with, ws, ws_with,
+};
+
+// Names of types in published Hyperlane programs, listed in `docs::compatibility`.
+#[doc(hidden)]
+pub use hyperlane_core::{
+    RequestHeaders, RequestHeadersValue, RequestHeadersValueItem, RequestHost, RequestMethod,
+    RequestPath, RequestQuerys, RequestQuerysValue, RequestVersion, ResponseBody, ResponseHeaders,
+    ResponseStatusCode, ResponseVersion,
+};
+
+/// Values of a server's configuration, and information about its routes and hooks.
+pub mod server {
+    #[cfg(feature = "sessions")]
+    pub use hyperlane_core::At;
+    #[cfg(feature = "deflate")]
+    pub use hyperlane_core::DeflateConfig;
+    pub use hyperlane_core::{
+        Cidr, CidrError, ConfigError, ForwardedField, HookInfo, Place, RouteInfo,
+        ServerControlHandler, States, Transport,
+    };
+}
+
+/// Parts of requests and responses that few programs name; [`RouteSetup`](parts::RouteSetup) for own types of arguments.
+pub mod parts {
+    #[cfg(feature = "multipart")]
+    pub use hyperlane_core::Field;
+    pub use hyperlane_core::{
+        Attributes, EntityTag, HeaderError, HeadersIter, IntoBody, QuerysIter, RouteSetup,
+        SetupError, ToBody, Validators,
+    };
+}
+
+/// Stores of sessions, settings of their cookies, and the channels of all sessions of a server.
+#[cfg(feature = "sessions")]
+pub mod session {
+    pub use hyperlane_core::{
+        Channels, CookieSameSite, CookieSecure, Endpoint, SessionChannels, SessionData,
+        SessionError, SessionId, SessionStore,
+    };
+}
 
 /// Rooms over connected streams, and channels between tasks.
 pub mod broadcast {
@@ -18,19 +105,35 @@ pub mod broadcast {
     };
 }
 
+/// Delivery to many connections by a program's own code; rooms deliver the same way.
+pub mod outbox {
+    pub use hyperlane_core::{Outbox, PushError, WireFormat};
+}
+
 /// Longer texts, beside the documentation of items.
 pub mod docs {
     #[doc = include_str!("../docs/errors.md")]
     pub mod errors {}
     #[doc = include_str!("../docs/observability.md")]
     pub mod observability {}
+    #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/channels.md")]
     pub mod channels {}
+    #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/sessions.md")]
     pub mod sessions {}
+    #[doc = include_str!("../docs/compatibility.md")]
+    pub mod compatibility {}
 }
 
-/// What most programs need, in one import.
+// The examples of the README run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
+/// The names that most programs need, in one import.
+///
+/// It also has all attribute macros and [`constants`].
 ///
 /// ```
 /// use hyperlane::prelude::*;
@@ -42,60 +145,32 @@ pub mod docs {
 /// }
 /// ```
 pub mod prelude {
+    #[cfg(feature = "multipart")]
+    #[doc(no_inline)]
+    pub use crate::Multipart;
+    #[doc(hidden)]
+    pub use crate::ResponseBody;
+    #[doc(no_inline)]
     pub use crate::{
-        Body,
-        BodyMode,
-        BodyStream,
-        BoundAddress,
-        CloseCode,
-        Context,
-        Error,
-        Event,
-        FileBody,
-        Form,
-        FromContext,
-        Headers,
-        Html,
-        HttpStatus,
-        HttpVersion,
-        IntoResponse,
-        Json,
-        Message,
-        Method,
-        Multipart,
-        Path,
-        Query,
-        Redirect,
-        Request,
-        RequestBody,
-        RequestConfig,
-        RequestError,
-        Response,
-        ResponseBody,
-        ResponseError,
-        Server,
-        ServerConfig,
-        ServerControlHook,
-        ServerError,
-        ServerHook,
-        ServerSentEvents,
-        Session,
-        SessionKey,
-        State,
-        Status,
-        Stream,
-        Upgrade,
-        WebSocket,
-        WebSocketFrame,
+        Body, BodyMode, BodyStream, BoundAddress, CloseCode, Context, Error, Event, FileBody,
+        FromContext, Headers, Html, HttpStatus, HttpVersion, IntoResponse, Json, Message, Method,
+        Path, Redirect, Request, RequestBody, RequestConfig, RequestError, Response, ResponseError,
+        Server, ServerConfig, ServerControlHook, ServerError, ServerHook, ServerSentEvents, State,
+        Status, Stream, Upgrade, WebSocket, WebSocketFrame,
         broadcast::{
             Connected, Join, Member, MemberId, Room, RoomError, RoomExt, Rooms, RoomsConfig,
         },
-        // Names of header fields and media types.
-        constants::*,
     };
-    pub use hyperlane_macros::*;
-}
+    #[cfg(feature = "forms")]
+    #[doc(no_inline)]
+    pub use crate::{Form, Query};
+    #[cfg(feature = "sessions")]
+    #[doc(no_inline)]
+    pub use crate::{Session, SessionKey};
 
+    crate::lists::attribute_macros!(#[doc(hidden)]);
+    crate::lists::constant_names!();
+}
 /// Lends a context again: `context!(ctx)` to read, `context!(ctx: &mut Context)` to change, for as long as the loan is
 /// in use.
 ///

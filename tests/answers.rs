@@ -8,7 +8,7 @@
 )]
 
 use futures_util::StreamExt;
-use hyperlane::{http::HttpStatus, prelude::*};
+use hyperlane::prelude::*;
 use std::{
     io,
     sync::{Arc, Mutex},
@@ -391,7 +391,7 @@ async fn breaks(ctx: &mut Context) {
         Ok::<_, io::Error>("one")
     });
     ctx.get_mut_response()
-        .set_body(hyperlane::http::Body::stream(pieces));
+        .set_body(hyperlane::Body::stream(pieces));
 }
 
 type Custom = (HttpStatus, &'static str);
@@ -443,7 +443,7 @@ async fn stream_of_pieces(ctx: &mut Context) {
     let last = fails.then(|| Err(io::Error::other("on purpose")));
     let pieces = futures_util::stream::iter(pieces.into_iter().chain(last));
     ctx.get_mut_response()
-        .set_body(hyperlane::http::Body::stream(pieces));
+        .set_body(hyperlane::Body::stream(pieces));
 }
 
 /// Returns the next head, as it stood on the wire.

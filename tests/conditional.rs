@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hyperlane::{EntityTag, Redirect, prelude::*};
+use hyperlane::{Redirect, parts::EntityTag, prelude::*};
 use test_support::{Client, Reply, address, hook, start};
 
 fn file() -> &'static Path {

@@ -368,12 +368,12 @@ async fn fails(
         "body" => {
             let pieces = futures_util::stream::iter([Ok("one"), Err("disk on fire")]);
             ctx.get_mut_response()
-                .set_body(hyperlane::http::Body::stream(pieces));
+                .set_body(hyperlane::Body::stream(pieces));
         }
         "body-at-once" => {
             let pieces = futures_util::stream::iter([Err::<&str, _>("disk on fire")]);
             ctx.get_mut_response()
-                .set_body(hyperlane::http::Body::stream(pieces));
+                .set_body(hyperlane::Body::stream(pieces));
         }
         "file" => {
             ctx.get_mut_response().set_body(std::path::Path::new("/"));

@@ -12,7 +12,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use hyperlane::{RouteSetup, SetupError, prelude::*};
+use hyperlane::{
+    parts::{RouteSetup, SetupError},
+    prelude::*,
+};
 use serde::Deserialize;
 
 struct Database;

@@ -3,11 +3,11 @@
 //! ```text
 //! cargo run --example channels [-- 127.0.0.1:8080]
 //! curl -c jar http://127.0.0.1:8080/
-//! curl -b jar -N http://127.0.0.1:8080/sse                                # "hello Chashu" has waited
+//! curl -b jar -N http://127.0.0.1:8080/sse                                # "hello Chashu" was buffered
 //! curl -b jar -d 'hello Nori' http://127.0.0.1:8080/sse/send
 //! curl -b jar -N -H 'accept: text/event-stream' http://127.0.0.1:8080/ws  # a WebSocket's channel, as events
 //! curl -b jar -d 'hello chashu' http://127.0.0.1:8080/ws/send
-//! curl -b jar -d 'hello server' http://127.0.0.1:8080/ws                  # what a WebSocket would have sent
+//! curl -b jar -d 'hello server' http://127.0.0.1:8080/ws                  # as a WebSocket would send it
 //! curl -b jar http://127.0.0.1:8080/ws/next
 //! ```
 //!
@@ -25,12 +25,12 @@ async fn index(ctx: &mut Context) -> Result<Html<&'static str>, Error> {
     Ok(Html(include_str!("page.html")))
 }
 
-/// Says nothing unless somebody listens.
+/// Sends only if a client has connected.
 #[post("/sse/send")]
 async fn send_event(ctx: &mut Context, text: String) -> Result<&'static str, Error> {
     let sse = ctx.sse();
     if !sse.is_open() {
-        return Ok("nobody has connected\n");
+        return Ok("no client has connected\n");
     }
     sse.send(text).await?;
     Ok("sent\n")
@@ -43,7 +43,7 @@ async fn send(ctx: &mut Context, text: String) -> Result<&'static str, Error> {
     Ok("sent\n")
 }
 
-/// Waits for what the client says over its WebSocket.
+/// Waits for the next message of the client's WebSocket.
 #[get("/ws/next")]
 async fn next(ctx: &mut Context) -> Result<String, Error> {
     let socket = ctx.ws();
@@ -51,17 +51,17 @@ async fn next(ctx: &mut Context) -> Result<String, Error> {
     Ok(format!("message received: {msg}\n"))
 }
 
-/// Starts to count, over both channels and far beyond this request.
+/// Starts a task that counts over both channels, long after this request.
 #[post("/count")]
 async fn count(ctx: &mut Context, last: String) -> Result<HttpStatus, Error> {
     let (socket, sse) = (ctx.ws(), ctx.sse());
     let last: u32 = last
         .parse()
-        .map_err(|_| RequestError::refused(400, "the body is no number"))?;
+        .map_err(|_| RequestError::refused(400, "the body is not a number"))?;
     tokio::spawn(async move {
         for number in 1..=last {
             let number = number.to_string();
-            // Whoever never connects needs no numbers.
+            // A channel without a client would only fill its buffer.
             let sent = (socket.is_open(), sse.is_open());
             if sent.0 && socket.send(number.as_str()).await.is_err()
                 || sent.1 && sse.send(number.as_str()).await.is_err()

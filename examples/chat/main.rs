@@ -1,4 +1,4 @@
-//! A chat with rooms by URL: WebSocket for those who talk, Server-Sent Events for those who follow.
+//! A chat with rooms by URL: members talk over WebSockets, readers follow over event streams.
 //!
 //! ```text
 //! cargo run --example chat
@@ -30,7 +30,7 @@ fn page() -> Html<&'static str> {
     Html(include_str!("page.html"))
 }
 
-/// Someone talks: everything a member sends goes to the whole room.
+/// Serves a member: each of its messages goes to the whole room.
 #[get("/api/rooms/{room}/socket")]
 #[is_ws_upgrade_type]
 #[route_param("room" => room)]
@@ -44,7 +44,7 @@ async fn talk(stream: &mut Stream, ctx: &mut Context) -> Status {
         return Status::Continue;
     };
     let Ok(room) = ctx.room(&room) else {
-        let _ = socket.close(CloseCode::POLICY_VIOLATION, "this is no name for a room");
+        let _ = socket.close(CloseCode::POLICY_VIOLATION, "a room cannot have this name");
         return Status::Continue;
     };
     let chat = ctx.state::<Chat>();
@@ -69,12 +69,12 @@ async fn talk(stream: &mut Stream, ctx: &mut Context) -> Status {
             break;
         }
     }
-    // The room says goodbye to the others by itself, however the connection ended.
+    // The room itself sends the farewell to the others, however the connection ended.
     chat.forget_if_empty(&room, &socket).await;
     Status::Continue
 }
 
-/// Someone only follows: the same messages as an event stream, for `EventSource` and `curl -N`.
+/// Serves a reader: the same messages as an event stream, for `EventSource` and `curl -N`.
 #[get("/api/rooms/{room}/events")]
 #[route_param("room" => room)]
 async fn follow(stream: &mut Stream, ctx: &mut Context) -> Status {

@@ -1,4 +1,4 @@
-//! What page and server say to each other: JSON objects with a `type`.
+//! The messages between page and server: JSON objects with a `type`.
 
 use std::{
     fmt,
@@ -8,12 +8,12 @@ use std::{
 use hyperlane::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Characters in a message at most.
+/// Maximum number of characters in a message.
 const TEXT_CHARS: usize = 4000;
-/// Characters in a name at most.
+/// Maximum number of characters in a name.
 const NAME_CHARS: usize = 32;
 
-/// What the page sends.
+/// A message of the page.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum FromClient {
@@ -21,7 +21,7 @@ pub enum FromClient {
     Rename { name: String },
 }
 
-/// What the page gets, over the WebSocket and over the event stream alike.
+/// A message to the page, over the WebSocket or the event stream.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ToClient<'a> {
@@ -76,7 +76,7 @@ impl Said {
 /// A name that can be shown.
 pub struct Name(String);
 
-/// What was wrong with something that the page sent.
+/// The fault of a message that the page sent.
 #[derive(Debug)]
 pub struct Invalid(&'static str);
 
@@ -121,9 +121,9 @@ impl ToClient<'_> {
         }
     }
 
-    /// As a message for a room.
+    /// Encodes the message for a room.
     pub fn to_message(&self) -> Message {
-        // These types have no part that JSON cannot hold.
+        // JSON can hold every part of these types.
         Message::from(serde_json::to_string(self).unwrap_or_default())
     }
 }

@@ -1,4 +1,4 @@
-//! The chat's own part of a room: its latest messages, and who is told what.
+//! The chat's own part of a room: its latest messages, and the notices to its members.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,17 +10,17 @@ use tokio::sync::Mutex;
 
 use crate::protocol::{Invalid, Name, Said, ToClient, Who};
 
-/// Messages that someone who joins gets to see.
+/// Number of messages that a new member sees.
 const HISTORY: usize = 50;
 
-/// Latest messages by room, for as long as somebody is there.
+/// Latest messages by room, while the room has visitors.
 #[derive(Default)]
 pub struct Chat {
     logs: Mutex<HashMap<String, Log>>,
 }
 
-/// Held while a message is published and while somebody joins, so that a welcome holds exactly what
-/// was said before it.
+/// Locked while a message is published and while a member joins, so that a welcome holds exactly the
+/// messages before it.
 type Log = Arc<Mutex<VecDeque<Said>>>;
 
 impl Chat {
@@ -49,7 +49,7 @@ impl Chat {
             members,
             history: log.iter().collect(),
         };
-        // If it has gone already, joining says so.
+        // If the client has left, joining fails.
         let _ = socket.send(welcome.to_message()).await;
         room.join_with(socket, seat(&who)).await?;
         room.broadcast_except(socket, ToClient::Joined { member: &who }.to_message())
@@ -57,7 +57,7 @@ impl Chat {
         Ok(who)
     }
 
-    /// Lets a follower in: it is no member, so nobody is told.
+    /// Lets a reader in. The room shows no reader, so the members get no notice.
     pub async fn follow(&self, room: &Room, events: &ServerSentEvents) -> Result<(), RoomError> {
         let log = self.log(room).await;
         let log = log.lock().await;
@@ -66,7 +66,7 @@ impl Chat {
             members: members(room),
             history: log.iter().collect(),
         };
-        // If it has gone already, joining says so.
+        // If the client has left, joining fails.
         let _ = events.send(welcome.to_message()).await;
         room.join(events).await?;
         Ok(())
@@ -91,7 +91,7 @@ impl Chat {
         name: String,
     ) -> Result<(), Invalid> {
         who.name = Name::new(&name)?.into_string();
-        // Joining again changes the name and the farewell. If it has gone, there is nobody to rename.
+        // Joining again changes the name and the farewell. It fails if the client has left.
         if room.join_with(socket, seat(who)).await.is_ok() {
             room.broadcast(ToClient::Renamed { member: who }.to_message())
                 .await;
@@ -99,7 +99,7 @@ impl Chat {
         Ok(())
     }
 
-    /// Forgets what was said in a room that its last visitor leaves.
+    /// Removes the messages of a room that its last visitor leaves.
     pub async fn forget_if_empty(&self, room: &Room, leaving: impl Into<MemberId>) {
         room.leave(leaving).await;
         let mut logs = self.logs.lock().await;
@@ -109,14 +109,14 @@ impl Chat {
     }
 }
 
-/// A member's place in the room; the farewell reaches the others however it leaves.
+/// The entry of a member in the room, with a farewell for the others, however the member leaves.
 fn seat(who: &Who) -> Join {
     Join::new()
         .user(&who.name)
         .farewell(ToClient::Left { member: who }.to_message())
 }
 
-/// Followers have no name and are not shown.
+/// Lists the members. Readers have no name and are left out.
 fn members(room: &Room) -> Vec<Who> {
     room.members()
         .into_iter()

@@ -4,8 +4,8 @@
 //! cargo run --example codec
 //! ```
 //!
-//! `hyperlane::proto::ws` turns bytes into messages and messages into bytes. It reads, writes and waits
-//! for nothing, so that any transport will do; here it is a blocking socket.
+//! `hyperlane::proto::ws` turns bytes into messages and messages into bytes. It does no I/O, so that any
+//! transport works; here it is a blocking socket.
 
 use std::{
     error::Error,
@@ -14,10 +14,12 @@ use std::{
     thread,
 };
 
-use hyperlane::proto::ws::{
-    CloseCode, CloseFrame, Decoder, Incoming, Limits, Message, Role, encode_masked_message,
-    encode_message,
-    handshake::{HandshakeRequest, accept_key, validate},
+use hyperlane::{
+    CloseCode, CloseFrame, Message,
+    proto::ws::{
+        Decoder, Incoming, Limits, Role, encode_masked_message, encode_message,
+        handshake::{HandshakeRequest, accept_key, validate},
+    },
 };
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -27,12 +29,12 @@ struct Connection {
     stream: TcpStream,
     role: Role,
     decoder: Decoder,
-    /// Read and not decoded yet.
+    /// Bytes that are read and not decoded yet.
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    /// Takes over after the handshake; `buffer` is what came with it.
+    /// Begins after the handshake; `buffer` holds the bytes that came with it.
     fn new(stream: TcpStream, role: Role, buffer: Vec<u8>) -> Self {
         // A client on the open network bounds what its server may send as well.
         let limits = Limits::default().message(64 * 1024);
@@ -48,13 +50,13 @@ impl Connection {
         let mut frame = Vec::new();
         match self.role {
             Role::Server => encode_message(message, &mut frame),
-            // A real client takes a key that nobody can predict, from the system's random source.
+            // A real client takes an unpredictable key from the system's random source.
             Role::Client => encode_masked_message(message, [0x37, 0xfa, 0x21, 0x3d], &mut frame),
         }
         Ok(self.stream.write_all(&frame)?)
     }
 
-    /// The next data message; `None` after a Close.
+    /// Returns the next data message; `None` after a Close.
     fn next(&mut self) -> Outcome<Option<Message>> {
         loop {
             let decoded = match self.decoder.next(&self.buffer) {
@@ -90,7 +92,7 @@ impl Connection {
     }
 }
 
-/// Reads a head, up to and with its empty line, and what came after it.
+/// Reads a head up to its empty line; returns it with the bytes behind it.
 fn read_head(stream: &mut TcpStream) -> Outcome<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {
@@ -136,7 +138,7 @@ fn main() -> Outcome<()> {
     let server = thread::spawn(move || serve(listener.accept()?.0));
 
     let mut stream = TcpStream::connect(address)?;
-    // As above: a real client makes 16 random bytes of it.
+    // A real client encodes 16 random bytes.
     let key = "dGhlIHNhbXBsZSBub25jZQ==";
     write!(
         stream,
@@ -148,7 +150,7 @@ fn main() -> Outcome<()> {
             && value.trim().as_bytes() == accept_key(key)
     });
     if !answered {
-        return Err(format!("this is no WebSocket server: {head}").into());
+        return Err(format!("not a WebSocket server: {head}").into());
     }
     let mut connection = Connection::new(stream, Role::Client, rest);
     for message in [Message::from("Hello"), Message::from(b"bytes")] {

@@ -6,10 +6,10 @@
 //!
 //! A program of its own needs the feature `deflate`: `cargo add hyperlane --features deflate`.
 //!
-//! With `takeover` both sides remember what went before on a connection, which shrinks small, similar
+//! With `takeover` both sides keep the earlier messages of a connection as a window, which shrinks small, similar
 //! messages further and costs memory for each connection.
 
-use hyperlane::{DeflateConfig, prelude::*};
+use hyperlane::{prelude::*, server::DeflateConfig};
 
 #[get("/")]
 async fn page() -> impl IntoResponse {

@@ -1,4 +1,4 @@
-//! A channel for the pages of another site: what they connect to, post to, and read when they are refused.
+//! A channel for the pages of another site: they connect, post, and read refusals.
 //!
 //! ```text
 //! cargo run --example cross_site [-- 127.0.0.1:8080 https://app.example]
@@ -9,12 +9,12 @@
 //! ```
 //!
 //! The page opens `new EventSource(url, { withCredentials: true })` and posts by `fetch(url, { method: 'POST',
-//! credentials: 'include', headers: { 'x-key': 'open sesame' }, body })`. TLS ends in a proxy on this machine, which says so
-//! by `X-Forwarded-Proto: https`: browsers take a cookie for other sites over TLS alone.
+//! credentials: 'include', headers: { 'x-key': 'open sesame' }, body })`. A proxy on this machine ends TLS and sends
+//! `X-Forwarded-Proto: https`: browsers accept a cookie across sites over TLS alone.
 
-use hyperlane::{CookieSameSite, prelude::*, sse, ws_with};
+use hyperlane::{prelude::*, session::CookieSameSite, sse, ws_with};
 
-/// Refuses posts without the key. It says nothing of origins: the endpoint adds what browsers ask for.
+/// Refuses posts without the key. It handles no origins: the endpoint adds the fields for browsers.
 #[request_middleware]
 struct NeedsKey;
 
@@ -54,7 +54,7 @@ async fn main() -> Result<(), ServerError> {
     let config = server.get_mut_server_config();
     config.allowed_origins = vec![pages.unwrap_or_else(|| "https://app.example".to_owned())];
     config.cookie_same_site = CookieSameSite::None;
-    // Browsers that block the cookies of third parties take one that is kept apart for each site.
+    // Browsers that block third-party cookies accept one that is separate for each site.
     config.cookie_partitioned = true;
     // The proxy that ends TLS.
     config.trusted_proxies = vec!["127.0.0.1".parse().map_err(std::io::Error::other)?];

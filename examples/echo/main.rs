@@ -1,14 +1,14 @@
-//! Answers every WebSocket message with itself: what protocol test suites talk to.
+//! Echoes every WebSocket message, for protocol test suites.
 //!
 //! ```text
 //! cargo run --release --example echo [-- 127.0.0.1:9001]
 //! ```
 //!
-//! Prints its address, so that port 0 will do.
+//! Prints its address, so that port 0 works.
 
-use hyperlane::{DeflateConfig, prelude::*};
+use hyperlane::{prelude::*, server::DeflateConfig};
 
-/// What the largest message of the suites fits into, in bytes.
+/// Size of the largest message of the suites, in bytes.
 const LONGEST: usize = 20 * 1024 * 1024;
 
 #[get("/")]
@@ -36,7 +36,7 @@ async fn main() -> Result<(), ServerError> {
             .server_context_takeover(true)
             .client_context_takeover(true),
     );
-    // A suite judges what it sees, so nothing comes that it did not ask for.
+    // A suite judges each frame that it receives, so the server sends none unasked.
     config.ping_interval = None;
     server.bind(address.as_deref().unwrap_or("127.0.0.1:9001"));
     let control = server.run().await?;

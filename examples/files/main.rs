@@ -1,4 +1,4 @@
-//! Files in and out, of any size, in little memory.
+//! Uploads and downloads of files of any size, in little memory.
 //!
 //! ```text
 //! cargo run --release --example files [-- 127.0.0.1:8080 [folder]]
@@ -23,13 +23,13 @@ use tokio::{
     io::AsyncWriteExt,
 };
 
-/// Where the files are.
+/// The folder of the files.
 struct Folder(PathBuf);
 
-/// What one upload may have.
+/// Maximum size of an upload.
 const MAX_UPLOAD: usize = 16 << 30;
 
-/// A file under another name until it is whole, so that nobody reads half of one.
+/// A file under another name until it is complete, so that no download reads half of it.
 struct Upload {
     file: File,
     partial: PathBuf,
@@ -52,7 +52,7 @@ impl Upload {
                         size: 0,
                     });
                 }
-                // Left by an earlier run, or a file of that very name.
+                // An earlier run left it, or a file has that very name.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -73,16 +73,16 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // Gone already if the upload came to its end.
+        // A complete upload has been renamed.
         let _ = std::fs::remove_file(&self.partial);
     }
 }
 
-/// Why an upload did not end well.
+/// The reason why an upload failed.
 enum Failure {
     Request(RequestError),
     Disk(io::Error),
-    /// What the client should do otherwise.
+    /// A fault of the form, as the client reads it.
     Form(String),
 }
 
@@ -103,7 +103,7 @@ impl IntoResponse for Failure {
         match self {
             Self::Request(error) => error.into_response(response),
             Self::Form(text) => (HttpStatus::BadRequest, text).into_response(response),
-            // The client's name for it is at fault.
+            // The name that the client chose is at fault.
             Self::Disk(error)
                 if matches!(
                     error.kind(),
@@ -116,7 +116,7 @@ impl IntoResponse for Failure {
                 (HttpStatus::Conflict, "no file can be there\n").into_response(response);
             }
             Self::Disk(error) => {
-                // What went wrong here is for the log.
+                // The cause goes to the log alone.
                 eprintln!("cannot store: {error}");
                 HttpStatus::InternalServerError.into_response(response);
             }
@@ -129,14 +129,14 @@ async fn index() -> Html<&'static str> {
     Html(include_str!("page.html"))
 }
 
-/// Sends a file, or the part that was asked for, or 304.
+/// Sends a file, a range of it, or 304.
 #[get("/files/{*path}")]
 #[route_param("path" => path)]
 async fn download(ctx: &mut Context) -> Option<FileBody> {
     FileBody::within(&ctx.state::<Folder>().0, path)
 }
 
-/// Stores the body of the request as it comes.
+/// Stores the body of the request piece by piece.
 #[put("/files/{*path}")]
 #[route_param("path" => path)]
 #[max_body(MAX_UPLOAD)]
@@ -158,7 +158,7 @@ async fn store(mut body: BodyStream, path: &Path) -> Result<u64, Failure> {
     Ok(upload.finish().await?)
 }
 
-/// Stores every file of a form. Where one cannot be stored, the answer says so: none is lost without a word.
+/// Stores every file of a form. If it cannot store one, the answer names it.
 #[post("/upload")]
 #[max_body(MAX_UPLOAD)]
 #[body_stream(_body)]
@@ -176,7 +176,7 @@ async fn store_form(mut form: Multipart, folder: &Path) -> Result<(), Failure> {
         let first = field.next_chunk().await?.filter(|piece| !piece.is_empty());
         let is_nothing = first.is_none() && said.as_deref().is_none_or(str::is_empty);
         if is_nothing {
-            // An input for files where none was chosen, or a field without a value.
+            // A file input without a file, or a field without a value.
             continue;
         }
         let Some(said) = said else {
@@ -194,7 +194,7 @@ async fn store_form(mut form: Multipart, folder: &Path) -> Result<(), Failure> {
             let problem = format!("would take the place of another file {name:?} of this form");
             return Err(refuse(&input, &problem, &stored));
         }
-        // Names that cannot be written as they were said become the same, although the files are not.
+        // Two names may become the same by the changes, although the files differ.
         let is_changed = name.contains('\u{fffd}') || !said.trim_end().ends_with(&name);
         if is_changed && fs::try_exists(file.path()).await? {
             let problem = format!("would take the place of {name:?}, which may be another file");
@@ -222,8 +222,8 @@ fn refuse(input: &str, problem: &str, stored: &HashSet<String>) -> Failure {
     ))
 }
 
-/// Finds a place for a file by the client's word for it: only the last part of a path counts, and what a name may not
-/// have everywhere is written as `_`.
+/// Finds a place for a file by the name that the client sent: only the last part of a path counts, and characters that some
+/// systems forbid become `_`.
 fn place(folder: &Path, said: &str) -> Option<(String, FileBody)> {
     let name = said.rsplit(['/', '\\']).next()?.trim();
     let is_odd = |char: char| char.is_control() || char == ':';

@@ -27,7 +27,7 @@ async fn hello() -> Result<String, (HttpStatus, &'static str)> {
         None => 1,
     };
     if times > 100 {
-        return Err((HttpStatus::BadRequest, "that is too often\n"));
+        return Err((HttpStatus::BadRequest, "`times` is at most 100\n"));
     }
     Ok(format!("hello {name}\n").repeat(times))
 }

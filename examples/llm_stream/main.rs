@@ -1,4 +1,4 @@
-//! An answer that arrives token by token, and goes on where it was after a cut or a reload.
+//! An answer that arrives token by token, and resumes after a cut or a reload.
 //!
 //! ```text
 //! cargo run --example llm_stream [-- 127.0.0.1:8080]
@@ -18,25 +18,25 @@ async fn page() -> impl IntoResponse {
     Html(include_str!("page.html"))
 }
 
-/// Starts an answer and returns at once. The task does not know whether anybody is connected, and need not.
+/// Starts an answer and returns at once. The task does not need to know whether a client is connected.
 #[post("/ask")]
 async fn ask(ctx: &mut Context, question: String) -> impl IntoResponse {
     let tokens = ctx.sse();
     tokio::spawn(async move {
-        // The client is gone for good: nobody reads the rest.
+        // The channel has ended: no client reads the rest.
         if let Err(error) = answer(&question, &tokens).await {
-            eprintln!("the answer is given up: {error}");
+            eprintln!("answer abandoned: {error}");
         }
     });
     HttpStatus::Accepted
 }
 
-/// What stands for a model: it has much to say, and thinks before each word.
+/// Stands for a model, which produces one word at a time.
 async fn answer(question: &str, tokens: &ServerSentEvents) -> io::Result<()> {
     let text = format!(
-        "You ask: {question} A channel belongs to a session and not to a connection. While the client is away, tokens \
-         wait for it; when it comes back, it says which was the last that it got, and the next one is the one after \
-         that. So this text has no holes and says nothing twice, however often the line is cut."
+        "You ask: {question} A channel belongs to a session and not to a connection. While the client is away, the channel \
+         buffers tokens. When the client comes back, it names its last token, and the channel continues with the next \
+         one. So this text has no gaps and no token twice, however often the connection is cut."
     );
     for token in text.split_inclusive(' ') {
         sleep(Duration::from_millis(60)).await;
@@ -45,7 +45,7 @@ async fn answer(question: &str, tokens: &ServerSentEvents) -> io::Result<()> {
     tokens.send_event(Event::new().event("done").data("")).await
 }
 
-/// Cuts the connection, as a network would; the channel waits for the next one.
+/// Cuts the connection, as a network would; the channel waits for the next connection.
 #[post("/cut")]
 async fn cut(ctx: &mut Context) -> impl IntoResponse {
     ctx.sse().outbox().close(CloseCode::GOING_AWAY, "", true);

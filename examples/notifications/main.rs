@@ -1,4 +1,4 @@
-//! Notifications: any request reaches all open tabs of a user, and tabs that are just being loaded.
+//! Notifications: a request sends to all open tabs of a user, and to tabs that are being loaded.
 //!
 //! ```text
 //! cargo run --example notifications [-- 127.0.0.1:8080]
@@ -25,7 +25,7 @@ async fn index(ctx: &mut Context) -> impl IntoResponse {
         None => "welcome, log in to be notified".to_owned(),
     };
     if let Err(error) = events.send(welcome).await {
-        // Of somebody who loads pages and never connects.
+        // This client loads pages and never connects.
         eprintln!("no welcome: {error}");
     }
     Html(include_str!("page.html"))
@@ -36,7 +36,7 @@ struct Login {
     name: String,
 }
 
-/// Who says a name is that user: this example is about what comes after.
+/// Logs a client in under any name, without a password: the example begins after the login.
 #[post("/login")]
 async fn login(session: Session, Form(login): Form<Login>) -> Result<Redirect, Error> {
     session.set_user(login.name)?;
@@ -50,7 +50,7 @@ struct Notice {
     text: String,
 }
 
-/// Takes a form or JSON, and tells how many sessions of the user were reached. Each has any number of tabs.
+/// Takes a form or JSON, and answers with the number of sessions that it sent to. A session may have many tabs.
 #[post("/notify")]
 async fn notify(ctx: &mut Context) -> Result<String, Error> {
     let is_json = ctx

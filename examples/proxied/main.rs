@@ -4,15 +4,15 @@
 //! cargo run --example proxied [-- 127.0.0.1:8080 trust=127.0.0.1 host=app.example]
 //! ```
 //!
-//! `trust=` names a proxy whose word counts, `host=` a host that clients may name who come without one; each any number
-//! of times. `cargo xtask nginx` runs all of it.
+//! `trust=` names a trusted proxy, `host=` a host for clients without a proxy; each may come several times. `cargo xtask nginx`
+//! runs all of it.
 
 use std::io;
 
 use hyperlane::{prelude::*, sse, ws_with};
 
-/// Tells whom the server sees, and greets the event stream of the same session. The page's addresses are relative, so
-/// that they hold at any path.
+/// Shows the client's address, and sends to the event stream of the same session. The page's addresses are relative, so
+/// that they work at any path.
 #[get("/")]
 async fn index(ctx: &mut Context) -> Result<Html<String>, Error> {
     let visits = ctx.session().get::<u32>("visits").unwrap_or(0) + 1;

@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --example sse [-- 127.0.0.1:8080]
 //! curl -N http://127.0.0.1:8080/sse       # ten events, then the end
-//! curl -N http://127.0.0.1:8080/clock     # an event a second, until you leave
+//! curl -N http://127.0.0.1:8080/clock     # an event a second, until you stop
 //! ```
 //!
 //! In a browser's console:
@@ -45,7 +45,7 @@ impl ServerHook for Sse {
     }
 }
 
-/// Ids and line ends are the handle's business, and comments keep the stream alive by themselves.
+/// The handle writes ids and line ends, and the server sends comments that keep the stream alive.
 #[get("/clock")]
 async fn clock(stream: &mut Stream, ctx: &mut Context) -> Status {
     let Ok(events) = ctx.event_stream(stream).await else {

@@ -1,4 +1,4 @@
-//! Two ways over the border: services of the tower ecosystem under paths of a server, and a server inside axum.
+//! Both directions of the bridge to tower: services under paths of a server, and a server inside axum.
 //!
 //! ```text
 //! cargo run --example tower [-- 127.0.0.1:8080 [127.0.0.1:8081 [folder]]]
@@ -58,7 +58,7 @@ async fn peer(ctx: &mut Context) -> impl IntoResponse {
     format!("{:?}\n", ctx.peer_addr())
 }
 
-/// An application that knows nothing of us.
+/// An application without any dependency on hyperlane.
 fn api() -> Router {
     Router::new()
         .route(
@@ -71,7 +71,7 @@ fn api() -> Router {
         )
 }
 
-/// axum keeps the client's address under a type of its own.
+/// Passes the client's address on, which axum keeps under a type of its own.
 async fn with_peer(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: AxumRequest,
@@ -81,7 +81,7 @@ async fn with_peer(
     next.run(request).await
 }
 
-#[hyperlane(server: Server, guest: Server)]
+#[hyperlane(server: Server, hosted: Server)]
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
@@ -102,22 +102,23 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let control = server.run().await?;
 
     // A server under a path of axum.
-    let guest = guest.into_service()?;
+    let hosted = hosted.into_service()?;
     let router = Router::new()
         .route("/", routing::get(|| async { "axum\n" }))
-        .nest_service("/live", guest.clone())
+        .nest_service("/live", hosted.clone())
         .layer(axum::middleware::from_fn(with_peer));
     let listener = tokio::net::TcpListener::bind(&inner).await?;
     tracing::info!("http://{outer} and http://{inner}");
-    let host = axum::serve(
+    let serving = axum::serve(
         listener,
         router.into_make_service_with_connect_info::<SocketAddr>(),
     );
-    host.with_graceful_shutdown(async move {
-        // Without a signal handler it never comes, and the server runs on.
-        let _ = tokio::signal::ctrl_c().await;
-        tokio::join!(control.shutdown(), guest.shutdown());
-    })
-    .await?;
+    serving
+        .with_graceful_shutdown(async move {
+            // On an error of the signal handler both shut down as well.
+            let _ = tokio::signal::ctrl_c().await;
+            tokio::join!(control.shutdown(), hosted.shutdown());
+        })
+        .await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example websocket [-- 127.0.0.1:8080]
-//! curl -i http://127.0.0.1:8080/ws_upgrade_type      # 426: this is for WebSockets
+//! curl -i http://127.0.0.1:8080/ws_upgrade_type      # 426: only for WebSockets
 //! ```
 //!
 //! In a browser's console, on a page of `http://127.0.0.1:8080` (a 404 will do: pages of other origins are refused):
@@ -32,7 +32,7 @@ impl ServerHook for Websocket {
     }
 }
 
-/// Counts what it gets until the client leaves. The handle may be cloned and sent to other tasks.
+/// Counts the messages until the client leaves. The handle may be cloned and sent to other tasks.
 #[get("/count")]
 #[is_ws_upgrade_type]
 async fn count(stream: &mut Stream, ctx: &mut Context) -> Result<(), RequestError> {

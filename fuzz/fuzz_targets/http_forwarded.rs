@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use hyperlane_core::proto::http::forwarded::{Cidr, ForwardedField, read};
+use hyperlane_core::{Cidr, ForwardedField, proto::http::forwarded::read};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &str| {
@@ -46,7 +46,10 @@ fuzz_target!(|input: &str| {
     );
     let seen = seen.expect("a trusted peer");
     let is_trusted = |client| trusted.iter().any(|range| range.contains(client));
-    let is_blank = |line: &&str| line.bytes().all(|byte| byte.is_ascii_whitespace() || byte == b',');
+    let is_blank = |line: &&str| {
+        line.bytes()
+            .all(|byte| byte.is_ascii_whitespace() || byte == b',')
+    };
     // Then the search goes on into what is put in front.
     if seen.client.is_some_and(is_trusted) || values.iter().all(is_blank) {
         return;

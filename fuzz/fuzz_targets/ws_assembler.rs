@@ -19,8 +19,9 @@
 
 use std::io::{Cursor, Read, Result, Write};
 
-use hyperlane_core::proto::ws::{
-    CloseCode, CloseFrame, Incoming, Limits, ProtocolError, Role, WebSocketOpcode, encode_frame,
+use hyperlane_core::{
+    CloseCode, CloseFrame, WebSocketOpcode,
+    proto::ws::{Incoming, Limits, ProtocolError, Role, encode_frame},
 };
 use hyperlane_fuzz::{Reads, Source, decode};
 use libfuzzer_sys::fuzz_target;

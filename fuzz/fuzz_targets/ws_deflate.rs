@@ -6,9 +6,10 @@
 #![no_main]
 
 use bytes::Bytes;
-use hyperlane_core::proto::ws::deflate::{DeflateConfig, negotiate};
-use hyperlane_core::proto::ws::{
-    Compressed, Decoder, Incoming, Limits, Message, Role, WebSocketOpcode,
+use hyperlane_core::{DeflateConfig, proto::ws::deflate::negotiate};
+use hyperlane_core::{
+    Message, WebSocketOpcode,
+    proto::ws::{Compressed, Decoder, Incoming, Limits, Role},
 };
 use hyperlane_fuzz::Source;
 use libfuzzer_sys::fuzz_target;
@@ -81,9 +82,9 @@ fuzz_target!(|input: &[u8]| {
         let limits = Limits::default().rsv1_allowed(true);
         let decoded = Decoder::new(Role::Client, limits).next(&frame);
         let read = match decoded.ok().and_then(|decoded| decoded.event) {
-            Some(Incoming::Compressed(packed)) => {
-                decompressor.decode(&packed, LIMIT).expect("our own message")
-            }
+            Some(Incoming::Compressed(packed)) => decompressor
+                .decode(&packed, LIMIT)
+                .expect("our own message"),
             Some(plain) => Message::try_from(plain).expect("a plain message"),
             None => panic!("not a whole frame: {frame:?}"),
         };

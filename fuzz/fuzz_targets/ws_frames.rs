@@ -5,8 +5,9 @@
 
 #![no_main]
 
-use hyperlane_core::proto::ws::{
-    Incoming, Limits, Message, Role, encode_masked_message, encode_message,
+use hyperlane_core::{
+    Message,
+    proto::ws::{Incoming, Limits, Role, encode_masked_message, encode_message},
 };
 use hyperlane_fuzz::{Reads, Source, decode, decode_whole};
 use libfuzzer_sys::fuzz_target;

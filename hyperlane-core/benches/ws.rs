@@ -8,9 +8,9 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hyperlane_core::proto::ws::{
-    Decoder, Limits, Message, Role, Utf8Bytes, WebSocketOpcode, encode_frame,
-    encode_masked_message, mask,
+use hyperlane_core::{
+    Message, Utf8Bytes, WebSocketOpcode,
+    proto::ws::{Decoder, Limits, Role, encode_frame, encode_masked_message, mask},
 };
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -124,7 +124,7 @@ fn text(c: &mut Criterion) {
 #[cfg(feature = "deflate")]
 fn deflate(c: &mut Criterion) {
     use hyperlane_core::proto::ws::Incoming;
-    use hyperlane_core::proto::ws::deflate::{DeflateConfig, negotiate};
+    use hyperlane_core::{DeflateConfig, proto::ws::deflate::negotiate};
 
     let record = |id: usize| {
         format!(

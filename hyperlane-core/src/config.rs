@@ -5,16 +5,15 @@
 mod check;
 mod error;
 mod request;
+#[cfg(feature = "sessions")]
 mod session;
 
 use std::time::Duration;
 
 pub(crate) use self::check::PROXIED;
-pub use self::{
-    error::ConfigError,
-    request::RequestConfig,
-    session::{CookieSameSite, CookieSecure, SessionKey},
-};
+#[cfg(feature = "sessions")]
+pub use self::session::{CookieSameSite, CookieSecure, SessionKey};
+pub use self::{error::ConfigError, request::RequestConfig};
 
 use crate::proto::http::{
     forwarded::{Cidr, ForwardedField},
@@ -209,29 +208,29 @@ server_config! {
     /// The keys that sign cookies and tokens of sessions. The first signs, and all verify, so a key is replaced by
     /// inserting the new one before it. Each needs at least 32 bytes. Default: none; then a key is generated, and
     /// sessions end with the process.
-    session_keys: Vec<SessionKey> = Vec::new();
+    session_keys: Vec<SessionKey> = Vec::new(), if "sessions";
     /// Maximum idle time of a session. Its cookie has the same lifetime and is renewed when half of it has passed.
     /// Default: 7 days.
-    session_ttl: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    session_ttl: Duration = Duration::from_secs(7 * 24 * 60 * 60), if "sessions";
     /// Maximum age of a session, used or not. Default: 30 days.
-    session_max_age: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+    session_max_age: Duration = Duration::from_secs(30 * 24 * 60 * 60), if "sessions";
     /// Lifetime of a session's token. Default: 60 s, enough to open a connection with it, and too little to be useful
     /// from a log.
-    session_token_ttl: Duration = Duration::from_secs(60);
+    session_token_ttl: Duration = Duration::from_secs(60), if "sessions";
     /// Maximum memory of all sessions in this process, in bytes. Default: 64 MiB. Beyond it, sessions without a user
     /// are evicted first, down to a fifth of the memory, and then those with one; within each kind, the least recently
     /// used.
-    session_memory: usize = 64 * MIB;
+    session_memory: usize = 64 * MIB, if "sessions";
     /// The rule for sending the session cookie over TLS only. Default: according to the request, as a trusted proxy
     /// reports.
-    cookie_secure: CookieSecure = CookieSecure::Auto;
+    cookie_secure: CookieSecure = CookieSecure::Auto, if "sessions";
     /// The cross-site requests with which browsers send the session cookie. Default: Lax, only with links to the server
     /// that a user follows. `None` is for pages of other sites in [`allowed_origins`](Self::allowed_origins). It needs
     /// a Secure cookie, so a request over plain HTTP gets a Lax one.
-    cookie_same_site: CookieSameSite as impl Into<CookieSameSite> = CookieSameSite::Lax;
+    cookie_same_site: CookieSameSite as impl Into<CookieSameSite> = CookieSameSite::Lax, if "sessions";
     /// Keeps the session cookie apart for each site whose pages use the server (`Partitioned`, CHIPS), as required by
     /// browsers that block third-party cookies. Needs `cookie_same_site` None. Default: false.
-    cookie_partitioned: bool = false;
+    cookie_partitioned: bool = false, if "sessions";
 
     /// The high-water mark of a connection's outbox, in bytes. Above it, the outbox refuses messages. Default: 1 MiB. A
     /// message that begins below the mark is accepted at any length.

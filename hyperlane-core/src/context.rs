@@ -1,9 +1,12 @@
 //! The context of a request: what hooks read, set and pass on.
 
+#[cfg(feature = "cookies")]
 mod cookies;
 pub(crate) mod cors;
+#[cfg(feature = "forms")]
 mod forms;
 pub(crate) mod params;
+#[cfg_attr(not(feature = "sessions"), path = "context/no_sessions.rs")]
 mod session;
 pub(crate) mod states;
 pub(crate) mod typed;

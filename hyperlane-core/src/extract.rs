@@ -1,5 +1,7 @@
 //! Typed arguments of function handlers.
 
+mod declare;
+#[cfg(feature = "forms")]
 mod forms;
 mod path;
 
@@ -8,6 +10,8 @@ use std::{fmt, future::Future, ops::Deref, sync::Arc};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+use self::declare::{from_context, wrappers};
+#[cfg(feature = "forms")]
 pub use self::forms::{Form, Query};
 use crate::{
     BodyMode, BodyStream, Context, Headers, Json, Method, RequestBody, RouteParams,
@@ -109,25 +113,6 @@ pub trait FromContext: Sized {
     fn from_context(ctx: &mut Context) -> impl Future<Output = Result<Self, Error>> + Send;
 }
 
-/// Declares tuple structs that dereference to their value.
-macro_rules! wrappers {
-    ($($(#[$attr:meta])+ $name:ident;)+) => {$(
-        $(#[$attr])+
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct $name<T>(pub T);
-
-        impl<T> Deref for $name<T> {
-            type Target = T;
-
-            fn deref(&self) -> &T {
-                &self.0
-            }
-        }
-    )+};
-}
-
-use wrappers;
-
 wrappers! {
     /// The route's parameters as `T`: one value, a tuple in the pattern's order, or a struct with their names.
     ///
@@ -186,31 +171,6 @@ impl<T> Deref for State<T> {
     }
 }
 
-/// Implements the trait by an expression that evaluates to a `Result`.
-macro_rules! from_context {
-    ($(
-        $(#[$attr:meta])*
-        impl [$($generics:tt)*] $ty:ty $(where $body:expr)? => |$ctx:ident| $value:expr
-            $(, |$setup:ident| $check:expr)?;
-    )+) => {$(
-        $(#[$attr])*
-        impl<$($generics)*> FromContext for $ty {
-            $(const BODY: Option<BodyMode> = Some($body);)?
-
-            $(fn check($setup: &RouteSetup<'_>) -> Result<(), SetupError> {
-                $check
-            })?
-
-            async fn from_context($ctx: &mut Context) -> Result<Self, Error> {
-                let made: Result<Self, RequestError> = $value;
-                Ok(made?)
-            }
-        }
-    )+};
-}
-
-use from_context;
-
 from_context! {
     impl [T: DeserializeOwned] Path<T> => |ctx| path::read(ctx.get_route_params()).map(Self),
         |setup| path::fit::check::<T>(setup.params()).map_err(|lack| {
@@ -224,6 +184,7 @@ from_context! {
     impl [] Headers => |ctx| Ok(ctx.get_request().get_headers().clone());
     impl [] Method => |ctx| Ok(ctx.get_request().get_method().clone());
     impl [] RouteParams => |ctx| Ok(ctx.get_route_params().clone());
+    #[cfg(feature = "cookies")]
     impl [] cookie::CookieJar => |ctx| Ok(ctx.cookies());
     impl [] RequestBody where BodyMode::Whole => |ctx| Ok(ctx.get_request().get_body().clone());
     impl [] Bytes where BodyMode::Whole => |ctx| Ok(ctx.get_request().get_body().clone().into());
@@ -232,10 +193,12 @@ from_context! {
         Self::from_utf8(body).map_err(|_| RequestError::refused(400, "the body is not UTF-8 text"))
     };
     impl [] BodyStream where BodyMode::Stream => |ctx| Ok(ctx.body_stream());
+    #[cfg(feature = "multipart")]
     impl [] crate::multipart::Multipart where BodyMode::Stream => |ctx| ctx.multipart();
     /// The session of the client; one is created if there is none.
     ///
     /// A request whose only credential is an invalid token is refused with 401.
+    #[cfg(feature = "sessions")]
     impl [] crate::session::Session => |ctx| match ctx.is_session_token_refused() {
         true => Err(RequestError::SessionToken),
         false => Ok(ctx.session()),

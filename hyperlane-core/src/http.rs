@@ -10,6 +10,7 @@ mod body;
 mod conditional;
 mod content;
 mod content_type;
+#[cfg(feature = "cookies")]
 mod cookie_builder;
 mod headers;
 mod into_response;
@@ -25,12 +26,13 @@ mod version;
 
 pub use crate::proto::http::status::{HttpStatus, ResponseStatusCode};
 
+#[cfg(feature = "cookies")]
+pub use self::cookie_builder::CookieBuilder;
 pub use self::{
     body::{RequestBody, ResponseBody},
     conditional::{EntityTag, Validators},
     content::{Body, FileBody, IntoBody, ToBody},
     content_type::ContentType,
-    cookie_builder::CookieBuilder,
     headers::{
         HeaderError, Headers, HeadersIter, RequestHeaders, RequestHeadersValue,
         RequestHeadersValueItem, ResponseHeaders,

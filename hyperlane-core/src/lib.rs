@@ -7,6 +7,9 @@
 //! it; [`proto`] is pure.
 
 #![warn(unreachable_pub)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// Shared modules have parts that sessions alone use; builds with sessions find dead code.
+#![cfg_attr(not(feature = "sessions"), allow(dead_code))]
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -15,17 +18,20 @@ pub mod __private;
 // Generated code names this crate by its name when a program depends on it alone.
 extern crate self as hyperlane_core;
 
-pub(crate) mod channel;
+#[cfg_attr(not(feature = "sessions"), path = "channel/no_sessions.rs")]
+mod channel;
 mod config;
 pub(crate) mod conn;
 mod context;
+#[cfg(feature = "sessions")]
 mod endpoint;
 mod env;
 mod error;
 mod exchange;
 mod extract;
 mod hook;
-pub mod http;
+mod http;
+#[cfg(feature = "multipart")]
 mod multipart;
 mod observe;
 mod panic;
@@ -35,6 +41,7 @@ pub mod route;
 mod server;
 #[cfg(feature = "tower")]
 pub mod service;
+#[cfg_attr(not(feature = "sessions"), path = "session/no_sessions.rs")]
 mod session;
 mod sse;
 mod stream;
@@ -42,6 +49,7 @@ mod upgrade;
 mod websocket;
 mod wire;
 
+#[cfg(feature = "cookies")]
 pub use cookie;
 pub use inventory;
 pub use serde_json;
@@ -53,11 +61,12 @@ pub mod hub {
     pub use crate::conn::cork::{defer, flush_current, polled_connection};
 }
 
-pub use config::{
-    ConfigError, CookieSameSite, CookieSecure, RequestConfig, ServerConfig, SessionKey,
-};
+pub use config::{ConfigError, RequestConfig, ServerConfig};
+#[cfg(feature = "sessions")]
+pub use config::{CookieSameSite, CookieSecure, SessionKey};
 pub use conn::outbox::Outbox;
 pub use context::{Attributes, Context, params::RouteParams, states::States};
+#[cfg(feature = "sessions")]
 pub use endpoint::{
     Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint,
     directory::{Channels, SessionChannels},
@@ -68,25 +77,49 @@ pub use error::{
     SessionError, SetupError,
 };
 pub use exchange::body::{BodyMode, BodyStream};
-pub use extract::{Form, FromContext, Path, Query, State};
+#[cfg(feature = "forms")]
+pub use extract::{Form, Query};
+pub use extract::{FromContext, Path, State};
 pub use hook::{ServerHook, Status, setup::RouteSetup};
+#[cfg(feature = "cookies")]
+pub use http::CookieBuilder;
+pub use http::{
+    Body, ContentType, EntityTag, FileBody, HeaderError, Headers, HeadersIter, Html, HttpStatus,
+    HttpVersion, IntoBody, IntoResponse, Json, Method, Querys, QuerysIter, Redirect, Request,
+    RequestBody, Response, ToBody, UpgradeType, Validators, constants,
+};
+#[cfg(feature = "multipart")]
 pub use multipart::{Field, Multipart};
-// The vocabulary has one place; its names are the paved path, constants included.
-pub use http::{constants::*, *};
+// Names of types for published Hyperlane programs.
+pub use http::{
+    RequestHeaders, RequestHeadersValue, RequestHeadersValueItem, RequestHost, RequestMethod,
+    RequestPath, RequestQuerys, RequestQuerysValue, RequestVersion, ResponseBody, ResponseHeaders,
+    ResponseStatusCode, ResponseVersion,
+};
 #[cfg(feature = "deflate")]
-pub use proto::ws::deflate::DeflateConfig;
+pub use proto::ws::deflate::config::DeflateConfig;
 pub use proto::{
-    http::forwarded::{Cidr, CidrError, ForwardedField},
-    sse::{Event, EventError},
+    http::forwarded::{
+        cidr::{Cidr, CidrError},
+        field::ForwardedField,
+    },
+    sse::event::Event,
     ws::{
-        CloseCode, CloseFrame, Message, ProtocolError, Utf8Bytes, WebSocketFrame, WebSocketOpcode,
+        close::{CloseCode, CloseFrame},
+        message::Message,
+        opcode::WebSocketOpcode,
+        utf8::Utf8Bytes,
+        websocket_frame::WebSocketFrame,
     },
 };
-pub use route::RouteError;
+pub use route::pattern::RouteError;
+#[cfg(feature = "sessions")]
+pub use server::At;
 pub use server::{
-    At, BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
+    BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
     ServerControlHook,
 };
+#[cfg(feature = "sessions")]
 pub use session::{Session, SessionData, SessionId, SessionStore};
 pub use sse::ServerSentEvents;
 pub use stream::{Stream, Transport};

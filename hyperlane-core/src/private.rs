@@ -2,11 +2,13 @@
 
 use std::{any::Any, convert::Infallible};
 
+#[cfg(feature = "cookies")]
 #[path = "private/cookies.rs"]
 mod cookies;
 
 pub use inventory;
 
+#[cfg(feature = "cookies")]
 pub use self::cookies::{request_cookie, request_cookies, try_request_cookie};
 pub use crate::{
     Attributes, BodyMode, BodyStream, Context, FromContext, HttpVersion, IntoResponse, PanicData,

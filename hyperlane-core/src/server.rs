@@ -7,6 +7,7 @@ mod listing;
 mod pace;
 mod registry;
 mod routes;
+#[cfg(feature = "sessions")]
 mod sessions;
 mod start;
 pub(crate) mod task;
@@ -15,13 +16,14 @@ use std::{any::Any, fmt, io::Write, sync::OnceLock};
 
 use tokio::sync::watch;
 
+#[cfg(feature = "sessions")]
+pub use self::sessions::At;
 use self::{connections::Connections, listener::Listener};
 pub use self::{
     control::{ServerControlHandler, ServerControlHook},
     listener::BoundAddress,
     listing::{HookInfo, RouteMatcher},
     routes::RouteInfo,
-    sessions::At,
 };
 use crate::{
     ServerHook,

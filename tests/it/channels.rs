@@ -12,9 +12,10 @@ use std::{
 };
 
 use hyperlane::{
-    Channels, ServerSentEventsEndpoint, WebSocketEndpoint,
+    ServerSentEventsEndpoint, WebSocketEndpoint,
     prelude::*,
     proto::sse::{EventReader, ReceivedEvent},
+    session::Channels,
     sse, sse_with, ws, ws_with,
 };
 use test_support::{

@@ -1,6 +1,6 @@
 //! The address of a client behind proxies.
 
-use hyperlane::{ForwardedField, prelude::*};
+use hyperlane::{prelude::*, server::ForwardedField};
 use test_support::{Client, address, collect_log, handler, start};
 use tokio::io::AsyncWriteExt;
 

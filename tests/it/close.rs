@@ -236,7 +236,7 @@ handler!(TakesBack, |stream, ctx| {
     let (again, held) = (outbox.clone(), Last(notes.clone(), "dropped"));
     let nested = outbox.on_end(move || drop(held)).unwrap();
     let inner = Last(notes.clone(), "dropped, too");
-    struct ComesBack(hyperlane::Outbox, u64, Option<Last>);
+    struct ComesBack(hyperlane::outbox::Outbox, u64, Option<Last>);
     impl Drop for ComesBack {
         fn drop(&mut self) {
             self.0.cancel_end(self.1);

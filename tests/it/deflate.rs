@@ -1,12 +1,12 @@
 //! Compression of WebSocket messages from outside (RFC 7692).
 
 use hyperlane::{
-    DeflateConfig,
     prelude::*,
     proto::ws::{
         Decoder, Incoming, Limits, Role,
         deflate::{Agreement, Compressor, Decompressor, negotiate},
     },
+    server::DeflateConfig,
 };
 use test_support::{BINARY, CLOSE, Client, PING, TEXT, address, eventually, frame, handler, start};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyperlane::{
     __private,
-    http::constants::{CONTENT_TYPE, HTTP_DOUBLE_BR, TEXT_EVENT_STREAM},
+    constants::{CONTENT_TYPE, HTTP_DOUBLE_BR, TEXT_EVENT_STREAM},
     prelude::*,
 };
 use test_support::{Client, Reply, address, hook, start};

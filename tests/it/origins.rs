@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use hyperlane::{
-    CookieSameSite, CookieSecure, ServerError, SessionKey, prelude::*, sse, ws, ws_with,
+    ServerError, SessionKey,
+    prelude::*,
+    session::{CookieSameSite, CookieSecure},
+    sse, ws, ws_with,
 };
 use test_support::{Client, Reply, address, hook, start};
 

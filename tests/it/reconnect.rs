@@ -12,9 +12,9 @@ use std::{
 };
 
 use hyperlane::{
-    Channels, SessionId,
     prelude::*,
     proto::sse::{EventReader, ReceivedEvent},
+    session::{Channels, SessionId},
     sse, ws,
 };
 use test_support::{PATIENCE, PING, PONG, TEXT, address, frame, hook, start};

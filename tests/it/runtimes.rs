@@ -10,7 +10,7 @@ use std::{
 };
 
 use hyperlane::{
-    Channels, ServerError, ServerSentEvents, ServerSentEventsEndpoint, prelude::*, sse,
+    ServerError, ServerSentEvents, ServerSentEventsEndpoint, prelude::*, session::Channels, sse,
 };
 use test_support::{Client, PATIENCE, address, eventually, hook, notes, start};
 use tokio::{

@@ -11,7 +11,12 @@ use std::{
     time::Duration,
 };
 
-use hyperlane::{CookieSecure, SessionData, SessionId, SessionStore, Upgrade, prelude::*, sse, ws};
+use hyperlane::{
+    Upgrade,
+    prelude::*,
+    session::{CookieSecure, SessionData, SessionId, SessionStore},
+    sse, ws,
+};
 use test_support::{Client, Reply, address, hook, start};
 
 mod cookie;

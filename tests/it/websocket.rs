@@ -1225,7 +1225,7 @@ async fn a_message_that_cannot_be_sent_is_refused_and_the_socket_stays_open() {
 }
 
 /// Pushes a message from another thread, and blocks on it as no handler should.
-fn push_from_elsewhere(outbox: hyperlane::Outbox) {
+fn push_from_elsewhere(outbox: hyperlane::outbox::Outbox) {
     let pushed = std::thread::spawn(move || {
         let bytes = outbox.format().encode(&Message::from("pushed")).unwrap();
         outbox.push(&bytes)

@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{Outcome, process};
+use crate::{Outcome, process, tools};
 
 /// The version that the command lines below were written for.
 const CARGO_FUZZ: &str = "0.13.2";
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     if targets.is_empty() {
         targets = known;
     }
-    let cargo_fuzz = install()?;
+    let cargo_fuzz = tools::install("cargo-fuzz", CARGO_FUZZ)?;
     let problems: Vec<String> = targets
         .iter()
         .filter_map(|target| run_target(&cargo_fuzz, target, minutes).err())
@@ -89,29 +89,6 @@ fn crate_path() -> PathBuf {
 /// Where builds, grown corpora, logs and findings go.
 fn place() -> PathBuf {
     process::target().join("fuzz")
-}
-
-/// Installs cargo-fuzz below the target directory and returns its program.
-fn install() -> Result<PathBuf, String> {
-    let root = process::target().join("tools");
-    let program = root.join("bin").join("cargo-fuzz");
-    if !program.exists() {
-        println!("installing cargo-fuzz {CARGO_FUZZ}");
-        let mut args = [
-            "install",
-            "--quiet",
-            "--locked",
-            "--version",
-            CARGO_FUZZ,
-            "--root",
-        ]
-        .map(Into::into)
-        .to_vec();
-        args.push(root.into_os_string());
-        args.push("cargo-fuzz".into());
-        process::run("cargo", args)?;
-    }
-    Ok(program)
 }
 
 /// Runs one target and prints its line.

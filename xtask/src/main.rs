@@ -6,12 +6,18 @@ mod autobahn;
 mod browser;
 mod clients;
 mod cuts;
+mod deny;
 mod fuzz;
+mod msrv;
 mod nginx;
 mod perf;
+mod powerset;
 mod process;
+mod published;
 mod slow;
+mod targets;
 mod tidy;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -31,17 +37,21 @@ const USAGE: &str = "usage: cargo xtask TASK
   cuts      clients of channels that are cut at any byte and come back: all they get is what was sent
             [--cuts N]            10000 by default
             [--seed N]            replays a run, whose seed it prints
+  deny      licences, duplicates and advisories of what the published crates depend on, by cargo-deny
   fuzz      the fuzz targets, one after the other
             [TARGET..]            only these; all by default
             [--minutes N]         how long each runs; 5 by default
+  msrv      the published crates with the oldest Rust that they promise, if rustup has it, and what dependencies need
   nginx     a real nginx in front of the example `proxied`: cookies, WebSockets and events at a path, hosts
   perf      instructions per operation and bytes per idle WebSocket, beside those of a base; fails above +3 %
             [BASE]                a commit; by default where this branch left origin/main, or the parent of HEAD
             [--only ROW,..]       only these rows; all by default
             [--alone]             no base: only this checkout
+  powerset  the published crates with no feature, each, every two and all, by cargo-hack; checked only
   slow      slow and endless clients: what they cost the bench server and a normal client
             [--connections N]     5000 by default
             [--seconds N]         30 by default
+  targets   the published crates for Windows and macOS, if rustup has a std of these; checked only
   tidy      rules of the tree that no compiler checks: the order of modules, sizes, prose, what documents list
             [--write]             writes the order into ARCHITECTURE.md, and lowers the numbers of baseline.txt
             [--order|--prose]     lists the imports that go upward, or the lines that the rules of prose count";
@@ -56,10 +66,14 @@ fn main() -> ExitCode {
         "browser" => browser::run(&rest),
         "clients" => clients::run(),
         "cuts" => cuts::run(&rest),
+        "deny" => deny::run(),
         "fuzz" => fuzz::run(&rest),
+        "msrv" => msrv::run(),
         "nginx" => nginx::run(),
         "perf" => perf::run(&rest),
+        "powerset" => powerset::run(),
         "slow" => slow::run(&rest),
+        "targets" => targets::run(),
         "tidy" => tidy::run(&rest),
         _ => Err(USAGE.to_owned()),
     };

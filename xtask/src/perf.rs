@@ -307,19 +307,6 @@ impl Drop for Worktree {
     }
 }
 
-/// Runs git and returns what it prints.
 fn git(args: &[&str]) -> Result<String, String> {
-    let output = Command::new("git")
-        .args(args)
-        .current_dir(process::top())
-        .output()
-        .map_err(|error| format!("cannot run git: {error}"))?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-        false => Err(format!(
-            "git {}: {}",
-            args.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        )),
-    }
+    process::read("git", args)
 }

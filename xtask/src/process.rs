@@ -51,6 +51,47 @@ pub(crate) fn run_with<A: AsRef<OsStr>, V: AsRef<OsStr>>(
     }
 }
 
+/// Runs a program in the top directory and returns what it prints.
+pub(crate) fn read<A: AsRef<OsStr>>(
+    program: &str,
+    args: impl IntoIterator<Item = A>,
+) -> Result<String, String> {
+    let output = Command::new(program)
+        .args(args)
+        .current_dir(top())
+        .output()
+        .map_err(|error| format!("cannot run {program}: {error}"))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        false => Err(format!(
+            "{program}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+    }
+}
+
+/// Runs a command in the top directory to its end, and ends it if it takes longer.
+pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Outcome {
+    let program = command.get_program().display().to_string();
+    let mut child = command
+        .current_dir(top())
+        .spawn()
+        .map_err(|error| format!("cannot run {program}: {error}"))?;
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        match child.try_wait() {
+            Ok(None) => thread::sleep(Duration::from_millis(50)),
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) => return Err(format!("{program} failed: {status}")),
+            Err(error) => return Err(format!("cannot wait for {program}: {error}")),
+        }
+    }
+    // It may have ended by itself.
+    let _ = child.kill();
+    let _ = child.wait();
+    Err(format!("{program} was ended after {limit:?}"))
+}
+
 /// Builds an example and returns its path.
 pub(crate) fn example(name: &str) -> Result<PathBuf, String> {
     run("cargo", ["build", "--quiet", "--example", name])?;

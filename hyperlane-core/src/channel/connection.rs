@@ -17,7 +17,7 @@ use crate::{
     },
     error::PushError,
     proto::{
-        sse::{Event, POSITION},
+        sse::{Event, event::POSITION},
         ws::{CloseCode, Message},
     },
 };

@@ -36,6 +36,7 @@ impl ServerConfig {
         if let Some(name) = self.subprotocols.iter().find(|name| !is_token(name)) {
             return Err(ConfigError::Subprotocol(name.clone()));
         }
+        #[cfg(feature = "sessions")]
         self.check_sessions()?;
         #[cfg(feature = "deflate")]
         if let Some(Err(problem)) = self.deflate.as_ref().map(DeflateConfig::validate) {

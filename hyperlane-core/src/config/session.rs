@@ -106,6 +106,7 @@ impl CookieSameSite {
     }
 }
 
+#[cfg(feature = "cookies")]
 impl From<cookie::SameSite> for CookieSameSite {
     fn from(same_site: cookie::SameSite) -> Self {
         match same_site {

@@ -118,7 +118,7 @@ impl Input {
         }
         tracing::debug!(peer = %link.peer(), "write stall: connection closed");
         let mut is_closing = false;
-        if link.lane.life.sending().takes_bytes()
+        if link.lane.life.takes_bytes()
             && let Some(websocket) = self.websocket()
             && !websocket.close_sent
         {

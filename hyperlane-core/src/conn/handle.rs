@@ -6,24 +6,27 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     task::Poll,
 };
 
 use super::{driver::signals, link::Link};
 
-/// The number of handles, and whether they keep the connection open.
+/// The number of handles, and the decision to keep the connection open, which is the highest bit.
 #[derive(Debug, Default)]
-pub(crate) struct Handles {
-    count: AtomicU32,
-    keep: AtomicBool,
-}
+pub(crate) struct Handles(AtomicU32);
+
+/// The hook has decided that its connection stays open.
+const KEEP: u32 = 1 << 31;
 
 impl Handles {
     /// Sets whether the connection stays open after its hook has returned, until the last handle is dropped.
     pub(crate) fn set_kept_open(&self, keep: bool) {
-        self.keep.store(keep, Ordering::Release);
+        match keep {
+            true => self.0.fetch_or(KEEP, Ordering::AcqRel),
+            false => self.0.fetch_and(!KEEP, Ordering::AcqRel),
+        };
     }
 }
 
@@ -32,11 +35,7 @@ pub(crate) struct Handle(Arc<Link>);
 
 impl Handle {
     pub(crate) fn new(connection: Arc<Link>) -> Self {
-        connection
-            .lane
-            .handles
-            .count
-            .fetch_add(1, Ordering::Relaxed);
+        connection.lane.handles.0.fetch_add(1, Ordering::Relaxed);
         Self(connection)
     }
 
@@ -54,8 +53,8 @@ impl Clone for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let Handles { count, keep } = &self.0.lane.handles;
-        if count.fetch_sub(1, Ordering::AcqRel) == 1 && keep.load(Ordering::Acquire) {
+        // The last handle of a connection that is kept open.
+        if self.0.lane.handles.0.fetch_sub(1, Ordering::AcqRel) == KEEP | 1 {
             self.0.driver.signal(signals::RECHECK);
         }
     }
@@ -74,9 +73,9 @@ impl Link {
     /// its hook has returned. Only the connection's task may wait: the end and the last handle wake no other.
     pub(crate) fn released(&self) -> impl Future<Output = ()> + Send {
         poll_fn(|_| {
-            let Handles { count, keep } = &self.lane.handles;
-            let is_held = count.load(Ordering::Acquire) > 0 && !self.lane.life.is_gone();
-            match keep.load(Ordering::Acquire) {
+            let handles = self.lane.handles.0.load(Ordering::Acquire);
+            let is_held = handles & !KEEP > 0 && !self.lane.life.is_gone();
+            match handles & KEEP != 0 {
                 true if is_held => return Poll::Pending,
                 false if is_held && self.lane.is_open() && self.lane.format().is_pushable() => {
                     tracing::debug!(

@@ -39,15 +39,6 @@ pub(crate) enum Sending {
     Lost,
 }
 
-impl Sending {
-    const ALL: [Self; 4] = [Self::Open, Self::Closing, Self::LastWord, Self::Lost];
-
-    /// Returns whether more bytes may be queued.
-    pub(crate) fn takes_bytes(self) -> bool {
-        self < Self::LastWord
-    }
-}
-
 /// State of the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
@@ -103,9 +94,10 @@ impl Lifecycle {
         }
     }
 
-    pub(super) fn sending(&self) -> Sending {
-        let index = usize::from(self.sending.load(Ordering::Acquire));
-        Sending::ALL.get(index).copied().unwrap_or(Sending::Lost)
+    /// Whether more may be queued.
+    #[inline]
+    pub(super) fn takes_bytes(&self) -> bool {
+        self.sending.load(Ordering::Acquire) < Sending::LastWord as u8
     }
 
     /// Returns whether messages can still be sent.
@@ -184,7 +176,8 @@ mod tests {
             (Sending::LastWord, Sending::Lost),
         ] {
             life.advance(to);
-            assert_eq!(life.sending(), at);
+            assert_eq!(life.sending.load(Ordering::Acquire), at as u8);
+            assert_eq!(life.takes_bytes(), at < Sending::LastWord);
             assert!(!life.is_open());
         }
         assert!(life.is_lost());

@@ -12,10 +12,10 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    cork::{self, Cork},
+    cork::{self, Cork, Piece},
     lane::LaneRef,
     lifecycle::Sending,
-    out::BODY_MARK,
+    out::{BODY_MARK, Out},
 };
 use crate::{
     error::PushError,
@@ -32,34 +32,6 @@ pub(crate) enum Payload<'a> {
     Copied(&'a [u8]),
     /// A message to encode in the lane's format.
     Message(&'a Message),
-}
-
-impl Payload<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Shared(bytes) => bytes.len(),
-            Self::Copied(bytes) => bytes.len(),
-            Self::Message(message) => message.len(),
-        }
-    }
-
-    fn write(&self, cork: &mut Cork) {
-        match self {
-            Self::Shared(bytes) => cork.push(bytes),
-            Self::Copied(bytes) => cork.bytes().extend_from_slice(bytes),
-            Self::Message(message @ Message::Text(text)) => {
-                let head = frame_head(message.opcode(), text.len());
-                cork.bytes().extend_from_slice(&head);
-                cork.push(text.as_shared());
-            }
-            Self::Message(message @ Message::Binary(bytes)) => {
-                let head = frame_head(message.opcode(), bytes.len());
-                cork.bytes().extend_from_slice(&head);
-                cork.push(bytes);
-            }
-            Self::Message(control) => encode_message(control, cork.bytes()),
-        }
-    }
 }
 
 /// The order of a send among others.
@@ -85,40 +57,42 @@ impl LaneRef<'_> {
     ///
     /// # Errors
     /// [`PushError::Full`] if the queue is above the limit, [`PushError::Closed`] if no more can be sent.
-    #[inline]
+    // Payload, order and limit are known at each call: inlined, the choice among them costs nothing.
+    #[inline(always)]
     pub(crate) fn send(
         self,
         payload: Payload<'_>,
         order: Order,
         limit: Limit,
     ) -> Result<(), PushError> {
-        if let Payload::Message(message) = payload {
-            return self.send_message(message, order, limit);
+        match (payload, order) {
+            (Payload::Message(message @ Message::Ping(_)), _) => {
+                self.send_ping(message, order, limit)
+            }
+            (Payload::Message(message), _) => self.send_message(message, order, limit),
+            (Payload::Shared(bytes), Order::Own) => self
+                .cork(32 + bytes.len() / 4, |cork| cork.push(bytes))
+                .unwrap_or_else(|| self.send_now(Piece::Shared(bytes), limit)),
+            // Too large to copy twice.
+            (Payload::Copied(bytes), Order::Own) if bytes.len() < cork::SPILL => self
+                // The sender of raw bytes has charged them.
+                .cork(0, |cork| cork.bytes().extend_from_slice(bytes))
+                .unwrap_or_else(|| self.send_now(Piece::Copied(bytes), limit)),
+            (Payload::Shared(bytes), Order::Now) => self.send_now(Piece::Shared(bytes), limit),
+            (Payload::Copied(bytes), _) => self.send_now(Piece::Copied(bytes), limit),
         }
-        if order == Order::Own
-            && let Some(sent) = self.cork(payload)
-        {
-            return sent;
-        }
-        self.send_now(payload, limit)
     }
 
-    /// Puts a payload into the cork; `None` if this thread does not poll the lane.
-    fn cork(self, payload: Payload<'_>) -> Option<Result<(), PushError>> {
+    /// Puts bytes into the cork, for so much work; `None` if this thread does not poll the lane.
+    #[inline]
+    fn cork(self, work: usize, write: impl FnOnce(&mut Cork)) -> Option<Result<(), PushError>> {
         if !self.lane.is_open() {
             self.link.driver.count_failed_send(self.lane.id);
             return Some(Err(PushError::Closed));
         }
-        // A payload of this size is not copied twice.
-        if matches!(payload, Payload::Copied(bytes) if bytes.len() >= cork::SPILL) {
-            return None;
-        }
         let is_full = cork::with(self.lane.id, |cork| {
-            // The sender of raw bytes has charged them before.
-            if !matches!(payload, Payload::Copied(_)) {
-                self.link.driver.charge(32 + payload.len() / 4);
-            }
-            payload.write(cork);
+            self.link.driver.charge(work);
+            write(cork);
             cork.is_full()
         })?;
         if is_full {
@@ -127,31 +101,86 @@ impl LaneRef<'_> {
         Some(Ok(()))
     }
 
-    fn send_now(self, payload: Payload<'_>, limit: Limit) -> Result<(), PushError> {
-        // The sends of the lane's own hook earlier in this poll go first.
+    /// Writes or queues bytes at once. What this lane's own hook sent earlier in the same poll goes first.
+    fn send_now(self, piece: Piece<'_>, limit: Limit) -> Result<(), PushError> {
         self.flush();
         let mut out = self.lane.lock_out();
-        if !self.lane.life.sending().takes_bytes() {
+        self.check_limit(&out, limit)?;
+        out.write(self, piece);
+        match self.lane.life.is_lost() {
+            true => Err(PushError::Closed),
+            false => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn check_limit(self, out: &Out, limit: Limit) -> Result<(), PushError> {
+        if !self.lane.life.takes_bytes() {
             return Err(PushError::Closed);
         }
         if limit == Limit::Mark && out.queued() > self.link.env.config.outbox_bytes {
             return Err(PushError::Full);
         }
-        match payload {
-            Payload::Shared(bytes) => out.write(self, cork::Piece::Shared(bytes)),
-            Payload::Copied(bytes) => out.write(self, cork::Piece::Copied(bytes)),
-            Payload::Message(message) => {
-                let frame = Bytes::from(out.encode(message));
-                if cork::is_polling(self.lane.id) {
-                    // A compressed frame cannot wait in the cork, since frames must leave in the order of compression.
-                    // It is queued, and the queue leaves in one write at the end of the poll.
-                    self.link.driver.charge(32 + message.len() / 4);
-                    out.enqueue(self, frame, false);
-                    self.set_backlog();
-                } else {
-                    out.write(self, cork::Piece::Shared(&frame));
-                }
+        Ok(())
+    }
+
+    /// Sends a ping, whose pong no limit on control frames counts.
+    #[cold]
+    fn send_ping(self, ping: &Message, order: Order, limit: Limit) -> Result<(), PushError> {
+        self.lane.open_ping();
+        let sent = self.send_message(ping, order, limit);
+        if sent.is_err() {
+            self.lane.take_open_ping();
+        }
+        sent
+    }
+
+    /// Sends a message as the format of the lane asks.
+    fn send_message(self, message: &Message, order: Order, limit: Limit) -> Result<(), PushError> {
+        match self.lane.format() {
+            WireFormat::WebSocketTakeover if order == Order::Now || self.lane.is_open() => {
+                return self.send_compressed(message, limit);
             }
+            #[cfg(feature = "deflate")]
+            WireFormat::WebSocketDeflate { .. } if message.is_data() => {
+                return match self.encode_shared(message) {
+                    Some(frame) => self.send(Payload::Shared(&frame), order, limit),
+                    None => Err(PushError::Closed),
+                };
+            }
+            _ => {}
+        }
+        if order == Order::Own {
+            let corked = self.cork(32 + message.len() / 4, |cork| {
+                let payload = match message {
+                    Message::Text(text) => text.as_shared(),
+                    Message::Binary(bytes) => bytes,
+                    control => return encode_message(control, cork.bytes()),
+                };
+                let head = frame_head(message.opcode(), payload.len());
+                cork.bytes().extend_from_slice(&head);
+                cork.push(payload);
+            });
+            if let Some(sent) = corked {
+                return sent;
+            }
+        }
+        self.send_now(Piece::Shared(&encode_to_bytes(message)), limit)
+    }
+
+    /// Sends a message compressed with all messages before it, so that the order of compression is the order of the wire.
+    fn send_compressed(self, message: &Message, limit: Limit) -> Result<(), PushError> {
+        self.flush();
+        let mut out = self.lane.lock_out();
+        self.check_limit(&out, limit)?;
+        let frame = Bytes::from(out.encode(message));
+        if cork::is_polling(self.lane.id) {
+            // The cork cannot keep that order; the queue can, and leaves in one write at the end of the poll.
+            self.link.driver.charge(32 + message.len() / 4);
+            out.enqueue(self, frame, false);
+            self.set_backlog();
+        } else {
+            out.write(self, Piece::Shared(&frame));
         }
         match self.lane.life.is_lost() {
             true => Err(PushError::Closed),
@@ -159,40 +188,7 @@ impl LaneRef<'_> {
         }
     }
 
-    /// Encodes a message in the lane's format and sends it.
-    fn send_message(self, message: &Message, order: Order, limit: Limit) -> Result<(), PushError> {
-        let is_ping = matches!(message, Message::Ping(_));
-        if is_ping {
-            self.lane.open_ping();
-        }
-        let sent = match (self.lane.format(), order) {
-            // Messages are compressed in wire order, under the lock.
-            (WireFormat::WebSocketTakeover, Order::Now) => {
-                self.send_now(Payload::Message(message), limit)
-            }
-            (WireFormat::WebSocketTakeover, Order::Own) if self.lane.is_open() => {
-                self.send_now(Payload::Message(message), limit)
-            }
-            #[cfg(feature = "deflate")]
-            (WireFormat::WebSocketDeflate { .. }, _) if message.is_data() => {
-                match self.encode_shared(message) {
-                    Some(frame) => self.send(Payload::Shared(&frame), order, limit),
-                    None => Err(PushError::Closed),
-                }
-            }
-            (_, Order::Own) => match self.cork(Payload::Message(message)) {
-                Some(sent) => sent,
-                None => self.send_now(Payload::Shared(&encode_to_bytes(message)), limit),
-            },
-            (_, Order::Now) => self.send_now(Payload::Shared(&encode_to_bytes(message)), limit),
-        };
-        if is_ping && sent.is_err() {
-            self.lane.take_open_ping();
-        }
-        sent
-    }
-
-    /// Sends whole messages that were encoded for many lanes.
+    /// Sends whole messages that a sender has encoded for many lanes.
     #[inline]
     pub(crate) fn push(self, bytes: &Bytes) -> Result<(), PushError> {
         self.send(Payload::Shared(bytes), Order::Now, Limit::Mark)
@@ -216,7 +212,7 @@ impl LaneRef<'_> {
                 let mut pieces = Cork::new();
                 write(&mut pieces);
                 let mut out = self.lane.lock_out();
-                if !self.lane.life.sending().takes_bytes() {
+                if !self.lane.life.takes_bytes() {
                     return Err(PushError::Closed);
                 }
                 out.write_pieces(self, pieces.pieces());
@@ -229,13 +225,13 @@ impl LaneRef<'_> {
     pub(crate) fn send_last(self, bytes: &[u8], drop_unsent: bool) -> Result<(), PushError> {
         self.flush();
         let mut out = self.lane.lock_out();
-        if !self.lane.life.sending().takes_bytes() {
+        if !self.lane.life.takes_bytes() {
             return Err(PushError::Closed);
         }
         if drop_unsent {
             out.drop_unsent(&self.link.env.metrics);
         }
-        out.write(self, cork::Piece::Copied(bytes));
+        out.write(self, Piece::Copied(bytes));
         self.lane.life.advance(Sending::LastWord);
         Ok(())
     }
@@ -244,7 +240,7 @@ impl LaneRef<'_> {
     pub(crate) fn flush(self) {
         cork::drain(self.lane.id, |pieces| {
             let mut out = self.lane.lock_out();
-            if self.lane.life.sending().takes_bytes() {
+            if self.lane.life.takes_bytes() {
                 out.write_pieces(self, pieces);
             }
         });

@@ -17,7 +17,7 @@ use crate::{
     context::Context,
     error::RequestError,
     hook::{HookFuture, Status},
-    proto::{http::fetch::Purpose, sse::POSITION},
+    proto::{http::fetch::Purpose, sse::event::POSITION},
     stream::Stream,
 };
 

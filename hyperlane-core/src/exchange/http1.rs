@@ -334,7 +334,11 @@ impl Http1 {
     // ---------------------------------------------------------------- switching
 
     /// Sends the 101 of a handshake and makes the connection a WebSocket.
-    pub(super) fn switch_to_websocket(&self, handshake: Handshake, added: &Headers) {
+    #[expect(
+        clippy::boxed_local,
+        reason = "freed before the WebSocket's state is allocated, the box would leave a hole in the heap per connection"
+    )]
+    pub(super) fn switch_to_websocket(&self, handshake: Box<Handshake>, added: &Headers) {
         let head = handshake.head(&self.connection, added);
         self.write(&head);
         self.connection

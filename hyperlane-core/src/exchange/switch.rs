@@ -42,7 +42,7 @@ impl Exchange {
     }
 
     /// Sends the 101 of a handshake with the fields that the program has set.
-    pub(crate) fn send_handshake(&mut self, handshake: Handshake, added: &Headers) {
+    pub(crate) fn send_handshake(&mut self, handshake: Box<Handshake>, added: &Headers) {
         self.wire.switch_to_websocket(handshake, added);
         self.set_switched();
     }

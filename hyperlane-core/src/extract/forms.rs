@@ -4,7 +4,10 @@ use std::ops::Deref;
 
 use serde::de::DeserializeOwned;
 
-use super::{FromContext, from_context, wrappers};
+use super::{
+    FromContext,
+    declare::{from_context, wrappers},
+};
 use crate::{
     BodyMode, Context,
     error::{Error, RequestError},

@@ -21,7 +21,7 @@ pub type ResponseBody = Vec<u8>;
 /// Clones are cheap: they share the bytes.
 ///
 /// ```
-/// use hyperlane_core::http::RequestBody;
+/// use hyperlane_core::RequestBody;
 ///
 /// let body = RequestBody::from("[1, 2]");
 /// assert_eq!(body.len(), 6);

@@ -11,7 +11,7 @@ use super::{Headers, Method, list_items};
 /// An `ETag`: the name of one version of a representation (RFC 9110 §8.8.3).
 ///
 /// ```
-/// use hyperlane_core::http::EntityTag;
+/// use hyperlane_core::EntityTag;
 ///
 /// assert_eq!(EntityTag::strong("v7").to_string(), "\"v7\"");
 /// assert_eq!(EntityTag::weak("v7").to_string(), "W/\"v7\"");

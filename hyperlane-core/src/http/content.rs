@@ -217,7 +217,7 @@ impl FileBody {
     /// `root` (`..`, an absolute path) or cannot name a file. Symbolic links are followed.
     ///
     /// ```
-    /// use hyperlane_core::http::FileBody;
+    /// use hyperlane_core::FileBody;
     ///
     /// assert!(FileBody::within("assets", "css/site.css").is_some());
     /// assert!(FileBody::within("assets", "../secret").is_none());

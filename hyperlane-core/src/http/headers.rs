@@ -55,7 +55,7 @@ pub enum HeaderError {
 /// memory.
 ///
 /// ```
-/// use hyperlane_core::http::Headers;
+/// use hyperlane_core::Headers;
 ///
 /// let mut headers = Headers::new();
 /// headers.try_set("Cache-Control", "no-store")?;
@@ -64,7 +64,7 @@ pub enum HeaderError {
 /// assert_eq!(headers.get("cache-control"), Some("no-store"));
 /// assert_eq!(headers.get_all("VARY").collect::<Vec<_>>(), ["origin", "accept"]);
 /// assert!(headers.try_set("x-evil", "a\r\nset-cookie: b").is_err());
-/// # Ok::<(), hyperlane_core::http::HeaderError>(())
+/// # Ok::<(), hyperlane_core::HeaderError>(())
 /// ```
 #[derive(Clone, Default)]
 pub struct Headers {
@@ -132,11 +132,11 @@ impl Headers {
     /// Suits fields such as `Connection` and `Upgrade` (RFC 9110 §5.6.1); quoted strings are not supported.
     ///
     /// ```
-    /// # use hyperlane_core::http::Headers;
+    /// # use hyperlane_core::Headers;
     /// let mut headers = Headers::new();
     /// headers.try_add("connection", "keep-alive, Upgrade")?;
     /// assert!(headers.has_token("connection", "upgrade"));
-    /// # Ok::<(), hyperlane_core::http::HeaderError>(())
+    /// # Ok::<(), hyperlane_core::HeaderError>(())
     /// ```
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.get_all(name)

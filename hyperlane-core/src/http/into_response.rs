@@ -22,7 +22,7 @@ const BYTES: &str = "application/octet-stream";
 /// Text and bytes set a content type only if there is none; [`Json`] and [`Html`] always set theirs.
 ///
 /// ```
-/// use hyperlane_core::http::{HttpStatus, IntoResponse, Json, Response};
+/// use hyperlane_core::{HttpStatus, IntoResponse, Json, Response};
 ///
 /// fn find(id: u32) -> Result<Json<[u32; 1]>, (HttpStatus, &'static str)> {
 ///     if id == 7 { Ok(Json([id])) } else { Err((HttpStatus::NotFound, "no such thing")) }

@@ -10,7 +10,7 @@ pub type RequestMethod = Method;
 /// Methods are case-sensitive: `get` is an unknown method.
 ///
 /// ```
-/// use hyperlane_core::http::Method;
+/// use hyperlane_core::Method;
 ///
 /// assert!("GET".parse::<Method>().is_ok_and(|method| method.is_get()));
 /// assert_eq!(Method::from("PURGE").as_str(), "PURGE");

@@ -15,7 +15,7 @@ pub type RequestQuerysValue = String;
 /// case-sensitive.
 ///
 /// ```
-/// use hyperlane_core::http::Querys;
+/// use hyperlane_core::Querys;
 ///
 /// let querys = Querys::parse("q=to+be&tag=a&tag=b%2Fc&debug");
 /// assert_eq!(querys.get("q"), Some("to be"));

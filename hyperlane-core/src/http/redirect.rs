@@ -23,7 +23,7 @@ const UNSAFE: &AsciiSet = &CONTROLS
 /// otherwise an attacker chooses where a link to your site leads.
 ///
 /// ```
-/// use hyperlane_core::http::{IntoResponse, Redirect, Response};
+/// use hyperlane_core::{IntoResponse, Redirect, Response};
 ///
 /// let mut response = Response::default();
 /// Redirect::see_other("/orders/7").into_response(&mut response);

@@ -1,5 +1,6 @@
 //! The request of a hook.
 
+#[cfg(feature = "cookies")]
 mod cookies;
 
 use std::{fmt, sync::OnceLock};
@@ -25,7 +26,7 @@ pub type RequestPath = String;
 /// parameters are parsed on first use. One value serves all requests of a connection and keeps its memory between them.
 ///
 /// ```
-/// use hyperlane_core::http::{Method, Request};
+/// use hyperlane_core::{Method, Request};
 ///
 /// let mut request = Request::default();
 /// request.set_method(Method::Post).set_path("/users/Jörg").set_body("{}");

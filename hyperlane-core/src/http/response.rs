@@ -25,7 +25,7 @@ use head::{Added, Framing, Head};
 /// No method panics: if a value is absent, a `get_` method returns an empty value and its `try_get_` twin `None`.
 ///
 /// ```
-/// use hyperlane_core::http::Response;
+/// use hyperlane_core::Response;
 ///
 /// let mut response = Response::default();
 /// response.set_status_code(404).set_header("Cache-Control", "no-store").set_body("nothing here");

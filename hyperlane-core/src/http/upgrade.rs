@@ -13,7 +13,7 @@ const HANDSHAKE_FIELDS: [&str; 5] = [
     "sec-websocket-protocol",
 ];
 
-/// Tells whether a field of the answer to a WebSocket handshake is the handshake's own.
+/// Returns whether a field of the answer to a WebSocket handshake is the handshake's own.
 pub(crate) fn is_handshake_field(name: &str) -> bool {
     HANDSHAKE_FIELDS
         .iter()
@@ -26,7 +26,7 @@ pub(crate) fn is_handshake_field(name: &str) -> bool {
 /// The default is an empty `Unknown`: no upgrade.
 ///
 /// ```
-/// use hyperlane_core::http::UpgradeType;
+/// use hyperlane_core::UpgradeType;
 ///
 /// assert_eq!(UpgradeType::from("h2c, WebSocket"), UpgradeType::WebSocket);
 /// assert!(UpgradeType::from("irc/6.9").is_unknown());

@@ -1,7 +1,7 @@
 //! Server-sent events (WHATWG HTML §9.2): [`Event`] writes the stream, [`EventReader`] reads it.
 //!
 //! ```
-//! use hyperlane_core::proto::sse::{Event, EventReader, HEARTBEAT};
+//! use hyperlane_core::{Event, proto::sse::{EventReader, HEARTBEAT}};
 //!
 //! let mut wire = Vec::new();
 //! Event::new().id("7").event("joke").data("knock\nknock").encode(&mut wire)?;
@@ -14,11 +14,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod event;
+pub(crate) mod event;
 mod reader;
 
-pub(crate) use event::POSITION;
-pub use event::{Event, EventError};
+pub use event::EventError;
+// The root of the crate is the public path of `Event`.
+pub(crate) use event::Event;
 pub use reader::{EventReader, ReceivedEvent, StreamTooLong};
 
 /// A comment that keeps proxies and connections alive. Clients ignore it.

@@ -4,7 +4,7 @@
 //! answers the opening request. They do no I/O.
 //!
 //! ```
-//! use hyperlane_core::proto::ws::{Decoder, Limits, Message, Role, encode_message};
+//! use hyperlane_core::{Message, proto::ws::{Decoder, Limits, Role, encode_message}};
 //!
 //! /// Answers every data message in `received` with itself.
 //! fn echo(decoder: &mut Decoder, mut received: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
@@ -33,7 +33,7 @@
 //! ```
 
 mod assembly;
-mod close;
+pub(crate) mod close;
 mod decoder;
 #[cfg(feature = "deflate")]
 pub mod deflate;
@@ -43,20 +43,22 @@ pub mod frame;
 pub mod handshake;
 mod incoming;
 pub mod mask;
-mod message;
-mod opcode;
+pub(crate) mod message;
+pub(crate) mod opcode;
 mod partial;
-mod utf8;
-mod websocket_frame;
+pub(crate) mod utf8;
+pub(crate) mod websocket_frame;
 
-pub use close::{CloseCode, CloseFrame};
 pub use decoder::{Decoder, Limits, Role};
 pub use encoder::{
     encode_close, encode_frame, encode_masked_message, encode_message, encode_to_bytes, frame_head,
 };
 pub use error::ProtocolError;
 pub use incoming::{Compressed, Decoded, Incoming};
-pub use message::{Message, MessageError};
-pub use opcode::WebSocketOpcode;
-pub use utf8::Utf8Bytes;
-pub use websocket_frame::{FramePayload, WebSocketFrame};
+pub use message::MessageError;
+pub use websocket_frame::FramePayload;
+// The root of the crate is their public path.
+pub(crate) use close::{CloseCode, CloseFrame};
+pub(crate) use message::Message;
+pub(crate) use opcode::WebSocketOpcode;
+pub(crate) use utf8::Utf8Bytes;

@@ -211,7 +211,7 @@ impl fmt::Display for Segment {
 /// let pattern = Pattern::parse(r"/users/:name/posts/{year:\d{4}}")?;
 /// assert_eq!(pattern.params().collect::<Vec<_>>(), ["name", "year"]);
 /// assert_eq!(pattern.to_string(), r"/users/{name}/posts/{year:\d{4}}");
-/// # Ok::<(), hyperlane_core::route::RouteError>(())
+/// # Ok::<(), hyperlane_core::RouteError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {

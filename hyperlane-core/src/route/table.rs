@@ -51,7 +51,7 @@ impl<T> Route<T> {
 /// let (route, params) = found.iter().next().unwrap();
 /// assert_eq!(*route.value(), 2);
 /// assert_eq!(params.get("id"), Some("42"));
-/// # Ok::<(), hyperlane_core::route::RouteError>(())
+/// # Ok::<(), hyperlane_core::RouteError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct RouteTable<T> {

@@ -111,7 +111,7 @@ impl Sessions {
         })
     }
 
-    /// Tells whether the cookie goes over TLS alone; `is_tls` tells whether the request came over TLS.
+    /// Returns whether the cookie is sent over TLS only; `is_tls` is true if the request came over TLS.
     pub(crate) fn is_secure(&self, is_tls: impl FnOnce() -> bool) -> bool {
         match self.secure {
             CookieSecure::Auto => is_tls(),

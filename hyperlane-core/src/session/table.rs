@@ -59,7 +59,7 @@ pub(crate) struct Table {
     runtime: Mutex<Option<Handle>>,
 }
 
-/// Why an id has ended.
+/// The reason why an id has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IdEnd {
     /// The user has changed, and the session got another id. Its client has that id, or is about to get it.

@@ -182,7 +182,7 @@ impl Stream {
                 };
                 handshake.session = ctx.head().response.session().cloned();
                 handshake.headers = std::mem::take(ctx.get_mut_response().get_mut_headers());
-                self.exchange.send_handshake(*handshake, added);
+                self.exchange.send_handshake(handshake, added);
             }
             None => self.exchange.set_switched(),
         }

@@ -6,119 +6,13 @@
 //! The first address that is not a trusted proxy's is the client. Items further left may be forged. The addresses thus
 //! show how many trusted proxies a request has passed. The same number applies to the lists of schemes and hosts.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv6Addr},
-    str::FromStr,
-};
+pub(crate) mod cidr;
+pub(crate) mod field;
 
-/// A range of IP addresses: `10.0.0.0/8`, `fd00::/8`, or a single address.
-///
-/// An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) counts as IPv4.
-///
-/// ```
-/// use hyperlane_core::proto::http::forwarded::Cidr;
-///
-/// let inside: Cidr = "10.0.0.0/8".parse().unwrap();
-/// assert!(inside.contains("10.1.2.3".parse().unwrap()));
-/// assert!(!inside.contains("11.1.2.3".parse().unwrap()));
-/// assert!("10.0.0.0/33".parse::<Cidr>().is_err());
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    /// The lowest address as 128 bits; IPv4 uses the low end.
-    base: u128,
-    /// The bits to compare.
-    mask: u128,
-    prefix: u8,
-    is_v4: bool,
-}
+use std::net::{IpAddr, Ipv6Addr};
 
-/// The error of a text that is not a range of addresses.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is neither an address nor a range such as 10.0.0.0/8")]
-pub struct CidrError(String);
-
-impl Cidr {
-    /// Returns whether an address is in the range.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let (bits, is_v4) = bits(address);
-        is_v4 == self.is_v4 && bits & self.mask == self.base
-    }
-}
-
-/// Returns an address as a number, and whether it is IPv4.
-fn bits(address: IpAddr) -> (u128, bool) {
-    match address.to_canonical() {
-        IpAddr::V4(address) => (u128::from(address.to_bits()), true),
-        IpAddr::V6(address) => (address.to_bits(), false),
-    }
-}
-
-impl From<IpAddr> for Cidr {
-    fn from(address: IpAddr) -> Self {
-        let (base, is_v4) = bits(address);
-        Self {
-            base,
-            mask: u128::MAX,
-            prefix: if is_v4 { 32 } else { 128 },
-            is_v4,
-        }
-    }
-}
-
-impl FromStr for Cidr {
-    type Err = CidrError;
-
-    fn from_str(text: &str) -> Result<Self, CidrError> {
-        let wrong = || CidrError(text.to_owned());
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let whole = Self::from(address.parse::<IpAddr>().map_err(|_| wrong())?);
-        let Some(prefix) = prefix else {
-            return Ok(whole);
-        };
-        // `u8::from_str` would accept a sign.
-        let is_number = prefix.bytes().all(|byte| byte.is_ascii_digit());
-        let prefix: u8 = prefix
-            .parse()
-            .ok()
-            .filter(|prefix| is_number && *prefix <= whole.prefix)
-            .ok_or_else(wrong)?;
-        let mask = u128::MAX
-            .checked_shl(u32::from(whole.prefix - prefix))
-            .unwrap_or(0);
-        Ok(Self {
-            base: whole.base & mask,
-            mask,
-            prefix,
-            is_v4: whole.is_v4,
-        })
-    }
-}
-
-impl fmt::Display for Cidr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match u32::try_from(self.base) {
-            Ok(base) if self.is_v4 => write!(f, "{}", std::net::Ipv4Addr::from_bits(base))?,
-            _ => write!(f, "{}", Ipv6Addr::from_bits(self.base))?,
-        }
-        write!(f, "/{}", self.prefix)
-    }
-}
-
-/// The header field in which trusted proxies report the client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ForwardedField {
-    /// `X-Forwarded-For` with `X-Forwarded-Proto` and `X-Forwarded-Host`: the fields that most proxies send.
-    #[default]
-    XForwardedFor,
-    /// `Forwarded` (RFC 7239).
-    Forwarded,
-}
+// The root of the crate is their public path.
+pub(crate) use self::{cidr::Cidr, field::ForwardedField};
 
 /// The client as reported by trusted proxies. Each part is independent of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,7 +37,7 @@ pub struct Forwarded<'a> {
 /// proxies are read. A malformed part is ignored without the others.
 ///
 /// ```
-/// use hyperlane_core::proto::http::forwarded::{ForwardedField, read};
+/// use hyperlane_core::{ForwardedField, proto::http::forwarded::read};
 ///
 /// let trusted = ["10.0.0.0/8".parse().unwrap()];
 /// let values = |name: &str| match name {

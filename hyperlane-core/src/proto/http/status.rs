@@ -11,7 +11,7 @@ macro_rules! statuses {
         /// The outcome of a request: all codes of IANA's registry (RFC 9110 §16.2.1) that are in use.
         ///
         /// ```
-        /// use hyperlane_core::http::HttpStatus;
+        /// use hyperlane_core::HttpStatus;
         ///
         /// assert_eq!(HttpStatus::NotFound.code(), 404);
         /// assert_eq!(HttpStatus::NotFound.to_string(), "Not Found");

@@ -16,7 +16,7 @@ pub(crate) const POSITION: &str = "position";
 /// [`into_bytes`](Self::into_bytes).
 ///
 /// ```
-/// use hyperlane_core::proto::sse::Event;
+/// use hyperlane_core::Event;
 ///
 /// let event = Event::new().id("42").data("first\nsecond");
 /// assert_eq!(event.into_bytes()?.as_ref(), b"id: 42\ndata: first\ndata: second\n\n");
@@ -54,7 +54,7 @@ impl Event {
     /// `onmessage` does not see named events.
     ///
     /// ```
-    /// use hyperlane_core::proto::sse::Event;
+    /// use hyperlane_core::Event;
     ///
     /// let event = Event::new().id("42").into_bytes()?;
     /// assert_eq!(event.as_ref(), b"event: position\nid: 42\ndata: 42\n\n");

@@ -12,7 +12,7 @@ const MAX_REASON: usize = 123;
 /// The reason why a connection ends (RFC 6455 §7.4).
 ///
 /// ```
-/// use hyperlane_core::proto::ws::CloseCode;
+/// use hyperlane_core::CloseCode;
 ///
 /// assert!(CloseCode::NORMAL.is_sendable());
 /// assert!(CloseCode::new(4000).is_sendable());
@@ -161,8 +161,9 @@ impl fmt::Display for CloseFrame {
 
 /// Cuts a reason at the last character boundary within 123 bytes.
 pub(super) fn fit_reason(reason: &str) -> &str {
-    reason
-        .get(..reason.floor_char_boundary(MAX_REASON))
+    (0..=reason.len().min(MAX_REASON))
+        .rev()
+        .find_map(|end| reason.get(..end))
         .unwrap_or_default()
 }
 

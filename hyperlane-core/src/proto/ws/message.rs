@@ -13,7 +13,7 @@ use super::{CloseFrame, Utf8Bytes, WebSocketOpcode};
 /// Strings become text and byte strings become binary. Clones share the payload.
 ///
 /// ```
-/// use hyperlane_core::proto::ws::Message;
+/// use hyperlane_core::Message;
 ///
 /// assert!(Message::from("hello").is_text());
 /// assert!(Message::from(b"hello").is_binary());

@@ -14,7 +14,7 @@ use super::MessageError;
 /// of a workspace without `unsafe`: keep the `&str` if you need it twice.
 ///
 /// ```
-/// use hyperlane_core::proto::ws::Utf8Bytes;
+/// use hyperlane_core::Utf8Bytes;
 ///
 /// let text = Utf8Bytes::from("grüß dich");
 /// assert_eq!(text.to_uppercase(), "GRÜSS DICH");

@@ -9,7 +9,7 @@ use super::{WebSocketOpcode, encode_frame, frame, handshake, mask};
 /// A frame with its unmasked payload, and constructors of encoded frames.
 ///
 /// ```
-/// use hyperlane_core::proto::ws::WebSocketFrame;
+/// use hyperlane_core::WebSocketFrame;
 ///
 /// let frames = WebSocketFrame::create_frame_list("Hello");
 /// assert_eq!(frames, [b"\x81\x05Hello"]);

@@ -1,0 +1,33 @@
+//! Stands for the sessions of requests without the feature `sessions`: a request has none.
+
+use crate::{Context, RequestError};
+
+/// State of the client's session during a request: none.
+#[derive(Clone, Default)]
+pub(super) struct RequestSession;
+
+impl Context {
+    pub(super) fn may_carry_a_cookie_across_sites(&self) -> bool {
+        false
+    }
+
+    pub(super) fn attach_session(&mut self) {}
+
+    pub(super) fn shrink_session(&mut self) {}
+
+    pub(crate) fn may_have_session_to_load(&self) -> bool {
+        false
+    }
+
+    pub(crate) async fn load_session(&mut self) -> Result<(), RequestError> {
+        Ok(())
+    }
+
+    pub(crate) fn has_session_to_save(&self) -> bool {
+        false
+    }
+
+    pub(crate) async fn save_session(&mut self) -> Result<(), RequestError> {
+        Ok(())
+    }
+}

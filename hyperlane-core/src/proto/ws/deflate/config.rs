@@ -1,0 +1,117 @@
+//! Settings of compression.
+
+use super::{MAX_WINDOW_BITS, MIN_WINDOW_BITS};
+
+/// Settings for permessage-deflate: how this side compresses, and what it allows the other side.
+///
+/// A window is `2^bits` bytes. Only context takeover needs memory for the lifetime of a connection: about 340 KiB for
+/// both directions with windows of 15 bits, 210 KiB with 9.
+///
+/// ```
+/// use hyperlane_core::DeflateConfig;
+///
+/// let config = DeflateConfig::default().level(6).min_size(512).server_context_takeover(true);
+/// assert_eq!(config.level, 6);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeflateConfig {
+    /// The compression level, 1 (fastest) to 9 (smallest). Default: 2, which shrinks a list of JSON records to a tenth.
+    /// Level 9 takes four times as long to save another fiftieth.
+    pub level: u8,
+    /// Minimum length of a message to compress, in bytes. Compressing shorter ones costs more than it saves. Default:
+    /// 256.
+    pub min_size: usize,
+    /// Maximum window of the server, 8 to 15 bits. Default: 15. A client may ask for less.
+    pub server_max_window_bits: u8,
+    /// Maximum window of clients, 8 to 15 bits. Default: 15. It applies only to clients that offer
+    /// `client_max_window_bits`; others use 15.
+    pub client_max_window_bits: u8,
+    /// Keeps the server's window from message to message. This shrinks many small, similar messages further and costs
+    /// memory per connection. Default: false. A client may refuse it.
+    pub server_context_takeover: bool,
+    /// Lets clients keep their window from message to message. Default: false.
+    pub client_context_takeover: bool,
+    /// Maximum ratio of a message to its compressed size, for messages over 1 MiB. Default: 100, more than real
+    /// messages of that size reach and a tenth of what the format allows.
+    pub max_ratio: usize,
+}
+
+impl Default for DeflateConfig {
+    fn default() -> Self {
+        Self {
+            level: 2,
+            min_size: 256,
+            server_max_window_bits: MAX_WINDOW_BITS,
+            client_max_window_bits: MAX_WINDOW_BITS,
+            server_context_takeover: false,
+            client_context_takeover: false,
+            max_ratio: 100,
+        }
+    }
+}
+
+impl DeflateConfig {
+    /// Sets the compression level, 1 to 9.
+    pub const fn level(mut self, level: u8) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// Sets the minimum length of a message to compress, in bytes.
+    pub const fn min_size(mut self, bytes: usize) -> Self {
+        self.min_size = bytes;
+        self
+    }
+
+    /// Sets the maximum window of the server, 8 to 15 bits.
+    pub const fn server_max_window_bits(mut self, bits: u8) -> Self {
+        self.server_max_window_bits = bits;
+        self
+    }
+
+    /// Sets the maximum window of clients, 8 to 15 bits.
+    pub const fn client_max_window_bits(mut self, bits: u8) -> Self {
+        self.client_max_window_bits = bits;
+        self
+    }
+
+    /// Sets whether the server keeps its window from message to message.
+    pub const fn server_context_takeover(mut self, takeover: bool) -> Self {
+        self.server_context_takeover = takeover;
+        self
+    }
+
+    /// Sets whether clients may keep their window from message to message.
+    pub const fn client_context_takeover(mut self, takeover: bool) -> Self {
+        self.client_context_takeover = takeover;
+        self
+    }
+
+    /// Sets the maximum ratio of a message to its compressed size.
+    pub const fn max_ratio(mut self, ratio: usize) -> Self {
+        self.max_ratio = ratio;
+        self
+    }
+
+    /// Checks that every setting is in its range.
+    ///
+    /// # Errors
+    ///
+    /// Returns a sentence that names the setting and its range.
+    pub const fn validate(&self) -> Result<(), &'static str> {
+        const fn is_window(bits: u8) -> bool {
+            bits >= MIN_WINDOW_BITS && bits <= MAX_WINDOW_BITS
+        }
+        if self.level < 1 || self.level > 9 {
+            return Err("the deflate level must be 1 to 9");
+        }
+        if !is_window(self.server_max_window_bits) || !is_window(self.client_max_window_bits) {
+            return Err("a deflate window must be 8 to 15 bits");
+        }
+        if self.max_ratio == 0 {
+            return Err("the deflate max_ratio must not be zero");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! The published crates checked with every feature alone, with every two, with none and with all.
+
+use crate::{Outcome, process, published::Published, tools};
+
+/// The version that the command line below was written for.
+const CARGO_HACK: &str = "0.6.46";
+
+pub(crate) fn run() -> Outcome {
+    let cargo_hack = tools::install("cargo-hack", CARGO_HACK)?;
+    // Clippy without its own lints is `cargo check` that takes warnings of our crates, and of no others, for errors.
+    let mut args = [
+        "hack",
+        "clippy",
+        "--locked",
+        "--lib",
+        "--feature-powerset",
+        "--depth",
+        "2",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    args.extend(Published::read()?.packages());
+    args.extend(["--", "-A", "clippy::all", "-D", "warnings"].map(str::to_owned));
+    process::run(cargo_hack, args)
+}
