@@ -298,7 +298,7 @@ impl Registration {
         self
     }
 
-    /// Reads the body as an argument of the handler needs it. Evaluated at compile time, and so is its panic.
+    /// Reads the body as an argument of the handler needs it. Runs at compile time, so its panic is a compile error.
     #[allow(clippy::panic, reason = "a compile-time error, never met at run time")]
     pub const fn argument(mut self, body: Option<BodyMode>) -> Self {
         let Some(mode) = body else { return self };

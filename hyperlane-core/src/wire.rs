@@ -144,7 +144,7 @@ pub(crate) fn refuse_close(message: &Message) -> io::Result<()> {
     match message {
         Message::Close(_) => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "a Close is sent by closing the connection",
+            "a Close is not a message: close the connection instead",
         )),
         _ => Ok(()),
     }
