@@ -20,7 +20,8 @@ pub struct Tracked {
     /// The number of bytes after `wire` that belong to a forbidden body (HEAD, 204, 304). The server drops these bytes
     /// silently.
     pub muted: usize,
-    /// The number of bytes at the end that exceed a complete response. The server drops these bytes with a warning.
+    /// The number of bytes at the end that exceed a complete response. The server drops these bytes and should log a
+    /// warning.
     pub excess: usize,
 }
 
