@@ -18,9 +18,11 @@
 //!     "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
 //! );
 //!
-//! // The client reads the frame that the server sends. let message = Message::from("the same words again:
-//! ".repeat(20)); let mut frame = Vec::new(); agreement.compressor(Role::Server, &config).encode(&message, None, &mut
-//! frame); assert!(frame.len() < 50);
+//! // The client reads the frame that the server sends.
+//! let message = Message::from("the same words again: ".repeat(20));
+//! let mut frame = Vec::new();
+//! agreement.compressor(Role::Server, &config).encode(&message, None, &mut frame);
+//! assert!(frame.len() < 50);
 //!
 //! let limits = Limits::default().rsv1_allowed(true);
 //! let mut decoder = Decoder::new(Role::Client, limits);
