@@ -1,8 +1,8 @@
 //! The decoder from bytes to messages: the state machine of RFC 6455 §5.4 and §5.5 over a borrowed read buffer.
 //!
-//! The decoder checks, unmasks and copies a frame that lies whole in the input once, into an allocation of exactly the
-//! payload's size. The decoder moves an incomplete frame out of the input at once, so that many connections can share
-//! one read buffer. The box that holds the frame lives only until the message is complete.
+//! If a frame lies whole in the input, the decoder checks, unmasks and copies the payload once, into an allocation of
+//! exactly the payload's size. The decoder moves an incomplete frame out of the input at once, so that many connections
+//! can share one read buffer. The box that holds the frame lives only until the message is complete.
 
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes};
