@@ -105,7 +105,7 @@ pub enum ChunkedError {
 }
 
 impl ChunkedError {
-    /// Returns the status code for the response. The connection closes after it.
+    /// Returns the status code for the response. The connection closes after the response.
     pub const fn status(&self) -> u16 {
         match self {
             Self::TrailersTooLarge => 431,

@@ -137,7 +137,7 @@ impl Assembly {
         self.opcode.is_text() && !self.compressed
     }
 
-    /// Checks the new text. Refuses a byte as soon as it cannot be part of UTF-8 (RFC 6455 §8.1).
+    /// Checks the new text. Refuses text at once if it can no longer become UTF-8 (RFC 6455 §8.1).
     fn check_text(&mut self) -> Result<(), ProtocolError> {
         if !self.checks_text() {
             return Ok(());

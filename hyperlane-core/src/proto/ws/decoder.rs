@@ -1,8 +1,8 @@
 //! The decoder from bytes to messages: the state machine of RFC 6455 §5.4 and §5.5 over a borrowed read buffer.
 //!
-//! A frame that lies whole in the input is checked, unmasked and copied once, into an allocation of exactly its size.
-//! The decoder moves an incomplete frame out of the input at once, so that many connections can share one read buffer.
-//! The box that holds the frame lives only until the message is complete.
+//! If a frame lies whole in the input, the decoder checks, unmasks and copies the payload once, into an allocation of
+//! exactly the payload's size. The decoder moves an incomplete frame out of the input at once, so that many connections
+//! can share one read buffer. The box that holds the frame lives only until the message is complete.
 
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes};
@@ -114,7 +114,8 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// Returns the violation by the peer. Answer with a close frame with its [`close_code`](ProtocolError::close_code).
+    /// Returns the violation by the peer. The answer is a close frame with the error's
+    /// [`close_code`](ProtocolError::close_code).
     pub fn next(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         if self.ended {
             return Ok(Decoded {

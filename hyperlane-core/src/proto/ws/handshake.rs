@@ -269,7 +269,7 @@ mod tests {
         })
     }
 
-    /// Validates the valid request with one field replaced or removed.
+    /// Validates a request that is valid except for one replaced or removed field.
     fn with(name: &str, values: &[&str]) -> Result<Accepted, HandshakeError> {
         let mut headers: Vec<_> = GOOD.into_iter().filter(|header| header.0 != name).collect();
         headers.extend(values.iter().map(|value| (name, *value)));

@@ -159,7 +159,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// Returns the status code for the response (RFC 9110 §15.5, §15.6). The connection closes after it.
+    /// Returns the status code for the response (RFC 9110 §15.5, §15.6). The connection closes after the response.
     pub const fn status(&self) -> u16 {
         match self {
             Self::RequestLineTooLong { .. } => 414,

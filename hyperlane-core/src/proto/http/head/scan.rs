@@ -51,7 +51,7 @@ impl HeadScanner {
         };
     }
 
-    /// Scans the bytes that arrived since the last call. Returns the length of the head once it is complete.
+    /// Scans the bytes that arrived since the last call. Returns the length of the head once the head is complete.
     ///
     /// `bytes` must always be the whole unconsumed buffer from the first byte of the request. The length includes the
     /// empty line at the end. It also includes one empty line in front, which the scanner tolerates (RFC 9112 §2.2).

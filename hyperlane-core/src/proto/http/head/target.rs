@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::HeadError;
 
-/// A request target (RFC 9112 §3.2). No part of it is percent-decoded.
+/// A request target (RFC 9112 §3.2), not percent-decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'b> {
     /// `/path?query`, the usual form.

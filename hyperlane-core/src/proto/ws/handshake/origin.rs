@@ -30,10 +30,10 @@ impl OriginRefused {
 ///
 /// Allows the server's own host and port, the entries of `allowed`, and every origin if `any` is true. Allows a request
 /// without `Origin` too: it comes from no browser, because every browser sends `Origin` here. A missing port means the
-/// default port of the scheme. `secure` is true if the server speaks TLS. A plain server accepts an https page of its
-/// own host, because TLS may end in front of the server. An entry is an [origin](crate::proto::http::origin::Origin)
-/// such as `https://app.example` or a host such as `app.example:8443`. Only `any` allows `null`, the origin of
-/// sandboxed pages and files. An entry `null` in `allowed` allows nothing.
+/// default port of the page's scheme. A server that is not `secure` accepts an https page of its own host, because TLS
+/// may end in front of the server. A `secure` server refuses an http page of its own host. An entry is an
+/// [origin](crate::proto::http::origin::Origin) such as `https://app.example` or a host such as `app.example:8443`.
+/// Only `any` allows `null`, the origin of sandboxed pages and files. An entry `null` in `allowed` allows nothing.
 ///
 /// # Errors
 ///
