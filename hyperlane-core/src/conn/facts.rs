@@ -2,9 +2,10 @@
 
 use std::sync::OnceLock;
 
+use super::handshake::Subprotocol;
 use crate::env::peer::{Peer, Via};
 
-/// The source of a connection, and data that came before its first request from a load balancer or an outer stack.
+/// The source of a connection, and facts that few connections have.
 ///
 /// Checks of hosts, origins and cookies use them, and so do log lines.
 pub(crate) struct Facts {
@@ -12,17 +13,20 @@ pub(crate) struct Facts {
     socket_peer: Peer,
     /// The kind of listener.
     pub(crate) via: Via,
-    supplied: OnceLock<Box<Supplied>>,
+    /// On the heap, because an idle connection that has none of these facts pays for one word only.
+    rare: OnceLock<Box<Rare>>,
 }
 
-/// Data from outside the connection.
-enum Supplied {
+/// Facts that few connections have. Each is set once.
+#[derive(Default)]
+struct Rare {
     /// The client of a load balancer, from the PROXY protocol.
-    #[cfg(feature = "proxy-protocol")]
-    Source(Peer),
+    source: OnceLock<Peer>,
     /// Values that the outer stack attached to the only request.
     #[cfg(feature = "tower")]
-    Extensions(http::Extensions),
+    extensions: OnceLock<http::Extensions>,
+    /// The negotiated subprotocol of a WebSocket.
+    subprotocol: OnceLock<Subprotocol>,
 }
 
 impl Facts {
@@ -30,40 +34,45 @@ impl Facts {
         Self {
             socket_peer,
             via,
-            supplied: OnceLock::new(),
+            rare: OnceLock::new(),
         }
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
     }
 
     /// Returns the address of the client, or of the last proxy in front of the load balancer.
     pub(crate) fn peer(&self) -> Peer {
-        match self.supplied.get().map(|supplied| &**supplied) {
-            #[cfg(feature = "proxy-protocol")]
-            Some(Supplied::Source(source)) => *source,
-            _ => self.socket_peer,
-        }
+        let source = self.rare.get().and_then(|rare| rare.source.get());
+        *source.unwrap_or(&self.socket_peer)
     }
 
     /// Sets the client of a load balancer; called once, before anything else is read.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) fn set_source(&self, source: Peer) {
-        let _ = self.supplied.set(Box::new(Supplied::Source(source)));
+        let _ = self.rare().source.set(source);
     }
 
     /// Returns the values that the outer stack attached to the request.
     #[cfg(feature = "tower")]
     pub(crate) fn extensions(&self) -> Option<&http::Extensions> {
-        match &**self.supplied.get()? {
-            Supplied::Extensions(extensions) => Some(extensions),
-            #[cfg(feature = "proxy-protocol")]
-            Supplied::Source(_) => None,
-        }
+        self.rare.get()?.extensions.get()
     }
 
     /// Sets the values of the outer stack; called once, before a hook runs.
     #[cfg(feature = "tower")]
     pub(crate) fn set_extensions(&self, extensions: http::Extensions) {
-        let _ = self
-            .supplied
-            .set(Box::new(Supplied::Extensions(extensions)));
+        let _ = self.rare().extensions.set(extensions);
+    }
+
+    /// Returns the negotiated subprotocol.
+    pub(super) fn subprotocol(&self) -> Option<&Subprotocol> {
+        self.rare.get()?.subprotocol.get()
+    }
+
+    /// Sets the negotiated subprotocol; called once, because a connection is upgraded once.
+    pub(super) fn set_subprotocol(&self, subprotocol: Subprotocol) {
+        let _ = self.rare().subprotocol.set(subprotocol);
     }
 }

@@ -2,15 +2,14 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use super::{
-    end::EndHooks, handle::Handles, handshake::Subprotocol, lifecycle::Lifecycle, link::Link,
-    out::Out, transport::Writer,
+    end::EndHooks, handle::Handles, lifecycle::Lifecycle, link::Link, out::Out, transport::Writer,
 };
 use crate::{
     env::timers::{TICK, Tick},
@@ -35,8 +34,6 @@ pub(crate) struct Lane {
     heartbeat: AtomicU32,
     /// Pings whose pongs are still expected.
     open_pings: AtomicU32,
-    /// The negotiated subprotocol of a WebSocket.
-    pub(super) subprotocol: OnceLock<Box<Subprotocol>>,
     out: Mutex<Out>,
     pub(super) ends: EndHooks,
 }
@@ -54,7 +51,6 @@ impl Lane {
             of_channel: AtomicBool::new(false),
             heartbeat: AtomicU32::new(0),
             open_pings: AtomicU32::new(0),
-            subprotocol: OnceLock::new(),
             out: Mutex::new(Out::new(writer, now)),
             ends: EndHooks::default(),
         }

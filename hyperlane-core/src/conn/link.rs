@@ -113,7 +113,7 @@ impl Link {
 
     /// Returns the negotiated subprotocol.
     pub(crate) fn subprotocol(&self) -> Option<&str> {
-        self.lane.subprotocol.get()?.name(&self.env.config)
+        self.facts.subprotocol()?.name(&self.env.config)
     }
 
     /// Sets the format of messages.

@@ -196,8 +196,7 @@ impl Link {
     /// Makes the connection a WebSocket.
     pub(crate) fn begin_websocket(&self, extensions: Extensions, subprotocol: Option<Subprotocol>) {
         if let Some(subprotocol) = subprotocol {
-            // A connection is upgraded only once.
-            let _ = self.lane.subprotocol.set(Box::new(subprotocol));
+            self.facts.set_subprotocol(subprotocol);
         }
         let config = &self.env.config;
         let decoder = Decoder::new(
