@@ -5,11 +5,13 @@
 mod baseline;
 mod documents;
 mod floor_plan;
+mod foreign;
 mod methods;
 mod modules;
 mod order;
 mod prose;
 mod size;
+mod surface;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -89,6 +91,7 @@ fn check(crates: &[Ordered], write: bool) -> Outcome {
     let prose = count_prose()?;
     println!("prose: {}", prose::summary(&prose));
     report.found.extend(prose::over(&prose));
+    check_surface(crates, &mut report)?;
     check_sizes(crates, &mut report)?;
     check_document(crates, write, &mut report)?;
 
@@ -130,6 +133,29 @@ fn check_order(crates: &[Ordered], report: &mut Report) {
         cycles.push(format!("{name} {pairs} pairs{circle}"));
     }
     println!("cycles: {}", cycles.join(", "));
+}
+
+fn check_surface(crates: &[Ordered], report: &mut Report) -> Outcome {
+    let facade = ("hyperlane", load("src/lib.rs")?);
+    let lists = read(foreign::FILE)?;
+    for (krate, tree) in crates.iter().chain([&facade]) {
+        report.problems.extend(surface::globs(tree));
+        report.problems.extend(surface::repeated(tree));
+        let manifest = match *krate == facade.0 {
+            true => "Cargo.toml".to_owned(),
+            false => format!("{krate}/Cargo.toml"),
+        };
+        let externs = foreign::dependencies(&read(&manifest)?);
+        let names = foreign::names(tree, &externs);
+        let differences = foreign::differences(krate, &names, &lists);
+        report.problems.extend(differences);
+    }
+    let lists = read(surface::LISTS)?;
+    for file in surface::DECLARING {
+        let unlisted = surface::unlisted(&lists, file, &read(file)?)?;
+        report.problems.extend(unlisted);
+    }
+    Ok(())
 }
 
 fn check_sizes(crates: &[Ordered], report: &mut Report) -> Outcome {

@@ -10,7 +10,9 @@ use std::{
 
 use syn::{Attribute, Item, visit::Visit};
 
-use super::syntax::{attributes, is_test, leaves, lines, named_paths, summary, words};
+use super::syntax::{
+    attributes, is_hidden, is_public, is_test, leaves, lines, named_paths, summary, words,
+};
 
 /// Position of the crate's root among the modules.
 const ROOT: usize = 0;
@@ -52,6 +54,10 @@ pub(super) struct Module {
     pub(super) items: Vec<Item>,
     /// First sentence of its docs.
     pub(super) summary: Option<String>,
+    /// Declared `pub`.
+    public: bool,
+    /// Left out of the docs.
+    hidden: bool,
     parent: usize,
     children: Vec<(String, usize)>,
     defined: HashSet<String>,
@@ -143,6 +149,8 @@ impl Tree {
             file,
             items: Vec::new(),
             summary: summary(attrs),
+            public: id == ROOT,
+            hidden: false,
             parent,
             children: Vec::new(),
             defined: HashSet::new(),
@@ -158,6 +166,7 @@ impl Tree {
             }
             if let Item::Mod(module) = item {
                 let name = module.ident.to_string();
+                let (public, hidden) = (is_public(&module.vis), is_hidden(&module.attrs));
                 let mut children = Vec::new();
                 match module.content {
                     Some((_, items)) => {
@@ -183,6 +192,11 @@ impl Tree {
                             let path = beside.join(path);
                             children.push(self.add_file(&path, &name, id, true, read)?);
                         }
+                    }
+                }
+                for child in &children {
+                    if let Some(child) = self.modules.get_mut(*child) {
+                        (child.public, child.hidden) = (public, hidden);
                     }
                 }
                 if let Some(parent) = self.modules.get_mut(id) {
@@ -399,6 +413,30 @@ impl Tree {
                 Target::Module(target) => self.lookup_generated(target, name, seen, at),
                 _ => None,
             })
+    }
+
+    /// Tells whether a module has a child or an item of this name, those of macros left out.
+    pub(super) fn declares(&self, id: usize, name: &str) -> bool {
+        self.modules.get(id).is_some_and(|module| {
+            module.defined.contains(name) || module.children.iter().any(|(child, _)| child == name)
+        })
+    }
+
+    /// Tells whether the docs leave out neither a module nor a module around it.
+    pub(super) fn is_shown(&self, id: usize) -> bool {
+        self.upward(id).all(|module| !module.hidden)
+    }
+
+    /// Tells whether a module and all modules around it are public and shown in the docs.
+    pub(super) fn is_public(&self, id: usize) -> bool {
+        self.upward(id)
+            .all(|module| module.public && !module.hidden)
+    }
+
+    /// A module and the modules around it, the root last.
+    fn upward(&self, id: usize) -> impl Iterator<Item = &Module> {
+        let up = |id: &usize| (*id != ROOT).then(|| self.parent(*id));
+        std::iter::successors(Some(id), up).filter_map(|id| self.modules.get(id))
     }
 
     fn parent(&self, id: usize) -> usize {

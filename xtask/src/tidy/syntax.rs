@@ -89,6 +89,23 @@ pub(super) fn is_test(attrs: &[Attribute]) -> bool {
     })
 }
 
+/// Tells whether something is `pub`, without a restriction.
+pub(super) fn is_public(visibility: &syn::Visibility) -> bool {
+    matches!(visibility, syn::Visibility::Public(_))
+}
+
+/// Tells whether `#[doc(hidden)]` leaves something out of the docs.
+pub(super) fn is_hidden(attrs: &[Attribute]) -> bool {
+    attrs.iter().any(|attr| match &attr.meta {
+        syn::Meta::List(list) if list.path.is_ident("doc") => {
+            let mut found = HashSet::new();
+            words(list.tokens.clone(), &mut found);
+            found.contains("hidden")
+        }
+        _ => false,
+    })
+}
+
 pub(super) fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
