@@ -343,7 +343,7 @@ async fn malformed_forms_with_files_are_refused() {
     let reply = client.reply().await;
     assert_eq!(reply.status, 400);
     assert!(
-        reply.text().contains("`a` is not UTF-8 text"),
+        reply.text().contains("`a`: it is not UTF-8"),
         "{}",
         reply.text()
     );
