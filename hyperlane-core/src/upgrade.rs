@@ -1,4 +1,4 @@
-//! What a program decides about one WebSocket handshake.
+//! The program's decisions about one WebSocket handshake.
 
 use std::{borrow::Cow, fmt};
 
