@@ -1,4 +1,4 @@
-#![doc = include_str!("../README.md")]
+#![doc = include_str!("docs/front.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod lists;
@@ -64,7 +64,7 @@ pub use hyperlane_core::{
     ResponseStatusCode, ResponseVersion,
 };
 
-/// Values of a server's configuration, and what a server tells about its routes and hooks.
+/// Values of a server's configuration, and information about its routes and hooks.
 pub mod server {
     #[cfg(feature = "sessions")]
     pub use hyperlane_core::At;
@@ -76,7 +76,7 @@ pub mod server {
     };
 }
 
-/// Parts of requests and responses that few programs name, and what types need to be arguments of handlers.
+/// Parts of requests and responses that few programs name; [`RouteSetup`](parts::RouteSetup) for own types of arguments.
 pub mod parts {
     #[cfg(feature = "multipart")]
     pub use hyperlane_core::Field;
@@ -86,7 +86,7 @@ pub mod parts {
     };
 }
 
-/// Sessions in other stores, and the channels of all sessions of a server.
+/// Stores of sessions, settings of their cookies, and the channels of all sessions of a server.
 #[cfg(feature = "sessions")]
 pub mod session {
     pub use hyperlane_core::{
@@ -126,9 +126,14 @@ pub mod docs {
     pub mod compatibility {}
 }
 
-/// What most programs need, in one import.
+// The examples of the README run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
+/// The names that most programs need, in one import.
 ///
-/// It also has all attribute macros and [`constants`](crate::constants).
+/// It also has all attribute macros and [`constants`].
 ///
 /// ```
 /// use hyperlane::prelude::*;

@@ -153,7 +153,7 @@ async fn a_form_becomes_a_type_or_400_with_the_name() {
         ),
         (form, "id=seven", 400, "invalid form: `id`: "),
         (form, "note=x", 400, "missing field `id`"),
-        (form, "id=7&id=8", 400, "`id`: it stands more than once"),
+        (form, "id=7&id=8", 400, "`id`: given more than once"),
         (
             "application/json",
             "id=7",

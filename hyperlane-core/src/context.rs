@@ -34,18 +34,18 @@ use crate::{
     session::Sessions,
 };
 
-/// Values that all contexts of a server share.
+/// Data that all contexts of a server share.
 #[derive(Clone, Default)]
 pub(crate) struct Program {
     pub(crate) states: States,
     /// `None` before a server runs.
     pub(crate) sessions: Option<Arc<Sessions>>,
-    /// Runs response middleware before a head that cannot wait: a `stream::Middleware`, of which a context knows nothing.
-    /// `None` where there is none.
+    /// Runs response middleware before a head that is sent early. A `stream::Middleware`, whose type lies above this
+    /// module; `None` if there is none.
     pub(crate) early_middleware: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// Where the pipeline is.
+/// The stage of the pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
     #[default]
@@ -56,28 +56,28 @@ pub(crate) enum Stage {
 /// Values that hooks of a request keep for each other, by name.
 pub type Attributes = HashMap<String, Arc<dyn Any + Send + Sync>>;
 
-/// What few requests need, kept out of the way of the others.
+/// Rare data of a request, in a box of its own.
 #[derive(Clone, Default)]
 struct Extras {
     attributes: Attributes,
-    // Boxed, since a connection may hold the rest for long.
+    // Boxed, since a connection may hold the other fields for long.
     panic: Option<Box<PanicData>>,
     error: Option<Box<RequestError>>,
-    /// The client behind trusted proxies, once the request's fields are gone.
+    /// The client behind trusted proxies, kept after the request's fields are dropped.
     client: Option<IpAddr>,
     body: Option<Arc<Incoming>>,
     session: session::RequestSession,
-    /// The response as request middleware left it, while the route works on it.
+    /// The response before the route.
     saved_response: Option<Box<Response>>,
-    /// What the client may read of the failure that ends its WebSocket.
+    /// The public text of the failure that ends a WebSocket.
     end_reason: Option<Box<Cow<'static, str>>>,
-    /// What pages of other origins may read, where the route lets any come.
+    /// The CORS answer, if the route accepts other origins.
     cors: Option<Box<cors::RequestCors>>,
 }
 
 impl Drop for Extras {
     fn drop(&mut self) {
-        // The program's, each apart: the connection goes on.
+        // A panic in one destructor must end neither the connection nor the other destructors.
         for value in std::mem::take(&mut self.attributes).into_values() {
             contain("while an attribute was dropped", || drop(value));
         }
@@ -86,23 +86,23 @@ impl Drop for Extras {
 
 /// A request, its response, and what hooks share while they work on them.
 ///
-/// One context serves all requests of a connection in turn; between them everything is reset.
+/// One context serves all requests of a connection in turn, and is reset between them.
 #[derive(Clone, Default)]
 pub struct Context {
     request: Request,
-    /// Made when something is set; an upgraded connection holds none.
+    /// Created by the first change; an upgraded connection has none.
     response: Option<Box<Response>>,
     route_params: RouteParams,
     extras: Option<Box<Extras>>,
     pub(crate) program: Arc<Program>,
-    /// None for a context that a program made itself.
+    /// `None` for a context that the program created itself.
     pub(crate) connection: Option<Arc<Link>>,
-    /// The next response middleware: each runs once per request.
+    /// The index of the next response middleware. Each runs once per request.
     pub(crate) response_middleware_at: u16,
     pub(crate) stage: Stage,
-    /// A refusal goes back to the response as request middleware left it.
+    /// The response can be rolled back to its state before the route.
     can_roll_back: bool,
-    /// The connection has been upgraded or carries events: no field can be set any more.
+    /// The head of an upgrade or event stream was sent, so no field can be set any more.
     head_is_out: bool,
 }
 
@@ -123,7 +123,7 @@ impl Context {
             response: None,
             route_params: RouteParams::default(),
             extras: None,
-            // A default would make a program for nothing, per connection.
+            // `..Self::default()` would allocate a program per connection.
             program,
             connection: Some(connection),
             response_middleware_at: 0,
@@ -133,7 +133,7 @@ impl Context {
         }
     }
 
-    /// Makes it ready for the next request; capacities stay.
+    /// Resets the context for the next request; capacities stay.
     pub(crate) fn reset(&mut self) {
         if let Some(response) = &mut self.response {
             response.reset();
@@ -147,7 +147,7 @@ impl Context {
         self.head_is_out = false;
     }
 
-    /// Remembers what request middleware has set: a refusal of the route goes back to it.
+    /// Saves the response of request middleware, so that a refusal of the route can roll back to it.
     pub(crate) fn save_response(&mut self) {
         self.can_roll_back = true;
         if let Some(response) = &self.response
@@ -157,7 +157,7 @@ impl Context {
         }
     }
 
-    /// What the route sets from here on stays beside a refusal: others have worked on it.
+    /// Discards the saved response: other hooks have worked on the current one, so a refusal keeps its fields.
     pub(crate) fn discard_saved_response(&mut self) {
         self.can_roll_back = false;
         if let Some(extras) = &mut self.extras {
@@ -165,7 +165,8 @@ impl Context {
         }
     }
 
-    /// Drops what the route has set, and any answer there is, but the fields that go with every answer.
+    /// Rolls the response back to its state before the route, if that was saved and not discarded. Drops the reason
+    /// phrase and the body in any case.
     pub(crate) fn roll_back(&mut self) {
         if std::mem::take(&mut self.can_roll_back) {
             let kept = self.extras.as_mut();
@@ -181,14 +182,14 @@ impl Context {
         response.set_body_bytes(Bytes::new());
     }
 
-    /// Makes an interim status, which is no answer (RFC 9110 §15.2), a failure: the client would take the answer to its next
-    /// request for the answer to this one.
+    /// Turns an interim status into a failure, since it is no final answer (RFC 9110 §15.2): the client would take
+    /// the answer to its next request for the answer to this one.
     pub(crate) fn refuse_interim(&mut self) {
         let status = self.get_response().get_status_code();
         if matches!(status, 100..=199) {
             let response = self.get_mut_response();
             describe(response, 500);
-            // A 101 promises another protocol.
+            // These fields belong to a 101.
             response.remove_header("upgrade");
             if !response.get_headers().has_token("connection", "close") {
                 response.remove_header("connection");
@@ -199,14 +200,14 @@ impl Context {
         }
     }
 
-    /// Takes out what went wrong where an error has become the response.
+    /// Takes the failure of an error that became the response.
     pub(crate) fn take_failure(&mut self) -> Option<Box<Failure>> {
         self.response.as_mut()?.take_failure()
     }
 
-    /// Gives back what a connection that has been upgraded does not need.
+    /// Frees the data that an upgraded connection does not need.
     pub(crate) fn shrink(&mut self) {
-        // Read from fields that are about to go.
+        // Kept, since the fields that name the client are dropped next.
         if let Some(client) = self.forwarded().and_then(|forwarded| forwarded.client) {
             self.extras.get_or_insert_default().client = Some(client);
         }
@@ -220,16 +221,16 @@ impl Context {
         self.shrink_session();
     }
 
-    /// The address at the other end of the socket: a proxy's, if one stands in front. `None` at a Unix socket.
+    /// Returns the address at the other end of the socket, which may be a proxy's; `None` for a Unix socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.connection.as_ref()?.peer().address()
     }
 
-    /// The address of the client, as the proxies in [`ServerConfig::trusted_proxies`](crate::ServerConfig) say it;
-    /// the peer's where nobody is trusted, no address was forwarded, or what was is none. An IPv4 address is given as
-    /// such, though it came in its IPv6 form (`::ffff:192.0.2.1`).
+    /// Returns the address of the client, as the proxies in [`ServerConfig::trusted_proxies`](crate::ServerConfig)
+    /// forward it; the peer's address if there is no trusted proxy or no valid forwarded address. An IPv4 address in
+    /// IPv6 form (`::ffff:192.0.2.1`) is returned as IPv4.
     ///
-    /// Good for limits and logs. It is no identity: many clients share one address.
+    /// Use it for limits and logs, not as an identity: many clients share one address.
     ///
     /// ```
     /// use hyperlane_core::{Context, Server};
@@ -250,7 +251,7 @@ impl Context {
             .map(|address| address.to_canonical())
     }
 
-    /// What trusted proxies say of the request.
+    /// Returns the data that trusted proxies forward about the request.
     pub(crate) fn forwarded(&self) -> Option<Forwarded<'_>> {
         let connection = self.connection.as_ref()?;
         let config = &connection.env.config;
@@ -266,12 +267,12 @@ impl Context {
         )
     }
 
-    /// The request.
+    /// Returns the request.
     pub fn get_request(&self) -> &Request {
         &self.request
     }
 
-    /// The request, to change what later hooks see.
+    /// Returns the request for changes, which later hooks see.
     pub fn get_mut_request(&mut self) -> &mut Request {
         &mut self.request
     }
@@ -282,19 +283,18 @@ impl Context {
         self
     }
 
-    /// The response.
+    /// Returns the response.
     pub fn get_response(&self) -> &Response {
         static DEFAULT: LazyLock<Response> = LazyLock::new(Response::default);
         self.response.as_deref().unwrap_or(&DEFAULT)
     }
 
-    /// The response, to be filled in. It is sent after the last hook unless a hook sent something.
+    /// Returns the response for changes. It is sent after the last hook, unless a hook has sent an answer.
     pub fn get_mut_response(&mut self) -> &mut Response {
         self.response.get_or_insert_default()
     }
 
-    /// The response, to be sent now, with the fields of the session and those for pages of other origins: the only way to
-    /// a head.
+    /// Returns the head of the response with the fields of the session and of CORS. All heads are made here.
     pub(crate) fn head(&mut self) -> Head<'_> {
         self.attach_session();
         self.attach_cors();
@@ -303,13 +303,13 @@ impl Context {
         }
     }
 
-    /// Both at once.
+    /// Returns the request and the response, for changes of the latter.
     pub(crate) fn request_and_response(&mut self) -> (&Request, &mut Response) {
         (&self.request, self.response.get_or_insert_default())
     }
 
-    /// Answers a conditional request from the version of what would be sent (RFC 9110 §13): sets `etag`, and if the
-    /// client has that version, 304 (or 412 where the method changes something). True if so: the hook is done then.
+    /// Answers a conditional request (RFC 9110 §13) for content of this version. Sets `etag`; if the client has this
+    /// version, sets 304, or 412 for a method that changes something, and returns true: the hook is done then.
     ///
     /// ```
     /// use hyperlane_core::{Context, http::EntityTag};
@@ -325,7 +325,7 @@ impl Context {
         self.respond_if_unchanged(etag.into())
     }
 
-    /// As [`respond_if_none_match`](Self::respond_if_none_match), with a time of change as well or instead.
+    /// Answers as [`respond_if_none_match`](Self::respond_if_none_match), by a modification time as well or instead.
     pub fn respond_if_unchanged(&mut self, validators: Validators) -> bool {
         let (request, response) = self.request_and_response();
         match validators.check(request.get_method(), request.get_headers()) {
@@ -351,12 +351,12 @@ impl Context {
         self
     }
 
-    /// All parameters of the route.
+    /// Returns all parameters of the route.
     pub fn get_route_params(&self) -> &RouteParams {
         &self.route_params
     }
 
-    /// The parameters of the route, to change what later hooks see.
+    /// Returns the parameters of the route for changes, which later hooks see.
     pub fn get_mut_route_params(&mut self) -> &mut RouteParams {
         &mut self.route_params
     }
@@ -367,17 +367,17 @@ impl Context {
         self
     }
 
-    /// The decoded value of a parameter of the route.
+    /// Returns the decoded value of a parameter of the route.
     pub fn try_get_route_param(&self, name: impl AsRef<str>) -> Option<String> {
         self.route_params.get(name.as_ref()).map(str::to_owned)
     }
 
-    /// The decoded value of a parameter of the route, empty if there is none of that name.
+    /// Returns the decoded value of a parameter of the route; empty if there is none of that name.
     pub fn get_route_param(&self, name: impl AsRef<str>) -> String {
         self.try_get_route_param(name).unwrap_or_default()
     }
 
-    /// All values that hooks keep for each other.
+    /// Returns all values that hooks keep for each other.
     pub fn get_attributes(&self) -> &Attributes {
         static NONE: LazyLock<Attributes> = LazyLock::new(Attributes::new);
         self.extras
@@ -385,7 +385,7 @@ impl Context {
             .map_or(&NONE, |extras| &extras.attributes)
     }
 
-    /// All values that hooks keep for each other, to be changed.
+    /// Returns all values that hooks keep for each other, for changes.
     pub fn get_mut_attributes(&mut self) -> &mut Attributes {
         &mut self.extras.get_or_insert_default().attributes
     }
@@ -408,7 +408,7 @@ impl Context {
         self
     }
 
-    /// A value that an earlier hook kept; `None` also when it has another type.
+    /// Returns a value that an earlier hook kept; `None` also if it has another type.
     pub fn try_get_attribute<V>(&self, key: impl AsRef<str>) -> Option<V>
     where
         V: Any + Send + Sync + Clone,
@@ -421,10 +421,10 @@ impl Context {
             .cloned()
     }
 
-    /// A value that an earlier hook kept.
+    /// Returns a value that an earlier hook kept.
     ///
     /// # Errors
-    /// [`RequestError::Missing`] when no hook kept one of that name and type.
+    /// [`RequestError::Missing`] if no hook kept a value of that name and type.
     pub fn get_attribute<V>(&self, key: impl AsRef<str>) -> Result<V, RequestError>
     where
         V: Any + Send + Sync + Clone,
@@ -434,7 +434,7 @@ impl Context {
             .ok_or_else(|| RequestError::missing(ATTRIBUTE, key))
     }
 
-    /// Forgets a value.
+    /// Removes a value.
     pub fn remove_attribute(&mut self, key: impl AsRef<str>) -> &mut Self {
         if let Some(extras) = &mut self.extras {
             extras.attributes.remove(key.as_ref());
@@ -442,7 +442,7 @@ impl Context {
         self
     }
 
-    /// Forgets all values.
+    /// Removes all values.
     pub fn clear_attribute(&mut self) -> &mut Self {
         if let Some(extras) = &mut self.extras {
             extras.attributes.clear();
@@ -450,15 +450,15 @@ impl Context {
         self
     }
 
-    /// What a hook of this request panicked with; for `task_panic` hooks.
+    /// Returns the data of a panic in a hook of this request, for `task_panic` hooks.
     pub fn try_get_task_panic_data(&self) -> Option<PanicData> {
         self.extras.as_ref()?.panic.as_deref().cloned()
     }
 
-    /// What a hook of this request panicked with; for `task_panic` hooks.
+    /// Returns the data of a panic in a hook of this request, for `task_panic` hooks.
     ///
     /// # Errors
-    /// [`RequestError::Missing`] when no hook has panicked.
+    /// [`RequestError::Missing`] if no hook has panicked.
     pub fn get_task_panic_data(&self) -> Result<PanicData, RequestError> {
         self.try_get_task_panic_data()
             .ok_or_else(|| RequestError::missing(FAILURE, "task panic"))
@@ -468,15 +468,15 @@ impl Context {
         self.extras.get_or_insert_default().panic = Some(Box::new(data));
     }
 
-    /// Why the request was refused; for `request_error` hooks.
+    /// Returns the error that refused the request, for `request_error` hooks.
     pub fn try_get_request_error_data(&self) -> Option<RequestError> {
         self.extras.as_ref()?.error.as_deref().cloned()
     }
 
-    /// Why the request was refused; for `request_error` hooks.
+    /// Returns the error that refused the request, for `request_error` hooks.
     ///
     /// # Errors
-    /// [`RequestError::Missing`] when nothing was refused.
+    /// [`RequestError::Missing`] if the request was not refused.
     pub fn get_request_error_data(&self) -> Result<RequestError, RequestError> {
         self.try_get_request_error_data()
             .ok_or_else(|| RequestError::missing(FAILURE, "request error"))
@@ -506,28 +506,29 @@ impl Context {
         }
     }
 
-    /// The body of the request, piece by piece.
+    /// Returns the body of the request, piece by piece.
     ///
-    /// On a route that takes its body as a stream, it is read from the socket as pieces are asked for, and several
-    /// streams of one request share one position: each piece is given once. Elsewhere it gives the body that is here.
+    /// On a route that reads its body as a stream, the socket is read as pieces are asked for. Several streams of
+    /// one request share one position, so each piece is returned once. On other routes the stream yields the body
+    /// that was read before.
     pub fn body_stream(&self) -> BodyStream {
         match self.extras.as_ref().and_then(|extras| extras.body.clone()) {
             Some(incoming) if !incoming.is_request_over() => BodyStream::of_incoming(incoming),
-            // A hook may have read further requests, whole, since.
+            // The body was read whole, or a hook has read further requests since.
             _ => BodyStream::of_bytes(self.request.get_body().clone().into()),
         }
     }
 
-    /// The state of type `T` that was given to [`Server::state`](crate::Server::state), if any.
+    /// Returns the state of type `T` that [`Server::state`](crate::Server::state) has set, if any.
     pub fn try_state<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.program.states.get()
     }
 
-    /// The state of type `T` that was given to [`Server::state`](crate::Server::state).
+    /// Returns the state of type `T` that [`Server::state`](crate::Server::state) has set.
     ///
     /// # Panics
-    /// If the program never registered one: a mistake in the program that its first request shows,
-    /// answered with 500. [`try_state`](Self::try_state) asks without that.
+    /// If the program has not set one. The first request shows this mistake and is answered with 500.
+    /// [`try_state`](Self::try_state) does not panic.
     #[allow(
         clippy::panic,
         reason = "no input can cause it, only a missing line in the program"
@@ -541,12 +542,12 @@ impl Context {
         })
     }
 
-    /// All values of the server, for tasks that outlive the request.
+    /// Returns all states of the server, for tasks that outlive the request.
     pub fn states(&self) -> States {
         self.program.states.clone()
     }
 
-    /// The state of type `T`, made by its default for this server if none was registered.
+    /// Returns the state of type `T`. If none was set, creates it by its default, once per server.
     pub fn state_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         self.program.states.get_or_default()
     }

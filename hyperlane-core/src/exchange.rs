@@ -1,7 +1,7 @@
 //! One request and its answer.
 //!
-//! An [`Exchange`] belongs to a connection and takes its requests in turn. It knows how far the answer is ([`Answer`]); what
-//! stands on the wire is [`Http1`]'s. The pipeline asks it once per step, by [`Exchange::progress`].
+//! An [`Exchange`] belongs to a connection and takes its requests in turn. [`Answer`] is the state of the answer, and
+//! [`Http1`] reads and writes the wire. The pipeline asks for [`Exchange::progress`] once per step.
 
 pub(crate) mod answer;
 pub(crate) mod body;
@@ -31,7 +31,7 @@ pub(crate) struct Exchange {
     answer: Answer,
     /// The body of the request, unless it was read before the hooks.
     body: Option<Arc<Incoming>>,
-    /// The connection ends after this request.
+    /// The connection closes after this request.
     pub(crate) closes: bool,
     /// The record of the request.
     pub(crate) record: Record,
@@ -70,7 +70,7 @@ impl Exchange {
             }
             self.wire.begin_reading();
             if self.has_body_left() {
-                // A hook reads the next request before it has read the body of this one.
+                // A hook reads the next request before it has read this one's body.
                 Box::pin(self.finish_body()).await;
             }
             let progress = self.progress();
@@ -79,7 +79,7 @@ impl Exchange {
             if self.closes || is_last || !self.connection().lane.is_open() {
                 return Err(RequestError::ConnectionClosed);
             }
-            // A client that sends and does not read gets no further answers queued.
+            // For a client that sends without reading, no more answers are queued.
             let room = poll_fn(|cx| self.connection().lane().poll_room(cx)).await;
             if room.is_err() {
                 self.closes = true;
@@ -93,7 +93,7 @@ impl Exchange {
         }
     }
 
-    /// Begins the answer to what was read; until then, the last one's answer stands.
+    /// Begins the answer to a request that was read. Until then, the state of the last answer stays.
     fn begin(&mut self, read: HeadRead) -> Result<BodyHead, RequestError> {
         match read {
             HeadRead::Request(head) => {
@@ -110,9 +110,12 @@ impl Exchange {
         }
     }
 
-    /// Refuses a request for a host that the server does not answer to.
+    /// Checks the request's host.
+    ///
+    /// # Errors
+    /// [`HostRefused`] for a host that the server does not answer to.
     pub(crate) fn check_host(&self, request: &Request) -> Result<(), HostRefused> {
-        // The target of CONNECT is for the other end of a tunnel (RFC 9110 §9.3.6), and no page can send it.
+        // The target of CONNECT is the other end of a tunnel (RFC 9110 §9.3.6), and no page can send CONNECT.
         match request.get_method() {
             Method::Connect => Ok(()),
             _ => {
@@ -125,17 +128,17 @@ impl Exchange {
         }
     }
 
-    /// How far the answer is.
+    /// Returns the progress of the answer.
     pub(crate) fn progress(&self) -> Progress {
         self.answer.progress()
     }
 
-    /// The answer, as far as it has got.
+    /// Returns the state of the answer.
     pub(crate) fn answer(&self) -> &Answer {
         &self.answer
     }
 
-    /// Whether another request is read after this one.
+    /// Returns whether another request is read after this one.
     pub(crate) fn keeps_alive(&self) -> bool {
         self.progress() == Progress::Whole && !self.closes && self.wire.keeps_alive()
     }
@@ -150,19 +153,19 @@ impl Exchange {
         self.closes = true;
     }
 
-    /// Restarts the idle clock, and ends the record of the request.
+    /// Restarts the idle timer, and ends the record of the request.
     pub(crate) fn end_request(&mut self) {
         self.record.end();
         self.wire.stop_reading();
     }
 
-    /// The connection, while its request is a WebSocket handshake without an answer.
+    /// Returns the connection while its request is a WebSocket handshake without an answer.
     pub(crate) fn open_handshake(&self) -> Option<Arc<Link>> {
         let connection = self.connection();
         connection.lane.is_handshake().then(|| connection.clone())
     }
 
-    /// The tracker of raw bytes, which begins with the first of them.
+    /// Returns the tracker of raw bytes, and creates it before the first of them.
     fn tracker(&mut self) -> Option<&mut ResponseTracker> {
         if matches!(self.answer, Answer::None) {
             let mut tracker = ResponseTracker::default();

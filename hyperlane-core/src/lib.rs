@@ -1,5 +1,4 @@
-//! The server under `hyperlane`: connections, HTTP/1.1, WebSocket,
-//! Server-Sent Events, hooks.
+//! The server under `hyperlane`: connections, HTTP/1.1, WebSocket, Server-Sent Events, hooks.
 //!
 //! Programs use the facade crate `hyperlane`. Use this crate alone for the server without macros and rooms, or for the
 //! codecs in [`proto`].

@@ -1,4 +1,4 @@
-//! The way of a request: route, hooks, answer.
+//! The pipeline of a request: route, hooks, answer.
 
 pub(crate) mod app;
 mod proxy_header;

@@ -204,7 +204,7 @@ pub async fn read_http(stream: &mut Stream, ctx: &mut Context) -> Option<Request
 
 // ---------------------------------------------------------------- handles
 
-/// Upgrades the connection to a WebSocket; a request for none is refused.
+/// Upgrades the connection to a WebSocket; refuses a request that is no handshake.
 pub async fn websocket(stream: &mut Stream, ctx: &mut Context) -> WebSocket {
     match ctx.upgrade(stream).await.map_err(refuse) {
         Ok(socket) => socket,

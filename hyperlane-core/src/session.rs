@@ -147,17 +147,17 @@ impl Session {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells whether another request has renewed the session, so that this request knows only a former id.
+    /// Returns whether another request has renewed the session, so that this request knows only a former id.
     pub(crate) fn is_former(&self) -> bool {
         self.id() != self.0.entry.id()
     }
 
-    /// Tells whether the session lasts for its request alone.
+    /// Returns whether the session lasts for its request alone.
     pub(crate) fn is_passing(&self) -> bool {
         self.0.is_passing.load(Ordering::Acquire)
     }
 
-    /// Tells whether this request began the session: the client came without one, or with one that has ended.
+    /// Returns whether this request began the session: the client came without one, or with one that has ended.
     pub fn is_new(&self) -> bool {
         self.0.is_new
     }
@@ -369,7 +369,7 @@ impl Session {
         Ok(())
     }
 
-    /// Tells whether a store has to save changes.
+    /// Returns whether a store has to save changes.
     pub(crate) fn needs_saving(&self) -> bool {
         self.0.sessions.has_store() && !self.is_passing() && { self.0.entry.state().unsaved }
     }

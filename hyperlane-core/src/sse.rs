@@ -30,13 +30,13 @@ use crate::{
     wire::refuse_close,
 };
 
-/// A stream of Server-Sent Events, as a cheap clone that any task may hold.
+/// A stream of Server-Sent Events; a cheap clone that any task may hold.
 ///
-/// Comments keep it alive through proxies; a client that leaves is noticed at once.
+/// Comments keep it alive through proxies. The server notices at once when the client leaves.
 ///
-/// [`Context::event_stream`](crate::Context::event_stream) gives the stream of one connection,
-/// [`Context::sse`](crate::Context::sse) the channel of a session, which outlives its connections and reaches all of its
-/// tabs. Where the two differ, the methods say so.
+/// [`Context::event_stream`](crate::Context::event_stream) returns the stream of one connection.
+/// [`Context::sse`](crate::Context::sse) returns the channel of a session, which outlives its connections and reaches
+/// all of its tabs. The methods name the differences.
 #[derive(Clone)]
 pub struct ServerSentEvents {
     target: Target,
@@ -67,7 +67,7 @@ impl ServerSentEvents {
         }
     }
 
-    /// The id of the next message: from 0 on a connection, from 1 on a channel, where it is the offset.
+    /// Returns the id of the next message: on a connection from 0; on a channel its offset, from 1.
     pub fn id(&self) -> u64 {
         match &self.target {
             Target::Connection { next_id, .. } => next_id.load(Ordering::Acquire),
@@ -75,9 +75,9 @@ impl ServerSentEvents {
         }
     }
 
-    /// Whether events can still be sent.
+    /// Returns whether events can still be sent.
     ///
-    /// A channel is open from its first connection on, and while its client may still come back.
+    /// A channel is open from its first connection until it ends, also while its client is away.
     pub fn is_open(&self) -> bool {
         match &self.target {
             Target::Connection { connection, .. } => connection.lane.is_open(),
@@ -85,8 +85,8 @@ impl ServerSentEvents {
         }
     }
 
-    /// The handle for code that delivers to many connections. Of a channel it is that of the connection it has now, which it can
-    /// tell of and close: nothing but the channel itself sends there.
+    /// Returns the handle for code that delivers to many connections. For a channel it is the handle of its current
+    /// connection, which it can describe and close; only the channel itself can send there.
     pub fn outbox(&self) -> Outbox {
         match &self.target {
             Target::Connection { connection, .. } => Outbox::new(connection.shared().clone()),
@@ -94,18 +94,18 @@ impl ServerSentEvents {
         }
     }
 
-    /// Sends a message as an event's data, with the next id.
-    /// Waits only while more than the outbox's high-water mark waits for the client.
+    /// Sends a message as the data of an event with the next id. Waits only while the queue is above the outbox's
+    /// high-water mark.
     ///
-    /// On a channel the message goes to all tabs, and waits for those that are being connected anew. Only a full buffer
-    /// has the sender wait, at most the channel's send timeout.
+    /// On a channel the message goes to all tabs; the channel keeps it for tabs that are reconnecting. The sender waits
+    /// only while the channel's buffer is full, at most the channel's send timeout.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] for bytes that are not UTF-8, [`io::ErrorKind::BrokenPipe`] when the
-    /// client is gone, or the channel is over. [`io::ErrorKind::TimedOut`] when the buffer of a channel stayed full.
+    /// [`io::ErrorKind::InvalidData`] for bytes that are not UTF-8, [`io::ErrorKind::BrokenPipe`] if the client has
+    /// left or the channel has ended, [`io::ErrorKind::TimedOut`] if the channel's buffer stayed full.
     ///
     /// # Cancel safety
-    /// Dropped before it is done, the event is either sent whole or not at all.
+    /// If the future is dropped, the event is either sent whole or not at all.
     pub async fn send(&self, message: impl Into<Message>) -> io::Result<()> {
         let message = message.into();
         let text = message
@@ -117,7 +117,7 @@ impl ServerSentEvents {
                 self.send_event(Event::new().id(id.to_string()).data(text))
                     .await
             }
-            // In a box, so that handlers which only have a connection hold no room for it while they wait.
+            // Boxed, so that handlers of plain connections reserve no space for it.
             Target::Channel(channel) if message.is_data() => Box::pin(channel.send(message)).await,
             Target::Channel(_) => refuse_close(&message),
         }
@@ -126,24 +126,24 @@ impl ServerSentEvents {
     /// Sends a value as JSON, with the next id.
     ///
     /// # Errors
-    /// As [`send`](Self::send), and [`io::ErrorKind::InvalidData`] when the value has no JSON form.
+    /// Those of [`send`](Self::send), and [`io::ErrorKind::InvalidData`] if the value has no JSON form.
     pub async fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> io::Result<()> {
         let text = serde_json::to_string(value)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         self.send(text).await
     }
 
-    /// Sends an event as it is. A channel gives it its own id, whatever id it had.
+    /// Sends an event unchanged. A channel replaces its id by the offset.
     ///
-    /// An event without data, which clients do not dispatch, leaves a channel as an event `position` with what else it says,
-    /// such as `retry`. The names `position`, `reset` and `binary` are the channel's own: events of a program should have others.
+    /// Clients do not dispatch an event without data. A channel sends it under the name `position`, with its other
+    /// fields, such as `retry`. The names `position`, `reset` and `binary` are reserved for the channel.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] for an event that the format cannot carry,
-    /// [`io::ErrorKind::BrokenPipe`] when the client is gone, and what [`send`](Self::send) says of channels.
+    /// [`io::ErrorKind::InvalidData`] for an event that the format cannot carry, [`io::ErrorKind::BrokenPipe`] if the
+    /// client has left, and those of [`send`](Self::send) on channels.
     ///
     /// # Cancel safety
-    /// Dropped before it is done, the event is either sent whole or not at all.
+    /// If the future is dropped, the event is either sent whole or not at all.
     pub async fn send_event(&self, event: Event) -> io::Result<()> {
         match &self.target {
             Target::Connection { connection, .. } => send(connection, &event).await,
@@ -151,27 +151,27 @@ impl ServerSentEvents {
         }
     }
 
-    /// Ends the stream. A browser comes back to the stream of a connection; a channel is over, and tells whoever comes
-    /// back for it to stop (204).
+    /// Closes the stream. A browser reconnects to the stream of a connection. A channel ends, and clients that
+    /// reconnect are told to stop (204).
     pub fn close(&self) {
         match &self.target {
             Target::Connection { .. } => self.outbox().close(CloseCode::NORMAL, "", false),
-            // Closed before.
+            // An error means that it was closed before.
             Target::Channel(channel) => drop(channel.close(CloseCode::NORMAL, "")),
         }
     }
 
-    /// Keeps the stream open when the handler returns: until the client has gone, the stream is closed, or the last handle is
-    /// dropped, which ends it.
+    /// Keeps the stream open after the handler returns, until the client leaves, the stream is closed, or the last
+    /// handle is dropped.
     ///
-    /// As [`WebSocket::keep_open`](crate::WebSocket::keep_open), where the rules are.
+    /// The rules are those of [`WebSocket::keep_open`](crate::WebSocket::keep_open).
     pub fn keep_open(&self) {
         if let Target::Connection { connection, .. } = &self.target {
             connection.lane.handles.set_kept_open(true);
         }
     }
 
-    /// Waits until the client has gone or the server shuts down; on a channel, until it is over.
+    /// Waits until the client has left or the server shuts down; on a channel, until it has ended.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -195,7 +195,7 @@ async fn send(connection: &Link, event: &Event) -> io::Result<()> {
             .lane()
             .send(Payload::Shared(&bytes), Order::Own, Limit::Mark)
         {
-            // Another sender was faster.
+            // Another sender has used up the room.
             Err(PushError::Full) => {}
             sent => {
                 if sent.is_ok() {

@@ -16,7 +16,7 @@ use crate::{
     http::{Request, RequestBody},
 };
 
-/// Runs what is left of the response middleware.
+/// A function that runs the rest of the response middleware.
 pub(crate) type Middleware = Arc<
     dyn for<'a> Fn(&'a mut Stream, &'a mut Context) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>
         + Send
@@ -25,14 +25,13 @@ pub(crate) type Middleware = Arc<
 
 /// The connection, lent to a hook.
 ///
-/// What is sent during one poll of the hook leaves in one system call when that poll ends; nothing
-/// is held back behind an await. Sends wait only while more than the outbox's high-water mark
-/// waits for the peer.
+/// The sends of one poll of the hook leave in one system call when that poll ends; no await delays them. A send waits
+/// only while the queue is above the outbox's high-water mark.
 pub struct Stream {
     pub(crate) exchange: Exchange,
 }
 
-/// The socket of a connection, as far as it can be asked.
+/// A view of a connection's socket.
 #[derive(Clone, Copy)]
 pub struct Transport<'a>(&'a Stream);
 
@@ -63,7 +62,7 @@ impl Stream {
         self.connection().peer().address()
     }
 
-    /// Waits until the client has gone or the server shuts down.
+    /// Waits until the client has left or the server shuts down.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -71,14 +70,14 @@ impl Stream {
         UntilEnd::new(&**self.connection(), Until::Either).await;
     }
 
-    /// Returns a future that ends when the client is gone: when it has ended its side or the connection broke.
+    /// Returns a future that ends when the client has left: it has ended its side, or the connection broke.
     ///
-    /// The future borrows nothing, so it can be waited for beside other work on the stream or the context, and in other tasks.
-    /// A client that only ended its side may still read; sends tell. While a streamed body fills the inbox (64 KiB) and no
-    /// hook reads it, the end behind it is not seen.
+    /// The future borrows nothing, so it can be awaited beside other work on the stream or the context, and in other
+    /// tasks. A client that has only ended its side may still read, as a send shows. While a streamed body fills the
+    /// inbox (64 KiB) and no hook reads it, the end behind it goes unnoticed.
     ///
     /// # Cancel safety
-    /// Cancel safe; it can be asked for again at any time.
+    /// Cancel safe; it can be called again at any time.
     ///
     /// ```
     /// use hyperlane_core::{Context, ServerHook, Status, Stream};
@@ -99,7 +98,7 @@ impl Stream {
     ///             report = expensive() => {
     ///                 ctx.get_mut_response().set_body(report);
     ///             }
-    ///             // The client does not wait for it any more.
+    ///             // The client no longer waits for the report.
     ///             _ = stream.disconnected() => {}
     ///         }
     ///         Status::Continue
@@ -110,8 +109,8 @@ impl Stream {
         UntilEnd::new(self.connection().clone(), Until::PeerEnded)
     }
 
-    /// Returns a handle through which other tasks send to this connection once it is a WebSocket or an event stream. If a
-    /// WebSocket handshake waits for the handler's answer, the 101 goes out now.
+    /// Returns a handle by which other tasks send to this connection once it is a WebSocket or an event stream.
+    /// Sends the 101 of a WebSocket handshake that waits for the handler's answer.
     pub fn outbox(&self) -> Outbox {
         if self.exchange.answer().is_accepted() {
             self.connection().answer_handshake();
@@ -123,16 +122,16 @@ impl Stream {
 
     /// Reads the next request of this connection, body included.
     ///
-    /// If the current one is unanswered, it stays so: answer it first. The connection ends with the next answer then,
-    /// which the client takes for the first that is missing.
+    /// Answer the current request first: afterwards it cannot be answered any more. The client would take the next
+    /// answer for the missing one, so the connection closes after it.
     ///
     /// # Errors
-    /// [`RequestError::ConnectionClosed`] when there is no further request, or none may follow since the client or the
-    /// answer said so (RFC 9112 §9.6); otherwise the rule that it breaks, after which no request can be read any more.
+    /// [`RequestError::ConnectionClosed`] if there is no further request, or if the client or the answer has excluded
+    /// one (RFC 9112 §9.6); otherwise the rule that the request breaks, after which no request can be read.
     ///
     /// # Cancel safety
-    /// Dropped before the head is here, nothing is lost. A request whose body was still to come is, and counts as
-    /// unanswered.
+    /// Nothing is lost if the future is dropped before the head has arrived. If it is dropped later, the request is
+    /// lost and stays unanswered.
     pub async fn try_get_http_request(&mut self) -> Result<Request, RequestError> {
         let mut request = Request::default();
         self.try_fill_http_request(&mut request).await?;
@@ -142,7 +141,7 @@ impl Stream {
     /// Reads the next request into `request`; see [`try_get_http_request`](Self::try_get_http_request).
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`try_get_http_request`](Self::try_get_http_request).
     pub async fn try_fill_http_request(
         &mut self,
         request: &mut Request,
@@ -164,8 +163,7 @@ impl Stream {
     /// Waits for the next data message of the WebSocket.
     ///
     /// # Errors
-    /// [`RequestError::WebSocketClosed`] after a Close of the client, and the reason in every other case
-    /// in which no message comes any more.
+    /// [`RequestError::WebSocketClosed`] after a Close of the client; otherwise the reason why no more messages come.
     ///
     /// # Cancel safety
     /// Cancel safe: no message is lost.
@@ -188,17 +186,17 @@ impl Stream {
 
     // ---------------------------------------------------------------- sending
 
-    /// Sends raw bytes: (parts of) an HTTP response, or after an upgrade whole frames.
+    /// Sends raw bytes: parts of an HTTP response; after an upgrade, whole frames.
     ///
-    /// The server follows what is sent: it knows when the response is complete, keeps the body of a
-    /// response to HEAD back, and never sends a second response.
+    /// The server follows the bytes: it knows when the response is complete, omits the body of a response to HEAD,
+    /// and never sends a second response.
     ///
     /// # Errors
-    /// [`ResponseError::ConnectionClosed`] when the client is gone, [`ResponseError::AlreadyComplete`] for
-    /// bytes after a complete response.
+    /// [`ResponseError::ConnectionClosed`] if the client has left, [`ResponseError::AlreadyComplete`] for bytes
+    /// after a complete response.
     ///
     /// # Cancel safety
-    /// The bytes are taken at the first poll; dropped later, only the wait for room is lost.
+    /// The first poll takes the bytes. Dropping the future later only ends its wait for room.
     pub async fn try_send(&mut self, data: impl AsRef<[u8]>) -> Result<(), ResponseError> {
         let sent = self.exchange.send_raw(data.as_ref());
         self.room_after(sent).await
@@ -210,10 +208,10 @@ impl Stream {
         self.close_on_failure(sent);
     }
 
-    /// Sends several pieces as one: no other send comes between them.
+    /// Sends several pieces as one, so that no other send comes between them.
     ///
     /// # Errors
-    /// As [`try_send`](Self::try_send).
+    /// Those of [`try_send`](Self::try_send).
     pub async fn try_send_list<I>(&mut self, list: I) -> Result<(), ResponseError>
     where
         I: IntoIterator,
@@ -231,10 +229,10 @@ impl Stream {
         self.send(joined(list)).await;
     }
 
-    /// Waits until everything that was sent is with the operating system.
+    /// Waits until the operating system has taken all bytes sent so far.
     ///
     /// # Errors
-    /// [`ResponseError::ConnectionClosed`] when the client is gone before.
+    /// [`ResponseError::ConnectionClosed`] if the client has left before.
     pub async fn try_flush(&mut self) -> Result<(), ResponseError> {
         self.connection().lane().flush();
         poll_fn(|cx| self.connection().lane().poll_flushed(cx)).await?;
@@ -250,7 +248,7 @@ impl Stream {
     pub(crate) fn close_on_failure(&mut self, result: Result<(), ResponseError>) {
         if let Err(error) = result {
             let peer = self.connection().peer();
-            tracing::debug!(%peer, %error, "send failed: the connection is closed");
+            tracing::debug!(%peer, %error, "send failed: connection closed");
             self.exchange.closes = true;
         }
     }
@@ -260,7 +258,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits as [`room`](Self::room), after a send: a hook that sends in a loop lets others run also when the client is gone.
+    /// Waits as [`room`](Self::room) after a send, so that other tasks run while a hook sends in a loop; also if the
+    /// client has left.
     async fn room_after(&self, sent: Result<(), ResponseError>) -> Result<(), ResponseError> {
         match sent {
             Ok(()) | Err(ResponseError::ConnectionClosed) => self.room().await.and(sent),
@@ -271,23 +270,23 @@ impl Stream {
 
 // Spellings of published Hyperlane programs.
 impl Stream {
-    /// Returns what can be asked of the socket.
+    /// Returns a view of the socket.
     pub fn get_stream(&self) -> Transport<'_> {
         Transport(self)
     }
 
-    /// Whether the connection will be closed after this request.
+    /// Returns whether the connection closes after this request.
     pub fn get_closed(&self) -> bool {
         self.exchange.closes
     }
 
-    /// Closes the connection after this request; a WebSocket with a Close frame.
+    /// Sets whether the connection closes after this request. A WebSocket is closed with a Close frame.
     pub fn set_closed(&mut self, closed: bool) -> &mut Self {
         self.exchange.closes = closed;
         self
     }
 
-    /// Whether another request may follow, given what the client wants.
+    /// Returns whether another request may follow if the client keeps the connection alive.
     pub fn is_keep_alive(&self, client_keeps_alive: bool) -> bool {
         client_keeps_alive && !self.exchange.closes && self.connection().lane.is_open()
     }

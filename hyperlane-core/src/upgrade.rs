@@ -1,4 +1,4 @@
-//! The program's decisions about one WebSocket handshake.
+//! Options of a program for one WebSocket handshake.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,11 +10,10 @@ use crate::{
     proto::http::origin::AllowedOrigins,
 };
 
-/// Picks one of the names that a client offers.
+/// A function that chooses one of the client's names.
 type Choice = Box<dyn for<'a> FnOnce(&[&'a str]) -> Option<&'a str> + Send>;
 
-/// Says how [`Context::upgrade_with`](crate::Context::upgrade_with) answers a handshake: subprotocol,
-/// header fields, origins.
+/// Options of [`Context::upgrade_with`](crate::Context::upgrade_with): subprotocol, header fields, origins.
 ///
 /// ```
 /// use hyperlane_core::{Context, Stream, Upgrade, WebSocket, RequestError};
@@ -39,7 +38,7 @@ pub struct Upgrade {
 
 #[derive(Default)]
 enum Protocols {
-    /// As the server's configuration says.
+    /// The names of the server's configuration.
     #[default]
     Configured,
     Listed(Vec<Cow<'static, str>>),
@@ -47,13 +46,13 @@ enum Protocols {
 }
 
 impl Upgrade {
-    /// Decides nothing: everything is as the server's configuration says.
+    /// Creates options without a change to the server's configuration.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Speaks the first of these subprotocols that the client offers; none of them is no error
-    /// (RFC 6455 §4.2.2). Default: [`ServerConfig::subprotocols`].
+    /// Sets the subprotocols, best first: the first that the client offers is used. If it offers none of them, the
+    /// WebSocket has none (RFC 6455 §4.2.2). Default: [`ServerConfig::subprotocols`].
     #[must_use]
     pub fn protocols<P: Into<Cow<'static, str>>>(
         mut self,
@@ -63,10 +62,10 @@ impl Upgrade {
         self
     }
 
-    /// Has `choose` pick the subprotocol among those that the client offers, in its order of preference.
+    /// Sets a function that chooses the subprotocol. Its argument is the client's offers in order of preference.
     ///
-    /// A name that is not among them makes the upgrade fail with
-    /// [`RequestError::Subprotocol`](crate::RequestError::Subprotocol): the client would have to fail the
+    /// If it returns another name, the upgrade fails with
+    /// [`RequestError::Subprotocol`](crate::RequestError::Subprotocol), since the client would have to fail the
     /// connection (RFC 6455 §4.1).
     #[must_use]
     pub fn choose_protocol(
@@ -77,10 +76,10 @@ impl Upgrade {
         self
     }
 
-    /// Adds a field to the answer, beside those of the context's response.
+    /// Adds a header field to the answer, beside those of the context's response.
     ///
-    /// A field that may not be written (not a name, control characters, or one that the handshake
-    /// writes itself) makes the upgrade fail with [`RequestError::Header`](crate::RequestError::Header).
+    /// The upgrade fails with [`RequestError::Header`](crate::RequestError::Header) if the name is invalid, the value
+    /// has control characters, or the handshake writes the field itself.
     #[must_use]
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         if let Err(error) = self.add_header(name.as_ref(), value.as_ref()) {
@@ -101,12 +100,12 @@ impl Upgrade {
         self.headers.try_add(name, value)
     }
 
-    /// Accepts pages of these origins (`https://example.com`) as well, beside
-    /// [`ServerConfig::allowed_origins`] and the server's own. They are compared as origins: case and a default port do not
-    /// matter, and any scheme can be named (`capacitor://localhost`, `file://`).
+    /// Accepts pages of these origins (`https://example.com`), beside [`ServerConfig::allowed_origins`] and the
+    /// server's own. Case and a default port do not matter, and all schemes are possible (`capacitor://localhost`,
+    /// `file://`).
     ///
-    /// A text that is no origin, and `null`, makes the upgrade fail with
-    /// [`RequestError::AllowedOrigin`](crate::RequestError::AllowedOrigin).
+    /// The upgrade fails with [`RequestError::AllowedOrigin`](crate::RequestError::AllowedOrigin) if a text is not an
+    /// origin, or is `null`.
     #[must_use]
     pub fn allowed_origins<O: Into<String>>(
         mut self,
@@ -118,29 +117,28 @@ impl Upgrade {
         self
     }
 
-    /// Accepts pages of any origin, as [`ServerConfig::dangerous_allow_any_origin`] does for all
-    /// WebSockets.
+    /// Accepts pages of any origin, as [`ServerConfig::dangerous_allow_any_origin`] does for all WebSockets.
     #[must_use]
     pub fn dangerous_allow_any_origin(mut self) -> Self {
         self.origins.any = true;
         self
     }
 
-    /// Accepts pages of the origin `null`, as [`ServerConfig::dangerous_allow_null_origin`] does for all WebSockets: any site
-    /// can make one, by a sandboxed frame.
+    /// Accepts pages of the origin `null`, as [`ServerConfig::dangerous_allow_null_origin`] does for all WebSockets.
+    /// Any site can create such a page by a sandboxed frame.
     #[must_use]
     pub fn dangerous_allow_null_origin(mut self) -> Self {
         self.origins.null = true;
         self
     }
 
-    /// Accepts pages as an endpoint says.
+    /// Sets the origins of an endpoint.
     pub(crate) fn with_origins(mut self, origins: AllowedOrigins) -> Self {
         self.origins = origins;
         self
     }
 
-    /// The fields to add.
+    /// Returns the header fields to add.
     pub(crate) fn headers(&self) -> Result<&Headers, RequestError> {
         match self.refused {
             Some(error) => Err(error.into()),
@@ -148,7 +146,7 @@ impl Upgrade {
         }
     }
 
-    /// The pages to accept.
+    /// Returns the origins to accept.
     pub(crate) fn origins(&self) -> Result<&AllowedOrigins, RequestError> {
         match self.origins.refused() {
             Some(error) => Err(error.clone().into()),
@@ -158,14 +156,14 @@ impl Upgrade {
 
     /// Chooses the subprotocol: one of `offered`, the values of all `Sec-WebSocket-Protocol` fields.
     ///
-    /// `wanted` is what the program set in its response.
+    /// `wanted` is the field of the program's response.
     pub(crate) fn choose<'a>(
         &mut self,
         offered: impl Iterator<Item = &'a str>,
         wanted: Option<&str>,
         config: &ServerConfig,
     ) -> Result<Option<Subprotocol>, RequestError> {
-        // Only names that may stand in the answer can be chosen, and no credential may.
+        // Only valid names can be chosen, and no credentials.
         let offered: Vec<&str> = offered
             .flat_map(list_items)
             .filter(|name| is_token(name) && !is_session_token(name))
@@ -176,12 +174,12 @@ impl Upgrade {
                     Some(Subprotocol::Named(wanted.to_owned().into()))
                 }
                 Some(wanted) => {
-                    // What echoes all that was offered holds the token as well, which no log is to have.
+                    // A program that echoes all offers has the session's token in it, which must not be logged.
                     let shown: Vec<&str> = list_items(wanted)
                         .filter(|name| !is_session_token(name))
                         .collect();
                     let shown = shown.join(", ");
-                    tracing::warn!("subprotocol {shown:?} was not offered and is left out");
+                    tracing::warn!("subprotocol {shown:?} omitted: the client did not offer it");
                     None
                 }
                 None => config
@@ -240,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_chosen_was_offered() {
+    fn a_chosen_subprotocol_was_offered() {
         let name = |name: &str| Ok(Some(name.to_owned()));
         let none = Ok(None);
         let listed = || Upgrade::new().protocols(["v2", "v1"]);

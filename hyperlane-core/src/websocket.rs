@@ -29,10 +29,10 @@ use crate::{
     proto::ws::{CloseCode, Message},
 };
 
-/// A WebSocket, as a cheap clone that any task may hold.
+/// A WebSocket; a cheap clone that any task may hold.
 ///
-/// Clones share the connection: each message that comes in is received by exactly one of them, and
-/// any of them may send. Pings are answered, and sent, by the connection itself.
+/// Clones share the connection: exactly one of them receives each message, and all may send. The connection itself
+/// sends pings and answers them.
 ///
 /// ```
 /// use hyperlane_core::{Context, ServerHook, Status, Stream};
@@ -58,9 +58,9 @@ use crate::{
 /// }
 /// ```
 ///
-/// [`Context::upgrade`](crate::Context::upgrade) gives the WebSocket of one connection,
-/// [`Context::ws`](crate::Context::ws) the channel of a session, which outlives its connections and reaches all of its
-/// tabs. Where the two differ, the methods say so.
+/// [`Context::upgrade`](crate::Context::upgrade) returns the WebSocket of one connection.
+/// [`Context::ws`](crate::Context::ws) returns the channel of a session, which outlives its connections and reaches all
+/// of its tabs. The methods name the differences.
 #[derive(Clone)]
 pub struct WebSocket {
     target: Target,
@@ -85,7 +85,7 @@ impl WebSocket {
         }
     }
 
-    /// The connection; of a channel the last one that came, if there is one.
+    /// Returns the connection; for a channel the newest one, if there is one.
     fn connection(&self) -> Option<Arc<Link>> {
         match &self.target {
             Target::Connection(connection) => Some(connection.shared().clone()),
@@ -93,9 +93,9 @@ impl WebSocket {
         }
     }
 
-    /// Whether messages can still be sent: no Close went in either direction.
+    /// Returns whether messages can still be sent: neither side has sent a Close.
     ///
-    /// A channel is open from its first connection on, and while its client may still come back.
+    /// A channel is open from its first connection until it ends, also while its client is away.
     pub fn is_open(&self) -> bool {
         match &self.target {
             Target::Connection(connection) => connection.lane.is_open(),
@@ -103,12 +103,13 @@ impl WebSocket {
         }
     }
 
-    /// Identifies the connection within this process, from 1; never used again. 0 for a channel without one.
+    /// Returns the connection's number within this process, from 1, which is never reused; 0 for a channel without a
+    /// connection.
     pub fn connection_id(&self) -> u64 {
         self.outbox().id()
     }
 
-    /// The subprotocol that the handshake agreed on (RFC 6455 §1.9). None for a channel.
+    /// Returns the negotiated subprotocol (RFC 6455 §1.9); `None` for a channel.
     pub fn protocol(&self) -> Option<&str> {
         match &self.target {
             Target::Connection(connection) => connection.subprotocol(),
@@ -116,30 +117,30 @@ impl WebSocket {
         }
     }
 
-    /// The address of the peer at the other end of the socket; `None` for Unix sockets, and for a channel without a
-    /// connection.
+    /// Returns the address of the peer at the other end of the socket; `None` for Unix sockets, and for a channel
+    /// without a connection.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.connection()?.peer().address()
     }
 
-    /// The handle for code that delivers to many connections. Of a channel it is that of the connection it has now, which it can
-    /// tell of and close: nothing but the channel itself sends there.
+    /// Returns the handle for code that delivers to many connections. For a channel it is the handle of its current
+    /// connection, which it can describe and close; only the channel itself can send there.
     pub fn outbox(&self) -> Outbox {
         Outbox::new(self.connection())
     }
 
-    /// Sends a message. Waits only while more than the outbox's high-water mark waits for the peer.
+    /// Sends a message. Waits only while the queue is above the outbox's high-water mark.
     ///
-    /// On a channel the message goes to all tabs, and waits for those that are being connected anew. Only a full buffer
-    /// has the sender wait, at most the channel's send timeout.
+    /// On a channel the message goes to all tabs; the channel keeps it for tabs that are reconnecting. The sender waits
+    /// only while the channel's buffer is full, at most the channel's send timeout.
     ///
     /// # Errors
-    /// [`io::ErrorKind::BrokenPipe`] when the WebSocket is closed, or the channel is over.
-    /// [`io::ErrorKind::TimedOut`] when the buffer of a channel stayed full.
+    /// [`io::ErrorKind::BrokenPipe`] if the WebSocket is closed or the channel has ended, [`io::ErrorKind::TimedOut`]
+    /// if the channel's buffer stayed full.
     ///
     /// # Cancel safety
-    /// Dropped before it is done, the message is either sent whole or not at all.
-    // No `async fn`: it would hold the message twice, and a handler's future has room for it also while it receives.
+    /// If the future is dropped, the message is either sent whole or not at all.
+    // An `async fn` would hold the message twice, and a handler's future reserves that space also while it receives.
     pub fn send(&self, message: impl Into<Message>) -> impl Future<Output = io::Result<()>> {
         let message = message.into();
         async move {
@@ -153,7 +154,7 @@ impl WebSocket {
                 Target::Connection(connection) => {
                     poll_fn(|cx| poll_send(connection, &message, cx)).await
                 }
-                // In a box, so that handlers which only have a connection hold no room for it while they wait.
+                // Boxed, so that handlers of plain connections reserve no space for it.
                 Target::Channel(channel) if message.is_data() => {
                     Box::pin(channel.send(message)).await
                 }
@@ -168,7 +169,7 @@ impl WebSocket {
     /// Sends a value as JSON text.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] when the value has no JSON form; otherwise as [`send`](Self::send).
+    /// [`io::ErrorKind::InvalidData`] if the value has no JSON form; otherwise those of [`send`](Self::send).
     pub async fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> io::Result<()> {
         let text = serde_json::to_string(value)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -178,10 +179,10 @@ impl WebSocket {
     /// Waits for the next text or binary message.
     ///
     /// # Errors
-    /// [`io::ErrorKind::ConnectionAborted`] after a Close of the client (the source tells code and
-    /// reason), [`io::ErrorKind::InvalidData`] when it broke the protocol,
-    /// [`io::ErrorKind::ConnectionReset`] when it left without a word. A channel waits on through the ends of
-    /// connections, and says [`io::ErrorKind::BrokenPipe`] when it is over itself.
+    /// [`io::ErrorKind::ConnectionAborted`] after a Close of the client (the source has code and reason),
+    /// [`io::ErrorKind::InvalidData`] if the client broke the protocol, [`io::ErrorKind::ConnectionReset`] if it left
+    /// without a Close. A channel goes on waiting when a connection ends, and returns [`io::ErrorKind::BrokenPipe`]
+    /// when the channel ends.
     ///
     /// # Cancel safety
     /// Cancel safe: no message is lost.
@@ -204,8 +205,8 @@ impl WebSocket {
     /// Waits for the next message and reads it as JSON.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] when it is not the JSON of a `T`: the message is used up and the
-    /// WebSocket stays open; otherwise as [`recv`](Self::recv).
+    /// [`io::ErrorKind::InvalidInput`] if it is not the JSON of a `T`: the message is consumed and the WebSocket stays
+    /// open; otherwise those of [`recv`](Self::recv).
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -215,10 +216,10 @@ impl WebSocket {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
     }
 
-    /// Sends a Ping. The connection does so by itself after silence.
+    /// Sends a Ping. The connection itself sends pings after silence.
     ///
     /// # Errors
-    /// As [`send`](Self::send); [`io::ErrorKind::InvalidInput`] for more than 125 bytes (RFC 6455 §5.5).
+    /// Those of [`send`](Self::send); [`io::ErrorKind::InvalidInput`] for more than 125 bytes (RFC 6455 §5.5).
     pub async fn ping(&self, payload: impl Into<Bytes>) -> io::Result<()> {
         let payload = payload.into();
         if payload.len() > 125 {
@@ -230,21 +231,21 @@ impl WebSocket {
         self.send(Message::Ping(payload)).await
     }
 
-    /// What the last answered ping of the heartbeat took to come back; `None` before the first.
+    /// Returns the round-trip time of the heartbeat's last answered ping; `None` before the first.
     ///
-    /// The connection pings after [`ServerConfig::ping_interval`](crate::ServerConfig) of quiet. Pings
-    /// of [`ping`](Self::ping) are not measured.
+    /// The connection sends a ping after [`ServerConfig::ping_interval`](crate::ServerConfig) of silence. Pings of
+    /// [`ping`](Self::ping) are not measured.
     pub fn latency(&self) -> Option<Duration> {
         self.connection()?.lock_input().websocket()?.latency()
     }
 
-    /// Starts the closing handshake; of a channel with all tabs, and the channel is over. Messages that the client sent before its answer are still
-    /// received; the connection ends at most
-    /// [`ServerConfig::close_timeout`](crate::ServerConfig) later.
+    /// Starts the closing handshake. Messages that the client sends before its answer are still received. The
+    /// connection ends at most [`ServerConfig::close_timeout`](crate::ServerConfig) later. Closing a channel closes the
+    /// connections of all tabs and ends the channel.
     ///
     /// # Errors
-    /// [`io::ErrorKind::BrokenPipe`] when it is closed already, [`io::ErrorKind::InvalidInput`] for a
-    /// code that must not be sent (RFC 6455 §7.4).
+    /// [`io::ErrorKind::BrokenPipe`] if it is closed already, [`io::ErrorKind::InvalidInput`] for a code that must not
+    /// be sent (RFC 6455 §7.4).
     pub fn close(&self, code: CloseCode, reason: &str) -> io::Result<()> {
         if !code.is_sendable() {
             return Err(io::Error::new(
@@ -260,14 +261,15 @@ impl WebSocket {
         }
     }
 
-    /// Keeps the connection open when the handler returns: until it is closed, or the last handle is dropped, which
+    /// Keeps the connection open after the handler returns, until it is closed or the last handle is dropped, which
     /// closes it with 1000.
     ///
-    /// Without it a connection belongs to its handler, whose return closes it. It counts all clones of this handle,
-    /// whichever was asked, but no [`Outbox`] and no membership of a room. A connection that is kept counts as one of
-    /// [`ServerConfig::max_connections`](crate::ServerConfig), its limits of time hold, and a shutdown closes it with 1001.
-    /// Where the handler panics, fails, or returns [`Status::Reject`](crate::Status::Reject), it is closed at once. A
-    /// channel outlives its connections anyway, so that nothing changes for it.
+    /// Without this call the return of the handler closes the connection. All clones of this handle keep it open, but
+    /// no [`Outbox`] and no membership of a room does. The connection still counts towards
+    /// [`ServerConfig::max_connections`](crate::ServerConfig), its time limits still apply, and a shutdown closes it
+    /// with
+    /// 1001. If the handler panics, fails, or returns [`Status::Reject`](crate::Status::Reject), it is closed at once.
+    /// The call has no effect on a channel, which outlives its connections anyway.
     ///
     /// ```
     /// use hyperlane_core::{Context, RequestError, Stream};
@@ -292,7 +294,7 @@ impl WebSocket {
         }
     }
 
-    /// Waits until the connection is over, whoever ended it, or the server shuts down.
+    /// Waits until either side closes the connection or the server shuts down; on a channel, until it has ended.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -311,7 +313,7 @@ fn poll_send(connection: &Link, message: &Message, cx: &mut Context<'_>) -> Poll
             .lane()
             .send(Payload::Message(message), Order::Own, Limit::Mark)
         {
-            // Another sender was faster.
+            // Another sender has used up the room.
             Err(PushError::Full) => {}
             sent => {
                 if sent.is_ok() {
@@ -347,7 +349,7 @@ impl fmt::Debug for WebSocket {
     }
 }
 
-/// The messages that come in; ends with the WebSocket.
+/// Yields the incoming messages, and ends with the WebSocket.
 impl futures_core::Stream for WebSocket {
     type Item = Message;
 
@@ -387,13 +389,13 @@ impl futures_sink::Sink<Message> for WebSocket {
                 connection.lane().flush();
                 connection.lane().poll_flushed(cx).map_err(closed)
             }
-            // What a channel has taken, it delivers.
+            // The channel has taken the messages and delivers them.
             Target::Channel(_) => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A Close that went before is as good.
+        // An error means that it was closed before.
         let _ = self.close(CloseCode::NORMAL, "");
         Poll::Ready(Ok(()))
     }
@@ -408,7 +410,7 @@ mod tests {
         fn size<F>(_: impl Fn(&'static WebSocket) -> F) -> usize {
             size_of::<F>()
         }
-        // What every handler that sends holds while it waits for anything.
+        // Each handler that sends reserves this space, also while it waits for something else.
         let size = size(|socket| socket.send(Message::Close(None)));
         assert!(size <= 240, "{size} bytes");
     }

@@ -37,10 +37,7 @@ pub(crate) fn run() -> Outcome {
         }
         println!("advisories: checked by the database at hand, since it cannot be fetched anew");
     }
-    process::run(
-        &cargo_deny,
-        ["--locked", "check", "--disable-fetch", "advisories"],
-    )
+    process::run(&cargo_deny, ["--offline", "check", "advisories"])
 }
 
 /// Tells whether a database is where cargo-deny keeps it.
@@ -52,5 +49,5 @@ fn has_database() -> bool {
         .into_iter()
         .flatten()
         .flatten()
-        .any(|entry| entry.path().join(".git").exists())
+        .any(|entry| entry.path().join(".git").join("index").exists())
 }

@@ -179,8 +179,8 @@ impl Input {
         let mut wait = every;
         if !websocket.close_sent && !websocket.is_full(inbox) {
             let ping = websocket.next_ping();
-            // If the outbox is full or closed, no ping was sent and no pong is due. The limits on stalls
-            // and closing apply.
+            // If the outbox is full or closed, no ping was sent and no pong is due. The limits on stalls and closing
+            // apply.
             if send_ping(link, ping).is_ok() {
                 websocket.ping_sent = Some(now);
                 wait = link.env.config.pong_timeout.unwrap_or(every);

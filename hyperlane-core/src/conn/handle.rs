@@ -80,8 +80,8 @@ impl Link {
                 false if is_held && self.lane.is_open() && self.lane.format().is_pushable() => {
                     tracing::debug!(
                         peer = %self.peer(),
-                                                "connection closed because its handler returned, although handles are left: call `keep_open` to \
-                                                 keep it open"
+                        "connection closed because its handler returned, although handles are left: call `keep_open` \
+                         to keep it open"
                     );
                 }
                 _ => {}

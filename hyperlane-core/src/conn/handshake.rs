@@ -132,8 +132,8 @@ pub(super) fn answer_late_handshake(link: &Link) {
         tracing::warn!(
             peer = %link.peer(),
             path = &*handshake.path,
-                        "WebSocket handshake completed by the server: the handler did not answer within {:?}; call \
-                         `ctx.upgrade(stream)`, read or send before long work, or raise `handshake_timeout`",
+            "WebSocket handshake completed by the server: the handler did not answer within {:?}; call \
+             `ctx.upgrade(stream)`, read or send before long work, or raise `handshake_timeout`",
             link.env.config.handshake_timeout
         );
     }

@@ -11,8 +11,8 @@ use crate::env::timers::Tick;
 /// State of the last ping.
 #[derive(Debug, Default)]
 pub(super) struct Heartbeat {
-    /// Number of pings so far. The payload of each is its number, so that an unsolicited pong, or the pong to a
-    /// ping of the program, does not count as its answer (RFC 6455 §5.5.3).
+    /// Number of pings so far. The payload of each is its number, so that an unsolicited pong, or the pong to a ping of
+    /// the program, does not count as its answer (RFC 6455 §5.5.3).
     count: u64,
     /// Time of the last ping, until its pong.
     sent: Option<Instant>,

@@ -182,8 +182,8 @@ impl Input {
         if let Some(websocket) = self.websocket() {
             websocket.set_lost();
         }
-        // A client of plain HTTP may end its side and still wait for the response. A client of a WebSocket or
-        // an event stream has left.
+        // A client of plain HTTP may end its side and still wait for the response. A client of a WebSocket or an event
+        // stream has left.
         if link.lane.format() != WireFormat::Http {
             link.lane.life.set_transport(Transport::Closed);
         }

@@ -94,7 +94,7 @@ impl Lifecycle {
         }
     }
 
-    /// Whether more may be queued.
+    /// Returns whether more bytes may be queued.
     #[inline]
     pub(super) fn takes_bytes(&self) -> bool {
         self.sending.load(Ordering::Acquire) < Sending::LastWord as u8

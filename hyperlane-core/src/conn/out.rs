@@ -356,9 +356,9 @@ impl Out {
         Poll::Ready(())
     }
 
-    /// Takes the waiters if the queue has room, and wakes a task that waits for room for a body. Waiters are
-    /// taken only after the queue has drained: otherwise a waiter within the task would wake it in a loop while
-    /// the client reads nothing.
+    /// Takes the waiters if the queue has room, and wakes a task that waits for room for a body. Waiters are taken only
+    /// after the queue has drained: otherwise a waiter within the task would wake it in a loop while the client reads
+    /// nothing.
     fn take_ready_waiters(&mut self, lane: LaneRef<'_>) -> Wakers {
         if self.awaits_body_room && self.queue.bytes() <= lane.body_mark() {
             self.awaits_body_room = false;

@@ -75,8 +75,8 @@ impl Outbox {
     }
 
     fn connection(&self) -> Result<&Arc<Link>, PushError> {
-        // A message from another sender has no offset of the channel. A client that counts messages would then
-        // take the channel's next message for one that it has.
+        // A message from another sender has no offset of the channel. A client that counts messages would then take the
+        // channel's next message for one that it has.
         self.connection
             .as_ref()
             .filter(|connection| !connection.lane.is_of_channel())
@@ -84,8 +84,8 @@ impl Outbox {
     }
 
     /// Returns whether this is the outbox of a session's channel ([`Context::ws`](crate::Context::ws),
-    /// [`Context::sse`](crate::Context::sse)), connected or not. Only the channel can send through it, and it
-    /// cannot join a room.
+    /// [`Context::sse`](crate::Context::sse)), connected or not. Only the channel can send through it, and it cannot
+    /// join a room.
     pub fn is_of_channel(&self) -> bool {
         self.connection
             .as_ref()
@@ -148,8 +148,8 @@ impl Outbox {
         sent.map_err(failed)
     }
 
-    /// Closes the connection. A WebSocket gets a Close frame, after the queue or, with `drop_unsent`, instead
-    /// of it. An event stream just ends, after which a browser reconnects.
+    /// Closes the connection. A WebSocket gets a Close frame, after the queue or, with `drop_unsent`, instead of it. An
+    /// event stream just ends, after which a browser reconnects.
     pub fn close(&self, code: CloseCode, reason: &str, drop_unsent: bool) {
         let Some(connection) = &self.connection else {
             return;

@@ -57,7 +57,8 @@ impl LaneRef<'_> {
     ///
     /// # Errors
     /// [`PushError::Full`] if the queue is above the limit, [`PushError::Closed`] if no more can be sent.
-    #[inline]
+    // Payload, order and limit are known at each call: inlined, the choice among them costs nothing.
+    #[inline(always)]
     pub(crate) fn send(
         self,
         payload: Payload<'_>,
@@ -193,8 +194,8 @@ impl LaneRef<'_> {
         self.send(Payload::Shared(bytes), Order::Now, Limit::Mark)
     }
 
-    /// Sends pieces that `write` appends to the cork, in the order of the lane's own hook and without a limit on
-    /// the queue.
+    /// Sends pieces that `write` appends to the cork, in the order of the lane's own hook and without a limit on the
+    /// queue.
     #[inline]
     pub(crate) fn compose(self, write: impl FnOnce(&mut Cork)) -> Result<(), PushError> {
         let mut write = Some(write);
@@ -317,13 +318,13 @@ impl LaneRef<'_> {
         Poll::Pending
     }
 
-    /// Waits as [`poll_room`](Self::poll_room), with the lower mark for bodies that the task itself fetches piece
-    /// by piece.
+    /// Waits as [`poll_room`](Self::poll_room), with the lower mark for bodies that the task itself fetches piece by
+    /// piece.
     pub(crate) fn poll_body_room(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         if cork::is_polling(self.lane.id) && self.link.driver.is_own_waker(cx) {
             let mut out = self.lane.lock_out();
-            // A lost lane has an empty queue. The task does not join the waiters: they wait for the
-            // outbox's own mark, which is reached already, so it would be woken in a loop.
+            // A lost lane has an empty queue. The task does not join the waiters: they wait for the outbox's own mark,
+            // which is reached already, so it would be woken in a loop.
             if out.queued() > self.body_mark() {
                 out.set_awaits_body_room();
                 return Poll::Pending;

@@ -208,8 +208,7 @@ impl Link {
                 .fragments(config.max_fragments)
                 .rsv1_allowed(extensions.allow_rsv1()),
         );
-        // The answer to the handshake is written before another task can get the handle: no frame may overtake
-        // it.
+        // The answer to the handshake is written before another task can get the handle: no frame may overtake it.
         self.lane().flush();
         let mut input = self.lock_input();
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut))]
@@ -411,8 +410,7 @@ impl Input {
                     link.driver.charge(64);
                     websocket.ping_sent = None;
                     if websocket.heartbeat.pong(&payload, Instant::now) {
-                        // The handler reports the acknowledgement to the channel, outside this
-                        // lock.
+                        // The handler reports the acknowledgement to the channel, outside this lock.
                         link.driver.wake();
                     }
                     if let Some(due) = websocket.heartbeat.ack_ping_due() {

@@ -1,11 +1,11 @@
-//! Cookies (RFC 6265): those of the client, and those that a response sets.
+//! Cookies (RFC 6265): those that the client sent, and those that a response sets.
 
 use cookie::{Cookie, CookieJar};
 
 use crate::{Context, http::is_token};
 
-/// Whether a cookie says only what it is meant to: a `;` in a value would begin another attribute, and clients take
-/// spaces off its ends (RFC 6265 §5.2).
+/// Returns whether a cookie is well-formed. A `;` in a value would begin an attribute, and clients trim spaces at its
+/// ends (RFC 6265 §5.2).
 fn is_well_formed(cookie: &Cookie<'_>) -> bool {
     let parts = [Some(cookie.value()), cookie.path(), cookie.domain()];
     is_token(cookie.name())
@@ -15,21 +15,22 @@ fn is_well_formed(cookie: &Cookie<'_>) -> bool {
 }
 
 impl Context {
-    /// The cookies that the client sent. Of several of one name the first counts, as it belongs to the longest path
-    /// (RFC 6265 §5.4).
+    /// Returns the cookies that the client sent. If several have one name, the first counts, since it belongs to the
+    /// longest path (RFC 6265 §5.4).
     ///
-    /// What is added to the jar is sent by [`set_cookies`](Self::set_cookies).
+    /// [`set_cookies`](Self::set_cookies) sends the changes of the jar.
     pub fn cookies(&self) -> CookieJar {
         self.get_request().get_cookies()
     }
 
-    /// The value of a cookie that the client sent.
+    /// Returns the value of a cookie that the client sent.
     pub fn cookie(&self, name: impl AsRef<str>) -> Option<String> {
         self.get_request().try_get_cookie(name)
     }
 
-    /// Sets a cookie, in place of one of the same name that this response set before. A cookie whose name is no token or
-    /// whose value, path or domain has a `;`, a control character or a space at an end is logged and left out.
+    /// Sets a cookie, and replaces one of the same name that this response has set before. A malformed cookie is
+    /// logged and omitted: its name is no token, or its value, path or domain has a `;`, a control character or a
+    /// space at an end.
     ///
     /// ```
     /// use hyperlane_core::{Context, cookie::{Cookie, SameSite}};
@@ -64,14 +65,14 @@ impl Context {
         self
     }
 
-    /// Has the client forget a cookie. Path and domain must be those it was set with.
+    /// Removes a cookie from the client. Path and domain must be those with which it was set.
     pub fn remove_cookie<'c>(&mut self, cookie: impl Into<Cookie<'c>>) -> &mut Self {
         let mut cookie = cookie.into();
         cookie.make_removal();
         self.set_cookie(cookie)
     }
 
-    /// Sends what was added to and removed from a jar of [`cookies`](Self::cookies).
+    /// Sends the cookies that were added to or removed from a jar of [`cookies`](Self::cookies).
     pub fn set_cookies(&mut self, jar: &CookieJar) -> &mut Self {
         for cookie in jar.delta() {
             self.set_cookie(cookie.clone());
@@ -82,8 +83,8 @@ impl Context {
 
 #[cfg(feature = "cookies-secure")]
 impl Context {
-    /// The value of a cookie that [`set_signed_cookie`](Self::set_signed_cookie) set with this key; `None` if the client
-    /// changed it.
+    /// Returns the value of a cookie that [`set_signed_cookie`](Self::set_signed_cookie) has set with this key;
+    /// `None` if the client has changed it.
     pub fn signed_cookie(&self, key: &cookie::Key, name: impl AsRef<str>) -> Option<String> {
         self.cookies()
             .signed(key)
@@ -91,8 +92,8 @@ impl Context {
             .map(|cookie| cookie.value().to_owned())
     }
 
-    /// Sets a cookie that the client can read but not change: with an HMAC over name and value. What is no cookie is left out
-    /// as by [`set_cookie`](Self::set_cookie).
+    /// Sets a cookie that the client can read but not change, by an HMAC over name and value. A malformed cookie is
+    /// omitted, as in [`set_cookie`](Self::set_cookie).
     pub fn set_signed_cookie(
         &mut self,
         key: &cookie::Key,
@@ -103,8 +104,8 @@ impl Context {
         self.set_cookies(&jar)
     }
 
-    /// The value of a cookie that [`set_private_cookie`](Self::set_private_cookie) set with this key; `None` if the
-    /// client changed it.
+    /// Returns the value of a cookie that [`set_private_cookie`](Self::set_private_cookie) has set with this key;
+    /// `None` if the client has changed it.
     pub fn private_cookie(&self, key: &cookie::Key, name: impl AsRef<str>) -> Option<String> {
         self.cookies()
             .private(key)
@@ -112,7 +113,7 @@ impl Context {
             .map(|cookie| cookie.value().to_owned())
     }
 
-    /// Sets a cookie that the client can neither read nor change: encrypted by AES-256-GCM.
+    /// Sets a cookie that the client can neither read nor change, by encryption with AES-256-GCM.
     pub fn set_private_cookie(
         &mut self,
         key: &cookie::Key,

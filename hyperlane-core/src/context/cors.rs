@@ -1,4 +1,4 @@
-//! Pages of other origins: who may come at all, and what they may read.
+//! Pages of other origins: checks of the origin, and CORS.
 
 use std::time::Duration;
 
@@ -16,18 +16,19 @@ use crate::{
     },
 };
 
-/// How long browsers keep the answer to a preflight: as long as an origin that was taken off the list may still ask.
+/// Time for which browsers keep the answer to a preflight. An origin that was removed from the list can send requests
+/// for as long.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
-/// What a request's answer says to pages of other origins.
+/// The CORS answer to a request.
 #[derive(Clone, Debug)]
 pub(super) struct RequestCors {
     answer: CorsAnswer,
-    /// Why the page may not read it.
+    /// The reason why the page may not read the answer.
     refused: Option<OriginRefused>,
 }
 
-/// What a route lets pages of other origins do.
+/// The CORS policy of a route.
 #[derive(Debug)]
 pub(crate) struct RouteCors {
     pub(crate) origins: AllowedOrigins,
@@ -35,12 +36,13 @@ pub(crate) struct RouteCors {
 }
 
 impl Context {
-    /// Refuses a request of a page from elsewhere; one that says nothing of a page comes from none.
+    /// Refuses a request of a page from another origin. A request without `Origin` and fetch metadata does not come
+    /// from a page.
     pub(crate) fn check_origin(&self, route: &AllowedOrigins) -> Result<(), RequestError> {
         self.check_page(route, Purpose::Other)
     }
 
-    /// As [`check_origin`](Self::check_origin), by what the request is for as well.
+    /// Checks as [`check_origin`](Self::check_origin), and the purpose of the request too.
     pub(crate) fn check_page(
         &self,
         route: &AllowedOrigins,
@@ -53,15 +55,15 @@ impl Context {
             let path = self.get_request().get_path();
             tracing::warn!(peer = %connection.peer(), path, "{refused}");
         };
-        // Of several, none is the one that counts.
+        // All origins are checked, since a request may have several of these fields.
         let mut origins = self.get_request().get_headers().get_all("origin");
         origins
             .try_for_each(|origin| self.judge(origin, route))
             .inspect_err(|refused| warn(refused))?;
         let metadata = self.fetch_metadata();
         let unknown_site = (metadata.is_silent() && self.may_carry_a_cookie_across_sites()).then_some(
-            "the session's cookie is sent across sites, and this request does not say where it comes from: it has to \
-             carry `Origin` or `Sec-Fetch-Site`, or a token instead of the cookie",
+            "a request with a session's cookie that is sent across sites must carry `Origin` or `Sec-Fetch-Site`, or a \
+             token instead of the cookie",
         );
         match metadata.refusal(purpose).or(unknown_site) {
             Some(reason) => {
@@ -72,7 +74,7 @@ impl Context {
         }
     }
 
-    /// Judges one origin by the lists of the server and of the route.
+    /// Checks one origin against the lists of the server and of the route.
     fn judge(&self, origin: &str, route: &AllowedOrigins) -> Result<(), OriginRefused> {
         let Some(connection) = &self.connection else {
             return Ok(());
@@ -82,7 +84,7 @@ impl Context {
         check_origin(origin, host, secure, &lists)
     }
 
-    /// Host and port that the client asked for, and whether it is known to speak TLS.
+    /// Returns the host and port that the client asked for, and whether it is known to use TLS.
     fn own_host(&self) -> (&str, bool) {
         let forwarded = self.forwarded();
         let host = forwarded.and_then(|forwarded| forwarded.host);
@@ -105,8 +107,8 @@ impl Context {
         }
     }
 
-    /// Decides what pages of other origins may read of the answer, whatever it is. The fields get in when its head is written:
-    /// by then the response may have been reset, or replaced.
+    /// Decides the CORS fields of the answer. They are added to its head, since the response may be reset or
+    /// replaced before.
     pub(crate) fn decide_cors(&mut self, route: &RouteCors) {
         let Some(connection) = &self.connection else {
             return;
@@ -146,16 +148,16 @@ impl Context {
         self.extras.as_ref()?.cors.as_deref()
     }
 
-    /// Whether a browser asks whether it may send a request, and may.
+    /// Returns whether the request is a preflight that was granted.
     ///
-    /// It asks without cookies and without the fields that it asks for. What middleware refuses for want of them says nothing of
-    /// the request to come.
+    /// A browser sends a preflight without cookies and without the fields that it asks for. A middleware that
+    /// refuses the preflight for lack of them does not refuse the request to come.
     pub(crate) fn is_preflight(&self) -> bool {
         self.cors()
             .is_some_and(|cors| cors.answer.kind == CorsKind::Preflight)
     }
 
-    /// Answers a preflight that no route takes, unless a hook has done so with success.
+    /// Answers a preflight without a route, unless a hook has answered it with success.
     ///
     /// # Errors
     /// [`RequestError::Origin`] for a page that may not send the request.
@@ -183,7 +185,7 @@ impl Context {
         Ok(())
     }
 
-    /// Adds what pages of other origins may read to the response, where the program has not set it.
+    /// Adds the CORS fields that the program has not set to the response.
     pub(super) fn attach_cors(&mut self) {
         let Some(cors) = self
             .extras

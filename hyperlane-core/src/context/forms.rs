@@ -1,4 +1,4 @@
-//! Queries and forms as the program's own types.
+//! Queries and forms as types of the program.
 
 use serde::de::DeserializeOwned;
 
@@ -9,22 +9,22 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 fn read_pairs<T: DeserializeOwned>(pairs: &[u8]) -> Result<T, String> {
     deserialize(serde_html_form::Deserializer::from_bytes(pairs)).map_err(|text| {
-        // What the parser calls a list where one value is asked for.
+        // The parser's error for several values where one is expected.
         match text.strip_suffix("unsupported value") {
-            Some(name) => format!("{name}it stands more than once"),
+            Some(name) => format!("{name}given more than once"),
             None => text,
         }
     })
 }
 
 impl Context {
-    /// Reads the query of the request as `T`; a name that comes several times makes a list.
+    /// Reads the query of the request as a `T`; a repeated name makes a list.
     ///
-    /// Everything in a query is text, and `#[serde(flatten)]` forgets what a field wants it to be: numbers in a flattened
-    /// struct do not fit, unless they are read by `#[serde(deserialize_with = ..)]`. The same holds for forms.
+    /// A query is text, and `#[serde(flatten)]` hides the types of fields from the parser: numbers in a flattened
+    /// struct need `#[serde(deserialize_with = ..)]`. The same holds for forms.
     ///
     /// # Errors
-    /// [`RequestError::Query`] with the name that is missing or does not fit; answered with 400.
+    /// [`RequestError::Query`] with the name that is missing or invalid (400).
     ///
     /// ```
     /// use hyperlane_core::{Context, RequestError};
@@ -45,12 +45,12 @@ impl Context {
         read_pairs(self.get_request().get_raw_query().as_bytes()).map_err(RequestError::Query)
     }
 
-    /// Reads the body of an HTML form as `T`; a name that comes several times makes a list. Forms with files come as
+    /// Reads the body of an HTML form as a `T`; a repeated name makes a list. Read forms with files by
     /// [`multipart`](Self::multipart).
     ///
     /// # Errors
-    /// [`RequestError::Form`] with the name that is missing or does not fit (400), [`RequestError::ContentType`] if
-    /// the request says that its body is something else (415).
+    /// [`RequestError::Form`] with the name that is missing or invalid (400), [`RequestError::ContentType`] if the
+    /// request names another content type (415).
     pub fn form<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
         let request = self.get_request();
         if media_type(request.get_headers()).is_some_and(|media_type| media_type != FORM) {

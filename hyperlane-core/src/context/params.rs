@@ -7,7 +7,7 @@ pub struct RouteParams {
 }
 
 impl RouteParams {
-    /// The decoded value of a parameter.
+    /// Returns the decoded value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values
             .iter()
@@ -15,19 +15,19 @@ impl RouteParams {
             .map(|(_, value)| value.as_str())
     }
 
-    /// All names and values.
+    /// Iterates over all names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// How many parameters there are.
+    /// Returns the number of parameters.
     pub fn len(&self) -> usize {
         self.values.len()
     }
 
-    /// Whether the route has no parameters.
+    /// Returns whether the route has no parameters.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }

@@ -73,7 +73,7 @@ impl Context {
         let fields = self.session_fields();
         let sessions = self.sessions();
         let kept = &self.extras.get_or_insert_default().session;
-        // Otherwise the client has, or is about to get, a cookie that must not be replaced.
+        // In these cases the client has, or is about to get, a cookie that must not be replaced.
         let is_renewed = matches!(kept.loaded, Some((_, Loaded::Renewed)));
         let is_passing = is_renewed || kept.is_token_refused || fields.is_written();
         let session = Session::begin(sessions, fields.clone(), is_passing);
@@ -148,7 +148,7 @@ impl Context {
             .is_secure(|| self.forwarded().and_then(|forwarded| forwarded.secure) == Some(true))
     }
 
-    /// Tells whether a page of any site could have made the request with the cookie of its visitor's session.
+    /// Returns whether a page of any site could have made the request with the cookie of its visitor's session.
     pub(super) fn may_carry_a_cookie_across_sites(&self) -> bool {
         let same_site = self
             .connection
@@ -159,14 +159,14 @@ impl Context {
             && self.is_session_secure()
     }
 
-    /// Tells whether fields can no longer be set. A handshake may have been answered without the context.
+    /// Returns whether fields can no longer be set. A handshake may have been answered without the context.
     fn is_head_out(&self) -> bool {
         let connection = self.connection.as_ref();
         self.head_is_out
             || connection.is_some_and(|connection| connection.lane.format().is_websocket())
     }
 
-    /// Valid credentials of the client: cookies, then tokens.
+    /// Returns the valid credentials of the client: cookies, then tokens.
     fn session_credentials(&self) -> impl Iterator<Item = Credential> {
         let sessions = self.sessions();
         let signer = sessions.clone();
@@ -186,7 +186,7 @@ impl Context {
         cookies.chain(tokens)
     }
 
-    /// Texts in the shape of a session's token, from all places.
+    /// Returns the texts in the shape of a session's token, from all places.
     fn session_tokens(&self) -> impl Iterator<Item = &str> {
         let request = self.get_request();
         let headers = request.get_headers();
@@ -223,15 +223,16 @@ impl Context {
         kept.is_token_refused = is_token_refused;
     }
 
-    /// Tells whether the client has shown a token of ours and no valid credential, and has got no session of its own since.
+    /// Returns whether the client has shown a token of ours and no valid credential, and has got no session of its own
+    /// since.
     pub(crate) fn is_session_token_refused(&mut self) -> bool {
         let session = self.try_session();
         let kept = &self.extras.get_or_insert_default().session;
         kept.is_token_refused && session.is_none_or(|session| session.is_passing())
     }
 
-    /// Tells whether the client came with an id that a login has replaced, and has got no session of its own since: the
-    /// answer to the login has its cookie.
+    /// Returns whether the client came with an id that a login has replaced, and has got no session of its own
+    /// since. The answer to the login has its cookie.
     pub(crate) fn is_session_replaced(&mut self) -> bool {
         let session = self.try_session();
         let kept = &self.extras.get_or_insert_default().session;
@@ -252,8 +253,8 @@ impl Context {
         self.end_with_former_id();
     }
 
-    /// Ends a long connection that a former id opened, together with that id: an attacker may know it. The client with
-    /// the current id comes back with that.
+    /// Ends a long connection that a former id opened, together with that id, since an attacker may know it. The
+    /// client reconnects with the current id.
     fn end_with_former_id(&self) {
         let current = self
             .extras
@@ -289,8 +290,8 @@ impl Context {
         }
     }
 
-    /// Gives the fields of the session to the response, even if it was replaced, and to a handshake that is accepted
-    /// and not answered yet.
+    /// Attaches the fields of the session to the response, even if it was replaced, and to an accepted handshake
+    /// without an answer.
     pub(super) fn attach_session(&mut self) {
         let Some(extras) = &self.extras else { return };
         if let Some(fields) = &extras.session.fields
@@ -306,7 +307,7 @@ impl Context {
         }
     }
 
-    /// Tells whether a store may have to be asked before the hooks: tests for fields without reading them.
+    /// Returns whether a store may have to be asked before the hooks. Tests for fields without parsing them.
     pub(crate) fn may_have_session_to_load(&self) -> bool {
         let sessions = self.program.sessions.as_ref();
         sessions.is_some_and(|sessions| sessions.has_store()) && {
@@ -336,7 +337,7 @@ impl Context {
         Ok(())
     }
 
-    /// Tells whether a store has to save changes.
+    /// Returns whether a store has to save changes.
     pub(crate) fn has_session_to_save(&self) -> bool {
         self.extras.as_ref().is_some_and(|extras| {
             let kept = &extras.session;
@@ -345,7 +346,7 @@ impl Context {
         })
     }
 
-    /// Tells whether this request loads a page that this channel does not know yet.
+    /// Returns whether this request loads a page that this channel does not know yet.
     pub(crate) fn begins_page(&mut self, direction: Direction) -> bool {
         let request = self.get_request();
         let loads_page = match request.header("sec-fetch-mode") {
@@ -385,7 +386,7 @@ impl Context {
     }
 }
 
-/// Keeps the best credential found so far; true if no other can be better.
+/// Keeps the best credential found so far; returns true if no other can be better.
 fn keep_best(
     found: &mut Option<(Credential, Loaded)>,
     credential: Credential,

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-/// The values that a server shares with its hooks, one per type, as [`Server::state`](crate::Server::state) set them; a
+/// The values that a server shares with its hooks, one per type. [`Server::state`](crate::Server::state) sets them. A
 /// cheap clone.
 ///
 /// ```
@@ -31,8 +31,8 @@ pub struct States {
 #[derive(Clone, Default)]
 struct SharedStates {
     values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
-    /// Made when a hook first asks for them. Each has a place of its own: while one is made, which may take its time and ask
-    /// for others, nothing is locked but that place.
+    /// Defaults, created when a hook first asks for one. Each has a cell of its own, and only that is locked while
+    /// the value is created, which may take long and ask for other values.
     defaults: Arc<Mutex<HashMap<TypeId, DefaultState>>>,
 }
 
@@ -44,7 +44,7 @@ impl States {
         shared.values.insert(TypeId::of::<T>(), Arc::new(value));
     }
 
-    /// The value of type `T`, made by its default for this server if none was set.
+    /// Returns the value of type `T`. If none was set, creates it by its default, once per server.
     pub fn get_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         if let Some(value) = self.get() {
             return value;
@@ -55,16 +55,16 @@ impl States {
             defaults.entry(TypeId::of::<T>()).or_default().clone()
         };
         let value = place.get_or_init(|| Arc::new(T::default())).clone();
-        // The key is the type's own id, so the default is never made twice.
+        // The key is the type's id, so the downcast cannot fail.
         value.downcast().unwrap_or_default()
     }
 
-    /// Whether a value of type `T` was set.
+    /// Returns whether a value of type `T` was set.
     pub(crate) fn has<T: Any + Send + Sync>(&self) -> bool {
         self.shared.values.contains_key(&TypeId::of::<T>())
     }
 
-    /// The value of type `T`.
+    /// Returns the value of type `T`, if one was set.
     pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.shared
             .values
@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    /// The server's states, as a task that the program has started long ago would have them.
+    /// The states of a server, shared with a default that asks for them.
     static STATES: LazyLock<States> = LazyLock::new(States::default);
 
     #[derive(Default)]

@@ -1,4 +1,4 @@
-//! JSON bodies as the program's own types, and the errors of all typed values.
+//! JSON bodies as types of the program, and the errors of all typed values.
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_path_to_error::Segment;
@@ -7,7 +7,7 @@ use crate::{context::Context, error::RequestError, http::Headers};
 
 const JSON: &str = "application/json";
 
-/// Names the part of the request that does not fit, for those who wrote it.
+/// Deserializes a value; the error names the invalid part of the request.
 pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, String>
 where
     T: Deserialize<'de>,
@@ -15,7 +15,7 @@ where
     D::Error: std::fmt::Display,
 {
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        // Without a path, serde names no field (`.`); where the name itself was not read, the field is unknown (`?`).
+        // serde writes `.` for an error without a path, and `?` for a field whose name was not read.
         match error.path().iter().next() {
             None | Some(Segment::Unknown) => error.inner().to_string(),
             Some(_) => format!("`{}`: {}", error.path(), error.inner()),
@@ -23,7 +23,7 @@ where
     })
 }
 
-/// Reads JSON, whatever the request says it is.
+/// Reads JSON without a check of the content type.
 pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RequestError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = deserialize(&mut deserializer).map_err(RequestError::Json)?;
@@ -33,7 +33,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RequestE
     Ok(value)
 }
 
-/// The media type without its parameters, in lower case; `None` if the request names none.
+/// Returns the media type without its parameters, in lower case; `None` if the request names none.
 pub(super) fn media_type(headers: &Headers) -> Option<String> {
     let value = headers.get("content-type")?;
     let media_type = value.split(';').next().unwrap_or_default();
@@ -44,9 +44,9 @@ impl Context {
     /// Reads the body as JSON.
     ///
     /// # Errors
-    /// [`RequestError::Json`] with the path of the field that is missing or does not fit (400),
-    /// [`RequestError::ContentType`] if the request does not say that its body is JSON (415): a page of another site can
-    /// send text to us, or a body that says nothing of itself, but no JSON that says so.
+    /// [`RequestError::Json`] with the path of the field that is missing or invalid (400),
+    /// [`RequestError::ContentType`] if the request does not name JSON as its content type (415). A page of another
+    /// site can send text, or a body without a content type, but not this type.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
         let request = self.get_request();
         if media_type(request.get_headers())

@@ -1,55 +1,55 @@
-//! How far the answer to a request has got.
+//! State of the answer to a request.
 
 use crate::proto::http::track::ResponseTracker;
 
-/// The answer to one request, as far as it has got.
+/// State of the answer to one request.
 ///
 /// | from | by | to |
 /// |---|---|---|
 /// | `None` | a route's guard accepts a WebSocket handshake | `Accepted` |
-/// | `None` | a hook asks for an event stream, and response middleware runs first | `Opening` |
-/// | `None` | raw bytes | `Raw` |
-/// | `None`, `Raw` with interim answers alone | a response with its body in hand | `Typed` |
+/// | `None` | a hook opens an event stream, and response middleware runs first | `Opening` |
+/// | `None` | the program sends raw bytes | `Raw` |
+/// | `None`, `Raw` with interim answers alone | a response whose body is complete | `Typed` |
 /// | `None`, `Raw` with interim answers alone | the head of a response whose body follows | `Streaming` |
 /// | `None`, `Opening`, `Raw` with interim answers alone | the head of an event stream | `Events` |
-/// | `Opening` | the hook gives up the wait | `None` |
+/// | `Opening` | the hook drops the wait | `None` |
 /// | `Accepted` | the handler answers by HTTP | `None` |
 /// | `Accepted`, `Raw` with a 101 | the handler reads, sends or upgrades; or it returns | `Switched` |
 /// | `Streaming` | the end of the body | `Typed` |
 ///
-/// Each other state is final. A new request begins at `None`.
+/// All other states are final. A new request begins with `None`.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Nothing was sent.
     None,
-    /// A WebSocket handshake is accepted. Its 101 waits with the connection, or the timer has sent it since.
+    /// A WebSocket handshake is accepted. Its 101 is pending, or the timer has sent it since.
     Accepted,
     /// Response middleware works on the head of an event stream.
     Opening,
-    /// The program writes HTTP itself; the tracker follows its bytes.
+    /// The program writes HTTP itself, and the tracker follows its bytes.
     Raw(ResponseTracker),
-    /// A response is out, whole.
+    /// A response was sent completely.
     Typed { closes: bool },
-    /// The head of a response is out, and not all of its body.
+    /// The head of a response was sent, and its body is incomplete.
     Streaming { closes: bool, chunked: bool },
-    /// Typed events; `chunked` unless the client speaks HTTP/1.0.
+    /// An event stream by typed events; `chunked` unless the client speaks HTTP/1.0.
     Events { chunked: bool },
     /// The connection is a WebSocket.
     Switched,
 }
 
-/// What can follow an answer; the pipeline asks once per step.
+/// Progress of an answer, which decides what can follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// Nothing was sent, interim answers aside.
+    /// Nothing was sent except interim answers.
     Unanswered,
-    /// The head is out and the body has an end that is not out: without it, only a cut tells the client.
+    /// The end of the body is missing. If it cannot be sent, only a cut of the connection shows that.
     Partial,
-    /// Something is out that ends with the connection: events, or raw bytes whose end is not known.
+    /// The answer ends with the connection: events, or raw bytes whose end is unknown.
     Open,
-    /// The answer is whole, and another request may follow.
+    /// The answer is complete, and another request may follow.
     Whole,
-    /// The answer is whole, and the connection ends with it.
+    /// The answer is complete, and the connection closes after it.
     Last,
     /// The connection is a WebSocket.
     Switched,
@@ -74,7 +74,7 @@ impl Answer {
         }
     }
 
-    /// Whether a head can still go out.
+    /// Returns whether a head can still be sent.
     pub(crate) fn can_begin(&self) -> bool {
         match self {
             Self::None | Self::Opening => true,
@@ -83,32 +83,32 @@ impl Answer {
         }
     }
 
-    /// Whether a handshake is accepted whose 101 was not seen to go out.
+    /// Returns whether a handshake is accepted and its 101 was not sent, unless by the timer.
     pub(crate) fn is_accepted(&self) -> bool {
         matches!(self, Self::Accepted)
     }
 
-    /// Whether the connection was made a WebSocket.
+    /// Returns whether the connection is a WebSocket.
     pub(crate) fn is_switched(&self) -> bool {
         matches!(self, Self::Switched)
     }
 
-    /// Whether response middleware works on the head of an event stream.
+    /// Returns whether response middleware works on the head of an event stream.
     pub(crate) fn is_opening(&self) -> bool {
         matches!(self, Self::Opening)
     }
 
-    /// Whether typed events go out.
+    /// Returns whether the answer is an event stream by typed events.
     pub(crate) fn is_typed_events(&self) -> bool {
         matches!(self, Self::Events { .. })
     }
 
-    /// Whether the program has promised another protocol by a 101 of its own, and nothing has used it yet.
+    /// Returns whether the program has sent a 101 of its own and the connection has not switched yet.
     pub(crate) fn is_switching_raw(&self) -> bool {
         matches!(self, Self::Raw(tracker) if tracker.switching())
     }
 
-    /// Whether events go out, typed or written by the program.
+    /// Returns whether the answer is an event stream, by typed events or raw bytes.
     pub(crate) fn is_event_stream(&self) -> bool {
         match self {
             Self::Events { .. } => true,
@@ -135,11 +135,11 @@ mod tests {
             assert_eq!(answer.progress(), Progress::Unanswered);
             assert!(answer.can_begin());
         }
-        assert!(!raw(b"HTTP/1.1 1").can_begin(), "a part of a head is out");
+        assert!(!raw(b"HTTP/1.1 1").can_begin(), "a part of a head was sent");
     }
 
     #[test]
-    fn what_follows_raw_bytes_is_what_they_say() {
+    fn raw_bytes_decide_the_progress() {
         for (bytes, progress) in [
             (&b"HTTP/1.1 204 No Content\r\n\r\n"[..], Progress::Whole),
             (

@@ -1,4 +1,4 @@
-//! The body of a request: read whole before the hooks, or piece by piece by the handler.
+//! The body of a request. The server reads it whole before the hooks, or the handler reads it piece by piece.
 
 #[cfg(feature = "tower")]
 mod frames;
@@ -28,28 +28,28 @@ use crate::{
     proto::http::{chunked::ChunkedDecoder, head::BodyFraming, write::CONTINUE},
 };
 
-/// The largest rest of a body that is read and dropped so that the connection can go on. More costs more than a new
-/// connection.
+/// Maximum rest of a body that is read and dropped to keep the connection, in bytes. A longer rest costs more than a
+/// new connection.
 const MAX_DRAIN: u64 = 64 * 1024;
 
-/// How a route takes the body of a request.
+/// The way in which a route reads the body of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyMode {
-    /// Read whole before the hooks run.
+    /// The server reads it whole before the hooks run.
     #[default]
     Whole,
-    /// Read by the handler, piece by piece.
+    /// The handler reads it piece by piece.
     Stream,
 }
 
-/// How a route takes the body, and how much of it.
+/// The way in which a route reads the body, and its maximum length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BodyPlan {
     pub(crate) mode: BodyMode,
     pub(crate) max: Option<usize>,
 }
 
-/// What the head says about the body.
+/// Facts about the body in the head of the request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyHead {
     pub(super) framing: BodyFraming,
@@ -57,13 +57,13 @@ pub(crate) struct BodyHead {
 }
 
 impl BodyHead {
-    /// Whether there is no body.
+    /// Returns whether there is no body.
     pub(crate) fn is_empty(self) -> bool {
         matches!(self.framing, BodyFraming::None | BodyFraming::Length(0))
     }
 }
 
-/// A body that is not, or not wholly, read.
+/// A body that was not read to its end.
 pub(crate) struct Incoming {
     connection: Arc<Link>,
     state: Mutex<State>,
@@ -71,15 +71,15 @@ pub(crate) struct Incoming {
 
 struct State {
     rest: Rest,
-    /// Bytes given out.
+    /// Bytes read so far.
     read: u64,
     limit: Option<usize>,
     expect: Expect,
-    /// Why no more can be read.
+    /// The error after which no more can be read.
     failed: Option<RequestError>,
-    /// The request is over: the bytes that come are no longer the handler's.
+    /// The request is over, so the handler may read no more.
     request_over: bool,
-    /// How many [`BodyStream`]s of it there are.
+    /// Number of [`BodyStream`]s of this body.
     readers: usize,
 }
 
@@ -89,13 +89,13 @@ enum Rest {
     Done,
 }
 
-/// Whether the client waits for leave to send its body (RFC 9110 §10.1.1).
+/// State of `Expect: 100-continue` (RFC 9110 §10.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expect {
     No,
-    /// It waits for `100 Continue`.
+    /// The client waits for `100 Continue`.
     Pending,
-    /// It got a final answer instead, and may send the body or not: what comes next has no certain meaning.
+    /// The client got a final answer instead. It may send the body or not, so its next bytes are ambiguous.
     Answered,
 }
 
@@ -120,7 +120,7 @@ impl State {
         }
     }
 
-    /// Takes what is here of the body off the buffer.
+    /// Takes the buffered part of the body.
     fn take(&mut self, input: &mut Input) -> Result<Bytes, RequestError> {
         let taken = match &mut self.rest {
             Rest::Done => return Ok(Bytes::new()),
@@ -155,7 +155,7 @@ impl State {
                     Ok(true) => self.rest = Rest::Done,
                     Ok(false) => {}
                     Err(error) if piece.is_empty() => return Err(error.into()),
-                    // What came before the mistake is still given out.
+                    // The part before the error is still returned.
                     Err(error) => self.failed = Some(error.into()),
                 }
                 Ok(piece.freeze())
@@ -176,19 +176,19 @@ impl State {
         matches!(self.rest, Rest::Done)
     }
 
-    /// Whether all that is left may be dropped. What waits in the buffer counts like what is still to come, so the
-    /// answer is the same whenever the rest arrives.
+    /// Returns whether the rest is short enough to be dropped. Buffered bytes count as part of it, so the result
+    /// does not depend on when they arrive.
     fn can_drain(&self, unread: &[u8]) -> bool {
         match &self.rest {
             Rest::Done => true,
             Rest::Length(rest) => *rest <= MAX_DRAIN,
-            // How long it is shows only where its end is here.
+            // The length is known only if the end is buffered.
             Rest::Chunked(decoder) => ends_within_limit(decoder.clone(), unread),
         }
     }
 }
 
-/// Whether a body in chunks ends within `unread`, and after few bytes.
+/// Returns whether a chunked body ends within `unread` after at most [`MAX_DRAIN`] bytes.
 fn ends_within_limit(mut decoder: ChunkedDecoder, mut unread: &[u8]) -> bool {
     let mut length = 0;
     while let Ok(step) = decoder.decode(unread) {
@@ -213,8 +213,8 @@ impl Incoming {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next piece; `None` after the last. What waits for [`Wait::Body`] is the handler's, which gets
-    /// nothing after the request is over.
+    /// Waits for the next piece; `None` after the last. [`Wait::Body`] is a wait of the handler, which fails after
+    /// the request is over.
     fn poll_piece(
         &self,
         cx: &mut Context<'_>,
@@ -223,7 +223,8 @@ impl Incoming {
         let connection = &self.connection;
         let mut state = self.lock();
         loop {
-            // Asked under the lock, or what the end of the request drops could look like the end of the body.
+            // Checked under the lock. Otherwise the drain at the end of the request could look like the end of the
+            // body.
             if state.request_over && wait == Wait::Body {
                 return Poll::Ready(Some(Err(RequestError::BodyUnavailable)));
             }
@@ -235,17 +236,17 @@ impl Incoming {
             }
             let mut input = connection.lock_input();
             if !input.buffer.is_empty() {
-                // A client that sends does not wait.
+                // A client that sends does not wait for `100 Continue`.
                 state.expect = Expect::No;
                 let taken = state.take(&mut input);
                 if wait == Wait::Body {
-                    // While the handler works on it, no time runs against the client.
+                    // The handler works on the piece, so the client's timer stops.
                     input.wait_for(Wait::Nothing, connection.now());
                     input.timed_out = false;
                 }
                 drop(input);
                 if !cork::is_polling(connection.id()) {
-                    // There is room in the inbox: the task reads on.
+                    // The inbox has room again, so the task reads on.
                     connection.driver.signal(signals::RECHECK);
                 }
                 match taken {
@@ -259,9 +260,9 @@ impl Incoming {
             }
             drop(input);
             if state.expect == Expect::Pending {
-                // The body is wanted now.
+                // The handler wants the body now.
                 state.expect = Expect::No;
-                // Errors show in the next look at the connection.
+                // The next read or send reports an error.
                 let _ = connection
                     .lane()
                     .send(Payload::Copied(CONTINUE), Order::Own, Limit::None);
@@ -275,7 +276,7 @@ impl Incoming {
         }
     }
 
-    /// Whether the request is over.
+    /// Returns whether the request is over.
     pub(crate) fn is_request_over(&self) -> bool {
         self.lock().request_over
     }
@@ -292,7 +293,7 @@ impl Incoming {
         Ok(whole.freeze())
     }
 
-    /// A final answer goes out: `100 Continue` may not follow it.
+    /// Ends the expectation of `100 Continue`, since a final answer is sent.
     pub(super) fn end_expectation(&self) {
         let mut state = self.lock();
         if state.expect == Expect::Pending {
@@ -300,10 +301,10 @@ impl Incoming {
         }
     }
 
-    /// Whether the connection cannot go on after an answer that is sent now. Where it says no, [`drain`](Self::drain)
-    /// reads the rest, however long it has become.
+    /// Returns whether the connection has to close after an answer that is sent now. If not, [`drain`](Self::drain)
+    /// reads the rest, even if it has become longer.
     ///
-    /// `may_read`: the body of the answer is still to be made, maybe of this one.
+    /// `may_read`: the body of the answer follows, and may be made from this body.
     pub(super) fn requires_close(&self, may_read: bool) -> bool {
         let state = self.lock();
         if state.is_done() || state.failed.is_some() {
@@ -318,17 +319,17 @@ impl Incoming {
         !is_read_on && !state.can_drain(input.buffer.unread())
     }
 
-    /// Reads and drops the rest, which an answer that lets the connection go on has promised; only the time for it has
-    /// a limit. False if the connection cannot go on.
+    /// Reads and drops the rest; returns false if the connection has to close. The answer has promised to keep the
+    /// connection, so only the time has a limit.
     async fn drain(&self) -> bool {
         {
             let mut state = self.lock();
-            // Bytes that are dropped are not too many for the route.
+            // The route's limit does not apply to dropped bytes.
             state.limit = None;
             if let Some(RequestError::BodyTooLarge { .. }) = state.failed {
                 state.failed = None;
             }
-            // After a final answer, the client that waited for 100 may send the body or not.
+            // A client that waited for 100 may send the body or not after a final answer.
             let waits = state.expect != Expect::No;
             if waits && !state.is_done() && self.connection.lock_input().buffer.is_empty() {
                 return false;
@@ -345,8 +346,7 @@ impl Incoming {
 }
 
 impl Exchange {
-    /// Decides what becomes of the body before the hooks run. False if it has to be waited for by
-    /// [`read_rest`](Self::read_rest).
+    /// Begins the body before the hooks run. Returns false if [`read_rest`](Self::read_rest) has to wait for it.
     pub(crate) fn start_body(
         &mut self,
         request: &mut Request,
@@ -358,7 +358,7 @@ impl Exchange {
         }
         let limit = match plan.mode {
             BodyMode::Whole => Some(plan.max.unwrap_or(self.connection().env.config.max_body)),
-            // As long as the program likes.
+            // A stream has no limit unless the route sets one.
             BodyMode::Stream => plan.max,
         };
         if let (BodyFraming::Length(length), Some(limit)) = (head.framing, limit)
@@ -369,7 +369,7 @@ impl Exchange {
         }
         let mut state = State::new(head, limit);
         if plan.mode == BodyMode::Whole {
-            // The usual small body came with its head.
+            // A small body usually comes with its head.
             let mut input = self.connection().lock_input();
             let whole = match head.framing {
                 BodyFraming::Length(length) => input.buffer.len() as u64 >= length,
@@ -383,14 +383,14 @@ impl Exchange {
             }
         }
         if state.expect == Expect::Pending && plan.mode == BodyMode::Stream {
-            // Another task may ask for the body: `100 Continue` must not overtake earlier answers.
+            // Another task may read the body. Its `100 Continue` must not overtake earlier answers.
             self.connection().lane().flush();
         }
         self.body = Some(Arc::new(Incoming::new(self.connection().clone(), state)));
         Ok(plan.mode == BodyMode::Stream)
     }
 
-    /// Waits for what is left of the body.
+    /// Waits for the rest of the body.
     pub(crate) async fn read_rest(&mut self) -> Result<Bytes, RequestError> {
         let Some(incoming) = &self.body else {
             return Ok(Bytes::new());
@@ -407,19 +407,20 @@ impl Exchange {
         }
     }
 
-    /// The body that the hooks may read.
+    /// Returns the body that the hooks may read.
     pub(crate) fn incoming(&self) -> Option<Arc<Incoming>> {
         self.body.clone()
     }
 
-    /// Whether a body is not known to be read to its end.
+    /// Returns whether a part of the body may be unread.
     pub(crate) fn has_body_left(&self) -> bool {
         self.body.is_some()
     }
 
-    /// Takes the body from the handler; what it left is dropped, or the connection closes.
+    /// Takes the body from the handler. The rest is dropped, or the connection closes.
     pub(crate) async fn finish_body(&mut self) {
-        // It stays until its end is read: a hook may drop this wait, and the rest is no request.
+        // The body stays here until its end is read. A hook may drop this wait, and the rest must not pass for a
+        // request.
         let Some(incoming) = self.body.clone() else {
             return;
         };
@@ -427,7 +428,7 @@ impl Exchange {
         {
             let mut input = self.connection().lock_input();
             input.timed_out = false;
-            // Another task may wait for a piece that is no longer its own.
+            // Another task may wait for a piece, which it will not get any more.
             input.wake_readers();
         }
         if !self.keeps_alive() || !incoming.drain().await {
@@ -443,17 +444,17 @@ impl Exchange {
 
 /// The body of a request, piece by piece.
 ///
-/// Made by [`Context::body_stream`](crate::Context::body_stream). On a route that takes its body as a stream
-/// ([`ServerHook::BODY`](crate::ServerHook::BODY), `#[body_stream(x)]`) the socket is read only when a piece is asked
-/// for; at most 64 KiB more wait in the connection's inbox, and then the client has to wait. `100 Continue` is sent
-/// when the first piece is asked for (RFC 9110 §10.1.1). Elsewhere it gives the body that was read before.
+/// [`Context::body_stream`](crate::Context::body_stream) returns it. On a route that reads its body as a stream
+/// ([`ServerHook::BODY`](crate::ServerHook::BODY), `#[body_stream(x)]`), the socket is read only when a piece is asked
+/// for; at most 64 KiB more wait in the connection's inbox, and then the client has to wait. The first call sends
+/// `100 Continue` (RFC 9110 §10.1.1). On other routes it yields the body that was read before.
 ///
-/// It may be moved to another task. When the request is over, what is left of the body can no longer be read: the server
-/// drops it where it has at most 64 KiB, and the connection serves further requests. An answer that leaves more of it,
-/// or a body in chunks whose end is not here, says `connection: close`. An answer whose own body is a stream lets the
-/// connection go on while a `BodyStream` of the request is left, which it may read.
+/// It may be moved to another task. After the request is over, the rest of the body cannot be read. The server drops a
+/// rest of at most 64 KiB and keeps the connection. If the answer leaves more, or the end of a chunked body has not
+/// arrived, it says `connection: close`. An answer whose own body is a stream keeps the connection as long as a
+/// `BodyStream` of the request exists, since it may read the rest.
 ///
-/// As a `futures_core::Stream` it ends after an error.
+/// As a `futures_core::Stream`, it ends after an error.
 ///
 /// ```
 /// use hyperlane_core::{BodyMode, Context, RequestError, ServerHook, Status, Stream};
@@ -488,7 +489,7 @@ enum Source {
     Incoming(Reader),
 }
 
-/// Counted, so that the head of an answer can tell whether the rest is still wanted.
+/// A counted reader. The head of an answer depends on whether a reader is left.
 struct Reader(Arc<Incoming>);
 
 impl Reader {
@@ -519,12 +520,12 @@ impl BodyStream {
         }
     }
 
-    /// Waits for the next piece, which is never empty; `None` after the last.
+    /// Waits for the next piece; `None` after the last. A piece is never empty.
     ///
     /// # Errors
     /// [`RequestError::BodyTimeout`], [`RequestError::ClientDisconnected`], [`RequestError::Chunked`],
     /// [`RequestError::BodyTooLarge`] beyond the route's limit, [`RequestError::BodyUnavailable`] after the request is
-    /// over. The same again for every further call.
+    /// over. Further calls return the same error.
     ///
     /// # Cancel safety
     /// Cancel safe: no byte is lost.
@@ -532,13 +533,13 @@ impl BodyStream {
         poll_fn(|cx| self.poll_source(cx)).await.transpose()
     }
 
-    /// Reads all that is left.
+    /// Reads the rest of the body.
     ///
     /// # Errors
-    /// [`RequestError::BodyTooLarge`] beyond `limit` bytes, else as [`next_chunk`](Self::next_chunk).
+    /// [`RequestError::BodyTooLarge`] beyond `limit` bytes; otherwise those of [`next_chunk`](Self::next_chunk).
     ///
     /// # Cancel safety
-    /// Not cancel safe: what was read is lost.
+    /// Not cancel safe: bytes that were read are lost.
     pub async fn read_to_end(&mut self, limit: usize) -> Result<Bytes, RequestError> {
         let mut whole = BytesMut::new();
         while let Some(piece) = self.next_chunk().await? {

@@ -1,20 +1,20 @@
-//! HTTP/1.1's side of an exchange: heads come off the connection's buffer one after the other, and answers go out in
+//! The HTTP/1.1 side of an exchange: it takes heads from the connection's buffer one by one, and sends answers in
 //! order.
 //!
-//! Another version of HTTP is another type with these methods, which the task of the connection polls: no task and no
-//! connection in memory stands between.
+//! Another version of HTTP is another type with these methods. The connection's task polls them directly, without a
+//! task or an in-memory connection between.
 //!
-//! | what | here |
+//! | step | here |
 //! |---|---|
 //! | poll head | [`Http1::poll_head`] |
 //! | poll body | `Incoming::poll_piece` in [`body`](super::body) |
 //! | send head, with its fields and length | [`Http1::send_head`] |
 //! | send data | [`Http1::send_data`] |
 //! | finish | [`Http1::finish`] |
-//! | reset | the end of the connection ([`Ending::Abort`](crate::conn::end::Ending)): HTTP/1.1 has no other |
+//! | reset | the end of the connection ([`Ending::Abort`](crate::conn::end::Ending)), since HTTP/1.1 has no reset |
 //! | switch | [`Http1::switch_to_websocket`], [`Http1::switch_to_events`] |
 //!
-//! How far the answer is, and what may follow it, is the exchange's and the same for all.
+//! The state of the answer belongs to the exchange and is the same for all versions.
 
 use std::{
     sync::Arc,
@@ -42,12 +42,12 @@ use crate::{
     wire::WireFormat,
 };
 
-/// What the head of a request says about its answer.
+/// Facts in the head of a request that decide the form of its answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
-    /// The method is HEAD, so that the answer has no body.
+    /// The method is HEAD, so the answer has no body.
     pub(crate) is_head: bool,
-    /// The client speaks HTTP/1.0, which knows no chunks.
+    /// The client speaks HTTP/1.0, which has no chunks.
     pub(crate) is_1_0: bool,
     /// The client allows another request on this connection.
     keeps_alive: bool,
@@ -63,13 +63,13 @@ impl Default for Facts {
     }
 }
 
-/// What reading a head has brought.
+/// The result of reading a head.
 pub(super) enum HeadRead {
-    /// A request, whose answer begins. An error refuses it.
+    /// A request. An error refuses it.
     Request(Result<BodyHead, RequestError>),
-    /// No request, but one that is answered.
+    /// No request, but an error to answer.
     Refused(RequestError),
-    /// No request, and nothing to answer.
+    /// No request, and an error without an answer.
     End(RequestError),
 }
 
@@ -77,11 +77,12 @@ pub(crate) struct Http1 {
     connection: Arc<Link>,
     scanner: HeadScanner,
     pub(crate) facts: Facts,
-    /// Which request of the connection this is: 0 before the first, 1, and 2 for all after it.
+    /// Number of requests so far: 0, 1, or 2 for all further ones.
     request_count: u8,
-    /// A request was read before the one ahead of it was answered, so that no answer shows which request it is for.
+    /// A request was read before the previous one was answered, so the client cannot tell which request an answer is
+    /// for.
     has_skipped_answer: bool,
-    /// A hook waits for a request, or has dropped that wait.
+    /// A hook waits for a request or has dropped that wait.
     is_reading: bool,
 }
 
@@ -101,8 +102,8 @@ impl Http1 {
         &self.connection
     }
 
-    /// Numbers the request: later requests have higher numbers. A connection that a proxy keeps open may bring a later
-    /// request than a connection that was made after it.
+    /// Returns a number for the request; later requests have higher numbers. The number of the connection alone is
+    /// not enough: a proxy may send a new request on an old connection.
     pub(crate) fn request_number(&self) -> u64 {
         match self.request_count {
             0 | 1 => self.connection.id(),
@@ -112,7 +113,7 @@ impl Http1 {
 
     // ---------------------------------------------------------------- reading
 
-    /// Makes ready to read the next head.
+    /// Prepares to read the next head.
     pub(super) fn begin_reading(&mut self) {
         self.is_reading = true;
         self.scanner.reset();
@@ -146,7 +147,7 @@ impl Http1 {
                         false => RequestError::HeadTimeout,
                     })
                 }
-                // Full: the scanner refuses a head long before.
+                // The buffer is never full, since the scanner refuses a long head before.
                 Fill::TimedOut(_) | Fill::Full => HeadRead::End(RequestError::ConnectionClosed),
             };
         };
@@ -154,7 +155,7 @@ impl Http1 {
         Poll::Ready(read)
     }
 
-    /// Counts a request whose head was read; `is_answered`: the one before it was.
+    /// Counts a request whose head was read. `is_answered`: the previous request was answered.
     pub(super) fn count_request(&mut self, is_answered: bool) {
         self.has_skipped_answer |= self.request_count > 0 && !is_answered;
         self.request_count = (self.request_count + 1).min(2);
@@ -170,19 +171,19 @@ impl Http1 {
         }
     }
 
-    /// Whether anything of the next request is here. An empty line is nothing of it, nor is the first half of one.
+    /// Returns whether bytes of the next request have arrived. An empty line or its first half does not count.
     fn has_begun(&self) -> bool {
         !matches!(self.connection.lock_input().buffer.unread(), [] | [b'\r'])
     }
 
-    /// Takes a whole head off the buffer, if it is there. The inner error refuses a request that was read.
+    /// Takes a complete head from the buffer, if there is one. The inner error refuses a request that was read.
     fn take_head(
         &mut self,
         request: &mut Request,
     ) -> Result<Option<Result<BodyHead, RequestError>>, RequestError> {
         let limits = &self.connection.env.head_limits;
         let mut input = self.connection.lock_input();
-        // Old clients send an empty line behind a body (RFC 9112 §2.2). A head that has begun starts with its method.
+        // Old clients send an empty line after a body (RFC 9112 §2.2). A head that has begun starts with its method.
         while input.buffer.unread().starts_with(LINE_END.as_bytes()) {
             input.buffer.consume(LINE_END.len());
         }
@@ -195,8 +196,8 @@ impl Http1 {
         self.facts = Facts {
             is_head: head.method == "HEAD",
             is_1_0: head.version == head::Version::Http10,
-            // The bytes behind a CONNECT are for the other end of a tunnel, whether the client waits for one or not (RFC
-            // 9110 §9.3.6): no request of ours.
+            // Bytes after a CONNECT are for the other end of a tunnel, even if the client does not wait for one
+            // (RFC 9110 §9.3.6). They are no request.
             keeps_alive: head.keep_alive && head.method != "CONNECT",
         };
         let version = match self.facts.is_1_0 {
@@ -209,7 +210,7 @@ impl Http1 {
             for field in head.fields.iter() {
                 headers.append_parsed(field.name, field.value);
             }
-            // Readers of the fields see one length, and so does who they are passed on to (RFC 9110 §8.6).
+            // Hooks see a single length, and so do servers to which they forward the fields (RFC 9110 §8.6).
             if let (true, head::BodyFraming::Length(length)) = (head.length_repeated, head.framing)
             {
                 headers.remove("content-length");
@@ -232,7 +233,7 @@ impl Http1 {
         }))
     }
 
-    /// Restarts the idle clock: the time that a hook has spent does not count against the client.
+    /// Restarts the idle timer: time spent in the hook does not count against the client.
     pub(super) fn stop_reading(&mut self) {
         if std::mem::take(&mut self.is_reading) {
             let now = self.connection.now();
@@ -242,7 +243,7 @@ impl Http1 {
 
     // ---------------------------------------------------------------- writing
 
-    /// Sends the head of an answer, and its body where that is in hand.
+    /// Sends the head of an answer, with its body if that is complete.
     pub(super) fn send_head(
         &self,
         head: Head<'_>,
@@ -266,7 +267,7 @@ impl Http1 {
         Ok(())
     }
 
-    /// Writes the head of an answer.
+    /// Encodes the head of an answer.
     fn write_head(
         &self,
         out: &mut Vec<u8>,
@@ -284,7 +285,7 @@ impl Http1 {
         head.write(out, added);
     }
 
-    /// Writes a head that promises another protocol.
+    /// Encodes a head that switches protocols.
     pub(super) fn write_switching(&self, out: &mut Vec<u8>, head: Head<'_>) {
         let added = Added {
             framing: Framing::None,
@@ -321,7 +322,7 @@ impl Http1 {
         }
     }
 
-    /// Sends bytes in the order of the connection's own sends. Errors show in the next look at the connection.
+    /// Sends bytes in the order of the connection's own sends. The next read or send reports an error.
     pub(super) fn write(&self, bytes: &[u8]) {
         self.connection.lane.set_handshake(false);
         let _ = self
@@ -332,15 +333,19 @@ impl Http1 {
 
     // ---------------------------------------------------------------- switching
 
-    /// Makes the connection a WebSocket, by the 101 of a handshake.
-    pub(super) fn switch_to_websocket(&self, handshake: Handshake, added: &Headers) {
+    /// Sends the 101 of a handshake and makes the connection a WebSocket.
+    #[expect(
+        clippy::boxed_local,
+        reason = "freed before the WebSocket's state is allocated, the box would leave a hole in the heap per connection"
+    )]
+    pub(super) fn switch_to_websocket(&self, handshake: Box<Handshake>, added: &Headers) {
         let head = handshake.head(&self.connection, added);
         self.write(&head);
         self.connection
             .begin_websocket(handshake.extensions, handshake.subprotocol);
     }
 
-    /// Makes the connection a stream of events, whose head goes out now. After HEAD it ends at once.
+    /// Sends the head of an event stream and makes the connection one. After HEAD it closes at once.
     pub(super) fn switch_to_events(&self, head: Head<'_>, chunked: bool) {
         let (format, framing) = match chunked {
             true => (WireFormat::EventStreamChunked, Framing::Chunked),
@@ -357,7 +362,7 @@ impl Http1 {
 
     // ---------------------------------------------------------------- what follows
 
-    /// Whether the connection ends with an answer, by what the client, the response and the server say.
+    /// Returns whether the client, the response or the server closes the connection after an answer.
     pub(super) fn closes_after(&self, response: &Response, framing: Framing) -> bool {
         !self.facts.keeps_alive
             || self.has_skipped_answer
@@ -366,12 +371,12 @@ impl Http1 {
             || self.connection.env.is_shutting_down()
     }
 
-    /// Whether no request may follow the current one; `is_begun`: its answer has.
+    /// Returns whether no request may follow the current one. `is_begun`: its answer has begun.
     pub(super) fn is_last(&self, is_begun: bool) -> bool {
         !self.facts.keeps_alive || self.has_skipped_answer && is_begun
     }
 
-    /// Whether another request is read after a whole answer.
+    /// Returns whether another request is read after a complete answer.
     pub(super) fn keeps_alive(&self) -> bool {
         self.facts.keeps_alive
             && !self.has_skipped_answer

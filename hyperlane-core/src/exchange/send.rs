@@ -1,4 +1,4 @@
-//! Answers go out: responses, bodies in pieces, and what a program writes by itself.
+//! Sending answers: responses, bodies in pieces, and raw bytes of the program.
 
 use bytes::Bytes;
 
@@ -10,11 +10,11 @@ use crate::{
 };
 
 impl Exchange {
-    /// Sends a response whose body is in hand.
+    /// Sends a response whose body is complete.
     pub(crate) fn send_response(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
         let response = head.response;
         let framing = match response.framing() {
-            // Events that are all here have a length like anything else.
+            // An event stream whose body is complete has a length.
             Framing::UntilClose => Framing::Length(response.get_body().len() as u64),
             framing => framing,
         };
@@ -23,8 +23,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// Sends the head of a response whose body follows by [`send_data`](Self::send_data); false if none may follow. From here
-    /// on the answer is partial until [`end_body`](Self::end_body).
+    /// Sends the head of a response whose body follows by [`send_data`](Self::send_data) and
+    /// [`end_body`](Self::end_body). Returns false if the response has no body.
     pub(crate) fn begin_body(
         &mut self,
         head: Head<'_>,
@@ -51,7 +51,7 @@ impl Exchange {
     /// Sends a piece of the body.
     pub(crate) fn send_data(&self, piece: &Bytes) -> Result<(), ResponseError> {
         match self.answer {
-            // An empty chunk would be the last.
+            // An empty chunk would end the body.
             Answer::Streaming { chunked, .. } if !piece.is_empty() => {
                 self.wire.send_data(piece, chunked)
             }
@@ -67,8 +67,8 @@ impl Exchange {
         }
     }
 
-    /// Sends a head, and the body if it is here; true if the connection ends with it. `may_read`: the rest of the answer may
-    /// read the body of the request.
+    /// Sends a head, and the body if it is complete. Returns whether the connection closes after the answer.
+    /// `may_read`: the rest of the answer may read the body of the request.
     fn send_head(
         &mut self,
         head: Head<'_>,
@@ -93,7 +93,7 @@ impl Exchange {
         Ok(closes)
     }
 
-    /// Sends a 101 by which the program answers a handshake itself.
+    /// Sends the program's own 101.
     pub(crate) fn send_switching(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
         let mut bytes = Vec::with_capacity(256);
         self.wire.write_switching(&mut bytes, head);
@@ -105,14 +105,14 @@ impl Exchange {
         self.connection().driver.charge(32 + data.len() / 4);
         if self.answer.is_accepted() && !data.is_empty() {
             match is_http(data) {
-                // Too late where the 101 is out: a response would be noise among frames.
+                // If the 101 was sent, a response would be an invalid frame.
                 true if !self.withdraw_handshake() => return Err(ResponseError::AlreadyComplete),
                 true => {}
                 false => self.answer_handshake(),
             }
         }
         if matches!(self.answer, Answer::Opening) {
-            // Middleware that answers every request: the answer is an event stream, whose head is about to go out.
+            // Middleware that answers every request runs here, but the answer is an event stream whose head follows.
             return Err(ResponseError::AlreadyComplete);
         }
         let connection = self.connection();
@@ -124,11 +124,11 @@ impl Exchange {
             && connection.lane.is_at_line_end()
             && data.starts_with(HTTP)
         {
-            // Middleware that answers every request: no line of events begins like a response.
+            // Middleware that answers every request runs here. No line of an event stream begins like a response.
             return Err(ResponseError::AlreadyComplete);
         }
         match self.answer {
-            // Empty bytes leave the handshake as it is.
+            // Only empty bytes come here; they do not answer the handshake.
             Answer::Accepted => Ok(()),
             Answer::Switched => {
                 self.wire.write(data);
@@ -143,7 +143,7 @@ impl Exchange {
         }
     }
 
-    /// Sends a part of an HTTP response that the program writes by itself.
+    /// Sends a part of an HTTP response that the program writes itself.
     fn send_http(&mut self, data: &[u8]) -> Result<(), ResponseError> {
         let Some(tracker) = self.tracker() else {
             return Err(ResponseError::AlreadyComplete);
@@ -169,14 +169,14 @@ impl Exchange {
         }
     }
 
-    /// Tells the body that a final answer goes out.
+    /// Ends the expectation of `100 Continue`, since a final answer is sent.
     pub(super) fn end_expectation(&self) {
         if let Some(body) = &self.body {
             body.end_expectation();
         }
     }
 
-    /// Whether the unread rest of the body keeps the connection from going on after an answer.
+    /// Returns whether the connection has to close after an answer because of the unread rest of the body.
     fn body_requires_close(&self, may_read: bool) -> bool {
         self.body
             .as_ref()
@@ -184,10 +184,10 @@ impl Exchange {
     }
 }
 
-/// How an HTTP/1 response begins.
+/// The first bytes of an HTTP/1 response.
 const HTTP: &[u8] = b"HTTP/1.";
 
-/// Whether bytes begin like an HTTP response, or may: they can come in pieces.
+/// Returns whether bytes begin like an HTTP response, or are the beginning of its first bytes.
 fn is_http(data: &[u8]) -> bool {
     data.starts_with(HTTP) || HTTP.starts_with(data)
 }

@@ -1,4 +1,4 @@
-//! A request becomes something else: a WebSocket, or a stream of events.
+//! Switching a connection from requests to a WebSocket or an event stream.
 
 use super::{Answer, Exchange};
 use crate::{
@@ -8,22 +8,22 @@ use crate::{
     proto::http::chunked::LAST_CHUNK,
 };
 
-/// What an upgrade finds.
+/// State of a connection that is about to be upgraded.
 pub(crate) enum Upgradable {
-    /// A handshake that is checked next.
+    /// A request whose handshake is checked next.
     Request,
-    /// A handshake that is accepted.
+    /// A request whose handshake is accepted.
     Accepted,
-    /// A WebSocket, or the program's own 101, which promises one.
+    /// A WebSocket, or a connection with the program's own 101.
     Switched,
 }
 
 impl Exchange {
-    /// Whether the connection can become a WebSocket, or is one.
+    /// Returns whether the connection can become a WebSocket or is one.
     ///
     /// # Errors
-    /// [`RequestError::Upgraded`] where the request is answered, [`RequestError::BodyUnavailable`] where the bytes of its body
-    /// would be taken for frames.
+    /// [`RequestError::Upgraded`] if the request is answered, [`RequestError::BodyUnavailable`] if its body is
+    /// unread and would be taken for frames.
     pub(crate) fn upgradable(&self) -> Result<Upgradable, RequestError> {
         match &self.answer {
             Answer::Switched => Ok(Upgradable::Switched),
@@ -35,19 +35,19 @@ impl Exchange {
         }
     }
 
-    /// Accepts a handshake. Its 101 waits for the first read, send or `upgrade`.
+    /// Accepts a handshake. The first read, send or `upgrade` sends its 101.
     pub(crate) fn accept_handshake(&mut self, handshake: Box<Handshake>) {
         self.connection().keep_handshake(handshake);
         self.answer = Answer::Accepted;
     }
 
-    /// Sends the 101 of a handshake with what the program has set.
-    pub(crate) fn send_handshake(&mut self, handshake: Handshake, added: &Headers) {
+    /// Sends the 101 of a handshake with the fields that the program has set.
+    pub(crate) fn send_handshake(&mut self, handshake: Box<Handshake>, added: &Headers) {
         self.wire.switch_to_websocket(handshake, added);
         self.set_switched();
     }
 
-    /// Sends the 101 of an accepted handshake with what was set when it was accepted.
+    /// Sends the 101 of an accepted handshake with the fields of its acceptance.
     pub(crate) fn answer_handshake(&mut self) {
         if self.answer.is_accepted() {
             self.connection().answer_handshake();
@@ -55,13 +55,13 @@ impl Exchange {
         }
     }
 
-    /// Notes that the connection is a WebSocket.
+    /// Sets the answer to `Switched`.
     pub(crate) fn set_switched(&mut self) {
         self.answer = Answer::Switched;
         self.record.set_status(101);
     }
 
-    /// Makes an accepted handshake an ordinary request again; false if its 101 is out.
+    /// Withdraws the acceptance of a handshake, so that HTTP can answer it; returns false if its 101 was sent.
     pub(crate) fn withdraw_handshake(&mut self) -> bool {
         let is_open = self.connection().lock_input().take_handshake().is_some();
         match is_open {
@@ -71,7 +71,7 @@ impl Exchange {
         is_open
     }
 
-    /// Makes the connection a WebSocket for a program that has promised one by a 101 of its own; false if none was promised.
+    /// Makes the connection a WebSocket after the program's own 101; returns false if there was none.
     pub(crate) fn switch_raw(&mut self) -> bool {
         let is_promised = self.answer.is_switching_raw();
         if is_promised {
@@ -82,15 +82,14 @@ impl Exchange {
         is_promised
     }
 
-    /// Makes the connection the WebSocket that the program's own 101 said it is, if no hook has used it as one: it is closed
-    /// as one, too.
+    /// Makes the connection a WebSocket after the program's own 101 if no hook has, so that it is closed as one.
     pub(crate) fn finish_switching(&mut self) {
         if self.connection().lane.is_open() {
             self.switch_raw();
         }
     }
 
-    /// Prepares a stream of events: until its head goes out, response middleware works on it.
+    /// Opens an event stream. Response middleware works on its head before that is sent.
     pub(crate) fn open_events(&mut self, response: &Response) -> Result<(), ResponseError> {
         if self.answer.is_accepted() {
             self.withdraw_handshake();
@@ -100,7 +99,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Gives up to open a stream of events, whose head is not out: the hook can answer otherwise.
+    /// Cancels an event stream whose head was not sent, so that the hook can send another answer.
     pub(crate) fn cancel_opening(&mut self) {
         if self.answer.is_opening() {
             self.answer = Answer::None;
@@ -120,7 +119,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Sends the head of an event stream, whose type the response has.
+    /// Sends the head of an event stream. The response has its content type.
     pub(crate) fn begin_events(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
         self.check_events(head.response)?;
         let chunked = !self.wire.facts.is_1_0 && !head.response.get_version().is_http1_0();
@@ -128,7 +127,7 @@ impl Exchange {
         self.wire.switch_to_events(head, chunked);
         self.record.set_status(head.response.get_status_code());
         self.answer = Answer::Events { chunked };
-        // Only the head was asked for.
+        // HEAD asks only for the head.
         self.closes |= self.wire.facts.is_head;
         Ok(())
     }

@@ -501,8 +501,7 @@ fn in_order(kind: &str, mut hooks: Ordered) -> Vec<Hook> {
         .collect();
     if files.len() > 1 {
         tracing::warn!(
-            "{kind} without a number stands in several files ({}): number it, or its order hangs \
-             on the files' names",
+            "{kind} without a number in several files ({}): number them, or their order depends on the file names",
             files.into_iter().collect::<Vec<_>>().join(", ")
         );
     }

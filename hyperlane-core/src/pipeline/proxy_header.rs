@@ -1,8 +1,8 @@
-//! The header of the PROXY protocol, before the first request.
+//! The header of the PROXY protocol, which comes before the first request.
 
 use crate::conn::link::Link;
 
-/// Reads the client for which a load balancer speaks; false if the connection comes from none, as the log says then.
+/// Reads the client's address from the header. If there is no valid header, logs that and returns false.
 #[cfg(feature = "proxy-protocol")]
 pub(super) async fn read_proxy_header(connection: &Link) -> bool {
     use crate::{
@@ -34,8 +34,8 @@ pub(super) async fn read_proxy_header(connection: &Link) -> bool {
         match std::future::poll_fn(more).await {
             Fill::Bytes => {}
             _ => {
-                // Balancers look whether a server is there by connections that carry nothing.
-                tracing::debug!("a PROXY protocol header did not come in time: connection closed");
+                // Load balancers check the server's health by connections without bytes.
+                tracing::debug!("no PROXY protocol header: connection closed");
                 return false;
             }
         }
@@ -49,7 +49,7 @@ pub(super) async fn read_proxy_header(connection: &Link) -> bool {
     }
 }
 
-/// The configuration refuses such addresses without the feature.
+/// Never called: without the feature, the configuration refuses such listeners.
 #[cfg(not(feature = "proxy-protocol"))]
 pub(super) async fn read_proxy_header(_: &Link) -> bool {
     false

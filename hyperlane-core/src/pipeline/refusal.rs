@@ -1,4 +1,4 @@
-//! Answers to requests that no handler takes, or that cannot be handled.
+//! Answers to requests that no handler accepts or that cannot be handled.
 
 use std::collections::BTreeSet;
 
@@ -15,13 +15,13 @@ use crate::{
     proto::http::host::HostRefused,
 };
 
-/// Sets a plain answer that gives nothing internal away.
+/// Sets a plain answer without internal details.
 fn fail(ctx: &mut Context, status: usize) {
     ctx.get_mut_response().reset();
     describe(ctx.get_mut_response(), status);
 }
 
-/// Makes ready to refuse a request for a host that the server does not answer to. Its body stays unread.
+/// Prepares the refusal of a request for a host that the server does not answer to. Its body stays unread.
 pub(super) fn misdirected(
     stream: &mut Stream,
     ctx: &mut Context,
@@ -30,7 +30,7 @@ pub(super) fn misdirected(
     refused: HostRefused,
 ) -> RequestError {
     observe(stream, &app.unrouted, Some(ctx.get_request()));
-    // Pages of other origins read this refusal like any other of an endpoint.
+    // Pages of other origins can read this refusal, like all others of an endpoint.
     if let Some(cors) = app.cors(ctx) {
         ctx.decide_cors(cors);
     }
@@ -47,24 +47,24 @@ pub(super) fn misdirected(
     }
 }
 
-/// Sets the answer to a request whose path no route has.
+/// Sets the answer to a request without a route.
 pub(super) fn not_found(ctx: &mut Context, app: &App) {
     let request = ctx.get_request();
     match request.get_method() {
-        // The server as a whole is asked (RFC 9110 §9.3.7).
+        // `*` means the server as a whole (RFC 9110 §9.3.7).
         Method::Options if request.get_path() == "*" => {
             let response = ctx.get_mut_response();
             response.reset();
             response.set_status_code(204);
             response.set_header("allow", &app.methods);
         }
-        // This is no tunnel (RFC 9110 §9.3.6).
+        // The server makes no tunnels (RFC 9110 §9.3.6).
         Method::Connect => fail(ctx, 501),
         _ => fail(ctx, 404),
     }
 }
 
-/// Sets the answer to a request that every handler of its path declines.
+/// Sets the answer to a request that all handlers of its path decline.
 pub(super) fn declined(ctx: &mut Context, kind: GuardKind, allowed: BTreeSet<&'static str>) {
     ctx.get_mut_response().reset();
     describe_declined(ctx, kind);
@@ -73,7 +73,7 @@ pub(super) fn declined(ctx: &mut Context, kind: GuardKind, allowed: BTreeSet<&'s
     }
 }
 
-/// Sets the answer of a guard that declines; what middleware has set stays.
+/// Sets the answer of a guard that declines. Fields of middleware stay.
 pub(crate) fn describe_declined(ctx: &mut Context, kind: GuardKind) {
     let status = match kind {
         GuardKind::Host => 421,

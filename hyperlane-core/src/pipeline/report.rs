@@ -1,4 +1,4 @@
-//! What the log says of hooks that could not go on.
+//! Log lines about hooks that failed.
 
 use std::borrow::Cow;
 
@@ -10,14 +10,14 @@ use crate::{
     http::{Failure, Method},
 };
 
-/// Method and route, as log lines name them: spans are often off.
+/// Returns method and route for log lines, since spans are often off.
 pub(super) fn names<'a>(ctx: &'a Context, route: Option<&'a Hook>) -> (&'a Method, &'a str) {
     let route = route.map_or("(none)", |hook| &*hook.label.pattern);
     (ctx.get_request().get_method(), route)
 }
 
-/// Logs what went wrong where an error has become the response, and takes it out: gives what the client may read, and
-/// the refusal, if it is one. `hook`: the one that failed, where it is not the server in its name.
+/// Takes the failure of an error that became the response, and logs it. Returns its public text, and the refusal if it
+/// is one. `hook`: the hook that failed; `None` if the server failed on its behalf.
 #[inline]
 pub(super) fn report(
     stream: &Stream,
@@ -44,12 +44,12 @@ fn report_failure(
     stream.exchange.record.in_scope(|| {
         let (method, route) = names(ctx, route);
         if is_over && (failure.is_end || failure.cause.is_none()) {
-            tracing::debug!(%method, route, hook, error, "the connection ended before its hook");
+            tracing::debug!(%method, route, hook, error, "hook ended after its connection");
         } else if failure.cause.is_some() {
-            tracing::error!(%method, route, hook, error, "a hook could not go on");
+            tracing::error!(%method, route, hook, error, "hook failed");
         } else if !matches!(progress, Progress::Unanswered | Progress::Whole) {
-            // No answer can tell the client.
-            tracing::warn!(%method, route, hook, error, "a hook ended with an error after its answer had begun");
+            // No answer can report the error to the client.
+            tracing::warn!(%method, route, hook, error, "hook failed after its answer had begun");
         }
     });
     let refusal = failure.refusal.as_ref();

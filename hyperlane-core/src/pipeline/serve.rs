@@ -22,8 +22,8 @@ use crate::{
     proto::{http::head::HeadError, ws::CloseCode},
 };
 
-/// Where the pipeline goes next. Kept flat, with one await for all hooks, so that the future of an
-/// idle connection stays small. The context knows which response middleware is next, since it may run before its turn.
+/// The next step of the pipeline. It is flat, with one await for all hooks, so that the future of an idle connection
+/// stays small. The context holds the index of the next response middleware, since that may run early.
 #[derive(Clone, Copy)]
 enum Step {
     RequestMiddleware(u32),
@@ -34,8 +34,9 @@ enum Step {
     Done,
 }
 
-/// Serves a connection until it is over.
-// Long: flat, with one await for all hooks, or the future of an idle connection would hold room for each call.
+/// Serves a connection until it ends.
+// The function is long because it is flat: with more awaits, the future of an idle connection would reserve space for
+// each.
 #[expect(
     clippy::manual_async_fn,
     reason = "every connection holds it, and an `async fn` holds its arguments twice"
@@ -53,12 +54,12 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
             let mut route = None;
             let mut rejected = false;
             let mut failed = false;
-            // Nothing that came in can be answered for by response middleware.
+            // Response middleware runs only after a request was parsed.
             let mut is_parsed = false;
-            // Each list of these hooks runs once per request.
+            // The error hooks and the panic hooks run at most once per request.
             let mut has_refused = false;
             let mut has_panicked = false;
-            // A scope of its own: what it holds must not stay while the hooks run.
+            // A scope, so that its values take no space while the hooks run.
             let mut step = {
                 let read = stream.exchange.next_head(ctx.get_mut_request()).await;
                 let read = read.inspect_err(|error| {
@@ -72,7 +73,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     is_parsed = true;
                     begin(&mut stream, &mut ctx, &app, head, &mut route)
                 });
-                // On the heap, like the error: most connections never need their room.
+                // The future and the error are on the heap, since most connections never need them.
                 let started = match started.map_err(Box::new) {
                     Ok(true) if !ctx.may_have_session_to_load() => Ok(true),
                     Ok(is_ready) => make_ready(&mut stream, &mut ctx, !is_ready)
@@ -85,7 +86,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Err(RequestError::ConnectionClosed) => return Ending::Idle,
                     Err(error) if error.is_disconnect() => return Ending::Abort,
                     Err(RequestError::Head(HeadError::TlsOnPlainPort)) => {
-                        // Plain text would be noise to such a client.
+                        // A TLS client cannot read an answer in plain text.
                         log_tls(&stream);
                         return Ending::Http;
                     }
@@ -127,7 +128,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Step::ResponseMiddleware => {
                         let at = ctx.response_middleware_at;
                         match app.response_middleware.get(usize::from(at)) {
-                            // What has become a WebSocket has no response any more.
+                            // A WebSocket has no response any more.
                             Some(hook)
                                 if is_parsed
                                     && stream.exchange.progress() != Progress::Switched =>
@@ -161,20 +162,20 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Step::Done => break,
                 };
                 let is_route = ctx.stage == Stage::Route;
-                // The route's guards have been asked already.
+                // Routing has checked the route's guards already.
                 if !is_route && hook.declined(&ctx).is_some() {
                     continue;
                 }
                 let is_response = matches!(step, Step::ResponseMiddleware) && !is_route;
                 let is_error = matches!(step, Step::RequestError(_) | Step::TaskPanic(_));
-                // What follows on an answer has its say, also at a shutdown.
+                // Hooks that follow an answer run to their end, also at a shutdown.
                 let may_answer_handshake = !is_response && !is_error;
                 let outcome = start(hook, &mut stream, &mut ctx, may_answer_handshake).await;
                 if let Step::RequestMiddleware(_) = step
                     && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome
                     && ctx.is_preflight()
                 {
-                    // Browsers send it without what middleware may ask for.
+                    // Browsers send a preflight without the fields that middleware may require.
                     ctx.stage = Stage::Middleware;
                     ctx.discard_saved_response();
                     step = Step::Route;
@@ -182,7 +183,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 }
                 match outcome {
                     Outcome::Done(Status::Continue) => {}
-                    // A response middleware has its say about what follows it.
+                    // Outside a route, `Reject` only decides about later hooks.
                     Outcome::Done(Status::Reject) if ctx.stage != Stage::Route => {}
                     _ => stream.connection().lane.handles.set_kept_open(false),
                 }
@@ -192,7 +193,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     let is_answered = is_answered || !is_response_unset(&ctx);
                     stream.settle_handshake(&mut ctx, is_answered);
                 }
-                // What fails before that is told by an answer of its own, which ends as any other. Asked only where it matters.
+                // A failure before the answer has begun is answered normally. Evaluated only where it matters.
                 let has_begun =
                     |stream: &Stream| stream.exchange.progress() != Progress::Unanswered;
                 let refusal = match outcome {
@@ -206,7 +207,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                                 ctx.set_end_reason(public);
                             }
                             match refusal {
-                                // An answer is set, and hooks may have another.
+                                // An answer is set, but error hooks may replace it.
                                 Some(error) if is_route && !has_refused && !has_begun => {
                                     has_refused = true;
                                     ctx.set_request_error(error);
@@ -224,7 +225,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             true => Step::Done,
                             false => Step::ResponseMiddleware,
                         };
-                        // A handshake that could not be answered says more than 403.
+                        // The error of a failed upgrade gives a better answer than 403.
                         let is_open = !has_begun(&stream) && is_response_unset(&ctx);
                         match ctx
                             .try_get_request_error_data()
@@ -281,7 +282,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
             match stream.exchange.progress() {
                 Progress::Unanswered => {
                     ctx.refuse_interim();
-                    // The client may have gone meanwhile.
+                    // An error means that the client has left.
                     let _ = if ctx.get_response().is_body_streamed() {
                         send_streamed(&mut stream, &mut ctx).await
                     } else {
@@ -321,7 +322,8 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
     }
 }
 
-/// Finds the route of a request whose head was read, and begins its body. False if the body has to be waited for.
+/// Finds the route of a request whose head was read, and begins its body. Returns false if the body has to be waited
+/// for.
 fn begin<'a>(
     stream: &mut Stream,
     ctx: &mut Context,
@@ -357,9 +359,10 @@ fn begin<'a>(
     started
 }
 
-// Functions of their own: what is moved into a future before an await would still have its room in the one around it.
+// The following are functions, since values moved into a future before an await would keep their space in the outer
+// future.
 
-/// `may_answer_handshake`: the hook may be what a WebSocket handshake waits for.
+/// Starts a hook. `may_answer_handshake`: a WebSocket handshake may wait for this hook.
 fn start<'a>(
     hook: &Hook,
     stream: &'a mut Stream,
@@ -374,7 +377,7 @@ fn start<'a>(
     Guarded::new(hook.start(stream, ctx), observed, handshake)
 }
 
-/// Waits for what the hooks need: the session from its store, the body if it is read whole.
+/// Waits for the session from its store, and for the body if it is read whole.
 fn make_ready<'a>(
     stream: &'a mut Stream,
     ctx: &'a mut Context,
@@ -383,7 +386,7 @@ fn make_ready<'a>(
     let observed = stream.exchange.record.shared();
     let ready = async move {
         let loaded = ctx.load_session().await;
-        // The body is read all the same: the connection may go on.
+        // The body is read even after an error of the store, since the connection may stay open.
         if reads_body {
             let body = stream.exchange.read_rest().await?;
             ctx.clear_incoming();
@@ -402,7 +405,7 @@ fn send_streamed<'a>(
     Within::new(observed, Box::pin(stream.send_streamed(ctx)))
 }
 
-/// Tells the store of the sessions what has changed; where it fails, the answer says so if it still can.
+/// Saves the session to its store. If that fails and nothing was sent, the answer becomes a refusal.
 fn save_session<'a>(
     stream: &'a mut Stream,
     ctx: &'a mut Context,
@@ -417,7 +420,7 @@ fn save_session<'a>(
     Within::new(stream.exchange.record.shared(), Box::pin(saving))
 }
 
-/// Begins the record of a request, while a subscriber or a recorder listens; `request`: unless its head was refused.
+/// Begins the record of a request if there is an observer. `request`: `None` if its head was refused.
 #[inline]
 pub(super) fn observe(stream: &mut Stream, label: &Arc<RouteLabel>, request: Option<&Request>) {
     if observe::is_enabled(&stream.connection().env.metrics) {
@@ -429,7 +432,7 @@ pub(super) fn observe(stream: &mut Stream, label: &Arc<RouteLabel>, request: Opt
     }
 }
 
-/// Logs that the client speaks TLS.
+/// Logs that the client speaks TLS to a plain port.
 fn log_tls(stream: &Stream) {
     let server = &stream.connection().env;
     server.log_mix_up(
@@ -439,7 +442,7 @@ fn log_tls(stream: &Stream) {
     );
 }
 
-/// Whether no hook has answered. Headers alone are no answer: middleware sets them for whatever comes.
+/// Returns whether no hook has set an answer. Headers alone are none, since middleware sets them for all answers.
 fn is_response_unset(ctx: &Context) -> bool {
     let response = ctx.get_response();
     response.get_status_code() == 200
@@ -457,7 +460,7 @@ mod tests {
 
     #[test]
     fn the_future_of_a_connection_stays_small() {
-        // What every idle connection holds besides its shared state. Whatever few requests need goes to the heap.
+        // Each idle connection holds this future besides its shared state. Rarely needed values go to the heap.
         let size = size_of_output(serve);
         assert!(size <= 480, "{size} bytes");
     }

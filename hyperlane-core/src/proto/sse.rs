@@ -18,7 +18,7 @@ pub(crate) mod event;
 mod reader;
 
 pub use event::EventError;
-// The root of the crate is the public path of `Event`.
+// The crate root is the public path of `Event`.
 pub(crate) use event::Event;
 pub use reader::{EventReader, ReceivedEvent, StreamTooLong};
 

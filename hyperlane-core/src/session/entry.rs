@@ -192,7 +192,7 @@ impl SessionEntry {
         &self.attachment
     }
 
-    /// Tells whether the session was destroyed.
+    /// Returns whether the session was destroyed.
     pub(crate) fn is_ended(&self) -> bool {
         self.state().ended
     }
@@ -240,7 +240,7 @@ impl SessionEntry {
         })
     }
 
-    /// Tells whether a client can find the session.
+    /// Returns whether a client can find the session.
     pub(super) fn is_in_table(&self) -> bool {
         self.slot_key() != NO_SLOT
     }
@@ -268,8 +268,8 @@ impl SessionState {
         self.value_bytes + list + user + self.waiting
     }
 
-    /// Tells whether a request other than that of `fields` has changed the user and may still renew the session. Until that
-    /// request has answered, a client with the old id, who may have planted it, must not decide anything.
+    /// Returns whether a request other than that of `fields` has changed the user and may still renew the session. Until
+    /// that request has answered, a client with the old id, which it may have planted, must not decide anything.
     pub(super) fn is_user_changing_elsewhere(&self, fields: &Arc<SessionFields>, now: u64) -> bool {
         self.changing.as_ref().is_some_and(|(changing, until)| {
             let changing = changing.upgrade();

@@ -1,4 +1,4 @@
-//! Sends responses whose body is not in hand: files and streams.
+//! Sending responses whose body is a file or a stream.
 
 use std::{
     fs::File,
@@ -23,10 +23,10 @@ use crate::{
     proto::ws::Message,
 };
 
-/// How much of a file is read at once.
+/// Maximum size of a read from a file, in bytes.
 const FILE_PIECE: u64 = 64 * 1024;
 
-/// A file, open and looked at.
+/// An open file with its metadata.
 struct Opened {
     file: File,
     length: u64,
@@ -35,7 +35,7 @@ struct Opened {
 
 impl Opened {
     fn open(body: &FileBody) -> io::Result<Self> {
-        // Asked by name first: to open a pipe would wait for whoever writes to it.
+        // Checked by name first, since opening a pipe waits for a writer.
         if !std::fs::metadata(body.path())?.is_file() {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -48,8 +48,8 @@ impl Opened {
         })
     }
 
-    /// The time of change in nanoseconds and the length: files that are replaced within one tick of the file system's
-    /// clock and keep their length look alike, as everywhere.
+    /// Returns validators from the modification time in nanoseconds and the length. They do not differ for a file
+    /// that is replaced within one tick of the file system's clock by one of the same length; the usual limit.
     fn validators(&self) -> Validators {
         let since = self
             .modified
@@ -63,30 +63,30 @@ impl Opened {
     }
 }
 
-/// What of a file goes out.
+/// The part of a file to send.
 enum FilePart {
     Content(Range<u64>),
-    /// Nothing: the response says why.
+    /// Nothing is sent; the response says why.
     None,
 }
 
-/// Notes for the log why a response is cut off.
+/// Records the cause of a cut-off response for the log.
 fn cut_off(ctx: &mut Context, cause: impl Into<String>) -> ResponseError {
     ctx.get_mut_response().fail_because(cause);
     ResponseError::ConnectionClosed
 }
 
-/// Runs what blocks where it may.
+/// Runs blocking work on the runtime's threads for it.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(_) => Err(io::Error::other("the runtime shuts down")),
+        Err(_) => Err(io::Error::other("the runtime is shutting down")),
     }
 }
 
-/// Reads up to `want` bytes; fewer only at the end of the file.
+/// Reads `want` bytes, or fewer at the end of the file.
 fn read_piece(mut file: File, want: u64) -> io::Result<(File, Bytes)> {
     let mut piece = Vec::with_capacity(usize::try_from(want).unwrap_or_default());
     (&mut file).take(want).read_to_end(&mut piece)?;
@@ -94,7 +94,7 @@ fn read_piece(mut file: File, want: u64) -> io::Result<(File, Bytes)> {
 }
 
 impl Stream {
-    /// Sends the response: as a whole answer, or its body as a message or as events.
+    /// Sends the response as a complete answer, or its body as a message or as events.
     pub(crate) async fn send_bare(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
         if self.exchange.answer().is_opening() {
             self.send_events_head(ctx)?;
@@ -103,7 +103,7 @@ impl Stream {
         if self.exchange.answer().is_accepted() {
             let is_streamed = ctx.get_response().is_body_streamed();
             match ctx.get_response().get_status_code() {
-                // The handler refuses, or answers the handshake itself.
+                // The handler refuses the handshake or answers it itself.
                 101 | 400.. if self.exchange.withdraw_handshake() => {}
                 _ => {
                     self.send_handshake(ctx, Upgrade::new())
@@ -126,7 +126,7 @@ impl Stream {
                 Ok(text) => Message::from(text),
                 Err(_) => Message::Binary(response.body_bytes().clone()),
             };
-            // The send before waited for room, whatever has taken it since.
+            // The previous send has waited for room, so this one has no limit.
             self.connection()
                 .lane()
                 .send(Payload::Message(&message), Order::Own, Limit::None)?;
@@ -149,10 +149,10 @@ impl Stream {
         self.room().await
     }
 
-    /// Sends the response of the context, whose body is a file or a stream; waits while the client takes it.
+    /// Sends the response of the context, whose body is a file or a stream; waits for the client to read it.
     ///
     /// # Errors
-    /// [`ResponseError`] when the client is gone, and when the body failed: then the response is incomplete, so that the
+    /// [`ResponseError`] if the client has left or the body failed. The response is incomplete then, so the
     /// connection can only be cut.
     pub(crate) async fn send_streamed(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
         let content = ctx.get_mut_response().take_body().0;
@@ -184,7 +184,7 @@ impl Stream {
         let opened = match blocking(move || Opened::open(&looked_at)).await {
             Ok(opened) => opened,
             Err(error) => {
-                tracing::debug!(path = %body.path().display(), %error, "no file to send");
+                tracing::debug!(path = %body.path().display(), %error, "cannot open file");
                 let status = match error.kind() {
                     io::ErrorKind::NotFound
                     | io::ErrorKind::NotADirectory
@@ -201,12 +201,12 @@ impl Stream {
         }
     }
 
-    /// Sets what the head says of a file, and decides what of it goes out (RFC 9110 §13, §14).
+    /// Sets the header fields for a file, and returns the part to send (RFC 9110 §13, §14).
     fn describe_file(&self, ctx: &mut Context, body: &FileBody, opened: &Opened) -> FilePart {
         let (request, response) = ctx.request_and_response();
         let mut validators = opened.validators();
         if response.has_header("etag") || response.has_header("last-modified") {
-            // The program knows its versions better.
+            // The program has set a version of its own.
             validators = response.validators();
         }
         if !response.has_header("content-type") {
@@ -285,11 +285,11 @@ impl Stream {
             (file, piece) = match blocking(move || read_piece(file, want)).await {
                 Ok(read) => read,
                 Err(error) => {
-                    return Err(cut_off(ctx, format!("cannot read on in {path}: {error}")));
+                    return Err(cut_off(ctx, format!("read error in {path}: {error}")));
                 }
             };
             if piece.is_empty() {
-                let cause = format!("the file became shorter while it was sent: {path}");
+                let cause = format!("file truncated while it was sent: {path}");
                 return Err(cut_off(ctx, cause));
             }
             left -= piece.len() as u64;
@@ -307,16 +307,16 @@ impl Stream {
         let Some(mut pieces) = body.take() else {
             let sent = self.send_plain(ctx, 500);
             ctx.get_mut_response()
-                .fail_because("the stream of a response was sent before");
+                .fail_because("response stream already sent");
             return sent;
         };
         let response = ctx.get_mut_response();
-        // With 304 it would become the type of what the client has stored (RFC 9111 §3.2).
+        // In a 304, the field would change the type of the client's stored response (RFC 9111 §3.2).
         if body.has_default_type && response.allows_body() && !response.has_header("content-type") {
             response.set_header("content-type", "application/octet-stream");
         }
-        // A look before the head: what fails at once can still be answered, and a stream that reads the body of the
-        // request asks for it (`100 Continue`) before the final answer begins.
+        // The stream is polled before the head is sent. An immediate failure can then be answered, and a stream that
+        // reads the request's body sends `100 Continue` before the final answer.
         let mut next = None;
         if response.allows_body() && !self.exchange.wire.facts.is_head {
             poll_fn(|cx| {
@@ -335,7 +335,7 @@ impl Stream {
         let framing = match (body.length, &next) {
             (Some(length), _) => Framing::Length(length),
             (None, Some(None)) => Framing::Length(0),
-            // Neither such a client nor such a response knows chunks (RFC 9112 §6.1).
+            // HTTP/1.0 has no chunks (RFC 9112 §6.1).
             (None, _)
                 if self.exchange.wire.facts.is_1_0
                     || ctx.get_response().get_version().is_http1_0() =>
@@ -350,7 +350,7 @@ impl Stream {
         self.send_pieces(ctx, pieces, next, body.length).await
     }
 
-    /// Sends the body of a response piece by piece; `next`: the first, if it is here.
+    /// Sends the body of a response piece by piece. `next`: the first piece, if it was polled already.
     async fn send_pieces(
         &mut self,
         ctx: &mut Context,
@@ -358,7 +358,7 @@ impl Stream {
         mut next: Option<Option<Result<Bytes, Failed>>>,
         length: Option<u64>,
     ) -> Result<(), ResponseError> {
-        // A stream without an end of its own, whose client comes back.
+        // An event stream has no end of its own, and its client reconnects.
         let is_events = length.is_none()
             && ctx
                 .get_response()
@@ -385,7 +385,7 @@ impl Stream {
                     None => {
                         return Err(cut_off(
                             ctx,
-                            "the stream of a response is longer than its length",
+                            "response stream longer than its declared length",
                         ));
                     }
                 }
@@ -395,14 +395,14 @@ impl Stream {
         if left.is_some_and(|left| left > 0) {
             return Err(cut_off(
                 ctx,
-                "the stream of a response is shorter than its length",
+                "response stream shorter than its declared length",
             ));
         }
         self.exchange.end_body();
         Ok(())
     }
 
-    /// Waits for a piece, and for the end of the client, to which no piece could be sent. Events end with a shutdown.
+    /// Waits for the next piece. Returns an error if the client leaves, and the end of an event stream at a shutdown.
     async fn next_piece(
         &self,
         pieces: &mut Pieces,
@@ -424,7 +424,7 @@ impl Stream {
         .await
     }
 
-    /// Answers with a status and its name, beside the fields that are set and not about the body.
+    /// Answers with a status and its name. Fields that do not describe the body stay.
     fn send_plain(&mut self, ctx: &mut Context, status: usize) -> Result<(), ResponseError> {
         describe(ctx.get_mut_response(), status);
         self.exchange.send_response(ctx.head())

@@ -3,7 +3,8 @@
 use super::{Middleware, Stream};
 use crate::{Context, ServerSentEvents, error::ResponseError};
 
-/// While it lives, the head of an event stream is about to go out. A hook that gives up the wait can answer otherwise.
+/// A guard while an event stream is opened. If the hook drops its wait, the opening is cancelled, so that the hook can
+/// send another answer.
 struct Opening<'a>(&'a mut Stream);
 
 impl Drop for Opening<'_> {
@@ -15,20 +16,21 @@ impl Drop for Opening<'_> {
 impl Context {
     /// Starts an event stream as the response and returns its handle.
     ///
-    /// It ends when the hook ends; a hook that only has others send waits with [`ServerSentEvents::closed`], or returns after
-    /// [`ServerSentEvents::keep_open`]. At a shutdown it ends when the hook, woken from [`ServerSentEvents::closed`], next
-    /// waits.
+    /// The stream ends when the hook ends. A hook whose events come from other tasks waits with
+    /// [`ServerSentEvents::closed`], or returns after [`ServerSentEvents::keep_open`]. A shutdown wakes the hook
+    /// from [`ServerSentEvents::closed`] and ends the stream at the hook's next await.
     ///
-    /// Response middleware runs before the head goes out, so that the head has its fields; it does not run again at the end.
+    /// Response middleware runs before the head is sent, so that the head has its fields. It does not run again at
+    /// the end.
     ///
     /// # Errors
-    /// [`ResponseError`] when something was answered already, the client is gone, or the status of
-    /// the response allows no content.
+    /// [`ResponseError`] if the request was answered already, the client has left, or the response's status allows no
+    /// content.
     pub async fn event_stream(
         &mut self,
         stream: &mut Stream,
     ) -> Result<ServerSentEvents, ResponseError> {
-        // The log has said why; the client goes without the cookie.
+        // An error was logged; the client gets no cookie.
         let _ = self.save_session_before_head().await;
         stream.exchange.open_events(self.get_response())?;
         set_type(self);

@@ -1,4 +1,4 @@
-//! WebSocket handshakes: what they must be, and their answer.
+//! WebSocket handshakes: their checks and their answer.
 
 use super::Stream;
 use crate::{
@@ -11,32 +11,33 @@ use crate::{
 };
 
 impl Context {
-    /// Makes this connection a WebSocket and returns its handle; again the same if it is one already.
+    /// Makes this connection a WebSocket and returns its handle; if it is one already, returns another handle.
     ///
-    /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin, unless a guard (`#[is_ws_upgrade_type]`) has, and sends
-    /// the 101 with the fields that are set by now.
+    /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin, unless a guard (`#[is_ws_upgrade_type]`) has
+    /// done so. Then it sends the 101 with the fields that are set by now.
     ///
-    /// The end of the handler decides what the Close says: 1000 where it returns, 1008 for
-    /// [`Status::Reject`](crate::Status::Reject), 1011 with its public text (at most 123 bytes) for an error, 1011 for a panic.
+    /// The end of the handler decides the code of the Close: 1000 if it returns, 1008 for
+    /// [`Status::Reject`](crate::Status::Reject), 1011 for a panic, and 1011 with the public text (at most 123 bytes)
+    /// for an error.
     ///
-    /// The connection belongs to its handler: when the handler returns, the WebSocket is closed, also where a handle was
-    /// given to a task. After [`WebSocket::keep_open`] it stays until it is closed or the last handle is dropped.
+    /// When the handler returns, the WebSocket is closed, even if other tasks have handles. After
+    /// [`WebSocket::keep_open`] it stays open until it is closed or the last handle is dropped.
     ///
     /// # Errors
-    /// The rule that the request breaks. A hook that then returns [`Status::Reject`](crate::Status::Reject) without an answer
-    /// of its own refuses the client with the status of that rule, and so does a function that returns the error.
+    /// The rule that the request breaks. If the hook then returns [`Status::Reject`](crate::Status::Reject) without
+    /// an answer of its own, or a function returns the error, the client gets the status of that rule.
     pub async fn upgrade(&mut self, stream: &mut Stream) -> Result<WebSocket, RequestError> {
         self.save_session_before_head().await?;
         upgrade(self, stream, Upgrade::new())
     }
 
-    /// Upgrades as [`upgrade`](Self::upgrade), with a subprotocol, header fields or origins of this route. On a
-    /// connection that is a WebSocket already they come too late and have no effect; so do origins behind a guard, which
-    /// has judged them.
+    /// Upgrades as [`upgrade`](Self::upgrade), with a subprotocol, header fields or origins of this route. They have no
+    /// effect on a connection that is a WebSocket already. Neither have origins after a guard, which has checked the
+    /// origin before.
     ///
     /// # Errors
-    /// As there, and [`RequestError::Header`] or [`RequestError::Subprotocol`] for what may not be
-    /// sent; nothing was sent then, so that the hook can still answer.
+    /// Those of [`upgrade`](Self::upgrade), and [`RequestError::Header`] or [`RequestError::Subprotocol`] for a
+    /// value that may not be sent. Nothing was sent then, so the hook can still answer.
     pub async fn upgrade_with(
         &mut self,
         stream: &mut Stream,
@@ -46,7 +47,8 @@ impl Context {
         upgrade(self, stream, upgrade_as)
     }
 
-    /// Small: most requests have no session to save, and a WebSocket's handler keeps this room for good.
+    /// Saves the session, if there is one to save. The future is small, since handlers of WebSockets reserve space
+    /// for it.
     pub(crate) async fn save_session_before_head(&mut self) -> Result<(), RequestError> {
         match self.has_session_to_save() {
             true => Box::pin(self.save_session()).await,
@@ -67,7 +69,7 @@ fn upgrade(
 }
 
 impl Stream {
-    /// Makes the connection a WebSocket as the program says.
+    /// Makes the connection a WebSocket with the program's options.
     fn switch(&mut self, ctx: &mut Context, upgrade: Upgrade) -> Result<(), RequestError> {
         match self.exchange.upgradable()? {
             Upgradable::Switched => {
@@ -81,14 +83,14 @@ impl Stream {
                 let accepted = self.check_handshake(ctx, &upgrade)?;
                 self.exchange.accept_handshake(accepted);
                 self.send_handshake(ctx, upgrade).inspect_err(|_| {
-                    // The hook can still answer.
+                    // The hook can still send another answer.
                     self.exchange.withdraw_handshake();
                 })
             }
         }
     }
 
-    /// Refuses what an upgrade would refuse, before anything begins for it.
+    /// Checks the handshake without accepting it.
     pub(crate) fn check_upgrade(
         &self,
         ctx: &Context,
@@ -100,7 +102,7 @@ impl Stream {
         }
     }
 
-    /// Accepts the handshake of a request. Its 101 waits for the first read, send or `upgrade`.
+    /// Accepts the handshake of a request. The first read, send or `upgrade` sends its 101.
     pub(crate) fn accept_handshake(&mut self, ctx: &mut Context) -> Result<(), RequestError> {
         if let Upgradable::Request = self.exchange.upgradable()? {
             let mut upgrade = Upgrade::new();
@@ -114,7 +116,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Checks what a handshake must be, and the page's origin.
+    /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin.
     fn check_handshake(
         &self,
         ctx: &Context,
@@ -158,7 +160,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Sends the 101 of an accepted handshake, with what the program has set by now. After an error nothing was sent.
+    /// Sends the 101 of an accepted handshake with the fields and options of the program. After an error nothing was
+    /// sent.
     pub(super) fn send_handshake(
         &mut self,
         ctx: &mut Context,
@@ -168,7 +171,7 @@ impl Stream {
         match handshake {
             Some(mut handshake) => {
                 let chosen = self.choose_subprotocol(ctx, &mut upgrade, &mut handshake);
-                // Too late to let a page in, but not to tell of a text that is no origin.
+                // It is too late to accept an origin, but not to report an invalid one.
                 let checked = chosen.and_then(|()| upgrade.origins().map(|_| ()));
                 let added = match checked.and_then(|()| upgrade.headers()) {
                     Ok(added) => added,
@@ -179,11 +182,11 @@ impl Stream {
                 };
                 handshake.session = ctx.head().response.session().cloned();
                 handshake.headers = std::mem::take(ctx.get_mut_response().get_mut_headers());
-                self.exchange.send_handshake(*handshake, added);
+                self.exchange.send_handshake(handshake, added);
             }
             None => self.exchange.set_switched(),
         }
-        // A bare send makes it a message.
+        // The body stays, since a bare send sends it as a message.
         let body = ctx.get_response().body_bytes().clone();
         ctx.shrink();
         if !body.is_empty() {
@@ -192,17 +195,17 @@ impl Stream {
         Ok(())
     }
 
-    /// Settles a handshake that the route has accepted and neither answered nor used. `is_answered`: the response is an
-    /// answer.
+    /// Ends an accepted handshake that the route has neither answered nor used: with the response if `is_answered`,
+    /// otherwise with the 101.
     pub(crate) fn settle_handshake(&mut self, ctx: &mut Context, is_answered: bool) {
         if !self.exchange.answer().is_accepted()
             || is_answered && self.exchange.withdraw_handshake()
         {
             return;
         }
-        // The response goes, but not what its Close has to tell.
+        // The response is dropped, but its failure decides the Close.
         let failure = ctx.take_failure();
-        // The check of its protocol has passed before; if it fails now, the answer is the response.
+        // The subprotocol was checked before. If the check fails now, the response is the answer.
         if self.send_handshake(ctx, Upgrade::new()).is_err() {
             self.exchange.withdraw_handshake();
         }

@@ -394,7 +394,7 @@ fn places_that_will_be_reset_keep_no_sender_waiting() {
     assert_eq!(client.resets, 1);
 }
 
-/// Messages of a reloaded page, while the page before it is still connected and has them all.
+/// Tests the messages of a reloaded page while the page before it is still connected and has received all of them.
 fn reload(kind: Kind) {
     let mut channel = Channel::new(7);
     let text = |number: u64| Message::from(number.to_string()).into();

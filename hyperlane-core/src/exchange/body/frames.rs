@@ -1,4 +1,4 @@
-//! A body of ours as a body of crate `http-body`.
+//! [`BodyStream`] as a body of the crate `http-body`.
 
 use std::{
     pin::Pin,
@@ -11,7 +11,7 @@ use http_body::{Frame, SizeHint};
 use super::{BodyStream, Rest, Source};
 use crate::error::RequestError;
 
-/// Frames are data alone: trailers were checked and dropped where the chunks were read.
+/// All frames are data. The chunk decoder has checked and dropped trailers.
 impl http_body::Body for BodyStream {
     type Data = Bytes;
     type Error = RequestError;
