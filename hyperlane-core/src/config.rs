@@ -177,8 +177,8 @@ server_config! {
     /// answers a ping of the server (heartbeat, channel or program) is free. Default: 1000; a client needs only a few,
     /// and each ping costs an answer. Beyond: close code 1008.
     max_control_frames_per_second: u32 = 1000;
-    /// The idle time after which the server pings a WebSocket client. With `None` it never pings, and detects a
-    /// vanished client only when it sends something. Default: 25 s, below the idle limits of common proxies.
+    /// The idle time after which the server pings a WebSocket client. With `None` the server never pings, and detects a
+    /// vanished client only when the server sends something. Default: 25 s, below the idle limits of common proxies.
     ping_interval: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(25));
     /// Maximum wait for any bytes of the client after a ping. With `None` the server keeps a client that does not
     /// answer. No effect if `ping_interval` is `None`. Default: 20 s.
@@ -188,9 +188,9 @@ server_config! {
     /// Allows pages of any origin to open WebSockets, use the endpoints of channels and read their responses. Default:
     /// false; otherwise any page could use the server in its visitor's name.
     dangerous_allow_any_origin: bool = false;
-    /// The origins (`https://example.com`, `capacitor://localhost`, `file://`) whose pages may open WebSockets and use
-    /// the endpoints of channels, besides the server's own. The server compares them as origins: case and a default
-    /// port do not matter. Default: none.
+    /// The origins (`https://example.com`, `capacitor://localhost`, `file://`), besides the server's own, whose pages
+    /// may open WebSockets and use the endpoints of channels. The server compares origins without regard to case and to
+    /// a default port. Default: none.
     allowed_origins: Vec<String> = Vec::new();
     /// Also allows pages of the origin `null`. Default: false, since every sandboxed frame has this origin. Any site
     /// can create such a frame and use the server in its visitor's name.
@@ -223,15 +223,15 @@ server_config! {
     /// evicts sessions without a user, down to a fifth of the memory, and then sessions with a user. Within each kind,
     /// it evicts the least recently used first.
     session_memory: usize = 64 * MIB, if "sessions";
-    /// The rule for sending the session cookie over TLS only. Default: `Auto`, over TLS only if a trusted proxy reports
-    /// that the client used TLS.
+    /// The rule for sending the session cookie over TLS only. Default: `Auto`; the cookie is Secure if a trusted proxy
+    /// reports that the client used TLS.
     cookie_secure: CookieSecure = CookieSecure::Auto, if "sessions";
     /// The cross-site requests with which browsers send the session cookie. Default: Lax, only when a user follows a
     /// link to the server. `None` is for pages of other sites in [`allowed_origins`](Self::allowed_origins). `None`
     /// needs a Secure cookie, so the server answers a request over plain HTTP with a Lax one.
     cookie_same_site: CookieSameSite as impl Into<CookieSameSite> = CookieSameSite::Lax, if "sessions";
-    /// Keeps the session cookie apart for each site whose pages use the server (`Partitioned`, CHIPS), as required by
-    /// browsers that block third-party cookies. Needs `cookie_same_site` None. Default: false.
+    /// Keeps a separate session cookie for each site whose pages use the server (`Partitioned`, CHIPS). Browsers that
+    /// block third-party cookies require this. Needs `cookie_same_site` None. Default: false.
     cookie_partitioned: bool = false, if "sessions";
 
     /// The high-water mark of a connection's outbox, in bytes. Above it, the outbox refuses messages. Default: 1 MiB.

@@ -19,7 +19,7 @@ use crate::{
     hook::setup::RouteSetup,
 };
 
-/// A type that a function handler can take as an argument, besides the stream and the context.
+/// A type that a function handler can have as an argument, besides the stream and the context.
 ///
 /// Arguments are extracted one after the other, after the guards and before the body. The first failure refuses the
 /// request. The `request_error` hooks receive the error; unless they answer, the client receives it.
@@ -207,7 +207,7 @@ from_context! {
     };
 }
 
-/// Never refuses the request: the handler gets the error of the extraction.
+/// Never refuses the request, since the handler receives the error of the extraction.
 impl<T: FromContext> FromContext for Result<T, RequestError> {
     const BODY: Option<BodyMode> = T::BODY;
 
@@ -218,7 +218,7 @@ impl<T: FromContext> FromContext for Result<T, RequestError> {
     }
 }
 
-/// Never refuses the request: the handler gets the original error of the extraction.
+/// Never refuses the request, since the handler receives the original error of the extraction.
 impl<T: FromContext> FromContext for Result<T, Error> {
     const BODY: Option<BodyMode> = T::BODY;
 

@@ -20,7 +20,7 @@ pub enum ConfigError {
         "address {0:?} is neither `host:port` nor `unix:/path` (`proxy:` before it needs feature `proxy-protocol`)"
     )]
     Address(String),
-    /// The time to live is not in 1 to 255.
+    /// The time to live is not between 1 and 255.
     #[error("ttl {0} is not in 1 to 255")]
     Ttl(u32),
     /// The limit is zero, so the server would refuse everything.

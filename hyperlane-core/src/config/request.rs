@@ -51,7 +51,7 @@ impl RequestConfig {
         }
     }
 
-    /// Deserializes a configuration from JSON; missing fields get their defaults.
+    /// Deserializes a configuration from JSON; missing fields have their defaults.
     ///
     /// # Errors
     /// Returns the error of `serde_json` if the text is not JSON, or has other fields or types.

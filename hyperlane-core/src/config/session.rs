@@ -9,7 +9,7 @@ use super::{
     check::{check_durations, check_sizes},
 };
 
-/// A secret key that signs cookies and tokens of sessions (HMAC-SHA256). It needs at least 32 bytes from a secure
+/// A secret key that signs cookies and tokens of sessions (HMAC-SHA256). A key needs at least 32 bytes from a secure
 /// random source.
 ///
 /// `Debug` never prints the key, and `==` compares keys in constant time.

@@ -46,11 +46,11 @@ pub enum ServerError {
          remove one, or give them different methods"
     )]
     Ambiguous {
-        /// The pattern of the second.
+        /// The pattern of the second handler.
         pattern: String,
-        /// The place where the first was registered.
+        /// The place where the first handler was registered.
         first: Place,
-        /// The place where the second was registered.
+        /// The place where the second handler was registered.
         second: Place,
     },
     /// A handler could not answer any request, because the server or the pattern lacks a value. The log names all such
@@ -85,7 +85,7 @@ pub enum ServerError {
         /// The place of the first handler.
         place: Place,
     },
-    /// Another system error, such as one from `?` in a function that returns this error.
+    /// Another system error, for example from `?` in a function that returns `ServerError`.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The server was started, or became a service, outside of a tokio runtime. It needs a runtime for its clock.

@@ -123,7 +123,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
                     .set_body_bytes(body);
             }
             Err(error) => {
-                // The cause goes only to the log: clients must not see internals.
+                // The cause goes only to the log, since clients must not see internals.
                 response
                     .set_status_code(HttpStatus::InternalServerError.code())
                     .set_body_bytes(Bytes::new())

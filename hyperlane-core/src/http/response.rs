@@ -45,7 +45,7 @@ pub struct Response {
     streamed: Option<Box<Body>>,
     /// Fields that the request's session adds. `reset` keeps them, so the client receives its cookie with any answer.
     session: Option<Arc<SessionFields>>,
-    /// The error behind the response. The server takes it when the hook has ended.
+    /// The error that caused the response. The server reads this error when the hook has ended.
     failure: Option<Box<Failure>>,
 }
 
@@ -213,8 +213,8 @@ impl Response {
         &self.body
     }
 
-    /// Replaces the body by text or bytes, a [`Path`](std::path::Path), a [`FileBody`](super::FileBody) or a [`Body`].
-    /// Owned values are not copied.
+    /// Replaces the body by text or bytes, a [`Path`](std::path::Path), a [`FileBody`](super::FileBody) or a [`Body`],
+    /// without a copy of owned values.
     pub fn set_body(&mut self, body: impl IntoBody) -> &mut Self {
         match body.into_body() {
             Body(Content::Bytes(bytes)) => self.set_body_bytes(bytes),
@@ -278,8 +278,8 @@ impl Response {
             .remove_header("content-type");
     }
 
-    /// Removes the fields that describe a discarded body. They would be wrong for the text of an error, and caches
-    /// would keep that text as long as the body. Fields that prevent caching stay.
+    /// Removes the fields that describe a discarded body. Such fields would be wrong for the text of an error, and
+    /// caches would keep that text as long as the discarded body. Fields that prevent caching stay.
     pub(crate) fn forget_content(&mut self) -> &mut Self {
         if self.headers.is_empty() {
             return self;
@@ -294,7 +294,7 @@ impl Response {
         self
     }
 
-    /// Records the error behind the response. A later error replaces an earlier one.
+    /// Records the error that caused the response. A later error replaces an earlier one.
     pub(crate) fn fail(&mut self, failure: Failure) {
         self.failure = Some(Box::new(failure));
     }

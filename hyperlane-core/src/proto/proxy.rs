@@ -42,7 +42,7 @@ pub enum ProxyError {
         "a TLS ClientHello without a PROXY protocol header: have the load balancer end TLS and send the header, version 2"
     )]
     Tls,
-    /// The connection begins with other bytes. The error shows the first of them, escaped.
+    /// The connection begins with other bytes. The error shows the first of these bytes, escaped.
     #[error("`{0}` instead of a PROXY protocol header: have the load balancer send one, version 2")]
     Missing(String),
     /// The header is longer than [`MAX_HEADER`].

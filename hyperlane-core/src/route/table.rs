@@ -33,11 +33,11 @@ impl<T> Route<T> {
 
 /// A table that finds the values registered for a path.
 ///
-/// A search matches the segments from left to right. For each segment it tries the most specific branch first: equal
-/// text, then constrained parameters in insertion order, then a plain parameter, then a regex for the whole rest, then
-/// `{*rest}`. After a dead end the search goes back and tries the next branch, so no route hides another route that
-/// matches. Patterns that differ only in the names of their parameters share one place. The values of a place stay in
-/// insertion order.
+/// A search matches the segments from left to right. For each segment, the search tries the most specific branch first:
+/// equal text, then constrained parameters in insertion order, then a plain parameter, then a regex for the whole rest,
+/// then `{*rest}`. After a dead end the search goes back and tries the next branch, so no route hides another route
+/// that matches. Patterns that differ only in the names of their parameters share one place. The values of a place stay
+/// in insertion order.
 ///
 /// The table does not decode or normalize paths: `/a`, `/a/` and `//a` are three paths.
 ///

@@ -31,8 +31,8 @@ pub(crate) struct CorsPolicy<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CorsAnswer {
     pub(crate) kind: CorsKind,
-    /// The fields to add to the response. A field is left out if the response already has one of the same name, except
-    /// that `vary` is merged.
+    /// The fields to add to the response. A field of the response takes precedence over a field of the same name here.
+    /// `vary` is merged.
     pub(crate) fields: Vec<CorsField>,
 }
 

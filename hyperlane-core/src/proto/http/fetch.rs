@@ -19,7 +19,7 @@ pub(crate) struct FetchMetadata<'a> {
     pub(crate) mode: Option<&'a str>,
     /// `Sec-Fetch-Dest`.
     pub(crate) dest: Option<&'a str>,
-    /// True if the request has an `Origin`. The module `origin` checks the value.
+    /// True if the request has an `Origin`. Another check covers the value.
     pub(crate) has_origin: bool,
 }
 

@@ -32,10 +32,10 @@ pub struct Forwarded<'a> {
 /// Unix socket. Such a peer is trusted unless `trusted` is empty. Returns `None` if the peer is not trusted: the peer
 /// itself is then the client.
 ///
-/// Addresses are read from right to left while they are `trusted`. A request that has passed N trusted proxies has its
-/// client's address, scheme and host at position N from the right of each list. The leftmost item of a shorter list
-/// applies, because some proxies append to a field and others replace the field. In `Forwarded`, only the elements that
-/// trusted proxies wrote are read. A malformed part is ignored, and the other parts are still read.
+/// The function reads addresses from right to left as long as they are `trusted`. A request that has passed N trusted
+/// proxies has its client's address, scheme and host at position N from the right of each list. The leftmost item of a
+/// shorter list applies, because some proxies append to a field and others replace the field. In `Forwarded`, only the
+/// elements that trusted proxies wrote are read. A malformed part is ignored, and the other parts are still read.
 ///
 /// ```
 /// use hyperlane_core::{ForwardedField, proto::http::forwarded::read};

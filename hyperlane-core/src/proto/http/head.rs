@@ -110,7 +110,7 @@ impl fmt::Debug for Fields<'_, '_> {
     }
 }
 
-/// Storage for the fields of one head. Up to 100 fields lie on the stack, which is never cleared.
+/// Storage for the fields of one head. Up to 100 fields lie on the stack, in memory that is never cleared.
 pub struct HeadStorage<'b> {
     inline: [MaybeUninit<httparse::Header<'b>>; INLINE_FIELDS],
     spill: Vec<MaybeUninit<httparse::Header<'b>>>,
@@ -376,7 +376,7 @@ impl<'b> FieldFacts<'b> {
     }
 }
 
-/// Finds the position of an error, which the tokenizer does not report. Runs only for refused heads.
+/// Finds the exact error and its position, which the tokenizer does not report. Runs only for refused heads.
 #[cold]
 fn diagnose(head: &[u8]) -> HeadError {
     if let Some(at) = bare_line_end(head) {

@@ -176,7 +176,7 @@ fn is_name(name: &str) -> bool {
         .all(|label| !label.is_empty() && label.bytes().all(is_part))
 }
 
-/// Returns whether a name is a suffix with at least one label in front. The suffix begins with a dot.
+/// Returns whether a name ends with `suffix` and has a label in front of `suffix`, which begins with a dot.
 fn is_below(name: &str, suffix: &str) -> bool {
     let front = name
         .len()

@@ -127,7 +127,7 @@ impl Host {
     /// Parses a host. `is_special` is true for schemes whose hosts are DNS names or addresses.
     fn parse(text: &str, is_special: bool) -> Option<Self> {
         if let Some(address) = text.strip_prefix('[') {
-            // A zone is refused, as in browsers: it would be a second name of one address.
+            // A zone is refused, as in browsers: an address with a zone would be a second name of the same address.
             return address.strip_suffix(']')?.parse().ok().map(Self::V6);
         }
         // Browsers never send wildcards or percent signs, so a name with one of them would match nothing.

@@ -1,6 +1,6 @@
 //! Header names in the spelling of the RFCs, for clients that compare names byte by byte.
 
-/// Words whose spelling is not one capital followed by lower case.
+/// Words that are not spelled as one capital followed by lower case.
 const WORDS: [&str; 24] = [
     "CDN",
     "CH",

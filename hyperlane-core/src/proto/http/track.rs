@@ -20,7 +20,8 @@ pub struct Tracked {
     /// The number of bytes after `wire` that belong to a forbidden body (HEAD, 204, 304). The server drops these bytes
     /// silently.
     pub muted: usize,
-    /// The number of bytes at the end that exceed a complete response. The server drops these bytes with a warning.
+    /// The number of bytes at the end that exceed a complete response. The server drops these bytes and reports an
+    /// error.
     pub excess: usize,
 }
 
@@ -172,7 +173,7 @@ impl ResponseTracker {
             )
     }
 
-    /// Returns the status code of the final response, or 101, once its head is complete.
+    /// Returns the status code of the final response, or 101, once the head of the response is complete.
     pub const fn status(&self) -> Option<u16> {
         match self.status {
             0 => None,
@@ -425,8 +426,8 @@ impl ResponseHead {
         }
     }
 
-    /// Returns whether the connection must close after this response. Contradictory lengths always close it (RFC 9112
-    /// §6.3).
+    /// Returns whether the connection must close after the response. Contradictory lengths always close the connection
+    /// (RFC 9112 §6.3).
     fn must_close(&self) -> bool {
         let contradicts = self.bad_length
             || (self.has_transfer_encoding && (self.content_length.is_some() || self.http10));

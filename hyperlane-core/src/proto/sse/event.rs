@@ -10,7 +10,7 @@ use serde::Serialize;
 /// The name of events that only report the client's position in the stream.
 pub(crate) const POSITION: &str = "position";
 
-/// A builder of one event. Fields are sent in the order in which they are set.
+/// A builder of one event. The fields are sent in the order of the calls that set them.
 ///
 /// The setters accept any value. [`encode`](Self::encode), [`to_bytes`](Self::to_bytes) and
 /// [`into_bytes`](Self::into_bytes) return an error if one of the values is invalid.
@@ -80,7 +80,7 @@ impl Event {
         }
     }
 
-    /// Sets the time that the client waits before it reconnects, in milliseconds on the wire.
+    /// Sets the time that the client waits before a reconnect. The wire format counts milliseconds.
     pub fn retry(self, wait: Duration) -> Self {
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.line(b"retry: ", itoa::Buffer::new().format(millis).as_bytes())

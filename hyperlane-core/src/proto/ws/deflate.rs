@@ -1,7 +1,7 @@
 //! Compression of messages: permessage-deflate (RFC 7692).
 //!
-//! [`DeflateConfig`] holds this side's settings, [`negotiate`] matches them with a client's offers, and the
-//! [`Agreement`] creates the [`Compressor`] and [`Decompressor`] of either side.
+//! [`DeflateConfig`] holds this side's settings. [`negotiate`] matches the settings with a client's offers. The
+//! resulting [`Agreement`] creates the [`Compressor`] and [`Decompressor`] of either side.
 //!
 //! Without context takeover (the default) a connection keeps no window: the thread's compressor compresses every
 //! message from an empty window. All connections with the same window size can receive the result, so a room compresses
@@ -18,9 +18,11 @@
 //!     "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
 //! );
 //!
-//! // The client reads the frame that the server sends. let message = Message::from("the same words again:
-//! ".repeat(20)); let mut frame = Vec::new(); agreement.compressor(Role::Server, &config).encode(&message, None, &mut
-//! frame); assert!(frame.len() < 50);
+//! // The client reads the frame that the server sends.
+//! let message = Message::from("the same words again: ".repeat(20));
+//! let mut frame = Vec::new();
+//! agreement.compressor(Role::Server, &config).encode(&message, None, &mut frame);
+//! assert!(frame.len() < 50);
 //!
 //! let limits = Limits::default().rsv1_allowed(true);
 //! let mut decoder = Decoder::new(Role::Client, limits);
@@ -40,7 +42,7 @@ pub use negotiate::{Agreement, negotiate};
 // The crate root is the public path of `DeflateConfig`.
 pub(crate) use config::DeflateConfig;
 
-/// The last bytes of every flush. The sender removes them from the message (RFC 7692 §7.2.1).
+/// The last bytes of every flush. The sender removes these bytes from the message (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
 /// Maximum window, and the window of a side without a parameter (RFC 7692 §7.1.2).

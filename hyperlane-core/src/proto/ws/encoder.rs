@@ -22,7 +22,7 @@ pub fn encode_masked_message(message: &Message, key: [u8; 4], out: &mut Vec<u8>)
 
 /// Encodes a message as a server sends it, to share among many connections.
 ///
-/// The frame has an allocation of exactly its size and the same bytes as from [`encode_message`].
+/// Returns the same bytes as [`encode_message`], in one allocation of exactly the frame's size.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::{Message, encode_to_bytes};
@@ -69,7 +69,7 @@ pub fn encode_close(code: impl Into<CloseCode>, reason: &str, out: &mut Vec<u8>)
     encode_close_frame(code.into(), reason, None, out);
 }
 
-/// Appends a message as either side sends it.
+/// Appends a message as a server sends it, or with a `key` as a client sends it.
 pub(super) fn encode_with(message: &Message, key: Option<[u8; 4]>, out: &mut Vec<u8>) {
     let payload = match message {
         Message::Close(Some(CloseFrame { code, reason })) => {

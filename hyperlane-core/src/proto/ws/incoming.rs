@@ -21,7 +21,7 @@ pub enum Incoming {
     Text(Utf8Bytes),
     /// A complete binary message.
     Binary(Bytes),
-    /// A complete compressed message. An extension must inflate it.
+    /// A complete compressed message, which an extension must inflate.
     Compressed(Compressed),
     /// The closing handshake. The decoder discards all input after the close frame (RFC 6455 §5.5.1).
     Close(Option<CloseFrame>),

@@ -12,7 +12,7 @@ use super::{DeflateConfig, TAIL};
 /// Bytes of output per step of compression.
 const STEP: usize = 16 * 1024;
 
-/// Minimum window that the library supports, used for 8 bits too. The library looks back at most its window less 262
+/// Minimum window that the library supports, used for 8 bits too. A compressor looks back at most its window less 262
 /// bytes (the longest match and some more). With 9 bits these are 250 bytes, which fit a window of 8 bits.
 const LIBRARY_MIN_BITS: u8 = 9;
 
@@ -83,8 +83,8 @@ impl Compressor {
     /// Appends a message as one frame. A client must pass a `key`, which masks the frame.
     ///
     /// Compresses text and binary messages of at least the minimum length. Without context takeover, a message that
-    /// compression does not shorten is sent uncompressed. With context takeover it is sent compressed, because later
-    /// messages may refer to it.
+    /// compression does not shorten is sent uncompressed. With context takeover, such a message is still sent
+    /// compressed, because later messages may refer to it.
     pub fn encode(&mut self, message: &Message, key: Option<[u8; 4]>, out: &mut Vec<u8>) {
         let payload = match message {
             Message::Text(text) => text.as_bytes(),
@@ -156,7 +156,7 @@ fn deflate(
         let given = usize::try_from(compressor.total_out() - before_out).unwrap_or(usize::MAX);
         payload = payload.get(taken..).unwrap_or_default();
         compressed.extend_from_slice(step.get(..given).unwrap_or_default());
-        // The flush is complete if it left room in `step`.
+        // The flush is complete if `step` has unused room.
         if payload.is_empty() && given < step.len() {
             break;
         }

@@ -2,7 +2,7 @@
 
 use super::{MAX_WINDOW_BITS, MIN_WINDOW_BITS};
 
-/// Settings for permessage-deflate: the compression by the server, and the permissions of its clients.
+/// Settings for permessage-deflate: how the server compresses, and what it allows its clients.
 ///
 /// A window is `2^bits` bytes. Only context takeover needs memory for the lifetime of a connection: about 340 KiB for
 /// both directions with windows of 15 bits, 210 KiB with 9.
