@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::source_files;
 use crate::process;
 
 /// Documents whose code paths are followed.
@@ -22,7 +23,7 @@ const BASES: [&str; 6] = [
     "hyperlane-macros/src/",
 ];
 
-/// The document that lists every metric.
+/// The document that lists every metric, and the log lines.
 const METRICS: &str = "docs/observability.md";
 
 pub(super) fn problems() -> Result<Vec<String>, String> {
@@ -39,6 +40,37 @@ pub(super) fn problems() -> Result<Vec<String>, String> {
         problems.extend(missing_files(document)?);
     }
     problems.extend(missing_metrics()?);
+    problems.extend(missing_log_lines()?);
+    Ok(problems)
+}
+
+/// Log lines in the table of events of [`METRICS`] that no source has. `..` stands for more text.
+fn missing_log_lines() -> Result<Vec<String>, String> {
+    let mut source = String::new();
+    for folder in ["hyperlane-core/src", "hyperlane-broadcast/src"] {
+        for (_, text) in source_files(folder)? {
+            source.push_str(&text);
+        }
+    }
+    let text = fs::read_to_string(process::top().join(METRICS))
+        .map_err(|error| format!("cannot read {METRICS}: {error}"))?;
+    let rows = text
+        .lines()
+        .enumerate()
+        .skip_while(|(_, line)| !line.starts_with("| event |"))
+        .take_while(|(_, line)| line.starts_with('|'));
+    let mut problems = Vec::new();
+    for (number, row) in rows {
+        let events = row.split('|').nth(1).unwrap_or_default();
+        for event in events.split('`').skip(1).step_by(2) {
+            if !source.contains(event.trim_end_matches("..").trim_end()) {
+                problems.push(format!(
+                    "{METRICS}:{}: no such log line: {event}",
+                    number + 1
+                ));
+            }
+        }
+    }
     Ok(problems)
 }
 
