@@ -113,11 +113,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         listener,
         router.into_make_service_with_connect_info::<SocketAddr>(),
     );
-    outer.with_graceful_shutdown(async move {
-        // On an error of the signal handler both shut down as well.
-        let _ = tokio::signal::ctrl_c().await;
-        tokio::join!(control.shutdown(), hosted.shutdown());
-    })
-    .await?;
+    outer
+        .with_graceful_shutdown(async move {
+            // On an error of the signal handler both shut down as well.
+            let _ = tokio::signal::ctrl_c().await;
+            tokio::join!(control.shutdown(), hosted.shutdown());
+        })
+        .await?;
     Ok(())
 }
