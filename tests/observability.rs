@@ -436,12 +436,12 @@ async fn an_error_line_names_method_route_and_hook() {
         (
             "body",
             Level::ERROR,
-            "the stream of a response failed: disk on fire",
+            "response stream failed: disk on fire",
         ),
         (
             "body-at-once",
             Level::ERROR,
-            "the stream of a response failed: disk on fire",
+            "response stream failed: disk on fire",
         ),
         ("events", Level::WARN, "no such room"),
         ("socket", Level::WARN, "no such room"),

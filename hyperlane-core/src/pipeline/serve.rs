@@ -35,8 +35,7 @@ enum Step {
 }
 
 /// Serves a connection until it ends.
-// The function is long because it is flat: with more awaits, the future of an idle connection would reserve space for
-// each.
+// Long: it is flat, with one await for all hooks. Each further one would take space in the future of an idle connection.
 #[expect(
     clippy::manual_async_fn,
     reason = "every connection holds it, and an `async fn` holds its arguments twice"
