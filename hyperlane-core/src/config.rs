@@ -1,6 +1,6 @@
 //! The settings of a server: addresses, limits of size and time, trust, sessions.
 //!
-//! The public fields of one struct hold all settings, so a single table declares them.
+//! All settings are public fields of one struct, and a single table declares the fields.
 
 mod check;
 mod error;
@@ -22,15 +22,15 @@ use crate::proto::http::{
 #[cfg(feature = "deflate")]
 use crate::proto::ws::deflate::DeflateConfig;
 
-/// Maximum duration of a setting, so that every deadline can be computed.
+/// Maximum duration of a setting. Up to this limit, every deadline can be computed.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
 /// Declares one row per field: documentation, name, type, default. It expands to the struct, its `Default` and a
-/// builder method per field. `as` sets another type for the builder's argument, from which the field is converted.
-/// `if` names the feature that the field comes with.
+/// builder method per field. `as` sets another type for the builder's argument; the builder converts the argument to
+/// the field's type. `if` names the feature that enables the field.
 macro_rules! server_config {
     (@argument $type:ty) => { $type };
     (@argument $type:ty, $argument:ty) => { $argument };
@@ -38,7 +38,7 @@ macro_rules! server_config {
         /// The settings of a server: addresses, socket options, limits.
         ///
         /// Every limit is finite. Sizes are in bytes. Fields are public, and each has a builder method of the same
-        /// name. [`validate`](Self::validate) is called when the server binds.
+        /// name. The server calls [`validate`](Self::validate) when it binds.
         ///
         /// ```
         /// use hyperlane_core::ServerConfig;
@@ -84,70 +84,72 @@ macro_rules! server_config {
 server_config! {
     /// The addresses to listen on: `host:port`, `[ipv6]:port` or `unix:/path`. The prefix `proxy:` marks the address of
     /// a load balancer that begins each connection with a PROXY protocol header, version 2 (feature `proxy-protocol`).
-    /// Default: `127.0.0.1:8080`, since a server should be open to the network only on purpose.
+    /// Default: `127.0.0.1:8080`, on loopback, since a server should be open to the network only on purpose.
     addresses: Vec<String> = vec!["127.0.0.1:8080".to_owned()];
     /// Sends small segments at once (`TCP_NODELAY`). Default: `None`, which means on: a real-time message must not wait
     /// for the previous one.
     nodelay: Option<bool> = None;
     /// The IP time to live, 1 to 255 hops. Default: `None`, the system's.
     ttl: Option<u32> = None;
-    /// Maximum number of connections in the system's accept queue. Default: 1024, since crowds of clients reconnect at
+    /// Maximum number of connections in the system's accept queue. Default: 1024, since many clients may reconnect at
     /// once.
     backlog: u32 = 1024;
 
-    /// Maximum number of open connections. Default: `None`, 80 % of the descriptor limit, which leaves the program
-    /// some.
+    /// Maximum number of open connections. Default: `None`, 80 % of the descriptor limit; the other descriptors are
+    /// left to the program.
     max_connections: Option<usize> = None;
     /// Maximum number of open connections per client address (IPv6: per /64; loopback exempt). Default: 256, more than
     /// a household or small office needs.
     max_connections_per_address: usize = 256;
-    /// Maximum number of connections accepted per second over all addresses, with a burst of a tenth of them. Further
-    /// connections are not refused but wait in the `backlog`. Default: 50 000, which does not affect reconnecting
-    /// crowds; set less if each connection is costly.
+    /// Maximum number of connections accepted per second over all addresses, with a burst of a tenth of this number.
+    /// Further connections wait in the `backlog`. Default: 50 000, enough for many clients that reconnect at once. Set
+    /// less if each connection is costly.
     max_accepts_per_second: u32 = 50_000;
 
-    /// The proxies in front of the server (`10.0.0.0/8`, `192.0.2.1`). Their fields report the client's address,
-    /// protocol and host, each on its own. Default: none, since any client can send such fields. At a Unix socket the
-    /// peer is trusted if the list is not empty.
+    /// The proxies in front of the server (`10.0.0.0/8`, `192.0.2.1`). The header fields of these proxies report the
+    /// client's address, protocol and host, each independently. Default: none, since any client can send such fields.
+    /// If the list has an entry, the server also trusts the peer of a Unix socket.
     ///
-    /// Lists are read from the right: a request that has passed N of these proxies has its client's address, protocol
-    /// and host at position N, or at the left end of a shorter list.
+    /// The server reads the lists in these fields from the right: a request that has passed N of these proxies has its
+    /// client's address, protocol and host at position N, or at the left end of a shorter list.
     trusted_proxies: Vec<Cidr> = Vec::new();
-    /// The header field in which these proxies report the client. The others are ignored, since clients could send
-    /// them. Default: `X-Forwarded-For` with `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    /// The header field in which these proxies report the client. The server ignores the other fields, since clients
+    /// could send them. Default: `X-Forwarded-For` with `X-Forwarded-Proto` and `X-Forwarded-Host`.
     forwarded_field: ForwardedField = ForwardedField::default();
 
     /// The hosts that the server answers to: `app.example` at any port, `app.example:8443` at that port,
-    /// `*.app.example` for all subdomains, or addresses. Another host is answered with 421 and logged once.
+    /// `*.app.example` for all subdomains, or addresses. For any other host, the server answers with 421 and logs the
+    /// host once.
     ///
     /// Default: empty. Then a server that listens only on loopback TCP addresses answers to names of this machine
     /// (`localhost` and its subdomains, `127.0.0.0/8`, `[::1]`); otherwise a page whose name resolves to 127.0.0.1
-    /// could talk to it (DNS rebinding). Listed hosts are added to these. A server that other machines can reach
-    /// answers to any host; with a list, only to listed ones.
+    /// could use the server (DNS rebinding). Listed hosts are added to these names. A server that other machines can
+    /// reach answers to any host if the list is empty, and otherwise only to listed hosts.
     ///
-    /// Requests of [`trusted_proxies`](Self#structfield.trusted_proxies) are not checked: a proxy decides itself which
-    /// hosts it serves. A browser on the proxy's machine counts as the proxy if it connects from the same address. In
-    /// that case, let the proxy connect from an address of its own (nginx: `proxy_bind 127.0.0.2`).
+    /// The server does not check requests of [`trusted_proxies`](Self#structfield.trusted_proxies): a proxy decides
+    /// itself which hosts it serves. A browser on the proxy's machine counts as the proxy if both connect from the same
+    /// address. In that case, let the proxy connect from an address of its own (nginx: `proxy_bind 127.0.0.2`).
     ///
-    /// Also not checked are requests at Unix sockets, on transports passed to
-    /// [`ServerControlHook::serve`](crate::ServerControlHook::serve), inside another stack, and those of old clients
-    /// (HTTP/1.0) that name no host. At `proxy:` addresses only the list counts.
+    /// Nor does the server check requests at Unix sockets, on transports passed to
+    /// [`ServerControlHook::serve`](crate::ServerControlHook::serve) or inside another stack, and requests of old
+    /// clients (HTTP/1.0) that name no host. At `proxy:` addresses only the list counts.
     allowed_hosts: Vec<String> = Vec::new();
 
-    /// Maximum time from the first byte of a request to the end of its head. Default: 10 s, so that slow heads cannot
-    /// hold connections.
+    /// Maximum time from the first byte of a request to the end of its head. Default: 10 s, so that a client cannot
+    /// hold a connection by a slow head.
     header_timeout: Duration = Duration::from_secs(10);
     /// Maximum time for a handler to answer a WebSocket handshake that its guard (`#[is_ws_upgrade_type]`) has
-    /// accepted. After it the server sends the 101 itself and logs a warning. Default: 10 s, the same as for a head.
+    /// accepted. After this time the server sends the 101 itself and logs a warning. Default: 10 s, the same as for a
+    /// head.
     handshake_timeout: Duration = Duration::from_secs(10);
-    /// Maximum wait for the next request of a connection. Default: 75 s, longer than common proxies wait.
+    /// Maximum wait for the next request of a connection. Default: 75 s, longer than the wait of common proxies.
     keep_alive_timeout: Duration = Duration::from_secs(75);
     /// Maximum wait for the next byte of a body. Default: 30 s.
     body_timeout: Duration = Duration::from_secs(30);
-    /// Maximum time in which a client may read nothing of a response. Default: 60 s.
+    /// Maximum time during which a client reads nothing of a response. Default: 60 s.
     write_timeout: Duration = Duration::from_secs(60);
-    /// Maximum time for a handler to continue after its peer has disconnected. Default: 120 s, enough to finish its
-    /// work and an end for handlers that wait in vain.
+    /// Maximum time for a handler to continue after its peer has disconnected. Default: 120 s: a handler can finish its
+    /// work, and a handler that waits in vain ends.
     handler_linger: Duration = Duration::from_secs(120);
 
     /// Maximum length of the request line, in bytes. Default: 8 KiB, as RFC 9112 §3 recommends; beyond: 414.
@@ -167,92 +169,92 @@ server_config! {
     max_message: usize = MIB;
     /// Maximum number of fragments of a WebSocket message. Default: 131 072; beyond: close code 1008.
     max_fragments: u32 = 128 * 1024;
-    /// Maximum number of messages per second on a WebSocket, with a burst of the same number. Time in which reading is
-    /// paused does not count. Default: 1 000 000, far above real clients, since a full inbox already slows down fast
-    /// senders. Set less if you know your clients. Beyond: close code 1008.
+    /// Maximum number of messages per second on a WebSocket, with a burst of the same number. Time while reading is
+    /// paused does not count. Default: 1 000 000, far above the rate of real clients, since a full inbox already slows
+    /// down fast senders. Set less if you know your clients. Beyond: close code 1008.
     max_messages_per_second: u32 = 1_000_000;
     /// Maximum number of pings and pongs per second on a WebSocket, with a burst of the same number. A pong that
-    /// answers a ping of the server (heartbeat, channel or program) is free. Default: 1000: no client needs more than a
-    /// few, and each ping costs an answer. Beyond: close code 1008.
+    /// answers a ping of the server (heartbeat, channel or program) is free. Default: 1000; a client needs only a few,
+    /// and each ping costs an answer. Beyond: close code 1008.
     max_control_frames_per_second: u32 = 1000;
-    /// The idle time after which a WebSocket client is pinged; `None`: never, so that a vanished client is detected
-    /// only when something is sent to it. Default: 25 s, below the idle limits of common proxies.
+    /// The idle time after which the server pings a WebSocket client. With `None` the server never pings, and detects a
+    /// vanished client only when the server sends something. Default: 25 s, below the idle limits of common proxies.
     ping_interval: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(25));
-    /// Maximum wait for a sign of life after a ping; `None`: a client that does not answer is kept. No effect if
-    /// `ping_interval` is `None`. Default: 20 s.
+    /// Maximum wait for any bytes of the client after a ping. With `None` the server keeps a client that does not
+    /// answer. No effect if `ping_interval` is `None`. Default: 20 s.
     pong_timeout: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(20));
     /// Maximum wait for the peer's half of the closing handshake. Default: 5 s.
     close_timeout: Duration = Duration::from_secs(5);
     /// Allows pages of any origin to open WebSockets, use the endpoints of channels and read their responses. Default:
-    /// false: otherwise any page could talk to the server in its visitor's name.
+    /// false; otherwise any page could use the server in its visitor's name.
     dangerous_allow_any_origin: bool = false;
-    /// The origins (`https://example.com`, `capacitor://localhost`, `file://`) whose pages may open WebSockets and use
-    /// the endpoints of channels, besides the server's own. They are compared as origins: case and a default port do
-    /// not matter. Default: none.
+    /// The origins (`https://example.com`, `capacitor://localhost`, `file://`), besides the server's own, whose pages
+    /// may open WebSockets and use the endpoints of channels. The server compares origins without regard to case and to
+    /// a default port. Default: none.
     allowed_origins: Vec<String> = Vec::new();
-    /// Also allows pages of the origin `null`. Default: false, since every sandboxed frame has this origin: any site
-    /// can create one, and so talk to the server in its visitor's name.
+    /// Also allows pages of the origin `null`. Default: false, since every sandboxed frame has this origin. Any site
+    /// can create such a frame and use the server in its visitor's name.
     dangerous_allow_null_origin: bool = false;
     /// The subprotocols of WebSockets, the preferred one first; an [`Upgrade`](crate::Upgrade) may override them.
-    /// Default: none, so that none is negotiated.
+    /// Default: none; then the server negotiates none.
     subprotocols: Vec<String> = Vec::new();
 
-    /// The compression of WebSocket messages for clients that offer it (RFC 7692). Default: `None`, off, since it costs
-    /// CPU time and, with context takeover, memory.
+    /// The compression of WebSocket messages for clients that offer it (RFC 7692). Default: `None`, off, since
+    /// compression costs CPU time and, with context takeover, memory.
     deflate: Option<DeflateConfig> as impl Into<Option<DeflateConfig>> = None, if "deflate";
 
-    /// The idle time after which an event stream carries a comment; `None`: never. Default: 15 s, as the HTML standard
-    /// advises.
+    /// The idle time after which the server sends a comment on an event stream; `None`: never. Default: 15 s, as the
+    /// HTML standard advises.
     sse_heartbeat: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(15));
 
-    /// The keys that sign cookies and tokens of sessions. The first signs, and all verify, so a key is replaced by
-    /// inserting the new one before it. Each needs at least 32 bytes. Default: none; then a key is generated, and
-    /// sessions end with the process.
+    /// The keys that sign cookies and tokens of sessions. The first key signs, and all keys verify: to replace a key,
+    /// insert the new one before it. Each key needs at least 32 bytes. Default: none; then the server generates a key,
+    /// and sessions end with the process.
     session_keys: Vec<SessionKey> = Vec::new(), if "sessions";
-    /// Maximum idle time of a session. Its cookie has the same lifetime and is renewed when half of it has passed.
-    /// Default: 7 days.
+    /// Maximum idle time of a session. The session's cookie has the same lifetime. The server renews the cookie when
+    /// half of this time has passed. Default: 7 days.
     session_ttl: Duration = Duration::from_secs(7 * 24 * 60 * 60), if "sessions";
     /// Maximum age of a session, used or not. Default: 30 days.
     session_max_age: Duration = Duration::from_secs(30 * 24 * 60 * 60), if "sessions";
-    /// Lifetime of a session's token. Default: 60 s, enough to open a connection with it, and too little to be useful
-    /// from a log.
+    /// Lifetime of a session's token. Default: 60 s, enough to open a connection with the token. A token that is found
+    /// in a log has probably expired.
     session_token_ttl: Duration = Duration::from_secs(60), if "sessions";
-    /// Maximum memory of all sessions in this process, in bytes. Default: 64 MiB. Beyond it, sessions without a user
-    /// are evicted first, down to a fifth of the memory, and then those with one; within each kind, the least recently
-    /// used.
+    /// Maximum memory of all sessions in this process, in bytes. Default: 64 MiB. Beyond this limit, the server first
+    /// evicts sessions without a user, down to a fifth of the memory, and then sessions with a user. Within each kind,
+    /// it evicts the least recently used first.
     session_memory: usize = 64 * MIB, if "sessions";
-    /// The rule for sending the session cookie over TLS only. Default: according to the request, as a trusted proxy
-    /// reports.
+    /// The rule for sending the session cookie over TLS only. Default: `Auto`; the cookie is Secure if a trusted proxy
+    /// reports that the client used TLS.
     cookie_secure: CookieSecure = CookieSecure::Auto, if "sessions";
-    /// The cross-site requests with which browsers send the session cookie. Default: Lax, only with links to the server
-    /// that a user follows. `None` is for pages of other sites in [`allowed_origins`](Self::allowed_origins). It needs
-    /// a Secure cookie, so a request over plain HTTP gets a Lax one.
+    /// The cross-site requests with which browsers send the session cookie. Default: Lax, only when a user follows a
+    /// link to the server. `None` is for pages of other sites in [`allowed_origins`](Self::allowed_origins). `None`
+    /// needs a Secure cookie, so the server answers a request over plain HTTP with a Lax one.
     cookie_same_site: CookieSameSite as impl Into<CookieSameSite> = CookieSameSite::Lax, if "sessions";
-    /// Keeps the session cookie apart for each site whose pages use the server (`Partitioned`, CHIPS), as required by
-    /// browsers that block third-party cookies. Needs `cookie_same_site` None. Default: false.
+    /// Keeps a separate session cookie for each site whose pages use the server (`Partitioned`, CHIPS). Browsers that
+    /// block third-party cookies require this. Needs `cookie_same_site` None. Default: false.
     cookie_partitioned: bool = false, if "sessions";
 
-    /// The high-water mark of a connection's outbox, in bytes. Above it, the outbox refuses messages. Default: 1 MiB. A
-    /// message that begins below the mark is accepted at any length.
+    /// The high-water mark of a connection's outbox, in bytes. Above it, the outbox refuses messages. Default: 1 MiB.
+    /// Below the mark, the outbox accepts a message of any length.
     outbox_bytes: usize = MIB;
-    /// Maximum time the client may read nothing while the outbox is over its mark. Default: 15 s.
+    /// Maximum time during which the client reads nothing while the outbox is over its mark. Default: 15 s.
     outbox_stall: Duration = Duration::from_secs(15);
-    /// Maximum number of bytes read ahead while a handler is busy. Default: 64 KiB; beyond, reading pauses.
+    /// Maximum number of bytes read ahead while a handler is busy. Default: 64 KiB; beyond, the server pauses reading.
     inbox_bytes: usize = 64 * KIB;
 
     /// Writes header names as `Content-Type` and `Sec-WebSocket-Accept` instead of lower case, in every head that the
     /// server writes. Some clients, mostly embedded ones, compare names byte by byte, although case does not matter
-    /// (RFC 9110 §5.1). Raw bytes of a program stay as they are. No effect on `Server::into_service`, where the outer
-    /// server writes the heads. Default: false.
+    /// (RFC 9110 §5.1). Raw bytes that a program sends stay unchanged. No effect on `Server::into_service`, where the
+    /// outer server writes the heads. Default: false.
     title_case_headers: bool = false;
 
-    /// Maximum time a shutdown waits for requests and closing handshakes. Default: 25 s, below the 30 s after which
-    /// orchestrators kill.
+    /// Maximum wait of a shutdown for requests and closing handshakes. Default: 25 s, since orchestrators kill a
+    /// process after 30 s.
     shutdown_timeout: Duration = Duration::from_secs(25);
 }
 
 impl ServerConfig {
-    /// Returns the origins whose pages the whole server allows, besides its own.
+    /// Returns the origins, besides the server's own, whose pages may use every endpoint.
     pub(crate) fn origins(&self) -> AllowedOrigins {
         let mut allowed = AllowedOrigins::of(&self.allowed_origins);
         allowed.any = self.dangerous_allow_any_origin;

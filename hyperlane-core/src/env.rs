@@ -1,6 +1,6 @@
 //! The environment of a server's connections: configuration, time, limits, metrics, the runtime.
 //!
-//! An [`Env`] knows no connections: the server that holds them decides what happens at their end.
+//! An [`Env`] does not know the connections. The server holds them, and decides what happens when one ends.
 
 pub(crate) mod admission;
 pub(crate) mod date;
@@ -34,7 +34,7 @@ use crate::{
     proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins},
 };
 
-/// A function that removes an ended connection from the live ones, by its slot.
+/// A function that receives the slot of an ended connection and removes the connection from the live ones.
 pub(crate) type Release = Box<dyn Fn(u32) + Send + Sync>;
 
 /// The next id of a server in this process, from 1.
@@ -47,14 +47,14 @@ pub(crate) struct Env {
     /// The runtime of the server; `None` in unit tests.
     pub(crate) runtime: Option<Handle>,
     pub(crate) head_limits: HeadLimits,
-    /// The origins whose pages may use the server, besides its own.
+    /// The origins, besides the server's own, whose pages may use the server.
     pub(crate) allowed_origins: AllowedOrigins,
     pub(crate) timers: Timers,
     pub(crate) metrics: Metrics,
     hosts: Hosts,
     /// Refused hosts, for the log.
     logged_hosts: Logged,
-    /// Clients that spoke another protocol than their listener's, for the log.
+    /// Clients that spoke another protocol than the listener, for the log.
     logged_clients: Logged,
     admission: Admission,
     shutting_down: AtomicBool,
@@ -96,7 +96,7 @@ impl Env {
         Some(self.runtime.as_ref()?.spawn(task))
     }
 
-    /// Returns the buffer space that a head of any permitted size fits into, in bytes.
+    /// Returns the buffer space for the longest permitted head, in bytes.
     pub(crate) fn head_space(&self) -> usize {
         let limits = &self.head_limits;
         limits
@@ -114,7 +114,8 @@ impl Env {
         self.shutting_down.load(Ordering::Acquire)
     }
 
-    /// Begins the shutdown. Connections notice it at their next check; a signal wakes the waiting ones.
+    /// Begins the shutdown. A running connection sees it at its next check; a separate signal wakes the waiting
+    /// connections.
     pub(crate) fn begin_shutdown(&self) {
         self.shutting_down.store(true, Ordering::Release);
     }
@@ -142,7 +143,7 @@ impl Env {
             return Ok(());
         }
         let Some(peer) = peer.address() else {
-            // A load balancer's own connection.
+            // Without an address, this is a load balancer's own connection.
             return Ok(());
         };
         let proxies = &self.config.trusted_proxies;
@@ -158,7 +159,7 @@ impl Env {
         Err(refused)
     }
 
-    /// Logs that a client spoke another protocol than its listener's, once per address and protocol, for the operator.
+    /// Logs that a client spoke another protocol than the listener, once per address and protocol of the listener.
     pub(crate) fn log_mix_up(
         &self,
         peer: Option<SocketAddr>,

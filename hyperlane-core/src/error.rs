@@ -28,8 +28,8 @@ use crate::{
 
 /// The reason why a request, or the next message of a WebSocket, is not available.
 ///
-/// The `request_error` hooks find it in the context. Unless one of them answers, the client gets
-/// [`status`](Self::status) and the text.
+/// The `request_error` hooks find the error in the context. Unless one of these hooks answers, the client receives the
+/// error's [`status`](Self::status) and text.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -48,10 +48,10 @@ pub enum RequestError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// A part of a multipart form exceeds the limit that the program gave.
+    /// A part of a multipart form exceeds the limit that the program set.
     #[error("{} is larger than {limit} bytes", named(name.as_deref()))]
     FieldTooLarge {
-        /// The name of the part, if it has one.
+        /// The name of the part; `None` for a part without a name.
         name: Option<String>,
         /// The limit, in bytes.
         limit: usize,
@@ -62,7 +62,7 @@ pub enum RequestError {
     /// The body stopped arriving.
     #[error("the request body stopped arriving")]
     BodyTimeout,
-    /// The body is no longer available: its request has ended, or it prevents an upgrade.
+    /// The body is no longer available because its request has ended, or the body prevents an upgrade.
     #[error("the request body can no longer be read")]
     BodyUnavailable,
     /// The client disconnected within a request.
@@ -81,7 +81,7 @@ pub enum RequestError {
     /// [`allowed_hosts`](crate::ServerConfig#structfield.allowed_hosts).
     #[error(transparent)]
     Host(#[from] HostRefused),
-    /// The program allows an invalid origin, or `null`, for this WebSocket.
+    /// The program listed an invalid origin, or `null`, as allowed for this WebSocket.
     #[error("invalid allowed origin: {0}")]
     AllowedOrigin(#[from] OriginError),
     /// The program added an invalid field to the response of a handshake.
@@ -96,7 +96,7 @@ pub enum RequestError {
     /// The client closed the WebSocket.
     #[error("the WebSocket was closed by the client")]
     WebSocketClosed(Option<CloseFrame>),
-    /// The client violated the WebSocket protocol. The connection was closed with the matching code.
+    /// The client violated the WebSocket protocol. The server closed the connection with the matching code.
     #[error(transparent)]
     WebSocketProtocol(#[from] ProtocolError),
     /// A message was requested on a connection that is not a WebSocket.
@@ -110,10 +110,10 @@ pub enum RequestError {
     Missing {
         /// The kind of value: "query parameter", "header", ...
         part: &'static str,
-        /// Its name.
+        /// The name of the value.
         name: String,
     },
-    /// A route parameter is invalid for the handler; the text names it.
+    /// A route parameter is invalid for the handler; the text names the parameter.
     #[error("invalid path: {0}")]
     Path(String),
     /// The query is invalid for the handler; the text names the parameter.
@@ -134,15 +134,15 @@ pub enum RequestError {
     /// The body is not the JSON that the handler needs; the text names the path of the field.
     #[error("invalid JSON body: {0}")]
     Json(String),
-    /// The server shuts down and does not wait for this request: an incomplete head, or a WebSocket handshake without
-    /// an answer so far.
+    /// The server shuts down and does not wait for this request: its head is incomplete, or it is a WebSocket handshake
+    /// without an answer so far.
     #[error("the server is shutting down")]
     ShuttingDown,
     /// The session store failed; the log has the reason.
     #[error("the session store failed")]
     SessionStore,
-    /// The session token of the request is no longer valid: it has expired, belongs to another path, or its session has
-    /// ended.
+    /// The session token of the request is not valid: the token has expired or belongs to another path, or its session
+    /// has ended.
     #[error("the session token is no longer valid: request a new one")]
     SessionToken,
     /// The program refused the request; see [`refused`](Self::refused).
@@ -190,7 +190,7 @@ impl RequestError {
             Self::SessionToken => 401,
             Self::Origin(_) => 403,
             Self::Host(_) => 421,
-            // A value that only the program can set is not the client's fault.
+            // Only the program can set these values, so their absence is not the client's fault.
             Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
             Self::Refused { status, .. } => *status,
             Self::SessionStore | Self::ShuttingDown => 503,
@@ -211,7 +211,7 @@ impl RequestError {
 
 /// Spellings of published Hyperlane programs.
 impl RequestError {
-    /// Same as [`status`](Self::status), by name.
+    /// Same as [`status`](Self::status), as an [`HttpStatus`].
     pub fn get_http_status(&self) -> HttpStatus {
         HttpStatus::from(self.get_http_status_code())
     }
@@ -241,7 +241,7 @@ impl IntoResponse for RequestError {
             response.set_header("www-authenticate", "Bearer error=\"invalid_token\"");
         }
         if status == 405 {
-            // Among all errors, only a handshake with another method has this status.
+            // Only the error of a handshake with another method than GET has this status.
             response.set_header("allow", "GET");
         }
         if status == 426 {
@@ -253,7 +253,7 @@ impl IntoResponse for RequestError {
     }
 }
 
-/// The kind of value for attributes, which middleware sets.
+/// The kind of value for attributes. Middleware sets them.
 pub(crate) const ATTRIBUTE: &str = "attribute";
 /// The kind of value for the server's values.
 pub(crate) const STATE: &str = "state";

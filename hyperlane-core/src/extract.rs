@@ -19,10 +19,10 @@ use crate::{
     hook::setup::RouteSetup,
 };
 
-/// A type that a function handler can take as an argument, besides the stream and the context.
+/// A type that a function handler can have as an argument, besides the stream and the context.
 ///
 /// Arguments are extracted one after the other, after the guards and before the body. The first failure refuses the
-/// request: its error goes to the `request_error` hooks and, unless they answer, to the client.
+/// request. The `request_error` hooks receive the error; unless they answer, the client receives it.
 ///
 /// | argument | value |
 /// |---|---|
@@ -36,8 +36,8 @@ use crate::{
 /// | [`Session`](crate::Session) | the client's session; created if there is none |
 /// | `Result<A, RequestError>`, `Result<A, Error>` | another argument, or the error of its extraction |
 ///
-/// Implement this trait to use a type of your own as an argument. Extraction fails with an [`Error`], like a handler;
-/// `?` converts errors of other libraries:
+/// Implement this trait to use a type of your own as an argument. Extraction fails with the same [`Error`] as a
+/// handler, and `?` converts errors of other libraries:
 ///
 /// ```
 /// use hyperlane_core::{Context, Error, FromContext};
@@ -73,13 +73,13 @@ use crate::{
             one by `?`; `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not, so write `.map_err(Error::internal)?`"
 )]
 pub trait FromContext: Sized {
-    /// The way in which the argument reads the body. Default: not at all.
+    /// The way in which the argument reads the body. Default: `None`, no reading.
     const BODY: Option<BodyMode> = None;
 
-    /// Checks that the argument can work on a route of a server that is about to start. Default: always.
+    /// Checks, before the server starts, that the argument can be extracted on a route. Default: it can.
     ///
-    /// The server calls it once per route that takes the argument, and does not start after an error. A composite
-    /// argument delegates to its parts:
+    /// The server calls `check` once for each route whose handler has the argument, and does not start after an error.
+    /// An argument that contains others calls their `check`:
     ///
     /// ```
     /// use hyperlane_core::{Context, Error, FromContext, RouteSetup, SetupError, State};
@@ -99,7 +99,7 @@ pub trait FromContext: Sized {
     /// ```
     ///
     /// # Errors
-    /// Returns what the route or the server lacks if no request could ever be answered.
+    /// Returns the part that the route or the server lacks, if the handler could never answer a request.
     fn check(setup: &RouteSetup<'_>) -> Result<(), SetupError> {
         let _ = setup;
         Ok(())
@@ -108,17 +108,19 @@ pub trait FromContext: Sized {
     /// Extracts the argument.
     ///
     /// # Errors
-    /// Returns why the request is refused. A [`RequestError`] keeps its status and text; for other errors the client
-    /// gets a plain 500. `?` does not convert `anyhow::Error` and `Box<dyn Error>`; use [`Error::internal`].
+    /// Returns the reason why the request is refused. A [`RequestError`] keeps its status and text; for other errors
+    /// the client receives a plain 500. `?` does not convert `anyhow::Error` and `Box<dyn Error>`; use
+    /// [`Error::internal`].
     fn from_context(ctx: &mut Context) -> impl Future<Output = Result<Self, Error>> + Send;
 }
 
 wrappers! {
-    /// The route's parameters as `T`: one value, a tuple in the pattern's order, or a struct with their names.
+    /// The route's parameters as `T`: one value, a tuple in the pattern's order, or a struct whose fields are named
+    /// like the parameters.
     ///
-    /// An invalid value is answered with 400 and the name of the parameter. The server does not start if the route's
-    /// parameters can never fit `T`, and reports what is missing. To find out, it deserializes `T` from sample values
-    /// before it listens.
+    /// The server answers an invalid value with 400 and the name of the parameter. If the route's parameters can never
+    /// fit `T`, the server does not start, and its error names the missing part. For this check, the server
+    /// deserializes `T` from sample values before it listens.
     ///
     /// ```
     /// use hyperlane_core::Path;
@@ -133,8 +135,8 @@ wrappers! {
 
 /// The server's value of type `T`, set by [`Server::state`](crate::Server::state).
 ///
-/// If it was never set, the server does not start and names the handler and the type. A handler for which the value is
-/// optional takes a `Result<State<T>, RequestError>`.
+/// If the program never set this value, the server does not start, and its error names the handler and the type. For an
+/// optional value, let the argument be a `Result<State<T>, RequestError>`.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -195,7 +197,7 @@ from_context! {
     impl [] BodyStream where BodyMode::Stream => |ctx| Ok(ctx.body_stream());
     #[cfg(feature = "multipart")]
     impl [] crate::multipart::Multipart where BodyMode::Stream => |ctx| ctx.multipart();
-    /// The session of the client; one is created if there is none.
+    /// The session of the client; the server creates one if there is none.
     ///
     /// A request whose only credential is an invalid token is refused with 401.
     #[cfg(feature = "sessions")]
@@ -205,7 +207,7 @@ from_context! {
     };
 }
 
-/// Never refuses the request: the handler gets the error of the extraction.
+/// Never refuses the request, since the handler receives the error of the extraction.
 impl<T: FromContext> FromContext for Result<T, RequestError> {
     const BODY: Option<BodyMode> = T::BODY;
 
@@ -216,7 +218,7 @@ impl<T: FromContext> FromContext for Result<T, RequestError> {
     }
 }
 
-/// Never refuses the request: the handler gets the original error of the extraction.
+/// Never refuses the request, since the handler receives the original error of the extraction.
 impl<T: FromContext> FromContext for Result<T, Error> {
     const BODY: Option<BodyMode> = T::BODY;
 

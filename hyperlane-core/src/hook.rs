@@ -29,8 +29,9 @@ use crate::{
 pub enum Status {
     /// The next hook runs.
     Continue,
-    /// From request middleware or a route: continue with the response middleware. From response middleware: skip the
-    /// other hooks. If nothing was answered so far, the answer is 403; a WebSocket is closed with 1008.
+    /// The hooks in between are skipped. After a request middleware or a route, the response middleware runs next; after a
+    /// response middleware, no further hook runs. If no hook has answered, the answer is 403; a WebSocket is closed with
+    /// 1008.
     Reject,
 }
 
@@ -40,7 +41,7 @@ impl Status {
         *self == Self::Continue
     }
 
-    /// Returns whether the pipeline stops here.
+    /// Returns whether the following hooks are skipped, as [`Reject`](Self::Reject) says.
     pub fn is_reject(&self) -> bool {
         *self == Self::Reject
     }
@@ -92,9 +93,9 @@ pub trait ServerHook: Send + Sync + 'static {
     #[doc(hidden)]
     const WEBSOCKET: bool = false;
 
-    /// The way in which a route reads the body of its requests. Default: whole, before any hook runs. As a stream,
-    /// nothing is read before the hooks: [`Context::body_stream`] reads it, and other hooks see an empty body. No
-    /// effect on middleware.
+    /// The way in which a route reads the body of its requests. Default: whole, before any hook runs. As a stream, the
+    /// body stays unread until a hook calls [`Context::body_stream`]; hooks that do not call `body_stream` see an empty
+    /// body. No effect on middleware.
     const BODY: BodyMode = BodyMode::Whole;
 
     /// Maximum length of the body of the route's requests, in bytes; beyond: 413. Default: `None`, which means
@@ -152,7 +153,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Creates a guard on the method, which dispatch checks by its kind.
+    /// Creates a guard on the method. Dispatch compares `kind`; `check` always passes.
     pub const fn method(names: &'static [&'static str]) -> Self {
         Self {
             kind: GuardKind::Method(names),
@@ -160,7 +161,7 @@ impl Guard {
         }
     }
 
-    /// Creates a guard on the requested protocol; `check` knows its name.
+    /// Creates a guard that requires `protocol`; `check` looks for the protocol in the request.
     pub const fn asks_for(protocol: &'static str, check: fn(&Context) -> bool) -> Self {
         Self {
             kind: GuardKind::Upgrade(protocol),
@@ -169,7 +170,8 @@ impl Guard {
     }
 }
 
-/// The kinds of guards, in the order of checking. The last guard reached determines the refusal.
+/// The kinds of guards, in the order of checking. If all routes of a path refuse, the route that passed most guards sets the
+/// status.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GuardKind {
@@ -227,7 +229,7 @@ pub struct Registration {
     pub(crate) body: BodyPlan,
     /// The way in which the handler's arguments read the body.
     reads: Option<BodyMode>,
-    /// The check of the handler's arguments against the server.
+    /// Checks at the start that the server has what the handler's arguments need.
     pub(crate) check: SetupCheck,
     pub(crate) run: HookFn,
 }
@@ -298,7 +300,7 @@ impl Registration {
         self
     }
 
-    /// Reads the body as an argument of the handler needs it. Runs at compile time, so its panic is a compile error.
+    /// Sets the way to read the body that an argument requires. Runs at compile time, so that its panic is a compile error.
     #[allow(clippy::panic, reason = "a compile-time error, never met at run time")]
     pub const fn argument(mut self, body: Option<BodyMode>) -> Self {
         let Some(mode) = body else { return self };
@@ -331,7 +333,7 @@ impl Registration {
 
 inventory::collect!(Registration);
 
-/// A server of the program that takes all registrations.
+/// Marks a server that takes all registered hooks of the program.
 #[doc(hidden)]
 pub struct Taker {
     pub place: Place,
@@ -351,7 +353,7 @@ pub(crate) fn needs_params<S: ServerHook>(setup: &RouteSetup<'_>) -> Result<(), 
 }
 
 thread_local! {
-    /// The refusal of a running hook. The pipeline takes it in the same poll.
+    /// The refusal of a running hook. The poll in which the hook sets the refusal also takes it.
     static REFUSAL: RefCell<Option<Box<RequestError>>> = const { RefCell::new(None) };
 }
 
@@ -418,9 +420,9 @@ impl Future for Guarded<'_> {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
-        // After a panic the future is dropped and never polled again, and the stream and context that it borrowed are
-        // reset before their next use. A refusal from elsewhere, such as a losing branch or another task, does not
-        // belong to this hook.
+        // After a panic the future is dropped and never polled again, and the stream and context that the future borrowed
+        // are reset before their next use. A refusal that another task or a dropped branch of `select!` has left is cleared
+        // here: it is not a refusal of this hook.
         REFUSAL.set(None);
         match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.future).poll(cx))) {
             Ok(Poll::Ready(status)) => Poll::Ready(Outcome::Done(status)),

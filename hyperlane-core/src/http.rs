@@ -1,8 +1,8 @@
 //! The vocabulary of HTTP: methods, versions, header fields, requests, responses.
 //!
-//! These are plain values without sockets or clocks: the connection fills a [`Request`] and writes the head of a
-//! [`Response`]; handlers read the one and fill the other. Both are reused for every request of a connection, so a
-//! keep-alive request costs no allocation. Semantics follow RFC 9110, the HTTP/1.1 form RFC 9112.
+//! These are plain values without sockets or clocks. The connection fills a [`Request`], and handlers read it. Handlers
+//! fill a [`Response`], and the connection writes its head. A connection reuses both for every request, so a keep-alive
+//! request costs no allocation. Semantics follow RFC 9110, the HTTP/1.1 form RFC 9112.
 
 pub mod constants;
 

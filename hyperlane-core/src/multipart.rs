@@ -18,13 +18,13 @@ use futures_core::Stream;
 use self::disposition::Disposition;
 use crate::{BodyStream, RequestError};
 
-/// Maximum number of bytes read without finding a part or its next piece, in bytes: two pieces of a body. It limits the
-/// header of a part and the preamble.
+/// Maximum number of bytes read in search of the next part or piece: two pieces of a body. The limit applies to the
+/// header of a part and to the preamble.
 const MAX_HEADER: usize = 128 * 1024;
 
 /// A multipart form, read part by part; created by [`Context::multipart`](crate::Context::multipart).
 ///
-/// Nothing is read beyond the requested part. Memory stays bounded regardless of the client, unless the program
+/// The form is read only up to the requested part. Memory stays bounded regardless of the client, unless the program
 /// collects the parts.
 ///
 /// ```
@@ -53,12 +53,12 @@ pub struct Multipart {
 }
 
 impl crate::Context {
-    /// Reads the body as a form with files (`multipart/form-data`, RFC 7578), part by part. On a route that takes its
-    /// body as a stream, parts of any size arrive piece by piece.
+    /// Reads the body as a form with files (`multipart/form-data`, RFC 7578), part by part. On a route whose handler
+    /// reads the body as a stream, parts of any size arrive piece by piece.
     ///
     /// # Errors
-    /// [`RequestError::ContentType`] if the body is something else (415), [`RequestError::Multipart`] if its boundary is not
-    /// named (400).
+    /// Returns [`RequestError::ContentType`] (415) if the body has another media type, and [`RequestError::Multipart`]
+    /// (400) if the media type names no boundary.
     pub fn multipart(&self) -> Result<Multipart, RequestError> {
         let content_type = self
             .get_request()
@@ -95,11 +95,11 @@ impl Multipart {
     /// Waits for the next part and skips the rest of the previous one. Returns `None` after the last.
     ///
     /// # Errors
-    /// Returns [`RequestError::Multipart`] if the form is malformed or incomplete, [`RequestError::BodyTooLarge`] over
-    /// the limit, and the other errors of [`BodyStream::next_chunk`].
+    /// Returns [`RequestError::Multipart`] if the form is malformed or incomplete, [`RequestError::BodyTooLarge`]
+    /// beyond the limit of the body, and the other errors of [`BodyStream::next_chunk`].
     ///
     /// # Cancel safety
-    /// Cancel safe: the next call continues.
+    /// Cancel safe: the next call continues where this one stopped.
     pub async fn next_field(&mut self) -> Result<Option<Field<'_>>, RequestError> {
         while self.next_chunk().await?.is_some() {}
         self.field = None;
@@ -149,11 +149,11 @@ impl Field<'_> {
         self.form.disposition.name.as_deref()
     }
 
-    /// Returns the client's name of the file from `filename` or else `filename*` (RFC 8187); invalid UTF-8 becomes
-    /// U+FFFD. The client chooses the name freely, so do not use it as a path.
+    /// Returns the name of the file on the client, from `filename` or else `filename*` (RFC 8187); invalid UTF-8
+    /// becomes U+FFFD. The client chooses the name freely, so do not use it as a path.
     ///
-    /// `None` for a part that is not a file. Empty, with an empty content, if a browser's form has an input for files
-    /// and none was chosen.
+    /// The name is `None` for a part that is not a file. If the user chose no file for a file input, browsers send an
+    /// empty name and an empty content.
     pub fn file_name(&self) -> Option<&str> {
         self.form.disposition.file_name.as_deref()
     }
@@ -206,8 +206,8 @@ impl Field<'_> {
     }
 }
 
-/// A body that returns one piece at a time, and at most the size of a header in between: the parser would otherwise
-/// read and keep everything that is available.
+/// A body that pauses after each piece and fails after `MAX_HEADER` bytes without progress. Otherwise the parser would
+/// read and keep all available bytes.
 struct Paced {
     body: BodyStream,
     since_progress: Arc<AtomicUsize>,

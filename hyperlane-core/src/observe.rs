@@ -1,6 +1,6 @@
 //! Spans and metrics for the operator: a span per connection, a span and a record per request.
 //!
-//! Without an observer this costs one check of a static, and no allocation, clock read or formatting.
+//! Without an observer, a request costs one check of a static, and no allocation, clock read or formatting.
 
 #[cfg_attr(not(feature = "metrics"), path = "observe/no_metrics.rs")]
 pub(crate) mod metrics;
@@ -22,14 +22,16 @@ use tracing::{Span, field::Empty, level_filters::LevelFilter};
 use self::metrics::{Metrics, Series};
 use crate::{http::Method, panic::contain};
 
-/// Creates the span of a connection; `None` without a subscriber. It is boxed, since most servers have none.
+/// Creates the span of a connection; `None` without a subscriber. The span is boxed, since most servers have no
+/// subscriber.
 pub(crate) fn connection_span(id: u64, peer: impl fmt::Display) -> Option<Box<Span>> {
-    // A root span: a connection's work is not part of the accept loop.
+    // The span is a root, since the work of a connection is not part of the accept loop.
     let span = tracing::debug_span!(target: "hyperlane::connection", parent: None, "connection", id, %peer, source = Empty);
     (!span.is_disabled()).then(|| Box::new(span))
 }
 
-/// Returns whether requests may have an observer. Costs one load and a branch for spans, and another for metrics.
+/// Returns whether requests may have an observer. The check costs a load and a branch for spans, and the same for
+/// metrics.
 #[inline]
 pub(crate) fn is_enabled(metrics: &Metrics) -> bool {
     LevelFilter::DEBUG <= LevelFilter::current() || metrics.is_on()
@@ -58,7 +60,8 @@ pub(crate) trait ByteCounter: Send + Sync {
     fn bytes_sent(&self) -> u64;
 }
 
-/// The record of a request under observation. It is reported on drop, so that every way of ending is reported.
+/// The record of a request under observation. It is reported on drop, so the report does not depend on how the request
+/// ends.
 pub(crate) struct Observed {
     span: Span,
     counter: Arc<dyn ByteCounter>,
@@ -136,7 +139,7 @@ impl Drop for Observed {
         if status != 0 {
             self.span.record("status", status);
         }
-        // The count may be lower if a connection broke and lost bytes of an earlier request.
+        // The count may have fallen if the connection broke and lost bytes of an earlier request.
         let bytes = bytes.saturating_sub(self.sent_before);
         self.span.record("bytes", bytes);
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -151,7 +154,7 @@ impl Drop for Observed {
 pub(crate) struct Record(Option<Arc<Observed>>);
 
 impl Record {
-    /// Begins to observe a request; `request`: method and path, unless the head was refused.
+    /// Begins the record of a request. `request` holds method and path, unless the head was refused.
     #[cold]
     pub(crate) fn begin<C: ByteCounter + 'static>(
         &mut self,
@@ -163,7 +166,7 @@ impl Record {
         self.0 = Observed::begin(counter, metrics, route, request);
     }
 
-    /// Ends the record, which reports it.
+    /// Ends the record. This reports it unless a future still shares it.
     pub(crate) fn end(&mut self) {
         self.0 = None;
     }
@@ -173,7 +176,7 @@ impl Record {
         self.0.clone()
     }
 
-    /// Works within the span of the request.
+    /// Runs `work` within the span of the request.
     pub(crate) fn in_scope<R>(&self, work: impl FnOnce() -> R) -> R {
         match &self.0 {
             Some(observed) => observed.in_scope(work),
@@ -181,7 +184,7 @@ impl Record {
         }
     }
 
-    /// Notes the status of the answer that has begun.
+    /// Records the status of the response that has begun.
     pub(crate) fn set_status(&self, status: usize) {
         if let Some(observed) = &self.0 {
             observed.set_status(u16::try_from(status).unwrap_or_default());
@@ -237,7 +240,7 @@ impl<F: Future + Unpin> Future for Within<F> {
 impl<F> Drop for Within<F> {
     fn drop(&mut self) {
         let Self { observed, future } = self;
-        // A hook that was refused or cut may hold values of the program, whose destructors run here.
+        // A hook that was refused or cut may hold values of the program. The destructors of these values run here.
         let _entered = observed.as_ref().map(|observed| observed.span.enter());
         contain("while a hook was dropped", || drop(future.take()));
     }

@@ -1,12 +1,12 @@
-//! Keeps a panic of the program's code within the hook that it comes from.
+//! Keeps a panic of the program's code within the hook in which it began.
 
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Runs code of the program and contains its panic. It is used above all for destructors: a second panic during
-/// unwinding aborts the process.
+/// Runs code of the program and contains its panic. Callers use this mostly for destructors, since a second panic
+/// during unwinding aborts the process.
 pub(crate) fn contain(what: &str, work: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
         tracing::error!("panic {what}");
@@ -14,10 +14,10 @@ pub(crate) fn contain(what: &str, work: impl FnOnce()) {
     }
 }
 
-/// Drops the payload of a panic. It is a value of the program, and its destructor may panic in turn.
+/// Drops the payload of a panic. The payload is a value of the program, and its destructor may panic in turn.
 pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
     if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // The destructor may panic with a value of the same kind, and so on forever.
+        // The second payload is leaked, since its destructor might panic with such a value again, without end.
         std::mem::forget(next);
     }
 }

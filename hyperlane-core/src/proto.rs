@@ -1,6 +1,6 @@
 //! Pure protocol codecs, without runtime, clock or sockets.
 //!
-//! The module is public and usable alone: a client, a proxy or a test harness can drive the codecs over any transport.
+//! The module is public and usable alone: a client, a proxy or a test harness can run the codecs over any transport.
 
 pub mod http;
 #[cfg(feature = "proxy-protocol")]

@@ -1,7 +1,7 @@
 //! Routing: from a path to the values registered for it.
 //!
-//! [`Pattern`] parses a route pattern; [`RouteTable`] finds the values of the best pattern for a path. Methods, hosts
-//! and other guards are not part of it: several values may share a pattern, and the caller tries them in turn.
+//! [`Pattern`] parses a route pattern. [`RouteTable`] finds the values of the best pattern for a path. The table knows
+//! no methods, hosts or other guards: several values may share a pattern, and the caller tries the values in turn.
 
 pub(crate) mod pattern;
 mod table;
@@ -9,5 +9,5 @@ mod table;
 pub use pattern::{Constraint, Pattern, Segment};
 pub use table::{Match, Params, Route, RouteTable};
 
-// The root of the crate is its public path.
+// The crate root is the public path of `RouteError`.
 pub(crate) use pattern::RouteError;

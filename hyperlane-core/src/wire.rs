@@ -14,20 +14,20 @@ use crate::proto::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WireFormat {
-    /// HTTP responses: no messages can be pushed.
+    /// HTTP responses. No message can be pushed.
     Http,
     /// WebSocket frames.
     WebSocket,
-    /// WebSocket frames, compressed without context takeover: a message that was encoded for one connection fits all
-    /// with the same window (RFC 7692 §7.1).
+    /// WebSocket frames, compressed without context takeover. A frame that was encoded for one connection fits all
+    /// connections with the same window (RFC 7692 §7.1).
     WebSocketDeflate {
         /// The server's window, 8 to 15 bits.
         window_bits: u8,
     },
-    /// WebSocket frames, compressed with the connection's earlier messages as context: each message has to be encoded
-    /// for one connection alone, by [`Outbox::send`](crate::Outbox::send).
+    /// WebSocket frames, compressed with the earlier messages of the same connection as context.
+    /// [`Outbox::send`](crate::Outbox::send) encodes every message for its connection alone.
     WebSocketTakeover,
-    /// Server-Sent Events without chunks, until the connection closes.
+    /// Server-Sent Events without chunks. The end of the connection ends the stream.
     EventStream,
     /// Server-Sent Events in HTTP/1.1 chunks.
     EventStreamChunked,
@@ -47,7 +47,7 @@ impl WireFormat {
         )
     }
 
-    /// Returns whether a message encoded for one connection fits every connection of this format.
+    /// Returns whether every connection of this format can use a message that was encoded for one of them.
     pub fn is_shared(self) -> bool {
         self != Self::WebSocketTakeover
     }
@@ -76,14 +76,14 @@ impl WireFormat {
 }
 
 impl WireFormat {
-    /// Encodes `message` in this format, for any number of such connections.
+    /// Encodes `message` in this format, for any number of connections.
     ///
-    /// A text message becomes a frame, or an event with the text as its data. Frames are not compressed here, which
-    /// every connection accepts; [`Outbox::encode`](crate::Outbox::encode) compresses.
+    /// A text message becomes a frame, or an event with the text as its data. Frames are not compressed here, since
+    /// every connection accepts uncompressed ones; [`Outbox::encode`](crate::Outbox::encode) compresses.
     ///
     /// # Errors
-    /// Returns [`io::ErrorKind::InvalidData`] if the format cannot carry the message: binary data that is not UTF-8 in
-    /// an event stream, any message on another connection, and a Close, which ends a single connection
+    /// Returns [`io::ErrorKind::InvalidData`] for a message that the format cannot carry: any message in HTTP
+    /// responses, binary data that is not UTF-8 in an event stream, and a Close. A Close ends a single connection
     /// ([`Outbox::close`](crate::Outbox::close)) and must be its last message (RFC 6455 §5.5.1).
     pub fn encode(self, message: &Message) -> io::Result<Bytes> {
         refuse_close(message)?;
@@ -107,7 +107,7 @@ impl WireFormat {
     /// Encodes `event` in this format.
     ///
     /// # Errors
-    /// Returns [`io::ErrorKind::InvalidData`] for an invalid event, or another format than an event stream.
+    /// Returns [`io::ErrorKind::InvalidData`] for an invalid event, or if the format is not an event stream.
     pub fn encode_event(self, event: &Event) -> io::Result<Bytes> {
         match self {
             Self::EventStream | Self::EventStreamChunked => {
@@ -124,7 +124,7 @@ impl WireFormat {
         }
     }
 
-    /// Frames encoded events: as a chunk if the body is chunked.
+    /// Frames encoded events as a chunk if the body is chunked, and returns them unchanged otherwise.
     pub(crate) fn frame(self, events: &[u8]) -> Bytes {
         match self {
             Self::EventStreamChunked if !events.is_empty() => {
@@ -139,7 +139,7 @@ impl WireFormat {
     }
 }
 
-/// Refuses a Close, which ends a connection.
+/// Refuses a Close, since it ends a connection.
 pub(crate) fn refuse_close(message: &Message) -> io::Result<()> {
     match message {
         Message::Close(_) => Err(io::Error::new(

@@ -1,5 +1,5 @@
-//! Writes the code of single macros. Generated tokens have the spans of the user's tokens, so that the compiler reports
-//! errors there, and the hygiene of the expansion, so that names and lints stay apart from the user's.
+//! Writes the code of single macros. Generated tokens have the user's spans, so that compiler errors point there. The tokens
+//! have the hygiene of the expansion, so that their names and lints stay apart from the user's.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -11,7 +11,7 @@ use crate::model::{Applied, Args, Binding, BodyRule, Check, Handle, Role};
 use crate::params::{Params, Part};
 use crate::tokens::{contains_word, hygienic, local};
 
-/// Writes macros for one function, with the path and the parameters that their code uses.
+/// Expands the macros on one function; holds the path and the parameters that the generated code uses.
 pub(crate) struct Emitter<'a> {
     /// The path to `__private`.
     pub(crate) private: &'a TokenStream,
@@ -211,7 +211,7 @@ impl Emitter<'_> {
         Ok(code.collect())
     }
 
-    /// Writes the `let` that opens a handle and binds it by value.
+    /// Writes `let name = ..`, which opens a handle and owns the handle.
     fn open_handle(&self, applied: &Applied, handle: Handle) -> Result<TokenStream> {
         let private = self.private;
         let stream = self.params.require(Part::Stream, true, applied)?;
@@ -320,7 +320,7 @@ fn guard_kind(applied: &Applied, span: Span) -> TokenStream {
 fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> TokenStream {
     let code = applied.values().iter().map(|value| {
         let span = hygienic(value.span());
-        // Without a `!`, the compiler reports a value of another type as `expected bool`.
+        // No `!value` here, because the compiler reports a wrong type in `if value` as `expected bool`.
         if runs_when {
             quote_spanned!(span=> if (#value) {} else { #decline })
         } else {
@@ -330,7 +330,7 @@ fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> Token
     code.collect()
 }
 
-/// Returns whether a value may read the context, also inside a format string, or awaits.
+/// Returns whether a value awaits or may read the context, even inside a format string.
 fn may_use_context(value: &Expr, ctx: &Ident) -> bool {
     let text = value.to_token_stream().to_string();
     text.contains(&ctx.unraw().to_string()) || text.contains("await")

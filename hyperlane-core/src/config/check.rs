@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const PROXIED: &str = "proxy:";
 
 impl ServerConfig {
-    /// Checks every setting, alone and together with others.
+    /// Checks each setting by itself and combinations of settings.
     ///
     /// # Errors
     /// Returns the [`ConfigError`] of the first invalid setting.
@@ -88,7 +88,7 @@ impl ServerConfig {
         ]
     }
 
-    /// Returns all durations; a disabled one is replaced by a valid one.
+    /// Returns all durations, with a valid value in place of a disabled one.
     fn durations(&self) -> [(&'static str, Duration); 12] {
         let or_off = |duration: Option<Duration>| duration.unwrap_or(MAX_DURATION);
         [
@@ -129,7 +129,7 @@ pub(super) fn check_durations(durations: &[(&'static str, Duration)]) -> Result<
     Ok(())
 }
 
-/// Returns whether text is `host:port`, a numeric address or a Unix path. Binding checks whether it exists.
+/// Returns whether text is `host:port`, a numeric address or a Unix path. Binding checks whether the address exists.
 fn is_address(address: &str) -> bool {
     let address = match address.strip_prefix(PROXIED) {
         Some(rest) if cfg!(feature = "proxy-protocol") => rest,

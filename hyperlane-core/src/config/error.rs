@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use crate::proto::http::host::AllowedHostError;
 
-/// An invalid setting of a [`ServerConfig`](crate::ServerConfig). `Debug` writes the sentence of `Display`, since `main` prints its error in
-/// that form.
+/// An invalid setting of a [`ServerConfig`](crate::ServerConfig). `Debug` writes the same sentence as `Display`, since
+/// `main` prints an error by `Debug`.
 #[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -20,10 +20,10 @@ pub enum ConfigError {
         "address {0:?} is neither `host:port` nor `unix:/path` (`proxy:` before it needs feature `proxy-protocol`)"
     )]
     Address(String),
-    /// The time to live is not in 1 to 255.
+    /// The time to live is not between 1 and 255.
     #[error("ttl {0} is not in 1 to 255")]
     Ttl(u32),
-    /// The limit is zero, which would refuse everything.
+    /// The limit is zero, so the server would refuse everything.
     #[error("{0} is zero")]
     Zero(&'static str),
     /// The duration exceeds a year.
@@ -50,7 +50,7 @@ pub enum ConfigError {
         "`cookie_same_site` None needs a Secure cookie: set `cookie_secure` to Auto or Always, not Never"
     )]
     CookieSameSite,
-    /// The session cookie should be partitioned but not sent across sites, where partitions exist.
+    /// The session cookie should be partitioned, but not sent across sites. Only cross-site cookies have partitions.
     #[error("`cookie_partitioned` needs `cookie_same_site` None")]
     CookiePartitioned,
     /// The text is not a subprotocol's name: a token (RFC 6455 §4.1).

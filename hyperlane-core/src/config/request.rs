@@ -12,8 +12,8 @@ use super::{KIB, MAX_DURATION, MIB, ServerConfig};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RequestConfig {
-    /// The size of a read. Default: 4096. It has no effect, since reads use buffers that connections share. The field
-    /// is kept for programs that set it.
+    /// The size of a read. Default: 4096. No effect, since reads use buffers that connections share. The field remains
+    /// for programs that set it.
     pub buffer_size: usize,
     /// Maximum length of the request line. Default: 8192.
     pub max_path_size: usize,
@@ -51,7 +51,7 @@ impl RequestConfig {
         }
     }
 
-    /// Deserializes a configuration from JSON; missing fields get their defaults.
+    /// Deserializes a configuration from JSON; missing fields have their defaults.
     ///
     /// # Errors
     /// Returns the error of `serde_json` if the text is not JSON, or has other fields or types.
@@ -64,8 +64,8 @@ impl RequestConfig {
         Self::new(4 * KIB, 4 * KIB, 50, 4 * KIB, 4 * KIB, MIB, 3_000)
     }
 
-    /// Returns very large limits, for trusted clients. They are still finite: otherwise a single request could take all
-    /// memory.
+    /// Returns very large limits, for trusted clients. The limits are still finite: otherwise a single request could
+    /// fill the memory.
     pub fn low_security() -> Self {
         Self::new(
             4 * KIB,
@@ -79,7 +79,7 @@ impl RequestConfig {
     }
 
     /// Returns the limits of a server's configuration. A server limits all header fields together, so names and values
-    /// get equal parts of that. The size of a read is the default.
+    /// each receive a quarter of that limit. The size of a read is the default.
     pub(crate) fn of(config: &ServerConfig) -> Self {
         let default = Self::default();
         let field = config.max_header_bytes / 4;
@@ -97,7 +97,7 @@ impl RequestConfig {
 
     /// Copies these limits into a server's configuration.
     ///
-    /// The limit of all header fields is twice that of one. A timeout over a year counts as a year.
+    /// The limit of all header fields is twice the length of the longest field. A timeout over a year becomes a year.
     pub fn apply(&self, config: &mut ServerConfig) {
         config.max_request_line = self.max_path_size;
         config.max_header_count = self.max_header_count;

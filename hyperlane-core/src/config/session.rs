@@ -9,17 +9,17 @@ use super::{
     check::{check_durations, check_sizes},
 };
 
-/// A secret key that signs cookies and tokens of sessions (HMAC-SHA256). It needs at least 32 bytes from a secure
+/// A secret key that signs cookies and tokens of sessions (HMAC-SHA256). A key needs at least 32 bytes from a secure
 /// random source.
 ///
-/// The key is never printed, and it is compared in constant time.
+/// `Debug` never prints the key, and `==` compares keys in constant time.
 ///
 /// ```
 /// use hyperlane_core::{ServerConfig, SessionKey};
 ///
 /// # fn secret(_: &str) -> String { "0123456789abcdef0123456789abcdef".to_owned() }
 /// let config = ServerConfig::default().session_keys(vec![
-///     // Signs; the one before it still verifies until its cookies are re-issued.
+///     // This key signs. The former key still verifies until its cookies are re-issued.
 ///     SessionKey::new(secret("SESSION_KEY")),
 ///     SessionKey::new(secret("SESSION_KEY_BEFORE")),
 /// ]);
@@ -30,7 +30,7 @@ use super::{
 pub struct SessionKey(Arc<[u8]>);
 
 impl SessionKey {
-    /// Minimum length of a key in bytes: that of its signature.
+    /// Minimum length of a key in bytes: the length of a signature.
     pub const MIN_BYTES: usize = 32;
 
     /// Creates a key from these bytes.
@@ -67,8 +67,8 @@ impl fmt::Debug for SessionKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSecure {
-    /// According to the request: `Secure` and named `__Host-session` if a trusted proxy reports that the client used
-    /// TLS.
+    /// According to the request: the cookie is `Secure` and named `__Host-session` if a trusted proxy reports that the
+    /// client used TLS.
     #[default]
     Auto,
     /// Always, for servers behind TLS that no [`trusted_proxies`](crate::ServerConfig) report.
@@ -79,24 +79,25 @@ pub enum CookieSecure {
 
 /// The cross-site requests with which browsers send a session's cookie (RFC 6265bis §4.1.2.7).
 ///
-/// Sites are wider than origins: `app.example.com` and `api.example.com` are one site. Requests between them always
-/// carry the cookie.
+/// A site may contain several origins: `app.example.com` and `api.example.com` are one site. Requests within a site
+/// always carry the cookie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSameSite {
-    /// Only with links to the server that a user follows.
+    /// Only the requests of a user who follows a link to the server.
     #[default]
     Lax,
-    /// With none: a user who follows a link to the server arrives without a session.
+    /// No cross-site request: a user who follows a link to the server arrives without a session.
     Strict,
-    /// With all. Any page of any site can then send requests in its visitor's name, so every request that changes
-    /// something must check `Origin`, as the endpoints of channels and WebSockets do. Browsers accept such a cookie
-    /// only over TLS, and some not at all.
+    /// All cross-site requests. Any page of any site can then send requests in its visitor's name, so every handler
+    /// that changes something must check `Origin`, like the endpoints of channels and WebSockets. Browsers accept such
+    /// a cookie only over TLS, and some browsers never do.
     None,
 }
 
 impl CookieSameSite {
-    /// Returns the cookie's attribute. Over plain HTTP, browsers refuse `SameSite=None`, so it becomes `Lax`.
+    /// Returns the cookie's attribute. Browsers refuse `SameSite=None` over plain HTTP, so the attribute becomes `Lax`
+    /// there.
     pub(crate) fn attribute(self, is_secure: bool) -> &'static str {
         match self {
             Self::None if is_secure => "None",

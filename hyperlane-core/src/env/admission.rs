@@ -12,7 +12,7 @@ use crate::{config::ServerConfig, proto::http::forwarded::Cidr};
 /// The number of live connections per client address.
 pub(super) struct Admission {
     most: usize,
-    /// Trusted proxies. They are exempt, since each stands for many clients.
+    /// Trusted proxies. Their connections are not counted, since each proxy stands for many clients.
     proxies: Vec<Cidr>,
     counts: Mutex<HashMap<IpAddr, u32>>,
 }
@@ -54,8 +54,8 @@ impl Admission {
         }
     }
 
-    /// Returns the address under which a peer is counted. Loopback and trusted proxies are exempt, since they stand for
-    /// many clients.
+    /// Returns the address under which a peer is counted. Returns `None` for loopback and trusted proxies, since they
+    /// stand for many clients.
     fn counted_address(&self, peer: Peer) -> Option<IpAddr> {
         let address = peer.address()?.ip().to_canonical();
         match address {

@@ -12,11 +12,11 @@ thread_local! {
     static DATE: Cell<(u32, u32, [u8; DATE_LENGTH])> = const { Cell::new((0, 0, [0; DATE_LENGTH])) };
 }
 
-/// Returns the value of a `Date` header (RFC 9110 §6.6.1), formatted twice a second. Ticks of different servers are not
-/// comparable.
+/// Returns the value of a `Date` header (RFC 9110 §6.6.1), formatted twice a second. `server` is part of the cache key,
+/// since ticks of different servers are not comparable.
 pub(super) fn date(server: u32, now: Tick) -> [u8; DATE_LENGTH] {
     let (made_for, made, date) = DATE.get();
-    // Half a second keeps the value correct to the second.
+    // With a period of half a second, the value is at most half a second old.
     let period = now.0 / 5;
     if (made_for, made) == (server, period) {
         return date;

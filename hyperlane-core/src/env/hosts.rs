@@ -12,7 +12,7 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Hosts {
     listed: Vec<AllowedHost>,
-    /// True if only this machine can reach the server, under names that mean this machine.
+    /// True if the server listens only on loopback addresses. Then the names of this machine are allowed.
     is_local: bool,
 }
 
@@ -37,7 +37,7 @@ impl Hosts {
     pub(super) fn allow(&self, via: Via, host: &str) -> bool {
         let is_open = match via {
             Via::Tcp => self.listed.is_empty() && !self.is_local,
-            // No browser speaks the PROXY protocol, so only the list applies.
+            // Only the list applies, since no browser speaks the PROXY protocol.
             Via::Balancer => self.listed.is_empty(),
             Via::Trusted => true,
         };

@@ -1,4 +1,4 @@
-//! A record of log lines, so that no client can fill the log by repetition.
+//! A record of logged events, so that no client can fill the log by repetition.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -8,13 +8,13 @@ use std::{
 
 use super::timers::Tick;
 
-/// Maximum number of different log lines within a [`PERIOD`].
+/// Maximum number of different events that are logged within a [`PERIOD`].
 const MOST: usize = 64;
 
-/// After this time the record is cleared, so that continuing and new events are logged.
+/// The time after which the record is cleared, so that continuing and new events are logged again.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
 
-/// The events logged so far: each once in an hour, and at most 64 different ones.
+/// The events logged in the current period. Each is logged once an hour, and at most 64 different ones.
 #[derive(Default)]
 pub(crate) struct Logged {
     hasher: RandomState,

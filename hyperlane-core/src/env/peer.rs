@@ -1,4 +1,4 @@
-//! The other end of a connection, and the way it came in.
+//! The other end of a connection, and the kind of address at which the connection arrived.
 
 use std::{fmt, net::SocketAddr};
 
@@ -28,7 +28,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// The way in which a connection came in, which decides what its client may request.
+/// The kind of address at which a connection arrived. It decides which hosts the client may request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
     /// A TCP address of the server, open to any program that reaches it, browsers included.

@@ -1,8 +1,8 @@
 //! Timers and tasks of the server for callers that may be in another runtime, or in none.
 //!
 //! A handle may be used on a thread of the program, in a runtime that ends soon, or in a runtime without timers. So
-//! work that waits or outlives its call is spawned on the server's runtime by its handle; only the end of that runtime
-//! ends it.
+//! work that waits, or outlives its call, is spawned on the server's runtime by that runtime's handle. Only the end of
+//! the server's runtime ends the work.
 
 use std::{
     future::{Future, poll_fn},
@@ -15,7 +15,7 @@ use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
 /// A timer that fires after a while, or when its runtime ends.
 pub(crate) struct Timer {
-    /// Never receives a value, only the end of its sender.
+    /// The channel sends no value; the end of its sender is the signal.
     fired: oneshot::Receiver<()>,
     task: AbortHandle,
 }
@@ -27,8 +27,9 @@ impl Timer {
             tokio::time::sleep(after).await;
             drop(fire);
         });
-        // Only its worker can run the task that it spawned last, and the caller may block that worker: an executor
-        // within a handler. Other workers can take earlier tasks, so one more task follows the timer.
+        // Only the worker that spawned a task can run it while it is the worker's last one. The caller may block that
+        // worker by an executor within a handler. So one more task follows the timer, and other workers can run the
+        // timer.
         runtime.spawn(std::future::ready(()));
         Self {
             fired,
@@ -47,8 +48,8 @@ impl Drop for Timer {
     }
 }
 
-/// Waits for `work` at most `limit` by the clock of `runtime`; without a runtime it does not wait. Returns `None` on
-/// timeout.
+/// Waits for `work` at most `limit` by the clock of `runtime`; without a runtime, polls `work` only once. Returns
+/// `None` on timeout.
 pub(crate) async fn within<F: Future>(
     runtime: Option<Handle>,
     limit: Duration,

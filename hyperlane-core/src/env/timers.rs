@@ -1,8 +1,8 @@
 //! A coarse clock and a timer wheel that all connections of a server share.
 //!
-//! Deadlines of connections are tens of seconds, so ticks of 100 ms suffice, and reading the clock is a single relaxed
-//! load. A connection has at most one live entry in the wheel. Its deadlines move without touching the wheel: when the
-//! entry fires, the connection checks its own timestamps and arms again. One task per server drives the wheel.
+//! Ticks of 100 ms suffice, since deadlines of connections are tens of seconds. Reading the clock is a single relaxed
+//! load. A connection has at most one live entry in the wheel. A change of its deadlines does not touch the wheel: when
+//! the entry fires, the connection checks its own timestamps and arms again. One task per server drives the wheel.
 
 use std::{
     sync::{
@@ -23,7 +23,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 const SLOTS: usize = 1024;
 
 impl Tick {
-    /// Returns the tick `after` this one, rounded up, so that nothing fires too early.
+    /// Returns the tick `after` this one. The duration is rounded up, so that nothing fires too early.
     pub(crate) fn after(self, after: Duration) -> Self {
         let ticks = after.as_millis().div_ceil(TICK.as_millis());
         Self(
@@ -62,11 +62,12 @@ impl Timers {
         Tick(self.now.load(Ordering::Relaxed))
     }
 
-    /// Adds an entry that fires at `at`, or after one turn of the wheel if that is sooner. Returns the tick at which it
-    /// fires.
+    /// Adds an entry that fires at `at` or after one turn of the wheel, whichever is sooner. Returns the tick at which
+    /// it fires.
     pub(crate) fn arm(&self, key: TimerKey, at: Tick) -> Tick {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        // Read under the lock: `advance` moves the clock under it, so no entry lands in the past.
+        // The clock is read under the lock, since `advance` moves it under the same lock. So no entry lands in the
+        // past.
         let now = self.now.load(Ordering::Relaxed);
         let last = now.saturating_add(SLOTS as u32 - 1);
         let at = at.0.clamp(now.saturating_add(1), last);
@@ -80,14 +81,14 @@ impl Timers {
     pub(crate) fn advance(&self, now: Tick, due: &mut Vec<TimerKey>) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.now.load(Ordering::Relaxed);
-        // After a long sleep of the machine every slot is due once, not once per missed turn.
+        // After a long sleep of the machine, every slot is visited only once, since one visit drains it.
         let from = before
             .saturating_add(1)
             .max(now.0.saturating_sub(SLOTS as u32 - 1));
         for tick in from..=now.0 {
             if let Some(slot) = slots.get_mut(tick as usize % SLOTS) {
                 due.append(slot);
-                // A burst must not hold its memory forever.
+                // A slot must not keep the memory of a burst forever.
                 if slot.capacity() > 4096 {
                     *slot = Vec::new();
                 }

@@ -9,8 +9,8 @@ use crate::http::{Failure, HttpStatus, IntoResponse, Response, explain};
 /// `std::error::Error`.
 ///
 /// Such an error becomes a 500 whose text goes only to the log. A [`RequestError`] keeps its status and text.
-/// [`new`](Self::new) creates a response of your own. `Error` does not implement `std::error::Error` itself: otherwise
-/// it could not convert all types that do.
+/// [`new`](Self::new) creates an error with a status and text of your own. `Error` does not implement
+/// `std::error::Error` itself; otherwise `?` could not convert all types that do.
 ///
 /// `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not implement `std::error::Error` either. Convert them by
 /// [`internal`](Self::internal): `.map_err(Error::internal)?`.
@@ -48,7 +48,7 @@ impl Error {
         }))
     }
 
-    /// Creates a 500 whose cause goes only to the log, from a text, `anyhow::Error` or `Box<dyn Error + Send + Sync>`.
+    /// Creates a 500 from a text, `anyhow::Error` or `Box<dyn Error + Send + Sync>`. This cause goes only to the log.
     ///
     /// ```
     /// use hyperlane_core::Error;
@@ -65,7 +65,7 @@ impl Error {
         Self(Box::new(Reason::Cause(cause.into())))
     }
 
-    /// Converts to the error that the `request_error` hooks get.
+    /// Converts the error to the one that the `request_error` hooks receive.
     pub(crate) fn into_request_error(self) -> RequestError {
         let status = self.status();
         match *self.0 {
@@ -91,8 +91,8 @@ impl Error {
     }
 }
 
-/// The errors that `?` converts to [`Error`]. A separate trait, so that the compiler can explain what to do about the
-/// others.
+/// The errors that `?` converts to [`Error`]. The trait is separate, so that the compiler can explain how to convert
+/// other errors.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not become a `hyperlane::Error` by `?`",
@@ -101,13 +101,13 @@ impl Error {
 )]
 pub trait BecomesError: StdError + Send + Sync + 'static {}
 
-// Not recommended in diagnostics, so that the compiler stops at the trait above.
+// The compiler does not name this implementation, so its message shows the text of the trait above.
 #[diagnostic::do_not_recommend]
 impl<E: StdError + Send + Sync + 'static> BecomesError for E {}
 
 impl<E: BecomesError> From<E> for Error {
     fn from(error: E) -> Self {
-        // Our own errors know their answer. Moved out of an `Option`, they can be downcast.
+        // Our own errors have their own answer. The `Option` lets the code move the error out after the downcast.
         let mut error = Some(error);
         let any: &mut dyn Any = &mut error;
         if let Some(error) = any
@@ -122,7 +122,8 @@ impl<E: BecomesError> From<E> for Error {
         {
             return Self(Box::new(Reason::Response(error)));
         }
-        // The client learns which session operations it may not perform. All else goes to the log.
+        // A session operation that the client may not perform is explained to the client. All other errors go to the
+        // log.
         if let Some(error) = any.downcast_ref::<Option<SessionError>>()
             && let Some(error) = error
             && let Some(status) = error.client_status()
@@ -157,7 +158,8 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The sentence of `Display`, since `main` prints its error in this form.
+        // `main` prints an error by `Debug`, so this is the sentence of `Display`, after the status if the client
+        // receives one.
         match &*self.0 {
             Reason::Cause(_) | Reason::Response(_) => fmt::Display::fmt(self, f),
             Reason::Request(_) | Reason::Answer { .. } => write!(f, "{}: {self}", self.status()),

@@ -11,13 +11,14 @@ use crate::{
 /// The reason why a message was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
-    /// The queue exceeds the outbox's high-water mark; nothing was queued.
+    /// The queue exceeds the outbox's high-water mark; the message was not queued.
     #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
     Full,
     /// The connection has ended, or a Close was sent on it.
     #[error("the connection is closed")]
     Closed,
-    /// The connection belongs to a session's channel, whose clients would lose count.
+    /// The connection belongs to a session's channel. An extra message would break the count of messages on its
+    /// clients.
     #[error(
         "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
     )]
@@ -31,16 +32,16 @@ pub enum ResponseError {
     /// The connection has ended, or a Close was sent on it.
     #[error("the connection is closed")]
     ConnectionClosed,
-    /// Bytes after a complete response were not sent: one request has one response.
+    /// Bytes after a complete response were not sent, because each request has one response.
     #[error("the response is already complete: nothing can be sent after it")]
     AlreadyComplete,
-    /// Only messages can be sent on a WebSocket or an event stream, not a file or stream.
+    /// A file or a stream cannot be sent on a WebSocket or an event stream; only messages can.
     #[error("cannot send a file or stream as a message")]
     NotAMessage,
-    /// An event stream cannot begin with a status without content: 1xx, 204, 205 or 304.
+    /// The status allows no content (1xx, 204, 205 or 304), so no event stream can begin.
     #[error("a response of this status has no content, so that no stream can begin with it")]
     NoContent,
-    /// The peer reads too slowly and the sender must not wait.
+    /// The peer reads too slowly, and the sender must not wait.
     #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
     Full,
     /// The connection belongs to a session's channel. Only the channel may send on it.
@@ -81,7 +82,7 @@ impl IntoResponse for ResponseError {
     }
 }
 
-/// The client's Close: the source of the last error of [`WebSocket::recv`](crate::WebSocket::recv).
+/// The client's Close. It is the source of the last error of [`WebSocket::recv`](crate::WebSocket::recv).
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("closed by the client{}", .frame.as_ref().map_or(String::new(), |frame| format!(": {} {}", frame.code, frame.reason)))]
 pub struct ClosedByClient {
@@ -109,7 +110,7 @@ pub(super) fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
         if let Some(error) = error.downcast_ref::<RequestError>() {
             return error.is_disconnect() || matches!(error, RequestError::WebSocketProtocol(_));
         }
-        // The `source` of an `io::Error` skips the error that it wraps.
+        // `io::Error::source` skips the error inside the `io::Error`.
         let held = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);

@@ -4,8 +4,9 @@ use std::io;
 
 /// The reason why a session operation failed.
 ///
-/// Returned from a handler by `?`, it answers 403 or 409 if the client's credential does not allow the operation
-/// ([`ByToken`](Self::ByToken), [`Former`](Self::Former), [`Passing`](Self::Passing)), and otherwise 500.
+/// If a handler returns the error by `?`, the server answers 403 or 409 for an operation that the client's credential
+/// does not allow ([`ByToken`](Self::ByToken), [`Former`](Self::Former), [`Passing`](Self::Passing)), and otherwise
+/// 500.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
@@ -15,21 +16,22 @@ pub enum SessionError {
     /// The value exceeds the free part of [`session_memory`](crate::ServerConfig).
     #[error("the session memory is full")]
     Full,
-    /// The head of the response was sent, so the cookie cannot be set.
+    /// The head of the response was already sent, so the cookie cannot be set.
     #[error("the response has begun: the session's cookie can no longer be set")]
     TooLate,
     /// The session was destroyed.
     #[error("the session was destroyed")]
     Ended,
-    /// The session has another id than this request's: another request has renewed it.
+    /// The id of the session has changed since this request arrived: another request has renewed the session.
     #[error(
         "another request has renewed the session, and its answer has the cookie: repeat the request with that"
     )]
     Former,
-    /// The request came by a token, which cannot renew the session: the owner's cookie would become worthless.
+    /// The request carries a token instead of a cookie. A token cannot renew the session, since the owner's cookie
+    /// would become worthless.
     #[error("the request came by a token, and a token renews no session: renew it by its cookie")]
     ByToken,
-    /// The session lasts only for this request: no client can come back to it.
+    /// The session lasts only for this request, because no later request can name it.
     #[error("the session lasts for this request alone: no client can come back to it")]
     Passing,
     /// The system has no random bytes.
@@ -41,7 +43,7 @@ pub enum SessionError {
 }
 
 impl SessionError {
-    /// Returns the status to answer with if the client's credential is to blame, and not the program.
+    /// Returns the status of the answer if the client's credential caused the error; `None` if the program did.
     pub(super) fn client_status(&self) -> Option<usize> {
         match self {
             Self::ByToken => Some(403),

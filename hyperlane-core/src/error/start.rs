@@ -4,8 +4,8 @@ use std::{borrow::Cow, fmt, io, panic::Location};
 
 use crate::{config::ConfigError, proto::http::origin::OriginError, route::RouteError};
 
-/// The reason why a server did not start. `Debug` writes the sentence of `Display`, since `main` prints its error in
-/// that form.
+/// The reason why a server did not start. `Debug` writes the same sentence as `Display`, since `main` prints an error
+/// by `Debug`.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -46,14 +46,14 @@ pub enum ServerError {
          remove one, or give them different methods"
     )]
     Ambiguous {
-        /// The pattern of the second.
+        /// The pattern of the second handler.
         pattern: String,
-        /// The place where the first was registered.
+        /// The place where the first handler was registered.
         first: Place,
-        /// The place where the second was registered.
+        /// The place where the second handler was registered.
         second: Place,
     },
-    /// A handler could answer no request, because the server or the pattern lacks a value. The log names all such
+    /// A handler could not answer any request, because the server or the pattern lacks a value. The log names all such
     /// handlers.
     #[error(
         "the handler `{handler}` of {pattern:?} at {place} cannot answer any request: {lack}{}",
@@ -71,7 +71,7 @@ pub enum ServerError {
         /// The number of other handlers that lack something.
         more: usize,
     },
-    /// The server has no route, but attribute macros registered some that no server took.
+    /// The server has no route, but attribute macros registered routes that no server uses.
     #[error(
         "the server has no route, but attribute macros registered {}, the first of them `{handler}` at {place}: put \
          `#[hyperlane(server: Server)]` on `main` and run the `server` that it declares",
@@ -85,10 +85,10 @@ pub enum ServerError {
         /// The place of the first handler.
         place: Place,
     },
-    /// Another system error, such as one from `?` in a function that returns this error.
+    /// Another system error, for example from `?` in a function that returns `ServerError`.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A server needs a tokio runtime for its clock. It was started, or became a service, outside of one.
+    /// The server was started, or became a service, outside of a tokio runtime. It needs a runtime for its clock.
     #[error(
         "a server starts only inside a tokio runtime: call it under `#[tokio::main]`, or within `block_on`"
     )]
@@ -143,7 +143,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// The reason why a handler could answer no request, as the end of a sentence about the handler.
+/// The reason why a handler could not answer any request, as the end of a sentence about the handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupError(Cow<'static, str>);
 

@@ -1,4 +1,4 @@
-//! Macros by which the arguments of this crate are declared.
+//! Macros that declare the arguments of this crate.
 
 /// Declares tuple structs that dereference to their value.
 macro_rules! wrappers {
@@ -17,7 +17,7 @@ macro_rules! wrappers {
     )+};
 }
 
-/// Implements the trait by an expression that evaluates to a `Result`.
+/// Implements `FromContext` by an expression that evaluates to a `Result`.
 macro_rules! from_context {
     ($(
         $(#[$attr:meta])*

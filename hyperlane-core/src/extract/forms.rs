@@ -14,7 +14,8 @@ use crate::{
 };
 
 wrappers! {
-    /// The query as `T`. A repeated name becomes a list. An invalid value is answered with 400 and its name.
+    /// The query as `T`. A repeated name becomes a list. The server answers an invalid value with 400 and the name of
+    /// the parameter.
     ///
     /// ```
     /// use hyperlane_core::Query;
@@ -30,7 +31,8 @@ wrappers! {
     /// }
     /// ```
     Query;
-    /// The body, an HTML form, as `T`. An invalid value is answered with 400 and its name, another media type with 415.
+    /// The body, an HTML form, as `T`. The server answers an invalid value with 400 and the name of the field, and
+    /// another media type with 415.
     ///
     /// ```
     /// use hyperlane_core::Form;

@@ -19,7 +19,7 @@ use crate::{RequestError, RouteParams};
 pub(super) fn read<T: DeserializeOwned>(params: &RouteParams) -> Result<T, RequestError> {
     let params = Parameters(params);
     let value = T::deserialize(params).or_else(|mismatch| match (mismatch, params.only()) {
-        // `T` parsed the text itself.
+        // `T` read the only parameter as text and parsed the text itself, so the error has no name yet.
         (mismatch @ Mismatch::Value(_), Ok(parameter)) => parameter.named(Err(mismatch)),
         (mismatch, _) => Err(mismatch),
     });
@@ -39,7 +39,7 @@ enum Mismatch {
     Value(String),
     /// An invalid value, with the name of the parameter.
     Named(String),
-    /// An unsuitable pattern: the program's fault, since no request could fit.
+    /// An unsuitable pattern. This is the program's fault, since the parameters of any request would fail.
     Route(String),
 }
 
@@ -70,7 +70,8 @@ impl serde::de::Error for Mismatch {
     }
 }
 
-/// All parameters: a struct or map by name, a list or tuple in order, or the only one.
+/// All parameters. They deserialize as a struct or map by name, as a list or tuple in order, or, if there is only one,
+/// as a single value.
 #[derive(Clone, Copy)]
 struct Parameters<'a>(&'a RouteParams);
 
@@ -91,7 +92,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// Passes a request for a single value to the only parameter.
+/// Deserializes a single value from the only parameter.
 macro_rules! only {
     ($($method:ident)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
@@ -220,7 +221,7 @@ impl Parameter<'_> {
     }
 }
 
-/// The parameters not read yet.
+/// The parameters that have not been read.
 struct Remaining<'de, I> {
     values: I,
     /// The value after its name was read.
@@ -429,7 +430,7 @@ mod tests {
         assert!(refused::<Side>(&bad).contains("`id`: unknown variant `seven`"));
         assert!(refused::<Post>(&bad).contains("`id`"));
         assert!(refused::<Vec<Vec<u8>>>(&bad).contains("`id`: invalid type"));
-        // The name is also added if the program's type parses the text itself.
+        // The error also names the parameter if the program's type parses the text itself.
         let (hex, two) = ("`id`: invalid digit", [("a", "1"), ("id", "xx")]);
         assert!(refused::<Hex>(&bad).contains(hex));
         assert!(refused::<(u8, Hex)>(&two).contains(hex));

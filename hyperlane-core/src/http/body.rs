@@ -18,7 +18,7 @@ pub type ResponseBody = Vec<u8>;
 
 /// The body of a request, or one message of a WebSocket.
 ///
-/// Clones are cheap: they share the bytes.
+/// Clones are cheap, since they share the bytes.
 ///
 /// ```
 /// use hyperlane_core::RequestBody;
@@ -31,7 +31,7 @@ pub type ResponseBody = Vec<u8>;
 #[derive(Clone, Default)]
 pub struct RequestBody {
     bytes: Bytes,
-    /// True for a binary message, which stays binary when it is sent on, even if it is UTF-8.
+    /// True for a binary message. Such a message stays binary when the program sends it on, even if it is UTF-8.
     binary: bool,
 }
 
@@ -52,7 +52,7 @@ impl RequestBody {
         }
     }
 
-    /// Returns whether this was a binary WebSocket message.
+    /// Returns whether the body is a binary WebSocket message.
     pub const fn is_binary_message(&self) -> bool {
         self.binary
     }

@@ -23,8 +23,8 @@ pub struct EntityTag {
 }
 
 impl EntityTag {
-    /// Creates a strong tag: equal tags mean equal bytes. Characters that a tag cannot contain (quotes, blanks,
-    /// controls) are written as `%` and their code.
+    /// Creates a strong tag: equal tags mean equal bytes. Each character that a tag cannot contain (quote, blank,
+    /// control) becomes `%` and its code.
     pub fn strong(tag: impl AsRef<str>) -> Self {
         Self::new(false, tag.as_ref())
     }
@@ -69,7 +69,7 @@ impl fmt::Display for EntityTag {
     }
 }
 
-/// The version of a response, to compare with the client's.
+/// The version of a response, for the comparison with the client's version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validators {
     /// The `ETag`.
@@ -99,7 +99,7 @@ impl From<SystemTime> for Validators {
 /// The outcome of a request's conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Precondition {
-    /// Answer as usual.
+    /// The condition is true, or there is none: answer as usual.
     Holds,
     /// 304: the client has the current version.
     NotModified,
@@ -153,10 +153,10 @@ impl Validators {
         Precondition::Holds
     }
 
-    /// Returns the part that a GET asks for, out of `length` bytes (RFC 9110 §14.2).
+    /// Returns the part of `length` bytes that a GET asks for (RFC 9110 §14.2).
     ///
-    /// Ignores a field that is malformed, repeated, in another unit or of several ranges, as the RFC allows. `now`
-    /// returns the `Date` of the response; it is called only if needed.
+    /// Ignores a `Range` that is malformed, repeated, in another unit or with several ranges, as the RFC allows. `now`
+    /// returns the `Date` of the response, and is called only for an `If-Range` with a date.
     pub(crate) fn part(
         &self,
         method: &Method,
@@ -174,7 +174,8 @@ impl Validators {
         parse_range(range, length)
     }
 
-    /// Evaluates `If-Range`: a part is useful only with other parts of the same version (RFC 9110 §13.1.5).
+    /// Evaluates `If-Range`. A part is useful only if the client's other parts are of the same version (RFC 9110
+    /// §13.1.5).
     fn is_same_for_range(
         &self,
         headers: &Headers,
@@ -193,7 +194,8 @@ impl Validators {
             return tags.next().is_some_and(|tag| self.matches(tag, true)) && tags.next().is_none();
         }
         match (self.modified_seconds(), parse_date(value)) {
-            // Within the same second another version could follow (RFC 9110 §8.8.2.2).
+            // The date must be in the past, since another version could follow within the same second (RFC 9110
+            // §8.8.2.2).
             (Some(modified), Some(date)) if modified == date => {
                 now().is_some_and(|now| modified < to_seconds(now))
             }
@@ -225,19 +227,19 @@ fn to_seconds(time: SystemTime) -> u64 {
         .as_secs()
 }
 
-/// Returns the date of a field; a repeated field counts as invalid (RFC 9110 §13.1.3, §13.1.4).
+/// Returns the date of a field; `None` if the field is repeated or invalid (RFC 9110 §13.1.3, §13.1.4).
 fn date_of(headers: &Headers, name: &str) -> Option<u64> {
     let mut values = headers.get_all(name);
     let value = values.next()?;
     values.next().is_none().then(|| parse_date(value)).flatten()
 }
 
-/// Parses a date; an invalid one is ignored (RFC 9110 §13.1.3).
+/// Parses a date; `None` if it is invalid, since such a date is ignored (RFC 9110 §13.1.3).
 fn parse_date(text: &str) -> Option<u64> {
     httpdate::parse_http_date(text).ok().map(to_seconds)
 }
 
-/// Writes a date for a header field; `None` before 1970 or after 9999, which have no such form.
+/// Returns a date for a header field; `None` before 1970 or after 9999, since such dates have no HTTP form.
 pub(crate) fn format_date(time: SystemTime) -> Option<String> {
     // The formatter panics on later years.
     const YEAR_10000: u64 = 253_402_300_800;

@@ -21,8 +21,9 @@ use crate::{
 
 /// The body of a response, from any source.
 ///
-/// Text, bytes and files are sent with their length, files piece by piece. A stream is sent in chunks, to an HTTP/1.0
-/// client until the connection closes. The server polls a stream only as fast as the client reads.
+/// The server sends text, bytes and files with their length, and reads files piece by piece. It sends a stream in
+/// chunks; to an HTTP/1.0 client, the end of the connection ends the stream. The server polls a stream only as fast as
+/// the client reads.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -50,16 +51,16 @@ pub struct Body(pub(crate) Content);
 pub(crate) enum Content {
     Bytes(Bytes),
     File(FileBody),
-    /// A stream, which is sent once. Clones share the rest.
+    /// A stream. It is sent only once, since clones share it.
     Stream(Arc<StreamBody>),
 }
 
 impl Body {
-    /// Creates a body from a stream, as `application/octet-stream` unless a `content-type` is set.
+    /// Creates a body from a stream. Its type is `application/octet-stream` unless a `content-type` is set.
     ///
-    /// An error is logged. Before the first piece it is answered with 500. Later it ends the connection without the
-    /// last chunk, so that the client notices the missing rest (an HTTP/1.0 client cannot). The stream is dropped when
-    /// the client disconnects or the stream ends.
+    /// The server logs an error of the stream. Before the first piece, it answers with 500. After the first piece, it
+    /// closes the connection without the last chunk, so that the client notices the missing rest (an HTTP/1.0 client
+    /// cannot). The server drops the stream when the client disconnects or the stream ends.
     pub fn stream<S, B, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -69,8 +70,8 @@ impl Body {
         Self::of_stream(stream, None)
     }
 
-    /// Creates a body from a stream with a `content-length`. Fewer or more bytes than `length` are an error of the
-    /// stream.
+    /// Creates a body from a stream whose length is known, and sends `content-length`. If the stream has fewer or more
+    /// bytes than `length`, this is an error of the stream.
     pub fn sized_stream<S, B, E>(stream: S, length: u64) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -80,8 +81,8 @@ impl Body {
         Self::of_stream(stream, Some(length))
     }
 
-    /// Creates the body of a service's response. It gets no default type: to a client that guesses, an invented type
-    /// would be worse than none.
+    /// Creates the body of a service's response. The body has no default type, since a client that guesses the type
+    /// does better without an invented one.
     #[cfg(feature = "tower")]
     pub(crate) fn of_service<S, E>(stream: S, length: Option<u64>) -> Self
     where
@@ -132,7 +133,7 @@ pub(crate) struct StreamBody {
 }
 
 impl StreamBody {
-    /// Takes the stream; `None` if it was sent before.
+    /// Takes the stream; `None` if the stream was taken before.
     pub(crate) fn take(&self) -> Option<Pieces> {
         self.pieces
             .lock()
@@ -159,7 +160,7 @@ pin_project_lite::pin_project! {
     impl<S> PinnedDrop for Erased<S> {
         fn drop(this: Pin<&mut Self>) {
             let mut stream = this.project().stream;
-            // A panic must not reach the code that drops the body, above all a connection.
+            // A panic must not reach the code that drops the body, usually a connection.
             contain("while a response stream was dropped", || stream.set(None));
         }
     }
@@ -197,18 +198,18 @@ where
 
 /// A file to send. It is read while the response is sent.
 ///
-/// Its length and modification time determine `content-length`, `last-modified` and a strong `etag`, and its name
-/// determines `content-type`. The program may set them too, except the length. They let the server answer conditional
-/// requests with 304 or 412, and a range with 206 or 416 (RFC 9110 §13, §14); several ranges get the whole file. All
-/// this applies to GET and HEAD with status 200. A path that is not a regular file is answered with 404, an unreadable
-/// file with 403.
+/// The length and modification time of the file determine `content-length`, `last-modified` and a strong `etag`; the
+/// name of the file determines `content-type`. The program may set these fields too, except `content-length`. By these
+/// fields, the server answers conditional requests with 304 or 412, and a range with 206 or 416 (RFC 9110 §13, §14). A
+/// request for several ranges receives the whole file. All this applies to GET and HEAD with status 200. The server
+/// answers a path that is not a regular file with 404, and an unreadable file with 403.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileBody {
     path: PathBuf,
 }
 
 impl FileBody {
-    /// Creates a body from a file's path. Use [`within`](Self::within) if a client can influence the path.
+    /// Creates a body from a file's path. If a client can influence the path, use [`within`](Self::within).
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
@@ -240,7 +241,7 @@ impl FileBody {
         &self.path
     }
 
-    /// Guesses the media type from the name. Text is taken as UTF-8.
+    /// Guesses the media type from the name of the file. For text, the charset is UTF-8.
     pub(crate) fn content_type(&self) -> Cow<'static, str> {
         match mime_guess::from_path(&self.path).first_raw() {
             Some(text) if text.starts_with("text/") => format!("{text}; charset=utf-8").into(),
@@ -250,8 +251,8 @@ impl FileBody {
     }
 }
 
-/// Converts a value to the body of a response: text, bytes, a [`Path`], a [`FileBody`], a [`Body`], and references to
-/// them. Owned values are not copied.
+/// A value that converts to the body of a response: text, bytes, a [`Path`], a [`FileBody`], a [`Body`], or a reference
+/// to one of these. Owned values are not copied.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a body: use text, bytes, a `Path`, or `Body::stream(..)`"
 )]
@@ -260,7 +261,7 @@ pub trait IntoBody {
     fn into_body(self) -> Body;
 }
 
-/// Converts a reference to a body.
+/// A value that converts to a body by reference.
 pub trait ToBody {
     /// Converts the reference, with a copy if needed.
     fn to_body(&self) -> Body;

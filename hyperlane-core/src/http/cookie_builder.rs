@@ -46,7 +46,7 @@ impl CookieBuilder {
         self
     }
 
-    /// Sets the domain that receives the cookie, with its subdomains.
+    /// Sets the domain whose hosts receive the cookie, subdomains included.
     pub fn set_domain(&mut self, domain: impl AsRef<str>) -> &mut Self {
         self.domain = Some(domain.as_ref().to_owned());
         self
@@ -58,7 +58,7 @@ impl CookieBuilder {
         self
     }
 
-    /// Sets whether requests of other sites carry it: `Strict`, `Lax` or `None`.
+    /// Sets the cross-site requests that carry the cookie: `Strict`, `Lax` or `None`.
     pub fn set_same_site(&mut self, same_site: impl AsRef<str>) -> &mut Self {
         self.same_site = Some(same_site.as_ref().to_owned());
         self
@@ -76,7 +76,7 @@ impl CookieBuilder {
         self
     }
 
-    /// Returns the value; empty if a part is invalid in a cookie.
+    /// Returns the value of `Set-Cookie`; empty if a part of the cookie is invalid.
     pub fn build(&self) -> String {
         // RFC 6265 §4.1.1: cookie-octet, and av-octet for attributes.
         let is_value = self

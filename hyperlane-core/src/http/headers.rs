@@ -25,14 +25,14 @@ pub type RequestHeadersValue = VecDeque<String>;
 /// One value of a header field.
 pub type RequestHeadersValueItem = String;
 
-/// Maximum number of dead bytes to leave in place: moving them would cost more than it frees.
+/// Maximum number of dead bytes to leave in place, since compaction would cost more than it frees.
 const COMPACT_ABOVE: usize = 1024;
 
 /// A violation by a header field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HeaderError {
-    /// The name is empty or contains a character that is not allowed in a token (RFC 9110 §5.6.2).
+    /// The name is empty or contains a character that a token cannot contain (RFC 9110 §5.6.2).
     #[error("header name is not a token (RFC 9110 5.6.2)")]
     Name,
     /// The value contains a control character other than tab (RFC 9110 §5.5).
@@ -129,7 +129,7 @@ impl Headers {
 
     /// Returns whether the comma-separated lists of all `name` fields contain `token`; case is ignored.
     ///
-    /// Suits fields such as `Connection` and `Upgrade` (RFC 9110 §5.6.1); quoted strings are not supported.
+    /// Use this for fields such as `Connection` and `Upgrade` (RFC 9110 §5.6.1); quoted strings are not supported.
     ///
     /// ```
     /// # use hyperlane_core::Headers;
@@ -150,7 +150,7 @@ impl Headers {
     ///
     /// # Errors
     /// Returns [`HeaderError::Name`] or [`HeaderError::Value`] if the field would break the message, and
-    /// [`HeaderError::TooLarge`] beyond 4 GiB. The map is unchanged then.
+    /// [`HeaderError::TooLarge`] beyond 4 GiB. After an error the map is unchanged.
     pub fn try_set(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
         let value = check_field(name, value)?;
         self.remove(name);
@@ -166,12 +166,12 @@ impl Headers {
         self.push_line(name, value)
     }
 
-    /// Removes every field of this name and returns whether there was one.
+    /// Removes every field of this name. Returns whether a field was removed.
     pub fn remove(&mut self, name: &str) -> bool {
         self.remove_where(|entry, lines| entry.is_named(lines, name))
     }
 
-    /// Removes the fields of this name with exactly this value, and returns whether there was one.
+    /// Removes the fields of this name with exactly this value. Returns whether a field was removed.
     pub fn remove_value(&mut self, name: &str, value: &str) -> bool {
         self.remove_where(|entry, lines| entry.is_named(lines, name) && entry.value(lines) == value)
     }
@@ -207,7 +207,7 @@ impl Headers {
     pub fn append_parsed(&mut self, name: &str, value: &[u8]) {
         let pushed = match str::from_utf8(value) {
             Ok(value) => self.push_line(name, value),
-            // The rare detour over a string keeps the common path free of it.
+            // Only a value that is not UTF-8 pays for a second string.
             Err(_) => self.push_line(name, &latin1(value)),
         };
         if let Err(error) = pushed {
@@ -230,7 +230,7 @@ impl Headers {
         }
     }
 
-    /// Writes those fields into a head whose lower-case name and value pass.
+    /// Writes the fields into a head for which `keep` returns true; it receives the lower-case name and the value.
     pub(crate) fn write_where(&self, head: &mut HeadWriter<'_>, keep: impl Fn(&str, &str) -> bool) {
         for entry in &self.entries {
             if keep(entry.name(&self.lines), entry.value(&self.lines)) {
@@ -372,7 +372,7 @@ impl ExactSizeIterator for HeadersIter<'_> {}
 
 const LINE_EXTRA: usize = SEPARATOR.len() + LINE_END.len();
 
-/// The position of one line. The value follows the name, so one start and two lengths suffice.
+/// The position of one line. One start and two lengths suffice, since the value follows the name.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     start: u32,
@@ -396,7 +396,7 @@ impl Entry {
     }
 
     fn move_to(&mut self, start: usize) {
-        // Compaction only moves lines towards the front, so the position still fits.
+        // The position still fits, since compaction only moves lines towards the front.
         self.start = u32::try_from(start).unwrap_or(self.start);
     }
 
@@ -447,14 +447,14 @@ pub(crate) fn list_items(list: &str) -> impl Iterator<Item = &str> {
 
 /// Returns whether `name` is a token, as names of header fields and subprotocols must be.
 pub(crate) fn is_token(name: &str) -> bool {
-    // The branchless pass covers nearly all names.
+    // This pass without branches decides for nearly all names.
     let is_plain = name.bytes().fold(true, |plain, byte| {
         plain & (byte.is_ascii_alphanumeric() | (byte == b'-'))
     });
     !name.is_empty() && (is_plain || name.bytes().all(is_token_byte))
 }
 
-/// Returns whether text may stand in a head line: tab is the only control character.
+/// Returns whether text is valid in a line of a head: tab is the only permitted control character.
 pub(crate) fn is_field_text(text: &str) -> bool {
     text.bytes().fold(true, |clean, byte| {
         clean & ((byte == b'\t') | ((byte >= b' ') & (byte != 0x7F)))

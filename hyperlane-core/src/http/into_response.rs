@@ -18,8 +18,8 @@ const BYTES: &str = "application/octet-stream";
 
 /// A value that a handler can return as the response or a part of it.
 ///
-/// Implementations change only the part that the value is about: text keeps the status, and a status keeps the body.
-/// Text and bytes set a content type only if there is none; [`Json`] and [`Html`] always set theirs.
+/// An implementation changes only its own part of the response: text keeps the status, and a status keeps the body.
+/// Text and bytes set a content type only if the response has none; [`Json`] and [`Html`] always set their own.
 ///
 /// ```
 /// use hyperlane_core::{HttpStatus, IntoResponse, Json, Response};
@@ -45,7 +45,7 @@ pub trait IntoResponse {
 
 /// A value that is sent as JSON (`application/json`).
 ///
-/// A value that cannot be serialized is logged and answered with 500.
+/// If the value cannot be serialized, the server answers with 500 and logs the error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Json<T>(pub T);
 
@@ -92,7 +92,7 @@ impl<T: IntoResponse> IntoResponse for (HttpStatus, T) {
     }
 }
 
-/// Answers `None` with 404, like a path without a route.
+/// Answers with 404 for `None`, as the server does for a path without a route.
 impl<T: IntoResponse> IntoResponse for Option<T> {
     fn into_response(self, response: &mut Response) {
         match self {
@@ -123,7 +123,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
                     .set_body_bytes(body);
             }
             Err(error) => {
-                // The cause goes only to the log: clients must not see internals.
+                // The cause goes only to the log, since clients must not see internals.
                 response
                     .set_status_code(HttpStatus::InternalServerError.code())
                     .set_body_bytes(Bytes::new())

@@ -32,9 +32,9 @@ pub enum Method {
     Head,
     /// Asks for the options of the resource.
     Options,
-    /// Requests a tunnel.
+    /// Asks for a tunnel.
     Connect,
-    /// Requests an echo of the request.
+    /// Asks for an echo of the request.
     Trace,
     /// Any other method, as sent.
     Unknown(String),

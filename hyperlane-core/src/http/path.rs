@@ -2,7 +2,7 @@
 //!
 //! A path has three forms: *raw*, as sent; *decoded*, for people and file systems; and *routing*, decoded except for
 //! `%2F` and `%25`. Routes match the routing form, so an encoded slash never separates segments. [`decode_param`]
-//! decodes parameters taken from it without decoding anything twice.
+//! decodes the parameters of a routing path. Nothing is decoded twice, since only `%2F` and `%25` are left.
 
 use std::mem;
 
@@ -20,7 +20,7 @@ pub(crate) enum InvalidPath {
     Utf8,
 }
 
-/// The two decoded forms, kept with their memory for the next request that needs them.
+/// The two decoded forms. A request keeps their memory for later paths.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DecodedPath {
     pub(crate) path: String,
@@ -59,7 +59,7 @@ impl DecodedPath {
 
 /// Decodes a segment of a routing path.
 pub(crate) fn decode_param(part: &str) -> String {
-    // Only `%2F` and `%25` are left, so plain decoding is exact.
+    // Plain decoding is exact, since only `%2F` and `%25` are left.
     percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 

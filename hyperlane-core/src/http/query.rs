@@ -178,7 +178,7 @@ struct Pair {
     value: Range<usize>,
 }
 
-/// A character never spans a `+`, so the pieces between them can be decoded separately, in place.
+/// Decodes each piece between `+` signs separately, in place. This is correct, since no character spans a `+`.
 fn decode_into(encoded: &str, text: &mut String) {
     for (at, piece) in encoded.split('+').enumerate() {
         if at > 0 {

@@ -19,8 +19,8 @@ const UNSAFE: &AsciiSet = &CONTROLS
 
 /// A redirect to another URI.
 ///
-/// The target is a URI or a path; invalid characters are percent-encoded. Do not take it from the request unchecked:
-/// otherwise an attacker chooses where a link to your site leads.
+/// The target is a URI or a path; invalid characters are percent-encoded. Check a target that comes from the request;
+/// otherwise an attacker chooses the site to which a link to your site leads.
 ///
 /// ```
 /// use hyperlane_core::{IntoResponse, Redirect, Response};

@@ -23,7 +23,8 @@ pub type RequestPath = String;
 /// A request: head and body.
 ///
 /// No method panics: if a value is absent, a `get_` method returns an empty value and its `try_get_` twin `None`. Query
-/// parameters are parsed on first use. One value serves all requests of a connection and keeps its memory between them.
+/// parameters are parsed on first use. A connection fills the same `Request` for each of its requests, and so reuses
+/// the memory.
 ///
 /// ```
 /// use hyperlane_core::{Method, Request};
@@ -46,7 +47,7 @@ pub struct Request {
     path_len: usize,
     /// True if the path contains escapes and `decoded` holds its decoded forms.
     escaped: bool,
-    /// Boxed, since few requests need it; kept for the next one that does.
+    /// The box keeps the request small, since few paths contain escapes. `reset` keeps the box for a later path.
     decoded: Option<Box<DecodedPath>>,
     querys: OnceLock<Box<Querys>>,
     headers: Headers,
@@ -72,7 +73,7 @@ impl Request {
 
     /// Borrows the host with the port that the client named; empty if an HTTP/1.0 client named no host.
     ///
-    /// It comes from the `Host` field, unless the target has a host, which takes precedence (RFC 9112 §3.2.2).
+    /// A host in the target takes precedence over the `Host` field (RFC 9112 §3.2.2).
     pub fn get_host(&self) -> &str {
         match &self.host {
             Some(host) => host,
@@ -102,8 +103,8 @@ impl Request {
         self
     }
 
-    /// Borrows the percent-decoded path. An encoded slash looks like a real one here; see
-    /// [`get_raw_path`](Self::get_raw_path).
+    /// Borrows the percent-decoded path. A decoded `%2F` cannot be told from a real slash;
+    /// [`get_raw_path`](Self::get_raw_path) keeps the difference.
     pub fn get_path(&self) -> &str {
         self.decoded_path()
             .map_or(self.get_raw_path(), |decoded| &decoded.path)
@@ -140,7 +141,7 @@ impl Request {
         if path.is_empty() {
             self.target.push('/');
         }
-        // Both forms are known already, and decoding could refuse the caller's path.
+        // The caller's path is already decoded, and decoding it again could fail.
         self.escaped = self.target.contains('%');
         if self.escaped {
             self.decoded.get_or_insert_default().assign_decoded(path);
@@ -155,7 +156,7 @@ impl Request {
             .get_or_init(|| Box::new(Querys::parse(self.get_raw_query())))
     }
 
-    /// Borrows the query parameters mutably; the raw query does not follow.
+    /// Borrows the query parameters mutably. A change does not alter the raw query.
     pub fn get_mut_querys(&mut self) -> &mut Querys {
         self.get_querys();
         #[allow(
@@ -165,7 +166,7 @@ impl Request {
         self.querys.get_mut().expect("filled above")
     }
 
-    /// Replaces the query parameters; the raw query does not follow.
+    /// Replaces the query parameters; the raw query stays.
     pub fn set_querys(&mut self, querys: Querys) -> &mut Self {
         self.querys = OnceLock::from(Box::new(querys));
         self
@@ -208,7 +209,8 @@ impl Request {
 
     /// Returns whether the connection may serve another request after this one (RFC 9112 §9.3).
     ///
-    /// False with `Connection: close`. Otherwise true for HTTP/1.1 and later, and for HTTP/1.0 only with `keep-alive`.
+    /// With `Connection: close` the result is false. Otherwise it is true for HTTP/1.1 and later, and for HTTP/1.0 only
+    /// with `keep-alive`.
     pub fn is_enable_keep_alive(&self) -> bool {
         if self.headers.has_token("connection", "close") {
             return false;
@@ -233,7 +235,8 @@ impl Request {
         self.body = RequestBody::new();
     }
 
-    /// Releases the memory that the request does not need: it may live as long as the WebSocket that it opened.
+    /// Releases the memory that the request does not need, since a request may live as long as the WebSocket that it
+    /// opened.
     pub(crate) fn shrink(&mut self) {
         self.target.shrink_to_fit();
         self.headers.shrink_to_fit();
@@ -245,8 +248,8 @@ impl Request {
 
     /// Stores the parts of the request line; headers and body are set separately.
     ///
-    /// Allocates only for an unknown method or a target with a host, and while buffers grow. After an error the request
-    /// must be refused.
+    /// Allocates only for an unknown method or a target with a host, and while buffers grow. After an error the caller
+    /// must refuse the request.
     pub(crate) fn assign_head(
         &mut self,
         method: &str,
@@ -278,8 +281,8 @@ impl Request {
         }
     }
 
-    /// Borrows the path for routing: decoded, except `%2F` and `%25`. [`decode_param`](super::decode_param) decodes its
-    /// parts.
+    /// Borrows the path for routing: decoded, except `%2F` and `%25`. [`decode_param`](super::decode_param) decodes a
+    /// segment of this form.
     pub(crate) fn routing_path(&self) -> &str {
         self.decoded_path()
             .map_or(self.get_raw_path(), |decoded| &decoded.routing)
@@ -309,12 +312,12 @@ impl Request {
 
 /// Spellings of published Hyperlane programs.
 impl Request {
-    /// Same as [`query`](Self::query), copied.
+    /// Copies the first value of a query parameter; `None` if it is absent.
     pub fn try_get_query(&self, name: impl AsRef<str>) -> Option<String> {
         self.query(name).map(str::to_owned)
     }
 
-    /// Same as [`query`](Self::query), copied; empty if the parameter is absent.
+    /// Copies the first value of a query parameter; empty if it is absent.
     pub fn get_query(&self, name: impl AsRef<str>) -> String {
         self.try_get_query(name).unwrap_or_default()
     }

@@ -19,8 +19,8 @@ use head::{Added, Framing, Head};
 /// A response: status, header fields and body. Default: 200, HTTP/1.1, empty.
 ///
 /// The server frames the message: it drops `content-length` and `transfer-encoding` set by a program, since two
-/// opinions about the end of a message enable request smuggling (RFC 9112 §11.2). A `date` or `connection` set by a
-/// program replaces the server's own, but `connection: close` is always added before the connection ends.
+/// different ends of a message enable request smuggling (RFC 9112 §11.2). A `date` or `connection` set by a program
+/// replaces the server's own, but `connection: close` is always added before the connection ends.
 ///
 /// No method panics: if a value is absent, a `get_` method returns an empty value and its `try_get_` twin `None`.
 ///
@@ -43,9 +43,9 @@ pub struct Response {
     body: Bytes,
     /// A body that is not in memory; `body` is empty then.
     streamed: Option<Box<Body>>,
-    /// Fields that the request's session adds. They survive a reset: the client gets its cookie with any answer.
+    /// Fields that the request's session adds. `reset` keeps them, so the client receives its cookie with any answer.
     session: Option<Arc<SessionFields>>,
-    /// The error behind the response. The server takes it when the hook has ended.
+    /// The error that caused the response. The server reads this error when the hook has ended.
     failure: Option<Box<Failure>>,
 }
 
@@ -69,11 +69,11 @@ impl Eq for Response {}
 pub(crate) struct Failure {
     /// The part of the error that the client may read.
     pub(crate) public: Cow<'static, str>,
-    /// The cause for the log; `None` if the client gets all of it.
+    /// The cause for the log; `None` if the client receives the whole error.
     pub(crate) cause: Option<String>,
     /// True if the error means that a connection has ended.
     pub(crate) is_end: bool,
-    /// The refusal, for hooks that inspect refusals.
+    /// The error of a refused request, for the hooks that inspect refusals.
     pub(crate) refusal: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -88,8 +88,8 @@ impl Response {
         &mut self.version
     }
 
-    /// Sets the version. Only `HTTP/1.0` changes the head: all others are written as HTTP/1.1, or as the connection's own
-    /// version if that has no status line.
+    /// Sets the version. Only `HTTP/1.0` changes the head. The server writes any other version as HTTP/1.1; a
+    /// connection of HTTP/2 or HTTP/3 writes no version.
     pub fn set_version(&mut self, version: HttpVersion) -> &mut Self {
         self.version = version;
         self
@@ -111,7 +111,7 @@ impl Response {
         self
     }
 
-    /// Borrows the reason phrase: the one set, or else the registered one.
+    /// Borrows the reason phrase: the phrase that the program set, or else the registered one.
     pub fn get_reason_phrase(&self) -> &str {
         if self.reason.is_empty() {
             HttpStatus::phrase(self.status)
@@ -137,8 +137,8 @@ impl Response {
 
     /// Sets a header field and removes earlier ones of that name.
     ///
-    /// An invalid field is dropped and logged with the rule that it breaks. The server's own fields, `content-length`
-    /// and `transfer-encoding`, are dropped silently.
+    /// An invalid field is dropped, and the log names the rule that the field breaks. The server's own fields,
+    /// `content-length` and `transfer-encoding`, are dropped with a debug line only.
     pub fn set_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         let name = name.as_ref();
         log_refused(name, self.try_set_header(name, value));
@@ -146,7 +146,7 @@ impl Response {
     }
 
     /// Adds a header field and keeps earlier ones of that name. A field that can have only one value (`content-type`,
-    /// `date`, `etag`, `location` and the like) replaces them. Invalid fields are dropped as by
+    /// `date`, `etag`, `location` and the like) replaces earlier ones. Invalid fields are dropped as by
     /// [`set_header`](Self::set_header).
     pub fn add_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         let name = name.as_ref();
@@ -158,7 +158,7 @@ impl Response {
     ///
     /// # Errors
     /// Returns [`HeaderError::Name`] or [`HeaderError::Value`] if the field would break the message, and
-    /// [`HeaderError::Framing`] for the server's own fields. The response is unchanged then.
+    /// [`HeaderError::Framing`] for the server's own fields. After an error the response is unchanged.
     pub fn try_set_header(
         &mut self,
         name: impl AsRef<str>,
@@ -213,8 +213,8 @@ impl Response {
         &self.body
     }
 
-    /// Replaces the body by text or bytes, a [`Path`](std::path::Path), a [`FileBody`](super::FileBody) or a [`Body`].
-    /// Owned values are not copied.
+    /// Replaces the body by text or bytes, a [`Path`](std::path::Path), a [`FileBody`](super::FileBody) or a [`Body`],
+    /// without a copy of owned values.
     pub fn set_body(&mut self, body: impl IntoBody) -> &mut Self {
         match body.into_body() {
             Body(Content::Bytes(bytes)) => self.set_body_bytes(bytes),
@@ -270,16 +270,16 @@ impl Response {
         }
     }
 
-    /// Turns the response into a 304: keeps the fields that describe the version, and removes the body and its
-    /// description (RFC 9110 §15.4.5).
+    /// Turns the response into a 304. Keeps the fields that describe the version, and removes the body and the fields
+    /// that describe the body (RFC 9110 §15.4.5).
     pub(crate) fn set_not_modified(&mut self) {
         self.set_status_code(HttpStatus::NotModified.code())
             .set_body_bytes(Bytes::new())
             .remove_header("content-type");
     }
 
-    /// Removes the fields that describe a discarded body. They would be wrong for the text of an error, and caches
-    /// would keep that text as long as the body. Fields that prevent caching stay.
+    /// Removes the fields that describe a discarded body. Such fields would be wrong for the text of an error, and
+    /// caches would keep that text as long as the discarded body. Fields that prevent caching stay.
     pub(crate) fn forget_content(&mut self) -> &mut Self {
         if self.headers.is_empty() {
             return self;
@@ -294,7 +294,7 @@ impl Response {
         self
     }
 
-    /// Records the error behind the response. A later error replaces an earlier one.
+    /// Records the error that caused the response. A later error replaces an earlier one.
     pub(crate) fn fail(&mut self, failure: Failure) {
         self.failure = Some(Box::new(failure));
     }
@@ -319,7 +319,7 @@ impl Response {
         });
     }
 
-    /// Records for the log why the response is 500, or why it is cut.
+    /// Records, for the log, the reason why the response is 500 or is cut.
     pub(crate) fn fail_because(&mut self, cause: impl Into<String>) {
         self.fail(Failure {
             public: HttpStatus::phrase(HttpStatus::InternalServerError.code()).into(),
@@ -334,7 +334,7 @@ impl Response {
         self.failure.take()
     }
 
-    /// Resets to an empty 200 and keeps the memory of the header fields.
+    /// Resets the response to an empty 200 and keeps the memory of the header fields.
     pub fn reset(&mut self) -> &mut Self {
         self.version = HttpVersion::default();
         self.status = HttpStatus::Ok.code();
@@ -349,10 +349,11 @@ impl Response {
     /// Encodes the response as HTTP/1.1: status line, header fields, body.
     ///
     /// Adds `content-length`, and `content-type: text/plain; charset=utf-8` for a body without a type. A body of
-    /// `text/event-stream` begins a stream that ends with the connection: it gets no length, but `connection: close`
-    /// and, unless set, `cache-control: no-cache` and `x-accel-buffering: no`. 1xx, 204 and 304 have neither length nor
-    /// body (RFC 9112 §6.3), 205 an empty one. The server adds `date` only to responses that it sends itself. A file or
-    /// a stream cannot be encoded here, which is logged: leave the response in the context, or `#[send]` it.
+    /// `text/event-stream` begins a stream that ends with the connection. Its head has no length, but `connection:
+    /// close` and, unless set, `cache-control: no-cache` and `x-accel-buffering: no`. 1xx, 204 and 304 have neither
+    /// length nor body (RFC 9112 §6.3); 205 has an empty body. `date` is absent; the server adds it only to responses
+    /// that the server sends itself. This method cannot encode a file or a stream, and logs a warning instead: leave
+    /// the response in the context, or `#[send]` it.
     pub fn build(&mut self) -> Vec<u8> {
         if self.is_body_streamed() {
             tracing::warn!("only the server can send a file or a stream: built without it");
@@ -387,12 +388,12 @@ impl Response {
         self.session.as_ref()
     }
 
-    /// Decides how the body in hand is framed.
+    /// Returns the framing of the current body.
     pub(crate) fn framing(&self) -> Framing {
         if !self.allows_body() {
             Framing::None
         } else if self.status == HttpStatus::ResetContent.code() {
-            // RFC 9110 §15.3.6: no content, but the length is said.
+            // RFC 9110 §15.3.6: a 205 has no content, but it states the length 0.
             Framing::Length(0)
         } else if self
             .headers
@@ -410,7 +411,7 @@ impl Response {
         !matches!(self.status, 100..=199 | 204 | 304)
     }
 
-    /// Returns whether a response of this status has no content, regardless of its body (RFC 9110 §15.3.6 for 205).
+    /// Returns whether the status rules out content, regardless of the body in hand (RFC 9110 §15.3.6 for 205).
     pub(crate) fn is_empty_by_status(&self) -> bool {
         !self.allows_body() || self.status == HttpStatus::ResetContent.code()
     }
@@ -469,7 +470,7 @@ pub(crate) fn describe(response: &mut Response, status: ResponseStatusCode) {
 pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text: String) {
     response.forget_content();
     if !(300..400).contains(&status) {
-        // The field referred to the discarded result.
+        // `location` referred to the discarded result.
         response.remove_header("location");
     }
     response
@@ -539,7 +540,7 @@ fn refuse_framing(name: &str) -> Result<(), HeaderError> {
 fn log_refused(name: &str, result: Result<(), HeaderError>) {
     match result {
         Ok(()) => {}
-        // Programs set these by habit, and the server's own are right: there is nothing to fix.
+        // Programs set framing fields by habit. The server's own fields are right, so a debug line suffices.
         Err(HeaderError::Framing) => {
             tracing::debug!(name, "the server frames the message: header dropped")
         }

@@ -5,14 +5,14 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// Name of the cookie over TLS. Clients accept it only from the host itself, over TLS and for all paths (RFC 6265bis
-/// §4.1.3.2).
+/// Name of the cookie over TLS. Clients accept this name only from the host itself, over TLS and for all paths (RFC
+/// 6265bis §4.1.3.2).
 const SECURE_NAME: &str = "__Host-session";
 /// Name of the cookie without TLS.
 const PLAIN_NAME: &str = "session";
 
-/// The session's fields in a response head. They are read when the head is written, so resets and replacements of the
-/// response do not matter.
+/// The session's fields in a response head. The writer of the head reads these fields last, so resets and replacements
+/// of the response do not lose them.
 #[derive(Debug)]
 pub(crate) struct SessionFields {
     name: &'static str,
@@ -68,7 +68,7 @@ impl SessionFields {
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Returns whether a head was written: later changes have no effect.
+    /// Returns whether a head was written. Changes after that have no effect.
     pub(crate) fn is_written(&self) -> bool {
         self.written.load(Ordering::Acquire)
     }
@@ -82,7 +82,8 @@ impl SessionFields {
             .clone()
     }
 
-    /// Returns whether a field of the program is this cookie. A client could choose either of two.
+    /// Returns whether a field of the program sets this cookie. Such a field is omitted, since a client could choose
+    /// either of two cookies.
     pub(crate) fn is_own(&self, name: &str, value: &str) -> bool {
         name.eq_ignore_ascii_case("set-cookie")
             && value
@@ -101,7 +102,7 @@ impl PartialEq for SessionFields {
 impl Eq for SessionFields {}
 
 /// Returns whether a text has the form of our cookies and tokens: 22 characters of base64url, a time and 43 characters
-/// of base64url, separated by dots. Other texts are the program's.
+/// of base64url, separated by dots. A text of another form belongs to the program.
 pub(crate) fn is_session_token(text: &str) -> bool {
     let is_base64 = |text: &str, length: usize| {
         let is_of_it = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -117,8 +118,8 @@ pub(crate) fn is_session_token(text: &str) -> bool {
         && parts.next().is_none()
 }
 
-/// Returns the `Cache-Control` of a response that sets a session's cookie: a shared cache must never give the cookie to
-/// another client (RFC 9111 §7.3), regardless of the program's own value.
+/// Returns the `Cache-Control` of a response that sets a session's cookie. It is private regardless of the program's
+/// value, since a shared cache must never send the cookie to another client (RFC 9111 §7.3).
 pub(crate) fn private_cache_control<'a>(set: impl Iterator<Item = &'a str>) -> String {
     let directives: Vec<&str> = set
         .flat_map(super::list_items)

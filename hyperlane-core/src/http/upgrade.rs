@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt, str::FromStr};
 
 use super::headers::list_items;
 
-/// Fields of the answer to a WebSocket handshake that the handshake decides (RFC 6455 §4.2.2).
+/// Fields that the handshake itself sets in its response (RFC 6455 §4.2.2).
 const HANDSHAKE_FIELDS: [&str; 5] = [
     "upgrade",
     "connection",
@@ -13,7 +13,7 @@ const HANDSHAKE_FIELDS: [&str; 5] = [
     "sec-websocket-protocol",
 ];
 
-/// Returns whether a field of the answer to a WebSocket handshake is the handshake's own.
+/// Returns whether the WebSocket handshake itself sets this field in its response.
 pub(crate) fn is_handshake_field(name: &str) -> bool {
     HANDSHAKE_FIELDS
         .iter()
@@ -23,7 +23,7 @@ pub(crate) fn is_handshake_field(name: &str) -> bool {
 /// The protocol that the `Upgrade` field of a request asks for.
 ///
 /// The field is a list in order of preference. A protocol known to the server wins at any position, WebSocket first.
-/// The default is an empty `Unknown`: no upgrade.
+/// The default is an empty `Unknown` and means no upgrade.
 ///
 /// ```
 /// use hyperlane_core::UpgradeType;

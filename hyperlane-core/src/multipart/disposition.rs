@@ -1,6 +1,6 @@
 //! The `Content-Disposition` of a part (RFC 7578 §4.2, RFC 6266 §4.1).
 //!
-//! The parser is lenient, since clients deviate from the grammar: no file is lost because of its name.
+//! The parser is lenient, since clients deviate from the grammar. It accepts any file name.
 
 use percent_encoding::percent_decode;
 
@@ -70,7 +70,7 @@ fn skip_value(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut rest = quoted;
     loop {
         rest = match rest {
-            // Single backslashes stay: Windows paths contain them.
+            // A single backslash stays, since Windows paths contain backslashes.
             [b'\\', escaped @ (b'"' | b'\\'), after @ ..] => {
                 value.push(*escaped);
                 after

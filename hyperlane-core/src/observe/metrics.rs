@@ -1,7 +1,8 @@
 //! The metrics of a server, for any recorder that the program installs.
 //!
-//! Handles are created once, by [`Metrics::new`] or by the first request of its kind. An update is then a single atomic
-//! operation. Every label has few values: route patterns, known methods, status codes, reasons.
+//! [`Metrics::new`] creates the handles of the server, and the first request of a kind creates the handles of that
+//! kind. An update is then a single atomic operation. Every label has few values: route patterns, known methods, status
+//! codes, reasons.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -12,7 +13,7 @@ use metrics::{Counter, Gauge, Histogram, KeyName, SharedString, Unit, counter, g
 
 use crate::wire::WireFormat;
 
-/// The metrics of a server; without handles if there was no recorder when it started.
+/// The metrics of a server; without handles if no recorder was installed when the server started.
 pub(crate) struct Metrics(Option<Box<Handles>>);
 
 struct Handles {
@@ -108,7 +109,7 @@ const DESCRIPTIONS: [(Kind, &str, Unit, &str); 10] = [
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        // The default recorder has no state; all others have some.
+        // The default recorder has no state, while any other recorder has some.
         if metrics::with_recorder(|recorder| size_of_val(recorder)) == 0 {
             return Self(None);
         }
@@ -146,8 +147,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a connection refused by a limit: `refused_address` (of its address), `refused_source` (of the client that
-    /// a load balancer reports).
+    /// Counts a connection that a limit refused: `refused_address` (the limit of its address) or `refused_source` (the
+    /// limit of the client that a load balancer reports).
     pub(crate) fn connection_refused(&self, outcome: &'static str) {
         if self.is_on() {
             counter!("hyperlane_connections_total", "outcome" => outcome).increment(1);
@@ -218,7 +219,7 @@ impl Series {
             entry.seconds.record(time);
         };
         let fits = |entry: &&Arc<Entry>| entry.status == status && entry.method == method;
-        // The recorder belongs to the program, so it is called without a lock.
+        // The recorder is code of the program, so the lock is not held during the call.
         let known = {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
             known.iter().find(fits).cloned()
@@ -226,7 +227,7 @@ impl Series {
         let entry = known.unwrap_or_else(|| {
             let entry = Arc::new(Entry::new(route, method, status));
             let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            // Another request may have added it.
+            // Another request may have added the entry in the meantime.
             if known.iter().find(fits).is_none() {
                 known.push(entry.clone());
             }

@@ -1,4 +1,4 @@
-//! The replacement of `metrics` without the feature: nothing is counted.
+//! The replacement of `metrics` without the feature: its methods do nothing.
 
 use std::time::Duration;
 

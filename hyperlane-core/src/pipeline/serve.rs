@@ -35,7 +35,7 @@ enum Step {
 }
 
 /// Serves a connection until it ends.
-// Long: it is flat, with one await for all hooks. Each further one would take space in the future of an idle connection.
+// Long: the function is flat, because the future of an idle connection would reserve space for each further await.
 #[expect(
     clippy::manual_async_fn,
     reason = "every connection holds it, and an `async fn` holds its arguments twice"

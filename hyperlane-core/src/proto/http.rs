@@ -1,7 +1,7 @@
 //! HTTP/1.1 on the wire (RFC 9112), with the semantics that framing needs (RFC 9110).
 //!
-//! [`head`] and [`chunked`] parse requests strictly. [`track`] follows leniently the raw bytes that a handler writes as
-//! its response.
+//! [`head`] and [`chunked`] parse requests strictly. [`track`] leniently follows the raw response bytes that a handler
+//! writes.
 
 pub mod chunked;
 pub(crate) mod cors;
@@ -17,7 +17,7 @@ pub mod write;
 
 /// Splits a comma-separated list into its elements and trims the blanks around them (RFC 9110 §5.6.1).
 ///
-/// Keeps empty elements, so that strict callers can refuse them.
+/// Returns empty elements too, so that a strict caller can refuse the list.
 ///
 /// ```
 /// let tokens: Vec<&[u8]> = hyperlane_core::proto::http::list(b"keep-alive , Upgrade").collect();
@@ -27,7 +27,7 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// Returns whether a comma-separated list contains this token; case is ignored (RFC 9110 §5.6.1).
+/// Returns whether a comma-separated list contains a token. The comparison ignores case (RFC 9110 §5.6.1).
 ///
 /// ```
 /// assert!(hyperlane_core::proto::http::has_token(b"Close, TE", "close"));
@@ -44,7 +44,7 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
         | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
-/// Returns whether a byte may stand in a field value: tab is the only control character (RFC 9110 §5.5).
+/// Returns whether a byte may stand in a field value. Tab is the only control character that may (RFC 9110 §5.5).
 pub(crate) const fn is_value_byte(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=0x7e | 0x80..)
 }
@@ -58,7 +58,7 @@ pub(crate) enum NumberError {
     Overflow,
 }
 
-/// Parses `1*DIGIT`: no sign, no blanks, no list.
+/// Parses `1*DIGIT`. Refuses signs, blanks and lists.
 pub(crate) fn decimal(value: &[u8]) -> Result<u64, NumberError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(NumberError::NotDigits);

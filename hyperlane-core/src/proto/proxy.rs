@@ -1,7 +1,7 @@
 //! The PROXY protocol, version 2: the header that a load balancer sends at the start of a connection.
 //!
-//! The header names the client. It must be read only from connections that are required to have one: other peers could
-//! claim any address.
+//! The header names the client. A server must read the header only on connections that are required to have one,
+//! because any other peer could claim any address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,13 +13,13 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The first bytes of every header of version 1.
 const VERSION_1: &[u8] = b"PROXY ";
 
-/// Number of bytes that an error shows of other input.
+/// Number of input bytes that an error shows.
 const SHOWN: usize = 16;
 
-/// Length of signature, version, command, family and length field.
+/// Total length of signature, version, command, family and length field.
 const FIXED: usize = 16;
 
-/// Maximum length of a header, in bytes. Addresses take up to 36; the rest is for the balancer's own extensions.
+/// Maximum length of a header, in bytes. Addresses need up to 36 bytes. The rest is for the balancer's own extensions.
 pub const MAX_HEADER: usize = 4096;
 
 /// The reason why a connection's header cannot be read.
@@ -42,7 +42,7 @@ pub enum ProxyError {
         "a TLS ClientHello without a PROXY protocol header: have the load balancer end TLS and send the header, version 2"
     )]
     Tls,
-    /// The connection begins with other bytes, shown escaped.
+    /// The connection begins with other bytes. The error shows the first of these bytes, escaped.
     #[error("`{0}` instead of a PROXY protocol header: have the load balancer send one, version 2")]
     Missing(String),
     /// The header is longer than [`MAX_HEADER`].
@@ -56,14 +56,14 @@ pub enum ProxyError {
 /// A complete header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyHeader {
-    /// Its length in bytes. The client's own bytes follow it.
+    /// The length of the header in bytes. The client's own bytes follow the header.
     pub len: usize,
     /// The address of the client; `None` for the balancer's own connections (health checks) and for sources without an
     /// IP address.
     pub source: Option<SocketAddr>,
 }
 
-/// Parses the header at the start of `input`; `None` if more input is needed.
+/// Parses the header at the start of `input`. Returns `None` if more input is needed.
 ///
 /// # Errors
 ///
@@ -153,7 +153,7 @@ mod tests {
             &[0x30, 0x39, 0, 80],
         ]
         .concat();
-        // An extension (type, length, value) of the balancer after the addresses.
+        // The balancer appends an extension (type, length, value) to the addresses.
         let more = [&V4[..], &[0xe0, 0, 2, 1, 2]].concat();
         for (bytes, source) in [
             (header(0x21, 0x11, &V4), "203.0.113.9:12345".parse().ok()),
@@ -189,7 +189,7 @@ mod tests {
         ] {
             assert_eq!(parse(bytes), Err(expected));
         }
-        // This may become a header of version 1, which has its own error.
+        // The input may become a header of version 1, for which there is a separate error.
         assert_eq!(parse(b"PROXY"), Ok(None));
         for wrong in [
             header(0x31, 0x11, &V4),

@@ -18,9 +18,9 @@ pub(crate) mod event;
 mod reader;
 
 pub use event::EventError;
-// The root of the crate is the public path of `Event`.
+// The crate root is the public path of `Event`.
 pub(crate) use event::Event;
 pub use reader::{EventReader, ReceivedEvent, StreamTooLong};
 
-/// A comment that keeps proxies and connections alive. Clients ignore it.
+/// A comment that keeps connections alive, also through proxies. Clients ignore comments.
 pub const HEARTBEAT: &[u8] = b":\n\n";

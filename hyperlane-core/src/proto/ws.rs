@@ -1,7 +1,7 @@
 //! WebSocket frames and messages (RFC 6455).
 //!
 //! [`Decoder`] turns received bytes into messages, [`encode_message`] turns messages into bytes, and [`handshake`]
-//! answers the opening request. They do no I/O.
+//! answers the opening request. The module does no I/O.
 //!
 //! ```
 //! use hyperlane_core::{Message, proto::ws::{Decoder, Limits, Role, encode_message}};
@@ -11,7 +11,7 @@
 //!     let mut reply = Vec::new();
 //!     loop {
 //!         let decoded = decoder.next(received)?;
-//!         // No event means that everything was taken in and more must be read.
+//!         // Without an event, the decoder has consumed the whole input: read more.
 //!         let Some(event) = decoded.event else { return Ok(reply) };
 //!         let message = Message::try_from(event)?;
 //!         if message.is_data() {
@@ -57,7 +57,7 @@ pub use error::ProtocolError;
 pub use incoming::{Compressed, Decoded, Incoming};
 pub use message::MessageError;
 pub use websocket_frame::FramePayload;
-// The root of the crate is their public path.
+// The crate root is the public path of these types.
 pub(crate) use close::{CloseCode, CloseFrame};
 pub(crate) use message::Message;
 pub(crate) use opcode::WebSocketOpcode;

@@ -17,7 +17,7 @@ pub enum RouteError {
         /// The whole pattern.
         pattern: String,
     },
-    /// The pattern has a `?` or `#` outside a regex. Paths never contain these.
+    /// The pattern has a `?` or `#` outside a regex. Paths never contain these characters.
     #[error(
         "the route pattern `{pattern}` contains `{found}`, but query and fragment are not part of the path"
     )]
@@ -37,7 +37,7 @@ pub enum RouteError {
         /// The error of the regex parser.
         reason: String,
     },
-    /// A regex contains a slash, although it is matched against a single segment.
+    /// A regex contains a slash. Slashes separate segments, and a regex constrains a single segment.
     #[error("the route pattern `{pattern}` contains a `/` inside the braces of `{segment}`")]
     SlashInBraces {
         /// The whole pattern.
@@ -97,7 +97,8 @@ pub enum RouteError {
         /// The segment.
         segment: String,
     },
-    /// A segment in the parameter syntax of other libraries: `<id>`, `[id]`. Paths never contain it (RFC 3986 §3.3).
+    /// A segment uses the parameter syntax of other libraries: `<id>`, `[id]`. Paths never contain these brackets (RFC
+    /// 3986 §3.3).
     #[error(
         "the route pattern `{pattern}` has the segment `{segment}`; write `{{name}}` for a parameter"
     )]
@@ -107,7 +108,7 @@ pub enum RouteError {
         /// The segment.
         segment: String,
     },
-    /// A segment that begins with `*`, the syntax of other routers for the rest of a path.
+    /// A segment begins with `*`, the syntax of other routers for the rest of a path.
     #[error(
         "the route pattern `{pattern}` has the segment `{segment}`; write `{{*name}}` for the rest of the path"
     )]
@@ -121,7 +122,7 @@ pub enum RouteError {
 
 /// A regex that must match the whole value of a parameter.
 ///
-/// Two constraints are equal if their regexes are written the same.
+/// Two constraints are equal if the texts of their regexes are equal.
 #[derive(Clone, Debug)]
 pub struct Constraint {
     source: Box<str>,
@@ -133,8 +134,8 @@ impl Constraint {
         if source.is_empty() {
             return Err("it is empty".to_owned());
         }
-        // The regex is compiled alone first, so that the added group cannot change the meaning of an input such as
-        // `a)|(b`.
+        // The regex is first compiled alone. Otherwise the added group would turn an invalid regex such as `a)|(b` into
+        // a valid one.
         Regex::new(source).map_err(|error| error.to_string())?;
         let regex = Regex::new(&format!(r"\A(?:{source})\z")).map_err(|error| error.to_string())?;
         Ok(Self {
@@ -165,18 +166,19 @@ impl Eq for Constraint {}
 /// One segment of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
-    /// Text that must be equal byte by byte; may be empty.
+    /// Text that must be equal byte by byte. The text may be empty.
     Literal(Box<str>),
     /// `:name` or `{name}`: a single segment that is not empty.
     Param(Box<str>),
-    /// `{name:regex}`: a segment that the regex matches. As the last segment, also the whole rest of the path.
+    /// `{name:regex}`: a segment that the regex matches. In the last segment of a pattern, the regex may also match the
+    /// whole rest of the path.
     Constrained {
         /// The parameter's name.
         name: Box<str>,
-        /// The constraint on its value.
+        /// The constraint on the parameter's value.
         constraint: Constraint,
     },
-    /// `{*name}`: the rest of the path, unless it is empty.
+    /// `{*name}`: the rest of the path. An empty rest does not match.
     CatchAll(Box<str>),
 }
 
@@ -248,7 +250,7 @@ impl Pattern {
         })
     }
 
-    /// Returns the segments. There is at least one: `/` is a single empty literal.
+    /// Returns the segments. Every pattern has at least one segment: `/` is a single empty literal.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
@@ -273,7 +275,8 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Splits off the first segment. The rest after its slash is `None` at the end of the pattern.
+/// Splits off the first segment. Returns the segment and the rest after the segment's slash. The rest is `None` at the
+/// end of the pattern.
 fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p str>), RouteError> {
     if !rest.starts_with('{') {
         return Ok(match rest.split_once('/') {
@@ -282,12 +285,12 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
         });
     }
     let close = closing_brace(rest);
-    // The text between the slash and the brace distinguishes a slash in a regex from a missing brace.
+    // The errors show the text up to the first slash, so that the reader sees which brace is open.
     let segment = || rest.split('/').next().unwrap_or(rest).to_owned();
     let cut = close.ok().and_then(|at| rest.split_at_checked(at + 1));
     let Some((text, after)) = cut else {
         let segment = segment();
-        // A brace within a character class closes nothing, so the class may be the part that is not closed.
+        // A brace within a character class closes nothing. The part that is not closed may therefore be the class.
         let inner = segment
             .strip_prefix('{')
             .and_then(|text| text.strip_suffix('}'));
@@ -323,7 +326,8 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
     }
 }
 
-/// Finds the brace that closes the first one. Within a regex, braces may be nested, escaped or in a character class.
+/// Finds the brace that closes the first brace. A regex may contain nested braces, escaped braces, and braces in a
+/// character class.
 fn closing_brace(text: &str) -> Result<usize, Unclosed> {
     let mut depth = 0u32;
     let mut in_class = false;

@@ -1,8 +1,9 @@
 //! The route table: from a path to the values of its best pattern.
 //!
-//! Paths without parameters are found in one hash map. All others are in a trie of whole segments, walked with
-//! backtracking. Every edge consumes a segment, so a walk visits a node at most once and no path makes it slow. A radix
-//! tree over bytes (`matchit`) supports neither `{id}` and `{*rest}` at the same place nor constraints.
+//! One hash map holds the patterns without parameters. A trie of whole segments holds all other patterns, and a search
+//! walks the trie with backtracking. Every edge consumes a segment, so a walk visits a node at most once and no path
+//! makes the search slow. A radix tree over bytes (`matchit`) would not support constraints, nor `{id}` and `{*rest}`
+//! at the same place.
 
 use std::{cmp::Ordering, collections::HashMap, fmt};
 
@@ -11,7 +12,7 @@ use super::pattern::{Constraint, Pattern, RouteError, Segment};
 /// Number of parameters that a match holds without an allocation.
 const INLINE_PARAMS: usize = 8;
 
-/// A value with the pattern that it was inserted under.
+/// A value and the pattern under which the program inserted the value.
 #[derive(Clone, Debug)]
 pub struct Route<T> {
     pattern: Pattern,
@@ -32,12 +33,13 @@ impl<T> Route<T> {
 
 /// A table that finds the values registered for a path.
 ///
-/// Segments are matched from left to right, the most specific first: equal text, then constrained parameters in
-/// insertion order, then a plain parameter, then the rest by regex, then `{*rest}`. A dead end is backtracked, so no
-/// route hides another that matches. Patterns that differ only in the names of their parameters share one place: its
-/// values stay in insertion order.
+/// A search matches the segments from left to right. For each segment, the search tries the most specific branch first:
+/// equal text, then constrained parameters in insertion order, then a plain parameter, then a regex for the whole rest,
+/// then `{*rest}`. After a dead end the search goes back and tries the next branch, so no route hides another route
+/// that matches. Patterns that differ only in the names of their parameters share one place. The values of a place stay
+/// in insertion order.
 ///
-/// Paths are not decoded or normalized: `/a`, `/a/` and `//a` are three paths.
+/// The table does not decode or normalize paths: `/a`, `/a/` and `//a` are three paths.
 ///
 /// ```
 /// use hyperlane_core::route::RouteTable;
@@ -64,7 +66,7 @@ pub struct RouteTable<T> {
 #[derive(Clone, Copy, Debug)]
 struct Place(usize);
 
-/// The branch of a literal segment.
+/// The branch for a literal segment.
 #[derive(Clone, Debug)]
 struct Literal {
     key: u64,
@@ -73,7 +75,7 @@ struct Literal {
 }
 
 impl Literal {
-    /// Compares the key first, so that a search compares numbers, and text only once.
+    /// Compares the keys first, so that a search mostly compares numbers, and text only at the end.
     fn compare(&self, key: u64, text: &str) -> Ordering {
         self.key
             .cmp(&key)
@@ -81,7 +83,7 @@ impl Literal {
     }
 }
 
-/// The branches after some segments.
+/// A node of the trie: the branches after the segments that lead to the node.
 #[derive(Clone, Debug, Default)]
 struct Node {
     /// The literal branches, sorted by key, then text.
@@ -89,10 +91,10 @@ struct Node {
     /// The constrained branches, in insertion order.
     constrained: Vec<(Constraint, Self)>,
     param: Option<Box<Self>>,
-    /// Patterns whose last segment is a constrained parameter, which may match the whole rest.
+    /// The places of patterns whose last segment is a constrained parameter. The regex may match the whole rest.
     tails: Vec<(Constraint, Place)>,
     catch_all: Option<Place>,
-    /// The place of the patterns that end here.
+    /// The place of the patterns that end at this node.
     place: Option<Place>,
 }
 
@@ -110,7 +112,7 @@ impl<T> RouteTable<T> {
     ///
     /// # Errors
     ///
-    /// Returns a [`RouteError`] if the pattern is invalid; the table is unchanged then.
+    /// Returns a [`RouteError`] if the pattern is invalid, and leaves the table unchanged.
     pub fn insert(&mut self, pattern: &str, value: T) -> Result<(), RouteError> {
         let pattern = Pattern::parse(pattern)?;
         let fresh = Place(self.places.len());
@@ -130,7 +132,7 @@ impl<T> RouteTable<T> {
         Ok(())
     }
 
-    /// Finds the values of the best pattern that matches a path; `None` if there is none.
+    /// Finds the values of the best pattern that matches a path. Returns `None` if no pattern matches.
     ///
     /// Does not allocate unless the pattern has more than 8 parameters.
     #[inline]
@@ -218,7 +220,7 @@ impl Node {
         }
     }
 
-    /// Finds the best place for the rest of a path, after the slash.
+    /// Finds the best place for the rest of a path. The rest begins after a slash.
     fn find<'p>(&self, rest: &'p str, captures: &mut Captures<'p>) -> Option<Place> {
         let (segment, after) =
             match memchr::memchr(b'/', rest.as_bytes()).and_then(|at| rest.split_at_checked(at)) {
@@ -245,7 +247,7 @@ impl Node {
         {
             return Some(place);
         }
-        // A rest of one segment was tried above.
+        // The constrained branches have already tried a rest of one segment.
         let tail = self
             .tails
             .iter()
@@ -270,7 +272,7 @@ impl Node {
         self.literals.get(at).map(|literal| &literal.node)
     }
 
-    /// Continues after a segment: with the next one, or with the patterns that end here.
+    /// Continues after a segment: with the next segment, or with the patterns that end at this node.
     fn continue_after<'p>(
         &self,
         after: Option<&'p str>,
@@ -285,7 +287,7 @@ impl Node {
 
 /// Hashes text into a number, eight bytes at a time.
 ///
-/// Only patterns are hashed for storage, so clients cannot cause collisions.
+/// Only patterns add hashes to the table, so clients cannot cause collisions.
 fn key(text: &str) -> u64 {
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |key: u64, word: u64| (key.rotate_left(5) ^ word).wrapping_mul(SPREAD);
@@ -304,7 +306,7 @@ fn key(text: &str) -> u64 {
 #[derive(Clone, Debug)]
 struct Captures<'p> {
     inline: [&'p str; INLINE_PARAMS],
-    /// The number of values, in both parts.
+    /// The number of values in `inline` and `spill` together.
     count: usize,
     spill: Vec<&'p str>,
 }
@@ -320,7 +322,7 @@ impl Default for Captures<'_> {
 }
 
 impl<'p> Captures<'p> {
-    /// Keeps a value if the attempt with it finds a place.
+    /// Adds a value and makes an attempt. Removes the value if the attempt finds no place.
     fn with(
         &mut self,
         value: &'p str,
@@ -357,7 +359,7 @@ pub struct Match<'t, 'p, T> {
 }
 
 impl<'t, 'p, T> Match<'t, 'p, T> {
-    /// Returns the routes in insertion order; there is at least one.
+    /// Returns the routes in insertion order. There is always at least one route.
     pub const fn routes(&self) -> &'t [Route<T>] {
         self.routes
     }
@@ -367,7 +369,7 @@ impl<'t, 'p, T> Match<'t, 'p, T> {
         self.routes.iter().map(|route| (route, self.params(route)))
     }
 
-    /// Returns the parameters under the names that one of the routes uses.
+    /// Returns the parameters under the names that `route` uses.
     pub fn params<'m>(&'m self, route: &'m Route<T>) -> Params<'m, 'p> {
         Params {
             pattern: &route.pattern,

@@ -16,16 +16,16 @@ use serde::{Deserialize, Serialize};
 use super::SessionId;
 use crate::panic::drop_payload;
 
-/// Keys and JSON values in the order of first insertion: there are few. Clones share the texts, so that none is copied
-/// while a session is locked.
+/// Keys and JSON values in the order of insertion; a `Vec` and no map, because a session has few. Clones share the texts, so
+/// that no text is copied while a session is locked.
 pub(super) type Values = Vec<(Arc<str>, Arc<str>)>;
 
 /// A store of sessions for several servers, or beyond the end of the process. Passed to
 /// [`Server::session_store`](crate::Server::session_store).
 ///
 /// Contract:
-/// - `load` is called before the hooks of each request that carries a session's valid cookie or token: once, and again
-///   for the next of them if the store does not have the first. An unknown id is not a session.
+/// - `load` is called before the hooks of each request with a valid cookie or token of a session. If a request carries
+///   several, the server tries one after the other until the store has one. For an unknown id, `load` returns `Ok(None)`.
 /// - `save` is called before the response is sent (before the head of an event stream or an upgrade), and only if
 ///   something changed or the time to live must restart. It replaces the data under the id, which may be deleted after
 ///   `ttl`.
@@ -93,7 +93,7 @@ pub struct SessionData {
     /// The new id of the session, if it was renewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) renewed: Option<SessionId>,
-    /// The time until which this mark at a former id is valid, in seconds since 1970.
+    /// The end of the link from a former id to `renewed`, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) until: Option<u64>,
     /// True if the id is no longer valid.

@@ -1,8 +1,8 @@
 //! The check at the server's start whether a type can be deserialized from a route's parameters at all.
 //!
-//! serde does not describe the shape of a type. So the check deserializes it from the names of the parameters and from
-//! sample values; the methods that it calls show its shape. A refused value says nothing about the shape: the next run
-//! uses another. Unclear cases are left to the requests, since a working program must start.
+//! serde does not describe the shape of a type. So the check deserializes the type from the names of the parameters and
+//! from sample values; the methods that the type calls show its shape. A refused value shows nothing about the shape,
+//! so the next run uses another value. In unclear cases the check passes, since a working program must start.
 
 use std::{
     cell::Cell,
@@ -41,7 +41,7 @@ pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
         refused: names.iter().map(|_| Cell::new(0)).collect(),
         fields: Cell::new(&[]),
     };
-    // Each run but the last refuses a value.
+    // Each run ends with one more refused value, except the last run.
     for _ in 0..=names.len() * SAMPLES.len() {
         // The program's code may do anything with sample values, even panic.
         let run = catch_unwind(AssertUnwindSafe(|| T::deserialize(Whole(&trial)).map(drop)));
@@ -94,8 +94,8 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Returns whether no parameter matches a field that was not found. A parameter whose samples were all refused is
-    /// left out of the run, and may have matched another name of the field.
+    /// Returns whether the parameters lack a field that the type did not find. A parameter whose samples were all
+    /// refused is left out of the run, but may match the field by an alias.
     fn lacks(&self, field: &str) -> bool {
         if self.names.contains(&field) {
             return false;
@@ -105,7 +105,7 @@ impl<'a> Trial<'a> {
             .all(|value| self.are_distinct(field, value.name))
     }
 
-    /// Returns whether two names belong to different fields: the names of one field are adjacent.
+    /// Returns whether two names belong to different fields. The names of one field are adjacent in `fields`.
     fn are_distinct(&self, one: &str, other: &str) -> bool {
         let fields = self.fields.get();
         let place = |name: &str| fields.iter().position(|field| *field == name);
@@ -270,7 +270,7 @@ impl<'de> Deserializer<'de> for Whole<'de> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        // With fewer elements, the remaining parameters may have defaults.
+        // More elements than parameters may still fit, since the rest may have defaults.
         if length < self.0.names.len() {
             return self.deserialize_tuple(length, visitor);
         }
@@ -331,7 +331,7 @@ impl<'de> Value<'de> {
         SAMPLES.get(self.refused.get()).copied().unwrap_or("1")
     }
 
-    /// Returns a small number; the first one is not zero.
+    /// Returns a small number. The first number is not zero.
     fn number(self) -> u8 {
         u8::try_from(self.refused.get()).map_or(1, |refused| refused.saturating_add(1))
     }
@@ -498,7 +498,7 @@ impl<'de, I: Iterator<Item = Value<'de>>> SeqAccess<'de> for Rest<'de, I> {
         seed: T,
     ) -> Result<Option<T::Value>, Stop> {
         match self.values.next() {
-            // All samples were refused.
+            // The type refused all samples, so the case is unclear.
             Some(value) if value.is_used_up() => Err(Stop::Fits),
             Some(value) => value.read(seed).map(Some),
             None => Ok(None),
@@ -518,7 +518,7 @@ impl<'de, I: Iterator<Item = Value<'de>>> MapAccess<'de> for Rest<'de, I> {
         };
         self.value = Some(value);
         let name = BorrowedStrDeserializer::new(value.name);
-        // The names are those of every request, so an error here is final.
+        // Every request has the same names, so an error here is final.
         let key = seed.deserialize(name).map_err(|stop| match stop {
             Stop::Form(_) => stop,
             stop => Stop::Form(format!("the name `{}` does not fit it: {stop}", value.name)),

@@ -5,12 +5,12 @@ use cookie::{Cookie, CookieJar};
 use super::Request;
 
 impl Request {
-    /// Copies the cookies into a jar. If a name is repeated, the first counts, since it belongs to the longest path
+    /// Copies the cookies into a jar. If a name is repeated, the first cookie counts, since it has the longest path
     /// (RFC 6265 §5.4).
     pub fn get_cookies(&self) -> CookieJar {
         let mut jar = CookieJar::new();
         for cookie in self.headers.get_all("cookie").flat_map(Cookie::split_parse) {
-            // Invalid cookies are skipped: browsers also send those that other servers of the domain set.
+            // Invalid cookies are skipped, since browsers also send cookies that other servers of the domain set.
             if let Ok(cookie) = cookie
                 && jar.get(cookie.name()).is_none()
             {

@@ -27,7 +27,7 @@ pub(crate) enum Framing {
 
 /// A response that is about to be sent, with the fields of its request's session and route.
 ///
-/// `Context::head` creates it, so that no head is sent without them. [`Response::build`] creates the other one, for
+/// `Context::head` creates it, so that every head is sent with these fields. [`Response::build`] also creates one, for
 /// programs that send bytes themselves.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
@@ -47,9 +47,9 @@ pub(crate) struct Added<'a> {
 impl Head<'_> {
     /// Writes the head. Allocates only if `out` must grow.
     ///
-    /// The status overrides the framing: a response without a body gets no framing field. [`Framing::UntilClose`] adds
-    /// `connection: close`. No automatic field is added beside one that is set. Framing fields that the program set by
-    /// [`get_mut_headers`](Response::get_mut_headers) are omitted.
+    /// The status overrides the framing: a status without a body has no framing field. [`Framing::UntilClose`] adds
+    /// `connection: close`. A field that the program set replaces the automatic field of that name. Framing fields that
+    /// the program set by [`get_mut_headers`](Response::get_mut_headers) are omitted.
     pub(crate) fn write(self, out: &mut Vec<u8>, added: Added<'_>) {
         let Self { response } = self;
         let (headers, session) = (&response.headers, response.session.as_ref());
@@ -58,7 +58,7 @@ impl Head<'_> {
             true => added.framing,
             false => Framing::None,
         };
-        // The text of an unknown version is not validated, so it is never written.
+        // An unknown version is written as HTTP/1.1, since its text is not validated.
         let is_1_0 = response.version.is_http1_0();
         let mut head = HeadWriter::response(out, is_1_0, response.status, &response.reason);
         if !added.date.is_empty() && !set.date {
@@ -69,7 +69,7 @@ impl Head<'_> {
             Framing::Chunked => head.field("transfer-encoding", b"chunked"),
             Framing::None | Framing::UntilClose => {}
         }
-        // Files and streams have set their own default by now, if any.
+        // The default type of a file or a stream is already set.
         if !set.content_type
             && !response.body.is_empty()
             && !matches!(framing, Framing::None | Framing::Length(0))
@@ -80,7 +80,7 @@ impl Head<'_> {
             Framing::UntilClose => Some("close"),
             _ => added.connection,
         };
-        // The end of the connection is announced regardless of the program's fields.
+        // `close` is written before the connection ends, even if the program set `connection`.
         let ends = set.connection
             && connection == Some("close")
             && !headers.has_token("connection", "close");
@@ -140,7 +140,7 @@ pub(crate) fn write_switching<'a>(
     head.end(title_case);
 }
 
-/// Writes the cookie of a session into a head, if there is one to set. This is the only place that does.
+/// Writes the cookie of a session into a head, if the cookie must be set. No other function writes it.
 fn write_cookie<'a>(
     head: &mut HeadWriter<'_>,
     session: &'a Arc<SessionFields>,
@@ -150,7 +150,8 @@ fn write_cookie<'a>(
     Some(session)
 }
 
-/// Writes the fields for caches and proxies: a session's response is private, and events must not be buffered.
+/// Writes the fields for caches and proxies. The response of a request with a session is private, and proxies must not
+/// buffer events.
 fn write_cache_fields(
     head: &mut HeadWriter<'_>,
     headers: &Headers,

@@ -8,12 +8,12 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// The end of a chunk's data.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
-/// Maximum number of hexadecimal digits in a chunk size, leading zeros included: those of a `u64`.
+/// Maximum number of hexadecimal digits in a chunk size, including leading zeros. A `u64` has as many.
 const MAX_SIZE_DIGITS: u8 = 16;
 
-/// Appends the line before a chunk's data: the length in hexadecimal and CRLF.
+/// Appends the line in front of a chunk's data: the length in hexadecimal and CRLF.
 ///
-/// [`CHUNK_END`] follows the data. A chunk of length 0 would end the body, so callers must skip empty data.
+/// The caller appends [`CHUNK_END`] after the data, and must skip empty data: a chunk of length 0 would end the body.
 ///
 /// ```
 /// use hyperlane_core::proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head};
@@ -30,7 +30,7 @@ pub fn encode_chunk_head(len: usize, out: &mut Vec<u8>) {
     let digits = bits.div_ceil(4).max(1);
     out.extend((0..digits).rev().map(|digit| {
         let value = (len >> (digit * 4)) & 0xf;
-        // A nibble always fits.
+        // A nibble always fits into a `u8`.
         let value = value as u8;
         if value < 10 {
             b'0' + value
@@ -105,7 +105,7 @@ pub enum ChunkedError {
 }
 
 impl ChunkedError {
-    /// Returns the status code for the response. The connection closes after it.
+    /// Returns the status code for the response. The connection closes after the response.
     pub const fn status(&self) -> u16 {
         match self {
             Self::TrailersTooLarge => 431,
@@ -119,16 +119,16 @@ impl ChunkedError {
 pub struct Step<'i> {
     /// The next piece of the body; empty if the input held only framing.
     pub data: &'i [u8],
-    /// The number of input bytes consumed. `data` is the last part of them.
+    /// The number of input bytes consumed. `data` is the last part of the consumed bytes.
     pub consumed: usize,
     /// True once the body has ended. The bytes after `consumed` belong to the next message.
     pub done: bool,
 }
 
-/// An incremental decoder of chunked bodies that does not copy their data.
+/// An incremental decoder of chunked bodies. It does not copy the data.
 ///
-/// The input may be split anywhere. Trailer fields are checked and dropped (RFC 9110 §6.5.1). The decoder does not
-/// limit the length of the body: the caller sees every piece and can count.
+/// The input may be split anywhere. The decoder checks and drops trailer fields (RFC 9110 §6.5.1). The decoder does not
+/// limit the length of the body: the caller receives every piece and can count the bytes.
 ///
 /// ```
 /// use hyperlane_core::proto::http::chunked::ChunkedDecoder;
@@ -150,7 +150,7 @@ pub struct Step<'i> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ChunkedDecoder {
-    /// Bytes of data left in this chunk; while the size is being parsed, its value so far.
+    /// The number of data bytes left in the chunk. While the size is being parsed, the value of the digits so far.
     remaining: u64,
     state: State,
     digits: u8,
@@ -163,7 +163,7 @@ pub struct ChunkedDecoder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size,
-    /// Blanks after the size. Only an extension may follow them.
+    /// Blanks after the size. Only an extension may follow the blanks.
     BlankBeforeExtension,
     Extension,
     SizeLf,
@@ -209,7 +209,8 @@ impl ChunkedDecoder {
     ///
     /// # Errors
     ///
-    /// Returns a [`ChunkedError`] if the body breaks a rule or a limit. The decoder must not be used after it.
+    /// Returns a [`ChunkedError`] if the body breaks a rule or a limit. The caller must not use the decoder after the
+    /// error.
     pub fn decode<'i>(&mut self, input: &'i [u8]) -> Result<Step<'i>, ChunkedError> {
         let mut rest = input;
         while self.state != State::Done {
@@ -251,7 +252,7 @@ impl ChunkedDecoder {
                 Ok(State::BlankBeforeExtension)
             }
             (State::Size, byte) => self.size_digit(byte),
-            // A recipient must parse this bad whitespace, but only in front of an extension (RFC 9112 §7.1.1).
+            // A recipient must accept blanks in front of an extension, and only there (RFC 9112 §7.1.1).
             (State::BlankBeforeExtension, b';') => self.extension(),
             (State::BlankBeforeExtension, b' ' | b'\t') => {
                 self.extension()?;
@@ -284,7 +285,7 @@ impl ChunkedDecoder {
             (State::TrailerStart | State::TrailerName | State::TrailerValue, byte) => {
                 Err(ChunkedError::InvalidTrailer { byte })
             }
-            // These states take no framing: `decode` handles them.
+            // `decode` handles these states, in which no framing byte occurs.
             (State::Data | State::Done, _) => Ok(self.state),
         }
     }

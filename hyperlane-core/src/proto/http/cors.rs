@@ -9,7 +9,7 @@ use super::is_token_byte;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CorsRequest<'a> {
     pub(crate) method: &'a str,
-    /// `None` if the field is missing or repeated: a repeated field is ambiguous.
+    /// `Origin`. `None` if the field is missing, or repeated and thus ambiguous.
     pub(crate) origin: Option<&'a str>,
     /// `Access-Control-Request-Method`.
     pub(crate) requested_method: Option<&'a str>,
@@ -17,13 +17,13 @@ pub(crate) struct CorsRequest<'a> {
     pub(crate) requested_headers: &'a [&'a str],
 }
 
-/// The permissions of pages from allowed origins.
+/// The permissions that pages from allowed origins have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CorsPolicy<'a> {
     pub(crate) methods: &'a [&'a str],
-    /// Requests may carry cookies, and the page may read the responses to them.
+    /// True if requests may carry cookies and the page may read the responses to such requests.
     pub(crate) credentials: bool,
-    /// The time that browsers may cache the response to a preflight.
+    /// The time for which browsers may cache the response to a preflight.
     pub(crate) max_age: Duration,
 }
 
@@ -31,7 +31,8 @@ pub(crate) struct CorsPolicy<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CorsAnswer {
     pub(crate) kind: CorsKind,
-    /// Fields to add to the response unless it already has one of that name; `vary` is merged.
+    /// The fields to add to the response. A field of the response takes precedence over a field of the same name here.
+    /// `vary` is merged.
     pub(crate) fields: Vec<CorsField>,
 }
 
@@ -39,18 +40,20 @@ pub(crate) type CorsField = (&'static str, Cow<'static, str>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CorsKind {
-    /// A request that is answered as usual.
+    /// A request that the route answers as usual.
     Request,
-    /// A browser asks whether it may send a request. The answer has a success status and no body.
+    /// A preflight, with which a browser asks for permission to send a request. The answer has a success status and no
+    /// body.
     Preflight,
     /// A preflight for a page whose origin is not allowed.
     RefusedPreflight,
 }
 
-/// Decides which CORS fields a response gets. `is_allowed` returns whether pages of an origin may read it.
+/// Decides which CORS fields the server adds to a response. `is_allowed` returns whether pages of an origin may read
+/// the response.
 ///
-/// The fields name an allowed origin instead of `*`, which browsers refuse for requests with cookies. Every response
-/// gets `Vary: Origin`, since a cache may serve it to pages of other origins.
+/// The fields name an allowed origin and not `*`, because browsers refuse `*` for requests with cookies. Every response
+/// carries `Vary: Origin`, because a cache could otherwise serve the response to pages of other origins.
 pub(crate) fn decide(
     request: CorsRequest<'_>,
     policy: CorsPolicy<'_>,
@@ -71,7 +74,7 @@ pub(crate) fn decide(
     if policy.credentials {
         fields.push(("access-control-allow-credentials", "true".into()));
     }
-    // A method outside the policy is left to the route's own handler.
+    // The route's own handler answers a preflight for a method outside the policy.
     let is_preflight = asked.is_some_and(|method| policy.methods.contains(&method));
     if is_preflight {
         fields.push((

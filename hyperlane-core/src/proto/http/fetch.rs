@@ -1,10 +1,10 @@
 //! Fetch Metadata (`Sec-Fetch-*`): what a browser reports about the page and element behind a request. Scripts cannot
-//! set these fields. Browsers send them only over TLS and to loopback hosts, so most rules still need `Origin`.
+//! set these fields. Browsers send the fields only over TLS and to loopback hosts, so most rules still need `Origin`.
 
 /// The use of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// A GET whose response carries messages that wait for a page.
+    /// A GET. The response carries messages that wait for a page.
     Stream,
     /// A request that carries an `Origin` in every browser: a POST or a WebSocket handshake.
     Other,
@@ -13,13 +13,13 @@ pub(crate) enum Purpose {
 /// The Fetch Metadata of one request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FetchMetadata<'a> {
-    /// `Sec-Fetch-Site`; if the field is repeated, a value other than the server's own site.
+    /// `Sec-Fetch-Site`. For a repeated field, a value other than the server's own site, if there is one.
     pub(crate) site: Option<&'a str>,
     /// `Sec-Fetch-Mode`.
     pub(crate) mode: Option<&'a str>,
     /// `Sec-Fetch-Dest`.
     pub(crate) dest: Option<&'a str>,
-    /// The request has an `Origin`, which is checked elsewhere.
+    /// True if the request has an `Origin`. Another check covers the value.
     pub(crate) has_origin: bool,
 }
 
@@ -34,7 +34,7 @@ impl FetchMetadata<'_> {
         self.site.is_none() && !self.has_origin
     }
 
-    /// Returns why the request must be refused, or `None` if it may pass.
+    /// Returns the reason to refuse the request, or `None` if the request may pass.
     pub(crate) fn refusal(&self, purpose: Purpose) -> Option<&'static str> {
         let is_foreign = self.site.is_some_and(|site| !is_own_site(site));
         if purpose == Purpose::Stream {

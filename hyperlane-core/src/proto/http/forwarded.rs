@@ -1,40 +1,41 @@
 //! The client's address, scheme and host behind proxies: `Forwarded` (RFC 7239) and `X-Forwarded-*`, and how far these
 //! fields can be trusted.
 //!
-//! Every proxy appends the address of its own peer at the right end. Read from the right, an item is as good as the
-//! proxy that wrote it: our peer wrote the last item, the proxy that this item names wrote the one before, and so on.
-//! The first address that is not a trusted proxy's is the client. Items further left may be forged. The addresses thus
-//! show how many trusted proxies a request has passed. The same number applies to the lists of schemes and hosts.
+//! Every proxy appends the address of its own peer at the right end of the list. The list is read from the right, and
+//! an item is as trustworthy as the proxy that wrote the item: our peer wrote the last item, the proxy with the address
+//! in the last item wrote the item before, and so on. The first address that is not a trusted proxy's is the client.
+//! Items further left may be forged. The number of trusted addresses is the number of proxies that the request has
+//! passed. The same number applies to the lists of schemes and hosts.
 
 pub(crate) mod cidr;
 pub(crate) mod field;
 
 use std::net::{IpAddr, Ipv6Addr};
 
-// The root of the crate is their public path.
+// The crate root is the public path of these types.
 pub(crate) use self::{cidr::Cidr, field::ForwardedField};
 
-/// The client as reported by trusted proxies. Each part is independent of the others.
+/// The client that trusted proxies report. Each part is independent of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forwarded<'a> {
-    /// The address of the client; `None` if the proxies report none, or not an IP address.
+    /// The address of the client; `None` if the proxies report no address or one that is not an IP address.
     pub client: Option<IpAddr>,
-    /// True if the client used TLS; `None` if the proxies report no scheme, or an unknown one.
+    /// True if the client used TLS; `None` if the proxies report no scheme or an unknown scheme.
     pub secure: Option<bool>,
-    /// The `Host` that the client sent; `None` if the proxies report none, or an invalid one.
+    /// The `Host` that the client sent; `None` if the proxies report no host or an invalid host.
     pub host: Option<&'a str>,
 }
 
 /// Reads the client's address, scheme and host from the fields of trusted proxies.
 ///
-/// `values` returns all values of a field in order. A peer without an address is a process on this machine behind a
-/// Unix socket: it is trusted if any proxy is. Returns `None` if the peer is not trusted; then the peer itself is the
-/// client.
+/// `values` returns all values of a field in order. A peer without an address is a process on this machine that uses a
+/// Unix socket. Such a peer is trusted unless `trusted` is empty. Returns `None` if the peer is not trusted: the peer
+/// itself is then the client.
 ///
-/// Addresses are read from right to left while they are `trusted`. A request that has passed N trusted proxies has its
-/// client's address, scheme and host at position N from the right of each list. In a shorter list the leftmost item is
-/// used, since some proxies append to a field and others replace it. In `Forwarded` only the elements of trusted
-/// proxies are read. A malformed part is ignored without the others.
+/// The function reads addresses from right to left as long as they are `trusted`. A request that has passed N trusted
+/// proxies has its client's address, scheme and host at position N from the right of each list. The leftmost item of a
+/// shorter list applies, because some proxies append to a field and others replace the field. In `Forwarded`, only the
+/// elements that trusted proxies wrote are read. A malformed part is ignored, and the other parts are still read.
 ///
 /// ```
 /// use hyperlane_core::{ForwardedField, proto::http::forwarded::read};
@@ -67,7 +68,7 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
                 .iter()
                 .take_while(|node| parse_node(node).is_some_and(is_trusted))
                 .count();
-            // In a shorter list, the leftmost.
+            // A shorter list supplies its leftmost item.
             let at = |list: &[&'a str]| list.get(passed).or(list.last()).copied();
             Forwarded {
                 client: at(&nodes).and_then(parse_node),
@@ -100,7 +101,8 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
     })
 }
 
-/// Returns the items of all lines of a list, from right to left. Empty items count: a proxy may append one.
+/// Returns the items of all lines of a list, from right to left. Includes empty items, because a proxy may append an
+/// empty item.
 fn items<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let lines: Vec<&str> = lines.into_iter().collect();
     lines
@@ -121,13 +123,13 @@ fn is_secure(proto: &str) -> Option<bool> {
     }
 }
 
-/// Returns whether text can be a host with an optional port. The check suffices for comparing hosts.
+/// Returns whether text can be a host with an optional port. The check is enough for a comparison of hosts.
 fn is_host(host: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]%".contains(&byte);
     !host.is_empty() && host.bytes().all(is_part)
 }
 
-/// Parses an address with an optional port (RFC 7239 §6); `None` for `unknown`, names and anything else.
+/// Parses an address with an optional port (RFC 7239 §6). Returns `None` for `unknown`, names and all other text.
 fn parse_node(node: &str) -> Option<IpAddr> {
     if let Some(rest) = node.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
@@ -193,8 +195,8 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Returns the content of a quoted string, or an unquoted value as it is: many proxies omit the quotes. Returns empty
-/// text if malformed. No valid value of these parameters contains an escape.
+/// Returns the content of a quoted string. Returns an unquoted value unchanged, because many proxies omit the quotes.
+/// Returns empty text for a malformed string. No valid value of these parameters contains an escape.
 fn unquote(value: &str) -> &str {
     let inner = value
         .strip_prefix('"')
@@ -208,8 +210,8 @@ fn unquote(value: &str) -> &str {
 
 /// An iterator over the pieces between separators outside of quotes, from right to left and trimmed.
 ///
-/// Quotes are counted from the right too. A quote that the client left open therefore cannot swallow the text that
-/// proxies appended after it.
+/// The iterator pairs quotes from the right too. A quote that the client left open therefore cannot swallow the text
+/// that proxies appended.
 struct Pieces<'a> {
     rest: Option<&'a str>,
     separator: u8,
@@ -237,7 +239,7 @@ impl<'a> Pieces<'a> {
                 _ => return Some(at),
             }
         }
-        // An unpaired quote quotes nothing.
+        // A separator beside an unpaired quote is not within quotes.
         quoted.filter(|_| is_quoted)
     }
 }

@@ -1,7 +1,8 @@
 //! Request heads: finding their end, and parsing them strictly (RFC 9112 §2-§6).
 //!
 //! [`HeadScanner`] finds the end of a head while bytes arrive; [`parse`] reads the complete head. Any ambiguity about
-//! lines, host or body length is an error: two parties that read one message differently enable request smuggling.
+//! lines, host or body length is an error: an attacker can smuggle requests past two parties that read one message
+//! differently.
 
 mod error;
 mod scan;
@@ -57,9 +58,9 @@ pub enum Version {
 pub enum BodyFraming {
     /// There is no body.
     None,
-    /// A body of this many bytes.
+    /// The body has this many bytes.
     Length(u64),
-    /// A chunked body, for [`ChunkedDecoder`](super::chunked::ChunkedDecoder).
+    /// The body is chunked. [`ChunkedDecoder`](super::chunked::ChunkedDecoder) decodes the body.
     Chunked,
 }
 
@@ -68,7 +69,7 @@ pub enum BodyFraming {
 pub struct Field<'b> {
     /// The name, as sent.
     pub name: &'b str,
-    /// The value without the blanks around it; it may contain bytes over 0x7F.
+    /// The value without the blanks around it. The value may contain bytes over 0x7F.
     pub value: &'b [u8],
 }
 
@@ -85,7 +86,7 @@ impl<'s, 'b> Fields<'s, 'b> {
         })
     }
 
-    /// Returns the first value of a field, ignoring the case of the name.
+    /// Returns the first value of a field. Ignores the case of the name.
     pub fn get(&self, name: &str) -> Option<&'b [u8]> {
         self.iter()
             .find(|field| field.name.eq_ignore_ascii_case(name))
@@ -109,7 +110,7 @@ impl fmt::Debug for Fields<'_, '_> {
     }
 }
 
-/// Storage for the fields of one head. Up to 100 fields lie on the stack, which is never cleared.
+/// Storage for the fields of one head. Up to 100 fields lie on the stack, in memory that is never cleared.
 pub struct HeadStorage<'b> {
     inline: [MaybeUninit<httparse::Header<'b>>; INLINE_FIELDS],
     spill: Vec<MaybeUninit<httparse::Header<'b>>>,
@@ -174,9 +175,10 @@ pub struct Head<'s, 'b> {
     pub host: &'b str,
 }
 
-/// Parses a complete head as [`HeadScanner::scan`] delimits it.
+/// Parses a complete head. [`HeadScanner::scan`] finds its end.
 ///
-/// Checks everything except the byte limits, which the scanner enforces. `limits` supplies the number of fields.
+/// Checks all rules except the byte limits, which the scanner enforces. `limits` supplies only the maximum number of
+/// fields.
 ///
 /// # Errors
 ///
@@ -202,7 +204,7 @@ pub fn parse<'s, 'b>(
     storage: &'s mut HeadStorage<'b>,
 ) -> Result<Head<'s, 'b>, HeadError> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    // The tokenizer would accept any number of empty lines.
+    // The tokenizer would accept any number of empty lines in front.
     match head.first() {
         Some(first) if is_token_byte(*first) => {}
         Some(byte) => return Err(HeadError::InvalidFirstByte { byte: *byte }),
@@ -211,7 +213,7 @@ pub fn parse<'s, 'b>(
     let mut request = httparse::Request::new(&mut []);
     let most = match limits.header_count {
         few @ ..=INLINE_FIELDS => few,
-        // Every field ends with a line feed, so their number bounds the storage.
+        // Every field ends with a line feed, so the number of line feeds bounds the storage.
         many => many.min(memchr::memchr_iter(b'\n', head).count().max(INLINE_FIELDS)),
     };
     let length = match request.parse_with_uninit_headers(head, storage.slots(most)) {
@@ -234,7 +236,8 @@ pub fn parse<'s, 'b>(
         return Err(HeadError::MalformedRequestLine);
     };
     let fields = Fields(headers);
-    // The tokenizer accepts a bare line feed as a line end. Then there are fewer carriage returns than lines.
+    // The tokenizer accepts a bare line feed as a line end. A head with a bare line feed has fewer carriage returns
+    // than lines.
     let lines = fields.len() + 2;
     if memchr::memchr_iter(b'\r', head.get(..length).unwrap_or_default()).count() != lines {
         return Err(diagnose(head));
@@ -260,7 +263,7 @@ pub fn parse<'s, 'b>(
     })
 }
 
-/// The facts that the connection needs from the header fields.
+/// The facts in the header fields that the connection needs.
 #[derive(Default)]
 struct FieldFacts<'b> {
     host: Option<&'b str>,
@@ -282,7 +285,7 @@ impl<'b> FieldFacts<'b> {
         let mut facts = Self::default();
         for field in fields.iter() {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-            // Comparing the length first rules out nearly all names.
+            // The length alone rules out nearly all names.
             match field.name.len() {
                 4 if is("host") => facts.host(field.value)?,
                 6 if is("expect") => facts.expect(field.value)?,
@@ -327,8 +330,8 @@ impl<'b> FieldFacts<'b> {
         self.upgrade |= has_token(value, "upgrade");
     }
 
-    /// Parses one number or a list of equal numbers: a recipient that merged two fields may have made the list. Two
-    /// parties could read anything else as different bodies (RFC 9112 §6.3).
+    /// Parses one number or a list of equal numbers. A recipient that merged two equal fields may have made such a
+    /// list. Any other value is refused, because two parties could read different bodies (RFC 9112 §6.3).
     fn content_length(&mut self, value: &'b [u8]) -> Result<(), HeadError> {
         for digits in list(value) {
             let length = decimal(digits).map_err(|error| match error {
@@ -360,7 +363,7 @@ impl<'b> FieldFacts<'b> {
         Ok(())
     }
 
-    /// Returns the framing of the body. Contradictions are reported before unsupported codings.
+    /// Returns the framing of the body. Reports a contradiction rather than an unsupported coding if there are both.
     fn framing(&self) -> Result<BodyFraming, HeadError> {
         match (self.has_transfer_encoding, self.length) {
             (false, None) => Ok(BodyFraming::None),
@@ -373,7 +376,7 @@ impl<'b> FieldFacts<'b> {
     }
 }
 
-/// Finds the error that the tokenizer reported without a position. Runs only for refused heads.
+/// Finds the exact error and its position, which the tokenizer does not report. Runs only for refused heads.
 #[cold]
 fn diagnose(head: &[u8]) -> HeadError {
     if let Some(at) = bare_line_end(head) {

@@ -1,5 +1,5 @@
-//! The hosts that a server answers to. Without this check, a page whose name is made to resolve to this machine could
-//! talk to the server as its own page (DNS rebinding).
+//! The hosts that a server answers to. Without a check of the host, an attacker's page could talk to the server as the
+//! server's own page: the attacker makes the name of the page resolve to the server's machine (DNS rebinding).
 
 use std::{
     fmt,
@@ -7,13 +7,14 @@ use std::{
     str::FromStr,
 };
 
-/// Maximum length of a host in an error, in characters; DNS names are shorter.
+/// Maximum length of a host in an error, in characters. DNS names are shorter.
 const SHOWN: usize = 255;
 
 /// A host that a server answers to: `app.example` at any port, `app.example:8443` at that port, `*.app.example` for all
 /// subdomains, or an address such as `192.0.2.1`, `[::1]` or `::1`.
 ///
-/// Case, a trailing dot and the notation of an address do not matter. Port 80 or 443 also matches hosts without a port.
+/// The comparison ignores case, a trailing dot and the notation of an address. An entry with port 80 or 443 also
+/// matches a host without a port.
 ///
 /// ```
 /// use hyperlane_core::proto::http::host::AllowedHost;
@@ -33,7 +34,7 @@ pub struct AllowedHost {
 enum Allowed {
     Address(IpAddr),
     Name(Box<str>),
-    /// A suffix of names; begins with a dot.
+    /// A suffix of names, beginning with a dot.
     Below(Box<str>),
 }
 
@@ -75,12 +76,13 @@ impl FromStr for AllowedHost {
 }
 
 impl AllowedHost {
-    /// Returns whether a request's host, with or without a port, matches this one.
+    /// Returns whether a request's host, with or without a port, matches this allowed host.
     pub fn matches(&self, host: &str) -> bool {
         let (name, port) = split_port(host);
         let is_port = match (self.port, port) {
             (None, _) => true,
-            // The server does not know here whether a proxy terminates TLS in front of it.
+            // A host without a port may mean port 80 or 443: this code does not know whether a proxy in front of the
+            // server terminates TLS.
             (Some(80 | 443), None | Some("")) => true,
             (Some(wanted), port) => port.and_then(parse_port) == Some(wanted),
         };
@@ -105,7 +107,7 @@ impl AllowedHost {
 /// assert!(!is_loopback("localhost.example"));
 /// ```
 pub fn is_loopback(host: &str) -> bool {
-    // The fast path for the hosts of nearly all local requests.
+    // This loop is the fast path: nearly all local requests have one of these hosts.
     for usual in ["127.0.0.1", "localhost"] {
         if let Some(rest) = host.strip_prefix(usual)
             && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_number))
@@ -123,7 +125,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The error of a request for a host that the server does not answer to. Its text names the remedies.
+/// The error of a request for a host that the server does not answer to. The error text names the remedies.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this server does not answer to host `{host}`: add it to `allowed_hosts`, or, if a proxy in front passes it on, add \
@@ -146,7 +148,7 @@ impl HostRefused {
     }
 }
 
-/// Splits `host[:port]`. Colons within the brackets of an IPv6 address do not count.
+/// Splits `host[:port]`. Ignores colons within the brackets of an IPv6 address.
 fn split_port(host: &str) -> (&str, Option<&str>) {
     let bracket = host.strip_prefix('[').and_then(|rest| rest.find(']'));
     let after_name = bracket.map_or(0, |bracket| bracket + 2);
@@ -157,7 +159,7 @@ fn split_port(host: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Parses digits: `u16::from_str` would accept a sign.
+/// Parses digits. Refuses a sign, which `u16::from_str` would accept.
 fn parse_port(port: &str) -> Option<u16> {
     let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
     port.parse().ok().filter(|_| is_number)
@@ -174,7 +176,7 @@ fn is_name(name: &str) -> bool {
         .all(|label| !label.is_empty() && label.bytes().all(is_part))
 }
 
-/// Returns whether a name ends with this suffix, which begins with a dot, and has a label in front of it.
+/// Returns whether a name ends with `suffix` and has a label in front of `suffix`, which begins with a dot.
 fn is_below(name: &str, suffix: &str) -> bool {
     let front = name
         .len()
@@ -185,7 +187,7 @@ fn is_below(name: &str, suffix: &str) -> bool {
     })
 }
 
-/// Parses an address; an IPv4-mapped IPv6 address becomes IPv4.
+/// Parses an address. Converts an IPv4-mapped IPv6 address to IPv4.
 fn parse_address(host: &str) -> Option<IpAddr> {
     match host.strip_prefix('[') {
         Some(rest) => {

@@ -1,7 +1,7 @@
 //! Origins as values (RFC 6454, WHATWG URL §4.7), and the list of origins that a server allows.
 //!
 //! Different texts can be the same origin: `HTTPS://App.Example:443` is `https://app.example`. A name with a trailing
-//! dot is another host, as in browsers.
+//! dot is another host than the name without the dot, as in browsers.
 
 use std::{
     fmt,
@@ -12,7 +12,8 @@ use std::{
 /// An origin: a scheme, a host, and a port unless it is the scheme's default.
 ///
 /// Any scheme is allowed beside `http` and `https`: `capacitor://localhost`, `chrome-extension://id`, `file://`. The
-/// opaque origin `null` is not a value of this type: it names no particular page, so it cannot be compared.
+/// opaque origin `null` is not a value of this type: `null` names no particular page, so a comparison would mean
+/// nothing.
 ///
 /// ```
 /// use hyperlane_core::proto::http::origin::Origin;
@@ -28,7 +29,7 @@ pub struct Origin {
     /// The scheme, in lower case.
     scheme: String,
     host: Host,
-    /// The port; `None` for the scheme's default, or a scheme without ports.
+    /// The port; `None` for the scheme's default port or for a scheme without ports.
     port: Option<u16>,
 }
 
@@ -98,7 +99,7 @@ impl Origin {
 impl FromStr for Origin {
     type Err = OriginError;
 
-    /// Parses an origin as browsers send it, in any of its forms.
+    /// Parses an origin as browsers send it. Accepts every spelling of the same origin.
     fn from_str(text: &str) -> Result<Self, OriginError> {
         let text = text.trim_ascii();
         if text.eq_ignore_ascii_case("null") {
@@ -126,10 +127,10 @@ impl Host {
     /// Parses a host. `is_special` is true for schemes whose hosts are DNS names or addresses.
     fn parse(text: &str, is_special: bool) -> Option<Self> {
         if let Some(address) = text.strip_prefix('[') {
-            // A zone would be a second name of one address; browsers refuse it.
+            // A zone is refused, as in browsers: an address with a zone would be a second name of the same address.
             return address.strip_suffix(']')?.parse().ok().map(Self::V6);
         }
-        // Browsers never send wildcards and percent signs. Accepted as names, they would match nothing.
+        // Browsers never send wildcards or percent signs, so a name with one of them would match nothing.
         let is_plain = text
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !b"/\\?#@:[]<>^|%*,;\"'`{}".contains(&byte));
@@ -168,7 +169,7 @@ fn default_port(scheme: &str) -> Option<u16> {
 
 /// Splits `host[:port]` and refuses the other parts that a URL can have there.
 fn authority_of(text: &str, is_special: bool) -> Option<(Host, Option<u16>)> {
-    // Colons within the brackets of an IPv6 address do not count.
+    // The search for the port skips the colons within the brackets of an IPv6 address.
     let after_host = text.rfind(']').map_or(0, |bracket| bracket + 1);
     let colon = text
         .get(after_host..)?
@@ -233,7 +234,7 @@ fn ipv4(host: &str) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(address))
 }
 
-/// The origins whose pages may talk to a server, beside its own.
+/// The origins whose pages may talk to a server, beside the server's own origin.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowedOrigins {
     entries: Vec<Entry>,
@@ -246,12 +247,13 @@ pub(crate) struct AllowedOrigins {
 #[derive(Clone, Debug)]
 enum Entry {
     Origin(Origin),
-    /// A host of any scheme; without a port, at the scheme's default port.
+    /// A host of any scheme. `None` means the scheme's default port.
     Host(Host, Option<u16>),
 }
 
 impl AllowedOrigins {
-    /// Adds an origin, or `host[:port]` of any scheme. An invalid text is kept as [`refused`](Self::refused).
+    /// Adds an origin, or `host[:port]` for any scheme. Stores the error of an invalid text for
+    /// [`refused`](Self::refused).
     pub(crate) fn add(&mut self, text: &str) {
         let text = text.trim_ascii();
         match text.parse() {
@@ -280,7 +282,7 @@ impl AllowedOrigins {
         self.refused.as_ref()
     }
 
-    /// Returns whether only the server's own pages may talk to it.
+    /// Returns whether the list is empty, so that only the server's own pages may talk to the server.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && !self.null && !self.any
     }
@@ -317,14 +319,14 @@ impl Page {
         }
     }
 
-    /// Returns whether the page is the server's own. A missing port of `host` is the scheme's default: `https` if the
-    /// server is `secure`.
+    /// Returns whether the page is the server's own. A `host` without a port has the default port of the page's scheme.
     fn is_of(&self, host: &str, secure: bool) -> bool {
         let Self::Origin(page) = self else {
             return false;
         };
-        // An https page of this very host shows that a proxy terminates TLS in front of us. In the other direction, an
-        // attacker on the network could have forged the page.
+        // A plain server accepts an https page of the same host, because the page shows that a proxy in front
+        // terminates TLS. A secure server refuses an http page, because an attacker on the network could have forged
+        // the page.
         let scheme_fits = match page.scheme.as_str() {
             "https" => true,
             "http" => !secure,
@@ -338,7 +340,8 @@ impl Page {
     }
 }
 
-/// Returns whether a page of this origin may talk to the server at `host`: its own, or one that a list allows.
+/// Returns whether a page of this origin may talk to the server at `host`. The server's own origin may, and every
+/// origin in one of the lists.
 pub(crate) fn is_allowed(
     origin: &str,
     host: &str,

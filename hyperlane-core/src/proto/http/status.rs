@@ -5,10 +5,10 @@ use std::{convert::Infallible, fmt, str::FromStr};
 /// A status code as a plain number.
 pub type ResponseStatusCode = usize;
 
-/// Declares one row per registered code, from which everything else is derived.
+/// Declares one row per registered code. The macro derives all other items from the rows.
 macro_rules! statuses {
     ($($code:literal $name:ident $phrase:literal;)*) => {
-        /// The outcome of a request: all codes of IANA's registry (RFC 9110 §16.2.1) that are in use.
+        /// The status of a response: all codes of IANA's registry (RFC 9110 §16.2.1) that are in use.
         ///
         /// ```
         /// use hyperlane_core::HttpStatus;
@@ -23,7 +23,7 @@ macro_rules! statuses {
                 #[doc = concat!("`", $code, " ", $phrase, "`.")]
                 $name,
             )*
-            /// A code outside the registry; 0 as a number.
+            /// A code outside the registry. Its number is 0.
             #[default]
             Unknown,
         }
@@ -67,7 +67,7 @@ macro_rules! statuses {
     };
 }
 
-// 418 is reserved, not registered, but programs use it.
+// 418 is only reserved in the registry, but programs use the code.
 statuses! {
     100 Continue "Continue";
     101 SwitchingProtocols "Switching Protocols";

@@ -1,6 +1,6 @@
-//! Header names in the spelling of the RFCs, for clients that compare them byte by byte.
+//! Header names in the spelling of the RFCs, for clients that compare names byte by byte.
 
-/// Words whose spelling is not one capital followed by lower case.
+/// Words that are not spelled as one capital followed by lower case.
 const WORDS: [&str; 24] = [
     "CDN",
     "CH",
@@ -29,7 +29,7 @@ const WORDS: [&str; 24] = [
 ];
 
 /// Rewrites the lower-case names in a head as `Content-Type`, `ETag`, `Sec-WebSocket-Accept`. The head begins with its
-/// status line. Nothing else changes, nor any length (RFC 9110 §5.1: case does not matter).
+/// status line. All other bytes and all lengths stay the same (RFC 9110 §5.1: case does not matter).
 pub(crate) fn title_case(head: &mut [u8]) {
     let mut lines = head.split_mut(|byte| *byte == b'\n');
     // Skips the status line.

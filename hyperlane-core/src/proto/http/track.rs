@@ -1,30 +1,32 @@
 //! Follows the raw bytes that a handler writes as its response (RFC 9112 §4, §6).
 //!
 //! Handlers may write HTTP/1.1 by hand. The server must still know whether a response was written, whether it is
-//! complete, and whether the connection can be used again. Unlike the request parser, the tracker is lenient: it lets
-//! pass what it does not understand, and reports that the connection must close.
+//! complete, and whether the connection can be used again. Unlike the request parser, the tracker is lenient: it passes
+//! on bytes that it cannot parse, and reports that the connection must close.
 
 use super::{chunked::ChunkedDecoder, decimal, has_token, is_token_byte, list};
 
-/// Maximum length of a tracked response head, in bytes. A longer one is passed on untracked.
+/// Maximum length of a tracked response head, in bytes. A longer head is passed on untracked.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// The first bytes of every HTTP/1 response.
 const HTTP1: &[u8] = b"HTTP/1.";
 
-/// The fate of the bytes of one write. The three parts stand in this order and add up to the whole write.
+/// The division of one write into three parts. The parts stand in this order and add up to the whole write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tracked {
-    /// The number of leading bytes that go to the wire.
+    /// The number of leading bytes to send.
     pub wire: usize,
-    /// The number of bytes after those that belong to a forbidden body (HEAD, 204, 304). They are dropped silently.
+    /// The number of bytes after `wire` that belong to a forbidden body (HEAD, 204, 304). The server drops these bytes
+    /// silently.
     pub muted: usize,
-    /// The number of bytes at the end that exceed a complete response. They are dropped, and worth a warning.
+    /// The number of bytes at the end that exceed a complete response. The server drops these bytes and reports an
+    /// error.
     pub excess: usize,
 }
 
 impl Tracked {
-    /// Returns the part of the tracked bytes that goes to the wire.
+    /// Returns the part of the tracked bytes to send.
     pub fn to_wire<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         bytes.get(..self.wire).unwrap_or(bytes)
     }
@@ -64,7 +66,8 @@ enum State {
     Chunked(ChunkedDecoder),
     UntilClose,
     Complete,
-    /// Complete without its forbidden body; this many of the body's bytes may still be written and dropped.
+    /// The response is complete without its forbidden body. The handler may still write this many bytes of the body,
+    /// which are dropped.
     Muted {
         remaining: u64,
     },
@@ -90,7 +93,7 @@ impl ResponseTracker {
         };
     }
 
-    /// Tracks the bytes of one write and returns which of them go to the wire.
+    /// Tracks the bytes of one write and returns the parts to send and to drop.
     ///
     /// Allocates only if a head is written in pieces.
     pub fn track(&mut self, bytes: &[u8]) -> Tracked {
@@ -153,15 +156,15 @@ impl ResponseTracker {
         matches!(self.state, State::Complete | State::Muted { .. })
     }
 
-    /// Returns whether a 101 has been written, after which the connection no longer speaks HTTP.
+    /// Returns whether the handler has written a 101. The connection no longer speaks HTTP after a 101.
     pub const fn switching(&self) -> bool {
         matches!(self.state, State::Switching)
     }
 
     /// Returns whether the connection must close if nothing more is written.
     ///
-    /// True if the response asks for it, if only the close ends the response, if the response is incomplete or not
-    /// HTTP, and after a switch of protocols.
+    /// True if the response asks for the close, if only the close ends the response, if the response is incomplete or
+    /// not HTTP, and after a switch of protocols.
     pub const fn must_close(&self) -> bool {
         self.close
             || !matches!(
@@ -170,7 +173,7 @@ impl ResponseTracker {
             )
     }
 
-    /// Returns the status code of the final response, or 101, once its head is complete.
+    /// Returns the status code of the final response, or 101, once the head of the response is complete.
     pub const fn status(&self) -> Option<u16> {
         match self.status {
             0 => None,
@@ -178,8 +181,8 @@ impl ResponseTracker {
         }
     }
 
-    /// Returns whether bytes written now reach the wire as plain Server-Sent Events: not within chunks, and not in the
-    /// response to HEAD.
+    /// Returns whether the next bytes reach the wire as plain Server-Sent Events. Returns false within chunks and for
+    /// the response to HEAD.
     pub const fn is_event_stream(&self) -> bool {
         self.event_stream && matches!(self.state, State::UntilClose)
     }
@@ -212,7 +215,7 @@ impl ResponseTracker {
             .bytes
             .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         let may_be_http = could_be_http(&partial.bytes);
-        // Parsing the whole head again is worth it only if it may be complete.
+        // The head is parsed again only if it may now be complete, because every parse starts at the first byte.
         if may_be_http && !partial.ends() {
             if partial.bytes.len() > MAX_HEAD {
                 self.state = State::Garbage;
@@ -253,7 +256,7 @@ impl ResponseTracker {
 impl PartialHead {
     /// Searches the new bytes for the empty line.
     fn ends(&mut self) -> bool {
-        // The end of the previous line may be among the bytes of the last call.
+        // The empty line may have begun within the bytes of the last call.
         let from = self.checked.saturating_sub(3);
         self.checked = self.bytes.len();
         let fresh = self.bytes.get(from..).unwrap_or_default();
@@ -290,10 +293,10 @@ struct ResponseHead {
     status: u16,
     http10: bool,
     content_length: Option<u64>,
-    /// `Content-Length` is not a number, or repeated with another value.
+    /// True if `Content-Length` is not a number, or is repeated with another value.
     bad_length: bool,
     has_transfer_encoding: bool,
-    /// The last transfer coding is `chunked`.
+    /// True if the last transfer coding is `chunked`.
     chunked: bool,
     close: bool,
     keep_alive: bool,
@@ -321,7 +324,7 @@ impl Framing {
         match self {
             Self::Length(0) => State::Complete,
             Self::Length(remaining) => State::Muted { remaining },
-            // A forbidden body of unknown length: all of it is dropped.
+            // The forbidden body has an unknown length: the whole body is dropped.
             Self::Chunked | Self::UntilClose => State::Muted {
                 remaining: u64::MAX,
             },
@@ -342,7 +345,7 @@ impl ResponseHead {
             memchr::memchr(b'\n', rest).and_then(|at| rest.split_at_checked(at + 1))
         {
             rest = after;
-            // Hooks may write either line end: browsers accept both.
+            // A line may end with CRLF or LF: handlers write both, and browsers accept both.
             let line = line.strip_suffix(b"\n").unwrap_or(line);
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let understood = match line {
@@ -423,8 +426,8 @@ impl ResponseHead {
         }
     }
 
-    /// Returns whether the connection must close after this response. Contradictory lengths always close it (RFC 9112
-    /// §6.3).
+    /// Returns whether the connection must close after the response. Contradictory lengths always close the connection
+    /// (RFC 9112 §6.3).
     fn must_close(&self) -> bool {
         let contradicts = self.bad_length
             || (self.has_transfer_encoding && (self.content_length.is_some() || self.http10));

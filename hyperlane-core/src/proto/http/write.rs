@@ -1,20 +1,21 @@
-//! The text of HTTP/1.1 heads (RFC 9112 §2.1). Requests, responses, interim answers and handshakes are written here, and
-//! nowhere else; chunks are written by [`chunked`](super::chunked).
+//! The text of HTTP/1.1 heads (RFC 9112 §2.1). Only this module writes the heads of requests, responses, interim
+//! answers and handshakes. [`chunked`](super::chunked) writes chunks.
 
 use super::{status::status_line, title_case::title_case};
 
-/// Stands between the name and the value of a field.
+/// The separator between the name and the value of a field.
 pub(crate) const SEPARATOR: &str = ": ";
 
-/// Ends a line of a head.
+/// The end of a line of a head.
 pub(crate) const LINE_END: &str = "\r\n";
 
-/// Asks a client that waits for it to send the body of its request (RFC 9110 §15.2.1).
+/// The interim answer that asks a waiting client for the body of the request (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Writes one head: the start line first, then fields, then the empty line.
 ///
-/// Names and values are written as they are. The caller has checked them: a line end inside would begin another field.
+/// Writes names and values unchanged. The caller must check names and values, because a line end inside would begin
+/// another field.
 ///
 /// ```
 /// use hyperlane_core::proto::http::write::HeadWriter;
@@ -32,7 +33,7 @@ pub struct HeadWriter<'a> {
 }
 
 impl<'a> HeadWriter<'a> {
-    /// Begins the head of a request, whose version is always HTTP/1.1.
+    /// Begins the head of a request with the version HTTP/1.1.
     pub fn request(out: &'a mut Vec<u8>, method: &str, target: &str) -> Self {
         let start = out.len();
         for part in [method, " ", target, " HTTP/1.1", LINE_END] {
@@ -41,7 +42,7 @@ impl<'a> HeadWriter<'a> {
         Self { out, start }
     }
 
-    /// Begins the head of a response. An empty `reason` stands for the registered phrase of the status.
+    /// Begins the head of a response. If `reason` is empty, writes the registered phrase of the status.
     #[inline]
     pub fn response(out: &'a mut Vec<u8>, is_1_0: bool, status: usize, reason: &str) -> Self {
         let start = out.len();
@@ -70,14 +71,14 @@ impl<'a> HeadWriter<'a> {
         );
     }
 
-    /// Writes fields that are lines already.
+    /// Writes fields that are already encoded as lines.
     #[inline]
     pub fn lines(&mut self, lines: &str) {
         self.out.extend_from_slice(lines.as_bytes());
     }
 
-    /// Ends the head with the empty line. `in_title_case` spells the names as `Content-Type`, for clients that compare them
-    /// byte by byte.
+    /// Ends the head with the empty line. `in_title_case` rewrites the names like `Content-Type`, for clients that
+    /// compare names byte by byte.
     #[inline]
     pub fn end(self, in_title_case: bool) {
         self.out.extend_from_slice(LINE_END.as_bytes());

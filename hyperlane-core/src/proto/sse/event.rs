@@ -7,13 +7,13 @@ use bytes::Bytes;
 use memchr::memchr2;
 use serde::Serialize;
 
-/// The name of events that only tell a client its position.
+/// The name of events that only report the client's position in the stream.
 pub(crate) const POSITION: &str = "position";
 
-/// A builder of one event. Fields are sent in the order in which they are set.
+/// A builder of one event. The fields are sent in the order of the calls that set them.
 ///
-/// An invalid value is remembered and reported by [`encode`](Self::encode), [`to_bytes`](Self::to_bytes) and
-/// [`into_bytes`](Self::into_bytes).
+/// The setters accept any value. [`encode`](Self::encode), [`to_bytes`](Self::to_bytes) and
+/// [`into_bytes`](Self::into_bytes) return an error if one of the values is invalid.
 ///
 /// ```
 /// use hyperlane_core::Event;
@@ -45,13 +45,13 @@ impl Event {
         }
     }
 
-    /// Sets the id that the client sends back as `Last-Event-ID`. An empty id resets it.
+    /// Sets the id that the client sends back as `Last-Event-ID`. An empty id resets the client's last id.
     ///
-    /// Refuses CR and LF, which end the line, and NUL, with which clients ignore the id.
+    /// Refuses CR and LF, because they end the line, and NUL, because clients ignore an id that contains NUL.
     ///
-    /// An id is never sent without data: Firefox and WebKit ignore such an id, although the standard accepts it. An
-    /// event with an id and no data is sent as an event `position` with the id as its data, regardless of its name.
-    /// `onmessage` does not see named events.
+    /// An id is never sent without data: Firefox and WebKit ignore the id of an event without data, although the
+    /// standard accepts it. An event with an id and no data is therefore sent under the name `position`, with the id as
+    /// its data. `onmessage` does not see named events.
     ///
     /// ```
     /// use hyperlane_core::Event;
@@ -80,26 +80,26 @@ impl Event {
         }
     }
 
-    /// Sets the time that the client waits before it reconnects, in milliseconds on the wire.
+    /// Sets the time that the client waits before a reconnect. The wire format counts milliseconds.
     pub fn retry(self, wait: Duration) -> Self {
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.line(b"retry: ", itoa::Buffer::new().format(millis).as_bytes())
     }
 
-    /// Adds a comment, which clients ignore. Each line becomes a comment of its own.
+    /// Adds a comment, which clients ignore. Each line of `text` becomes a separate comment.
     pub fn comment(self, text: impl AsRef<str>) -> Self {
         self.lines(b": ", text.as_ref().as_bytes())
     }
 
-    /// Adds data. Each line, ended by CR LF, LF or CR, becomes a `data` line.
+    /// Adds data. Each line of `text` becomes a `data` line. CR LF, LF and CR end a line.
     ///
-    /// The client joins the lines with LF, also those of several calls.
+    /// The client joins all `data` lines with LF, also the lines from several calls.
     pub fn data(mut self, text: impl AsRef<str>) -> Self {
         self.has_data = true;
         self.lines(b"data: ", text.as_ref().as_bytes())
     }
 
-    /// Adds data from bytes, which must be UTF-8: an event stream carries only text.
+    /// Adds data from bytes. The bytes must be UTF-8, because an event stream carries only text.
     pub fn data_bytes(self, bytes: impl AsRef<[u8]>) -> Self {
         match simdutf8::basic::from_utf8(bytes.as_ref()) {
             Ok(text) => self.data(text),
@@ -117,14 +117,14 @@ impl Event {
         value: &(impl Serialize + ?Sized),
     ) -> Result<Self, serde_json::Error> {
         self.has_data = true;
-        // Compact JSON escapes control characters, so it is a single line.
+        // Compact JSON is a single line, because JSON escapes control characters.
         self.fields.extend_from_slice(b"data: ");
         serde_json::to_writer(&mut self.fields, value)?;
         self.fields.push(b'\n');
         Ok(self)
     }
 
-    /// Appends the event to a stream; appends nothing on error.
+    /// Appends the event to a stream. Appends nothing on error.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl Event {
         Ok(Bytes::from(out))
     }
 
-    /// Encodes the event in place, without the copy of [`to_bytes`](Self::to_bytes).
+    /// Encodes the event in place, without the copy that [`to_bytes`](Self::to_bytes) makes.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Event {
         Ok(Bytes::from(self.fields))
     }
 
-    /// Appends an event with an id and without data: the last id becomes the data.
+    /// Appends an event that has an id and no data. The last id becomes the data.
     fn encode_position(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(POSITION.as_bytes());
@@ -184,8 +184,9 @@ impl Event {
         out.push(b'\n');
     }
 
-    /// Returns the fields without ids and without the final empty line, for a stream with its own ids, and whether
-    /// there is data. An event without data loses its name too: clients do not dispatch it.
+    /// Returns the fields without ids and without the final empty line, for a stream with its own ids. The second value
+    /// is true if the event has data. The name of an event without data is dropped too, because clients do not dispatch
+    /// the event.
     pub(crate) fn into_fields_without_id(self) -> Result<(Bytes, bool), EventError> {
         self.check()?;
         // No value contains a line end, so each line begins with a field name.
@@ -216,7 +217,7 @@ impl Event {
     }
 
     fn lines(mut self, field: &[u8], mut text: &[u8]) -> Self {
-        // Two more: the ends of this line and of the event.
+        // The two extra bytes are the end of this line and the end of the event.
         self.fields.reserve(field.len() + text.len() + 2);
         while let Some((line, end)) =
             memchr2(b'\r', b'\n', text).and_then(|end| text.split_at_checked(end))
@@ -232,7 +233,7 @@ impl Event {
     }
 
     fn push(&mut self, field: &[u8], value: &[u8]) {
-        // Clients strip one space, so a value may begin with one.
+        // A space always precedes the value, because clients strip one space and the value may begin with another.
         self.fields.extend_from_slice(field);
         self.fields.extend_from_slice(value);
         self.fields.push(b'\n');

@@ -9,15 +9,15 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// An event as a browser would dispatch it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedEvent {
-    /// The event's name; `message` if the stream sent none.
+    /// The event's name. The default is `message`.
     pub event: String,
-    /// The data, its lines joined with LF.
+    /// The data. LF joins the lines.
     pub data: String,
-    /// The last id in this event or an earlier one; empty if none.
+    /// The last id in this event or an earlier one; empty if the stream sent no id.
     pub id: String,
 }
 
-/// The error of a line, or the data of one event, over the reader's limit.
+/// The error of a line over the reader's limit, or of an event whose data is over the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event is longer than {limit} bytes")]
 pub struct StreamTooLong {
@@ -31,7 +31,7 @@ pub struct EventReader {
     limit: usize,
     /// The line read so far, without its end.
     line: Vec<u8>,
-    /// True if a piece ended with CR: an LF right after it belongs to it.
+    /// True if the last piece ended with CR. An LF at the start of the next piece belongs to the same line end.
     after_cr: bool,
     at_start: bool,
     event: String,
@@ -49,7 +49,7 @@ impl Default for EventReader {
 }
 
 impl EventReader {
-    /// Creates a reader. A line, or the data of one event, is limited to 16 MiB.
+    /// Creates a reader. The limit for a line, and for the data of one event, is 16 MiB.
     pub const fn new() -> Self {
         Self {
             limit: 16 * 1024 * 1024,
@@ -74,7 +74,8 @@ impl EventReader {
     ///
     /// # Errors
     ///
-    /// Returns [`StreamTooLong`] if a line or an event exceeds the limit. The reader must not be used after it.
+    /// Returns [`StreamTooLong`] if a line or an event exceeds the limit. The caller must not use the reader after the
+    /// error.
     pub fn push(
         &mut self,
         mut piece: &[u8],
@@ -104,10 +105,10 @@ impl EventReader {
         self.keep(piece)
     }
 
-    /// Returns the last id of the stream, to send as `Last-Event-ID`; empty if none.
+    /// Returns the last id of the stream, to send as `Last-Event-ID`; empty if the stream sent no id.
     ///
-    /// The id of an event counts once the event is complete, so that an interrupted event is sent again. An id in a
-    /// block without data counts, as the standard requires, although Firefox and WebKit ignore it.
+    /// The id of an event counts once the event is complete, so that the server sends an interrupted event again. An id
+    /// in a block without data counts too: the standard requires it, although Firefox and WebKit ignore such an id.
     pub fn last_event_id(&self) -> &str {
         &self.id
     }
@@ -151,7 +152,7 @@ impl EventReader {
             "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
                 self.retry = value.parse().ok().map(Duration::from_millis).or(self.retry);
             }
-            // A line with an empty field name is a comment; unknown fields are ignored.
+            // A line with an empty field name is a comment. Comments and unknown fields are ignored.
             _ => {}
         }
         Ok(None)
@@ -163,7 +164,8 @@ impl EventReader {
         if let Some(id) = self.next_id.take() {
             self.id = id;
         }
-        // Without a data field there is no event. A single empty one leaves the LF to strip.
+        // A block without a data field is no event. Every data field ends with LF, also an empty field, and the last LF
+        // is removed.
         data.pop()?;
         let event = if event.is_empty() {
             "message".into()
@@ -193,7 +195,7 @@ mod tests {
         (reader, events)
     }
 
-    /// Reads a stream whole, byte by byte and at every cut.
+    /// Reads a stream as one piece, byte by byte, and in two pieces at every cut.
     fn check(stream: &str, expected: &[(&str, &str, &str)]) -> EventReader {
         let stream = stream.as_bytes();
         let (reader, whole) = read([stream]);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Compressed, Incoming, ProtocolError, Utf8Bytes, WebSocketOpcode, mask};
 
-/// Minimum growth of the buffer in bytes, so that tiny pieces do not each cause a reallocation.
+/// Minimum growth of the buffer in bytes. Without this minimum, every tiny piece would cause a reallocation.
 const MIN_ROOM: usize = 64;
 
 /// Assembles a data message from pieces of frames.
@@ -15,10 +15,11 @@ pub(super) struct Assembly {
     opcode: WebSocketOpcode,
     compressed: bool,
     fragments: u32,
-    /// The payload so far. Bytes after `ready` were read in by the caller and are still masked.
+    /// The payload so far. The caller has read the bytes after `ready` into the buffer, and they are still masked.
     buf: Vec<u8>,
     ready: usize,
-    /// The length of the text known to be UTF-8. At most three bytes of an unfinished character follow.
+    /// The length of the text that is known to be UTF-8. At most three bytes of an unfinished character follow this
+    /// text.
     valid: usize,
 }
 
@@ -34,7 +35,7 @@ impl Assembly {
         }
     }
 
-    /// Returns the length so far, without the bytes not yet announced.
+    /// Returns the length so far, without the bytes that the caller has not announced yet.
     pub(super) fn len(&self) -> usize {
         self.ready
     }
@@ -51,7 +52,8 @@ impl Assembly {
         self.fragments = self.fragments.saturating_add(1);
     }
 
-    /// Appends payload bytes. `growth` is how far the message can still grow at most, `chunk` included.
+    /// Appends payload bytes. `growth` is the maximum number of bytes that the message can still grow, including
+    /// `chunk`.
     pub(super) fn append(
         &mut self,
         chunk: &[u8],
@@ -67,10 +69,11 @@ impl Assembly {
         self.check_text()
     }
 
-    /// Lends the buffer with room for the `remaining` bytes of the frame; `growth` as above.
+    /// Lends the buffer with room for at most the `remaining` bytes of the frame. `growth` means the same as in
+    /// [`append`](Self::append).
     pub(super) fn direct_room(&mut self, remaining: usize, growth: usize) -> (&mut Vec<u8>, usize) {
         self.make_room(1, growth);
-        // Bytes read in earlier and not announced count against the frame as well.
+        // The bytes that the caller read into the buffer but has not announced belong to the frame too.
         let missing = remaining.saturating_sub(self.buf.len().saturating_sub(self.ready));
         let room = (self.buf.capacity() - self.buf.len()).min(missing);
         (&mut self.buf, room)
@@ -82,7 +85,7 @@ impl Assembly {
         key: Option<[u8; 4]>,
         remaining: usize,
     ) -> Result<usize, ProtocolError> {
-        // A caller that bypassed the limit loses the surplus bytes.
+        // If the caller read more bytes than the limit, the surplus bytes are dropped.
         self.buf.truncate(self.ready.saturating_add(remaining));
         let Some(fresh) = self.buf.get_mut(self.ready..) else {
             self.ready = self.buf.len();
@@ -104,8 +107,8 @@ impl Assembly {
         if is_text && self.valid < self.buf.len() {
             return Err(ProtocolError::InvalidUtf8);
         }
-        // Doubling over many fragments may have left unused capacity for the lifetime of the message. A message in one
-        // frame has none.
+        // Doubling over many fragments may have left unused capacity, which would stay allocated for the lifetime of
+        // the message. A message in one frame has no unused capacity.
         if self.buf.capacity() - self.buf.len() > self.buf.len() / 4 {
             self.buf.shrink_to_fit();
         }
@@ -120,8 +123,8 @@ impl Assembly {
         })
     }
 
-    /// Grows by doubling, so that fragments of any size cost linear time. The bytes that can still come bound the
-    /// growth.
+    /// Doubles the buffer, so that fragments of any size cost linear time. Never grows the buffer by more than the
+    /// bytes that can still arrive.
     fn make_room(&mut self, chunk: usize, growth: usize) {
         if self.buf.capacity() - self.buf.len() < chunk {
             let room = chunk.max(self.buf.len()).max(MIN_ROOM).min(growth);
@@ -129,12 +132,12 @@ impl Assembly {
         }
     }
 
-    /// Returns whether the bytes are text. Compressed text is checked after inflating.
+    /// Returns whether the bytes are uncompressed text. The decompressor checks compressed text.
     fn checks_text(&self) -> bool {
         self.opcode.is_text() && !self.compressed
     }
 
-    /// Checks the new text. A byte that can never become UTF-8 is refused at once (RFC 6455 §8.1).
+    /// Checks the new text. Refuses text at once if it can no longer become UTF-8 (RFC 6455 §8.1).
     fn check_text(&mut self) -> Result<(), ProtocolError> {
         if !self.checks_text() {
             return Ok(());

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{ProtocolError, Utf8Bytes};
 
-/// Maximum length of a close reason: the 125 bytes of a control frame less two for the code.
+/// Maximum length of a close reason in bytes: 125 for the payload of a control frame, less two for the code.
 const MAX_REASON: usize = 123;
 
 /// The reason why a connection ends (RFC 6455 §7.4).
@@ -23,7 +23,7 @@ const MAX_REASON: usize = 123;
 pub struct CloseCode(u16);
 
 impl CloseCode {
-    /// The purpose of the connection is fulfilled (1000).
+    /// The connection has served its purpose (1000).
     pub const NORMAL: Self = Self(1000);
     /// The peer goes away: a server shuts down, or a browser leaves the page (1001).
     pub const GOING_AWAY: Self = Self(1001);
@@ -51,12 +51,12 @@ impl CloseCode {
     pub const SERVICE_RESTART: Self = Self(1012);
     /// The server is overloaded, or the client too slow (1013, IANA registry).
     pub const TRY_AGAIN_LATER: Self = Self(1013);
-    /// A gateway got an invalid response from upstream (1014, IANA registry).
+    /// A gateway received an invalid response from upstream (1014, IANA registry).
     pub const BAD_GATEWAY: Self = Self(1014);
     /// A failed TLS handshake; never on the wire (1015).
     pub const TLS_HANDSHAKE: Self = Self(1015);
 
-    /// Creates a code from any number, also one that must not be sent.
+    /// Creates a code from any number, also a number that must not be sent.
     pub const fn new(code: u16) -> Self {
         Self(code)
     }
@@ -66,7 +66,8 @@ impl CloseCode {
         self.0
     }
 
-    /// Returns whether the code may be sent: a registered one, or an application's 3000-4999 (RFC 6455 §7.4.2).
+    /// Returns whether a close frame may carry the code: a registered code, or 3000 to 4999 for applications (RFC 6455
+    /// §7.4.2).
     pub const fn is_sendable(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
@@ -119,7 +120,7 @@ impl From<CloseCode> for u16 {
 pub struct CloseFrame {
     /// The reason for programs.
     pub code: CloseCode,
-    /// The reason for people. It is cut at 123 bytes when it is sent.
+    /// The reason for people. The encoder cuts a reason of more than 123 bytes.
     pub reason: Utf8Bytes,
 }
 
@@ -132,7 +133,7 @@ impl CloseFrame {
         }
     }
 
-    /// Parses the payload of a received close frame; an empty payload has no code.
+    /// Parses the payload of a received close frame. Returns `None` for an empty payload, which has no code.
     pub(super) fn parse(payload: Bytes) -> Result<Option<Self>, ProtocolError> {
         let Some((code, reason)) = payload.split_first_chunk() else {
             return match payload.is_empty() {
@@ -159,7 +160,7 @@ impl fmt::Display for CloseFrame {
     }
 }
 
-/// Cuts a reason at the last character boundary within 123 bytes.
+/// Cuts a reason after the last character that ends within 123 bytes.
 pub(super) fn fit_reason(reason: &str) -> &str {
     (0..=reason.len().min(MAX_REASON))
         .rev()

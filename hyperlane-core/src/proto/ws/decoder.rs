@@ -1,8 +1,8 @@
 //! The decoder from bytes to messages: the state machine of RFC 6455 §5.4 and §5.5 over a borrowed read buffer.
 //!
-//! A frame that lies whole in the input is checked, unmasked and copied once, into an allocation of exactly its size.
-//! An incomplete frame is taken out of the input at once, so that many connections can share one read buffer. Its box
-//! lives only until the message is complete.
+//! If a frame lies whole in the input, the decoder checks, unmasks and copies the payload once, into an allocation of
+//! exactly the payload's size. The decoder moves an incomplete frame out of the input at once, so that many connections
+//! can share one read buffer. The box that holds the frame lives only until the message is complete.
 
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes};
@@ -11,7 +11,8 @@ use super::frame::{self, FrameHeader};
 use super::partial::{Partial, control_frame, unmask_into};
 use super::{Compressed, Decoded, Incoming, ProtocolError, Utf8Bytes, WebSocketOpcode};
 
-/// Minimum remainder of a frame, in bytes, for a read of its own. Below it, a copy costs less.
+/// Minimum remainder of a frame, in bytes, for a direct read into the message. For a shorter remainder, a copy costs
+/// less.
 const DIRECT_MIN: usize = 4 * 1024;
 
 /// The side of the connection that a decoder serves.
@@ -76,7 +77,8 @@ impl Limits {
 
 /// Decodes the bytes of one connection into messages and control frames (RFC 6455).
 ///
-/// Between messages it holds only its limits, about 40 bytes. After an error or a Close it discards all further input.
+/// Between messages a decoder holds only its limits, about 40 bytes. After an error or a Close, the decoder discards
+/// all further input.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::{Decoder, Incoming, Limits, Role};
@@ -107,12 +109,13 @@ impl Decoder {
 
     /// Decodes up to the next event.
     ///
-    /// After an event, call again with the input beyond `consumed`. Without an event, the whole input was consumed:
-    /// read more.
+    /// After an event, call `next` again with the input beyond `consumed`. Without an event, the decoder has consumed
+    /// the whole input: read more.
     ///
     /// # Errors
     ///
-    /// Returns the violation by the peer. Its [`close_code`](ProtocolError::close_code) is the answer.
+    /// Returns the violation by the peer. The answer is a close frame with the error's
+    /// [`close_code`](ProtocolError::close_code).
     pub fn next(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         if self.ended {
             return Ok(Decoded {
@@ -126,25 +129,25 @@ impl Decoder {
         }
     }
 
-    /// Lends the buffer of a message within a large frame, so that the caller can read the rest of that frame from the
-    /// socket straight into it. `max` bounds the bytes of one read.
+    /// Lends the buffer of a message whose large frame is incomplete. The caller can read the rest of the frame from
+    /// the socket straight into the buffer. `max` bounds the bytes of one read.
     ///
-    /// Returns `None` if the shared read buffer is as good: between frames, for a short rest, or before 4 KiB of the
-    /// message have arrived (the buffer's capacity follows the bytes received). Call
+    /// Returns `None` if a read into the shared read buffer costs no more: between frames, for a short rest, or before
+    /// 4 KiB of the message have arrived (the capacity of the message's buffer follows the bytes received). Call
     /// [`direct_filled`](Self::direct_filled) after the read.
     pub fn direct_target(&mut self, max: usize) -> Option<Limit<&mut Vec<u8>>> {
         let (buf, room) = self.partial.as_mut()?.direct(DIRECT_MIN)?;
         Some(buf.limit(room.min(max)))
     }
 
-    /// Accepts the bytes that were read into the buffer of [`direct_target`](Self::direct_target), and returns the
-    /// message if they completed it.
+    /// Accepts the bytes that the caller read into the buffer of [`direct_target`](Self::direct_target). Returns the
+    /// message if these bytes completed it.
     ///
     /// # Errors
     ///
     /// Returns the same errors as [`next`](Self::next).
     pub fn direct_filled(&mut self) -> Result<Option<Incoming>, ProtocolError> {
-        // Every step finds and accepts the bytes put there.
+        // Every step accepts the bytes that the caller has put into the buffer.
         self.next(&[]).map(|decoded| decoded.event)
     }
 
@@ -153,9 +156,9 @@ impl Decoder {
         self.partial.is_none()
     }
 
-    /// The fast path: no frame is incomplete, and usually the input holds a whole message.
+    /// Decodes on the fast path: no frame is incomplete, and usually the input holds a whole message.
     ///
-    /// The result is built in one place, since moving it costs as much as all the checks together.
+    /// The code builds the result in one place, because moving the result costs as much as all the checks together.
     #[inline]
     fn start(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         let (header, header_len) = match self.parse_header(input) {
@@ -204,7 +207,7 @@ impl Decoder {
         Ok(parsed)
     }
 
-    /// Finishes a control frame. A Close, valid or not, also ends the messages of the connection.
+    /// Finishes a control frame. A Close, valid or invalid, also ends the messages of the connection.
     fn control(
         &mut self,
         opcode: WebSocketOpcode,
@@ -216,7 +219,7 @@ impl Decoder {
         control_frame(opcode, payload)
     }
 
-    /// The slow path: consumes pieces until an event is complete or the input is used up.
+    /// Decodes on the slow path: consumes pieces until an event is complete or the input is used up.
     #[cold]
     fn resume(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         let partial = self.partial.get_or_insert_default();

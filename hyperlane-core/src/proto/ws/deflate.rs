@@ -1,11 +1,11 @@
 //! Compression of messages: permessage-deflate (RFC 7692).
 //!
-//! [`DeflateConfig`] holds this side's settings, [`negotiate`] matches them with a client's offers, and the
-//! [`Agreement`] creates the [`Compressor`] and [`Decompressor`] of either side.
+//! [`DeflateConfig`] holds this side's settings. [`negotiate`] matches the settings with a client's offers. The
+//! resulting [`Agreement`] creates the [`Compressor`] and [`Decompressor`] of either side.
 //!
-//! Without context takeover (the default) a connection holds no window: a compressor of the thread compresses its
-//! messages. The result is the same for every connection with the same window, so that one compressed message can serve
-//! a whole room.
+//! Without context takeover (the default) a connection keeps no window: the thread's compressor compresses every
+//! message from an empty window. All connections with the same window size can receive the result, so a room compresses
+//! a message once.
 //!
 //! ```
 //! use hyperlane_core::{DeflateConfig, Message};
@@ -18,7 +18,7 @@
 //!     "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
 //! );
 //!
-//! // What the server sends, the client reads.
+//! // The client reads the frame that the server sends.
 //! let message = Message::from("the same words again: ".repeat(20));
 //! let mut frame = Vec::new();
 //! agreement.compressor(Role::Server, &config).encode(&message, None, &mut frame);
@@ -39,13 +39,13 @@ mod negotiate;
 pub use compress::Compressor;
 pub use decompress::Decompressor;
 pub use negotiate::{Agreement, negotiate};
-// The root of the crate is its public path.
+// The crate root is the public path of `DeflateConfig`.
 pub(crate) use config::DeflateConfig;
 
-/// The end of every flush, which a message omits (RFC 7692 §7.2.1).
+/// The last bytes of every flush. The sender removes these bytes from the message (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
-/// Maximum window, which needs no parameter (RFC 7692 §7.1.2).
+/// Maximum window, and the window of a side without a parameter (RFC 7692 §7.1.2).
 const MAX_WINDOW_BITS: u8 = 15;
 
 /// Minimum window of the format.

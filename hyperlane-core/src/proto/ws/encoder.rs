@@ -7,21 +7,22 @@ use super::{CloseCode, CloseFrame, Message, WebSocketOpcode, close, mask};
 
 /// Appends a message as a server sends it.
 ///
-/// Cuts the payload of a ping or pong at 125 bytes, and a close reason at 123 between characters. A close code that
-/// must not be sent is omitted together with the reason.
+/// Cuts the payload of a ping or pong after 125 bytes. Cuts a close reason after the last character that ends within
+/// 123 bytes. If the close code must not be sent, sends a close frame without code and reason.
 pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
     encode_with(message, None, out);
 }
 
-/// Appends a message as a client sends it, masked with `key`; otherwise as [`encode_message`].
+/// Appends a message as a client sends it, masked with `key`. The cuts are those of [`encode_message`].
 ///
 /// A client needs a fresh, unpredictable key for every frame (RFC 6455 §5.3).
 pub fn encode_masked_message(message: &Message, key: [u8; 4], out: &mut Vec<u8>) {
     encode_with(message, Some(key), out);
 }
 
-/// Encodes a message as a server sends it, in one allocation of exactly its size, to share among many connections.
-/// Otherwise the same as [`encode_message`].
+/// Encodes a message as a server sends it, to share among many connections.
+///
+/// Returns the same bytes as [`encode_message`], in one allocation of exactly the frame's size.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::{Message, encode_to_bytes};
@@ -35,7 +36,7 @@ pub fn encode_to_bytes(message: &Message) -> Bytes {
     Bytes::from(out)
 }
 
-/// Encodes the header of a server's unfragmented frame. A large payload can follow it without a copy.
+/// Encodes the header of a server's unfragmented frame. The caller can then send a large payload without a copy.
 pub fn frame_head(opcode: WebSocketOpcode, payload_len: usize) -> EncodedHeader {
     encode_header(true, false, opcode, payload_len as u64, None)
 }
@@ -50,7 +51,7 @@ pub fn encode_frame(
     out: &mut Vec<u8>,
 ) {
     let header = encode_header(fin, rsv1, opcode, payload.len() as u64, key);
-    // The reservation is exact for an empty buffer and doubles a buffer that collects frames.
+    // An empty buffer grows to exactly this frame. A buffer that collects frames grows by doubling.
     let len = header.len() + payload.len();
     match out.is_empty() {
         true => out.reserve_exact(len),
@@ -68,7 +69,7 @@ pub fn encode_close(code: impl Into<CloseCode>, reason: &str, out: &mut Vec<u8>)
     encode_close_frame(code.into(), reason, None, out);
 }
 
-/// Appends a message as either side sends it.
+/// Appends a message as a server sends it, or with a `key` as a client sends it.
 pub(super) fn encode_with(message: &Message, key: Option<[u8; 4]>, out: &mut Vec<u8>) {
     let payload = match message {
         Message::Close(Some(CloseFrame { code, reason })) => {

@@ -2,11 +2,11 @@
 
 use super::CloseCode;
 
-/// A violation by a peer. [`close_code`](Self::close_code) is the code to answer with.
+/// A violation by a peer. The answer is a close frame with [`close_code`](Self::close_code).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// RSV2 or RSV3 is set, or RSV1 without an extension that defines it (RFC 6455 §5.2).
+    /// RSV2 or RSV3 is set, or RSV1 is set and no negotiated extension defines it (RFC 6455 §5.2).
     #[error("a reserved bit is set without an extension that defines it")]
     ReservedBits,
     /// The opcode is reserved (RFC 6455 §5.2).
@@ -69,7 +69,7 @@ pub enum ProtocolError {
         /// The maximum ratio.
         ratio: usize,
     },
-    /// A compressed message with more final blocks than a sender needs: each costs a restart.
+    /// A compressed message with more final blocks than a sender needs. Each final block costs a restart.
     #[error("a compressed message has too many final blocks")]
     TooManyFinalBlocks,
     /// A message with more frames than the receiver's limit.
@@ -111,7 +111,7 @@ impl ProtocolError {
             Self::InvalidCloseReason | Self::InvalidUtf8 | Self::InvalidDeflate => {
                 CloseCode::INVALID_PAYLOAD
             }
-            // Each of these is valid alone; their number is refused.
+            // Each of these blocks, frames or messages is valid alone. The limit refuses their number.
             Self::TooManyFinalBlocks
             | Self::TooManyFragments { .. }
             | Self::TooManyControlFrames { .. }

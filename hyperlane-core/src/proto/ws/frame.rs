@@ -26,7 +26,7 @@ pub struct FrameHeader {
     pub fin: bool,
     /// The reserved bit that permessage-deflate uses (RFC 7692 §6).
     pub rsv1: bool,
-    /// The kind of frame; never reserved after parsing.
+    /// The kind of frame. The parser refuses reserved opcodes.
     pub opcode: WebSocketOpcode,
     /// The key that masks the payload.
     pub mask: Option<[u8; 4]>,
@@ -34,13 +34,13 @@ pub struct FrameHeader {
     pub length: u64,
 }
 
-/// Parses a frame header and returns it with its length in bytes; `None` if more input is needed.
+/// Parses a frame header. Returns the header and its length in bytes, or `None` if more input is needed.
 ///
-/// A violation is reported as soon as the offending byte arrives.
+/// Reports a violation as soon as the offending byte arrives.
 ///
 /// # Errors
 ///
-/// Returns `ReservedBits` (RSV2, RSV3, or RSV1 on a control frame), `ReservedOpcode`, `FragmentedControl`,
+/// Returns `ReservedBits` (for RSV2, RSV3, or RSV1 on a control frame), `ReservedOpcode`, `FragmentedControl`,
 /// `OversizedControl`, `NonMinimalLength` or `LengthHighBit` (RFC 6455 §5.2, §5.5).
 ///
 /// ```
@@ -167,7 +167,7 @@ impl EncodedHeader {
             .bytes
             .get_mut(usize::from(self.len)..)
             .unwrap_or_default();
-        // The parts of one header always fit: 2 + 8 + 4.
+        // The slot always exists: the parts of one header have at most 2 + 8 + 4 bytes.
         if let Some(slot) = tail.first_chunk_mut() {
             *slot = part;
             self.len += N as u8;

@@ -15,8 +15,8 @@ use sha1::{Digest, Sha1};
 /// The suffix that every server appends to the key (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Computes the `Sec-WebSocket-Accept` value for a `Sec-WebSocket-Key` as ASCII, without an allocation (RFC 6455
-/// §4.2.2).
+/// Computes the `Sec-WebSocket-Accept` value for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2). The value is ASCII and needs
+/// no allocation.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::handshake::accept_key;
@@ -31,7 +31,7 @@ pub fn accept_key(key: &str) -> [u8; 28] {
 fn accept_key_bytes(key: &[u8]) -> [u8; 28] {
     let hash = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     let mut accept = [b'='; 28];
-    // The base64 of 20 bytes always has 28 bytes, so this cannot fail.
+    // The base64 of 20 bytes always has 28 bytes, so the encoding cannot fail.
     let _ = STANDARD.encode_slice(hash, &mut accept);
     accept
 }
@@ -43,11 +43,11 @@ pub struct HandshakeRequest<'a, H> {
     pub method: &'a str,
     /// The major and minor HTTP version; `(1, 1)` is HTTP/1.1.
     pub version: (u8, u8),
-    /// All header fields as pairs of a name in any case and a value.
+    /// All header fields as pairs of name and value. The case of names does not matter.
     pub headers: H,
 }
 
-/// A valid handshake, and what the 101 needs.
+/// A valid handshake, with the values for the 101 response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// The `Sec-WebSocket-Accept` value, ASCII.
@@ -120,7 +120,7 @@ impl HandshakeError {
 
 /// Checks that a request is a WebSocket handshake (RFC 6455 §4.2.1).
 ///
-/// Does not check `Host`, which the HTTP parser checks, or `Origin`: see [`origin_allowed`].
+/// Does not check `Host` and `Origin`. The HTTP parser checks `Host`, and [`origin_allowed`] checks `Origin`.
 ///
 /// # Errors
 ///
@@ -193,8 +193,8 @@ where
 
 /// Chooses the first subprotocol of the server's list that the client offers (RFC 6455 §4.2.2).
 ///
-/// `offered` holds the values of all `Sec-WebSocket-Protocol` fields, each a list. The comparison is case-sensitive.
-/// `None` means that the response has no such field.
+/// `offered` holds the values of all `Sec-WebSocket-Protocol` fields. Each value is a list. The comparison is
+/// case-sensitive. Returns `None` if there is no common subprotocol: the response then has no `Sec-WebSocket-Protocol`.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::handshake::choose_subprotocol;
@@ -231,13 +231,13 @@ impl<T> Field<T> {
     }
 }
 
-/// Returns whether a comma-separated list contains `token`; case is ignored (RFC 9110 §5.6.1).
+/// Returns whether a comma-separated list contains `token`. The comparison ignores case (RFC 9110 §5.6.1).
 fn has_token(list: &[u8], token: &[u8]) -> bool {
     list.split(|byte| *byte == b',')
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
 }
 
-/// Returns whether `key` is 16 bytes in base64: 22 characters and two of padding.
+/// Returns whether `key` is 16 bytes in base64: 22 characters and two characters of padding.
 ///
 /// The four spare bits of the last character may be set: some clients send random ones.
 pub(super) fn is_valid_key(key: &[u8]) -> bool {
@@ -269,7 +269,7 @@ mod tests {
         })
     }
 
-    /// Validates the valid request with one field replaced or removed.
+    /// Validates a request that is valid except for one replaced or removed field.
     fn with(name: &str, values: &[&str]) -> Result<Accepted, HandshakeError> {
         let mut headers: Vec<_> = GOOD.into_iter().filter(|header| header.0 != name).collect();
         headers.extend(values.iter().map(|value| (name, *value)));

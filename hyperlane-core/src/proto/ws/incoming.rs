@@ -7,7 +7,7 @@ use super::{CloseFrame, Message, Utf8Bytes, WebSocketOpcode};
 /// The result of one call of [`Decoder::next`](super::Decoder::next).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// The number of input bytes consumed; all of them if there is no event.
+    /// The number of input bytes consumed: the whole input if there is no event.
     pub consumed: usize,
     /// The completed message or control frame.
     pub event: Option<Incoming>,
@@ -21,11 +21,11 @@ pub enum Incoming {
     Text(Utf8Bytes),
     /// A complete binary message.
     Binary(Bytes),
-    /// A complete message that an extension must inflate.
+    /// A complete compressed message, which an extension must inflate.
     Compressed(Compressed),
-    /// The closing handshake. Nothing after it is read (RFC 6455 §5.5.1).
+    /// The closing handshake. The decoder discards all input after the close frame (RFC 6455 §5.5.1).
     Close(Option<CloseFrame>),
-    /// A ping, to be answered with its payload (RFC 6455 §5.5.2).
+    /// A ping. The answer is a pong with the same payload (RFC 6455 §5.5.2).
     Ping(Bytes),
     /// A pong (RFC 6455 §5.5.3).
     Pong(Bytes),
@@ -33,8 +33,8 @@ pub enum Incoming {
 
 /// A message with RSV1, in its compressed form (RFC 7692 §6).
 ///
-/// It may exceed the message limit by an eighth, since compression makes some messages longer. The code that inflates
-/// it (`deflate::Decompressor`, with feature `deflate`) limits the result and checks that text is UTF-8.
+/// The payload may exceed the message limit by an eighth, because compression makes some messages longer.
+/// `deflate::Decompressor` (feature `deflate`) inflates the message, limits the result and checks that text is UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a compressed message of {} bytes was not inflated", payload.len())]
 pub struct Compressed {

@@ -4,12 +4,12 @@
 
 const WORD: usize = size_of::<u64>();
 
-/// Number of bytes that [`copy`] appends before it masks them: few enough to be still in the L1 cache.
+/// Number of bytes that [`copy`] appends and then masks. So few bytes are still in the L1 cache.
 const BLOCK: usize = 4 * 1024;
 
 /// Masks or unmasks `buf` in place.
 ///
-/// `phase` is the number of payload bytes before `buf`; only its remainder modulo four matters.
+/// `phase` is the number of payload bytes before `buf`. Only `phase` modulo four matters.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::mask;
@@ -31,11 +31,11 @@ pub fn apply(buf: &mut [u8], key: [u8; 4], phase: usize) {
     }
 }
 
-/// Appends `src` to `dst`, masked or unmasked; `phase` as in [`apply`].
+/// Appends `src` to `dst`, masked or unmasked. `phase` means the same as in [`apply`].
 pub fn copy(src: &[u8], key: [u8; 4], phase: usize, dst: &mut Vec<u8>) {
     let key = rotate(key, phase);
     dst.reserve(src.len());
-    // A block is a multiple of four bytes, so each starts at the same byte of the key.
+    // A block is a multiple of four bytes, so every block starts at the same byte of the key.
     for block in src.chunks(BLOCK) {
         let start = dst.len();
         dst.extend_from_slice(block);
@@ -43,7 +43,7 @@ pub fn copy(src: &[u8], key: [u8; 4], phase: usize, dst: &mut Vec<u8>) {
     }
 }
 
-/// Rotates `key` so that its first byte belongs to the byte at `phase`.
+/// Rotates `key` so that the first byte of the key belongs to the payload byte at `phase`.
 pub(super) fn rotate(mut key: [u8; 4], phase: usize) -> [u8; 4] {
     key.rotate_left(phase % 4);
     key

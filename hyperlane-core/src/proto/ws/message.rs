@@ -1,4 +1,4 @@
-//! Whole messages and control frames, as programs send and receive them.
+//! Whole messages and control frames, the values that programs send and receive.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::{CloseFrame, Utf8Bytes, WebSocketOpcode};
 
 /// A WebSocket message or control frame (RFC 6455 §5.5, §5.6).
 ///
-/// Strings become text and byte strings become binary. Clones share the payload.
+/// Strings convert to text messages and byte strings to binary messages. Clones share the payload.
 ///
 /// ```
 /// use hyperlane_core::Message;
@@ -21,15 +21,15 @@ use super::{CloseFrame, Utf8Bytes, WebSocketOpcode};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Text, always UTF-8.
+    /// A text message, always UTF-8.
     Text(Utf8Bytes),
-    /// Any bytes.
+    /// A binary message of any bytes.
     Binary(Bytes),
     /// A ping with at most 125 bytes of payload.
     Ping(Bytes),
     /// A pong with at most 125 bytes of payload.
     Pong(Bytes),
-    /// The closing handshake, with a code and reason if the sender gave them.
+    /// A close frame, with the code and reason if the sender gave a code.
     Close(Option<CloseFrame>),
 }
 
@@ -55,7 +55,7 @@ impl Message {
         }
     }
 
-    /// Borrows the payload; for a close frame, the reason.
+    /// Borrows the payload, or the reason of a close frame.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
@@ -64,7 +64,7 @@ impl Message {
         }
     }
 
-    /// Returns the payload without a copy; for a close frame, the reason.
+    /// Returns the payload, or the reason of a close frame, without a copy.
     pub fn into_bytes(self) -> Bytes {
         match self {
             Self::Text(text) => text.into_bytes(),
@@ -77,7 +77,7 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// Returns [`MessageError::NotUtf8`] if the payload is not UTF-8; never for text.
+    /// Returns [`MessageError::NotUtf8`] if the payload is not UTF-8. A text message never returns this error.
     pub fn to_str(&self) -> Result<&str, MessageError> {
         simdutf8::basic::from_utf8(self.as_bytes()).map_err(|_| MessageError::NotUtf8)
     }
@@ -128,7 +128,8 @@ impl Message {
     }
 }
 
-/// Writes text, bytes that are UTF-8, or else the kind of the message.
+/// Writes the payload of a text or binary message if it is UTF-8, the length of other binary data, and the kind of a
+/// control frame.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,13 +9,13 @@ pub enum WebSocketOpcode {
     Text,
     /// The start of a binary message (0x2).
     Binary,
-    /// The start of the closing handshake, or its answer (0x8).
+    /// The start of the closing handshake, or the answer to it (0x8).
     Close,
     /// A request for a pong (0x9).
     Ping,
     /// The answer to a ping, or an unsolicited sign of life (0xA).
     Pong,
-    /// Reserved (0x3-0x7, 0xB-0xF): a protocol violation.
+    /// A reserved opcode (0x3-0x7, 0xB-0xF), which violates the protocol.
     Reserved(u8),
 }
 
@@ -46,7 +46,7 @@ impl WebSocketOpcode {
         }
     }
 
-    /// Returns whether this is a control opcode, reserved ones included (RFC 6455 §5.5).
+    /// Returns whether this is a control opcode, also a reserved control opcode (RFC 6455 §5.5).
     pub const fn is_control(self) -> bool {
         self.to_u8() & 0x8 != 0
     }

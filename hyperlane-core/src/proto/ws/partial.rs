@@ -7,7 +7,7 @@ use super::decoder::{Limits, Role};
 use super::frame::{self, FrameHeader, MAX_HEADER};
 use super::{CloseFrame, Incoming, ProtocolError, WebSocketOpcode, mask};
 
-/// The incomplete parts of the input; at least one is in use.
+/// The incomplete parts of the input. At least one part is in use.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
     /// The frame whose payload is being read.
@@ -26,7 +26,7 @@ pub(super) struct Partial {
 struct Frame {
     opcode: WebSocketOpcode,
     fin: bool,
-    /// The mask key, rotated so that its first byte belongs to the next byte of payload.
+    /// The mask key, rotated so that the first byte of the key belongs to the next byte of payload.
     key: Option<[u8; 4]>,
     remaining: usize,
 }
@@ -37,7 +37,8 @@ impl Frame {
         self.key = self.key.map(|key| mask::rotate(key, len));
     }
 
-    /// Returns how far the message can still grow: by the rest of this frame, unless others follow.
+    /// Returns the maximum number of bytes that the message can still grow: the rest of the frame if it is the last
+    /// frame, and otherwise no maximum.
     fn growth(&self) -> usize {
         if self.fin { self.remaining } else { usize::MAX }
     }
@@ -71,8 +72,8 @@ impl Partial {
         }
     }
 
-    /// Lends the message's buffer and how much of the frame fits into it, if both the rest of the frame and the message
-    /// have at least `min` bytes.
+    /// Lends the message's buffer, with the number of bytes of the frame that fit into the buffer. Returns `None`
+    /// unless both the rest of the frame and the message have at least `min` bytes.
     pub(super) fn direct(&mut self, min: usize) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.as_ref().filter(|frame| frame.opcode.is_data())?;
         let message = self.message.as_mut()?;
@@ -85,7 +86,7 @@ impl Partial {
         self.message.as_ref().map_or(0, Assembly::capacity)
     }
 
-    /// Parses a header from kept and new bytes; keeps them if it is incomplete.
+    /// Parses a header from kept and new bytes. Keeps all these bytes if the header is incomplete.
     fn take_header(&mut self, rest: &mut &[u8]) -> Result<Option<FrameHeader>, ProtocolError> {
         let room = self.header.get_mut(self.header_len..).unwrap_or_default();
         let fresh = room.len().min(rest.len());
@@ -118,7 +119,7 @@ impl Partial {
             mask,
             ..
         } = *header;
-        // The length was checked against limits in `usize`.
+        // The conversion cannot fail: the length was checked against a limit of type `usize`.
         let remaining = usize::try_from(header.length).unwrap_or(usize::MAX);
         if opcode.is_control() {
             self.control = Vec::with_capacity(remaining);
@@ -189,7 +190,7 @@ impl FrameHeader {
         if self.opcode.is_control() {
             return Ok(());
         }
-        // Only the first frame of a message carries an extension's mark (RFC 7692 §6).
+        // Only the first frame of a message may have RSV1, the mark of compression (RFC 7692 §6).
         if self.rsv1 && (!limits.rsv1_allowed || self.opcode.is_continuation()) {
             return Err(ProtocolError::ReservedBits);
         }
@@ -223,8 +224,8 @@ impl FrameHeader {
     }
 }
 
-/// Returns the maximum wire length of a message at the limit: compression makes some messages longer, at most by one
-/// bit in eight and the headers of its blocks.
+/// Returns the maximum wire length of a message whose length is the limit. Compression makes some messages longer, at
+/// most by one bit in eight and the headers of the blocks.
 const fn wire_limit(limit: usize) -> usize {
     limit.saturating_add(limit / 8).saturating_add(64)
 }
@@ -238,12 +239,12 @@ pub(super) fn control_frame(
         WebSocketOpcode::Close => CloseFrame::parse(payload).map(Incoming::Close),
         WebSocketOpcode::Ping => Ok(Incoming::Ping(payload)),
         WebSocketOpcode::Pong => Ok(Incoming::Pong(payload)),
-        // The header's checks exclude all other opcodes.
+        // The checks of the header have already excluded all other opcodes.
         opcode => Err(ProtocolError::ReservedOpcode(opcode.to_u8())),
     }
 }
 
-/// Appends a payload, unmasked if it is masked.
+/// Appends a payload. Unmasks the payload if there is a key.
 pub(super) fn unmask_into(payload: &[u8], key: Option<[u8; 4]>, plain: &mut Vec<u8>) {
     match key {
         Some(key) => mask::copy(payload, key, 0, plain),

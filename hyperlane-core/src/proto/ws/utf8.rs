@@ -1,4 +1,4 @@
-//! UTF-8 text that is shared without a copy.
+//! UTF-8 text that clones share without a copy.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,8 +10,8 @@ use super::MessageError;
 
 /// UTF-8 text in shared [`Bytes`]: clones are cheap, and the conversion into bytes is free.
 ///
-/// Passing the text on never checks it again. Borrowing it as `&str` checks it once more (at memory speed), the price
-/// of a workspace without `unsafe`: keep the `&str` if you need it twice.
+/// Passing the text on never checks the bytes again. Every borrow as `&str` checks the bytes once more (at memory
+/// speed), because the workspace contains no `unsafe`. If you need the `&str` twice, keep it.
 ///
 /// ```
 /// use hyperlane_core::Utf8Bytes;
@@ -36,7 +36,7 @@ impl Utf8Bytes {
 
     /// Borrows the text.
     pub fn as_str(&self) -> &str {
-        // Every constructor checks these bytes, so this cannot fail.
+        // Every constructor has checked these bytes, so the check cannot fail.
         simdutf8::basic::from_utf8(&self.0).unwrap_or_default()
     }
 
@@ -184,7 +184,7 @@ impl From<Utf8Bytes> for Bytes {
 
 impl From<Utf8Bytes> for String {
     fn from(text: Utf8Bytes) -> Self {
-        // `Vec::from` reuses the allocation if it is not shared. The check cannot fail.
+        // `Vec::from` reuses the allocation if no clone shares it. The check cannot fail.
         String::from_utf8(text.0.into()).unwrap_or_default()
     }
 }

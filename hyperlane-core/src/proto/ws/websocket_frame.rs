@@ -72,11 +72,11 @@ impl<T: FramePayload + ?Sized> FramePayload for &T {
 }
 
 impl WebSocketFrame {
-    /// Encodes `data` as a server sends it, always as one whole frame. A received message keeps its kind; other data
+    /// Encodes `data` as a server sends it, always as one whole frame. A received message keeps its kind. Other data
     /// becomes text if it is UTF-8, and binary otherwise.
     ///
-    /// A single frame is needed because other tasks write to the same connection, and no other message may land between
-    /// fragments (RFC 6455 §5.4). Empty data becomes an empty text message.
+    /// The message is a single frame because other tasks write to the same connection: between fragments they could
+    /// send another message, which RFC 6455 §5.4 forbids. Empty data becomes an empty text message.
     pub fn create_frame_list(data: impl FramePayload) -> Vec<Vec<u8>> {
         let opcode = if data.is_binary() {
             WebSocketOpcode::Binary
@@ -89,8 +89,8 @@ impl WebSocketFrame {
         vec![out]
     }
 
-    /// Decodes the first frame of `data` and returns it with its length on the wire; `None` if it is incomplete or
-    /// breaks RFC 6455 §5.2.
+    /// Decodes the first frame of `data`. Returns the frame and its length on the wire, or `None` if the frame is
+    /// incomplete or breaks RFC 6455 §5.2.
     pub fn decode_ws_frame(data: impl AsRef<[u8]>) -> Option<(Self, usize)> {
         let data = data.as_ref();
         let (header, header_len) = frame::parse(data).ok()??;
@@ -110,7 +110,7 @@ impl WebSocketFrame {
 
     /// Computes the `Sec-WebSocket-Accept` value for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2).
     ///
-    /// Accepts any string; [`try_generate_accept_key`](Self::try_generate_accept_key) checks it.
+    /// Accepts any string as the key. [`try_generate_accept_key`](Self::try_generate_accept_key) checks the key.
     pub fn generate_accept_key(key: impl AsRef<str>) -> String {
         handshake::accept_key(key.as_ref())
             .into_iter()
@@ -124,7 +124,7 @@ impl WebSocketFrame {
         handshake::is_valid_key(key.as_bytes()).then(|| Self::generate_accept_key(key))
     }
 
-    /// Hashes `data` with SHA-1, which the handshake needs. SHA-1 is not secure for other uses.
+    /// Hashes `data` with SHA-1 for the handshake. SHA-1 is not secure for other uses.
     pub fn sha1(data: impl AsRef<[u8]>) -> [u8; 20] {
         Sha1::digest(data).into()
     }
@@ -142,7 +142,7 @@ impl WebSocketFrame {
 
 /// Spellings of published Hyperlane programs.
 impl WebSocketFrame {
-    /// Same as [`base64_encode`](Self::base64_encode); never `None`.
+    /// Does the same as [`base64_encode`](Self::base64_encode). Never returns `None`.
     pub fn try_base64_encode(data: impl AsRef<[u8]>) -> Option<String> {
         Some(Self::base64_encode(data))
     }
@@ -197,7 +197,7 @@ impl WebSocketFrame {
         self.opcode.is_pong()
     }
 
-    /// Returns whether the opcode is reserved; never true for a decoded frame.
+    /// Returns whether the opcode is reserved. A decoded frame never has a reserved opcode.
     pub const fn is_reserved_opcode(&self) -> bool {
         self.opcode.is_reserved()
     }

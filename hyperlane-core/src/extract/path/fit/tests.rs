@@ -100,7 +100,7 @@ fn what_some_request_could_fit_starts() {
     fits::<Renamed>(&["post-id"]);
     fits::<Flat>(&["id", "more"]);
     fits::<Tried>(&["id", "ip", "count"]);
-    // Unclear cases are left to the requests.
+    // In unclear cases the check passes.
     fits::<Other>(&["nothing", "item"]);
     fits::<Strange>(&["odd"]);
 }

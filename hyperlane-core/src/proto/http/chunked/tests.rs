@@ -1,9 +1,9 @@
 use super::*;
 
-/// A rule, the input, its body, and the number of bytes left over.
+/// A rule, the input, the body of the input, and the number of bytes left over.
 type Accepted<'a> = (&'a str, &'a [u8], &'a [u8], Option<usize>);
 
-/// The body with the number of bytes left over, `None` if the input ends first.
+/// The body and the number of bytes left over. The number is `None` if the input ends before the body.
 type Outcome = Result<(Vec<u8>, Option<usize>), ChunkedError>;
 
 fn feed(pieces: &[&[u8]], limits: &ChunkedLimits) -> Outcome {

@@ -20,7 +20,7 @@ use std::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
-    /// The lowest address as 128 bits; IPv4 uses the low end.
+    /// The lowest address as a 128-bit number. An IPv4 address is in the low 32 bits.
     base: u128,
     /// The bits to compare.
     mask: u128,

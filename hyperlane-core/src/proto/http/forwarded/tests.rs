@@ -155,28 +155,28 @@ fn check(field: ForwardedField, lines: &[(&str, &str)], expected: [&str; 3]) {
 #[test]
 fn address_scheme_and_host_are_at_one_place_from_the_right() {
     for (nodes, protos, hosts, expected) in [
-        // One proxy: the last of each.
+        // With one proxy, the last item of each list applies.
         (
             "1.1.1.1, 203.0.113.9",
             "http, HTTPS",
             "evil.example, app.example",
             ["203.0.113.9", "https", "app.example"],
         ),
-        // Two that add to the fields.
+        // Both of two proxies add to the fields.
         (
             "1.1.1.1, 203.0.113.9, 10.0.0.2",
             "http, https, http",
             "evil.example, app.example, inner:8080",
             ["203.0.113.9", "https", "app.example"],
         ),
-        // Two proxies, of which the second replaces the first one's value or passes it on.
+        // The second of two proxies replaces the first proxy's value or passes it on.
         (
             "203.0.113.9, 10.0.0.2",
             "https",
             "app.example",
             ["203.0.113.9", "https", "app.example"],
         ),
-        // The first of two gets no address, gets an unknown one, or reports none.
+        // The first of two proxies receives no address, receives an unknown address, or reports no address.
         ("10.0.0.2", "https, http", "", ["10.0.0.2", "https", ""]),
         (
             "unknown, 10.0.0.2",
@@ -190,7 +190,7 @@ fn address_scheme_and_host_are_at_one_place_from_the_right() {
             "app.example",
             ["", "https", "app.example"],
         ),
-        // A malformed part is ignored alone.
+        // Only the malformed part is ignored.
         ("203.0.113.9", "gopher", "a b/c", ["203.0.113.9", "", ""]),
         (
             "203.0.113.9",
@@ -216,7 +216,7 @@ fn address_scheme_and_host_are_at_one_place_from_the_right() {
             expected,
         );
     }
-    // A list of trusted proxies only.
+    // The list contains only trusted proxies.
     let field = ForwardedField::XForwardedFor;
     check(field, &[], ["", "", ""]);
     check(field, &[("x-forwarded-proto", "https")], ["", "https", ""]);
@@ -268,7 +268,7 @@ fn parameters_of_an_element_count_each_on_their_own() {
             "for=203.0.113.9;proto=https;proto=http",
             ["203.0.113.9", "", ""],
         ),
-        // Violations of the grammar.
+        // These values violate the grammar.
         ("for;proto=https", ["", "https", ""]),
         (
             "for=203.0.113.9;=;;x;proto=https",
@@ -290,7 +290,7 @@ fn parameters_of_an_element_count_each_on_their_own() {
             "for=203.0.113.9;x=\"a;proto=https, for=1.1.1.1\"",
             ["203.0.113.9", "", ""],
         ),
-        // The outermost trusted proxy that reports a value is used, and none further left.
+        // The value of the outermost trusted proxy that reports one applies. Values further left do not.
         (
             "for=203.0.113.9;proto=https;host=a, for=10.0.0.2;proto=http;host=b",
             ["203.0.113.9", "https", "a"],

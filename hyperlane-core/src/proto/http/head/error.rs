@@ -6,7 +6,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
-    /// The bytes end before the head does.
+    /// The bytes end before the end of the head.
     #[error("the head is incomplete: there is no empty line at its end")]
     Incomplete,
     /// A TLS handshake on a plain HTTP port.
@@ -87,7 +87,7 @@ pub enum HeadError {
     /// The version is not of the form `HTTP/x.y` (RFC 9112 §2.3).
     #[error("the version in the request line is malformed")]
     MalformedVersion,
-    /// The version is neither 1.0 nor 1.1 (RFC 9110 §15.6.6).
+    /// The version is well-formed, but is not 1.0 or 1.1 (RFC 9110 §15.6.6).
     #[error("the HTTP version is neither 1.0 nor 1.1")]
     VersionNotSupported,
     /// A line that begins with a blank: obsolete line folding (RFC 9112 §5.2).
@@ -159,7 +159,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// Returns the status code for the response (RFC 9110 §15.5, §15.6). The connection closes after it.
+    /// Returns the status code for the response (RFC 9110 §15.5, §15.6). The connection closes after the response.
     pub const fn status(&self) -> u16 {
         match self {
             Self::RequestLineTooLong { .. } => 414,

@@ -20,8 +20,8 @@ fn has_version(line: &[u8]) -> bool {
 
 /// Finds the end of a request head in a growing buffer.
 ///
-/// Scans every byte once, however the head is split. Violations of limits and of the rules for line ends are reported
-/// as soon as they arrive.
+/// Scans every byte once, regardless of the pieces in which the head arrives. Reports a violation of a limit or of the
+/// rules for line ends as soon as the offending byte arrives.
 ///
 /// ```
 /// use hyperlane_core::proto::http::head::{HeadLimits, HeadScanner};
@@ -51,15 +51,15 @@ impl HeadScanner {
         };
     }
 
-    /// Scans the bytes that arrived since the last call. Returns the length of the head once it is complete.
+    /// Scans the bytes that arrived since the last call. Returns the length of the head once the head is complete.
     ///
-    /// `bytes` is always the whole unconsumed buffer from the first byte of the request. The length includes the empty
-    /// line at the end and the one empty line that is tolerated in front (RFC 9112 §2.2).
+    /// `bytes` must always be the whole unconsumed buffer from the first byte of the request. The length includes the
+    /// empty line at the end. It also includes one empty line in front, which the scanner tolerates (RFC 9112 §2.2).
     ///
     /// # Errors
     ///
     /// Returns a [`HeadError`] about line ends, NUL, limits, or a first byte that cannot begin a request. The outcome
-    /// does not depend on how the bytes were split.
+    /// does not depend on the pieces in which the bytes arrived.
     #[inline]
     pub fn scan(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         if self.checked == 0 && !self.open(bytes)? {
@@ -89,7 +89,8 @@ impl HeadScanner {
                 if line == HTTP2_PREFACE_LINE {
                     return Err(HeadError::Http2Preface);
                 }
-                // An HTTP/0.9 client sends nothing after this line: waiting for more would be in vain.
+                // A line without a version is refused now: an HTTP/0.9 client sends nothing more, so the scanner would
+                // wait in vain.
                 if !has_version(line)
                     && let Some(error) = diagnose_request_line(line)
                 {
@@ -105,7 +106,7 @@ impl HeadScanner {
         }
     }
 
-    /// Skips one empty line and checks the first byte; returns false until there is one.
+    /// Skips one empty line and checks the first byte. Returns false until the first byte has arrived.
     fn open(&mut self, bytes: &[u8]) -> Result<bool, HeadError> {
         let (start, first) = match bytes {
             [] | [b'\r'] | [b'\r', b'\n'] => return Ok(false),
@@ -123,7 +124,7 @@ impl HeadScanner {
         }
         self.line = start;
         self.checked = start;
-        // The caller moves past this first byte, so `checked` is never 0 again for this head.
+        // The caller moves past the first byte, so `checked` is never 0 again for this head.
         Ok(true)
     }
 

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::HeadError;
 
-/// A request target (RFC 9112 §3.2). No part of it is percent-decoded.
+/// A request target (RFC 9112 §3.2), not percent-decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'b> {
     /// `/path?query`, the usual form.
@@ -32,7 +32,7 @@ pub enum Target<'b> {
 }
 
 impl<'b> Target<'b> {
-    /// Returns the path to route by; for the other forms, `*` or the authority.
+    /// Returns the path for routing. For a target without a path, returns `*` or the authority.
     pub const fn path(&self) -> &'b str {
         match self {
             Self::Origin { path, .. } | Self::Absolute { path, .. } => path,
@@ -49,8 +49,8 @@ impl<'b> Target<'b> {
         }
     }
 
-    /// Returns the host with its optional port, if the target has one. It takes precedence over `Host` (RFC 9112
-    /// §3.2.2).
+    /// Returns the host with its optional port, if the target has a host. This host takes precedence over `Host` (RFC
+    /// 9112 §3.2.2).
     pub const fn authority(&self) -> Option<&'b str> {
         match self {
             Self::Absolute { authority, .. } | Self::Authority(authority) => Some(authority),
@@ -85,7 +85,7 @@ impl<'b> Target<'b> {
             .find(['/', '?'])
             .and_then(|at| rest.split_at_checked(at))
             .unwrap_or((rest, ""));
-        // Userinfo is refused here too: its only use is to mislead (RFC 9110 §4.2.4).
+        // The check refuses userinfo too, whose only use is to mislead (RFC 9110 §4.2.4).
         if !is_authority(authority, Port::Optional) {
             return Err(HeadError::InvalidAuthority);
         }
@@ -132,9 +132,9 @@ pub(super) fn is_authority(text: &str, port: Port) -> bool {
     host_is_valid && port_is_valid
 }
 
-/// Returns whether text is a non-empty `reg-name`; IPv4 addresses are among them (RFC 3986 §3.2.2).
+/// Returns whether text is a non-empty `reg-name` (RFC 3986 §3.2.2). Every IPv4 address is a `reg-name` too.
 fn is_reg_name(text: &str) -> bool {
-    // The branchless pass covers nearly all names.
+    // This pass without branches accepts nearly all names.
     let is_plain = text.bytes().fold(true, |plain, byte| {
         plain & (byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'.'))
     });
@@ -173,7 +173,8 @@ fn split_query(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Refuses a fragment and all bytes but visible ASCII. One branchless pass; a second finds the offending byte.
+/// Refuses a fragment and all bytes but visible ASCII. The first pass has no branches. Only a failure needs the second
+/// pass, which finds the offending byte.
 fn check_bytes(target: &str) -> Result<(), HeadError> {
     let is_clean = target.bytes().fold(true, |clean, byte| {
         clean & byte.is_ascii_graphic() & (byte != b'#')

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Runs a head in pieces through scanner and parser, and returns the outcome on one line.
+/// Passes a head in pieces through the scanner and the parser, and returns the outcome on one line.
 fn feed(pieces: &[&[u8]], limits: &HeadLimits) -> Result<String, HeadError> {
     let mut scanner = HeadScanner::default();
     let mut buffer = Vec::new();
@@ -46,7 +46,7 @@ fn summary(head: &Head<'_, '_>) -> String {
     words.join(" ")
 }
 
-/// Feeds a head whole, byte by byte and cut at every place: the outcome must be the same.
+/// Feeds a head as one piece, byte by byte, and in two pieces at every cut. The outcome must always be the same.
 fn check(rule: &str, head: &[u8], limits: &HeadLimits, want: Result<&str, HeadError>) {
     let want = want.map(str::to_owned);
     assert_eq!(feed(&[head], limits), want, "{rule}: whole");

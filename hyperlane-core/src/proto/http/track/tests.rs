@@ -46,7 +46,7 @@ fn feed(pieces: &[&[u8]], head_request: bool) -> (Vec<u8>, usize, usize, String)
     (wire, muted, excess, summary(&tracker))
 }
 
-/// Feeds a response; the last `muted` and `excess` bytes must not reach the wire.
+/// Feeds a response. The last `muted` and `excess` bytes must not reach the wire.
 fn check(rule: &str, head_request: bool, response: &[u8], muted: usize, excess: usize, want: &str) {
     let wire = response[..response.len() - muted - excess].to_vec();
     let want = (wire, muted, excess, want.to_owned());

@@ -7,7 +7,7 @@ use super::*;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Feeds `parts` one after the other, each as often as needed.
+/// Feeds `parts` one after the other. Feeds the rest of a part again until it is consumed.
 fn feed<'a>(
     decoder: &mut Decoder,
     parts: impl IntoIterator<Item = &'a [u8]>,
@@ -34,7 +34,7 @@ fn feed<'a>(
     (events, None)
 }
 
-/// Decodes `bytes` whole, byte by byte and at every cut; the outcome must be the same each time.
+/// Decodes `bytes` as one piece, byte by byte, and in two pieces at every cut. The outcome must always be the same.
 fn decode(role: Role, limits: Limits, bytes: &[u8]) -> (Vec<Incoming>, Option<ProtocolError>) {
     let new = || Decoder::new(role, limits);
     let whole = feed(&mut new(), [bytes]);
@@ -309,7 +309,8 @@ fn broken_close_frames_close_1002_and_1007() {
 #[test]
 fn text_that_is_not_utf8_closes_1007() {
     let code = CloseCode::INVALID_PAYLOAD;
-    // Stray and missing continuation, overlong, surrogate, beyond U+10FFFF, and cut at the end.
+    // The inputs are a stray and a missing continuation byte, an overlong form, a surrogate, a character beyond
+    // U+10FFFF, and a character that is cut at the end.
     for bad in [
         &b"\x80"[..],
         b"\xc3(",
@@ -329,7 +330,7 @@ fn text_that_is_not_utf8_closes_1007() {
 
 #[test]
 fn invalid_text_is_refused_before_its_frame_ends() {
-    // A byte that never occurs in UTF-8, and one that is wrong only after the byte before it.
+    // One byte never occurs in UTF-8. The other byte is wrong only after the byte before it.
     for bad in [
         &b"abc\xff"[..],
         b"abc\xf4\x90",
@@ -393,7 +394,7 @@ fn limits_hold_at_the_header() {
     ]);
     let error = ProtocolError::TooManyFragments { limit: 3 };
     refuse_under(limits, &many, error, CloseCode::POLICY_VIOLATION);
-    // Control frames are not data and have their own limit.
+    // Control frames are not data and have a separate limit.
     let (events, error) = decode(Role::Server, limits, &frame(true, Ping, &rest(100)));
     assert_eq!((events.len(), error), (1, None));
 }
@@ -406,7 +407,7 @@ fn rsv1_marks_the_first_frame_of_a_compressed_message() {
         encode_frame(fin, true, opcode, payload, Some(KEY), &mut out);
         out
     };
-    // Compressed text is not UTF-8 yet.
+    // Compressed text is not UTF-8 before it is inflated.
     let compressed = |payload: &[u8]| {
         Incoming::Compressed(Compressed {
             opcode: Text,
@@ -555,7 +556,7 @@ fn direct_reads_are_checked_and_survive_misuse() {
     assert_eq!(decoder.next(&wire[..5006]).unwrap().event, None);
     let mut target = decoder.direct_target(1 << 16).unwrap();
     target.put_slice(&wire[5006..5007]);
-    // Forgetting to announce the bytes does no harm either.
+    // A caller that forgets to announce the bytes does no harm either.
     assert_eq!(
         decoder.next(&wire[5007..5009]),
         Err(ProtocolError::InvalidUtf8)
@@ -618,7 +619,7 @@ fn an_idle_decoder_is_small_and_holds_nothing() {
     assert!(decoder.is_idle());
 }
 
-/// A message, the positions that cut its payload into fragments, and the control frames after each of these.
+/// A message, the positions that cut the payload into fragments, and the control frames after each fragment.
 type Sent = (Message, Vec<(usize, Vec<Message>)>);
 
 fn control() -> impl Strategy<Value = Message> {
@@ -644,7 +645,7 @@ fn sent() -> impl Strategy<Value = Vec<Sent>> {
     prop::collection::vec((message, cuts), 0..6)
 }
 
-/// Returns sizes of reads, to be repeated.
+/// Returns a sequence of read sizes for the test to repeat.
 fn reads() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![
         Just(vec![1]),
@@ -653,8 +654,8 @@ fn reads() -> impl Strategy<Value = Vec<usize>> {
     ]
 }
 
-/// Encodes messages in fragments, each frame with the next of `keys`. Returns them in the order in which they become
-/// complete.
+/// Encodes messages in fragments. Masks each frame with the next of `keys`. Returns the messages in the order in which
+/// they become complete.
 fn encode_fragmented(
     sent: Vec<Sent>,
     mut keys: impl Iterator<Item = Option<[u8; 4]>>,
@@ -730,7 +731,7 @@ proptest! {
         masked: bool,
         cut in 0_usize..60,
     ) {
-        // Mostly headers that get past the first checks.
+        // Most of the headers pass the first checks.
         if let Some(first) = bytes.first_mut() {
             *first &= 0x8F;
         }

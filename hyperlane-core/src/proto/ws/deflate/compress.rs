@@ -12,17 +12,17 @@ use super::{DeflateConfig, TAIL};
 /// Bytes of output per step of compression.
 const STEP: usize = 16 * 1024;
 
-/// Minimum window that the library supports. It looks back at most its window less 262 bytes (the longest match and
-/// some more), so with 9 bits it also stays within 8.
+/// Minimum window that the library supports, used for 8 bits too. A compressor looks back at most its window less 262
+/// bytes (the longest match and some more). With 9 bits these are 250 bytes, which fit a window of 8 bits.
 const LIBRARY_MIN_BITS: u8 = 9;
 
-/// Number of compressors that a thread keeps: one per window size and level in use.
+/// Maximum number of compressors that a thread keeps, each for one window size and level.
 const POOL_SIZE: usize = 4;
 
 /// Compresses the messages that one side of a connection sends.
 ///
-/// With context takeover it holds its window from the first message on. Without, it holds no window and borrows a
-/// compressor of the thread.
+/// With context takeover, a `Compressor` keeps a window of its own from the first compressed message on. Without
+/// context takeover, it keeps no window and borrows the thread's compressor for each message.
 pub struct Compressor {
     kind: Kind,
     min_size: usize,
@@ -30,7 +30,7 @@ pub struct Compressor {
     own: Option<Box<Compress>>,
 }
 
-/// The settings that make compressors interchangeable.
+/// The settings of a compressor. Compressors with equal settings are interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kind {
     level: u8,
@@ -39,7 +39,7 @@ struct Kind {
 
 impl Kind {
     fn make(self) -> Compress {
-        // The library asserts these ranges. Settings are validated earlier, at the server's start.
+        // The library panics outside these ranges. The server validates the settings when it starts.
         let level = Compression::new(u32::from(self.level.min(9)));
         let bits = self.window_bits.clamp(LIBRARY_MIN_BITS, 15);
         Compress::new_with_window_bits(level, false, bits)
@@ -66,21 +66,25 @@ impl Compressor {
                 level: config.level,
                 window_bits,
             },
-            // An empty message must not be compressed: a second flush would be refused as a repetition.
+            // The minimum is 1, because an empty message cannot be compressed: the library refuses a flush without new
+            // input as a repetition of the last flush.
             min_size: config.min_size.max(1),
             takeover,
             own: None,
         }
     }
 
-    /// Creates a compressor without context takeover for a window of 8 to 15 bits. Its output suits every connection
-    /// with that window or a larger one.
+    /// Creates a compressor without context takeover for a window of 8 to 15 bits. Every connection with that window or
+    /// a larger one can receive the compressed messages.
     pub fn shared(window_bits: u8, config: &DeflateConfig) -> Self {
         Self::new(window_bits, false, config)
     }
 
-    /// Appends a message as one frame. Data of at least the minimum length is compressed if that makes it shorter. The
-    /// frame is masked with `key` if there is one, as clients must.
+    /// Appends a message as one frame. A client must pass a `key`, which masks the frame.
+    ///
+    /// Compresses text and binary messages of at least the minimum length. Without context takeover, a message that
+    /// compression does not shorten is sent uncompressed. With context takeover, such a message is still sent
+    /// compressed, because later messages may refer to it.
     pub fn encode(&mut self, message: &Message, key: Option<[u8; 4]>, out: &mut Vec<u8>) {
         let payload = match message {
             Message::Text(text) => text.as_bytes(),
@@ -97,7 +101,7 @@ impl Compressor {
         POOL.with_borrow_mut(|pool| pool.compressed.shrink_to(4 * STEP));
     }
 
-    /// Compresses into the thread's buffer; returns false if the message should be sent uncompressed.
+    /// Compresses into the thread's buffer. Returns false if the caller should send the message uncompressed.
     fn compress(&mut self, payload: &[u8], pool: &mut Pool) -> bool {
         if pool.step.is_empty() {
             pool.step = vec![0; STEP];
@@ -106,10 +110,12 @@ impl Compressor {
         if self.takeover {
             let own = self.own.get_or_insert_with(|| Box::new(self.kind.make()));
             if deflate(own, payload, &mut pool.step, &mut pool.compressed) {
-                // Both windows contain the message from here on, so it must be sent even if it grew.
+                // The compressor's window now contains the message. The receiver's window must contain it too, so the
+                // compressed message is sent even if it grew.
                 return true;
             }
-            // No known input gets here. A new window on our side works with any on the other side.
+            // No known input leads here. The next message starts an empty window, which refers to nothing in the
+            // receiver's window.
             self.own = None;
             return false;
         }
@@ -131,7 +137,7 @@ impl Compressor {
     }
 }
 
-/// Compresses one message; returns false if the library failed.
+/// Compresses one message. Returns false if the library failed.
 fn deflate(
     compressor: &mut Compress,
     mut payload: &[u8],
@@ -150,7 +156,7 @@ fn deflate(
         let given = usize::try_from(compressor.total_out() - before_out).unwrap_or(usize::MAX);
         payload = payload.get(taken..).unwrap_or_default();
         compressed.extend_from_slice(step.get(..given).unwrap_or_default());
-        // Unused room means that the flush is complete.
+        // The flush is complete if `step` has unused room.
         if payload.is_empty() && given < step.len() {
             break;
         }

@@ -2,7 +2,7 @@
 
 use super::{MAX_WINDOW_BITS, MIN_WINDOW_BITS};
 
-/// Settings for permessage-deflate: how this side compresses, and what it allows the other side.
+/// Settings for permessage-deflate: how the server compresses, and what it allows its clients.
 ///
 /// A window is `2^bits` bytes. Only context takeover needs memory for the lifetime of a connection: about 340 KiB for
 /// both directions with windows of 15 bits, 210 KiB with 9.
@@ -17,23 +17,23 @@ use super::{MAX_WINDOW_BITS, MIN_WINDOW_BITS};
 #[non_exhaustive]
 pub struct DeflateConfig {
     /// The compression level, 1 (fastest) to 9 (smallest). Default: 2, which shrinks a list of JSON records to a tenth.
-    /// Level 9 takes four times as long to save another fiftieth.
+    /// Level 9 needs four times as long and shrinks the list by another fiftieth.
     pub level: u8,
-    /// Minimum length of a message to compress, in bytes. Compressing shorter ones costs more than it saves. Default:
-    /// 256.
+    /// Minimum length of a message to compress, in bytes. Compressing a shorter message costs more than it saves.
+    /// Default: 256.
     pub min_size: usize,
-    /// Maximum window of the server, 8 to 15 bits. Default: 15. A client may ask for less.
+    /// Maximum window of the server, 8 to 15 bits. Default: 15. A client may ask for a smaller window.
     pub server_max_window_bits: u8,
-    /// Maximum window of clients, 8 to 15 bits. Default: 15. It applies only to clients that offer
-    /// `client_max_window_bits`; others use 15.
+    /// Maximum window of clients, 8 to 15 bits. Default: 15. The limit applies only to clients that offer
+    /// `client_max_window_bits`. Other clients use 15 bits.
     pub client_max_window_bits: u8,
-    /// Keeps the server's window from message to message. This shrinks many small, similar messages further and costs
-    /// memory per connection. Default: false. A client may refuse it.
+    /// Keeps the server's window from message to message. A kept window shrinks many small, similar messages further
+    /// and costs memory per connection. Default: false. A client may refuse context takeover.
     pub server_context_takeover: bool,
     /// Lets clients keep their window from message to message. Default: false.
     pub client_context_takeover: bool,
-    /// Maximum ratio of a message to its compressed size, for messages over 1 MiB. Default: 100, more than real
-    /// messages of that size reach and a tenth of what the format allows.
+    /// Maximum ratio of a message's length to its compressed length, for messages over 1 MiB. Default: 100. Real
+    /// messages of that length stay below this ratio, and the format allows ten times as much.
     pub max_ratio: usize,
 }
 

@@ -12,22 +12,22 @@ use super::{MAX_WINDOW_BITS, TAIL};
 /// Bytes of output per step of inflating.
 const STEP: usize = 16 * 1024;
 
-/// The length that any message may reach at any ratio: an empty canvas or a line of dashes is no attack, and by default
-/// a client may send this much uncompressed.
+/// The length that any message may reach at any ratio. An empty canvas or a line of dashes inflates much but is no
+/// attack, and the default limits accept this length uncompressed.
 const ALWAYS_ALLOWED: usize = 1024 * 1024;
 
-/// Number of final blocks allowed in any message, and of wire bytes that allow one more: a restart takes about as long
-/// as inflating that many bytes.
+/// Number of final blocks that any message may contain, and the number of compressed bytes that allow one more. A
+/// restart after a final block costs about as much time as inflating that many bytes.
 const FINAL_BLOCKS: usize = 1024;
 const BYTES_PER_FINAL_BLOCK: usize = 128;
 
-/// Minimum window that the library supports. A larger window reads the output of any smaller one.
+/// Minimum window that the library supports. A decompressor with a larger window reads the output of every smaller one.
 const LIBRARY_MIN_BITS: u8 = 9;
 
 /// Inflates the messages that one side of a connection receives.
 ///
-/// With context takeover it holds its window from the first message on. Without, it holds no window and borrows a
-/// decompressor of the thread.
+/// With context takeover, a `Decompressor` keeps a window of its own from the first message on. Without context
+/// takeover, it keeps no window and borrows the thread's decompressor for each message.
 pub struct Decompressor {
     window_bits: u8,
     takeover: bool,
@@ -57,14 +57,14 @@ impl Decompressor {
         }
     }
 
-    /// Inflates a message to at most `limit` bytes. The output exceeds the limit by at most one step of 16 KiB,
-    /// whatever the input.
+    /// Inflates a message to at most `limit` bytes. For any input, inflating stops at most 16 KiB (one step) past the
+    /// limit.
     ///
     /// # Errors
     ///
     /// Returns [`ProtocolError::MessageTooBig`] or [`ProtocolError::Inflation`] at the limits,
     /// [`ProtocolError::TooManyFinalBlocks`] for input that wastes CPU time, and [`ProtocolError::InvalidDeflate`] or
-    /// [`ProtocolError::InvalidUtf8`] for invalid messages. The connection must be closed after an error.
+    /// [`ProtocolError::InvalidUtf8`] for invalid messages. The caller must close the connection after an error.
     pub fn decode(
         &mut self,
         compressed: &Compressed,
@@ -93,7 +93,7 @@ impl Decompressor {
                     .get_or_insert_with(|| Box::new(Decompress::new_with_window_bits(false, bits)));
                 return inflate(own, packed, &mut pool.step, allowed, refusal);
             }
-            // The largest window reads the output of any other.
+            // A decompressor with the largest window reads the output of every smaller one.
             let decompressor = pool
                 .decompressor
                 .get_or_insert_with(|| Decompress::new_with_window_bits(false, MAX_WINDOW_BITS));
@@ -111,7 +111,7 @@ impl Decompressor {
     }
 }
 
-/// Inflates one message; returns `refusal` for more than `allowed` bytes.
+/// Inflates one message. Returns `refusal` if the output exceeds `allowed` bytes.
 fn inflate(
     decompressor: &mut Decompress,
     packed: &[u8],
@@ -150,15 +150,15 @@ fn inflate(
             return Err(ProtocolError::InvalidDeflate);
         }
     }
-    // Doubling may have left unused capacity for the lifetime of the message.
+    // The buffer grew by doubling. Unused capacity would stay allocated for the lifetime of the message.
     if plain.capacity() - plain.len() > plain.len() / 4 {
         plain.shrink_to_fit();
     }
     Ok(plain)
 }
 
-/// Restarts after a block marked as final, which some senders use to flush (RFC 7692 §7.2.3.4). The following blocks
-/// may refer to earlier bytes of this message.
+/// Restarts after a block marked as final. Some senders flush with such blocks (RFC 7692 §7.2.3.4), and the following
+/// blocks may refer to earlier bytes of the message.
 fn restart(decompressor: &mut Decompress, plain: &[u8]) -> Result<(), ProtocolError> {
     decompressor.reset(false);
     let window = plain.len().saturating_sub(1 << MAX_WINDOW_BITS);

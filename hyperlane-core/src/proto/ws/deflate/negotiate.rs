@@ -15,10 +15,10 @@ pub struct Agreement {
     client_max_window_bits: u8,
 }
 
-/// Chooses the first acceptable offer of a client; `None` declines them all.
+/// Chooses the first acceptable offer of a client. `None` declines all offers.
 ///
-/// `offered` holds the values of all `Sec-WebSocket-Extensions` fields in order. Other extensions, and offers with an
-/// unknown, repeated or out-of-range parameter, are declined (RFC 7692 §7.1).
+/// `offered` holds the values of all `Sec-WebSocket-Extensions` fields in order. The server declines other extensions,
+/// and offers with an unknown, repeated or out-of-range parameter (RFC 7692 §7.1).
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ pub fn negotiate<'o>(
 }
 
 impl Agreement {
-    /// Returns the answer to an acceptable offer.
+    /// Returns the answer to an offer, or `None` to decline it.
     fn answer(offer: &ExtensionOffer<'_>, config: &DeflateConfig) -> Option<Self> {
         if offer.name != "permessage-deflate" {
             return None;
@@ -106,7 +106,7 @@ impl Agreement {
         Decompressor::new(bits, takeover, config.max_ratio)
     }
 
-    /// Returns the window and takeover of messages that `sender` sends.
+    /// Returns the window and the context takeover for messages from `sender`.
     const fn direction(&self, sender: Role) -> (u8, bool) {
         match sender {
             Role::Server => (self.server_max_window_bits, self.server_context_takeover()),
@@ -142,7 +142,7 @@ impl fmt::Display for Agreement {
     }
 }
 
-/// Stores a parameter; a repetition declines the offer.
+/// Stores a parameter. Returns `None` for a repetition, which declines the offer.
 fn once<T>(slot: &mut Option<T>, value: T) -> Option<()> {
     slot.replace(value).is_none().then_some(())
 }

@@ -161,7 +161,7 @@ fn the_examples_of_the_standard_are_read() {
             assert_eq!(message, Message::from(text), "{payload:02x?}");
         }
     }
-    // §7.2.3.2: the second message looks back into the first.
+    // §7.2.3.2: the second message refers back to the first message.
     let mut decompressor = agreement.decompressor(Role::Server, &takeover());
     for payload in [
         &b"\xf2\x48\xcd\xc9\xc9\x07\x00"[..],
@@ -180,7 +180,7 @@ fn a_message_that_looks_back_needs_context_takeover() {
         inflate(&mut decompressor, b"\xf2\x00\x11\x00\x00"),
         Err(ProtocolError::InvalidDeflate)
     );
-    // The remains of an error are not seen by the next message either.
+    // The next message does not see the remains of an error either.
     assert!(inflate(&mut decompressor, b"\xf2\x48\xcd\xc9\xc9\x07\x00").is_ok());
 }
 
@@ -223,7 +223,7 @@ fn what_compression_does_not_serve_goes_out_as_it_is() {
 
 #[test]
 fn no_compressor_looks_back_beyond_the_smallest_window() {
-    // A window of 8 bits is 256 bytes; the library's own minimum is larger.
+    // A window of 8 bits is 256 bytes. The library's own minimum is larger.
     for level in 1..=9 {
         let config = takeover().level(level).server_max_window_bits(8);
         for distance in [256, 257, 260, 300, 400, 511, 512] {
@@ -298,7 +298,7 @@ fn what_is_no_deflate_or_no_text_is_refused() {
 
 #[test]
 fn a_message_at_the_limit_may_be_longer_on_the_wire() {
-    // Incompressible bytes grow by the headers of their blocks.
+    // Compression makes incompressible bytes longer by the headers of the blocks.
     let payload = noise(LIMIT);
     let config = takeover();
     let agreement = agree("permessage-deflate", &config);
@@ -390,7 +390,7 @@ proptest! {
 fn blocks_that_are_each_the_last_cannot_keep_the_decompressor_busy() {
     let config = DeflateConfig::default();
     let mut decompressor = agree("permessage-deflate", &config).decompressor(Role::Server, &config);
-    // Some senders flush each character in a block of its own (RFC 7692 §7.2.3.4).
+    // Some senders flush each character in a separate block (RFC 7692 §7.2.3.4).
     let letters = |count| [0x4b, 0x04, 0x00].repeat(count);
     assert_eq!(
         inflate(&mut decompressor, &letters(1000)),
@@ -400,7 +400,7 @@ fn blocks_that_are_each_the_last_cannot_keep_the_decompressor_busy() {
         let inflated = inflate(&mut decompressor, &packed).map(|message| message.len());
         assert_eq!(inflated, Err(ProtocolError::TooManyFinalBlocks));
     }
-    // Large blocks cost no more work than any others.
+    // Large blocks cost no more work than other blocks.
     let large: Vec<u8> = std::iter::repeat_n([1, 0xe8, 0x03, 0x17, 0xfc], 1000)
         .flat_map(|head| head.into_iter().chain([b'x'; 1000]))
         .collect();

@@ -20,7 +20,7 @@ use super::grammar::is_token_byte;
 pub struct ExtensionOffer<'a> {
     /// The extension's registered name.
     pub name: &'a str,
-    /// Its parameters; a name may occur more than once.
+    /// The extension's parameters. A name may occur more than once.
     pub params: Vec<ExtensionParam<'a>>,
 }
 
@@ -29,11 +29,11 @@ pub struct ExtensionOffer<'a> {
 pub struct ExtensionParam<'a> {
     /// The parameter's name.
     pub name: &'a str,
-    /// Its value, if it has one, without quotes.
+    /// The value without quotes; `None` for a parameter without a value.
     pub value: Option<Cow<'a, str>>,
 }
 
-/// Parses one value of `Sec-WebSocket-Extensions`. Several fields are parsed one by one, in order.
+/// Parses one value of `Sec-WebSocket-Extensions`. The caller parses several fields one by one, in order.
 ///
 /// # Errors
 ///
@@ -42,7 +42,7 @@ pub fn parse_extensions(value: &str) -> Result<Vec<ExtensionOffer<'_>>, Handshak
     let mut offers = Vec::new();
     let mut rest = Text(value);
     loop {
-        // Empty elements of a list are ignored (RFC 9110 §5.6.1.2).
+        // The loop skips empty elements of a list (RFC 9110 §5.6.1.2).
         while rest.take(b',') {}
         if rest.is_at_end() {
             return Ok(offers);

@@ -3,7 +3,7 @@
 use super::parse_extensions;
 pub(super) use crate::proto::http::is_token_byte;
 
-// Some clients without an offer send an empty list: it is the same as no field.
+// An empty list means the same as no field: some clients without an offer send an empty list.
 
 /// Returns whether `list` is a possibly empty list of tokens.
 pub(super) fn is_token_list(list: &[u8]) -> bool {

@@ -1,9 +1,9 @@
-//! The check of `Origin` (RFC 6455 §10.2): without it, any page could open a connection with the cookies of its
-//! visitor.
+//! The check of `Origin` (RFC 6455 §10.2). Without this check, any page could open a connection with the cookies of the
+//! page's visitor.
 
 use crate::proto::http::origin::{AllowedOrigins, is_allowed};
 
-/// The error of a page from another origin. Its text names both sides and the remedy.
+/// The error of a page from another origin. The error text names both sides and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "origin `{origin}` does not match host `{host}`: add it to the allowed origins, or, behind a \
@@ -20,7 +20,7 @@ impl OriginRefused {
         &self.origin
     }
 
-    /// Returns the host that the origin was compared with, with its port.
+    /// Returns the host, with its port, that was compared with the origin.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -28,11 +28,12 @@ impl OriginRefused {
 
 /// Checks the `Origin` of a request for a WebSocket or an event stream.
 ///
-/// Allows a request without `Origin`, since every browser sends one; the server's own host and port; the entries of
-/// `allowed`; and everything if `any`. A missing port is the scheme's default (`secure` describes the server). A plain
-/// server accepts an https page of its own host, since TLS may end in front of it. An entry is an
+/// Allows the server's own host and port, the entries of `allowed`, and every origin if `any` is true. Allows a request
+/// without `Origin` too: it comes from no browser, because every browser sends `Origin` here. A missing port means the
+/// default port of the page's scheme. A server that is not `secure` accepts an https page of its own host, because TLS
+/// may end in front of the server. A `secure` server refuses an http page of its own host. An entry is an
 /// [origin](crate::proto::http::origin::Origin) such as `https://app.example` or a host such as `app.example:8443`.
-/// Only `any` allows `null`, the origin of sandboxed pages and files, even if it is listed.
+/// Only `any` allows `null`, the origin of sandboxed pages and files. An entry `null` in `allowed` allows nothing.
 ///
 /// # Errors
 ///
