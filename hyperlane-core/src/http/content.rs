@@ -189,9 +189,7 @@ where
         }));
         polled.unwrap_or_else(|payload| {
             drop_payload(payload);
-            Poll::Ready(Some(Err(Failed(
-                "panic in a response stream".to_owned(),
-            ))))
+            Poll::Ready(Some(Err(Failed("panic in a response stream".to_owned()))))
         })
     }
 }
