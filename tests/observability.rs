@@ -433,15 +433,11 @@ async fn an_error_line_names_method_route_and_hook() {
         ("io", Level::ERROR, "disk on fire"),
         ("panic", Level::ERROR, ""),
         ("answer", Level::ERROR, "the pump is broken"),
-        (
-            "body",
-            Level::ERROR,
-            "the stream of a response failed: disk on fire",
-        ),
+        ("body", Level::ERROR, "response stream failed: disk on fire"),
         (
             "body-at-once",
             Level::ERROR,
-            "the stream of a response failed: disk on fire",
+            "response stream failed: disk on fire",
         ),
         ("events", Level::WARN, "no such room"),
         ("socket", Level::WARN, "no such room"),

@@ -165,7 +165,7 @@ impl Exchange {
         connection.lane.is_handshake().then(|| connection.clone())
     }
 
-    /// Returns the tracker of raw bytes, and creates it before the first of them.
+    /// Returns the tracker of raw bytes, which is created for the first of them; `None` for other answers.
     fn tracker(&mut self) -> Option<&mut ResponseTracker> {
         if matches!(self.answer, Answer::None) {
             let mut tracker = ResponseTracker::default();

@@ -179,11 +179,11 @@ pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
 
 /// Returns the next message, or `None` after the end of the WebSocket.
 pub async fn read_websocket(stream: &mut Stream, ctx: &mut Context) -> Option<RequestBody> {
-    // Reading upgrades the connection unless something has before.
+    // Upgrades the connection, unless it is a WebSocket already.
     if let Err(refusal) = ctx.upgrade(stream).await.map_err(refuse) {
         match refusal.await {}
     }
-    // While there is no message, no memory is held.
+    // No message is held while the hook waits for the next one.
     ctx.get_mut_request().set_body(RequestBody::new());
     if stream.get_closed() {
         return None;
@@ -238,8 +238,8 @@ pub async fn need<T>(found: Result<T, RequestError>) -> T {
     }
 }
 
-/// One iteration of a read loop, whose body ends in a status, in `()` or never. For a body that never ends the type is
-/// open, and the inherent method wins.
+/// One iteration of a read loop. Its body returns a `Status`, `()`, or never. In the last case the type is open, and
+/// the inherent method is chosen.
 pub struct Turn<T>(pub T);
 
 impl Turn<Status> {

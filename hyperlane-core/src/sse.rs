@@ -126,7 +126,7 @@ impl ServerSentEvents {
     /// Sends a value as JSON, with the next id.
     ///
     /// # Errors
-    /// Those of [`send`](Self::send), and [`io::ErrorKind::InvalidData`] if the value has no JSON form.
+    /// Returns the errors of [`send`](Self::send), and [`io::ErrorKind::InvalidData`] if the value has no JSON form.
     pub async fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> io::Result<()> {
         let text = serde_json::to_string(value)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;

@@ -141,7 +141,7 @@ impl Stream {
     /// Reads the next request into `request`; see [`try_get_http_request`](Self::try_get_http_request).
     ///
     /// # Errors
-    /// Those of [`try_get_http_request`](Self::try_get_http_request).
+    /// Returns the errors of [`try_get_http_request`](Self::try_get_http_request).
     pub async fn try_fill_http_request(
         &mut self,
         request: &mut Request,
@@ -211,7 +211,7 @@ impl Stream {
     /// Sends several pieces as one, so that no other send comes between them.
     ///
     /// # Errors
-    /// Those of [`try_send`](Self::try_send).
+    /// Returns the errors of [`try_send`](Self::try_send).
     pub async fn try_send_list<I>(&mut self, list: I) -> Result<(), ResponseError>
     where
         I: IntoIterator,

@@ -219,7 +219,8 @@ impl WebSocket {
     /// Sends a Ping. The connection itself sends pings after silence.
     ///
     /// # Errors
-    /// Those of [`send`](Self::send); [`io::ErrorKind::InvalidInput`] for more than 125 bytes (RFC 6455 §5.5).
+    /// Returns the errors of [`send`](Self::send); [`io::ErrorKind::InvalidInput`] for more than 125 bytes
+    /// (RFC 6455 §5.5).
     pub async fn ping(&self, payload: impl Into<Bytes>) -> io::Result<()> {
         let payload = payload.into();
         if payload.len() > 125 {
@@ -266,10 +267,9 @@ impl WebSocket {
     ///
     /// Without this call the return of the handler closes the connection. All clones of this handle keep it open, but
     /// no [`Outbox`] and no membership of a room does. The connection still counts towards
-    /// [`ServerConfig::max_connections`](crate::ServerConfig), its time limits still apply, and a shutdown closes it
-    /// with
-    /// 1001. If the handler panics, fails, or returns [`Status::Reject`](crate::Status::Reject), it is closed at once.
-    /// The call has no effect on a channel, which outlives its connections anyway.
+    /// [`ServerConfig::max_connections`](crate::ServerConfig), and its time limits still apply. A shutdown closes it with
+    /// 1001; a handler that panics, fails, or returns [`Status::Reject`](crate::Status::Reject) closes it at once. The
+    /// call has no effect on a channel, which outlives its connections anyway.
     ///
     /// ```
     /// use hyperlane_core::{Context, RequestError, Stream};

@@ -32,7 +32,7 @@ pub(super) struct RequestSession {
     /// The credential of the client, and the result of its lookup.
     loaded: Option<(Credential, Loaded)>,
     is_looked_up: bool,
-    /// The client has shown a token of ours, and no valid credential.
+    /// The client has sent a token of this server, and no valid credential.
     is_token_refused: bool,
     /// Sessions that this request has destroyed.
     ended: Vec<Session>,
@@ -49,11 +49,12 @@ impl Context {
     /// the request alone and sets no cookie; an argument of type [`Session`] answers 401 then.
     ///
     /// Over TLS the cookie is named `__Host-session` and Secure, elsewhere it is named `session`. A proxy of
-    /// [`trusted_proxies`](crate::ServerConfig) or [`cookie_secure`](crate::ServerConfig) tells of TLS. The cookie is
-    /// always HttpOnly, Path=/, and SameSite as in [`cookie_same_site`](crate::ServerConfig). A response that used a
-    /// session is `Cache-Control: private`, unless the program sets the field and no cookie is set.
+    /// [`trusted_proxies`](crate::ServerConfig) or the setting [`cookie_secure`](crate::ServerConfig) shows that the
+    /// client uses TLS. The cookie is always HttpOnly, Path=/, and SameSite as in
+    /// [`cookie_same_site`](crate::ServerConfig). A response that used a session is `Cache-Control: private`, unless
+    /// the program sets the field and no cookie is set.
     ///
-    /// After the head of the response is out no cookie can be set: a session that begins then lasts for its request.
+    /// After the head of the response was sent, no cookie can be set. A session that begins then lasts for its request.
     ///
     /// ```
     /// use hyperlane_core::Context;
@@ -223,7 +224,7 @@ impl Context {
         kept.is_token_refused = is_token_refused;
     }
 
-    /// Returns whether the client has shown a token of ours and no valid credential, and has got no session of its own
+    /// Returns whether the client has sent a token of this server and no valid credential, and has got no session
     /// since.
     pub(crate) fn is_session_token_refused(&mut self) -> bool {
         let session = self.try_session();

@@ -83,7 +83,7 @@ impl Answer {
         }
     }
 
-    /// Returns whether a handshake is accepted and its 101 was not sent, unless by the timer.
+    /// Returns whether a handshake is accepted and the exchange has not sent its 101.
     pub(crate) fn is_accepted(&self) -> bool {
         matches!(self, Self::Accepted)
     }

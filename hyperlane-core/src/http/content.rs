@@ -161,7 +161,7 @@ pin_project_lite::pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut stream = this.project().stream;
             // A panic must not reach the code that drops the body, usually a connection.
-            contain("while the stream of a response was dropped", || stream.set(None));
+            contain("while a response stream was dropped", || stream.set(None));
         }
     }
 }
@@ -184,14 +184,12 @@ where
             Poll::Ready(piece.map(|piece| {
                 piece
                     .map(Into::into)
-                    .map_err(|error| Failed(format!("the stream of a response failed: {error}")))
+                    .map_err(|error| Failed(format!("response stream failed: {error}")))
             }))
         }));
         polled.unwrap_or_else(|payload| {
             drop_payload(payload);
-            Poll::Ready(Some(Err(Failed(
-                "panic in the stream of a response".to_owned(),
-            ))))
+            Poll::Ready(Some(Err(Failed("panic in a response stream".to_owned()))))
         })
     }
 }

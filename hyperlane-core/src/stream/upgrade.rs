@@ -36,8 +36,8 @@ impl Context {
     /// origin before.
     ///
     /// # Errors
-    /// Those of [`upgrade`](Self::upgrade), and [`RequestError::Header`] or [`RequestError::Subprotocol`] for a
-    /// value that may not be sent. Nothing was sent then, so the hook can still answer.
+    /// Returns the errors of [`upgrade`](Self::upgrade), and [`RequestError::Header`] or [`RequestError::Subprotocol`]
+    /// for a value that may not be sent. Nothing was sent then, so the hook can still answer.
     pub async fn upgrade_with(
         &mut self,
         stream: &mut Stream,
