@@ -312,7 +312,7 @@ impl Context {
     /// version, sets 304, or 412 for a method that changes something, and returns true: the hook is done then.
     ///
     /// ```
-    /// use hyperlane_core::{Context, http::EntityTag};
+    /// use hyperlane_core::{Context, EntityTag};
     ///
     /// fn page(ctx: &mut Context, revision: u64) {
     ///     if ctx.respond_if_none_match(EntityTag::strong(revision.to_string())) {

@@ -27,7 +27,7 @@ use crate::{
 ///
 /// ```
 /// use bytes::Bytes;
-/// use hyperlane_core::{Response, http::Body};
+/// use hyperlane_core::{Body, Response};
 /// use std::path::Path;
 ///
 /// let mut response = Response::default();

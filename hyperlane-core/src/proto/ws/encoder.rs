@@ -25,7 +25,7 @@ pub fn encode_masked_message(message: &Message, key: [u8; 4], out: &mut Vec<u8>)
 /// Returns the same bytes as [`encode_message`], in one allocation of exactly the frame's size.
 ///
 /// ```
-/// use hyperlane_core::proto::ws::{Message, encode_to_bytes};
+/// use hyperlane_core::{Message, proto::ws::encode_to_bytes};
 ///
 /// let frame = encode_to_bytes(&Message::from("Hello"));
 /// assert_eq!(frame.as_ref(), b"\x81\x05Hello");
