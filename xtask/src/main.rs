@@ -47,7 +47,7 @@ const USAGE: &str = "usage: cargo xtask TASK
             [BASE]                a commit; by default where this branch left origin/main, or the parent of HEAD
             [--only ROW,..]       only these rows; all by default
             [--alone]             no base: only this checkout
-  powerset  the published crates with no feature, each, every two and all, by cargo-hack; checked only
+  powerset  the published crates with no feature, each, and every two, by cargo-hack; checked only
   slow      slow and endless clients: what they cost the bench server and a normal client
             [--connections N]     5000 by default
             [--seconds N]         30 by default

@@ -1,4 +1,4 @@
-//! The published crates checked with every feature alone, with every two, with none and with all.
+//! The published crates checked with no feature, with each, and with every two. `cargo xtask ci` checks them with all.
 
 use crate::{Outcome, process, published::Published, tools};
 
