@@ -268,7 +268,7 @@ impl Stream {
     }
 }
 
-// Spellings of published Hyperlane programs.
+/// Spellings of published Hyperlane programs.
 impl Stream {
     /// Returns a view of the socket.
     pub fn get_stream(&self) -> Transport<'_> {

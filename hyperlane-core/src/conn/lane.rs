@@ -124,7 +124,7 @@ impl Lane {
         self.open_pings.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Uncounts a ping after its pong; returns false if none was counted.
+    /// Takes a ping off the count after its pong; returns false if the count was 0.
     pub(super) fn take_open_ping(&self) -> bool {
         self.open_pings
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {

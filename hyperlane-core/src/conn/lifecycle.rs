@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 /// | sending | `Open` | `Closing` | the end of the handler's side, a close from outside, the end of the peer |
 /// | sending | `Open`, `Closing` | `LastWord` | a Close frame or a last chunk, which is the last entry of the queue |
 /// | sending | any | `Lost` | an error of the transport, or its end; the queue is dropped |
-/// | transport | `Open` | `Flushing` | the end of the handler's side, a close from outside, a Close frame of the peer |
+/// | transport | `Open` | `Flushing` | the end of the handler's side, a close from outside, a Close frame or a violation of the peer |
 /// | transport | `Flushing` | `Lingering` | the queue is empty, and the peer has to end its side first |
 /// | transport | any | `Closed` | the end of the peer, a time limit, an abort, or the end of all work |
 /// | peer | here | ended | the end of its side, or an error of the transport: no more input |

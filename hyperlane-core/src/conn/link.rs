@@ -163,7 +163,7 @@ impl Link {
                 .is_some_and(|websocket| websocket.has_ended())
     }
 
-    /// Waits for a state of the connection's life.
+    /// Waits until the connection has reached a state.
     pub(crate) fn poll_until(&self, until: Until, cx: &mut Context<'_>) -> Poll<()> {
         let is_reached = || {
             self.lane

@@ -116,7 +116,7 @@ impl Outbox {
     /// format uses the server's configuration.
     ///
     /// # Errors
-    /// As [`WireFormat::encode`].
+    /// Returns the errors of [`WireFormat::encode`].
     pub fn encode(&self, message: &Message) -> io::Result<Bytes> {
         refuse_close(message)?;
         let shared = self

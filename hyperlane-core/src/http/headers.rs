@@ -184,7 +184,7 @@ impl Headers {
     }
 
     /// Releases the memory that the current fields do not need.
-    pub fn shrink_to_fit(&mut self) {
+    pub(crate) fn shrink_to_fit(&mut self) {
         if self.dead > 0 {
             self.compact();
         }
@@ -204,7 +204,7 @@ impl Headers {
     ///
     /// A value that is not UTF-8 is decoded as Latin-1, in which every byte is valid. The caller limits the size of the
     /// head; a field beyond 4 GiB is dropped.
-    pub fn append_parsed(&mut self, name: &str, value: &[u8]) {
+    pub(crate) fn append_parsed(&mut self, name: &str, value: &[u8]) {
         let pushed = match str::from_utf8(value) {
             Ok(value) => self.push_line(name, value),
             // Only a value that is not UTF-8 pays for a second string.
@@ -212,13 +212,6 @@ impl Headers {
         };
         if let Err(error) = pushed {
             tracing::warn!(%error, "header field dropped");
-        }
-    }
-
-    /// Writes all fields as `name: value` lines with their line ends.
-    pub fn write_to(&self, out: &mut Vec<u8>) {
-        for entry in &self.entries {
-            out.extend_from_slice(entry.line(&self.lines).as_bytes());
         }
     }
 

@@ -2,9 +2,12 @@ use super::*;
 
 fn written(headers: &Headers) -> String {
     let mut out = Vec::new();
-    headers.write_to(&mut out);
-    assert_eq!(out.len(), headers.wire_len());
-    String::from_utf8(out).unwrap()
+    let mut head = HeadWriter::response(&mut out, false, 200, "");
+    headers.write_lines(&mut head);
+    let out = String::from_utf8(out).unwrap();
+    let (_, lines) = out.split_once("\r\n").unwrap();
+    assert_eq!(lines.len(), headers.wire_len());
+    lines.to_owned()
 }
 
 #[test]
