@@ -1,4 +1,4 @@
-//! State of one room: members, order of messages, history, lanes.
+//! State of one room: members, order of messages, history, shards.
 
 use std::{
     collections::HashMap,
@@ -11,16 +11,16 @@ use tokio::time::Instant;
 use crate::{
     config::HistoryLimits,
     history::History,
-    lane::{Command, Lane},
     member::{Member, MemberId},
     metrics::RoomMetrics,
     post::{Audience, Offset, Post},
+    shard::{Command, Shard},
 };
 
 /// A member in its room's state.
 pub(crate) struct MemberRecord {
     pub(crate) user: Arc<str>,
-    lane: usize,
+    shard: usize,
     pub(crate) farewell: Option<Message>,
 }
 
@@ -29,29 +29,29 @@ pub(crate) struct RoomState {
     pub(crate) next_offset: Offset,
     pub(crate) history: History,
     pub(crate) members: HashMap<MemberId, MemberRecord>,
-    /// Number of members in each lane.
-    seats_per_lane: Vec<usize>,
+    /// Number of members in each shard.
+    seats_per_shard: Vec<usize>,
 }
 
 /// A room as its handles, its hubs and the registry share it.
 pub(crate) struct RoomCore {
     pub(crate) name: Arc<str>,
     state: Mutex<RoomState>,
-    pub(crate) lanes: Vec<Lane>,
+    pub(crate) shards: Vec<Shard>,
     pub(crate) metrics: RoomMetrics,
 }
 
 impl RoomCore {
-    pub(crate) fn new(name: Arc<str>, lanes: usize, metrics: RoomMetrics) -> Self {
+    pub(crate) fn new(name: Arc<str>, shards: usize, metrics: RoomMetrics) -> Self {
         Self {
             name,
             state: Mutex::new(RoomState {
                 next_offset: Offset::default(),
                 history: History::default(),
                 members: HashMap::new(),
-                seats_per_lane: vec![0; lanes],
+                seats_per_shard: vec![0; shards],
             }),
-            lanes: (0..lanes).map(|_| Lane::default()).collect(),
+            shards: (0..shards).map(|_| Shard::default()).collect(),
             metrics,
         }
     }
@@ -61,7 +61,7 @@ impl RoomCore {
     }
 
     /// Publishes under the room's lock, so that all members see messages in the order of offsets.
-    /// Calls `wake` for each lane with members. Returns the number of members that the message is for.
+    /// Calls `wake` for each shard with members. Returns the number of members that the message is for.
     pub(crate) fn publish(
         &self,
         message: Message,
@@ -83,26 +83,26 @@ impl RoomCore {
                 .filter(|member| state.members.contains_key(member))
                 .count(),
         };
-        for (index, (lane, seats)) in self.lanes.iter().zip(&state.seats_per_lane).enumerate() {
+        for (index, (shard, seats)) in self.shards.iter().zip(&state.seats_per_shard).enumerate() {
             if *seats > 0 {
-                lane.enqueue(Command::Post(post.clone()));
+                shard.enqueue(Command::Post(post.clone()));
                 wake(index);
             }
         }
         count
     }
 
-    /// Appends to a lane's queue.
-    pub(crate) fn enqueue(&self, lane: usize, command: Command) {
-        if let Some(lane) = self.lanes.get(lane) {
-            lane.enqueue(command);
+    /// Appends to a shard's queue.
+    pub(crate) fn enqueue(&self, shard: usize, command: Command) {
+        if let Some(shard) = self.shards.get(shard) {
+            shard.enqueue(command);
         }
     }
 
-    /// Discards a lane's queue.
-    pub(crate) fn clear_lane(&self, lane: usize) {
-        if let Some(lane) = self.lanes.get(lane) {
-            lane.clear();
+    /// Discards a shard's queue.
+    pub(crate) fn clear_shard(&self, shard: usize) {
+        if let Some(shard) = self.shards.get(shard) {
+            shard.clear();
         }
     }
 
@@ -125,41 +125,41 @@ impl RoomCore {
 }
 
 impl RoomState {
-    /// Returns the lane of a new member. A small room has one lane, so that it wakes one hub; members of
-    /// a large room are spread evenly over all lanes.
-    pub(crate) fn lane_for(&self, home: usize) -> usize {
-        /// Number of members from which a room uses all lanes.
+    /// Returns the shard of a new member. A small room has one shard, so that it wakes one hub; members of
+    /// a large room are spread evenly over all shards.
+    pub(crate) fn shard_for(&self, home: usize) -> usize {
+        /// Number of members from which a room uses all shards.
         const SHARE_FROM: usize = 32;
         if self.members.len() < SHARE_FROM {
             return home;
         }
-        self.seats_per_lane
+        self.seats_per_shard
             .iter()
             .enumerate()
             .min_by_key(|(_, seats)| **seats)
-            .map_or(home, |(lane, _)| lane)
+            .map_or(home, |(shard, _)| shard)
     }
 
-    /// Adds a member with its seat in this lane.
-    pub(crate) fn add_member(&mut self, member: &Member, lane: usize, farewell: Option<Message>) {
-        if let Some(seats) = self.seats_per_lane.get_mut(lane) {
+    /// Adds a member with its seat in this shard.
+    pub(crate) fn add_member(&mut self, member: &Member, shard: usize, farewell: Option<Message>) {
+        if let Some(seats) = self.seats_per_shard.get_mut(shard) {
             *seats += 1;
         }
         let record = MemberRecord {
             user: member.user.clone(),
-            lane,
+            shard,
             farewell,
         };
         self.members.insert(member.id, record);
     }
 
-    /// Removes a member and returns its lane and farewell; `None` if it is not in the room.
+    /// Removes a member and returns its shard and farewell; `None` if it is not in the room.
     pub(crate) fn remove_member(&mut self, id: MemberId) -> Option<(usize, Option<Message>)> {
         let record = self.members.remove(&id)?;
-        if let Some(seats) = self.seats_per_lane.get_mut(record.lane) {
+        if let Some(seats) = self.seats_per_shard.get_mut(record.shard) {
             *seats -= 1;
         }
-        Some((record.lane, record.farewell))
+        Some((record.shard, record.farewell))
     }
 
     /// Returns the last `count` messages for a new member, oldest first.

@@ -1,7 +1,7 @@
 //! Hubs: tasks that deliver the messages of all rooms.
 //!
-//! A hub's inbox holds the rooms whose lane at this hub has something in its queue. The hub runs one
-//! pass over each of these lanes, a turn of some hundred deliveries at a time, rooms in turn. Lanes with
+//! A hub's inbox holds the rooms whose shard at this hub has something in its queue. The hub runs one
+//! pass over each of these shards, a turn of some hundred deliveries at a time, rooms in turn. Shards with
 //! slow members are tried again after a while.
 
 use std::{
@@ -19,13 +19,13 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{core::RoomCore, pass::Pass};
 
-/// Time after which lanes with slow members are tried again.
+/// Time after which shards with slow members are tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A hub, which serves the lanes of one index in all rooms.
+/// A hub, which serves the shards of one index in all rooms.
 pub(crate) struct Hub {
-    lane: usize,
-    /// Rooms whose lane waits for a pass, each of them once.
+    shard: usize,
+    /// Rooms whose shard waits for a pass, each of them once.
     inbox: Mutex<VecDeque<Arc<RoomCore>>>,
     wakeup: Notify,
     stopped: AtomicBool,
@@ -43,9 +43,9 @@ impl Drop for RunningGuard {
 }
 
 impl Hub {
-    pub(crate) fn new(lane: usize) -> Self {
+    pub(crate) fn new(shard: usize) -> Self {
         Self {
-            lane,
+            shard,
             inbox: Mutex::new(VecDeque::new()),
             wakeup: Notify::new(),
             stopped: AtomicBool::new(false),
@@ -67,29 +67,29 @@ impl Hub {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a room into the inbox unless its lane waits or is served already.
+    /// Puts a room into the inbox unless its shard waits or is served already.
     fn enqueue(&self, core: &Arc<RoomCore>) {
-        let Some(lane) = core.lanes.get(self.lane) else {
+        let Some(shard) = core.shards.get(self.shard) else {
             return;
         };
-        if !lane.mark_woken() {
+        if !shard.mark_woken() {
             return;
         }
         self.inbox().push_back(core.clone());
         self.wakeup.notify_one();
     }
 
-    /// Wakes the hub for a room's lane. Inside a connection's poll the wakeup is deferred to the poll's
+    /// Wakes the hub for a room's shard. Inside a connection's poll the wakeup is deferred to the poll's
     /// end, so that all messages of one poll are delivered together.
     pub(crate) fn wake(self: &Arc<Self>, core: &Arc<RoomCore>) {
-        let Some(lane) = core.lanes.get(self.lane) else {
+        let Some(shard) = core.shards.get(self.shard) else {
             return;
         };
         let Some(connection) = polled_connection() else {
             self.enqueue(core);
             return;
         };
-        if lane.mark_deferred(connection) {
+        if shard.mark_deferred(connection) {
             let (hub, core) = (self.clone(), core.clone());
             defer(move || hub.enqueue(&core));
         }
@@ -122,7 +122,7 @@ impl Hub {
             passes.extend(
                 self.inbox()
                     .drain(..)
-                    .map(|core| Pass::new(core, self.lane)),
+                    .map(|core| Pass::new(core, self.shard)),
             );
             let Some(mut pass) = passes.pop_front() else {
                 if self.stopped.load(Ordering::Acquire) {
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lane_is_in_the_inbox_once() {
+    fn a_shard_is_in_the_inbox_once() {
         let hub = Hub::new(0);
         let core = Arc::new(RoomCore::new("room".into(), 1, Default::default()));
         // A publisher and the retry of slow members at the same time.

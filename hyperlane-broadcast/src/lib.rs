@@ -38,10 +38,10 @@
 //! | member | a connection in a room: a WebSocket or an event stream ([`Member`]) |
 //! | offset | the number of a message in its room ([`Offset`]): the order in which all members receive messages |
 //! | hub | a task that delivers messages to members; a server has a few, and each serves a part of every large room |
-//! | lane | the part of a room that one hub serves: a queue of messages, joins and leaves, and the seats of members |
-//! | seat | a member in its lane: the outbox of its connection, and its position if it is slow |
+//! | shard | the part of a room that one hub serves: a queue of messages, joins and leaves, and the seats of members |
+//! | seat | a member in its shard: the outbox of its connection, and its position if it is slow |
 //! | position | the offset of the first message that a slow member has not received |
-//! | pass | a hub's delivery of one lane's queue to the lane's seats |
+//! | pass | a hub's delivery of one shard's queue to the shard's seats |
 //!
 //! A member is *slow* while its outbox is full. It reads on from its position in the room's history as
 //! its outbox empties. If the history drops the message at its position, the hub closes the connection
@@ -60,7 +60,6 @@ mod error;
 mod ext;
 mod history;
 mod hub;
-mod lane;
 mod member;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 mod metrics;
@@ -70,6 +69,7 @@ mod registry;
 mod room;
 mod rooms;
 mod seat;
+mod shard;
 
 // Channels between tasks.
 mod broadcast;

@@ -1,24 +1,24 @@
-//! Passes: a pass delivers the messages in the queue of one lane to the lane's seats.
+//! Passes: a pass delivers the messages in the queue of one shard to the shard's seats.
 
 use std::sync::Arc;
 
 use crate::{
     core::RoomCore,
-    lane::{Lane, Work},
     seat::{Batch, Seat},
+    shard::{Shard, Work},
 };
 
 /// Deliveries of one room before the next room has its turn.
 const DELIVERIES_PER_TURN: usize = 256;
 
-/// Delivery of the messages in one lane's queue.
+/// Delivery of the messages in one shard's queue.
 ///
 /// A pass that is dropped before its end, with its runtime, puts the seats back. Members that have not
 /// received the current batch count as slow, and the next pass reads the batch from the history.
 pub(crate) struct Pass {
     pub(crate) core: Arc<RoomCore>,
-    /// Index of the lane.
-    lane: usize,
+    /// Index of the shard.
+    shard: usize,
     seats: Vec<Seat>,
     batch: Option<Batch>,
     /// Index of the next seat that the batch is delivered to.
@@ -29,13 +29,13 @@ pub(crate) struct Pass {
     pub(crate) has_slow: bool,
     /// Number of deliveries that are not in the metrics yet.
     delivered: u64,
-    /// The lane has its seats back.
+    /// The shard has its seats back.
     is_done: bool,
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let Some(lane) = self.core.lanes.get(self.lane).filter(|_| !self.is_done) else {
+        let Some(shard) = self.core.shards.get(self.shard).filter(|_| !self.is_done) else {
             return;
         };
         if let Some(batch) = self.batch.take() {
@@ -44,20 +44,20 @@ impl Drop for Pass {
                     .get_or_insert(batch.first().max(seat.caught_up_to));
             }
         }
-        lane.put_back(std::mem::take(&mut self.seats));
+        shard.put_back(std::mem::take(&mut self.seats));
     }
 }
 
 impl Pass {
-    pub(crate) fn new(core: Arc<RoomCore>, lane: usize) -> Self {
+    pub(crate) fn new(core: Arc<RoomCore>, shard: usize) -> Self {
         let seats = core
-            .lanes
-            .get(lane)
-            .map(Lane::take_seats)
+            .shards
+            .get(shard)
+            .map(Shard::take_seats)
             .unwrap_or_default();
         Self {
             core,
-            lane,
+            shard,
             seats: seats.list,
             batch: None,
             next_seat: 0,
@@ -79,7 +79,7 @@ impl Pass {
 
     fn deliver(&mut self) -> bool {
         let mut left = DELIVERIES_PER_TURN;
-        if std::mem::take(&mut self.retries_slow) && self.is_lane_empty() {
+        if std::mem::take(&mut self.retries_slow) && self.is_shard_empty() {
             for seat in &mut self.seats {
                 catch_up(seat, &self.core, &mut self.delivered);
             }
@@ -107,16 +107,16 @@ impl Pass {
         }
     }
 
-    fn is_lane_empty(&self) -> bool {
-        self.core.lanes.get(self.lane).is_none_or(Lane::is_empty)
+    fn is_shard_empty(&self) -> bool {
+        self.core.shards.get(self.shard).is_none_or(Shard::is_empty)
     }
 
-    /// Takes the next work from the lane; false if its queue is empty.
+    /// Takes the next work from the shard; false if its queue is empty.
     fn take_work(&mut self) -> bool {
-        let Some(lane) = self.core.lanes.get(self.lane) else {
+        let Some(shard) = self.core.shards.get(self.shard) else {
             return false;
         };
-        match lane.take_work(&mut self.seats) {
+        match shard.take_work(&mut self.seats) {
             Work::Posts(posts) => {
                 self.batch = Some(Batch::new(posts));
                 self.next_seat = 0;

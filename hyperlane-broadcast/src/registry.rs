@@ -1,6 +1,6 @@
 //! State that all rooms of a server share: rooms by name, memberships, and the hubs that deliver.
 //!
-//! Locks are taken in this order: memberships, a room's state, a lane's queue. The lock of the rooms'
+//! Locks are taken in this order: memberships, a room's state, a shard's queue. The lock of the rooms'
 //! names comes before a room's state. No connection is closed while one of them is held.
 
 use std::{
@@ -23,10 +23,10 @@ use crate::{
     core::RoomCore,
     error::RoomError,
     hub::Hub,
-    lane::Command,
     member::{Join, Member, MemberId},
     metrics::Metrics,
     post::Audience,
+    shard::Command,
 };
 
 /// Time between two sweeps, which drop expired history of rooms without members.
@@ -85,7 +85,7 @@ impl RoomRegistry {
                 limit,
             });
         }
-        let lanes = self.hubs().len();
+        let shards = self.hubs().len();
         let mut rooms = self.lock_rooms();
         if let Some(core) = rooms.get(name) {
             return Ok(core.clone());
@@ -93,7 +93,7 @@ impl RoomRegistry {
         let name: Arc<str> = name.into();
         let metrics = self.metrics();
         let room_metrics = metrics.for_room(&self.config, &name);
-        let core = Arc::new(RoomCore::new(name.clone(), lanes, room_metrics));
+        let core = Arc::new(RoomCore::new(name.clone(), shards, room_metrics));
         metrics.room_created();
         rooms.insert(name, core.clone());
         Ok(core)
@@ -131,8 +131,8 @@ impl RoomRegistry {
         flush_current();
         self.start_sweeper();
         let limits = self.config.history_limits();
-        core.publish(message, audience, &limits, |lane| {
-            self.wake_lane(core, lane);
+        core.publish(message, audience, &limits, |shard| {
+            self.wake_shard(core, shard);
         })
     }
 
@@ -171,18 +171,18 @@ impl RoomRegistry {
             }
             membership.rooms.push(core.clone());
             self.metrics().joined(&core.metrics);
-            let lane = state.lane_for(self.home_lane(&core.name));
-            state.add_member(&member, lane, join.farewell);
+            let shard = state.shard_for(self.home_shard(&core.name));
+            state.add_member(&member, shard, join.farewell);
             let limits = self.config.history_limits();
             let replay = state.replay(join.history, id, &limits);
             core.enqueue(
-                lane,
+                shard,
                 Command::Join {
                     outbox: outbox.clone(),
                     replay,
                 },
             );
-            self.wake_lane(core, lane);
+            self.wake_shard(core, shard);
             // One hook per connection, however often it leaves and joins.
             !std::mem::replace(&mut membership.has_end_hook, true)
         };
@@ -227,12 +227,12 @@ impl RoomRegistry {
     fn remove_member(self: &Arc<Self>, core: &Arc<RoomCore>, id: MemberId) {
         let farewell = {
             let mut state = core.lock();
-            let Some((lane, farewell)) = state.remove_member(id) else {
+            let Some((shard, farewell)) = state.remove_member(id) else {
                 return;
             };
             self.metrics().left(&core.metrics, 1);
-            core.enqueue(lane, Command::Leave(id));
-            self.wake_lane(core, lane);
+            core.enqueue(shard, Command::Leave(id));
+            self.wake_shard(core, shard);
             farewell
         };
         if let Some(farewell) = farewell {
@@ -240,21 +240,21 @@ impl RoomRegistry {
         }
     }
 
-    /// Wakes a lane's hub, and starts the hub's task if it does not run.
-    fn wake_lane(self: &Arc<Self>, core: &Arc<RoomCore>, lane: usize) {
-        let Some(hub) = self.hubs().get(lane) else {
+    /// Wakes a shard's hub, and starts the hub's task if it does not run.
+    fn wake_shard(self: &Arc<Self>, core: &Arc<RoomCore>, shard: usize) {
+        let Some(hub) = self.hubs().get(shard) else {
             return;
         };
         if hub.is_running() || self.start_hub(hub) {
             hub.wake(core);
         } else {
             // Without a hub the queue would only grow.
-            core.clear_lane(lane);
+            core.clear_shard(shard);
         }
     }
 
-    /// The lane of a small room's members.
-    fn home_lane(&self, name: &str) -> usize {
+    /// The shard of a small room's members.
+    fn home_shard(&self, name: &str) -> usize {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(name.as_bytes());
         let hubs = self.hubs().len().max(1);

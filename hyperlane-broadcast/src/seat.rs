@@ -62,7 +62,7 @@ impl Batch {
     }
 }
 
-/// A member in a lane: its outbox, and how far it has received the room's messages.
+/// A member in a shard: its outbox, and how far it has received the room's messages.
 pub(crate) struct Seat {
     pub(crate) id: MemberId,
     pub(crate) outbox: Outbox,

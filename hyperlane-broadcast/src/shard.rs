@@ -1,4 +1,4 @@
-//! Lanes: the part of a room that one hub serves.
+//! Shards: the part of a room that one hub serves.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use crate::{member::MemberId, post::Post, seat::Seat};
 /// Maximum bytes of messages that a pass takes at once, to merge them into one write.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// An entry of a lane's queue.
+/// An entry of a shard's queue.
 pub(crate) enum Command {
     Join {
         outbox: Outbox,
@@ -25,14 +25,14 @@ pub(crate) enum Command {
 
 /// The part of a room that one hub serves: a queue, in the room's order, and the seats of members.
 #[derive(Default)]
-pub(crate) struct Lane {
-    queue: Mutex<LaneQueue>,
+pub(crate) struct Shard {
+    queue: Mutex<ShardQueue>,
     /// Used by the hub alone, so the lock is never contended. A pass takes the seats out: two passes
-    /// over one lane must not run at the same time.
+    /// over one shard must not run at the same time.
     seats: Mutex<Seats>,
 }
 
-/// Seats of a lane.
+/// Seats of a shard.
 #[derive(Default)]
 pub(crate) struct Seats {
     pub(crate) list: Vec<Seat>,
@@ -41,12 +41,12 @@ pub(crate) struct Seats {
 }
 
 #[derive(Default)]
-struct LaneQueue {
+struct ShardQueue {
     commands: VecDeque<Command>,
     wake: WakeState,
 }
 
-/// State of the lane's wakeup of its hub.
+/// State of the shard's wakeup of its hub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum WakeState {
     /// The queue is empty, or its entries are about to wake the hub.
@@ -54,25 +54,25 @@ enum WakeState {
     Idle,
     /// This connection wakes the hub at the end of its current poll.
     Deferred(u64),
-    /// The lane is in the hub's inbox, or a pass runs over it.
+    /// The shard is in the hub's inbox, or a pass runs over it.
     Woken,
 }
 
-/// Work that a pass takes from a lane's queue at once.
+/// Work that a pass takes from a shard's queue at once.
 pub(crate) enum Work {
     /// Messages for all seats.
     Posts(Vec<Arc<Post>>),
     /// Messages of the history for the last seat.
     Replay(Vec<Arc<Post>>),
-    /// No work: the queue is empty, and the lane has its seats back.
+    /// No work: the queue is empty, and the shard has its seats back.
     Done {
         /// Some members are slow.
         has_slow: bool,
     },
 }
 
-impl Lane {
-    fn lock_queue(&self) -> MutexGuard<'_, LaneQueue> {
+impl Shard {
+    fn lock_queue(&self) -> MutexGuard<'_, ShardQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
