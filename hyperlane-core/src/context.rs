@@ -251,6 +251,11 @@ impl Context {
             .map(|address| address.to_canonical())
     }
 
+    /// Returns whether the client is known to use TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.forwarded().and_then(|forwarded| forwarded.secure) == Some(true)
+    }
+
     /// Returns the data that trusted proxies forward about the request.
     pub(crate) fn forwarded(&self) -> Option<Forwarded<'_>> {
         let connection = self.connection.as_ref()?;

@@ -86,11 +86,10 @@ impl Context {
 
     /// Returns the host and port that the client asked for, and whether it is known to use TLS.
     fn own_host(&self) -> (&str, bool) {
-        let forwarded = self.forwarded();
-        let host = forwarded.and_then(|forwarded| forwarded.host);
+        let host = self.forwarded().and_then(|forwarded| forwarded.host);
         (
             host.unwrap_or_else(|| self.get_request().get_host()),
-            forwarded.and_then(|forwarded| forwarded.secure) == Some(true),
+            self.is_secure(),
         )
     }
 

@@ -145,8 +145,7 @@ impl Context {
     }
 
     fn is_session_secure(&self) -> bool {
-        self.sessions()
-            .is_secure(|| self.forwarded().and_then(|forwarded| forwarded.secure) == Some(true))
+        self.sessions().is_secure(|| self.is_secure())
     }
 
     /// Returns whether a page of any site could have made the request with the cookie of its visitor's session.
@@ -267,7 +266,8 @@ impl Context {
         {
             let (entry, id) = (session.entry().clone(), session.id());
             let connection = connection.clone();
-            tokio::spawn(async move {
+            let env = connection.env.clone();
+            env.spawn(async move {
                 let is_over = async {
                     entry.former_is_over(id).await;
                     true

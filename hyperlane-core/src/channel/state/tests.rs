@@ -389,7 +389,10 @@ fn places_that_will_be_reset_keep_no_sender_waiting() {
         channel.send(item, LIMITS).unwrap();
     }
     let more = Message::from("more").into();
-    assert!(channel.send(more, LIMITS).is_err(), "nobody took these");
+    assert!(
+        channel.send(more, LIMITS).is_err(),
+        "the client took nothing"
+    );
     client.connect(&mut channel, 1000);
     assert_eq!(client.resets, 1);
 }
