@@ -212,8 +212,8 @@ fn crowd(address: SocketAddr, connections: usize, slow: &Arc<Slow>) -> Outcome {
     Ok(())
 }
 
-/// Has this thread run only where nobody else wants to: one that is merely nice is not preempted at once, so that it
-/// would hold up whoever wakes beside it.
+/// Runs this thread only while the processor is idle. A thread that is merely nice is not preempted at once, and
+/// would delay the thread that wakes beside it.
 #[cfg(target_os = "linux")]
 fn yield_to_all() -> Outcome {
     let thread = rustix::thread::gettid().as_raw_nonzero().to_string();

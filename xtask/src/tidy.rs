@@ -85,6 +85,7 @@ fn check(crates: &[Ordered], write: bool) -> Outcome {
             .iter()
             .map(|(name, all)| format!("{name} {}", all.len()));
         println!("methods: {}", counts.collect::<Vec<_>>().join(", "));
+        report.problems.extend(methods::missing(&methods));
         report.found.extend(methods::over(&methods));
         report.found.extend(wire::outside(core));
     }
@@ -121,6 +122,7 @@ fn check_order(crates: &[Ordered], report: &mut Report) {
         let (edges, unknown) = order::edges(tree);
         report.problems.extend(unknown);
         report.problems.extend(order::unlisted(tree, krate, &list));
+        report.problems.extend(order::missing(tree, krate, &list));
         report
             .problems
             .extend(floor_plan::without_docs(tree, krate));

@@ -2,7 +2,7 @@
 //!
 //! Every spelling of an import counts: `use` trees, paths in expressions, types, attributes and the tokens of macros, from `crate`,
 //! `$crate`, `self`, `super` or a name that an import brought in. A name that the root re-exports counts for the module that owns it.
-//! The root lies above all modules.
+//! The root lies above all modules. A method call is not an import: its type was imported where its value was made.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,6 +41,17 @@ pub(super) fn list<'a>(lists: &'a str, krate: &str) -> Vec<&'a str> {
         .skip(1)
         .take_while(|line| !line.starts_with('['))
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect()
+}
+
+/// Modules that the crate lacks and the list has, as problems.
+pub(super) fn missing(tree: &Tree, krate: &str, list: &[&str]) -> Vec<String> {
+    let tops = tree.tops();
+    list.iter()
+        .filter(|listed| !tops.iter().any(|module| module.name == **listed))
+        .map(|listed| {
+            format!("{krate}: xtask/src/tidy/order.txt lists `{listed}`, which is not a module; remove the line")
+        })
         .collect()
 }
 

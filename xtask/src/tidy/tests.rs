@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     modules::Tree,
-    order::{cycles, edges, list, unlisted, upward},
+    order::{cycles, edges, list, missing, unlisted, upward},
 };
 
 /// A crate of these files, the first of which is its root.
@@ -250,6 +250,15 @@ fn a_circle_without_a_pair_is_one() {
     ];
     let (edges, _) = edges(&tree(&files));
     assert_eq!(cycles(&edges), (0, vec!["a", "b", "c"]));
+}
+
+#[test]
+fn a_listed_module_that_is_gone_is_a_problem() {
+    let files = [("lib.rs", "mod a;"), ("a.rs", "")];
+    assert_eq!(missing(&tree(&files), "two", &["a"]), [""; 0]);
+    let problems = missing(&tree(&files), "two", &["a", "gone"]);
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].contains("`gone`"), "{problems:?}");
 }
 
 #[test]
