@@ -4,21 +4,21 @@ use std::fmt;
 
 use tokio::sync::broadcast;
 
-/// Number of receivers.
+/// A number of receivers.
 pub type ReceiverCount = usize;
-/// Maximum number of values that wait for the slowest receiver.
+/// The maximum number of values that a channel stores for its slowest receiver.
 pub type Capacity = usize;
-/// The receiving side. A receiver that lags by more than the capacity gets an error with the number of
-/// missed values.
+/// The receiving side of a channel. A receiver that is more than the capacity behind gets `RecvError::Lagged` with
+/// the number of values that it has missed.
 pub type BroadcastReceiver<T> = broadcast::Receiver<T>;
-/// The sending side.
+/// The sending side of a channel.
 pub type BroadcastSender<T> = broadcast::Sender<T>;
-/// Error of a send without receivers, with the value.
+/// Error of a send to a channel without receivers. It contains the value that was not sent.
 pub type BroadcastSendError<T> = broadcast::error::SendError<T>;
-/// Result of a send: the number of receivers.
+/// Result of a send: the number of receivers, or the value if the channel has no receivers.
 pub type BroadcastSendResult<T> = Result<ReceiverCount, BroadcastSendError<T>>;
 
-/// Default capacity, in values.
+/// The default capacity of a channel: 1024 values.
 pub const DEFAULT_BROADCAST_SENDER_CAPACITY: Capacity = 1024;
 
 /// A channel that sends every value to every receiver.
@@ -40,24 +40,25 @@ pub struct Broadcast<T> {
 }
 
 impl<T: Clone> Broadcast<T> {
-    /// Makes a channel in which at most `capacity` values, at least one, wait for the slowest receiver.
+    /// Creates a channel that stores at most `capacity` values for its slowest receiver. A capacity of 0 counts
+    /// as 1.
     pub fn new(capacity: Capacity) -> Self {
-        // The maximum of tokio.
+        // Tokio panics above this capacity.
         let most = usize::MAX >> 1;
         Self {
             sender: BroadcastSender::new(capacity.clamp(1, most)),
         }
     }
 
-    /// Returns a receiver of all later values.
+    /// Returns a receiver of the values that are sent after this call.
     pub fn subscribe(&self) -> BroadcastReceiver<T> {
         self.sender.subscribe()
     }
 
-    /// Sends a value to every receiver and returns their number.
+    /// Sends a value to every receiver and returns the number of receivers.
     ///
     /// # Errors
-    /// Returns the value if there is no receiver.
+    /// Returns an error with the value if the channel has no receivers.
     pub fn send(&self, value: T) -> BroadcastSendResult<T> {
         self.sender.send(value)
     }

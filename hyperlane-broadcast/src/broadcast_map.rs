@@ -15,11 +15,14 @@ use crate::broadcast::{
 pub type BroadcastMapReceiver<T> = BroadcastReceiver<T>;
 /// The sending side of a named channel.
 pub type BroadcastMapSender<T> = BroadcastSender<T>;
-/// Error of a send without receivers, with the value.
+/// Error of a send to a channel without receivers. It contains the value that was not sent.
 pub type BroadcastMapSendError<T> = BroadcastSendError<T>;
 
-/// Channels by name. A channel is made by its first subscriber, and removed some time after its last
-/// receiver is dropped.
+/// A map from names to [`Broadcast`] channels.
+///
+/// The first call of [`subscribe_or_insert`](Self::subscribe_or_insert) for a name creates a channel. Some time
+/// after the last receiver of the channel is dropped, another call of `subscribe_or_insert` removes the
+/// channel. A channel created by [`insert`](Self::insert) stays until [`unsubscribe`](Self::unsubscribe).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -39,21 +42,21 @@ pub struct BroadcastMap<T> {
 
 struct ChannelTable<T> {
     map: HashMap<String, NamedChannel<T>>,
-    /// Size of the map at which channels without receivers are removed.
+    /// Number of channels in the map at which the next insertion removes the channels without receivers.
     sweep_at: usize,
 }
 
 struct NamedChannel<T> {
     channel: Broadcast<T>,
-    /// Made by `insert`: stays until `unsubscribe`.
+    /// True for a channel created by `insert`: it stays in the map until `unsubscribe`.
     is_kept: bool,
 }
 
-/// Size of the map below which no sweep is worth its time.
+/// Number of channels below which [`sweep`](ChannelTable::sweep) does nothing: few channels use little memory.
 const MIN_SWEEP: usize = 64;
 
 impl<T: Clone> BroadcastMap<T> {
-    /// Makes a map without channels.
+    /// Creates an empty map.
     pub fn new() -> Self {
         Self {
             table: Mutex::new(ChannelTable {
@@ -67,8 +70,8 @@ impl<T: Clone> BroadcastMap<T> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a channel that stays until [`unsubscribe`](Self::unsubscribe), and returns the channel of the
-    /// same name that it replaces.
+    /// Creates a channel that stays until [`unsubscribe`](Self::unsubscribe). If a channel of this name exists,
+    /// the new channel replaces it, and the call returns the old channel.
     pub fn insert(&self, key: impl AsRef<str>, capacity: Capacity) -> Option<Broadcast<T>> {
         let named = NamedChannel {
             channel: Broadcast::new(capacity),
@@ -79,16 +82,16 @@ impl<T: Clone> BroadcastMap<T> {
         replaced.map(|replaced| replaced.channel)
     }
 
-    /// Returns a receiver of the channel of this name, if there is one.
+    /// Returns a receiver of the channel of this name. Returns `None` if the map has no such channel.
     pub fn subscribe(&self, key: impl AsRef<str>) -> Option<BroadcastMapReceiver<T>> {
         let key = key.as_ref();
         let table = self.lock();
         table.map.get(key).map(|named| named.channel.subscribe())
     }
 
-    /// Returns a receiver of the channel of this name, and makes the channel if there is none.
+    /// Returns a receiver of the channel of this name. Creates the channel if the map has no such channel.
     ///
-    /// Calls at the same time share one channel.
+    /// Concurrent calls with the same name share one channel.
     pub fn subscribe_or_insert(
         &self,
         key: impl AsRef<str>,
@@ -110,7 +113,8 @@ impl<T: Clone> BroadcastMap<T> {
             },
         );
         drop(table);
-        // Dropped without the lock: the drop of an unreceived value may call this map.
+        // The channels are dropped after the lock is released. A channel drops its unreceived values, and the
+        // destructor of a value may call this map.
         drop(unused);
         receiver
     }
@@ -120,7 +124,7 @@ impl<T: Clone> BroadcastMap<T> {
         self.subscribe_or_insert(key, DEFAULT_BROADCAST_SENDER_CAPACITY)
     }
 
-    /// Returns the number of receivers of the channel of this name, if there is one.
+    /// Returns the number of receivers of the channel of this name. Returns `None` if the map has no such channel.
     pub fn receiver_count(&self, key: impl AsRef<str>) -> Option<ReceiverCount> {
         let key = key.as_ref();
         let table = self.lock();
@@ -130,11 +134,12 @@ impl<T: Clone> BroadcastMap<T> {
             .map(|named| named.channel.receiver_count())
     }
 
-    /// Sends a value to every receiver of the channel and returns their number; `None` if there is no
-    /// channel of this name.
+    /// Sends a value to every receiver of the channel and returns the number of receivers. Returns `Ok(None)` if
+    /// the map has no channel of this name.
     ///
     /// # Errors
-    /// None at present: without receivers it returns `Ok(Some(0))`. Existing programs expect a `Result`.
+    /// This method never returns an error: a send to a channel without receivers returns `Ok(Some(0))`. The
+    /// return type is a `Result` because existing programs expect one.
     pub fn try_send(
         &self,
         key: impl AsRef<str>,
@@ -143,37 +148,42 @@ impl<T: Clone> BroadcastMap<T> {
         Ok(self.send(key, value))
     }
 
-    /// Sends a value to every receiver of the channel and returns their number; `None` if there is no
-    /// channel of this name.
+    /// Sends a value to every receiver of the channel and returns the number of receivers. Returns `None` if the
+    /// map has no channel of this name.
     pub fn send(&self, key: impl AsRef<str>, value: T) -> Option<ReceiverCount> {
-        // Sent without the lock, so that other channels need not wait.
+        // The value is sent after the map's lock is released. Sends to other channels do not wait for this send.
         let key = key.as_ref();
         let channel = self.lock().map.get(key)?.channel.clone();
-        // A send without receivers fails, which is no error here.
+        // `Broadcast::send` fails if the channel has no receivers. Here the result is 0 receivers.
         Some(channel.send(value).unwrap_or(0))
     }
 
-    /// Removes the channel. Its receivers get earlier values and then the end.
+    /// Removes the channel from the map and returns it.
+    ///
+    /// After the returned channel is dropped, receivers get the values sent before, and then
+    /// `RecvError::Closed`.
     pub fn unsubscribe(&self, key: impl AsRef<str>) -> Option<Broadcast<T>> {
         let key = key.as_ref();
         let removed = self.lock().map.remove(key);
         removed.map(|named| named.channel)
     }
 
-    /// Returns the number of channels, including those without receivers that are not removed yet.
+    /// Returns the number of channels. The number includes channels without receivers that are not removed yet.
     pub fn len(&self) -> usize {
         self.lock().map.len()
     }
 
-    /// True if there is no channel.
+    /// Returns true if the map has no channels.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
 impl<T: Clone> ChannelTable<T> {
-    /// Removes and returns channels without receivers, if the map has doubled since the last time: the
-    /// average cost per insertion is constant. The caller drops them without the lock.
+    /// Removes and returns the channels without receivers. Does so only if the map has doubled since the last
+    /// sweep, which keeps the average cost per insertion constant.
+    ///
+    /// The caller must drop the returned channels after it has released the lock of the map.
     #[must_use]
     fn sweep(&mut self) -> Vec<(String, NamedChannel<T>)> {
         if self.map.len() < self.sweep_at {
@@ -242,7 +252,7 @@ mod tests {
 
     #[test]
     fn keys_and_dropped_values_may_call_the_map() {
-        /// Calls the map when it is dropped, and when it is read as a key.
+        /// A value and key that calls the map in its destructor and in `as_ref`.
         #[derive(Clone)]
         struct Asks(Arc<std::sync::OnceLock<std::sync::Weak<BroadcastMap<Asks>>>>);
 

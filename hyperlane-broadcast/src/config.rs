@@ -8,17 +8,21 @@ use std::time::Duration;
 pub struct RoomsConfig {
     /// Maximum length of a room's name, in bytes. Default: 255.
     pub name_bytes: usize,
-    /// Maximum number of rooms that one connection is in. Default: 128.
+    /// Maximum number of rooms that one connection may join. Default: 128.
     pub rooms_per_connection: usize,
-    /// Maximum number of messages in a room's history, from which slow members catch up and new members
-    /// get a replay. Default: 100.
+    /// Maximum number of messages in a room's history. Default: 100.
+    ///
+    /// Slow members receive missed messages from the history. New members may ask for its last messages
+    /// ([`Join::history`](crate::Join::history)).
     pub history_messages: usize,
-    /// Maximum bytes of a room's history. Default: 1 MiB.
+    /// Maximum size of a room's history, in bytes. Default: 1 MiB. Each message adds its length and a small overhead.
     pub history_bytes: usize,
     /// Maximum age of a message in a room's history. Default: 5 min.
     pub history_age: Duration,
-    /// Names of rooms with a `hyperlane_room_size` of their own. The program lists them, because each name
-    /// is a label in the metrics and there may be any number of rooms. Default: none.
+    /// Names of the rooms for which the metric `hyperlane_room_size` is recorded. Default: none.
+    ///
+    /// Each name becomes a value of the metric's label `room`. The program lists the names because the number of
+    /// rooms has no limit.
     #[cfg(feature = "metrics")]
     pub measured_rooms: Vec<String>,
 }
@@ -83,7 +87,8 @@ impl RoomsConfig {
     }
 }
 
-/// Limits of a history; a message over any of them drops the oldest ones.
+/// Limits of a [`History`](crate::history::History). If a new message exceeds a limit, the history drops its oldest
+/// messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HistoryLimits {
     pub(crate) messages: usize,

@@ -17,14 +17,14 @@ use crate::{
     shard::{Command, Shard},
 };
 
-/// A member in its room's state.
+/// The data of one member in the state of its room.
 pub(crate) struct MemberRecord {
     pub(crate) user: Arc<str>,
     shard: usize,
     pub(crate) farewell: Option<Message>,
 }
 
-/// State behind a room's lock.
+/// The state of a room that its lock protects.
 pub(crate) struct RoomState {
     pub(crate) next_offset: Offset,
     pub(crate) history: History,
@@ -33,7 +33,7 @@ pub(crate) struct RoomState {
     seats_per_shard: Vec<usize>,
 }
 
-/// A room as its handles, its hubs and the registry share it.
+/// A room. Its handles, the hubs and the registry share it.
 pub(crate) struct RoomCore {
     pub(crate) name: Arc<str>,
     state: Mutex<RoomState>,
@@ -60,8 +60,11 @@ impl RoomCore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes under the room's lock, so that all members see messages in the order of offsets.
-    /// Calls `wake` for each shard with members. Returns the number of members that the message is for.
+    /// Publishes a message and returns the number of members in its audience. Calls `wake` with the index of
+    /// each shard that has members.
+    ///
+    /// The call holds the room's lock. All shards therefore queue the room's messages in the order of their
+    /// offsets.
     pub(crate) fn publish(
         &self,
         message: Message,
@@ -92,7 +95,7 @@ impl RoomCore {
         count
     }
 
-    /// Appends to a shard's queue.
+    /// Appends a command to a shard's queue.
     pub(crate) fn enqueue(&self, shard: usize, command: Command) {
         if let Some(shard) = self.shards.get(shard) {
             shard.enqueue(command);
@@ -106,7 +109,8 @@ impl RoomCore {
         }
     }
 
-    /// Returns the messages from a position on; `None` if the history has dropped some of them.
+    /// Returns the messages from the offset `position` on. Returns `None` if the history has dropped some of these
+    /// messages.
     pub(crate) fn messages_since(&self, position: Offset) -> Option<Vec<Arc<Post>>> {
         let state = self.lock();
         state.history.since(position, state.next_offset)
@@ -117,7 +121,7 @@ impl RoomCore {
         self.lock().members.len()
     }
 
-    /// True without members and history: the room can be removed.
+    /// Returns true if the room has no members and no history. Such a room can be removed.
     pub(crate) fn is_vacant(&self) -> bool {
         let state = self.lock();
         state.members.is_empty() && state.history.is_empty()
@@ -125,10 +129,10 @@ impl RoomCore {
 }
 
 impl RoomState {
-    /// Returns the shard of a new member. A small room has one shard, so that it wakes one hub; members of
-    /// a large room are spread evenly over all shards.
+    /// Returns the index of the shard for a new member. A small room puts all members into the shard `home`: a
+    /// published message then wakes one hub alone. A large room spreads its new members over all shards.
     pub(crate) fn shard_for(&self, home: usize) -> usize {
-        /// Number of members from which a room uses all shards.
+        /// Number of members from which a room uses all its shards.
         const SHARE_FROM: usize = 32;
         if self.members.len() < SHARE_FROM {
             return home;
@@ -140,7 +144,7 @@ impl RoomState {
             .map_or(home, |(shard, _)| shard)
     }
 
-    /// Adds a member with its seat in this shard.
+    /// Adds a member whose seat is in the shard of index `shard`.
     pub(crate) fn add_member(&mut self, member: &Member, shard: usize, farewell: Option<Message>) {
         if let Some(seats) = self.seats_per_shard.get_mut(shard) {
             *seats += 1;
@@ -153,7 +157,8 @@ impl RoomState {
         self.members.insert(member.id, record);
     }
 
-    /// Removes a member and returns its shard and farewell; `None` if it is not in the room.
+    /// Removes a member. Returns the index of its shard and its farewell. Returns `None` if the connection is not a
+    /// member.
     pub(crate) fn remove_member(&mut self, id: MemberId) -> Option<(usize, Option<Message>)> {
         let record = self.members.remove(&id)?;
         if let Some(seats) = self.seats_per_shard.get_mut(record.shard) {
@@ -162,7 +167,7 @@ impl RoomState {
         Some((record.shard, record.farewell))
     }
 
-    /// Returns the last `count` messages for a new member, oldest first.
+    /// Returns the last `count` messages that the new member `id` may receive, oldest first.
     pub(crate) fn replay(
         &mut self,
         count: usize,

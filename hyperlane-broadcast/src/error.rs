@@ -1,30 +1,32 @@
 //! Errors of rooms.
 
-/// Error of a room.
+/// An error of a call to a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RoomError {
-    /// The name is empty or longer than the limit, in bytes.
+    /// The room's name is empty or longer than the limit.
     #[error("a room's name must have 1 to {limit} bytes, not {length}")]
     Name {
         /// Length of the name, in bytes.
         length: usize,
-        /// The limit, in bytes.
+        /// Maximum length of a name, in bytes: [`RoomsConfig::name_bytes`](crate::RoomsConfig::name_bytes).
         limit: usize,
     },
-    /// The connection is in the maximum number of rooms.
+    /// The connection is in the maximum number of rooms already.
     #[error(
         "the connection is in {limit} rooms, the limit: leave one, or raise `RoomsConfig::rooms_per_connection`"
     )]
     TooManyRooms {
-        /// The limit.
+        /// Maximum number of rooms for one connection:
+        /// [`RoomsConfig::rooms_per_connection`](crate::RoomsConfig::rooms_per_connection).
         limit: usize,
     },
     /// The connection has closed, or is neither a WebSocket nor an event stream.
     #[error("only an open WebSocket or event stream can join a room")]
     NotConnected,
-    /// The handle belongs to a channel of a session. A room would keep only the channel's current
-    /// connection, and clients with resume ids would count the room's messages as the channel's.
+    /// The handle belongs to a channel of a session, and a channel cannot join a room. The room would keep
+    /// only the channel's current connection. Clients with resume ids would count the room's messages as
+    /// messages of the channel.
     #[error(
         "a channel (`ctx.ws()`, `ctx.sse()`, or a connection at an endpoint `ws()` or `sse()`) cannot join a room: use \
          `ctx.upgrade(stream)` or `ctx.event_stream(stream)` in a handler of its own route"

@@ -6,14 +6,15 @@ use crate::{error::RoomError, room::Room, rooms::Rooms};
 
 /// Access to rooms from a hook.
 pub trait RoomExt {
-    /// Returns the server's rooms: the [`Rooms`] given to [`Server::state`](hyperlane_core::Server::state),
-    /// or else rooms with the default limits.
+    /// Returns the server's rooms: the [`Rooms`] passed to [`Server::state`](hyperlane_core::Server::state). If the
+    /// program has passed none, the server has rooms with the default limits.
     fn rooms(&self) -> Rooms;
 
-    /// Returns the room of this name.
+    /// Returns the server's room of this name. Creates the room if it does not exist.
     ///
     /// # Errors
-    /// [`RoomError::Name`] for a name that is empty or too long.
+    /// Returns [`RoomError::Name`] if the name is empty, or longer than
+    /// [`RoomsConfig::name_bytes`](crate::RoomsConfig::name_bytes).
     fn room(&self, name: impl AsRef<str>) -> Result<Room, RoomError>;
 }
 

@@ -10,7 +10,7 @@ use crate::{
     post::{Offset, Post},
 };
 
-/// Last messages of a room, with their times, within [`HistoryLimits`].
+/// The last messages of a room with the time of each. [`HistoryLimits`] bounds their number, bytes and age.
 #[derive(Default)]
 pub(crate) struct History {
     posts: VecDeque<(Instant, Arc<Post>)>,
@@ -33,7 +33,9 @@ impl History {
         }
     }
 
-    /// Returns the messages from `offset` on; `None` if some of them have been dropped.
+    /// Returns the messages from `offset` on. Returns `None` if the history has dropped some of these messages.
+    ///
+    /// `next` is the offset of the room's next message.
     pub(crate) fn since(&self, offset: Offset, next: Offset) -> Option<Vec<Arc<Post>>> {
         let oldest = self.posts.front().map_or(next, |(_, post)| post.offset);
         if offset < oldest {
@@ -49,7 +51,7 @@ impl History {
         )
     }
 
-    /// Returns the last `count` messages for `member`, oldest first.
+    /// Returns the last `count` messages that `member` may receive, oldest first.
     pub(crate) fn last(&self, count: usize, member: MemberId) -> Vec<Arc<Post>> {
         let mut last: Vec<_> = self
             .posts
@@ -68,7 +70,7 @@ impl History {
         self.posts.is_empty()
     }
 
-    /// Drops messages over the age limit.
+    /// Drops messages that are older than the age limit.
     pub(crate) fn expire(&mut self, now: Instant, limits: &HistoryLimits) {
         while let Some((at, oldest)) = self.posts.front() {
             if now.saturating_duration_since(*at) <= limits.age {

@@ -1,8 +1,9 @@
 //! Hubs: tasks that deliver the messages of all rooms.
 //!
-//! A hub's inbox holds the rooms whose shard at this hub has something in its queue. The hub runs one
-//! pass over each of these shards, a turn of some hundred deliveries at a time, rooms in turn. Shards with
-//! slow members are tried again after a while.
+//! A shard is the part of a room that one hub serves. The inbox of a hub lists the rooms whose shard has
+//! entries in its queue. The hub runs one [`Pass`] over each of these shards: the pass delivers the messages
+//! in the shard's queue. After 256 deliveries the hub continues with the next room's pass. The hub runs
+//! another pass over a shard with slow members after 50 ms.
 
 use std::{
     collections::VecDeque,
@@ -19,21 +20,22 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{core::RoomCore, pass::Pass};
 
-/// Time after which shards with slow members are tried again.
+/// Time after which a hub runs another pass over shards with slow members.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A hub, which serves the shards of one index in all rooms.
+/// A hub. It serves one shard of each room: the shard with the index [`shard`](Self::shard).
 pub(crate) struct Hub {
     shard: usize,
-    /// Rooms whose shard waits for a pass, each of them once.
+    /// Rooms whose shard waits for a pass. A room is in the inbox at most once.
     inbox: Mutex<VecDeque<Arc<RoomCore>>>,
     wakeup: Notify,
     stopped: AtomicBool,
-    /// A task runs this hub.
+    /// True while a task runs this hub.
     running: AtomicBool,
 }
 
-/// Guard of a hub's task. Its drop, also by the end of the runtime, allows another task.
+/// Marks a hub as running. Dropping the guard allows another task to run the hub. A runtime that shuts down drops the
+/// guard together with the task.
 struct RunningGuard(Arc<Hub>);
 
 impl Drop for RunningGuard {
@@ -57,7 +59,7 @@ impl Hub {
         self.running.load(Ordering::Acquire)
     }
 
-    /// Ends the task when the inbox is empty.
+    /// Tells the hub's task to end once the inbox is empty and all passes are done.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.wakeup.notify_one();
@@ -67,7 +69,8 @@ impl Hub {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a room into the inbox unless its shard waits or is served already.
+    /// Appends a room to the inbox and wakes the task. Does nothing if the room is in the inbox, or if a pass runs over
+    /// its shard.
     fn enqueue(&self, core: &Arc<RoomCore>) {
         let Some(shard) = core.shards.get(self.shard) else {
             return;
@@ -79,8 +82,8 @@ impl Hub {
         self.wakeup.notify_one();
     }
 
-    /// Wakes the hub for a room's shard. Inside a connection's poll the wakeup is deferred to the poll's
-    /// end, so that all messages of one poll are delivered together.
+    /// Wakes the hub for a room's shard. During a connection's poll, the wakeup is deferred to the end of the
+    /// poll. The hub then delivers all messages of the poll together.
     pub(crate) fn wake(self: &Arc<Self>, core: &Arc<RoomCore>) {
         let Some(shard) = core.shards.get(self.shard) else {
             return;
@@ -95,8 +98,10 @@ impl Hub {
         }
     }
 
-    /// Returns the work of the hub's task, until [`stop`](Self::stop); `None` if a task runs already.
-    /// Rooms without further work are handed to `release`.
+    /// Returns the future that a task polls to run the hub. The future ends after [`stop`](Self::stop).
+    /// Returns `None` if a task runs the hub already.
+    ///
+    /// The future calls `release` with each room that has no more work at this hub.
     pub(crate) fn run(
         self: Arc<Self>,
         release: impl Fn(Arc<RoomCore>) + Send + 'static,
@@ -113,7 +118,7 @@ impl Hub {
         let mut slow_rooms: Vec<Arc<RoomCore>> = Vec::new();
         let mut retry_at = Instant::now();
         loop {
-            // Checked here, so that busy rooms do not hold up slow members of others.
+            // The check runs once per turn. A room with many messages does not delay the slow members of other rooms.
             if !slow_rooms.is_empty() && Instant::now() >= retry_at {
                 for core in slow_rooms.drain(..) {
                     self.enqueue(&core);
@@ -131,7 +136,7 @@ impl Hub {
                 if slow_rooms.is_empty() {
                     self.wakeup.notified().await;
                 } else {
-                    // The loop checks both, so the outcome does not matter.
+                    // The result is not needed: the loop checks the inbox and the time itself.
                     let _ = tokio::time::timeout_at(retry_at, self.wakeup.notified()).await;
                 }
                 continue;
@@ -164,7 +169,7 @@ mod tests {
     fn a_shard_is_in_the_inbox_once() {
         let hub = Hub::new(0);
         let core = Arc::new(RoomCore::new("room".into(), 1, Default::default()));
-        // A publisher and the retry of slow members at the same time.
+        // A publisher wakes the hub, and the hub retries the slow members at the same time.
         hub.enqueue(&core);
         hub.enqueue(&core);
         assert_eq!(hub.inbox().len(), 1);

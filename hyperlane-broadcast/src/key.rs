@@ -2,20 +2,21 @@
 
 use std::fmt::Write;
 
-/// Parties of a message: two, or a group.
+/// The parties of a message: two parties, or a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BroadcastType<T> {
-    /// Two parties, in either order.
+    /// Two parties. Their order does not matter.
     PointToPoint(T, T),
     /// A group.
     PointToGroup(T),
-    /// Not set.
+    /// No parties.
     #[default]
     Unknown,
 }
 
 impl<T: ToString + PartialOrd> BroadcastType<T> {
-    /// Returns a key that is the same for both orders of two parties, and unique otherwise.
+    /// Returns the key of a channel for these parties. Both orders of two parties give the same key. Different
+    /// parties give different keys. The key of [`Unknown`](Self::Unknown) is empty.
     ///
     /// ```
     /// use hyperlane_broadcast::BroadcastType;
@@ -33,9 +34,9 @@ impl<T: ToString + PartialOrd> BroadcastType<T> {
                     (other, one)
                 };
                 let (first, second) = (first.to_string(), second.to_string());
-                // The length keeps keys unique whatever the names contain.
+                // The length of the first name keeps keys unique if a name contains a colon.
                 let mut key = String::with_capacity(first.len() + second.len() + 12);
-                // Writing to a `String` does not fail.
+                // Writing to a `String` cannot fail.
                 let _ = write!(key, "ptp:{}:{first}:{second}", first.len());
                 key
             }

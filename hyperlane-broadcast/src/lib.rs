@@ -1,9 +1,9 @@
 //! Rooms over connected streams.
 //!
-//! A [`Room`] sends messages to many WebSockets and event streams, in one order for all of them.
-//! `room.broadcast(..)` never waits for a receiver: hubs deliver in the background, each message
-//! encoded once per wire format. A connection that reads too slowly catches up from the room's
-//! history, and holds up neither the sender nor other members.
+//! A [`Room`] sends messages to many WebSockets and event streams. All of them receive the messages in the
+//! same order. `room.broadcast(..)` never waits for a receiver: background tasks, the hubs, deliver the
+//! messages. A hub encodes each message once per wire format. A connection that reads too slowly catches up
+//! from the room's history. A slow connection delays neither the sender nor the other members.
 //!
 //! ```
 //! use hyperlane_broadcast::{Join, RoomExt};
@@ -37,20 +37,20 @@
 //! | room | a name, the connections that have joined it, and the last messages sent to it; [`Rooms`] are all rooms of a server |
 //! | member | a connection in a room: a WebSocket or an event stream ([`Member`]) |
 //! | offset | the number of a message in its room ([`Offset`]): the order in which all members receive messages |
-//! | hub | a task that delivers messages to members; a server has a few, and each serves a part of every large room |
+//! | hub | a task that delivers messages to members; a server has one hub per worker thread, at most 16 |
 //! | shard | the part of a room that one hub serves: a queue of messages, joins and leaves, and the seats of members |
 //! | seat | a member in its shard: the outbox of its connection, and its position if it is slow |
-//! | position | the offset of the first message that a slow member has not received |
+//! | position | the offset of the first message that a slow member has not received yet |
 //! | pass | a hub's delivery of one shard's queue to the shard's seats |
 //!
-//! A member is *slow* while its outbox is full. It reads on from its position in the room's history as
-//! its outbox empties. If the history drops the message at its position, the hub closes the connection
-//! (a WebSocket with code 1013).
+//! A member is *slow* while its outbox is full. When the outbox has space again, the hub delivers the room's
+//! history from the member's position on. If the history has dropped the message at the member's position,
+//! the hub closes the connection (a WebSocket with code 1013).
 //!
 //! # Channels between tasks
 //!
-//! [`Broadcast`] sends values of any type to all receivers of a channel; a [`BroadcastMap`] holds such
-//! channels by name. They have nothing to do with connections.
+//! A [`Broadcast`] is a channel that sends each value, of any type, to all of its receivers. A
+//! [`BroadcastMap`] stores `Broadcast` channels by name. Both work between tasks, without a connection.
 
 #![warn(unreachable_pub)]
 

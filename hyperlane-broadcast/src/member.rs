@@ -4,12 +4,12 @@ use std::{fmt, sync::Arc};
 
 use hyperlane_core::{Message, Outbox, ServerSentEvents, WebSocket};
 
-/// Id of a member's connection within this process.
+/// The id of a member's connection. It is unique within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub(crate) u64);
 
 impl MemberId {
-    /// Returns the number, which no other connection of this process gets.
+    /// Returns the id as a number. No other connection of this process gets the same number.
     pub fn get(self) -> u64 {
         self.0
     }
@@ -45,16 +45,17 @@ impl From<&Member> for MemberId {
     }
 }
 
-/// A connection in a room, as other members see it.
+/// A connection in a room, as [`Room::members`](crate::Room::members) lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Id of its connection.
+    /// The id of the member's connection.
     pub id: MemberId,
-    /// Name of its user, from [`Join::user`]; empty without one. One user may have several connections.
+    /// The user name given to [`Join::user`]. Empty if the connection joined without a user name. One user may have
+    /// several connections.
     pub user: Arc<str>,
 }
 
-/// Options of a join: user, history, farewell.
+/// Options for joining a room: user name, history, farewell.
 ///
 /// ```
 /// use hyperlane_broadcast::Join;
@@ -70,26 +71,26 @@ pub struct Join {
 }
 
 impl Join {
-    /// Makes options without user, history and farewell.
+    /// Creates options without a user name, history or farewell.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the name of the user, for [`Room::members`](crate::Room::members) and
-    /// [`Room::send_to`](crate::Room::send_to).
+    /// Sets the user name of the member. [`Room::members`](crate::Room::members) returns this name, and
+    /// [`Room::send_to`](crate::Room::send_to) finds members by it.
     pub fn user(mut self, user: impl AsRef<str>) -> Self {
         self.user = Some(user.as_ref().into());
         self
     }
 
-    /// Asks for the last `messages` of the room's history, which the member receives first. No message
-    /// is missed or doubled between the history and later messages.
+    /// Sets the number of messages from the room's history that the member receives first. The default is 0.
+    /// Later messages follow without a gap and without duplicates.
     pub fn history(mut self, messages: usize) -> Self {
         self.history = messages;
         self
     }
 
-    /// Sets a message that the others receive when this member leaves or its connection ends.
+    /// Sets a message for the other members. The room sends it when this member leaves or its connection ends.
     pub fn farewell(mut self, message: impl Into<Message>) -> Self {
         self.farewell = Some(message.into());
         self
@@ -97,12 +98,12 @@ impl Join {
 }
 
 /// A connection that can join rooms: a handle from `ctx.upgrade(stream)` or `ctx.event_stream(stream)`, or
-/// its outbox.
+/// the outbox of a connection.
 ///
-/// The channels of a session, `ctx.ws()` and `ctx.sse()`, have the same types, but cannot join:
-/// [`RoomError::Channel`](crate::RoomError::Channel).
+/// `ctx.ws()` and `ctx.sse()` return the channels of a session, in the same types. Channels cannot join a room:
+/// [`Room::join`](crate::Room::join) returns [`RoomError::Channel`](crate::RoomError::Channel).
 pub trait Connected {
-    /// Returns the outbox that messages are delivered to.
+    /// Returns the outbox to which hubs deliver the room's messages.
     fn outbox(&self) -> Outbox;
 }
 

@@ -4,7 +4,7 @@ use metrics::{Counter, Gauge, KeyName, SharedString, Unit, counter, gauge};
 
 use crate::config::RoomsConfig;
 
-/// Metrics of all rooms; without instruments if no recorder was installed when the first room was made.
+/// Metrics of all rooms. `None` if the program had installed no recorder when the first room was created.
 pub(crate) struct Metrics(Option<Box<Instruments>>);
 
 struct Instruments {
@@ -19,7 +19,7 @@ struct Instruments {
 pub(crate) struct RoomMetrics(Option<Box<RoomInstruments>>);
 
 struct RoomInstruments {
-    /// Only for rooms in [`RoomsConfig::measured_rooms`].
+    /// `Some` for rooms that [`RoomsConfig::measured_rooms`] lists.
     size: Option<Gauge>,
     deliveries: Counter,
     drops: Counter,
@@ -27,7 +27,8 @@ struct RoomInstruments {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        // Without a recorder the facade uses one that has no state; others have some.
+        // If no recorder is installed, the crate `metrics` passes its no-op recorder, a type of size 0. Any other
+        // recorder has a size above 0.
         if metrics::with_recorder(|recorder| size_of_val(recorder)) == 0 {
             return Self(None);
         }

@@ -1,4 +1,4 @@
-//! Stands for `metrics` in programs without the feature; counts nothing.
+//! Replaces the module `metrics` if the feature `metrics` is off. All methods do nothing.
 
 use crate::config::RoomsConfig;
 

@@ -8,28 +8,32 @@ use crate::{
     shard::{Shard, Work},
 };
 
-/// Deliveries of one room before the next room has its turn.
+/// Number of deliveries in one turn of a pass. After a turn the hub continues with the pass of the next room.
 const DELIVERIES_PER_TURN: usize = 256;
 
-/// Delivery of the messages in one shard's queue.
+/// The delivery of the messages in one shard's queue.
 ///
-/// A pass that is dropped before its end, with its runtime, puts the seats back. Members that have not
-/// received the current batch count as slow, and the next pass reads the batch from the history.
+/// A pass takes the seats (the members) out of the shard and puts them back at its end. A runtime that shuts
+/// down may drop a pass before its end. The drop also puts the seats back, and marks each member without the
+/// current batch as slow. The next pass reads this batch from the room's history.
 pub(crate) struct Pass {
     pub(crate) core: Arc<RoomCore>,
     /// Index of the shard.
     shard: usize,
+    /// The seats of the shard while the pass runs.
     seats: Vec<Seat>,
+    /// The messages that the pass delivers at present.
     batch: Option<Batch>,
-    /// Index of the next seat that the batch is delivered to.
+    /// Index of the next seat that receives the batch.
     next_seat: usize,
-    /// Some members were slow after the pass before: this one begins with them.
+    /// True if some members were slow at the end of the previous pass. If the queue is empty, this pass delivers the
+    /// messages that these members have missed.
     retries_slow: bool,
-    /// Some members are slow after this pass.
+    /// True if some members are slow at the end of this pass.
     pub(crate) has_slow: bool,
-    /// Number of deliveries that are not in the metrics yet.
+    /// Number of deliveries that the pass has not added to the metrics yet.
     delivered: u64,
-    /// The shard has its seats back.
+    /// True after the pass has put the seats back into the shard.
     is_done: bool,
 }
 
@@ -68,11 +72,11 @@ impl Pass {
         }
     }
 
-    /// Delivers for one turn; true if the pass needs another one.
+    /// Delivers messages for one turn. Returns true if the pass needs another turn.
     pub(crate) fn run_turn(&mut self) -> bool {
         let has_more = self.deliver();
         let metrics = &self.core.metrics;
-        // Once a turn, because all hubs share the counter.
+        // All hubs share the counter. One update per turn keeps contention low.
         metrics.delivered(std::mem::take(&mut self.delivered));
         has_more
     }
@@ -93,7 +97,7 @@ impl Pass {
                     left -= 1;
                     self.next_seat += 1;
                     if seat.position.is_some() {
-                        // The history has this batch too.
+                        // The messages of the batch are in the history too. `catch_up` delivers them in order.
                         catch_up(seat, &self.core, &mut self.delivered);
                     } else {
                         seat.deliver(batch, &mut self.delivered);
@@ -111,7 +115,7 @@ impl Pass {
         self.core.shards.get(self.shard).is_none_or(Shard::is_empty)
     }
 
-    /// Takes the next work from the shard; false if its queue is empty.
+    /// Takes the next work from the shard's queue. Returns false if the queue is empty.
     fn take_work(&mut self) -> bool {
         let Some(shard) = self.core.shards.get(self.shard) else {
             return false;
@@ -135,8 +139,8 @@ impl Pass {
     }
 }
 
-/// Delivers the messages that a slow member has missed, or closes its connection if the history has
-/// dropped some of them.
+/// Delivers the messages that a slow member has missed. If the history has dropped some of these messages,
+/// closes the member's connection instead.
 fn catch_up(seat: &mut Seat, core: &RoomCore, delivered: &mut u64) {
     let Some(position) = seat.position else {
         return;

@@ -7,7 +7,7 @@ use hyperlane_core::{Message, Outbox, WireFormat};
 
 use crate::member::MemberId;
 
-/// Number of a message in its room, from 0.
+/// The number of a message in its room. The first message has number 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(pub u64);
 
@@ -17,12 +17,12 @@ impl Offset {
     }
 }
 
-/// Members that a message is for.
+/// The members that receive a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
     All,
     Except(MemberId),
-    /// Sorted.
+    /// These members alone. The list is sorted for a binary search.
     Only(Vec<MemberId>),
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Post {
     frame: OnceLock<Option<Bytes>>,
     event: OnceLock<Option<Bytes>>,
     chunk: OnceLock<Option<Bytes>>,
-    /// Compressed frames, one for each window size, from 8 bits.
+    /// Compressed WebSocket frames, one per window size. Index 0 is a window of 8 bits, index 7 one of 15 bits.
     deflated: OnceLock<Box<[OnceLock<Option<Bytes>>; 8]>>,
 }
 
@@ -61,13 +61,13 @@ impl Post {
         }
     }
 
-    /// Returns the bytes that the message counts for in a history.
+    /// Returns the number of bytes that the post adds to the size of a [`History`](crate::history::History).
     pub(crate) fn history_bytes(&self) -> usize {
         self.message.len() + size_of::<Self>()
     }
 
-    /// Returns the wire bytes for `outbox` and all others of its format; `None` if the format cannot carry
-    /// the message.
+    /// Returns the message in the wire format of `outbox`. All outboxes of the same format share the bytes.
+    /// Returns `None` if the format cannot carry the message.
     pub(crate) fn encoded(&self, outbox: &Outbox) -> Option<&Bytes> {
         let format = outbox.format();
         let slot = match format {
@@ -82,7 +82,7 @@ impl Post {
         };
         let encode = || {
             outbox.encode(&self.message).inspect_err(|error| {
-                // Logged once per message and format, because the slot keeps the result.
+                // The slot stores the failure too. The message is therefore logged once per wire format.
                 tracing::warn!(%error, ?format, "message skipped: the wire format cannot carry it");
             })
         };

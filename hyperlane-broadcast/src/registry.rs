@@ -1,7 +1,7 @@
 //! State that all rooms of a server share: rooms by name, memberships, and the hubs that deliver.
 //!
-//! Locks are taken in this order: memberships, a room's state, a shard's queue. The lock of the rooms'
-//! names comes before a room's state. No connection is closed while one of them is held.
+//! The order of locks is: memberships, a room's state, a shard's queue. The lock of the rooms by name also
+//! comes before a room's state. No code closes a connection while it holds one of these locks.
 
 use std::{
     collections::HashMap,
@@ -29,17 +29,18 @@ use crate::{
     shard::Command,
 };
 
-/// Time between two sweeps, which drop expired history of rooms without members.
+/// Time between two sweeps. A sweep drops the expired messages of all rooms. It then removes rooms without members,
+/// history and handles.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Maximum number of hub tasks: more would contend for the same network stack.
+/// Maximum number of hub tasks. More tasks would contend for the same network stack.
 const MAX_HUBS: usize = 16;
 
-/// Rooms of one connection.
+/// The rooms that one connection has joined.
 #[derive(Default)]
 struct Membership {
     rooms: Vec<Arc<RoomCore>>,
-    /// The connection has a hook that takes it out of its rooms when it ends.
+    /// True if the connection has an end hook that removes the connection from its rooms.
     has_end_hook: bool,
 }
 
@@ -48,15 +49,15 @@ pub(crate) struct RoomRegistry {
     config: RoomsConfig,
     rooms: Mutex<HashMap<Arc<str>, Arc<RoomCore>>>,
     memberships: Mutex<HashMap<MemberId, Membership>>,
-    /// Made with the first room; their tasks start with the first member.
+    /// Hubs, created with the first room. Their tasks start when the first member joins.
     hubs: OnceLock<Vec<Arc<Hub>>>,
     /// The runtime of the hubs' tasks and of the sweeper.
     runtime: Mutex<Option<Handle>>,
-    /// The program has chosen the runtime.
+    /// True if the program has chosen the runtime by [`Rooms::on`](crate::Rooms::on).
     is_runtime_fixed: bool,
-    /// A sweeper runs.
+    /// True while a [`Sweeper`] runs.
     is_swept: AtomicBool,
-    /// Made with the first room.
+    /// Metrics, created with the first room.
     metrics: OnceLock<Metrics>,
     hasher: RandomState,
 }
@@ -76,7 +77,7 @@ impl RoomRegistry {
         }
     }
 
-    /// Returns the room of this name, and makes it if there is none.
+    /// Returns the room of this name. Creates the room if it does not exist.
     pub(crate) fn room(&self, name: &str) -> Result<Arc<RoomCore>, RoomError> {
         let limit = self.config.name_bytes;
         if name.is_empty() || name.len() > limit {
@@ -103,12 +104,12 @@ impl RoomRegistry {
         self.lock_rooms().len()
     }
 
-    /// Drops a handle, and removes the room if nothing is left of it.
+    /// Drops one reference to a room. Removes the room if it has no other references, members or history.
     pub(crate) fn release(&self, core: Arc<RoomCore>) {
         let mut rooms = self.lock_rooms();
         let name = core.name.clone();
-        // Dropped under the lock, under which new handles are made too: of two handles that are
-        // dropped at the same time, the later one finds itself the last.
+        // The reference is dropped under the lock of the rooms by name. Without the lock, two threads that drop
+        // the last two references could each see the reference of the other thread. The room would then stay.
         drop(core);
         let is_last = |known: &Arc<RoomCore>| Arc::strong_count(known) == 1 && known.is_vacant();
         if rooms.get(&name).is_some_and(is_last) {
@@ -120,14 +121,15 @@ impl RoomRegistry {
         }
     }
 
-    /// Publishes in a room and returns the number of members that the message is for.
+    /// Publishes a message in a room and returns the number of members in its audience.
     pub(crate) fn publish(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
         message: Message,
         audience: Audience,
     ) -> usize {
-        // A handler's own client sees the handler's earlier answer before this message.
+        // Inside a connection's poll, this sends what the connection's handler has written so far. The client
+        // receives those bytes before this message.
         flush_current();
         self.start_sweeper();
         let limits = self.config.history_limits();
@@ -136,7 +138,7 @@ impl RoomRegistry {
         })
     }
 
-    /// Puts a connection into a room; a member that joins again changes its user and its farewell.
+    /// Adds a connection to a room. If the connection is a member already, updates its user and its farewell.
     pub(crate) fn join(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
@@ -183,11 +185,12 @@ impl RoomRegistry {
                 },
             );
             self.wake_shard(core, shard);
-            // One hook per connection, however often it leaves and joins.
+            // A connection gets one end hook, even if it leaves and joins several times.
             !std::mem::replace(&mut membership.has_end_hook, true)
         };
         if needs_end_hook {
-            // Added without the locks: on a closed connection the hook runs at once.
+            // The end hook is added after the locks are released. If the connection has closed meanwhile,
+            // `on_end` runs the hook at once, and the hook takes the same locks.
             let registry = Arc::downgrade(self);
             outbox.on_end(move || {
                 if let Some(registry) = registry.upgrade() {
@@ -198,7 +201,7 @@ impl RoomRegistry {
         Ok(member)
     }
 
-    /// Takes a connection out of a room; false if it was not in it.
+    /// Removes a connection from a room. Returns false if the connection was not a member.
     pub(crate) fn leave(self: &Arc<Self>, core: &Arc<RoomCore>, id: MemberId) -> bool {
         let was_in = self
             .lock_memberships()
@@ -214,7 +217,7 @@ impl RoomRegistry {
         was_in
     }
 
-    /// Takes a connection out of all its rooms.
+    /// Removes a connection from all its rooms.
     fn connection_ended(self: &Arc<Self>, id: MemberId) {
         let ended = self.lock_memberships().remove(&id);
         for core in ended.into_iter().flat_map(|membership| membership.rooms) {
@@ -240,7 +243,7 @@ impl RoomRegistry {
         }
     }
 
-    /// Wakes a shard's hub, and starts the hub's task if it does not run.
+    /// Wakes a shard's hub. Starts the hub's task if the task does not run.
     fn wake_shard(self: &Arc<Self>, core: &Arc<RoomCore>, shard: usize) {
         let Some(hub) = self.hubs().get(shard) else {
             return;
@@ -248,12 +251,12 @@ impl RoomRegistry {
         if hub.is_running() || self.start_hub(hub) {
             hub.wake(core);
         } else {
-            // Without a hub the queue would only grow.
+            // The hub's task cannot be started. Without the task, the shard's queue would grow without limit.
             core.clear_shard(shard);
         }
     }
 
-    /// The shard of a small room's members.
+    /// Returns the index of the shard that serves all members of a small room. The index depends on the room's name.
     fn home_shard(&self, name: &str) -> usize {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(name.as_bytes());
@@ -272,8 +275,8 @@ impl RoomRegistry {
         })
     }
 
-    /// Starts all hubs for a member of a server with this runtime, which they use unless the program
-    /// has chosen one.
+    /// Starts the tasks of all hubs. `server` is the runtime of a joining member's server. The tasks run on
+    /// `server`, or on the runtime that the program has chosen by [`Rooms::on`](crate::Rooms::on).
     fn start_hubs(self: &Arc<Self>, server: Option<Handle>) {
         if self.hubs().iter().all(|hub| hub.is_running()) {
             return;
@@ -287,7 +290,7 @@ impl RoomRegistry {
         self.start_sweeper();
     }
 
-    /// Starts a hub's task unless it runs; false where that is not possible.
+    /// Starts a hub's task if it does not run. Returns false if the task cannot be started.
     fn start_hub(self: &Arc<Self>, hub: &Arc<Hub>) -> bool {
         let release = || {
             let registry = Arc::downgrade(self);
@@ -303,14 +306,15 @@ impl RoomRegistry {
         {
             runtime.spawn(run);
         }
-        // A runtime that has shut down drops the task at once, and the hub can be run again.
+        // A runtime that has shut down drops the spawned task at once. `Hub::run` then returns the work again,
+        // and a thread runs it.
         match hub.clone().run(release()) {
             Some(run) => spawn_thread(run),
             None => true,
         }
     }
 
-    /// Starts the sweeper unless it runs.
+    /// Starts the sweeper if it does not run.
     fn start_sweeper(self: &Arc<Self>) {
         if self.is_swept.load(Ordering::Relaxed) {
             return;
@@ -322,7 +326,8 @@ impl RoomRegistry {
         if let Some(runtime) = runtime {
             runtime.spawn(sweeper.run());
         }
-        // As above: a sweeper that was dropped is started on a thread.
+        // A runtime that has shut down drops the spawned sweeper at once. `Sweeper::new` then returns another
+        // sweeper, and a thread runs it.
         if let Some(sweeper) = Sweeper::new(Arc::downgrade(self)) {
             spawn_thread(sweeper.run());
         }
@@ -352,7 +357,8 @@ impl Drop for RoomRegistry {
         for hub in self.hubs.get().into_iter().flatten() {
             hub.stop();
         }
-        // The hooks of the members' connections find no registry any more: the gauges are set here.
+        // The end hooks of the members' connections cannot reach a dropped registry. The drop therefore updates
+        // the gauges itself.
         let rooms = std::mem::take(self.rooms.get_mut().unwrap_or_else(PoisonError::into_inner));
         if let Some(metrics) = self.metrics.get() {
             metrics.rooms_removed(rooms.len());
@@ -363,7 +369,8 @@ impl Drop for RoomRegistry {
     }
 }
 
-/// Runs a hub or a sweeper on a thread of its own, where no server's runtime is at hand.
+/// Runs a hub or a sweeper on a thread of its own. Used if no server's runtime is available. Returns false if the
+/// system cannot start the thread.
 fn spawn_thread(work: impl Future<Output = ()> + Send + 'static) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -380,20 +387,21 @@ fn spawn_thread(work: impl Future<Output = ()> + Send + 'static) -> bool {
         .is_ok()
 }
 
-/// Task that drops expired history of rooms without members. Its drop, also by the end of its runtime,
-/// allows another one.
+/// The task that drops expired history of rooms. At most one sweeper runs.
+///
+/// Dropping the sweeper allows another one to start. A runtime that shuts down drops the sweeper too.
 struct Sweeper {
     registry: Weak<RoomRegistry>,
 }
 
 impl Sweeper {
-    /// Returns `None` if a sweeper runs, or if the rooms are gone.
+    /// Returns `None` if a sweeper runs, or if the registry is dropped.
     fn new(registry: Weak<RoomRegistry>) -> Option<Self> {
         let was_swept = registry.upgrade()?.is_swept.swap(true, Ordering::AcqRel);
         (!was_swept).then(|| Self { registry })
     }
 
-    /// Sweeps for as long as the registry lives.
+    /// Sweeps every [`SWEEP_INTERVAL`] until the registry is dropped.
     async fn run(self) {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
@@ -405,7 +413,7 @@ impl Sweeper {
             for core in cores {
                 core.lock().history.expire(Instant::now(), &limits);
                 registry.release(core);
-                // Thousands of rooms do not fit into one poll.
+                // A sweep of thousands of rooms yields to other tasks of the runtime.
                 tokio::task::consume_budget().await;
             }
         }

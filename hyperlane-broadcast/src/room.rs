@@ -15,10 +15,10 @@ use crate::{
     registry::RoomRegistry,
 };
 
-/// Handle to a room. All members of a room receive its messages in one order.
+/// A handle to a room. All members of a room receive its messages in the same order.
 ///
-/// Cheap to clone; handles of the same name are handles to the same room. A room exists while it has
-/// members, a handle, or messages in its history that have not expired.
+/// Clones are cheap. All handles with the same name refer to the same room. A room exists while it has a
+/// member, a handle, or an unexpired message in its history.
 ///
 /// ```
 /// use hyperlane_broadcast::{RoomExt, RoomError};
@@ -59,14 +59,15 @@ impl Room {
         &self.core.name
     }
 
-    /// Puts a WebSocket or an event stream into the room, until it leaves or closes.
+    /// Adds a WebSocket or an event stream to the room. The connection is a member until it leaves or closes.
     ///
-    /// Connections join: handles from `ctx.upgrade(stream)` and `ctx.event_stream(stream)`. The channels of a session,
-    /// `ctx.ws()` and `ctx.sse()`, cannot.
+    /// Handles from `ctx.upgrade(stream)` and `ctx.event_stream(stream)` can join. The channels of a session,
+    /// `ctx.ws()` and `ctx.sse()`, cannot join.
     ///
     /// # Errors
-    /// [`RoomError::Channel`] for a channel, connected or not. [`RoomError::NotConnected`] if the connection has closed.
-    /// [`RoomError::TooManyRooms`] if the connection is in the maximum number of rooms.
+    /// - [`RoomError::Channel`] if `connection` is a channel of a session, connected or not.
+    /// - [`RoomError::NotConnected`] if the connection has closed.
+    /// - [`RoomError::TooManyRooms`] if the connection is in the maximum number of rooms already.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -75,11 +76,11 @@ impl Room {
             .join(&self.core, connection.outbox(), Join::new())
     }
 
-    /// Puts a connection into the room, with options. A member that joins again changes its user and
-    /// farewell.
+    /// Adds a connection to the room, with the options of [`Join`]. If the connection is a member already,
+    /// the call updates its user and its farewell.
     ///
     /// # Errors
-    /// The errors of [`join`](Self::join).
+    /// Returns the same errors as [`join`](Self::join).
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -91,8 +92,8 @@ impl Room {
         self.registry.join(&self.core, connection.outbox(), join)
     }
 
-    /// Takes a connection out of the room and sends its farewell to the others. False if it was not in the
-    /// room.
+    /// Removes a connection from the room and sends its farewell to the other members. Returns false if the
+    /// connection was not a member.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -100,9 +101,9 @@ impl Room {
         self.registry.leave(&self.core, member.into())
     }
 
-    /// Sends a message to all members and returns their number.
+    /// Sends a message to all members and returns the number of members.
     ///
-    /// Never waits for a member: the call takes microseconds whatever the number of members.
+    /// The call never waits for a member. It takes microseconds for any number of members.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -110,7 +111,7 @@ impl Room {
         self.publish(message.into(), Audience::All)
     }
 
-    /// Sends a message to all members but one and returns their number.
+    /// Sends a message to all members except `except`. Returns the number of members in the audience.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -122,7 +123,7 @@ impl Room {
         self.publish(message.into(), Audience::Except(except.into()))
     }
 
-    /// Sends a message to all members but its sender: another name of
+    /// Sends a message to all members except its sender. Another name for
     /// [`broadcast_except`](Self::broadcast_except).
     ///
     /// # Cancel safety
@@ -135,7 +136,8 @@ impl Room {
         self.broadcast_except(sender, message).await
     }
 
-    /// Sends a message to all connections of one user in the room and returns their number.
+    /// Sends a message to all members that have joined with this user name ([`Join::user`]). Returns the number of
+    /// these members.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -160,7 +162,7 @@ impl Room {
         self.registry.publish(&self.core, message, audience)
     }
 
-    /// Returns the members, in the order of their connections.
+    /// Returns the members, sorted by the id of their connections.
     pub fn members(&self) -> Vec<Member> {
         let mut members: Vec<_> = self
             .core
@@ -181,7 +183,7 @@ impl Room {
         self.core.lock().members.len()
     }
 
-    /// True if the room has no members.
+    /// Returns true if the room has no members.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -6,14 +6,15 @@ use tokio::runtime::Handle;
 
 use crate::{config::RoomsConfig, error::RoomError, registry::RoomRegistry, room::Room};
 
-/// Handle to all rooms of a server, cheap to clone.
+/// A handle to all rooms of a server. Clones are cheap and refer to the same rooms.
 ///
-/// Hooks use the server's rooms through [`RoomExt::room`](crate::RoomExt::room). A program that also publishes from
-/// elsewhere makes the rooms itself and gives a clone to [`Server::state`](hyperlane_core::Server::state). A handle works
+/// Hooks use the server's rooms through [`RoomExt::room`](crate::RoomExt::room). A program that also publishes outside
+/// of hooks creates the `Rooms` and passes a clone to [`Server::state`](hyperlane_core::Server::state). A handle works
 /// in any runtime and on any thread.
 ///
-/// Hubs deliver on the runtime of the server whose connection joins first, or on the runtime given to [`on`](Self::on). If
-/// that runtime ends before the rooms, a thread takes over.
+/// Hubs are the tasks that deliver messages to members. They run on the runtime given to [`on`](Self::on). Without
+/// `on`, they run on the runtime of the server whose connection joins first. If this runtime shuts down before the
+/// rooms are dropped, the hubs continue on threads of their own.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -42,23 +43,23 @@ impl Default for Rooms {
 }
 
 impl Rooms {
-    /// Makes rooms with the default limits.
+    /// Creates a handle to new rooms with the default limits.
     pub fn new() -> Self {
         Self::with_config(RoomsConfig::default())
     }
 
-    /// Makes rooms with these limits.
+    /// Creates a handle to new rooms with these limits.
     pub fn with_config(config: RoomsConfig) -> Self {
         Self::build(config, None)
     }
 
-    /// Makes rooms that deliver on this runtime, with the default limits. The runtime's time driver must be
-    /// enabled.
+    /// Creates a handle to new rooms with the default limits. The hubs run on `runtime`. The time driver of
+    /// `runtime` must be enabled.
     pub fn on(runtime: Handle) -> Self {
         Self::with_config_on(RoomsConfig::default(), runtime)
     }
 
-    /// Makes rooms that deliver on this runtime, as [`on`](Self::on) does, with these limits.
+    /// Creates a handle to new rooms with these limits. The hubs run on `runtime`, as with [`on`](Self::on).
     pub fn with_config_on(config: RoomsConfig, runtime: Handle) -> Self {
         Self::build(config, Some(runtime))
     }
@@ -69,10 +70,11 @@ impl Rooms {
         }
     }
 
-    /// Returns the room of this name, and makes it if there is none.
+    /// Returns the room of this name. Creates the room if it does not exist.
     ///
     /// # Errors
-    /// [`RoomError::Name`] for a name that is empty or too long.
+    /// Returns [`RoomError::Name`] if the name is empty, or longer than
+    /// [`RoomsConfig::name_bytes`].
     pub fn room(&self, name: impl AsRef<str>) -> Result<Room, RoomError> {
         let core = self.registry.room(name.as_ref())?;
         Ok(Room::new(self.registry.clone(), core))
@@ -83,7 +85,7 @@ impl Rooms {
         self.registry.len()
     }
 
-    /// True if there is no room.
+    /// Returns true if no room exists.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -10,12 +10,12 @@ use crate::{
     post::{Audience, Offset, Post},
 };
 
-/// Messages that are delivered together.
+/// Messages that a pass delivers together.
 pub(crate) struct Batch {
     posts: Vec<Arc<Post>>,
-    /// Some messages are not for all members.
+    /// True if at least one message is not for all members.
     is_selective: bool,
-    /// The messages' merged frames and the number of messages in them, for each wire format in use.
+    /// For each wire format in use: the encoded messages as one buffer, and the number of messages in the buffer.
     merged: Vec<(WireFormat, Bytes, u64)>,
 }
 
@@ -36,8 +36,8 @@ impl Batch {
         self.posts.first().map_or(Offset(0), |post| post.offset)
     }
 
-    /// Returns the merged frames for `outbox` and all others of its format, and the number of messages
-    /// in them.
+    /// Returns the encoded messages in the wire format of `outbox`, as one buffer, and the number of messages in
+    /// the buffer. All outboxes of the same format share the buffer.
     fn merged(&mut self, outbox: &Outbox) -> (Bytes, u64) {
         let format = outbox.format();
         if let Some((_, bytes, count)) = self.merged.iter().find(|(known, ..)| *known == format) {
@@ -62,16 +62,17 @@ impl Batch {
     }
 }
 
-/// A member in a shard: its outbox, and how far it has received the room's messages.
+/// A member in a shard: the outbox of its connection, and its position in the room's messages.
 pub(crate) struct Seat {
     pub(crate) id: MemberId,
     pub(crate) outbox: Outbox,
-    /// Frames that were encoded for other members can be sent to this one.
+    /// True if members of the same wire format can share encoded messages with this member.
     takes_shared: bool,
-    /// Position of a slow member, whose outbox was full: the offset of the first message that it has not
-    /// received. `None` for a member that keeps up.
+    /// For a slow member: the offset of the first message that its full outbox has refused. `None` for a member
+    /// that is not slow.
     pub(crate) position: Option<Offset>,
-    /// Offset up to which the member has read the history after it was slow.
+    /// The member has received all messages before this offset from the history, after it was slow. A later batch
+    /// may contain some of these messages again.
     pub(crate) caught_up_to: Offset,
 }
 
@@ -86,7 +87,7 @@ impl Seat {
         }
     }
 
-    /// Delivers a batch and adds the number of messages to `delivered`.
+    /// Delivers a batch. Adds the number of delivered messages to `delivered`.
     pub(crate) fn deliver(&mut self, batch: &mut Batch, delivered: &mut u64) {
         if batch.is_selective || !self.takes_shared || batch.first() < self.caught_up_to {
             for post in &batch.posts {
@@ -107,7 +108,7 @@ impl Seat {
         }
     }
 
-    /// Delivers one message; false if the outbox is full.
+    /// Delivers one message if the member is in its audience. Returns false if the outbox is full.
     fn deliver_post(&mut self, post: &Post, delivered: &mut u64) -> bool {
         if !post.audience.includes(self.id) {
             return true;
@@ -131,7 +132,7 @@ impl Seat {
         true
     }
 
-    /// Delivers missed messages until the outbox is full.
+    /// Delivers messages that a slow member has missed, until the outbox is full.
     pub(crate) fn deliver_missed(&mut self, missed: &[Arc<Post>], delivered: &mut u64) {
         self.position = None;
         for post in missed {
@@ -142,7 +143,7 @@ impl Seat {
         }
     }
 
-    /// Closes the connection of a slow member whose position the history has dropped.
+    /// Closes the connection of a slow member. Called if the history has dropped the message at the member's position.
     pub(crate) fn close_slow(&mut self) {
         self.position = None;
         self.outbox

@@ -9,7 +9,7 @@ use hyperlane_core::Outbox;
 
 use crate::{member::MemberId, post::Post, seat::Seat};
 
-/// Maximum bytes of messages that a pass takes at once, to merge them into one write.
+/// Maximum size of the messages that a pass merges into one write, in bytes. The last message may exceed it.
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// An entry of a shard's queue.
@@ -27,16 +27,16 @@ pub(crate) enum Command {
 #[derive(Default)]
 pub(crate) struct Shard {
     queue: Mutex<ShardQueue>,
-    /// Used by the hub alone, so the lock is never contended. A pass takes the seats out: two passes
-    /// over one shard must not run at the same time.
+    /// The seats. The hub alone uses them: the lock is never contended. A pass takes the seats out of the
+    /// shard while it runs. Two passes over one shard must not run at the same time.
     seats: Mutex<Seats>,
 }
 
-/// Seats of a shard.
+/// The seats (members) of a shard.
 #[derive(Default)]
 pub(crate) struct Seats {
     pub(crate) list: Vec<Seat>,
-    /// Some members are slow.
+    /// True if some members are slow.
     pub(crate) has_slow: bool,
 }
 
@@ -46,27 +46,27 @@ struct ShardQueue {
     wake: WakeState,
 }
 
-/// State of the shard's wakeup of its hub.
+/// Tells whether the hub has been woken for the shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum WakeState {
-    /// The queue is empty, or its entries are about to wake the hub.
+    /// The queue is empty, or the code that has appended an entry has not called `Hub::wake` yet.
     #[default]
     Idle,
-    /// This connection wakes the hub at the end of its current poll.
+    /// The connection with this id wakes the hub at the end of its current poll.
     Deferred(u64),
-    /// The shard is in the hub's inbox, or a pass runs over it.
+    /// The room is in the hub's inbox, or a pass runs over this shard.
     Woken,
 }
 
-/// Work that a pass takes from a shard's queue at once.
+/// The work that a pass takes from a shard's queue in one call.
 pub(crate) enum Work {
     /// Messages for all seats.
     Posts(Vec<Arc<Post>>),
-    /// Messages of the history for the last seat.
+    /// Messages of the history for a new member. Its seat is the last one.
     Replay(Vec<Arc<Post>>),
-    /// No work: the queue is empty, and the shard has its seats back.
+    /// No work: the queue is empty, and `take_work` has put the seats back into the shard.
     Done {
-        /// Some members are slow.
+        /// True if some members are slow.
         has_slow: bool,
     },
 }
@@ -92,8 +92,8 @@ impl Shard {
         self.lock_queue().commands.is_empty()
     }
 
-    /// Marks the wakeup as deferred to the end of a connection's poll; false if that, or the wakeup
-    /// itself, has happened before.
+    /// Marks the wakeup as deferred to the end of the current poll of `connection`. Returns false if the hub is
+    /// woken already, or if `connection` has deferred the wakeup already.
     pub(crate) fn mark_deferred(&self, connection: u64) -> bool {
         let mut queue = self.lock_queue();
         if queue.wake == WakeState::Woken || queue.wake == WakeState::Deferred(connection) {
@@ -103,7 +103,7 @@ impl Shard {
         true
     }
 
-    /// Marks the hub as woken; false if it was before.
+    /// Marks the hub as woken for this shard. Returns false if the hub was woken already.
     pub(crate) fn mark_woken(&self) -> bool {
         let mut queue = self.lock_queue();
         if queue.wake == WakeState::Woken {
@@ -117,7 +117,7 @@ impl Shard {
         std::mem::take(&mut *self.lock_seats())
     }
 
-    /// Takes the seats back from a pass that is dropped before its end.
+    /// Puts back the seats of a pass that is dropped before its end.
     pub(crate) fn put_back(&self, list: Vec<Seat>) {
         let mut queue = self.lock_queue();
         queue.wake = WakeState::Idle;
@@ -127,7 +127,8 @@ impl Shard {
         };
     }
 
-    /// Applies joins and leaves to `seats` up to the next messages, and takes those.
+    /// Applies the joins and leaves at the front of the queue to `seats`. Returns the messages that follow, up to
+    /// the next join or leave and up to [`BATCH_BYTES`].
     pub(crate) fn take_work(&self, seats: &mut Vec<Seat>) -> Work {
         let mut posts = Vec::new();
         let mut bytes = 0;
@@ -140,7 +141,7 @@ impl Shard {
                         posts.push(post);
                     }
                 }
-                // A join or leave between two messages: the messages before it come first.
+                // The next command is a join or a leave, or the batch is full. The messages before it come first.
                 Some(_) if !posts.is_empty() => return Work::Posts(posts),
                 Some(_) => match queue.commands.pop_front() {
                     Some(Command::Join { outbox, replay }) => {
@@ -161,7 +162,8 @@ impl Shard {
                     queue.wake = WakeState::Idle;
                     queue.commands = VecDeque::new();
                     let has_slow = seats.iter().any(|seat| seat.position.is_some());
-                    // Put back under the queue's lock, so that the next pass finds them.
+                    // The seats are put back under the queue's lock. The next pass can start only after the lock is
+                    // released, and therefore finds the seats.
                     *self.lock_seats() = Seats {
                         list: std::mem::take(seats),
                         has_slow,

@@ -22,15 +22,15 @@ use crate::proto::http::{
 #[cfg(feature = "deflate")]
 use crate::proto::ws::deflate::DeflateConfig;
 
-/// Maximum duration of a setting. Up to this limit, every deadline can be computed.
+/// The maximum duration of a setting. A deadline this far ahead does not overflow.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Declares one row per field: documentation, name, type, default. It expands to the struct, its `Default` and a
-/// builder method per field. `as` sets another type for the builder's argument; the builder converts the argument to
-/// the field's type. `if` names the feature that enables the field.
+/// Declares the fields of `ServerConfig`, one row per field: documentation, name, type, default. The macro expands to
+/// the struct, its `Default` and a builder method per field. `as` sets another type for the argument of the builder
+/// method; the method converts the argument to the field's type. `if` names the feature that enables the field.
 macro_rules! server_config {
     (@argument $type:ty) => { $type };
     (@argument $type:ty, $argument:ty) => { $argument };
@@ -84,132 +84,142 @@ macro_rules! server_config {
 server_config! {
     /// The addresses to listen on: `host:port`, `[ipv6]:port` or `unix:/path`. The prefix `proxy:` marks the address of
     /// a load balancer that begins each connection with a PROXY protocol header, version 2 (feature `proxy-protocol`).
-    /// Default: `127.0.0.1:8080`, on loopback, since a server should be open to the network only on purpose.
+    /// Default: `127.0.0.1:8080`, an address that only programs on this machine can reach. A program opens its server
+    /// to the network by an explicit setting.
     addresses: Vec<String> = vec!["127.0.0.1:8080".to_owned()];
-    /// Sends small segments at once (`TCP_NODELAY`). Default: `None`, which means on: a real-time message must not wait
-    /// for the previous one.
+    /// Sends small segments at once (`TCP_NODELAY`). Default: `None`, which means on. With Nagle's algorithm, a
+    /// real-time message would wait for the acknowledgment of the previous segment.
     nodelay: Option<bool> = None;
-    /// The IP time to live, 1 to 255 hops. Default: `None`, the system's.
+    /// The IP time to live, 1 to 255 hops. Default: `None`, the default of the operating system.
     ttl: Option<u32> = None;
-    /// Maximum number of connections in the system's accept queue. Default: 1024, since many clients may reconnect at
-    /// once.
+    /// Maximum number of connections in the system's accept queue. Default: 1024. Many clients may reconnect at once.
     backlog: u32 = 1024;
 
-    /// Maximum number of open connections. Default: `None`, 80 % of the descriptor limit; the other descriptors are
-    /// left to the program.
+    /// Maximum number of open connections. Default: `None`, 80 % of the process's limit of file descriptors. The
+    /// program may use the other descriptors.
     max_connections: Option<usize> = None;
-    /// Maximum number of open connections per client address (IPv6: per /64; loopback exempt). Default: 256, more than
-    /// a household or small office needs.
+    /// Maximum number of open connections per client address. The server counts an IPv6 /64 as one address, and does
+    /// not limit loopback addresses and trusted proxies. Default: 256, more than a household or small office needs.
     max_connections_per_address: usize = 256;
     /// Maximum number of connections accepted per second over all addresses, with a burst of a tenth of this number.
     /// Further connections wait in the `backlog`. Default: 50 000, enough for many clients that reconnect at once. Set
-    /// less if each connection is costly.
+    /// a lower number if each connection is costly.
     max_accepts_per_second: u32 = 50_000;
 
     /// The proxies in front of the server (`10.0.0.0/8`, `192.0.2.1`). The header fields of these proxies report the
-    /// client's address, protocol and host, each independently. Default: none, since any client can send such fields.
-    /// If the list has an entry, the server also trusts the peer of a Unix socket.
+    /// client's address, protocol and host, each independently. Default: none; the server ignores such fields, because
+    /// any client can send them. If the list has an entry, the server also trusts the peer of a Unix socket.
     ///
-    /// The server reads the lists in these fields from the right: a request that has passed N of these proxies has its
-    /// client's address, protocol and host at position N, or at the left end of a shorter list.
+    /// Each of these header fields contains a list, and the server reads the list from the right. For a request that
+    /// has passed N of these proxies, the server takes the client's address, protocol and host at position N. In a
+    /// shorter list, the server takes the leftmost item.
     trusted_proxies: Vec<Cidr> = Vec::new();
-    /// The header field in which these proxies report the client. The server ignores the other fields, since clients
-    /// could send them. Default: `X-Forwarded-For` with `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    /// The header field in which the trusted proxies report the client. The server ignores the other fields of this
+    /// kind, because a client could send them. Default: `X-Forwarded-For` with `X-Forwarded-Proto` and
+    /// `X-Forwarded-Host`.
     forwarded_field: ForwardedField = ForwardedField::default();
 
     /// The hosts that the server answers to: `app.example` at any port, `app.example:8443` at that port,
     /// `*.app.example` for all subdomains, or addresses. For any other host, the server answers with 421 and logs the
     /// host once.
     ///
-    /// Default: empty. Then a server that listens only on loopback TCP addresses answers to names of this machine
-    /// (`localhost` and its subdomains, `127.0.0.0/8`, `[::1]`); otherwise a page whose name resolves to 127.0.0.1
-    /// could use the server (DNS rebinding). Listed hosts are added to these names. A server that other machines can
-    /// reach answers to any host if the list is empty, and otherwise only to listed hosts.
+    /// Default: empty. A server that other machines can reach answers to any host if the list is empty, and otherwise
+    /// only to listed hosts. A server that listens only on loopback TCP addresses always answers to names of this
+    /// machine (`localhost` and its subdomains, `127.0.0.0/8`, `[::1]`), and otherwise only to listed hosts. This check
+    /// stops DNS rebinding: a web page whose name resolves to 127.0.0.1 cannot use the server.
     ///
-    /// The server does not check requests of [`trusted_proxies`](Self#structfield.trusted_proxies): a proxy decides
-    /// itself which hosts it serves. A browser on the proxy's machine counts as the proxy if both connect from the same
-    /// address. In that case, let the proxy connect from an address of its own (nginx: `proxy_bind 127.0.0.2`).
+    /// The server does not check the host of a request from one of its
+    /// [`trusted_proxies`](Self#structfield.trusted_proxies): a proxy decides itself which hosts it serves. If a proxy
+    /// and a browser on the proxy's machine connect from the same address, the server takes the browser for the proxy.
+    /// In this case, let the proxy connect from an address of its own (nginx: `proxy_bind 127.0.0.2`).
     ///
-    /// Nor does the server check requests at Unix sockets, on transports passed to
-    /// [`ServerControlHook::serve`](crate::ServerControlHook::serve) or inside another stack, and requests of old
-    /// clients (HTTP/1.0) that name no host. At `proxy:` addresses only the list counts.
+    /// The server also does not check requests at Unix sockets, on transports passed to
+    /// [`ServerControlHook::serve`](crate::ServerControlHook::serve), inside another stack, and of old clients
+    /// (HTTP/1.0) that name no host. At `proxy:` addresses, the server answers to any host if the list is empty.
     allowed_hosts: Vec<String> = Vec::new();
 
-    /// Maximum time from the first byte of a request to the end of its head. Default: 10 s, so that a client cannot
-    /// hold a connection by a slow head.
+    /// Maximum time from the first byte of a request to the end of its head. Default: 10 s. The limit stops a client
+    /// that sends its head slowly to occupy a connection.
     header_timeout: Duration = Duration::from_secs(10);
     /// Maximum time for a handler to answer a WebSocket handshake that its guard (`#[is_ws_upgrade_type]`) has
-    /// accepted. After this time the server sends the 101 itself and logs a warning. Default: 10 s, the same as for a
-    /// head.
+    /// accepted. After this time the server sends the 101 itself and logs a warning. Default: 10 s, the same as
+    /// `header_timeout`.
     handshake_timeout: Duration = Duration::from_secs(10);
-    /// Maximum wait for the next request of a connection. Default: 75 s, longer than the wait of common proxies.
+    /// Maximum wait for the next request of a connection. Default: 75 s, longer than common proxies keep an idle
+    /// connection.
     keep_alive_timeout: Duration = Duration::from_secs(75);
     /// Maximum wait for the next byte of a body. Default: 30 s.
     body_timeout: Duration = Duration::from_secs(30);
     /// Maximum time during which a client reads nothing of a response. Default: 60 s.
     write_timeout: Duration = Duration::from_secs(60);
-    /// Maximum time for a handler to continue after its peer has disconnected. Default: 120 s: a handler can finish its
-    /// work, and a handler that waits in vain ends.
+    /// Maximum time for a handler to continue after its peer has disconnected. Default: 120 s. Within this time a
+    /// handler can finish its work. After this time the server drops the handler.
     handler_linger: Duration = Duration::from_secs(120);
 
-    /// Maximum length of the request line, in bytes. Default: 8 KiB, as RFC 9112 §3 recommends; beyond: 414.
+    /// Maximum length of the request line, in bytes. Default: 8 KiB, as RFC 9112 §3 recommends. The server answers a
+    /// longer line with 414.
     max_request_line: usize = 8 * KIB;
-    /// Maximum length of all header fields of a request, in bytes. Default: 32 KiB; beyond: 431.
+    /// Maximum length of all header fields of a request, in bytes. Default: 32 KiB. The server answers longer fields
+    /// with 431.
     max_header_bytes: usize = 32 * KIB;
-    /// Maximum number of header fields. Default: 100; beyond: 431.
+    /// Maximum number of header fields. Default: 100. The server answers more fields with 431.
     max_header_count: usize = 100;
-    /// Maximum length of a request body that is read whole, in bytes. Default: 2 MiB; beyond: 413. Streamed bodies may
-    /// be longer.
+    /// Maximum length of a request body that the server reads whole, in bytes. Default: 2 MiB. The server answers a
+    /// longer body with 413. Streamed bodies may be longer.
     max_body: usize = 2 * MIB;
 
-    /// Maximum payload of a WebSocket frame, in bytes. Default: 1 MiB; beyond: close code 1009.
+    /// Maximum payload of a WebSocket frame, in bytes. Default: 1 MiB. A longer frame closes the WebSocket with code
+    /// 1009.
     max_frame: usize = MIB;
-    /// Maximum length of a WebSocket message over all fragments, after inflating, in bytes. Default: 1 MiB; beyond:
-    /// close code 1009.
+    /// Maximum length of a WebSocket message over all fragments, after decompression, in bytes. Default: 1 MiB. A
+    /// longer message closes the WebSocket with code 1009.
     max_message: usize = MIB;
-    /// Maximum number of fragments of a WebSocket message. Default: 131 072; beyond: close code 1008.
+    /// Maximum number of fragments of a WebSocket message. Default: 131 072. More fragments close the WebSocket with
+    /// code 1008.
     max_fragments: u32 = 128 * 1024;
-    /// Maximum number of messages per second on a WebSocket, with a burst of the same number. Time while reading is
-    /// paused does not count. Default: 1 000 000, far above the rate of real clients, since a full inbox already slows
-    /// down fast senders. Set less if you know your clients. Beyond: close code 1008.
+    /// Maximum number of messages per second on a WebSocket, with a burst of the same number. Time in which the server
+    /// pauses reading does not count. Default: 1 000 000, far above the rate of real clients. A full inbox already
+    /// slows down fast senders, so a lower limit is useful only if you know your clients. The server closes the
+    /// WebSocket of a faster client with code 1008.
     max_messages_per_second: u32 = 1_000_000;
     /// Maximum number of pings and pongs per second on a WebSocket, with a burst of the same number. A pong that
-    /// answers a ping of the server (heartbeat, channel or program) is free. Default: 1000; a client needs only a few,
-    /// and each ping costs an answer. Beyond: close code 1008.
+    /// answers a ping of the server (heartbeat, channel or program) does not count. Default: 1000. A client needs only
+    /// a few pings, and the server must answer each. The server closes the WebSocket of a faster client with code 1008.
     max_control_frames_per_second: u32 = 1000;
-    /// The idle time after which the server pings a WebSocket client. With `None` the server never pings, and detects a
-    /// vanished client only when the server sends something. Default: 25 s, below the idle limits of common proxies.
+    /// The idle time after which the server pings a WebSocket client. With `None` the server never pings. The server
+    /// then notices a vanished client only when it sends something to the client. Default: 25 s, below the idle limits
+    /// of common proxies.
     ping_interval: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(25));
     /// Maximum wait for any bytes of the client after a ping. With `None` the server keeps a client that does not
-    /// answer. No effect if `ping_interval` is `None`. Default: 20 s.
+    /// answer. This setting has no effect if `ping_interval` is `None`. Default: 20 s.
     pong_timeout: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(20));
-    /// Maximum wait for the peer's half of the closing handshake. Default: 5 s.
+    /// Maximum wait for the peer's Close frame after the server has sent its own. Default: 5 s.
     close_timeout: Duration = Duration::from_secs(5);
-    /// Allows pages of any origin to open WebSockets, use the endpoints of channels and read their responses. Default:
-    /// false; otherwise any page could use the server in its visitor's name.
+    /// Allows pages of any origin to open WebSockets, use the endpoints of channels and read the responses of these
+    /// endpoints. Default: false. With true, any page can use the server in its visitor's name.
     dangerous_allow_any_origin: bool = false;
-    /// The origins (`https://example.com`, `capacitor://localhost`, `file://`), besides the server's own, whose pages
-    /// may open WebSockets and use the endpoints of channels. The server compares origins without regard to case and to
-    /// a default port. Default: none.
+    /// The origins (`https://example.com`, `capacitor://localhost`, `file://`) whose pages may open WebSockets and use
+    /// the endpoints of channels. Pages of the server's own origin always may. The server compares origins without
+    /// regard to case and to a default port. Default: none.
     allowed_origins: Vec<String> = Vec::new();
-    /// Also allows pages of the origin `null`. Default: false, since every sandboxed frame has this origin. Any site
-    /// can create such a frame and use the server in its visitor's name.
+    /// Also allows pages of the origin `null`. Default: false. Every sandboxed frame has this origin. Any site can
+    /// create such a frame and, with true, use the server in its visitor's name.
     dangerous_allow_null_origin: bool = false;
-    /// The subprotocols of WebSockets, the preferred one first; an [`Upgrade`](crate::Upgrade) may override them.
-    /// Default: none; then the server negotiates none.
+    /// The subprotocols of WebSockets, the preferred one first. An [`Upgrade`](crate::Upgrade) may override this list.
+    /// Default: none; the server then negotiates no subprotocol.
     subprotocols: Vec<String> = Vec::new();
 
-    /// The compression of WebSocket messages for clients that offer it (RFC 7692). Default: `None`, off, since
-    /// compression costs CPU time and, with context takeover, memory.
+    /// The compression of WebSocket messages for clients that offer it (RFC 7692). Default: `None`, off. Compression
+    /// costs CPU time and, with context takeover, memory.
     deflate: Option<DeflateConfig> as impl Into<Option<DeflateConfig>> = None, if "deflate";
 
-    /// The idle time after which the server sends a comment on an event stream; `None`: never. Default: 15 s, as the
-    /// HTML standard advises.
+    /// The idle time after which the server sends a comment on an event stream. With `None` the server sends no
+    /// comments. Default: 15 s, as the HTML standard advises.
     sse_heartbeat: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(15));
 
     /// The keys that sign cookies and tokens of sessions. The first key signs, and all keys verify: to replace a key,
-    /// insert the new one before it. Each key needs at least 32 bytes. Default: none; then the server generates a key,
-    /// and sessions end with the process.
+    /// insert the new one before it. Each key needs at least 32 bytes. Default: none. The server then generates a key,
+    /// and all sessions end with the process.
     session_keys: Vec<SessionKey> = Vec::new(), if "sessions";
     /// Maximum idle time of a session. The session's cookie has the same lifetime. The server renews the cookie when
     /// half of this time has passed. Default: 7 days.
@@ -220,26 +230,28 @@ server_config! {
     /// in a log has probably expired.
     session_token_ttl: Duration = Duration::from_secs(60), if "sessions";
     /// Maximum memory of all sessions in this process, in bytes. Default: 64 MiB. Beyond this limit, the server first
-    /// evicts sessions without a user, down to a fifth of the memory, and then sessions with a user. Within each kind,
-    /// it evicts the least recently used first.
+    /// evicts sessions without a user until they occupy a fifth of the memory, and then sessions with a user. Within
+    /// each kind, the server evicts the least recently used sessions first.
     session_memory: usize = 64 * MIB, if "sessions";
-    /// The rule for sending the session cookie over TLS only. Default: `Auto`; the cookie is Secure if a trusted proxy
-    /// reports that the client used TLS.
+    /// The rule for sending the session cookie over TLS only. Default: `Auto`. The cookie is then Secure if a trusted
+    /// proxy reports that the client used TLS.
     cookie_secure: CookieSecure = CookieSecure::Auto, if "sessions";
-    /// The cross-site requests with which browsers send the session cookie. Default: Lax, only when a user follows a
-    /// link to the server. `None` is for pages of other sites in [`allowed_origins`](Self::allowed_origins). `None`
-    /// needs a Secure cookie, so the server answers a request over plain HTTP with a Lax one.
+    /// The cross-site requests with which browsers send the session cookie. Default: `Lax`; browsers then send the
+    /// cookie only when a user follows a link to the server. `None` is for pages of other sites in
+    /// [`allowed_origins`](Self::allowed_origins). `None` needs a Secure cookie, so the server sends a `Lax` cookie
+    /// over plain HTTP.
     cookie_same_site: CookieSameSite as impl Into<CookieSameSite> = CookieSameSite::Lax, if "sessions";
     /// Keeps a separate session cookie for each site whose pages use the server (`Partitioned`, CHIPS). Browsers that
-    /// block third-party cookies require this. Needs `cookie_same_site` None. Default: false.
+    /// block third-party cookies require partitioned cookies. Needs `cookie_same_site` None. Default: false.
     cookie_partitioned: bool = false, if "sessions";
 
-    /// The high-water mark of a connection's outbox, in bytes. Above it, the outbox refuses messages. Default: 1 MiB.
-    /// Below the mark, the outbox accepts a message of any length.
+    /// The high-water mark of a connection's outbox, in bytes. While the outbox is above its mark, it refuses messages.
+    /// Below the mark, the outbox accepts a message of any length. Default: 1 MiB.
     outbox_bytes: usize = MIB;
-    /// Maximum time during which the client reads nothing while the outbox is over its mark. Default: 15 s.
+    /// Maximum time during which the client reads nothing while the outbox is above its mark. Default: 15 s.
     outbox_stall: Duration = Duration::from_secs(15);
-    /// Maximum number of bytes read ahead while a handler is busy. Default: 64 KiB; beyond, the server pauses reading.
+    /// Maximum number of bytes read ahead while a handler is busy. Beyond this number, the server pauses reading.
+    /// Default: 64 KiB.
     inbox_bytes: usize = 64 * KIB;
 
     /// Writes header names as `Content-Type` and `Sec-WebSocket-Accept` instead of lower case, in every head that the
@@ -248,8 +260,8 @@ server_config! {
     /// outer server writes the heads. Default: false.
     title_case_headers: bool = false;
 
-    /// Maximum wait of a shutdown for requests and closing handshakes. Default: 25 s, since orchestrators kill a
-    /// process after 30 s.
+    /// Maximum time for which a shutdown waits for running requests and closing handshakes. Default: 25 s.
+    /// Orchestrators usually kill a process after 30 s.
     shutdown_timeout: Duration = Duration::from_secs(25);
 }
 
@@ -280,7 +292,7 @@ impl ServerConfig {
         self.addresses.first().map_or("", String::as_str)
     }
 
-    /// Replaces all addresses by this one.
+    /// Replaces all addresses by `address`.
     pub fn set_address(&mut self, address: impl AsRef<str>) -> &mut Self {
         self.addresses.clear();
         self.add_address(address)

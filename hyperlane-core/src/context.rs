@@ -1,4 +1,4 @@
-//! The context of a request: what hooks read, set and pass on.
+//! The context of a request: the data that hooks read and change, and pass to each other.
 
 #[cfg(feature = "cookies")]
 mod cookies;
@@ -38,14 +38,14 @@ use crate::{
 #[derive(Clone, Default)]
 pub(crate) struct Program {
     pub(crate) states: States,
-    /// `None` before a server runs.
+    /// The server's sessions. `None` before a server runs.
     pub(crate) sessions: Option<Arc<Sessions>>,
-    /// Runs response middleware before a head that is sent early. A `stream::Middleware`, whose type lies above this
-    /// module; `None` if there is none.
+    /// The hooks that run when a hook sends a head before the end of the pipeline: the response middleware. The value
+    /// is a `stream::Middleware`; this module may not import the type. `None` if there is no such hook.
     pub(crate) early_middleware: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// The stage of the pipeline.
+/// The stage that the pipeline has reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
     #[default]
@@ -53,56 +53,56 @@ pub(crate) enum Stage {
     Route,
 }
 
-/// Values that hooks of a request keep for each other, by name.
+/// Values that hooks of a request store for later hooks, by name.
 pub type Attributes = HashMap<String, Arc<dyn Any + Send + Sync>>;
 
-/// Rare data of a request, in a box of its own.
+/// Data that few requests need, in a box of its own.
 #[derive(Clone, Default)]
 struct Extras {
     attributes: Attributes,
-    // Boxed, since a connection may hold the other fields for long.
+    // `panic` and `error` are boxed: the other fields may live long, and must not reserve space for rare errors.
     panic: Option<Box<PanicData>>,
     error: Option<Box<RequestError>>,
-    /// The client behind trusted proxies, kept after the request's fields are dropped.
+    /// The address of the client behind trusted proxies. It remains when the request's fields are dropped.
     client: Option<IpAddr>,
     body: Option<Arc<Incoming>>,
     session: session::RequestSession,
-    /// The response before the route.
+    /// The response as it was before the route.
     saved_response: Option<Box<Response>>,
-    /// The public text of the failure that ends a WebSocket.
+    /// The public text of the error that ends a WebSocket. The Close frame has this text.
     end_reason: Option<Box<Cow<'static, str>>>,
-    /// The CORS answer, if the route accepts other origins.
+    /// The CORS fields of the response, if the route accepts other origins.
     cors: Option<Box<cors::RequestCors>>,
 }
 
 impl Drop for Extras {
     fn drop(&mut self) {
-        // A panic in one destructor must end neither the connection nor the other destructors.
+        // A panic of one destructor ends neither the connection nor the other destructors.
         for value in std::mem::take(&mut self.attributes).into_values() {
             contain("while an attribute was dropped", || drop(value));
         }
     }
 }
 
-/// A request, its response, and what hooks share while they work on them.
+/// A request, its response, and the values that hooks store for each other.
 ///
-/// One context serves all requests of a connection in turn, and is reset between them.
+/// The requests of a connection use one context in turn. The server resets the context between requests.
 #[derive(Clone, Default)]
 pub struct Context {
     request: Request,
-    /// Created by the first change; an upgraded connection has none.
+    /// The response; `None` until the first change. An upgraded connection has no response.
     response: Option<Box<Response>>,
     route_params: RouteParams,
     extras: Option<Box<Extras>>,
     pub(crate) program: Arc<Program>,
-    /// `None` for a context that the program created itself.
+    /// The connection; `None` for a context that the program created itself.
     pub(crate) connection: Option<Arc<Link>>,
-    /// The index of the next response middleware. Each runs once per request.
+    /// The index of the next response middleware. Each response middleware runs once per request.
     pub(crate) response_middleware_at: u16,
     pub(crate) stage: Stage,
-    /// The response can be rolled back to its state before the route.
+    /// True if the response can return to its state before the route.
     can_roll_back: bool,
-    /// The head of an upgrade or event stream was sent, so no field can be set any more.
+    /// True if the head of an upgrade or event stream was sent. No field can be set any more.
     head_is_out: bool,
 }
 
@@ -123,7 +123,7 @@ impl Context {
             response: None,
             route_params: RouteParams::default(),
             extras: None,
-            // `..Self::default()` would allocate a program per connection.
+            // The field update `..Self::default()` would allocate a `Program` per connection.
             program,
             connection: Some(connection),
             response_middleware_at: 0,
@@ -133,7 +133,7 @@ impl Context {
         }
     }
 
-    /// Resets the context for the next request; capacities stay.
+    /// Resets the context for the next request. Allocated capacities remain.
     pub(crate) fn reset(&mut self) {
         if let Some(response) = &mut self.response {
             response.reset();
@@ -147,7 +147,8 @@ impl Context {
         self.head_is_out = false;
     }
 
-    /// Saves the response of request middleware, so that a refusal of the route can roll back to it.
+    /// Saves the response that request middleware has prepared. If the route refuses the request, the response returns
+    /// to this state.
     pub(crate) fn save_response(&mut self) {
         self.can_roll_back = true;
         if let Some(response) = &self.response
@@ -157,7 +158,8 @@ impl Context {
         }
     }
 
-    /// Discards the saved response: other hooks have worked on the current one, so a refusal keeps its fields.
+    /// Discards the saved response, because other hooks have changed the current response. A refusal then keeps the
+    /// fields of the current response.
     pub(crate) fn discard_saved_response(&mut self) {
         self.can_roll_back = false;
         if let Some(extras) = &mut self.extras {
@@ -165,8 +167,8 @@ impl Context {
         }
     }
 
-    /// Rolls the response back to its state before the route, if that was saved and not discarded. Drops the reason
-    /// phrase and the body in any case.
+    /// Returns the response to the saved state from before the route, if there is one. Always clears the reason phrase
+    /// and the body.
     pub(crate) fn roll_back(&mut self) {
         if std::mem::take(&mut self.can_roll_back) {
             let kept = self.extras.as_mut();
@@ -182,14 +184,14 @@ impl Context {
         response.set_body_bytes(Bytes::new());
     }
 
-    /// Turns an interim status into a failure, since it is no final answer (RFC 9110 §15.2): the client would take
-    /// the answer to its next request for the answer to this one.
+    /// Replaces an interim status (1xx) by a failure. An interim response is not final (RFC 9110 §15.2): the client
+    /// would take the response to its next request for the final response to this request.
     pub(crate) fn refuse_interim(&mut self) {
         let status = self.get_response().get_status_code();
         if matches!(status, 100..=199) {
             let response = self.get_mut_response();
             describe(response, 500);
-            // These fields belong to a 101.
+            // `upgrade` and the token in `connection` belong to a 101.
             response.remove_header("upgrade");
             if !response.get_headers().has_token("connection", "close") {
                 response.remove_header("connection");
@@ -200,14 +202,14 @@ impl Context {
         }
     }
 
-    /// Takes the failure of an error that became the response.
+    /// Removes and returns the failure that an error stored in the response.
     pub(crate) fn take_failure(&mut self) -> Option<Box<Failure>> {
         self.response.as_mut()?.take_failure()
     }
 
     /// Frees the data that an upgraded connection does not need.
     pub(crate) fn shrink(&mut self) {
-        // Kept, since the fields that name the client are dropped next.
+        // `shrink` drops the header fields that name the client. So the client's address is saved first.
         if let Some(client) = self.forwarded().and_then(|forwarded| forwarded.client) {
             self.extras.get_or_insert_default().client = Some(client);
         }
@@ -221,16 +223,17 @@ impl Context {
         self.shrink_session();
     }
 
-    /// Returns the address at the other end of the socket, which may be a proxy's; `None` for a Unix socket.
+    /// Returns the address of the peer: the other end of the socket, which may be a proxy. Returns `None` for a Unix
+    /// socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.connection.as_ref()?.peer().address()
     }
 
     /// Returns the address of the client, as the proxies in [`ServerConfig::trusted_proxies`](crate::ServerConfig)
-    /// forward it; the peer's address if there is no trusted proxy or no valid forwarded address. An IPv4 address in
-    /// IPv6 form (`::ffff:192.0.2.1`) is returned as IPv4.
+    /// report it. If the peer is no trusted proxy, or reports no valid address, returns the address of the peer. An
+    /// IPv4 address in IPv6 form (`::ffff:192.0.2.1`) is returned as IPv4.
     ///
-    /// Use it for limits and logs, not as an identity: many clients share one address.
+    /// Use the address for limits and logs, not as an identity: many clients share one address.
     ///
     /// ```
     /// use hyperlane_core::{Context, Server};
@@ -251,12 +254,12 @@ impl Context {
             .map(|address| address.to_canonical())
     }
 
-    /// Returns whether the client is known to use TLS.
+    /// Returns whether a trusted proxy reports that the client uses TLS.
     pub(crate) fn is_secure(&self) -> bool {
         self.forwarded().and_then(|forwarded| forwarded.secure) == Some(true)
     }
 
-    /// Returns the data that trusted proxies forward about the request.
+    /// Returns the data that trusted proxies report about the request.
     pub(crate) fn forwarded(&self) -> Option<Forwarded<'_>> {
         let connection = self.connection.as_ref()?;
         let config = &connection.env.config;
@@ -277,7 +280,7 @@ impl Context {
         &self.request
     }
 
-    /// Returns the request for changes, which later hooks see.
+    /// Returns the request for changes. Later hooks see the changes.
     pub fn get_mut_request(&mut self) -> &mut Request {
         &mut self.request
     }
@@ -294,12 +297,14 @@ impl Context {
         self.response.as_deref().unwrap_or(&DEFAULT)
     }
 
-    /// Returns the response for changes. It is sent after the last hook, unless a hook has sent an answer.
+    /// Returns the response for changes. The server sends it after the last hook, if no hook has sent a response
+    /// before.
     pub fn get_mut_response(&mut self) -> &mut Response {
         self.response.get_or_insert_default()
     }
 
-    /// Returns the head of the response with the fields of the session and of CORS. All heads are made here.
+    /// Returns the head of the response, with the fields of the session and of CORS. All heads of responses come from
+    /// this function.
     pub(crate) fn head(&mut self) -> Head<'_> {
         self.attach_session();
         self.attach_cors();
@@ -308,13 +313,16 @@ impl Context {
         }
     }
 
-    /// Returns the request and the response, for changes of the latter.
+    /// Returns the request, and the response for changes.
     pub(crate) fn request_and_response(&mut self) -> (&Request, &mut Response) {
         (&self.request, self.response.get_or_insert_default())
     }
 
-    /// Answers a conditional request (RFC 9110 §13) for content of this version. Sets `etag`; if the client has this
-    /// version, sets 304, or 412 for a method that changes something, and returns true: the hook is done then.
+    /// Evaluates the conditions of the request (RFC 9110 §13) against the entity tag of the current content.
+    ///
+    /// Returns true if the response is complete: 304 if the client already has this version, or 412 if the client's
+    /// condition fails for a method that changes content. Returns false if the hook has to send the content. Sets the
+    /// field `etag`, except with 412.
     ///
     /// ```
     /// use hyperlane_core::{Context, EntityTag};
@@ -330,7 +338,8 @@ impl Context {
         self.respond_if_unchanged(etag.into())
     }
 
-    /// Answers as [`respond_if_none_match`](Self::respond_if_none_match), by a modification time as well or instead.
+    /// Answers like [`respond_if_none_match`](Self::respond_if_none_match), by an entity tag, a modification time, or
+    /// both.
     pub fn respond_if_unchanged(&mut self, validators: Validators) -> bool {
         let (request, response) = self.request_and_response();
         match validators.check(request.get_method(), request.get_headers()) {
@@ -361,7 +370,7 @@ impl Context {
         &self.route_params
     }
 
-    /// Returns the parameters of the route for changes, which later hooks see.
+    /// Returns the parameters of the route for changes. Later hooks see the changes.
     pub fn get_mut_route_params(&mut self) -> &mut RouteParams {
         &mut self.route_params
     }
@@ -377,12 +386,13 @@ impl Context {
         self.route_params.get(name.as_ref()).map(str::to_owned)
     }
 
-    /// Returns the decoded value of a parameter of the route; empty if there is none of that name.
+    /// Returns the decoded value of a parameter of the route. Returns an empty string if there is no parameter of this
+    /// name.
     pub fn get_route_param(&self, name: impl AsRef<str>) -> String {
         self.try_get_route_param(name).unwrap_or_default()
     }
 
-    /// Returns all values that hooks keep for each other.
+    /// Returns all attributes: the values that hooks store for later hooks.
     pub fn get_attributes(&self) -> &Attributes {
         static NONE: LazyLock<Attributes> = LazyLock::new(Attributes::new);
         self.extras
@@ -390,18 +400,18 @@ impl Context {
             .map_or(&NONE, |extras| &extras.attributes)
     }
 
-    /// Returns all values that hooks keep for each other, for changes.
+    /// Returns all attributes for changes.
     pub fn get_mut_attributes(&mut self) -> &mut Attributes {
         &mut self.extras.get_or_insert_default().attributes
     }
 
-    /// Replaces all values that hooks keep for each other.
+    /// Replaces all attributes.
     pub fn set_attributes(&mut self, attributes: Attributes) -> &mut Self {
         *self.get_mut_attributes() = attributes;
         self
     }
 
-    /// Keeps a value for later hooks of this request.
+    /// Stores an attribute, a value for later hooks of this request.
     pub fn set_attribute<V>(&mut self, key: impl AsRef<str>, value: V) -> &mut Self
     where
         V: Any + Send + Sync + Clone,
@@ -413,7 +423,7 @@ impl Context {
         self
     }
 
-    /// Returns a value that an earlier hook kept; `None` also if it has another type.
+    /// Returns the attribute of this name. Returns `None` also if the value has another type.
     pub fn try_get_attribute<V>(&self, key: impl AsRef<str>) -> Option<V>
     where
         V: Any + Send + Sync + Clone,
@@ -426,10 +436,10 @@ impl Context {
             .cloned()
     }
 
-    /// Returns a value that an earlier hook kept.
+    /// Returns the attribute of this name.
     ///
     /// # Errors
-    /// [`RequestError::Missing`] if no hook kept a value of that name and type.
+    /// [`RequestError::Missing`] if no hook stored a value of this name and type.
     pub fn get_attribute<V>(&self, key: impl AsRef<str>) -> Result<V, RequestError>
     where
         V: Any + Send + Sync + Clone,
@@ -439,7 +449,7 @@ impl Context {
             .ok_or_else(|| RequestError::missing(ATTRIBUTE, key))
     }
 
-    /// Removes a value.
+    /// Removes the attribute of this name.
     pub fn remove_attribute(&mut self, key: impl AsRef<str>) -> &mut Self {
         if let Some(extras) = &mut self.extras {
             extras.attributes.remove(key.as_ref());
@@ -447,7 +457,7 @@ impl Context {
         self
     }
 
-    /// Removes all values.
+    /// Removes all attributes.
     pub fn clear_attribute(&mut self) -> &mut Self {
         if let Some(extras) = &mut self.extras {
             extras.attributes.clear();
@@ -455,12 +465,12 @@ impl Context {
         self
     }
 
-    /// Returns the data of a panic in a hook of this request, for `task_panic` hooks.
+    /// Returns the description of a panic in a hook of this request, for `task_panic` hooks.
     pub fn try_get_task_panic_data(&self) -> Option<PanicData> {
         self.extras.as_ref()?.panic.as_deref().cloned()
     }
 
-    /// Returns the data of a panic in a hook of this request, for `task_panic` hooks.
+    /// Returns the description of a panic in a hook of this request, for `task_panic` hooks.
     ///
     /// # Errors
     /// [`RequestError::Missing`] if no hook has panicked.
@@ -473,15 +483,15 @@ impl Context {
         self.extras.get_or_insert_default().panic = Some(Box::new(data));
     }
 
-    /// Returns the error that refused the request, for `request_error` hooks.
+    /// Returns the error for which the server refused the request, for `request_error` hooks.
     pub fn try_get_request_error_data(&self) -> Option<RequestError> {
         self.extras.as_ref()?.error.as_deref().cloned()
     }
 
-    /// Returns the error that refused the request, for `request_error` hooks.
+    /// Returns the error for which the server refused the request, for `request_error` hooks.
     ///
     /// # Errors
-    /// [`RequestError::Missing`] if the request was not refused.
+    /// [`RequestError::Missing`] if the server did not refuse the request.
     pub fn get_request_error_data(&self) -> Result<RequestError, RequestError> {
         self.try_get_request_error_data()
             .ok_or_else(|| RequestError::missing(FAILURE, "request error"))
@@ -513,18 +523,19 @@ impl Context {
 
     /// Returns the body of the request, piece by piece.
     ///
-    /// On a route that reads its body as a stream, the socket is read as pieces are asked for. Several streams of
-    /// one request share one position, so each piece is returned once. On other routes the stream yields the body
-    /// that was read before.
+    /// On a route that reads its body as a stream, the socket is read only when a piece is requested. Several streams
+    /// of one request share one position, so each piece is returned once. On other routes the stream returns the body
+    /// that the server has already read.
     pub fn body_stream(&self) -> BodyStream {
         match self.extras.as_ref().and_then(|extras| extras.body.clone()) {
             Some(incoming) if !incoming.is_request_over() => BodyStream::of_incoming(incoming),
-            // The body was read whole, or a hook has read further requests since.
+            // The server read the body whole, or a hook has read a further request in the meantime.
             _ => BodyStream::of_bytes(self.request.get_body().clone().into()),
         }
     }
 
-    /// Returns the state of type `T` that [`Server::state`](crate::Server::state) has set, if any.
+    /// Returns the state of type `T` that [`Server::state`](crate::Server::state) has set. Returns `None` if there is
+    /// none.
     pub fn try_state<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.program.states.get()
     }
@@ -532,7 +543,7 @@ impl Context {
     /// Returns the state of type `T` that [`Server::state`](crate::Server::state) has set.
     ///
     /// # Panics
-    /// If the program has not set one. The first request shows this mistake and is answered with 500.
+    /// Panics if the program has not set a state of type `T`. The server answers the request with 500.
     /// [`try_state`](Self::try_state) does not panic.
     #[allow(
         clippy::panic,
@@ -547,12 +558,13 @@ impl Context {
         })
     }
 
-    /// Returns all states of the server, for tasks that outlive the request.
+    /// Returns all states of the server, for tasks that continue after the request.
     pub fn states(&self) -> States {
         self.program.states.clone()
     }
 
-    /// Returns the state of type `T`. If none was set, creates it by its default, once per server.
+    /// Returns the state of type `T`. If the program has not set one, creates the state by its default, once per
+    /// server.
     pub fn state_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         self.program.states.get_or_default()
     }

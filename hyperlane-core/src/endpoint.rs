@@ -25,10 +25,10 @@ use crate::{
 };
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-/// The program's function, called once per new channel.
+/// The program's function that an endpoint calls once per new channel.
 type OnChannel = Box<dyn Fn(Arc<Channel>, States) -> Task + Send + Sync>;
 
-/// Options that both kinds of endpoints have.
+/// The options that WebSocket endpoints and event-stream endpoints have in common.
 #[derive(Default)]
 struct Options {
     settings: Settings,
@@ -39,17 +39,20 @@ struct Options {
     on_channel: Option<OnChannel>,
 }
 
-/// Serves the client's [`Context::ws`](crate::Context::ws), made by [`ws`] or [`ws_with`].
+/// An endpoint for the WebSocket channels of sessions, [`Context::ws`](crate::Context::ws). [`ws`] and [`ws_with`]
+/// create it.
 ///
-/// It serves WebSockets, event streams (GET with `Accept: text/event-stream`) with the same messages as events, and
-/// POST, whose body becomes a message, for clients with an event stream. `hyperlane::docs::channels` describes what
-/// clients see.
+/// Clients connect by a WebSocket. They can also connect by an event stream (GET with `Accept: text/event-stream`), and
+/// receive the same messages as events. A client with an event stream sends a message as the body of a POST request.
+/// `hyperlane::docs::channels` describes the protocol for clients.
 pub struct WebSocketEndpoint(Options);
 
-/// Serves the client's [`Context::sse`](crate::Context::sse), made by [`sse`] or [`sse_with`].
+/// An endpoint for the event-stream channels of sessions, [`Context::sse`](crate::Context::sse). [`sse`] and
+/// [`sse_with`] create it.
 pub struct ServerSentEventsEndpoint(Options);
 
-/// Makes an endpoint for the WebSocket channels of sessions.
+/// Creates an endpoint for the WebSocket channels of sessions. A channel carries the messages of one session, across
+/// connections.
 ///
 /// ```
 /// use std::time::Duration;
@@ -63,7 +66,7 @@ pub fn ws() -> WebSocketEndpoint {
     WebSocketEndpoint::new()
 }
 
-/// Makes an endpoint that calls `f` once per new channel, in a task of its own.
+/// Creates an endpoint for WebSocket channels that calls `f` once per new channel, in a task of its own.
 ///
 /// ```
 /// use hyperlane_core::{Server, WebSocket, ws_with};
@@ -83,7 +86,7 @@ where
     WebSocketEndpoint::with(f)
 }
 
-/// Makes an endpoint for the event-stream channels of sessions.
+/// Creates an endpoint for the event-stream channels of sessions.
 ///
 /// ```
 /// use hyperlane_core::{Server, sse};
@@ -95,7 +98,7 @@ pub fn sse() -> ServerSentEventsEndpoint {
     ServerSentEventsEndpoint::new()
 }
 
-/// Makes an endpoint that calls `f` once per new channel, in a task of its own.
+/// Creates an endpoint for event-stream channels that calls `f` once per new channel, in a task of its own.
 ///
 /// ```
 /// use hyperlane_core::{Server, ServerSentEvents, sse_with};
@@ -113,11 +116,11 @@ where
     ServerSentEventsEndpoint::with(f)
 }
 
-/// Builder methods that both kinds have.
+/// Builder methods that both types of endpoints have.
 macro_rules! builders {
     ($($name:ident)+) => {$(
         impl $name {
-            /// Sets the time that a send waits while the buffer is full. Default: 5 s.
+            /// Sets the maximum time that a send waits while the buffer is full. Default: 5 s.
             #[must_use]
             pub fn timeout(mut self, timeout: Duration) -> Self {
                 self.0.settings.timeout = timeout;
@@ -130,65 +133,68 @@ macro_rules! builders {
                 self.timeout(timeout)
             }
 
-            /// Sets the time that a channel waits for its client to come back. Default: 120 s.
+            /// Sets the time for which a channel without a connection waits for its client to reconnect. Default: 120
+            /// s.
             #[must_use]
             pub fn grace(mut self, grace: Duration) -> Self {
                 self.0.settings.grace = grace;
                 self
             }
 
-            /// Sets how many messages may wait for clients, and how many written ones are kept for clients that come
-            /// back. Default: 256.
+            /// Sets the maximum number of messages that wait for clients. The same limit applies separately to the sent
+            /// messages that the channel keeps for clients that reconnect. Default: 256.
             #[must_use]
             pub fn buffer(mut self, messages: usize) -> Self {
                 self.0.settings.limits.messages = messages;
                 self
             }
 
-            /// Sets the limit of those messages in bytes: each counts its length and about 60. Default: 100 kB.
+            /// Sets the limit of the buffered messages in bytes. Each message counts its length and about 60 bytes.
+            /// Default: 100 kB.
             #[must_use]
             pub fn buffer_bytes(mut self, bytes: usize) -> Self {
                 self.0.settings.limits.bytes = bytes;
                 self
             }
 
-            /// Sets the interval of pings or comments on a quiet connection. Default: the server's configuration.
+            /// Sets the interval of heartbeats on an idle connection: pings on WebSockets, comments on event streams.
+            /// Default: the values of the server's configuration.
             #[must_use]
             pub fn heartbeat(mut self, every: Duration) -> Self {
                 self.0.heartbeat = Some(every);
                 self
             }
 
-            /// Allows pages of this origin (`https://app.example`) to connect, beside
-            /// [`ServerConfig::allowed_origins`](crate::ServerConfig) and the server's own. They can read the answers,
-            /// which carry CORS fields, and the server answers their preflights.
+            /// Allows pages of this origin (`https://app.example`) to connect. Pages of the server's own origin and of
+            /// [`ServerConfig::allowed_origins`](crate::ServerConfig) may always connect. The server adds CORS fields
+            /// to its responses to these pages, and answers their preflights.
             ///
-            /// Origins are compared by scheme, host and port: case and a default port do not matter. Any scheme is
-            /// allowed (`capacitor://localhost`, `file://`). With `null`, or a text that is not an origin, the server
-            /// does not start and reports [`ServerError::Origin`](crate::ServerError::Origin).
+            /// The server compares scheme, host and port without regard to case and to a default port. Any scheme is
+            /// allowed (`capacitor://localhost`, `file://`). With `null`, or with a text that is not an origin, the
+            /// server does not start and reports [`ServerError::Origin`](crate::ServerError::Origin).
             #[must_use]
             pub fn origin(mut self, origin: impl Into<String>) -> Self {
                 self.0.origins.add(&origin.into());
                 self
             }
 
-            /// Allows pages of any origin to connect. Browsers may send the visitor's cookies with them.
+            /// Allows pages of any origin to connect. Browsers may send the visitor's cookies with these connections.
             #[must_use]
             pub fn dangerous_allow_any_origin(mut self) -> Self {
                 self.0.origins.any = true;
                 self
             }
 
-            /// Allows pages of the origin `null` to connect: any site can make one, by a sandboxed frame. Browsers may
-            /// send the visitor's cookies with them.
+            /// Allows pages of the origin `null` to connect. Any site can create such a page by a sandboxed frame.
+            /// Browsers may send the visitor's cookies with its connections.
             #[must_use]
             pub fn dangerous_allow_null_origin(mut self) -> Self {
                 self.0.origins.null = true;
                 self
             }
 
-            /// Sets the time that browsers wait before they come back to an event stream. Each gets a random value
-            /// between this and twice as much, so that they do not all come back at once. Default: 1 s.
+            /// Sets the minimum time that browsers wait before they reconnect to an event stream. Each browser gets a
+            /// random time between `wait` and twice `wait`. The random part spreads the reconnections. Default: 1 s.
             #[must_use]
             pub fn retry(mut self, wait: Duration) -> Self {
                 self.0.retry = Some(wait);
@@ -215,12 +221,12 @@ macro_rules! builders {
 builders!(WebSocketEndpoint ServerSentEventsEndpoint);
 
 impl WebSocketEndpoint {
-    /// Makes an endpoint, as [`ws`] does.
+    /// Creates an endpoint, like [`ws`].
     pub fn new() -> Self {
         Self(Options::default())
     }
 
-    /// Makes an endpoint, as [`ws_with`] does.
+    /// Creates an endpoint with a function, like [`ws_with`].
     pub fn with<F, Fut>(f: F) -> Self
     where
         F: Fn(WebSocket, States) -> Fut + Send + Sync + 'static,
@@ -237,7 +243,7 @@ impl WebSocketEndpoint {
     /// Sends each client resume ids (exactly-once delivery).
     ///
     /// The first message of each connection is JSON: `{"id": "<epoch>-<offset>", "epoch", "offset", "tab", "reset"}`.
-    /// The client adds one to the offset for each message after it, and comes back with
+    /// The client adds one to the offset for each later message. To resume, it reconnects with
     /// `?last_event_id=<epoch>-<offset>&tab=<tab>`.
     #[must_use]
     pub fn resume_ids(mut self) -> Self {
@@ -247,12 +253,12 @@ impl WebSocketEndpoint {
 }
 
 impl ServerSentEventsEndpoint {
-    /// Makes an endpoint, as [`sse`] does.
+    /// Creates an endpoint, like [`sse`].
     pub fn new() -> Self {
         Self(Options::default())
     }
 
-    /// Makes an endpoint, as [`sse_with`] does.
+    /// Creates an endpoint with a function, like [`sse_with`].
     pub fn with<F, Fut>(f: F) -> Self
     where
         F: Fn(ServerSentEvents, States) -> Fut + Send + Sync + 'static,
@@ -269,8 +275,8 @@ impl ServerSentEventsEndpoint {
 
 /// An endpoint for a path: [`WebSocketEndpoint`] or [`ServerSentEventsEndpoint`].
 ///
-/// Functions are routes by an attribute such as `#[get("/path")]`. Hook types are registered by
-/// [`Server::route`](crate::Server::route).
+/// A function becomes a route by an attribute such as `#[get("/path")]`. [`Server::route`](crate::Server::route)
+/// registers a hook type.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an endpoint: `ws()`, `ws_with(..)`, `sse()` and `sse_with(..)` make endpoints",
     label = "not an endpoint",

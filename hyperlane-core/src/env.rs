@@ -1,6 +1,7 @@
 //! The environment of a server's connections: configuration, time, limits, metrics, the runtime.
 //!
-//! An [`Env`] does not know the connections. The server holds them, and decides what happens when one ends.
+//! An [`Env`] does not know the connections. The server stores them, and passes a function that removes an ended
+//! connection.
 
 pub(crate) mod admission;
 pub(crate) mod date;
@@ -34,10 +35,11 @@ use crate::{
     proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins},
 };
 
-/// A function that receives the slot of an ended connection and removes the connection from the live ones.
+/// A function that receives the slot of an ended connection and removes the connection from the registry of live
+/// connections.
 pub(crate) type Release = Box<dyn Fn(u32) + Send + Sync>;
 
-/// The next id of a server in this process, from 1.
+/// The id of the next server in this process, from 1.
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 /// The parts of a running server that its connections use.
@@ -47,14 +49,14 @@ pub(crate) struct Env {
     /// The runtime of the server; `None` in unit tests.
     pub(crate) runtime: Option<Handle>,
     pub(crate) head_limits: HeadLimits,
-    /// The origins, besides the server's own, whose pages may use the server.
+    /// The origins, in addition to the server's own, whose pages may use the server.
     pub(crate) allowed_origins: AllowedOrigins,
     pub(crate) timers: Timers,
     pub(crate) metrics: Metrics,
     hosts: Hosts,
-    /// Refused hosts, for the log.
+    /// The refused hosts that were logged.
     logged_hosts: Logged,
-    /// Clients that spoke another protocol than the listener, for the log.
+    /// The addresses of clients that spoke another protocol than the listener and were logged.
     logged_clients: Logged,
     admission: Admission,
     shutting_down: AtomicBool,
@@ -114,18 +116,18 @@ impl Env {
         self.shutting_down.load(Ordering::Acquire)
     }
 
-    /// Begins the shutdown. A running connection sees it at its next check; a separate signal wakes the waiting
-    /// connections.
+    /// Begins the shutdown. A running connection reads the flag at its next check. The caller wakes the waiting
+    /// connections by a separate signal.
     pub(crate) fn begin_shutdown(&self) {
         self.shutting_down.store(true, Ordering::Release);
     }
 
-    /// Counts a connection from `peer`; returns false if its address has reached the limit.
+    /// Adds a connection from `peer` to the count of its address. Returns false if the address has reached the limit.
     pub(crate) fn admit(&self, peer: Peer) -> bool {
         self.admission.enter(peer)
     }
 
-    /// Removes an ended connection.
+    /// Removes an ended connection from the registry and from the count of its address.
     pub(crate) fn forget(&self, slot: u32, peer: Peer) {
         (self.release)(slot);
         self.admission.leave(peer);
@@ -134,16 +136,16 @@ impl Env {
         }
     }
 
-    /// Refuses a request for a host that the server does not answer to.
+    /// Returns an error if the server does not answer to the host of a request.
     ///
-    /// A trusted proxy checks hosts itself. A request without a host comes from an old client (HTTP/1.0), never from a
-    /// page.
+    /// A trusted proxy checks hosts itself, so the function accepts all of its requests. A request without a host comes
+    /// from an old client (HTTP/1.0), never from a page.
     pub(crate) fn check_host(&self, host: &str, via: Via, peer: Peer) -> Result<(), HostRefused> {
         if host.is_empty() || self.hosts.allow(via, host) {
             return Ok(());
         }
         let Some(peer) = peer.address() else {
-            // Without an address, this is a load balancer's own connection.
+            // Only a load balancer that connects on its own behalf has no address here.
             return Ok(());
         };
         let proxies = &self.config.trusted_proxies;
@@ -159,7 +161,8 @@ impl Env {
         Err(refused)
     }
 
-    /// Logs that a client spoke another protocol than the listener, once per address and protocol of the listener.
+    /// Logs that a client spoke another protocol than the listener. The warning appears once an hour per client address
+    /// and protocol of the listener; repetitions are logged at debug level.
     pub(crate) fn log_mix_up(
         &self,
         peer: Option<SocketAddr>,

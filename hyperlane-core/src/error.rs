@@ -28,8 +28,8 @@ use crate::{
 
 /// The reason why a request, or the next message of a WebSocket, is not available.
 ///
-/// The `request_error` hooks find the error in the context. Unless one of these hooks answers, the client receives the
-/// error's [`status`](Self::status) and text.
+/// The `request_error` hooks find the error in the context. If none of these hooks answers, the client receives the
+/// [`status`](Self::status) and text of the error.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -59,29 +59,30 @@ pub enum RequestError {
     /// The head did not arrive in time.
     #[error("the request head did not arrive in time")]
     HeadTimeout,
-    /// The body stopped arriving.
+    /// The next bytes of the body did not arrive in time.
     #[error("the request body stopped arriving")]
     BodyTimeout,
-    /// The body is no longer available because its request has ended, or the body prevents an upgrade.
+    /// The body is no longer available because its request has ended, or an upgrade is impossible because the request
+    /// has an unread body.
     #[error("the request body can no longer be read")]
     BodyUnavailable,
     /// The client disconnected within a request.
     #[error("the client left in the middle of a request")]
     ClientDisconnected,
-    /// The idle connection has ended: there is no next request.
+    /// The idle connection has ended, so there is no next request.
     #[error("the connection has ended")]
     ConnectionClosed,
     /// The WebSocket handshake is invalid (RFC 6455 §4.2.1).
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// The page that opens the WebSocket has another origin.
+    /// The page that opens the WebSocket has an origin that the server does not allow.
     #[error(transparent)]
     Origin(#[from] OriginRefused),
-    /// The server does not answer to the host of the request (RFC 9110 §7.4); see
+    /// The server does not answer to the host of the request (RFC 9110 §7.4). See
     /// [`allowed_hosts`](crate::ServerConfig#structfield.allowed_hosts).
     #[error(transparent)]
     Host(#[from] HostRefused),
-    /// The program listed an invalid origin, or `null`, as allowed for this WebSocket.
+    /// The program added an invalid origin, or `null`, to the allowed origins of this WebSocket.
     #[error("invalid allowed origin: {0}")]
     AllowedOrigin(#[from] OriginError),
     /// The program added an invalid field to the response of a handshake.
@@ -99,10 +100,10 @@ pub enum RequestError {
     /// The client violated the WebSocket protocol. The server closed the connection with the matching code.
     #[error(transparent)]
     WebSocketProtocol(#[from] ProtocolError),
-    /// A message was requested on a connection that is not a WebSocket.
+    /// The program requested a message on a connection that is not a WebSocket.
     #[error("this connection is not a WebSocket: upgrade it first")]
     NotUpgraded,
-    /// A request was expected on a connection that has been upgraded.
+    /// The program requested a request on a connection that has been upgraded.
     #[error("this connection has been upgraded: it carries no further requests")]
     Upgraded,
     /// The request lacks a value that the handler needs.
@@ -131,21 +132,21 @@ pub enum RequestError {
         /// The expected media type.
         expected: &'static str,
     },
-    /// The body is not the JSON that the handler needs; the text names the path of the field.
+    /// The body is not JSON, or not the JSON that the handler needs. The text names the path of the field.
     #[error("invalid JSON body: {0}")]
     Json(String),
-    /// The server shuts down and does not wait for this request: its head is incomplete, or it is a WebSocket handshake
-    /// without an answer so far.
+    /// The server is shutting down and does not wait for this request. The head is incomplete, or the request is a
+    /// WebSocket handshake without an answer so far.
     #[error("the server is shutting down")]
     ShuttingDown,
-    /// The session store failed; the log has the reason.
+    /// The session store failed. The log has the reason.
     #[error("the session store failed")]
     SessionStore,
-    /// The session token of the request is not valid: the token has expired or belongs to another path, or its session
+    /// The session token of the request is not valid. The token has expired, it belongs to another path, or its session
     /// has ended.
     #[error("the session token is no longer valid: request a new one")]
     SessionToken,
-    /// The program refused the request; see [`refused`](Self::refused).
+    /// The program refused the request. See [`refused`](Self::refused).
     #[error("{message}")]
     Refused {
         /// The status of the response.
@@ -156,7 +157,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// Creates the error for a value that the request lacks.
+    /// Creates the error for a missing value. `part` is the kind of the value, such as "header".
     pub fn missing(part: &'static str, name: impl Into<String>) -> Self {
         Self::Missing {
             part,
@@ -164,8 +165,8 @@ impl RequestError {
         }
     }
 
-    /// Creates the error for a request that the program refuses, with a status and a text for the client. From 500 on,
-    /// the text goes only to the log. A status other than 400 to 599 becomes 500.
+    /// Creates the error for a request that the program refuses, with a status and a text for the client. If the status
+    /// is 500 or higher, the text goes only to the log. A status outside 400 to 599 becomes 500.
     pub fn refused(status: impl Into<HttpStatus>, message: impl Into<String>) -> Self {
         let code = u16::try_from(status.into().code()).unwrap_or(0);
         Self::Refused {
@@ -190,7 +191,7 @@ impl RequestError {
             Self::SessionToken => 401,
             Self::Origin(_) => 403,
             Self::Host(_) => 421,
-            // Only the program can set these values, so their absence is not the client's fault.
+            // The program sets these values, so a missing one is not the client's fault.
             Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
             Self::Refused { status, .. } => *status,
             Self::SessionStore | Self::ShuttingDown => 503,
@@ -200,7 +201,7 @@ impl RequestError {
         }
     }
 
-    /// Returns whether the client has disconnected, so that no response is possible.
+    /// Returns whether the client has disconnected. No response is then possible.
     pub fn is_disconnect(&self) -> bool {
         matches!(
             self,
@@ -222,7 +223,7 @@ impl RequestError {
     }
 }
 
-/// Returns the description of a form field.
+/// Returns the words for a form field in an error text.
 fn named(field: Option<&str>) -> String {
     match field {
         Some(name) => format!("the field `{name}`"),
@@ -230,7 +231,7 @@ fn named(field: Option<&str>) -> String {
     }
 }
 
-/// Answers with the status and, for an error of the client, the text.
+/// Answers with the status. If the client caused the error, the body is the text of the error.
 impl IntoResponse for RequestError {
     fn into_response(self, response: &mut Response) {
         let status = self.status();
@@ -241,7 +242,7 @@ impl IntoResponse for RequestError {
             response.set_header("www-authenticate", "Bearer error=\"invalid_token\"");
         }
         if status == 405 {
-            // Only the error of a handshake with another method than GET has this status.
+            // Only one error has this status: a handshake with another method than GET.
             response.set_header("allow", "GET");
         }
         if status == 426 {
@@ -253,14 +254,14 @@ impl IntoResponse for RequestError {
     }
 }
 
-/// The kind of value for attributes. Middleware sets them.
+/// The [`RequestError::Missing`] kind of request attributes, which middleware sets.
 pub(crate) const ATTRIBUTE: &str = "attribute";
-/// The kind of value for the server's values.
+/// The [`RequestError::Missing`] kind of the server's state values.
 pub(crate) const STATE: &str = "state";
-/// The kind of value for data that only error hooks have.
+/// The [`RequestError::Missing`] kind of values that only error hooks have.
 pub(crate) const FAILURE: &str = "failure data";
 
-/// The data of a hook's panic.
+/// The description of a panic in a hook.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PanicData {
     message: Option<String>,
@@ -269,7 +270,7 @@ pub struct PanicData {
 }
 
 impl PanicData {
-    /// Creates the data from its parts.
+    /// Creates the description from its parts.
     pub fn new(message: Option<String>, location: Option<String>, payload: Option<String>) -> Self {
         Self {
             message,
@@ -290,17 +291,17 @@ impl PanicData {
         }
     }
 
-    /// Returns the panic's message, if it was text.
+    /// Returns the panic's message. Returns `None` if the payload is not text.
     pub fn try_get_message(&self) -> Option<&str> {
         self.message.as_deref()
     }
 
-    /// Returns the hook that panicked.
+    /// Returns the name of the hook that panicked.
     pub fn try_get_location(&self) -> Option<&str> {
         self.location.as_deref()
     }
 
-    /// Returns the payload, if it was text.
+    /// Returns the panic's payload. Returns `None` if the payload is not text.
     pub fn try_get_payload(&self) -> Option<&str> {
         self.payload.as_deref()
     }

@@ -19,10 +19,11 @@ use crate::{
     hook::setup::RouteSetup,
 };
 
-/// A type that a function handler can have as an argument, besides the stream and the context.
+/// A type that a function handler can have as an argument, in addition to `&mut Stream` and `&mut Context`.
 ///
-/// Arguments are extracted one after the other, after the guards and before the body. The first failure refuses the
-/// request. The `request_error` hooks receive the error; unless they answer, the client receives it.
+/// The server extracts the arguments one after the other, after the guards have accepted the request and before the
+/// body of the handler runs. If an extraction fails, the server does not run the handler and passes the error to the
+/// `request_error` hooks. If none of these hooks answers, the client receives the error.
 ///
 /// | argument | value |
 /// |---|---|
@@ -30,14 +31,14 @@ use crate::{
 /// | [`Query<T>`] | the query |
 /// | [`Json<T>`], [`Form<T>`] | the body, by its media type |
 /// | `String`, [`Bytes`], [`RequestBody`] | the body |
-/// | [`BodyStream`], [`Multipart`](crate::Multipart) | the body, piece by piece; nothing is read before the handler asks for it |
+/// | [`BodyStream`], [`Multipart`](crate::Multipart) | the body, piece by piece, as the handler asks for it |
 /// | [`State<T>`] | a value of the server |
 /// | [`Headers`], [`Method`], [`RouteParams`], `CookieJar` | parts of the request |
 /// | [`Session`](crate::Session) | the client's session; created if there is none |
 /// | `Result<A, RequestError>`, `Result<A, Error>` | another argument, or the error of its extraction |
 ///
-/// Implement this trait to use a type of your own as an argument. Extraction fails with the same [`Error`] as a
-/// handler, and `?` converts errors of other libraries:
+/// Implement this trait to use a type of your own as an argument. Extraction returns the same [`Error`] as a handler,
+/// and `?` converts errors of other libraries:
 ///
 /// ```
 /// use hyperlane_core::{Context, Error, FromContext};
@@ -73,13 +74,14 @@ use crate::{
             one by `?`; `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not, so write `.map_err(Error::internal)?`"
 )]
 pub trait FromContext: Sized {
-    /// The way in which the argument reads the body. Default: `None`, no reading.
+    /// The way in which the argument reads the body. Default: `None`, the argument does not read the body.
     const BODY: Option<BodyMode> = None;
 
-    /// Checks, before the server starts, that the argument can be extracted on a route. Default: it can.
+    /// Checks, before the server starts, that a route can provide the argument. The default implementation returns
+    /// `Ok`.
     ///
-    /// The server calls `check` once for each route whose handler has the argument, and does not start after an error.
-    /// An argument that contains others calls their `check`:
+    /// The server calls `check` once for each route whose handler has the argument. If `check` returns an error, the
+    /// server does not start. The `check` of an argument that contains other arguments calls their `check`:
     ///
     /// ```
     /// use hyperlane_core::{Context, Error, FromContext, RouteSetup, SetupError, State};
@@ -99,7 +101,8 @@ pub trait FromContext: Sized {
     /// ```
     ///
     /// # Errors
-    /// Returns the part that the route or the server lacks, if the handler could never answer a request.
+    /// Returns an error if a handler with this argument could not answer any request. The error names the part that the
+    /// route or the server lacks.
     fn check(setup: &RouteSetup<'_>) -> Result<(), SetupError> {
         let _ = setup;
         Ok(())
@@ -108,19 +111,19 @@ pub trait FromContext: Sized {
     /// Extracts the argument.
     ///
     /// # Errors
-    /// Returns the reason why the request is refused. A [`RequestError`] keeps its status and text; for other errors
-    /// the client receives a plain 500. `?` does not convert `anyhow::Error` and `Box<dyn Error>`; use
+    /// Returns the reason why the request is refused. The client receives the status and text of a [`RequestError`],
+    /// and a plain 500 for other errors. `?` does not convert `anyhow::Error` and `Box<dyn Error>`; use
     /// [`Error::internal`].
     fn from_context(ctx: &mut Context) -> impl Future<Output = Result<Self, Error>> + Send;
 }
 
 wrappers! {
-    /// The route's parameters as `T`: one value, a tuple in the pattern's order, or a struct whose fields are named
-    /// like the parameters.
+    /// The route's parameters, deserialized as `T`: one value, a tuple in the pattern's order, or a struct whose fields
+    /// are named like the parameters.
     ///
-    /// The server answers an invalid value with 400 and the name of the parameter. If the route's parameters can never
-    /// fit `T`, the server does not start, and its error names the missing part. For this check, the server
-    /// deserializes `T` from sample values before it listens.
+    /// The server answers an invalid value with 400 and names the parameter in the response. If no value of the
+    /// parameters could become a `T`, the server does not start, and its error names the missing part. For this check,
+    /// the server deserializes `T` from sample values before it listens.
     ///
     /// ```
     /// use hyperlane_core::Path;
@@ -133,10 +136,10 @@ wrappers! {
     Path;
 }
 
-/// The server's value of type `T`, set by [`Server::state`](crate::Server::state).
+/// The server's value of type `T`. [`Server::state`](crate::Server::state) sets the value.
 ///
-/// If the program never set this value, the server does not start, and its error names the handler and the type. For an
-/// optional value, let the argument be a `Result<State<T>, RequestError>`.
+/// If the program has not set a value of this type, the server does not start, and its error names the handler and the
+/// type. For an optional value, use an argument of type `Result<State<T>, RequestError>`.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -197,9 +200,9 @@ from_context! {
     impl [] BodyStream where BodyMode::Stream => |ctx| Ok(ctx.body_stream());
     #[cfg(feature = "multipart")]
     impl [] crate::multipart::Multipart where BodyMode::Stream => |ctx| ctx.multipart();
-    /// The session of the client; the server creates one if there is none.
+    /// The session of the client. If the client has none, the server creates one.
     ///
-    /// A request whose only credential is an invalid token is refused with 401.
+    /// The server refuses a request with 401 if its only credential is an invalid token.
     #[cfg(feature = "sessions")]
     impl [] crate::session::Session => |ctx| match ctx.is_session_token_refused() {
         true => Err(RequestError::SessionToken),
@@ -207,7 +210,7 @@ from_context! {
     };
 }
 
-/// Never refuses the request, since the handler receives the error of the extraction.
+/// Never refuses the request. The handler receives the error of the extraction.
 impl<T: FromContext> FromContext for Result<T, RequestError> {
     const BODY: Option<BodyMode> = T::BODY;
 
@@ -218,7 +221,7 @@ impl<T: FromContext> FromContext for Result<T, RequestError> {
     }
 }
 
-/// Never refuses the request, since the handler receives the original error of the extraction.
+/// Never refuses the request. The handler receives the original error of the extraction.
 impl<T: FromContext> FromContext for Result<T, Error> {
     const BODY: Option<BodyMode> = T::BODY;
 

@@ -24,14 +24,14 @@ use crate::{
     observe::{Observed, Within},
 };
 
-/// The decision of a hook about the rest of the pipeline.
+/// The decision of a hook whether the next hooks run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The next hook runs.
     Continue,
-    /// The hooks in between are skipped. After a request middleware or a route, the response middleware runs next; after a
-    /// response middleware, no further hook runs. If no hook has answered, the answer is 403; a WebSocket is closed with
-    /// 1008.
+    /// The pipeline skips the following hooks. After a request middleware or a route, the pipeline continues with the
+    /// response middleware. After a response middleware, no further hook runs. If no hook has answered, the server
+    /// answers 403, or closes a WebSocket with code 1008.
     Reject,
 }
 
@@ -41,7 +41,7 @@ impl Status {
         *self == Self::Continue
     }
 
-    /// Returns whether the following hooks are skipped, as [`Reject`](Self::Reject) says.
+    /// Returns whether the pipeline skips the following hooks. See [`Reject`](Self::Reject).
     pub fn is_reject(&self) -> bool {
         *self == Self::Reject
     }
@@ -49,12 +49,13 @@ impl Status {
 
 /// A handler of requests: a route, or middleware around routes.
 ///
-/// Each request creates a value by [`new`](Self::new), which [`handle`](Self::handle) consumes. Both may be decorated
-/// with the attribute macros.
+/// For each request, the server creates a value by [`new`](Self::new) and consumes it by [`handle`](Self::handle). The
+/// attribute macros may decorate both methods.
 ///
 /// # Cancel safety
-/// A hook is not dropped at once when its client disconnects. Its sends and receives fail immediately, and it has
-/// [`ServerConfig::handler_linger`](crate::ServerConfig) to end by itself. After that it is dropped at its await.
+/// The server does not drop a hook as soon as its client disconnects. The hook's sends and receives fail immediately,
+/// and the hook has [`ServerConfig::handler_linger`](crate::ServerConfig) to end by itself. After this time the server
+/// drops the hook at its current await.
 ///
 /// ```
 /// use hyperlane_core::{Context, ServerHook, Status, Stream};
@@ -77,29 +78,31 @@ impl Status {
     label = "this is registered or decorated as a hook"
 )]
 pub trait ServerHook: Send + Sync + 'static {
-    /// Conditions for running `handle`, set by the guard macros.
+    /// The conditions under which `handle` runs. The guard macros set them.
     #[doc(hidden)]
     const GUARDS: &'static [Guard] = &[];
 
-    /// Parameters that `handle` needs, set by the macros and compared with the route's pattern.
+    /// The names of the route parameters that `handle` needs. The macros set them, and the registration compares them
+    /// with the route's pattern.
     #[doc(hidden)]
     const PARAMS: &'static [&'static str] = &[];
 
-    /// Parameters that `new` needs.
+    /// The names of the route parameters that `new` needs.
     #[doc(hidden)]
     const NEW_PARAMS: &'static [&'static str] = &[];
 
-    /// True if `handle` speaks WebSocket, which begins with a GET request.
+    /// True if `handle` serves a WebSocket. A WebSocket handshake is a GET request.
     #[doc(hidden)]
     const WEBSOCKET: bool = false;
 
-    /// The way in which a route reads the body of its requests. Default: whole, before any hook runs. As a stream, the
-    /// body stays unread until a hook calls [`Context::body_stream`]; hooks that do not call `body_stream` see an empty
-    /// body. No effect on middleware.
+    /// The way in which a route reads the body of its requests. Default: `Whole`, before any hook runs. With `Stream`,
+    /// the body stays unread until a hook calls [`Context::body_stream`], and the body in the request is empty. This
+    /// constant has no effect on middleware.
     const BODY: BodyMode = BodyMode::Whole;
 
-    /// Maximum length of the body of the route's requests, in bytes; beyond: 413. Default: `None`, which means
-    /// [`ServerConfig::max_body`](crate::ServerConfig) for whole bodies and no limit for streams.
+    /// Maximum length of the body of the route's requests, in bytes. The server answers a longer body with 413.
+    /// Default: `None`, which means [`ServerConfig::max_body`](crate::ServerConfig) for whole bodies and no limit for
+    /// streams.
     const MAX_BODY: Option<usize> = None;
 
     /// Creates the handler of one request.
@@ -109,7 +112,7 @@ pub trait ServerHook: Send + Sync + 'static {
     fn handle(self, stream: &mut Stream, ctx: &mut Context) -> impl Future<Output = Status> + Send;
 }
 
-/// Returns how a hook reads the body of its requests.
+/// Returns the way in which a hook reads the body of its requests, and the limit.
 pub(crate) const fn body_plan<S: ServerHook>() -> BodyPlan {
     BodyPlan {
         mode: S::BODY,
@@ -153,7 +156,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Creates a guard on the method. Dispatch compares `kind`; `check` always passes.
+    /// Creates a guard on the method. The dispatch of requests compares the names in `kind`; `check` always returns
+    /// true.
     pub const fn method(names: &'static [&'static str]) -> Self {
         Self {
             kind: GuardKind::Method(names),
@@ -161,7 +165,7 @@ impl Guard {
         }
     }
 
-    /// Creates a guard that requires `protocol`; `check` looks for the protocol in the request.
+    /// Creates a guard that requires an upgrade to `protocol`. `check` looks for the protocol in the request.
     pub const fn asks_for(protocol: &'static str, check: fn(&Context) -> bool) -> Self {
         Self {
             kind: GuardKind::Upgrade(protocol),
@@ -170,22 +174,22 @@ impl Guard {
     }
 }
 
-/// The kinds of guards, in the order of checking. If all routes of a path refuse, the route that passed most guards sets the
-/// status.
+/// The kinds of guards, in the order in which the server checks them. If all routes of a path decline a request, the
+/// route that passed the most guards determines the status.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GuardKind {
-    /// 421
+    /// The host of the request; 421.
     Host,
-    /// 403
+    /// The `Referer` of the request; 403.
     Referer,
-    /// 505
+    /// The HTTP version; 505.
     Version,
-    /// 405 with `Allow`
+    /// The method; 405 with `Allow`.
     Method(&'static [&'static str]),
-    /// 426 with `Upgrade`
+    /// An upgrade to a protocol; 426 with `Upgrade`.
     Upgrade(&'static str),
-    /// 400: there is no protocol to upgrade to
+    /// No upgrade; 400.
     NoUpgrade,
 }
 
@@ -227,15 +231,15 @@ pub struct Registration {
     pub(crate) guards: &'static [Guard],
     pub(crate) methods: &'static [&'static str],
     pub(crate) body: BodyPlan,
-    /// The way in which the handler's arguments read the body.
+    /// The way in which the handler's arguments read the body. `None` if no argument reads it.
     reads: Option<BodyMode>,
-    /// Checks at the start that the server has what the handler's arguments need.
+    /// The check, before the server starts, that the server has what the handler's arguments need.
     pub(crate) check: SetupCheck,
     pub(crate) run: HookFn,
 }
 
 impl Registration {
-    /// Creates the registration of a hook. Does not compile for a route that cannot work: see `check`.
+    /// Creates the registration of a hook. A route that cannot work is a compile error: see `check`.
     #[track_caller]
     pub const fn of_hook<S: ServerHook>(
         kind: HookKind,
@@ -284,7 +288,7 @@ impl Registration {
         }
     }
 
-    /// Sets the names of the parameters that the function needs.
+    /// Checks, at compile time, that the route's pattern has the parameters that the function needs.
     #[track_caller]
     pub const fn params(self, names: &[&str]) -> Self {
         if let HookKind::Route(pattern) = self.kind {
@@ -300,7 +304,8 @@ impl Registration {
         self
     }
 
-    /// Sets the way to read the body that an argument requires. Runs at compile time, so that its panic is a compile error.
+    /// Sets the way to read the body that an argument requires. The function runs at compile time, so its panic is a
+    /// compile error.
     #[allow(clippy::panic, reason = "a compile-time error, never met at run time")]
     pub const fn argument(mut self, body: Option<BodyMode>) -> Self {
         let Some(mode) = body else { return self };
@@ -318,7 +323,7 @@ impl Registration {
         self
     }
 
-    /// Sets the check of the arguments' requirements at the start of a server.
+    /// Sets the check of the arguments before a server starts.
     pub const fn needs(mut self, check: SetupCheck) -> Self {
         self.check = check;
         self
@@ -333,7 +338,7 @@ impl Registration {
 
 inventory::collect!(Registration);
 
-/// Marks a server that takes all registered hooks of the program.
+/// The mark of a server that takes all registered hooks of the program.
 #[doc(hidden)]
 pub struct Taker {
     pub place: Place,
@@ -346,26 +351,28 @@ pub(crate) fn needs_nothing(_: &RouteSetup<'_>) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Checks a hook whose pattern is known only at run time.
+/// Checks the parameters of a hook that is registered at run time. A macro cannot check such a pattern.
 pub(crate) fn needs_params<S: ServerHook>(setup: &RouteSetup<'_>) -> Result<(), SetupError> {
     setup.need_params(S::PARAMS)?;
     setup.need_params(S::NEW_PARAMS)
 }
 
 thread_local! {
-    /// The refusal of a running hook. The poll in which the hook sets the refusal also takes it.
+    /// The error by which the running hook refused its request. The poll in which the hook sets the error also removes
+    /// it.
     static REFUSAL: RefCell<Option<Box<RequestError>>> = const { RefCell::new(None) };
 }
 
-/// Ends the hook that awaits this: the pipeline drops the hook and answers with `error`.
+/// Returns a future that ends the hook that awaits it. The pipeline drops the hook and answers with `error`.
 ///
-/// Thus an extractor can refuse in functions of any return type, including `new`.
+/// An extractor can thus refuse a request in functions of any return type, including `new`.
 #[doc(hidden)]
 pub fn refuse(error: RequestError) -> Refusal {
     Refusal(Some(Box::new(error)))
 }
 
-/// A future that never completes. It is small, since handlers reserve space for it.
+/// A future that never completes. The error is boxed, because every handler with an extractor reserves space for this
+/// future.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Refusal(Option<Box<RequestError>>);
@@ -381,7 +388,7 @@ impl Future for Refusal {
     }
 }
 
-/// The way in which a hook ended.
+/// The result of a hook.
 pub(crate) enum Outcome {
     Done(Status),
     Refused(RequestError),
@@ -392,7 +399,7 @@ pub(crate) enum Outcome {
 /// A future that polls a hook and catches its panics and refusals.
 pub(crate) struct Guarded<'a> {
     future: Within<HookFuture<'a>>,
-    /// The connection of a WebSocket handshake without an answer so far.
+    /// The connection, if the hook answers a WebSocket handshake.
     handshake: Option<Arc<Link>>,
 }
 
@@ -408,7 +415,8 @@ impl<'a> Guarded<'a> {
         }
     }
 
-    /// Returns whether the hook of an unanswered handshake is dropped because of a shutdown.
+    /// Returns whether the server drops the hook because a shutdown has begun and the hook has not answered its
+    /// handshake.
     fn is_given_up(&self) -> bool {
         self.handshake
             .as_ref()
@@ -420,9 +428,11 @@ impl Future for Guarded<'_> {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
-        // After a panic the future is dropped and never polled again, and the stream and context that the future borrowed
-        // are reset before their next use. A refusal that another task or a dropped branch of `select!` has left is cleared
-        // here: it is not a refusal of this hook.
+        // After a panic, `Guarded` is dropped and never polled again. The pipeline resets the borrowed stream and
+        // context before their next use.
+        //
+        // Another task of this thread, or a dropped branch of `select!`, may have left an error in `REFUSAL`. Such an
+        // error does not belong to this hook.
         REFUSAL.set(None);
         match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.future).poll(cx))) {
             Ok(Poll::Ready(status)) => Poll::Ready(Outcome::Done(status)),

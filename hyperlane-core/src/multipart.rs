@@ -18,14 +18,14 @@ use futures_core::Stream;
 use self::disposition::Disposition;
 use crate::{BodyStream, RequestError};
 
-/// Maximum number of bytes read in search of the next part or piece: two pieces of a body. The limit applies to the
-/// header of a part and to the preamble.
+/// Maximum number of bytes that the parser may read without producing a part or a piece of content. This limits the
+/// header of a part and the preamble. The value is the length of two pieces of a body.
 const MAX_HEADER: usize = 128 * 1024;
 
-/// A multipart form, read part by part; created by [`Context::multipart`](crate::Context::multipart).
+/// A multipart form, read part by part. [`Context::multipart`](crate::Context::multipart) creates it.
 ///
-/// The form is read only up to the requested part. Memory stays bounded regardless of the client, unless the program
-/// collects the parts.
+/// The form reads the body only up to the requested part. Memory stays bounded for any client if the program does not
+/// collect the parts.
 ///
 /// ```
 /// use hyperlane_core::{Context, RequestError};
@@ -45,7 +45,7 @@ const MAX_HEADER: usize = 128 * 1024;
 /// ```
 pub struct Multipart {
     form: multer::Multipart<'static>,
-    /// The current part. It is dropped before the next one is read.
+    /// The current part. It is dropped before the form reads the next part.
     field: Option<multer::Field<'static>>,
     /// The `Content-Disposition` of the current part.
     disposition: Disposition,
@@ -53,7 +53,7 @@ pub struct Multipart {
 }
 
 impl crate::Context {
-    /// Reads the body as a form with files (`multipart/form-data`, RFC 7578), part by part. On a route whose handler
+    /// Reads the body as a form with files (`multipart/form-data`, RFC 7578), part by part. If the handler of the route
     /// reads the body as a stream, parts of any size arrive piece by piece.
     ///
     /// # Errors
@@ -92,14 +92,14 @@ impl Multipart {
         })
     }
 
-    /// Waits for the next part and skips the rest of the previous one. Returns `None` after the last.
+    /// Waits for the next part. Skips the unread content of the previous part. Returns `None` after the last part.
     ///
     /// # Errors
     /// Returns [`RequestError::Multipart`] if the form is malformed or incomplete, [`RequestError::BodyTooLarge`]
     /// beyond the limit of the body, and the other errors of [`BodyStream::next_chunk`].
     ///
     /// # Cancel safety
-    /// Cancel safe: the next call continues where this one stopped.
+    /// Cancel safe: the next call continues where the cancelled call stopped.
     pub async fn next_field(&mut self) -> Result<Option<Field<'_>>, RequestError> {
         while self.next_chunk().await?.is_some() {}
         self.field = None;
@@ -144,16 +144,17 @@ impl Field<'_> {
         self.form.field.as_ref()
     }
 
-    /// Returns the name of the form's input; invalid UTF-8 becomes U+FFFD.
+    /// Returns the name of the form's input. Invalid UTF-8 becomes U+FFFD.
     pub fn name(&self) -> Option<&str> {
         self.form.disposition.name.as_deref()
     }
 
-    /// Returns the name of the file on the client, from `filename` or else `filename*` (RFC 8187); invalid UTF-8
-    /// becomes U+FFFD. The client chooses the name freely, so do not use it as a path.
+    /// Returns the name of the file on the client. The name comes from the parameter `filename`, or from `filename*`
+    /// (RFC 8187) if `filename` is missing or empty. Invalid UTF-8 becomes U+FFFD. The client chooses the name freely,
+    /// so do not use it as a path.
     ///
-    /// The name is `None` for a part that is not a file. If the user chose no file for a file input, browsers send an
-    /// empty name and an empty content.
+    /// Returns `None` for a part that is not a file. If the user chose no file for a file input, browsers send an empty
+    /// name and an empty content.
     pub fn file_name(&self) -> Option<&str> {
         self.form.disposition.file_name.as_deref()
     }
@@ -163,7 +164,7 @@ impl Field<'_> {
         self.inner()?.headers().get("content-type")?.to_str().ok()
     }
 
-    /// Waits for the next piece of the content. Returns `None` after the last.
+    /// Waits for the next piece of the content. Returns `None` after the last piece.
     ///
     /// # Errors
     /// Returns the same errors as [`Multipart::next_field`].
@@ -174,10 +175,11 @@ impl Field<'_> {
         self.form.next_chunk().await
     }
 
-    /// Reads the rest of the content.
+    /// Reads the content from the current position to its end.
     ///
     /// # Errors
-    /// Returns [`RequestError::FieldTooLarge`] beyond `limit` bytes, or an error of [`Multipart::next_field`].
+    /// Returns [`RequestError::FieldTooLarge`] if the content is longer than `limit` bytes, or an error of
+    /// [`Multipart::next_field`].
     pub async fn read_to_end(&mut self, limit: usize) -> Result<Bytes, RequestError> {
         let mut whole = BytesMut::new();
         while let Some(piece) = self.next_chunk().await? {
@@ -190,7 +192,7 @@ impl Field<'_> {
         Ok(whole.freeze())
     }
 
-    /// Reads the rest of the content as text.
+    /// Reads the content from the current position to its end, as text.
     ///
     /// # Errors
     /// Returns [`RequestError::Multipart`] if the content is not UTF-8, or an error of
@@ -206,8 +208,8 @@ impl Field<'_> {
     }
 }
 
-/// A body that pauses after each piece and fails after `MAX_HEADER` bytes without progress. Otherwise the parser would
-/// read and keep all available bytes.
+/// A body that returns `Pending` once after each piece. The body fails after more than `MAX_HEADER` bytes without a new
+/// part or piece of content. Without the pauses, the parser would read and keep all available bytes.
 struct Paced {
     body: BodyStream,
     since_progress: Arc<AtomicUsize>,

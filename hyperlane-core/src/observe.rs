@@ -1,6 +1,7 @@
 //! Spans and metrics for the operator: a span per connection, a span and a record per request.
 //!
-//! Without an observer, a request costs one check of a static, and no allocation, clock read or formatting.
+//! An *observer* is a `tracing` subscriber or a metrics recorder. Without an observer, a request costs one check of a
+//! static. It causes no allocation, no clock read and no formatting.
 
 #[cfg_attr(not(feature = "metrics"), path = "observe/no_metrics.rs")]
 pub(crate) mod metrics;
@@ -22,22 +23,22 @@ use tracing::{Span, field::Empty, level_filters::LevelFilter};
 use self::metrics::{Metrics, Series};
 use crate::{http::Method, panic::contain};
 
-/// Creates the span of a connection; `None` without a subscriber. The span is boxed, since most servers have no
-/// subscriber.
+/// Creates the span of a connection. Returns `None` without a subscriber. Most servers have no subscriber, so the box
+/// keeps connections small.
 pub(crate) fn connection_span(id: u64, peer: impl fmt::Display) -> Option<Box<Span>> {
-    // The span is a root, since the work of a connection is not part of the accept loop.
+    // The span has no parent: the work of a connection is not part of the accept loop that creates the connection.
     let span = tracing::debug_span!(target: "hyperlane::connection", parent: None, "connection", id, %peer, source = Empty);
     (!span.is_disabled()).then(|| Box::new(span))
 }
 
-/// Returns whether requests may have an observer. The check costs a load and a branch for spans, and the same for
-/// metrics.
+/// Returns whether requests may have an observer. The check costs a load and a branch for spans, and another load and
+/// branch for metrics.
 #[inline]
 pub(crate) fn is_enabled(metrics: &Metrics) -> bool {
     LevelFilter::DEBUG <= LevelFilter::current() || metrics.is_on()
 }
 
-/// The label of a route for observers.
+/// The name of a route in spans and metrics.
 #[derive(Default)]
 pub(crate) struct RouteLabel {
     /// The pattern as written; empty if no route matches.
@@ -54,20 +55,20 @@ impl RouteLabel {
     }
 }
 
-/// A connection that counts its bytes for the record of a request.
+/// A connection, as a source of byte counts for the record of a request.
 pub(crate) trait ByteCounter: Send + Sync {
     /// Returns the number of bytes written to the socket or queued for it.
     fn bytes_sent(&self) -> u64;
 }
 
-/// The record of a request under observation. It is reported on drop, so the report does not depend on how the request
-/// ends.
+/// The record of a request under observation. The record reports itself to the observers on drop. So the report does
+/// not depend on how the request ends.
 pub(crate) struct Observed {
     span: Span,
     counter: Arc<dyn ByteCounter>,
     is_counted: bool,
     route: Arc<RouteLabel>,
-    /// A known method, `OTHER`, or empty.
+    /// The name of a known method. `OTHER` for an unknown method, and empty if the head was refused.
     method: &'static str,
     /// The status; 0 before a response begins.
     status: AtomicU16,
@@ -76,8 +77,8 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
-    /// Begins a record. `request` holds method and path, unless the head was refused. Returns `None` without an
-    /// observer.
+    /// Begins a record. `request` has the method and path; it is `None` if the head was refused. Returns `None` without
+    /// an observer.
     pub(crate) fn begin<C: ByteCounter + 'static>(
         counter: &Arc<C>,
         metrics: &Metrics,
@@ -114,7 +115,7 @@ impl Observed {
         }))
     }
 
-    /// Records that the response has begun.
+    /// Stores the status of the response when the response begins.
     pub(crate) fn set_status(&self, status: u16) {
         self.status.store(status, Ordering::Relaxed);
     }
@@ -139,7 +140,7 @@ impl Drop for Observed {
         if status != 0 {
             self.span.record("status", status);
         }
-        // The count may have fallen if the connection broke and lost bytes of an earlier request.
+        // The counter falls if the connection breaks and loses queued bytes of an earlier request.
         let bytes = bytes.saturating_sub(self.sent_before);
         self.span.record("bytes", bytes);
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -149,12 +150,12 @@ impl Drop for Observed {
     }
 }
 
-/// The record of the current request; empty while no subscriber and no recorder listens.
+/// The record of the current request. Empty without an observer.
 #[derive(Default)]
 pub(crate) struct Record(Option<Arc<Observed>>);
 
 impl Record {
-    /// Begins the record of a request. `request` holds method and path, unless the head was refused.
+    /// Begins the record of a request. `request` has the method and path; it is `None` if the head was refused.
     #[cold]
     pub(crate) fn begin<C: ByteCounter + 'static>(
         &mut self,
@@ -166,12 +167,12 @@ impl Record {
         self.0 = Observed::begin(counter, metrics, route, request);
     }
 
-    /// Ends the record. This reports it unless a future still shares it.
+    /// Ends the record. The record reports itself now, or when the last future that shares it is dropped.
     pub(crate) fn end(&mut self) {
         self.0 = None;
     }
 
-    /// Returns the record, for a future that runs within its span.
+    /// Returns the record for a future. The future then runs within the span of the request.
     pub(crate) fn shared(&self) -> Option<Arc<Observed>> {
         self.0.clone()
     }
@@ -184,7 +185,7 @@ impl Record {
         }
     }
 
-    /// Records the status of the response that has begun.
+    /// Stores the status of the response that has begun.
     pub(crate) fn set_status(&self, status: usize) {
         if let Some(observed) = &self.0 {
             observed.set_status(u16::try_from(status).unwrap_or_default());
@@ -192,7 +193,7 @@ impl Record {
     }
 }
 
-/// Returns the method as a label with few values, since clients can invent methods.
+/// Returns the method as a metric label. Clients can invent methods, so all unknown methods share one label.
 fn known(method: &Method) -> &'static str {
     match method {
         Method::Get => "GET",
@@ -240,7 +241,7 @@ impl<F: Future + Unpin> Future for Within<F> {
 impl<F> Drop for Within<F> {
     fn drop(&mut self) {
         let Self { observed, future } = self;
-        // A hook that was refused or cut may hold values of the program. The destructors of these values run here.
+        // A hook that the server stopped early may still own values of the program. Their destructors run here.
         let _entered = observed.as_ref().map(|observed| observed.span.enter());
         contain("while a hook was dropped", || drop(future.take()));
     }

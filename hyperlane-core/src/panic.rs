@@ -5,8 +5,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Runs code of the program and contains its panic. Callers use this mostly for destructors, since a second panic
-/// during unwinding aborts the process.
+/// Runs code of the program, such as a destructor, and catches its panic. `what` says in the log where the panic
+/// happened. A destructor may run during unwinding, and a second panic during unwinding would abort the process.
 pub(crate) fn contain(what: &str, work: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
         tracing::error!("panic {what}");
@@ -14,10 +14,11 @@ pub(crate) fn contain(what: &str, work: impl FnOnce()) {
     }
 }
 
-/// Drops the payload of a panic. The payload is a value of the program, and its destructor may panic in turn.
+/// Drops the payload of a panic. The payload is a value of the program, and its destructor may panic as well.
 pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
     if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // The second payload is leaked, since its destructor might panic with such a value again, without end.
+        // The payload of the second panic is leaked. Its destructor might panic with another such payload, and so on
+        // without end.
         std::mem::forget(next);
     }
 }

@@ -65,14 +65,14 @@ use crate::{
 /// # }
 /// ```
 ///
-/// The server reports by `tracing` spans and, with the feature `metrics`, by metrics: see `docs/observability.md`, in
-/// the facade `hyperlane::docs::observability`.
+/// The server reports to the operator by `tracing` spans and, with the feature `metrics`, by metrics.
+/// `docs/observability.md` (in the facade: `hyperlane::docs::observability`) lists both.
 #[derive(Default)]
 pub struct Server {
     config: ServerConfig,
     hooks: Vec<(PlannedKind, Hook)>,
     states: States,
-    /// True if the server takes the hooks that attribute macros registered.
+    /// True if the server uses the hooks that attribute macros registered.
     takes_registered: bool,
     /// True if `bind` has replaced the default address.
     bound: bool,
@@ -87,8 +87,8 @@ impl Server {
         Self::default()
     }
 
-    /// Adds an address to listen on: `host:port` (with port 0 the system chooses), or `unix:` and a path. The first
-    /// call replaces the configured addresses.
+    /// Adds an address to listen on: `host:port`, or `unix:` and a path. With port 0, the operating system chooses the
+    /// port. The first call replaces the configured addresses.
     pub fn bind(&mut self, address: impl AsRef<str>) -> &mut Self {
         if self.bound {
             self.config.add_address(address.as_ref());
@@ -112,14 +112,16 @@ impl Server {
         self
     }
 
-    /// Shares a value with all hooks, one per type. Hooks get it by [`Context::state`](crate::Context::state).
+    /// Shares a value with all hooks, one value per type. Hooks get the value by
+    /// [`Context::state`](crate::Context::state).
     pub fn state<T: Any + Send + Sync>(&mut self, value: T) -> &mut Self {
         self.states.insert(value);
         self
     }
 
-    /// Serves the paths that match `pattern` by `S`: `/users/:id`, `/users/{id}`, `/users/{id:\d+}`, `/files/{*path}`.
-    /// A pattern may have several handlers that guards distinguish.
+    /// Handles requests for paths that match `pattern` by `S`. Patterns: `/users/:id`, `/users/{id}`,
+    /// `/users/{id:\d+}`, `/files/{*path}`. A pattern may have several handlers if their guards accept different
+    /// requests.
     #[track_caller]
     pub fn route<S: ServerHook>(&mut self, pattern: impl AsRef<str>) -> &mut Self {
         self.add::<S>(PlannedKind::Route(pattern.as_ref().to_owned()))
@@ -137,13 +139,13 @@ impl Server {
         self.add::<S>(PlannedKind::ResponseMiddleware(None))
     }
 
-    /// Runs `S` when a hook has panicked; the response is preset to a plain 500.
+    /// Runs `S` when a hook has panicked. The response is preset to a plain 500.
     #[track_caller]
     pub fn task_panic<S: ServerHook>(&mut self) -> &mut Self {
         self.add::<S>(PlannedKind::TaskPanic(None))
     }
 
-    /// Runs `S` when a request cannot be read or handled; the response is preset to the matching status.
+    /// Runs `S` when a request cannot be read or handled. The response is preset to the status of the error.
     #[track_caller]
     pub fn request_error<S: ServerHook>(&mut self) -> &mut Self {
         self.add::<S>(PlannedKind::RequestError(None))
@@ -190,7 +192,8 @@ impl Server {
     /// Registers every hook that the attribute macros collected in this program.
     #[doc(hidden)]
     pub fn __register_all(&mut self) -> &mut Self {
-        // The linker's order is meaningless; within a file, the line decides.
+        // The linker collects the hooks in an arbitrary order. Sorting by place makes the order of hooks in a file the
+        // order of their lines.
         let mut found: Vec<&Registration> = inventory::iter::<Registration>.into_iter().collect();
         found.sort_by_key(|registration| registration.place);
         self.takes_registered = true;
@@ -205,16 +208,18 @@ impl Server {
 
     /// Starts the server and returns as soon as it listens.
     ///
+    /// All tasks and timers of the server run in the tokio runtime of this call, even if the program uses handles of
+    /// the server in another runtime. The server logs a warning if it has no route, or if attribute macros registered
+    /// hooks that no server of the program uses.
+    ///
     /// # Errors
-    /// Returns a [`ServerError`] for an invalid configuration, an address that cannot be bound, an invalid pattern, two
-    /// handlers that no guard distinguishes, a handler that lacks a value of the server or a parameter of its pattern,
-    /// or a server without a route if attribute macros registered routes that no server of the program takes. A server
-    /// with other routes that takes none of those starts with a WARN, and so does one without any route. Returns
-    /// [`ServerError::NoRuntime`] outside of a tokio runtime. All tasks and timers of the server run in that runtime,
-    /// regardless of where its handles are used.
+    /// Returns a [`ServerError`] for an invalid configuration, an address that cannot be bound, an invalid pattern, or
+    /// two handlers between which no guard decides. Also for a handler that needs a value of the server or a parameter
+    /// of its pattern that is missing. Also for a server without a route, if attribute macros registered routes and no
+    /// server of the program uses them. Returns [`ServerError::NoRuntime`] outside of a tokio runtime.
     ///
     /// # Panics
-    /// Panics in a runtime without the drivers for I/O or time (`tokio::runtime::Builder::enable_all`).
+    /// Panics in a runtime without the drivers for I/O and time (`tokio::runtime::Builder::enable_all`).
     pub async fn run(&self) -> Result<ServerControlHook, ServerError> {
         let config = self.config.clone();
         let app = self.check_start()?;
@@ -255,7 +260,7 @@ impl Server {
         ))
     }
 
-    /// Sorts and checks the hooks and the configuration.
+    /// Checks the hooks and the configuration, and sorts the hooks.
     pub(crate) fn check(&self) -> Result<App, ServerError> {
         self.config.validate()?;
         let planned = self
@@ -282,12 +287,12 @@ impl Server {
         self.request_config(config)
     }
 
-    /// Borrows the configuration.
+    /// Returns the configuration.
     pub fn get_server_config(&self) -> &ServerConfig {
         &self.config
     }
 
-    /// Borrows the configuration mutably.
+    /// Returns the configuration for changes.
     pub fn get_mut_server_config(&mut self) -> &mut ServerConfig {
         &mut self.config
     }
@@ -307,12 +312,12 @@ impl Server {
         self.hooks_of(|kind| matches!(kind, PlannedKind::RequestError(_)))
     }
 
-    /// Returns the hooks before the route, in the order of registration.
+    /// Returns the hooks that run before the route, in the order of registration.
     pub fn get_request_middleware(&self) -> Vec<HookInfo> {
         self.hooks_of(|kind| matches!(kind, PlannedKind::RequestMiddleware(_)))
     }
 
-    /// Returns the hooks after the route, in the order of registration.
+    /// Returns the hooks that run after the route, in the order of registration.
     pub fn get_response_middleware(&self) -> Vec<HookInfo> {
         self.hooks_of(|kind| matches!(kind, PlannedKind::ResponseMiddleware(_)))
     }
@@ -335,7 +340,7 @@ impl Server {
     /// Flushes standard output.
     ///
     /// # Errors
-    /// Returns the error of the system.
+    /// Returns the error of the operating system.
     pub fn try_flush_stdout() -> std::io::Result<()> {
         std::io::stdout().flush()
     }
@@ -343,7 +348,7 @@ impl Server {
     /// Flushes standard error.
     ///
     /// # Errors
-    /// Returns the error of the system.
+    /// Returns the error of the operating system.
     pub fn try_flush_stderr() -> std::io::Result<()> {
         std::io::stderr().flush()
     }
@@ -351,7 +356,7 @@ impl Server {
     /// Flushes standard output, then standard error.
     ///
     /// # Errors
-    /// Returns the error of the system.
+    /// Returns the error of the operating system.
     pub fn try_flush_stdout_and_stderr() -> std::io::Result<()> {
         Self::try_flush_stdout()?;
         Self::try_flush_stderr()

@@ -30,13 +30,15 @@ use crate::{
     wire::refuse_close,
 };
 
-/// A stream of Server-Sent Events; a cheap clone that any task may hold.
+/// A handle of a stream of Server-Sent Events. Clones are cheap, and any task may hold one.
 ///
-/// Comments keep it alive through proxies. The server notices at once when the client leaves.
+/// The server sends comments to keep the stream alive through proxies. The server notices at once when the client
+/// leaves.
 ///
 /// [`Context::event_stream`](crate::Context::event_stream) returns the stream of one connection.
-/// [`Context::sse`](crate::Context::sse) returns the channel of a session, which outlives its connections and reaches
-/// all of its tabs. The methods name the differences.
+/// [`Context::sse`](crate::Context::sse) returns a stream that stands for a channel. A channel carries the messages of
+/// a session to all tabs of the session, and outlives their connections. The docs of each method say where a channel
+/// differs from a connection.
 #[derive(Clone)]
 pub struct ServerSentEvents {
     target: Target,
@@ -67,7 +69,8 @@ impl ServerSentEvents {
         }
     }
 
-    /// Returns the id of the next message: on a connection from 0; on a channel its offset, from 1.
+    /// Returns the id of the next message. A connection counts ids from 0. On a channel, the id is the offset of the
+    /// message in the channel, counted from 1.
     pub fn id(&self) -> u64 {
         match &self.target {
             Target::Connection { next_id, .. } => next_id.load(Ordering::Acquire),
@@ -77,7 +80,7 @@ impl ServerSentEvents {
 
     /// Returns whether events can still be sent.
     ///
-    /// A channel is open from its first connection until it ends, also while its client is away.
+    /// A channel is open from its first connection until the channel ends. It stays open while no client is connected.
     pub fn is_open(&self) -> bool {
         match &self.target {
             Target::Connection { connection, .. } => connection.lane.is_open(),
@@ -85,8 +88,10 @@ impl ServerSentEvents {
         }
     }
 
-    /// Returns the handle for code that delivers to many connections. For a channel it is the handle of its current
-    /// connection, which it can describe and close; only the channel itself can send there.
+    /// Returns the connection's [`Outbox`], a handle for code that delivers to many connections.
+    ///
+    /// For a channel, returns the outbox of a current connection. This outbox can describe and close the connection,
+    /// but its sends fail: only the channel may send to the connection.
     pub fn outbox(&self) -> Outbox {
         match &self.target {
             Target::Connection { connection, .. } => Outbox::new(connection.shared().clone()),
@@ -94,18 +99,19 @@ impl ServerSentEvents {
         }
     }
 
-    /// Sends a message as the data of an event with the next id. Waits only while the queue is above the outbox's
-    /// high-water mark.
+    /// Sends a message as the data of an event with the next id. Waits only while the connection's queue is above its
+    /// high-water mark ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
     ///
-    /// On a channel the message goes to all tabs; the channel keeps it for tabs that are reconnecting. The sender waits
-    /// only while the channel's buffer is full, at most the channel's send timeout.
+    /// A channel sends the message to all tabs of the session, and keeps it for tabs that are reconnecting. The call
+    /// then waits only while the channel's buffer is full, and at most for the channel's send timeout.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] for bytes that are not UTF-8, [`io::ErrorKind::BrokenPipe`] if the client has
-    /// left or the channel has ended, [`io::ErrorKind::TimedOut`] if the channel's buffer stayed full.
+    /// left or the channel has ended, [`io::ErrorKind::TimedOut`] if the channel's buffer stayed full for the whole
+    /// send timeout.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the event is either sent whole or not at all.
+    /// If the future is dropped, the event is sent either whole or not at all.
     pub async fn send(&self, message: impl Into<Message>) -> io::Result<()> {
         let message = message.into();
         let text = message
@@ -117,13 +123,13 @@ impl ServerSentEvents {
                 self.send_event(Event::new().id(id.to_string()).data(text))
                     .await
             }
-            // Boxed, so that handlers of plain connections reserve no space for it.
+            // This future is boxed. Unboxed, it would take space in handlers of plain connections as well.
             Target::Channel(channel) if message.is_data() => Box::pin(channel.send(message)).await,
             Target::Channel(_) => refuse_close(&message),
         }
     }
 
-    /// Sends a value as JSON, with the next id.
+    /// Sends a value as JSON in an event with the next id.
     ///
     /// # Errors
     /// Returns the errors of [`send`](Self::send), and [`io::ErrorKind::InvalidData`] if the value has no JSON form.
@@ -133,17 +139,18 @@ impl ServerSentEvents {
         self.send(text).await
     }
 
-    /// Sends an event unchanged. A channel replaces its id by the offset.
+    /// Sends an event unchanged. A channel replaces the event's id by the event's offset in the channel.
     ///
-    /// Clients do not dispatch an event without data. A channel sends it under the name `position`, with its other
-    /// fields, such as `retry`. The names `position`, `reset` and `binary` are reserved for the channel.
+    /// Clients dispatch only events with data. A channel therefore sends an event without data under the name
+    /// `position`, together with the event's other fields, such as `retry`. The names `position`, `reset` and `binary`
+    /// are reserved for events of the channel itself.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] for an event that the format cannot carry, [`io::ErrorKind::BrokenPipe`] if the
-    /// client has left, and those of [`send`](Self::send) on channels.
+    /// client has left. A channel also returns the errors of [`send`](Self::send).
     ///
     /// # Cancel safety
-    /// If the future is dropped, the event is either sent whole or not at all.
+    /// If the future is dropped, the event is sent either whole or not at all.
     pub async fn send_event(&self, event: Event) -> io::Result<()> {
         match &self.target {
             Target::Connection { connection, .. } => send(connection, &event).await,
@@ -151,27 +158,27 @@ impl ServerSentEvents {
         }
     }
 
-    /// Closes the stream. A browser reconnects to the stream of a connection. A channel ends, and clients that
-    /// reconnect are told to stop (204).
+    /// Closes the stream. If it was the stream of a connection, a browser reconnects. On a channel, this ends the
+    /// channel: the server answers each client that reconnects with 204, and a browser then stops.
     pub fn close(&self) {
         match &self.target {
             Target::Connection { .. } => self.outbox().close(CloseCode::NORMAL, "", false),
-            // An error means that it was closed before.
+            // An error means that the channel had ended before.
             Target::Channel(channel) => drop(channel.close(CloseCode::NORMAL, "")),
         }
     }
 
-    /// Keeps the stream open after the handler returns, until the client leaves, the stream is closed, or the last
-    /// handle is dropped.
+    /// Keeps the stream open after the handler returns. The stream then ends when the client leaves, the program closes
+    /// the stream, or the last handle is dropped.
     ///
-    /// The rules are those of [`WebSocket::keep_open`](crate::WebSocket::keep_open).
+    /// [`WebSocket::keep_open`](crate::WebSocket::keep_open) has the full rules.
     pub fn keep_open(&self) {
         if let Target::Connection { connection, .. } = &self.target {
             connection.lane.handles.set_kept_open(true);
         }
     }
 
-    /// Waits until the client has left or the server shuts down; on a channel, until it has ended.
+    /// Waits until the client has left or the server shuts down. On a channel, waits until the channel has ended.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -195,7 +202,7 @@ async fn send(connection: &Link, event: &Event) -> io::Result<()> {
             .lane()
             .send(Payload::Shared(&bytes), Order::Own, Limit::Mark)
         {
-            // Another sender has used up the room.
+            // Another sender has filled the queue since the wait.
             Err(PushError::Full) => {}
             sent => {
                 if sent.is_ok() {

@@ -1,6 +1,6 @@
 //! The raw connection as hooks see it.
 //!
-//! [`Stream`] is a facade over the [`Exchange`] of its request.
+//! [`Stream`] is a facade over the [`Exchange`]: the request that the hook handles, and its answer.
 
 mod content;
 mod events;
@@ -16,17 +16,17 @@ use crate::{
     http::{Request, RequestBody},
 };
 
-/// A function that runs the rest of the response middleware.
+/// A function that runs the remaining response middleware.
 pub(crate) type Middleware = Arc<
     dyn for<'a> Fn(&'a mut Stream, &'a mut Context) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>
         + Send
         + Sync,
 >;
 
-/// The connection, lent to a hook.
+/// The connection of a request, as a hook borrows it.
 ///
-/// The sends of one poll of the hook leave in one system call when that poll ends; no await delays them. A send waits
-/// only while the queue is above the outbox's high-water mark.
+/// The server collects all bytes that a hook sends during one poll, and writes them in one system call when the poll
+/// ends. No await delays them. A send waits only while the queue is above the outbox's high-water mark.
 pub struct Stream {
     pub(crate) exchange: Exchange,
 }
@@ -57,12 +57,12 @@ impl Stream {
         self.exchange.connection()
     }
 
-    /// Returns the address of the peer at the other end of the socket; `None` for Unix sockets.
+    /// Returns the address of the peer, the other end of the socket. Returns `None` for Unix sockets.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.connection().peer().address()
     }
 
-    /// Waits until the client has left or the server shuts down.
+    /// Waits until the client has disconnected or the server shuts down.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -70,14 +70,16 @@ impl Stream {
         UntilEnd::new(&**self.connection(), Until::Either).await;
     }
 
-    /// Returns a future that ends when the client has left: it has ended its side, or the connection broke.
+    /// Returns a future that ends when the client has disconnected. The client has then ended its sending side, or the
+    /// connection is broken.
     ///
-    /// The future borrows nothing, so it can be awaited beside other work on the stream or the context, and in other
-    /// tasks. A client that has only ended its side may still read, as a send shows. While a streamed body fills the
-    /// inbox (64 KiB) and no hook reads it, the end behind it goes unnoticed.
+    /// The future borrows nothing, so the hook or another task can await it while the hook uses the stream or the
+    /// context. A client that has only ended its sending side may still read. A send shows whether the client still
+    /// reads. If a streamed body fills the inbox (64 KiB) and no hook reads the body, the server does not notice the
+    /// end of the connection.
     ///
     /// # Cancel safety
-    /// Cancel safe; it can be called again at any time.
+    /// Cancel safe. The function can be called again at any time.
     ///
     /// ```
     /// use hyperlane_core::{Context, ServerHook, Status, Stream};
@@ -109,8 +111,8 @@ impl Stream {
         UntilEnd::new(self.connection().clone(), Until::PeerEnded)
     }
 
-    /// Returns a handle by which other tasks send to this connection once it is a WebSocket or an event stream.
-    /// Sends the 101 of a WebSocket handshake that waits for the handler's answer.
+    /// Returns a handle by which other tasks send to this connection after it has become a WebSocket or an event
+    /// stream. If an accepted WebSocket handshake waits for the handler's answer, this function sends the 101.
     pub fn outbox(&self) -> Outbox {
         if self.exchange.answer().is_accepted() {
             self.connection().answer_handshake();
@@ -122,23 +124,25 @@ impl Stream {
 
     /// Reads the next request of this connection, body included.
     ///
-    /// Answer the current request first: afterwards it cannot be answered any more. The client would take the next
-    /// answer for the missing one, so the connection closes after it.
+    /// Answer the current request before the call: after the call, this request cannot be answered any more. Without an
+    /// answer, the client would take the next answer for the missing one. The connection therefore closes after the
+    /// next answer.
     ///
     /// # Errors
-    /// [`RequestError::ConnectionClosed`] if there is no further request, or if the client or the answer has excluded
-    /// one (RFC 9112 §9.6); otherwise the rule that the request breaks, after which no request can be read.
+    /// [`RequestError::ConnectionClosed`] if there is no further request, or if the client or the last response has
+    /// announced that the connection closes (RFC 9112 §9.6). Otherwise the rule that the request violates. After a
+    /// violation no further request can be read.
     ///
     /// # Cancel safety
-    /// Nothing is lost if the future is dropped before the head has arrived. If it is dropped later, the request is
-    /// lost and stays unanswered.
+    /// If the future is dropped before the head has arrived, nothing is lost. If it is dropped later, the request is
+    /// lost and remains without an answer.
     pub async fn try_get_http_request(&mut self) -> Result<Request, RequestError> {
         let mut request = Request::default();
         self.try_fill_http_request(&mut request).await?;
         Ok(request)
     }
 
-    /// Reads the next request into `request`; see [`try_get_http_request`](Self::try_get_http_request).
+    /// Reads the next request into `request`, like [`try_get_http_request`](Self::try_get_http_request).
     ///
     /// # Errors
     /// Returns the errors of [`try_get_http_request`](Self::try_get_http_request).
@@ -163,13 +167,14 @@ impl Stream {
     /// Waits for the next data message of the WebSocket.
     ///
     /// # Errors
-    /// [`RequestError::WebSocketClosed`] after a Close of the client; otherwise the reason why no more messages come.
+    /// [`RequestError::WebSocketClosed`] after the client has sent a Close frame. Otherwise the reason why no more
+    /// messages arrive.
     ///
     /// # Cancel safety
     /// Cancel safe: no message is lost.
     pub async fn try_get_websocket_request(&mut self) -> Result<RequestBody, RequestError> {
         self.exchange.answer_handshake();
-        // The program may have answered the handshake itself.
+        // The program may have answered the handshake by raw bytes.
         self.exchange.switch_raw();
         if self.exchange.progress() != Progress::Switched {
             return Err(RequestError::NotUpgraded);
@@ -186,29 +191,29 @@ impl Stream {
 
     // ---------------------------------------------------------------- sending
 
-    /// Sends raw bytes: parts of an HTTP response; after an upgrade, whole frames.
+    /// Sends raw bytes. Before an upgrade, these are parts of an HTTP response; after an upgrade, whole frames.
     ///
-    /// The server follows the bytes: it knows when the response is complete, omits the body of a response to HEAD,
-    /// and never sends a second response.
+    /// The server parses the bytes of a response. It detects when the response is complete, omits the body of a
+    /// response to HEAD, and never sends a second response.
     ///
     /// # Errors
-    /// [`ResponseError::ConnectionClosed`] if the client has left, [`ResponseError::AlreadyComplete`] for bytes
+    /// [`ResponseError::ConnectionClosed`] if the client has disconnected, [`ResponseError::AlreadyComplete`] for bytes
     /// after a complete response.
     ///
     /// # Cancel safety
-    /// The first poll takes the bytes. Dropping the future later only ends its wait for room.
+    /// The first poll queues all bytes. If the future is dropped later, only its wait for space in the queue ends.
     pub async fn try_send(&mut self, data: impl AsRef<[u8]>) -> Result<(), ResponseError> {
         let sent = self.exchange.send_raw(data.as_ref());
         self.room_after(sent).await
     }
 
-    /// Sends as [`try_send`](Self::try_send), but logs an error and closes the connection.
+    /// Sends like [`try_send`](Self::try_send). Logs an error and closes the connection after it.
     pub async fn send(&mut self, data: impl AsRef<[u8]>) {
         let sent = self.try_send(data).await;
         self.close_on_failure(sent);
     }
 
-    /// Sends several pieces as one, so that no other send comes between them.
+    /// Sends several pieces as one. No other send comes between them.
     ///
     /// # Errors
     /// Returns the errors of [`try_send`](Self::try_send).
@@ -220,7 +225,7 @@ impl Stream {
         self.try_send(joined(list)).await
     }
 
-    /// Sends as [`try_send_list`](Self::try_send_list), but logs an error and closes the connection.
+    /// Sends like [`try_send_list`](Self::try_send_list). Logs an error and closes the connection after it.
     pub async fn send_list<I>(&mut self, list: I)
     where
         I: IntoIterator,
@@ -229,17 +234,17 @@ impl Stream {
         self.send(joined(list)).await;
     }
 
-    /// Waits until the operating system has taken all bytes sent so far.
+    /// Waits until the operating system has accepted all bytes sent so far.
     ///
     /// # Errors
-    /// [`ResponseError::ConnectionClosed`] if the client has left before.
+    /// [`ResponseError::ConnectionClosed`] if the client has disconnected before.
     pub async fn try_flush(&mut self) -> Result<(), ResponseError> {
         self.connection().lane().flush();
         poll_fn(|cx| self.connection().lane().poll_flushed(cx)).await?;
         Ok(())
     }
 
-    /// Waits as [`try_flush`](Self::try_flush), but logs an error and closes the connection.
+    /// Waits like [`try_flush`](Self::try_flush). Logs an error and closes the connection after it.
     pub async fn flush(&mut self) {
         let flushed = self.try_flush().await;
         self.close_on_failure(flushed);
@@ -258,8 +263,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits as [`room`](Self::room) after a send, so that other tasks run while a hook sends in a loop; also if the
-    /// client has left.
+    /// Waits for space in the queue after a send, also if the client has disconnected. The wait lets other tasks run
+    /// while a hook sends in a loop.
     async fn room_after(&self, sent: Result<(), ResponseError>) -> Result<(), ResponseError> {
         match sent {
             Ok(()) | Err(ResponseError::ConnectionClosed) => self.room().await.and(sent),
@@ -286,7 +291,8 @@ impl Stream {
         self
     }
 
-    /// Returns whether another request may follow if the client keeps the connection alive.
+    /// Returns whether another request may follow. `client_keeps_alive` is whether the client keeps the connection
+    /// open.
     pub fn is_keep_alive(&self, client_keeps_alive: bool) -> bool {
         client_keeps_alive && !self.exchange.closes && self.connection().lane.is_open()
     }

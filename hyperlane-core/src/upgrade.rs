@@ -10,10 +10,10 @@ use crate::{
     proto::http::origin::AllowedOrigins,
 };
 
-/// A function that chooses one of the client's names.
+/// A function that chooses one of the subprotocols that the client offers.
 type Choice = Box<dyn for<'a> FnOnce(&[&'a str]) -> Option<&'a str> + Send>;
 
-/// Options of [`Context::upgrade_with`](crate::Context::upgrade_with): subprotocol, header fields, origins.
+/// Options of [`Context::upgrade_with`](crate::Context::upgrade_with): subprotocols, header fields, origins.
 ///
 /// ```
 /// use hyperlane_core::{Context, Stream, Upgrade, WebSocket, RequestError};
@@ -31,14 +31,14 @@ type Choice = Box<dyn for<'a> FnOnce(&[&'a str]) -> Option<&'a str> + Send>;
 pub struct Upgrade {
     protocols: Protocols,
     headers: Headers,
-    /// The first field that may not be written.
+    /// The error of the first header field that the program may not add.
     refused: Option<HeaderError>,
     origins: AllowedOrigins,
 }
 
 #[derive(Default)]
 enum Protocols {
-    /// The names of the server's configuration.
+    /// The names in [`ServerConfig::subprotocols`].
     #[default]
     Configured,
     Listed(Vec<Cow<'static, str>>),
@@ -46,13 +46,14 @@ enum Protocols {
 }
 
 impl Upgrade {
-    /// Creates options without a change to the server's configuration.
+    /// Creates options that leave the server's configuration as it is.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the subprotocols, best first: the first that the client offers is used. If it offers none of them, the
-    /// WebSocket has none (RFC 6455 §4.2.2). Default: [`ServerConfig::subprotocols`].
+    /// Sets the subprotocols in order of preference. The server uses the first one that the client offers. If the
+    /// client offers none of them, the WebSocket has no subprotocol (RFC 6455 §4.2.2). Default:
+    /// [`ServerConfig::subprotocols`].
     #[must_use]
     pub fn protocols<P: Into<Cow<'static, str>>>(
         mut self,
@@ -62,11 +63,12 @@ impl Upgrade {
         self
     }
 
-    /// Sets a function that chooses the subprotocol. Its argument is the client's offers in order of preference.
+    /// Sets a function that chooses the subprotocol. The function's argument is the list of the client's offers, in the
+    /// client's order of preference.
     ///
-    /// If it returns another name, the upgrade fails with
-    /// [`RequestError::Subprotocol`](crate::RequestError::Subprotocol), since the client would have to fail the
-    /// connection (RFC 6455 §4.1).
+    /// If the function returns a name that the client did not offer, the upgrade fails with
+    /// [`RequestError::Subprotocol`](crate::RequestError::Subprotocol). A client must refuse a subprotocol that it did
+    /// not offer (RFC 6455 §4.1).
     #[must_use]
     pub fn choose_protocol(
         mut self,
@@ -76,10 +78,11 @@ impl Upgrade {
         self
     }
 
-    /// Adds a header field to the answer, beside those of the context's response.
+    /// Adds a header field to the answer. The answer also has the fields of the context's response.
     ///
-    /// The upgrade fails with [`RequestError::Header`](crate::RequestError::Header) if the name is invalid, the value
-    /// has control characters, or the handshake writes the field itself.
+    /// The upgrade fails with [`RequestError::Header`](crate::RequestError::Header) if the name is invalid or the value
+    /// has control characters. It also fails for fields of the handshake, for `Content-Length`, and for
+    /// `Transfer-Encoding`.
     #[must_use]
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         if let Err(error) = self.add_header(name.as_ref(), value.as_ref()) {
@@ -100,12 +103,12 @@ impl Upgrade {
         self.headers.try_add(name, value)
     }
 
-    /// Accepts pages of these origins (`https://example.com`), beside [`ServerConfig::allowed_origins`] and the
-    /// server's own. Case and a default port do not matter, and all schemes are possible (`capacitor://localhost`,
-    /// `file://`).
+    /// Accepts pages of these origins (such as `https://example.com`), in addition to [`ServerConfig::allowed_origins`]
+    /// and the server's own origin. The comparison ignores case and a default port. Every scheme is possible
+    /// (`capacitor://localhost`, `file://`).
     ///
-    /// The upgrade fails with [`RequestError::AllowedOrigin`](crate::RequestError::AllowedOrigin) if a text is not an
-    /// origin, or is `null`.
+    /// The upgrade fails with [`RequestError::AllowedOrigin`](crate::RequestError::AllowedOrigin) if one of the texts
+    /// is `null` or is not an origin.
     #[must_use]
     pub fn allowed_origins<O: Into<String>>(
         mut self,
@@ -117,28 +120,29 @@ impl Upgrade {
         self
     }
 
-    /// Accepts pages of any origin, as [`ServerConfig::dangerous_allow_any_origin`] does for all WebSockets.
+    /// Accepts pages of any origin for this handshake. [`ServerConfig::dangerous_allow_any_origin`] does the same for
+    /// all WebSockets.
     #[must_use]
     pub fn dangerous_allow_any_origin(mut self) -> Self {
         self.origins.any = true;
         self
     }
 
-    /// Accepts pages of the origin `null`, as [`ServerConfig::dangerous_allow_null_origin`] does for all WebSockets.
-    /// Any site can create such a page by a sandboxed frame.
+    /// Accepts pages of the origin `null` for this handshake. [`ServerConfig::dangerous_allow_null_origin`] does the
+    /// same for all WebSockets. Any site can create a page with this origin in a sandboxed frame.
     #[must_use]
     pub fn dangerous_allow_null_origin(mut self) -> Self {
         self.origins.null = true;
         self
     }
 
-    /// Sets the origins of an endpoint.
+    /// Sets the accepted origins to the origins of an endpoint.
     pub(crate) fn with_origins(mut self, origins: AllowedOrigins) -> Self {
         self.origins = origins;
         self
     }
 
-    /// Returns the header fields to add.
+    /// Returns the header fields to add, or the error of the first invalid field.
     pub(crate) fn headers(&self) -> Result<&Headers, RequestError> {
         match self.refused {
             Some(error) => Err(error.into()),
@@ -146,7 +150,7 @@ impl Upgrade {
         }
     }
 
-    /// Returns the origins to accept.
+    /// Returns the origins to accept, or the error of an invalid origin.
     pub(crate) fn origins(&self) -> Result<&AllowedOrigins, RequestError> {
         match self.origins.refused() {
             Some(error) => Err(error.clone().into()),
@@ -154,16 +158,17 @@ impl Upgrade {
         }
     }
 
-    /// Chooses the subprotocol: one of `offered`, the values of all `Sec-WebSocket-Protocol` fields.
+    /// Chooses one of the subprotocols that the client offers. `offered` has the values of all `Sec-WebSocket-Protocol`
+    /// fields of the request.
     ///
-    /// `wanted` is the field of the program's response.
+    /// `wanted` is the value of the same field in the program's response.
     pub(crate) fn choose<'a>(
         &mut self,
         offered: impl Iterator<Item = &'a str>,
         wanted: Option<&str>,
         config: &ServerConfig,
     ) -> Result<Option<Subprotocol>, RequestError> {
-        // Only valid names can be chosen, and no credentials.
+        // The choice excludes invalid names. It also excludes session tokens, because they are credentials.
         let offered: Vec<&str> = offered
             .flat_map(list_items)
             .filter(|name| is_token(name) && !is_session_token(name))
@@ -174,7 +179,8 @@ impl Upgrade {
                     Some(Subprotocol::Named(wanted.to_owned().into()))
                 }
                 Some(wanted) => {
-                    // A program that echoes all offers has the session's token in it, which must not be logged.
+                    // A program may echo all offers of the client, and a session token may be among them. A token must
+                    // not be logged.
                     let shown: Vec<&str> = list_items(wanted)
                         .filter(|name| !is_session_token(name))
                         .collect();

@@ -29,10 +29,10 @@ use crate::{
     proto::ws::{CloseCode, Message},
 };
 
-/// A WebSocket; a cheap clone that any task may hold.
+/// A handle of a WebSocket. Clones are cheap, and any task may hold one.
 ///
-/// Clones share the connection: exactly one of them receives each message, and all may send. The connection itself
-/// sends pings and answers them.
+/// All clones share one connection. Each incoming message goes to exactly one clone, and every clone may send. The
+/// server sends pings by itself, and answers the client's pings.
 ///
 /// ```
 /// use hyperlane_core::{Context, ServerHook, Status, Stream};
@@ -59,8 +59,9 @@ use crate::{
 /// ```
 ///
 /// [`Context::upgrade`](crate::Context::upgrade) returns the WebSocket of one connection.
-/// [`Context::ws`](crate::Context::ws) returns the channel of a session, which outlives its connections and reaches all
-/// of its tabs. The methods name the differences.
+/// [`Context::ws`](crate::Context::ws) returns a WebSocket that stands for a channel. A channel carries the messages of
+/// a session to all tabs of the session, and outlives their connections. The docs of each method say where a channel
+/// differs from a connection.
 #[derive(Clone)]
 pub struct WebSocket {
     target: Target,
@@ -85,7 +86,8 @@ impl WebSocket {
         }
     }
 
-    /// Returns the connection; for a channel the newest one, if there is one.
+    /// Returns the connection of this handle. For a channel, returns a connected client's connection, usually the
+    /// newest, or `None` if no client is connected.
     fn connection(&self) -> Option<Arc<Link>> {
         match &self.target {
             Target::Connection(connection) => Some(connection.shared().clone()),
@@ -93,9 +95,10 @@ impl WebSocket {
         }
     }
 
-    /// Returns whether messages can still be sent: neither side has sent a Close.
+    /// Returns whether messages can still be sent. A connection is open until either side sends a Close or the
+    /// connection breaks.
     ///
-    /// A channel is open from its first connection until it ends, also while its client is away.
+    /// A channel is open from its first connection until the channel ends. It stays open while no client is connected.
     pub fn is_open(&self) -> bool {
         match &self.target {
             Target::Connection(connection) => connection.lane.is_open(),
@@ -103,13 +106,13 @@ impl WebSocket {
         }
     }
 
-    /// Returns the connection's number within this process, from 1, which is never reused; 0 for a channel without a
-    /// connection.
+    /// Returns the connection's number within this process. Numbers begin at 1 and are never reused. Returns 0 for a
+    /// channel without a connection.
     pub fn connection_id(&self) -> u64 {
         self.outbox().id()
     }
 
-    /// Returns the negotiated subprotocol (RFC 6455 §1.9); `None` for a channel.
+    /// Returns the negotiated subprotocol (RFC 6455 §1.9). Returns `None` if none was negotiated, and for a channel.
     pub fn protocol(&self) -> Option<&str> {
         match &self.target {
             Target::Connection(connection) => connection.subprotocol(),
@@ -117,30 +120,34 @@ impl WebSocket {
         }
     }
 
-    /// Returns the address of the peer at the other end of the socket; `None` for Unix sockets, and for a channel
-    /// without a connection.
+    /// Returns the address of the socket's peer. Returns `None` for a Unix socket, and for a channel without a
+    /// connection.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.connection()?.peer().address()
     }
 
-    /// Returns the handle for code that delivers to many connections. For a channel it is the handle of its current
-    /// connection, which it can describe and close; only the channel itself can send there.
+    /// Returns the connection's [`Outbox`], a handle for code that delivers to many connections.
+    ///
+    /// For a channel, returns the outbox of a current connection. This outbox can describe and close the connection,
+    /// but its sends fail: only the channel may send to the connection.
     pub fn outbox(&self) -> Outbox {
         Outbox::new(self.connection())
     }
 
-    /// Sends a message. Waits only while the queue is above the outbox's high-water mark.
+    /// Sends a message. Waits only while the connection's queue is above its high-water mark
+    /// ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
     ///
-    /// On a channel the message goes to all tabs; the channel keeps it for tabs that are reconnecting. The sender waits
-    /// only while the channel's buffer is full, at most the channel's send timeout.
+    /// A channel sends the message to all tabs of the session, and keeps it for tabs that are reconnecting. The call
+    /// then waits only while the channel's buffer is full, and at most for the channel's send timeout.
     ///
     /// # Errors
     /// [`io::ErrorKind::BrokenPipe`] if the WebSocket is closed or the channel has ended, [`io::ErrorKind::TimedOut`]
-    /// if the channel's buffer stayed full.
+    /// if the channel's buffer stayed full for the whole send timeout.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the message is either sent whole or not at all.
-    // An `async fn` would hold the message twice, and a handler's future reserves that space also while it receives.
+    /// If the future is dropped, the message is sent either whole or not at all.
+    // The future of an `async fn` would store the message twice. A handler's future reserves space for this future,
+    // even while the handler receives.
     pub fn send(&self, message: impl Into<Message>) -> impl Future<Output = io::Result<()>> {
         let message = message.into();
         async move {
@@ -154,7 +161,7 @@ impl WebSocket {
                 Target::Connection(connection) => {
                     poll_fn(|cx| poll_send(connection, &message, cx)).await
                 }
-                // Boxed, so that handlers of plain connections reserve no space for it.
+                // This future is boxed. Unboxed, it would take space in handlers of plain connections as well.
                 Target::Channel(channel) if message.is_data() => {
                     Box::pin(channel.send(message)).await
                 }
@@ -169,7 +176,7 @@ impl WebSocket {
     /// Sends a value as JSON text.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] if the value has no JSON form; otherwise those of [`send`](Self::send).
+    /// Returns the errors of [`send`](Self::send), and [`io::ErrorKind::InvalidData`] if the value has no JSON form.
     pub async fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> io::Result<()> {
         let text = serde_json::to_string(value)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -179,13 +186,15 @@ impl WebSocket {
     /// Waits for the next text or binary message.
     ///
     /// # Errors
-    /// [`io::ErrorKind::ConnectionAborted`] after a Close of the client (the source has code and reason),
-    /// [`io::ErrorKind::InvalidData`] if the client broke the protocol, [`io::ErrorKind::ConnectionReset`] if it left
-    /// without a Close. A channel goes on waiting when a connection ends, and returns [`io::ErrorKind::BrokenPipe`]
-    /// when the channel ends.
+    /// A connection returns [`io::ErrorKind::ConnectionAborted`] after a Close of the client; the source of the error
+    /// has the Close's code and reason. It returns [`io::ErrorKind::InvalidData`] if the client broke the protocol, and
+    /// [`io::ErrorKind::ConnectionReset`] if the client left without a Close.
+    ///
+    /// A channel does not return these errors. It waits on when a connection ends, and returns
+    /// [`io::ErrorKind::BrokenPipe`] when the channel itself ends.
     ///
     /// # Cancel safety
-    /// Cancel safe: no message is lost.
+    /// Cancel safe: a dropped future loses no message.
     pub async fn recv(&self) -> io::Result<Message> {
         match &self.target {
             Target::Connection(connection) => poll_fn(|cx| connection.poll_message(cx))
@@ -205,8 +214,8 @@ impl WebSocket {
     /// Waits for the next message and reads it as JSON.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] if it is not the JSON of a `T`: the message is consumed and the WebSocket stays
-    /// open; otherwise those of [`recv`](Self::recv).
+    /// Returns the errors of [`recv`](Self::recv), and [`io::ErrorKind::InvalidInput`] if the message is not the JSON
+    /// form of a `T`. Such a message is consumed, and the WebSocket stays open.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -216,11 +225,11 @@ impl WebSocket {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
     }
 
-    /// Sends a Ping. The connection itself sends pings after silence.
+    /// Sends a Ping. The server also sends pings by itself after silence.
     ///
     /// # Errors
-    /// Returns the errors of [`send`](Self::send); [`io::ErrorKind::InvalidInput`] for more than 125 bytes
-    /// (RFC 6455 §5.5).
+    /// Returns the errors of [`send`](Self::send), and [`io::ErrorKind::InvalidInput`] for a payload of more than 125
+    /// bytes (RFC 6455 §5.5).
     pub async fn ping(&self, payload: impl Into<Bytes>) -> io::Result<()> {
         let payload = payload.into();
         if payload.len() > 125 {
@@ -232,21 +241,23 @@ impl WebSocket {
         self.send(Message::Ping(payload)).await
     }
 
-    /// Returns the round-trip time of the heartbeat's last answered ping; `None` before the first.
+    /// Returns the round-trip time of the last heartbeat ping that the client answered. Returns `None` before the first
+    /// answer.
     ///
-    /// The connection sends a ping after [`ServerConfig::ping_interval`](crate::ServerConfig) of silence. Pings of
-    /// [`ping`](Self::ping) are not measured.
+    /// The server sends a heartbeat ping after [`ServerConfig::ping_interval`](crate::ServerConfig) of silence. Pings
+    /// sent by [`ping`](Self::ping) are not measured.
     pub fn latency(&self) -> Option<Duration> {
         self.connection()?.lock_input().websocket()?.latency()
     }
 
-    /// Starts the closing handshake. Messages that the client sends before its answer are still received. The
-    /// connection ends at most [`ServerConfig::close_timeout`](crate::ServerConfig) later. Closing a channel closes the
-    /// connections of all tabs and ends the channel.
+    /// Starts the closing handshake. The program still receives the messages that the client sends before the client's
+    /// Close. The connection ends at most [`ServerConfig::close_timeout`](crate::ServerConfig) later.
+    ///
+    /// On a channel, this closes the connections of all tabs and ends the channel.
     ///
     /// # Errors
-    /// [`io::ErrorKind::BrokenPipe`] if it is closed already, [`io::ErrorKind::InvalidInput`] for a code that must not
-    /// be sent (RFC 6455 §7.4).
+    /// [`io::ErrorKind::BrokenPipe`] if the WebSocket is already closed, [`io::ErrorKind::InvalidInput`] for a code
+    /// that must not be sent (RFC 6455 §7.4).
     pub fn close(&self, code: CloseCode, reason: &str) -> io::Result<()> {
         if !code.is_sendable() {
             return Err(io::Error::new(
@@ -262,14 +273,16 @@ impl WebSocket {
         }
     }
 
-    /// Keeps the connection open after the handler returns, until it is closed or the last handle is dropped, which
-    /// closes it with 1000.
+    /// Keeps the connection open after the handler returns. The drop of the last handle then closes the connection with
+    /// 1000.
     ///
-    /// Without this call the return of the handler closes the connection. All clones of this handle keep it open, but
-    /// no [`Outbox`] and no membership of a room does. The connection still counts towards
-    /// [`ServerConfig::max_connections`](crate::ServerConfig), and its time limits still apply. A shutdown closes it with
-    /// 1001; a handler that panics, fails, or returns [`Status::Reject`](crate::Status::Reject) closes it at once. The
-    /// call has no effect on a channel, which outlives its connections anyway.
+    /// Without this call, the server closes the connection when the handler returns. Only clones of this handle keep
+    /// the connection open; an [`Outbox`] or a membership of a room does not. The connection still counts towards
+    /// [`ServerConfig::max_connections`](crate::ServerConfig), and its time limits still apply. A shutdown closes the
+    /// connection with 1001. If the handler panics, fails, or returns [`Status::Reject`](crate::Status::Reject), the
+    /// server closes the connection at once.
+    ///
+    /// The call has no effect on a channel, because a channel outlives its connections anyway.
     ///
     /// ```
     /// use hyperlane_core::{Context, RequestError, Stream};
@@ -294,7 +307,8 @@ impl WebSocket {
         }
     }
 
-    /// Waits until either side closes the connection or the server shuts down; on a channel, until it has ended.
+    /// Waits until either side closes the connection or the server shuts down. On a channel, waits until the channel
+    /// has ended.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -313,7 +327,7 @@ fn poll_send(connection: &Link, message: &Message, cx: &mut Context<'_>) -> Poll
             .lane()
             .send(Payload::Message(message), Order::Own, Limit::Mark)
         {
-            // Another sender has used up the room.
+            // Another sender has filled the queue since the wait.
             Err(PushError::Full) => {}
             sent => {
                 if sent.is_ok() {
@@ -349,7 +363,7 @@ impl fmt::Debug for WebSocket {
     }
 }
 
-/// Yields the incoming messages, and ends with the WebSocket.
+/// Yields the incoming messages. The stream ends when [`recv`](WebSocket::recv) would return an error.
 impl futures_core::Stream for WebSocket {
     type Item = Message;
 
@@ -389,13 +403,13 @@ impl futures_sink::Sink<Message> for WebSocket {
                 connection.lane().flush();
                 connection.lane().poll_flushed(cx).map_err(closed)
             }
-            // The channel has taken the messages and delivers them.
+            // A channel stores each message at once and delivers it by itself, without a flush.
             Target::Channel(_) => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // An error means that it was closed before.
+        // An error means that the WebSocket was closed before.
         let _ = self.close(CloseCode::NORMAL, "");
         Poll::Ready(Ok(()))
     }
@@ -410,7 +424,7 @@ mod tests {
         fn size<F>(_: impl Fn(&'static WebSocket) -> F) -> usize {
             size_of::<F>()
         }
-        // Each handler that sends reserves this space, also while it waits for something else.
+        // The future of each handler that sends reserves this space, even while the handler waits for something else.
         let size = size(|socket| socket.send(Message::Close(None)));
         assert!(size <= 240, "{size} bytes");
     }

@@ -10,24 +10,24 @@ use crate::proto::{
     ws::{Message, encode_to_bytes},
 };
 
-/// The form of a connection's messages on the wire.
+/// The format in which a connection sends messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WireFormat {
-    /// HTTP responses. No message can be pushed.
+    /// HTTP responses. No message can be pushed to such a connection.
     Http,
     /// WebSocket frames.
     WebSocket,
-    /// WebSocket frames, compressed without context takeover. A frame that was encoded for one connection fits all
-    /// connections with the same window (RFC 7692 §7.1).
+    /// WebSocket frames, compressed without context takeover (RFC 7692 §7.1). A frame that was encoded for one
+    /// connection is valid for all connections with the same window.
     WebSocketDeflate {
-        /// The server's window, 8 to 15 bits.
+        /// The size of the server's compression window in bits, 8 to 15.
         window_bits: u8,
     },
-    /// WebSocket frames, compressed with the earlier messages of the same connection as context.
-    /// [`Outbox::send`](crate::Outbox::send) encodes every message for its connection alone.
+    /// WebSocket frames, compressed with the earlier messages of the same connection as context. A frame is valid for
+    /// one connection only, so [`Outbox::send`](crate::Outbox::send) encodes a message again for every connection.
     WebSocketTakeover,
-    /// Server-Sent Events without chunks. The end of the connection ends the stream.
+    /// Server-Sent Events without chunked encoding. The end of the connection marks the end of the stream.
     EventStream,
     /// Server-Sent Events in HTTP/1.1 chunks.
     EventStreamChunked,
@@ -47,7 +47,7 @@ impl WireFormat {
         )
     }
 
-    /// Returns whether every connection of this format can use a message that was encoded for one of them.
+    /// Returns whether a message that was encoded for one connection of this format is valid for all of them.
     pub fn is_shared(self) -> bool {
         self != Self::WebSocketTakeover
     }
@@ -78,13 +78,15 @@ impl WireFormat {
 impl WireFormat {
     /// Encodes `message` in this format, for any number of connections.
     ///
-    /// A text message becomes a frame, or an event with the text as its data. Frames are not compressed here, since
-    /// every connection accepts uncompressed ones; [`Outbox::encode`](crate::Outbox::encode) compresses.
+    /// In a WebSocket format, a message becomes a frame. In an event stream, a message becomes an event with the
+    /// message's text as its data. The frame is not compressed, because every connection accepts uncompressed frames.
+    /// [`Outbox::encode`](crate::Outbox::encode) compresses.
     ///
     /// # Errors
     /// Returns [`io::ErrorKind::InvalidData`] for a message that the format cannot carry: any message in HTTP
-    /// responses, binary data that is not UTF-8 in an event stream, and a Close. A Close ends a single connection
-    /// ([`Outbox::close`](crate::Outbox::close)) and must be its last message (RFC 6455 §5.5.1).
+    /// responses, data that is not UTF-8 in an event stream, and a Close in any format. A Close must be the last
+    /// message of a connection (RFC 6455 §5.5.1), so [`Outbox::close`](crate::Outbox::close) sends it to one connection
+    /// alone.
     pub fn encode(self, message: &Message) -> io::Result<Bytes> {
         refuse_close(message)?;
         match self {
@@ -124,7 +126,7 @@ impl WireFormat {
         }
     }
 
-    /// Frames encoded events as a chunk if the body is chunked, and returns them unchanged otherwise.
+    /// Encloses encoded events in a chunk if this format is chunked. Otherwise returns the events unchanged.
     pub(crate) fn frame(self, events: &[u8]) -> Bytes {
         match self {
             Self::EventStreamChunked if !events.is_empty() => {
@@ -139,7 +141,7 @@ impl WireFormat {
     }
 }
 
-/// Refuses a Close, since it ends a connection.
+/// Returns an error for a Close, because a Close is not a message: it ends the connection.
 pub(crate) fn refuse_close(message: &Message) -> io::Result<()> {
     match message {
         Message::Close(_) => Err(io::Error::new(

@@ -13,7 +13,7 @@ use crate::nearest::nearest;
 use crate::pattern;
 use crate::table::{self, ROWS};
 
-/// Parses the arguments of `row`, and returns the `crate = path` among them apart.
+/// Parses the arguments of the macro `row`. Returns the path of an argument `crate = path` as a separate value.
 pub(crate) fn parse(
     row: &'static Row,
     name: Ident,
@@ -49,8 +49,8 @@ pub(crate) fn parse(
     Ok((Applied { row, name, args }, path))
 }
 
-/// Moves errors about a missing token to the last token. The parser puts them at the call site, which is the first
-/// attribute, even if they are about another one.
+/// Moves errors about a missing token to the last token. The parser reports such errors at the call site. The call site
+/// is the item's first attribute, even if another attribute lacks the token.
 fn relocate(error: Error, last: Span) -> Error {
     let call_site = format!("{:?}", Span::call_site());
     let moved = error
@@ -67,7 +67,7 @@ fn relocate(error: Error, last: Span) -> Error {
         .unwrap_or_else(|| Error::new(last, "these arguments cannot be parsed"))
 }
 
-/// Parses one shape.
+/// Parses the arguments in the shape that `row` has.
 fn parse_shape(row: &Row, input: ParseStream<'_>) -> Result<Args> {
     Ok(match row.shape {
         Shape::Nothing => match input.is_empty() {
@@ -137,7 +137,7 @@ fn parse_shape(row: &Row, input: ParseStream<'_>) -> Result<Args> {
     })
 }
 
-/// Takes `crate = path` out of a comma-separated list.
+/// Removes `crate = path` from a comma-separated list. Returns the path and the remaining tokens.
 fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
     let is_punct = |token: Option<&TokenTree>, sign: char| matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == sign);
     let mut found = None;
@@ -167,7 +167,7 @@ fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
             ));
         }
         found = Some(Path::parse_mod_style.parse2(path)?);
-        // One of the two commas around it is removed as well.
+        // The comma after `crate = path` is removed too. At the end of the list, the comma before it is removed.
         if tokens.next().is_none() {
             kept.pop_if(|token| is_punct(Some(token), ','));
         }
@@ -175,12 +175,12 @@ fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
     Ok((found, kept.into_iter().collect()))
 }
 
-/// Parses a comma-separated list with an optional comma at its end.
+/// Parses a comma-separated list. A comma at its end is allowed.
 fn list<T>(input: ParseStream<'_>, item: impl Fn(ParseStream<'_>) -> Result<T>) -> Result<Vec<T>> {
     let mut items = Vec::new();
     while !input.is_empty() {
         items.push(item(input)?);
-        // The caller reports other tokens, with an example.
+        // `parse` reports a token other than a comma, and shows an example.
         if input.parse::<Option<Token![,]>>()?.is_none() {
             break;
         }
@@ -188,7 +188,7 @@ fn list<T>(input: ParseStream<'_>, item: impl Fn(ParseStream<'_>) -> Result<T>) 
     Ok(items)
 }
 
-/// Parses one expression with an optional comma after it.
+/// Parses one expression. A comma after it is allowed.
 fn single_value(input: ParseStream<'_>) -> Result<Expr> {
     let value = input.parse::<Expr>()?;
     input.parse::<Option<Token![,]>>()?;
@@ -210,7 +210,7 @@ fn refuse_duplicates<'a>(names: impl Iterator<Item = &'a Ident>) -> Result<()> {
     Ok(())
 }
 
-/// Parses `name`, `key => name` and their typed forms.
+/// Parses a variable to bind: `name` or `key => name`, each with or without `: Type`.
 fn binding(input: ParseStream<'_>, shape: Shape) -> Result<Binding> {
     let keyed = matches!(shape, Shape::KeyedNames | Shape::KeyedTypedNames);
     let typed = matches!(shape, Shape::TypedNames | Shape::KeyedTypedNames);
@@ -253,7 +253,7 @@ fn colon(input: ParseStream<'_>, name: &Ident) -> Result<Token![:]> {
     colon.map_err(|error| Error::new(error.span(), format!("expected `: Type` after `{name}`")))
 }
 
-/// Parses `key => value`, which replaces, or `key, value`, which adds.
+/// Parses `key => value` or `key, value`. The form with `=>` replaces the header, the form with a comma adds a header.
 fn header(input: ParseStream<'_>) -> Result<Args> {
     let key = Box::new(input.parse::<Expr>()?);
     let replaces = input.peek(Token![=>]);
@@ -277,7 +277,7 @@ fn header(input: ParseStream<'_>) -> Result<Args> {
     })
 }
 
-/// Parses lower-case method names.
+/// Parses a list of lower-case method names.
 fn methods(input: ParseStream<'_>) -> Result<Args> {
     const METHODS: [&str; 9] = [
         "get", "post", "put", "delete", "patch", "head", "options", "connect", "trace",
@@ -374,7 +374,8 @@ fn check_import(value: &Expr) -> Result<()> {
     }
 }
 
-/// Parses an order. A number, or a string with a number, becomes a literal; other expressions stay, as constants.
+/// Parses an order. A number, or a string that contains a number, becomes a literal. Any other expression, such as a
+/// constant, stays unchanged.
 fn order(value: Expr) -> Result<Expr> {
     let (negative, inner) = match &value {
         Expr::Unary(ExprUnary {
@@ -413,7 +414,8 @@ fn order(value: Expr) -> Result<Expr> {
     }
 }
 
-/// Returns a literal at a span; a minus sign is a token of its own.
+/// Returns an integer expression with the given span. A negative number consists of two tokens, a minus sign and the
+/// digits.
 fn number_at(number: i64, span: Span) -> Expr {
     let mut digits = proc_macro2::Literal::u64_unsuffixed(number.unsigned_abs());
     digits.set_span(span);

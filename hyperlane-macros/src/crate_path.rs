@@ -5,8 +5,9 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
 use syn::Path;
 
-/// Returns the path to `__private`: below `chosen` (the `crate = path` argument), else below the name that the program
-/// gives to `hyperlane`, else to `hyperlane_core`.
+/// Returns the path to the module `__private`, which contains the targets of all expansions. The path begins with
+/// `chosen`, the argument `crate = path`. Without this argument, the path begins with the name of the library in the
+/// program's manifest.
 pub(crate) fn private(chosen: Option<&Path>) -> TokenStream {
     if let Some(path) = chosen {
         return quote!(#path::__private);
@@ -17,16 +18,17 @@ pub(crate) fn private(chosen: Option<&Path>) -> TokenStream {
     quote!(::#name::__private)
 }
 
-/// Returns the name that the program's manifest gives to the library.
+/// Returns the name of the library in the program's manifest: the name of the package `hyperlane`, or else of
+/// `hyperlane-core`.
 pub(crate) fn library_name() -> String {
     ["hyperlane", "hyperlane-core"]
         .into_iter()
         .find_map(|package| match crate_name(package).ok()? {
-            // `crate::` would be wrong in an example or a doctest, so the libraries declare their own names
-            // (`extern crate self as hyperlane`).
+            // `crate::` would be wrong in an example or a doctest of the library. Each library therefore declares its
+            // own name (`extern crate self as hyperlane`).
             FoundCrate::Itself => Some(package.replace('-', "_")),
             FoundCrate::Name(name) => Some(name),
         })
-        // With a broken manifest, the compiler's own "cannot find hyperlane" is the best error.
+        // The manifest does not list the library. The compiler then reports that it cannot find `hyperlane`.
         .unwrap_or_else(|| "hyperlane".into())
 }

@@ -1,5 +1,6 @@
-//! Writes the code of single macros. Generated tokens have the user's spans, so that compiler errors point there. The tokens
-//! have the hygiene of the expansion, so that their names and lints stay apart from the user's.
+//! Writes the code of single macros. Generated tokens have the locations of the user's code: compiler errors point to
+//! that code. The tokens have the hygiene of the expansion: their names do not clash with the user's names, and lints
+//! for user code skip them.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -11,15 +12,15 @@ use crate::model::{Applied, Args, Binding, BodyRule, Check, Handle, Role};
 use crate::params::{Params, Part};
 use crate::tokens::{contains_word, hygienic, local};
 
-/// Expands the macros on one function; holds the path and the parameters that the generated code uses.
+/// Writes the code of the macros on one function.
 pub(crate) struct Emitter<'a> {
-    /// The path to `__private`.
+    /// The path to the module `__private`, which contains the targets of generated code.
     pub(crate) private: &'a TokenStream,
     pub(crate) params: &'a Params,
 }
 
 impl Emitter<'_> {
-    /// Writes a macro that runs before or after the body. A condition that fails runs `decline`.
+    /// Writes the code of a macro that runs before or after the body. If a condition fails, the code runs `decline`.
     pub(crate) fn step(&self, applied: &Applied, decline: &TokenStream) -> Result<TokenStream> {
         match applied.row.role {
             Role::Extract(call) => self.bindings(applied, call, false),
@@ -64,7 +65,7 @@ impl Emitter<'_> {
                 });
                 Ok(calls.collect())
             }
-            // Other functions write these.
+            // Other functions write the code of these macros.
             Role::Register(_)
             | Role::Declare
             | Role::Import
@@ -75,7 +76,8 @@ impl Emitter<'_> {
         }
     }
 
-    /// Writes a guard that runs in the body. If dispatch calls the function, the guard also sets the status of the refusal.
+    /// Writes a guard that runs inside the function. If `is_dispatched` is true, the server calls the function to
+    /// answer a request. The guard then also sets the status of the refusal.
     pub(crate) fn guard_in_body(
         &self,
         applied: &Applied,
@@ -91,10 +93,10 @@ impl Emitter<'_> {
         Ok(quote_spanned!(span=> if !#check { #decline return #private::skip(); }))
     }
 
-    /// Writes a guard for the constant that dispatch reads.
+    /// Writes a guard for the list of guards that the server checks before it calls the function.
     pub(crate) fn guard_const(&self, applied: &Applied) -> TokenStream {
         let (private, span) = (self.private, hygienic(applied.name.span()));
-        // The user's name for the context, so that the guard's expression can read it.
+        // The parameter of the check has the user's name of the context. The guard's expression can then use this name.
         let ctx = self.params.ctx.as_ref().and_then(|ctx| ctx.name()).cloned();
         let ctx = ctx.unwrap_or_else(|| local("ctx", applied.name.span()));
         match applied.row.role {
@@ -115,7 +117,7 @@ impl Emitter<'_> {
         quote_spanned!(span=> #private::Guard { kind: #private::GuardKind::#kind, check: |#ctx| #check })
     }
 
-    /// Returns whether a guard reads `self` or the stream, or awaits, and so must run in the body.
+    /// Returns whether a guard must run inside the function: its expression uses `self` or the stream, or awaits.
     pub(crate) fn needs_body(&self, applied: &Applied) -> bool {
         let stream = self
             .params
@@ -130,7 +132,7 @@ impl Emitter<'_> {
             .any(|value| contains_word(value.to_token_stream(), &words))
     }
 
-    /// Writes the expression that is true if the guard lets a request through.
+    /// Writes an expression that is true if the guard accepts the request.
     fn guard_test(&self, applied: &Applied, ctx: &TokenStream) -> TokenStream {
         let (private, span) = (self.private, hygienic(applied.name.span()));
         let any = |call: &str, accepts: bool| {
@@ -170,7 +172,8 @@ impl Emitter<'_> {
         }
     }
 
-    /// Writes one `let` per variable. With `require`, an error goes to the `request_error` hooks and the hook ends.
+    /// Writes one `let` per variable. With `require`, an `Err` ends the hook, and the `request_error` hooks get the
+    /// error.
     fn bindings(&self, applied: &Applied, call: &str, require: bool) -> Result<TokenStream> {
         let private = self.private;
         let ctx = self.params.require(Part::Ctx, false, applied)?;
@@ -211,7 +214,7 @@ impl Emitter<'_> {
         Ok(code.collect())
     }
 
-    /// Writes `let name = ..`, which opens a handle and owns the handle.
+    /// Writes `let name = ..`. The statement opens a handle, and the variable owns the handle.
     fn open_handle(&self, applied: &Applied, handle: Handle) -> Result<TokenStream> {
         let private = self.private;
         let stream = self.params.require(Part::Stream, true, applied)?;
@@ -256,7 +259,8 @@ impl Emitter<'_> {
             );
         }
         let (first, second) = (local("key", key.span()), local("value", value.span()));
-        // Key and value are evaluated before the context is borrowed, as either may read it.
+        // The expressions of the key and the value may read the context. They are evaluated before the code borrows the
+        // context mutably.
         Ok(quote_spanned! {span=>
             match (#key, #value) {
                 (#first, #second) => { let _ = #ctx.get_mut_response().#method(#first, #second); }
@@ -300,7 +304,7 @@ impl Emitter<'_> {
     }
 }
 
-/// Writes the kind of a guard.
+/// Writes the `GuardKind` of a guard.
 fn guard_kind(applied: &Applied, span: Span) -> TokenStream {
     match applied.row.role {
         Role::Guard(Check::Method(methods)) => quote_spanned!(span=> Method(&[#(#methods),*])),
@@ -316,11 +320,12 @@ fn guard_kind(applied: &Applied, span: Span) -> TokenStream {
     }
 }
 
-/// Writes a condition.
+/// Writes a condition. If the condition fails, the code runs `decline`.
 fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> TokenStream {
     let code = applied.values().iter().map(|value| {
         let span = hygienic(value.span());
-        // No `!value` here, because the compiler reports a wrong type in `if value` as `expected bool`.
+        // For a value of a wrong type, the compiler reports `expected bool` in `if value`. Its error for `!value` is
+        // less clear.
         if runs_when {
             quote_spanned!(span=> if (#value) {} else { #decline })
         } else {
@@ -330,18 +335,19 @@ fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> Token
     code.collect()
 }
 
-/// Returns whether a value awaits or may read the context, even inside a format string.
+/// Returns whether an expression awaits or may read the context. A format string may contain the name of the context
+/// too.
 fn may_use_context(value: &Expr, ctx: &Ident) -> bool {
     let text = value.to_token_stream().to_string();
     text.contains(&ctx.unraw().to_string()) || text.contains("await")
 }
 
-/// Writes `code` so that `value` is evaluated before `code` borrows anything. The match keeps temporaries alive until
-/// `code` has run.
+/// Writes a `match` that evaluates `value` and then runs `code` with the result. `code` borrows nothing before `value`
+/// is evaluated. The `match` keeps temporaries of `value` alive until `code` has run.
 fn evaluate_first(value: &Expr, code: impl FnOnce(&Ident) -> TokenStream) -> TokenStream {
     let name = local("value", value.span());
     let code = code(&name);
     let span = hygienic(value.span());
-    // The parentheses allow a struct literal.
+    // The parentheses allow `value` to be a struct literal.
     quote_spanned!(span=> match (#value) { #name => { #code } })
 }

@@ -7,8 +7,8 @@ use syn::{Error, Item, ItemFn, Meta, Path, Result, parse_quote};
 use crate::model::{Applied, Row};
 use crate::{args, crate_path, function, register, table, tokens};
 
-/// Expands the macro `name` with all its siblings on the item. On error the item is kept, without the attributes of this
-/// crate.
+/// Expands the macro `name` together with its siblings: the other attributes of this crate on the item. After an error,
+/// the expansion contains the item without the attributes of this crate.
 pub(crate) fn expand(name: &str, args: TokenStream, item: TokenStream) -> TokenStream {
     let Some(row) = table::find(name) else {
         let error = Error::new(
@@ -27,12 +27,12 @@ pub(crate) fn expand(name: &str, args: TokenStream, item: TokenStream) -> TokenS
     }
 }
 
-/// Parses an item. Methods are parsed as functions, since syn accepts their `self`.
+/// Parses an item. A method is parsed as a function, because syn accepts `self` in functions.
 fn parse_item(tokens: TokenStream) -> Result<Item> {
     const OTHERS: [&str; 9] = [
         "struct", "enum", "union", "impl", "mod", "trait", "use", "static", "type",
     ];
-    // The keyword of an item comes before any group but those of attributes and `pub(..)`.
+    // The keyword of an item comes before all groups except the groups of attributes and of `pub(..)`.
     let is_other = tokens.clone().into_iter().find_map(|token| match token {
         TokenTree::Ident(word) if word == "fn" => Some(false),
         TokenTree::Ident(word) => OTHERS.iter().any(|other| word == other).then_some(true),
@@ -53,7 +53,7 @@ fn expand_item(
     let mut errors = Vec::new();
     let mut chosen_crate = None;
     let mut applied = Vec::new();
-    // The compiler passes no token of the attribute's name; the call site is the attribute.
+    // The compiler does not pass the token of the attribute's name. The call site is the span of the attribute.
     let mut add = |parsed: Result<(Applied, Option<Path>)>, errors: &mut Vec<Error>| match parsed {
         Ok((one, path)) => {
             applied.push(one);
@@ -81,7 +81,7 @@ fn expand_item(
         return code;
     }
     let errors = errors.into_iter().map(Error::into_compile_error);
-    // Parsing again costs nothing in the usual case, an item without errors.
+    // The item is parsed a second time only after an error. An item without errors needs no copy.
     let kept = match parse_item(original.clone()) {
         Ok(mut item) => {
             take_siblings(&mut item);
@@ -92,15 +92,15 @@ fn expand_item(
     quote!(#kept #(#errors)*)
 }
 
-/// Writes a broken item so that the rest of the program still finds it. Its body is kept for rust-analyzer only, since the
-/// compiler would report false errors in a body without its macros.
+/// Writes an item with errors. Other code of the program can still use the item. The body of a function is kept for
+/// rust-analyzer only. In a body without its macros, the compiler would report false errors.
 fn keep_broken(item: &Item) -> TokenStream {
     let Item::Fn(function) = item else {
         return item.to_token_stream();
     };
     let output = function.sig.output.to_token_stream();
     if tokens::contains_word(output, &["impl"]) {
-        // A body that never ends has no type from which `impl Trait` could be inferred.
+        // The compiler cannot infer the type of `impl Trait` from the body `loop {}`.
         return item.to_token_stream();
     }
     let mut stub = function.clone();
@@ -113,7 +113,7 @@ fn keep_broken(item: &Item) -> TokenStream {
     quote!(#[allow(warnings)] #stub)
 }
 
-/// An attribute of this crate, taken off an item.
+/// An attribute of this crate that is removed from an item.
 struct Sibling {
     row: &'static Row,
     name: Ident,
@@ -144,14 +144,15 @@ fn take_siblings(item: &mut Item) -> Vec<Sibling> {
     siblings
 }
 
-/// Recognises a macro of this crate by its bare name, or by a path through one of hyperlane's crates.
+/// Recognizes a macro of this crate by its bare name, or by a path that contains the name of a hyperlane crate.
 fn recognise(path: &Path) -> Option<(&'static Row, &Ident)> {
     const CRATES: [&str; 3] = ["hyperlane", "hyperlane_core", "hyperlane_macros"];
     let last = &path.segments.last()?.ident;
-    // The name is compared first: few attributes share one, and reading the manifest costs more.
+    // The name is compared first. Most attributes have a name that is not in the table, and reading the manifest is
+    // slow.
     let row = table::find(&last.to_string())?;
     let bare = path.segments.len() == 1 && path.leading_colon.is_none();
-    // The crate may be inside the path, as in `$crate::hyperlane::get`.
+    // The name of the crate may be in the middle of the path, as in `$crate::hyperlane::get`.
     let mut names = path.segments.iter().map(|segment| &segment.ident);
     names.next_back();
     let mut known = names.clone();

@@ -22,10 +22,11 @@ use crate::phases::Phases;
 use crate::table;
 use crate::tokens::{contains_word, hygienic};
 
-/// Marks an expanded body, so that a macro that is expanded later can be refused.
+/// Marks the body of an expanded function. A macro that the compiler expands later finds the mark and reports an error.
 const EXPANDED_MARK: &str = "hyperlane: expanded";
 
-/// Expands `applied` on `item`. After an error, which goes to `errors`, the returned code is incomplete.
+/// Expands the macros `applied` on the function `item`. Adds errors to `errors`. After an error, the returned code is
+/// incomplete.
 pub(crate) fn expand(
     private: &TokenStream,
     mut item: ItemFn,
@@ -44,7 +45,8 @@ pub(crate) fn expand(
     }
     let phases = Phases::sort(applied, errors);
     let params = Params::find(&mut item.sig);
-    // The body becomes a block inside the function's; with the span of the user's braces a lint would call one redundant.
+    // The user's body becomes a block inside the body of the function. If both had the span of the user's braces, a
+    // lint would report redundant braces.
     item.block.brace_token = syn::token::Brace(hygienic(item.block.brace_token.span.join()));
     let mut function = Function {
         private,
@@ -63,11 +65,11 @@ pub(crate) fn expand(
     }
 }
 
-/// The return type of a function, as far as its tokens tell.
+/// The return type of a function, as its tokens show it.
 enum Returns {
     Unit,
     Status(Box<Type>),
-    /// Any other type; `named` if a variable can be declared with it.
+    /// Any other type. `named` is the type if a variable can be declared with it.
     Other {
         named: Option<Box<Type>>,
     },
@@ -82,9 +84,9 @@ impl Returns {
                 _ if last_segment(ty).is_some_and(|ident| ident == "Status") => {
                     Self::Status(ty.clone())
                 }
-                // `ServerHook` requires it, so another name is an alias.
+                // `ServerHook::handle` must return `Status`. A type with another name is an alias of `Status`.
                 _ if is_handler(item) => Self::Status(ty.clone()),
-                // Neither `impl Trait` nor `!` can be a variable's type.
+                // A variable cannot be declared with the type `impl Trait` or `!`.
                 _ if contains_word(ty.to_token_stream(), &["impl", "!"]) => {
                     Self::Other { named: None }
                 }
@@ -95,7 +97,7 @@ impl Returns {
         }
     }
 
-    /// Returns the type to declare a variable with, if it has a name.
+    /// Returns the type for the declaration of a variable. Returns `None` if no variable can be declared with the type.
     fn declared_type(&self) -> Option<TokenStream> {
         match self {
             Self::Unit => Some(quote!(())),
@@ -123,7 +125,8 @@ impl Function<'_> {
         }
         self.add_websocket_guard();
         let (in_constant, in_body) = self.split_guards();
-        // The value of a route becomes the response before the epilogues run, so the function itself converts it.
+        // The epilogues of a route work on the response. If there are epilogues, the function itself converts its value
+        // to the response before they run.
         let converts = self.is_route()
             && matches!(self.returns, Returns::Other { .. })
             && self.needs_conversion(&in_body);
@@ -145,7 +148,7 @@ impl Function<'_> {
         }
         let registrations = self.registrations(&guards, converts);
         let (vis, sig) = (&self.item.vis, &self.item.sig);
-        // syn lists the `#![…]` of the body among the item's attributes.
+        // syn stores the inner attributes (`#![…]`) of the body in the attributes of the item.
         let (outer, inner): (Vec<_>, Vec<_>) = self
             .item
             .attrs
@@ -160,7 +163,7 @@ impl Function<'_> {
         })
     }
 
-    /// Writes the constants beside `handle` or `new`, which dispatch and the registration read.
+    /// Writes the associated constants next to `handle` or `new`. The server and the registration read the constants.
     fn hook_constants(&self, guards: &[TokenStream]) -> TokenStream {
         let cfgs: Vec<_> = self
             .item
@@ -181,7 +184,7 @@ impl Function<'_> {
         quote!(#guards #body_rules #params)
     }
 
-    /// Returns whether dispatch calls the function to answer a request.
+    /// Returns whether the server calls the function to answer a request.
     fn is_dispatched(&self) -> bool {
         self.is_handler || self.is_route()
     }
@@ -190,8 +193,8 @@ impl Function<'_> {
         !self.phases.registers.is_empty()
     }
 
-    /// Returns whether the function must convert a route's value itself: generated code follows, or the value may borrow
-    /// from the context.
+    /// Returns whether a route function must convert its value to the response itself. This is the case if generated
+    /// code runs around the body, or if the value may borrow from the context.
     fn needs_conversion(&self, in_body: &[usize]) -> bool {
         self.phases.has_code_around_body()
             || !in_body.is_empty()
@@ -199,7 +202,7 @@ impl Function<'_> {
             || matches!(self.returns, Returns::Other { named: None })
     }
 
-    /// Returns the macro that makes the request body a stream, and the one that limits it.
+    /// Returns the macro `body_stream` and the macro `max_body` if the function has them.
     fn body_rules(&self) -> (Option<&Applied>, Option<&Applied>) {
         let stream = self
             .phases
@@ -209,7 +212,7 @@ impl Function<'_> {
         (stream, self.phases.limits.first())
     }
 
-    /// Writes the constants about the body and WebSocket.
+    /// Writes the constants about the request body, and the constant that marks a WebSocket.
     fn body_constants(&self, cfgs: &[&Attribute]) -> TokenStream {
         let private = self.private;
         let (stream, max) = self.body_rules();
@@ -238,8 +241,8 @@ impl Function<'_> {
         quote!(#stream #max #websocket)
     }
 
-    /// Adds the guard `is_ws_upgrade_type` to `websocket`. Dispatch then declines other requests, and a page may have the same
-    /// path.
+    /// Adds the guard `is_ws_upgrade_type` to a function with the macro `websocket`. The guard declines requests that
+    /// do not ask for a WebSocket. Another handler may therefore serve a page at the same path.
     fn add_websocket_guard(&mut self) {
         let phases = &mut self.phases;
         if !phases.opens(Handle::WebSocket) || phases.websocket_guard().is_some() {
@@ -257,7 +260,8 @@ impl Function<'_> {
         }
     }
 
-    /// Returns the indices of the guards for the constant, and of those for the body.
+    /// Returns the indices of two groups of guards. The server checks the first group before it calls the function. The
+    /// second group runs inside the function.
     fn split_guards(&self) -> (Vec<usize>, Vec<usize>) {
         let constant = self.is_handler || self.is_route();
         let emitter = self.emitter();
@@ -286,11 +290,11 @@ impl Function<'_> {
     }
 }
 
-/// Adds the code of a step, or its error.
+/// Appends the code of a step to `code`, or its error to `errors`.
 fn push_or_report(code: &mut TokenStream, errors: &mut Vec<Error>, step: Result<TokenStream>) {
     match step {
         Ok(step) => code.extend(step),
-        // Two macros without the same parameter are one error.
+        // If two macros lack the same parameter, the error is reported once.
         Err(error) if errors.iter().any(|other| same_message(other, &error)) => {}
         Err(error) => errors.push(error),
     }
@@ -300,7 +304,7 @@ fn same_message(left: &Error, right: &Error) -> bool {
     left.to_string() == right.to_string()
 }
 
-/// Returns whether the function is `ServerHook::handle`, as far as its tokens tell.
+/// Returns whether the tokens of the function look like `ServerHook::handle`.
 fn is_handler(item: &ItemFn) -> bool {
     let by_value = item
         .sig
@@ -309,7 +313,7 @@ fn is_handler(item: &ItemFn) -> bool {
     by_value && item.sig.ident == "handle" && item.sig.inputs.len() == 3
 }
 
-/// Returns whether macros were expanded on this function before.
+/// Returns whether the function contains the mark of an earlier expansion.
 fn is_marked(item: &ItemFn) -> bool {
     let Some(Stmt::Item(Item::Const(mark))) = item.block.stmts.first() else {
         return false;

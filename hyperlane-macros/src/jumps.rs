@@ -1,7 +1,8 @@
 //! Finds the expressions that leave a body before its end.
 //!
-//! A read loop runs the user's body as a block inside the loop. There, `break` and `continue` are rewritten to leave the
-//! block, so that the epilogues still run. For `return` and `?` the body stands in an async block.
+//! A read macro runs the user's body as a block inside a loop. Epilogue macros must run even if the body leaves the
+//! block early. The expansion therefore rewrites `break` and `continue`: both leave only the block. If the body
+//! contains `return` or `?`, the expansion puts the body into an async block.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
@@ -16,7 +17,7 @@ use syn::{ExprReturn, ExprTry, ExprWhile, Item, Macro, Result};
 
 use crate::tokens::{contains_word, hygienic};
 
-/// Macros of the standard library, which leave a body only by a panic or by an expression among their arguments.
+/// Macros of the standard library. They leave a body only by a panic, or by an expression in their arguments.
 const TRUSTED_MACROS: [&str; 22] = [
     "assert",
     "assert_eq",
@@ -45,15 +46,16 @@ const TRUSTED_MACROS: [&str; 22] = [
 /// The early exits of a body.
 #[derive(Default)]
 pub(crate) struct Jumps {
-    /// True if the body has a `return` or `?`, or a macro call that may hide one.
+    /// True if the body contains `return` or `?`, or a macro call that may expand to one of them.
     pub(crate) may_return: bool,
-    /// The places of each `break` and `continue` that means the loop around the body.
+    /// The spans of each `break` and `continue` that applies to the loop around the body.
     pub(crate) loop_jumps: Vec<Span>,
+    /// Number of loops of the body around the expression that is visited.
     depth: usize,
 }
 
 impl Jumps {
-    /// Searches a body.
+    /// Finds the early exits of a body.
     pub(crate) fn of(block: &Block) -> Self {
         let mut jumps = Self::default();
         jumps.visit_block(block);
@@ -79,7 +81,8 @@ impl<'ast> Visit<'ast> for Jumps {
     }
 
     fn visit_macro(&mut self, node: &'ast Macro) {
-        // The expansion of other macros is unknown here (`bail!` returns), so only those of the standard library are trusted.
+        // The expansion of a macro call is unknown here. Macros such as `bail!` return. Only macros of the standard
+        // library are known to contain no `return`.
         let name = node
             .path
             .segments
@@ -116,14 +119,14 @@ impl<'ast> Visit<'ast> for Jumps {
         self.inside_loop(|this| this.visit_block(&node.body));
     }
 
-    // Jumps inside closures, async blocks and items leave only these.
+    // A jump inside a closure, an async block or an item does not leave the body.
     fn visit_expr_closure(&mut self, _: &'ast ExprClosure) {}
     fn visit_expr_async(&mut self, _: &'ast ExprAsync) {}
     fn visit_expr_const(&mut self, _: &'ast ExprConst) {}
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 
-/// Replaces each `break` and `continue` of the loop around `block`.
+/// Replaces each `break` and `continue` in `block` that applies to the loop around `block`.
 pub(crate) fn rewrite(
     block: &mut Block,
     on_break: TokenStream,

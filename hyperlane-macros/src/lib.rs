@@ -1,6 +1,6 @@
 #![doc = include_str!("docs/macros.md")]
 
-// Long: one list, every macro with its reference documentation, most of it examples.
+// Long: the file is one list of all macros. Most of its lines are reference documentation with examples.
 
 mod args;
 mod crate_path;
@@ -20,7 +20,8 @@ mod table;
 mod tests;
 mod tokens;
 
-/// Declares the attribute of each row, by phase. `at` writes an example: the attribute on a route at that path.
+/// Declares one attribute macro per entry, grouped by phase. `at` adds an example to the documentation: the attribute
+/// on a route at the given path.
 macro_rules! declare {
     ($(
         $phase:ident $when:literal {
@@ -52,9 +53,11 @@ declare! {
         /// Declares variables by their `Default`, and adds all registered hooks to a `Server`:
         /// `#[hyperlane(server: Server)]`.
         ///
-        /// Takes any number of `name: Type`, on any function. The type of the server must have the name `Server`, not that
-        /// of an alias. If macros registered routes that no server of the program takes, a server without routes does not
-        /// start.
+        /// The macro takes any number of `name: Type` pairs and works on any function. It adds the hooks to a variable
+        /// whose type is written `Server`. It does not recognize an alias of `Server`.
+        ///
+        /// If macros registered routes and the program declares no `Server` by this macro, a server without routes
+        /// returns an error at its start.
         ///
         /// ```
         /// use hyperlane::*;
@@ -69,7 +72,7 @@ declare! {
         hyperlane;
         /// Imports traits without their names: `#[import(std::fmt::Write)]`.
         ///
-        /// On a function the import holds for its body, on a struct for the module.
+        /// On a function, the traits are in scope in its body. On a struct, they are in scope in the module.
         ///
         /// ```
         /// use hyperlane::*;
@@ -85,15 +88,17 @@ declare! {
     routes "" {
         /// Registers a hook struct or an async function at a path, for every method: `#[route("/users/{id}")]`.
         ///
-        /// The attribute can be repeated, once per path. A function must be free, not in an `impl` or `trait`. Routes of
-        /// another crate are registered once the program names that crate, if only with `use handlers as _;`.
+        /// The attribute can be repeated, once per path. The function must be a free function: a function in an `impl`
+        /// or a `trait` is refused. A program registers the routes of another crate only if its code names the crate.
+        /// `use handlers as _;` is enough for a crate `handlers`.
         ///
-        /// Patterns are `/users/:id`, `/users/{id}`, `/users/{id:\d+}` and `/files/{*path}`, as a literal or a constant.
-        /// The compiler checks a literal with its regexes, and the names that `route_param` asks for. A server checks at
-        /// its start that typed arguments (`Path`, `State`) fit the pattern and the server.
+        /// A pattern is a literal or a constant in one of these forms: `/users/:id`, `/users/{id}`, `/users/{id:\d+}`
+        /// or `/files/{*path}`. The compiler checks a literal pattern with its regexes, and the parameter names in
+        /// `route_param`. At its start, a server checks that typed arguments (`Path`, `State`) fit the pattern and the
+        /// server.
         ///
-        /// A function takes the stream, the context, both or neither, and typed arguments. It returns `Status` or any type
-        /// that implements `IntoResponse`.
+        /// A function may take the stream, the context and typed arguments. It returns `Status` or any type that
+        /// implements `IntoResponse`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -106,7 +111,8 @@ declare! {
         /// # fn main() {}
         /// ```
         route;
-        /// Registers a hook struct or an async function at a path, for every method, as `route` does: `#[any("/status")]`.
+        /// Registers a hook struct or an async function at a path, for every method: `#[any("/status")]`. It is another
+        /// name for `route`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -120,7 +126,8 @@ declare! {
         any;
         /// Registers a hook struct or an async function at a path, for GET and HEAD requests: `#[get("/path")]`.
         ///
-        /// Other requests go to the next handler of the path; without one, the answer is 405.
+        /// The server passes a request with another method to the next handler of the path. If no handler takes the
+        /// request, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -134,7 +141,8 @@ declare! {
         get;
         /// Registers a hook struct or an async function at a path, for POST requests: `#[post("/path")]`.
         ///
-        /// Other requests go to the next handler of the path; without one, the answer is 405.
+        /// The server passes a request with another method to the next handler of the path. If no handler takes the
+        /// request, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -148,7 +156,8 @@ declare! {
         post;
         /// Registers a hook struct or an async function at a path, for PUT requests: `#[put("/path")]`.
         ///
-        /// Other requests go to the next handler of the path; without one, the answer is 405.
+        /// The server passes a request with another method to the next handler of the path. If no handler takes the
+        /// request, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -162,7 +171,8 @@ declare! {
         put;
         /// Registers a hook struct or an async function at a path, for DELETE requests: `#[delete("/path")]`.
         ///
-        /// Other requests go to the next handler of the path; without one, the answer is 405.
+        /// The server passes a request with another method to the next handler of the path. If no handler takes the
+        /// request, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -176,7 +186,8 @@ declare! {
         delete;
         /// Registers a hook struct or an async function at a path, for PATCH requests: `#[patch("/path")]`.
         ///
-        /// Other requests go to the next handler of the path; without one, the answer is 405.
+        /// The server passes a request with another method to the next handler of the path. If no handler takes the
+        /// request, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -190,7 +201,8 @@ declare! {
         patch;
         /// Registers a hook struct or an async function at a path, for HEAD requests: `#[head("/path")]`.
         ///
-        /// Other requests go to the next handler of the path; without one, the answer is 405.
+        /// The server passes a request with another method to the next handler of the path. If no handler takes the
+        /// request, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -204,7 +216,8 @@ declare! {
         head;
         /// Registers a hook struct or an async function at a path, for OPTIONS requests: `#[options("/path")]`.
         ///
-        /// Other requests go to the next handler of the path; without one, the answer is 405.
+        /// The server passes a request with another method to the next handler of the path. If no handler takes the
+        /// request, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -218,10 +231,11 @@ declare! {
         options;
     }
     hooks "" {
-        /// Registers a hook struct that runs before routes: `#[request_middleware]`, or `#[request_middleware(1)]` with its
-        /// order.
+        /// Registers a hook struct that runs before routes: `#[request_middleware]`, or `#[request_middleware(1)]` with
+        /// an order.
         ///
-        /// The order is any `isize` constant, or a number in quotes. Hooks without an order run first.
+        /// The order is any `isize` constant, or a number in quotes. Hooks run in ascending order. Hooks without an
+        /// order run first.
         ///
         /// ```
         /// use hyperlane::*;
@@ -242,10 +256,11 @@ declare! {
         /// # fn main() {}
         /// ```
         request_middleware;
-        /// Registers a hook struct that runs after routes: `#[response_middleware]`, or `#[response_middleware(1)]` with
-        /// its order.
+        /// Registers a hook struct that runs after routes: `#[response_middleware]`, or `#[response_middleware(1)]`
+        /// with an order.
         ///
-        /// The order is any `isize` constant, or a number in quotes. Hooks without an order run first.
+        /// The order is any `isize` constant, or a number in quotes. Hooks run in ascending order. Hooks without an
+        /// order run first.
         ///
         /// ```
         /// use hyperlane::*;
@@ -266,10 +281,11 @@ declare! {
         /// # fn main() {}
         /// ```
         response_middleware;
-        /// Registers a hook struct that runs after a hook has panicked: `#[task_panic]`, or `#[task_panic(1)]` with its
+        /// Registers a hook struct that runs after a hook has panicked: `#[task_panic]`, or `#[task_panic(1)]` with an
         /// order.
         ///
-        /// The order is any `isize` constant, or a number in quotes. Hooks without an order run first.
+        /// The order is any `isize` constant, or a number in quotes. Hooks run in ascending order. Hooks without an
+        /// order run first.
         ///
         /// ```
         /// use hyperlane::*;
@@ -290,10 +306,11 @@ declare! {
         /// # fn main() {}
         /// ```
         task_panic;
-        /// Registers a hook struct that runs after a request was refused: `#[request_error]`, or `#[request_error(1)]` with
-        /// its order.
+        /// Registers a hook struct that runs after the server or a hook has refused a request: `#[request_error]`, or
+        /// `#[request_error(1)]` with an order.
         ///
-        /// The order is any `isize` constant, or a number in quotes. Hooks without an order run first.
+        /// The order is any `isize` constant, or a number in quotes. Hooks run in ascending order. Hooks without an
+        /// order run first.
         ///
         /// ```
         /// use hyperlane::*;
@@ -317,29 +334,30 @@ declare! {
     }
     guards "A guard runs before anything is read. On a route, a declined request goes to the next handler of the \
         path. On any other function the guard skips the body." {
-        /// Declines requests whose method is neither GET nor HEAD; if all handlers of the path decline, the answer is 405.
+        /// Declines requests whose method is neither GET nor HEAD. If all handlers of the path decline, the answer is
+        /// 405.
         is_get_method at "/path";
-        /// Declines requests whose method is not POST; if all handlers of the path decline, the answer is 405.
+        /// Declines requests whose method is not POST. If all handlers of the path decline, the answer is 405.
         is_post_method at "/path";
-        /// Declines requests whose method is not PUT; if all handlers of the path decline, the answer is 405.
+        /// Declines requests whose method is not PUT. If all handlers of the path decline, the answer is 405.
         is_put_method at "/path";
-        /// Declines requests whose method is not DELETE; if all handlers of the path decline, the answer is 405.
+        /// Declines requests whose method is not DELETE. If all handlers of the path decline, the answer is 405.
         is_delete_method at "/path";
-        /// Declines requests whose method is not PATCH; if all handlers of the path decline, the answer is 405.
+        /// Declines requests whose method is not PATCH. If all handlers of the path decline, the answer is 405.
         is_patch_method at "/path";
-        /// Declines requests whose method is not HEAD; if all handlers of the path decline, the answer is 405.
+        /// Declines requests whose method is not HEAD. If all handlers of the path decline, the answer is 405.
         is_head_method at "/path";
-        /// Declines requests whose method is not OPTIONS; if all handlers of the path decline, the answer is 405.
+        /// Declines requests whose method is not OPTIONS. If all handlers of the path decline, the answer is 405.
         is_options_method at "/path";
-        /// Declines requests whose method is not CONNECT; if all handlers of the path decline, the answer is 405.
+        /// Declines requests whose method is not CONNECT. If all handlers of the path decline, the answer is 405.
         is_connect_method at "/path";
-        /// Declines requests whose method is not TRACE; if all handlers of the path decline, the answer is 405.
+        /// Declines requests whose method is not TRACE. If all handlers of the path decline, the answer is 405.
         is_trace_method at "/path";
-        /// Declines requests with one of the nine methods that HTTP defines; if all handlers of the path decline, the
+        /// Declines requests with one of the nine methods that HTTP defines. If all handlers of the path decline, the
         /// answer is 405.
         is_unknown_method at "/path";
-        /// Declines requests whose method is not in the list, `#[methods(get, post)]`; if all handlers of the path decline,
-        /// the answer is 405.
+        /// Declines requests whose method is not in the list, `#[methods(get, post)]`. If all handlers of the path
+        /// decline, the answer is 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -350,18 +368,19 @@ declare! {
         /// # fn main() {}
         /// ```
         methods;
-        /// Declines requests that do not ask for a WebSocket; if all handlers of the path decline, the answer is 426.
+        /// Declines requests that do not ask for a WebSocket. If all handlers of the path decline, the answer is 426.
         ///
-        /// On `handle` and on routes it also accepts the handshake, right after the guards. A handshake that breaks a rule,
-        /// or comes from a foreign page, is refused before the body runs.
+        /// On `ServerHook::handle` and on route functions, the macro also accepts the handshake, right after the
+        /// guards. The server refuses an invalid handshake, or one from a page of a foreign origin, before the body
+        /// runs.
         ///
-        /// The 101 waits for the first read, the first send or `ctx.upgrade(stream)`. Until then the body may answer as to
-        /// any request: with an error, with `Status::Reject`, with `#[send]` and a status of 400 or more, or with raw bytes
-        /// that begin with `HTTP/1.`. If the body does none of this for `ServerConfig::handshake_timeout` (10 s), the 101
-        /// is sent.
+        /// The server sends the 101 at the first read, the first send or `ctx.upgrade(stream)`. Before the 101, the
+        /// body may give an HTTP answer instead: an error, `Status::Reject`, `#[send]` with a status of 400 or more, or
+        /// raw bytes that begin with `HTTP/1.`. If the body does none of these things within
+        /// `ServerConfig::handshake_timeout` (10 s), the server sends the 101.
         ///
-        /// Subprotocols and header fields can be set in `ctx.upgrade_with`; allowed origins cannot, as this guard has
-        /// checked them.
+        /// `ctx.upgrade_with` can set subprotocols and header fields. It cannot set allowed origins, because this guard
+        /// has checked the origin already.
         ///
         /// ```
         /// use hyperlane::*;
@@ -373,32 +392,32 @@ declare! {
         /// # fn main() {}
         /// ```
         is_ws_upgrade_type;
-        /// Declines requests that do not ask for HTTP/2 over plain text; if all handlers of the path decline, the answer is
-        /// 426.
+        /// Declines requests that do not ask for HTTP/2 over plain text. If all handlers of the path decline, the
+        /// answer is 426.
         is_h2c_upgrade_type at "/path";
-        /// Declines requests that do not ask for TLS; if all handlers of the path decline, the answer is 426.
+        /// Declines requests that do not ask for TLS. If all handlers of the path decline, the answer is 426.
         is_tls_upgrade_type at "/path";
-        /// Declines requests that ask for a WebSocket, HTTP/2 or TLS; if all handlers of the path decline, the answer is
-        /// 400.
+        /// Declines requests that ask for a WebSocket, HTTP/2 or TLS. If all handlers of the path decline, the answer
+        /// is 400.
         is_unknown_upgrade_type at "/path";
-        /// Declines requests that are not HTTP/0.9; if all handlers of the path decline, the answer is 505.
+        /// Declines requests that are not HTTP/0.9. If all handlers of the path decline, the answer is 505.
         is_http0_9_version at "/path";
-        /// Declines requests that are not HTTP/1.0; if all handlers of the path decline, the answer is 505.
+        /// Declines requests that are not HTTP/1.0. If all handlers of the path decline, the answer is 505.
         is_http1_0_version at "/path";
-        /// Declines requests that are not HTTP/1.1; if all handlers of the path decline, the answer is 505.
+        /// Declines requests that are not HTTP/1.1. If all handlers of the path decline, the answer is 505.
         is_http1_1_version at "/path";
-        /// Declines requests that are not HTTP/2; if all handlers of the path decline, the answer is 505.
+        /// Declines requests that are not HTTP/2. If all handlers of the path decline, the answer is 505.
         is_http2_version at "/path";
-        /// Declines requests that are not HTTP/3; if all handlers of the path decline, the answer is 505.
+        /// Declines requests that are not HTTP/3. If all handlers of the path decline, the answer is 505.
         is_http3_version at "/path";
-        /// Declines requests older than HTTP/1.1; if all handlers of the path decline, the answer is 505.
+        /// Declines requests older than HTTP/1.1. If all handlers of the path decline, the answer is 505.
         is_http1_1_or_higher_version at "/path";
-        /// Declines requests of an unknown HTTP version; if all handlers of the path decline, the answer is 505.
+        /// Declines requests of an unknown HTTP version. If all handlers of the path decline, the answer is 505.
         is_http_version at "/path";
-        /// Declines requests of a known HTTP version; if all handlers of the path decline, the answer is 505.
+        /// Declines requests of a known HTTP version. If all handlers of the path decline, the answer is 505.
         is_unknown_version at "/path";
-        /// Declines requests for a host that is not in the list, `#[host("a.example", "b.example")]`; if all handlers of
-        /// the path decline, the answer is 421.
+        /// Declines requests for a host that is not in the list, `#[host("a.example", "b.example")]`. If all handlers
+        /// of the path decline, the answer is 421.
         ///
         /// ```
         /// use hyperlane::*;
@@ -409,8 +428,8 @@ declare! {
         /// # fn main() {}
         /// ```
         host;
-        /// Declines requests for a host in the list, `#[reject_host("old.example")]`; if all handlers of the path decline,
-        /// the answer is 421.
+        /// Declines requests for a host in the list, `#[reject_host("old.example")]`. If all handlers of the path
+        /// decline, the answer is 421.
         ///
         /// ```
         /// use hyperlane::*;
@@ -421,8 +440,8 @@ declare! {
         /// # fn main() {}
         /// ```
         reject_host;
-        /// Declines requests from a page that is not in the list, `#[referer("https://a.example/")]`; if all handlers of
-        /// the path decline, the answer is 403.
+        /// Declines requests from a page that is not in the list, `#[referer("https://a.example/")]`. If all handlers
+        /// of the path decline, the answer is 403.
         ///
         /// ```
         /// use hyperlane::*;
@@ -433,8 +452,8 @@ declare! {
         /// # fn main() {}
         /// ```
         referer;
-        /// Declines requests from a page in the list, `#[reject_referer("https://spam.example/")]`; if all handlers of the
-        /// path decline, the answer is 403.
+        /// Declines requests from a page in the list, `#[reject_referer("https://spam.example/")]`. If all handlers of
+        /// the path decline, the answer is 403.
         ///
         /// ```
         /// use hyperlane::*;
@@ -451,11 +470,13 @@ declare! {
         /// Runs the function once per WebSocket message, until the connection closes:
         /// `#[try_get_websocket_request(message)]`.
         ///
-        /// The variable is a `RequestBody`; without a name the message is only read. On `handle` and on routes the
-        /// connection is upgraded first, and a request that cannot be upgraded is refused.
+        /// The variable holds the message as a `RequestBody`. Without a variable, the macro reads messages and binds
+        /// nothing. On `ServerHook::handle` and on routes, the macro first upgrades the connection. A request that
+        /// cannot be upgraded is refused.
         ///
-        /// The body may end in a `Status`, in `()` or not at all. `break` and `return` end the loop and close the
-        /// connection with 1000, `Status::Reject` with 1008, an error with 1011.
+        /// The function's body may evaluate to a `Status` or to `()`, or it may never return. `break` and `return` end
+        /// the loop and close the connection with code 1000. `Status::Reject` closes the connection with 1008. An error
+        /// closes the connection with 1011.
         ///
         /// ```
         /// use hyperlane::*;
@@ -478,7 +499,8 @@ declare! {
         try_get_websocket_request;
         /// Runs the function once per further HTTP request of the connection: `#[try_get_http_request(request)]`.
         ///
-        /// The variable is a `Request`; without a name the request is only read.
+        /// The variable holds the request as a `Request`. Without a variable, the macro reads requests and binds
+        /// nothing.
         ///
         /// ```
         /// use hyperlane::*;
@@ -494,12 +516,13 @@ declare! {
     handles "Runs last before the body." {
         /// Makes the connection a WebSocket and binds its handle by value: `#[websocket(socket)]`.
         ///
-        /// `handle` and routes decline requests that do not ask for a WebSocket (426), so a page may have the same path. A
-        /// broken handshake is refused.
+        /// On `ServerHook::handle` and on routes, the macro declines requests that do not ask for a WebSocket (426).
+        /// Another handler may therefore serve a page at the same path. An invalid handshake is refused.
         ///
-        /// Extractors, conditions and response headers run first: their refusals are HTTP answers, and the headers are sent
-        /// with the 101. With `try_get_websocket_request` the upgrade comes before the first message instead, and each
-        /// message binds a handle. In middleware the macro takes the connection over.
+        /// Extractors, conditions and response headers run before the upgrade. If an extractor or a condition refuses
+        /// the request, the client gets an HTTP answer. The 101 contains the headers. With `try_get_websocket_request`,
+        /// the upgrade comes before the first message, and the macro binds a handle for each message. In middleware,
+        /// the macro takes over the connection.
         ///
         /// ```
         /// use hyperlane::*;
@@ -518,8 +541,9 @@ declare! {
         websocket;
         /// Starts an event stream as the response and binds its handle by value: `#[sse(events)]`.
         ///
-        /// Extractors, conditions and response headers run first: their refusals are HTTP answers, and the headers are sent
-        /// with the stream's head. If the request was answered before, the hook ends. The stream ends with the hook.
+        /// Extractors, conditions and response headers run before the stream starts. If an extractor or a condition
+        /// refuses the request, the client gets an HTTP answer. The head of the stream's response contains the headers.
+        /// If the request has an answer already, the hook ends. The stream ends when the hook ends.
         ///
         /// ```
         /// use hyperlane::*;
@@ -540,7 +564,7 @@ declare! {
         `request_error` hooks." {
         /// Binds the request body, a `RequestBody`: `#[request_body(body)]`.
         ///
-        /// Never refuses; a request without a body has an empty one.
+        /// This macro never refuses a request. The variable is empty if the request has no body.
         ///
         /// ```
         /// use hyperlane::*;
@@ -555,8 +579,9 @@ declare! {
         request_body;
         /// Binds the request body as a stream, a `BodyStream`: `#[body_stream(body)]`.
         ///
-        /// On `handle` or a route function it sets how the route takes the body: none of it is read before the hook runs.
-        /// On other functions it binds the unread rest of a body that the route streams.
+        /// On `ServerHook::handle` or a route function, the macro sets the route to stream request bodies: the server
+        /// reads no part of a body before the hook runs. On other functions, the macro binds the unread part of a body
+        /// that the route streams.
         ///
         /// ```
         /// use hyperlane::*;
@@ -576,7 +601,7 @@ declare! {
         body_stream;
         /// Limits the request body of the route, in bytes: `#[max_body(64 * 1024)]`.
         ///
-        /// A larger body is refused with 413. Stands on `handle` or on a route function.
+        /// The server refuses a larger body with 413. The macro works on `ServerHook::handle` and on route functions.
         ///
         /// ```
         /// use hyperlane::*;
@@ -592,7 +617,7 @@ declare! {
         max_body;
         /// Binds the request body, parsed as JSON: `#[request_body_json(user: User)]`.
         ///
-        /// Malformed JSON refuses the request with 400 and the path of the field.
+        /// Malformed JSON is refused with 400. The answer names the path of the wrong field.
         ///
         /// ```
         /// use hyperlane::*;
@@ -607,7 +632,7 @@ declare! {
         request_body_json;
         /// Binds the `Result` of parsing the request body as JSON: `#[request_body_json_result(user: User)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -622,7 +647,7 @@ declare! {
         request_body_json_result;
         /// Binds the HTTP version of the request, an `HttpVersion`: `#[request_version(version)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -637,7 +662,7 @@ declare! {
         request_version;
         /// Binds the decoded path of the request, a `String`: `#[request_path(path)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -652,7 +677,7 @@ declare! {
         request_path;
         /// Binds all values of the query, a `Querys`: `#[request_querys(querys)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -667,7 +692,7 @@ declare! {
         request_querys;
         /// Binds all header fields of the request, a `Headers`: `#[request_headers(headers)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -682,7 +707,7 @@ declare! {
         request_headers;
         /// Binds all cookies of the request, a `CookieJar`: `#[request_cookies(cookies)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -697,7 +722,7 @@ declare! {
         request_cookies;
         /// Binds all parameters of the path, a `RouteParams`: `#[route_params(params)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -712,7 +737,7 @@ declare! {
         route_params;
         /// Binds all attributes of the context, an `Attributes`: `#[attributes(attributes)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -727,8 +752,8 @@ declare! {
         attributes;
         /// Binds a decoded parameter of the path, a `String`: `#[route_param("id" => id)]`.
         ///
-        /// A missing parameter refuses the request with 400. If the route's pattern has no such parameter, the program does
-        /// not compile.
+        /// A request without the parameter is refused with 400. The program does not compile if the route's pattern
+        /// lacks the parameter.
         ///
         /// ```
         /// use hyperlane::*;
@@ -743,7 +768,7 @@ declare! {
         route_param;
         /// Binds a decoded parameter of the path as an `Option`: `#[try_get_route_param("id" => id)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -758,7 +783,7 @@ declare! {
         try_get_route_param;
         /// Binds a value of the query, a `String`: `#[request_query("page" => page)]`.
         ///
-        /// A missing value refuses the request with 400.
+        /// A request without the value is refused with 400.
         ///
         /// ```
         /// use hyperlane::*;
@@ -773,7 +798,7 @@ declare! {
         request_query;
         /// Binds a value of the query as an `Option`: `#[try_get_request_query("page" => page)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -788,7 +813,8 @@ declare! {
         try_get_request_query;
         /// Binds a header of the request, a `String`: `#[request_header("accept" => accept)]`.
         ///
-        /// A missing header refuses the request with 400. Of several with the name, the last is bound.
+        /// A request without the header is refused with 400. If the request has several headers of this name, the macro
+        /// binds the last one.
         ///
         /// ```
         /// use hyperlane::*;
@@ -803,7 +829,7 @@ declare! {
         request_header;
         /// Binds a header of the request as an `Option`: `#[try_get_request_header("accept" => accept)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -818,7 +844,7 @@ declare! {
         try_get_request_header;
         /// Binds the value of a cookie, a `String`: `#[request_cookie("theme" => theme)]`.
         ///
-        /// A missing cookie refuses the request with 400.
+        /// A request without the cookie is refused with 400.
         ///
         /// ```
         /// use hyperlane::*;
@@ -833,7 +859,7 @@ declare! {
         request_cookie;
         /// Binds the value of a cookie as an `Option`: `#[try_get_request_cookie("theme" => theme)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -848,7 +874,7 @@ declare! {
         try_get_request_cookie;
         /// Binds an attribute of the context that an earlier hook set: `#[attribute("user" => user: User)]`.
         ///
-        /// A missing attribute, or one of another type, refuses the request with 500.
+        /// If the attribute is missing or has another type, the request is refused with 500.
         ///
         /// ```
         /// use hyperlane::*;
@@ -863,7 +889,7 @@ declare! {
         attribute;
         /// Binds an attribute of the context as an `Option`: `#[try_get_attribute("user" => user: User)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -878,7 +904,7 @@ declare! {
         try_get_attribute;
         /// Binds the message and place of a panic: `#[task_panic_data(panic)]`.
         ///
-        /// Without a panic the request is refused with 500.
+        /// If no hook has panicked during the request, the request is refused with 500.
         ///
         /// ```
         /// use hyperlane::*;
@@ -903,7 +929,7 @@ declare! {
         task_panic_data;
         /// Binds the message and place of a panic as an `Option`: `#[try_get_task_panic_data(panic)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -929,7 +955,7 @@ declare! {
         try_get_task_panic_data;
         /// Binds the reason why the request was refused, a `RequestError`: `#[request_error_data(error)]`.
         ///
-        /// A request that was not refused before is refused with 500.
+        /// If the request was not refused before, this macro refuses it with 500.
         ///
         /// ```
         /// use hyperlane::*;
@@ -953,7 +979,7 @@ declare! {
         request_error_data;
         /// Binds the reason why the request was refused as an `Option`: `#[try_get_request_error_data(error)]`.
         ///
-        /// Never refuses.
+        /// This macro never refuses a request.
         ///
         /// ```
         /// use hyperlane::*;
@@ -981,7 +1007,7 @@ declare! {
     conditions "A condition runs after the extractors. The function must return `Status` or nothing, and a route \
         then answers with the response as it is. A route that returns a value answers 403 instead. No other \
         handler of the path is tried, since the arguments were read already." {
-        /// Skips the body and the later phases unless the expression is true: `#[filter(allowed)]`.
+        /// Skips the body and the later phases if the expression is false: `#[filter(allowed)]`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1016,7 +1042,7 @@ declare! {
         response stays as it is." {
         /// Sets the status code of the response, a number or an `HttpStatus`: `#[response_status_code(201)]`.
         ///
-        /// The compiler checks a literal.
+        /// The compiler refuses a literal that is not a valid status code.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1029,7 +1055,7 @@ declare! {
         response_status_code;
         /// Sets the reason phrase of the response: `#[response_reason_phrase("Made")]`.
         ///
-        /// The default is the phrase of the status code.
+        /// The default is the standard phrase of the status code.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1051,10 +1077,10 @@ declare! {
         /// # fn main() {}
         /// ```
         response_version;
-        /// Sets a response header, `#[response_header("server" => "mine")]`, or adds one more,
-        /// `#[response_header("vary", "origin")]`.
+        /// Sets a response header: `#[response_header("server" => "mine")]`. With a comma instead of `=>`, adds another
+        /// header of the same name: `#[response_header("vary", "origin")]`.
         ///
-        /// The compiler checks literals.
+        /// The compiler refuses a literal that is not a valid header name or value.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1078,7 +1104,7 @@ declare! {
         /// # fn main() {}
         /// ```
         response_body;
-        /// Removes every response header set so far: `#[clear_response_headers]`.
+        /// Removes all headers of the response that are set before this macro runs: `#[clear_response_headers]`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1092,9 +1118,10 @@ declare! {
         clear_response_headers;
     }
     epilogues "Runs whenever the body ran, also after an early `return` or `?`." {
-        /// Sends the response after the body, `#[try_send]`, or bytes, `#[try_send(bytes)]`.
+        /// Sends the response after the body: `#[try_send]`. With an argument, sends bytes instead:
+        /// `#[try_send(bytes)]`.
         ///
-        /// Ignores a failure; the next write reports it.
+        /// A failure is ignored. The next read or send on the connection reports it.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1106,9 +1133,10 @@ declare! {
         /// # fn main() {}
         /// ```
         try_send;
-        /// Sends the response after the body, `#[send]`, or bytes, `#[send(bytes)]`.
+        /// Sends the response after the body: `#[send]`. With an argument, sends bytes instead: `#[send(bytes)]`.
         ///
-        /// A failure is logged and closes the connection. On a WebSocket the body of the response is sent as a message.
+        /// A failure is logged and closes the connection. On a WebSocket, the macro sends the body of the response as a
+        /// message.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1122,7 +1150,7 @@ declare! {
         send;
         /// Flushes the connection after the body: `#[try_flush]`.
         ///
-        /// Ignores a failure; the next write reports it.
+        /// A failure is ignored. The next read or send on the connection reports it.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1148,9 +1176,9 @@ declare! {
         /// # fn main() {}
         /// ```
         flush;
-        /// Closes the connection after everything else: `#[closed]`.
+        /// Closes the connection after all other macros: `#[closed]`.
         ///
-        /// Runs once, also after a read loop.
+        /// The macro runs once, even if a read macro runs the body once per message.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1183,7 +1211,7 @@ declare! {
         /// # fn main() {}
         /// ```
         prologue_hooks;
-        /// Calls hooks after the body, also after an early `return`: `#[epilogue_hooks(audit)]`.
+        /// Calls hooks after the body, even after an early `return` or `?`: `#[epilogue_hooks(audit)]`.
         ///
         /// A hook is an `async fn(&mut Stream, &mut Context)`. Its return value is ignored.
         ///
@@ -1203,7 +1231,7 @@ declare! {
         epilogue_hooks;
         /// Runs macros before the body, in the order of the list: `#[prologue_macros(response_body("hi"), try_flush)]`.
         ///
-        /// Guards and reads run in their own phases.
+        /// Guards and reads in the list run in their own phases, before the other entries.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1217,7 +1245,7 @@ declare! {
         /// Runs macros after the body, in the order of the list:
         /// `#[epilogue_macros(response_body("bye"), try_send, closed)]`.
         ///
-        /// Guards, reads and conditions cannot be in the list, as they decide whether the body runs.
+        /// The list cannot contain guards, reads or conditions, because these macros decide whether the body runs.
         ///
         /// ```
         /// use hyperlane::*;

@@ -3,7 +3,7 @@
 use crate::model::Applied;
 use syn::{Error, Expr, ExprLit, Lit, LitStr, Result, UnOp};
 
-/// Returns the string literal that an expression consists of, if it does.
+/// Returns the string literal if the expression is one, with or without parentheses.
 pub(crate) fn string_literal(value: &Expr) -> Option<&LitStr> {
     match literal(value) {
         Some(Lit::Str(text)) => Some(text),
@@ -11,12 +11,12 @@ pub(crate) fn string_literal(value: &Expr) -> Option<&LitStr> {
     }
 }
 
-/// Returns the first argument, if it is a string literal.
+/// Returns the first argument of a macro if the argument is a string literal.
 pub(crate) fn string_argument(applied: &Applied) -> Option<&LitStr> {
     applied.values().first().and_then(string_literal)
 }
 
-/// Refuses a literal that is no status code.
+/// Refuses a literal that is not a status code of three digits.
 pub(crate) fn check_status(value: &Expr) -> Result<()> {
     let refuse = |what: String| {
         Err(Error::new_spanned(
@@ -41,7 +41,7 @@ pub(crate) fn check_status(value: &Expr) -> Result<()> {
     }
 }
 
-/// Refuses a string that cannot name a header field (RFC 9110 §5.1).
+/// Refuses a string literal that is not a valid name of a header field (RFC 9110 §5.1).
 pub(crate) fn check_header_name(value: &Expr) -> Result<()> {
     let Some(text) = string_literal(value) else {
         return Ok(());
@@ -66,7 +66,7 @@ pub(crate) fn check_header_name(value: &Expr) -> Result<()> {
     }
 }
 
-/// Refuses a string that cannot be the value of a header field (RFC 9110 §5.5).
+/// Refuses a string literal that is not a valid value of a header field (RFC 9110 §5.5).
 pub(crate) fn check_header_value(value: &Expr) -> Result<()> {
     let Some(text) = string_literal(value) else {
         return Ok(());
@@ -84,7 +84,8 @@ pub(crate) fn check_header_value(value: &Expr) -> Result<()> {
     }
 }
 
-/// Returns the literal inside parentheses, and inside the invisible ones of a macro's fragments.
+/// Returns the literal if the expression is one. Looks through parentheses, and through the invisible groups around
+/// fragments of `macro_rules!` macros.
 fn literal(value: &Expr) -> Option<&Lit> {
     match value {
         Expr::Lit(ExprLit { lit, .. }) => Some(lit),

@@ -4,7 +4,7 @@
 use proc_macro2::Ident;
 use syn::{Error, Expr, Token, Type};
 
-/// One macro: its name, the shape of its arguments and its effect.
+/// One row of the table: the name of a macro, the shape of its arguments, and its effect.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
@@ -12,60 +12,61 @@ pub(crate) struct Row {
     pub(crate) role: Role,
 }
 
-/// The effect of a macro, which also decides the phase it runs in.
+/// The effect of a macro. The effect also decides the phase in which the macro runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Registers the item: a hook struct, or a plain function where it is a route.
+    /// Registers the item. The item is a hook struct, or for a route also a plain function.
     Register(Register),
     /// Declares variables at the top of a function.
     Declare,
     /// Brings traits into scope.
     Import,
-    /// Declines the hook before anything is read.
+    /// Declines a request before an extractor or a read runs.
     Guard(Check),
-    /// Runs the later phases once per message; this `__private` function reads it.
+    /// Runs the later phases once per message. The named function in `__private` reads the message.
     Read(&'static str),
-    /// Binds the value that this `__private` function returns.
+    /// Binds the value that the named function in `__private` returns.
     Extract(&'static str),
-    /// Binds the `Ok` value of this `__private` function; an error refuses the request.
+    /// Binds the `Ok` value that the named function in `__private` returns. An `Err` refuses the request.
     Require(&'static str),
-    /// Sets how the route takes the body of its requests.
+    /// Sets how the route reads the body of its requests.
     Body(BodyRule),
     /// Opens a WebSocket or an event stream and binds its handle.
     Open(Handle),
-    /// Runs the body only if the expression has this value.
+    /// Runs the body only if the expression has the value `runs_when`.
     Condition { runs_when: bool },
     /// Sets the response's status code.
     SetStatus,
     /// Sets or adds a response header.
     SetHeader,
-    /// Calls this method of the response, with the value if the shape has one.
+    /// Calls the named method of the response. The argument of the macro, if it has one, is the argument of the method.
     Set(&'static str),
-    /// Sends the response through `bare`, or the given bytes through `value`.
+    /// Sends the response by the function `bare`, or the bytes in the argument by the function `value`. Both functions
+    /// are in `__private`.
     Send {
         bare: &'static str,
         value: &'static str,
     },
-    /// Flushes through this `__private` function.
+    /// Flushes the connection by the named function in `__private`.
     Flush(&'static str),
     /// Closes the connection.
     Close,
-    /// Calls other hooks.
+    /// Calls the hooks in the argument, before or after the body.
     Hooks(Side),
-    /// Runs other macros of this table.
+    /// Runs the macros in the argument, before or after the body.
     Macros(Side),
 }
 
-/// How a route takes the body of its requests.
+/// A rule about the way in which a route reads the body of its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyRule {
     /// Binds the body as a stream.
     Stream,
-    /// Bounds the body.
+    /// Limits the size of the body.
     Max,
 }
 
-/// The handle that a macro opens.
+/// The kind of handle that a macro opens and binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handle {
     WebSocket,
@@ -73,7 +74,7 @@ pub(crate) enum Handle {
 }
 
 impl Handle {
-    /// Returns the `__private` function that opens it.
+    /// Returns the name of the function in `__private` that opens the handle.
     pub(crate) const fn call(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
@@ -82,7 +83,7 @@ impl Handle {
     }
 }
 
-/// The side of the body that a list runs on.
+/// The side of the body on which a list of hooks or macros runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Before,
@@ -92,14 +93,14 @@ pub(crate) enum Side {
 /// The way in which an item is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Register {
-    /// A route with the methods it takes; an empty list means every method.
+    /// A route with the request methods that it accepts. An empty list means every method.
     Route(&'static [&'static str]),
-    /// A hook that takes an order, by its variant of `HookKind`.
+    /// A hook with an optional order. The string is the name of its variant of `HookKind`.
     Ordered(&'static str),
 }
 
 impl Register {
-    /// Returns the methods that the item is limited to; an empty list means every method.
+    /// Returns the request methods that the item accepts. An empty list means every method.
     pub(crate) const fn methods(self) -> &'static [&'static str] {
         match self {
             Self::Route(methods) => methods,
@@ -112,12 +113,12 @@ impl Register {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
     Method(&'static [&'static str]),
-    /// The methods that the arguments name.
+    /// The request method is in the arguments.
     Methods,
     Upgrade(&'static str),
-    /// The absence of an upgrade to a known protocol.
+    /// The request asks for no upgrade to a known protocol.
     NoUpgrade,
-    /// The versions for which this method of `HttpVersion` returns true.
+    /// The method `is` of `HttpVersion` returns true. `accepts` lists the versions with this result.
     Version {
         is: &'static str,
         accepts: &'static [&'static str],
@@ -137,7 +138,7 @@ pub(crate) enum Shape {
     Nothing,
     /// `get, post`.
     Methods,
-    /// Nothing, or one name.
+    /// No arguments, or one name.
     MaybeName,
     /// `a`.
     Name,
@@ -151,9 +152,9 @@ pub(crate) enum Shape {
     KeyedTypedNames,
     /// One expression.
     Value,
-    /// Nothing, or one expression.
+    /// No arguments, or one expression.
     MaybeValue,
-    /// Expressions, at least one.
+    /// One or more expressions.
     Values,
     /// `key => value` or `key, value`.
     Header,
@@ -161,14 +162,14 @@ pub(crate) enum Shape {
     Macros,
     /// A route pattern.
     Pattern,
-    /// Nothing, or a number.
+    /// No arguments, or a number.
     Order,
     /// `variable: Type`.
     Declarations,
 }
 
 impl Shape {
-    /// Returns whether the arguments may be left out.
+    /// Returns whether the macro may be written without arguments.
     pub(crate) const fn is_optional(self) -> bool {
         matches!(
             self,
@@ -176,7 +177,7 @@ impl Shape {
         )
     }
 
-    /// Returns an example of the macro with arguments.
+    /// Returns an example of the macro `name` with arguments of this shape, for an error text.
     pub(crate) fn example(self, name: &str) -> String {
         match self {
             Self::Nothing => format!("#[{name}]"),
@@ -199,7 +200,7 @@ impl Shape {
     }
 }
 
-/// Parsed arguments.
+/// The parsed arguments of a macro.
 pub(crate) enum Args {
     Nothing,
     Methods(Vec<String>),
@@ -214,7 +215,7 @@ pub(crate) enum Args {
     Declarations(Vec<(Ident, Type)>),
 }
 
-/// A variable to bind, with the key and the type where the shape has them.
+/// A variable that the macro binds. It has a key and a type if the shape of the arguments has them.
 pub(crate) struct Binding {
     pub(crate) key: Option<Expr>,
     pub(crate) mutability: Option<Token![mut]>,
@@ -222,10 +223,10 @@ pub(crate) struct Binding {
     pub(crate) ty: Option<Type>,
 }
 
-/// A macro with its arguments, as it stands on an item or in a list.
+/// A macro with its arguments, written as an attribute of an item or as an entry of a list such as `prologue_macros`.
 pub(crate) struct Applied {
     pub(crate) row: &'static Row,
-    /// The name as the user wrote it. Errors about the whole macro point at it.
+    /// The name as the user wrote it. An error about the whole macro points at the name.
     pub(crate) name: Ident,
     pub(crate) args: Args,
 }

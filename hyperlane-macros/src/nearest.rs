@@ -1,6 +1,6 @@
 //! Finds the name that a misspelt word may have meant.
 
-/// Returns the candidate closest to `word`, if at most a third of the letters differ.
+/// Returns the candidate closest to `word`. Returns `None` if more than a third of the letters differ.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -14,7 +14,8 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Returns the number of letters to insert, delete or change (Levenshtein), computed row by row of the matrix.
+/// Returns the Levenshtein distance of two words: the number of letters to insert, delete or change. Computes the
+/// matrix of distances row by row.
 fn distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.chars().count()).collect();
     for (line, from) in left.chars().enumerate() {

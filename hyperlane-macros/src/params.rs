@@ -8,27 +8,27 @@ use syn::{Error, FnArg, Pat, PatType, Result, Signature, Type, TypeReference};
 use crate::model::Applied;
 use crate::tokens::local;
 
-/// The stream or the context of a function.
+/// The parameter of a function that is its stream or its context.
 pub(crate) struct Param {
-    /// The variable, or an error if the user's pattern binds none.
+    /// The variable of the parameter. An error if the user's pattern binds no variable, such as a tuple pattern.
     name: Result<Ident>,
     pub(crate) mutable: bool,
     ty: TokenStream,
 }
 
-/// The two parameters that generated code works with.
+/// The parameters of a function: the stream, the context, and all others.
 pub(crate) struct Params {
     pub(crate) stream: Option<Param>,
     pub(crate) ctx: Option<Param>,
-    /// The error of a `&mut` parameter that could be either, or that is a second one of a kind.
+    /// An error if a `&mut` parameter could be the stream or the context, or if it is a second stream or context.
     unclear: Option<Error>,
-    /// The types of the stream and the context where they are taken by value.
+    /// The types of a stream and a context that the function takes by value.
     by_value: [Option<TokenStream>; 2],
-    /// All parameters but `self`, the stream and the context.
+    /// All parameters except `self`, the stream and the context.
     pub(crate) others: Vec<PatType>,
 }
 
-/// One of the two parameters.
+/// Names the stream or the context.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Stream,
@@ -66,8 +66,11 @@ impl Part {
 }
 
 impl Params {
-    /// Finds both: by the last segment of the type's name, in any place; else by the order of the remaining `&mut`
-    /// parameters. A found parameter named `_` gets a name.
+    /// Finds the stream and the context of a function. A reference is recognized by the last segment of its type's
+    /// path, `Stream` or `Context`. If no type has such a name, the first of two `&mut` parameters is the stream, and
+    /// the second is the context. If one type has such a name, the other `&mut` parameter is the missing part.
+    ///
+    /// A stream or context with the pattern `_` gets a variable.
     pub(crate) fn find(signature: &mut Signature) -> Self {
         let candidates = Candidates::of(signature);
         let (stream, ctx, unclear) = candidates.choose(signature);
@@ -93,7 +96,8 @@ impl Params {
         params
     }
 
-    /// Returns the variable of `part` for `applied`, or the error that says what is missing.
+    /// Returns the variable of `part` for the macro `applied`. The error says which parameter is missing or must
+    /// change.
     pub(crate) fn require(&self, part: Part, mutable: bool, applied: &Applied) -> Result<&Ident> {
         let found = match part {
             Part::Stream => &self.stream,
@@ -131,12 +135,12 @@ impl Params {
         }
     }
 
-    /// Returns the error of a `&mut` parameter that could be either, or that is a second one of a kind.
+    /// Returns an error if a `&mut` parameter could be the stream or the context, or is a second stream or context.
     pub(crate) fn unclear(&self) -> Option<Error> {
         self.unclear.clone()
     }
 
-    /// Returns whether a parameter of the signature is this one.
+    /// Returns whether the parameter `argument` is the stream or context that `part` names.
     pub(crate) fn is(&self, part: Part, argument: &PatType) -> bool {
         let param = match part {
             Part::Stream => &self.stream,
@@ -146,7 +150,7 @@ impl Params {
         matches!((argument.pat.as_ref(), name), (Pat::Ident(pat), Some(name)) if pat.ident == *name)
     }
 
-    /// Returns the variables of those that are `&mut`.
+    /// Returns the variables of the stream and the context if they are `&mut` references.
     pub(crate) fn mutable_names(&self) -> impl Iterator<Item = &Ident> {
         let both = [&self.stream, &self.ctx];
         both.into_iter()
@@ -157,7 +161,7 @@ impl Params {
 }
 
 impl Param {
-    /// Returns a parameter with its variable, which replaces a `_`.
+    /// Builds the parameter from its pattern and type. Replaces the pattern `_` by a variable.
     fn of(pat: &mut Box<Pat>, ty: &Type, part: Part) -> Self {
         let mutable = reference(ty).is_some_and(|reference| reference.mutability.is_some());
         if let Pat::Wild(wild) = pat.as_ref() {
@@ -184,7 +188,7 @@ impl Param {
         }
     }
 
-    /// Returns a `&mut` parameter that the expansion adds.
+    /// Builds a `&mut` parameter that the expansion adds to the signature.
     pub(crate) fn added(name: Ident) -> Self {
         Self {
             ty: name.to_token_stream(),
@@ -193,15 +197,15 @@ impl Param {
         }
     }
 
-    /// Returns the variable, if the pattern has one.
+    /// Returns the variable of the parameter. Returns `None` if the pattern binds no variable.
     pub(crate) fn name(&self) -> Option<&Ident> {
         self.name.as_ref().ok()
     }
 }
 
-/// The parameters that may be the stream or the context, by index in the signature.
+/// The parameters that may be the stream or the context. Numbers are indices in the signature.
 struct Candidates {
-    /// The references whose type is named `Stream` and `Context`.
+    /// The references whose type is named `Stream` (first) and `Context` (second).
     named: [Option<usize>; 2],
     /// The other `&mut` parameters, with their types.
     unnamed: Vec<(usize, TokenStream)>,
@@ -243,8 +247,8 @@ impl Candidates {
         found
     }
 
-    /// Returns the places of the stream and the context, and the error of a parameter that could be either or is a second
-    /// one of a kind.
+    /// Returns the index of the stream, the index of the context, and an error. The error reports a parameter that
+    /// could be the stream or the context, or that is a second stream or context.
     fn choose(&self, signature: &Signature) -> (Option<usize>, Option<usize>, Option<Error>) {
         match (self.named, self.unnamed.as_slice()) {
             ([None, None], [(first, _), (second, _)]) => (Some(*first), Some(*second), None),
@@ -270,7 +274,8 @@ impl Candidates {
     }
 }
 
-/// Returns the error of a parameter whose type has the name of `part`, which another parameter is already.
+/// Returns an error if the parameter at `index` has the type name of `part`. Called if another parameter is `part`
+/// already.
 fn duplicate(signature: &Signature, index: usize, part: Part) -> Option<Error> {
     let FnArg::Typed(argument) = signature.inputs.get(index)? else {
         return None;
@@ -281,7 +286,7 @@ fn duplicate(signature: &Signature, index: usize, part: Part) -> Option<Error> {
     is_named.then(|| Error::new_spanned(&argument.ty, part.duplicate_message()))
 }
 
-/// Returns the reference that a type is, inside parentheses or not.
+/// Returns the reference if the type is one. Looks through parentheses and invisible groups.
 fn reference(ty: &Type) -> Option<&TypeReference> {
     match ty {
         Type::Reference(reference) => Some(reference),
@@ -291,7 +296,7 @@ fn reference(ty: &Type) -> Option<&TypeReference> {
     }
 }
 
-/// Returns the last segment of a type's path.
+/// Returns the last segment of a type's path. Returns `None` if the type is not a path.
 pub(crate) fn last_segment(ty: &Type) -> Option<&Ident> {
     match ty {
         Type::Path(path) => path.path.segments.last().map(|segment| &segment.ident),

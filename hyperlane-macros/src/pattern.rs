@@ -1,11 +1,11 @@
 //! Checks route patterns while the program compiles.
 
-/// Checks a route pattern; the error says what is wrong and how to correct it.
+/// Checks a route pattern. The error describes the fault and its correction.
 pub(crate) fn check(pattern: &str) -> Result<(), String> {
     names(pattern).map(drop)
 }
 
-/// Returns the names of a pattern's parameters.
+/// Checks a route pattern and returns the names of its parameters.
 pub(crate) fn names(pattern: &str) -> Result<Vec<&str>, String> {
     let Some(path) = pattern.strip_prefix('/') else {
         return Err(match pattern {
@@ -37,19 +37,19 @@ pub(crate) fn names(pattern: &str) -> Result<Vec<&str>, String> {
     Ok(names)
 }
 
-/// A parameter segment.
+/// A segment that is a parameter, such as `{id}`.
 struct Parameter<'a> {
     name: &'a str,
     catch_all: bool,
 }
 
-/// Splits at every `/` outside braces. Braces nest, as in `{id:\d{3}}`.
+/// Splits a path into segments, at every `/` outside braces. Braces can nest, as in `{id:\d{3}}`.
 fn split(path: &str) -> Result<Vec<&str>, String> {
     let mut segments = Vec::new();
     let mut depth = 0_usize;
     let mut start = 0;
     let mut escaped = false;
-    // The start of a class of characters, in which braces have no meaning.
+    // The index of the `[` of an open character class. Inside a class, braces have no special meaning.
     let mut class = None;
     for (at, letter) in path.char_indices() {
         let was_escaped = std::mem::take(&mut escaped);
@@ -86,7 +86,7 @@ fn split(path: &str) -> Result<Vec<&str>, String> {
     Ok(segments)
 }
 
-/// Parses `:name`, `{name}`, `{name:regex}` or `{*name}`; returns `None` for a literal segment.
+/// Parses a parameter: `:name`, `{name}`, `{name:regex}` or `{*name}`. Returns `None` for a literal segment.
 fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
     if let Some(name) = segment.strip_prefix(':') {
         return parameter(name, false).map(Some);
@@ -133,8 +133,9 @@ fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
     }
 }
 
-/// Translates a parameter in the syntax of other libraries: `<id>`, `<int:id>`, `<rest..>`, `[id]`, `[...rest]`. No path has
-/// such a segment, as `<`, `>`, `[` and `]` are percent-encoded in paths (RFC 3986 §3.3).
+/// Translates a parameter from the syntax of other libraries: `<id>`, `<int:id>`, `<rest..>`, `[id]`, `[...rest]`.
+/// Returns `None` for other segments. Paths percent-encode `<`, `>`, `[` and `]` (RFC 3986 §3.3), so no path matches
+/// such a segment literally.
 fn foreign_syntax(segment: &str) -> Option<String> {
     let between = |open: char, close: char| segment.strip_prefix(open)?.strip_suffix(close);
     let inner = between('<', '>').or_else(|| between('[', ']'));
@@ -152,7 +153,7 @@ fn foreign_syntax(segment: &str) -> Option<String> {
     })
 }
 
-/// Checks a parameter's name.
+/// Checks the name of a parameter and returns the parameter.
 fn parameter(name: &str, catch_all: bool) -> Result<Parameter<'_>, String> {
     if name.is_empty() {
         return Err("a parameter needs a name, as in `{id}`".into());

@@ -4,7 +4,7 @@ use syn::Error;
 
 use crate::model::{Applied, Args, BodyRule, Check, Handle, Role, Side};
 
-/// The macros of one function by phase, and in source order within a phase.
+/// The macros of one function, sorted by phase. Macros of one phase are in source order.
 #[derive(Default)]
 pub(crate) struct Phases {
     pub(crate) registers: Vec<Applied>,
@@ -13,21 +13,22 @@ pub(crate) struct Phases {
     pub(crate) guards: Vec<Applied>,
     pub(crate) read: Option<Applied>,
     pub(crate) extractors: Vec<Applied>,
-    /// Limits of the request body, which dispatch applies.
+    /// Limits of the request body. The server applies them before it calls the function.
     pub(crate) limits: Vec<Applied>,
     pub(crate) conditions: Vec<Applied>,
-    /// Setters, hooks and lists before the body.
+    /// Setters, hooks and entries of lists that run before the body.
     pub(crate) setup: Vec<Applied>,
-    /// The macro that opens a WebSocket or an event stream, after everything that can refuse or sets a header.
+    /// The macro that opens a WebSocket or an event stream. It runs after all macros that can refuse the request or set
+    /// a header.
     pub(crate) open: Option<Applied>,
-    /// The macros after the body, which run once or after each message.
+    /// The macros that run after the body. With a read macro, they run after each message.
     pub(crate) epilogue: Vec<Applied>,
-    /// The macro that closes the connection, last and once, so that all sends come before it.
+    /// The macro that closes the connection. It runs once, after all sends.
     pub(crate) close: Option<Applied>,
 }
 
 impl Phases {
-    /// Sorts `applied`. A macro that contradicts an earlier one goes to `errors`.
+    /// Sorts the macros `applied`. If a macro contradicts an earlier macro, adds an error to `errors`.
     pub(crate) fn sort(
         applied: impl IntoIterator<Item = Applied>,
         errors: &mut Vec<Error>,
@@ -75,7 +76,8 @@ impl Phases {
         Ok(())
     }
 
-    /// Places an entry of a list. Guards and reads keep their phase; other entries run in the order of the list.
+    /// Sorts an entry of a list (`prologue_macros`, `epilogue_macros`). Guards and reads keep their own phase. Other
+    /// entries run in the order of the list.
     fn place_nested(&mut self, nested: Applied, side: Side) -> Result<(), Error> {
         match (nested.row.role, side) {
             (Role::Guard(_), Side::Before) => self.guards.push(nested),
@@ -104,7 +106,7 @@ impl Phases {
         Ok(())
     }
 
-    /// Refuses a second handle, since a connection is either a WebSocket or an event stream.
+    /// Refuses a second macro that opens a handle. A connection is either a WebSocket or an event stream.
     fn refuse_second_handle(&self, applied: &Applied) -> Result<(), Error> {
         match self.opener() {
             Some(first) if first.row.name == applied.row.name => {
@@ -118,7 +120,7 @@ impl Phases {
         }
     }
 
-    /// Returns the macro that opens a handle, as an attribute or in a list.
+    /// Returns the macro that opens a handle. The macro is an attribute or an entry of a list.
     pub(crate) fn opener(&self) -> Option<&Applied> {
         let is_open = |applied: &&Applied| matches!(applied.row.role, Role::Open(_));
         self.open
@@ -126,7 +128,7 @@ impl Phases {
             .or_else(|| self.setup.iter().find(is_open))
     }
 
-    /// Returns whether a macro opens this kind of handle.
+    /// Returns whether a macro opens a handle of the kind `handle`.
     pub(crate) fn opens(&self, handle: Handle) -> bool {
         self.opener()
             .is_some_and(|applied| applied.row.role == Role::Open(handle))
@@ -139,7 +141,7 @@ impl Phases {
                 first.name
             ))),
             None => {
-                // A `closed` in `epilogue_macros` above the read runs once, too.
+                // A `closed` in an `epilogue_macros` above the read macro also runs once, after the loop.
                 if let Some(at) = self
                     .epilogue
                     .iter()
@@ -153,7 +155,7 @@ impl Phases {
         }
     }
 
-    /// Returns whether generated code stands around the body, guards aside.
+    /// Returns whether the expansion adds code before or after the body. Guards do not count.
     pub(crate) fn has_code_around_body(&self) -> bool {
         self.read.is_some()
             || self.close.is_some()
@@ -169,16 +171,17 @@ impl Phases {
             .any(|phase| !phase.is_empty())
     }
 
-    /// Returns the macro that upgrades the connection right after the guards, if one does.
+    /// Returns the macro that upgrades the connection right after the guards. Returns `None` if no macro does so.
     pub(crate) fn early_upgrade(&self) -> Option<&Applied> {
         if self.message_read().is_none() && self.opens(Handle::WebSocket) {
-            // `websocket` opens last, so that extractors and conditions can still answer by HTTP.
+            // The macro `websocket` upgrades the connection after extractors and conditions. These can therefore give
+            // an HTTP answer.
             return None;
         }
         self.websocket_guard().or_else(|| self.message_read())
     }
 
-    /// Returns the macro that makes the connection a WebSocket, early or late.
+    /// Returns the macro that makes the connection a WebSocket, in any phase.
     pub(crate) fn websocket_macro(&self) -> Option<&Applied> {
         let opens = self.opener().filter(|_| self.opens(Handle::WebSocket));
         opens
@@ -186,14 +189,14 @@ impl Phases {
             .or_else(|| self.message_read())
     }
 
-    /// Returns the guard `is_ws_upgrade_type`.
+    /// Returns the guard `is_ws_upgrade_type` if the function has one.
     pub(crate) fn websocket_guard(&self) -> Option<&Applied> {
         self.guards
             .iter()
             .find(|guard| guard.row.role == Role::Guard(Check::Upgrade("websocket")))
     }
 
-    /// Returns the macro that reads WebSocket messages.
+    /// Returns the macro `try_get_websocket_request` if the function has one.
     pub(crate) fn message_read(&self) -> Option<&Applied> {
         self.read
             .as_ref()

@@ -7,7 +7,7 @@ use syn::{Attribute, Error, Generics, Item};
 use crate::model::{Applied, Register, Role};
 use crate::tokens::hygienic;
 
-/// Writes the registrations of a hook type. Macros that cannot stand on a type go to `errors`.
+/// Writes the registrations of a hook type. Adds an error to `errors` for each macro that does not work on a type.
 pub(crate) fn hook_type(
     private: &TokenStream,
     item: &Item,
@@ -57,7 +57,7 @@ pub(crate) fn hook_type(
     code
 }
 
-/// Returns the error of a generic item, which cannot be registered.
+/// Returns the error about a generic item. A generic item cannot be registered.
 pub(crate) fn generic_item(applied: &Applied, generics: &Generics) -> Error {
     let message = format!(
         "`#[{}]` cannot register a generic item, as nothing here names its parameters; remove them",
@@ -66,7 +66,7 @@ pub(crate) fn generic_item(applied: &Applied, generics: &Generics) -> Error {
     Error::new_spanned(generics, message)
 }
 
-/// Writes one registration; `value` writes its value, given the code of the item's source place.
+/// Writes one registration. `value` gets the code of the item's source location and writes the registered value.
 pub(crate) fn submit(
     private: &TokenStream,
     name: &Ident,
@@ -75,13 +75,14 @@ pub(crate) fn submit(
 ) -> TokenStream {
     let here = name.span();
     let (span, value) = (hygienic(here), value(source_place(private, here)));
-    // The registration carries the item's `cfg`, so that both are compiled or neither.
+    // The registration gets the `cfg` attributes of the item. The compiler then keeps or removes both together.
     let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
-    // In one group, since `submit!` copies each of its tokens several times.
+    // The value is one group of tokens, because `submit!` copies each of its tokens several times.
     quote_spanned!(span=> #(#cfgs)* #private::inventory::submit! {{ #value }})
 }
 
-/// Writes a source place. It has the user's own span, so that `line!` gives the line of the item.
+/// Writes the source location of an item. The tokens have the span `here`, so that `line!` returns the line of the
+/// item.
 pub(crate) fn source_place(private: &TokenStream, here: Span) -> TokenStream {
     quote_spanned! {here=>
         #private::Place { file: ::core::file!(), line: ::core::line!(), column: ::core::column!() }

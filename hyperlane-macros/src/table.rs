@@ -1,18 +1,19 @@
-//! The table of macros: one row each. A new macro is a row here and its doc line in `lib.rs`.
+//! The table of macros: one row each. A new macro needs a row in [`ROWS`] and an entry with its documentation in the
+//! `declare!` list of `lib.rs`.
 
 use crate::model::{BodyRule, Check, Handle, Register, Role, Row, Shape, Side};
 
-/// Returns the row of a macro.
+/// Returns the row of the macro `name`.
 pub(crate) fn find(name: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.name == name)
 }
 
-/// Returns a row.
+/// Builds a row.
 const fn row(name: &'static str, shape: Shape, role: Role) -> Row {
     Row { name, shape, role }
 }
 
-/// Returns the row of a route.
+/// Builds the row of a route.
 const fn route(name: &'static str, methods: &'static [&'static str]) -> Row {
     row(
         name,
@@ -21,22 +22,22 @@ const fn route(name: &'static str, methods: &'static [&'static str]) -> Row {
     )
 }
 
-/// Returns the row of a registration with an optional order.
+/// Builds the row of a registration with an optional order.
 const fn ordered(name: &'static str, kind: &'static str) -> Row {
     row(name, Shape::Order, Role::Register(Register::Ordered(kind)))
 }
 
-/// Returns the row of a guard on the request's method.
+/// Builds the row of a guard that checks the request's method.
 const fn method(name: &'static str, methods: &'static [&'static str]) -> Row {
     row(name, Shape::Nothing, Role::Guard(Check::Method(methods)))
 }
 
-/// Returns the row of a guard on the protocol that the client asks to switch to.
+/// Builds the row of a guard that checks the protocol in the client's `Upgrade` header.
 const fn upgrade(name: &'static str, protocol: &'static str) -> Row {
     row(name, Shape::Nothing, Role::Guard(Check::Upgrade(protocol)))
 }
 
-/// Returns the row of a guard on the protocol version.
+/// Builds the row of a guard that checks the HTTP version.
 const fn version(name: &'static str, is: &'static str, accepts: &'static [&'static str]) -> Row {
     row(
         name,
@@ -45,12 +46,12 @@ const fn version(name: &'static str, is: &'static str, accepts: &'static [&'stat
     )
 }
 
-/// Returns the row of an extractor that never refuses and has no key.
+/// Builds the row of an extractor that has no key and never refuses a request.
 const fn whole(name: &'static str) -> Row {
     row(name, Shape::Names, Role::Extract(name))
 }
 
-/// Every macro of this crate, by topic.
+/// The rows of all macros of this crate, sorted by topic.
 pub(crate) const ROWS: &[Row] = &[
     row("hyperlane", Shape::Declarations, Role::Declare),
     row("import", Shape::Values, Role::Import),
@@ -78,7 +79,7 @@ pub(crate) const ROWS: &[Row] = &[
     method("is_options_method", &["OPTIONS"]),
     method("is_connect_method", &["CONNECT"]),
     method("is_trace_method", &["TRACE"]),
-    // The empty name means any method other than the nine of HTTP.
+    // The empty name stands for every method except the nine methods that HTTP defines.
     method("is_unknown_method", &[""]),
     row("methods", Shape::Methods, Role::Guard(Check::Methods)),
     upgrade("is_ws_upgrade_type", "websocket"),

@@ -1,5 +1,5 @@
-//! Expands token streams and inspects the tokens. The tests in `tests/` compile and run expansions, with the library at
-//! hand.
+//! Unit tests that expand token streams and inspect the resulting tokens. The integration tests in the directory
+//! `tests/` of the crate compile and run expansions with the library.
 
 mod arguments;
 mod conflicts;
@@ -20,7 +20,8 @@ fn tokens(code: &str) -> TokenStream {
         .unwrap_or_else(|error| panic!("{code}: {error}"))
 }
 
-/// Expands the first attribute of `item`, as the compiler does. `args` includes no parentheses.
+/// Expands the macro `name` on `item`, as the compiler expands the first attribute of an item. `args` are the arguments
+/// without parentheses.
 fn expanded(name: &str, args: &str, item: &str) -> String {
     expand(name, tokens(args), tokens(item)).to_string()
 }
@@ -43,7 +44,7 @@ fn errors(code: &str) -> Vec<String> {
         }
     }
     let mut messages = Messages(Vec::new());
-    // A method has a `self`, so its code is parsed inside an `impl`.
+    // A method has a `self`. Its code can be parsed only inside an `impl`.
     match syn::parse_str::<syn::File>(code) {
         Ok(file) => messages.visit_file(&file),
         Err(_) => messages.visit_file(&syn::parse_str(&format!("impl X {{ {code} }}")).unwrap()),
@@ -51,7 +52,7 @@ fn errors(code: &str) -> Vec<String> {
     messages.0
 }
 
-/// Asserts that the code contains the parts in this order, spaces aside.
+/// Asserts that the code contains the parts in this order. Ignores spaces.
 fn in_order(code: &str, parts: &[&str]) {
     let solid = code.replace(char::is_whitespace, "");
     let mut rest = solid.as_str();
@@ -66,7 +67,7 @@ fn in_order(code: &str, parts: &[&str]) {
 
 const HANDLE: &str = "async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status { body(); Status::Continue }";
 
-/// Returns arguments that the shape accepts.
+/// Returns arguments that are valid for the shape.
 fn good_arguments(shape: Shape) -> &'static str {
     match shape {
         Shape::Nothing | Shape::MaybeName | Shape::MaybeValue | Shape::Order => "",
@@ -85,7 +86,7 @@ fn good_arguments(shape: Shape) -> &'static str {
     }
 }
 
-/// Returns an item that the macro may stand on.
+/// Returns an item on which the macro of `row` works.
 fn good_item(row: &Row) -> &'static str {
     match row.role {
         Role::Register(_) => "struct Hook;",
@@ -93,7 +94,7 @@ fn good_item(row: &Row) -> &'static str {
     }
 }
 
-/// Splits `#[name(args)]` into name and arguments.
+/// Splits an attribute `#[name(args)]` into its name and its arguments.
 fn split(attribute: &str) -> (&str, &str) {
     let inner = attribute.trim_start_matches("#[").trim_end_matches(']');
     let (name, args) = inner.split_once('(').unwrap_or((inner, ""));

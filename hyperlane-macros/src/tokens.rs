@@ -3,10 +3,10 @@
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 
-/// Gives the tokens of a path another span, at which the compiler then reports errors.
+/// Gives the tokens of a path another span. The compiler reports errors in the path at this span.
 pub(crate) fn respan(path: &TokenStream, place: Span) -> TokenStream {
     let tokens = path.clone().into_iter().map(|mut token| {
-        // The span of `$crate` decides which crate it means.
+        // `$crate` keeps its span, because the span tells the compiler which crate `$crate` means.
         if token.to_string() != "$crate" {
             token.set_span(place);
         }
@@ -15,17 +15,18 @@ pub(crate) fn respan(path: &TokenStream, place: Span) -> TokenStream {
     tokens.collect()
 }
 
-/// Returns a span at a place of the user's code with the hygiene of the expansion.
+/// Returns a span with the location of `span` and the hygiene of the expansion. Errors point to the user's code, but
+/// names do not clash with the user's names.
 pub(crate) fn hygienic(span: Span) -> Span {
     Span::mixed_site().located_at(span)
 }
 
-/// Returns the name of a local variable of the expansion.
+/// Returns the identifier of a local variable that the expansion declares.
 pub(crate) fn local(name: &str, span: Span) -> Ident {
     Ident::new(&format!("__hl_{name}"), hygienic(span))
 }
 
-/// Returns whether one of the words or signs is among the tokens, at any depth.
+/// Returns whether the tokens contain one of the words or punctuation signs, at any depth of groups.
 pub(crate) fn contains_word(tokens: TokenStream, words: &[&str]) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Ident(ident) => {

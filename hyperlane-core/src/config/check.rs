@@ -13,11 +13,11 @@ use crate::{
     },
 };
 
-/// The prefix of addresses for load balancers that speak the PROXY protocol.
+/// The prefix of an address at which a load balancer speaks the PROXY protocol.
 pub(crate) const PROXIED: &str = "proxy:";
 
 impl ServerConfig {
-    /// Checks each setting by itself and combinations of settings.
+    /// Checks each setting, and combinations of settings.
     ///
     /// # Errors
     /// Returns the [`ConfigError`] of the first invalid setting.
@@ -88,7 +88,7 @@ impl ServerConfig {
         ]
     }
 
-    /// Returns all durations, with a valid value in place of a disabled one.
+    /// Returns all durations; a disabled duration has a valid value.
     fn durations(&self) -> [(&'static str, Duration); 12] {
         let or_off = |duration: Option<Duration>| duration.unwrap_or(MAX_DURATION);
         [
@@ -108,7 +108,7 @@ impl ServerConfig {
     }
 }
 
-/// Refuses the first of these sizes that is 0.
+/// Returns an error for the first of these sizes that is 0.
 pub(super) fn check_sizes(sizes: &[(&'static str, usize)]) -> Result<(), ConfigError> {
     match sizes.iter().find(|(_, size)| *size == 0) {
         Some((name, _)) => Err(ConfigError::Zero(name)),
@@ -116,7 +116,7 @@ pub(super) fn check_sizes(sizes: &[(&'static str, usize)]) -> Result<(), ConfigE
     }
 }
 
-/// Refuses the first of these durations that is 0 or too long for a deadline.
+/// Returns an error for the first of these durations that is 0 or longer than `MAX_DURATION`.
 pub(super) fn check_durations(durations: &[(&'static str, Duration)]) -> Result<(), ConfigError> {
     for (name, duration) in durations {
         if duration.is_zero() {
@@ -129,7 +129,7 @@ pub(super) fn check_durations(durations: &[(&'static str, Duration)]) -> Result<
     Ok(())
 }
 
-/// Returns whether text is `host:port`, a numeric address or a Unix path. Binding checks whether the address exists.
+/// Returns whether the text is `host:port`, a numeric address or a Unix path. The function does not resolve the host.
 fn is_address(address: &str) -> bool {
     let address = match address.strip_prefix(PROXIED) {
         Some(rest) if cfg!(feature = "proxy-protocol") => rest,

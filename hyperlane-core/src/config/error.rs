@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use crate::proto::http::host::AllowedHostError;
 
-/// An invalid setting of a [`ServerConfig`](crate::ServerConfig). `Debug` writes the same sentence as `Display`, since
-/// `main` prints an error by `Debug`.
+/// An invalid setting of a [`ServerConfig`](crate::ServerConfig). `Debug` writes the same sentence as `Display`. If
+/// `main` returns an error, Rust prints it by `Debug`.
 #[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -23,7 +23,7 @@ pub enum ConfigError {
     /// The time to live is not between 1 and 255.
     #[error("ttl {0} is not in 1 to 255")]
     Ttl(u32),
-    /// The limit is zero, so the server would refuse everything.
+    /// The limit is zero. A server with this limit would refuse everything.
     #[error("{0} is zero")]
     Zero(&'static str),
     /// The duration exceeds a year.
@@ -45,18 +45,18 @@ pub enum ConfigError {
         "allowed origin `null` is the origin of any sandboxed frame: to allow all of them, set `dangerous_allow_null_origin`"
     )]
     NullOrigin,
-    /// The session cookie should be sent across sites without `Secure`: browsers refuse such a cookie.
+    /// `cookie_same_site` is None and `cookie_secure` is Never. Browsers refuse a cross-site cookie without `Secure`.
     #[error(
         "`cookie_same_site` None needs a Secure cookie: set `cookie_secure` to Auto or Always, not Never"
     )]
     CookieSameSite,
-    /// The session cookie should be partitioned, but not sent across sites. Only cross-site cookies have partitions.
+    /// `cookie_partitioned` is set, and `cookie_same_site` is not None. Only cross-site cookies have partitions.
     #[error("`cookie_partitioned` needs `cookie_same_site` None")]
     CookiePartitioned,
-    /// The text is not a subprotocol's name: a token (RFC 6455 §4.1).
+    /// The text is not the name of a subprotocol. A name is a token (RFC 6455 §4.1).
     #[error("subprotocol {0:?} is not a token")]
     Subprotocol(String),
-    /// A session key is too short to be secret.
+    /// A session key has less than 32 bytes.
     #[error("a session key has less than 32 bytes")]
     SessionKey,
     /// The idle time of sessions is below 2 s, or above their maximum age.

@@ -12,8 +12,8 @@ use super::{KIB, MAX_DURATION, MIB, ServerConfig};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RequestConfig {
-    /// The size of a read. Default: 4096. No effect, since reads use buffers that connections share. The field remains
-    /// for programs that set it.
+    /// The size of a read. Default: 4096. This field has no effect, because all connections share their read buffers.
+    /// It remains for programs that set it.
     pub buffer_size: usize,
     /// Maximum length of the request line. Default: 8192.
     pub max_path_size: usize,
@@ -25,7 +25,7 @@ pub struct RequestConfig {
     pub max_header_value_size: usize,
     /// Maximum length of the body. Default: 2 MiB.
     pub max_body_size: usize,
-    /// Maximum wait for a request: for its beginning, for its head, and for more of its body. Default: 6000.
+    /// Maximum wait for the beginning of a request, for its head, and for the next bytes of its body. Default: 6000.
     pub read_timeout_ms: u64,
 }
 
@@ -51,21 +51,21 @@ impl RequestConfig {
         }
     }
 
-    /// Deserializes a configuration from JSON; missing fields have their defaults.
+    /// Deserializes a configuration from JSON; a missing field gets its default.
     ///
     /// # Errors
-    /// Returns the error of `serde_json` if the text is not JSON, or has other fields or types.
+    /// Returns the error of `serde_json` if the text is not JSON, or has unknown fields or wrong types.
     pub fn from_json(json: impl AsRef<str>) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json.as_ref())
     }
 
-    /// Returns tight limits, for servers open to the public.
+    /// Returns tight limits, for servers that are open to the public.
     pub fn high_security() -> Self {
         Self::new(4 * KIB, 4 * KIB, 50, 4 * KIB, 4 * KIB, MIB, 3_000)
     }
 
-    /// Returns very large limits, for trusted clients. The limits are still finite: otherwise a single request could
-    /// fill the memory.
+    /// Returns very large limits, for trusted clients. The limits are still finite. Without a limit, a single request
+    /// could fill the memory.
     pub fn low_security() -> Self {
         Self::new(
             4 * KIB,
@@ -78,8 +78,8 @@ impl RequestConfig {
         )
     }
 
-    /// Returns the limits of a server's configuration. A server limits all header fields together, so names and values
-    /// each receive a quarter of that limit. The size of a read is the default.
+    /// Returns the limits of a server's configuration. A server limits only the sum of all header fields, so the limits
+    /// of a name and of a value are each a quarter of this sum. `buffer_size` is the default.
     pub(crate) fn of(config: &ServerConfig) -> Self {
         let default = Self::default();
         let field = config.max_header_bytes / 4;
@@ -97,7 +97,8 @@ impl RequestConfig {
 
     /// Copies these limits into a server's configuration.
     ///
-    /// The limit of all header fields is twice the length of the longest field. A timeout over a year becomes a year.
+    /// The limit of all header fields becomes twice the sum of the name limit and the value limit. A timeout over a
+    /// year becomes a year.
     pub fn apply(&self, config: &mut ServerConfig) {
         config.max_request_line = self.max_path_size;
         config.max_header_count = self.max_header_count;

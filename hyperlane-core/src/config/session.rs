@@ -67,13 +67,13 @@ impl fmt::Debug for SessionKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSecure {
-    /// According to the request: the cookie is `Secure` and named `__Host-session` if a trusted proxy reports that the
-    /// client used TLS.
+    /// According to the request: if a trusted proxy reports that the client used TLS, the cookie is `Secure` and named
+    /// `__Host-session`.
     #[default]
     Auto,
-    /// Always, for servers behind TLS that no [`trusted_proxies`](crate::ServerConfig) report.
+    /// Always `Secure`. For servers behind a TLS proxy that is not in [`trusted_proxies`](crate::ServerConfig).
     Always,
-    /// Never, for development only.
+    /// Never `Secure`. For development only.
     Never,
 }
 
@@ -84,20 +84,22 @@ pub enum CookieSecure {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSameSite {
-    /// Only the requests of a user who follows a link to the server.
+    /// Browsers send the cookie only when a user follows a link to the server.
     #[default]
     Lax,
-    /// No cross-site request: a user who follows a link to the server arrives without a session.
+    /// Browsers send the cookie with no cross-site request. A user who follows a link to the server arrives without a
+    /// session.
     Strict,
-    /// All cross-site requests. Any page of any site can then send requests in its visitor's name, so every handler
-    /// that changes something must check `Origin`, like the endpoints of channels and WebSockets. Browsers accept such
-    /// a cookie only over TLS, and some browsers never do.
+    /// Browsers send the cookie with all cross-site requests. Any page of any site can then send requests in its
+    /// visitor's name. Every handler that changes something must therefore check `Origin`, as the endpoints of channels
+    /// and WebSockets do. Browsers accept a cookie with `SameSite=None` only over TLS, and some browsers never accept
+    /// it.
     None,
 }
 
 impl CookieSameSite {
-    /// Returns the cookie's attribute. Browsers refuse `SameSite=None` over plain HTTP, so the attribute becomes `Lax`
-    /// there.
+    /// Returns the value of the cookie's `SameSite` attribute. Over plain HTTP, `None` becomes `Lax`, because browsers
+    /// refuse `SameSite=None` there.
     pub(crate) fn attribute(self, is_secure: bool) -> &'static str {
         match self {
             Self::None if is_secure => "None",

@@ -43,7 +43,7 @@ fn give_back(mut buffer: Box<Buffer>) {
 
 #[cfg(test)]
 thread_local! {
-        /// Number of buffers that this thread has allocated.
+    /// Number of buffers that this thread has allocated.
     pub(crate) static MADE: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 

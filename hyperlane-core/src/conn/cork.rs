@@ -23,7 +23,7 @@ const KEEP: usize = SPILL + SHARE_FROM;
 
 thread_local! {
     static CORK: RefCell<Cork> = const { RefCell::new(Cork::new()) };
-        /// The server whose end hooks this thread is running.
+    /// The server whose end hooks this thread is running.
     static ENDING_FOR: RefCell<Option<Arc<Env>>> = const { RefCell::new(None) };
 }
 

@@ -22,7 +22,7 @@ pin_project_lite::pin_project! {
         #[pin]
         inner: Option<F>,
         guard: ConnectionGuard,
-                // Tick at which the handler is dropped if it still runs after its peer is gone.
+        // Tick at which the handler is dropped if it still runs after its peer is gone.
         abandon_at: Option<Tick>,
     }
 }

@@ -1,11 +1,11 @@
-//! Cookies (RFC 6265): those that the client sent, and those that a response sets.
+//! Cookies (RFC 6265): the cookies that the client sent, and the cookies that a response sets.
 
 use cookie::{Cookie, CookieJar};
 
 use crate::{Context, http::is_token};
 
-/// Returns whether a cookie is well-formed. A `;` in a value would begin an attribute, and clients trim spaces at its
-/// ends (RFC 6265 §5.2).
+/// Returns whether a cookie is well-formed. A `;` in a value would begin an attribute. Clients remove spaces at both
+/// ends of a value (RFC 6265 §5.2), so such a value would change.
 fn is_well_formed(cookie: &Cookie<'_>) -> bool {
     let parts = [Some(cookie.value()), cookie.path(), cookie.domain()];
     is_token(cookie.name())
@@ -15,8 +15,8 @@ fn is_well_formed(cookie: &Cookie<'_>) -> bool {
 }
 
 impl Context {
-    /// Returns the cookies that the client sent. If several have one name, the first counts, since it belongs to the
-    /// longest path (RFC 6265 §5.4).
+    /// Returns the cookies that the client sent. If several cookies have the same name, the first one applies, because
+    /// it belongs to the longest path (RFC 6265 §5.4).
     ///
     /// [`set_cookies`](Self::set_cookies) sends the changes of the jar.
     pub fn cookies(&self) -> CookieJar {
@@ -28,9 +28,10 @@ impl Context {
         self.get_request().try_get_cookie(name)
     }
 
-    /// Sets a cookie, and replaces one of the same name that this response has set before. A malformed cookie is
-    /// logged and omitted: its name is no token, or its value, path or domain has a `;`, a control character or a
-    /// space at an end.
+    /// Sets a cookie. Replaces a cookie of the same name that this response has already set.
+    ///
+    /// The server logs a malformed cookie and does not send it. A cookie is malformed if its name is no token, or if
+    /// its value, path or domain contains a `;` or a control character, or begins or ends with a space.
     ///
     /// ```
     /// use hyperlane_core::{Context, cookie::{Cookie, SameSite}};
@@ -65,14 +66,14 @@ impl Context {
         self
     }
 
-    /// Removes a cookie from the client. Path and domain must be those with which it was set.
+    /// Removes a cookie from the client. Path and domain must be the same as when the cookie was set.
     pub fn remove_cookie<'c>(&mut self, cookie: impl Into<Cookie<'c>>) -> &mut Self {
         let mut cookie = cookie.into();
         cookie.make_removal();
         self.set_cookie(cookie)
     }
 
-    /// Sends the cookies that were added to or removed from a jar of [`cookies`](Self::cookies).
+    /// Sends the cookies that the program added to or removed from a jar of [`cookies`](Self::cookies).
     pub fn set_cookies(&mut self, jar: &CookieJar) -> &mut Self {
         for cookie in jar.delta() {
             self.set_cookie(cookie.clone());
@@ -83,8 +84,8 @@ impl Context {
 
 #[cfg(feature = "cookies-secure")]
 impl Context {
-    /// Returns the value of a cookie that [`set_signed_cookie`](Self::set_signed_cookie) has set with this key;
-    /// `None` if the client has changed it.
+    /// Returns the value of a cookie that [`set_signed_cookie`](Self::set_signed_cookie) has set with this key. Returns
+    /// `None` if the client has changed the cookie.
     pub fn signed_cookie(&self, key: &cookie::Key, name: impl AsRef<str>) -> Option<String> {
         self.cookies()
             .signed(key)
@@ -92,8 +93,8 @@ impl Context {
             .map(|cookie| cookie.value().to_owned())
     }
 
-    /// Sets a cookie that the client can read but not change, by an HMAC over name and value. A malformed cookie is
-    /// omitted, as in [`set_cookie`](Self::set_cookie).
+    /// Sets a cookie that the client can read but not change. An HMAC over name and value protects it. A malformed
+    /// cookie is not sent, as in [`set_cookie`](Self::set_cookie).
     pub fn set_signed_cookie(
         &mut self,
         key: &cookie::Key,
@@ -104,8 +105,8 @@ impl Context {
         self.set_cookies(&jar)
     }
 
-    /// Returns the value of a cookie that [`set_private_cookie`](Self::set_private_cookie) has set with this key;
-    /// `None` if the client has changed it.
+    /// Returns the value of a cookie that [`set_private_cookie`](Self::set_private_cookie) has set with this key.
+    /// Returns `None` if the client has changed the cookie.
     pub fn private_cookie(&self, key: &cookie::Key, name: impl AsRef<str>) -> Option<String> {
         self.cookies()
             .private(key)
@@ -113,7 +114,7 @@ impl Context {
             .map(|cookie| cookie.value().to_owned())
     }
 
-    /// Sets a cookie that the client can neither read nor change, by encryption with AES-256-GCM.
+    /// Sets a cookie that the client can neither read nor change. The cookie is encrypted with AES-256-GCM.
     pub fn set_private_cookie(
         &mut self,
         key: &cookie::Key,

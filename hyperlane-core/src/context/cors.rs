@@ -1,4 +1,4 @@
-//! Pages of other origins: checks of the origin, and CORS.
+//! Pages of other origins: checks of the origin, and the fields of CORS.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use crate::{
     },
 };
 
-/// Time for which browsers keep the answer to a preflight. An origin that was removed from the list can send requests
-/// for as long.
+/// The time for which browsers store the answer to a preflight. After an origin was removed from the list, its pages
+/// can send requests for this time.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
-/// The CORS answer to a request.
+/// The CORS fields of the response to a request.
 #[derive(Clone, Debug)]
 pub(super) struct RequestCors {
     answer: CorsAnswer,
-    /// The reason why the page may not read the answer.
+    /// The reason why the page may not read the response.
     refused: Option<OriginRefused>,
 }
 
@@ -36,13 +36,13 @@ pub(crate) struct RouteCors {
 }
 
 impl Context {
-    /// Refuses a request of a page from another origin. A request without `Origin` and fetch metadata does not come
-    /// from a page.
+    /// Returns an error if a page of an origin that is not allowed sent the request. A request without `Origin` and
+    /// fetch metadata does not come from a page.
     pub(crate) fn check_origin(&self, route: &AllowedOrigins) -> Result<(), RequestError> {
         self.check_page(route, Purpose::Other)
     }
 
-    /// Checks as [`check_origin`](Self::check_origin), and the purpose of the request too.
+    /// Checks the origin like [`check_origin`](Self::check_origin), and also the purpose of the request.
     pub(crate) fn check_page(
         &self,
         route: &AllowedOrigins,
@@ -55,7 +55,7 @@ impl Context {
             let path = self.get_request().get_path();
             tracing::warn!(peer = %connection.peer(), path, "{refused}");
         };
-        // All origins are checked, since a request may have several of these fields.
+        // A request may have several `Origin` fields, so the function checks all of them.
         let mut origins = self.get_request().get_headers().get_all("origin");
         origins
             .try_for_each(|origin| self.judge(origin, route))
@@ -74,7 +74,7 @@ impl Context {
         }
     }
 
-    /// Checks one origin against the lists of the server and of the route.
+    /// Checks one origin against the list of the server and the list of the route.
     fn judge(&self, origin: &str, route: &AllowedOrigins) -> Result<(), OriginRefused> {
         let Some(connection) = &self.connection else {
             return Ok(());
@@ -84,7 +84,7 @@ impl Context {
         check_origin(origin, host, secure, &lists)
     }
 
-    /// Returns the host and port that the client asked for, and whether it is known to use TLS.
+    /// Returns the host and port that the client requested, and whether the client is known to use TLS.
     fn own_host(&self) -> (&str, bool) {
         let host = self.forwarded().and_then(|forwarded| forwarded.host);
         (
@@ -106,8 +106,8 @@ impl Context {
         }
     }
 
-    /// Decides the CORS fields of the answer. They are added to its head, since the response may be reset or
-    /// replaced before.
+    /// Decides the CORS fields of the response. [`head`](Self::head) adds them, because a hook may reset or replace the
+    /// response before.
     pub(crate) fn decide_cors(&mut self, route: &RouteCors) {
         let Some(connection) = &self.connection else {
             return;
@@ -147,19 +147,20 @@ impl Context {
         self.extras.as_ref()?.cors.as_deref()
     }
 
-    /// Returns whether the request is a preflight that was granted.
+    /// Returns whether the request is a preflight that the policy of the route grants.
     ///
-    /// A browser sends a preflight without cookies and without the fields that it asks for. A middleware that
-    /// refuses the preflight for lack of them does not refuse the request to come.
+    /// A browser sends a preflight without cookies and without the fields that it asks permission for. Middleware may
+    /// refuse the preflight because these are missing. Such a refusal is not a refusal of the request that follows.
     pub(crate) fn is_preflight(&self) -> bool {
         self.cors()
             .is_some_and(|cors| cors.answer.kind == CorsKind::Preflight)
     }
 
-    /// Answers a preflight without a route, unless a hook has answered it with success.
+    /// Answers a preflight on a path without a route for it. If a hook has already answered with success, keeps this
+    /// answer.
     ///
     /// # Errors
-    /// [`RequestError::Origin`] for a page that may not send the request.
+    /// [`RequestError::Origin`] if the page may not send the request.
     pub(crate) fn answer_preflight(&mut self) -> Result<(), RequestError> {
         let refused = match self.cors() {
             Some(cors) if cors.answer.kind != CorsKind::Request => cors.refused.clone(),
@@ -184,7 +185,8 @@ impl Context {
         Ok(())
     }
 
-    /// Adds the CORS fields that the program has not set to the response.
+    /// Adds the CORS fields to the response. Fields that the program has set keep their values. Only `vary` gets
+    /// additional names.
     pub(super) fn attach_cors(&mut self) {
         let Some(cors) = self
             .extras

@@ -9,7 +9,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 fn read_pairs<T: DeserializeOwned>(pairs: &[u8]) -> Result<T, String> {
     deserialize(serde_html_form::Deserializer::from_bytes(pairs)).map_err(|text| {
-        // The parser's error for several values where one is expected.
+        // `unsupported value` is the parser's error for several values in place of a single one.
         match text.strip_suffix("unsupported value") {
             Some(name) => format!("{name}given more than once"),
             None => text,
@@ -18,13 +18,13 @@ fn read_pairs<T: DeserializeOwned>(pairs: &[u8]) -> Result<T, String> {
 }
 
 impl Context {
-    /// Reads the query of the request as a `T`; a repeated name makes a list.
+    /// Deserializes the query of the request as a `T`. A repeated name becomes a list.
     ///
-    /// A query is text, and `#[serde(flatten)]` hides the types of fields from the parser: numbers in a flattened
-    /// struct need `#[serde(deserialize_with = ..)]`. The same holds for forms.
+    /// The values of a query are text. `#[serde(flatten)]` hides the types of fields from the parser, so numbers in a
+    /// flattened struct need `#[serde(deserialize_with = ..)]`. The same applies to forms.
     ///
     /// # Errors
-    /// [`RequestError::Query`] with the name that is missing or invalid (400).
+    /// [`RequestError::Query`] with the name of the missing or invalid parameter (400).
     ///
     /// ```
     /// use hyperlane_core::{Context, RequestError};
@@ -45,12 +45,12 @@ impl Context {
         read_pairs(self.get_request().get_raw_query().as_bytes()).map_err(RequestError::Query)
     }
 
-    /// Reads the body of an HTML form as a `T`; a repeated name makes a list. Read forms with files by
+    /// Deserializes the body of an HTML form as a `T`. A repeated name becomes a list. To read forms with files, use
     /// [`multipart`](Self::multipart).
     ///
     /// # Errors
-    /// [`RequestError::Form`] with the name that is missing or invalid (400), [`RequestError::ContentType`] if the
-    /// request names another content type (415).
+    /// [`RequestError::Form`] with the name of the missing or invalid field (400), [`RequestError::ContentType`] if the
+    /// request has another content type (415).
     pub fn form<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
         let request = self.get_request();
         if media_type(request.get_headers()).is_some_and(|media_type| media_type != FORM) {

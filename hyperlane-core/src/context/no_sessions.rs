@@ -1,8 +1,8 @@
-//! Stands for the sessions of requests without the feature `sessions`: a request has none.
+//! The replacement of the module `session` without the feature `sessions`: a request has no session.
 
 use crate::{Context, RequestError};
 
-/// State of the client's session during a request: none.
+/// The state of the client's session during a request. Empty without the feature.
 #[derive(Clone, Default)]
 pub(super) struct RequestSession;
 

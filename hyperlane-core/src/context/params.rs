@@ -1,6 +1,6 @@
-//! Parameters of a route.
+//! The parameters of a route, with their values.
 
-/// Values of a route's parameters, in the order of its pattern.
+/// The values of a route's parameters, in the order of its pattern.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteParams {
     values: Vec<(String, String)>,

@@ -1,4 +1,4 @@
-//! The session of a request's client.
+//! The session of the client, as a request finds and uses it.
 
 use std::{
     future::{Future, poll_fn},
@@ -17,44 +17,48 @@ use crate::{
     session::{Credential, Loaded, Sessions},
 };
 
-/// Limit of cookies of the session's name that are checked: a page of a sibling domain can put its own before the
-/// right one.
+/// Maximum number of session cookies that are checked. A page of a sibling domain can set a cookie of the same name,
+/// and browsers may send it before the right cookie.
 const COOKIES: usize = 4;
 
-/// Limit of tokens that are checked in each place.
+/// Maximum number of tokens that are checked in each place.
 const TOKENS: usize = 4;
 
-/// State of the client's session during a request.
+/// The state of the client's session during a request.
 #[derive(Clone, Default)]
 pub(super) struct RequestSession {
     current: Option<Session>,
     fields: Option<Arc<SessionFields>>,
-    /// The credential of the client, and the result of its lookup.
+    /// The credential of the client, and the result of looking it up.
     loaded: Option<(Credential, Loaded)>,
     is_looked_up: bool,
-    /// The client has sent a token of this server, and no valid credential.
+    /// True if the client has sent a token of this server, but no valid credential.
     is_token_refused: bool,
-    /// Sessions that this request has destroyed.
+    /// The sessions that this request has destroyed.
     ended: Vec<Session>,
-    /// `ctx.ws()` and `ctx.sse()` know that this request loads a page.
+    /// True, per direction of a channel, if `ctx.ws()` or `ctx.sse()` knows that this request loads a page.
     page_expected: [bool; 2],
 }
 
 impl Context {
-    /// Returns the session of the client, and begins one, which sets the cookie, if the client has no valid one.
+    /// Returns the session of the client. If the client has no valid credential, creates a session and sets its cookie.
     ///
-    /// The server knows the client by a valid cookie, else by the first valid token ([`Session::token`]) in
-    /// `Authorization: Bearer`, `?token=` or `Sec-WebSocket-Protocol`. It ignores texts that do not have the shape of
-    /// such a token: they are the program's. If the only credential is an invalid token of ours, the session lasts for
-    /// the request alone and sets no cookie; an argument of type [`Session`] answers 401 then.
+    /// The server recognizes the client by a valid cookie, or else by the first valid token ([`Session::token`]) in
+    /// `Authorization: Bearer`, `?token=` or `Sec-WebSocket-Protocol`. The server ignores texts in these places that do
+    /// not have the form of its tokens: the program may use them. If the only credential is an invalid token of this
+    /// server, the session lasts only for this request and sets no cookie. An argument of type [`Session`] answers 401
+    /// in this case.
     ///
-    /// Over TLS the cookie is named `__Host-session` and Secure, elsewhere it is named `session`. A proxy of
-    /// [`trusted_proxies`](crate::ServerConfig) or the setting [`cookie_secure`](crate::ServerConfig) shows that the
-    /// client uses TLS. The cookie is always HttpOnly, Path=/, and SameSite as in
-    /// [`cookie_same_site`](crate::ServerConfig). A response that used a session is `Cache-Control: private`, unless
-    /// the program sets the field and no cookie is set.
+    /// Over TLS the cookie is Secure and named `__Host-session`. Without TLS, its name is `session`. The server knows
+    /// that the client uses TLS from a proxy of [`trusted_proxies`](crate::ServerConfig) or from the setting
+    /// [`cookie_secure`](crate::ServerConfig). The cookie is always HttpOnly and Path=/. Its SameSite is
+    /// [`cookie_same_site`](crate::ServerConfig).
     ///
-    /// After the head of the response was sent, no cookie can be set. A session that begins then lasts for its request.
+    /// A response that uses a session gets `Cache-Control: private`. If the program has set this field and the response
+    /// sets no cookie, the server keeps the program's value.
+    ///
+    /// After the head of the response was sent, the server cannot set a cookie. A session that is created later lasts
+    /// only for its request.
     ///
     /// ```
     /// use hyperlane_core::Context;
@@ -74,7 +78,8 @@ impl Context {
         let fields = self.session_fields();
         let sessions = self.sessions();
         let kept = &self.extras.get_or_insert_default().session;
-        // In these cases the client has, or is about to get, a cookie that must not be replaced.
+        // In these cases the client already has a cookie, or is about to get one. A new session must not replace this
+        // cookie.
         let is_renewed = matches!(kept.loaded, Some((_, Loaded::Renewed)));
         let is_passing = is_renewed || kept.is_token_refused || fields.is_written();
         let session = Session::begin(sessions, fields.clone(), is_passing);
@@ -83,7 +88,7 @@ impl Context {
         session
     }
 
-    /// Returns the session of the client if it has a valid one, and begins none.
+    /// Returns the session of the client. Returns `None` if the client has no valid credential.
     pub fn try_session(&mut self) -> Option<Session> {
         let kept = &mut self.extras.get_or_insert_default().session;
         if let Some(current) = &kept.current {
@@ -120,7 +125,7 @@ impl Context {
     }
 
     pub(crate) fn sessions(&self) -> Arc<Sessions> {
-        /// Sessions of contexts that programs make themselves.
+        /// The sessions of contexts that programs create themselves.
         static DETACHED: LazyLock<Arc<Sessions>> =
             LazyLock::new(|| Sessions::new(&ServerConfig::default(), &Default::default()));
         match &self.program.sessions {
@@ -148,7 +153,7 @@ impl Context {
         self.sessions().is_secure(|| self.is_secure())
     }
 
-    /// Returns whether a page of any site could have made the request with the cookie of its visitor's session.
+    /// Returns whether a page of any site could have caused the browser to send this request with the session cookie.
     pub(super) fn may_carry_a_cookie_across_sites(&self) -> bool {
         let same_site = self
             .connection
@@ -159,14 +164,15 @@ impl Context {
             && self.is_session_secure()
     }
 
-    /// Returns whether fields can no longer be set. A handshake may have been answered without the context.
+    /// Returns whether fields can no longer be set. The context does not notice if a handle has answered the handshake,
+    /// so the function also checks the connection.
     fn is_head_out(&self) -> bool {
         let connection = self.connection.as_ref();
         self.head_is_out
             || connection.is_some_and(|connection| connection.lane.format().is_websocket())
     }
 
-    /// Returns the valid credentials of the client: cookies, then tokens.
+    /// Returns the valid credentials of the client: first cookies, then tokens.
     fn session_credentials(&self) -> impl Iterator<Item = Credential> {
         let sessions = self.sessions();
         let signer = sessions.clone();
@@ -186,7 +192,7 @@ impl Context {
         cookies.chain(tokens)
     }
 
-    /// Returns the texts in the shape of a session's token, from all places.
+    /// Returns all texts that have the form of a session's token, from all places.
     fn session_tokens(&self) -> impl Iterator<Item = &str> {
         let request = self.get_request();
         let headers = request.get_headers();
@@ -200,7 +206,7 @@ impl Context {
             })
             .filter(|token| is_session_token(token))
             .take(TOKENS);
-        // The query is parsed only if it is needed.
+        // The iterator parses the query only when it reaches the query.
         let queried = std::iter::once_with(|| request.get_querys())
             .filter(|_| !request.get_raw_query().is_empty())
             .flat_map(|querys| querys.get_all("token"))
@@ -223,16 +229,16 @@ impl Context {
         kept.is_token_refused = is_token_refused;
     }
 
-    /// Returns whether the client has sent a token of this server and no valid credential, and has got no session
-    /// since.
+    /// Returns whether the client has sent a token of this server, has no valid credential, and has got no session
+    /// during this request.
     pub(crate) fn is_session_token_refused(&mut self) -> bool {
         let session = self.try_session();
         let kept = &self.extras.get_or_insert_default().session;
         kept.is_token_refused && session.is_none_or(|session| session.is_passing())
     }
 
-    /// Returns whether the client came with an id that a login has replaced, and has got no session of its own
-    /// since. The answer to the login has its cookie.
+    /// Returns whether the client sent an id that a login has replaced, and has got no other session during this
+    /// request. The response to the login contains the new cookie.
     pub(crate) fn is_session_replaced(&mut self) -> bool {
         let session = self.try_session();
         let kept = &self.extras.get_or_insert_default().session;
@@ -240,7 +246,7 @@ impl Context {
             && session.is_none_or(|session| session.is_passing())
     }
 
-    /// Frees state that is not needed after the head.
+    /// Frees the state that the connection does not need after the head of the response.
     pub(super) fn shrink_session(&mut self) {
         if let Some(extras) = &mut self.extras {
             let kept = &mut extras.session;
@@ -253,8 +259,8 @@ impl Context {
         self.end_with_former_id();
     }
 
-    /// Ends a long connection that a former id opened, together with that id, since an attacker may know it. The
-    /// client reconnects with the current id.
+    /// Closes a long connection that a former id of the session opened, as soon as that id expires. An attacker may
+    /// know the former id. The client reconnects with the current id.
     fn end_with_former_id(&self) {
         let current = self
             .extras
@@ -291,8 +297,8 @@ impl Context {
         }
     }
 
-    /// Attaches the fields of the session to the response, even if it was replaced, and to an accepted handshake
-    /// without an answer.
+    /// Attaches the fields of the session to the response, also after a hook has replaced the response. Attaches them
+    /// as well to an accepted handshake that the handler has not answered.
     pub(super) fn attach_session(&mut self) {
         let Some(extras) = &self.extras else { return };
         if let Some(fields) = &extras.session.fields
@@ -308,7 +314,8 @@ impl Context {
         }
     }
 
-    /// Returns whether a store may have to be asked before the hooks. Tests for fields without parsing them.
+    /// Returns whether the server may have to load a session from the store before the hooks run. Checks only that the
+    /// fields exist, and does not parse them.
     pub(crate) fn may_have_session_to_load(&self) -> bool {
         let sessions = self.program.sessions.as_ref();
         sessions.is_some_and(|sessions| sessions.has_store()) && {
@@ -320,7 +327,7 @@ impl Context {
         }
     }
 
-    /// Loads the client's session from the store, if the client has a signed credential.
+    /// Loads the client's session from the store. Does nothing without a store or a signed credential.
     pub(crate) async fn load_session(&mut self) -> Result<(), RequestError> {
         let sessions = self.sessions();
         if sessions.has_store() {
@@ -338,7 +345,7 @@ impl Context {
         Ok(())
     }
 
-    /// Returns whether a store has to save changes.
+    /// Returns whether the store has to save changes of a session.
     pub(crate) fn has_session_to_save(&self) -> bool {
         self.extras.as_ref().is_some_and(|extras| {
             let kept = &extras.session;
@@ -347,12 +354,12 @@ impl Context {
         })
     }
 
-    /// Returns whether this request loads a page that this channel does not know yet.
+    /// Returns true for the first call, per direction, in a request that loads a page.
     pub(crate) fn begins_page(&mut self, direction: Direction) -> bool {
         let request = self.get_request();
         let loads_page = match request.header("sec-fetch-mode") {
             Some(mode) => mode == "navigate",
-            // Over plain HTTP browsers do not send the mode, but they request HTML for pages.
+            // Over plain HTTP, browsers do not send this field. For a page they request HTML.
             None => request
                 .header("accept")
                 .is_some_and(|accept| accept.contains("text/html")),
@@ -368,7 +375,7 @@ impl Context {
         !std::mem::replace(page_expected, true)
     }
 
-    /// Saves changes to the store.
+    /// Saves the changes of all sessions of this request to the store.
     pub(crate) async fn save_session(&mut self) -> Result<(), RequestError> {
         if !self.has_session_to_save() {
             return Ok(());
@@ -387,15 +394,15 @@ impl Context {
     }
 }
 
-/// Keeps the best credential found so far; returns true if no other can be better.
+/// Replaces the best credential found so far if this one is better. Returns true if no other credential can be better.
 fn keep_best(
     found: &mut Option<(Credential, Loaded)>,
     credential: Credential,
     loaded: Loaded,
 ) -> bool {
     let is_session = matches!(loaded, Loaded::Session(_));
-    // A client whose cookie was replaced keeps the new one that it has, or is about to get. No token replaces a
-    // cookie.
+    // A login has replaced the id in this cookie. The client has the new cookie, or is about to get it, so the server
+    // must not set another one. A token with a replaced id does not count.
     let is_renewed = matches!(loaded, Loaded::Renewed) && !credential.by_token;
     if is_session || is_renewed && found.is_none() {
         *found = Some((credential, loaded));
@@ -409,8 +416,8 @@ mod tests {
 
     #[test]
     fn a_session_costs_an_idle_connection_little() {
-        // A channel may add 512 bytes. These are the context's share: the state, the handle, and the slot of the
-        // cookie.
+        // A channel may add 512 bytes. This test covers the part of the context: the session's state, the handle, and
+        // the slot of the cookie.
         let size = size_of::<super::super::Extras>() + Session::HANDLE + size_of::<SessionFields>();
         assert!(size <= 352, "{size} bytes");
     }

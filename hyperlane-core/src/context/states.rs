@@ -7,8 +7,8 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-/// The values that a server shares with its hooks, one per type. [`Server::state`](crate::Server::state) sets them. A
-/// cheap clone.
+/// The values that a server shares with its hooks, one per type. [`Server::state`](crate::Server::state) sets them.
+/// Clones are cheap and share the values.
 ///
 /// ```
 /// use hyperlane_core::{Server, WebSocket, ws_with};
@@ -31,8 +31,8 @@ pub struct States {
 #[derive(Clone, Default)]
 struct SharedStates {
     values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
-    /// Defaults, created when a hook first asks for one. Each has a cell of its own, and only that is locked while
-    /// the value is created, which may take long and ask for other values.
+    /// Default values, created when a hook first requests them. Each value has its own cell. Only the cell is locked
+    /// while the value is created: the creation may take long and may request other values.
     defaults: Arc<Mutex<HashMap<TypeId, DefaultState>>>,
 }
 
@@ -44,7 +44,8 @@ impl States {
         shared.values.insert(TypeId::of::<T>(), Arc::new(value));
     }
 
-    /// Returns the value of type `T`. If none was set, creates it by its default, once per server.
+    /// Returns the value of type `T`. If the program has not set one, creates the value by its default, once per
+    /// server.
     pub fn get_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         if let Some(value) = self.get() {
             return value;
@@ -55,16 +56,16 @@ impl States {
             defaults.entry(TypeId::of::<T>()).or_default().clone()
         };
         let value = place.get_or_init(|| Arc::new(T::default())).clone();
-        // The key is the type's id, so the downcast cannot fail.
+        // The key is the id of the type, so the downcast cannot fail.
         value.downcast().unwrap_or_default()
     }
 
-    /// Returns whether a value of type `T` was set.
+    /// Returns whether the program has set a value of type `T`.
     pub(crate) fn has<T: Any + Send + Sync>(&self) -> bool {
         self.shared.values.contains_key(&TypeId::of::<T>())
     }
 
-    /// Returns the value of type `T`, if one was set.
+    /// Returns the value of type `T`. Returns `None` if the program has not set one.
     pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.shared
             .values
@@ -87,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    /// The states of a server, shared with a default that asks for them.
+    /// The states of a server. A default in the test requests other values from them.
     static STATES: LazyLock<States> = LazyLock::new(States::default);
 
     #[derive(Default)]

@@ -1,4 +1,4 @@
-//! JSON bodies as types of the program, and the errors of all typed values.
+//! JSON bodies as types of the program, and error texts for all typed values.
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_path_to_error::Segment;
@@ -7,7 +7,7 @@ use crate::{context::Context, error::RequestError, http::Headers};
 
 const JSON: &str = "application/json";
 
-/// Deserializes a value; the error names the invalid part of the request.
+/// Deserializes a value. The error names the invalid part of the request.
 pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, String>
 where
     T: Deserialize<'de>,
@@ -15,7 +15,7 @@ where
     D::Error: std::fmt::Display,
 {
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        // serde writes `.` for an error without a path, and `?` for a field whose name was not read.
+        // `serde_path_to_error` prints `.` for an error without a path, and `?` for a field whose name was not read.
         match error.path().iter().next() {
             None | Some(Segment::Unknown) => error.inner().to_string(),
             Some(_) => format!("`{}`: {}", error.path(), error.inner()),
@@ -23,7 +23,7 @@ where
     })
 }
 
-/// Reads JSON without a check of the content type.
+/// Deserializes JSON without a check of the content type.
 pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RequestError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = deserialize(&mut deserializer).map_err(RequestError::Json)?;
@@ -33,7 +33,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RequestE
     Ok(value)
 }
 
-/// Returns the media type without its parameters, in lower case; `None` if the request names none.
+/// Returns the media type without its parameters, in lower case. Returns `None` if the request has no content type.
 pub(super) fn media_type(headers: &Headers) -> Option<String> {
     let value = headers.get("content-type")?;
     let media_type = value.split(';').next().unwrap_or_default();
@@ -44,9 +44,9 @@ impl Context {
     /// Reads the body as JSON.
     ///
     /// # Errors
-    /// [`RequestError::Json`] with the path of the field that is missing or invalid (400),
-    /// [`RequestError::ContentType`] if the request does not name JSON as its content type (415). A page of another
-    /// site can send text, or a body without a content type, but not this type.
+    /// [`RequestError::Json`] with the path of the missing or invalid field (400), [`RequestError::ContentType`] if the
+    /// content type of the request is not JSON (415). The check of the content type stops pages of other sites: without
+    /// CORS, they can send text or a body without a content type, but not JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
         let request = self.get_request();
         if media_type(request.get_headers())

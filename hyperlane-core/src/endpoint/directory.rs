@@ -1,4 +1,4 @@
-//! Channels, reached from outside of any request.
+//! Access to channels from outside of a request.
 
 use std::{fmt, sync::Arc};
 
@@ -14,7 +14,8 @@ use crate::{
     websocket::WebSocket,
 };
 
-/// The channels of all sessions of a server, by session or by user; a cheap clone for tasks of the program.
+/// The channels of all sessions of a server, by session or by user. A clone is cheap, and tasks of the program can
+/// store it.
 ///
 /// ```
 /// use hyperlane_core::Channels;
@@ -44,7 +45,8 @@ impl Channels {
         self.table.attachment().of()
     }
 
-    /// Sets the settings of channels that no client has connected to yet, unless another endpoint was first.
+    /// Sets the settings of channels to which no client has connected yet. Only the first endpoint of each direction
+    /// has an effect.
     pub(crate) fn suggest(&self, direction: Direction, settings: &Arc<Settings>) {
         self.settings().suggest(direction, settings);
     }
@@ -56,7 +58,7 @@ impl Channels {
         }
     }
 
-    /// Returns the channels of a session that is valid now.
+    /// Returns the channels of a session. Returns `None` if the session is not valid now.
     pub fn session(&self, id: &SessionId) -> Option<SessionChannels> {
         Some(self.of(self.table.find(id)?))
     }
@@ -88,23 +90,23 @@ pub struct SessionChannels {
 }
 
 impl SessionChannels {
-    /// The session's current id.
+    /// Returns the session's current id.
     pub fn id(&self) -> SessionId {
         self.entry.id()
     }
 
-    /// The user that the session is bound to.
+    /// Returns the user of the session, as [`Session::set_user`](crate::Session::set_user) has set it.
     pub fn user(&self) -> Option<String> {
         self.entry.user().as_deref().map(str::to_owned)
     }
 
-    /// Returns the WebSocket channel, as [`Context::ws`] does in a request of this session.
+    /// Returns the WebSocket channel, like [`Context::ws`] in a request of this session.
     pub fn ws(&self) -> WebSocket {
         let settings = self.settings.of(Direction::Both);
         WebSocket::of_channel(of_session(&self.entry, Direction::Both, settings))
     }
 
-    /// Returns the event-stream channel, as [`Context::sse`] does in a request of this session.
+    /// Returns the event-stream channel, like [`Context::sse`] in a request of this session.
     pub fn sse(&self) -> ServerSentEvents {
         let settings = self.settings.of(Direction::ToClient);
         ServerSentEvents::of_channel(of_session(&self.entry, Direction::ToClient, settings))
@@ -120,13 +122,14 @@ impl fmt::Debug for SessionChannels {
 }
 
 impl Context {
-    /// Returns the WebSocket channel of the client's session, connected or not: messages wait for the client, and
-    /// reach all of its tabs. Clients connect at an endpoint: `server.at("/ws").get(ws())`.
+    /// Returns the WebSocket channel of the client's session. The client need not be connected: messages wait for the
+    /// client, and reach all of its tabs. Clients connect at an endpoint: `server.at("/ws").get(ws())`.
     ///
-    /// The request for a page may send to the page that it loads, even if the page before it is still connected: the
-    /// next connection without an id or a tab, within 30 s, begins with that message.
+    /// A hook that answers the request for a page can already send messages to the page. If the previous page is still
+    /// connected, the new page receives these messages too: its connection begins with them if it names no id and no
+    /// tab and arrives within 30 s.
     ///
-    /// This is a use of the session, and begins one if there is none.
+    /// If the client has no session, this method creates one.
     ///
     /// ```
     /// use hyperlane_core::{Context, Error};
@@ -144,12 +147,12 @@ impl Context {
         WebSocket::of_channel(self.session_channel(Direction::Both))
     }
 
-    /// Returns the event-stream channel of the client's session, connected or not: messages wait for the client, and
-    /// reach all of its tabs. Clients connect at an endpoint: `server.at("/sse").get(sse())`.
+    /// Returns the event-stream channel of the client's session. The client need not be connected: messages wait for
+    /// the client, and reach all of its tabs. Clients connect at an endpoint: `server.at("/sse").get(sse())`.
     ///
-    /// The request for a page may send to the page that it loads, as with [`ws`](Self::ws).
+    /// A hook that answers the request for a page can already send messages to the page, as with [`ws`](Self::ws).
     ///
-    /// This is a use of the session, and begins one if there is none.
+    /// If the client has no session, this method creates one.
     ///
     /// ```
     /// use hyperlane_core::{Context, Error};

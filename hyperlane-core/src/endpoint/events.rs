@@ -1,4 +1,4 @@
-//! Channels by event stream.
+//! Connections to channels by an event stream.
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl ChannelHandler {
-    /// Serves the channel as an event stream.
+    /// Connects the client to the channel by an event stream.
     pub(super) fn follow<'a>(
         self: Arc<Self>,
         stream: &'a mut Stream,
@@ -45,7 +45,7 @@ impl ChannelHandler {
         ctx.check_page(&self.cors.origins, Purpose::Stream)?;
         refuse_token(ctx)?;
         if ctx.get_request().get_method().is_head() {
-            // HEAD has no body for events, so it gets no position.
+            // A response to HEAD has no events. So the connection gets no position in the channel.
             ctx.get_mut_response()
                 .set_header("content-type", "text/event-stream")
                 .set_header("cache-control", "no-cache");
@@ -57,7 +57,7 @@ impl ChannelHandler {
         if let Some(Ok(id)) = claim.from
             && was_closed(&entry, self.direction, id.epoch)
         {
-            // A browser stops coming back after a 204.
+            // A browser does not reconnect after a 204.
             ctx.get_mut_response().set_status_code(204);
             return Ok(None);
         }
@@ -66,7 +66,8 @@ impl ChannelHandler {
         }
         let connection = stream.connection().clone();
         if is_replaced {
-            // A channel of its own would get no messages of the session. The browser comes back with the new cookie.
+            // The client has an id that a login has replaced. A new channel would get no messages of the session. The
+            // browser reconnects with the new cookie.
             close_for_new_id(&connection);
             return Ok(None);
         }
@@ -90,15 +91,15 @@ impl ChannelHandler {
     }
 }
 
-/// Encodes the first event of a stream, which names the position, so that a cut before the first message loses
-/// nothing.
+/// Encodes the first event of a stream. The event names the position of the client, so a client that disconnects before
+/// the first message can resume.
 fn first_event(id: ResumeId, retry: Duration, is_reset: bool) -> Vec<u8> {
-    // Between once and twice as much.
+    // The delay is between `retry` and twice `retry`.
     let jitter = random() % (retry.as_millis().max(1) as u64);
     let name = if is_reset { "reset" } else { POSITION };
     let event = position_event(name, id).retry(retry + Duration::from_millis(jitter));
     let mut bytes = Vec::new();
-    // All parts are our own, so that encoding cannot fail.
+    // The parts contain no characters that the encoder refuses, so encoding cannot fail.
     let _ = event.encode(&mut bytes);
     bytes
 }

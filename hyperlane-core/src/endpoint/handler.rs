@@ -1,4 +1,4 @@
-//! Parts of request handling that all endpoints share.
+//! The parts of request handling that all endpoints share.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
     stream::Stream,
 };
 
-/// An endpoint that serves requests.
+/// The state of an endpoint that serves requests.
 pub(super) struct ChannelHandler {
     pub(super) options: Options,
     pub(super) settings: Arc<Settings>,
@@ -33,7 +33,7 @@ pub(super) struct ChannelHandler {
     pub(super) cors: Arc<RouteCors>,
 }
 
-/// Refuses the request after an error: the pipeline answers it.
+/// Returns the value of `outcome`. On an error, ends the hook, and the pipeline answers the request with the error.
 pub(super) async fn refused<T>(outcome: Result<T, RequestError>) -> T {
     match outcome.map_err(refuse) {
         Ok(value) => value,
@@ -41,7 +41,8 @@ pub(super) async fn refused<T>(outcome: Result<T, RequestError>) -> T {
     }
 }
 
-/// Refuses a client whose only credential is an invalid token: no channel would get its messages.
+/// Returns an error if the only credential of the client is an invalid token. Without a valid credential, the client
+/// would get a new session and miss its messages.
 pub(super) fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
     match ctx.is_session_token_refused() {
         true => Err(RequestError::SessionToken),
@@ -49,7 +50,7 @@ pub(super) fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
     }
 }
 
-/// A connection with its position in a channel: the only state of an idle one.
+/// A connection with its position in a channel. An idle connection has no other state in the hook.
 pub(super) struct Open {
     pub(super) connection: Arc<Link>,
     pub(super) attached: Attached,
@@ -71,7 +72,7 @@ impl ChannelHandler {
         })
     }
 
-    /// Plans these routes for a server.
+    /// Creates the plan with these routes for a server.
     pub(super) fn planned(&self, routes: Vec<PlannedRoute>) -> PlannedEndpoint {
         PlannedEndpoint {
             routes,
@@ -81,11 +82,11 @@ impl ChannelHandler {
         }
     }
 
-    /// Reads the client's claim to a position.
+    /// Reads the position at which the client wants to resume.
     pub(super) fn claim(&self, stream: &Stream, ctx: &Context, kind: Kind) -> Claim {
         let request = ctx.get_request();
         let headers = request.get_headers().get_all("last-event-id");
-        // Missing values, in any form, give way to later ones.
+        // A value that stands for a missing id is skipped, and the next value applies.
         let from = headers
             .chain(request.get_querys().get_all("last_event_id"))
             .find_map(ResumeId::of_client);
@@ -105,7 +106,7 @@ impl ChannelHandler {
         of_session(entry, self.direction, &self.settings)
     }
 
-    /// Attaches a connection to the session's channel. If that channel has just ended, a new one replaces it.
+    /// Attaches a connection to the session's channel. If the channel has just ended, creates a new channel.
     pub(super) fn attach(
         &self,
         entry: &Arc<SessionEntry>,

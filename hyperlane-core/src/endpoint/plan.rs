@@ -1,4 +1,4 @@
-//! The plan of an endpoint, which a server carries out.
+//! The plan of an endpoint: the routes that a server adds for the endpoint.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use crate::{
     stream::Stream,
 };
 
-/// An endpoint, for a server to add at a pattern.
+/// The plan of an endpoint. A server adds its routes at a pattern.
 pub struct PlannedEndpoint {
     pub(crate) routes: Vec<PlannedRoute>,
-    /// Direction of the channels that clients connect to.
+    /// The direction of the channels to which clients connect.
     pub(crate) direction: Direction,
-    /// Settings of those channels.
+    /// The settings of these channels.
     pub(crate) settings: Arc<Settings>,
-    /// Rights of pages of other origins, for all routes.
+    /// The CORS policy of all routes: what pages of other origins may do.
     pub(crate) cors: Arc<RouteCors>,
 }
 
 /// One route of an endpoint.
 pub(crate) struct PlannedRoute {
-    /// The name in lists of routes.
+    /// The name of the handler in lists of routes.
     pub(crate) name: &'static str,
     pub(crate) methods: &'static [&'static str],
     pub(crate) run: SharedHookFn,

@@ -1,4 +1,4 @@
-//! Messages to a channel by POST.
+//! POST requests that send a message to a channel.
 
 use std::{future::poll_fn, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl ChannelHandler {
-    /// Sends the body to the channel as a message.
+    /// Sends the body of the request to the channel as a message.
     pub(super) fn post(self: Arc<Self>, ctx: &mut Context) -> HookFuture<'_> {
         Box::pin(async move {
             refused(self.take_post(ctx).await).await;

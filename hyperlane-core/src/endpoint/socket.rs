@@ -1,4 +1,4 @@
-//! Channels by WebSocket.
+//! Connections to channels by a WebSocket.
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
@@ -39,7 +39,7 @@ impl ChannelHandler {
             return self.follow(stream, ctx);
         }
         Box::pin(async move {
-            // A box of its own, which is freed before the long wait begins.
+            // The box of this future is freed before the long wait in `receive` begins.
             let opened = refused(Box::pin(self.open_socket(stream, ctx)).await).await;
             if let Some((open, acks)) = opened {
                 receive(open.attached.channel(), &open.connection, &acks).await;
@@ -70,18 +70,19 @@ impl ChannelHandler {
             claim.tab = Some(random());
         }
         let upgrade = Upgrade::new().with_origins(self.cors.origins.clone());
-        // A refused handshake begins no session, and sets no cookie: the browser may have one that it did not send
-        // across sites.
+        // If the handshake is refused, no session is created and no cookie is set. The browser may already have a
+        // session cookie that it did not send across sites.
         stream.check_upgrade(ctx, &upgrade)?;
-        // A page cannot read the status of a handshake, but can read the code of a Close.
+        // A page cannot read the status of a failed handshake, but it can read the code of a Close frame. So these
+        // failures are reported by a Close frame.
         let is_refused = ctx.is_session_token_refused();
         let is_replaced = ctx.is_session_replaced();
-        // Before the 101, so that the 101 sets the cookie.
+        // The session is created before the 101, because the 101 sets the cookie.
         let entry = ctx.session().entry().clone();
         ctx.upgrade_with(stream, upgrade).await?;
         let connection = stream.connection().clone();
         if is_refused {
-            // A connection that has ended needs no Close.
+            // The call fails only if the connection has already ended. Such a connection needs no Close frame.
             let _ = connection.close_websocket(CloseCode::POLICY_VIOLATION, "token expired", false);
             return Ok(None);
         }
@@ -100,7 +101,7 @@ impl ChannelHandler {
             }
             if let Some(tab) = claim.tab.filter(|_| kind == Kind::Counted) {
                 let text = first_message(id, tab, start.is_reset);
-                // A connection that has ended is detached in a moment.
+                // The send fails if the connection has ended. The channel then detaches the connection soon.
                 let message = Message::from(text);
                 let _ = connection
                     .lane()
@@ -117,7 +118,7 @@ impl ChannelHandler {
     }
 }
 
-/// Delivers messages of the client to the channel until the channel or the connection ends.
+/// Passes messages of the client to the channel until the channel or the connection ends.
 async fn receive(channel: &Arc<Channel>, connection: &Arc<Link>, acks: &Acks) {
     let mut taken = None;
     poll_fn(|cx| {
@@ -145,7 +146,7 @@ async fn receive(channel: &Arc<Channel>, connection: &Arc<Link>, acks: &Acks) {
     .await;
 }
 
-/// Encodes the first message for a counting client.
+/// Encodes the first message for a client that counts messages to resume.
 fn first_message(id: ResumeId, tab: Tab, is_reset: bool) -> String {
     let ResumeId { epoch, offset } = id;
     format!(

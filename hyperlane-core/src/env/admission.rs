@@ -9,10 +9,10 @@ use std::{
 use super::peer::Peer;
 use crate::{config::ServerConfig, proto::http::forwarded::Cidr};
 
-/// The number of live connections per client address.
+/// The number of live connections per client address, and its limit.
 pub(super) struct Admission {
     most: usize,
-    /// Trusted proxies. Their connections are not counted, since each proxy stands for many clients.
+    /// The trusted proxies. Each proxy stands for many clients, so the server does not limit its connections.
     proxies: Vec<Cidr>,
     counts: Mutex<HashMap<IpAddr, u32>>,
 }
@@ -54,8 +54,8 @@ impl Admission {
         }
     }
 
-    /// Returns the address under which a peer is counted. Returns `None` for loopback and trusted proxies, since they
-    /// stand for many clients.
+    /// Returns the address under which the server counts a peer. Returns `None` for peers that may stand for many
+    /// clients: loopback addresses and trusted proxies.
     fn counted_address(&self, peer: Peer) -> Option<IpAddr> {
         let address = peer.address()?.ip().to_canonical();
         match address {
@@ -65,7 +65,8 @@ impl Admission {
     }
 }
 
-/// Returns the part of an address that identifies a client: an IPv6 client owns a whole /64.
+/// Returns the part of an address that identifies a client. For IPv6 this is the /64, because a client owns the whole
+/// network.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => {

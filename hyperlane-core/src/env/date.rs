@@ -1,4 +1,4 @@
-//! The `Date` of responses.
+//! The value of the `Date` header of responses.
 
 use std::{cell::Cell, time::SystemTime};
 
@@ -8,15 +8,15 @@ use super::timers::Tick;
 pub(crate) const DATE_LENGTH: usize = 29;
 
 thread_local! {
-    /// The last `Date`, with the server and the period that it belongs to.
+    /// The id of the server, the period and the text of the last `Date` that this thread formatted.
     static DATE: Cell<(u32, u32, [u8; DATE_LENGTH])> = const { Cell::new((0, 0, [0; DATE_LENGTH])) };
 }
 
-/// Returns the value of a `Date` header (RFC 9110 §6.6.1), formatted twice a second. `server` is part of the cache key,
-/// since ticks of different servers are not comparable.
+/// Returns the value of a `Date` header (RFC 9110 §6.6.1). Each thread formats the value at most twice a second. The
+/// cache key contains `server`, because ticks of different servers are not comparable.
 pub(super) fn date(server: u32, now: Tick) -> [u8; DATE_LENGTH] {
     let (made_for, made, date) = DATE.get();
-    // With a period of half a second, the value is at most half a second old.
+    // A period is 5 ticks, half a second. So the value is at most half a second old.
     let period = now.0 / 5;
     if (made_for, made) == (server, period) {
         return date;

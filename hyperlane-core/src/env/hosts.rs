@@ -1,4 +1,4 @@
-//! The check of a request's host.
+//! The check that the server answers to the host of a request.
 
 use std::net::IpAddr;
 
@@ -12,15 +12,16 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Hosts {
     listed: Vec<AllowedHost>,
-    /// True if the server listens only on loopback addresses. Then the names of this machine are allowed.
+    /// True if the server listens only on loopback addresses. The names of this machine are then allowed.
     is_local: bool,
 }
 
 impl Hosts {
-    /// Creates the hosts from a valid configuration. If the server listens only on loopback addresses, other machines
-    /// reach it only through a program on this machine: a proxy, or a browser misled by a page.
+    /// Creates the hosts from a valid configuration. `bound` contains the TCP addresses that the server listens on.
     ///
-    /// `bound` holds the TCP addresses that the server listens on.
+    /// If all of them are loopback addresses, other machines reach the server only through a program on this machine: a
+    /// proxy, or a browser that runs the script of a foreign page (DNS rebinding). The server then requires a known
+    /// host.
     pub(crate) fn new(config: &ServerConfig, bound: impl IntoIterator<Item = IpAddr>) -> Self {
         let mut bound = bound.into_iter().peekable();
         Self {
@@ -37,7 +38,8 @@ impl Hosts {
     pub(super) fn allow(&self, via: Via, host: &str) -> bool {
         let is_open = match via {
             Via::Tcp => self.listed.is_empty() && !self.is_local,
-            // Only the list applies, since no browser speaks the PROXY protocol.
+            // No browser speaks the PROXY protocol, so DNS rebinding is impossible here. Only the list restricts the
+            // hosts.
             Via::Balancer => self.listed.is_empty(),
             Via::Trusted => true,
         };

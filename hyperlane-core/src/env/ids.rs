@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The next id. Ids are unique in the process, since a cork belongs to a thread, and a thread may serve several
-/// servers.
+/// The next id. Ids are unique in the process, not only in a server: a thread may serve several servers, and has one
+/// cork (the buffer that collects the bytes a hook sends during one poll) for all of them.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// Returns a number that is unique in the process and higher than all earlier ones.
+/// Returns a number that is higher than all earlier ones in this process.
 pub(crate) fn next_id() -> u64 {
     NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }

@@ -1,4 +1,4 @@
-//! A record of logged events, so that no client can fill the log by repetition.
+//! A record of logged events. It stops a client from filling the log by repeating an event.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -11,10 +11,11 @@ use super::timers::Tick;
 /// Maximum number of different events that are logged within a [`PERIOD`].
 const MOST: usize = 64;
 
-/// The time after which the record is cleared, so that continuing and new events are logged again.
+/// The time after which the record is cleared. The server then logs repeated and new events again.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
 
-/// The events logged in the current period. Each is logged once an hour, and at most 64 different ones.
+/// The events logged in the current period. The server logs an event once per hour, and at most 64 different events per
+/// hour.
 #[derive(Default)]
 pub(crate) struct Logged {
     hasher: RandomState,
@@ -23,7 +24,7 @@ pub(crate) struct Logged {
 
 #[derive(Default)]
 struct Seen {
-    /// Hashes of the events, since texts from clients may be long.
+    /// The hashes of the events. The text of an event may come from a client and be long, so only the hash is kept.
     hashes: Vec<u64>,
     until: Tick,
 }

@@ -28,13 +28,13 @@ impl fmt::Display for Peer {
     }
 }
 
-/// The kind of address at which a connection arrived. It decides which hosts the client may request.
+/// The kind of address at which a connection arrived. The kind decides which hosts the client may request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// A TCP address of the server, open to any program that reaches it, browsers included.
+    /// A TCP address of the server. Any program that can reach the address may connect, including browsers.
     Tcp,
     /// An address for load balancers that speak the PROXY protocol.
     Balancer,
-    /// A Unix socket, a transport that the program created, or the outer stack.
+    /// A Unix socket, a transport that the program created, or a connection of another stack that contains this server.
     Trusted,
 }

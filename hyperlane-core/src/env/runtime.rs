@@ -1,8 +1,8 @@
-//! Timers and tasks of the server for callers that may be in another runtime, or in none.
+//! Timers and tasks on the server's runtime, for callers in another runtime or in none.
 //!
-//! A handle may be used on a thread of the program, in a runtime that ends soon, or in a runtime without timers. So
-//! work that waits, or outlives its call, is spawned on the server's runtime by that runtime's handle. Only the end of
-//! the server's runtime ends the work.
+//! A program may use a handle of this library on a thread without a runtime, in a runtime that ends soon, or in a
+//! runtime without timers. So work that waits, or that continues after the call, is spawned on the server's runtime.
+//! The work ends early only if the server's runtime ends.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,9 +13,9 @@ use std::{
 
 use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
-/// A timer that fires after a while, or when its runtime ends.
+/// A timer that fires after a given time, or when its runtime ends.
 pub(crate) struct Timer {
-    /// The channel sends no value; the end of its sender is the signal.
+    /// The receiver of a channel without values. The timer fires by dropping the sender.
     fired: oneshot::Receiver<()>,
     task: AbortHandle,
 }
@@ -27,9 +27,9 @@ impl Timer {
             tokio::time::sleep(after).await;
             drop(fire);
         });
-        // Only the worker that spawned a task can run it while it is the worker's last one. The caller may block that
-        // worker by an executor within a handler. So one more task follows the timer, and other workers can run the
-        // timer.
+        // A worker thread of tokio keeps the last task that it spawned in a slot from which other workers do not steal.
+        // If the caller blocks its worker (for example in an executor within a handler), the timer in that slot could
+        // not run. A second task replaces the timer in the slot, and other workers can then run the timer.
         runtime.spawn(std::future::ready(()));
         Self {
             fired,
@@ -48,8 +48,8 @@ impl Drop for Timer {
     }
 }
 
-/// Waits for `work` at most `limit` by the clock of `runtime`; without a runtime, polls `work` only once. Returns
-/// `None` on timeout.
+/// Waits for `work` at most `limit` by the clock of `runtime`. Without a runtime, polls `work` only once. Returns
+/// `None` if `work` did not finish.
 pub(crate) async fn within<F: Future>(
     runtime: Option<Handle>,
     limit: Duration,
@@ -88,7 +88,7 @@ mod tests {
         }
     }
 
-    /// Polls like an executor that is independent of tokio.
+    /// Polls a future to its end, like an executor that is independent of tokio.
     fn block_on<T>(work: impl Future<Output = T>) -> T {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut work = pin!(work);

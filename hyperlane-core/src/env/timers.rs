@@ -1,8 +1,11 @@
 //! A coarse clock and a timer wheel that all connections of a server share.
 //!
-//! Ticks of 100 ms suffice, since deadlines of connections are tens of seconds. Reading the clock is a single relaxed
-//! load. A connection has at most one live entry in the wheel. A change of its deadlines does not touch the wheel: when
-//! the entry fires, the connection checks its own timestamps and arms again. One task per server drives the wheel.
+//! A tick is 100 ms. Deadlines of connections are seconds long, so this precision suffices. Reading the clock is a
+//! single relaxed load.
+//!
+//! A connection has at most one live entry in the wheel. If a deadline of the connection changes, the entry stays as it
+//! is. When the entry fires, the connection compares its own timestamps with the clock and adds a new entry. One task
+//! per server drives the wheel.
 
 use std::{
     sync::{
@@ -19,11 +22,12 @@ pub(crate) struct Tick(pub(crate) u32);
 /// Length of a tick.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// Number of slots. An entry due later than one turn of the wheel (102 s) is checked again after a turn.
+/// Number of slots. One turn of the wheel takes 102 s. An entry with a later deadline fires after one turn, and its
+/// connection adds a new entry.
 const SLOTS: usize = 1024;
 
 impl Tick {
-    /// Returns the tick `after` this one. The duration is rounded up, so that nothing fires too early.
+    /// Returns the tick `after` this one. The function rounds the duration up, so no entry fires too early.
     pub(crate) fn after(self, after: Duration) -> Self {
         let ticks = after.as_millis().div_ceil(TICK.as_millis());
         Self(
@@ -39,7 +43,8 @@ impl Tick {
 pub(crate) struct TimerKey {
     /// The index in the registry.
     pub(crate) slot: u32,
-    /// The id of the connection at that index when the entry was made, since indexes are reused.
+    /// The id of the connection at that index when the entry was added. The registry reuses an index, so the id detects
+    /// an entry of an earlier connection.
     pub(crate) id: u64,
 }
 
@@ -63,11 +68,11 @@ impl Timers {
     }
 
     /// Adds an entry that fires at `at` or after one turn of the wheel, whichever is sooner. Returns the tick at which
-    /// it fires.
+    /// the entry fires.
     pub(crate) fn arm(&self, key: TimerKey, at: Tick) -> Tick {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        // The clock is read under the lock, since `advance` moves it under the same lock. So no entry lands in the
-        // past.
+        // `advance` moves the clock under the same lock. So the clock cannot pass the new entry's slot before the entry
+        // is in it.
         let now = self.now.load(Ordering::Relaxed);
         let last = now.saturating_add(SLOTS as u32 - 1);
         let at = at.0.clamp(now.saturating_add(1), last);
@@ -81,14 +86,15 @@ impl Timers {
     pub(crate) fn advance(&self, now: Tick, due: &mut Vec<TimerKey>) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.now.load(Ordering::Relaxed);
-        // After a long sleep of the machine, every slot is visited only once, since one visit drains it.
+        // After a long sleep of the machine, `now` may be many turns ahead. One visit drains a slot, so each slot is
+        // visited only once.
         let from = before
             .saturating_add(1)
             .max(now.0.saturating_sub(SLOTS as u32 - 1));
         for tick in from..=now.0 {
             if let Some(slot) = slots.get_mut(tick as usize % SLOTS) {
                 due.append(slot);
-                // A slot must not keep the memory of a burst forever.
+                // A burst of entries must not keep its memory forever.
                 if slot.capacity() > 4096 {
                     *slot = Vec::new();
                 }

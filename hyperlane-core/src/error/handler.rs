@@ -5,14 +5,14 @@ use std::{any::Any, borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 use super::{RequestError, ResponseError, SessionError, send::is_end};
 use crate::http::{Failure, HttpStatus, IntoResponse, Response, explain};
 
-/// The reason why a handler or one of its arguments failed. `?` converts every error that implements
-/// `std::error::Error`.
+/// The reason why a handler, or the extraction of one of its arguments, failed. `?` converts every error that
+/// implements `std::error::Error`.
 ///
-/// Such an error becomes a 500 whose text goes only to the log. A [`RequestError`] keeps its status and text.
-/// [`new`](Self::new) creates an error with a status and text of your own. `Error` does not implement
-/// `std::error::Error` itself; otherwise `?` could not convert all types that do.
+/// A converted error becomes a response with status 500, and the error's text goes only to the log. A [`RequestError`]
+/// keeps its status and text. [`new`](Self::new) creates an error with a status and text of your own.
 ///
-/// `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not implement `std::error::Error` either. Convert them by
+/// `Error` itself does not implement `std::error::Error`. If it did, Rust would not allow the generic conversion by
+/// `?`. `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not implement `std::error::Error` either. Convert them by
 /// [`internal`](Self::internal): `.map_err(Error::internal)?`.
 ///
 /// ```
@@ -40,7 +40,8 @@ enum Reason {
 }
 
 impl Error {
-    /// Creates an error with a status and a text for the client. From 500 on, the text goes only to the log.
+    /// Creates an error with a status and a text for the client. If the status is 500 or higher, the text goes only to
+    /// the log.
     pub fn new(status: impl Into<HttpStatus>, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Reason::Answer {
             status: status.into(),
@@ -48,7 +49,8 @@ impl Error {
         }))
     }
 
-    /// Creates a 500 from a text, `anyhow::Error` or `Box<dyn Error + Send + Sync>`. This cause goes only to the log.
+    /// Creates an error with status 500 from a text, `anyhow::Error` or `Box<dyn Error + Send + Sync>`. The text of the
+    /// cause goes only to the log.
     ///
     /// ```
     /// use hyperlane_core::Error;
@@ -65,7 +67,7 @@ impl Error {
         Self(Box::new(Reason::Cause(cause.into())))
     }
 
-    /// Converts the error to the one that the `request_error` hooks receive.
+    /// Converts the error to a [`RequestError`] for the `request_error` hooks.
     pub(crate) fn into_request_error(self) -> RequestError {
         let status = self.status();
         match *self.0 {
@@ -91,8 +93,8 @@ impl Error {
     }
 }
 
-/// The errors that `?` converts to [`Error`]. The trait is separate, so that the compiler can explain how to convert
-/// other errors.
+/// The errors that `?` converts to [`Error`]. This trait exists for its compiler message: the message explains how to
+/// convert other errors.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not become a `hyperlane::Error` by `?`",
@@ -101,13 +103,14 @@ impl Error {
 )]
 pub trait BecomesError: StdError + Send + Sync + 'static {}
 
-// The compiler does not name this implementation, so its message shows the text of the trait above.
+// The compiler does not suggest this implementation in its message. So the message shows the text of `BecomesError`.
 #[diagnostic::do_not_recommend]
 impl<E: StdError + Send + Sync + 'static> BecomesError for E {}
 
 impl<E: BecomesError> From<E> for Error {
     fn from(error: E) -> Self {
-        // Our own errors have their own answer. The `Option` lets the code move the error out after the downcast.
+        // A `RequestError` and a `ResponseError` keep their own status and text. The `Option` lets the code move the
+        // error out of the reference that the downcast returns.
         let mut error = Some(error);
         let any: &mut dyn Any = &mut error;
         if let Some(error) = any
@@ -122,8 +125,8 @@ impl<E: BecomesError> From<E> for Error {
         {
             return Self(Box::new(Reason::Response(error)));
         }
-        // A session operation that the client may not perform is explained to the client. All other errors go to the
-        // log.
+        // If the client's credential caused the failure of a session operation, the text goes to the client. The text
+        // of all other errors goes to the log.
         if let Some(error) = any.downcast_ref::<Option<SessionError>>()
             && let Some(error) = error
             && let Some(status) = error.client_status()
@@ -158,8 +161,8 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `main` prints an error by `Debug`, so this is the sentence of `Display`, after the status if the client
-        // receives one.
+        // If `main` returns an error, Rust prints it by `Debug`. So `Debug` writes the sentence of `Display`. The
+        // status precedes the sentence if the client receives the sentence too.
         match &*self.0 {
             Reason::Cause(_) | Reason::Response(_) => fmt::Display::fmt(self, f),
             Reason::Request(_) | Reason::Answer { .. } => write!(f, "{}: {self}", self.status()),
@@ -181,10 +184,10 @@ impl IntoResponse for Error {
     }
 }
 
-/// Answers an error in plain text. The text of a server error goes only to the log.
+/// Writes an error into the response as plain text. The text of a server error goes only to the log.
 pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Display, is_end: bool) {
     let phrase = HttpStatus::phrase(usize::from(status));
-    // These texts describe the client's error and reveal nothing internal.
+    // A text with one of these statuses describes the client's error and reveals nothing internal.
     let (text, public, cause) = if status < 500 || status == 501 || status == 505 {
         let said = error.to_string();
         (format!("{status} {phrase}: {said}\n"), said.into(), None)
@@ -204,7 +207,7 @@ pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Disp
     });
 }
 
-/// Answers a refused request.
+/// Writes the error of a refused request into the response.
 pub(super) fn refuse(response: &mut Response, error: RequestError) {
     let is_end = error.is_disconnect() || matches!(error, RequestError::WebSocketProtocol(_));
     answer(response, error.status(), &error, is_end);

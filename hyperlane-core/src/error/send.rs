@@ -1,4 +1,4 @@
-//! Errors of sending, and how a connection ended.
+//! Errors of sending, and errors that describe how a connection ended.
 
 use std::io;
 
@@ -8,17 +8,17 @@ use crate::{
     proto::ws::{CloseFrame, ProtocolError},
 };
 
-/// The reason why a message was refused.
+/// The reason why an outbox refused a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
-    /// The queue exceeds the outbox's high-water mark; the message was not queued.
+    /// The outbox is above its high-water mark. The message was not queued.
     #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
     Full,
-    /// The connection has ended, or a Close was sent on it.
+    /// The connection has ended, or the server has sent a Close frame on it.
     #[error("the connection is closed")]
     Closed,
-    /// The connection belongs to a session's channel. An extra message would break the count of messages on its
-    /// clients.
+    /// The connection belongs to a channel of a session. The channel numbers the messages on this connection, and
+    /// another message would break the numbers that the client counts.
     #[error(
         "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
     )]
@@ -29,22 +29,22 @@ pub enum PushError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseError {
-    /// The connection has ended, or a Close was sent on it.
+    /// The connection has ended, or the server has sent a Close frame on it.
     #[error("the connection is closed")]
     ConnectionClosed,
-    /// Bytes after a complete response were not sent, because each request has one response.
+    /// The response is already complete. Each request has one response, so further bytes were not sent.
     #[error("the response is already complete: nothing can be sent after it")]
     AlreadyComplete,
-    /// A file or a stream cannot be sent on a WebSocket or an event stream; only messages can.
+    /// A file or a stream cannot be sent on a WebSocket or an event stream. These connections carry only messages.
     #[error("cannot send a file or stream as a message")]
     NotAMessage,
     /// The status allows no content (1xx, 204, 205 or 304), so no event stream can begin.
     #[error("a response of this status has no content, so that no stream can begin with it")]
     NoContent,
-    /// The peer reads too slowly, and the sender must not wait.
+    /// The outbox is full because the peer reads too slowly, and this sender does not wait for space.
     #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
     Full,
-    /// The connection belongs to a session's channel. Only the channel may send on it.
+    /// The connection belongs to a channel of a session. Only the channel may send on this connection.
     #[error(
         "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
     )]
@@ -82,7 +82,8 @@ impl IntoResponse for ResponseError {
     }
 }
 
-/// The client's Close. It is the source of the last error of [`WebSocket::recv`](crate::WebSocket::recv).
+/// The client closed the WebSocket. [`WebSocket::recv`](crate::WebSocket::recv) returns this error as the source of its
+/// last error.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("closed by the client{}", .frame.as_ref().map_or(String::new(), |frame| format!(": {} {}", frame.code, frame.reason)))]
 pub struct ClosedByClient {
@@ -90,12 +91,12 @@ pub struct ClosedByClient {
     pub frame: Option<CloseFrame>,
 }
 
-/// The client disconnected without a Close.
+/// The client disconnected without a Close frame.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the client left without a Close")]
 pub(crate) struct LeftWithoutClose;
 
-/// Returns whether an error, or one of its sources, means that a connection has ended.
+/// Returns whether the error, or an error in its chain of sources, means that the connection has ended.
 pub(super) fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -110,7 +111,7 @@ pub(super) fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
         if let Some(error) = error.downcast_ref::<RequestError>() {
             return error.is_disconnect() || matches!(error, RequestError::WebSocketProtocol(_));
         }
-        // `io::Error::source` skips the error inside the `io::Error`.
+        // `io::Error::source` skips the error that the `io::Error` wraps.
         let held = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);

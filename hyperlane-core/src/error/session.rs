@@ -4,16 +4,16 @@ use std::io;
 
 /// The reason why a session operation failed.
 ///
-/// If a handler returns the error by `?`, the server answers 403 or 409 for an operation that the client's credential
-/// does not allow ([`ByToken`](Self::ByToken), [`Former`](Self::Former), [`Passing`](Self::Passing)), and otherwise
-/// 500.
+/// If a handler returns the error by `?`, the server answers with a status. The status is 403 or 409 if the client's
+/// credential does not allow the operation ([`ByToken`](Self::ByToken), [`Former`](Self::Former),
+/// [`Passing`](Self::Passing)), and otherwise 500.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// The value has no JSON form, or is of another type than requested.
+    /// The value cannot be converted to JSON, or the stored JSON has another type than requested.
     #[error("invalid session value: {0}")]
     Json(#[from] serde_json::Error),
-    /// The value exceeds the free part of [`session_memory`](crate::ServerConfig).
+    /// The value does not fit into the free part of [`session_memory`](crate::ServerConfig).
     #[error("the session memory is full")]
     Full,
     /// The head of the response was already sent, so the cookie cannot be set.
@@ -22,19 +22,19 @@ pub enum SessionError {
     /// The session was destroyed.
     #[error("the session was destroyed")]
     Ended,
-    /// The id of the session has changed since this request arrived: another request has renewed the session.
+    /// Another request has renewed the session since this request arrived. The session's id has changed.
     #[error(
         "another request has renewed the session, and its answer has the cookie: repeat the request with that"
     )]
     Former,
-    /// The request carries a token instead of a cookie. A token cannot renew the session, since the owner's cookie
-    /// would become worthless.
+    /// The request carries a token instead of a cookie. A token cannot renew the session, because the renewal would
+    /// make the owner's cookie invalid.
     #[error("the request came by a token, and a token renews no session: renew it by its cookie")]
     ByToken,
-    /// The session lasts only for this request, because no later request can name it.
+    /// The session lasts only for this request. No later request can name the session.
     #[error("the session lasts for this request alone: no client can come back to it")]
     Passing,
-    /// The system has no random bytes.
+    /// The operating system returned no random bytes.
     #[error("no random bytes for an id")]
     Random,
     /// The store failed.
@@ -43,7 +43,8 @@ pub enum SessionError {
 }
 
 impl SessionError {
-    /// Returns the status of the answer if the client's credential caused the error; `None` if the program did.
+    /// Returns the status of the response if the client's credential caused the error, and `None` if the program caused
+    /// it.
     pub(super) fn client_status(&self) -> Option<usize> {
         match self {
             Self::ByToken => Some(403),

@@ -4,8 +4,8 @@ use std::{borrow::Cow, fmt, io, panic::Location};
 
 use crate::{config::ConfigError, proto::http::origin::OriginError, route::RouteError};
 
-/// The reason why a server did not start. `Debug` writes the same sentence as `Display`, since `main` prints an error
-/// by `Debug`.
+/// The reason why a server did not start. `Debug` writes the same sentence as `Display`. If `main` returns an error,
+/// Rust prints it by `Debug`.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -14,7 +14,7 @@ pub enum ServerError {
     Bind {
         /// The address as configured.
         address: String,
-        /// The error of the system.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The configuration is invalid.
@@ -25,9 +25,9 @@ pub enum ServerError {
     Route {
         /// The pattern as written.
         pattern: String,
-        /// The place of its registration.
+        /// The place in the program where the route is registered.
         place: Place,
-        /// The error of the pattern.
+        /// The fault of the pattern.
         source: RouteError,
     },
     /// An endpoint allows an invalid origin, or `null`.
@@ -35,12 +35,12 @@ pub enum ServerError {
     Origin {
         /// The pattern as written.
         pattern: String,
-        /// The place of its registration.
+        /// The place in the program where the endpoint is registered.
         place: Place,
-        /// The error of the origin.
+        /// The fault of the origin.
         source: OriginError,
     },
-    /// No guard distinguishes two handlers of the same path.
+    /// A path has two handlers, and no guard decides between them.
     #[error(
         "the route {pattern:?} has two handlers that no guard tells apart: {first} and {second}; \
          remove one, or give them different methods"
@@ -53,8 +53,8 @@ pub enum ServerError {
         /// The place where the second handler was registered.
         second: Place,
     },
-    /// A handler could not answer any request, because the server or the pattern lacks a value. The log names all such
-    /// handlers.
+    /// A handler cannot answer any request, because the server or the route pattern lacks a value that the handler
+    /// needs. The log names all such handlers.
     #[error(
         "the handler `{handler}` of {pattern:?} at {place} cannot answer any request: {lack}{}",
         and_more(*more)
@@ -64,31 +64,32 @@ pub enum ServerError {
         handler: &'static str,
         /// The pattern of its route.
         pattern: String,
-        /// The place of its registration.
+        /// The place in the program where the handler is registered.
         place: Place,
         /// The missing value.
         lack: SetupError,
         /// The number of other handlers that lack something.
         more: usize,
     },
-    /// The server has no route, but attribute macros registered routes that no server uses.
+    /// The server has no route. The program registered routes by attribute macros, but no server uses these routes.
     #[error(
         "the server has no route, but attribute macros registered {}, the first of them `{handler}` at {place}: put \
          `#[hyperlane(server: Server)]` on `main` and run the `server` that it declares",
         counted(*routes, "route")
     )]
     RoutesNotTaken {
-        /// The number of routes that attribute macros registered.
+        /// The name of the first of these handlers.
         routes: usize,
         /// The name of the first handler.
         handler: &'static str,
-        /// The place of the first handler.
+        /// The place in the program where the first of these handlers is registered.
         place: Place,
     },
-    /// Another system error, for example from `?` in a function that returns `ServerError`.
+    /// Another error of the operating system, for example from `?` in a function that returns `ServerError`.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The server was started, or became a service, outside of a tokio runtime. It needs a runtime for its clock.
+    /// The program started the server, or converted it to a service, outside of a tokio runtime. The server needs a
+    /// runtime for its clock.
     #[error(
         "a server starts only inside a tokio runtime: call it under `#[tokio::main]`, or within `block_on`"
     )]
@@ -143,12 +144,12 @@ impl fmt::Display for Place {
     }
 }
 
-/// The reason why a handler could not answer any request, as the end of a sentence about the handler.
+/// The reason why a handler cannot answer any request. The text is the end of a sentence about the handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupError(Cow<'static, str>);
 
 impl SetupError {
-    /// Creates an error that says what is missing and how to fix it, without a full stop.
+    /// Creates an error from a text that says what is missing and how to fix it. The text ends without a full stop.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
         Self(text.into())
     }

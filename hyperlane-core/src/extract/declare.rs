@@ -1,4 +1,4 @@
-//! Macros that declare the arguments of this crate.
+//! Macros that declare the extractors of this crate: the types that implement `FromContext`.
 
 /// Declares tuple structs that dereference to their value.
 macro_rules! wrappers {
@@ -17,7 +17,7 @@ macro_rules! wrappers {
     )+};
 }
 
-/// Implements `FromContext` by an expression that evaluates to a `Result`.
+/// Implements `FromContext` by an expression. The expression evaluates to a `Result`.
 macro_rules! from_context {
     ($(
         $(#[$attr:meta])*

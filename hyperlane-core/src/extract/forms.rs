@@ -14,8 +14,8 @@ use crate::{
 };
 
 wrappers! {
-    /// The query as `T`. A repeated name becomes a list. The server answers an invalid value with 400 and the name of
-    /// the parameter.
+    /// The query, deserialized as `T`. A repeated name becomes a list. The server answers an invalid value with 400 and
+    /// names the parameter in the response.
     ///
     /// ```
     /// use hyperlane_core::Query;
@@ -31,8 +31,8 @@ wrappers! {
     /// }
     /// ```
     Query;
-    /// The body, an HTML form, as `T`. The server answers an invalid value with 400 and the name of the field, and
-    /// another media type with 415.
+    /// The body, an HTML form, deserialized as `T`. The server answers an invalid value with 400 and names the field in
+    /// the response. It answers another media type with 415.
     ///
     /// ```
     /// use hyperlane_core::Form;

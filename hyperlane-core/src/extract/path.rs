@@ -19,7 +19,7 @@ use crate::{RequestError, RouteParams};
 pub(super) fn read<T: DeserializeOwned>(params: &RouteParams) -> Result<T, RequestError> {
     let params = Parameters(params);
     let value = T::deserialize(params).or_else(|mismatch| match (mismatch, params.only()) {
-        // `T` read the only parameter as text and parsed the text itself, so the error has no name yet.
+        // `T` read the only parameter as text and parsed the text itself. So the error does not name the parameter yet.
         (mismatch @ Mismatch::Value(_), Ok(parameter)) => parameter.named(Err(mismatch)),
         (mismatch, _) => Err(mismatch),
     });
@@ -32,14 +32,15 @@ pub(super) fn read<T: DeserializeOwned>(params: &RouteParams) -> Result<T, Reque
     })
 }
 
-/// The reason why the parameters do not fit.
+/// The reason why the parameters cannot become the requested type.
 #[derive(Debug)]
 enum Mismatch {
-    /// An invalid value: the client's fault.
+    /// A value is invalid. This is the client's fault.
     Value(String),
-    /// An invalid value, with the name of the parameter.
+    /// A value is invalid, and the text names its parameter.
     Named(String),
-    /// An unsuitable pattern. This is the program's fault, since the parameters of any request would fail.
+    /// The parameters of the pattern do not match the type. This is the program's fault, because every request would
+    /// fail.
     Route(String),
 }
 
@@ -70,8 +71,8 @@ impl serde::de::Error for Mismatch {
     }
 }
 
-/// All parameters. They deserialize as a struct or map by name, as a list or tuple in order, or, if there is only one,
-/// as a single value.
+/// All parameters of a route. They deserialize by name as a struct or map, and in order as a list or tuple. If there is
+/// only one parameter, they also deserialize as a single value.
 #[derive(Clone, Copy)]
 struct Parameters<'a>(&'a RouteParams);
 
@@ -92,7 +93,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// Deserializes a single value from the only parameter.
+/// Implements methods that deserialize a single value from the only parameter.
 macro_rules! only {
     ($($method:ident)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
@@ -204,7 +205,7 @@ impl<'de> Deserializer<'de> for Parameters<'de> {
     }
 }
 
-/// One parameter: text, which is parsed as the requested type.
+/// One parameter. Its text is parsed as the requested type.
 #[derive(Clone, Copy)]
 struct Parameter<'a> {
     name: &'a str,
@@ -224,7 +225,7 @@ impl Parameter<'_> {
 /// The parameters that have not been read.
 struct Remaining<'de, I> {
     values: I,
-    /// The value after its name was read.
+    /// The parameter whose name was read and whose value was not read yet.
     value: Option<Parameter<'de>>,
 }
 
@@ -265,7 +266,7 @@ impl<'de, I: Iterator<Item = Parameter<'de>>> MapAccess<'de> for Remaining<'de, 
     }
 }
 
-/// Implements types that are parsed from the text.
+/// Implements methods that parse the text as the requested type.
 macro_rules! parsed {
     ($($method:ident $visit:ident $ty:ty;)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {

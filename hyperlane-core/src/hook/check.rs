@@ -1,5 +1,7 @@
-//! Compile-time checks of a registered hook. The struct and its `handle` are different items, so no macro sees both. A
-//! registration is a constant, and a failed check is a panic of its evaluation.
+//! Compile-time checks of a registered hook.
+//!
+//! The struct and its `handle` are different items, so no macro sees both. A registration is a constant, so the
+//! compiler evaluates the checks. A panic during the evaluation is a compile error.
 
 #![allow(
     clippy::indexing_slicing,
@@ -9,7 +11,7 @@
 
 use super::{Guard, GuardKind};
 
-/// Panics if a hook uses a parameter that its route's pattern lacks.
+/// Panics if a hook uses a parameter that the pattern of its route lacks.
 #[track_caller]
 pub(super) const fn params(pattern: &str, names: &[&str]) {
     let mut at = 0;
@@ -29,7 +31,7 @@ pub(super) const fn params(pattern: &str, names: &[&str]) {
     }
 }
 
-/// Panics if a hook's guards decline every method of its route.
+/// Panics if the guards of a hook decline every method of its route.
 #[track_caller]
 pub(super) const fn methods(methods: &[&str], guards: &[Guard], websocket: bool) {
     if methods.is_empty() {
@@ -56,7 +58,7 @@ pub(super) const fn methods(methods: &[&str], guards: &[Guard], websocket: bool)
     panic!("{}", text.as_str());
 }
 
-/// Returns whether all guards accept a method.
+/// Returns whether all guards accept the method.
 const fn takes(guards: &[Guard], method: &str) -> bool {
     let mut at = 0;
     while at < guards.len() {
@@ -71,7 +73,7 @@ const fn takes(guards: &[Guard], method: &str) -> bool {
     true
 }
 
-/// Returns whether a pattern has a parameter: `:name`, `{name}`, `{name:regex}` or `{*name}`.
+/// Returns whether the pattern has a parameter of this name: `:name`, `{name}`, `{name:regex}` or `{*name}`.
 const fn has_param(pattern: &[u8], name: &[u8]) -> bool {
     let mut at = 1;
     while at < pattern.len() {
@@ -148,7 +150,7 @@ impl Text {
         }
     }
 
-    /// Appends `text`, as far as it fits.
+    /// Appends `text`. Cuts the text off where the space ends.
     const fn push(mut self, text: &str) -> Self {
         let text = text.as_bytes();
         let mut at = 0;

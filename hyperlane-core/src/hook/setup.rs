@@ -1,4 +1,4 @@
-//! Requirements of handlers on a server, checked before it starts.
+//! Requirements of handlers, checked before the server starts.
 
 use std::{
     any::{Any, type_name},
@@ -7,7 +7,8 @@ use std::{
 
 use crate::{context::states::States, error::SetupError};
 
-/// A route of a server that is about to start; passed to [`FromContext::check`](crate::FromContext::check).
+/// A route of a server that is about to start. The server passes it to
+/// [`FromContext::check`](crate::FromContext::check).
 #[derive(Debug)]
 pub struct RouteSetup<'a> {
     params: Vec<&'a str>,
@@ -61,5 +62,5 @@ impl<'a> RouteSetup<'a> {
     }
 }
 
-/// The function that checks a handler against its route.
+/// A function that checks whether a handler can work on its route.
 pub(crate) type SetupCheck = fn(&RouteSetup<'_>) -> Result<(), SetupError>;

@@ -1,10 +1,10 @@
 //! The `Content-Disposition` of a part (RFC 7578 §4.2, RFC 6266 §4.1).
 //!
-//! The parser is lenient, since clients deviate from the grammar. It accepts any file name.
+//! Clients deviate from the grammar, so the parser is lenient. It accepts any file name.
 
 use percent_encoding::percent_decode;
 
-/// The parameters of a part.
+/// The parameters of the `Content-Disposition` of a part.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Disposition {
     pub(super) name: Option<String>,
@@ -12,7 +12,7 @@ pub(super) struct Disposition {
 }
 
 impl Disposition {
-    /// Parses the value of the field. If a parameter is repeated, the first counts.
+    /// Parses the value of the header field. If a parameter is repeated, the first value applies.
     pub(super) fn parse(field: &[u8]) -> Self {
         let mut name = None;
         let mut file_name = None;
@@ -38,7 +38,7 @@ impl Disposition {
             };
             slot.get_or_insert(value);
         }
-        // Forms should not use `filename*`, so it counts only without `filename` (RFC 7578 §4.2).
+        // Forms should not use `filename*` (RFC 7578 §4.2). So it applies only if `filename` is missing or empty.
         let extended = extended.map(|value| decode_extended(&value));
         let file_name = match file_name.map(to_text) {
             Some(empty) if empty.is_empty() => extended.or(Some(empty)),
@@ -59,7 +59,8 @@ fn to_text(bytes: Vec<u8>) -> String {
     }
 }
 
-/// Splits off a value, without its quotes, and returns it with the rest from the next semicolon on.
+/// Splits a value off the front. Returns the value without its quotes, and the remaining bytes from the next semicolon
+/// on.
 fn skip_value(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     let bytes = bytes.trim_ascii_start();
     let Some(quoted) = bytes.strip_prefix(b"\"") else {
@@ -70,7 +71,7 @@ fn skip_value(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut rest = quoted;
     loop {
         rest = match rest {
-            // A single backslash stays, since Windows paths contain backslashes.
+            // The parser keeps a single backslash, because Windows paths contain backslashes.
             [b'\\', escaped @ (b'"' | b'\\'), after @ ..] => {
                 value.push(*escaped);
                 after
@@ -91,7 +92,7 @@ fn until_semicolon(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes.split_at_checked(end).unwrap_or((bytes, &[]))
 }
 
-/// Decodes `charset'language'percent-encoded` (RFC 8187 §3.2); unknown charsets are decoded as UTF-8.
+/// Decodes `charset'language'percent-encoded` (RFC 8187 §3.2). Text in an unknown charset is decoded as UTF-8.
 fn decode_extended(value: &[u8]) -> String {
     let mut parts = value.splitn(3, |byte| *byte == b'\'');
     let (charset, encoded) = match (parts.next(), parts.next(), parts.next()) {

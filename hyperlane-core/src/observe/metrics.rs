@@ -1,8 +1,8 @@
 //! The metrics of a server, for any recorder that the program installs.
 //!
-//! [`Metrics::new`] creates the handles of the server, and the first request of a kind creates the handles of that
-//! kind. An update is then a single atomic operation. Every label has few values: route patterns, known methods, status
-//! codes, reasons.
+//! [`Metrics::new`] creates the metric handles of the server. The first request with a new combination of route, method
+//! and status creates the handles for this combination. An update is then a single atomic operation. Every label has
+//! few values: route patterns, known methods, status codes, reasons.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -13,7 +13,7 @@ use metrics::{Counter, Gauge, Histogram, KeyName, SharedString, Unit, counter, g
 
 use crate::wire::WireFormat;
 
-/// The metrics of a server; without handles if no recorder was installed when the server started.
+/// The metrics of a server. Without handles if no recorder was installed when the server started.
 pub(crate) struct Metrics(Option<Box<Handles>>);
 
 struct Handles {
@@ -109,7 +109,8 @@ const DESCRIPTIONS: [(Kind, &str, Unit, &str); 10] = [
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        // The default recorder has no state, while any other recorder has some.
+        // The default recorder of the `metrics` crate is a type without fields, so its size is 0. Any other recorder
+        // has fields.
         if metrics::with_recorder(|recorder| size_of_val(recorder)) == 0 {
             return Self(None);
         }
@@ -147,15 +148,15 @@ impl Metrics {
         }
     }
 
-    /// Counts a connection that a limit refused: `refused_address` (the limit of its address) or `refused_source` (the
-    /// limit of the client that a load balancer reports).
+    /// Counts a connection that the server refused because of a limit. `outcome` is `refused_address` for the limit of
+    /// the peer's address, and `refused_source` for the limit of the client address that a load balancer reports.
     pub(crate) fn connection_refused(&self, outcome: &'static str) {
         if self.is_on() {
             counter!("hyperlane_connections_total", "outcome" => outcome).increment(1);
         }
     }
 
-    /// Counts the end of a connection. `format` is its last wire format.
+    /// Counts the end of a connection. `format` is the wire format that the connection had at its end.
     pub(crate) fn connection_ended(&self, format: WireFormat) {
         if let Some(handles) = &self.0 {
             handles.connections.decrement(1);
@@ -176,7 +177,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a client that did not keep up: `stalled` or `no_pong`.
+    /// Counts a client that the server disconnected because the client did not keep up. `reason` is `stalled` or
+    /// `no_pong`.
     pub(crate) fn client_dropped(&self, reason: &'static str) {
         if self.is_on() {
             counter!("hyperlane_drops_total", "reason" => reason).increment(1);
@@ -199,7 +201,7 @@ impl Metrics {
         if from != to
             && let Some(handles) = &self.0
         {
-            // Exact up to 2^53.
+            // The conversion to `f64` is exact up to 2^53.
             handles.outbox_bytes.increment(to as f64 - from as f64);
         }
     }
@@ -219,7 +221,7 @@ impl Series {
             entry.seconds.record(time);
         };
         let fits = |entry: &&Arc<Entry>| entry.status == status && entry.method == method;
-        // The recorder is code of the program, so the lock is not held during the call.
+        // The recorder is code of the program. So the lock is released before a call of the recorder.
         let known = {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
             known.iter().find(fits).cloned()

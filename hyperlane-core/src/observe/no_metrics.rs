@@ -1,4 +1,4 @@
-//! The replacement of `metrics` without the feature: its methods do nothing.
+//! The replacement of the module `metrics` without the feature `metrics`. Its methods do nothing.
 
 use std::time::Duration;
 

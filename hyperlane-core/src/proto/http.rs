@@ -17,7 +17,7 @@ pub mod write;
 
 /// Splits a comma-separated list into its elements and trims the blanks around them (RFC 9110 §5.6.1).
 ///
-/// Returns empty elements too, so that a strict caller can refuse the list.
+/// The iterator also returns empty elements. A strict caller can refuse a list that contains an empty element.
 ///
 /// ```
 /// let tokens: Vec<&[u8]> = hyperlane_core::proto::http::list(b"keep-alive , Upgrade").collect();
@@ -44,21 +44,22 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
         | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
-/// Returns whether a byte may stand in a field value. Tab is the only control character that may (RFC 9110 §5.5).
+/// Returns whether a byte may stand in a field value. Tab is the only control character that is allowed (RFC 9110
+/// §5.5).
 pub(crate) const fn is_value_byte(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=0x7e | 0x80..)
 }
 
-/// The reason why a `Content-Length` value is not a number.
+/// The reason why a `Content-Length` value is not a valid `u64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NumberError {
     /// The value is empty or contains a byte that is not a digit.
     NotDigits,
-    /// The value exceeds a `u64`.
+    /// The number exceeds the maximum of `u64`.
     Overflow,
 }
 
-/// Parses `1*DIGIT`. Refuses signs, blanks and lists.
+/// Parses one or more digits (`1*DIGIT`). Refuses signs, blanks and lists.
 pub(crate) fn decimal(value: &[u8]) -> Result<u64, NumberError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(NumberError::NotDigits);

@@ -1,13 +1,13 @@
 //! The PROXY protocol, version 2: the header that a load balancer sends at the start of a connection.
 //!
-//! The header names the client. A server must read the header only on connections that are required to have one,
-//! because any other peer could claim any address.
+//! The header names the client. A server must expect the header only on a listener that serves load balancers alone. On
+//! any other listener, a client could send the header itself and claim any address.
 
 use std::net::{IpAddr, SocketAddr};
 
 use ppp::v2::{Addresses, Command, Header};
 
-/// The first bytes of every header.
+/// The first bytes of every header of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The first bytes of every header of version 1.
@@ -16,10 +16,11 @@ const VERSION_1: &[u8] = b"PROXY ";
 /// Number of input bytes that an error shows.
 const SHOWN: usize = 16;
 
-/// Total length of signature, version, command, family and length field.
+/// Total length of the fixed fields in bytes: signature, version, command, family and length.
 const FIXED: usize = 16;
 
-/// Maximum length of a header, in bytes. Addresses need up to 36 bytes. The rest is for the balancer's own extensions.
+/// Maximum length of a header, in bytes. A pair of IP addresses with ports needs up to 36 bytes. A load balancer may
+/// append extensions.
 pub const MAX_HEADER: usize = 4096;
 
 /// The reason why a connection's header cannot be read.
@@ -56,10 +57,10 @@ pub enum ProxyError {
 /// A complete header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyHeader {
-    /// The length of the header in bytes. The client's own bytes follow the header.
+    /// The length of the header in bytes. The bytes after the header come from the client.
     pub len: usize,
-    /// The address of the client; `None` for the balancer's own connections (health checks) and for sources without an
-    /// IP address.
+    /// The address of the client; `None` for connections that the load balancer opens for itself (health checks), and
+    /// for sources without an IP address.
     pub source: Option<SocketAddr>,
 }
 
@@ -153,7 +154,7 @@ mod tests {
             &[0x30, 0x39, 0, 80],
         ]
         .concat();
-        // The balancer appends an extension (type, length, value) to the addresses.
+        // The load balancer appends an extension (type, length, value) to the addresses.
         let more = [&V4[..], &[0xe0, 0, 2, 1, 2]].concat();
         for (bytes, source) in [
             (header(0x21, 0x11, &V4), "203.0.113.9:12345".parse().ok()),
@@ -189,7 +190,7 @@ mod tests {
         ] {
             assert_eq!(parse(bytes), Err(expected));
         }
-        // The input may become a header of version 1, for which there is a separate error.
+        // This input may be the start of a header of version 1. Such a header has a separate error.
         assert_eq!(parse(b"PROXY"), Ok(None));
         for wrong in [
             header(0x31, 0x11, &V4),

@@ -22,5 +22,5 @@ pub use event::EventError;
 pub(crate) use event::Event;
 pub use reader::{EventReader, ReceivedEvent, StreamTooLong};
 
-/// A comment that keeps connections alive, also through proxies. Clients ignore comments.
+/// A comment line. A server sends this line to keep an idle connection open. Clients ignore comments.
 pub const HEARTBEAT: &[u8] = b":\n\n";

@@ -19,23 +19,24 @@ use crate::{
     wire::WireFormat,
 };
 
-/// Number of parts that spread the timers of a tick over most of it. Other tasks run in between, and connections that
-/// arrived together do not keep waking together.
+/// The number of parts into which the timers of a tick are divided. The parts fire over most of the tick. Other tasks
+/// run in between, and connections that arrived together do not always wake together.
 const PARTS: u32 = 80;
 const PART: Duration = Duration::from_millis(1);
 
-/// Number of connections whose timers fire before other tasks run.
+/// The number of connections whose timers fire before other tasks run.
 const WOKEN_AT_ONCE: usize = 4;
 
-/// Minimum number of connections that receive a shutdown at once, before a pause: 1 000 per second.
+/// The minimum number of connections that receive the shutdown signal before a pause. With [`SLICE_PAUSE`], the rate is
+/// at least 1 000 connections per second.
 const SLICE: usize = 100;
 const SLICE_PAUSE: Duration = Duration::from_millis(100);
 
-/// The connections of a run, with their environment.
+/// The connections of a running server, and their environment.
 pub(crate) struct Connections {
     pub(crate) env: Arc<Env>,
     pub(crate) live: Arc<Registry>,
-    /// The rate limit of all listeners together.
+    /// The rate limit that all listeners share.
     pub(crate) accepts: Pace,
 }
 
@@ -55,8 +56,8 @@ impl Connections {
         })
     }
 
-    /// Sends the shutdown to every connection. Connections that wait for requests get it at once; WebSockets and event
-    /// streams get it in slices, since their clients would otherwise all reconnect at once.
+    /// Sends the shutdown signal to every connection. Connections that wait for requests receive the signal at once.
+    /// WebSockets and event streams receive it in slices, so their clients do not all reconnect at once.
     pub(crate) async fn tell_of_shutdown(&self) {
         let (told, rest): (Vec<_>, Vec<_>) = self
             .live
@@ -76,7 +77,7 @@ impl Connections {
                 tokio::time::sleep(SLICE_PAUSE).await;
             }
         }
-        // The connections that arrived, or changed their kind, in the meantime.
+        // Some connections arrived or became WebSockets or event streams in the meantime.
         for connection in self.live.all() {
             connection.driver.signal(signals::SHUTDOWN);
         }
@@ -89,7 +90,7 @@ impl Connections {
         }
     }
 
-    /// Advances the clock and wakes connections whose timers are due, as long as the server lives.
+    /// Advances the clock and wakes the connections whose timers are due. Runs as long as the server.
     pub(crate) async fn keep_time(self: Arc<Self>) {
         let start = Instant::now();
         let mut interval = tokio::time::interval(TICK);
@@ -120,25 +121,26 @@ impl Connections {
     }
 }
 
-/// Creates a permit for each connection that may live at a time.
+/// Creates the semaphore for connections, with one permit for each connection that may live at the same time.
 pub(crate) fn permits(config: &ServerConfig) -> Arc<Semaphore> {
     let most = config.max_connections.unwrap_or_else(default_connections);
     Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)))
 }
 
-/// Returns how many connections receive a shutdown at once, so that all have it within this time.
+/// Returns the number of connections that receive the shutdown signal at once. With this number, all connections
+/// receive the signal within the time `within`.
 fn shutdown_slice(connections: usize, within: Duration) -> usize {
     let slices = within.as_millis() / SLICE_PAUSE.as_millis();
     let slices = usize::try_from(slices).unwrap_or(usize::MAX).max(1);
     connections.div_ceil(slices).max(SLICE)
 }
 
-/// Returns how many of the connections due in one tick are woken together.
+/// Returns the number of connections in one part, if `due` connections are due in one tick.
 fn part_of(due: usize) -> usize {
     due.div_ceil(PARTS as usize).max(1)
 }
 
-/// Returns 80 % of the process's descriptor limit; the rest is left to the program.
+/// Returns 80 % of the process's limit of file descriptors. The program may use the other descriptors.
 pub(crate) fn default_connections() -> usize {
     #[cfg(unix)]
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)

@@ -44,12 +44,12 @@ struct Running {
     permits: Arc<Semaphore>,
     addresses: Vec<BoundAddress>,
     stop: watch::Sender<bool>,
-    /// True when the server has ended.
+    /// Becomes true when the server has ended.
     done: watch::Receiver<bool>,
     draining: AtomicBool,
 }
 
-/// A function that waits for a server or ends it, each time it is called.
+/// A function that waits for the end of a server or shuts it down. It can be called several times.
 pub type ServerControlHandler =
     Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
@@ -62,12 +62,13 @@ impl ServerControlHook {
         clock: AbortHandle,
     ) -> Self {
         let (done_sender, done) = watch::channel(false);
-        // The sender too: a server whose control hooks are all dropped runs on.
+        // The task holds a sender of the stop signal as well. So the server continues to run if all control hooks are
+        // dropped.
         let (drained, stopping) = (connections.clone(), stop.clone());
         tokio::spawn(async move {
             drain(drained, stopping, listeners).await;
             clock.abort();
-            // An error means that no control hook is left.
+            // The send fails only if all control hooks have been dropped.
             let _ = done_sender.send(true);
         });
         Self {
@@ -83,17 +84,17 @@ impl ServerControlHook {
         }
     }
 
-    /// Waits until the server has ended by [`shutdown`](Self::shutdown).
+    /// Waits until the server has ended after a [`shutdown`](Self::shutdown).
     ///
-    /// Returns at once for a control hook without a server. Within a hook of the server itself, it returns when the
-    /// shutdown begins, since the server waits for the hook.
+    /// Returns at once for a control hook without a server. Within a hook of the same server, returns when the shutdown
+    /// begins. The server waits for the hook, so a longer wait would be a deadlock.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn wait(&self) {
         let Some(running) = &self.running else { return };
         let (mut done, mut stop) = (running.done.clone(), running.stop.subscribe());
-        // An error means that the drain task has ended with the runtime.
+        // An error means that the runtime has ended, and the task that ends the server with it.
         let mut done = pin!(done.wait_for(|done| *done));
         let mut stop = pin!(stop.wait_for(|stop| *stop));
         poll_fn(|cx| {
@@ -109,29 +110,31 @@ impl ServerControlHook {
         .await;
     }
 
-    /// Returns whether the server accepts connections, for readiness probes. False from the start of a shutdown on, and
-    /// for a control hook without a server.
+    /// Returns whether the server accepts connections, for readiness probes. Returns false after a shutdown has begun,
+    /// and for a control hook without a server.
     pub fn is_ready(&self) -> bool {
         self.running.as_ref().is_some_and(|running| {
-            // The sender is gone with the runtime.
+            // When the runtime ends, the sender of `done` is dropped.
             !running.connections.env.is_shutting_down() && running.done.has_changed().is_ok()
         })
     }
 
     /// Shuts the server down and waits until it has ended.
     ///
-    /// The server stops accepting, finishes the requests in progress, closes WebSockets with 1001 and ends event
-    /// streams. It closes 100 of them every tenth of a second (more if needed to finish in half of the timeout), so
-    /// that their clients do not all reconnect at once. A WebSocket handshake without an answer so far gets 503 and its
-    /// hook is dropped; the rest of a request head may take a second. After
-    /// [`ServerConfig::shutdown_timeout`](crate::ServerConfig) the remaining connections are cut.
+    /// The server stops accepting connections, finishes the requests in progress, closes WebSockets with code 1001 and
+    /// ends event streams. It closes 100 WebSockets and event streams every tenth of a second, so the clients do not
+    /// all reconnect at once. The server closes more at a time if this would take longer than half of the timeout.
     ///
-    /// Within a hook of the server itself, such as [`Outbox::on_end`](crate::Outbox::on_end), it begins the shutdown
-    /// and returns at once, since the server waits for the hook. A hook that waits for a task which waits for the
-    /// shutdown delays it until the hook is cut.
+    /// The server answers an open WebSocket handshake with 503 and drops its hook. The rest of an incomplete request
+    /// head may take a second to arrive. After [`ServerConfig::shutdown_timeout`](crate::ServerConfig) the server cuts
+    /// the remaining connections.
+    ///
+    /// Within a hook of the same server, such as [`Outbox::on_end`](crate::Outbox::on_end), this method begins the
+    /// shutdown and returns at once: the server waits for the hook. If a hook waits for another task, and this task
+    /// waits for the shutdown, the shutdown takes until the server cuts the hook.
     ///
     /// # Cancel safety
-    /// Once polled, the shutdown continues on its own.
+    /// After the first poll, the shutdown continues even if the future is dropped.
     pub async fn shutdown(&self) {
         if let Some(running) = &self.running {
             if !running.draining.swap(true, Ordering::AcqRel) {
@@ -145,12 +148,14 @@ impl ServerControlHook {
 
     /// Serves a connection that the program created: over TLS, a tunnel, or in memory.
     ///
-    /// The connection counts against the limits and shuts down with the server. `peer` is the result of
-    /// [`Stream::peer_addr`](crate::Stream::peer_addr). A control hook without a server drops the connection.
+    /// The connection counts against the limits, and the server closes it at a shutdown.
+    /// [`Stream::peer_addr`](crate::Stream::peer_addr) returns `peer`. A control hook without a server drops the
+    /// connection.
     ///
     /// # Cancel safety
-    /// Waits for a free place within [`ServerConfig::max_connections`](crate::ServerConfig). If dropped before, it
-    /// drops the connection.
+    /// The future waits until the number of connections is below
+    /// [`ServerConfig::max_connections`](crate::ServerConfig). Dropping the future during this wait drops the
+    /// connection.
     pub async fn serve<T>(&self, transport: T, peer: Option<SocketAddr>)
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -186,7 +191,7 @@ impl ServerControlHook {
             .map_or(&[], |running| &running.addresses)
     }
 
-    /// Returns the first TCP address that the server listens on, with the port that the system chose.
+    /// Returns the first TCP address that the server listens on, with the port that the operating system chose.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.addresses().iter().find_map(|address| match address {
             BoundAddress::Tcp(address) => Some(*address),
@@ -228,17 +233,17 @@ async fn drain(
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
 ) {
-    // This cannot fail, since a sender lives here.
+    // The wait cannot fail, because this function holds a sender.
     let _ = stop.subscribe().wait_for(|stop| *stop).await;
     for listener in listeners {
-        // A listener never panics; if it did, it would have ended all the same.
+        // A listener does not panic. An error would also mean that the listener has ended.
         let _ = listener.await;
     }
-    // Connections accepted in the meantime are closed too.
+    // The listeners may have accepted further connections in the meantime. These are closed too.
     end_connections(&connections).await;
 }
 
-/// Ends every connection, and waits for them as long as the configuration allows.
+/// Ends every connection. Waits for the ends at most for the shutdown timeout of the configuration.
 pub(crate) async fn end_connections(connections: &Connections) {
     connections.env.begin_shutdown();
     let deadline = Instant::now() + connections.env.config.shutdown_timeout;
@@ -253,7 +258,7 @@ pub(crate) async fn end_connections(connections: &Connections) {
             "shutdown: the drain time is over, cutting the remaining connections"
         );
         connections.abort_all();
-        // Handlers that ignore it end with the runtime.
+        // A handler that never awaits cannot be aborted. It ends with the runtime.
         let _ = tokio::time::timeout(Duration::from_secs(1), emptied(connections)).await;
     }
 }
@@ -262,7 +267,7 @@ async fn emptied(connections: &Connections) {
     loop {
         let ended = connections.env.ended.notified();
         tokio::pin!(ended);
-        // Registered before the check, so that no end is missed.
+        // The notification is registered before the check. So no end between the check and the wait is missed.
         ended.as_mut().enable();
         if connections.live.len() == 0 {
             return;

@@ -24,24 +24,24 @@ use crate::{
     pipeline::app::App,
 };
 
-/// Number of connections accepted before other tasks run.
+/// The number of connections that the loop accepts before it lets other tasks run.
 const ACCEPTED_AT_ONCE: u32 = 4;
 
-/// First pause after running out of descriptors or memory. It doubles up to [`LONGEST_PAUSE`].
+/// The first pause after an error such as a lack of descriptors or memory. The pause doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A listening socket.
 pub(crate) struct Listener {
     socket: Socket,
-    /// True if each connection begins with the header of a load balancer.
+    /// True if each connection begins with the PROXY protocol header of a load balancer.
     proxied: bool,
 }
 
 enum Socket {
     Tcp(TcpListener),
-    /// The file is removed before the listener closes: after that, another server may have put its own file there, even
-    /// with the same inode.
+    /// The path is dropped first, which removes the file while the listener is still open. After the listener has
+    /// closed, another server may have put its own file at the path, even with the same inode.
     #[cfg(unix)]
     Unix(UnixPath, UnixListener),
 }
@@ -50,21 +50,21 @@ enum Socket {
 pub(crate) struct Accepted {
     pub(crate) peer: Peer,
     pub(crate) halves: (Reader, Writer),
-    /// With [`Via::Balancer`], the connection begins with a load balancer's header.
+    /// The kind of address. With [`Via::Balancer`], the connection begins with the header of a load balancer.
     pub(crate) via: Via,
 }
 
 /// An address that a server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BoundAddress {
-    /// A TCP address, with the port that the system chose if it was 0.
+    /// A TCP address. If the configured port was 0, the port is the one that the operating system chose.
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(std::path::PathBuf),
 }
 
 impl BoundAddress {
-    /// The address of a TCP listener.
+    /// Returns the IP address of a TCP listener.
     pub(super) fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Tcp(address) => Some(address.ip()),
@@ -73,7 +73,7 @@ impl BoundAddress {
     }
 }
 
-/// As [`Server::bind`](crate::Server::bind) takes it.
+/// Writes the address in the form that [`Server::bind`](crate::Server::bind) accepts.
 impl fmt::Display for BoundAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -83,15 +83,15 @@ impl fmt::Display for BoundAddress {
     }
 }
 
-/// Removes the socket's file when the server ends, unless another file has replaced it.
+/// Removes the file of the socket when the server ends. If another file has replaced it, keeps that file.
 #[cfg(unix)]
 pub(crate) struct UnixPath {
     path: std::path::PathBuf,
-    /// The bound file; `None` if the file system cannot tell.
+    /// The id of the file that the server created. `None` if the file system returned no id.
     file: Option<FileId>,
 }
 
-/// The device and inode, which identify a file under any name.
+/// The device and the inode. They identify a file independently of its name.
 #[cfg(unix)]
 type FileId = (u64, u64);
 
@@ -99,13 +99,13 @@ type FileId = (u64, u64);
 impl Drop for UnixPath {
     fn drop(&mut self) {
         if self.file.is_some() && self.file == socket_at(&self.path) {
-            // If the file cannot be removed, the next start finds that no process answers there.
+            // If the file cannot be removed, the next server at this path finds that no process listens there.
             drop(std::fs::remove_file(&self.path));
         }
     }
 }
 
-/// Returns the socket at a path, if there is one.
+/// Returns the id of the socket file at a path. Returns `None` if there is no socket.
 #[cfg(unix)]
 fn socket_at(path: &std::path::Path) -> Option<FileId> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -117,7 +117,8 @@ fn socket_at(path: &std::path::Path) -> Option<FileId> {
 }
 
 impl Listener {
-    /// Binds a configured address: `host:port`, or `unix:` and a path. The prefix `proxy:` marks a load balancer's.
+    /// Binds a configured address: `host:port`, or `unix:` and a path. The prefix `proxy:` marks the address of a load
+    /// balancer.
     pub(crate) async fn bind(address: &str, config: &ServerConfig) -> Result<Self, ServerError> {
         let behind = address.strip_prefix(PROXIED);
         let bound = match behind.unwrap_or(address).strip_prefix("unix:") {
@@ -142,7 +143,7 @@ impl Listener {
         }
     }
 
-    /// Returns the address that it listens on.
+    /// Returns the address that the listener is bound to.
     pub(crate) fn address(&self) -> io::Result<BoundAddress> {
         match &self.socket {
             Socket::Tcp(listener) => listener.local_addr().map(BoundAddress::Tcp),
@@ -156,7 +157,7 @@ impl Listener {
             Socket::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 Ok(Accepted {
-                    // The header of a load balancer names the client.
+                    // The PROXY protocol header names the client later. The socket's peer is the load balancer.
                     peer: match self.proxied {
                         true => Peer::Local,
                         false => Peer::Inet(address),
@@ -183,7 +184,7 @@ impl Listener {
         }
     }
 
-    /// Accepts connections until the server shuts down. Errors do not end the loop.
+    /// Accepts connections until the server shuts down. An error does not end the loop.
     pub(crate) async fn serve(
         self,
         connections: Arc<Connections>,
@@ -194,14 +195,15 @@ impl Listener {
         let mut pause = FIRST_PAUSE;
         let mut at_once = 0;
         loop {
-            // A burst of connections is accepted in small groups, so that other tasks run in between.
+            // In a burst of connections, other tasks run between small groups of accepted connections.
             if at_once == ACCEPTED_AT_ONCE {
                 at_once = 0;
                 tokio::task::yield_now().await;
             }
             at_once += 1;
-            // A free place comes first: further connections wait in the system's backlog at no cost. The place is not
-            // held meanwhile, because other listeners may need it.
+            // The loop waits for a free permit before it accepts. Further connections then wait in the backlog of the
+            // operating system at no cost. The loop releases the permit at once: other listeners may need it until a
+            // connection arrives.
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -215,7 +217,7 @@ impl Listener {
             match accepted {
                 Ok(accepted) => {
                     pause = FIRST_PAUSE;
-                    // This waits only if another listener was faster.
+                    // The permit is missing only if another listener has taken it since.
                     let permit = tokio::select! {
                         biased;
                         _ = stop.wait_for(|stop| *stop) => return,
@@ -230,7 +232,8 @@ impl Listener {
                             .connection_refused("refused_address");
                         tracing::debug!(peer = %accepted.peer, "too many connections from this address");
                     }
-                    // Connections above the rate wait in the system's backlog; this one is served.
+                    // If the rate is exceeded, the accepted connection is served, and further connections wait in the
+                    // backlog.
                     if let Some(next) = connections.accepts.count() {
                         tokio::select! {
                             _ = stop.wait_for(|stop| *stop) => return,
@@ -254,7 +257,7 @@ impl Listener {
     }
 }
 
-/// Returns whether an error concerns the connection about to be accepted, not the listener.
+/// Returns whether an error concerns only one incoming connection, and not the listener.
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -283,11 +286,11 @@ fn listen(address: SocketAddr, config: &ServerConfig) -> io::Result<TcpListener>
     } else {
         TcpSocket::new_v6()?
     };
-    // A restarted server can bind its port again while old connections are in TIME_WAIT. On Windows the option has
-    // another meaning.
+    // With this option, a restarted server can bind its port again while old connections are in TIME_WAIT. On Windows
+    // the option has another meaning.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
-    // Accepted connections inherit the option, which saves a system call for each.
+    // Accepted connections inherit the option. This saves a system call per connection.
     socket.set_nodelay(config.nodelay.unwrap_or(true))?;
     if let Some(ttl) = config.ttl {
         let options = socket2::SockRef::from(&socket);
@@ -295,7 +298,8 @@ fn listen(address: SocketAddr, config: &ServerConfig) -> io::Result<TcpListener>
             options.set_ttl_v4(ttl)?;
         } else {
             options.set_unicast_hops_v6(ttl)?;
-            // The TTL for IPv4 clients of a dual-stack socket. Some systems do not support it there.
+            // A dual-stack socket uses this TTL for IPv4 clients. Some systems do not support the option on such a
+            // socket.
             drop(options.set_ttl_v4(ttl));
         }
     }
@@ -313,7 +317,8 @@ fn bind_unix(path: &str) -> io::Result<Socket> {
                 "another process listens there: stop it, or choose another path",
             ));
         }
-        // A killed server leaves its file behind. Another start may have replaced it already.
+        // A killed server leaves its file behind. The second look detects a server that has replaced the file in the
+        // meantime.
         Some(found) if socket_at(&path) == Some(found) => std::fs::remove_file(&path)?,
         Some(_) => {}
         None if std::fs::symlink_metadata(&path).is_ok() => {
@@ -329,16 +334,17 @@ fn bind_unix(path: &str) -> io::Result<Socket> {
     Ok(Socket::Unix(UnixPath { path, file }, listener))
 }
 
-/// Returns whether a process listens at a socket's file. Does not wait: a hung process with a full backlog listens too.
+/// Returns whether a process listens at the file of a socket. Does not wait. A process that hangs with a full backlog
+/// also listens.
 #[cfg(unix)]
 fn is_answered(path: &std::path::Path) -> io::Result<bool> {
     let probe = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
     probe.set_nonblocking(true)?;
     match probe.connect(&socket2::SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
-        // The file was removed in the meantime.
+        // Another process has removed the file in the meantime.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        // A process answers, has a full backlog, or denies access: the file must stay.
+        // A process listens, has a full backlog, or denies access. The file must stay.
         _ => Ok(true),
     }
 }
@@ -352,7 +358,7 @@ mod tests {
         let config = ServerConfig::default().ttl(Some(7));
         let v4 = listen("127.0.0.1:0".parse().unwrap(), &config).unwrap();
         assert_eq!(socket2::SockRef::from(&v4).ttl_v4().unwrap(), 7);
-        // A machine without IPv6 has no option to test.
+        // On a machine without IPv6 this part of the test is skipped.
         if let Ok(v6) = listen("[::1]:0".parse().unwrap(), &config) {
             assert_eq!(socket2::SockRef::from(&v6).unicast_hops_v6().unwrap(), 7);
         }

@@ -1,4 +1,4 @@
-//! Registered routes and hooks, as published Hyperlane programs list them. [`Server::routes`] returns more.
+//! Registered routes and hooks, in the form that published Hyperlane programs read. [`Server::routes`] returns more.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use crate::{
     route::{Pattern, Segment},
 };
 
-/// The patterns of a server's routes by kind, each with the places of its handlers. Invalid patterns are left out;
-/// [`Server::run`] refuses them.
+/// The patterns of a server's routes by kind, each with the places of its handlers. An invalid pattern is not listed;
+/// [`Server::run`] returns an error for it.
 #[derive(Clone, Debug, Default)]
 pub struct RouteMatcher {
     fixed: BTreeMap<String, Vec<Place>>,
@@ -56,13 +56,13 @@ impl RouteMatcher {
     }
 }
 
-/// The name and place of a registered hook.
+/// The name of a registered hook, and the place of its registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HookInfo {
     /// The name of the hook type.
     pub name: &'static str,
-    /// The place of its registration.
+    /// The place in the program where the hook is registered.
     pub place: Place,
 }
 
@@ -84,7 +84,7 @@ impl RouteMatcher {
 }
 
 impl Server {
-    /// Returns the hooks of some kinds, in the order of registration.
+    /// Returns the hooks of the kinds that `is_asked` accepts, in the order of registration.
     pub(super) fn hooks_of(&self, is_asked: impl Fn(&PlannedKind) -> bool) -> Vec<HookInfo> {
         let hooks = self.hooks.iter().filter(|(kind, _)| is_asked(kind));
         let infos = hooks.map(|(_, hook)| HookInfo {

@@ -1,4 +1,4 @@
-//! The rate limit of accepting connections.
+//! The rate limit for accepting connections.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,15 +7,15 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The allowed burst, as time at the full rate. It is long compared with the resolution of timers, so that the rate is
-/// reached.
+/// The length of the allowed burst, as time at the full rate. It is longer than the resolution of timers: a timer that
+/// fires late does not reduce the rate.
 const BURST: Duration = Duration::from_millis(100);
 
 /// Limits the rate of connections per second, with a burst of [`BURST`].
 pub(crate) struct Pace {
     /// The time of one connection at the full rate.
     each: Duration,
-    /// The moment at which all accepted connections fit the rate.
+    /// The moment at which the server has kept to the rate, with all connections accepted so far.
     until: Mutex<Instant>,
 }
 
@@ -27,7 +27,8 @@ impl Pace {
         }
     }
 
-    /// Counts a connection. Returns the earliest moment for the next one, unless it may follow at once.
+    /// Counts an accepted connection. Returns the earliest moment for the next one. Returns `None` if the next one may
+    /// follow at once.
     pub(crate) fn count(&self) -> Option<Instant> {
         self.count_at(Instant::now())
     }
@@ -59,7 +60,7 @@ mod tests {
             now = pace.count_at(now).expect("no more at once");
         }
         assert_eq!((now - start).as_millis(), 1010);
-        // Idle time does not accumulate.
+        // Idle time does not increase the burst.
         now += Duration::from_secs(60);
         free = 0;
         while pace.count_at(now).is_none() {

@@ -1,4 +1,4 @@
-//! The live connections of a server, by index.
+//! The live connections of a server, by slot.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -39,7 +39,7 @@ impl Registry {
             .try_remove(slot as usize);
     }
 
-    /// Returns the connection that `key` belongs to, if it still lives.
+    /// Returns the connection of a timer's key. Returns `None` if the connection has ended.
     pub(crate) fn get(&self, key: TimerKey) -> Option<Arc<Link>> {
         let connection = self
             .connections

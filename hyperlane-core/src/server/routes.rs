@@ -1,4 +1,4 @@
-//! The table of a server's routes, for people.
+//! The table of a server's routes, for developers.
 
 use std::{fmt, io::Write};
 
@@ -9,19 +9,19 @@ use crate::{
     pipeline::app::{App, Hook},
 };
 
-/// A route of the server. `Display` writes a line of a table.
+/// A route of the server. `Display` writes it as a line of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RouteInfo {
-    /// The pattern as written; `(fallback)` for the handler of all other requests.
+    /// The pattern as written. `(fallback)` for the handler of requests that match no route.
     pub pattern: String,
-    /// The methods of the route; empty for every method. A GET route answers HEAD as well.
+    /// The methods of the route. Empty if the route accepts every method. A GET route also answers HEAD.
     pub methods: Vec<&'static str>,
-    /// The protocol that the client must upgrade to, if any: `websocket`.
+    /// The protocol to which the client must upgrade, such as `websocket`. `None` if the route requires no upgrade.
     pub upgrade: Option<&'static str>,
     /// The hooks that run for the route, in order: request middleware, the handler, response middleware.
     pub hooks: Vec<&'static str>,
-    /// The place where the handler was registered.
+    /// The place in the program where the handler is registered.
     pub place: Place,
 }
 
@@ -70,7 +70,7 @@ impl Server {
     /// Returns the routes in the order of registration, each with the hooks that run for it.
     ///
     /// # Errors
-    /// Returns the same errors as [`run`](Self::run) for contradictory hooks and configurations.
+    /// Returns the errors that [`run`](Self::run) returns for invalid hooks and configurations.
     ///
     /// ```
     /// # use hyperlane_core::{Context, Server, ServerHook, Status, Stream};
@@ -99,13 +99,13 @@ impl Server {
     /// Returns the same errors as [`routes`](Self::routes).
     pub fn print_routes(&self) -> Result<(), ServerError> {
         let table = table(&self.routes()?);
-        // An error means that the output was closed, as by `| head`.
+        // An error means that the reader has closed the output, for example `| head`.
         let _ = std::io::stdout().write_all(table.as_bytes());
         Ok(())
     }
 }
 
-/// Formats a table whose columns are as wide as their widest cell.
+/// Formats a table. Each column is as wide as its widest cell.
 fn table(routes: &[RouteInfo]) -> String {
     let head = ["ROUTE", "TAKES", "HOOKS", "PLACE"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(head)

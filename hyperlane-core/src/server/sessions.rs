@@ -1,4 +1,4 @@
-//! Sessions of a server: their store, their channels, and the paths at which clients connect to these.
+//! Sessions of a server: their store, their channels, and the paths at which clients connect to the channels.
 
 use super::Server;
 use crate::{
@@ -15,15 +15,15 @@ use crate::{
 };
 
 impl Server {
-    /// Also keeps sessions in `store`, for several servers or beyond the end of the process. Default: only in the
-    /// memory of the process.
+    /// Stores sessions also in `store`. Several servers can then share the sessions, and the sessions remain after the
+    /// end of the process. Default: sessions exist only in the memory of the process.
     pub fn session_store(&mut self, store: impl SessionStore) -> &mut Self {
         self.sessions.set_store(store);
         self
     }
 
-    /// Begins the registration of an endpoint at a path: `server.at("/ws").get(ws())`. Patterns are those of
-    /// [`route`](Self::route).
+    /// Begins the registration of an endpoint at a path: `server.at("/ws").get(ws())`. The syntax of patterns is the
+    /// same as in [`route`](Self::route).
     pub fn at(&mut self, pattern: impl AsRef<str>) -> At<'_> {
         At::new(self, pattern.as_ref().to_owned())
     }
@@ -57,7 +57,7 @@ impl Server {
     }
 }
 
-/// A path of a server, from [`Server::at`].
+/// A path of a server, returned by [`Server::at`].
 #[must_use]
 #[derive(Debug)]
 pub struct At<'a> {
@@ -70,7 +70,7 @@ impl<'a> At<'a> {
         Self { server, pattern }
     }
 
-    /// Serves the path by an endpoint.
+    /// Adds the endpoint at this path.
     #[track_caller]
     pub fn get(self, endpoint: impl Endpoint) -> &'a mut Server {
         self.server

@@ -1,4 +1,4 @@
-//! Checks at the start of a server: its handlers must be able to work, and it should have routes.
+//! Checks at the start of a server: its handlers can work, and it has routes.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Server {
-    /// Same as [`check`](Self::check), with the checks for a server that is about to serve.
+    /// Checks like [`check`](Self::check), and also whether a server with these hooks can serve requests.
     pub(crate) fn check_start(&self) -> Result<Arc<App>, ServerError> {
         let mut app = self.check()?;
         self.check_taken(&app)?;
@@ -20,7 +20,7 @@ impl Server {
         Ok(Arc::new(app))
     }
 
-    /// Reports a server without routes, and attributes of the program that no server takes.
+    /// Reports a server without routes. Also reports hooks that attribute macros registered and that no server uses.
     fn check_taken(&self, app: &App) -> Result<(), ServerError> {
         let left: Vec<&Registration> = match self.takes_registered {
             true => Vec::new(),
@@ -31,7 +31,7 @@ impl Server {
             .filter(|registration| matches!(registration.kind, HookKind::Route(_)));
         let first_route = routes.clone().min_by_key(|route| route.place);
         let routes = routes.count();
-        // If there is one, all other servers intentionally have no routes of attributes.
+        // If one server takes the registered hooks, the program intends that its other servers do not.
         let taker = inventory::iter::<Taker>.into_iter().next();
         let first = left.iter().min_by_key(|registration| registration.place);
         match (app.has_no_route(), taker, first_route, first) {

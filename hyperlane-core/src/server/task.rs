@@ -1,4 +1,4 @@
-//! Tasks of connections, ready to be spawned.
+//! The task of a connection.
 
 use std::{future::Future, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{
     pipeline::{app::App, serve::serve},
 };
 
-/// The task of a connection, ready to be spawned.
+/// Creates the task of an accepted connection, for the caller to spawn.
 pub(crate) fn task(
     connections: &Arc<Connections>,
     app: &Arc<App>,
@@ -20,7 +20,7 @@ pub(crate) fn task(
     task_of(connections, app, accepted, permit, |_| {})
 }
 
-/// The same, of a connection that is prepared first.
+/// Creates the task of an accepted connection. Calls `prepare` with the connection before the task is created.
 pub(crate) fn task_of(
     connections: &Arc<Connections>,
     app: &Arc<App>,

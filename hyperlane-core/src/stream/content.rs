@@ -35,7 +35,7 @@ struct Opened {
 
 impl Opened {
     fn open(body: &FileBody) -> io::Result<Self> {
-        // Checked by name first, since opening a pipe waits for a writer.
+        // The check by name comes first, because opening a pipe waits for a writer.
         if !std::fs::metadata(body.path())?.is_file() {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -48,8 +48,9 @@ impl Opened {
         })
     }
 
-    /// Returns validators from the modification time in nanoseconds and the length. They do not differ for a file
-    /// that is replaced within one tick of the file system's clock by one of the same length; the usual limit.
+    /// Returns validators made of the length and the modification time in nanoseconds. If a file is replaced by another
+    /// one of the same length within one tick of the file system's clock, the validators are the same. This limit is
+    /// usual for such validators.
     fn validators(&self) -> Validators {
         let since = self
             .modified
@@ -66,17 +67,17 @@ impl Opened {
 /// The part of a file to send.
 enum FilePart {
     Content(Range<u64>),
-    /// Nothing is sent; the response says why.
+    /// The server sends no part of the file; the status of the response says why.
     None,
 }
 
-/// Records the cause of a cut-off response for the log.
+/// Stores the cause of an incomplete response for the log.
 fn cut_off(ctx: &mut Context, cause: impl Into<String>) -> ResponseError {
     ctx.get_mut_response().fail_because(cause);
     ResponseError::ConnectionClosed
 }
 
-/// Runs blocking work on the runtime's threads for it.
+/// Runs blocking work on the thread pool of tokio.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -94,7 +95,8 @@ fn read_piece(mut file: File, want: u64) -> io::Result<(File, Bytes)> {
 }
 
 impl Stream {
-    /// Sends the response as a complete answer, or its body as a message or as events.
+    /// Sends the response of the context. On a WebSocket the body is sent as a message, and on an event stream as raw
+    /// events.
     pub(crate) async fn send_bare(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
         if self.exchange.answer().is_opening() {
             self.send_events_head(ctx)?;
@@ -103,7 +105,7 @@ impl Stream {
         if self.exchange.answer().is_accepted() {
             let is_streamed = ctx.get_response().is_body_streamed();
             match ctx.get_response().get_status_code() {
-                // The handler refuses the handshake or answers it itself.
+                // With one of these statuses, the handler refuses the handshake or answers it itself.
                 101 | 400.. if self.exchange.withdraw_handshake() => {}
                 _ => {
                     self.send_handshake(ctx, Upgrade::new())
@@ -126,7 +128,7 @@ impl Stream {
                 Ok(text) => Message::from(text),
                 Err(_) => Message::Binary(response.body_bytes().clone()),
             };
-            // The previous send has waited for room, so this one has no limit.
+            // `room` at the end of the previous send has waited for space. So this send needs no limit.
             self.connection()
                 .lane()
                 .send(Payload::Message(&message), Order::Own, Limit::None)?;
@@ -137,7 +139,7 @@ impl Stream {
         } else if !self.exchange.answer().can_begin() {
             return Err(ResponseError::AlreadyComplete);
         } else if ctx.get_response().get_status_code() == 101 {
-            // The program answers the handshake itself.
+            // The program answers the handshake itself, by a 101 of its own.
             self.exchange.send_switching(ctx.head())?;
         } else {
             ctx.refuse_interim();
@@ -149,11 +151,11 @@ impl Stream {
         self.room().await
     }
 
-    /// Sends the response of the context, whose body is a file or a stream; waits for the client to read it.
+    /// Sends the response of the context, whose body is a file or a stream. Waits while the client reads slowly.
     ///
     /// # Errors
-    /// [`ResponseError`] if the client has left or the body failed. The response is incomplete then, so the
-    /// connection can only be cut.
+    /// [`ResponseError`] if the client has disconnected or the body failed. The response is then incomplete, so the
+    /// server can only cut the connection.
     pub(crate) async fn send_streamed(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
         let content = ctx.get_mut_response().take_body().0;
         self.send_content(ctx, content).await
@@ -164,7 +166,7 @@ impl Stream {
         ctx: &mut Context,
         content: Content,
     ) -> Result<(), ResponseError> {
-        // 205 has no body (RFC 9110 §15.3.6).
+        // A response with status 205 has no body (RFC 9110 §15.3.6).
         let content = match ctx.get_response().get_status_code() {
             205 => Content::Bytes(Bytes::new()),
             _ => content,
@@ -206,7 +208,7 @@ impl Stream {
         let (request, response) = ctx.request_and_response();
         let mut validators = opened.validators();
         if response.has_header("etag") || response.has_header("last-modified") {
-            // The program has set a version of its own.
+            // The program has set validators of its own.
             validators = response.validators();
         }
         if !response.has_header("content-type") {
@@ -311,12 +313,13 @@ impl Stream {
             return sent;
         };
         let response = ctx.get_mut_response();
-        // In a 304, the field would change the type of the client's stored response (RFC 9111 §3.2).
+        // In a 304, `content-type` would change the type of the response that the client has stored (RFC 9111 §3.2).
         if body.has_default_type && response.allows_body() && !response.has_header("content-type") {
             response.set_header("content-type", "application/octet-stream");
         }
-        // The stream is polled before the head is sent. An immediate failure can then be answered, and a stream that
-        // reads the request's body sends `100 Continue` before the final answer.
+        // The first poll of the stream precedes the head, for two reasons. The server can answer an immediate failure
+        // with a 500. And if the stream reads the body of the request, `100 Continue` is sent before the final
+        // response.
         let mut next = None;
         if response.allows_body() && !self.exchange.wire.facts.is_head {
             poll_fn(|cx| {
@@ -335,7 +338,7 @@ impl Stream {
         let framing = match (body.length, &next) {
             (Some(length), _) => Framing::Length(length),
             (None, Some(None)) => Framing::Length(0),
-            // HTTP/1.0 has no chunks (RFC 9112 §6.1).
+            // HTTP/1.0 has no chunked encoding (RFC 9112 §6.1).
             (None, _)
                 if self.exchange.wire.facts.is_1_0
                     || ctx.get_response().get_version().is_http1_0() =>
@@ -350,7 +353,7 @@ impl Stream {
         self.send_pieces(ctx, pieces, next, body.length).await
     }
 
-    /// Sends the body of a response piece by piece. `next`: the first piece, if it was polled already.
+    /// Sends the body of a response piece by piece. `next` is the result of the first poll, if the stream was ready.
     async fn send_pieces(
         &mut self,
         ctx: &mut Context,
@@ -358,7 +361,8 @@ impl Stream {
         mut next: Option<Option<Result<Bytes, Failed>>>,
         length: Option<u64>,
     ) -> Result<(), ResponseError> {
-        // An event stream has no end of its own, and its client reconnects.
+        // An event stream without a length may never end by itself. A shutdown may end it, because its client
+        // reconnects.
         let is_events = length.is_none()
             && ctx
                 .get_response()
@@ -402,7 +406,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits for the next piece. Returns an error if the client leaves, and the end of an event stream at a shutdown.
+    /// Waits for the next piece. Returns an error if the client disconnects. During a shutdown, returns the end of an
+    /// event stream.
     async fn next_piece(
         &self,
         pieces: &mut Pieces,
@@ -424,7 +429,7 @@ impl Stream {
         .await
     }
 
-    /// Answers with a status and its name. Fields that do not describe the body stay.
+    /// Answers with a status and its name as text. Keeps the fields that do not describe the body.
     fn send_plain(&mut self, ctx: &mut Context, status: usize) -> Result<(), ResponseError> {
         describe(ctx.get_mut_response(), status);
         self.exchange.send_response(ctx.head())

@@ -1,10 +1,10 @@
-//! Event streams as the answer to a request.
+//! Event streams as the response to a request.
 
 use super::{Middleware, Stream};
 use crate::{Context, ServerSentEvents, error::ResponseError};
 
-/// A guard while an event stream is opened. If the hook drops its wait, the opening is cancelled, so that the hook can
-/// send another answer.
+/// A guard for the opening of an event stream. If the hook stops waiting for the opening, the guard cancels it. The
+/// hook can then send another response.
 struct Opening<'a>(&'a mut Stream);
 
 impl Drop for Opening<'_> {
@@ -16,21 +16,21 @@ impl Drop for Opening<'_> {
 impl Context {
     /// Starts an event stream as the response and returns its handle.
     ///
-    /// The stream ends when the hook ends. A hook whose events come from other tasks waits with
-    /// [`ServerSentEvents::closed`], or returns after [`ServerSentEvents::keep_open`]. A shutdown wakes the hook
-    /// from [`ServerSentEvents::closed`] and ends the stream at the hook's next await.
+    /// The stream ends when the hook ends. If other tasks send the events, the hook waits with
+    /// [`ServerSentEvents::closed`], or returns after [`ServerSentEvents::keep_open`]. A shutdown wakes a hook that
+    /// waits in [`ServerSentEvents::closed`], and ends the stream at the hook's next await.
     ///
-    /// Response middleware runs before the head is sent, so that the head has its fields. It does not run again at
-    /// the end.
+    /// Response middleware runs before the head is sent. The head thus contains the fields of the middleware. The
+    /// middleware does not run again when the hook ends.
     ///
     /// # Errors
-    /// [`ResponseError`] if the request was answered already, the client has left, or the response's status allows no
-    /// content.
+    /// [`ResponseError`] if the request was already answered, if the client has disconnected, or if the status of the
+    /// response allows no content.
     pub async fn event_stream(
         &mut self,
         stream: &mut Stream,
     ) -> Result<ServerSentEvents, ResponseError> {
-        // An error was logged; the client gets no cookie.
+        // `save_session` has logged the error, and the client gets no cookie.
         let _ = self.save_session_before_head().await;
         stream.exchange.open_events(self.get_response())?;
         set_type(self);
@@ -44,7 +44,7 @@ impl Context {
             self.discard_saved_response();
             middleware(opening.0, self).await;
         }
-        // Middleware may have sent the head.
+        // The middleware may have sent the head.
         if !opening.0.exchange.answer().is_typed_events() {
             opening.0.send_events_head(self)?;
         }

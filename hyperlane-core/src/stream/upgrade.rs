@@ -1,4 +1,4 @@
-//! WebSocket handshakes: their checks and their answer.
+//! WebSocket handshakes: the checks, and the 101 response.
 
 use super::Stream;
 use crate::{
@@ -11,33 +11,36 @@ use crate::{
 };
 
 impl Context {
-    /// Makes this connection a WebSocket and returns its handle; if it is one already, returns another handle.
+    /// Makes this connection a WebSocket and returns a handle to it. If the connection is already a WebSocket, returns
+    /// another handle.
     ///
-    /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin, unless a guard (`#[is_ws_upgrade_type]`) has
-    /// done so. Then it sends the 101 with the fields that are set by now.
+    /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin. If a guard (`#[is_ws_upgrade_type]`) has already
+    /// checked them, they are not checked again. Then sends the 101 with the header fields that the program has set so
+    /// far.
     ///
-    /// The end of the handler decides the code of the Close: 1000 if it returns, 1008 for
+    /// When the handler returns, the server closes the WebSocket, even if other tasks have handles. After
+    /// [`WebSocket::keep_open`], the WebSocket stays open until it is closed or its last handle is dropped.
+    ///
+    /// The end of the handler determines the code of the Close frame: 1000 if the handler returns, 1008 for
     /// [`Status::Reject`](crate::Status::Reject), 1011 for a panic, and 1011 with the public text (at most 123 bytes)
     /// for an error.
     ///
-    /// When the handler returns, the WebSocket is closed, even if other tasks have handles. After
-    /// [`WebSocket::keep_open`] it stays open until it is closed or the last handle is dropped.
-    ///
     /// # Errors
-    /// The rule that the request breaks. If the hook then returns [`Status::Reject`](crate::Status::Reject) without
-    /// an answer of its own, or a function returns the error, the client gets the status of that rule.
+    /// Returns the rule that the request violates. The client gets the status of this error if the hook then returns
+    /// [`Status::Reject`](crate::Status::Reject) without an answer of its own, or if a function handler returns the
+    /// error.
     pub async fn upgrade(&mut self, stream: &mut Stream) -> Result<WebSocket, RequestError> {
         self.save_session_before_head().await?;
         upgrade(self, stream, Upgrade::new())
     }
 
-    /// Upgrades as [`upgrade`](Self::upgrade), with a subprotocol, header fields or origins of this route. They have no
-    /// effect on a connection that is a WebSocket already. Neither have origins after a guard, which has checked the
-    /// origin before.
+    /// Upgrades like [`upgrade`](Self::upgrade), with a subprotocol, header fields or allowed origins for this route.
+    /// These options have no effect on a connection that is already a WebSocket. The allowed origins have no effect
+    /// after a guard, because the guard has already checked the origin.
     ///
     /// # Errors
     /// Returns the errors of [`upgrade`](Self::upgrade), and [`RequestError::Header`] or [`RequestError::Subprotocol`]
-    /// for a value that may not be sent. Nothing was sent then, so the hook can still answer.
+    /// for an option that may not be sent. After such an error nothing was sent, so the hook can still answer.
     pub async fn upgrade_with(
         &mut self,
         stream: &mut Stream,
@@ -47,8 +50,8 @@ impl Context {
         upgrade(self, stream, upgrade_as)
     }
 
-    /// Saves the session, if there is one to save. The future is small, since handlers of WebSockets reserve space
-    /// for it.
+    /// Saves the session if it has changes to save. The future of the save is boxed, because every handler of
+    /// WebSockets reserves space for this future.
     pub(crate) async fn save_session_before_head(&mut self) -> Result<(), RequestError> {
         match self.has_session_to_save() {
             true => Box::pin(self.save_session()).await,
@@ -102,7 +105,7 @@ impl Stream {
         }
     }
 
-    /// Accepts the handshake of a request. The first read, send or `upgrade` sends its 101.
+    /// Accepts the handshake of a request. The 101 is sent later, by the first read, send or `upgrade`.
     pub(crate) fn accept_handshake(&mut self, ctx: &mut Context) -> Result<(), RequestError> {
         if let Upgradable::Request = self.exchange.upgradable()? {
             let mut upgrade = Upgrade::new();
@@ -160,8 +163,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Sends the 101 of an accepted handshake with the fields and options of the program. After an error nothing was
-    /// sent.
+    /// Sends the 101 of an accepted handshake, with the fields and options of the program. If the function returns an
+    /// error, nothing was sent.
     pub(super) fn send_handshake(
         &mut self,
         ctx: &mut Context,
@@ -171,7 +174,7 @@ impl Stream {
         match handshake {
             Some(mut handshake) => {
                 let chosen = self.choose_subprotocol(ctx, &mut upgrade, &mut handshake);
-                // It is too late to accept an origin, but not to report an invalid one.
+                // The origin was checked before. The check here reports only an allowed origin that is invalid.
                 let checked = chosen.and_then(|()| upgrade.origins().map(|_| ()));
                 let added = match checked.and_then(|()| upgrade.headers()) {
                     Ok(added) => added,
@@ -186,7 +189,7 @@ impl Stream {
             }
             None => self.exchange.set_switched(),
         }
-        // The body stays, since a bare send sends it as a message.
+        // The context keeps the body of the response, because `send_bare` may send it as a message.
         let body = ctx.get_response().body_bytes().clone();
         ctx.shrink();
         if !body.is_empty() {
@@ -195,17 +198,18 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends an accepted handshake that the route has neither answered nor used: with the response if `is_answered`,
-    /// otherwise with the 101.
+    /// Ends an accepted handshake that the route has neither answered by a 101 nor used. If `is_answered`, the response
+    /// of the hook is the answer; otherwise the server sends the 101.
     pub(crate) fn settle_handshake(&mut self, ctx: &mut Context, is_answered: bool) {
         if !self.exchange.answer().is_accepted()
             || is_answered && self.exchange.withdraw_handshake()
         {
             return;
         }
-        // The response is dropped, but its failure decides the Close.
+        // The response itself is dropped. Its failure determines the code of the Close frame.
         let failure = ctx.take_failure();
-        // The subprotocol was checked before. If the check fails now, the response is the answer.
+        // The subprotocol was checked when the handshake was accepted. If the check fails now, the response is the
+        // answer.
         if self.send_handshake(ctx, Upgrade::new()).is_err() {
             self.exchange.withdraw_handshake();
         }

@@ -14,7 +14,7 @@ use crate::register;
 use crate::tokens::{contains_word, hygienic, local};
 
 impl Function<'_> {
-    /// Writes the code inside the function's braces.
+    /// Writes the code inside the braces of the function.
     pub(super) fn body(
         &mut self,
         in_body: &[usize],
@@ -28,7 +28,8 @@ impl Function<'_> {
         once.extend(self.imports());
         once.extend(self.declarations());
         if self.is_handler && in_body.len() < self.phases.guards.len() {
-            // Outside an `impl ServerHook` nothing reads the constant; there, this line is a compile error.
+            // The server reads the constant `GUARDS` through `ServerHook`. If `handle` is not in an `impl ServerHook`,
+            // this line is a compile error. Without the error, the guards would have no effect.
             once.extend(quote_spanned!(span=> let _ = <Self as #private::ServerHook>::GUARDS;));
         }
         let emitter = self.emitter();
@@ -53,7 +54,8 @@ impl Function<'_> {
         let run = match self.phases.read.take() {
             Some(read) => self.read_loop(&read, converts, errors)?,
             None => {
-                // Without a value there is no answer, so the condition declines the request.
+                // The condition skips the body. A route that returns a value then has no value to answer with. Its
+                // condition declines the request.
                 let decline = match (&self.returns, self.phases.conditions.first()) {
                     (Returns::Other { .. }, Some(condition)) if self.is_route() => {
                         let ctx = self.params.require(Part::Ctx, true, condition)?;
@@ -92,7 +94,8 @@ impl Function<'_> {
                         self.private,
                         register::source_place(self.private, ty.span()),
                     );
-                    // Tells a server without routes that another one has taken them.
+                    // The `Taker` records that a server of the program takes all registered hooks. Another server
+                    // without routes then starts with a warning instead of an error.
                     code.extend(quote_spanned! {span=>
                         #name.__register_all();
                         #private::inventory::submit! {{ #private::Taker { place: #place } }}
@@ -103,7 +106,7 @@ impl Function<'_> {
         code
     }
 
-    /// Writes the macros before the body.
+    /// Writes the code of the macros that run before the body.
     pub(super) fn before(&self, decline: &TokenStream, errors: &mut Vec<Error>) -> TokenStream {
         let emitter = self.emitter();
         let mut code = TokenStream::new();
@@ -116,7 +119,8 @@ impl Function<'_> {
             .chain(&phases.open)
         {
             let span = hygienic(applied.name.span());
-            // A type error of `return` or `continue` is reported at the macro that declines.
+            // The tokens of `decline` get the span of the macro. The compiler reports a type error of `return` or
+            // `continue` at the macro.
             let decline: TokenStream = decline
                 .clone()
                 .into_iter()
@@ -130,7 +134,7 @@ impl Function<'_> {
         code
     }
 
-    /// Writes the macros after the body.
+    /// Writes the code of the macros that run after the body.
     pub(super) fn after(&self, errors: &mut Vec<Error>) -> TokenStream {
         let emitter = self.emitter();
         let mut code = TokenStream::new();
@@ -156,7 +160,8 @@ impl Function<'_> {
         code
     }
 
-    /// Writes the user's body as a block. With `reborrows`, the block borrows the parameters that later code uses again.
+    /// Writes the user's body as a block. With `reborrows`, the block reborrows the stream and the context, because
+    /// code after the block uses them again.
     pub(super) fn user_block(&self, reborrows: bool) -> TokenStream {
         let block = &self.item.block;
         if !reborrows {
@@ -164,7 +169,7 @@ impl Function<'_> {
         }
         let tokens = block.to_token_stream();
         let names = self.params.mutable_names();
-        // The borrow has the parameter's name, so that a body that moves it moves the borrow.
+        // The reborrow has the name of the parameter. If the body moves the variable, it moves only the reborrow.
         let borrows = names
             .filter(|name| contains_word(tokens.clone(), &[&name.unraw().to_string()]))
             .map(|name| {
@@ -174,14 +179,14 @@ impl Function<'_> {
         quote!({ #(#borrows)* #block })
     }
 
-    /// Writes a statement that silences the lint on unreachable code after a body that never ends.
+    /// Writes a statement that silences the lint `unreachable_code` after a body that never returns.
     pub(super) fn allow_unreachable(&self) -> TokenStream {
         let span = hygienic(self.item.sig.ident.span());
         quote_spanned!(span=> #[allow(unreachable_code)] let () = ();)
     }
 
-    /// Writes code inside an async block, which `return` and `?` then leave. A `return` that is never reached fixes the type
-    /// of the block.
+    /// Writes code inside an async block. A `return` or `?` in the code leaves only this block. The block begins with a
+    /// `return` that never runs: its type tells the compiler the type of the block.
     pub(super) fn in_async_block(&self, code: &TokenStream) -> TokenStream {
         let hint = self.returns.declared_type().map(|ty| {
             let span = hygienic(self.item.sig.output.span());
@@ -193,7 +198,7 @@ impl Function<'_> {
         quote!(async { #hint #code }.await)
     }
 
-    /// Writes the conversion of a route's value to the response and a status.
+    /// Writes the code that converts a route's value to the response and to a status.
     pub(super) fn conversion(&self, value: &Ident) -> Result<TokenStream> {
         let (private, span) = (self.private, hygienic(self.item.sig.output.span()));
         let ctx = self
@@ -205,7 +210,7 @@ impl Function<'_> {
         Ok(quote_spanned!(span=> let #value = #private::respond_value(&mut *#ctx, #value);))
     }
 
-    /// Writes a function that runs its body once.
+    /// Writes the code of a function without a read macro. The code runs the body once.
     fn single_run(
         &self,
         converts: bool,

@@ -1,4 +1,4 @@
-//! Refuses macros that exclude each other, so that no request could pass all of them.
+//! Refuses macros that exclude each other: no request could pass all of them.
 
 use syn::Error;
 
@@ -19,7 +19,8 @@ impl Function<'_> {
     }
 }
 
-/// Returns the methods that a macro lets through. `GET` implies `HEAD`.
+/// Returns the request methods that a macro accepts. A macro that accepts `GET` also accepts `HEAD`. Returns `None` if
+/// the macro accepts all methods.
 fn methods_taken(applied: &Applied) -> Option<Vec<&str>> {
     let mut names: Vec<&str> = match (applied.row.role, &applied.args) {
         (Role::Guard(Check::Method(methods)), _) => methods.to_vec(),
@@ -35,7 +36,7 @@ fn methods_taken(applied: &Applied) -> Option<Vec<&str>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// Finds guards without a method in common, and a WebSocket without `GET`.
+/// Finds guards and routes that accept no method in common, and a WebSocket on a route or guard without `GET`.
 fn methods(phases: &Phases) -> Option<Error> {
     let mut left: Option<(&Applied, Vec<&str>)> = None;
     for guard in &phases.guards {
@@ -98,7 +99,7 @@ fn needs_get(phases: &Phases, applied: &Applied, taken: &[&str]) -> Option<Error
 fn union(first: &[&str], second: &[&str]) -> String {
     let mut names: Vec<String> = Vec::new();
     for name in first.iter().chain(second) {
-        // `GET` implies `HEAD`.
+        // A guard that accepts `GET` also accepts `HEAD`.
         let along = *name == "HEAD" && (first.contains(&"GET") || second.contains(&"GET"));
         let name = name.to_lowercase();
         if !along && !name.is_empty() && !names.contains(&name) {
@@ -108,7 +109,7 @@ fn union(first: &[&str], second: &[&str]) -> String {
     names.join(", ")
 }
 
-/// Finds guards without a version in common.
+/// Finds guards that accept no HTTP version in common.
 fn versions(phases: &Phases) -> Option<Error> {
     let mut left: Option<(&Applied, Vec<&str>)> = None;
     for guard in &phases.guards {
@@ -135,7 +136,7 @@ fn versions(phases: &Phases) -> Option<Error> {
     None
 }
 
-/// Finds a required upgrade beside a guard that declines upgrades.
+/// Finds a macro that requires an upgrade on the same function as a guard that declines upgrades.
 fn no_upgrade(phases: &Phases) -> Option<Error> {
     let none = phases
         .guards
@@ -153,7 +154,8 @@ fn no_upgrade(phases: &Phases) -> Option<Error> {
     )))
 }
 
-/// Finds an event stream beside a read or a WebSocket, and a WebSocket from which HTTP requests are read.
+/// Finds an event stream combined with a read macro or a WebSocket, and a WebSocket combined with
+/// `try_get_http_request`.
 fn handles(phases: &Phases) -> Option<Error> {
     let open = phases.opener()?;
     if phases.opens(Handle::WebSocket) {
@@ -179,7 +181,7 @@ fn handles(phases: &Phases) -> Option<Error> {
     )))
 }
 
-/// Finds a streamed body that is also bound whole, or that belongs to a handshake.
+/// Finds `body_stream` combined with a macro that binds the whole body, or combined with a WebSocket handshake.
 fn bodies(phases: &Phases) -> Option<Error> {
     let is_stream = |applied: &&Applied| applied.row.role == Role::Body(BodyRule::Stream);
     let stream = phases.extractors.iter().find(is_stream)?;
@@ -203,7 +205,7 @@ fn bodies(phases: &Phases) -> Option<Error> {
     )))
 }
 
-/// Finds a literal route that is written twice.
+/// Finds two routes with the same macro and the same literal pattern.
 fn patterns(phases: &Phases) -> Option<Error> {
     let registers = phases.registers.iter().enumerate();
     registers.into_iter().find_map(|(at, register)| {

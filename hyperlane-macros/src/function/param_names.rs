@@ -1,4 +1,4 @@
-//! Compares the parameters that a hook asks for with those of its route.
+//! Compares the path parameters that a hook asks for with the parameters in its route's pattern.
 
 use proc_macro2::TokenStream;
 use quote::quote_spanned;
@@ -11,7 +11,8 @@ use crate::pattern;
 use crate::tokens::hygienic;
 
 impl Function<'_> {
-    /// Refuses each literal name that a literal pattern of the route function lacks.
+    /// Refuses a parameter name that is missing in a pattern of the route function. Checks only names and patterns that
+    /// are string literals.
     pub(super) fn unknown_params(&self, errors: &mut Vec<Error>) {
         let registers = &self.phases.registers;
         let patterns: Vec<_> = registers.iter().map(literals::string_argument).collect();
@@ -22,7 +23,7 @@ impl Function<'_> {
         for (applied, name) in self.requested_params() {
             let text = name.value();
             let optional = applied.row.role == Role::Extract("try_route_param");
-            // An optional name is refused only if all patterns lack it.
+            // The name of an optional parameter is refused only if the name is missing in all patterns.
             let lacking = match optional {
                 true if patterns.len() < registers.len() => None,
                 true if !patterns.iter().all(|pattern| lacks(&pattern, &text)) => None,
@@ -44,7 +45,8 @@ impl Function<'_> {
         }
     }
 
-    /// Returns the literal names of the parameters that the hook requires.
+    /// Returns the names of the parameters that the hook requires by `route_param`. Only names that are string literals
+    /// are known.
     pub(super) fn required_params(&self) -> Vec<&LitStr> {
         self.requested_params()
             .filter(|(applied, _)| applied.row.role == Role::Require("route_param"))
@@ -52,7 +54,8 @@ impl Function<'_> {
             .collect()
     }
 
-    /// Writes the constant with the required names. The registration compares it with the pattern.
+    /// Writes a constant with the names of the required parameters, next to `handle` or `new`. The registration
+    /// compares the names with the route's pattern.
     pub(super) fn param_constant(&self, cfgs: &[&Attribute]) -> Option<TokenStream> {
         let signature = &self.item.sig;
         let is_new = signature.ident == "new"
@@ -74,7 +77,8 @@ impl Function<'_> {
         })
     }
 
-    /// Returns the literal names of requested parameters with their macros.
+    /// Returns the names of all requested parameters, each with its macro. Only names that are string literals are
+    /// known.
     fn requested_params(&self) -> impl Iterator<Item = (&Applied, &LitStr)> {
         let phases = &self.phases;
         let asking = phases.extractors.iter().chain(&phases.setup);

@@ -1,4 +1,4 @@
-//! Writes a function that runs its body once per message.
+//! Writes the code of a function with a read macro. The code runs the body once per message.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -23,7 +23,8 @@ impl Function<'_> {
         let jumps = Jumps::of(&self.item.block);
         let has_jumps = !jumps.loop_jumps.is_empty();
         let in_async = jumps.may_return && (converts || !after.is_empty() || !close.is_empty());
-        // `break`, `return` and `?` end the loop; `continue` and the end of the body go on with the next message.
+        // `break`, `return` and `?` in the body end the loop. After `continue` and after the end of the body, the loop
+        // reads the next message.
         let may_end = in_async || has_jumps;
         let over = local("over", span);
         let goes_on = may_end.then(|| quote_spanned!(span=> #over = false;));
@@ -38,7 +39,7 @@ impl Function<'_> {
         let [value, end] = ["value", "end"].map(|name| local(name, span));
         let conversion = converts.then(|| self.conversion(&value)).transpose()?;
         let private = self.private;
-        // This trait gives `()` a status, so a body may end in a status, in `()` or not at all.
+        // The trait `UnitTurn` gives `()` a status. The body may evaluate to a `Status` or to `()`, or never return.
         let unit_turn = matches!(self.returns, Returns::Status(_))
             .then(|| quote_spanned!(span=> #[allow(unused_imports)] use #private::UnitTurn as _;));
         let has_status = !matches!(self.returns, Returns::Unit);
@@ -71,7 +72,7 @@ impl Function<'_> {
         hygienic(self.item.sig.ident.span())
     }
 
-    /// Rewrites each `break` and `continue` of the loop to leave the labelled block around the body.
+    /// Rewrites each `break` and `continue` of the loop. The new code leaves only the labelled block around the body.
     fn rewrite_jumps(&mut self, jumps: &[Span], goes_on: Option<&TokenStream>) -> Result<()> {
         let (private, span) = (self.private, self.name_span());
         let neutral = match &self.returns {
@@ -116,7 +117,8 @@ impl Function<'_> {
         }
     }
 
-    /// Writes the exit from the loop after a message: the body left it or returned `Status::Reject`.
+    /// Writes the code that ends the loop after a message. The loop ends if the body has left the loop or has returned
+    /// `Status::Reject`.
     fn loop_exit(&self, may_end: bool, has_status: bool) -> Option<TokenStream> {
         let (private, span) = (self.private, self.name_span());
         let [over, end, value] = ["over", "end", "value"].map(|name| local(name, span));
@@ -131,7 +133,8 @@ impl Function<'_> {
         })
     }
 
-    /// Writes `while let Some(message) = read(..)`, and the `let` that binds the message inside.
+    /// Writes two parts: the head `while let Some(message) = read(..)`, and the `let` that binds the message inside the
+    /// loop.
     fn read_head(&self, read: &Applied) -> Result<(TokenStream, TokenStream)> {
         let Role::Read(call) = read.row.role else {
             return Ok((quote!(), quote!()));

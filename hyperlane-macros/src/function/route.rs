@@ -14,7 +14,8 @@ use crate::register;
 use crate::tokens::{hygienic, local, respan};
 
 impl Function<'_> {
-    /// Adds the stream and the context to a route function whose macros need them.
+    /// Adds the parameters for the stream and the context to a route function. Does so only if the code of its macros
+    /// needs them.
     pub(super) fn add_missing_params(&mut self, guards_in_body: bool) {
         let phases = &self.phases;
         let converts = matches!(self.returns, Returns::Other { .. });
@@ -49,9 +50,9 @@ impl Function<'_> {
     pub(super) fn registrations(&self, guards: &[TokenStream], converts: bool) -> TokenStream {
         let (private, name) = (self.private, &self.item.sig.ident);
         let span = hygienic(name.span());
-        // The registration stands in a struct, in the length of an array. In an `impl` the compiler refuses a struct with one
-        // error that says to move it out. A `const _` would give an error about its name, and an associated function could be
-        // mistaken for a free one of the same name.
+        // The expansion puts the registration into a struct, as part of an array length. If the function is in an
+        // `impl`, the compiler reports one error: the struct must move out of the `impl`. A `const _` would give an
+        // error about its name. An associated function could be confused with a free function of the same name.
         let holder = Ident::new(&format!("__hl_route_{}", name.unraw()), span);
         let mut code = TokenStream::new();
         for applied in &self.phases.registers {
@@ -76,7 +77,8 @@ impl Function<'_> {
                 let limit = applied.values().first();
                 quote_spanned!(hygienic(applied.name.span())=> .max_body(#limit))
             });
-            // `unknown_params` has compared literal patterns with the names.
+            // `unknown_params` has compared the names with literal patterns already. For a constant pattern, the
+            // registration compares them.
             let names = self.required_params();
             let params = (literals::string_argument(applied).is_none() && !names.is_empty())
                 .then(|| quote_spanned!(hygienic(applied.name.span())=> .params(&[#(#names),*])));
@@ -104,7 +106,7 @@ impl Function<'_> {
         }
     }
 
-    /// Writes the function pointer that dispatch calls.
+    /// Writes the function pointer that the server calls for a request.
     fn runner(&self, converts: bool) -> TokenStream {
         let (private, name) = (self.private, &self.item.sig.ident);
         let span = hygienic(name.span());
@@ -117,10 +119,10 @@ impl Function<'_> {
             } else if self.params.is(Part::Ctx, argument) {
                 quote_spanned!(span=> &mut *#ctx)
             } else {
-                // With the span of the type, so that the compiler reports an unusable type there.
+                // The code has the span of the argument's type. The compiler reports an unusable type at this span.
                 let (ty, span) = (&argument.ty, argument.ty.span());
                 let argument = local(&format!("argument{index}"), span);
-                // All tokens have one span, so that the compiler reports it once.
+                // All tokens get the same span. The compiler then reports an error once.
                 let private = respan(private, span);
                 made.extend(quote_spanned!(span=> let #argument: #ty = #private::argument(&mut *#ctx).await;));
                 argument.to_token_stream()
@@ -128,7 +130,8 @@ impl Function<'_> {
         }
         let call = quote_spanned!(span=> #name(#(#arguments),*));
         if made.is_empty() && (converts || matches!(self.returns, Returns::Status(_))) {
-            // Dispatch polls the function's own future; a block around it would only cost compile time.
+            // The server polls the future of the function directly. An async block around the future would only
+            // increase the compile time.
             return quote_spanned!(span=> |#stream, #ctx| ::std::boxed::Box::pin(#call));
         }
         let call = quote_spanned!(span=> #call.await);
@@ -154,11 +157,12 @@ impl Function<'_> {
         })
     }
 
-    /// Writes how the arguments read the body, for dispatch, and what they need, for the start of a server.
+    /// Writes two rules about the typed arguments. The first tells the server how the arguments read the request body.
+    /// The second is a check of their requirements, which a server runs at its start.
     fn argument_rules(&self) -> TokenStream {
         let rules = self.params.others.iter().map(|argument| {
             let (ty, span) = (&argument.ty, argument.ty.span());
-            // With the span of the argument's own code, so that the compiler reports a missing trait once.
+            // The code has the span of the argument's type. The compiler then reports a missing trait once.
             let private = respan(self.private, span);
             quote_spanned!(span=> .argument(#private::body_of(|_: #ty| ())))
         });

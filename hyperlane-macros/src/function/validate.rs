@@ -1,4 +1,4 @@
-//! Refuses macros that cannot stand on the function, and routes with a signature that dispatch cannot call.
+//! Refuses macros that do not work on the function, and routes with a signature that the server cannot call.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -31,7 +31,7 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses a function that is not `async`, except for `hyperlane` and `import`.
+    /// Refuses a function that is not `async` if it has a macro other than `hyperlane` and `import`.
     fn validate_async(&self, errors: &mut Vec<Error>) {
         let signature = &self.item.sig;
         let phases = &self.phases;
@@ -57,7 +57,7 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses every registration but that of a free function without generics as a route.
+    /// Refuses registrations, except a route on a free function without type and const parameters.
     fn validate_registrations(&self, errors: &mut Vec<Error>) {
         let signature = &self.item.sig;
         for applied in &self.phases.registers {
@@ -78,10 +78,10 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses arguments that dispatch cannot make, and a borrowed value.
+    /// Refuses arguments that the server cannot construct, and a return value that borrows.
     fn validate_route_signature(&self, errors: &mut Vec<Error>) {
         let unclear = self.params.unclear();
-        // An unclear parameter is among the others; it has an error of its own.
+        // The list `others` also contains an unclear parameter. Such a parameter has an error of its own.
         let others = self.params.others.iter().filter(|_| unclear.is_none());
         for other in others {
             let message = if contains_word(other.ty.to_token_stream(), &["impl"]) {
@@ -103,7 +103,7 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses guards and conditions on `new`, which must return a value.
+    /// Refuses guards and conditions on `new`. They could skip the body, but `new` must return a value.
     fn validate_constructor(&self, errors: &mut Vec<Error>) {
         let makes_value = self.item.sig.ident == "new"
             && matches!(self.returns, Returns::Other { .. })
@@ -119,7 +119,7 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses a second limit of the body, and a limit that dispatch does not see.
+    /// Refuses a second `max_body`, and a `max_body` on a function that is not a handler of requests.
     fn validate_limits(&self, errors: &mut Vec<Error>) {
         let limits = &self.phases.limits;
         if let (Some(first), Some(second)) = (limits.first(), limits.get(1)) {
@@ -144,7 +144,8 @@ fn not_in_impl(applied: &Applied) -> String {
     )
 }
 
-/// Returns the place of a `Self` that means an `impl` around the function. Items inside have a `Self` of their own.
+/// Returns the span of a `Self` that refers to an `impl` around the function. Items inside the function may have a
+/// `Self` of their own, and the search skips them.
 fn find_self_type(item: &ItemFn) -> Option<Span> {
     struct Search(Option<Span>);
 
@@ -166,7 +167,7 @@ fn find_self_type(item: &ItemFn) -> Option<Span> {
     search.0
 }
 
-/// Returns the place of the first reference that is not `'static`.
+/// Returns the span of the first reference whose lifetime is not `'static`.
 fn first_borrow(tokens: TokenStream) -> Option<Span> {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {

@@ -1,4 +1,4 @@
-//! Arguments of macros and the errors about them.
+//! Tests of macro arguments, and of the errors about wrong arguments.
 
 use super::{HANDLE, errors, expanded, in_order};
 

@@ -1,4 +1,4 @@
-//! Macros that exclude each other.
+//! Tests of macros that exclude each other.
 
 use super::{HANDLE, errors, expanded, split};
 
@@ -111,7 +111,7 @@ fn macros_that_exclude_each_other_are_refused_once_with_a_correction() {
             "it has a, b",
         ),
     ] {
-        // Each of the attributes is once the one that the compiler expands.
+        // The compiler expands the first attribute. Each attribute is the first one in one of the turns.
         let all: Vec<&str> = attributes.split_inclusive("] ").map(str::trim).collect();
         for turn in 0..all.len() {
             let mut order = all.clone();

@@ -1,4 +1,4 @@
-//! Functions and their expansions: parameters, registrations, bodies and read loops.
+//! Tests of expanded functions: parameters, registrations, bodies and read loops.
 
 use quote::ToTokens;
 
@@ -177,7 +177,7 @@ fn breaks_of_inner_loops_stay() {
             "break '__hl_body",
         ],
     );
-    // The `break` of `while break {}` means that `while`.
+    // The `break` in `while break {}` leaves the `while` loop itself. It stays unchanged.
     in_order(&code, &["while break {}"]);
 }
 

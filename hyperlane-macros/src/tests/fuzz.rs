@@ -1,4 +1,4 @@
-//! Feeds random tokens to every macro. Each expansion is code, and none panics.
+//! Expands every macro with random tokens. An expansion must be valid tokens, and must not panic.
 
 use proc_macro2::TokenStream;
 
@@ -6,7 +6,7 @@ use super::{good_arguments, good_item};
 use crate::expand::expand;
 use crate::table::ROWS;
 
-/// Pieces of Rust for arguments and items.
+/// Pieces of Rust code. The tests build arguments and items from them.
 const PIECES: &[&str] = &[
     "a",
     "self",
@@ -80,7 +80,7 @@ const PIECES: &[&str] = &[
     "|x| x",
 ];
 
-/// Items to expand macros on, good and bad.
+/// Valid and invalid items. The tests expand macros on them.
 const ITEMS: &[&str] = &[
     "struct S;",
     "struct S<T>(T);",
@@ -99,7 +99,7 @@ const ITEMS: &[&str] = &[
     "",
 ];
 
-/// A linear congruential generator, as numbers need only be the same in every run.
+/// A linear congruential generator. Each test run gets the same numbers.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
@@ -122,7 +122,7 @@ impl Random {
             .join(" ")
     }
 
-    /// Returns arguments that are nearly right: good ones with a piece inserted, removed or doubled.
+    /// Returns arguments that are almost valid: valid arguments in which one piece is inserted, removed or doubled.
     fn nearly(&mut self, good: &str) -> String {
         let mut tokens: Vec<String> = good
             .parse::<TokenStream>()
@@ -143,7 +143,7 @@ impl Random {
     }
 }
 
-/// Expands a macro. A panic fails the test with the input in its message.
+/// Expands a macro. If the expansion panics, the test fails with a message that shows the input.
 fn survives(name: &str, args: &str, item: &str) {
     let (Ok(args_tokens), Ok(item_tokens)) =
         (args.parse::<TokenStream>(), item.parse::<TokenStream>())

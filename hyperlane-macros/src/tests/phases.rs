@@ -1,4 +1,4 @@
-//! The order of macros in the expansion.
+//! Tests of the order of macros in the expansion.
 
 use super::{HANDLE, errors, expanded, fuzz, in_order, split};
 
@@ -185,7 +185,8 @@ fn listed_closes_run_once_after_a_read_loop() {
     }
 }
 
-/// Attributes of every phase, one group per phase. The order within a group matters. The first group is of other crates.
+/// Attributes of every phase, one group per phase. The order within a group matters. The first group contains
+/// attributes of other crates.
 const GROUPS: [&[&str]; 9] = [
     &[
         "#[doc = \" Text.\"]",
@@ -224,7 +225,7 @@ fn a_hundred_random_orders_expand_to_the_same_code() {
     ] {
         let mut expected: Option<String> = None;
         for round in 0..100 {
-            // Mixes the groups at random and keeps the order within each.
+            // Mixes the groups at random, and keeps the order within each group.
             let mut groups: Vec<_> = GROUPS
                 .iter()
                 .map(|group| group.iter().copied().peekable())
@@ -235,7 +236,7 @@ fn a_hundred_random_orders_expand_to_the_same_code() {
                 order.extend(groups[at].next());
                 groups.retain_mut(|group| group.peek().is_some());
             }
-            // The compiler expands the first attribute of this crate; those above it stay on the item.
+            // The compiler expands the first attribute of this crate. The attributes above it stay on the item.
             let first = order
                 .iter()
                 .position(|attribute| crate::table::find(split(attribute).0).is_some());

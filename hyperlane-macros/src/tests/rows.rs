@@ -1,4 +1,4 @@
-//! Rules that hold for every row of the table.
+//! Tests of rules that hold for every row of the table.
 
 use super::{HANDLE, errors, expanded, good_arguments, good_item, tokens};
 use crate::DECLARED;
@@ -38,7 +38,7 @@ fn every_row_refuses_surplus_tokens_and_keeps_the_item() {
         let arguments = format!("{} ; surplus", good_arguments(row.shape));
         let code = expanded(row.name, &arguments, good_item(row));
         assert_eq!(errors(&code).len(), 1, "{}: {code}", row.name);
-        // The body is moved behind `cfg(rust_analyzer)`.
+        // The expansion puts the body of a function behind `cfg(rust_analyzer)`.
         let item = tokens(good_item(row)).to_string();
         let parts = item.split_inclusive("-> Status ");
         assert!(

@@ -1,8 +1,9 @@
-//! The check at the server's start whether a type can be deserialized from a route's parameters at all.
+//! The check, at the server's start, that some values of a route's parameters can be deserialized as a type.
 //!
 //! serde does not describe the shape of a type. So the check deserializes the type from the names of the parameters and
-//! from sample values; the methods that the type calls show its shape. A refused value shows nothing about the shape,
-//! so the next run uses another value. In unclear cases the check passes, since a working program must start.
+//! from sample values. The `Deserializer` methods that the type calls show its shape. If the type refuses a sample
+//! value, the check runs again with another sample. If the result is unclear, the check passes: a working program must
+//! start.
 
 use std::{
     cell::Cell,
@@ -20,7 +21,7 @@ use serde::{
 
 use crate::panic::drop_payload;
 
-/// Sample values, as text, that common types accept.
+/// The texts of the sample values. Common types accept at least one of them.
 const SAMPLES: [&str; 10] = [
     "1",
     "a",
@@ -41,9 +42,9 @@ pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
         refused: names.iter().map(|_| Cell::new(0)).collect(),
         fields: Cell::new(&[]),
     };
-    // Each run ends with one more refused value, except the last run.
+    // Each run except the last one records one more refused sample.
     for _ in 0..=names.len() * SAMPLES.len() {
-        // The program's code may do anything with sample values, even panic.
+        // The `Deserialize` implementation of the program may do anything with sample values. It may even panic.
         let run = catch_unwind(AssertUnwindSafe(|| T::deserialize(Whole(&trial)).map(drop)));
         match run {
             Ok(Err(Stop::Form(text))) => return Err(text),
@@ -64,12 +65,12 @@ pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// The findings of the runs so far.
+/// The results of all runs so far.
 struct Trial<'a> {
     names: &'a [&'a str],
-    /// The number of refused values of each parameter.
+    /// The number of refused samples of each parameter.
     refused: Box<[Cell<usize>]>,
-    /// The fields of the struct being read, aliases among them.
+    /// The fields of the struct that the type reads, including aliases.
     fields: Cell<&'static [&'static str]>,
 }
 
@@ -94,8 +95,8 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Returns whether the parameters lack a field that the type did not find. A parameter whose samples were all
-    /// refused is left out of the run, but may match the field by an alias.
+    /// Returns whether the parameters lack a field that the type did not find. If a type refused all samples of a
+    /// parameter, the run leaves the parameter out. Such a parameter may still match the field by an alias.
     fn lacks(&self, field: &str) -> bool {
         if self.names.contains(&field) {
             return false;
@@ -105,7 +106,7 @@ impl<'a> Trial<'a> {
             .all(|value| self.are_distinct(field, value.name))
     }
 
-    /// Returns whether two names belong to different fields. The names of one field are adjacent in `fields`.
+    /// Returns whether two names belong to different fields. All names of one field are adjacent in `fields`.
     fn are_distinct(&self, one: &str, other: &str) -> bool {
         let fields = self.fields.get();
         let place = |name: &str| fields.iter().position(|field| *field == name);
@@ -116,7 +117,7 @@ impl<'a> Trial<'a> {
         between.is_some_and(|between| between.iter().any(|name| self.names.contains(name)))
     }
 
-    /// Ends the run: the type is a single value.
+    /// Ends the run for a type that is a single value.
     fn single_value(&self) -> Stop {
         match self.names.len() {
             1 => Stop::Fits,
@@ -128,17 +129,17 @@ impl<'a> Trial<'a> {
 /// The reason why a run ended.
 #[derive(Debug)]
 enum Stop {
-    /// The shape fits.
+    /// The parameters fit the shape of the type.
     Fits,
-    /// The shape does not fit.
+    /// The parameters do not fit the shape of the type.
     Form(String),
-    /// A required field was not found.
+    /// The type requires a field that it did not find.
     Missing(&'static str),
-    /// A sample value was refused and recorded.
+    /// The type refused a sample value, and the trial recorded the refusal.
     Refused,
-    /// A value has another type than requested.
+    /// The type refused the kind of a value, such as text for a number.
     Type(String),
-    /// There are too few or too many values.
+    /// The type refused the number of values.
     Length(String),
     /// Any other error.
     Other(String),
@@ -181,11 +182,11 @@ impl serde::de::Error for Stop {
     }
 }
 
-/// All parameters, as [`Parameters`](super::Parameters).
+/// All parameters of a route, with sample values. Mirrors [`Parameters`](super::Parameters).
 #[derive(Clone, Copy)]
 struct Whole<'a>(&'a Trial<'a>);
 
-/// Implements the types that are a single value.
+/// Implements methods that a type calls for a single value.
 macro_rules! one {
     ($($method:ident)+) => {$(
         fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Stop> {
@@ -270,7 +271,7 @@ impl<'de> Deserializer<'de> for Whole<'de> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        // More elements than parameters may still fit, since the rest may have defaults.
+        // A tuple with more elements than parameters may still fit: the additional elements may have defaults.
         if length < self.0.names.len() {
             return self.deserialize_tuple(length, visitor);
         }
@@ -315,7 +316,7 @@ impl<'de> Deserializer<'de> for Whole<'de> {
     }
 }
 
-/// One parameter with a sample value; mirrors [`Parameter`](super::Parameter).
+/// One parameter with a sample value. Mirrors [`Parameter`](super::Parameter).
 #[derive(Clone, Copy)]
 struct Value<'a> {
     name: &'a str,
@@ -331,12 +332,12 @@ impl<'de> Value<'de> {
         SAMPLES.get(self.refused.get()).copied().unwrap_or("1")
     }
 
-    /// Returns a small number. The first number is not zero.
+    /// Returns a small number that grows with each refusal. The first number is 1.
     fn number(self) -> u8 {
         u8::try_from(self.refused.get()).map_or(1, |refused| refused.saturating_add(1))
     }
 
-    /// Deserializes the parameter's type.
+    /// Deserializes the type of the parameter.
     fn read<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Stop> {
         seed.deserialize(self).map_err(|stop| match stop {
             Stop::Fits | Stop::Form(_) => stop,
@@ -347,7 +348,7 @@ impl<'de> Value<'de> {
         })
     }
 
-    /// Passes text to a type that requested several values.
+    /// Passes text to a type that requested several values from one parameter.
     fn visit_several<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
         let name = self.name;
         visitor
@@ -361,17 +362,17 @@ impl<'de> Value<'de> {
     }
 }
 
-/// Implements number types.
+/// Implements methods that pass a number.
 macro_rules! numbers {
     ($($method:ident $visit:ident $ty:ty;)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-            // The number of samples is small enough for every number type.
+            // The number is small enough for every number type.
             visitor.$visit(self.number() as $ty)
         }
     )+};
 }
 
-/// Implements text types.
+/// Implements methods that pass a text.
 macro_rules! texts {
     ($($method:ident)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
@@ -483,10 +484,10 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 }
 
-/// The parameters not read yet.
+/// The parameters that the type has not read yet.
 struct Rest<'de, I> {
     values: I,
-    /// The value after its name was read.
+    /// The parameter whose name was read and whose value was not read yet.
     value: Option<Value<'de>>,
 }
 
@@ -498,7 +499,7 @@ impl<'de, I: Iterator<Item = Value<'de>>> SeqAccess<'de> for Rest<'de, I> {
         seed: T,
     ) -> Result<Option<T::Value>, Stop> {
         match self.values.next() {
-            // The type refused all samples, so the case is unclear.
+            // The type refused all samples of this parameter. So the result is unclear.
             Some(value) if value.is_used_up() => Err(Stop::Fits),
             Some(value) => value.read(seed).map(Some),
             None => Ok(None),
@@ -518,7 +519,7 @@ impl<'de, I: Iterator<Item = Value<'de>>> MapAccess<'de> for Rest<'de, I> {
         };
         self.value = Some(value);
         let name = BorrowedStrDeserializer::new(value.name);
-        // Every request has the same names, so an error here is final.
+        // Every request has the same names, so another run would fail in the same way.
         let key = seed.deserialize(name).map_err(|stop| match stop {
             Stop::Form(_) => stop,
             stop => Stop::Form(format!("the name `{}` does not fit it: {stop}", value.name)),

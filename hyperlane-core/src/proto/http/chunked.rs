@@ -8,12 +8,14 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// The end of a chunk's data.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
-/// Maximum number of hexadecimal digits in a chunk size, including leading zeros. A `u64` has as many.
+/// Maximum number of hexadecimal digits in a chunk size, including leading zeros. This is the number of digits of a
+/// `u64`.
 const MAX_SIZE_DIGITS: u8 = 16;
 
 /// Appends the line in front of a chunk's data: the length in hexadecimal and CRLF.
 ///
-/// The caller appends [`CHUNK_END`] after the data, and must skip empty data: a chunk of length 0 would end the body.
+/// The caller appends the data and then [`CHUNK_END`]. The caller must not encode empty data, because a chunk of length
+/// 0 ends the body.
 ///
 /// ```
 /// use hyperlane_core::proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head};
@@ -117,18 +119,18 @@ impl ChunkedError {
 /// The result of one call of [`ChunkedDecoder::decode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step<'i> {
-    /// The next piece of the body; empty if the input held only framing.
+    /// The next piece of the body; empty if the input contained only framing.
     pub data: &'i [u8],
-    /// The number of input bytes consumed. `data` is the last part of the consumed bytes.
+    /// The number of input bytes consumed. `data` is at the end of the consumed bytes.
     pub consumed: usize,
     /// True once the body has ended. The bytes after `consumed` belong to the next message.
     pub done: bool,
 }
 
-/// An incremental decoder of chunked bodies. It does not copy the data.
+/// An incremental decoder of chunked bodies. The decoder does not copy the data.
 ///
-/// The input may be split anywhere. The decoder checks and drops trailer fields (RFC 9110 §6.5.1). The decoder does not
-/// limit the length of the body: the caller receives every piece and can count the bytes.
+/// The input may be split anywhere. The decoder checks trailer fields and then drops them (RFC 9110 §6.5.1). The
+/// decoder does not limit the length of the body. The caller receives every piece and can limit the total length.
 ///
 /// ```
 /// use hyperlane_core::proto::http::chunked::ChunkedDecoder;
@@ -150,7 +152,8 @@ pub struct Step<'i> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ChunkedDecoder {
-    /// The number of data bytes left in the chunk. While the size is being parsed, the value of the digits so far.
+    /// The number of data bytes left in the chunk. In the state [`State::Size`], this is the value of the digits so
+    /// far.
     remaining: u64,
     state: State,
     digits: u8,
@@ -252,7 +255,8 @@ impl ChunkedDecoder {
                 Ok(State::BlankBeforeExtension)
             }
             (State::Size, byte) => self.size_digit(byte),
-            // A recipient must accept blanks in front of an extension, and only there (RFC 9112 §7.1.1).
+            // After the size, a recipient must accept blanks that an extension follows, and no other blanks (RFC 9112
+            // §7.1.1).
             (State::BlankBeforeExtension, b';') => self.extension(),
             (State::BlankBeforeExtension, b' ' | b'\t') => {
                 self.extension()?;
@@ -285,7 +289,7 @@ impl ChunkedDecoder {
             (State::TrailerStart | State::TrailerName | State::TrailerValue, byte) => {
                 Err(ChunkedError::InvalidTrailer { byte })
             }
-            // `decode` handles these states, in which no framing byte occurs.
+            // `decode` handles these two states itself, and does not call this function for them.
             (State::Data | State::Done, _) => Ok(self.state),
         }
     }

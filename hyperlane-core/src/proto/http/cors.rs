@@ -1,5 +1,5 @@
-//! CORS (Fetch standard, §3.3) as one decision: from a request and a policy to the fields that let a page of another
-//! origin read the response.
+//! CORS (Fetch standard, §3.3) as one function. From a request and a policy, [`decide`] computes the header fields that
+//! let a page of another origin read the response.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -9,7 +9,7 @@ use super::is_token_byte;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CorsRequest<'a> {
     pub(crate) method: &'a str,
-    /// `Origin`. `None` if the field is missing, or repeated and thus ambiguous.
+    /// `Origin`. `None` if the field is missing, or if it is repeated and thus ambiguous.
     pub(crate) origin: Option<&'a str>,
     /// `Access-Control-Request-Method`.
     pub(crate) requested_method: Option<&'a str>,
@@ -21,7 +21,7 @@ pub(crate) struct CorsRequest<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CorsPolicy<'a> {
     pub(crate) methods: &'a [&'a str],
-    /// True if requests may carry cookies and the page may read the responses to such requests.
+    /// True if requests may carry cookies, and pages may read the responses to such requests.
     pub(crate) credentials: bool,
     /// The time for which browsers may cache the response to a preflight.
     pub(crate) max_age: Duration,
@@ -31,8 +31,8 @@ pub(crate) struct CorsPolicy<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CorsAnswer {
     pub(crate) kind: CorsKind,
-    /// The fields to add to the response. A field of the response takes precedence over a field of the same name here.
-    /// `vary` is merged.
+    /// The fields that the server adds to the response. If the response already has a field of the same name, the
+    /// server keeps the response's own field. The server merges `vary`.
     pub(crate) fields: Vec<CorsField>,
 }
 
@@ -42,8 +42,7 @@ pub(crate) type CorsField = (&'static str, Cow<'static, str>);
 pub(crate) enum CorsKind {
     /// A request that the route answers as usual.
     Request,
-    /// A preflight, with which a browser asks for permission to send a request. The answer has a success status and no
-    /// body.
+    /// A preflight: a browser asks for permission to send a request. The answer has a success status and no body.
     Preflight,
     /// A preflight for a page whose origin is not allowed.
     RefusedPreflight,
@@ -52,8 +51,8 @@ pub(crate) enum CorsKind {
 /// Decides which CORS fields the server adds to a response. `is_allowed` returns whether pages of an origin may read
 /// the response.
 ///
-/// The fields name an allowed origin and not `*`, because browsers refuse `*` for requests with cookies. Every response
-/// carries `Vary: Origin`, because a cache could otherwise serve the response to pages of other origins.
+/// The fields contain the allowed origin instead of `*`, because browsers refuse `*` for requests with cookies. Every
+/// response has `Vary: Origin`. Without this field, a cache could serve the response to pages of other origins.
 pub(crate) fn decide(
     request: CorsRequest<'_>,
     policy: CorsPolicy<'_>,
@@ -74,7 +73,7 @@ pub(crate) fn decide(
     if policy.credentials {
         fields.push(("access-control-allow-credentials", "true".into()));
     }
-    // The route's own handler answers a preflight for a method outside the policy.
+    // If the policy does not list the method, the route's own handler answers the OPTIONS request.
     let is_preflight = asked.is_some_and(|method| policy.methods.contains(&method));
     if is_preflight {
         fields.push((

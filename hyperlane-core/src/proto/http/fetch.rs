@@ -1,35 +1,37 @@
-//! Fetch Metadata (`Sec-Fetch-*`): what a browser reports about the page and element behind a request. Scripts cannot
-//! set these fields. Browsers send the fields only over TLS and to loopback hosts, so most rules still need `Origin`.
+//! Fetch Metadata (`Sec-Fetch-*`): fields in which a browser reports which page and which element caused a request.
+//! Scripts cannot set these fields. Browsers send the fields only over TLS and to loopback hosts. Most checks therefore
+//! still need `Origin`.
 
-/// The use of a request.
+/// The kind of request that the server checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// A GET. The response carries messages that wait for a page.
+    /// A GET for an event stream. The response contains messages for a page.
     Stream,
-    /// A request that carries an `Origin` in every browser: a POST or a WebSocket handshake.
+    /// A POST or a WebSocket handshake. Every browser sends `Origin` with these requests.
     Other,
 }
 
 /// The Fetch Metadata of one request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FetchMetadata<'a> {
-    /// `Sec-Fetch-Site`. For a repeated field, a value other than the server's own site, if there is one.
+    /// `Sec-Fetch-Site`. If the request repeats the field, this is a value for which [`is_own_site`] returns false, if
+    /// there is such a value.
     pub(crate) site: Option<&'a str>,
     /// `Sec-Fetch-Mode`.
     pub(crate) mode: Option<&'a str>,
     /// `Sec-Fetch-Dest`.
     pub(crate) dest: Option<&'a str>,
-    /// True if the request has an `Origin`. Another check covers the value.
+    /// True if the request has an `Origin`. This module does not check the value of `Origin`.
     pub(crate) has_origin: bool,
 }
 
-/// Returns whether a `Sec-Fetch-Site` value means the server's own pages, or an address that the user typed.
+/// Returns whether a `Sec-Fetch-Site` value means a page of the server's own origin, or an address that the user typed.
 pub(crate) fn is_own_site(site: &str) -> bool {
     matches!(site.trim_ascii(), "same-origin" | "none")
 }
 
 impl FetchMetadata<'_> {
-    /// Returns whether no field reports the request's source.
+    /// Returns whether the request has neither `Sec-Fetch-Site` nor `Origin`.
     pub(crate) fn is_silent(&self) -> bool {
         self.site.is_none() && !self.has_origin
     }
@@ -40,7 +42,7 @@ impl FetchMetadata<'_> {
         if purpose == Purpose::Stream {
             let mode = self.mode.map(str::trim_ascii);
             let is_navigation = matches!(mode, Some("navigate" | "nested-navigate"));
-            // Images, scripts and fonts would consume the messages without showing them.
+            // An image, script or font element would consume the messages, and no page would receive them.
             let is_element = self.dest.is_some_and(|dest| dest.trim_ascii() != "empty");
             let is_blind = mode == Some("no-cors") && (is_foreign || self.site.is_none());
             if is_navigation && is_foreign {

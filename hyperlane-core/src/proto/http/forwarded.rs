@@ -1,11 +1,12 @@
-//! The client's address, scheme and host behind proxies: `Forwarded` (RFC 7239) and `X-Forwarded-*`, and how far these
-//! fields can be trusted.
+//! The client's address, scheme and host as proxies report them, in `Forwarded` (RFC 7239) or `X-Forwarded-*`.
 //!
-//! Every proxy appends the address of its own peer at the right end of the list. The list is read from the right, and
-//! an item is as trustworthy as the proxy that wrote the item: our peer wrote the last item, the proxy with the address
-//! in the last item wrote the item before, and so on. The first address that is not a trusted proxy's is the client.
-//! Items further left may be forged. The number of trusted addresses is the number of proxies that the request has
-//! passed. The same number applies to the lists of schemes and hosts.
+//! Every proxy appends the address of its own peer at the right end of the list. [`read`] therefore reads the list from
+//! the right. The server's peer wrote the last item. If the address in an item is a trusted proxy, this proxy wrote the
+//! item to the left. The first address that is not a trusted proxy is the client. The client may have forged all items
+//! further left.
+//!
+//! The trusted addresses in the list show how many proxies the request has passed. The scheme and the host of the
+//! client are at the same position in their lists as the address.
 
 pub(crate) mod cidr;
 pub(crate) mod field;
@@ -15,10 +16,10 @@ use std::net::{IpAddr, Ipv6Addr};
 // The crate root is the public path of these types.
 pub(crate) use self::{cidr::Cidr, field::ForwardedField};
 
-/// The client that trusted proxies report. Each part is independent of the others.
+/// The client that trusted proxies report. A field may be `None` although the other fields are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forwarded<'a> {
-    /// The address of the client; `None` if the proxies report no address or one that is not an IP address.
+    /// The address of the client; `None` if the proxies report no address, or a value that is not an IP address.
     pub client: Option<IpAddr>,
     /// True if the client used TLS; `None` if the proxies report no scheme or an unknown scheme.
     pub secure: Option<bool>,
@@ -28,14 +29,19 @@ pub struct Forwarded<'a> {
 
 /// Reads the client's address, scheme and host from the fields of trusted proxies.
 ///
-/// `values` returns all values of a field in order. A peer without an address is a process on this machine that uses a
-/// Unix socket. Such a peer is trusted unless `trusted` is empty. Returns `None` if the peer is not trusted: the peer
-/// itself is then the client.
+/// `values` returns all values of a field in order. `peer` is `None` for a process on this machine that uses a Unix
+/// socket. The function trusts such a peer if `trusted` is not empty. It trusts every other peer whose address is in
+/// `trusted`. Returns `None` for a peer that is not trusted. The peer itself is then the client.
 ///
-/// The function reads addresses from right to left as long as they are `trusted`. A request that has passed N trusted
-/// proxies has its client's address, scheme and host at position N from the right of each list. The leftmost item of a
-/// shorter list applies, because some proxies append to a field and others replace the field. In `Forwarded`, only the
-/// elements that trusted proxies wrote are read. A malformed part is ignored, and the other parts are still read.
+/// For `X-Forwarded-*`, the function skips trusted addresses from the right of the list. If a request has passed N
+/// trusted proxies including the peer, the values of the client are item N from the right of each list. If a list has
+/// fewer items, the leftmost item applies: some proxies replace a field instead of appending to it.
+///
+/// For `Forwarded`, the function reads only the elements that trusted proxies wrote. For each parameter, the leftmost
+/// of these elements with the parameter applies.
+///
+/// If one of address, scheme and host is malformed, the function returns `None` for it, and still returns the other
+/// two.
 ///
 /// ```
 /// use hyperlane_core::{ForwardedField, proto::http::forwarded::read};
@@ -68,7 +74,7 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
                 .iter()
                 .take_while(|node| parse_node(node).is_some_and(is_trusted))
                 .count();
-            // A shorter list supplies its leftmost item.
+            // If the list is shorter, its leftmost item applies.
             let at = |list: &[&'a str]| list.get(passed).or(list.last()).copied();
             Forwarded {
                 client: at(&nodes).and_then(parse_node),
@@ -101,8 +107,8 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
     })
 }
 
-/// Returns the items of all lines of a list, from right to left. Includes empty items, because a proxy may append an
-/// empty item.
+/// Returns the items of all lines of a list, from right to left. Keeps empty items: if a proxy appends an empty item,
+/// the positions of the other items stay correct.
 fn items<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let lines: Vec<&str> = lines.into_iter().collect();
     lines
@@ -123,13 +129,13 @@ fn is_secure(proto: &str) -> Option<bool> {
     }
 }
 
-/// Returns whether text can be a host with an optional port. The check is enough for a comparison of hosts.
+/// Returns whether a text is not empty and has only characters that a host with an optional port can have.
 fn is_host(host: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]%".contains(&byte);
     !host.is_empty() && host.bytes().all(is_part)
 }
 
-/// Parses an address with an optional port (RFC 7239 §6). Returns `None` for `unknown`, names and all other text.
+/// Parses an address with an optional port (RFC 7239 §6). Returns `None` for `unknown`, names and every other text.
 fn parse_node(node: &str) -> Option<IpAddr> {
     if let Some(rest) = node.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
@@ -165,7 +171,7 @@ fn is_port(port: &str) -> bool {
 
 /// One element of `Forwarded`, written by one proxy (RFC 7239 §4).
 ///
-/// A malformed parameter is stored as empty text, which the parsers of all parameters refuse.
+/// `parse` stores an empty text for a malformed or repeated parameter. For an empty text, [`read`] reports no value.
 #[derive(Default)]
 struct Element<'a> {
     node: Option<&'a str>,
@@ -185,7 +191,7 @@ impl<'a> Element<'a> {
                 () if name.eq_ignore_ascii_case("host") => &mut element.host,
                 () => continue,
             };
-            // A parameter may occur once (RFC 7239 §4).
+            // A parameter must not occur more than once (RFC 7239 §4).
             *slot = match slot {
                 Some(_) => Some(""),
                 None => Some(unquote(value.trim_ascii())),
@@ -196,7 +202,8 @@ impl<'a> Element<'a> {
 }
 
 /// Returns the content of a quoted string. Returns an unquoted value unchanged, because many proxies omit the quotes.
-/// Returns empty text for a malformed string. No valid value of these parameters contains an escape.
+/// Returns an empty text for a malformed string. Also returns an empty text for a string with an escape, because no
+/// valid address, scheme or host contains an escape.
 fn unquote(value: &str) -> &str {
     let inner = value
         .strip_prefix('"')
@@ -208,10 +215,11 @@ fn unquote(value: &str) -> &str {
     }
 }
 
-/// An iterator over the pieces between separators outside of quotes, from right to left and trimmed.
+/// An iterator over the pieces between separators, from right to left and trimmed. A separator within quotes does not
+/// separate.
 ///
-/// The iterator pairs quotes from the right too. A quote that the client left open therefore cannot swallow the text
-/// that proxies appended.
+/// The iterator pairs the quotes from the right, too. If the client leaves a quote open, the quoted string therefore
+/// cannot include the text that proxies appended.
 struct Pieces<'a> {
     rest: Option<&'a str>,
     separator: u8,
@@ -239,7 +247,7 @@ impl<'a> Pieces<'a> {
                 _ => return Some(at),
             }
         }
-        // A separator beside an unpaired quote is not within quotes.
+        // The leftmost quote has no partner here. The separators to its left are therefore not within quotes.
         quoted.filter(|_| is_quoted)
     }
 }

@@ -1,8 +1,8 @@
 //! Request heads: finding their end, and parsing them strictly (RFC 9112 §2-§6).
 //!
 //! [`HeadScanner`] finds the end of a head while bytes arrive; [`parse`] reads the complete head. Any ambiguity about
-//! lines, host or body length is an error: an attacker can smuggle requests past two parties that read one message
-//! differently.
+//! lines, host or body length is an error. If a proxy and the server could read the same bytes differently, an attacker
+//! could smuggle a request past the proxy.
 
 mod error;
 mod scan;
@@ -20,7 +20,7 @@ pub use target::Target;
 use super::{NumberError, decimal, has_token, is_token_byte, is_value_byte, list};
 use target::{Port, is_authority};
 
-/// Number of fields that are parsed without an allocation.
+/// Maximum number of fields that the parser stores without an allocation.
 const INLINE_FIELDS: usize = 100;
 
 /// Limits on the size of a request head.
@@ -30,7 +30,8 @@ pub struct HeadLimits {
     pub request_line: usize,
     /// Maximum length of the header section with all line ends and the empty line, in bytes. Default: 32 KiB.
     pub header_bytes: usize,
-    /// Maximum number of header fields. Default: 100; a higher limit costs an allocation per request.
+    /// Maximum number of header fields. Default: 100. With a higher limit, the parser allocates memory for a head of
+    /// more than 100 lines.
     pub header_count: usize,
 }
 
@@ -110,14 +111,15 @@ impl fmt::Debug for Fields<'_, '_> {
     }
 }
 
-/// Storage for the fields of one head. Up to 100 fields lie on the stack, in memory that is never cleared.
+/// Storage for the fields of one head. The storage has room for 100 fields inline, and does not initialize this memory.
+/// More fields need an allocation.
 pub struct HeadStorage<'b> {
     inline: [MaybeUninit<httparse::Header<'b>>; INLINE_FIELDS],
     spill: Vec<MaybeUninit<httparse::Header<'b>>>,
 }
 
 impl<'b> HeadStorage<'b> {
-    /// Creates storage without initializing it.
+    /// Creates storage. Does not initialize the memory for the fields.
     pub const fn new() -> Self {
         Self {
             inline: [const { MaybeUninit::uninit() }; INLINE_FIELDS],
@@ -161,24 +163,25 @@ pub struct Head<'s, 'b> {
     pub fields: Fields<'s, 'b>,
     /// The framing of the body.
     pub framing: BodyFraming,
-    /// True if the length was repeated with the same value. An intermediary must merge the repetitions before it
-    /// forwards them (RFC 9110 §8.6).
+    /// True if the head has the same `Content-Length` value more than once. An intermediary must replace the
+    /// repetitions by one value before it forwards the head (RFC 9110 §8.6).
     pub length_repeated: bool,
     /// True if the connection may serve another request after this one (RFC 9112 §9.3).
     pub keep_alive: bool,
     /// True if `Connection` lists `upgrade` (RFC 9110 §7.8).
     pub upgrade: bool,
-    /// True if the client waits for a 100 before it sends the body; never with HTTP/1.0 (RFC 9110 §10.1.1).
+    /// True if the client waits for a 100 response before it sends the body. Always false for HTTP/1.0 (RFC 9110
+    /// §10.1.1).
     pub expect_continue: bool,
-    /// The host with its optional port, from the target or else from `Host`. Empty only if an HTTP/1.0 request has
-    /// neither.
+    /// The host with its optional port, from the target or else from `Host`. The host is empty only if an HTTP/1.0
+    /// request has neither.
     pub host: &'b str,
 }
 
-/// Parses a complete head. [`HeadScanner::scan`] finds its end.
+/// Parses a complete head. [`HeadScanner::scan`] finds the end of the head.
 ///
-/// Checks all rules except the byte limits, which the scanner enforces. `limits` supplies only the maximum number of
-/// fields.
+/// Checks all rules except the byte limits. The scanner enforces the byte limits. Of `limits`, `parse` uses only the
+/// maximum number of fields.
 ///
 /// # Errors
 ///
@@ -204,7 +207,7 @@ pub fn parse<'s, 'b>(
     storage: &'s mut HeadStorage<'b>,
 ) -> Result<Head<'s, 'b>, HeadError> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    // The tokenizer would accept any number of empty lines in front.
+    // `httparse` would accept any number of empty lines before the request line.
     match head.first() {
         Some(first) if is_token_byte(*first) => {}
         Some(byte) => return Err(HeadError::InvalidFirstByte { byte: *byte }),
@@ -213,7 +216,8 @@ pub fn parse<'s, 'b>(
     let mut request = httparse::Request::new(&mut []);
     let most = match limits.header_count {
         few @ ..=INLINE_FIELDS => few,
-        // Every field ends with a line feed, so the number of line feeds bounds the storage.
+        // Every field ends with a line feed. The number of line feeds is therefore an upper bound for the number of
+        // fields.
         many => many.min(memchr::memchr_iter(b'\n', head).count().max(INLINE_FIELDS)),
     };
     let length = match request.parse_with_uninit_headers(head, storage.slots(most)) {
@@ -236,8 +240,8 @@ pub fn parse<'s, 'b>(
         return Err(HeadError::MalformedRequestLine);
     };
     let fields = Fields(headers);
-    // The tokenizer accepts a bare line feed as a line end. A head with a bare line feed has fewer carriage returns
-    // than lines.
+    // `httparse` accepts a bare line feed as a line end. A head with a bare line feed has fewer carriage returns than
+    // lines.
     let lines = fields.len() + 2;
     if memchr::memchr_iter(b'\r', head.get(..length).unwrap_or_default()).count() != lines {
         return Err(diagnose(head));
@@ -263,12 +267,12 @@ pub fn parse<'s, 'b>(
     })
 }
 
-/// The facts in the header fields that the connection needs.
+/// The values of the header fields that determine framing, host and reuse of the connection.
 #[derive(Default)]
 struct FieldFacts<'b> {
     host: Option<&'b str>,
     length: Option<u64>,
-    /// The digits of the length.
+    /// The digits of `length` as sent. Repeated lengths must have equal digits.
     digits: &'b [u8],
     length_repeated: bool,
     has_transfer_encoding: bool,
@@ -285,7 +289,7 @@ impl<'b> FieldFacts<'b> {
         let mut facts = Self::default();
         for field in fields.iter() {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-            // The length alone rules out nearly all names.
+            // The length of the name alone rules out nearly all fields.
             match field.name.len() {
                 4 if is("host") => facts.host(field.value)?,
                 6 if is("expect") => facts.expect(field.value)?,
@@ -330,8 +334,8 @@ impl<'b> FieldFacts<'b> {
         self.upgrade |= has_token(value, "upgrade");
     }
 
-    /// Parses one number or a list of equal numbers. A recipient that merged two equal fields may have made such a
-    /// list. Any other value is refused, because two parties could read different bodies (RFC 9112 §6.3).
+    /// Parses one number or a list of equal numbers. A proxy that merges two equal fields produces such a list. Refuses
+    /// any other value, because two parties could read different bodies (RFC 9112 §6.3).
     fn content_length(&mut self, value: &'b [u8]) -> Result<(), HeadError> {
         for digits in list(value) {
             let length = decimal(digits).map_err(|error| match error {
@@ -363,7 +367,8 @@ impl<'b> FieldFacts<'b> {
         Ok(())
     }
 
-    /// Returns the framing of the body. Reports a contradiction rather than an unsupported coding if there are both.
+    /// Returns the framing of the body. If the head has both a length and an unsupported transfer coding, reports the
+    /// contradiction between length and coding.
     fn framing(&self) -> Result<BodyFraming, HeadError> {
         match (self.has_transfer_encoding, self.length) {
             (false, None) => Ok(BodyFraming::None),
@@ -376,7 +381,8 @@ impl<'b> FieldFacts<'b> {
     }
 }
 
-/// Finds the exact error and its position, which the tokenizer does not report. Runs only for refused heads.
+/// Finds the exact error and its position, because `httparse` does not report the position. Runs only for refused
+/// heads.
 #[cold]
 fn diagnose(head: &[u8]) -> HeadError {
     if let Some(at) = bare_line_end(head) {

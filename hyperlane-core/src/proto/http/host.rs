@@ -1,5 +1,8 @@
-//! The hosts that a server answers to. Without a check of the host, an attacker's page could talk to the server as the
-//! server's own page: the attacker makes the name of the page resolve to the server's machine (DNS rebinding).
+//! The hosts that a server answers to.
+//!
+//! The check of the host prevents DNS rebinding. In this attack, the attacker first serves a page to a browser, and
+//! then lets the page's host name resolve to the server's address. The browser then sends the page's requests to the
+//! server, and treats page and server as one origin.
 
 use std::{
     fmt,
@@ -13,8 +16,8 @@ const SHOWN: usize = 255;
 /// A host that a server answers to: `app.example` at any port, `app.example:8443` at that port, `*.app.example` for all
 /// subdomains, or an address such as `192.0.2.1`, `[::1]` or `::1`.
 ///
-/// The comparison ignores case, a trailing dot and the notation of an address. An entry with port 80 or 443 also
-/// matches a host without a port.
+/// The comparison ignores case and a trailing dot. All notations of an address are equal. An allowed host with port 80
+/// or 443 also matches a host without a port.
 ///
 /// ```
 /// use hyperlane_core::proto::http::host::AllowedHost;
@@ -34,11 +37,11 @@ pub struct AllowedHost {
 enum Allowed {
     Address(IpAddr),
     Name(Box<str>),
-    /// A suffix of names, beginning with a dot.
+    /// The suffix of all subdomains. The suffix begins with a dot.
     Below(Box<str>),
 }
 
-/// The error of a text that is not a host with an optional port.
+/// The error for a text that is not a host with an optional port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not `name`, `name:port`, `*.name` or an address: omit scheme and path, and write a name that is not \
@@ -81,8 +84,8 @@ impl AllowedHost {
         let (name, port) = split_port(host);
         let is_port = match (self.port, port) {
             (None, _) => true,
-            // A host without a port may mean port 80 or 443: this code does not know whether a proxy in front of the
-            // server terminates TLS.
+            // A host without a port means port 80, or port 443 with TLS. The function accepts both ports, because it
+            // does not know whether a proxy in front of the server terminates TLS.
             (Some(80 | 443), None | Some("")) => true,
             (Some(wanted), port) => port.and_then(parse_port) == Some(wanted),
         };
@@ -96,7 +99,7 @@ impl AllowedHost {
     }
 }
 
-/// Returns whether a host, with or without a port, is this machine: `localhost` and its subdomains (RFC 6761 §6.3),
+/// Returns whether a host, with or without a port, names this machine: `localhost` and its subdomains (RFC 6761 §6.3),
 /// `127.0.0.0/8` in any notation that browsers accept, or `[::1]`.
 ///
 /// ```
@@ -107,7 +110,7 @@ impl AllowedHost {
 /// assert!(!is_loopback("localhost.example"));
 /// ```
 pub fn is_loopback(host: &str) -> bool {
-    // This loop is the fast path: nearly all local requests have one of these hosts.
+    // This loop is a fast path for the two hosts of nearly all local requests.
     for usual in ["127.0.0.1", "localhost"] {
         if let Some(rest) = host.strip_prefix(usual)
             && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_number))
@@ -125,7 +128,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The error of a request for a host that the server does not answer to. The error text names the remedies.
+/// The error for a request whose host the server does not answer to. The error text tells the operator what to change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this server does not answer to host `{host}`: add it to `allowed_hosts`, or, if a proxy in front passes it on, add \
@@ -165,7 +168,7 @@ fn parse_port(port: &str) -> Option<u16> {
     port.parse().ok().filter(|_| is_number)
 }
 
-/// Removes the dot of the DNS root.
+/// Removes a trailing dot, which stands for the DNS root.
 fn without_dot(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
@@ -176,7 +179,7 @@ fn is_name(name: &str) -> bool {
         .all(|label| !label.is_empty() && label.bytes().all(is_part))
 }
 
-/// Returns whether a name ends with `suffix` and has a label in front of `suffix`, which begins with a dot.
+/// Returns whether a name is a label followed by `suffix`. The suffix begins with a dot.
 fn is_below(name: &str, suffix: &str) -> bool {
     let front = name
         .len()
@@ -198,8 +201,9 @@ fn parse_address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// Parses an IPv4 address as browsers do: up to four numbers, decimal, octal after `0` or hexadecimal after `0x`. The
-/// last number fills the remaining bits. Domain names never have this form (WHATWG URL, "ends in a number").
+/// Parses an IPv4 address as browsers do: up to four numbers between dots. A number is octal after `0`, hexadecimal
+/// after `0x` and otherwise decimal. The last number fills the remaining bits. Domain names never have this form
+/// (WHATWG URL, "ends in a number").
 fn parse_v4(host: &str) -> Option<Ipv4Addr> {
     if let Ok(address) = host.parse() {
         return Some(address);

@@ -1,7 +1,7 @@
-//! Origins as values (RFC 6454, WHATWG URL §4.7), and the list of origins that a server allows.
+//! Origins as values (RFC 6454, WHATWG URL §4.7), and lists of origins that a server allows.
 //!
-//! Different texts can be the same origin: `HTTPS://App.Example:443` is `https://app.example`. A name with a trailing
-//! dot is another host than the name without the dot, as in browsers.
+//! Different texts can be the same origin: `HTTPS://App.Example:443` is `https://app.example`. As in browsers,
+//! `app.example.` and `app.example` are different hosts.
 
 use std::{
     fmt,
@@ -9,11 +9,11 @@ use std::{
     str::FromStr,
 };
 
-/// An origin: a scheme, a host, and a port unless it is the scheme's default.
+/// An origin: a scheme, a host and a port. The default port of the scheme is the same as no port.
 ///
-/// Any scheme is allowed beside `http` and `https`: `capacitor://localhost`, `chrome-extension://id`, `file://`. The
-/// opaque origin `null` is not a value of this type: `null` names no particular page, so a comparison would mean
-/// nothing.
+/// The scheme may be any scheme, as in `capacitor://localhost`, `chrome-extension://id` or `file://`. The opaque origin
+/// `null` is not a value of this type. Browsers send `null` for many unrelated pages, so equal `null` values do not
+/// mean the same origin.
 ///
 /// ```
 /// use hyperlane_core::proto::http::origin::Origin;
@@ -41,11 +41,11 @@ enum Host {
     Name(String),
 }
 
-/// The reason why a text is not an origin that can be compared.
+/// The reason why a text is not an [`Origin`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
-    /// `null`, the origin of sandboxed frames of any site.
+    /// The text is `null`, the origin that browsers send for sandboxed frames of any site.
     #[error(
         "`null` is the origin of any sandboxed frame: to allow all of them, use `dangerous_allow_null_origin`"
     )]
@@ -68,7 +68,8 @@ impl Origin {
         self.host.to_string()
     }
 
-    /// Returns the port, or the scheme's default port if it has one.
+    /// Returns the port. Without a port, returns the default port of the scheme, or `None` if the scheme has no default
+    /// port.
     pub fn port(&self) -> Option<u16> {
         self.port.or_else(|| default_port(&self.scheme))
     }
@@ -99,7 +100,7 @@ impl Origin {
 impl FromStr for Origin {
     type Err = OriginError;
 
-    /// Parses an origin as browsers send it. Accepts every spelling of the same origin.
+    /// Parses an origin as browsers send it. Accepts every spelling of an origin, such as an explicit default port.
     fn from_str(text: &str) -> Result<Self, OriginError> {
         let text = text.trim_ascii();
         if text.eq_ignore_ascii_case("null") {
@@ -127,10 +128,10 @@ impl Host {
     /// Parses a host. `is_special` is true for schemes whose hosts are DNS names or addresses.
     fn parse(text: &str, is_special: bool) -> Option<Self> {
         if let Some(address) = text.strip_prefix('[') {
-            // A zone is refused, as in browsers: an address with a zone would be a second name of the same address.
+            // The parser of `Ipv6Addr` refuses a zone (`%eth0`), as browsers do.
             return address.strip_suffix(']')?.parse().ok().map(Self::V6);
         }
-        // Browsers never send wildcards or percent signs, so a name with one of them would match nothing.
+        // Browsers never send wildcards or percent signs in a host. A host with such a character would match no page.
         let is_plain = text
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !b"/\\?#@:[]<>^|%*,;\"'`{}".contains(&byte));
@@ -167,9 +168,9 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Splits `host[:port]` and refuses the other parts that a URL can have there.
+/// Splits `host[:port]`. Refuses userinfo, a path, a query and a fragment.
 fn authority_of(text: &str, is_special: bool) -> Option<(Host, Option<u16>)> {
-    // The search for the port skips the colons within the brackets of an IPv6 address.
+    // The search for the port starts after the brackets of an IPv6 address, because the address itself contains colons.
     let after_host = text.rfind(']').map_or(0, |bracket| bracket + 1);
     let colon = text
         .get(after_host..)?
@@ -188,12 +189,12 @@ fn authority_of(text: &str, is_special: bool) -> Option<(Host, Option<u16>)> {
     Some((Host::parse(host, is_special)?, port))
 }
 
-/// Returns the labels of a host without a trailing dot.
+/// Returns the labels of a host. Ignores a trailing dot.
 fn labels(host: &str) -> impl DoubleEndedIterator<Item = &str> {
     host.strip_suffix('.').unwrap_or(host).split('.')
 }
 
-/// Returns whether a host must be an IPv4 address (WHATWG URL §3.5).
+/// Returns whether the last label of a host is a number. Such a host must be an IPv4 address (WHATWG URL §3.5).
 fn ends_in_number(host: &str) -> bool {
     labels(host).next_back().is_some_and(|last| {
         !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) || number(last).is_some()
@@ -234,26 +235,26 @@ fn ipv4(host: &str) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(address))
 }
 
-/// The origins whose pages may talk to a server, beside the server's own origin.
+/// The origins whose pages may use a server, in addition to the server's own origin.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowedOrigins {
     entries: Vec<Entry>,
     pub(crate) null: bool,
     pub(crate) any: bool,
-    /// The error of the first entry that could not be added.
+    /// The error for the first invalid entry.
     refused: Option<OriginError>,
 }
 
 #[derive(Clone, Debug)]
 enum Entry {
     Origin(Origin),
-    /// A host of any scheme. `None` means the scheme's default port.
+    /// A host with any scheme. Without a port, the default port of the page's scheme applies.
     Host(Host, Option<u16>),
 }
 
 impl AllowedOrigins {
-    /// Adds an origin, or `host[:port]` for any scheme. Stores the error of an invalid text for
-    /// [`refused`](Self::refused).
+    /// Adds an origin, or `host[:port]` for any scheme. Does not add an invalid text. [`refused`](Self::refused)
+    /// returns the error for the first invalid text.
     pub(crate) fn add(&mut self, text: &str) {
         let text = text.trim_ascii();
         match text.parse() {
@@ -277,12 +278,12 @@ impl AllowedOrigins {
         allowed
     }
 
-    /// Returns the error of the first entry that could not be added.
+    /// Returns the error for the first invalid entry.
     pub(crate) fn refused(&self) -> Option<&OriginError> {
         self.refused.as_ref()
     }
 
-    /// Returns whether the list is empty, so that only the server's own pages may talk to the server.
+    /// Returns whether the list is empty. With an empty list, only the server's own pages may use the server.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && !self.null && !self.any
     }
@@ -319,14 +320,14 @@ impl Page {
         }
     }
 
-    /// Returns whether the page is the server's own. A `host` without a port has the default port of the page's scheme.
+    /// Returns whether the page has the server's own origin. For a `host` without a port, assumes the default port of
+    /// the page's scheme.
     fn is_of(&self, host: &str, secure: bool) -> bool {
         let Self::Origin(page) = self else {
             return false;
         };
-        // A plain server accepts an https page of the same host, because the page shows that a proxy in front
-        // terminates TLS. A secure server refuses an http page, because an attacker on the network could have forged
-        // the page.
+        // A server without TLS accepts an https page of the same host: a proxy in front of the server has terminated
+        // TLS. A server with TLS refuses an http page, because an attacker on the network could have forged the page.
         let scheme_fits = match page.scheme.as_str() {
             "https" => true,
             "http" => !secure,
@@ -340,8 +341,8 @@ impl Page {
     }
 }
 
-/// Returns whether a page of this origin may talk to the server at `host`. The server's own origin may, and every
-/// origin in one of the lists.
+/// Returns whether pages of `origin` may use the server at `host`. Allows the server's own origin and every origin in
+/// one of the lists.
 pub(crate) fn is_allowed(
     origin: &str,
     host: &str,

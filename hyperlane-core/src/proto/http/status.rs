@@ -5,10 +5,10 @@ use std::{convert::Infallible, fmt, str::FromStr};
 /// A status code as a plain number.
 pub type ResponseStatusCode = usize;
 
-/// Declares one row per registered code. The macro derives all other items from the rows.
+/// Generates [`HttpStatus`] and the functions on status codes from one row per registered code.
 macro_rules! statuses {
     ($($code:literal $name:ident $phrase:literal;)*) => {
-        /// The status of a response: all codes of IANA's registry (RFC 9110 §16.2.1) that are in use.
+        /// The status of a response. The variants are the codes of IANA's registry (RFC 9110 §16.2.1) that are in use.
         ///
         /// ```
         /// use hyperlane_core::HttpStatus;
@@ -23,7 +23,7 @@ macro_rules! statuses {
                 #[doc = concat!("`", $code, " ", $phrase, "`.")]
                 $name,
             )*
-            /// A code outside the registry. Its number is 0.
+            /// A code outside the registry. [`code`](Self::code) returns 0 for this variant.
             #[default]
             Unknown,
         }
@@ -37,7 +37,7 @@ macro_rules! statuses {
                 }
             }
 
-            /// Returns the status of a code; `Unknown` if it is not registered.
+            /// Returns the status of a code; `Unknown` if the code is not registered.
             pub const fn from_code(code: ResponseStatusCode) -> Self {
                 match code {
                     $($code => Self::$name,)*
@@ -45,7 +45,7 @@ macro_rules! statuses {
                 }
             }
 
-            /// Returns the reason phrase of a code; `Unknown` if it is not registered.
+            /// Returns the reason phrase of a code; `"Unknown"` if the code is not registered.
             pub const fn phrase(code: ResponseStatusCode) -> &'static str {
                 match code {
                     $($code => $phrase,)*

@@ -1,6 +1,6 @@
 //! Header names in the spelling of the RFCs, for clients that compare names byte by byte.
 
-/// Words that are not spelled as one capital followed by lower case.
+/// Words of field names that are not one capital letter followed by lower-case letters.
 const WORDS: [&str; 24] = [
     "CDN",
     "CH",
@@ -28,8 +28,8 @@ const WORDS: [&str; 24] = [
     "XSS",
 ];
 
-/// Rewrites the lower-case names in a head as `Content-Type`, `ETag`, `Sec-WebSocket-Accept`. The head begins with its
-/// status line. All other bytes and all lengths stay the same (RFC 9110 §5.1: case does not matter).
+/// Rewrites the lower-case field names of a head, for example to `Content-Type`, `ETag` or `Sec-WebSocket-Accept`. The
+/// head begins with its status line. All other bytes stay the same. Field names are case-insensitive (RFC 9110 §5.1).
 pub(crate) fn title_case(head: &mut [u8]) {
     let mut lines = head.split_mut(|byte| *byte == b'\n');
     // Skips the status line.

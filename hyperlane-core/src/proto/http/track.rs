@@ -1,38 +1,40 @@
 //! Follows the raw bytes that a handler writes as its response (RFC 9112 §4, §6).
 //!
-//! Handlers may write HTTP/1.1 by hand. The server must still know whether a response was written, whether it is
-//! complete, and whether the connection can be used again. Unlike the request parser, the tracker is lenient: it passes
-//! on bytes that it cannot parse, and reports that the connection must close.
+//! Handlers may write HTTP/1.1 by hand. The server must still know whether the handler has written a response, whether
+//! the response is complete, and whether the connection can serve another request. Unlike the request parser,
+//! [`ResponseTracker`] is lenient. If the tracker cannot parse the bytes, the server sends them unchanged and closes
+//! the connection afterwards.
 
 use super::{chunked::ChunkedDecoder, decimal, has_token, is_token_byte, list};
 
-/// Maximum length of a tracked response head, in bytes. A longer head is passed on untracked.
+/// Maximum length of a tracked response head, in bytes. The tracker does not parse a longer head.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// The first bytes of every HTTP/1 response.
 const HTTP1: &[u8] = b"HTTP/1.";
 
-/// The division of one write into three parts. The parts stand in this order and add up to the whole write.
+/// The division of one write into three parts, as the length of each part. The parts follow each other in the order of
+/// the fields, and together are the whole write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tracked {
     /// The number of leading bytes to send.
     pub wire: usize,
-    /// The number of bytes after `wire` that belong to a forbidden body (HEAD, 204, 304). The server drops these bytes
-    /// silently.
+    /// The number of bytes after the `wire` part that belong to a forbidden body (HEAD, 204, 304). The server drops
+    /// these bytes silently.
     pub muted: usize,
-    /// The number of bytes at the end that exceed a complete response. The server drops these bytes and reports an
-    /// error.
+    /// The number of bytes at the end of the write that follow a complete response. The server drops these bytes and
+    /// reports an error.
     pub excess: usize,
 }
 
 impl Tracked {
-    /// Returns the part of the tracked bytes to send.
+    /// Returns the part of the write to send. `bytes` is the whole write.
     pub fn to_wire<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         bytes.get(..self.wire).unwrap_or(bytes)
     }
 }
 
-/// State of the response to one request.
+/// The state of the response to one request.
 ///
 /// ```
 /// use hyperlane_core::proto::http::track::ResponseTracker;
@@ -47,7 +49,7 @@ impl Tracked {
 #[derive(Debug, Default)]
 pub struct ResponseTracker {
     state: State,
-    /// The status of the final response; 0 before its head.
+    /// The status of the final response; 0 until the head is complete.
     status: u16,
     head_request: bool,
     close: bool,
@@ -58,7 +60,7 @@ pub struct ResponseTracker {
 enum State {
     #[default]
     Nothing,
-    /// A part of a head has been written.
+    /// The handler has written only a part of the head.
     Head(Box<PartialHead>),
     Body {
         remaining: u64,
@@ -66,8 +68,8 @@ enum State {
     Chunked(ChunkedDecoder),
     UntilClose,
     Complete,
-    /// The response is complete without its forbidden body. The handler may still write this many bytes of the body,
-    /// which are dropped.
+    /// The head is complete, and the response must not have a body. If the handler still writes a body, the server
+    /// silently drops up to `remaining` bytes of the body.
     Muted {
         remaining: u64,
     },
@@ -93,13 +95,13 @@ impl ResponseTracker {
         };
     }
 
-    /// Tracks the bytes of one write and returns the parts to send and to drop.
+    /// Tracks the bytes of one write. Returns the parts to send and to drop.
     ///
-    /// Allocates only if a head is written in pieces.
+    /// Allocates only if the handler writes a head in pieces.
     pub fn track(&mut self, bytes: &[u8]) -> Tracked {
         let mut rest = bytes;
         let mut tracked = Tracked::default();
-        // Every iteration consumes the rest or changes the state.
+        // Every iteration consumes all of `rest` or changes the state, so the loop ends.
         while !rest.is_empty() {
             match &mut self.state {
                 State::Nothing | State::Head(_) => {
@@ -146,12 +148,12 @@ impl ResponseTracker {
         tracked
     }
 
-    /// Returns whether the final response has begun; interim responses do not count (RFC 9110 §15.2).
+    /// Returns whether the handler has begun the final response. Ignores interim responses (RFC 9110 §15.2).
     pub const fn started(&self) -> bool {
         !matches!(self.state, State::Nothing)
     }
 
-    /// Returns whether the response is complete, so that the connection can serve the next request.
+    /// Returns whether the response is complete.
     pub const fn complete(&self) -> bool {
         matches!(self.state, State::Complete | State::Muted { .. })
     }
@@ -161,10 +163,14 @@ impl ResponseTracker {
         matches!(self.state, State::Switching)
     }
 
-    /// Returns whether the connection must close if nothing more is written.
+    /// Returns whether the connection must close if the handler writes nothing more.
     ///
-    /// True if the response asks for the close, if only the close ends the response, if the response is incomplete or
-    /// not HTTP, and after a switch of protocols.
+    /// Returns true in each of these cases:
+    ///
+    /// - The head requires the close.
+    /// - Only the close ends the response.
+    /// - The response is incomplete or not HTTP.
+    /// - The connection has switched protocols.
     pub const fn must_close(&self) -> bool {
         self.close
             || !matches!(
@@ -173,7 +179,7 @@ impl ResponseTracker {
             )
     }
 
-    /// Returns the status code of the final response, or 101, once the head of the response is complete.
+    /// Returns the status code of the final response, or 101. Returns `None` until the head is complete.
     pub const fn status(&self) -> Option<u16> {
         match self.status {
             0 => None,
@@ -181,13 +187,14 @@ impl ResponseTracker {
         }
     }
 
-    /// Returns whether the next bytes reach the wire as plain Server-Sent Events. Returns false within chunks and for
-    /// the response to HEAD.
+    /// Returns whether the body is an event stream that ends with the connection. Returns false for a chunked body and
+    /// for the response to HEAD.
     pub const fn is_event_stream(&self) -> bool {
         self.event_stream && matches!(self.state, State::UntilClose)
     }
 
-    /// Consumes the bytes of a head: all of `bytes` unless the head ends earlier.
+    /// Consumes bytes of a head and returns their number. Consumes all of `bytes` if the head does not end within
+    /// `bytes`.
     fn track_head(&mut self, bytes: &[u8]) -> usize {
         let State::Head(partial) = &mut self.state else {
             return match ResponseHead::parse(bytes) {
@@ -215,7 +222,8 @@ impl ResponseTracker {
             .bytes
             .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         let may_be_http = could_be_http(&partial.bytes);
-        // The head is parsed again only if it may now be complete, because every parse starts at the first byte.
+        // Every parse starts at the first byte of the head. The tracker therefore parses again only after an empty
+        // line, or if the bytes are not HTTP.
         if may_be_http && !partial.ends() {
             if partial.bytes.len() > MAX_HEAD {
                 self.state = State::Garbage;
@@ -254,9 +262,9 @@ impl ResponseTracker {
 }
 
 impl PartialHead {
-    /// Searches the new bytes for the empty line.
+    /// Returns whether the empty line at the end of the head has arrived. Searches only the new bytes.
     fn ends(&mut self) -> bool {
-        // The empty line may have begun within the bytes of the last call.
+        // The empty line may have begun within the last three bytes of the previous call.
         let from = self.checked.saturating_sub(3);
         self.checked = self.bytes.len();
         let fresh = self.bytes.get(from..).unwrap_or_default();
@@ -266,7 +274,7 @@ impl PartialHead {
     }
 }
 
-/// Subtracts up to `available` from what remains, and returns the amount.
+/// Subtracts up to `available` from `remaining`. Returns the subtracted amount.
 fn take(remaining: &mut u64, available: usize) -> usize {
     let taken = usize::try_from(*remaining)
         .unwrap_or(usize::MAX)
@@ -285,7 +293,7 @@ enum Parsed {
     Garbage,
 }
 
-/// The fields of a response head that decide on its body and the connection.
+/// The parts of a response head that determine the framing of the body and the reuse of the connection.
 #[derive(Default)]
 struct ResponseHead {
     /// Length of the head with its empty line, in bytes.
@@ -293,7 +301,7 @@ struct ResponseHead {
     status: u16,
     http10: bool,
     content_length: Option<u64>,
-    /// True if `Content-Length` is not a number, or is repeated with another value.
+    /// True if a `Content-Length` is not a number, or if two `Content-Length` fields differ.
     bad_length: bool,
     has_transfer_encoding: bool,
     /// True if the last transfer coding is `chunked`.
@@ -324,7 +332,7 @@ impl Framing {
         match self {
             Self::Length(0) => State::Complete,
             Self::Length(remaining) => State::Muted { remaining },
-            // The forbidden body has an unknown length: the whole body is dropped.
+            // The length of the forbidden body is unknown, so the server drops all further bytes.
             Self::Chunked | Self::UntilClose => State::Muted {
                 remaining: u64::MAX,
             },
@@ -333,7 +341,7 @@ impl Framing {
 }
 
 impl ResponseHead {
-    /// Parses a head at the start of the bytes.
+    /// Parses a head at the start of `bytes`.
     fn parse(bytes: &[u8]) -> Parsed {
         if !could_be_http(bytes) {
             return Parsed::Garbage;

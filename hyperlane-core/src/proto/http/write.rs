@@ -1,5 +1,5 @@
 //! The text of HTTP/1.1 heads (RFC 9112 §2.1). Only this module writes the heads of requests, responses, interim
-//! answers and handshakes. [`chunked`](super::chunked) writes chunks.
+//! responses and handshakes. [`chunked`](super::chunked) writes chunks.
 
 use super::{status::status_line, title_case::title_case};
 
@@ -9,13 +9,13 @@ pub(crate) const SEPARATOR: &str = ": ";
 /// The end of a line of a head.
 pub(crate) const LINE_END: &str = "\r\n";
 
-/// The interim answer that asks a waiting client for the body of the request (RFC 9110 §15.2.1).
+/// The interim response that tells a waiting client to send the body of the request (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Writes one head: the start line first, then fields, then the empty line.
+/// A writer of one head: first the start line, then fields, then the empty line.
 ///
-/// Writes names and values unchanged. The caller must check names and values, because a line end inside would begin
-/// another field.
+/// The writer does not check names and values. The caller must refuse line ends in them: text after a line end would
+/// become another field.
 ///
 /// ```
 /// use hyperlane_core::proto::http::write::HeadWriter;
@@ -71,14 +71,14 @@ impl<'a> HeadWriter<'a> {
         );
     }
 
-    /// Writes fields that are already encoded as lines.
+    /// Writes fields that the caller has already encoded as lines.
     #[inline]
     pub fn lines(&mut self, lines: &str) {
         self.out.extend_from_slice(lines.as_bytes());
     }
 
-    /// Ends the head with the empty line. `in_title_case` rewrites the names like `Content-Type`, for clients that
-    /// compare names byte by byte.
+    /// Ends the head with the empty line. If `in_title_case` is true, rewrites field names in the spelling
+    /// `Content-Type`. Some clients compare names byte by byte and need this spelling.
     #[inline]
     pub fn end(self, in_title_case: bool) {
         self.out.extend_from_slice(LINE_END.as_bytes());

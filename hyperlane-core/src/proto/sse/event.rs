@@ -7,7 +7,8 @@ use bytes::Bytes;
 use memchr::memchr2;
 use serde::Serialize;
 
-/// The name of events that only report the client's position in the stream.
+/// The name of an event without data of its own. Such an event only tells the client its position in the stream, as an
+/// id.
 pub(crate) const POSITION: &str = "position";
 
 /// A builder of one event. The fields are sent in the order of the calls that set them.
@@ -47,11 +48,11 @@ impl Event {
 
     /// Sets the id that the client sends back as `Last-Event-ID`. An empty id resets the client's last id.
     ///
-    /// Refuses CR and LF, because they end the line, and NUL, because clients ignore an id that contains NUL.
+    /// Refuses CR, LF and NUL. CR or LF would end the line. Clients ignore an id that contains NUL.
     ///
-    /// An id is never sent without data: Firefox and WebKit ignore the id of an event without data, although the
-    /// standard accepts it. An event with an id and no data is therefore sent under the name `position`, with the id as
-    /// its data. `onmessage` does not see named events.
+    /// An event with an id and no data is encoded under the name `position`, with the id as its data. Without data,
+    /// Firefox and WebKit would ignore the id, although the standard accepts such an id. `EventSource.onmessage` does
+    /// not receive named events.
     ///
     /// ```
     /// use hyperlane_core::Event;
@@ -80,7 +81,7 @@ impl Event {
         }
     }
 
-    /// Sets the time that the client waits before a reconnect. The wire format counts milliseconds.
+    /// Sets the time that the client waits before a reconnect. The event carries the time in whole milliseconds.
     pub fn retry(self, wait: Duration) -> Self {
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.line(b"retry: ", itoa::Buffer::new().format(millis).as_bytes())
@@ -91,9 +92,9 @@ impl Event {
         self.lines(b": ", text.as_ref().as_bytes())
     }
 
-    /// Adds data. Each line of `text` becomes a `data` line. CR LF, LF and CR end a line.
+    /// Adds data. Each line of `text` becomes a `data` line. A line ends with CR LF, LF or CR.
     ///
-    /// The client joins all `data` lines with LF, also the lines from several calls.
+    /// The client joins all `data` lines of the event with LF, including the lines from several calls.
     pub fn data(mut self, text: impl AsRef<str>) -> Self {
         self.has_data = true;
         self.lines(b"data: ", text.as_ref().as_bytes())
@@ -111,7 +112,7 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// Returns the error of `value`'s serialization.
+    /// Returns the error of `serde_json` if `value` cannot be serialized.
     pub fn json_data(
         mut self,
         value: &(impl Serialize + ?Sized),
@@ -141,7 +142,7 @@ impl Event {
         Ok(())
     }
 
-    /// Encodes the event once, to share among many connections.
+    /// Encodes the event into bytes that many connections can share.
     ///
     /// # Errors
     ///
@@ -184,9 +185,9 @@ impl Event {
         out.push(b'\n');
     }
 
-    /// Returns the fields without ids and without the final empty line, for a stream with its own ids. The second value
-    /// is true if the event has data. The name of an event without data is dropped too, because clients do not dispatch
-    /// the event.
+    /// Returns the fields without ids and without the final empty line, for a stream that assigns its own ids. The
+    /// second value is true if the event has data. If the event has no data, the function also removes the name:
+    /// clients do not dispatch an event without data.
     pub(crate) fn into_fields_without_id(self) -> Result<(Bytes, bool), EventError> {
         self.check()?;
         // No value contains a line end, so each line begins with a field name.
@@ -217,7 +218,7 @@ impl Event {
     }
 
     fn lines(mut self, field: &[u8], mut text: &[u8]) -> Self {
-        // The two extra bytes are the end of this line and the end of the event.
+        // The two extra bytes are the LF of this line and the LF that ends the event.
         self.fields.reserve(field.len() + text.len() + 2);
         while let Some((line, end)) =
             memchr2(b'\r', b'\n', text).and_then(|end| text.split_at_checked(end))
@@ -233,7 +234,8 @@ impl Event {
     }
 
     fn push(&mut self, field: &[u8], value: &[u8]) {
-        // A space always precedes the value, because clients strip one space and the value may begin with another.
+        // `field` always ends with a space. Clients strip one space before the value, so a value that begins with a
+        // space stays complete.
         self.fields.extend_from_slice(field);
         self.fields.extend_from_slice(value);
         self.fields.push(b'\n');

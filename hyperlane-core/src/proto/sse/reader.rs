@@ -13,11 +13,11 @@ pub struct ReceivedEvent {
     pub event: String,
     /// The data. LF joins the lines.
     pub data: String,
-    /// The last id in this event or an earlier one; empty if the stream sent no id.
+    /// The last id in this event or in an earlier event; empty if the stream has sent no id.
     pub id: String,
 }
 
-/// The error of a line over the reader's limit, or of an event whose data is over the limit.
+/// The error for a line, or for the data of one event, that exceeds the reader's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event is longer than {limit} bytes")]
 pub struct StreamTooLong {
@@ -29,7 +29,7 @@ pub struct StreamTooLong {
 #[derive(Clone, Debug)]
 pub struct EventReader {
     limit: usize,
-    /// The line read so far, without its end.
+    /// The bytes of the unfinished line.
     line: Vec<u8>,
     /// True if the last piece ended with CR. An LF at the start of the next piece belongs to the same line end.
     after_cr: bool,
@@ -37,7 +37,7 @@ pub struct EventReader {
     event: String,
     data: String,
     id: String,
-    /// The id of the unfinished event.
+    /// The id of the unfinished event, if the event has an id so far.
     next_id: Option<String>,
     retry: Option<Duration>,
 }
@@ -70,7 +70,7 @@ impl EventReader {
         self
     }
 
-    /// Parses the next piece of the stream and appends the events that it completes.
+    /// Parses the next piece of the stream. Appends each event that this piece completes to `events`.
     ///
     /// # Errors
     ///
@@ -105,15 +105,17 @@ impl EventReader {
         self.keep(piece)
     }
 
-    /// Returns the last id of the stream, to send as `Last-Event-ID`; empty if the stream sent no id.
+    /// Returns the last id of the stream, for `Last-Event-ID` in the next request. The id is empty if the stream has
+    /// sent no id.
     ///
-    /// The id of an event counts once the event is complete, so that the server sends an interrupted event again. An id
-    /// in a block without data counts too: the standard requires it, although Firefox and WebKit ignore such an id.
+    /// The reader stores the id of an event only when the event is complete. After a reconnect, the server therefore
+    /// sends an interrupted event again. The reader also stores the id of a block without data, as the standard
+    /// requires. Firefox and WebKit ignore such an id.
     pub fn last_event_id(&self) -> &str {
         &self.id
     }
 
-    /// Returns the time to wait before reconnecting, if the stream set one.
+    /// Returns the time to wait before a reconnect, or `None` if the stream has set no time.
     pub const fn retry(&self) -> Option<Duration> {
         self.retry
     }
@@ -152,7 +154,7 @@ impl EventReader {
             "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
                 self.retry = value.parse().ok().map(Duration::from_millis).or(self.retry);
             }
-            // A line with an empty field name is a comment. Comments and unknown fields are ignored.
+            // A line with an empty field name is a comment. The reader ignores comments and unknown fields.
             _ => {}
         }
         Ok(None)
@@ -164,8 +166,8 @@ impl EventReader {
         if let Some(id) = self.next_id.take() {
             self.id = id;
         }
-        // A block without a data field is no event. Every data field ends with LF, also an empty field, and the last LF
-        // is removed.
+        // `take_line` appends an LF after every data field, even after an empty field. Empty `data` therefore means a
+        // block without a data field, which is no event. Otherwise `pop` removes the last LF.
         data.pop()?;
         let event = if event.is_empty() {
             "message".into()

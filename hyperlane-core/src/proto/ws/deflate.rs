@@ -1,11 +1,12 @@
 //! Compression of messages: permessage-deflate (RFC 7692).
 //!
-//! [`DeflateConfig`] holds this side's settings. [`negotiate`] matches the settings with a client's offers. The
-//! resulting [`Agreement`] creates the [`Compressor`] and [`Decompressor`] of either side.
+//! [`DeflateConfig`] has the settings. [`negotiate`] compares the offers of a client with the settings of the server.
+//! The resulting [`Agreement`] creates the [`Compressor`] and the [`Decompressor`] of the server or of the client.
 //!
-//! Without context takeover (the default) a connection keeps no window: the thread's compressor compresses every
-//! message from an empty window. All connections with the same window size can receive the result, so a room compresses
-//! a message once.
+//! The window is the last bytes to which compressed data may refer. With context takeover, a connection keeps its
+//! window from message to message. Context takeover is off by default: one compressor per thread serves all
+//! connections, and every message begins with an empty window. All connections with the same window size can receive
+//! the result. A room, a group of connections, therefore compresses each message once.
 //!
 //! ```
 //! use hyperlane_core::{DeflateConfig, Message};
@@ -42,13 +43,14 @@ pub use negotiate::{Agreement, negotiate};
 // The crate root is the public path of `DeflateConfig`.
 pub(crate) use config::DeflateConfig;
 
-/// The last bytes of every flush. The sender removes these bytes from the message (RFC 7692 §7.2.1).
+/// The last bytes of every flush. The sender of a message removes these bytes, and the receiver appends them again (RFC
+/// 7692 §7.2.1, §7.2.2).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
-/// Maximum window, and the window of a side without a parameter (RFC 7692 §7.1.2).
+/// Maximum window, in bits. A side whose window is not negotiated uses this window (RFC 7692 §7.1.2).
 const MAX_WINDOW_BITS: u8 = 15;
 
-/// Minimum window of the format.
+/// Minimum window of the format, in bits.
 const MIN_WINDOW_BITS: u8 = 8;
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use sha1::{Digest, Sha1};
 /// The suffix that every server appends to the key (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Computes the `Sec-WebSocket-Accept` value for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2). The value is ASCII and needs
-/// no allocation.
+/// Computes the `Sec-WebSocket-Accept` value for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2). The value is ASCII. The
+/// function does not allocate.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::handshake::accept_key;
@@ -36,7 +36,7 @@ fn accept_key_bytes(key: &[u8]) -> [u8; 28] {
     accept
 }
 
-/// The parts of a request that decide on the upgrade.
+/// The parts of a request that [`validate`] checks.
 #[derive(Clone, Debug)]
 pub struct HandshakeRequest<'a, H> {
     /// The method, as sent.
@@ -47,15 +47,15 @@ pub struct HandshakeRequest<'a, H> {
     pub headers: H,
 }
 
-/// A valid handshake, with the values for the 101 response.
+/// The result of a valid handshake: the value for the 101 response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// The `Sec-WebSocket-Accept` value, ASCII.
     pub accept_key: [u8; 28],
 }
 
-/// The reason why a request cannot become a WebSocket. [`status`](Self::status) and [`headers`](Self::headers) form the
-/// response.
+/// The reason why a request cannot become a WebSocket. [`status`](Self::status) and [`headers`](Self::headers) return
+/// the parts of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -107,7 +107,8 @@ impl HandshakeError {
         }
     }
 
-    /// Returns the header fields that belong to the status (RFC 9110 §15.5.6, §15.5.22, RFC 6455 §4.4).
+    /// Returns the header fields that the response must have with this status (RFC 9110 §15.5.6, §15.5.22, RFC 6455
+    /// §4.4).
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Method => &[("allow", "GET")],
@@ -191,10 +192,11 @@ where
     }
 }
 
-/// Chooses the first subprotocol of the server's list that the client offers (RFC 6455 §4.2.2).
+/// Returns the first subprotocol in `supported` that the client offers (RFC 6455 §4.2.2).
 ///
-/// `offered` holds the values of all `Sec-WebSocket-Protocol` fields. Each value is a list. The comparison is
-/// case-sensitive. Returns `None` if there is no common subprotocol: the response then has no `Sec-WebSocket-Protocol`.
+/// `offered` has the values of all `Sec-WebSocket-Protocol` fields. Each value is a list. The comparison is
+/// case-sensitive. Returns `None` if there is no common subprotocol. The response must then have no
+/// `Sec-WebSocket-Protocol`.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::handshake::choose_subprotocol;
@@ -239,7 +241,7 @@ fn has_token(list: &[u8], token: &[u8]) -> bool {
 
 /// Returns whether `key` is 16 bytes in base64: 22 characters and two characters of padding.
 ///
-/// The four spare bits of the last character may be set: some clients send random ones.
+/// The last character has four unused bits. The function ignores these bits, because some clients set them at random.
 pub(super) fn is_valid_key(key: &[u8]) -> bool {
     key.strip_suffix(b"==").is_some_and(|digits| {
         let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');

@@ -7,9 +7,9 @@ use super::{CloseFrame, Message, Utf8Bytes, WebSocketOpcode};
 /// The result of one call of [`Decoder::next`](super::Decoder::next).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// The number of input bytes consumed: the whole input if there is no event.
+    /// The number of input bytes consumed. If there is no event, this is the length of the whole input.
     pub consumed: usize,
-    /// The completed message or control frame.
+    /// The message or control frame that the input completed.
     pub event: Option<Incoming>,
 }
 
@@ -21,9 +21,9 @@ pub enum Incoming {
     Text(Utf8Bytes),
     /// A complete binary message.
     Binary(Bytes),
-    /// A complete compressed message, which an extension must inflate.
+    /// A complete compressed message. The caller must inflate the message.
     Compressed(Compressed),
-    /// The closing handshake. The decoder discards all input after the close frame (RFC 6455 §5.5.1).
+    /// A close frame. The decoder discards all input after the close frame (RFC 6455 §5.5.1).
     Close(Option<CloseFrame>),
     /// A ping. The answer is a pong with the same payload (RFC 6455 §5.5.2).
     Ping(Bytes),
@@ -33,8 +33,9 @@ pub enum Incoming {
 
 /// A message with RSV1, in its compressed form (RFC 7692 §6).
 ///
-/// The payload may exceed the message limit by an eighth, because compression makes some messages longer.
-/// `deflate::Decompressor` (feature `deflate`) inflates the message, limits the result and checks that text is UTF-8.
+/// The payload may exceed the message limit by an eighth of the limit and 64 bytes, because compression makes some
+/// messages longer. `deflate::Decompressor` (feature `deflate`) inflates the message, limits the length of the result,
+/// and checks that text is UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a compressed message of {} bytes was not inflated", payload.len())]
 pub struct Compressed {

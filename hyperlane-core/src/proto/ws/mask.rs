@@ -1,10 +1,11 @@
-//! Payload masking (RFC 6455 §5.3): XOR with a four-byte key, the same in both directions.
+//! Payload masking (RFC 6455 §5.3): XOR with a four-byte key. The same operation masks and unmasks.
 //!
-//! The loop handles eight bytes at a time in chunks of fixed size, which the compiler vectorizes.
+//! The loop handles chunks of eight bytes. The compiler can vectorize a loop over chunks of fixed size.
 
 const WORD: usize = size_of::<u64>();
 
-/// Number of bytes that [`copy`] appends and then masks. So few bytes are still in the L1 cache.
+/// Number of bytes that [`copy`] appends and then masks. A block of this size stays in the L1 cache between the two
+/// steps.
 const BLOCK: usize = 4 * 1024;
 
 /// Masks or unmasks `buf` in place.
@@ -31,7 +32,7 @@ pub fn apply(buf: &mut [u8], key: [u8; 4], phase: usize) {
     }
 }
 
-/// Appends `src` to `dst`, masked or unmasked. `phase` means the same as in [`apply`].
+/// Appends `src` to `dst`, masked or unmasked. `phase` is the number of payload bytes before `src`.
 pub fn copy(src: &[u8], key: [u8; 4], phase: usize, dst: &mut Vec<u8>) {
     let key = rotate(key, phase);
     dst.reserve(src.len());

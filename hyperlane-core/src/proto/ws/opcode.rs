@@ -46,7 +46,7 @@ impl WebSocketOpcode {
         }
     }
 
-    /// Returns whether this is a control opcode, also a reserved control opcode (RFC 6455 §5.5).
+    /// Returns whether this is a control opcode. Includes the reserved control opcodes (RFC 6455 §5.5).
     pub const fn is_control(self) -> bool {
         self.to_u8() & 0x8 != 0
     }

@@ -35,7 +35,7 @@ enum Side {
     Left,
 }
 
-/// A type that accepts one value that cannot be guessed.
+/// A type that accepts only one value. No sample is this value.
 struct Odd;
 
 impl<'de> Deserialize<'de> for Odd {
@@ -48,7 +48,7 @@ impl<'de> Deserialize<'de> for Odd {
 }
 
 fn odd<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
-    // A bad program may panic here.
+    // A program's deserializer may panic here.
     Ok(String::deserialize(deserializer)?.parse().unwrap())
 }
 
@@ -100,7 +100,7 @@ fn what_some_request_could_fit_starts() {
     fits::<Renamed>(&["post-id"]);
     fits::<Flat>(&["id", "more"]);
     fits::<Tried>(&["id", "ip", "count"]);
-    // In unclear cases the check passes.
+    // The result is unclear, so the check passes.
     fits::<Other>(&["nothing", "item"]);
     fits::<Strange>(&["odd"]);
 }

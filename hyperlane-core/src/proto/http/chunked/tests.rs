@@ -1,9 +1,9 @@
 use super::*;
 
-/// A rule, the input, the body of the input, and the number of bytes left over.
+/// The rule, the input, the expected body, and the expected number of bytes after the body.
 type Accepted<'a> = (&'a str, &'a [u8], &'a [u8], Option<usize>);
 
-/// The body and the number of bytes left over. The number is `None` if the input ends before the body.
+/// The body and the number of input bytes after the body. The number is `None` if the body is incomplete.
 type Outcome = Result<(Vec<u8>, Option<usize>), ChunkedError>;
 
 fn feed(pieces: &[&[u8]], limits: &ChunkedLimits) -> Outcome {

@@ -1,4 +1,4 @@
-//! Ranges of addresses, by which a program names its proxies.
+//! Ranges of IP addresses. A program lists its trusted proxies as such ranges.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 /// A range of IP addresses: `10.0.0.0/8`, `fd00::/8`, or a single address.
 ///
-/// An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) counts as IPv4.
+/// A range treats an IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) as the IPv4 address.
 ///
 /// ```
 /// use hyperlane_core::Cidr;
@@ -20,15 +20,15 @@ use std::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
-    /// The lowest address as a 128-bit number. An IPv4 address is in the low 32 bits.
+    /// The lowest address of the range as a 128-bit number. An IPv4 address is in the low 32 bits.
     base: u128,
-    /// The bits to compare.
+    /// The bits of an address that must equal `base`.
     mask: u128,
     prefix: u8,
     is_v4: bool,
 }
 
-/// The error of a text that is not a range of addresses.
+/// The error for a text that is not a range of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither an address nor a range such as 10.0.0.0/8")]
 pub struct CidrError(String);
@@ -41,7 +41,7 @@ impl Cidr {
     }
 }
 
-/// Returns an address as a number, and whether it is IPv4.
+/// Returns an address as a number. The second value is true for IPv4.
 fn bits(address: IpAddr) -> (u128, bool) {
     match address.to_canonical() {
         IpAddr::V4(address) => (u128::from(address.to_bits()), true),

@@ -1,4 +1,4 @@
-//! The choice between the fields of proxies.
+//! The choice of the header field that reports the client.
 
 /// The header field in which trusted proxies report the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -155,28 +155,28 @@ fn check(field: ForwardedField, lines: &[(&str, &str)], expected: [&str; 3]) {
 #[test]
 fn address_scheme_and_host_are_at_one_place_from_the_right() {
     for (nodes, protos, hosts, expected) in [
-        // With one proxy, the last item of each list applies.
+        // One proxy: the last item of each list applies.
         (
             "1.1.1.1, 203.0.113.9",
             "http, HTTPS",
             "evil.example, app.example",
             ["203.0.113.9", "https", "app.example"],
         ),
-        // Both of two proxies add to the fields.
+        // Two proxies, and both append to the fields.
         (
             "1.1.1.1, 203.0.113.9, 10.0.0.2",
             "http, https, http",
             "evil.example, app.example, inner:8080",
             ["203.0.113.9", "https", "app.example"],
         ),
-        // The second of two proxies replaces the first proxy's value or passes it on.
+        // Two proxies. The second proxy does not append to the scheme and host of the first proxy.
         (
             "203.0.113.9, 10.0.0.2",
             "https",
             "app.example",
             ["203.0.113.9", "https", "app.example"],
         ),
-        // The first of two proxies receives no address, receives an unknown address, or reports no address.
+        // The proxies report no address of the client, or a value that is not an address.
         ("10.0.0.2", "https, http", "", ["10.0.0.2", "https", ""]),
         (
             "unknown, 10.0.0.2",
@@ -190,7 +190,7 @@ fn address_scheme_and_host_are_at_one_place_from_the_right() {
             "app.example",
             ["", "https", "app.example"],
         ),
-        // Only the malformed part is ignored.
+        // The reader ignores only the malformed values.
         ("203.0.113.9", "gopher", "a b/c", ["203.0.113.9", "", ""]),
         (
             "203.0.113.9",
@@ -216,7 +216,7 @@ fn address_scheme_and_host_are_at_one_place_from_the_right() {
             expected,
         );
     }
-    // The list contains only trusted proxies.
+    // Without an address, the last scheme and the last host apply.
     let field = ForwardedField::XForwardedFor;
     check(field, &[], ["", "", ""]);
     check(field, &[("x-forwarded-proto", "https")], ["", "https", ""]);
@@ -230,7 +230,7 @@ fn address_scheme_and_host_are_at_one_place_from_the_right() {
         &[("x-forwarded-host", "[::1]:80")],
         ["", "", "[::1]:80"],
     );
-    // Several lines form one list.
+    // Several lines of a field form one list.
     check(
         field,
         &[
@@ -262,7 +262,7 @@ fn parameters_of_an_element_count_each_on_their_own() {
             "for=203.0.113.9;proto=https;host=\"a b\"",
             ["203.0.113.9", "https", ""],
         ),
-        // A repeated parameter counts as missing.
+        // The reader reports no value for a repeated parameter.
         ("for=203.0.113.9;for=1.1.1.1;proto=https", ["", "https", ""]),
         (
             "for=203.0.113.9;proto=https;proto=http",
@@ -285,12 +285,12 @@ fn parameters_of_an_element_count_each_on_their_own() {
             "for=203.0.113.9:80;host=a:8443",
             ["203.0.113.9", "", "a:8443"],
         ),
-        // Separators within quotes do not separate.
+        // A separator within quotes does not end the parameter or the element.
         (
             "for=203.0.113.9;x=\"a;proto=https, for=1.1.1.1\"",
             ["203.0.113.9", "", ""],
         ),
-        // The value of the outermost trusted proxy that reports one applies. Values further left do not.
+        // For each parameter, the leftmost value from a trusted proxy applies.
         (
             "for=203.0.113.9;proto=https;host=a, for=10.0.0.2;proto=http;host=b",
             ["203.0.113.9", "https", "a"],
@@ -308,7 +308,7 @@ fn parameters_of_an_element_count_each_on_their_own() {
             ["203.0.113.9", "", ""],
         ),
         ("for=1.1.1.1, proto=https", ["", "https", ""]),
-        // The client's own quotes end where a proxy's text begins.
+        // A quote that the client leaves open does not include the text that a proxy appends.
         (
             "for=1.1.1.1;x=\", for=203.0.113.9;host=\"a\"",
             ["203.0.113.9", "", "a"],

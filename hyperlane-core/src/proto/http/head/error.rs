@@ -18,25 +18,25 @@ pub enum HeadError {
     /// The first byte cannot begin a method.
     #[error("a request cannot begin with the byte {byte:#04x}")]
     InvalidFirstByte {
-        /// The byte found.
+        /// The offending byte.
         byte: u8,
     },
     /// A line feed without a carriage return before it (RFC 9112 §2.2).
     #[error("bare line feed at byte {at}")]
     BareLf {
-        /// Its position.
+        /// The offset of the byte.
         at: usize,
     },
     /// A carriage return without a line feed after it (RFC 9112 §2.2).
     #[error("bare carriage return at byte {at}")]
     BareCr {
-        /// Its position.
+        /// The offset of the byte.
         at: usize,
     },
-    /// A NUL byte (RFC 9110 §5.5).
+    /// A NUL byte anywhere in the head (RFC 9110 §5.5).
     #[error("NUL at byte {at}")]
     Nul {
-        /// Its position.
+        /// The offset of the byte.
         at: usize,
     },
     /// The request line exceeds the limit (RFC 9112 §3).
@@ -66,7 +66,7 @@ pub enum HeadError {
     /// The target contains a byte that is not visible ASCII (RFC 9112 §3.2).
     #[error("the request target has the byte {byte:#04x}, which is not visible ASCII")]
     InvalidTargetByte {
-        /// The byte found.
+        /// The offending byte.
         byte: u8,
     },
     /// The target has a fragment (RFC 9110 §7.1).
@@ -93,31 +93,31 @@ pub enum HeadError {
     /// A line that begins with a blank: obsolete line folding (RFC 9112 §5.2).
     #[error("line {line} is folded: it begins with a blank")]
     FoldedLine {
-        /// The line.
+        /// The line number.
         line: usize,
     },
     /// A header line has no colon (RFC 9112 §5).
     #[error("header line {line} has no colon")]
     MissingColon {
-        /// The line.
+        /// The line number.
         line: usize,
     },
     /// A blank between a field name and its colon (RFC 9112 §5.1).
     #[error("blank before the colon in line {line}")]
     BlankBeforeColon {
-        /// The line.
+        /// The line number.
         line: usize,
     },
     /// A field name is not a token (RFC 9110 §5.1).
     #[error("the field name in line {line} is not a token")]
     InvalidFieldName {
-        /// The line.
+        /// The line number.
         line: usize,
     },
     /// A field value contains a control byte (RFC 9110 §5.5).
     #[error("the field value in line {line} has a control byte")]
     InvalidFieldValue {
-        /// The line.
+        /// The line number.
         line: usize,
     },
     /// An HTTP/1.1 request without `Host` (RFC 9112 §3.2).

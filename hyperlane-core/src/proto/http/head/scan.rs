@@ -20,8 +20,8 @@ fn has_version(line: &[u8]) -> bool {
 
 /// Finds the end of a request head in a growing buffer.
 ///
-/// Scans every byte once, regardless of the pieces in which the head arrives. Reports a violation of a limit or of the
-/// rules for line ends as soon as the offending byte arrives.
+/// The scanner scans every byte once, even if the head arrives in many pieces. It reports a violation of a limit or of
+/// the rules for line ends as soon as the offending byte arrives.
 ///
 /// ```
 /// use hyperlane_core::proto::http::head::{HeadLimits, HeadScanner};
@@ -37,7 +37,7 @@ pub struct HeadScanner {
     checked: usize,
     /// The start of the current line.
     line: usize,
-    /// The start of the header section; 0 within the request line.
+    /// The start of the header section; 0 until the request line is complete.
     fields: usize,
 }
 
@@ -53,13 +53,13 @@ impl HeadScanner {
 
     /// Scans the bytes that arrived since the last call. Returns the length of the head once the head is complete.
     ///
-    /// `bytes` must always be the whole unconsumed buffer from the first byte of the request. The length includes the
-    /// empty line at the end. It also includes one empty line in front, which the scanner tolerates (RFC 9112 §2.2).
+    /// `bytes` must always be the whole unconsumed buffer from the first byte of the request. The scanner tolerates one
+    /// empty line before the request line (RFC 9112 §2.2). The length includes this line and the empty line at the end.
     ///
     /// # Errors
     ///
-    /// Returns a [`HeadError`] about line ends, NUL, limits, or a first byte that cannot begin a request. The outcome
-    /// does not depend on the pieces in which the bytes arrived.
+    /// Returns a [`HeadError`] about line ends, NUL, limits, or a first byte that cannot begin a request. The result is
+    /// the same for every division of the head into pieces.
     #[inline]
     pub fn scan(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         if self.checked == 0 && !self.open(bytes)? {
@@ -77,7 +77,7 @@ impl HeadScanner {
             self.bound(at, limits)?;
             match tail.get(found..).unwrap_or_default() {
                 [b'\r', b'\n', ..] => {}
-                // The line feed may arrive later.
+                // The line feed may arrive with the next bytes.
                 [b'\r'] => return Ok(None),
                 [b'\r', ..] => return Err(HeadError::BareCr { at }),
                 [b'\n', ..] => return Err(HeadError::BareLf { at }),
@@ -89,8 +89,8 @@ impl HeadScanner {
                 if line == HTTP2_PREFACE_LINE {
                     return Err(HeadError::Http2Preface);
                 }
-                // A line without a version is refused now: an HTTP/0.9 client sends nothing more, so the scanner would
-                // wait in vain.
+                // The scanner refuses a line without a version at once. Such a line may come from an HTTP/0.9 client.
+                // The client would send nothing more, and the head would never be complete.
                 if !has_version(line)
                     && let Some(error) = diagnose_request_line(line)
                 {
@@ -124,7 +124,7 @@ impl HeadScanner {
         }
         self.line = start;
         self.checked = start;
-        // The caller moves past the first byte, so `checked` is never 0 again for this head.
+        // `scan` now moves `checked` past the first byte, so `scan` does not call `open` again for this head.
         Ok(true)
     }
 

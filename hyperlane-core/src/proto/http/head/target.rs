@@ -7,7 +7,7 @@ use super::HeadError;
 /// A request target (RFC 9112 §3.2), not percent-decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'b> {
-    /// `/path?query`, the usual form.
+    /// `/path?query`, the form of nearly all requests.
     Origin {
         /// The path with its leading slash.
         path: &'b str,
@@ -32,7 +32,8 @@ pub enum Target<'b> {
 }
 
 impl<'b> Target<'b> {
-    /// Returns the path for routing. For a target without a path, returns `*` or the authority.
+    /// Returns the path for routing. Returns `*` for [`Asterisk`](Self::Asterisk), and the authority for
+    /// [`Authority`](Self::Authority).
     pub const fn path(&self) -> &'b str {
         match self {
             Self::Origin { path, .. } | Self::Absolute { path, .. } => path,
@@ -49,8 +50,8 @@ impl<'b> Target<'b> {
         }
     }
 
-    /// Returns the host with its optional port, if the target has a host. This host takes precedence over `Host` (RFC
-    /// 9112 §3.2.2).
+    /// Returns the host with its optional port, if the target has a host. This host takes precedence over the `Host`
+    /// field (RFC 9112 §3.2.2).
     pub const fn authority(&self) -> Option<&'b str> {
         match self {
             Self::Absolute { authority, .. } | Self::Authority(authority) => Some(authority),
@@ -85,7 +86,8 @@ impl<'b> Target<'b> {
             .find(['/', '?'])
             .and_then(|at| rest.split_at_checked(at))
             .unwrap_or((rest, ""));
-        // The check refuses userinfo too, whose only use is to mislead (RFC 9110 §4.2.4).
+        // The check also refuses userinfo (`user@host`), because attackers use it to disguise the host (RFC 9110
+        // §4.2.4).
         if !is_authority(authority, Port::Optional) {
             return Err(HeadError::InvalidAuthority);
         }
@@ -134,7 +136,7 @@ pub(super) fn is_authority(text: &str, port: Port) -> bool {
 
 /// Returns whether text is a non-empty `reg-name` (RFC 3986 §3.2.2). Every IPv4 address is a `reg-name` too.
 fn is_reg_name(text: &str) -> bool {
-    // This pass without branches accepts nearly all names.
+    // This pass has no branches and accepts nearly all names.
     let is_plain = text.bytes().fold(true, |plain, byte| {
         plain & (byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'.'))
     });
@@ -173,8 +175,8 @@ fn split_query(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Refuses a fragment and all bytes but visible ASCII. The first pass has no branches. Only a failure needs the second
-/// pass, which finds the offending byte.
+/// Refuses a fragment and every byte that is not visible ASCII. The first pass has no branches. The second pass finds
+/// the offending byte and runs only after a failure.
 fn check_bytes(target: &str) -> Result<(), HeadError> {
     let is_clean = target.bytes().fold(true, |clean, byte| {
         clean & byte.is_ascii_graphic() & (byte != b'#')

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Passes a head in pieces through the scanner and the parser, and returns the outcome on one line.
+/// Passes a head in pieces through the scanner and the parser. Returns the result on one line.
 fn feed(pieces: &[&[u8]], limits: &HeadLimits) -> Result<String, HeadError> {
     let mut scanner = HeadScanner::default();
     let mut buffer = Vec::new();
@@ -46,7 +46,7 @@ fn summary(head: &Head<'_, '_>) -> String {
     words.join(" ")
 }
 
-/// Feeds a head as one piece, byte by byte, and in two pieces at every cut. The outcome must always be the same.
+/// Feeds a head as one piece, byte by byte, and in two pieces at every cut. All results must be equal.
 fn check(rule: &str, head: &[u8], limits: &HeadLimits, want: Result<&str, HeadError>) {
     let want = want.map(str::to_owned);
     assert_eq!(feed(&[head], limits), want, "{rule}: whole");
@@ -58,7 +58,7 @@ fn check(rule: &str, head: &[u8], limits: &HeadLimits, want: Result<&str, HeadEr
     }
 }
 
-/// Returns an HTTP/1.1 GET request with these header lines.
+/// Returns an HTTP/1.1 GET request with `lines` as header lines.
 fn get(lines: &str) -> Vec<u8> {
     format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n").into_bytes()
 }

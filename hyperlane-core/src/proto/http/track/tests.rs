@@ -23,7 +23,7 @@ fn summary(tracker: &ResponseTracker) -> String {
 
 fn feed(pieces: &[&[u8]], head_request: bool) -> (Vec<u8>, usize, usize, String) {
     let mut tracker = ResponseTracker::default();
-    // The previous response must not matter.
+    // `begin` must remove the state of this previous response.
     tracker.track(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
     tracker.begin(head_request);
     let (mut wire, mut muted, mut excess) = (Vec::new(), 0, 0);
@@ -46,7 +46,7 @@ fn feed(pieces: &[&[u8]], head_request: bool) -> (Vec<u8>, usize, usize, String)
     (wire, muted, excess, summary(&tracker))
 }
 
-/// Feeds a response. The last `muted` and `excess` bytes must not reach the wire.
+/// Feeds a response to the tracker. The last `muted + excess` bytes of the response must not reach the wire.
 fn check(rule: &str, head_request: bool, response: &[u8], muted: usize, excess: usize, want: &str) {
     let wire = response[..response.len() - muted - excess].to_vec();
     let want = (wire, muted, excess, want.to_owned());

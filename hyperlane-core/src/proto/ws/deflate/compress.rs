@@ -9,11 +9,12 @@ use super::super::Message;
 use super::super::encoder::{encode_frame, encode_with};
 use super::{DeflateConfig, TAIL};
 
-/// Bytes of output per step of compression.
+/// Length of the output buffer for one step of compression, in bytes.
 const STEP: usize = 16 * 1024;
 
-/// Minimum window that the library supports, used for 8 bits too. A compressor looks back at most its window less 262
-/// bytes (the longest match and some more). With 9 bits these are 250 bytes, which fit a window of 8 bits.
+/// Minimum window that `flate2` supports, in bits. A compressor for a window of 8 bits uses this window, too. A
+/// compressor refers back by at most its window size minus 262 bytes (the longest match and four more). With 9 bits,
+/// this distance is 250 bytes. A receiver with a window of 8 bits (256 bytes) can therefore inflate the result.
 const LIBRARY_MIN_BITS: u8 = 9;
 
 /// Maximum number of compressors that a thread keeps, each for one window size and level.
@@ -21,8 +22,8 @@ const POOL_SIZE: usize = 4;
 
 /// Compresses the messages that one side of a connection sends.
 ///
-/// With context takeover, a `Compressor` keeps a window of its own from the first compressed message on. Without
-/// context takeover, it keeps no window and borrows the thread's compressor for each message.
+/// With context takeover, a `Compressor` keeps its own window from the first compressed message on. Without context
+/// takeover, a `Compressor` keeps no window, and borrows a compressor of the current thread for each message.
 pub struct Compressor {
     kind: Kind,
     min_size: usize,
@@ -39,14 +40,16 @@ struct Kind {
 
 impl Kind {
     fn make(self) -> Compress {
-        // The library panics outside these ranges. The server validates the settings when it starts.
+        // `flate2` panics outside these ranges. `DeflateConfig::validate` refuses such settings, but the caller may not
+        // have called `validate`.
         let level = Compression::new(u32::from(self.level.min(9)));
         let bits = self.window_bits.clamp(LIBRARY_MIN_BITS, 15);
         Compress::new_with_window_bits(level, false, bits)
     }
 }
 
-/// The compressors and buffer of a thread, for connections without context takeover.
+/// The compressors and buffers of a thread. Connections without context takeover share the compressors, and all
+/// connections share the buffers.
 struct Pool {
     compressors: Vec<(Kind, Compress)>,
     step: Vec<u8>,
@@ -66,25 +69,25 @@ impl Compressor {
                 level: config.level,
                 window_bits,
             },
-            // The minimum is 1, because an empty message cannot be compressed: the library refuses a flush without new
-            // input as a repetition of the last flush.
+            // The minimum is 1, because `flate2` cannot compress an empty message. It takes a flush without new input
+            // for a repetition of the last flush, and fails.
             min_size: config.min_size.max(1),
             takeover,
             own: None,
         }
     }
 
-    /// Creates a compressor without context takeover for a window of 8 to 15 bits. Every connection with that window or
-    /// a larger one can receive the compressed messages.
+    /// Creates a compressor without context takeover for a window of 8 to 15 bits. Every connection with the same or a
+    /// larger window can receive the compressed messages.
     pub fn shared(window_bits: u8, config: &DeflateConfig) -> Self {
         Self::new(window_bits, false, config)
     }
 
     /// Appends a message as one frame. A client must pass a `key`, which masks the frame.
     ///
-    /// Compresses text and binary messages of at least the minimum length. Without context takeover, a message that
-    /// compression does not shorten is sent uncompressed. With context takeover, such a message is still sent
-    /// compressed, because later messages may refer to it.
+    /// Compresses text and binary messages of at least the minimum length. If compression does not shorten a message,
+    /// the result depends on context takeover. Without context takeover, the function appends the message uncompressed.
+    /// With context takeover, it appends the compressed message, because later messages may refer to this message.
     pub fn encode(&mut self, message: &Message, key: Option<[u8; 4]>, out: &mut Vec<u8>) {
         let payload = match message {
             Message::Text(text) => text.as_bytes(),
@@ -101,7 +104,7 @@ impl Compressor {
         POOL.with_borrow_mut(|pool| pool.compressed.shrink_to(4 * STEP));
     }
 
-    /// Compresses into the thread's buffer. Returns false if the caller should send the message uncompressed.
+    /// Compresses a message into `pool.compressed`. Returns false if the caller should send the message uncompressed.
     fn compress(&mut self, payload: &[u8], pool: &mut Pool) -> bool {
         if pool.step.is_empty() {
             pool.step = vec![0; STEP];
@@ -110,12 +113,12 @@ impl Compressor {
         if self.takeover {
             let own = self.own.get_or_insert_with(|| Box::new(self.kind.make()));
             if deflate(own, payload, &mut pool.step, &mut pool.compressed) {
-                // The compressor's window now contains the message. The receiver's window must contain it too, so the
-                // compressed message is sent even if it grew.
+                // The compressor's window now contains the message, and the receiver's window must contain the same
+                // bytes. The caller therefore sends the compressed message even if it is longer than the payload.
                 return true;
             }
-            // No known input leads here. The next message starts an empty window, which refers to nothing in the
-            // receiver's window.
+            // No known input causes this failure. The next message starts with an empty window, so it refers to no
+            // earlier message.
             self.own = None;
             return false;
         }
@@ -137,7 +140,7 @@ impl Compressor {
     }
 }
 
-/// Compresses one message. Returns false if the library failed.
+/// Compresses one message. Returns false if `flate2` fails.
 fn deflate(
     compressor: &mut Compress,
     mut payload: &[u8],
@@ -156,7 +159,7 @@ fn deflate(
         let given = usize::try_from(compressor.total_out() - before_out).unwrap_or(usize::MAX);
         payload = payload.get(taken..).unwrap_or_default();
         compressed.extend_from_slice(step.get(..given).unwrap_or_default());
-        // The flush is complete if `step` has unused room.
+        // If `flate2` has not filled `step`, the flush is complete.
         if payload.is_empty() && given < step.len() {
             break;
         }

@@ -2,10 +2,11 @@
 
 use super::{MAX_WINDOW_BITS, MIN_WINDOW_BITS};
 
-/// Settings for permessage-deflate: how the server compresses, and what it allows its clients.
+/// Settings of permessage-deflate, for the server's compression and for the clients of the server.
 ///
-/// A window is `2^bits` bytes. Only context takeover needs memory for the lifetime of a connection: about 340 KiB for
-/// both directions with windows of 15 bits, 210 KiB with 9.
+/// A window has `2^bits` bytes: compressed data may refer to these last bytes of the uncompressed data. With context
+/// takeover, a connection keeps its windows from message to message. Only context takeover needs memory as long as a
+/// connection is open: about 340 KiB for both directions with windows of 15 bits, and 210 KiB with 9 bits.
 ///
 /// ```
 /// use hyperlane_core::DeflateConfig;
@@ -16,24 +17,24 @@ use super::{MAX_WINDOW_BITS, MIN_WINDOW_BITS};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeflateConfig {
-    /// The compression level, 1 (fastest) to 9 (smallest). Default: 2, which shrinks a list of JSON records to a tenth.
-    /// Level 9 needs four times as long and shrinks the list by another fiftieth.
+    /// The compression level, 1 (fastest) to 9 (smallest). Default: 2. In a measurement, level 2 shrank a list of JSON
+    /// records to a tenth. Level 9 took four times as long and shrank the list by another fiftieth.
     pub level: u8,
-    /// Minimum length of a message to compress, in bytes. Compressing a shorter message costs more than it saves.
-    /// Default: 256.
+    /// Minimum length of a message to compress, in bytes. Default: 256. The compression of a shorter message costs more
+    /// than the saved bytes.
     pub min_size: usize,
-    /// Maximum window of the server, 8 to 15 bits. Default: 15. A client may ask for a smaller window.
+    /// Maximum window for messages from the server, 8 to 15 bits. Default: 15. A client may request a smaller window.
     pub server_max_window_bits: u8,
-    /// Maximum window of clients, 8 to 15 bits. Default: 15. The limit applies only to clients that offer
-    /// `client_max_window_bits`. Other clients use 15 bits.
+    /// Maximum window for messages from clients, 8 to 15 bits. Default: 15. The limit applies only to clients that
+    /// offer `client_max_window_bits`. Other clients use 15 bits.
     pub client_max_window_bits: u8,
-    /// Keeps the server's window from message to message. A kept window shrinks many small, similar messages further
-    /// and costs memory per connection. Default: false. A client may refuse context takeover.
+    /// True if the server keeps its window from message to message (context takeover). Default: false. Context takeover
+    /// shrinks many small, similar messages further, and costs memory per connection. A client may refuse it.
     pub server_context_takeover: bool,
-    /// Lets clients keep their window from message to message. Default: false.
+    /// True if clients may keep their window from message to message (context takeover). Default: false.
     pub client_context_takeover: bool,
-    /// Maximum ratio of a message's length to its compressed length, for messages over 1 MiB. Default: 100. Real
-    /// messages of that length stay below this ratio, and the format allows ten times as much.
+    /// Maximum ratio of a message's length to its compressed length. The limit applies only to messages over 1 MiB.
+    /// Default: 100. Real messages over 1 MiB stay below this ratio. The format allows ratios up to about 1000.
     pub max_ratio: usize,
 }
 
@@ -64,13 +65,13 @@ impl DeflateConfig {
         self
     }
 
-    /// Sets the maximum window of the server, 8 to 15 bits.
+    /// Sets the maximum window for messages from the server, 8 to 15 bits.
     pub const fn server_max_window_bits(mut self, bits: u8) -> Self {
         self.server_max_window_bits = bits;
         self
     }
 
-    /// Sets the maximum window of clients, 8 to 15 bits.
+    /// Sets the maximum window for messages from clients, 8 to 15 bits.
     pub const fn client_max_window_bits(mut self, bits: u8) -> Self {
         self.client_max_window_bits = bits;
         self
@@ -88,7 +89,7 @@ impl DeflateConfig {
         self
     }
 
-    /// Sets the maximum ratio of a message to its compressed size.
+    /// Sets the maximum ratio of a message's length to its compressed length.
     pub const fn max_ratio(mut self, ratio: usize) -> Self {
         self.max_ratio = ratio;
         self
@@ -98,7 +99,7 @@ impl DeflateConfig {
     ///
     /// # Errors
     ///
-    /// Returns a sentence that names the setting and its range.
+    /// Returns a text that names the setting and its range.
     pub const fn validate(&self) -> Result<(), &'static str> {
         const fn is_window(bits: u8) -> bool {
             bits >= MIN_WINDOW_BITS && bits <= MAX_WINDOW_BITS

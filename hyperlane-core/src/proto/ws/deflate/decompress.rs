@@ -1,4 +1,4 @@
-//! Decompression of messages, with limits that are checked on the way.
+//! Decompression of messages. The decompressor checks the limits while it inflates a message.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,25 +9,28 @@ use flate2::{Decompress, FlushDecompress, Status};
 use super::super::{Compressed, Message, ProtocolError, Utf8Bytes};
 use super::{MAX_WINDOW_BITS, TAIL};
 
-/// Bytes of output per step of inflating.
+/// Length of the output buffer for one step of inflation, in bytes.
 const STEP: usize = 16 * 1024;
 
-/// The length that any message may reach at any ratio. An empty canvas or a line of dashes inflates much but is no
-/// attack, and the default limits accept this length uncompressed.
+/// Maximum length of a message, in bytes, to which the limit on the ratio does not apply. Harmless messages such as an
+/// empty canvas or a line of dashes can have a high ratio. By default, a client may send this length without
+/// compression, too.
 const ALWAYS_ALLOWED: usize = 1024 * 1024;
 
-/// Number of final blocks that any message may contain, and the number of compressed bytes that allow one more. A
-/// restart after a final block costs about as much time as inflating that many bytes.
+/// Number of final blocks that every message may contain. A final block ends the DEFLATE stream, and the decompressor
+/// must restart. For each `BYTES_PER_FINAL_BLOCK` compressed bytes, a message may contain one more final block. A
+/// restart takes about as much time as the inflation of these bytes.
 const FINAL_BLOCKS: usize = 1024;
 const BYTES_PER_FINAL_BLOCK: usize = 128;
 
-/// Minimum window that the library supports. A decompressor with a larger window reads the output of every smaller one.
+/// Minimum window that `flate2` supports, in bits. A decompressor can inflate the output of a compressor with the same
+/// or a smaller window.
 const LIBRARY_MIN_BITS: u8 = 9;
 
 /// Inflates the messages that one side of a connection receives.
 ///
-/// With context takeover, a `Decompressor` keeps a window of its own from the first message on. Without context
-/// takeover, it keeps no window and borrows the thread's decompressor for each message.
+/// With context takeover, a `Decompressor` keeps its own window from the first message on. Without context takeover, a
+/// `Decompressor` keeps no window, and borrows the decompressor of the current thread for each message.
 pub struct Decompressor {
     window_bits: u8,
     takeover: bool,
@@ -35,7 +38,8 @@ pub struct Decompressor {
     own: Option<Box<Decompress>>,
 }
 
-/// The decompressor and buffer of a thread, for connections without context takeover.
+/// The decompressor and buffer of a thread. Connections without context takeover share the decompressor, and all
+/// connections share the buffer.
 struct Pool {
     decompressor: Option<Decompress>,
     step: Vec<u8>,
@@ -57,14 +61,15 @@ impl Decompressor {
         }
     }
 
-    /// Inflates a message to at most `limit` bytes. For any input, inflating stops at most 16 KiB (one step) past the
-    /// limit.
+    /// Inflates a message to at most `limit` bytes. Stops at most 16 KiB (one step) after the limit, for any input.
     ///
     /// # Errors
     ///
-    /// Returns [`ProtocolError::MessageTooBig`] or [`ProtocolError::Inflation`] at the limits,
-    /// [`ProtocolError::TooManyFinalBlocks`] for input that wastes CPU time, and [`ProtocolError::InvalidDeflate`] or
-    /// [`ProtocolError::InvalidUtf8`] for invalid messages. The caller must close the connection after an error.
+    /// - [`ProtocolError::MessageTooBig`] or [`ProtocolError::Inflation`] if the message exceeds a limit.
+    /// - [`ProtocolError::TooManyFinalBlocks`] if the message would waste CPU time.
+    /// - [`ProtocolError::InvalidDeflate`] or [`ProtocolError::InvalidUtf8`] if the message is invalid.
+    ///
+    /// The caller must close the connection after an error.
     pub fn decode(
         &mut self,
         compressed: &Compressed,
@@ -93,7 +98,7 @@ impl Decompressor {
                     .get_or_insert_with(|| Box::new(Decompress::new_with_window_bits(false, bits)));
                 return inflate(own, packed, &mut pool.step, allowed, refusal);
             }
-            // A decompressor with the largest window reads the output of every smaller one.
+            // A decompressor with the largest window can inflate the output of every compressor.
             let decompressor = pool
                 .decompressor
                 .get_or_insert_with(|| Decompress::new_with_window_bits(false, MAX_WINDOW_BITS));
@@ -150,15 +155,16 @@ fn inflate(
             return Err(ProtocolError::InvalidDeflate);
         }
     }
-    // The buffer grew by doubling. Unused capacity would stay allocated for the lifetime of the message.
+    // The buffer has grown by doubling. Its unused capacity would stay allocated as long as the message exists.
     if plain.capacity() - plain.len() > plain.len() / 4 {
         plain.shrink_to_fit();
     }
     Ok(plain)
 }
 
-/// Restarts after a block marked as final. Some senders flush with such blocks (RFC 7692 §7.2.3.4), and the following
-/// blocks may refer to earlier bytes of the message.
+/// Restarts the decompressor after a final block. Some senders end every flush with a final block (RFC 7692 §7.2.3.4).
+/// The following blocks may refer to earlier bytes of the message, so the function restores these bytes as a
+/// dictionary.
 fn restart(decompressor: &mut Decompress, plain: &[u8]) -> Result<(), ProtocolError> {
     decompressor.reset(false);
     let window = plain.len().saturating_sub(1 << MAX_WINDOW_BITS);

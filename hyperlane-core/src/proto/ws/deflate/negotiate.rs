@@ -6,7 +6,7 @@ use super::super::Role;
 use super::super::handshake::{ExtensionOffer, HandshakeError, parse_extensions};
 use super::{Compressor, Decompressor, DeflateConfig, MAX_WINDOW_BITS, MIN_WINDOW_BITS};
 
-/// The negotiated parameters. `Display` writes the server's answer.
+/// The negotiated parameters. `Display` writes the value of `Sec-WebSocket-Extensions` for the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreement {
     server_no_context_takeover: bool,
@@ -15,10 +15,10 @@ pub struct Agreement {
     client_max_window_bits: u8,
 }
 
-/// Chooses the first acceptable offer of a client. `None` declines all offers.
+/// Chooses the first acceptable offer of a client. Returns `None` if no offer is acceptable.
 ///
-/// `offered` holds the values of all `Sec-WebSocket-Extensions` fields in order. The server declines other extensions,
-/// and offers with an unknown, repeated or out-of-range parameter (RFC 7692 §7.1).
+/// `offered` has the values of all `Sec-WebSocket-Extensions` fields in order. Only offers of permessage-deflate are
+/// acceptable. An offer with an unknown, repeated or out-of-range parameter is not acceptable (RFC 7692 §7.1).
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ pub fn negotiate<'o>(
 }
 
 impl Agreement {
-    /// Returns the answer to an offer, or `None` to decline it.
+    /// Returns the answer to an offer, or `None` if the offer is not acceptable.
     fn answer(offer: &ExtensionOffer<'_>, config: &DeflateConfig) -> Option<Self> {
         if offer.name != "permessage-deflate" {
             return None;
@@ -63,7 +63,7 @@ impl Agreement {
             server_max_window_bits: server_bits
                 .unwrap_or(MAX_WINDOW_BITS)
                 .min(config.server_max_window_bits),
-            // The answer may name this parameter only if the client offered it (RFC 7692 §7.1.2.2).
+            // The answer may contain this parameter only if the offer contains the parameter (RFC 7692 §7.1.2.2).
             client_max_window_bits: client_bits.map_or(MAX_WINDOW_BITS, |bits| {
                 bits.min(config.client_max_window_bits)
             }),
@@ -80,12 +80,12 @@ impl Agreement {
         !self.client_no_context_takeover
     }
 
-    /// Returns the server's window, 8 to 15 bits.
+    /// Returns the size of the server's window, 8 to 15 bits.
     pub const fn server_window_bits(&self) -> u8 {
         self.server_max_window_bits
     }
 
-    /// Returns the client's window, 8 to 15 bits.
+    /// Returns the size of the client's window, 8 to 15 bits.
     pub const fn client_window_bits(&self) -> u8 {
         self.client_max_window_bits
     }
@@ -106,7 +106,7 @@ impl Agreement {
         Decompressor::new(bits, takeover, config.max_ratio)
     }
 
-    /// Returns the window and the context takeover for messages from `sender`.
+    /// Returns the window in bits for messages from `sender`. The second value is true with context takeover.
     const fn direction(&self, sender: Role) -> (u8, bool) {
         match sender {
             Role::Server => (self.server_max_window_bits, self.server_context_takeover()),
@@ -142,17 +142,17 @@ impl fmt::Display for Agreement {
     }
 }
 
-/// Stores a parameter. Returns `None` for a repetition, which declines the offer.
+/// Stores a parameter. Returns `None` if the offer repeats the parameter.
 fn once<T>(slot: &mut Option<T>, value: T) -> Option<()> {
     slot.replace(value).is_none().then_some(())
 }
 
-/// Accepts a parameter without a value.
+/// Accepts a parameter that has no value. Returns `None` if there is a value.
 fn flag(value: Option<&str>) -> Option<()> {
     value.is_none().then_some(())
 }
 
-/// Parses 8 to 15 without leading zeros (RFC 7692 §7.1.2.1).
+/// Parses a number from 8 to 15. Refuses leading zeros (RFC 7692 §7.1.2.1).
 fn window_bits(value: &str) -> Option<u8> {
     let bits = value
         .parse()

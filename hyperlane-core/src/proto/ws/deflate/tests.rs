@@ -45,7 +45,7 @@ fn inflate(decompressor: &mut Decompressor, payload: &[u8]) -> Result<Message, P
     decompressor.decode(&compressed(WebSocketOpcode::Text, payload), LIMIT)
 }
 
-/// Returns bytes without a pattern, the same in every run.
+/// Returns incompressible bytes. The bytes are the same in every run.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = || {
@@ -180,7 +180,7 @@ fn a_message_that_looks_back_needs_context_takeover() {
         inflate(&mut decompressor, b"\xf2\x00\x11\x00\x00"),
         Err(ProtocolError::InvalidDeflate)
     );
-    // The next message does not see the remains of an error either.
+    // The decompressor still inflates a valid message after an error.
     assert!(inflate(&mut decompressor, b"\xf2\x48\xcd\xc9\xc9\x07\x00").is_ok());
 }
 
@@ -223,7 +223,7 @@ fn what_compression_does_not_serve_goes_out_as_it_is() {
 
 #[test]
 fn no_compressor_looks_back_beyond_the_smallest_window() {
-    // A window of 8 bits is 256 bytes. The library's own minimum is larger.
+    // A window of 8 bits is 256 bytes. The minimum of `flate2` is 9 bits.
     for level in 1..=9 {
         let config = takeover().level(level).server_max_window_bits(8);
         for distance in [256, 257, 260, 300, 400, 511, 512] {
@@ -265,7 +265,7 @@ fn a_bomb_is_refused_at_the_limit_of_message_or_ratio() {
         decompressor.decode(&bomb, 100 * LIMIT),
         Err(ProtocolError::Inflation { ratio: 100 })
     );
-    // A short message is allowed at any ratio.
+    // A message of at most 1 MiB may have any ratio.
     let harmless = zeros(LIMIT);
     assert!(decompressor.decode(&harmless, 100 * LIMIT).is_ok());
     assert!(decompressor.decode(&harmless, LIMIT).is_ok());
@@ -298,7 +298,7 @@ fn what_is_no_deflate_or_no_text_is_refused() {
 
 #[test]
 fn a_message_at_the_limit_may_be_longer_on_the_wire() {
-    // Compression makes incompressible bytes longer by the headers of the blocks.
+    // Compressed data of incompressible bytes is longer than the bytes themselves by the headers of the blocks.
     let payload = noise(LIMIT);
     let config = takeover();
     let agreement = agree("permessage-deflate", &config);
@@ -400,7 +400,7 @@ fn blocks_that_are_each_the_last_cannot_keep_the_decompressor_busy() {
         let inflated = inflate(&mut decompressor, &packed).map(|message| message.len());
         assert_eq!(inflated, Err(ProtocolError::TooManyFinalBlocks));
     }
-    // Large blocks cost no more work than other blocks.
+    // The limit does not refuse 1000 large final blocks.
     let large: Vec<u8> = std::iter::repeat_n([1, 0xe8, 0x03, 0x17, 0xfc], 1000)
         .flat_map(|head| head.into_iter().chain([b'x'; 1000]))
         .collect();

@@ -20,7 +20,7 @@ use super::grammar::is_token_byte;
 pub struct ExtensionOffer<'a> {
     /// The extension's registered name.
     pub name: &'a str,
-    /// The extension's parameters. A name may occur more than once.
+    /// The extension's parameters. The same name may occur more than once.
     pub params: Vec<ExtensionParam<'a>>,
 }
 
@@ -33,7 +33,8 @@ pub struct ExtensionParam<'a> {
     pub value: Option<Cow<'a, str>>,
 }
 
-/// Parses one value of `Sec-WebSocket-Extensions`. The caller parses several fields one by one, in order.
+/// Parses one value of `Sec-WebSocket-Extensions`. If a request has several such fields, the caller must parse the
+/// values one by one, in order.
 ///
 /// # Errors
 ///
@@ -42,7 +43,7 @@ pub fn parse_extensions(value: &str) -> Result<Vec<ExtensionOffer<'_>>, Handshak
     let mut offers = Vec::new();
     let mut rest = Text(value);
     loop {
-        // The loop skips empty elements of a list (RFC 9110 §5.6.1.2).
+        // This line skips empty elements of the list (RFC 9110 §5.6.1.2).
         while rest.take(b',') {}
         if rest.is_at_end() {
             return Ok(offers);
@@ -64,7 +65,7 @@ pub fn parse_extensions(value: &str) -> Result<Vec<ExtensionOffer<'_>>, Handshak
     }
 }
 
-/// The unparsed rest of the value.
+/// The part of the value that is not parsed yet.
 struct Text<'a>(&'a str);
 
 impl<'a> Text<'a> {
@@ -100,7 +101,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Parses a token, or a quoted string that contains one (RFC 6455 §9.1).
+    /// Parses a token, or a quoted string whose content is a token (RFC 6455 §9.1).
     fn value(&mut self) -> Result<Cow<'a, str>, HandshakeError> {
         if !self.take(b'"') {
             return self.token().map(Cow::Borrowed);

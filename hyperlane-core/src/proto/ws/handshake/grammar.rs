@@ -3,16 +3,16 @@
 use super::parse_extensions;
 pub(super) use crate::proto::http::is_token_byte;
 
-// An empty list means the same as no field: some clients without an offer send an empty list.
+// Both checks accept an empty list, because some clients that offer nothing send an empty list.
 
-/// Returns whether `list` is a possibly empty list of tokens.
+/// Returns whether `list` is a list of tokens. The list may be empty.
 pub(super) fn is_token_list(list: &[u8]) -> bool {
     list.split(|byte| *byte == b',')
         .map(<[u8]>::trim_ascii)
         .all(is_token)
 }
 
-/// Returns whether `list` is a possibly empty list of extensions.
+/// Returns whether `list` is a list of extensions. The list may be empty.
 pub(super) fn is_extension_list(list: &[u8]) -> bool {
     str::from_utf8(list).is_ok_and(|list| parse_extensions(list).is_ok())
 }

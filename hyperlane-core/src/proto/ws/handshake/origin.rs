@@ -1,9 +1,10 @@
-//! The check of `Origin` (RFC 6455 §10.2). Without this check, any page could open a connection with the cookies of the
-//! page's visitor.
+//! The check of `Origin` (RFC 6455 §10.2). Without this check, any page could open a WebSocket, and the browser would
+//! send the cookies of the page's visitor.
 
 use crate::proto::http::origin::{AllowedOrigins, is_allowed};
 
-/// The error of a page from another origin. The error text names both sides and the remedy.
+/// The error for a page from another origin. The error text contains the origin and the host, and tells the operator
+/// what to change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "origin `{origin}` does not match host `{host}`: add it to the allowed origins, or, behind a \
@@ -20,7 +21,7 @@ impl OriginRefused {
         &self.origin
     }
 
-    /// Returns the host, with its port, that was compared with the origin.
+    /// Returns the host with its port. The check has compared the origin with this host.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -28,12 +29,17 @@ impl OriginRefused {
 
 /// Checks the `Origin` of a request for a WebSocket or an event stream.
 ///
-/// Allows the server's own host and port, the entries of `allowed`, and every origin if `any` is true. Allows a request
-/// without `Origin` too: it comes from no browser, because every browser sends `Origin` here. A missing port means the
-/// default port of the page's scheme. A server that is not `secure` accepts an https page of its own host, because TLS
-/// may end in front of the server. A `secure` server refuses an http page of its own host. An entry is an
-/// [origin](crate::proto::http::origin::Origin) such as `https://app.example` or a host such as `app.example:8443`.
-/// Only `any` allows `null`, the origin of sandboxed pages and files. An entry `null` in `allowed` allows nothing.
+/// The function allows these origins:
+///
+/// - No `Origin`. Every browser sends `Origin` with such a request, so the client is not a browser.
+/// - The server's own `host`. If a port is missing, the default port of the page's scheme applies. Without `secure`,
+///   the page may be an http or https page: a proxy in front of the server may terminate TLS. With `secure`, the page
+///   must be an https page.
+/// - An entry of `allowed`. An entry is an [origin](crate::proto::http::origin::Origin) such as `https://app.example`,
+///   or a host such as `app.example:8443`.
+/// - Every origin if `any` is true.
+///
+/// Sandboxed pages and files have the origin `null`. Only `any` allows `null`, even if `allowed` contains `null`.
 ///
 /// # Errors
 ///
