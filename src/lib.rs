@@ -3,7 +3,8 @@
 
 mod lists;
 
-// The macros' paths begin here, also inside this package's own examples and tests.
+// The code that the macros generate begins its paths with `::hyperlane`. This line makes these paths valid in the crate
+// itself.
 extern crate self as hyperlane;
 
 #[cfg(feature = "cookies")]
@@ -56,7 +57,7 @@ pub use hyperlane_core::{
     ServerSentEventsEndpoint, Session, SessionKey, WebSocketEndpoint, sse, sse_with, ws, ws_with,
 };
 
-// Names of types in published Hyperlane programs, listed in `docs::compatibility`.
+// Type names that programs for published Hyperlane versions use. `docs::compatibility` lists them.
 #[doc(hidden)]
 pub use hyperlane_core::{
     RequestHeaders, RequestHeadersValue, RequestHeadersValueItem, RequestHost, RequestMethod,
@@ -76,7 +77,8 @@ pub mod server {
     };
 }
 
-/// Parts of requests and responses that few programs name; [`RouteSetup`](parts::RouteSetup) for own types of arguments.
+/// Parts of requests and responses that few programs name. Also [`RouteSetup`](parts::RouteSetup), which a program
+/// needs to define its own types of handler arguments.
 pub mod parts {
     #[cfg(feature = "multipart")]
     pub use hyperlane_core::Field;
@@ -86,7 +88,7 @@ pub mod parts {
     };
 }
 
-/// Stores of sessions, settings of their cookies, and the channels of all sessions of a server.
+/// Session stores, settings of session cookies, and access to the channels of all sessions of a server.
 #[cfg(feature = "sessions")]
 pub mod session {
     pub use hyperlane_core::{
@@ -105,12 +107,13 @@ pub mod broadcast {
     };
 }
 
-/// Delivery to many connections by a program's own code; rooms deliver the same way.
+/// The outbox of a connection, for programs that deliver messages to many connections by their own code. Rooms deliver
+/// their messages by outboxes too.
 pub mod outbox {
     pub use hyperlane_core::{Outbox, PushError, WireFormat};
 }
 
-/// Longer texts, beside the documentation of items.
+/// Longer texts about topics that span several items.
 pub mod docs {
     #[doc = include_str!("../docs/errors.md")]
     pub mod errors {}
@@ -126,14 +129,14 @@ pub mod docs {
     pub mod compatibility {}
 }
 
-// The examples of the README run as tests.
+// The examples in the README run as documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
 
 /// The names that most programs need, in one import.
 ///
-/// It also has all attribute macros and [`constants`].
+/// The prelude also contains all attribute macros and all [`constants`].
 ///
 /// ```
 /// use hyperlane::prelude::*;
@@ -171,8 +174,10 @@ pub mod prelude {
     crate::lists::attribute_macros!(#[doc(hidden)]);
     crate::lists::constant_names!();
 }
-/// Lends a context again: `context!(ctx)` to read, `context!(ctx: &mut Context)` to change, for as long as the loan is
-/// in use.
+/// Reborrows a context. `context!(ctx)` returns a `&Context`, and `context!(ctx: &mut Context)` returns a `&mut
+/// Context`.
+///
+/// `ctx` can be used again after the last use of the returned reference.
 ///
 /// ```
 /// use hyperlane::*;

@@ -1,8 +1,8 @@
-//! Names that the root and the prelude share, each written once.
+//! Lists of the names that the crate root and the prelude both export. Each name is written once, in a list.
 //!
-//! `cargo xtask tidy` compares the lists with what the crates declare.
+//! `cargo xtask tidy` compares the lists with the macros and constants that the crates declare.
 
-/// Exports the attribute macros.
+/// Exports all attribute macros.
 macro_rules! attribute_macros {
     ($(#[$attribute:meta])?) => {
         $(#[$attribute])?
@@ -29,7 +29,7 @@ macro_rules! attribute_macros {
     };
 }
 
-/// Exports the constants. [`constants`](crate::constants) documents them.
+/// Exports all constants. The module [`constants`](crate::constants) documents them.
 macro_rules! constant_names {
     () => {
         #[doc(hidden)]

@@ -1,4 +1,5 @@
-//! The endpoints of the benchmark: plain text, echo, a room over WebSocket and events, publishing.
+//! The server for the benchmarks. It has endpoints for plain text, a WebSocket echo, a room over WebSockets and event
+//! streams, and publishing to this room.
 //!
 //! ```text
 //! cargo run --profile bench-server --example bench_server -- 8080
@@ -61,7 +62,7 @@ async fn publish(ctx: &mut Context) -> HttpStatus {
 #[tokio::main]
 async fn main() -> Result<(), ServerError> {
     let port = std::env::args().nth(1).unwrap_or_else(|| "8080".to_owned());
-    // Room for the large echo of the client tests.
+    // The client tests echo messages of up to 4 MiB.
     let config = server.get_mut_server_config();
     config.max_frame = 4 * 1024 * 1024;
     config.max_message = 4 * 1024 * 1024;

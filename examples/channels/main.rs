@@ -1,4 +1,5 @@
-//! The snippets of *Tide Channels*: the channels of a client's session, used from any of its requests.
+//! Channels of a client's session. Any request of the client can use them. The code follows the article *Tide
+//! Channels*.
 //!
 //! ```text
 //! cargo run --example channels [-- 127.0.0.1:8080]
@@ -11,21 +12,22 @@
 //! curl -b jar http://127.0.0.1:8080/ws/next
 //! ```
 //!
-//! Browsers connect by `new EventSource('/sse')`, `new WebSocket('/ws')`, and, to count, `new WebSocket('/counted')`.
+//! A browser connects by `new EventSource('/sse')` or `new WebSocket('/ws')`. A client with resume ids connects by
+//! `new WebSocket('/counted')`.
 
 use std::time::Duration;
 
 use hyperlane::{prelude::*, sse, ws};
 use tokio::time::sleep;
 
-/// A page whose own request sends to its channel.
+/// Serves a page. The request for the page sends a message to the channel to which the page will connect.
 #[get("/")]
 async fn index(ctx: &mut Context) -> Result<Html<&'static str>, Error> {
     ctx.sse().send(b"hello Chashu").await?;
     Ok(Html(include_str!("page.html")))
 }
 
-/// Sends only if a client has connected.
+/// Sends a message to the event stream, but only if a client has connected.
 #[post("/sse/send")]
 async fn send_event(ctx: &mut Context, text: String) -> Result<&'static str, Error> {
     let sse = ctx.sse();
@@ -43,7 +45,7 @@ async fn send(ctx: &mut Context, text: String) -> Result<&'static str, Error> {
     Ok("sent\n")
 }
 
-/// Waits for the next message of the client's WebSocket.
+/// Waits for the next message that the client sends on its WebSocket.
 #[get("/ws/next")]
 async fn next(ctx: &mut Context) -> Result<String, Error> {
     let socket = ctx.ws();
@@ -51,7 +53,7 @@ async fn next(ctx: &mut Context) -> Result<String, Error> {
     Ok(format!("message received: {msg}\n"))
 }
 
-/// Starts a task that counts over both channels, long after this request.
+/// Starts a task that sends numbers on both channels. The task continues after this request has ended.
 #[post("/count")]
 async fn count(ctx: &mut Context, last: String) -> Result<HttpStatus, Error> {
     let (socket, sse) = (ctx.ws(), ctx.sse());
@@ -61,7 +63,7 @@ async fn count(ctx: &mut Context, last: String) -> Result<HttpStatus, Error> {
     tokio::spawn(async move {
         for number in 1..=last {
             let number = number.to_string();
-            // A channel without a client would only fill its buffer.
+            // Without a connected client, the channel would only store the numbers in its buffer.
             let sent = (socket.is_open(), sse.is_open());
             if sent.0 && socket.send(number.as_str()).await.is_err()
                 || sent.1 && sse.send(number.as_str()).await.is_err()
@@ -85,7 +87,7 @@ async fn main() -> Result<(), ServerError> {
     server
         .at("/ws")
         .get(ws().buffer(4096).buffer_bytes(1 << 20));
-    // The same channel for clients that count.
+    // Clients with resume ids connect here. They use the same channel as clients of `/ws`.
     server
         .at("/counted")
         .get(ws().buffer(4096).buffer_bytes(1 << 20).resume_ids());

@@ -1,10 +1,12 @@
-//! A chat with rooms by URL: members talk over WebSockets, readers follow over event streams.
+//! A chat. Each URL path is a room. Members send and receive messages over WebSockets, and readers receive them over
+//! event streams.
 //!
 //! ```text
 //! cargo run --example chat
 //! ```
 //!
-//! `CHAT_ADDR` changes the address (default `127.0.0.1:8080`; port 0 lets the system choose).
+//! The environment variable `CHAT_ADDR` sets the address. Default: `127.0.0.1:8080`. With port 0, the system chooses a
+//! free port.
 
 mod protocol;
 mod rooms;
@@ -30,7 +32,7 @@ fn page() -> Html<&'static str> {
     Html(include_str!("page.html"))
 }
 
-/// Serves a member: each of its messages goes to the whole room.
+/// Serves a member over a WebSocket. The server sends each of the member's messages to the whole room.
 #[get("/api/rooms/{room}/socket")]
 #[is_ws_upgrade_type]
 #[route_param("room" => room)]
@@ -69,12 +71,12 @@ async fn talk(stream: &mut Stream, ctx: &mut Context) -> Status {
             break;
         }
     }
-    // The room itself sends the farewell to the others, however the connection ended.
+    // This call removes the member from the room. The room then sends the farewell to the other members.
     chat.forget_if_empty(&room, &socket).await;
     Status::Continue
 }
 
-/// Serves a reader: the same messages as an event stream, for `EventSource` and `curl -N`.
+/// Serves a reader: sends the room's messages as an event stream, for `EventSource` and `curl -N`.
 #[get("/api/rooms/{room}/events")]
 #[route_param("room" => room)]
 async fn follow(stream: &mut Stream, ctx: &mut Context) -> Status {

@@ -1,4 +1,4 @@
-//! The messages between page and server: JSON objects with a `type`.
+//! The messages between the page and the server: JSON objects with a field `type`.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ const TEXT_CHARS: usize = 4000;
 /// Maximum number of characters in a name.
 const NAME_CHARS: usize = 32;
 
-/// A message of the page.
+/// A message from the page to the server.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum FromClient {
@@ -21,7 +21,7 @@ pub enum FromClient {
     Rename { name: String },
 }
 
-/// A message to the page, over the WebSocket or the event stream.
+/// A message from the server to the page, over the WebSocket or the event stream.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ToClient<'a> {
@@ -46,19 +46,19 @@ pub enum ToClient<'a> {
     },
 }
 
-/// A member as the page shows it.
+/// A member, with the data that the page shows.
 #[derive(Clone, Serialize)]
 pub struct Who {
     pub id: u64,
     pub name: String,
 }
 
-/// A message as the page shows it.
+/// A chat message, with the data that the page shows.
 #[derive(Clone, Serialize)]
 pub struct Said {
     pub from: Who,
     pub text: String,
-    /// Milliseconds since 1970.
+    /// The time of the message, in milliseconds since 1970-01-01 UTC.
     pub at: u64,
 }
 
@@ -73,10 +73,10 @@ impl Said {
     }
 }
 
-/// A name that can be shown.
+/// A valid name of a member.
 pub struct Name(String);
 
-/// The fault of a message that the page sent.
+/// The reason why the server does not accept a message of the page.
 #[derive(Debug)]
 pub struct Invalid(&'static str);
 
@@ -123,7 +123,7 @@ impl ToClient<'_> {
 
     /// Encodes the message for a room.
     pub fn to_message(&self) -> Message {
-        // JSON can hold every part of these types.
+        // The serialization cannot fail: JSON can represent all fields of this type.
         Message::from(serde_json::to_string(self).unwrap_or_default())
     }
 }

@@ -1,4 +1,5 @@
-//! The chat's own part of a room: its latest messages, and the notices to its members.
+//! The chat's own data for each room, which is the list of its latest messages. The functions here also send notices to
+//! members.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,17 +11,17 @@ use tokio::sync::Mutex;
 
 use crate::protocol::{Invalid, Name, Said, ToClient, Who};
 
-/// Number of messages that a new member sees.
+/// Number of earlier messages that a new member receives.
 const HISTORY: usize = 50;
 
-/// Latest messages by room, while the room has visitors.
+/// The latest messages of each room that has members or readers.
 #[derive(Default)]
 pub struct Chat {
     logs: Mutex<HashMap<String, Log>>,
 }
 
-/// Locked while a message is published and while a member joins, so that a welcome holds exactly the
-/// messages before it.
+/// The latest messages of one room. The chat holds the lock while it publishes a message, and while a member joins. A
+/// welcome therefore contains exactly the messages that were published before the member joined.
 type Log = Arc<Mutex<VecDeque<Said>>>;
 
 impl Chat {
@@ -29,7 +30,7 @@ impl Chat {
         logs.entry(room.name().to_owned()).or_default().clone()
     }
 
-    /// Welcomes a member and tells the others.
+    /// Adds a member to the room. Sends a welcome to the member and a notice to the other members.
     pub async fn join(
         &self,
         room: &Room,
@@ -49,7 +50,7 @@ impl Chat {
             members,
             history: log.iter().collect(),
         };
-        // If the client has left, joining fails.
+        // If the client has disconnected, this send fails, and so does the join below.
         let _ = socket.send(welcome.to_message()).await;
         room.join_with(socket, seat(&who)).await?;
         room.broadcast_except(socket, ToClient::Joined { member: &who }.to_message())
@@ -57,7 +58,7 @@ impl Chat {
         Ok(who)
     }
 
-    /// Lets a reader in. The room shows no reader, so the members get no notice.
+    /// Adds a reader to the room. The list of members does not contain readers, so the members get no notice.
     pub async fn follow(&self, room: &Room, events: &ServerSentEvents) -> Result<(), RoomError> {
         let log = self.log(room).await;
         let log = log.lock().await;
@@ -66,7 +67,7 @@ impl Chat {
             members: members(room),
             history: log.iter().collect(),
         };
-        // If the client has left, joining fails.
+        // If the client has disconnected, this send fails, and so does the join below.
         let _ = events.send(welcome.to_message()).await;
         room.join(events).await?;
         Ok(())
@@ -91,7 +92,7 @@ impl Chat {
         name: String,
     ) -> Result<(), Invalid> {
         who.name = Name::new(&name)?.into_string();
-        // Joining again changes the name and the farewell. It fails if the client has left.
+        // A second join changes the name and the farewell of the member. The join fails if the client has disconnected.
         if room.join_with(socket, seat(who)).await.is_ok() {
             room.broadcast(ToClient::Renamed { member: who }.to_message())
                 .await;
@@ -99,7 +100,8 @@ impl Chat {
         Ok(())
     }
 
-    /// Removes the messages of a room that its last visitor leaves.
+    /// Removes a connection from the room. If the room is then empty, also removes the room's latest messages from
+    /// memory.
     pub async fn forget_if_empty(&self, room: &Room, leaving: impl Into<MemberId>) {
         room.leave(leaving).await;
         let mut logs = self.logs.lock().await;
@@ -109,14 +111,15 @@ impl Chat {
     }
 }
 
-/// The entry of a member in the room, with a farewell for the others, however the member leaves.
+/// Returns the options for a member's join: its name, and the farewell that the other members receive when the member
+/// leaves.
 fn seat(who: &Who) -> Join {
     Join::new()
         .user(&who.name)
         .farewell(ToClient::Left { member: who }.to_message())
 }
 
-/// Lists the members. Readers have no name and are left out.
+/// Returns the members of the room. Leaves out readers, which have no name.
 fn members(room: &Room) -> Vec<Who> {
     room.members()
         .into_iter()

@@ -1,11 +1,11 @@
-//! The WebSocket codec alone: a server and a client on plain threads, without the rest of the library.
+//! A WebSocket server and a WebSocket client that use only the codec of the library. Both run on plain threads.
 //!
 //! ```text
 //! cargo run --example codec
 //! ```
 //!
-//! `hyperlane::proto::ws` turns bytes into messages and messages into bytes. It does no I/O, so that any
-//! transport works; here it is a blocking socket.
+//! The codec `hyperlane::proto::ws` turns bytes into messages and messages into bytes. The codec does no I/O and works
+//! with any transport. In this example the transport is a blocking socket.
 
 use std::{
     error::Error,
@@ -24,19 +24,20 @@ use hyperlane::{
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// A WebSocket over a blocking socket, from either side.
+/// One side of a WebSocket over a blocking socket: the client or the server.
 struct Connection {
     stream: TcpStream,
     role: Role,
     decoder: Decoder,
-    /// Bytes that are read and not decoded yet.
+    /// Bytes that have been read but not decoded yet.
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    /// Begins after the handshake; `buffer` holds the bytes that came with it.
+    /// Creates a connection after the handshake. `buffer` contains the bytes that were read after the head of the
+    /// handshake.
     fn new(stream: TcpStream, role: Role, buffer: Vec<u8>) -> Self {
-        // A client on the open network bounds what its server may send as well.
+        // Servers limit the size of messages. A client on the open network needs this limit too.
         let limits = Limits::default().message(64 * 1024);
         Self {
             stream,
@@ -50,13 +51,13 @@ impl Connection {
         let mut frame = Vec::new();
         match self.role {
             Role::Server => encode_message(message, &mut frame),
-            // A real client takes an unpredictable key from the system's random source.
+            // A real client takes an unpredictable masking key from the random number source of the system.
             Role::Client => encode_masked_message(message, [0x37, 0xfa, 0x21, 0x3d], &mut frame),
         }
         Ok(self.stream.write_all(&frame)?)
     }
 
-    /// Returns the next data message; `None` after a Close.
+    /// Returns the next data message. Returns `None` after a Close frame.
     fn next(&mut self) -> Outcome<Option<Message>> {
         loop {
             let decoded = match self.decoder.next(&self.buffer) {
@@ -92,7 +93,7 @@ impl Connection {
     }
 }
 
-/// Reads a head up to its empty line; returns it with the bytes behind it.
+/// Reads an HTTP head up to its empty line. Returns the head and the bytes that were read after it.
 fn read_head(stream: &mut TcpStream) -> Outcome<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {
@@ -138,7 +139,7 @@ fn main() -> Outcome<()> {
     let server = thread::spawn(move || serve(listener.accept()?.0));
 
     let mut stream = TcpStream::connect(address)?;
-    // A real client encodes 16 random bytes.
+    // A real client encodes 16 random bytes in base64.
     let key = "dGhlIHNhbXBsZSBub25jZQ==";
     write!(
         stream,

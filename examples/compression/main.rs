@@ -1,13 +1,13 @@
-//! Compressed WebSocket messages: one setting on the server, nothing in the browser.
+//! Compressed WebSocket messages. The server enables compression by one setting. The browser needs no code.
 //!
 //! ```text
 //! cargo run --example compression [-- 127.0.0.1:8080 [takeover]]
 //! ```
 //!
-//! A program of its own needs the feature `deflate`: `cargo add hyperlane --features deflate`.
+//! A program outside this repository enables the feature `deflate`: `cargo add hyperlane --features deflate`.
 //!
-//! With `takeover` both sides keep the earlier messages of a connection as a window, which shrinks small, similar
-//! messages further and costs memory for each connection.
+//! With the argument `takeover`, both sides keep the compression window across the messages of a connection (context
+//! takeover, RFC 7692 §7.1.1). Small, similar messages become smaller. Each connection needs memory for the window.
 
 use hyperlane::{prelude::*, server::DeflateConfig};
 

@@ -1,4 +1,5 @@
-//! A channel for the pages of another site: they connect, post, and read refusals.
+//! A channel for pages of another site. Such a page can connect, post, and read the answer if the server refuses a
+//! request.
 //!
 //! ```text
 //! cargo run --example cross_site [-- 127.0.0.1:8080 https://app.example]
@@ -9,12 +10,14 @@
 //! ```
 //!
 //! The page opens `new EventSource(url, { withCredentials: true })` and posts by `fetch(url, { method: 'POST',
-//! credentials: 'include', headers: { 'x-key': 'open sesame' }, body })`. A proxy on this machine ends TLS and sends
-//! `X-Forwarded-Proto: https`: browsers accept a cookie across sites over TLS alone.
+//! credentials: 'include', headers: { 'x-key': 'open sesame' }, body })`.
+//!
+//! Browsers accept cookies of other sites only over TLS. In this example, a proxy on the same machine ends TLS and
+//! sends `X-Forwarded-Proto: https` to the server.
 
 use hyperlane::{prelude::*, session::CookieSameSite, sse, ws_with};
 
-/// Refuses posts without the key. It handles no origins: the endpoint adds the fields for browsers.
+/// Refuses POST requests without the key. The endpoint adds the CORS header fields to the refusal.
 #[request_middleware]
 struct NeedsKey;
 
@@ -37,7 +40,7 @@ impl ServerHook for NeedsKey {
     }
 }
 
-/// Sends to the event stream of the session, which may not be open yet.
+/// Sends a message to the event stream of the session. The client may open the event stream later.
 #[get("/remind")]
 async fn remind(ctx: &mut Context) -> Result<&'static str, Error> {
     ctx.sse().send("remember").await?;
@@ -54,9 +57,9 @@ async fn main() -> Result<(), ServerError> {
     let config = server.get_mut_server_config();
     config.allowed_origins = vec![pages.unwrap_or_else(|| "https://app.example".to_owned())];
     config.cookie_same_site = CookieSameSite::None;
-    // Browsers that block third-party cookies accept one that is separate for each site.
+    // Some browsers block third-party cookies. They accept a partitioned cookie, because each site gets its own copy.
     config.cookie_partitioned = true;
-    // The proxy that ends TLS.
+    // The address of the proxy that ends TLS.
     config.trusted_proxies = vec!["127.0.0.1".parse().map_err(std::io::Error::other)?];
     server
         .at("/channel")

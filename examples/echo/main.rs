@@ -1,14 +1,14 @@
-//! Echoes every WebSocket message, for protocol test suites.
+//! A server that echoes every WebSocket message. Protocol test suites connect to it.
 //!
 //! ```text
 //! cargo run --release --example echo [-- 127.0.0.1:9001]
 //! ```
 //!
-//! Prints its address, so that port 0 works.
+//! The server prints its address. With port 0, the system chooses a free port.
 
 use hyperlane::{prelude::*, server::DeflateConfig};
 
-/// Size of the largest message of the suites, in bytes.
+/// Size of the largest message in the test suites, in bytes.
 const LONGEST: usize = 20 * 1024 * 1024;
 
 #[get("/")]
@@ -36,7 +36,7 @@ async fn main() -> Result<(), ServerError> {
             .server_context_takeover(true)
             .client_context_takeover(true),
     );
-    // A suite judges each frame that it receives, so the server sends none unasked.
+    // A test suite checks each frame that it receives. The server therefore sends no pings of its own.
     config.ping_interval = None;
     server.bind(address.as_deref().unwrap_or("127.0.0.1:9001"));
     let control = server.run().await?;

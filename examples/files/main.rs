@@ -1,4 +1,4 @@
-//! Uploads and downloads of files of any size, in little memory.
+//! Uploads and downloads of files of any size with little memory.
 //!
 //! ```text
 //! cargo run --release --example files [-- 127.0.0.1:8080 [folder]]
@@ -23,13 +23,14 @@ use tokio::{
     io::AsyncWriteExt,
 };
 
-/// The folder of the files.
+/// The folder that contains the files.
 struct Folder(PathBuf);
 
-/// Maximum size of an upload.
+/// Maximum size of an upload, in bytes.
 const MAX_UPLOAD: usize = 16 << 30;
 
-/// A file under another name until it is complete, so that no download reads half of it.
+/// An upload in progress. The file has a temporary name until the upload is complete. A download never reads an
+/// incomplete file.
 struct Upload {
     file: File,
     partial: PathBuf,
@@ -52,7 +53,8 @@ impl Upload {
                         size: 0,
                     });
                 }
-                // An earlier run left it, or a file has that very name.
+                // The temporary file exists already: an earlier run has left it, or another file has the same name. The
+                // loop tries the next number.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -73,7 +75,8 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // A complete upload has been renamed.
+        // After a complete upload, the file has been renamed. The removal of the temporary name then fails, and the
+        // code ignores the error.
         let _ = std::fs::remove_file(&self.partial);
     }
 }
@@ -82,7 +85,7 @@ impl Drop for Upload {
 enum Failure {
     Request(RequestError),
     Disk(io::Error),
-    /// A fault of the form, as the client reads it.
+    /// A fault in the form. The client receives the text.
     Form(String),
 }
 
@@ -103,7 +106,7 @@ impl IntoResponse for Failure {
         match self {
             Self::Request(error) => error.into_response(response),
             Self::Form(text) => (HttpStatus::BadRequest, text).into_response(response),
-            // The name that the client chose is at fault.
+            // The client has chosen a name that the file system cannot use.
             Self::Disk(error)
                 if matches!(
                     error.kind(),
@@ -116,7 +119,7 @@ impl IntoResponse for Failure {
                 (HttpStatus::Conflict, "no file can be there\n").into_response(response);
             }
             Self::Disk(error) => {
-                // The cause goes to the log alone.
+                // The cause is logged, and the client does not receive it.
                 eprintln!("cannot store: {error}");
                 HttpStatus::InternalServerError.into_response(response);
             }
@@ -129,14 +132,14 @@ async fn index() -> Html<&'static str> {
     Html(include_str!("page.html"))
 }
 
-/// Sends a file, a range of it, or 304.
+/// Answers with a file, a range of the file (206), or 304.
 #[get("/files/{*path}")]
 #[route_param("path" => path)]
 async fn download(ctx: &mut Context) -> Option<FileBody> {
     FileBody::within(&ctx.state::<Folder>().0, path)
 }
 
-/// Stores the body of the request piece by piece.
+/// Stores the body of a request in a file, piece by piece.
 #[put("/files/{*path}")]
 #[route_param("path" => path)]
 #[max_body(MAX_UPLOAD)]
@@ -158,7 +161,7 @@ async fn store(mut body: BodyStream, path: &Path) -> Result<u64, Failure> {
     Ok(upload.finish().await?)
 }
 
-/// Stores every file of a form. If it cannot store one, the answer names it.
+/// Stores every file of a form. If a file cannot be stored, the answer names the file.
 #[post("/upload")]
 #[max_body(MAX_UPLOAD)]
 #[body_stream(_body)]
@@ -176,7 +179,7 @@ async fn store_form(mut form: Multipart, folder: &Path) -> Result<(), Failure> {
         let first = field.next_chunk().await?.filter(|piece| !piece.is_empty());
         let is_nothing = first.is_none() && said.as_deref().is_none_or(str::is_empty);
         if is_nothing {
-            // A file input without a file, or a field without a value.
+            // The user has selected no file in a file input, or a field has no value.
             continue;
         }
         let Some(said) = said else {
@@ -194,7 +197,8 @@ async fn store_form(mut form: Multipart, folder: &Path) -> Result<(), Failure> {
             let problem = format!("would take the place of another file {name:?} of this form");
             return Err(refuse(&input, &problem, &stored));
         }
-        // Two names may become the same by the changes, although the files differ.
+        // `place` may have changed the name. Two different names may then be the same, and the second file would
+        // overwrite the first.
         let is_changed = name.contains('\u{fffd}') || !said.trim_end().ends_with(&name);
         if is_changed && fs::try_exists(file.path()).await? {
             let problem = format!("would take the place of {name:?}, which may be another file");
@@ -222,8 +226,9 @@ fn refuse(input: &str, problem: &str, stored: &HashSet<String>) -> Failure {
     ))
 }
 
-/// Finds a place for a file by the name that the client sent: only the last part of a path counts, and characters that some
-/// systems forbid become `_`.
+/// Returns the name and path under which a file is stored. `said` is the name that the client has sent. The function
+/// uses only the last part of a path. It replaces control characters and `:` by `_`, because some systems forbid them.
+/// Returns `None` for an invalid name.
 fn place(folder: &Path, said: &str) -> Option<(String, FileBody)> {
     let name = said.rsplit(['/', '\\']).next()?.trim();
     let is_odd = |char: char| char.is_control() || char == ':';
@@ -232,7 +237,7 @@ fn place(folder: &Path, said: &str) -> Option<(String, FileBody)> {
     Some((name, file))
 }
 
-/// Serves the files of a folder.
+/// Configures the server to serve the files of `folder`.
 pub(crate) fn serve_files(server: &mut Server, folder: PathBuf) {
     server.state(Folder(folder));
 }

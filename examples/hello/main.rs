@@ -32,14 +32,14 @@ async fn hello() -> Result<String, (HttpStatus, &'static str)> {
     Ok(format!("hello {name}\n").repeat(times))
 }
 
-/// Malformed JSON is refused with 400 before the body runs.
+/// If the JSON is malformed, `request_body_json` refuses the request with 400, and the function's body does not run.
 #[post("/sum")]
 #[request_body_json(numbers: Vec<f64>)]
 async fn sum() -> Json<f64> {
     Json(numbers.iter().sum())
 }
 
-/// Runs after every route.
+/// Adds the header `Server` to every response. Runs after every route.
 #[response_middleware]
 struct NameServer;
 

@@ -1,4 +1,5 @@
-//! An answer that arrives token by token, and resumes after a cut or a reload.
+//! A server that sends an answer token by token. After a lost connection or a reload of the page, the client resumes at
+//! the next token.
 //!
 //! ```text
 //! cargo run --example llm_stream [-- 127.0.0.1:8080]
@@ -18,12 +19,13 @@ async fn page() -> impl IntoResponse {
     Html(include_str!("page.html"))
 }
 
-/// Starts an answer and returns at once. The task does not need to know whether a client is connected.
+/// Starts a task that sends the answer, and returns at once. The task sends to a channel, even if no client is
+/// connected.
 #[post("/ask")]
 async fn ask(ctx: &mut Context, question: String) -> impl IntoResponse {
     let tokens = ctx.sse();
     tokio::spawn(async move {
-        // The channel has ended: no client reads the rest.
+        // An error means that the channel has ended. No client will read the remaining tokens.
         if let Err(error) = answer(&question, &tokens).await {
             eprintln!("answer abandoned: {error}");
         }
@@ -31,7 +33,7 @@ async fn ask(ctx: &mut Context, question: String) -> impl IntoResponse {
     HttpStatus::Accepted
 }
 
-/// Stands for a model, which produces one word at a time.
+/// Stands for a language model. Produces one word at a time.
 async fn answer(question: &str, tokens: &ServerSentEvents) -> io::Result<()> {
     let text = format!(
         "You ask: {question} A channel belongs to a session and not to a connection. While the client is away, the channel \
@@ -45,7 +47,8 @@ async fn answer(question: &str, tokens: &ServerSentEvents) -> io::Result<()> {
     tokens.send_event(Event::new().event("done").data("")).await
 }
 
-/// Cuts the connection, as a network would; the channel waits for the next connection.
+/// Closes the connection of the event stream to simulate a network failure. The channel stays open and waits for the
+/// next connection.
 #[post("/cut")]
 async fn cut(ctx: &mut Context) -> impl IntoResponse {
     ctx.sse().outbox().close(CloseCode::GOING_AWAY, "", true);

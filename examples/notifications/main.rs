@@ -1,4 +1,4 @@
-//! Notifications: a request sends to all open tabs of a user, and to tabs that are being loaded.
+//! Notifications. A request sends a message to all open tabs of a user, and to tabs that the browser is still loading.
 //!
 //! ```text
 //! cargo run --example notifications [-- 127.0.0.1:8080]
@@ -6,7 +6,7 @@
 //! curl -H 'content-type: application/json' -d '{"user":"ann","text":"hello"}' http://127.0.0.1:8080/notify
 //! ```
 //!
-//! Open the page in several tabs, log in as `ann`, and run these. Without a browser:
+//! Open the page in several tabs, log in as `ann`, and run the commands above. Without a browser, use these commands:
 //!
 //! ```text
 //! curl -c jar -d name=ann http://127.0.0.1:8080/login
@@ -16,7 +16,7 @@
 use hyperlane::{prelude::*, sse};
 use serde::Deserialize;
 
-/// The page; its own request sends to the channel that the page will connect to.
+/// Serves the page. The request for the page sends a message to the channel to which the page will connect.
 #[get("/")]
 async fn index(ctx: &mut Context) -> impl IntoResponse {
     let events = ctx.sse();
@@ -25,7 +25,7 @@ async fn index(ctx: &mut Context) -> impl IntoResponse {
         None => "welcome, log in to be notified".to_owned(),
     };
     if let Err(error) = events.send(welcome).await {
-        // This client loads pages and never connects.
+        // The buffer of the channel may be full, because this client loads pages but never connects.
         eprintln!("no welcome: {error}");
     }
     Html(include_str!("page.html"))
@@ -36,7 +36,7 @@ struct Login {
     name: String,
 }
 
-/// Logs a client in under any name, without a password: the example begins after the login.
+/// Logs a client in under any name. A real program would check a password here.
 #[post("/login")]
 async fn login(session: Session, Form(login): Form<Login>) -> Result<Redirect, Error> {
     session.set_user(login.name)?;
@@ -50,7 +50,8 @@ struct Notice {
     text: String,
 }
 
-/// Takes a form or JSON, and answers with the number of sessions that it sent to. A session may have many tabs.
+/// Accepts a notice as a form or as JSON, and sends the text to all sessions of the user. Answers with the number of
+/// these sessions. A session may have several tabs.
 #[post("/notify")]
 async fn notify(ctx: &mut Context) -> Result<String, Error> {
     let is_json = ctx

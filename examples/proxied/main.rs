@@ -1,18 +1,19 @@
-//! A server behind a proxy that ends TLS and serves it at a path of its own, as `nginx.conf` beside this file does.
+//! A server behind a proxy. The proxy ends TLS and forwards the requests under one path to the server. The file
+//! `nginx.conf` in this directory is an example of the proxy's configuration.
 //!
 //! ```text
 //! cargo run --example proxied [-- 127.0.0.1:8080 trust=127.0.0.1 host=app.example]
 //! ```
 //!
-//! `trust=` names a trusted proxy, `host=` a host for clients without a proxy; each may come several times. `cargo xtask nginx`
-//! runs all of it.
+//! The argument `trust=` names a trusted proxy. The argument `host=` names a host that clients without a proxy may use.
+//! Each argument may be repeated. `cargo xtask nginx` runs nginx together with this example.
 
 use std::io;
 
 use hyperlane::{prelude::*, sse, ws_with};
 
-/// Shows the client's address, and sends to the event stream of the same session. The page's addresses are relative, so
-/// that they work at any path.
+/// Shows the client's address, and sends a message to the event stream of the same session. The URLs in the page are
+/// relative: they work under any path.
 #[get("/")]
 async fn index(ctx: &mut Context) -> Result<Html<String>, Error> {
     let visits = ctx.session().get::<u32>("visits").unwrap_or(0) + 1;
@@ -31,7 +32,7 @@ async fn index(ctx: &mut Context) -> Result<Html<String>, Error> {
     )))
 }
 
-/// Sends to the event stream of the same session.
+/// Sends the request's body to the event stream of the same session.
 #[post("/say")]
 async fn say(ctx: &mut Context, text: String) -> Result<HttpStatus, Error> {
     ctx.sse().send(text).await?;

@@ -1,4 +1,4 @@
-//! Two event streams: one by raw bytes, one by a handle.
+//! Two event streams. The first sends raw bytes, the second uses a handle.
 //!
 //! ```text
 //! cargo run --example sse [-- 127.0.0.1:8080]
@@ -45,7 +45,8 @@ impl ServerHook for Sse {
     }
 }
 
-/// The handle writes ids and line ends, and the server sends comments that keep the stream alive.
+/// Sends an event per second through a handle. The handle writes event ids and line ends. The server sends comments
+/// that keep the connection alive.
 #[get("/clock")]
 async fn clock(stream: &mut Stream, ctx: &mut Context) -> Status {
     let Ok(events) = ctx.event_stream(stream).await else {
@@ -56,7 +57,7 @@ async fn clock(stream: &mut Stream, ctx: &mut Context) -> Status {
     loop {
         tokio::select! {
             _ = seconds.tick() => {}
-            // The client has left, or the server shuts down.
+            // The client has disconnected, or the server shuts down.
             () = events.closed() => return Status::Continue,
         }
         let passed = start.elapsed().as_secs();

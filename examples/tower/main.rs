@@ -1,4 +1,5 @@
-//! Both directions of the bridge to tower: services under paths of a server, and a server inside axum.
+//! Both directions of the bridge to tower: a hyperlane server that mounts tower services under its paths, and a
+//! hyperlane server as a service in an axum application.
 //!
 //! ```text
 //! cargo run --example tower [-- 127.0.0.1:8080 [127.0.0.1:8081 [folder]]]
@@ -9,7 +10,7 @@
 //! curl -N http://127.0.0.1:8081/live/clock                     # the same server, inside axum
 //! ```
 //!
-//! A WebSocket that echoes is at `ws://127.0.0.1:8080/echo` and at `ws://127.0.0.1:8081/live/echo`.
+//! A WebSocket echo is at `ws://127.0.0.1:8080/echo` and at `ws://127.0.0.1:8081/live/echo`.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -31,7 +32,7 @@ async fn clock(stream: &mut Stream, ctx: &mut Context) -> Result<(), ResponseErr
     for second in 0_u64.. {
         tokio::select! {
             _ = seconds.tick() => {}
-            // The client has left, or the server shuts down.
+            // The client has disconnected, or the server shuts down.
             () = events.closed() => break,
         }
         if events.send(second.to_string()).await.is_err() {
@@ -58,7 +59,7 @@ async fn peer(ctx: &mut Context) -> impl IntoResponse {
     format!("{:?}\n", ctx.peer_addr())
 }
 
-/// An application without any dependency on hyperlane.
+/// Returns an axum application. It does not depend on hyperlane.
 fn api() -> Router {
     Router::new()
         .route(
@@ -71,7 +72,8 @@ fn api() -> Router {
         )
 }
 
-/// Passes the client's address on, which axum keeps under a type of its own.
+/// Passes the client's address to the hyperlane server. axum stores the address as [`ConnectInfo`], and the hyperlane
+/// server reads it as [`PeerAddr`].
 async fn with_peer(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: AxumRequest,
@@ -90,7 +92,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let inner = args.next().unwrap_or_else(|| "127.0.0.1:8081".to_owned());
     let folder = args.next().unwrap_or_else(|| ".".to_owned());
 
-    // axum and files under paths of a server.
+    // The first server mounts an axum application and a file service under its paths.
     let layered = ServiceBuilder::new()
         .layer(CorsLayer::permissive())
         .layer(CompressionLayer::new())
@@ -101,7 +103,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .mount("/static", ServeDir::new(folder));
     let control = server.run().await?;
 
-    // A server under a path of axum.
+    // The second server is a service under a path of an axum application.
     let hosted = hosted.into_service()?;
     let router = Router::new()
         .route("/", routing::get(|| async { "axum\n" }))
@@ -115,7 +117,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     serving
         .with_graceful_shutdown(async move {
-            // On an error of the signal handler both shut down as well.
+            // If the signal handler cannot be installed, both servers shut down at once.
             let _ = tokio::signal::ctrl_c().await;
             tokio::join!(control.shutdown(), hosted.shutdown());
         })

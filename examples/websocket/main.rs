@@ -1,11 +1,12 @@
-//! Two WebSockets: one on the raw stream by attribute macros, one by a handle.
+//! Two WebSockets. The first uses attribute macros and the raw stream, the second uses a handle.
 //!
 //! ```text
 //! cargo run --example websocket [-- 127.0.0.1:8080]
 //! curl -i http://127.0.0.1:8080/ws_upgrade_type      # 426: only for WebSockets
 //! ```
 //!
-//! In a browser's console, on a page of `http://127.0.0.1:8080` (a 404 will do: pages of other origins are refused):
+//! Run this code in a browser's console, on any page of `http://127.0.0.1:8080`, even a 404. The server refuses
+//! WebSockets from pages of other origins.
 //!
 //! ```text
 //! const ws = new WebSocket('ws://127.0.0.1:8080/ws_upgrade_type');
@@ -32,7 +33,7 @@ impl ServerHook for Websocket {
     }
 }
 
-/// Counts the messages until the client leaves. The handle may be cloned and sent to other tasks.
+/// Counts the messages until the client disconnects. The handle can be cloned and sent to other tasks.
 #[get("/count")]
 #[is_ws_upgrade_type]
 async fn count(stream: &mut Stream, ctx: &mut Context) -> Result<(), RequestError> {

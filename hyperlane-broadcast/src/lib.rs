@@ -34,7 +34,7 @@
 //!
 //! | word | meaning |
 //! | --- | --- |
-//! | room | a name, the connections that have joined it, and the last messages sent to it; [`Rooms`] are all rooms of a server |
+//! | room | a name, its members, and the last messages sent to it; [`Rooms`] are all rooms of a server |
 //! | member | a connection in a room: a WebSocket or an event stream ([`Member`]) |
 //! | offset | the number of a message in its room ([`Offset`]): the order in which all members receive messages |
 //! | hub | a task that delivers messages to members; a server has one hub per worker thread, at most 16 |

@@ -66,7 +66,8 @@ impl Batch {
 pub(crate) struct Seat {
     pub(crate) id: MemberId,
     pub(crate) outbox: Outbox,
-    /// True if members of the same wire format can share encoded messages with this member.
+    /// True if this member can receive messages that were encoded for other members with the same wire format. False
+    /// for compression with context takeover.
     takes_shared: bool,
     /// For a slow member: the offset of the first message that its full outbox has refused. `None` for a member
     /// that is not slow.

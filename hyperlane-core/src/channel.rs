@@ -1,4 +1,8 @@
 //! Channels: messages of a session, across connections. `docs/channels.md` describes what clients see.
+//!
+//! Each message has an offset, its number in the channel. Each tab of the session has a *position*: the offset from
+//! which the tab's connection reads on. A *reset* tells a client that it missed messages which the channel no longer
+//! has.
 
 pub(crate) mod attach;
 pub(crate) mod connection;
@@ -34,14 +38,14 @@ use crate::{
     session::{KeptAlive, SessionEntry},
 };
 
-/// Closes a plain WebSocket whose missed messages are gone: the client has to reload its state. The next connection
-/// begins with new messages.
+/// The close code of a reset for a plain WebSocket (a WebSocket without resume ids). The client has to reload its
+/// state. Its next connection begins with new messages.
 pub(crate) const RESET: CloseCode = CloseCode::new(4010);
 const MISSED: &str = "missed messages are gone: reload the state";
-/// Closes a connection whose tab has connected again.
+/// The close code for a connection whose tab has connected again.
 pub(crate) const SUPERSEDED: CloseCode = CloseCode::new(4009);
 
-/// A channel of a session: it sends and receives across connections.
+/// A channel of a session. It sends and receives messages across the connections of the session's clients.
 pub(crate) struct Channel {
     session: Weak<SessionEntry>,
     settings: Arc<Settings>,
@@ -50,29 +54,30 @@ pub(crate) struct Channel {
 
 struct Inner {
     state: ChannelState<ChannelConnection, Timer>,
-    /// Messages of clients that the program has not received yet.
+    /// Messages from clients that the program has not received yet.
     inbox: Inbox,
     end: Option<End>,
     was_connected: bool,
-    /// The endpoint's function has been called for this channel.
+    /// The endpoint has called the program's function for this channel.
     is_started: bool,
-    /// Bytes that were charged to the session, while no client is connected.
+    /// Bytes that the channel has charged to the session's memory. They are charged only while no client is connected.
     charged: usize,
-    /// Keeps the session, from the first connection on.
+    /// Keeps the session from eviction. The first connection sets this guard.
     kept: Option<KeptAlive>,
-    /// Ends the channel when no client comes in time.
+    /// Ends the channel if no client connects in time.
     timer: Option<Timer>,
-    /// Waits for a message, and waits for room.
+    /// Futures and tasks that wait for a message or for the end of the channel.
     receivers: Waiters,
+    /// Futures and tasks that wait for room in the buffer or in the inbox.
     senders: Waiters,
-    /// Wakers that run once the lock is released.
+    /// Wakers to be woken after the lock is released.
     woken: Vec<Waker>,
 }
 
-/// A locked channel. Code of the program runs after the lock is released: wakers of its executors, and the destructors
-/// of messages whose bytes are a type of the program.
+/// A locked channel. When it is dropped, it first releases the lock. Only then does it run code that may belong to the
+/// program: wakers of the program's executors, and destructors of messages whose bytes are a type of the program.
 struct Locked<'a> {
-    // The order matters: the lock is released first.
+    // Rust drops the fields in this order, so the lock is released first.
     inner: MutexGuard<'a, Inner>,
     later: Later,
 }
@@ -115,17 +120,17 @@ impl DerefMut for Locked<'_> {
 }
 
 impl Inner {
-    /// Tells whether the channel is open and no client is connected.
+    /// Returns whether the channel still exists for clients and no client is connected.
     fn is_disconnected(&self) -> bool {
         self.end.is_none() && self.state.connections().next().is_none()
     }
 
-    /// Wakes all waiting senders, once the lock is released.
+    /// Wakes all waiting senders after the lock is released.
     fn wake_senders(&mut self) {
         self.woken.extend(self.senders.take());
     }
 
-    /// Wakes all waiting receivers, as [`wake_senders`](Self::wake_senders) does.
+    /// Wakes all waiting receivers after the lock is released.
     fn wake_receivers(&mut self) {
         self.woken.extend(self.receivers.take());
     }
@@ -170,7 +175,7 @@ impl Channel {
         }
     }
 
-    /// Tells whether messages reach the client: it is connected, or may still come back.
+    /// Returns whether a client has connected before and the channel has not ended.
     pub(crate) fn is_open(&self) -> bool {
         let inner = self.lock();
         inner.end.is_none() && inner.was_connected
@@ -180,12 +185,12 @@ impl Channel {
         self.lock().end.is_some()
     }
 
-    /// The offset of the next message.
+    /// Returns the offset of the next message.
     pub(crate) fn next_offset(&self) -> u64 {
         self.lock().state.log.end()
     }
 
-    /// The latest connection of this channel, if there is one.
+    /// Returns one of the channel's connections, usually the newest, if there is one.
     pub(crate) fn connection(&self) -> Option<Arc<Link>> {
         self.lock()
             .state
@@ -194,7 +199,7 @@ impl Channel {
             .map(|connection| connection.connection().clone())
     }
 
-    /// Keeps the session until the channel ends.
+    /// Stores the guard that keeps the session from eviction until the channel ends.
     pub(crate) fn keep(&self, keep: impl FnOnce() -> KeptAlive) {
         let mut inner = self.lock();
         if inner.end.is_none() && inner.kept.is_none() {
@@ -202,12 +207,12 @@ impl Channel {
         }
     }
 
-    /// Marks the channel as started; false if it was already.
+    /// Marks the channel as started. Returns false if the channel was started before.
     pub(crate) fn start(&self) -> bool {
         !std::mem::replace(&mut self.lock().is_started, true)
     }
 
-    /// The epoch, if the program has closed the channel.
+    /// Returns the channel's epoch (its random number) if the program has closed the channel.
     fn closed_epoch(&self) -> Option<u64> {
         let inner = self.lock();
         matches!(inner.end, Some(End::Closed)).then_some(inner.state.log.epoch)
@@ -221,7 +226,7 @@ mod tests {
     use super::{log::Limits, *};
     use crate::proto::ws::Message;
 
-    /// Polls a future once, as a task of its own would.
+    /// Polls a future once in a task of its own, and checks that the future waits.
     async fn poll_once<T>(waiting: impl Future<Output = T> + Send) {
         let mut waiting = std::pin::pin!(waiting);
         poll_fn(|cx| {

@@ -1,6 +1,6 @@
 //! The settings of a server: addresses, limits of size and time, trust, sessions.
 //!
-//! All settings are public fields of one struct, and a single table declares the fields.
+//! All settings are public fields of one struct. A single macro call declares the fields.
 
 mod check;
 mod error;
@@ -92,11 +92,12 @@ server_config! {
     nodelay: Option<bool> = None;
     /// The IP time to live, 1 to 255 hops. Default: `None`, the default of the operating system.
     ttl: Option<u32> = None;
-    /// Maximum number of connections in the system's accept queue. Default: 1024. Many clients may reconnect at once.
+    /// Maximum number of connections in the system's accept queue. Default: 1024, enough for many clients that
+    /// reconnect at once.
     backlog: u32 = 1024;
 
-    /// Maximum number of open connections. Default: `None`, 80 % of the process's limit of file descriptors. The
-    /// program may use the other descriptors.
+    /// Maximum number of open connections. Default: `None`, 80 % of the process's limit of file descriptors. The other
+    /// descriptors remain for the program.
     max_connections: Option<usize> = None;
     /// Maximum number of open connections per client address. The server counts an IPv6 /64 as one address, and does
     /// not limit loopback addresses and trusted proxies. Default: 256, more than a household or small office needs.
@@ -138,8 +139,8 @@ server_config! {
     /// (HTTP/1.0) that name no host. At `proxy:` addresses, the server answers to any host if the list is empty.
     allowed_hosts: Vec<String> = Vec::new();
 
-    /// Maximum time from the first byte of a request to the end of its head. Default: 10 s. The limit stops a client
-    /// that sends its head slowly to occupy a connection.
+    /// Maximum time from the first byte of a request to the end of its head. Default: 10 s. The limit keeps slow
+    /// clients from occupying connections.
     header_timeout: Duration = Duration::from_secs(10);
     /// Maximum time for a handler to answer a WebSocket handshake that its guard (`#[is_ws_upgrade_type]`) has
     /// accepted. After this time the server sends the 101 itself and logs a warning. Default: 10 s, the same as
@@ -196,14 +197,14 @@ server_config! {
     /// Maximum wait for the peer's Close frame after the server has sent its own. Default: 5 s.
     close_timeout: Duration = Duration::from_secs(5);
     /// Allows pages of any origin to open WebSockets, use the endpoints of channels and read the responses of these
-    /// endpoints. Default: false. With true, any page can use the server in its visitor's name.
+    /// endpoints. Default: false. If true, any page can use the server in its visitor's name.
     dangerous_allow_any_origin: bool = false;
     /// The origins (`https://example.com`, `capacitor://localhost`, `file://`) whose pages may open WebSockets and use
     /// the endpoints of channels. Pages of the server's own origin always may. The server compares origins without
     /// regard to case and to a default port. Default: none.
     allowed_origins: Vec<String> = Vec::new();
-    /// Also allows pages of the origin `null`. Default: false. Every sandboxed frame has this origin. Any site can
-    /// create such a frame and, with true, use the server in its visitor's name.
+    /// Also allows pages of the origin `null`. Default: false. Every sandboxed frame has this origin. If true, any site
+    /// can create such a frame and use the server in its visitor's name.
     dangerous_allow_null_origin: bool = false;
     /// The subprotocols of WebSockets, the preferred one first. An [`Upgrade`](crate::Upgrade) may override this list.
     /// Default: none; the server then negotiates no subprotocol.
@@ -224,7 +225,7 @@ server_config! {
     /// Maximum idle time of a session. The session's cookie has the same lifetime. The server renews the cookie when
     /// half of this time has passed. Default: 7 days.
     session_ttl: Duration = Duration::from_secs(7 * 24 * 60 * 60), if "sessions";
-    /// Maximum age of a session, used or not. Default: 30 days.
+    /// Maximum age of a session, even if it is in use. Default: 30 days.
     session_max_age: Duration = Duration::from_secs(30 * 24 * 60 * 60), if "sessions";
     /// Lifetime of a session's token. Default: 60 s, enough to open a connection with the token. A token that is found
     /// in a log has probably expired.
@@ -256,12 +257,12 @@ server_config! {
 
     /// Writes header names as `Content-Type` and `Sec-WebSocket-Accept` instead of lower case, in every head that the
     /// server writes. Some clients, mostly embedded ones, compare names byte by byte, although case does not matter
-    /// (RFC 9110 §5.1). Raw bytes that a program sends stay unchanged. No effect on `Server::into_service`, where the
-    /// outer server writes the heads. Default: false.
+    /// (RFC 9110 §5.1). Raw bytes that a program sends stay unchanged. This setting has no effect on
+    /// `Server::into_service`, because the outer server writes the heads. Default: false.
     title_case_headers: bool = false;
 
     /// Maximum time for which a shutdown waits for running requests and closing handshakes. Default: 25 s.
-    /// Orchestrators usually kill a process after 30 s.
+    /// Orchestrators usually kill a process 30 s after they have asked it to end.
     shutdown_timeout: Duration = Duration::from_secs(25);
 }
 
@@ -287,7 +288,7 @@ impl ServerConfig {
         }
     }
 
-    /// Borrows the first address; empty if there is none.
+    /// Returns the first address. Returns an empty string if there is no address.
     pub fn get_address(&self) -> &str {
         self.addresses.first().map_or("", String::as_str)
     }
@@ -320,7 +321,7 @@ impl ServerConfig {
         self
     }
 
-    /// Returns the IP time to live, in hops; `None` means the system's.
+    /// Returns the IP time to live, in hops. `None` means the default of the operating system.
     pub fn get_ttl(&self) -> Option<u32> {
         self.ttl
     }
@@ -330,7 +331,7 @@ impl ServerConfig {
         self.ttl
     }
 
-    /// Sets the IP time to live, in hops; `None` means the system's.
+    /// Sets the IP time to live, in hops. `None` means the default of the operating system.
     pub fn set_ttl(&mut self, ttl: Option<u32>) -> &mut Self {
         self.ttl = ttl;
         self

@@ -1,14 +1,15 @@
 //! One connection: its shared state, and the task that drives it.
 //!
-//! A [`Link`](link::Link) is a socket with its task: reading, time, the end of the transport. A [`Lane`](lane::Lane) is
-//! the part that handles use: the queue, the format, the end. HTTP/1.1 has one lane, which lies inside its link; a
-//! protocol with many streams has many lanes on one link. [`LaneRef`](lane::LaneRef) is a lane together with its link,
-//! and sends.
+//! A [`Link`](link::Link) is a socket with the task that polls it. The link holds the input, the timers and the
+//! transport. A [`Lane`](lane::Lane) is the part of a connection on which handles send. The lane holds the queue of
+//! unsent bytes, the wire format and the end hooks. HTTP/1.1 has one lane, which lies inside its link. A protocol with
+//! many streams would have many lanes on one link. A [`LaneRef`](lane::LaneRef) is a lane together with its link, and
+//! has the functions for sending.
 //!
 //! The connection's own task ([`ConnectionTask`](task::ConnectionTask)), the [`Stream`](crate::Stream) lent to hooks,
-//! and the handles of other tasks share the link. It has two locks: `input` for the reading side, which in practice
-//! only the task takes, and `out` for the queue. Both are held for moments, never across an await; `input` is taken
-//! before `out`. [`Lifecycle`](lifecycle::Lifecycle) holds the states in which a connection ends.
+//! and the handles of other tasks share the link. Two locks protect its state: `input` protects the reading side, and
+//! `out` protects the queue of the lane. A thread holds a lock for a moment, never across an await. A thread that needs
+//! both locks acquires `input` first. [`Lifecycle`](lifecycle::Lifecycle) has the states in which a connection ends.
 
 pub(crate) mod acks;
 pub(crate) mod buffer;

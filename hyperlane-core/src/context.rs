@@ -40,8 +40,9 @@ pub(crate) struct Program {
     pub(crate) states: States,
     /// The server's sessions. `None` before a server runs.
     pub(crate) sessions: Option<Arc<Sessions>>,
-    /// The hooks that run when a hook sends a head before the end of the pipeline: the response middleware. The value
-    /// is a `stream::Middleware`; this module may not import the type. `None` if there is no such hook.
+    /// The response middleware as one function, for a hook that sends the head before the pipeline reaches the
+    /// middleware. The value is a `stream::Middleware`; this module may not import the type. `None` if the server has
+    /// no response middleware.
     pub(crate) early_middleware: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -63,7 +64,7 @@ struct Extras {
     // `panic` and `error` are boxed: the other fields may live long, and must not reserve space for rare errors.
     panic: Option<Box<PanicData>>,
     error: Option<Box<RequestError>>,
-    /// The address of the client behind trusted proxies. It remains when the request's fields are dropped.
+    /// The address of the client behind trusted proxies. The address remains when the request's fields are dropped.
     client: Option<IpAddr>,
     body: Option<Arc<Incoming>>,
     session: session::RequestSession,
@@ -230,8 +231,8 @@ impl Context {
     }
 
     /// Returns the address of the client, as the proxies in [`ServerConfig::trusted_proxies`](crate::ServerConfig)
-    /// report it. If the peer is no trusted proxy, or reports no valid address, returns the address of the peer. An
-    /// IPv4 address in IPv6 form (`::ffff:192.0.2.1`) is returned as IPv4.
+    /// report it. If the peer is not a trusted proxy, or if it reports no valid address, returns the address of the
+    /// peer. An IPv4 address in IPv6 form (`::ffff:192.0.2.1`) is returned as IPv4.
     ///
     /// Use the address for limits and logs, not as an identity: many clients share one address.
     ///
@@ -322,7 +323,7 @@ impl Context {
     ///
     /// Returns true if the response is complete: 304 if the client already has this version, or 412 if the client's
     /// condition fails for a method that changes content. Returns false if the hook has to send the content. Sets the
-    /// field `etag`, except with 412.
+    /// field `etag`, except if the response is a 412.
     ///
     /// ```
     /// use hyperlane_core::{Context, EntityTag};

@@ -42,9 +42,9 @@ struct Options {
 /// An endpoint for the WebSocket channels of sessions, [`Context::ws`](crate::Context::ws). [`ws`] and [`ws_with`]
 /// create it.
 ///
-/// Clients connect by a WebSocket. They can also connect by an event stream (GET with `Accept: text/event-stream`), and
-/// receive the same messages as events. A client with an event stream sends a message as the body of a POST request.
-/// `hyperlane::docs::channels` describes the protocol for clients.
+/// Clients connect by a WebSocket. Clients can also connect by an event stream (GET with `Accept: text/event-stream`),
+/// and receive the same messages as events. A client with an event stream sends a message as the body of a POST
+/// request. `hyperlane::docs::channels` describes the protocol for clients.
 pub struct WebSocketEndpoint(Options);
 
 /// An endpoint for the event-stream channels of sessions, [`Context::sse`](crate::Context::sse). [`sse`] and
@@ -167,7 +167,7 @@ macro_rules! builders {
 
             /// Allows pages of this origin (`https://app.example`) to connect. Pages of the server's own origin and of
             /// [`ServerConfig::allowed_origins`](crate::ServerConfig) may always connect. The server adds CORS fields
-            /// to its responses to these pages, and answers their preflights.
+            /// to its responses to pages of this origin, and answers their preflights.
             ///
             /// The server compares scheme, host and port without regard to case and to a default port. Any scheme is
             /// allowed (`capacitor://localhost`, `file://`). With `null`, or with a text that is not an origin, the
@@ -243,7 +243,7 @@ impl WebSocketEndpoint {
     /// Sends each client resume ids (exactly-once delivery).
     ///
     /// The first message of each connection is JSON: `{"id": "<epoch>-<offset>", "epoch", "offset", "tab", "reset"}`.
-    /// The client adds one to the offset for each later message. To resume, it reconnects with
+    /// The client adds one to the offset for each later message. To resume, the client reconnects with
     /// `?last_event_id=<epoch>-<offset>&tab=<tab>`.
     #[must_use]
     pub fn resume_ids(mut self) -> Self {

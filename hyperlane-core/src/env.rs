@@ -1,7 +1,7 @@
 //! The environment of a server's connections: configuration, time, limits, metrics, the runtime.
 //!
-//! An [`Env`] does not know the connections. The server stores them, and passes a function that removes an ended
-//! connection.
+//! An [`Env`] does not know the connections. The server stores the connections, and gives the `Env` a function that
+//! removes an ended connection.
 
 pub(crate) mod admission;
 pub(crate) mod date;
@@ -116,7 +116,7 @@ impl Env {
         self.shutting_down.load(Ordering::Acquire)
     }
 
-    /// Begins the shutdown. A running connection reads the flag at its next check. The caller wakes the waiting
+    /// Begins the shutdown. A running connection reads the flag at its next check. The server wakes the waiting
     /// connections by a separate signal.
     pub(crate) fn begin_shutdown(&self) {
         self.shutting_down.store(true, Ordering::Release);
@@ -145,7 +145,7 @@ impl Env {
             return Ok(());
         }
         let Some(peer) = peer.address() else {
-            // Only a load balancer that connects on its own behalf has no address here.
+            // Here, only a load balancer that connects on its own behalf has no address.
             return Ok(());
         };
         let proxies = &self.config.trusted_proxies;

@@ -62,8 +62,8 @@ pub enum RequestError {
     /// The next bytes of the body did not arrive in time.
     #[error("the request body stopped arriving")]
     BodyTimeout,
-    /// The body is no longer available because its request has ended, or an upgrade is impossible because the request
-    /// has an unread body.
+    /// The request has ended, so its body is no longer available. Or the request has an unread body, so an upgrade is
+    /// impossible.
     #[error("the request body can no longer be read")]
     BodyUnavailable,
     /// The client disconnected within a request.
@@ -100,10 +100,10 @@ pub enum RequestError {
     /// The client violated the WebSocket protocol. The server closed the connection with the matching code.
     #[error(transparent)]
     WebSocketProtocol(#[from] ProtocolError),
-    /// The program requested a message on a connection that is not a WebSocket.
+    /// The program tried to read a message from a connection that is not a WebSocket.
     #[error("this connection is not a WebSocket: upgrade it first")]
     NotUpgraded,
-    /// The program requested a request on a connection that has been upgraded.
+    /// The program tried to read a request from a connection that has been upgraded.
     #[error("this connection has been upgraded: it carries no further requests")]
     Upgraded,
     /// The request lacks a value that the handler needs.
@@ -201,7 +201,7 @@ impl RequestError {
         }
     }
 
-    /// Returns whether the client has disconnected. No response is then possible.
+    /// Returns whether the error means that the client has disconnected. No response is then possible.
     pub fn is_disconnect(&self) -> bool {
         matches!(
             self,

@@ -1,7 +1,8 @@
 //! One request and its answer.
 //!
-//! An [`Exchange`] belongs to a connection and takes its requests in turn. [`Answer`] is the state of the answer, and
-//! [`Http1`] reads and writes the wire. The pipeline asks for [`Exchange::progress`] once per step.
+//! An [`Exchange`] belongs to a connection and handles its requests one after the other. [`Answer`] is the state of the
+//! answer. [`Http1`] reads requests from the wire and writes answers to it. The pipeline, which runs the hooks, asks
+//! for [`Exchange::progress`] once per step.
 
 pub(crate) mod answer;
 pub(crate) mod body;
@@ -29,7 +30,7 @@ use self::{
 pub(crate) struct Exchange {
     pub(crate) wire: Http1,
     answer: Answer,
-    /// The body of the request, unless it was read before the hooks.
+    /// The body of the request; `None` if there is no body or it was read to its end.
     body: Option<Arc<Incoming>>,
     /// The connection closes after this request.
     pub(crate) closes: bool,
@@ -52,7 +53,7 @@ impl Exchange {
         self.wire.connection()
     }
 
-    /// Reads the next request as far as its body.
+    /// Reads the head of the next request.
     #[expect(
         clippy::manual_async_fn,
         reason = "an idle connection waits in here, and an `async fn` holds its arguments twice"
@@ -70,7 +71,7 @@ impl Exchange {
             }
             self.wire.begin_reading();
             if self.has_body_left() {
-                // A hook reads the next request before it has read this one's body.
+                // A hook asks for the next request although the body of the current request is unread.
                 Box::pin(self.finish_body()).await;
             }
             let progress = self.progress();
@@ -79,7 +80,8 @@ impl Exchange {
             if self.closes || is_last || !self.connection().lane.is_open() {
                 return Err(RequestError::ConnectionClosed);
             }
-            // For a client that sends without reading, no more answers are queued.
+            // Waits for room in the outbox. A client that sends requests without reading could otherwise fill the queue
+            // with answers.
             let room = poll_fn(|cx| self.connection().lane().poll_room(cx)).await;
             if room.is_err() {
                 self.closes = true;
@@ -93,7 +95,7 @@ impl Exchange {
         }
     }
 
-    /// Begins the answer to a request that was read. Until then, the state of the last answer stays.
+    /// Resets the answer after the head of a request was read. If no request came, the state of the last answer stays.
     fn begin(&mut self, read: HeadRead) -> Result<BodyHead, RequestError> {
         match read {
             HeadRead::Request(head) => {
@@ -115,7 +117,7 @@ impl Exchange {
     /// # Errors
     /// [`HostRefused`] for a host that the server does not answer to.
     pub(crate) fn check_host(&self, request: &Request) -> Result<(), HostRefused> {
-        // The target of CONNECT is the other end of a tunnel (RFC 9110 §9.3.6), and no page can send CONNECT.
+        // The target of CONNECT names the other end of a tunnel (RFC 9110 §9.3.6), and no web page can send CONNECT.
         match request.get_method() {
             Method::Connect => Ok(()),
             _ => {
@@ -138,12 +140,12 @@ impl Exchange {
         &self.answer
     }
 
-    /// Returns whether another request is read after this one.
+    /// Returns whether the connection reads another request after this one.
     pub(crate) fn keeps_alive(&self) -> bool {
         self.progress() == Progress::Whole && !self.closes && self.wire.keeps_alive()
     }
 
-    /// Ends the connection without an answer, or without the rest of one.
+    /// Ends the connection without an answer, or in the middle of an answer.
     #[cfg(feature = "tower")]
     pub(crate) fn cut(&mut self) {
         self.answer = Answer::Streaming {
@@ -153,19 +155,20 @@ impl Exchange {
         self.closes = true;
     }
 
-    /// Restarts the idle timer, and ends the record of the request.
+    /// Restarts the idle timer, and ends the record of the request, which reports its span and metrics.
     pub(crate) fn end_request(&mut self) {
         self.record.end();
         self.wire.stop_reading();
     }
 
-    /// Returns the connection while its request is a WebSocket handshake without an answer.
+    /// Returns the connection if the current request is a WebSocket handshake without an answer.
     pub(crate) fn open_handshake(&self) -> Option<Arc<Link>> {
         let connection = self.connection();
         connection.lane.is_handshake().then(|| connection.clone())
     }
 
-    /// Returns the tracker of raw bytes, which is created for the first of them; `None` for other answers.
+    /// Returns the tracker of a raw answer, and creates the tracker before the first raw bytes. Returns `None` for an
+    /// answer that is not raw.
     fn tracker(&mut self) -> Option<&mut ResponseTracker> {
         if matches!(self.answer, Answer::None) {
             let mut tracker = ResponseTracker::default();

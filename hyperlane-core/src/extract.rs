@@ -37,8 +37,8 @@ use crate::{
 /// | [`Session`](crate::Session) | the client's session; created if there is none |
 /// | `Result<A, RequestError>`, `Result<A, Error>` | another argument, or the error of its extraction |
 ///
-/// Implement this trait to use a type of your own as an argument. Extraction returns the same [`Error`] as a handler,
-/// and `?` converts errors of other libraries:
+/// Implement this trait to use a type of your own as an argument. `from_context` returns the same [`Error`] as a
+/// handler, and `?` converts errors of other libraries:
 ///
 /// ```
 /// use hyperlane_core::{Context, Error, FromContext};
@@ -81,7 +81,8 @@ pub trait FromContext: Sized {
     /// `Ok`.
     ///
     /// The server calls `check` once for each route whose handler has the argument. If `check` returns an error, the
-    /// server does not start. The `check` of an argument that contains other arguments calls their `check`:
+    /// server does not start. If an argument contains other arguments, its `check` calls the `check` of these
+    /// arguments:
     ///
     /// ```
     /// use hyperlane_core::{Context, Error, FromContext, RouteSetup, SetupError, State};

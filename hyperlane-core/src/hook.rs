@@ -50,7 +50,7 @@ impl Status {
 /// A handler of requests: a route, or middleware around routes.
 ///
 /// For each request, the server creates a value by [`new`](Self::new) and consumes it by [`handle`](Self::handle). The
-/// attribute macros may decorate both methods.
+/// attribute macros can decorate both methods.
 ///
 /// # Cancel safety
 /// The server does not drop a hook as soon as its client disconnects. The hook's sends and receives fail immediately,
@@ -96,8 +96,8 @@ pub trait ServerHook: Send + Sync + 'static {
     const WEBSOCKET: bool = false;
 
     /// The way in which a route reads the body of its requests. Default: `Whole`, before any hook runs. With `Stream`,
-    /// the body stays unread until a hook calls [`Context::body_stream`], and the body in the request is empty. This
-    /// constant has no effect on middleware.
+    /// the body stays unread until a hook calls [`Context::body_stream`]. Hooks that read the body from the request see
+    /// an empty body. This constant has no effect on middleware.
     const BODY: BodyMode = BodyMode::Whole;
 
     /// Maximum length of the body of the route's requests, in bytes. The server answers a longer body with 413.
@@ -351,7 +351,7 @@ pub(crate) fn needs_nothing(_: &RouteSetup<'_>) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Checks the parameters of a hook that is registered at run time. A macro cannot check such a pattern.
+/// Checks the parameters of a hook whose pattern is known only at run time. No macro can check these parameters.
 pub(crate) fn needs_params<S: ServerHook>(setup: &RouteSetup<'_>) -> Result<(), SetupError> {
     setup.need_params(S::PARAMS)?;
     setup.need_params(S::NEW_PARAMS)
@@ -399,7 +399,7 @@ pub(crate) enum Outcome {
 /// A future that polls a hook and catches its panics and refusals.
 pub(crate) struct Guarded<'a> {
     future: Within<HookFuture<'a>>,
-    /// The connection, if the hook answers a WebSocket handshake.
+    /// The connection, if a WebSocket handshake waits for an answer of this hook.
     handshake: Option<Arc<Link>>,
 }
 

@@ -3,19 +3,21 @@
 //! Programs use the facade crate `hyperlane`. Use this crate alone for the server without macros and rooms, or for the
 //! codecs in [`proto`].
 //!
-//! Data flows one way: accept -> parse -> route -> hooks -> response or upgrade. A module uses only the modules below
-//! it; [`proto`] is pure.
+//! Data flows one way: accept -> parse -> route -> hooks -> response or upgrade. Imports go one way as well: a module
+//! imports only from modules below it in the list of ARCHITECTURE.md. [`proto`] does no I/O: it has no sockets, no
+//! clock and no runtime.
 
 #![warn(unreachable_pub)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Shared modules have parts that sessions alone use; builds with sessions find dead code.
+// Some modules contain code that only sessions use. Builds without sessions must not report this code as dead.
 #![cfg_attr(not(feature = "sessions"), allow(dead_code))]
 
 #[doc(hidden)]
 #[path = "private.rs"]
 #[allow(missing_docs)]
 pub mod __private;
-// Generated code names this crate by its name when a program depends on it alone.
+// Expansions of the macros name this crate `hyperlane_core` in a program that depends on this crate without the facade.
+// The alias makes the name valid inside the crate as well.
 extern crate self as hyperlane_core;
 
 #[cfg_attr(not(feature = "sessions"), path = "channel/no_sessions.rs")]
@@ -90,7 +92,7 @@ pub use http::{
 };
 #[cfg(feature = "multipart")]
 pub use multipart::{Field, Multipart};
-// Names of types for published Hyperlane programs.
+// Type names that published Hyperlane programs use.
 pub use http::{
     RequestHeaders, RequestHeadersValue, RequestHeadersValueItem, RequestHost, RequestMethod,
     RequestPath, RequestQuerys, RequestQuerysValue, RequestVersion, ResponseBody, ResponseHeaders,

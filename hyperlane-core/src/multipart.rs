@@ -18,14 +18,14 @@ use futures_core::Stream;
 use self::disposition::Disposition;
 use crate::{BodyStream, RequestError};
 
-/// Maximum number of bytes that the parser may read without producing a part or a piece of content. This limits the
-/// header of a part and the preamble. The value is the length of two pieces of a body.
+/// Maximum number of bytes that the parser may read without producing a part or a piece of content. The limit applies
+/// to the header of a part and to the preamble. The value is the length of two pieces of a body.
 const MAX_HEADER: usize = 128 * 1024;
 
 /// A multipart form, read part by part. [`Context::multipart`](crate::Context::multipart) creates it.
 ///
-/// The form reads the body only up to the requested part. Memory stays bounded for any client if the program does not
-/// collect the parts.
+/// The form reads the body only up to the requested part. A client cannot make the server use unbounded memory if the
+/// program does not collect the parts.
 ///
 /// ```
 /// use hyperlane_core::{Context, RequestError};

@@ -1,7 +1,7 @@
 //! Spans and metrics for the operator: a span per connection, a span and a record per request.
 //!
 //! An *observer* is a `tracing` subscriber or a metrics recorder. Without an observer, a request costs one check of a
-//! static. It causes no allocation, no clock read and no formatting.
+//! static. The request then causes no allocation, no clock read and no formatting.
 
 #[cfg_attr(not(feature = "metrics"), path = "observe/no_metrics.rs")]
 pub(crate) mod metrics;
@@ -23,8 +23,8 @@ use tracing::{Span, field::Empty, level_filters::LevelFilter};
 use self::metrics::{Metrics, Series};
 use crate::{http::Method, panic::contain};
 
-/// Creates the span of a connection. Returns `None` without a subscriber. Most servers have no subscriber, so the box
-/// keeps connections small.
+/// Creates the span of a connection. Returns `None` without a subscriber. The span is boxed because most servers have
+/// no subscriber: without one, the box takes only a pointer per connection.
 pub(crate) fn connection_span(id: u64, peer: impl fmt::Display) -> Option<Box<Span>> {
     // The span has no parent: the work of a connection is not part of the accept loop that creates the connection.
     let span = tracing::debug_span!(target: "hyperlane::connection", parent: None, "connection", id, %peer, source = Empty);
@@ -167,7 +167,8 @@ impl Record {
         self.0 = Observed::begin(counter, metrics, route, request);
     }
 
-    /// Ends the record. The record reports itself now, or when the last future that shares it is dropped.
+    /// Ends the record. The record reports itself now. If futures still share the record, it reports itself when the
+    /// last of them is dropped.
     pub(crate) fn end(&mut self) {
         self.0 = None;
     }
@@ -241,7 +242,8 @@ impl<F: Future + Unpin> Future for Within<F> {
 impl<F> Drop for Within<F> {
     fn drop(&mut self) {
         let Self { observed, future } = self;
-        // A hook that the server stopped early may still own values of the program. Their destructors run here.
+        // A hook that the server stopped early may still own values of the program. The destructors of these values run
+        // here.
         let _entered = observed.as_ref().map(|observed| observed.span.enter());
         contain("while a hook was dropped", || drop(future.take()));
     }

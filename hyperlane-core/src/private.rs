@@ -1,4 +1,5 @@
-//! The targets of the attribute macros' expansions. They are not part of the API and change with the macros.
+//! The functions and types that expansions of the attribute macros use. They are not part of the API and change with
+//! the macros.
 
 use std::{any::Any, convert::Infallible};
 
@@ -27,7 +28,7 @@ use crate::{
     http::{HttpStatus, describe},
 };
 
-/// A return type of functions that a guard, `filter` or `reject` can skip.
+/// A return type of functions that a guard, `filter` or `reject` may skip.
 #[diagnostic::on_unimplemented(
     message = "a function that `filter`, `reject` or a guard may skip must return `Status` or nothing, not `{Self}`",
     label = "this function has no value to return when it is skipped"
@@ -50,15 +51,15 @@ pub fn skip<T: Skipped>() -> T {
     T::skipped()
 }
 
-/// Declines a request after routing, with the status of a guard that dispatch checks.
+/// Declines a request after routing. A route answers with the status of the guard's kind.
 pub fn decline(ctx: &mut Context, kind: GuardKind) {
-    // Outside of a route, only the hook is skipped.
+    // Outside of a route, a guard only skips the hook.
     if ctx.stage == Stage::Route {
         crate::pipeline::refusal::describe_declined(ctx, kind);
     }
 }
 
-/// Declines a request by a condition, without a reason.
+/// Declines a request whose condition (`filter` or `reject`) is not met. The response has no reason.
 pub fn decline_by_condition(ctx: &mut Context) -> Status {
     describe(ctx.get_mut_response(), 403);
     Status::Continue
@@ -109,7 +110,7 @@ pub fn respond<R: IntoResponse>(ctx: &mut Context, value: R) {
     value.into_response(ctx.get_mut_response());
 }
 
-/// Extracts an argument of a handler; a failure refuses the request.
+/// Extracts an argument of a handler. If the extraction fails, ends the hook with the error.
 pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
     let made = T::from_context(ctx).await;
     match made.map_err(|error| refuse(error.into_request_error())) {
@@ -118,12 +119,13 @@ pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
     }
 }
 
-/// Checks an argument on a route of a server that is about to start.
+/// Checks that a route of a server that is about to start can provide the argument.
 pub fn needs<T: FromContext>(setup: &RouteSetup<'_>, _: fn(T)) -> Result<(), SetupError> {
     T::check(setup)
 }
 
-/// Returns how an argument reads the body. The function only carries its type and is never called.
+/// Returns the way in which an argument reads the body. The parameter only passes the type of the argument and is never
+/// called.
 pub const fn body_of<T: FromContext>(_: fn(T)) -> Option<BodyMode> {
     T::BODY
 }
@@ -167,8 +169,8 @@ pub fn guard_referer(ctx: &Context, referer: impl AsRef<str>) -> bool {
 
 // ---------------------------------------------------------------- reads
 
-/// Accepts the handshake if a route's guard says that it is a WebSocket; middleware only inspects it. The 101 waits for
-/// the first read, send or `upgrade`.
+/// Accepts the handshake of a WebSocket on a route. The first read, send or `upgrade` sends the 101. In middleware, the
+/// guard only inspects the request.
 pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
     if ctx.stage == Stage::Route
         && let Err(refusal) = stream.accept_handshake(ctx).map_err(refuse)
@@ -177,34 +179,34 @@ pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
     }
 }
 
-/// Returns the next message, or `None` after the end of the WebSocket.
+/// Returns the next message. Returns `None` after the end of the WebSocket.
 pub async fn read_websocket(stream: &mut Stream, ctx: &mut Context) -> Option<RequestBody> {
-    // Upgrades the connection, unless it is a WebSocket already.
+    // Makes the connection a WebSocket, if it is not one yet.
     if let Err(refusal) = ctx.upgrade(stream).await.map_err(refuse) {
         match refusal.await {}
     }
-    // No message is held while the hook waits for the next one.
+    // The request does not keep a message while the hook waits for the next message.
     ctx.get_mut_request().set_body(RequestBody::new());
     if stream.get_closed() {
         return None;
     }
     let message = stream.try_get_websocket_request().await.ok()?;
-    // Code that runs per message also reads it from the request.
+    // Macros inside the loop read the message from the request.
     ctx.get_mut_request().set_body(message.clone());
     Some(message)
 }
 
-/// Returns the next request of the connection, or `None` after the last.
+/// Returns the next request of the connection. Returns `None` after the last request.
 pub async fn read_http(stream: &mut Stream, ctx: &mut Context) -> Option<Request> {
     let request = stream.try_get_http_request().await.ok()?;
-    // Code that runs per request reads from it.
+    // Macros inside the loop read from the request in the context.
     ctx.set_request(request.clone());
     Some(request)
 }
 
 // ---------------------------------------------------------------- handles
 
-/// Upgrades the connection to a WebSocket; refuses a request that is no handshake.
+/// Makes the connection a WebSocket. If the request is no valid handshake, ends the hook with the error.
 pub async fn websocket(stream: &mut Stream, ctx: &mut Context) -> WebSocket {
     match ctx.upgrade(stream).await.map_err(refuse) {
         Ok(socket) => socket,
@@ -212,13 +214,14 @@ pub async fn websocket(stream: &mut Stream, ctx: &mut Context) -> WebSocket {
     }
 }
 
-/// Starts an event stream. If something was answered before, or the status has no content, the hook ends.
+/// Starts an event stream. If the request was already answered, or the status allows no content, ends the hook with an
+/// error.
 pub async fn sse(stream: &mut Stream, ctx: &mut Context) -> ServerSentEvents {
     let started = ctx.event_stream(stream).await;
     let started = started.map_err(|error| {
         refuse(match error {
             ResponseError::ConnectionClosed => RequestError::ClientDisconnected,
-            // The client gets only a 500; the log has the text.
+            // The client gets a plain 500, and the text goes to the log.
             error => RequestError::refused(500, format!("no event stream can begin: {error}")),
         })
     });
@@ -230,7 +233,7 @@ pub async fn sse(stream: &mut Stream, ctx: &mut Context) -> ServerSentEvents {
 
 // ---------------------------------------------------------------- extractors
 
-/// Returns a value that the hook needs; an error refuses the request.
+/// Returns a value that the hook needs. On an error, ends the hook with this error.
 pub async fn need<T>(found: Result<T, RequestError>) -> T {
     match found.map_err(refuse) {
         Ok(value) => value,
@@ -238,8 +241,8 @@ pub async fn need<T>(found: Result<T, RequestError>) -> T {
     }
 }
 
-/// One iteration of a read loop. Its body returns a `Status`, `()`, or never. In the last case the type is open, and
-/// the inherent method is chosen.
+/// The result of one iteration of a read loop. The body of the loop returns a `Status`, `()`, or never (`!`). For a
+/// body that never returns, the type parameter is open, and the compiler chooses the inherent method.
 pub struct Turn<T>(pub T);
 
 impl Turn<Status> {
@@ -248,7 +251,7 @@ impl Turn<Status> {
     }
 }
 
-/// An iteration whose body has no value.
+/// The result of an iteration whose body returns `()`.
 pub trait UnitTurn: Sized {
     fn status(self) -> Status {
         Status::Continue
@@ -371,7 +374,7 @@ macro_rules! status_codes {
     ($($number:ty)*) => {$(
         impl StatusCode for $number {
             fn code(self) -> usize {
-                // An invalid status code becomes 500 when it is set.
+                // An invalid status code becomes 500 when the response stores it.
                 usize::try_from(self).unwrap_or(0)
             }
         }
@@ -391,7 +394,7 @@ pub fn set_status(ctx: &mut Context, status: impl StatusCode) {
 }
 
 pub async fn try_send(stream: &mut Stream, ctx: &mut Context) {
-    // The bare form ignores errors: the next read or send reports them.
+    // `try_send` without an argument ignores errors. The next read or send reports them.
     let _ = stream.send_bare(ctx).await;
 }
 
@@ -420,5 +423,5 @@ pub fn closed(stream: &mut Stream) {
     stream.set_closed(true);
 }
 
-/// Gives generated code a name for `Infallible`.
+/// The name of `Infallible` in generated code.
 pub type Never = Infallible;

@@ -212,11 +212,13 @@ impl Server {
     /// the server in another runtime. The server logs a warning if it has no route, or if attribute macros registered
     /// hooks that no server of the program uses.
     ///
-    /// # Errors
-    /// Returns a [`ServerError`] for an invalid configuration, an address that cannot be bound, an invalid pattern, or
-    /// two handlers between which no guard decides. Also for a handler that needs a value of the server or a parameter
-    /// of its pattern that is missing. Also for a server without a route, if attribute macros registered routes and no
-    /// server of the program uses them. Returns [`ServerError::NoRuntime`] outside of a tokio runtime.
+    /// # Errors Returns a [`ServerError`] in the following cases:
+    /// - The configuration or a pattern is invalid.
+    /// - An address cannot be bound.
+    /// - A path has two handlers, and no guard decides between them.
+    /// - A handler needs a value of the server or a parameter of its pattern that is missing.
+    /// - The server has no route, and attribute macros registered routes that no server of the program uses.
+    /// - The call is outside of a tokio runtime ([`ServerError::NoRuntime`]).
     ///
     /// # Panics
     /// Panics in a runtime without the drivers for I/O and time (`tokio::runtime::Builder::enable_all`).

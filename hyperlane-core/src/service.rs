@@ -1,11 +1,12 @@
 //! The bridge to the `tower` ecosystem, in both directions (feature `tower`).
 //!
-//! [`Server::mount`](crate::Server::mount) and [`Server::fallback_service`](crate::Server::fallback_service) serve
-//! paths by any `tower::Service` over the types of crate `http`: an axum `Router`, `tower_http::services::ServeDir`, a
-//! stack of layers. [`Server::into_service`](crate::Server::into_service) turns a whole server into such a service, for
-//! use inside another stack. Bodies are streamed with backpressure in both directions.
+//! [`Server::mount`](crate::Server::mount) and [`Server::fallback_service`](crate::Server::fallback_service) pass
+//! requests to any `tower::Service` over the types of crate `http`, such as an axum `Router`,
+//! `tower_http::services::ServeDir`, or a stack of layers. [`Server::into_service`](crate::Server::into_service)
+//! converts a whole server to such a service. Another stack can then contain the server. Bodies are streamed with
+//! backpressure in both directions.
 //!
-//! The types here are extensions of requests that cross the bridge.
+//! The public types of this module are extensions of the requests that cross the bridge.
 
 mod hosted;
 mod mount;
@@ -30,12 +31,12 @@ pub use self::{
 };
 use crate::http::list_items;
 
-/// An error of a service or a body of another crate.
+/// An error of a service or of a body that another crate implements.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The request's original URI, before a mount removed its prefix.
+/// The request's original URI, with the prefix that a mount removed.
 ///
-/// An extension of every request to a mounted service.
+/// Every request to a mounted service has this extension.
 ///
 /// ```
 /// use hyperlane_core::service::OriginalUri;
@@ -49,10 +50,10 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginalUri(pub Uri);
 
-/// The address of the peer at the other end of the socket: that of the last proxy, if there is one.
+/// The address of the peer, the other end of the socket. Behind proxies, this is the last proxy.
 ///
-/// An extension of requests to a mounted service if the peer has an address. On a request to a [`HyperlaneService`] it
-/// determines the result of [`Context::peer_addr`](crate::Context::peer_addr).
+/// A request to a mounted service has this extension if the peer has an address. In a request to a
+/// [`HyperlaneService`], the extension determines the result of [`Context::peer_addr`](crate::Context::peer_addr).
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -69,9 +70,10 @@ pub struct OriginalUri(pub Uri);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// The address of the client behind trusted proxies: [`Context::client_addr`](crate::Context::client_addr).
+/// The address of the client behind trusted proxies, as [`Context::client_addr`](crate::Context::client_addr) returns
+/// it.
 ///
-/// An extension of requests to a mounted service.
+/// Requests to a mounted service have this extension.
 ///
 /// ```
 /// use hyperlane_core::service::ClientAddr;
@@ -85,11 +87,11 @@ pub struct PeerAddr(pub SocketAddr);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddr(pub IpAddr);
 
-/// The fields that concern a single connection and are not forwarded (RFC 9110 §7.6.1).
+/// The names of header fields that concern a single connection and are not forwarded (RFC 9110 §7.6.1).
 struct HopByHop(Vec<String>);
 
 impl HopByHop {
-    /// Collects the names that `Connection` lists.
+    /// Collects the names that the field `Connection` lists.
     fn of(headers: &HeaderMap) -> Self {
         let named = headers
             .get_all(header::CONNECTION)
@@ -124,7 +126,7 @@ fn is_always_of_connection(name: &HeaderName) -> bool {
 }
 
 pin_project_lite::pin_project! {
-    /// The data of a body, without its trailers.
+    /// A stream of the data of a body, without the trailers.
     struct Pieces<B> {
         #[pin]
         body: B,
@@ -146,7 +148,7 @@ where
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 Some(Ok(frame)) => frame,
             };
-            // An empty chunk would end the body.
+            // An empty chunk would mean the end of the body, so empty data is skipped.
             if let Ok(mut data) = frame.into_data()
                 && data.has_remaining()
             {
@@ -156,7 +158,7 @@ where
     }
 }
 
-/// Returns the length that a head declares; `None` if it is missing or contradictory.
+/// Returns the value of `Content-Length`. Returns `None` if the field is missing, repeated or invalid.
 fn stated_length(headers: &HeaderMap) -> Option<u64> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let digits = lengths.next()?.as_bytes();

@@ -31,10 +31,12 @@ pub use self::{
     store::{SessionData, SessionStore},
 };
 
-/// The session of a client: a cheap clone, for any task. From [`Context::session`](crate::Context::session).
+/// The session of a client. Clones are cheap, and any task may hold one. [`Context::session`](crate::Context::session)
+/// returns it.
 ///
-/// Values are kept as JSON, in this process's memory or a [`SessionStore`]. Clones and simultaneous requests of one
-/// client see each other's changes at once; between `get` and `insert` others may write.
+/// Values are kept as JSON, in this process's memory and in the [`SessionStore`] if the server has one. All clones, and
+/// all simultaneous requests of one client, see a change at once. A `get` followed by an `insert` is not atomic:
+/// another request may write in between.
 ///
 /// ```
 /// use hyperlane_core::{Context, Error};
@@ -54,31 +56,32 @@ pub use self::{
 #[derive(Clone)]
 pub struct Session(Arc<Handle>);
 
-/// A session as one request uses it.
+/// A session together with the state that one request has of it.
 struct Handle {
     entry: Arc<SessionEntry>,
     sessions: Arc<Sessions>,
     fields: Arc<SessionFields>,
-    /// The id that this request's client knows, or learns by this request's answer. If another request has renewed the
-    /// session, its new id stays unknown here.
+    /// The id that the client knows, or will learn from the answer to this request. If another request renews the
+    /// session, this id does not change and becomes a former id.
     known: Mutex<SessionId>,
-    /// The client came without a session.
+    /// True if this request began the session.
     is_new: bool,
     by_token: bool,
-    /// The answer to this request still has to tell the client the id.
+    /// True if the client learns the id from the answer to this request.
     cookie_pending: AtomicBool,
-    /// The session lasts for the request alone, and sets no cookie.
+    /// True for a *passing* session: it lasts for this request only, and sets no cookie.
     is_passing: AtomicBool,
 }
 
 impl Session {
-    /// Bytes that clones share.
+    /// Size of the data that clones share, in bytes.
     #[cfg(test)]
     pub(crate) const HANDLE: usize = size_of::<Handle>();
 
     /// Begins a session.
     ///
-    /// With `is_passing` it lasts for the request, unless a login keeps it.
+    /// If `is_passing` is true, the session lasts for this request only, unless a login makes it last
+    /// ([`make_lasting`](Self::make_lasting)).
     pub(crate) fn begin(
         sessions: Arc<Sessions>,
         fields: Arc<SessionFields>,
@@ -100,7 +103,7 @@ impl Session {
         session
     }
 
-    /// Resumes a session to which a client came back.
+    /// Returns an existing session to a client with a valid credential.
     pub(crate) fn resume(
         sessions: Arc<Sessions>,
         fields: Arc<SessionFields>,
@@ -117,7 +120,7 @@ impl Session {
             cookie_pending: AtomicBool::new(false),
             is_passing: AtomicBool::new(false),
         }));
-        // Only the answer to the renewal may set the cookie of the next id.
+        // A request with a former id must not set the cookie of the current id. Only the answer to the renewal does.
         if credential.is_stale && !session.is_former() {
             session.0.sessions.note_use(&session.0.entry);
             session.send_cookie();
@@ -125,20 +128,21 @@ impl Session {
         session
     }
 
-    /// Sets the cookie in the response.
+    /// Sets the session's cookie in the response.
     fn send_cookie(&self) {
         let handle = &self.0;
-        // The holder of a token must not get the cookie, which is worth more.
+        // A client with a token must not get the cookie, because the cookie gives more access than the token.
         if handle.by_token || self.is_passing() {
             return;
         }
         handle.sessions.set_cookie(&handle.fields, self.id());
     }
 
-    /// The id that the client of this request knows. [`renew`](Self::renew) changes it.
+    /// Returns the id that the client of this request knows. [`renew`](Self::renew) changes the id.
     ///
-    /// If another request has renewed the session meanwhile, this is a former id, valid for 60 s, and never the
-    /// current one. [`SessionChannels::id`](crate::SessionChannels::id) gives tasks of the program the current id.
+    /// If another request has renewed the session meanwhile, this method returns the former id and not the current id.
+    /// A former id is valid for 60 s. Tasks of the program get the current id from
+    /// [`SessionChannels::id`](crate::SessionChannels::id).
     pub fn id(&self) -> SessionId {
         *self.lock_known()
     }
@@ -147,35 +151,35 @@ impl Session {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether another request has renewed the session, so that this request knows only a former id.
+    /// Returns whether this request knows only a former id, because another request has renewed the session.
     pub(crate) fn is_former(&self) -> bool {
         self.id() != self.0.entry.id()
     }
 
-    /// Returns whether the session lasts for its request alone.
+    /// Returns whether the session lasts for its request only.
     pub(crate) fn is_passing(&self) -> bool {
         self.0.is_passing.load(Ordering::Acquire)
     }
 
-    /// Returns whether this request began the session: the client came without one, or with one that has ended.
+    /// Returns whether this request began the session. The client then had no session, or its session had ended.
     pub fn is_new(&self) -> bool {
         self.0.is_new
     }
 
-    /// Returns the value of a key; `None` also if it is not a `T`.
+    /// Returns the value of a key. Returns `None` if the key is not set, or if the value is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<str>) -> Option<T> {
         self.try_get(key).ok().flatten()
     }
 
-    /// Returns the value of a key, if it is set.
+    /// Returns the value of a key, if the key is set.
     ///
     /// # Errors
-    /// [`SessionError::Json`] if it is not a `T`.
+    /// [`SessionError::Json`] if the value is not a `T`.
     pub fn try_get<T: DeserializeOwned>(
         &self,
         key: impl AsRef<str>,
     ) -> Result<Option<T>, SessionError> {
-        // Parsed after the lock is released: parsing a `T` may be slow, and may use this session.
+        // The value is parsed after the lock is released: parsing a `T` may be slow, and may use this session.
         let value = self.0.entry.value(key.as_ref());
         Ok(value
             .map(|value| serde_json::from_str(&value))
@@ -185,7 +189,8 @@ impl Session {
     /// Sets the value of a key.
     ///
     /// # Errors
-    /// [`SessionError::Json`] for a value without a JSON form, [`SessionError::Full`] if there is no room for it.
+    /// [`SessionError::Json`] for a value without a JSON form, [`SessionError::Full`] if the memory for sessions has no
+    /// room for the value, [`SessionError::Ended`] after [`destroy`](Self::destroy).
     pub fn insert<T: Serialize + ?Sized>(
         &self,
         key: impl AsRef<str>,
@@ -198,24 +203,26 @@ impl Session {
             .insert(&self.0.entry, key.into(), value.into())
     }
 
-    /// Removes a key, and returns whether it was set.
+    /// Removes a key, and returns whether the key was set.
     pub fn remove(&self, key: impl AsRef<str>) -> bool {
         self.0.sessions.remove(&self.0.entry, key.as_ref())
     }
 
-    /// The user that the session is bound to.
+    /// Returns the user that the session is bound to.
     pub fn user(&self) -> Option<String> {
         self.0.entry.user().as_deref().map(str::to_owned)
     }
 
-    /// Binds the session to a user: `server.channels()` finds its channels by this name. If this changes the user, all
-    /// former ids end at once.
+    /// Binds the session to a user. `server.channels()` finds the session's channels by the name of the user. If this
+    /// call changes the user, all former ids of the session end at once.
     ///
-    /// Call [`renew`](Self::renew) as well, before or after.
+    /// At a login, call [`renew`](Self::renew) as well, before or after this method.
     ///
     /// # Errors
-    /// [`SessionError::Full`] if there is no room for the name. [`SessionError::Former`] if this would change the user
-    /// while another request has renewed the session, or is logging in and has not answered: a former id must not
+    /// [`SessionError::Full`] if the memory for sessions has no room for the name.
+    ///
+    /// [`SessionError::Former`] if this call would change the user and this request has a former id. The same error is
+    /// returned while another request has changed the user and is not answered yet. A request with a former id must not
     /// decide the user of a session.
     pub fn set_user(&self, user: impl Into<String>) -> Result<(), SessionError> {
         let user: Arc<str> = user.into().into();
@@ -225,16 +232,17 @@ impl Session {
         self.change_user(Some(user))
     }
 
-    /// Binds the session to no user. For a logout, [`destroy`](Self::destroy) leaves less behind.
+    /// Removes the user from the session. For a logout, [`destroy`](Self::destroy) is better: it removes the values and
+    /// the channels as well.
     pub fn clear_user(&self) {
-        // Removing needs no room.
+        // Removing a user needs no room, so there is no error to handle.
         let _ = self.change_user(None);
     }
 
     fn change_user(&self, user: Option<Arc<str>>) -> Result<(), SessionError> {
         self.make_lasting();
         let handle = &self.0;
-        // The client learns the id with the head.
+        // The client knows the id once the head of the response is written.
         let client_knows_id =
             !handle.cookie_pending.load(Ordering::Acquire) || handle.fields.is_written();
         let by = Some((self.id(), &handle.fields));
@@ -242,17 +250,21 @@ impl Session {
         table.set_user(&handle.entry, user, client_knows_id, by)
     }
 
-    /// Gives the session another id and sets the cookie again. Values, user and channels stay.
+    /// Gives the session a new id and sets the cookie again. The session keeps its values, user and channels.
     ///
-    /// Call this at every login and change of rights. Requests in flight with the old id are served for another 60 s;
-    /// if the user changes as well, they get an empty session that lasts for them alone. This does nothing if another
-    /// request of the client has renewed the session meanwhile, or has changed the user and not answered yet: the
-    /// answer to that request sets the cookie. It also does nothing if the session lasts for its request alone. So a
-    /// former id, which an attacker may know, never leads to the current one.
+    /// Call this at every login and at every change of rights. Requests in flight with the old id are served for
+    /// another 60 s. If the user changes as well, the old id ends at once. A request in flight then gets an empty
+    /// session that lasts for this request only.
+    ///
+    /// The call does nothing in three cases. Another request of the client may have renewed the session meanwhile, or
+    /// another request may have changed the user and is not answered yet: the answer to the other request then sets the
+    /// cookie. Or the session lasts for its request only. An attacker may know a former id, and these rules keep the
+    /// current id from a client with a former id.
     ///
     /// # Errors
-    /// [`SessionError::TooLate`] if the head of the response is out, [`SessionError::ByToken`] if the request came by
-    /// a token, [`SessionError::Ended`] after [`destroy`](Self::destroy). Nothing has changed then.
+    /// [`SessionError::TooLate`] if the head of the response is already sent, [`SessionError::ByToken`] if the client
+    /// sent a token instead of the cookie, [`SessionError::Ended`] after [`destroy`](Self::destroy),
+    /// [`SessionError::Random`] if the system has no random bytes. After an error the session has its old id.
     pub fn renew(&self) -> Result<(), SessionError> {
         let handle = &self.0;
         if handle.by_token {
@@ -262,18 +274,20 @@ impl Session {
             return Err(SessionError::TooLate);
         }
         if self.is_passing() && !self.is_ended() {
-            // No client has this id. A cookie for it would replace the one of a login's answer.
+            // No client has the id of a passing session. A cookie with this id would replace the cookie that the answer
+            // to a login sets.
             return Ok(());
         }
         self.make_lasting();
         {
-            // Clones that renew at the same time take turns.
+            // The lock makes clones that renew at the same time take turns.
             let mut known = self.lock_known();
             let table = &handle.sessions.table;
             match table.renew(&handle.entry, *known, &handle.fields)? {
                 Some(id) => *known = id,
                 None => {
-                    // Takes back the cookie of an old id that was set again, which is former by now.
+                    // [`resume`](Self::resume) may have set the cookie again with the old id. The old id is a former id
+                    // by now, so the cookie is removed from the response.
                     if !handle.is_new {
                         handle.fields.unset();
                     }
@@ -286,8 +300,8 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps a session that was to last for its request, or one that was evicted while its request was running: a slow
-    /// login.
+    /// Makes a passing session outlast its request. Also inserts a session again if the table has evicted it during the
+    /// request, for example during a slow login.
     fn make_lasting(&self) {
         let handle = &self.0;
         let is_evicted = !self.is_passing()
@@ -306,8 +320,8 @@ impl Session {
         }
     }
 
-    /// Ends the session with its values and channels, and deletes the cookie at the client. The next request begins
-    /// another session.
+    /// Ends the session with its values and channels, and deletes the cookie at the client. The client's next request
+    /// can begin another session.
     pub fn destroy(&self) {
         let handle = &self.0;
         handle.sessions.table.destroy(&handle.entry);
@@ -318,14 +332,16 @@ impl Session {
         }
     }
 
-    /// Makes a token for a client without cookies, to use the session on one path: as `Authorization: Bearer`, as
-    /// `?token=`, or among the subprotocols of a WebSocket. It is valid for [`session_token_ttl`](crate::ServerConfig)
-    /// (60 s), any number of times. A request by a token gets no cookie, and cannot renew the session.
+    /// Returns a token, by which a client without cookies can use the session on one path. The client sends the token
+    /// as `Authorization: Bearer`, as `?token=`, or among the subprotocols of a WebSocket. The token is valid for
+    /// [`session_token_ttl`](crate::ServerConfig) (default: 60 s), any number of times. A request with a token gets no
+    /// cookie, and cannot renew the session.
     ///
     /// # Errors
-    /// [`SessionError::Former`] if another request has renewed the session meanwhile: a former id does not lead to the
-    /// current one. [`SessionError::Passing`] if the session lasts for this request alone, [`SessionError::Ended`]
-    /// after [`destroy`](Self::destroy), [`SessionError::Random`] if there was no randomness for a key.
+    /// [`SessionError::Former`] if another request has renewed the session meanwhile: a request with a former id must
+    /// not get access to the current id. [`SessionError::Passing`] if the session lasts for this request only,
+    /// [`SessionError::Ended`] after [`destroy`](Self::destroy), [`SessionError::Random`] if the server could not make
+    /// a key because the system had no random bytes.
     ///
     /// ```
     /// use hyperlane_core::{Context, Error};
@@ -353,14 +369,16 @@ impl Session {
             .ok_or(SessionError::Random)
     }
 
-    /// Saves changes to the [`SessionStore`], if there is one. The server does so before it answers; this is for later
-    /// changes, by other tasks and by handlers of WebSockets and event streams.
+    /// Saves changes to the [`SessionStore`], if the server has one. The server saves changes by itself before it
+    /// answers a request. Call this method for changes after the answer: those of other tasks, and those of handlers of
+    /// WebSockets and event streams.
     ///
     /// # Errors
-    /// [`SessionError::Store`]; the next request of the session saves the changes.
+    /// [`SessionError::Store`] if the store fails. The next request of the session then saves the changes.
     ///
     /// # Cancel safety
-    /// If dropped, the changes may be saved or not; if not, the next request of the session saves them.
+    /// If the future is dropped, the changes may or may not be saved. The next request of the session saves the changes
+    /// that are still unsaved.
     pub async fn save(&self) -> Result<(), SessionError> {
         if self.needs_saving() {
             let saved = self.0.sessions.save(&self.0.entry).await;
@@ -369,7 +387,7 @@ impl Session {
         Ok(())
     }
 
-    /// Returns whether a store has to save changes.
+    /// Returns whether the session has changes that the server's store must save.
     pub(crate) fn needs_saving(&self) -> bool {
         self.0.sessions.has_store() && !self.is_passing() && { self.0.entry.state().unsaved }
     }
@@ -378,7 +396,7 @@ impl Session {
         self.0.entry.is_ended()
     }
 
-    /// Takes the cookie of a new session back: the store did not save the session.
+    /// Removes the cookie of a new session from the response. Called when the store did not save the session.
     pub(crate) fn withdraw(&self) {
         if self.is_new() {
             self.0.fields.unset();
@@ -390,7 +408,7 @@ impl Session {
     }
 }
 
-/// Two handles of one session are equal.
+/// Two values are equal if they stand for the same session.
 impl PartialEq for Session {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0.entry, &other.0.entry)

@@ -1,6 +1,6 @@
 //! The raw connection as hooks see it.
 //!
-//! [`Stream`] is a facade over the [`Exchange`]: the request that the hook handles, and its answer.
+//! [`Stream`] is a facade over the [`Exchange`]. An exchange is one request and its answer.
 
 mod content;
 mod events;
@@ -70,8 +70,8 @@ impl Stream {
         UntilEnd::new(&**self.connection(), Until::Either).await;
     }
 
-    /// Returns a future that ends when the client has disconnected. The client has then ended its sending side, or the
-    /// connection is broken.
+    /// Returns a future that ends when the client has disconnected. A client has disconnected when it has ended its
+    /// sending side, or when the connection is broken.
     ///
     /// The future borrows nothing, so the hook or another task can await it while the hook uses the stream or the
     /// context. A client that has only ended its sending side may still read. A send shows whether the client still
@@ -133,9 +133,8 @@ impl Stream {
     /// announced that the connection closes (RFC 9112 §9.6). Otherwise the rule that the request violates. After a
     /// violation no further request can be read.
     ///
-    /// # Cancel safety
-    /// If the future is dropped before the head has arrived, nothing is lost. If it is dropped later, the request is
-    /// lost and remains without an answer.
+    /// # Cancel safety If the future is dropped before the head has arrived, nothing is lost. If the future is dropped
+    /// later, the request is lost and remains without an answer.
     pub async fn try_get_http_request(&mut self) -> Result<Request, RequestError> {
         let mut request = Request::default();
         self.try_fill_http_request(&mut request).await?;
@@ -193,7 +192,7 @@ impl Stream {
 
     /// Sends raw bytes. Before an upgrade, these are parts of an HTTP response; after an upgrade, whole frames.
     ///
-    /// The server parses the bytes of a response. It detects when the response is complete, omits the body of a
+    /// The server parses the bytes of a response. The server detects when the response is complete, omits the body of a
     /// response to HEAD, and never sends a second response.
     ///
     /// # Errors
@@ -207,7 +206,7 @@ impl Stream {
         self.room_after(sent).await
     }
 
-    /// Sends like [`try_send`](Self::try_send). Logs an error and closes the connection after it.
+    /// Sends like [`try_send`](Self::try_send). If the send fails, logs the error and closes the connection.
     pub async fn send(&mut self, data: impl AsRef<[u8]>) {
         let sent = self.try_send(data).await;
         self.close_on_failure(sent);
@@ -225,7 +224,7 @@ impl Stream {
         self.try_send(joined(list)).await
     }
 
-    /// Sends like [`try_send_list`](Self::try_send_list). Logs an error and closes the connection after it.
+    /// Sends like [`try_send_list`](Self::try_send_list). If the send fails, logs the error and closes the connection.
     pub async fn send_list<I>(&mut self, list: I)
     where
         I: IntoIterator,
@@ -244,7 +243,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits like [`try_flush`](Self::try_flush). Logs an error and closes the connection after it.
+    /// Waits like [`try_flush`](Self::try_flush). If the wait fails, logs the error and closes the connection.
     pub async fn flush(&mut self) {
         let flushed = self.try_flush().await;
         self.close_on_failure(flushed);

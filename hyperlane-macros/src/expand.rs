@@ -81,7 +81,7 @@ fn expand_item(
         return code;
     }
     let errors = errors.into_iter().map(Error::into_compile_error);
-    // The item is parsed a second time only after an error. An item without errors needs no copy.
+    // The item is parsed a second time only after an error.
     let kept = match parse_item(original.clone()) {
         Ok(mut item) => {
             take_siblings(&mut item);

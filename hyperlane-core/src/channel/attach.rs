@@ -13,18 +13,21 @@ use super::{
 use crate::{conn::link::Link, proto::ws::CloseCode};
 
 impl Channel {
-    /// Attaches a connection, which then gets missed and new messages. Returns `None` if the connection was reset, or
-    /// superseded by the next one of its tab.
+    /// Attaches a connection. The channel then writes missed and new messages to it.
+    ///
+    /// Returns `None` if the channel has closed the connection instead. The cause is a reset of a plain WebSocket, or a
+    /// newer connection of the same tab.
     ///
     /// # Errors
-    /// Why the channel has ended.
+    /// Returns the reason why the channel has ended.
     pub(crate) fn attach(
         self: &Arc<Self>,
         claim: Claim,
         connection: &Arc<Link>,
         begin: impl FnOnce(&Start, ResumeId) -> ChannelConnection,
     ) -> Result<Option<Attached>, End> {
-        // Before the channel's handles can find the connection.
+        // The connection refuses other senders from here on. This comes before the channel's handles can find the
+        // connection.
         connection.lane.set_of_channel();
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -113,7 +116,7 @@ impl Channel {
         }
     }
 
-    /// Ends a channel to which no client came in time.
+    /// Ends the channel if no client has connected in time.
     pub(super) fn expire_unconnected(self: &Arc<Self>) {
         let inner = self.lock();
         if !inner.state.has_positions() {
@@ -128,7 +131,8 @@ pub(super) fn close(position: &Position<ChannelConnection, Timer>, code: CloseCo
     }
 }
 
-/// Attachment of a connection to a channel. When it is dropped, the position waits for the client to come back.
+/// The attachment of a connection to a channel. When it is dropped, the connection's position waits for the client to
+/// come back.
 pub(crate) struct Attached {
     channel: Arc<Channel>,
     key: u64,
@@ -140,7 +144,7 @@ impl Attached {
         &self.channel
     }
 
-    /// Gives up the position: the client has closed the connection and will not come back to it.
+    /// Removes the position. The client has closed the connection and will not come back to it.
     pub(crate) fn closed(mut self) {
         self.is_closed = true;
     }

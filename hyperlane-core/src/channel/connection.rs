@@ -25,7 +25,7 @@ use crate::{
 /// A connection that the channel writes to.
 pub(crate) struct ChannelConnection {
     connection: Arc<Link>,
-    /// `None` for an event stream.
+    /// The acknowledgements of a WebSocket; `None` for an event stream.
     acks: Option<Arc<Acks>>,
     /// Number of the request that opened the connection.
     number: u64,
@@ -57,14 +57,14 @@ impl ChannelConnection {
         }
     }
 
-    /// Closes the connection after all written messages.
+    /// Closes the connection after all written messages are sent.
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
         Outbox::new(self.connection.clone()).close(code, reason, false);
     }
 }
 
-/// Closes a connection whose id the session no longer has. The client comes back with the cookie that the answer to
-/// the renewal has set.
+/// Closes a connection that was opened with a former id of the session. The client comes back with the new cookie,
+/// which the answer to the renewal has set.
 pub(crate) fn close_for_new_id(connection: &Arc<Link>) {
     Outbox::new(connection.clone()).close(
         CloseCode::SERVICE_RESTART,
@@ -73,7 +73,8 @@ pub(crate) fn close_for_new_id(connection: &Arc<Link>) {
     );
 }
 
-/// Makes an event with an id, which is its data as well: Firefox and WebKit ignore an id in an event without data.
+/// Makes an event with an id and with the same id as its data. Firefox and WebKit ignore an id in an event without
+/// data.
 pub(crate) fn position_event(name: &str, id: ResumeId) -> Event {
     Event::new()
         .event(name)
@@ -81,7 +82,7 @@ pub(crate) fn position_event(name: &str, id: ResumeId) -> Event {
         .data(id.to_string())
 }
 
-/// Encodes an item as an event with its id and with data. Bytes that are not text become an event `binary`, in base64.
+/// Encodes an item as an event with an id and with data. Bytes that are not text become an event `binary`, in base64.
 fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let message = match item {
@@ -89,7 +90,7 @@ fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
         Item::Event { fields, has_data } => {
             bytes.extend_from_slice(fields);
             match has_data {
-                // Ends the event after its data.
+                // The fields end with data. The id and an empty line complete the event.
                 true => bytes.extend_from_slice(format!("id: {id}\n\n").as_bytes()),
                 false => position_event(POSITION, id).encode(&mut bytes).ok()?,
             }
@@ -114,7 +115,7 @@ impl Connection for ChannelConnection {
             Item::Message(message) if format.is_websocket() => {
                 self.send(Payload::Message(message))?
             }
-            // WebSockets cannot carry events.
+            // A WebSocket cannot carry an event, so nothing is sent.
             Item::Event { .. } if format.is_websocket() => {}
             item => {
                 let event = event(id, item).ok_or(PushError::Closed)?;
@@ -154,7 +155,7 @@ impl Connection for ChannelConnection {
         match due {
             Some(due) if due <= self.connection.now() => self.request_ack(),
             Some(due) => self.connection.arm(due),
-            // The pong of the open ping triggers the next one.
+            // Either all messages are acknowledged, or a ping is pending and its pong will trigger the next ping.
             None => {}
         }
     }

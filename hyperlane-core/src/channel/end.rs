@@ -5,14 +5,14 @@ use std::{fmt, future::poll_fn, io, task::Poll, time::Duration};
 use super::{Channel, Locked, attach::close, state::ChannelState};
 use crate::proto::ws::CloseCode;
 
-/// Why a channel has ended.
+/// The reason why a channel has ended.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
-    /// No client came back in time.
+    /// No client came back within this time.
     Grace(Duration),
-    /// Its clients have gone, and there is no memory for its messages.
+    /// All clients have left, and the session's memory has no room for the channel's messages.
     Memory,
-    /// The program closed it.
+    /// The program closed the channel.
     Closed,
     /// The session has ended.
     Session,
@@ -43,7 +43,7 @@ impl From<End> for io::Error {
 }
 
 impl Channel {
-    /// Closes the channel for the program, for good.
+    /// Closes the channel for the program. A closed channel never opens again.
     pub(crate) fn close(&self, code: CloseCode, reason: &str) -> io::Result<()> {
         if let Some(end) = &self.lock().end {
             return Err(end.clone().into());
@@ -66,7 +66,7 @@ impl Channel {
         .await;
     }
 
-    /// Ends the channel, and closes its connections with this code and reason.
+    /// Ends the channel, and closes the channel's connections with this code and reason.
     fn end(&self, end: End, code: CloseCode, reason: &str) {
         let positions = {
             let mut inner = self.lock();
@@ -106,7 +106,7 @@ impl Channel {
         let charged = std::mem::take(&mut inner.charged);
         drop(inner);
         drop((rest, state, inbox));
-        // Outside of the lock: a subscriber of the log may use this channel.
+        // The lock is released here, because a `tracing` subscriber may use this channel.
         if lost > 0 {
             tracing::debug!(lost, %reason, "messages discarded: the channel has ended");
         }

@@ -1,4 +1,4 @@
-//! Messages of a channel by offset, within limits. Pure: no clock, no sockets.
+//! The log of a channel: its messages by offset, within limits. The log uses no clock and no sockets.
 
 use std::{collections::VecDeque, fmt, str::FromStr};
 
@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use crate::proto::ws::Message;
 
-/// A position in a channel, which a client sends to resume after a cut. Written `<epoch>-<offset>`, in hexadecimal and
-/// decimal digits.
+/// A position in a channel. A client sends it to resume after a cut. The text form is `<epoch>-<offset>`: the epoch in
+/// hexadecimal digits, and the offset in decimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ResumeId {
-    /// Random number of the channel: other channels, and so other sessions, have another.
+    /// The random number of the channel. Every channel of every session has another number.
     pub(crate) epoch: u64,
-    /// Offset of the last message that arrived; 0 before the first.
+    /// Offset of the last message that the client has received; 0 before the first message.
     pub(crate) offset: u64,
 }
 
@@ -22,14 +22,14 @@ impl fmt::Display for ResumeId {
     }
 }
 
-/// A text that is not an id. An id of another channel is no error of the client.
+/// The error for a text that does not have the form of an id. An id of another channel is not an error of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotAnId;
 
 impl FromStr for ResumeId {
     type Err = NotAnId;
 
-    /// Accepts only the form that [`Display`](fmt::Display) writes, so that each position has one name.
+    /// Accepts only the form that [`Display`](fmt::Display) writes, so each position has exactly one text.
     fn from_str(text: &str) -> Result<Self, NotAnId> {
         let (epoch, offset) = text.split_once('-').ok_or(NotAnId)?;
         let id = Self {
@@ -47,7 +47,7 @@ impl FromStr for ResumeId {
 /// Words that scripts write for a missing value.
 const MISSING_WORDS: [&str; 6] = ["null", "undefined", "nan", "none", "nil", "(null)"];
 
-/// Tells whether a value is empty, or a word that scripts write for a missing value.
+/// Returns whether a value is empty, or is a word that scripts write for a missing value.
 fn is_missing(text: &str) -> bool {
     text.is_empty()
         || MISSING_WORDS
@@ -56,12 +56,12 @@ fn is_missing(text: &str) -> bool {
 }
 
 impl ResumeId {
-    /// Reads the id of a client; `None` for a missing value in any form. A page that has no id yet must not be reset
-    /// for that.
+    /// Parses the id that a client sent. Returns `None` if the text stands for a missing value in any form. A page
+    /// without an id must not be reset because its script writes such a text.
     pub(crate) fn of_client(text: &str) -> Option<Result<Self, NotAnId>> {
         let text = text.trim();
         let bare = text.trim_matches(['"', '\'']);
-        // The form `${epoch}-${offset}` of a script that has neither.
+        // A script may write `${epoch}-${offset}` while it has neither value.
         let has_no_parts = bare.split_once('-').is_some_and(|(epoch, offset)| {
             is_missing(epoch) && (is_missing(offset) || offset == "0")
         });
@@ -72,7 +72,7 @@ impl ResumeId {
     }
 }
 
-/// Limits of the messages that are kept.
+/// Limits of the messages that a log keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) messages: usize,
@@ -85,11 +85,12 @@ impl Limits {
     }
 }
 
-/// An item that a channel carries.
+/// A message or an event of a channel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Item {
     Message(Message),
-    /// An event of the program, encoded without id and end, so that the channel's id can follow.
+    /// An event of the program. It is encoded without an id and without the empty line at its end, so the channel can
+    /// append its own id.
     Event {
         fields: Bytes,
         has_data: bool,
@@ -104,23 +105,24 @@ impl From<Message> for Item {
 
 struct LogEntry {
     item: Item,
-    /// Weight of all items that were sent before.
+    /// Total weight of all items that the channel has sent before this item.
     before: u64,
 }
 
-/// Messages by offset, from 1 on; the oldest are dropped first.
+/// Messages by offset. Offsets begin at 1. The log drops the oldest messages first.
 pub(crate) struct Log {
     pub(crate) epoch: u64,
-    /// Offset of the oldest entry, or of the next message.
+    /// Offset of the oldest entry. In an empty log, offset of the next message.
     first: u64,
     entries: VecDeque<LogEntry>,
-    /// Weight of all items that were sent.
+    /// Total weight of all items that the channel has sent.
     sent: u64,
-    /// Dropped items, for destruction outside of all locks: the bytes of a message may be a type of the program.
+    /// Dropped items. They must be destroyed outside of all locks, because the bytes of a message may be a type of the
+    /// program.
     gone: Vec<Item>,
 }
 
-/// Weight of an item: its bytes and the entry that holds it.
+/// Returns the weight of an item, in bytes: the item's content and its entry in the log.
 pub(crate) fn weight(item: &Item) -> usize {
     let bytes = match item {
         Item::Message(message) => message.len(),
@@ -140,17 +142,17 @@ impl Log {
         }
     }
 
-    /// Takes the items that were dropped since the last call.
+    /// Removes and returns the items that were dropped since the last call.
     pub(crate) fn take_gone(&mut self) -> Vec<Item> {
         std::mem::take(&mut self.gone)
     }
 
-    /// The offset of the next message.
+    /// Returns the offset of the next message.
     pub(crate) fn end(&self) -> u64 {
         self.first + self.entries.len() as u64
     }
 
-    /// The id of a client that has all messages before `next`.
+    /// Returns the id of a client that has all messages before the offset `next`.
     pub(crate) fn id_before(&self, next: u64) -> ResumeId {
         ResumeId {
             epoch: self.epoch,
@@ -169,12 +171,12 @@ impl Log {
         self.entries.get(at).map(|entry| &entry.item)
     }
 
-    /// Tells whether all messages from `offset` on are kept.
+    /// Returns whether the log still has all messages from `offset` on.
     pub(crate) fn has_from(&self, offset: u64) -> bool {
         (self.first..=self.end()).contains(&offset)
     }
 
-    /// Number and weight of the messages from `floor` on.
+    /// Returns the number and the weight of the messages from the offset `floor` on.
     pub(crate) fn since(&self, floor: u64) -> (usize, usize) {
         let at = usize::try_from(floor.saturating_sub(self.first)).unwrap_or(usize::MAX);
         match self.entries.get(at) {
@@ -186,18 +188,20 @@ impl Log {
         }
     }
 
-    /// Weight of all kept messages.
+    /// Returns the weight of all messages in the log.
     pub(crate) fn weight(&self) -> usize {
         self.since(self.first).1
     }
 
-    /// Tells whether there is room for an item after those from `floor` on. The first item always has room.
+    /// Returns whether the messages from the offset `floor` on, together with `item`, are within `limits`. An item
+    /// always has room if there are no messages from `floor` on.
     pub(crate) fn has_room(&self, floor: u64, item: &Item, limits: Limits) -> bool {
         let (messages, bytes) = self.since(floor);
         messages == 0 || !limits.are_passed(messages + 1, bytes + weight(item))
     }
 
-    /// Drops the oldest messages before `floor` until the rest of those is within the limits.
+    /// Drops the oldest messages until the messages before the offset `floor` are within `limits`. Never drops messages
+    /// from `floor` on.
     pub(crate) fn trim(&mut self, floor: u64, limits: Limits) {
         while self.first < floor.min(self.end()) {
             let (all, weight) = self.since(self.first);
@@ -214,7 +218,7 @@ impl Log {
         }
     }
 
-    /// Drops all messages before `floor`.
+    /// Drops all messages before the offset `floor`.
     pub(crate) fn forget_before(&mut self, floor: u64) {
         self.trim(
             floor,

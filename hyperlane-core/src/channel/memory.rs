@@ -1,15 +1,15 @@
-//! Messages for clients that are away, charged to the memory of their session.
+//! Accounts for messages to clients that are away. The session's memory is charged for these messages.
 
 use std::io;
 
 use super::{Channel, Locked, end::End, slots::SessionSlots};
 
-/// Size of a channel without its messages, including the task that waits for its client.
+/// Size of a channel without messages, in bytes. It includes the task that waits for the channel's client.
 const CHANNEL_OVERHEAD: usize = size_of::<Channel>() + size_of::<SessionSlots>() + 512;
 
 impl Channel {
-    /// Charges the session for a message that is about to wait for clients. All channels of a session share its
-    /// memory.
+    /// Charges the session for a message if no client is connected, and returns the charged bytes. All channels of a
+    /// session share the session's memory.
     pub(super) fn charge(&self, weight: usize) -> io::Result<usize> {
         let (is_charged, weight) = {
             let inner = self.lock();
@@ -21,7 +21,7 @@ impl Channel {
             (inner.is_disconnected(), weight + itself)
         };
         match self.session.upgrade() {
-            // Outside of the channel's lock: this may evict other sessions, which ends their channels.
+            // The channel's lock is released here. The charge may evict other sessions, and this ends their channels.
             Some(session) if is_charged && !session.charge(weight) => Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
                 "no room in `session_memory` for messages to clients that are not connected, or the session lasts for its request alone",
@@ -37,8 +37,8 @@ impl Channel {
         }
     }
 
-    /// Charges the session for all messages of the channel, as the last client has gone. The channel ends if there is
-    /// no room, or if no client can come back to the session.
+    /// Charges the session for all messages of the channel, after the last client has left. The channel ends if there
+    /// is no room, or if no client can come back to the session.
     pub(super) fn charge_all(&self, inner: Locked<'_>) {
         let weight = CHANNEL_OVERHEAD + inner.state.log.weight() + inner.inbox.bytes();
         drop(inner);
@@ -58,7 +58,8 @@ impl Channel {
     }
 }
 
-/// Bytes that were charged for a message, until the channel holds it.
+/// The bytes that were charged for a message during its send. The drop gives the bytes back to the session. If the
+/// message waits in the channel, the send sets the bytes to 0 first.
 pub(super) struct Charge<'a> {
     pub(super) channel: &'a Channel,
     pub(super) charged: usize,

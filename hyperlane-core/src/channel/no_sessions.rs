@@ -1,5 +1,5 @@
-//! Stands for channels without the feature `sessions`: no value of [`Channel`] exists, and each handle is one of a
-//! connection.
+//! Replaces the module `channel` if the feature `sessions` is off. No value of [`Channel`] can exist then, so each
+//! handle is a handle of a connection.
 
 use std::{
     convert::Infallible,
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// A channel, of which there is none.
+/// A channel. The type has no values.
 pub(crate) enum Channel {}
 
 impl Channel {

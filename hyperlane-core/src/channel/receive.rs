@@ -1,4 +1,4 @@
-//! From the clients to the program.
+//! Receiving: messages from the clients to the program.
 
 use std::{
     future::poll_fn,
@@ -9,17 +9,17 @@ use std::{
 use super::{Channel, end::End, waiters::Waiter};
 use crate::proto::ws::Message;
 
-/// Limit of the messages that the program has not received yet, in bytes.
+/// Limit of the inbox, in bytes. The inbox has the messages that the program has not received yet.
 const MAX_INBOX: usize = 64 * 1024;
 
 impl Channel {
-    /// Waits for the next message of a client.
+    /// Waits for the next message from a client.
     pub(crate) async fn recv(&self) -> io::Result<Message> {
         let mut waiter = self.waiter();
         poll_fn(|cx| self.poll_recv(cx, Some(&mut waiter))).await
     }
 
-    /// Polls for the next message, as [`recv`](Self::recv) does.
+    /// Polls for the next message from a client.
     pub(crate) fn poll_recv(
         &self,
         cx: &mut Context<'_>,
@@ -27,7 +27,7 @@ impl Channel {
     ) -> Poll<io::Result<Message>> {
         let mut inner = self.lock();
         if let Some(message) = inner.inbox.pop() {
-            // Connections wait for room as senders do.
+            // A connection that waits for room in the inbox is in the list of senders.
             inner.wake_senders();
             return Poll::Ready(Ok(message));
         }
@@ -38,7 +38,7 @@ impl Channel {
         Poll::Pending
     }
 
-    /// Takes a message of a client. Waits while the inbox is full.
+    /// Moves a message from a client into the inbox. Waits while the inbox is full.
     pub(crate) fn poll_deliver(
         &self,
         cx: &mut Context<'_>,

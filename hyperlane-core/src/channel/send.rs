@@ -1,4 +1,4 @@
-//! From the program to the clients.
+//! Sending: messages from the program to the clients.
 
 use std::{
     future::poll_fn,
@@ -21,16 +21,16 @@ use crate::{
     proto::{sse::Event, ws::Message},
 };
 
-/// The time that a page has to connect after its request.
+/// The time within which a page must connect after its request.
 const PAGE_LOAD: Duration = Duration::from_secs(30);
 
 impl Channel {
-    /// Takes a message. Waits while the buffer is full, at most the send timeout.
+    /// Sends a message to all clients. Waits while the buffer is full, and at most for the send timeout.
     pub(crate) async fn send(self: &Arc<Self>, message: Message) -> io::Result<()> {
         self.send_item(message.into()).await
     }
 
-    /// Takes an event of the program, as [`send`](Self::send) takes a message.
+    /// Sends an event of the program, in the same way as [`send`](Self::send).
     pub(crate) async fn send_event(self: &Arc<Self>, event: Event) -> io::Result<()> {
         let (fields, has_data) = event
             .into_fields_without_id()
@@ -61,7 +61,7 @@ impl Channel {
 
     async fn send_charged(self: &Arc<Self>, item: Item) -> io::Result<()> {
         let mut item = Some(item);
-        // Usually there is room, and the send needs no timer.
+        // Usually there is room, and this first attempt needs no timer.
         let first = poll_fn(|cx| Poll::Ready(self.poll_send(cx, &mut item, None))).await;
         if let Poll::Ready(sent) = first {
             return sent;
@@ -102,8 +102,8 @@ impl Channel {
         }
     }
 
-    /// Sends after the timeout. If a slow tab holds up another, the channel closes it: the client comes back and gets
-    /// a reset.
+    /// Sends a message after the send timeout. If a slow tab holds up another tab, the channel closes the slow tab's
+    /// connection. The client comes back and gets a reset.
     fn send_without_slow(self: &Arc<Self>, item: Option<Item>) -> io::Result<()> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -143,8 +143,8 @@ impl Channel {
         Poll::Pending
     }
 
-    /// Takes a message after [`poll_room`](Self::poll_room) was ready, even if other senders have used the room
-    /// meanwhile.
+    /// Sends a message after [`poll_room`](Self::poll_room) was ready. The message is sent even if other senders have
+    /// used the room meanwhile.
     pub(crate) fn send_promised(self: &Arc<Self>, message: Message) -> io::Result<()> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -161,7 +161,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Keeps the messages from here on for a page that is being loaded, for a while.
+    /// Keeps all messages from now on for a page that a browser is loading, for at most [`PAGE_LOAD`].
     pub(crate) fn expect_page(self: &Arc<Self>) {
         let mut inner = self.lock();
         if inner.end.is_none() {
@@ -178,15 +178,16 @@ impl Channel {
     /// Sends a control frame to all connected clients.
     pub(crate) fn send_control(&self, message: &Message) {
         for connection in self.lock().state.connections() {
-            // A client that is gone needs no ping.
+            // An error is ignored: a client that has left needs no control frame.
             let _ = connection.write_control(message);
         }
     }
 
-    /// Follows up on a change of the state: starts pumps for positions that are behind, wakes senders, and sets the
-    /// timer.
+    /// Completes a change of the state. Starts a pump (a task that writes) for each connection that lacks messages,
+    /// wakes the senders, and sets the timer that ends a channel without clients.
     pub(super) fn after_change(self: &Arc<Self>, inner: &mut Inner) {
-        // Flushes this task's corked bytes first: another task may write to its connection.
+        // The current task may have bytes in the cork of a connection (bytes that leave at the end of a poll). They are
+        // flushed before another task writes to the connection.
         for connection in inner.state.connections() {
             connection.connection().lane().flush();
         }
@@ -201,7 +202,8 @@ impl Channel {
         }
     }
 
-    /// Writes to one position as its connection has room, until it has all messages.
+    /// Starts a task that writes to the connection of a position whenever the connection has room. The task ends when
+    /// the connection has all messages or is closed.
     fn pump(self: &Arc<Self>, inner: &mut Inner, key: u64) {
         let Some(connection) = inner
             .state
@@ -232,7 +234,7 @@ impl Channel {
         });
     }
 
-    /// Handles new acknowledgements: the buffer may have room.
+    /// Handles new acknowledgements. Senders are woken, because the buffer may have room.
     pub(crate) fn acknowledged(self: &Arc<Self>) {
         let mut inner = self.lock();
         inner.state.trim_log(self.settings.limits);

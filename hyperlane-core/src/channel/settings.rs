@@ -11,21 +11,21 @@ use crate::session::Attachment;
 /// The direction of a session's channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// `ctx.ws()`.
+    /// The channel of `ctx.ws()`, for messages in both directions.
     Both,
-    /// `ctx.sse()`.
+    /// The channel of `ctx.sse()`, for messages to the client.
     ToClient,
 }
 
-/// Settings of a channel, which its endpoint sets.
+/// Settings of a channel. The endpoint of the channel sets them.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// The time that a send waits for room.
+    /// Maximum time that a send waits for room.
     pub(crate) timeout: Duration,
-    /// The time that the channel waits for a client to come back.
+    /// Maximum time that the channel waits for a client to come back.
     pub(crate) grace: Duration,
-    /// Limits of the messages that wait for clients, and again of the written ones that are kept for clients that come
-    /// back.
+    /// Limits of the messages that wait for clients. The same limits apply separately to the history, the written
+    /// messages that are kept for clients that come back.
     pub(crate) limits: Limits,
 }
 
@@ -42,8 +42,8 @@ impl Default for Settings {
     }
 }
 
-/// Settings of channels that no client has connected to yet: those of the first endpoint of their direction. They are
-/// attached to the table of sessions.
+/// Settings of channels that a program uses before a client has connected. They are the settings of the first endpoint
+/// for the channel's direction. The table of sessions stores them as its attachment.
 #[derive(Default)]
 pub(crate) struct ChannelSettings([OnceLock<Arc<Settings>>; 2]);
 
@@ -61,7 +61,7 @@ impl ChannelSettings {
     }
 
     pub(crate) fn suggest(&self, direction: Direction, settings: &Arc<Settings>) {
-        // Another endpoint may have been first.
+        // Nothing changes if another endpoint was first.
         let _ = self.slot(direction).set(settings.clone());
     }
 

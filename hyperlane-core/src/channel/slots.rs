@@ -18,7 +18,7 @@ struct Slots {
 #[derive(Default)]
 struct Slot {
     channel: Option<Arc<Channel>>,
-    /// The epoch of the last channel that the program closed.
+    /// The epoch (random number) of the last channel that the program closed.
     closed_epoch: Option<u64>,
 }
 
@@ -30,13 +30,13 @@ impl Slots {
         }
     }
 
-    /// Takes out both channels. The caller ends them outside of all locks.
+    /// Removes and returns both channels. The caller ends the channels outside of all locks.
     fn take(&mut self) -> [Option<Arc<Channel>>; 2] {
         [self.both.channel.take(), self.to_client.channel.take()]
     }
 }
 
-/// The channels of a session, as its attachment.
+/// The channels of a session, in the form that the session stores ([`Attachment`]).
 #[derive(Default)]
 pub(super) struct SessionSlots(Mutex<Slots>);
 
@@ -55,8 +55,8 @@ impl Attachment for SessionSlots {
     }
 }
 
-/// Returns the session's channel, or a new one if the last has ended. On a session that has ended, the channel has
-/// ended as well.
+/// Returns the session's channel for a direction. Makes a new channel if there is none, or if the last channel has
+/// ended. If the session has ended, the returned channel has ended as well.
 pub(crate) fn of_session(
     session: &Arc<SessionEntry>,
     direction: Direction,
@@ -83,7 +83,8 @@ pub(crate) fn of_session(
     channel
 }
 
-/// Tells whether the program has closed the channel with this epoch, so that its clients should stop.
+/// Returns whether the program has closed the channel with this epoch. The clients of a closed channel should not come
+/// back.
 pub(crate) fn was_closed(session: &SessionEntry, direction: Direction, epoch: u64) -> bool {
     let slots = session.attachment().of::<SessionSlots>();
     let mut slots = slots.lock();
@@ -96,8 +97,8 @@ pub(crate) fn was_closed(session: &SessionEntry, direction: Direction, epoch: u6
             == Some(epoch)
 }
 
-/// Random bits that are hard to guess, and never 0.
+/// Returns random bits that are hard to guess. The value is never 0.
 pub(crate) fn random() -> u64 {
-    // A system without randomness has no sessions either.
+    // A system without random bytes has no sessions, and so no channels.
     getrandom::u64().unwrap_or(1).max(1)
 }

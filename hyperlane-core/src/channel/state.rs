@@ -1,42 +1,50 @@
-//! Positions of a channel's clients: the rules of buffering, delivery and resumption, without clock and sockets.
+//! The positions of a channel's clients. This module has the rules of buffering, delivery and resumption. It uses no
+//! clock and no sockets.
+//!
+//! Each tab of the session has a [`Position`]: the offset of the next message to write to the tab's connection. After
+//! the connection ends, the position waits for the next connection of the same client. The *floor* of a position is the
+//! first message that the channel must keep for it. A client is *reset* if it missed messages that the channel no
+//! longer has: it has to reload its state, and continues with new messages.
 
 use super::log::{Item, Limits, Log, ResumeId};
 use crate::error::PushError;
 
 /// A connection that a channel writes messages to.
 pub(crate) trait Connection {
-    /// Writes a message without waiting.
+    /// Writes a message to the connection without waiting.
     fn write(&self, id: ResumeId, item: &Item) -> Result<(), PushError>;
 
-    /// The highest offset that the client has acknowledged; 0 for none, and for a client that never acknowledges.
+    /// Returns the highest offset that the client has acknowledged. Returns 0 before the first acknowledgement, and for
+    /// clients that never acknowledge.
     fn acknowledged(&self) -> u64;
 
-    /// Tells whether reading from the client is paused, so that no acknowledgement can come.
+    /// Returns whether the server has paused reading from the client. No acknowledgement can arrive during the pause.
     fn is_paused(&self) -> bool;
 
-    /// Requests an acknowledgement; not again before the client answers.
+    /// Requests an acknowledgement, if the client has answered the last request.
     fn request_ack(&self);
 
-    /// Requests an acknowledgement, as [`request_ack`](Self::request_ack) does, at once or a moment later: this limits the rate of
-    /// requests.
+    /// Requests an acknowledgement, like [`request_ack`](Self::request_ack), but limits the rate of requests: the
+    /// request may leave a moment later.
     fn request_ack_soon(&self);
 
-    /// The number of the request, higher for later requests.
+    /// Returns the number of the HTTP request that opened the connection. Later requests have higher numbers.
     fn number(&self) -> u64;
 }
 
-/// How a client acknowledges messages.
+/// The kinds of clients. They differ in how they acknowledge messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// By the id of its last event, when it comes back.
+    /// An event stream. When the client comes back, it sends the id of its last event.
     Events,
-    /// By pongs alone.
+    /// A WebSocket without resume ids. The client acknowledges messages only by pongs.
     Plain,
-    /// By pongs, and by the id that it has counted up to, when it comes back.
+    /// A WebSocket with resume ids. The client acknowledges messages by pongs. The client also counts messages, and
+    /// when it comes back, it sends the id that it has counted up to.
     Counted,
 }
 
-/// Names one of a session's tabs; chosen by the client.
+/// A number that identifies one of a session's tabs. The client sends the number with its request.
 pub(crate) type Tab = u64;
 
 /// The position of one tab in the channel.
@@ -44,20 +52,22 @@ pub(crate) struct Position<C, T> {
     pub(crate) key: u64,
     kind: Kind,
     tab: Option<Tab>,
-    /// Offset of the next message to write.
+    /// Offset of the next message to write to the connection.
     next: u64,
     acknowledged: u64,
-    /// The connection; `None` while the position waits for one.
+    /// The tab's connection; `None` while the position waits for the next connection.
     connection: Option<C>,
-    /// Ends the waiting.
+    /// Removes the position if no connection comes in time.
     pub(crate) timer: Option<T>,
-    /// A task writes to the connection as it has room.
+    /// True while a task (the *pump*) writes to the connection whenever the connection has room.
     pub(crate) has_pump: bool,
 }
 
 impl<C: Connection, T> Position<C, T> {
-    /// The first message that the channel must keep for this position. While reading is paused no acknowledgement can
-    /// come, and written messages count as arrived: a program that does not receive may still send.
+    /// Returns the first message that the channel must keep for this position.
+    ///
+    /// While the server has paused reading from the client, no acknowledgement can arrive. Written messages then count
+    /// as arrived, so a program that does not receive can still send.
     fn floor(&self) -> u64 {
         match &self.connection {
             Some(connection) if connection.is_paused() => self.next,
@@ -65,8 +75,10 @@ impl<C: Connection, T> Position<C, T> {
         }
     }
 
-    /// The first message that may not have arrived. An event stream acknowledges nothing, so written messages count as
-    /// arrived; the history has those that were lost.
+    /// Returns the first message that the client may not have received.
+    ///
+    /// An event stream acknowledges nothing, so written messages count as arrived. If some of them were lost in a cut,
+    /// the client gets them again from the history, the older messages that the log keeps.
     fn first_unacknowledged(&self) -> u64 {
         let acknowledged = self.connection.as_ref().map_or(0, Connection::acknowledged);
         match self.kind {
@@ -80,51 +92,54 @@ impl<C: Connection, T> Position<C, T> {
     }
 }
 
-/// Claim of a new connection to a position.
+/// The data by which a new connection claims a position.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim {
     pub(crate) kind: Kind,
-    /// The id to resume from; an error is a text that is not an id.
+    /// The id to resume from. `None` means that the client sent no id. `Err` means that the client sent a text that is
+    /// not an id.
     pub(crate) from: Option<Result<ResumeId, super::log::NotAnId>>,
     pub(crate) tab: Option<Tab>,
-    /// The number of the request.
+    /// The number of the HTTP request.
     pub(crate) number: u64,
 }
 
-/// The start of a new connection.
+/// The point in the channel from which a new connection reads.
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) key: u64,
-    /// The next message: the client has all before it, or is reset.
+    /// Offset of the first message to write. The client has all earlier messages, or is reset.
     pub(crate) next: u64,
-    /// Missed messages are gone.
+    /// True if the client is reset.
     pub(crate) is_reset: bool,
 }
 
-/// A page that is being loaded. It gets the messages of its own request, even if other pages are connected.
+/// A page that a browser is loading. When the page connects, it gets the messages that its own request sent, even if
+/// other pages were connected and got them before.
 struct Page<T> {
     key: u64,
-    /// Offset of its first message.
+    /// Offset of the first message for the page.
     from: u64,
-    /// Ends the waiting.
+    /// Ends the wait for the page if the page does not connect in time.
     _timer: Option<T>,
 }
 
-/// Limit of pages that load at the same time. Further pages begin with messages after their connection.
+/// Limit of pages that load at the same time. The channel does not expect further pages, so the messages of their
+/// requests may go to other pages alone.
 const MAX_PAGES: usize = 8;
 
-/// Limit of positions without a connection, so that a client that connects and leaves in a loop uses bounded memory.
+/// Limit of positions without a connection. It bounds the memory of a client that connects and leaves in a loop.
 const MAX_WAITING: usize = 64;
 
-/// Messages that are kept for plain clients that are away while others read on, as a multiple of the buffer's bytes.
-/// The factor is large because such a client is reset beyond it. Messages are not counted, since small ones may come
-/// by the thousand.
+/// Limit of the messages that are kept for plain clients that are away while other clients read on. It is a multiple of
+/// the buffer's limit in bytes. The factor is large, because a client beyond the limit is reset. The number of messages
+/// has no limit, because a program may send small messages by the thousand.
 const AWAY_FACTOR: usize = 32;
 
-/// Messages and positions of a channel. `C` is a connection, `T` a timer.
+/// The messages and positions of a channel. `C` is a connection, and `T` is a timer.
 pub(crate) struct ChannelState<C, T> {
     pub(crate) log: Log,
-    /// The first message that no connection took.
+    /// Offset of the first message that was not written to any connection.
     first_undelivered: u64,
     positions: Vec<Position<C, T>>,
     pages: Vec<Page<T>>,
@@ -142,7 +157,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         }
     }
 
-    /// The number of messages that no connection took.
+    /// Returns the number of messages that were not written to any connection.
     pub(crate) fn undelivered(&self) -> u64 {
         self.log.end().saturating_sub(self.first_undelivered)
     }
@@ -161,8 +176,11 @@ impl<C: Connection, T> ChannelState<C, T> {
             .find(|position| position.key == key)
     }
 
-    /// The first message that the channel must keep. Positions without a connection count only if none has a
-    /// connection, and only while their messages are kept: later they are reset.
+    /// Returns the first message that the channel must keep.
+    ///
+    /// If a position has a connection, only positions with a connection count. Otherwise the positions that wait for a
+    /// client count, as long as the log has their messages. A position without its messages no longer counts, because
+    /// its client will be reset.
     fn floor(&self) -> u64 {
         let connected = self.positions.iter().filter(|at| at.connection.is_some());
         let connected = connected.map(Position::floor).min();
@@ -176,8 +194,8 @@ impl<C: Connection, T> ChannelState<C, T> {
             })
     }
 
-    /// Expects a page that is being loaded and gets all messages from here on. `timer` gets a key and ends the
-    /// waiting.
+    /// Expects a page that a browser is loading. The page gets all messages that are sent from now on. `timer` receives
+    /// the key of the page, and returns the timer that ends the wait for the page.
     pub(crate) fn expect_page(&mut self, timer: impl FnOnce(u64) -> Option<T>) {
         if self.pages.len() < MAX_PAGES {
             let key = self.next_key;
@@ -197,7 +215,8 @@ impl<C: Connection, T> ChannelState<C, T> {
         }
     }
 
-    /// Takes the page that was expected first, and returns the offset of its first message.
+    /// Removes the page that has been expected longest, and returns the offset of its first message. Returns `None` if
+    /// there is no page, or if the log no longer has this message.
     fn take_page(&mut self) -> Option<u64> {
         let Page { key, from, .. } = self.pages.first()?;
         let (key, from) = (*key, *from);
@@ -205,7 +224,8 @@ impl<C: Connection, T> ChannelState<C, T> {
         Some(from).filter(|from| self.log.has_from(*from))
     }
 
-    /// Takes a message if there is room, and writes it to all connections. Returns the message if there is no room.
+    /// Stores a message if there is room, and writes it to all connections. If there is no room, requests
+    /// acknowledgements and returns the message.
     pub(crate) fn send(&mut self, item: Item, limits: Limits) -> Result<(), Item> {
         let floor = self.floor();
         if !self.log.has_room(floor, &item, limits) {
@@ -231,7 +251,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         Ok(())
     }
 
-    /// Tells whether there is room for a short message.
+    /// Returns whether there is room for a short message.
     pub(crate) fn has_room(&self, limits: Limits) -> bool {
         let short = Item::Event {
             fields: bytes::Bytes::new(),
@@ -240,11 +260,13 @@ impl<C: Connection, T> ChannelState<C, T> {
         self.log.has_room(self.floor(), &short, limits)
     }
 
-    /// Drops messages that no client needs: acknowledged ones if all clients acknowledge by pongs alone, otherwise
-    /// those beyond the limits of the history.
+    /// Drops messages that no client needs.
+    ///
+    /// If all clients acknowledge by pongs alone, acknowledged messages are dropped. Otherwise the log keeps them as
+    /// the history, and drops the oldest of them beyond `limits`.
     pub(crate) fn trim_log(&mut self, limits: Limits) {
         let floor = self.floor();
-        // While reading is paused, plain clients need the history as well.
+        // A plain client needs the history as well while the server has paused reading from the client.
         let all_plain = self.positions.iter().all(|position| {
             let is_paused = position.connection().is_some_and(Connection::is_paused);
             position.kind == Kind::Plain && !is_paused && self.log.has_from(position.floor())
@@ -252,7 +274,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         match self.positions.iter().map(Position::floor).min() {
             Some(least) if all_plain && self.pages.is_empty() => {
                 self.log.forget_before(least.min(floor));
-                // Bounds the messages for clients that are away while another reads on.
+                // This bounds the messages for clients that are away while another client reads on.
                 let away = Limits {
                     messages: usize::MAX,
                     bytes: limits.bytes.saturating_mul(AWAY_FACTOR),
@@ -263,7 +285,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         }
     }
 
-    /// Writes the remaining messages to one position; false if its connection has no more room.
+    /// Writes the remaining messages to the connection of a position. Returns false if the connection has no more room.
     pub(crate) fn catch_up(&mut self, key: u64) -> bool {
         match self
             .positions
@@ -300,18 +322,20 @@ impl<C: Connection, T> ChannelState<C, T> {
                     has_all = false;
                     break;
                 }
-                // The connection is closing and detaches soon.
+                // The connection is closing, and its handler will detach it soon.
                 Err(_) => return true,
             }
         }
-        // Plain clients acknowledge by pongs alone. Others count for themselves.
+        // A plain client acknowledges by pongs alone, so it needs pings. Other clients come back with the id of their
+        // last message.
         if position.kind == Kind::Plain {
             connection.request_ack_soon();
         }
         has_all
     }
 
-    /// Takes a connected position that is behind and has no pump, and marks it as pumped.
+    /// Finds a connected position with unwritten messages and without a pump. Marks the position as pumped, and returns
+    /// its key.
     pub(crate) fn take_behind(&mut self) -> Option<u64> {
         let end = self.log.end();
         let position = self.positions.iter_mut().find(|position| {
@@ -321,7 +345,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         Some(position.key)
     }
 
-    /// Tells whether a later connection of the same tab is already attached.
+    /// Returns whether the claim's tab already has a connection from a later request.
     pub(crate) fn is_superseded(&self, claim: Claim) -> bool {
         let mut others = self
             .positions
@@ -336,8 +360,9 @@ impl<C: Connection, T> ChannelState<C, T> {
             })
     }
 
-    /// Attaches a new connection and finds its start. Nothing is written before [`catch_up`](Self::catch_up).
-    /// The caller closes the returned positions: the same tab's earlier connection, and connections that are reset.
+    /// Adds a position for a new connection, and finds the connection's start. [`catch_up`](Self::catch_up) then writes
+    /// the messages. Removes and returns the positions that the new one replaces, and the positions of connections that
+    /// are reset. The caller closes their connections.
     pub(crate) fn attach(
         &mut self,
         claim: Claim,
@@ -364,8 +389,10 @@ impl<C: Connection, T> ChannelState<C, T> {
             left.push(self.positions.swap_remove(at));
         }
         if is_reset && claim.kind == Kind::Plain && claim.tab.is_none() {
-            // The connection that caused the reset may be the client's own, cut without our knowledge. It would cause
-            // a reset of every later one as well. If it lives, its client has to be reset too.
+            // The reset comes from a position that has a connection, although the log no longer has the position's
+            // unacknowledged messages. The connection may be an older connection of the same client: the client has
+            // lost it, and the server does not know this yet. The position would reset every later connection as well,
+            // so it is removed. If the connection still lives, its client has to be reset too.
             let log = &self.log;
             let (holed, rest) = std::mem::take(&mut self.positions)
                 .into_iter()
@@ -385,7 +412,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         };
         self.next_key += 1;
         let connection = connection(&start);
-        // Most sessions have one tab.
+        // Most sessions have one tab, so the list grows by one position at a time.
         self.positions.reserve_exact(1);
         self.positions.push(Position {
             key: start.key,
@@ -400,9 +427,11 @@ impl<C: Connection, T> ChannelState<C, T> {
         (start, left)
     }
 
-    /// Finds the offset at which a client without an id resumes, if it was here before. A client that names its tab
-    /// resumes at that tab's position. A plain client without a name may be any of those: it resumes at the lowest
-    /// offset of them. Positions that seem connected count as well, since the client may know of a cut before we do.
+    /// Finds the offset at which a client without an id resumes. Returns `None` if the client has no position.
+    ///
+    /// A client with a tab resumes at the position of the tab. A plain client without a tab may own any position of
+    /// plain clients without a tab, so the client resumes at the lowest of their offsets. Positions with a connection
+    /// count as well, because a client may notice a cut before the server does.
     fn resume_without_id(&self, claim: Claim) -> Option<u64> {
         let is_meant = |position: &&Position<C, T>| match claim.tab {
             Some(tab) => position.tab == Some(tab),
@@ -412,7 +441,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         };
         let meant = self.positions.iter().filter(is_meant);
         let got = meant.map(|position| match position.kind {
-            // The id comes with the first event: a client without an id has received nothing.
+            // Every event has an id. A client without an id has received no event since its position began.
             Kind::Events => position.acknowledged + 1,
             _ => position.first_unacknowledged(),
         });
@@ -426,8 +455,10 @@ impl<C: Connection, T> ChannelState<C, T> {
         })
     }
 
-    /// Finds the position that a connection replaces. Of those that wait it is the furthest: later connections still
-    /// find the one that is least far, so that no client misses a message.
+    /// Finds the position that a new connection replaces. `next` is the offset from which the connection reads.
+    ///
+    /// A client with a tab replaces the position of the tab. Another client replaces the furthest of the waiting
+    /// positions. The less far positions stay for later connections, so no client misses a message.
     fn replaced_position(&self, claim: Claim, next: u64) -> Option<usize> {
         if claim.tab.is_some() {
             return self
@@ -445,9 +476,10 @@ impl<C: Connection, T> ChannelState<C, T> {
                 .waiting(Kind::Plain)
                 .max_by_key(|(_, position)| position.first_unacknowledged())
                 .map(|(at, _)| at),
-            // Without an id it is another tab, or a page that was reloaded: it replaces no position.
+            // A client without an id is another tab or a reloaded page. It replaces no position.
             (_, None) => None,
-            // The position was written at least up to the client's id.
+            // The channel has written at least the messages up to the client's id, so less far positions belong to
+            // other clients.
             (kind, Some(_)) => self
                 .waiting(kind)
                 .filter(|(_, position)| position.next >= next)
@@ -457,8 +489,8 @@ impl<C: Connection, T> ChannelState<C, T> {
         }
     }
 
-    /// Removes the connection of a position, which then waits for the next one. False if another connection has
-    /// replaced the position.
+    /// Removes the connection of a position. The position then waits for the client's next connection. Returns false if
+    /// another connection has replaced the position.
     pub(crate) fn cut(&mut self, key: u64) -> bool {
         let Some(position) = self.position(key) else {
             return false;
@@ -470,8 +502,10 @@ impl<C: Connection, T> ChannelState<C, T> {
         true
     }
 
-    /// Removes a position if too many wait. Positions with ids go first, since the ids replace them. Of plain ones
-    /// without a name the furthest goes, so that a client that comes back still finds the one that is least far.
+    /// Removes a position if too many positions wait for a client. Positions of event streams and of counting clients
+    /// are removed first, because these clients come back with an id and need no position. Positions of plain clients
+    /// with a tab come next. Of the positions of plain clients without a tab, the furthest is removed: a client that
+    /// comes back then still finds the least far position.
     fn limit_waiting(&mut self) {
         let waiting = || {
             let positions = self.positions.iter().enumerate();
@@ -507,7 +541,8 @@ impl<C: Connection, T> ChannelState<C, T> {
         std::mem::take(&mut self.positions)
     }
 
-    /// Removes slow connections: those that keep the log full while another connection is further.
+    /// Removes the positions of slow connections. A connection is slow if its floor is lower than the floor of another
+    /// connection: it keeps the log full for both.
     pub(crate) fn remove_slow(&mut self) -> Vec<Position<C, T>> {
         let connected = self
             .positions

@@ -6,11 +6,11 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::Channel;
 
-/// A waiting task that stops when this is dropped.
+/// The handle of a waiting task. The drop of the handle stops the task.
 pub(super) struct Timer(AbortHandle);
 
 impl Timer {
-    /// Tells whether the task has run, or its runtime is gone.
+    /// Returns whether the task has run, or its runtime is gone.
     pub(super) fn has_ended(&self) -> bool {
         self.0.is_finished()
     }
@@ -23,8 +23,8 @@ impl Drop for Timer {
 }
 
 impl Channel {
-    /// The runtime of the channel's waits and tasks. It is the server's, never the sender's, which may end at any
-    /// time.
+    /// Returns the runtime for the channel's timers and tasks: the server's runtime. The runtime of a sender is not
+    /// suitable, because it may end at any time.
     pub(crate) fn runtime(&self) -> Option<Handle> {
         match self.session.upgrade() {
             Some(session) => session.runtime(),
@@ -32,7 +32,7 @@ impl Channel {
         }
     }
 
-    /// Runs `work` after the grace, unless the timer is dropped before.
+    /// Runs `work` after the channel's grace time. The drop of the timer cancels `work`.
     pub(super) fn after_grace(
         self: &Arc<Self>,
         work: impl FnOnce(Arc<Self>) + Send + 'static,
@@ -45,7 +45,7 @@ impl Channel {
         wait: Duration,
         work: impl FnOnce(Arc<Self>) + Send + 'static,
     ) -> Option<Timer> {
-        // Without a server there are neither timers nor clients.
+        // Without a runtime there is no server, so there are no clients to wait for.
         let runtime = self.runtime()?;
         let channel = Arc::downgrade(self);
         let task = runtime.spawn(async move {

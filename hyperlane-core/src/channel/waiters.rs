@@ -5,10 +5,10 @@ use std::task::{Context, Waker};
 use super::Channel;
 use crate::env::ids::next_id;
 
-/// Registration of a waiting future, which ends when the future is dropped.
+/// The registration of a waiting future. The drop of the future removes its wakers.
 pub(crate) struct Waiter<'a> {
     pub(super) channel: &'a Channel,
-    /// 0 before the future first waits.
+    /// The number of the future; 0 before the future first waits.
     pub(super) number: u64,
 }
 
@@ -24,12 +24,12 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// Wakers by the numbers of their futures; tasks have the number 0.
+/// Wakers, each with the number of its future. A waker without a [`Waiter`] has the number 0.
 #[derive(Default)]
 pub(super) struct Waiters(pub(super) Vec<(u64, Waker)>);
 
 impl Waiters {
-    /// Adds a waker, once per future or task.
+    /// Adds a waker. There is one waker per future or task.
     pub(super) fn add(&mut self, cx: &Context<'_>, waiter: Option<&mut Waiter<'_>>) {
         let number = waiter.map_or(0, |waiter| {
             if waiter.number == 0 {
@@ -46,13 +46,13 @@ impl Waiters {
         }
     }
 
-    /// Removes a waker. The caller drops it outside of all locks.
+    /// Removes and returns a waker. The caller drops the waker outside of all locks.
     fn remove(&mut self, number: u64) -> Option<Waker> {
         let at = self.0.iter().position(|(known, _)| *known == number)?;
         Some(self.0.swap_remove(at).1)
     }
 
-    /// Takes all wakers. The caller wakes them outside of all locks.
+    /// Removes and returns all wakers. The caller wakes them outside of all locks.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Waker> {
         std::mem::take(&mut self.0)
             .into_iter()

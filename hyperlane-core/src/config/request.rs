@@ -13,7 +13,7 @@ use super::{KIB, MAX_DURATION, MIB, ServerConfig};
 #[serde(default, deny_unknown_fields)]
 pub struct RequestConfig {
     /// The size of a read. Default: 4096. This field has no effect, because all connections share their read buffers.
-    /// It remains for programs that set it.
+    /// The field remains for programs that set it.
     pub buffer_size: usize,
     /// Maximum length of the request line. Default: 8192.
     pub max_path_size: usize,

@@ -67,7 +67,7 @@ impl fmt::Debug for SessionKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSecure {
-    /// According to the request: if a trusted proxy reports that the client used TLS, the cookie is `Secure` and named
+    /// Depends on the request. If a trusted proxy reports that the client used TLS, the cookie is `Secure` and named
     /// `__Host-session`.
     #[default]
     Auto,
@@ -87,8 +87,8 @@ pub enum CookieSameSite {
     /// Browsers send the cookie only when a user follows a link to the server.
     #[default]
     Lax,
-    /// Browsers send the cookie with no cross-site request. A user who follows a link to the server arrives without a
-    /// session.
+    /// Browsers never send the cookie with a cross-site request. A user who follows a link to the server arrives
+    /// without a session.
     Strict,
     /// Browsers send the cookie with all cross-site requests. Any page of any site can then send requests in its
     /// visitor's name. Every handler that changes something must therefore check `Origin`, as the endpoints of channels

@@ -9,23 +9,26 @@ use bytes::Bytes;
 
 use crate::env::timers::Tick;
 
-/// The offsets that a WebSocket's client has received. A ping carries the offset of the last message written before it,
-/// and its pong returns that offset (RFC 6455 §5.5.3).
+/// Two offsets in a channel: the last message that was written to a WebSocket, and the last message that its client has
+/// acknowledged. An offset is the number of a message in its channel.
+///
+/// A ping carries the offset of the last message written before the ping. The pong returns the payload of its ping (RFC
+/// 6455 §5.5.3), and so acknowledges the messages up to this offset.
 #[derive(Debug, Default)]
 pub(crate) struct Acks {
     written: AtomicU64,
     acknowledged: AtomicU64,
-    /// A ping of the channel has no answer yet.
+    /// True while a ping that was sent for an acknowledgement has no pong.
     ping_pending: AtomicBool,
-    /// The tick of the channel's last ping.
+    /// The tick of the last ping that was sent for an acknowledgement.
     last_ping: AtomicU32,
-    /// Reading is paused because the inbox is full, so no pong is read.
+    /// True while the connection's task does not read because the inbox is full. The task sees no pongs then.
     paused: AtomicBool,
-    /// The channel has not yet handled a change.
+    /// True if the channel has not yet handled a new acknowledgement or a pause.
     changed: AtomicBool,
 }
 
-/// Ticks between two pings that are sent for an acknowledgement alone.
+/// Minimum number of ticks (of 100 ms) between two pings that are sent only for acknowledgements.
 const PING_INTERVAL: u32 = 3;
 
 impl Acks {
@@ -33,7 +36,7 @@ impl Acks {
         Arc::default()
     }
 
-    /// Begins with the offsets up to `from` written and acknowledged.
+    /// Starts at the offset `from`: the messages up to `from` count as written and acknowledged.
     pub(crate) fn begin(&self, from: u64) {
         self.written.store(from, Ordering::Release);
         self.acknowledged.store(from, Ordering::Release);
@@ -44,13 +47,13 @@ impl Acks {
         self.written.store(offset, Ordering::Release);
     }
 
-    /// Returns the stamp of a ping sent now: the offset that its pong acknowledges.
+    /// Returns the stamp for a ping that is sent now. The stamp is the offset that the pong to this ping acknowledges.
     pub(crate) fn stamp(&self) -> u64 {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Acknowledges the messages up to the stamp of a pong; returns whether the stamp is new. A stamp is capped at
-    /// the last offset written, since a client can forge it.
+    /// Acknowledges the messages up to the stamp of a pong. Returns whether the acknowledged offset has grown. A stamp
+    /// above the last written offset counts as that offset, because a client can forge a stamp.
     pub(crate) fn acknowledge(&self, stamp: u64) -> bool {
         let stamp = stamp.min(self.stamp());
         let before = self.acknowledged.fetch_max(stamp, Ordering::AcqRel);
@@ -61,7 +64,7 @@ impl Acks {
         is_new
     }
 
-    /// Allows the next ping: a pong has arrived, or the ping was not sent.
+    /// Clears the pending ping after its pong, or after sending the ping has failed. The next ping can then be sent.
     pub(crate) fn clear_pending_ping(&self) {
         self.ping_pending.store(false, Ordering::Release);
     }
@@ -71,7 +74,7 @@ impl Acks {
         self.acknowledged.load(Ordering::Acquire)
     }
 
-    /// Returns the tick of the next ping; `None` if all is acknowledged or a ping is pending.
+    /// Returns the tick of the next ping. Returns `None` if all messages are acknowledged or a ping is pending.
     pub(crate) fn ping_due(&self) -> Option<Tick> {
         let is_due =
             self.stamp() > self.acknowledged() && !self.ping_pending.load(Ordering::Acquire);
@@ -79,7 +82,8 @@ impl Acks {
         is_due.then(|| Tick(last.saturating_add(PING_INTERVAL)))
     }
 
-    /// Returns the payload of the channel's next ping; `None` if all is acknowledged or a ping is pending.
+    /// Returns the payload of a ping for an acknowledgement. Returns `None` if all messages are acknowledged or a ping
+    /// is pending.
     pub(crate) fn next_ping(&self, now: Tick) -> Option<Bytes> {
         if self.stamp() <= self.acknowledged() || self.ping_pending.swap(true, Ordering::AcqRel) {
             return None;
@@ -88,7 +92,7 @@ impl Acks {
         Some(ping(0, self))
     }
 
-    /// Notes that reading pauses; returns whether it was running.
+    /// Records that reading pauses. Returns whether reading was running before.
     pub(crate) fn pause(&self) -> bool {
         let begins = !self.paused.swap(true, Ordering::AcqRel);
         if begins {
@@ -101,7 +105,7 @@ impl Acks {
         self.paused.load(Ordering::Acquire)
     }
 
-    /// Notes that reading runs again.
+    /// Records that reading runs again.
     pub(crate) fn resume(&self) {
         self.paused.store(false, Ordering::Release);
     }
@@ -115,7 +119,7 @@ impl Acks {
     }
 }
 
-/// Encodes the payload of a ping: a number and the stamp.
+/// Encodes the payload of a ping: the number of the ping and the stamp.
 pub(super) fn ping(number: u64, acks: &Acks) -> Bytes {
     let mut payload = [0; 16];
     let (left, right) = payload.split_at_mut(8);

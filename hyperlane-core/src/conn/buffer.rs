@@ -1,4 +1,5 @@
-//! The read buffer. A connection borrows one from its thread while bytes come in, and has none while it is idle.
+//! The read buffer. A connection borrows a buffer from its thread while bytes come in. An idle connection has no
+//! buffer.
 
 use std::cell::RefCell;
 
@@ -8,10 +9,11 @@ pub(crate) const READ_BUFFER: usize = 64 * 1024;
 /// Maximum number of free buffers that a thread keeps.
 const POOLED: usize = 4;
 
-/// Free space below which unread bytes are moved to the front, in bytes.
+/// Minimum free space behind the unread bytes, in bytes. If less is free, [`space`](ReadBuffer::space) moves the unread
+/// bytes to the front.
 const LOW_SPACE: usize = 4 * 1024;
 
-/// The buffers are boxed, so that a connection stores one word.
+/// The free buffers of a thread. They are boxed, because a connection then stores only one word.
 type Pool = Vec<Box<Buffer>>;
 
 thread_local! {
@@ -30,7 +32,7 @@ fn lend() -> Box<Buffer> {
 fn give_back(mut buffer: Box<Buffer>) {
     if buffer.data.len() == READ_BUFFER {
         buffer.discard();
-        // Connections may be dropped at the end of a thread, after its pool.
+        // A thread that ends may destroy its pool before its connections. The buffer is then freed.
         let _ = POOL.try_with(|pool| {
             if let Ok(mut pool) = pool.try_borrow_mut()
                 && pool.len() < POOLED
@@ -47,12 +49,12 @@ thread_local! {
     pub(crate) static MADE: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Bytes that were read and not yet parsed. An empty, settled buffer takes one word.
+/// Bytes that were read and not yet parsed. An empty buffer needs no heap memory after [`settle`](Self::settle).
 #[derive(Default)]
 pub(crate) struct ReadBuffer(Option<Box<Buffer>>);
 
-/// Returns the borrowed buffer to the thread, however the connection ends. A new buffer has to be zeroed, which costs
-/// the next connection more than the rest of its work.
+/// Returns the borrowed buffer to the thread, however the connection ends. Otherwise the next connection would have to
+/// allocate and zero a new buffer. Zeroing costs more than all other work of a short connection.
 impl Drop for ReadBuffer {
     fn drop(&mut self) {
         if let Some(buffer) = self.0.take() {
@@ -62,7 +64,7 @@ impl Drop for ReadBuffer {
 }
 
 struct Buffer {
-    /// Initialised throughout; `start..end` are unread.
+    /// All bytes are initialised. The bytes `start..end` are unread.
     data: Vec<u8>,
     start: usize,
     end: usize,
@@ -125,7 +127,7 @@ impl ReadBuffer {
         }
     }
 
-    /// Returns the space for the next read; empty if `limit` bytes are unread.
+    /// Returns the free space for the next read. The space is empty if `limit` or more bytes are unread.
     pub(crate) fn space(&mut self, limit: usize) -> &mut [u8] {
         if self.len() >= limit {
             return &mut [];

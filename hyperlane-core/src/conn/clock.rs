@@ -18,17 +18,19 @@ use crate::{
     wire::WireFormat,
 };
 
-/// Time that a client has to complete a head after a shutdown began. A request in transit is still answered.
+/// Time that a client has to complete the head of a request after a shutdown has begun. The server thus still answers a
+/// request in transit.
 const LAST_HEAD: Duration = Duration::from_secs(1);
 
-/// A comment of an event stream: it keeps proxies from closing the connection, and browsers ignore it.
+/// The heartbeat of an event stream: a comment line. It keeps proxies from closing the connection. Browsers ignore
+/// comments.
 const HEARTBEAT: &[u8] = b":\n";
 
-/// Time until the next attempt after the outbox had no room for a ping.
+/// Delay before the next attempt to send a ping for an acknowledgement, after the outbox had no room.
 const ACK_PING_RETRY: Duration = Duration::from_secs(1);
 
 impl Link {
-    /// Returns the time limit of a wait.
+    /// Returns the time limit of a wait; `None` for no limit.
     pub(super) fn wait_limit(&self, wait: Wait) -> Option<Duration> {
         let config = &self.env.config;
         match wait {
@@ -36,7 +38,7 @@ impl Link {
             Wait::Head | Wait::Drain if self.env.is_shutting_down() => {
                 Some(LAST_HEAD.min(config.shutdown_timeout / 2))
             }
-            // A body that no hook reads may take as long as a head.
+            // The rest of a body that no hook reads has the time limit of a head.
             Wait::Head | Wait::Drain => Some(config.header_timeout),
             Wait::Body => Some(config.body_timeout),
             Wait::Nothing => None,
@@ -90,7 +92,7 @@ impl Link {
         }
     }
 
-    /// Sets the interval of heartbeats while the connection is quiet.
+    /// Sets the interval of heartbeats. The task sends heartbeats only while the connection is quiet.
     pub(crate) fn set_heartbeat(&self, every: Duration) {
         self.lane.set_heartbeat(every);
         self.arm(self.now().after(every));
@@ -98,8 +100,8 @@ impl Link {
 }
 
 impl Input {
-    /// Closes the connection if its peer reads nothing for too long. A WebSocket is sent one Close frame if that is
-    /// still possible.
+    /// Closes the connection if its peer has read nothing for too long. A WebSocket that has not sent a Close frame
+    /// first gets one, and then has `close_timeout` to read it.
     fn check_stall(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let Some(since) = link.lane.lock_out().stalled_since() else {
             return;
@@ -136,7 +138,7 @@ impl Input {
         }
     }
 
-    /// Pings a quiet peer, and closes the connection if no pong came in time.
+    /// Pings a peer that has sent nothing for the interval. Closes the connection if the pong does not arrive in time.
     fn check_ping(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let Some(every) = link.lane.heartbeat(link.env.config.ping_interval) else {
             return;
@@ -146,7 +148,8 @@ impl Input {
         let Some(websocket) = self.websocket() else {
             return;
         };
-        // Any input is a sign of life. While reading is paused, the pong timer is paused too.
+        // Any input from the peer ends the wait for the pong. A full inbox also ends the wait: the task then does not
+        // read, so it would not see the pong.
         if websocket.ping_sent.is_some_and(|sent| last > sent) || websocket.is_full(inbox) {
             websocket.ping_sent = None;
         }
@@ -154,7 +157,8 @@ impl Input {
             && let Some(within) = link.env.config.pong_timeout
         {
             if link.lane.has_backlog() {
-                // The ping may still be in the queue. Until it is sent, only the limit on stalls applies.
+                // The ping may still be in the queue. Until the queue is empty, only the limit on stalls applies
+                // (`check_stall`).
                 websocket.ping_sent = Some(now);
                 *next = (*next).min(now.after(within));
                 return;
@@ -170,7 +174,7 @@ impl Input {
             link.lane.life.set_transport(Transport::Closed);
             return;
         }
-        // Without a time limit on pongs, pings continue at their interval.
+        // Without `pong_timeout`, pings continue at their interval even if no pong comes.
         let due = websocket.ping_sent.unwrap_or(last).max(last).after(every);
         if due > now {
             *next = (*next).min(due);
@@ -179,8 +183,8 @@ impl Input {
         let mut wait = every;
         if !websocket.close_sent && !websocket.is_full(inbox) {
             let ping = websocket.next_ping();
-            // If the outbox is full or closed, no ping was sent and no pong is due. The limits on stalls and closing
-            // apply.
+            // If the outbox is full or closed, the ping was not sent and no pong is due. The time limits on stalls and
+            // on closing still apply.
             if send_ping(link, ping).is_ok() {
                 websocket.ping_sent = Some(now);
                 wait = link.env.config.pong_timeout.unwrap_or(every);
@@ -189,7 +193,7 @@ impl Input {
         *next = (*next).min(now.after(wait));
     }
 
-    /// Sends a ping for an acknowledgement if messages of the channel are not acknowledged.
+    /// Sends a ping if the client has not acknowledged all messages of its channel.
     fn check_ack_ping(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let inbox = link.env.config.inbox_bytes;
         let Some(websocket) = self.websocket() else {
@@ -198,7 +202,7 @@ impl Input {
         let Some(due) = websocket.ack_ping_due() else {
             return;
         };
-        // The pong would not be read, or would follow a Close.
+        // No ping follows a Close frame. While the inbox is full, the task does not read and would not see the pong.
         if websocket.close_sent || websocket.is_full(inbox) {
             return;
         }
@@ -207,14 +211,14 @@ impl Input {
         } else if let Some(ping) = websocket.ack_ping(now)
             && send_ping(link, ping).is_err()
         {
-            // The queue is full because the client does not read.
+            // The outbox is full or closed. The timer tries again later.
             websocket.clear_pending_ack_ping();
             *next = (*next).min(now.after(ACK_PING_RETRY));
         }
     }
 }
 
-/// Returns the tick at which the server itself answers a handshake that waits for its handler.
+/// Returns the tick at which the server itself completes a handshake that the handler has not answered.
 fn handshake_due(link: &Link, mode: &Mode) -> Option<Tick> {
     match mode {
         Mode::Handshake(handshake) => {
@@ -230,7 +234,7 @@ fn send_ping(link: &Link, payload: Bytes) -> Result<(), PushError> {
         .send(Payload::Message(&ping), Order::Now, Limit::Mark)
 }
 
-/// Sends a comment on a quiet event stream.
+/// Sends a comment if nothing was sent on the event stream for the interval.
 fn check_heartbeat(link: &Link, now: Tick, next: &mut Tick) {
     let Some(every) = link.lane.heartbeat(link.env.config.sse_heartbeat) else {
         return;
@@ -240,7 +244,8 @@ fn check_heartbeat(link: &Link, now: Tick, next: &mut Tick) {
         *next = (*next).min(due);
         return;
     }
-    // A comment between lines breaks no event, but it must not land inside a line that the program is writing.
+    // A comment between two lines does not change an event. A comment inside a line that the program is writing would
+    // break the line.
     if link.lane.is_at_line_end() {
         let comment = link.lane.format().frame(HEARTBEAT);
         let _ = link.lane().push(&comment);

@@ -1,9 +1,13 @@
-//! The cork: everything that one poll of a connection writes leaves in one system call.
+//! The cork: a buffer of the thread for the bytes that a connection sends during one poll. The bytes leave in one
+//! system call.
 //!
-//! While a connection's task is polled, the sends of its own handler are collected in a buffer of the thread, without a
-//! lock. When the poll returns, the connection writes the buffer. Thus the responses to pipelined requests leave
-//! together, and so do the replies to all frames of one read; no await delays them. Work that should happen once per
-//! poll, such as waking a room's hub after several publishes, is deferred here as well.
+//! While a thread polls a connection's task, the sends of the connection's own handler go into the cork, without a
+//! lock. When the poll returns, the connection writes the cork to the socket. Thus the responses to pipelined requests
+//! leave together, and so do the replies to all frames of one read. An await that is pending ends the poll, so it does
+//! not delay the bytes.
+//!
+//! Work that should happen once per poll is deferred to the end of the poll as well ([`defer`]). For example, several
+//! publishes in one poll wake the hub of a room once.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -12,18 +16,18 @@ use bytes::Bytes;
 use super::link::Link;
 use crate::{env::Env, panic::contain};
 
-/// Size from which the cork is written before the poll ends, in bytes.
+/// Size of the cork at which it is written before the poll ends, in bytes.
 pub(crate) const SPILL: usize = 64 * 1024;
 
-/// Size from which payloads are not copied into the cork but written from where they are, in bytes.
+/// Minimum size of a payload that the cork references instead of copying, in bytes.
 const SHARE_FROM: usize = 8 * 1024;
 
-/// Capacity that the thread's buffer keeps between polls, in bytes.
+/// Capacity of the thread's buffer that is kept between polls, in bytes.
 const KEEP: usize = SPILL + SHARE_FROM;
 
 thread_local! {
     static CORK: RefCell<Cork> = const { RefCell::new(Cork::new()) };
-    /// The server whose end hooks this thread is running.
+    /// The server of the connection whose end hooks this thread is running.
     static ENDING_FOR: RefCell<Option<Arc<Env>>> = const { RefCell::new(None) };
 }
 
@@ -31,10 +35,10 @@ thread_local! {
 pub(crate) struct Cork {
     /// The id of the connection that this thread polls; 0 for none.
     owner: u64,
-    /// The same connection, for [`flush_current`].
+    /// The connection with the id `owner`, for [`flush_current`].
     connection: Option<Arc<Link>>,
     bytes: Vec<u8>,
-    /// Large payloads, each with the position in `bytes` before which it belongs.
+    /// Large payloads. Each has a position in `bytes`: the bytes before this position are sent before the payload.
     shared: Vec<(usize, Bytes)>,
     shared_len: usize,
     deferred: Vec<Box<dyn FnOnce() + Send>>,
@@ -67,7 +71,7 @@ impl Cork {
         }
     }
 
-    /// Returns whether the cork should be written now because of its size.
+    /// Returns whether the cork is so large that it should be written now.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() + self.shared_len >= SPILL
     }
@@ -138,10 +142,10 @@ pub(crate) struct Polling {
     entered: bool,
 }
 
-/// Marks a connection as polled by this thread, until the guard is dropped.
+/// Marks a connection as polled by this thread until the guard is dropped.
 ///
-/// A poll within another poll (a handler that blocks on a runtime of its own) is not corked. Its sends are written at
-/// once, as those of any other task.
+/// A poll within another poll has no cork. Its sends are written at once, like the sends of other tasks. Such a poll
+/// occurs if a handler blocks on a runtime of its own.
 pub(crate) fn enter(connection: &Arc<Link>) -> Polling {
     enter_as(connection.id(), Some(connection))
 }
@@ -170,9 +174,10 @@ impl Drop for Polling {
                 });
                 (cork.connection.take(), shared)
             });
-            // Dropped outside the borrow, since the end of a connection may send.
+            // Dropped after the borrow has ended: the destructor of a connection may run code that sends, and sending
+            // borrows the cork.
             drop(left);
-            // Runs here so that it also runs after a panic.
+            // This destructor runs the deferred work, because a destructor also runs after a panic.
             run_deferred();
         }
     }
@@ -196,23 +201,24 @@ pub(crate) fn is_polling_for(env: &Arc<Env>) -> bool {
         })
 }
 
-/// Runs the end hooks of a connection of this server. A shutdown waits for them.
+/// Runs the end hooks of a connection of this server, and marks the thread for [`is_polling_for`]. A shutdown waits for
+/// end hooks, so an end hook must not wait for the shutdown.
 pub(crate) fn run_end_hooks(env: &Arc<Env>, hooks: impl FnOnce()) {
-    // While the thread ends, the static may be gone already; then no shutdown waits either.
+    // A thread that ends may have destroyed the thread-local value. No shutdown waits for the hooks in this case.
     let set = |env| ENDING_FOR.try_with(|ending| ending.replace(env));
     let before = set(Some(env.clone())).unwrap_or_default();
     hooks();
     let _ = set(before);
 }
 
-/// Writes into the cork of the connection `id`; `None` unless this thread polls it.
+/// Calls `write` with the cork of the connection `id`. Returns `None` if this thread does not poll the connection.
 pub(crate) fn with<R>(id: u64, write: impl FnOnce(&mut Cork) -> R) -> Option<R> {
     CORK.with_borrow_mut(|cork| (cork.owner == id).then(|| write(cork)))
 }
 
-/// Returns the bytes that the connection `id` has sent in this poll and not yet written.
+/// Returns the number of bytes that the connection `id` has sent in this poll and not yet written.
 pub(crate) fn corked_len(id: u64) -> usize {
-    // Called also while a thread ends and its runtime drops the tasks; the static may be gone already.
+    // A runtime may call this while its thread ends and drops the tasks. The thread-local value may then be destroyed.
     let length = CORK.try_with(|cork| {
         cork.try_borrow()
             .ok()
@@ -222,9 +228,9 @@ pub(crate) fn corked_len(id: u64) -> usize {
     length.ok().flatten().unwrap_or_default()
 }
 
-/// Passes the pieces that the connection `id` has sent so far in this poll to `write`, in order.
+/// Removes the pieces that the connection `id` has sent so far in this poll, and passes them to `write` in order.
 pub(crate) fn drain(id: u64, write: impl FnOnce(Pieces<'_>)) {
-    // The pieces are taken out first, since `write` may use the cork.
+    // `write` runs after the borrow has ended, because `write` may use the cork.
     let taken = CORK.with_borrow_mut(|cork| {
         (cork.owner == id && !cork.is_empty()).then(|| {
             cork.shared_len = 0;
@@ -252,8 +258,8 @@ pub(crate) fn drain(id: u64, write: impl FnOnce(Pieces<'_>)) {
 
 /// Writes the cork of the connection that this thread polls.
 ///
-/// A handler may answer its own client and then publish to many. Publishing calls this function first, so that the
-/// client gets the answer before the published message, which other threads deliver.
+/// A handler may answer its own client and then publish to a room, whose messages other threads deliver. Publishing
+/// calls this function first. The client thus gets the answer before the published message.
 pub fn flush_current() {
     let connection = CORK.with_borrow(|cork| {
         if cork.is_empty() {
@@ -267,17 +273,17 @@ pub fn flush_current() {
     }
 }
 
-/// Returns the connection that this thread polls, by the id of its [`Outbox`](crate::Outbox).
+/// Returns the id of the connection that this thread polls. The connection's [`Outbox`](crate::Outbox) has the same id.
 ///
-/// Code that defers work uses the id to defer once per poll.
+/// A caller of [`defer`] compares ids to defer its work only once per poll.
 pub fn polled_connection() -> Option<u64> {
     CORK.with_borrow(|cork| (cork.owner != 0).then_some(cork.owner))
 }
 
-/// Runs `work` at the end of the current connection's poll; outside of a poll, at once.
+/// Runs `work` at the end of the current connection's poll. Outside of a poll, runs `work` at once.
 ///
-/// Use it for work that several sends of one poll would otherwise repeat, such as waking a task that delivers to many.
-/// The work must not block.
+/// Use this for work that several sends of one poll would otherwise repeat, such as waking a task that delivers to many
+/// connections. The work must not block.
 pub fn defer(work: impl FnOnce() + Send + 'static) {
     let now = CORK.with_borrow_mut(|cork| {
         if cork.owner == 0 {
@@ -293,12 +299,12 @@ pub fn defer(work: impl FnOnce() + Send + 'static) {
 
 /// Runs the work that was deferred during the poll.
 fn run_deferred() {
-    // Taken out first, since the work may defer more.
+    // The list is taken out first, because the work may defer more work.
     let mut work = CORK.with_borrow_mut(|cork| std::mem::take(&mut cork.deferred));
     for work in work.drain(..) {
         contain("in work that was deferred", work);
     }
-    // The empty list is kept, so that steady traffic allocates it once.
+    // The emptied list keeps its memory for later polls.
     CORK.with_borrow_mut(|cork| {
         if cork.deferred.is_empty() {
             cork.deferred = work;
@@ -364,7 +370,7 @@ mod tests {
             cork.bytes().extend_from_slice(b"for one");
             cork.push(&Bytes::from(vec![b'L'; SHARE_FROM]));
         });
-        // As a panic does.
+        // A panic drops the guard in the same way.
         drop(polling);
         let _polling = enter_as(2, None);
         let mut found = false;
@@ -379,7 +385,7 @@ mod tests {
         let seen = count.clone();
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _polling = enter_as(1, None);
-            // A second panic would end the process.
+            // A second panic would abort the process if it were not caught.
             defer(|| panic!("of the work"));
             defer(move || {
                 seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);

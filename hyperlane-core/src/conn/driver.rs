@@ -10,7 +10,7 @@ use std::{
 
 use super::cork;
 
-/// Reasons for waking the task, besides readiness.
+/// Reasons to wake the task, other than a socket that is ready.
 pub(crate) mod signals {
     /// The timer fired.
     pub(crate) const TIMER: u8 = 1;
@@ -20,32 +20,34 @@ pub(crate) mod signals {
     pub(crate) const LOST: u8 = 4;
     /// The drain time has ended, or the connection was aborted.
     pub(crate) const ABORT: u8 = 8;
-    /// Another task sent the last word or made room in the inbox.
+    /// Another task has changed the connection: it sent a Close frame or a last chunk, began to close the connection,
+    /// dropped the last handle, or made room in the inbox.
     pub(crate) const RECHECK: u8 = 16;
 }
 
-/// Work that one poll may do before other tasks run: about 100 us.
+/// Maximum work of one poll before other tasks run, in the units of [`charge`](Driver::charge): about 100 us.
 const POLL_BUDGET: u32 = 32 * 1024;
 
-/// Failed sends after which a hook is taken to ignore the end of its connection. A few last messages are normal.
+/// Number of failed sends after which a hook counts as ignoring the end of its connection. A hook that has not yet
+/// noticed the end may send a few messages.
 const MAX_FAILED_SENDS: u8 = 8;
 
-/// Wakes the task of a connection, and counts the work of its poll.
+/// The waker and the signals of a connection's task, and the work of its current poll.
 #[derive(Default)]
 pub(crate) struct Driver {
-    /// The task's waker, which tokio never changes.
+    /// The task's waker. Tokio passes the same waker to every poll of the task.
     waker: OnceLock<Waker>,
     signals: AtomicU8,
     /// Work of this poll; see [`charge`](Self::charge).
     spent: AtomicU32,
-    /// The last read of this poll found no bytes, so the socket wakes the task.
+    /// The last read of this poll found no bytes. The socket wakes the task when bytes arrive.
     pub(super) read_armed: AtomicBool,
-    /// Sends of the connection's own hook after its end, up to 255.
+    /// Number of sends by the connection's own hook after the end of the connection, up to 255.
     failed_sends: AtomicU8,
 }
 
 impl Driver {
-    /// Begins a poll of the task; returns the signals since the last one.
+    /// Begins a poll of the task. Returns the signals that were set since the last poll.
     pub(super) fn begin_poll(&self, cx: &Context<'_>) -> u8 {
         let _ = self.waker.get_or_init(|| cx.waker().clone());
         self.read_armed.store(false, Ordering::Relaxed);
@@ -61,7 +63,7 @@ impl Driver {
         self.waker.get()
     }
 
-    /// Returns whether `cx` wakes the task itself.
+    /// Returns whether the waker of `cx` is the waker of the connection's task.
     pub(super) fn is_own_waker(&self, cx: &Context<'_>) -> bool {
         self.waker
             .get()
@@ -75,14 +77,14 @@ impl Driver {
         }
     }
 
-    /// Wakes the task for a reason.
+    /// Sets a signal and wakes the task.
     pub(crate) fn signal(&self, signal: u8) {
         self.signals.fetch_or(signal, Ordering::AcqRel);
         self.wake();
     }
 
-    /// Counts work towards the budget of this poll. Tokio's own budget does not count bytes that are buffered
-    /// already, so a client that floods could otherwise occupy its thread.
+    /// Adds work to the sum for this poll. Tokio's own budget does not include work on bytes that are already buffered.
+    /// Without this second budget, a client that floods the server could occupy a thread.
     pub(crate) fn charge(&self, work: usize) {
         let work = u32::try_from(work).unwrap_or(u32::MAX);
         let spent = self.spent.load(Ordering::Relaxed).saturating_add(work);
@@ -98,8 +100,8 @@ impl Driver {
         self.spent.store(0, Ordering::Relaxed);
     }
 
-    /// Counts a send that failed because the connection has ended, if its own hook sent it. The send is charged as
-    /// work, so that other tasks run while a hook sends in a loop.
+    /// Counts a send that failed because the connection has ended. Only sends by the connection's own hook count. Such
+    /// a send is also charged as work, so a hook that sends in a loop lets other tasks run.
     pub(crate) fn count_failed_send(&self, id: u64) {
         if cork::is_polling(id) {
             self.charge(1024);
@@ -109,7 +111,7 @@ impl Driver {
         }
     }
 
-    /// Returns whether the hook goes on sending although its connection has ended.
+    /// Returns whether the hook continues to send although its connection has ended.
     pub(super) fn is_end_ignored(&self) -> bool {
         self.failed_sends.load(Ordering::Relaxed) >= MAX_FAILED_SENDS
     }

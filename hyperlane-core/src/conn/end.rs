@@ -21,35 +21,36 @@ use crate::{
     wire::WireFormat,
 };
 
-/// Time that the peer has to end its side after the server has ended its own.
+/// Time that the peer has to end its sending direction after the server has ended its own.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// The way in which the handler's side ended.
+/// The way in which the handler's side of a connection ended. The handler's side is the future that reads requests and
+/// runs hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// The last response was sent.
     Http,
     /// No further request came.
     Idle,
-    /// The WebSocket's handler returned; the Close has this code and reason.
+    /// The WebSocket's handler returned. The Close frame has this code and reason.
     WebSocket(CloseCode, Cow<'static, str>),
-    /// The connection is cut without a last word.
+    /// The connection is cut without a Close frame or a last chunk.
     Abort,
 }
 
 /// A function that runs after a connection has ended.
 pub(crate) type EndHook = Box<dyn FnOnce() + Send>;
 
-/// Runs a hook. A panic in it, or in a destructor of its values, neither skips the other hooks nor ends the task.
+/// Runs a hook. If the hook or a destructor of its values panics, the other hooks still run and the task continues.
 pub(super) fn run_end_hook(hook: EndHook) {
     contain("in a hook on the end of a connection", hook);
 }
 
-/// The end hooks of a connection, with the keys that cancel them.
+/// The end hooks of a connection, each with the key that cancels it.
 #[derive(Default)]
 pub(crate) struct EndHooks(Mutex<Vec<(u64, EndHook)>>);
 
-/// End hooks that are due.
+/// The end hooks of a connection that has ended.
 pub(super) struct LastHooks(Vec<(u64, EndHook)>);
 
 impl EndHooks {
@@ -57,7 +58,8 @@ impl EndHooks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a hook for the end and returns its key. If the peer is gone, runs the hook at once and returns `None`.
+    /// Stores a hook for the end of the connection and returns its key. If the peer is gone already, runs the hook at
+    /// once and returns `None`.
     pub(super) fn add(&self, life: &Lifecycle, hook: EndHook) -> Option<u64> {
         let mut hooks = self.lock();
         if life.is_gone() {
@@ -65,13 +67,13 @@ impl EndHooks {
             run_end_hook(hook);
             return None;
         }
-        // A key is unique among the hooks of all connections, so an old key cancels nothing.
+        // A key is unique among the hooks of all connections. An old key thus cancels no other hook.
         let key = next_id();
         hooks.push((key, hook));
         Some(key)
     }
 
-    /// Cancels a hook of [`add`](Self::add).
+    /// Cancels the hook for which [`add`](Self::add) returned `key`.
     pub(super) fn cancel(&self, key: u64) {
         let hook = {
             let mut hooks = self.lock();
@@ -82,7 +84,7 @@ impl EndHooks {
             }
             hook
         };
-        // Dropped outside the lock, since a destructor may use the hooks.
+        // Dropped after the lock is released, because a destructor of the program may add or cancel hooks.
         contain(
             "while a hook on the end of a connection was dropped",
             || {
@@ -91,7 +93,7 @@ impl EndHooks {
         );
     }
 
-    /// Marks the peer as gone and takes the hooks; `None` if it was gone before.
+    /// Marks the peer as gone, and removes and returns the hooks. Returns `None` if the peer was marked before.
     pub(super) fn take_last(&self, life: &Lifecycle) -> Option<LastHooks> {
         let mut hooks = self.lock();
         life.set_gone()
@@ -110,7 +112,8 @@ impl LastHooks {
 }
 
 impl Link {
-    /// Handles a shutdown: closes a WebSocket, shortens the limit on an incomplete head, and wakes all waits.
+    /// Handles a shutdown: closes a WebSocket, shortens the time limit of an incomplete head, and wakes all waiting
+    /// tasks.
     pub(super) fn on_shutdown(&self) {
         if self.lane.format().is_websocket() {
             let _ = self.close_websocket(CloseCode::GOING_AWAY, "server shutting down", false);
@@ -128,7 +131,8 @@ impl Link {
         waiters.wake();
     }
 
-    /// Ends an event stream at a shutdown. The hook has run before, so its last events are sent.
+    /// Ends an event stream at a shutdown. The task polls the hook before this call, so the hook's last events are
+    /// sent.
     pub(super) fn end_events_on_shutdown(&self) {
         let format = self.lane.format();
         let is_events = matches!(
@@ -139,13 +143,13 @@ impl Link {
             return;
         }
         if format == WireFormat::EventStreamChunked {
-            // A connection that is lost needs no last chunk.
+            // An error means that the connection is lost and needs no last chunk.
             let _ = self.lane().send_last(LAST_CHUNK, false);
         }
         self.signal_close();
     }
 
-    /// Begins the end after the handler's side has ended.
+    /// Begins to close the connection after the handler's side has ended.
     pub(super) fn finish(&self, ending: Ending) {
         match ending {
             Ending::Http | Ending::Idle => {
@@ -153,7 +157,8 @@ impl Link {
                 let life = &self.lane.life;
                 if life.is_transport_open() {
                     life.advance(Sending::Closing);
-                    // The client of an idle connection has its last answer, so a reset does no harm.
+                    // An idle client already has its last answer, so a reset of the connection destroys nothing. No
+                    // lingering is needed.
                     match ending == Ending::Idle || life.has_input_ended() {
                         true => life.set_transport(Transport::Flushing { linger: false }),
                         false => self.begin_linger(&mut input),
@@ -166,12 +171,13 @@ impl Link {
                 }
                 let mut input = self.lock_input();
                 if !self.lane.life.is_transport_open() {
-                    // The peer is gone or a time limit passed. A Close would give the wrong reason.
+                    // The peer is gone, or a time limit has closed the transport. The handler's code in a Close frame
+                    // would give the wrong reason.
                 } else if input.websocket().is_some() {
                     drop(input);
                     let _ = self.close_websocket(code, &reason, false);
                 } else {
-                    // The program sent its own 101 and never spoke WebSocket.
+                    // The program sent its own 101 and then did not use the connection as a WebSocket.
                     self.lane.life.advance(Sending::Closing);
                     self.begin_linger(&mut input);
                 }
@@ -180,7 +186,8 @@ impl Link {
         }
     }
 
-    /// Sends the queue, ends the server's side, and waits for the peer to end its own, at most [`LINGER`].
+    /// Begins an orderly end of the transport: the task sends the queue, ends the server's sending direction, and waits
+    /// for the end of the peer's direction, at most [`LINGER`].
     pub(super) fn begin_linger(&self, input: &mut Input) {
         self.lane
             .life
@@ -188,7 +195,8 @@ impl Link {
         input.wait = Wait::Nothing;
     }
 
-    /// Reads ahead, or advances the end of the transport. Ready when it is closed.
+    /// Reads ahead while the transport is open. Otherwise advances the end of the transport. Ready when the transport
+    /// is closed.
     pub(super) fn poll_transport(&self, cx: &mut Context<'_>) -> Poll<()> {
         let life = &self.lane.life;
         loop {
@@ -210,7 +218,7 @@ impl Link {
                         continue;
                     }
                     self.lane.lock_out().shut_down();
-                    // A transport that cannot end its side at once does so when it is dropped.
+                    // A transport that cannot end its sending direction at once ends it when it is dropped.
                     let _ = input.reader.poll_shutdown_driven(cx);
                     let by = self.now().after(LINGER);
                     let by = input.close_by.map_or(by, |limit| limit.min(by));
@@ -236,7 +244,7 @@ impl Link {
         }
     }
 
-    /// Closes the connection from outside its task.
+    /// Begins to close the connection. Any task may call this.
     pub(crate) fn signal_close(&self) {
         {
             let mut input = self.lock_input();
@@ -248,13 +256,13 @@ impl Link {
         self.driver.signal(signals::RECHECK);
     }
 
-    /// Begins an event stream. From now on the client's bytes are discarded.
+    /// Makes the connection an event stream. The task discards all later bytes from the client.
     pub(crate) fn begin_events(&self, format: WireFormat) {
         let mut input = self.lock_input();
         if matches!(input.mode, Mode::Discard) {
             return;
         }
-        // The head is written before another task can get the handle: no event may overtake it.
+        // The head is written before another task can get a handle. Otherwise an event could overtake the head.
         self.lane().flush();
         input.mode = Mode::Discard;
         input.wait_for(Wait::Nothing, self.now());
@@ -264,17 +272,17 @@ impl Link {
             self.arm(self.now().after(every));
         }
         if self.env.is_shutting_down() {
-            // The signal came while the connection spoke HTTP, or not at all.
+            // The shutdown began while the connection was not an event stream. The task has to handle the signal again.
             self.driver.signal(signals::SHUTDOWN);
         }
     }
 
-    /// Returns whether the end of a WebSocket or event stream has begun, so that its peer counts as gone.
+    /// Returns whether a WebSocket or an event stream has begun to close. Its peer then counts as gone.
     pub(super) fn is_ending(&self) -> bool {
         self.lane.format() != WireFormat::Http && !self.lane.life.is_transport_open()
     }
 
-    /// Closes the socket, even if handles are left.
+    /// Closes the socket, even if the program still has handles to the connection.
     fn close_transport(&self) {
         {
             let mut input = self.lock_input();
@@ -299,7 +307,7 @@ impl Link {
             out.close();
             out.take_waiters()
         };
-        // These tasks began to wait during the end.
+        // Wakes the tasks that began to wait while the connection closed.
         waiters.wake();
         self.lane
             .backlog

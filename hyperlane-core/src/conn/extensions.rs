@@ -15,7 +15,7 @@ pub(crate) struct Extensions {
 }
 
 impl Extensions {
-    /// Chooses from the client's offers; without the feature `deflate`, none.
+    /// Chooses extensions from the client's offers. Without the feature `deflate`, chooses no extension.
     pub(crate) fn negotiate<'o>(
         offered: impl Iterator<Item = &'o str>,
         config: &ServerConfig,
@@ -29,7 +29,7 @@ impl Extensions {
         Ok(Self::default())
     }
 
-    /// Returns the value of the answer's `Sec-WebSocket-Extensions`.
+    /// Returns the value of the answer's `Sec-WebSocket-Extensions`; `None` if no extension was chosen.
     pub(crate) fn answer(&self) -> Option<String> {
         #[cfg(feature = "deflate")]
         return self.deflate.map(|agreement| agreement.to_string());
@@ -45,7 +45,7 @@ impl Extensions {
         false
     }
 
-    /// Returns the format of messages to the client.
+    /// Returns the wire format of messages to the client.
     pub(super) fn format(&self) -> WireFormat {
         #[cfg(feature = "deflate")]
         if let Some(agreement) = &self.deflate {
@@ -66,7 +66,8 @@ impl Extensions {
         Some(Box::new(agreement.decompressor(Role::Server, config)))
     }
 
-    /// Creates the compressor of outgoing messages if its state belongs to the connection (context takeover).
+    /// Creates the compressor of outgoing messages. Returns `None` without context takeover: the connection then keeps
+    /// no state between two messages.
     #[cfg(feature = "deflate")]
     pub(super) fn compressor(&self, config: &ServerConfig) -> Option<Box<Compressor>> {
         let (agreement, config) = self.deflate.as_ref().zip(config.deflate.as_ref())?;

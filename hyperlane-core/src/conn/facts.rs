@@ -5,24 +5,24 @@ use std::sync::OnceLock;
 use super::handshake::Subprotocol;
 use crate::env::peer::{Peer, Via};
 
-/// The source of a connection, and facts that few connections have.
+/// The peer and the listener of a connection, and facts that few connections have.
 ///
-/// Checks of hosts, origins and cookies use them, and so do log lines.
+/// The checks of hosts, origins and cookies use these facts, and so do log lines.
 pub(crate) struct Facts {
     /// The other end of the socket.
     socket_peer: Peer,
     /// The kind of listener.
     pub(crate) via: Via,
-    /// On the heap, because an idle connection that has none of these facts pays for one word only.
+    /// Facts that few connections have. On the heap, because a connection without these facts then needs only one word.
     rare: OnceLock<Box<Rare>>,
 }
 
 /// Facts that few connections have. Each is set once.
 #[derive(Default)]
 struct Rare {
-    /// The client of a load balancer, from the PROXY protocol.
+    /// The client that a load balancer named by the PROXY protocol.
     source: OnceLock<Peer>,
-    /// Values that the outer stack attached to the only request.
+    /// Extensions of the only request. The HTTP stack attached them in which this server runs as a tower service.
     #[cfg(feature = "tower")]
     extensions: OnceLock<http::Extensions>,
     /// The negotiated subprotocol of a WebSocket.
@@ -42,25 +42,26 @@ impl Facts {
         self.rare.get_or_init(Box::default)
     }
 
-    /// Returns the address of the client, or of the last proxy in front of the load balancer.
+    /// Returns the client that a load balancer named by the PROXY protocol, or else the other end of the socket. Either
+    /// may be an HTTP proxy.
     pub(crate) fn peer(&self) -> Peer {
         let source = self.rare.get().and_then(|rare| rare.source.get());
         *source.unwrap_or(&self.socket_peer)
     }
 
-    /// Sets the client of a load balancer; called once, before anything else is read.
+    /// Sets the client that a load balancer named. Called once, before the first request is read.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) fn set_source(&self, source: Peer) {
         let _ = self.rare().source.set(source);
     }
 
-    /// Returns the values that the outer stack attached to the request.
+    /// Returns the extensions that the outer HTTP stack attached to the request.
     #[cfg(feature = "tower")]
     pub(crate) fn extensions(&self) -> Option<&http::Extensions> {
         self.rare.get()?.extensions.get()
     }
 
-    /// Sets the values of the outer stack; called once, before a hook runs.
+    /// Sets the extensions that the outer HTTP stack attached to the request. Called once, before a hook runs.
     #[cfg(feature = "tower")]
     pub(crate) fn set_extensions(&self, extensions: http::Extensions) {
         let _ = self.rare().extensions.set(extensions);
@@ -71,7 +72,7 @@ impl Facts {
         self.rare.get()?.subprotocol.get()
     }
 
-    /// Sets the negotiated subprotocol; called once, because a connection is upgraded once.
+    /// Sets the negotiated subprotocol. Called at most once, because a connection becomes a WebSocket only once.
     pub(super) fn set_subprotocol(&self, subprotocol: Subprotocol) {
         let _ = self.rare().subprotocol.set(subprotocol);
     }

@@ -1,5 +1,5 @@
-//! The program's handles to a connection. They are counted, since a connection that is kept open closes with the last
-//! one.
+//! The program's handles to a connection. They are counted: a connection that is kept open closes when the last handle
+//! is dropped.
 
 use std::{
     future::poll_fn,
@@ -13,11 +13,11 @@ use std::{
 
 use super::{driver::signals, link::Link};
 
-/// The number of handles, and the decision to keep the connection open, which is the highest bit.
+/// The number of handles. The highest bit ([`KEEP`]) says that the connection is kept open.
 #[derive(Debug, Default)]
 pub(crate) struct Handles(AtomicU32);
 
-/// The hook has decided that its connection stays open.
+/// The bit for a connection that stays open after its hook has returned.
 const KEEP: u32 = 1 << 31;
 
 impl Handles {
@@ -39,7 +39,7 @@ impl Handle {
         Self(connection)
     }
 
-    /// Returns the connection, for uses that are not counted.
+    /// Returns the connection. A clone of this `Arc` does not count as a handle.
     pub(crate) fn shared(&self) -> &Arc<Link> {
         &self.0
     }
@@ -53,7 +53,7 @@ impl Clone for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // The last handle of a connection that is kept open.
+        // This was the last handle of a connection that is kept open. The task now closes the connection.
         if self.0.lane.handles.0.fetch_sub(1, Ordering::AcqRel) == KEEP | 1 {
             self.0.driver.signal(signals::RECHECK);
         }
@@ -69,8 +69,9 @@ impl Deref for Handle {
 }
 
 impl Link {
-    /// Waits until the last handle is dropped or the connection ends, if the connection is kept open; called after
-    /// its hook has returned. Only the connection's task may wait: the end and the last handle wake no other.
+    /// Waits until the last handle is dropped or the connection ends. Returns at once if the connection is not kept
+    /// open. Called after the hook has returned, by the connection's task alone: the drop of the last handle wakes only
+    /// this task.
     pub(crate) fn released(&self) -> impl Future<Output = ()> + Send {
         poll_fn(|_| {
             let handles = self.lane.handles.0.load(Ordering::Acquire);

@@ -1,7 +1,8 @@
-//! An accepted WebSocket handshake, until its 101 is sent.
+//! An accepted WebSocket handshake, until its response (101 Switching Protocols) is sent.
 //!
-//! A route's guard accepts the handshake before the handler runs. The handler can still refuse it with an HTTP answer.
-//! The first read, send or `upgrade` sends the 101; without one, a timer does.
+//! A route's guard accepts the handshake before the handler runs. The handler can still refuse the handshake with
+//! another HTTP answer. The handler's first read, send or `upgrade` sends the 101. If the handler does none of these in
+//! time, a timer sends the 101.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -34,7 +35,7 @@ impl Subprotocol {
     }
 }
 
-/// An accepted handshake, with the data of its answer.
+/// An accepted handshake, with the data for its 101.
 pub(crate) struct Handshake {
     /// `Sec-WebSocket-Accept` (RFC 6455 §4.2.2).
     pub(crate) accept_key: [u8; 28],
@@ -49,7 +50,7 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    /// Encodes the 101 with the fields of `added`.
+    /// Encodes the 101. `added` has the handler's further header fields.
     pub(crate) fn head(&self, link: &Link, added: &Headers) -> Vec<u8> {
         let config = &link.env.config;
         let subprotocol = self.subprotocol.as_ref();
@@ -83,7 +84,8 @@ impl Handshake {
 }
 
 impl Link {
-    /// Keeps an accepted handshake. A timer sends its 101 after [`ServerConfig::handshake_timeout`].
+    /// Stores an accepted handshake until its 101 is sent. After [`ServerConfig::handshake_timeout`], a timer sends the
+    /// 101.
     pub(crate) fn keep_handshake(&self, handshake: Box<Handshake>) {
         let by = handshake.since.after(self.env.config.handshake_timeout);
         self.lock_input().mode = Mode::Handshake(handshake);
@@ -96,7 +98,7 @@ impl Link {
         if let Some(handshake) = handshake {
             let head = handshake.head(self, &Headers::new());
             self.lane.set_handshake(false);
-            // The handler's next read or send reports an error.
+            // An error is ignored here. The handler's next read or send reports it.
             let _ = self
                 .lane()
                 .send(Payload::Copied(&head), Order::Now, Limit::None);
@@ -106,7 +108,7 @@ impl Link {
 }
 
 impl Input {
-    /// Takes the handshake whose 101 was not sent, if there is one.
+    /// Removes and returns the handshake whose 101 was not sent; `None` if there is no such handshake.
     pub(crate) fn take_handshake(&mut self) -> Option<Box<Handshake>> {
         match std::mem::replace(&mut self.mode, Mode::Http) {
             Mode::Handshake(handshake) => Some(handshake),
@@ -117,8 +119,8 @@ impl Input {
         }
     }
 
-    /// Adds the cookie of a session to the 101 of a pending handshake. The session began after the handshake was
-    /// accepted.
+    /// Adds a session's cookie to the 101 of a pending handshake. This is for a session that began after the handshake
+    /// was accepted.
     pub(crate) fn set_session(&mut self, session: &Arc<SessionFields>) {
         if let Mode::Handshake(handshake) = &mut self.mode {
             handshake.session = Some(session.clone());
@@ -126,7 +128,7 @@ impl Input {
     }
 }
 
-/// Sends the 101 as [`Link::answer_handshake`] does, after the handler has taken too long.
+/// Sends the 101 for a handler that has taken too long, and logs a warning.
 pub(super) fn answer_late_handshake(link: &Link) {
     if let Mode::Handshake(handshake) = &link.lock_input().mode {
         tracing::warn!(

@@ -11,13 +11,13 @@ use crate::env::timers::Tick;
 /// State of the last ping.
 #[derive(Debug, Default)]
 pub(super) struct Heartbeat {
-    /// Number of pings so far. The payload of each is its number, so that an unsolicited pong, or the pong to a ping of
-    /// the program, does not count as its answer (RFC 6455 §5.5.3).
+    /// Number of heartbeat pings so far. The payload of a ping begins with its number. The number tells the pong to a
+    /// heartbeat ping from other pongs: unsolicited ones, and answers to pings of the program (RFC 6455 §5.5.3).
     count: u64,
-    /// Time of the last ping, until its pong.
+    /// Time at which the last ping was sent; `None` after its pong.
     sent: Option<Instant>,
     pub(super) latency: Option<Duration>,
-    /// Acknowledgements of a session's channel, which the pings carry too.
+    /// Acknowledgements of a session's channel. If they are set, a heartbeat ping also carries their stamp.
     pub(super) acks: Option<Arc<Acks>>,
 }
 
@@ -37,11 +37,12 @@ impl Heartbeat {
         self.acks.as_ref()?.ping_due()
     }
 
-    /// Takes a pong; returns whether it acknowledges messages of a channel. Calls `now` only for the pong to the
-    /// last ping.
+    /// Handles a pong. Returns whether the pong acknowledges further messages of a channel. Calls `now` only for the
+    /// pong to the last ping.
     pub(super) fn pong(&mut self, payload: &[u8], now: impl FnOnce() -> Instant) -> bool {
         if let Some(acks) = &self.acks {
-            // A client may answer only the latest ping (RFC 6455 §5.5.3), which may not be the channel's.
+            // Any pong clears the pending ping of the channel. A client may answer only the latest of several pings
+            // (RFC 6455 §5.5.3), and the latest may be a heartbeat ping.
             acks.clear_pending_ping();
         }
         let (number, is_new) = match &self.acks {

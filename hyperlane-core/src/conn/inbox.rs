@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use crate::proto::ws::Message;
 
-/// Messages in order of arrival, with their size. An empty inbox takes one word, and most are empty.
+/// Messages in the order of arrival, with their total size. An empty inbox takes one word, because most inboxes are
+/// empty.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox(Option<Box<Waiting>>);
 
@@ -15,7 +16,8 @@ struct Waiting {
 }
 
 impl Inbox {
-    /// Returns the size of the messages that counts against the limit, in bytes.
+    /// Returns the size of the waiting messages, in bytes. The limit on the inbox applies to this size, which includes
+    /// a fixed overhead per message.
     pub(crate) fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |waiting| waiting.bytes)
     }

@@ -1,8 +1,8 @@
 //! The reading side of a connection.
 //!
-//! Only the connection's task polls the socket. While the handler reads, it gets bytes straight from the thread's
-//! buffer. While the handler awaits something else, the task reads ahead into a bounded inbox, so that pings are
-//! answered, and a Close or the end of the stream is noticed at once.
+//! Only the connection's task polls the socket. While the handler reads, it gets bytes straight from the read buffer.
+//! While the handler awaits something else, the task reads ahead into a bounded inbox. Thus the task answers pings and
+//! notices a Close or the end of the stream at once.
 
 use std::{
     io,
@@ -18,17 +18,17 @@ use crate::{env::timers::Tick, wire::WireFormat};
 
 /// The protocol of the bytes that come in.
 pub(crate) enum Mode {
-    /// HTTP requests. They are only buffered here; the exchange parses them.
+    /// HTTP requests. The connection only buffers the bytes, and the exchange parses them.
     Http,
-    /// Still HTTP: a WebSocket handshake is accepted, and its 101 was not sent.
+    /// HTTP, with an accepted WebSocket handshake whose 101 was not sent yet.
     Handshake(Box<Handshake>),
-    /// WebSocket frames, which are decoded here.
+    /// WebSocket frames. The connection decodes them.
     WebSocket(Box<WsInput>),
     /// Bytes to discard: the client's side of an event stream.
     Discard,
 }
 
-/// The input that a connection waits for, which decides its time limit.
+/// The input that a connection waits for. It decides the time limit of the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// The first byte of the next request.
@@ -37,9 +37,9 @@ pub(crate) enum Wait {
     Head,
     /// More of a body.
     Body,
-    /// The rest of a body, to drop it.
+    /// The rest of a body that no hook reads. The server drops it.
     Drain,
-    /// No input: the handler works.
+    /// No input, because the handler works.
     Nothing,
 }
 
@@ -49,13 +49,13 @@ pub(crate) enum Fill {
     Bytes,
     /// The peer has ended its side, or the transport failed.
     End,
-    /// The buffer holds as many bytes as it may.
+    /// The buffer has reached its limit.
     Full,
     /// The time limit of this wait passed.
     TimedOut(Wait),
 }
 
-/// The state behind the lock `input`.
+/// The state that the lock `input` protects.
 pub(crate) struct Input {
     pub(crate) reader: Reader,
     pub(crate) buffer: ReadBuffer,
@@ -64,9 +64,10 @@ pub(crate) struct Input {
     pub(crate) wait_since: Tick,
     pub(crate) timed_out: bool,
     pub(crate) last_received: Tick,
-    /// Tick at which the transport is closed at the latest, once the end has begun.
+    /// Tick at which the task closes the transport at the latest; `None` before the connection begins to close.
     pub(crate) close_by: Option<Tick>,
-    /// Other tasks, and futures within this task, that wait for input.
+    /// Wakers of waits for input that do not use the waker of the connection's task: other tasks, and futures inside
+    /// the task that have wakers of their own.
     pub(super) readers: Wakers,
 }
 
@@ -89,7 +90,7 @@ impl Input {
         if self.wait != wait {
             self.wait = wait;
             self.wait_since = now;
-            // The limit that passed was that of the previous wait.
+            // An expired time limit applied to the previous wait.
             self.timed_out = false;
         }
     }
@@ -105,7 +106,7 @@ impl Input {
         }
     }
 
-    /// Reads once from the transport. Called only while the task is polled.
+    /// Reads once from the transport. Only the connection's task calls this.
     pub(super) fn poll_fill(&mut self, link: &Link, limit: usize) -> Poll<Fill> {
         if link.lane.life.has_input_ended() {
             return Poll::Ready(Fill::End);
@@ -114,7 +115,7 @@ impl Input {
             return Poll::Pending;
         };
         if link.driver.is_budget_spent() {
-            // Other tasks run first; the runtime queues this task behind them.
+            // Other tasks run first: the runtime puts this task behind them.
             waker.wake_by_ref();
             return Poll::Pending;
         }
@@ -169,21 +170,22 @@ impl Input {
         }
     }
 
-    /// Registers `cx` to be woken by input, unless it is the task's own waker.
+    /// Registers the waker of `cx` for input. The task's own waker needs no registration, because the socket wakes the
+    /// task.
     pub(super) fn await_input(&mut self, link: &Link, cx: &Context<'_>) {
         if !link.driver.is_own_waker(cx) {
             self.readers.add(cx.waker());
         }
     }
 
-    /// Ends all waits for input after the peer has ended its side.
+    /// Ends all waits for input after the peer has ended its sending direction.
     pub(super) fn end(&mut self, link: &Link) {
         self.wake_readers();
         if let Some(websocket) = self.websocket() {
             websocket.set_lost();
         }
-        // A client of plain HTTP may end its side and still wait for the response. A client of a WebSocket or an event
-        // stream has left.
+        // A client of plain HTTP may end its sending direction and still wait for the response. A client of a WebSocket
+        // or of an event stream has left.
         if link.lane.format() != WireFormat::Http {
             link.lane.life.set_transport(Transport::Closed);
         }
@@ -191,12 +193,12 @@ impl Input {
 }
 
 impl Link {
-    /// Waits until more bytes than now are buffered, for the reader of requests.
+    /// Waits until more bytes are buffered. The exchange calls this to read a head or a body.
     pub(crate) fn poll_more(&self, cx: &mut Context<'_>, wait: Wait, limit: usize) -> Poll<Fill> {
         let mut input = self.lock_input();
         let known = input.buffer.len();
         input.wait_for(wait, self.now());
-        // The limit on a body is on silence, so bytes that came late still count.
+        // The limit of a body is on the time without bytes. If bytes have arrived late, the wait still succeeds.
         if input.timed_out && wait != Wait::Body {
             input.timed_out = false;
             return Poll::Ready(Fill::TimedOut(wait));
@@ -204,7 +206,7 @@ impl Link {
         let fill = if cork::is_polling(self.id()) {
             input.poll_fill(self, limit)
         } else if known > 0 && wait == Wait::Body {
-            // The task has read ahead since the caller's last check.
+            // The task has read ahead, so bytes of the body are already buffered.
             Poll::Ready(Fill::Bytes)
         } else if self.lane.life.has_input_ended() {
             Poll::Ready(Fill::End)
@@ -222,7 +224,7 @@ impl Link {
                 input.timed_out = false;
                 Poll::Ready(Fill::TimedOut(wait))
             }
-            // The connection is between requests. A request whose bytes have come in is still answered.
+            // During a shutdown, no further request is read. A request that has begun to arrive is still answered.
             Poll::Pending
                 if (wait == Wait::Idle || wait == Wait::Head && known == 0)
                     && self.env.is_shutting_down() =>
@@ -240,14 +242,15 @@ impl Link {
         }
     }
 
-    /// Reads while the handler does something else. Called by the task alone.
+    /// Reads while the handler does something else. Only the connection's task calls this.
     pub(super) fn read_ahead(&self) {
         if self.driver.read_armed.load(Ordering::Relaxed) {
             return;
         }
         let mut input = self.lock_input();
         let limit = match input.wait {
-            // A hook waits for the whole head, though not in this poll.
+            // A hook waits for a whole head, although the hook did not read in this poll. The buffer must have room for
+            // the head.
             Wait::Head => self.env.head_space().max(self.env.config.inbox_bytes),
             _ => self.env.config.inbox_bytes,
         };
@@ -279,9 +282,9 @@ impl Link {
         }
     }
 
-    /// Returns the buffer to the thread at the end of a poll, since idle connections hold none.
+    /// Returns the read buffer to the thread at the end of a poll. An idle connection has no buffer.
     pub(super) fn settle_input(&self) {
-        // With a spent budget the task runs again at once, and the buffer stays.
+        // If the budget is spent, the task runs again at once and keeps the buffer.
         if !self.driver.is_budget_spent() {
             self.lock_input().buffer.settle();
         }

@@ -1,4 +1,4 @@
-//! The part of a connection that handles use.
+//! The lane: the part of a connection on which handles send.
 
 use std::{
     sync::{
@@ -16,23 +16,23 @@ use crate::{
     wire::WireFormat,
 };
 
-/// One stream of answers, messages or events on a link.
+/// One stream of answers, messages or events on a [`Link`], which is a socket with its task.
 pub(crate) struct Lane {
     pub(crate) id: u64,
     pub(crate) life: Lifecycle,
     format: AtomicU8,
-    /// The queue is not empty, so the task has to flush it.
+    /// The queue is not empty. The task has to flush it.
     pub(super) backlog: AtomicBool,
-    /// A raw event stream is at the start of a line.
+    /// False while the program, which writes an event stream as raw bytes, is in the middle of a line.
     at_line_end: AtomicBool,
     /// The current request is a WebSocket handshake without an answer.
     awaits_answer: AtomicBool,
     pub(crate) handles: Handles,
     /// The lane belongs to the channel of a session.
     of_channel: AtomicBool,
-    /// The interval of heartbeats, in ticks; 0 for the configured one.
+    /// The interval of heartbeats, in ticks; 0 for the configured interval.
     heartbeat: AtomicU32,
-    /// Pings whose pongs are still expected.
+    /// Number of sent pings whose pongs are still expected.
     open_pings: AtomicU32,
     out: Mutex<Out>,
     pub(super) ends: EndHooks,
@@ -74,7 +74,7 @@ impl Lane {
         self.backlog.load(Ordering::Acquire)
     }
 
-    /// Returns whether the lane belongs to a session's channel, so that no other sender may use it.
+    /// Returns whether the lane belongs to a session's channel. No other sender may use such a lane.
     pub(crate) fn is_of_channel(&self) -> bool {
         self.of_channel.load(Ordering::Acquire)
     }
@@ -93,14 +93,14 @@ impl Lane {
         self.awaits_answer.load(Ordering::Relaxed)
     }
 
-    /// Tracks whether `data` ends a line of a raw event stream.
+    /// Records whether `data`, which the program writes to an event stream as raw bytes, ends a line.
     pub(crate) fn track_line_end(&self, data: &[u8]) {
         if let Some(last) = data.last() {
             self.at_line_end.store(*last == b'\n', Ordering::Relaxed);
         }
     }
 
-    /// Returns whether a raw event stream is at the start of a line.
+    /// Returns whether the next byte of an event stream begins a line.
     pub(crate) fn is_at_line_end(&self) -> bool {
         self.at_line_end.load(Ordering::Relaxed)
     }
@@ -118,13 +118,14 @@ impl Lane {
         self.heartbeat.store(ticks, Ordering::Relaxed);
     }
 
-    /// Counts a ping, so that the limit on control frames does not count its pong. Called before the ping is sent,
-    /// since the pong may come before this thread runs again.
+    /// Counts a ping. The limit on control frames then ignores its pong. Called before the ping is sent, because the
+    /// pong may arrive before this thread continues.
     pub(super) fn open_ping(&self) {
         self.open_pings.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Takes a ping off the count after its pong; returns false if the count was 0.
+    /// Subtracts a ping from the count after its pong has arrived or sending it has failed. Returns false if the count
+    /// was 0.
     pub(super) fn take_open_ping(&self) -> bool {
         self.open_pings
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
@@ -150,7 +151,7 @@ impl Lane {
     }
 }
 
-/// A lane with its link.
+/// A lane with its link. It has the functions for sending.
 #[derive(Clone, Copy)]
 pub(crate) struct LaneRef<'a> {
     pub(super) lane: &'a Lane,

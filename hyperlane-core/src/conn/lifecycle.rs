@@ -4,20 +4,20 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// The state of a connection in three parts: its sending side, its transport and its peer.
 ///
-/// Each part moves forward only.
+/// Each part moves forward only. "The handler's side" is the future that reads requests and runs hooks.
 ///
-/// | part | from | to | by |
+/// | part | from | to | when |
 /// |---|---|---|---|
-/// | sending | `Open` | `Closing` | the end of the handler's side, a close from outside, the end of the peer |
-/// | sending | `Open`, `Closing` | `LastWord` | a Close frame or a last chunk, which is the last entry of the queue |
-/// | sending | any | `Lost` | an error of the transport, or its end; the queue is dropped |
-/// | transport | `Open` | `Flushing` | the end of the handler's side, a close from outside, a Close frame or a violation of the peer |
-/// | transport | `Flushing` | `Lingering` | the queue is empty, and the peer has to end its side first |
-/// | transport | any | `Closed` | the end of the peer, a time limit, an abort, or the end of all work |
-/// | peer | here | ended | the end of its side, or an error of the transport: no more input |
-/// | peer | here, ended | gone | the task, which then runs the end hooks and wakes all waits |
+/// | sending | `Open` | `Closing` | the handler's side has ended, a task has closed the connection, or the peer is gone |
+/// | sending | `Open`, `Closing` | `LastWord` | a Close frame or a last chunk is queued, as the last entry of the queue |
+/// | sending | any | `Lost` | the transport has failed or is closed; the queue is dropped |
+/// | transport | `Open` | `Flushing` | the handler's side has ended, a task has closed the connection, or the peer has sent a Close frame or broken the protocol |
+/// | transport | `Flushing` | `Lingering` | the queue is empty, and the peer has to end its sending direction first |
+/// | transport | any | `Closed` | the peer has ended, a time limit has passed, the connection is aborted, or all work is done |
+/// | peer | here | ended | the peer has ended its sending direction, or the transport has failed: no more input comes |
+/// | peer | here, ended | gone | the task has seen the end; it then runs the end hooks and wakes all waiting tasks |
 ///
-/// The end of input is set under the lock `input`, `LastWord` and `Lost` under the lock `out`.
+/// The end of input is set under the lock `input`. `LastWord` and `Lost` are set under the lock `out`.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     sending: AtomicU8,
@@ -31,9 +31,10 @@ pub(crate) struct Lifecycle {
 pub(crate) enum Sending {
     /// Everything can be sent.
     Open,
-    /// No message can be sent any more, only the connection's own last bytes.
+    /// Messages are refused. Only the connection itself can still send its last bytes.
     Closing,
-    /// Only the queue is sent. Its last entry is the last word: a Close frame or a last chunk.
+    /// No more bytes are accepted, and the task sends the queue. The last entry of the queue is the last word: a Close
+    /// frame or a last chunk.
     LastWord,
     /// Nothing can be sent: the transport has failed or is closed.
     Lost,
@@ -44,10 +45,10 @@ pub(crate) enum Sending {
 pub(crate) enum Transport {
     /// In use.
     Open,
-    /// The queue is sent. Then the transport closes, or lingers first.
+    /// The task sends the queue. Then the transport closes, or lingers first if `linger` is true.
     Flushing { linger: bool },
-    /// The server's side has ended. The peer's bytes are read and dropped, since closing a socket with unread bytes
-    /// resets it, and a reset could destroy the last word in transit (RFC 9112 §9.6).
+    /// The server has ended its sending direction. The task reads and drops the peer's bytes: closing a socket with
+    /// unread bytes resets the connection, and a reset could destroy the last word in transit (RFC 9112 §9.6).
     Lingering,
     /// The socket is closed.
     Closed,
@@ -76,11 +77,11 @@ impl Transport {
 /// A state to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// The peer has ended its side or is gone.
+    /// The peer has ended its sending direction or is gone.
     PeerEnded,
     /// No message can be sent any more, or the server shuts down.
     Closed,
-    /// One of the other two.
+    /// `PeerEnded` or `Closed`, whichever comes first.
     Either,
 }
 
@@ -110,7 +111,7 @@ impl Lifecycle {
         self.sending.load(Ordering::Acquire) == Sending::Lost as u8
     }
 
-    /// Moves the sending side forward to `to`, unless it is further.
+    /// Moves the sending side forward to `to`. A side that is already past `to` stays where it is.
     pub(super) fn advance(&self, to: Sending) {
         self.sending.fetch_max(to as u8, Ordering::AcqRel);
     }
@@ -121,12 +122,12 @@ impl Lifecycle {
         transport.copied().unwrap_or(Transport::Closed)
     }
 
-    /// Returns whether the end of the transport has not begun.
+    /// Returns whether the transport is in use and has not begun to close.
     pub(super) fn is_transport_open(&self) -> bool {
         self.transport.load(Ordering::Acquire) == Transport::Open.to_index()
     }
 
-    /// Sets the state of the transport, unless it is closed.
+    /// Sets the state of the transport. A closed transport stays closed.
     pub(super) fn set_transport(&self, to: Transport) {
         let closed = Transport::Closed.to_index();
         let moved = |from| (from != closed).then_some(to.to_index());
@@ -135,7 +136,7 @@ impl Lifecycle {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, moved);
     }
 
-    /// Returns whether the peer has ended its side.
+    /// Returns whether the peer has ended its sending direction.
     pub(crate) fn has_input_ended(&self) -> bool {
         self.input_ended.load(Ordering::Acquire)
     }
@@ -154,7 +155,7 @@ impl Lifecycle {
         !self.gone.swap(true, Ordering::AcqRel)
     }
 
-    /// Returns whether a state is reached.
+    /// Returns whether the connection has reached the state `until`.
     pub(super) fn has_reached(&self, until: Until, is_shutting_down: bool) -> bool {
         let has_ended = self.is_gone() || until != Until::Closed && self.has_input_ended();
         has_ended || until != Until::PeerEnded && (!self.is_open() || is_shutting_down)

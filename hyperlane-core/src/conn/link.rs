@@ -36,13 +36,13 @@ pub(crate) struct Link {
     /// The tick at which the timer fires next.
     armed_at: AtomicU32,
     input: Mutex<Input>,
-    /// The one lane of HTTP/1.1.
+    /// The lane. A connection of HTTP/1.1 has only one.
     pub(crate) lane: Lane,
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // A task that was dropped with its runtime leaves a queue.
+        // A runtime that ends may drop the task before the queue is empty. The metric must not keep these bytes.
         let queued = self.lane.lock_out().queued();
         self.env.metrics.outbox_changed(queued, 0);
     }
@@ -93,12 +93,12 @@ impl Link {
         self.env.timers.now()
     }
 
-    /// Returns the address of the client, or of the last proxy in front of the load balancer.
+    /// Returns the client that a load balancer named, or else the other end of the socket. Either may be an HTTP proxy.
     pub(crate) fn peer(&self) -> Peer {
         self.facts.peer()
     }
 
-    /// Sets the client that a load balancer named; returns false if that address has too many connections.
+    /// Sets the client that a load balancer named. Returns false if the client's address has too many connections.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) fn set_source(&self, source: Peer) -> bool {
         let is_admitted = self.env.admit(source);
@@ -123,7 +123,7 @@ impl Link {
         self.env.metrics.format_changed(before, format);
     }
 
-    /// Arms the timer for `at`, unless it fires earlier.
+    /// Arms the timer for the tick `at`. An earlier tick stays.
     pub(crate) fn arm(&self, at: Tick) {
         if at.0 < self.armed_at.load(Ordering::Relaxed) {
             let key = TimerKey {
@@ -131,12 +131,12 @@ impl Link {
                 id: self.id(),
             };
             let at = self.env.timers.arm(key, at);
-            // Another thread may have armed it for an earlier tick.
+            // Another thread may have armed the timer for an earlier tick.
             self.armed_at.fetch_min(at.0, Ordering::Relaxed);
         }
     }
 
-    /// Signals the timer to the task. An entry of the wheel that an earlier one has replaced has no effect.
+    /// Signals to the task that its timer has fired. A stale entry of the timer wheel has no effect.
     pub(crate) fn timer_fired(&self, now: Tick) {
         if self.armed_at.load(Ordering::Relaxed) <= now.0 {
             self.armed_at.store(u32::MAX, Ordering::Relaxed);
@@ -144,7 +144,7 @@ impl Link {
         }
     }
 
-    /// Returns the time for which the peer may read nothing while the queue is not empty.
+    /// Returns the maximum time that the peer may read nothing while the queue is not empty.
     pub(super) fn stall_time(&self) -> Duration {
         match self.lane.format() {
             WireFormat::Http => self.env.config.write_timeout,
@@ -152,7 +152,7 @@ impl Link {
         }
     }
 
-    /// Returns whether the peer or the server has ended the connection or its side of it.
+    /// Returns whether the peer has ended its sending direction, or the server has begun to close the connection.
     pub(crate) fn has_ended(&self) -> bool {
         let life = &self.lane.life;
         life.has_input_ended()
@@ -173,7 +173,7 @@ impl Link {
         if is_reached() {
             return Poll::Ready(());
         }
-        // The end of input wakes its readers. The end of the connection wakes all waiters.
+        // The end of input wakes `readers`. The end of the connection wakes the waiters in `out`.
         if until != Until::Closed {
             self.lock_input().readers.add(cx.waker());
         }
@@ -185,7 +185,7 @@ impl Link {
         }
     }
 
-    /// Marks the peer as gone, runs the end hooks and wakes all waits.
+    /// Marks the peer as gone, runs the end hooks and wakes all waiting tasks.
     pub(crate) fn set_gone(&self) {
         let life = &self.lane.life;
         let Some(hooks) = self.lane.ends.take_last(life) else {

@@ -1,6 +1,6 @@
 //! The sending side of a lane: its queue, and the writes to the socket.
 //!
-//! Bytes that the socket does not take are queued. [`send`](super::send) has the functions for senders.
+//! Bytes that the socket does not accept at once go into the queue. Senders use the functions in [`send`](super::send).
 
 use std::{
     collections::VecDeque,
@@ -29,14 +29,15 @@ use crate::{
 /// Maximum number of buffers per system call.
 const VECTORED: usize = 16;
 
-/// Bytes in the queue up to which more of a body is fetched: enough to keep a fast client busy, and little memory per
-/// slow client.
+/// Maximum size of the queue at which the task fetches more of a streamed body, in bytes. This is enough to keep a fast
+/// client busy, and costs little memory per slow client.
 pub(super) const BODY_MARK: usize = 128 * 1024;
 
 /// A piece in the queue.
 struct Entry {
     bytes: Bytes,
-    /// The last message of this entry continues in the next one: a large payload follows its frame head uncopied.
+    /// The last message of this entry continues in the next entry. This entry then ends with a frame head, and the next
+    /// entry is the large payload, which is not copied.
     is_continued: bool,
 }
 
@@ -86,7 +87,7 @@ impl Queue {
         self.0 = None;
     }
 
-    /// Drops all messages but the first, a part of which may be on the wire.
+    /// Drops all messages except the first. The socket may have accepted a part of the first message already.
     fn keep_first(&mut self) {
         let Some(waiting) = &mut self.0 else {
             return;
@@ -109,25 +110,25 @@ impl Queue {
     }
 }
 
-/// The state behind the lock `out`.
+/// The state that the lock `out` protects.
 pub(crate) struct Out {
     writer: Writer,
     queue: Queue,
-    /// Bytes that the socket has taken.
+    /// Number of bytes that the socket has accepted.
     sent: u64,
-    /// The tick since which the socket has taken nothing although the queue is not empty.
+    /// The tick since which the socket has accepted nothing although the queue is not empty.
     stalled_since: Tick,
     last_sent: Tick,
     /// Tasks that wait for room in the queue or for the end of the connection.
     pub(super) waiters: Wakers,
-    /// The task itself waits for the queue to fall below [`BODY_MARK`].
+    /// The connection's task waits until the queue is at most [`BODY_MARK`].
     awaits_body_room: bool,
     /// Bytes have left the queue since the waiters were last woken.
     has_drained: bool,
-    /// Writes go to the socket although it was not reported writable, until it takes no more; see
-    /// [`try_write_more`](Self::try_write_more).
+    /// Writes call the system even if tokio has not reported the socket as writable. The first write that fails ends
+    /// this; see [`try_write_more`](Self::try_write_more).
     skips_readiness: bool,
-    /// The compressor with context takeover. It lies behind this lock since it has to run in wire order.
+    /// The compressor with context takeover. It has to compress messages in wire order, so the lock `out` protects it.
     #[cfg(feature = "deflate")]
     pub(super) compressor: Option<Box<crate::proto::ws::deflate::Compressor>>,
 }
@@ -154,7 +155,7 @@ impl Out {
         self.queue.bytes()
     }
 
-    /// Returns the number of bytes that the socket has taken.
+    /// Returns the number of bytes that the socket has accepted.
     pub(super) fn sent(&self) -> u64 {
         self.sent
     }
@@ -176,7 +177,7 @@ impl Out {
         self.waiters.add(waker);
     }
 
-    /// Wakes the task once the queue is below [`BODY_MARK`].
+    /// Requests a wake of the connection's task as soon as the queue is at most [`BODY_MARK`].
     pub(super) fn set_awaits_body_room(&mut self) {
         self.awaits_body_room = true;
     }
@@ -222,7 +223,7 @@ impl Out {
         frame
     }
 
-    /// Frees the compressor, since handles may be kept long after the end.
+    /// Frees the compressor. The program may keep handles, and so this state, long after the connection has ended.
     pub(super) fn drop_window(&mut self) {
         #[cfg(feature = "deflate")]
         {
@@ -230,13 +231,13 @@ impl Out {
         }
     }
 
-    /// Drops the queue except its first message, a part of which may be on the wire.
+    /// Drops the queue except its first message. The socket may have accepted a part of the first message already.
     pub(super) fn drop_unsent(&mut self, metrics: &Metrics) {
         self.has_drained = true;
         self.change_queue(metrics, Queue::keep_first);
     }
 
-    /// Writes a piece; queues the part that the socket does not take.
+    /// Writes a piece; queues the part that the socket does not accept.
     pub(super) fn write(&mut self, lane: LaneRef<'_>, piece: Piece<'_>) {
         let bytes = piece.as_slice();
         let taken = self.write_now(lane, &[IoSlice::new(bytes)]);
@@ -246,7 +247,7 @@ impl Out {
         }
     }
 
-    /// Writes pieces as one; queues the part that the socket does not take.
+    /// Writes pieces in one system call; queues the part that the socket does not accept.
     pub(super) fn write_pieces(&mut self, lane: LaneRef<'_>, pieces: Pieces<'_>) {
         if pieces.shared.is_empty() {
             return self.write(lane, Piece::Copied(pieces.bytes));
@@ -277,7 +278,8 @@ impl Out {
         }
     }
 
-    /// Writes as much as the socket takes now; nothing if the queue is not empty.
+    /// Writes as much as the socket accepts now, and returns the number of bytes. Writes nothing if the queue is not
+    /// empty.
     fn write_now(&mut self, lane: LaneRef<'_>, slices: &[IoSlice<'_>]) -> usize {
         self.last_sent = lane.link.now();
         if !self.queue.is_empty() {
@@ -319,7 +321,7 @@ impl Out {
         self.writer.close();
     }
 
-    /// Writes as much of the queue's front as the socket takes.
+    /// Writes as much from the front of the queue as the socket accepts.
     fn write_front(&mut self) -> io::Result<usize> {
         let Self {
             queue,
@@ -356,9 +358,9 @@ impl Out {
         Poll::Ready(())
     }
 
-    /// Takes the waiters if the queue has room, and wakes a task that waits for room for a body. Waiters are taken only
-    /// after the queue has drained: otherwise a waiter within the task would wake it in a loop while the client reads
-    /// nothing.
+    /// Returns the waiters to wake if the queue has room. Also wakes the connection's task if the task waits for room
+    /// for a body. Waiters are returned only after bytes have left the queue. Otherwise a waiter within the task would
+    /// wake the task in a loop while the client reads nothing.
     fn take_ready_waiters(&mut self, lane: LaneRef<'_>) -> Wakers {
         if self.awaits_body_room && self.queue.bytes() <= lane.body_mark() {
             self.awaits_body_room = false;
@@ -371,9 +373,10 @@ impl Out {
         Wakers::default()
     }
 
-    /// Writes a part of the queue although the socket was not reported writable; returns whether the socket took
-    /// bytes. Linux reports a socket as writable only when a third of its buffer is free, which takes a slow client
-    /// long. This write fills the buffer, so the next call shows whether the client has read more.
+    /// Writes a part of the queue even if tokio has not reported the socket as writable. Returns whether the socket
+    /// accepted bytes, or true for an empty queue. Linux reports a socket as writable only when a third of its buffer
+    /// is free, and a slow client may take long to read that much. This write fills the buffer. The next call thus
+    /// shows whether the client has read more.
     pub(super) fn try_write_more(&mut self, link: &Link) -> bool {
         let Self {
             queue,
@@ -405,7 +408,7 @@ impl ByteCounter for Link {
 }
 
 impl Link {
-    /// Flushes the queue. Ready when it is empty. Called by the task alone.
+    /// Flushes the queue. Ready when the queue is empty. Only the connection's task calls this.
     pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
         let lane = self.lane();
         let is_driven = self.lane.lock_out().writer.is_driven();
@@ -418,8 +421,8 @@ impl Link {
         flushed
     }
 
-    /// Flushes the queue into a transport that only the task drives. Its writer lies with the reader, behind
-    /// `input`.
+    /// Flushes the queue into a transport that only the task drives. The reader of such a transport also writes, so
+    /// this function locks `input`.
     fn poll_flush_driven(&self, cx: &mut Context<'_>) -> Poll<()> {
         let lane = self.lane();
         let mut input = self.lock_input();
@@ -448,8 +451,8 @@ impl Link {
     }
 }
 
-/// Writes as much as the socket takes. While `skips_readiness` holds, it asks the system instead of the recorded
-/// readiness.
+/// Writes as much as the socket accepts. If `skips_readiness` is true, calls the system without checking the readiness
+/// that tokio has recorded. A write that fails sets `skips_readiness` to false.
 fn write_some(
     writer: &Writer,
     skips_readiness: &mut bool,

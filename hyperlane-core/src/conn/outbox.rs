@@ -21,14 +21,14 @@ use crate::{
 /// The first byte of a Ping frame (RFC 6455 §5.2).
 const PING_FRAME: u8 = 0x89;
 
-/// A handle to the sending side of a connection, for code that delivers to many connections; a cheap clone.
+/// A handle to the sending side of a connection, for code that delivers to many connections. Clones are cheap.
 ///
-/// It never waits. Bytes that the socket does not take at once are queued, up to the outbox's high-water mark
-/// ([`ServerConfig::outbox_bytes`](crate::ServerConfig)). Bytes pushed here must be whole messages in the connection's
-/// [`WireFormat`]. Messages of other senders never split them.
+/// Sending never waits. Bytes that the socket does not accept at once are queued, up to the outbox's high-water mark
+/// ([`ServerConfig::outbox_bytes`](crate::ServerConfig)). Bytes passed to [`push`](Self::push) must be whole messages
+/// in the connection's [`WireFormat`]. Messages of other senders never split these bytes.
 #[derive(Clone)]
 pub struct Outbox {
-    /// `None` for a channel without a connection, which behaves like a closed connection.
+    /// `None` for a channel without a connection. Such an outbox behaves like a closed connection.
     connection: Option<Arc<Link>>,
 }
 
@@ -39,15 +39,15 @@ impl Outbox {
         }
     }
 
-    /// Returns the connection's number within this process, from 1, which is never reused; 0 for a channel without a
-    /// connection.
+    /// Returns the connection's number within this process; 0 for a channel without a connection. Numbers begin at 1
+    /// and are never reused.
     pub fn id(&self) -> u64 {
         self.connection
             .as_ref()
             .map_or(0, |connection| connection.id())
     }
 
-    /// Returns the format in which messages have to be encoded.
+    /// Returns the format in which messages for this connection have to be encoded.
     pub fn format(&self) -> WireFormat {
         self.connection
             .as_ref()
@@ -75,8 +75,8 @@ impl Outbox {
     }
 
     fn connection(&self) -> Result<&Arc<Link>, PushError> {
-        // A message from another sender has no offset of the channel. A client that counts messages would then take the
-        // channel's next message for one that it has.
+        // Only the channel gives offsets to messages. A client that counts messages would count a message from another
+        // sender as well. The client would then mistake the channel's next message for one that it has.
         self.connection
             .as_ref()
             .filter(|connection| !connection.lane.is_of_channel())
@@ -84,23 +84,23 @@ impl Outbox {
     }
 
     /// Returns whether this is the outbox of a session's channel ([`Context::ws`](crate::Context::ws),
-    /// [`Context::sse`](crate::Context::sse)), connected or not. Only the channel can send through it, and it cannot
-    /// join a room.
+    /// [`Context::sse`](crate::Context::sse)), connected or not. Only the channel can send through such an outbox. A
+    /// room refuses such an outbox.
     pub fn is_of_channel(&self) -> bool {
         self.connection
             .as_ref()
             .is_none_or(|connection| connection.lane.is_of_channel())
     }
 
-    /// Sends whole encoded messages, shared and not copied.
+    /// Sends whole encoded messages. The bytes are shared, not copied.
     ///
     /// # Errors
-    /// [`PushError::Full`] if the queue is above the high-water mark (below it, a message of any size fits);
-    /// [`PushError::Closed`] if the connection is closed; [`PushError::Channel`] for the outbox of a channel, which
-    /// numbers its messages itself.
+    /// [`PushError::Full`] if the queue is above the high-water mark; below the mark, a message of any size fits.
+    /// [`PushError::Closed`] if the connection is closed. [`PushError::Channel`] for the outbox of a channel, because
+    /// the channel numbers its messages.
     pub fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
         let connection = self.connection()?;
-        // A ping to many connections is encoded once, so it comes as bytes.
+        // A sender encodes a ping to many connections once and pushes the bytes. The first byte identifies the ping.
         let is_ping = bytes.first() == Some(&PING_FRAME) && self.format().is_websocket();
         if is_ping {
             connection.lane.open_ping();
@@ -112,8 +112,8 @@ impl Outbox {
         sent
     }
 
-    /// Encodes a message in this connection's format, to be pushed to any number of such connections. A compressed
-    /// format uses the server's configuration.
+    /// Encodes a message in this connection's format. The result can be pushed to any connection that has the same
+    /// format. A compressed format uses the compression settings of the server.
     ///
     /// # Errors
     /// Returns the errors of [`WireFormat::encode`].
@@ -148,14 +148,15 @@ impl Outbox {
         sent.map_err(failed)
     }
 
-    /// Closes the connection. A WebSocket gets a Close frame, after the queue or, with `drop_unsent`, instead of it. An
-    /// event stream just ends, after which a browser reconnects.
+    /// Closes the connection. A WebSocket first gets the queued messages and then a Close frame. With `drop_unsent`,
+    /// the queued messages are dropped, except a first message that may be sent in part. An event stream ends without a
+    /// notice, and a browser then reconnects.
     pub fn close(&self, code: CloseCode, reason: &str, drop_unsent: bool) {
         let Some(connection) = &self.connection else {
             return;
         };
         match self.format() {
-            // An error means that it was closed before.
+            // An error means that the WebSocket was closed before.
             format if format.is_websocket() => {
                 let _ = connection.close_websocket(code, reason, drop_unsent);
             }
@@ -167,10 +168,11 @@ impl Outbox {
         }
     }
 
-    /// Runs `hook` once after the connection has ended; at once, if it has ended already. Returns a key for
-    /// [`cancel_end`](Self::cancel_end), which is unique within the process.
+    /// Runs `hook` once after the connection has ended. Returns a key for [`cancel_end`](Self::cancel_end); the key is
+    /// unique within the process. If the connection has ended already, runs `hook` at once and returns `None`.
     ///
-    /// Hooks run one after the other, on the connection's task. A panic in a hook is logged, and the other hooks run.
+    /// The hooks of a connection run one after the other, on the connection's task. If a hook panics, the panic is
+    /// logged and the other hooks run.
     pub fn on_end(&self, hook: impl FnOnce() + Send + 'static) -> Option<u64> {
         match &self.connection {
             Some(connection) => {

@@ -6,21 +6,21 @@ use crate::{
     proto::ws::{Incoming, ProtocolError},
 };
 
-/// Ticks per second. Buckets count in units of a frame divided by this number.
+/// Ticks per second. A bucket counts a frame as this number of units.
 const TICKS: i64 = (1000 / TICK.as_millis()) as i64;
 
-/// A token bucket: it holds the frames of one second, and the rate refills it.
+/// A token bucket. It holds the frames of one second, and refills at the rate of the limit.
 ///
-/// It costs a comparison per frame and uses the server's clock.
+/// A frame costs one comparison. The bucket uses the ticks of the server's clock.
 #[derive(Debug, Default)]
 struct Bucket {
-    /// Tokens taken, in frames times [`TICKS`]; negative after a pause was credited.
+    /// Number of tokens taken, in frames times [`TICKS`]. Negative while the client has a credit for a pause.
     taken: i64,
     at: Tick,
 }
 
 impl Bucket {
-    /// Takes a token; returns false if there is none.
+    /// Takes a token. Returns false if no token is left.
     fn take(&mut self, now: Tick, per_second: u32) -> bool {
         if now > self.at {
             self.refill(now, per_second, 0);
@@ -29,7 +29,7 @@ impl Bucket {
         self.taken <= i64::from(per_second) * TICKS
     }
 
-    /// Adds the tokens since the last call. `taken` does not fall below `least`.
+    /// Adds the tokens for the time since the last call. The sum does not reduce `taken` below `least`.
     fn refill(&mut self, now: Tick, per_second: u32, least: i64) {
         let ticks = i64::from(now.0.saturating_sub(self.at.0));
         self.taken = (self.taken - ticks * i64::from(per_second)).max(least.min(self.taken));
@@ -42,17 +42,18 @@ impl Bucket {
 pub(super) struct Rates {
     messages: Bucket,
     controls: Bucket,
-    /// The tick since which reading is paused. Frames that the client sends meanwhile arrive all at once.
+    /// The tick since which reading is paused. Frames that the client sends during the pause arrive all at once after
+    /// it.
     paused: Option<Tick>,
 }
 
 impl Rates {
-    /// Notes that reading pauses. The time of the pause is credited to the client.
+    /// Records that reading pauses. The client gets a credit for the time of the pause.
     pub(super) fn pause(&mut self, now: Tick) {
         self.paused.get_or_insert(now);
     }
 
-    /// Counts a frame or message that came in. A solicited pong is not counted.
+    /// Counts a frame or message that came in. A solicited pong, which answers a ping of the server, does not count.
     pub(super) fn count(
         &mut self,
         event: &Incoming,
@@ -67,13 +68,14 @@ impl Rates {
                 (&mut self.messages, messages),
                 (&mut self.controls, controls),
             ] {
-                // Silence before the pause fills a bucket at most.
+                // The time before the pause fills a bucket up to its capacity. The time of the pause adds tokens
+                // without this limit.
                 bucket.refill(since, rate, 0);
                 bucket.refill(now, rate, i64::MIN);
             }
         }
         match event {
-            // A Close is the last frame anyway.
+            // A Close is the last frame, so it needs no limit.
             Incoming::Close(_) => Ok(()),
             Incoming::Pong(_) if is_solicited => Ok(()),
             Incoming::Ping(_) | Incoming::Pong(_) if self.controls.take(now, controls) => Ok(()),
@@ -96,7 +98,7 @@ mod tests {
         while bucket.take(Tick(now), per_second) {
             count += 1;
         }
-        // The token that was one too many does not count.
+        // The last call took a token that did not exist. This line puts the token back.
         bucket.taken -= TICKS;
         count
     }

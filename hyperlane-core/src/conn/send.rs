@@ -1,8 +1,8 @@
-//! Sending on a lane.
+//! Sending on a [`Lane`](super::lane::Lane), the part of a connection that handles use.
 //!
-//! Any task may send. A sender takes a short lock, never held across an await. If the queue is empty, it writes to the
-//! socket at once and queues only the bytes that the socket does not take. The link's task flushes the queue when the
-//! socket is writable again.
+//! Any task may send. A sender locks the lane for a moment, never across an await. If the queue is empty, the sender
+//! writes to the socket at once and queues only the bytes that the socket does not accept. The connection's task
+//! flushes the queue when the socket is writable again.
 
 use std::{
     sync::atomic::Ordering,
@@ -26,7 +26,7 @@ use crate::{
 /// Bytes to send.
 #[derive(Clone, Copy)]
 pub(crate) enum Payload<'a> {
-    /// Whole messages in the lane's format, shared and not copied.
+    /// Whole messages in the lane's format. The bytes are shared, not copied.
     Shared(&'a Bytes),
     /// Bytes to copy.
     Copied(&'a [u8]),
@@ -34,21 +34,22 @@ pub(crate) enum Payload<'a> {
     Message(&'a Message),
 }
 
-/// The order of a send among others.
+/// The order of a send relative to other sends on the same lane.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// In the order of the lane's own hook: into the cork while its task is polled.
+    /// In the order of the sends by the lane's own hook. While this thread polls the connection's task, the bytes go
+    /// into the [`cork`](super::cork), the buffer for one poll.
     Own,
-    /// At once, after the sends of the lane's own hook in this poll.
+    /// At once. Earlier sends by the lane's own hook in this poll are written first.
     Now,
 }
 
-/// The limit on the queue for a send.
+/// The maximum size of the queue at which a send succeeds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// The outbox's high-water mark ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
     Mark,
-    /// No limit: the sender has waited for room, or the bytes are the connection's own.
+    /// No limit. This is for senders that have waited for room, and for bytes of the connection itself.
     None,
 }
 
@@ -56,8 +57,8 @@ impl LaneRef<'_> {
     /// Sends without waiting.
     ///
     /// # Errors
-    /// [`PushError::Full`] if the queue is above the limit, [`PushError::Closed`] if no more can be sent.
-    // Payload, order and limit are known at each call: inlined, the choice among them costs nothing.
+    /// [`PushError::Full`] if the queue is above the limit, [`PushError::Closed`] if the lane accepts no more bytes.
+    // Each call site names payload, order and limit. After inlining, the choice among them costs nothing.
     #[inline(always)]
     pub(crate) fn send(
         self,
@@ -73,9 +74,9 @@ impl LaneRef<'_> {
             (Payload::Shared(bytes), Order::Own) => self
                 .cork(32 + bytes.len() / 4, |cork| cork.push(bytes))
                 .unwrap_or_else(|| self.send_now(Piece::Shared(bytes), limit)),
-            // Too large to copy twice.
+            // Larger bytes bypass the cork, because they could be copied twice.
             (Payload::Copied(bytes), Order::Own) if bytes.len() < cork::SPILL => self
-                // The sender of raw bytes has charged them.
+                // The function that sends raw bytes has charged them to the budget of the poll already.
                 .cork(0, |cork| cork.bytes().extend_from_slice(bytes))
                 .unwrap_or_else(|| self.send_now(Piece::Copied(bytes), limit)),
             (Payload::Shared(bytes), Order::Now) => self.send_now(Piece::Shared(bytes), limit),
@@ -83,7 +84,8 @@ impl LaneRef<'_> {
         }
     }
 
-    /// Puts bytes into the cork, for so much work; `None` if this thread does not poll the lane.
+    /// Calls `write` with the cork, and charges `work` to the budget of the poll. Returns `None` if this thread does
+    /// not poll the lane's connection.
     #[inline]
     fn cork(self, work: usize, write: impl FnOnce(&mut Cork)) -> Option<Result<(), PushError>> {
         if !self.lane.is_open() {
@@ -101,7 +103,7 @@ impl LaneRef<'_> {
         Some(Ok(()))
     }
 
-    /// Writes or queues bytes at once. What this lane's own hook sent earlier in the same poll goes first.
+    /// Writes or queues bytes at once. Earlier sends by this lane's own hook in the same poll are written first.
     fn send_now(self, piece: Piece<'_>, limit: Limit) -> Result<(), PushError> {
         self.flush();
         let mut out = self.lane.lock_out();
@@ -124,7 +126,7 @@ impl LaneRef<'_> {
         Ok(())
     }
 
-    /// Sends a ping, whose pong no limit on control frames counts.
+    /// Sends a ping. The limit on control frames does not count its pong.
     #[cold]
     fn send_ping(self, ping: &Message, order: Order, limit: Limit) -> Result<(), PushError> {
         self.lane.open_ping();
@@ -135,7 +137,7 @@ impl LaneRef<'_> {
         sent
     }
 
-    /// Sends a message as the format of the lane asks.
+    /// Encodes a message in the format of the lane and sends it.
     fn send_message(self, message: &Message, order: Order, limit: Limit) -> Result<(), PushError> {
         match self.lane.format() {
             WireFormat::WebSocketTakeover if order == Order::Now || self.lane.is_open() => {
@@ -168,14 +170,16 @@ impl LaneRef<'_> {
         self.send_now(Piece::Shared(&encode_to_bytes(message)), limit)
     }
 
-    /// Sends a message compressed with all messages before it, so that the order of compression is the order of the wire.
+    /// Sends a message compressed with context takeover. The compressor refers to all earlier messages, so it must see
+    /// the messages in wire order. The lock `out` ensures this order.
     fn send_compressed(self, message: &Message, limit: Limit) -> Result<(), PushError> {
         self.flush();
         let mut out = self.lane.lock_out();
         self.check_limit(&out, limit)?;
         let frame = Bytes::from(out.encode(message));
         if cork::is_polling(self.lane.id) {
-            // The cork cannot keep that order; the queue can, and leaves in one write at the end of the poll.
+            // The cork cannot keep wire order relative to other senders, so the frame goes into the queue. The queue
+            // leaves in one write at the end of the poll.
             self.link.driver.charge(32 + message.len() / 4);
             out.enqueue(self, frame, false);
             self.set_backlog();
@@ -194,8 +198,8 @@ impl LaneRef<'_> {
         self.send(Payload::Shared(bytes), Order::Now, Limit::Mark)
     }
 
-    /// Sends pieces that `write` appends to the cork, in the order of the lane's own hook and without a limit on the
-    /// queue.
+    /// Sends the pieces that `write` appends to the cork. They are sent in the order of the lane's own hook
+    /// ([`Order::Own`]) and without a limit on the queue.
     #[inline]
     pub(crate) fn compose(self, write: impl FnOnce(&mut Cork)) -> Result<(), PushError> {
         let mut write = Some(write);
@@ -221,7 +225,8 @@ impl LaneRef<'_> {
         Ok(())
     }
 
-    /// Sends the last word of the lane. The queue is sent before it, or dropped if `drop_unsent`.
+    /// Sends the last word of the lane: a Close frame or a last chunk. The queue is sent before the last word. With
+    /// `drop_unsent`, the queue is dropped, except a first message that may be sent in part.
     pub(crate) fn send_last(self, bytes: &[u8], drop_unsent: bool) -> Result<(), PushError> {
         self.flush();
         let mut out = self.lane.lock_out();
@@ -236,7 +241,7 @@ impl LaneRef<'_> {
         Ok(())
     }
 
-    /// Writes the sends of the lane's own hook in the current poll.
+    /// Writes the cork: the bytes that the lane's own hook has sent in the current poll.
     pub(crate) fn flush(self) {
         cork::drain(self.lane.id, |pieces| {
             let mut out = self.lane.lock_out();
@@ -246,7 +251,7 @@ impl LaneRef<'_> {
         });
     }
 
-    /// Returns the bytes that the socket has taken, that are queued, or that are in the cork.
+    /// Returns the number of bytes that the socket has accepted, plus the bytes in the queue and in the cork.
     pub(crate) fn bytes_sent(self) -> u64 {
         let corked = cork::corked_len(self.lane.id);
         let out = self.lane.lock_out();
@@ -257,7 +262,8 @@ impl LaneRef<'_> {
         }
     }
 
-    /// Encodes a message for all lanes of this lane's format, if that is compression without context takeover.
+    /// Encodes a message once for all lanes that have this lane's format. Returns `None` if the format does not
+    /// compress, or compresses with context takeover.
     #[cfg(feature = "deflate")]
     pub(crate) fn encode_shared(self, message: &Message) -> Option<Bytes> {
         let config = self.link.env.config.deflate.as_ref()?;
@@ -278,7 +284,7 @@ impl LaneRef<'_> {
 
     // ---------------------------------------------------------------- the queue
 
-    /// Notes that the queue is not empty, and wakes the task to flush it.
+    /// Records that the queue is not empty, and wakes the task to flush the queue.
     pub(super) fn set_backlog(self) {
         if !self.lane.backlog.swap(true, Ordering::AcqRel) {
             self.link.arm(self.link.now().after(self.link.stall_time()));
@@ -288,13 +294,14 @@ impl LaneRef<'_> {
         }
     }
 
-    /// Waits until the queue is not above the high-water mark.
+    /// Waits until the size of the queue is at most the high-water mark.
     ///
     /// # Errors
     /// [`PushError::Closed`] if nothing can be sent any more.
     pub(crate) fn poll_room(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         if self.link.driver.is_budget_spent() && cork::is_polling(self.lane.id) {
-            // A handler that sends in a loop to a fast reader would never wait. Other tasks run first.
+            // A handler that sends in a loop to a fast reader would never wait for room. The budget makes the handler
+            // yield to other tasks.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -302,7 +309,7 @@ impl LaneRef<'_> {
             self.link.driver.count_failed_send(self.lane.id);
             return Poll::Ready(Err(PushError::Closed));
         }
-        // Without a backlog there is room: the usual case costs two loads.
+        // Without a backlog, the queue is empty. This is the usual case, and costs two atomic loads.
         if !self.lane.has_backlog() {
             return Poll::Ready(Ok(()));
         }
@@ -318,13 +325,13 @@ impl LaneRef<'_> {
         Poll::Pending
     }
 
-    /// Waits as [`poll_room`](Self::poll_room), with the lower mark for bodies that the task itself fetches piece by
-    /// piece.
+    /// Waits like [`poll_room`](Self::poll_room). If the connection's task itself waits, to fetch the next piece of a
+    /// streamed body, the lower mark [`BODY_MARK`] applies.
     pub(crate) fn poll_body_room(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         if cork::is_polling(self.lane.id) && self.link.driver.is_own_waker(cx) {
             let mut out = self.lane.lock_out();
-            // A lost lane has an empty queue. The task does not join the waiters: they wait for the outbox's own mark,
-            // which is reached already, so it would be woken in a loop.
+            // A lost lane has an empty queue, so it skips this branch. The task does not join the waiters of the
+            // outbox. The outbox wakes them at its own, higher mark, and would wake the task in a loop.
             if out.queued() > self.body_mark() {
                 out.set_awaits_body_room();
                 return Poll::Pending;
@@ -337,7 +344,7 @@ impl LaneRef<'_> {
         BODY_MARK.min(self.link.env.config.outbox_bytes)
     }
 
-    /// Waits until the operating system has taken all bytes.
+    /// Waits until the operating system has accepted all bytes.
     pub(crate) fn poll_flushed(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         let mut out = self.lane.lock_out();
         if self.lane.life.is_lost() {

@@ -1,7 +1,9 @@
 //! The task of a connection.
 //!
-//! Each poll flushes the queue, polls the handler's side, writes its cork, and reads ahead if the handler does not read
-//! itself. Thus the queue drains and a Close is noticed while the handler awaits something else, without a second task.
+//! Each poll of the task has the same steps. The task flushes the queue, polls the handler's side (the future that
+//! reads requests and runs hooks), and writes the cork. Then the task reads ahead if the handler does not read. Thus
+//! the task drains the queue and notices a Close while the handler awaits something else, and a connection needs no
+//! second task.
 
 use std::{
     future::Future,
@@ -31,7 +33,7 @@ pin_project_lite::pin_project! {
 pub(crate) struct ConnectionGuard {
     connection: Arc<Link>,
     _permit: Option<OwnedSemaphorePermit>,
-    /// The span; `None` without a subscriber.
+    /// The tracing span of the connection; `None` without a subscriber.
     span: Option<Box<Span>>,
 }
 
@@ -48,7 +50,7 @@ impl ConnectionGuard {
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        // Runs also when the runtime drops the task. Otherwise rooms would keep a dead member.
+        // This also runs when the runtime drops the task. Otherwise rooms would keep a dead member.
         self.connection.set_gone();
         let Link { env, slot, .. } = &*self.connection;
         env.forget(*slot, self.connection.peer());
@@ -97,7 +99,8 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
         }
         connection.lane().flush();
         if !connection.lane.is_open() {
-            // A hook that goes on sending spends the budget. The end of the transport must not wait for it.
+            // A hook that continues to send may have spent the budget. Closing the transport must not wait for this
+            // hook.
             connection.driver.renew_budget();
         }
         let closed = connection.poll_transport(cx).is_ready();
@@ -125,7 +128,8 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
                 let at = now.after(connection.env.config.handler_linger);
                 *this.abandon_at = Some(at);
                 connection.arm(at);
-                // The handler may wait for a state that this end has just changed.
+                // The handler may wait for the end of the connection, which has just been reached. One more poll lets
+                // it notice.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

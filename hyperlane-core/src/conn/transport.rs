@@ -1,8 +1,8 @@
 //! Transports: TCP, Unix sockets, or any other duplex stream.
 //!
-//! A socket is split. Only the connection's task reads, since tokio keeps one waker per direction, but any task may try
-//! to write without waiting. Other transports (TLS, in-memory pipes) need `&mut` to write, so only the connection's
-//! task drives them.
+//! A socket is split into two halves. Only the connection's task reads, because tokio keeps one waker per direction.
+//! Any task may try to write without waiting. Other transports (TLS, in-memory pipes) need `&mut` to write, so only the
+//! connection's task drives them: it reads and it writes.
 
 use std::{
     io::{self, IoSlice},
@@ -30,7 +30,7 @@ pub(crate) enum Reader {
     #[cfg(unix)]
     Unix(unix::OwnedReadHalf),
     Driven(Box<dyn Duplex>),
-    /// The socket is closed, even if handles are left.
+    /// The socket is closed. The program may still have handles to the connection.
     Closed,
 }
 
@@ -75,7 +75,7 @@ impl Reader {
         }
     }
 
-    /// Reads into `target`; 0 is the end of the stream.
+    /// Reads into `target` and returns the number of bytes; 0 means the end of the stream.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -92,13 +92,13 @@ impl Reader {
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    /// Reads into the spare capacity of `target`; 0 is the end of the stream.
+    /// Reads into the spare capacity of `target` and returns the number of bytes; 0 means the end of the stream.
     pub(crate) fn poll_read_buf(
         &mut self,
         cx: &mut Context<'_>,
         target: &mut Limit<&mut Vec<u8>>,
     ) -> Poll<io::Result<usize>> {
-        // These futures have no state of their own, so each poll can create one.
+        // A `read_buf` future keeps no state between polls, so each poll can create a new one.
         match self {
             Self::Tcp(half) => pin!(half.read_buf(target)).poll(cx),
             #[cfg(unix)]
@@ -120,7 +120,7 @@ impl Reader {
         }
     }
 
-    /// Flushes the own buffer of a driven transport (TLS records).
+    /// Flushes the internal buffer of a driven transport, such as TLS records.
     pub(crate) fn poll_flush_driven(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Driven(stream) => Pin::new(stream).poll_flush(cx),
@@ -143,10 +143,10 @@ impl Writer {
         matches!(self, Self::Driven)
     }
 
-    /// Writes as much as the socket takes without waiting.
+    /// Writes as much as the socket accepts without waiting.
     ///
     /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if it takes nothing now.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the socket accepts nothing now.
     pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self, slices) {
             (Self::Tcp(half), [one]) => half.try_write(one),
@@ -160,7 +160,8 @@ impl Writer {
         }
     }
 
-    /// Writes as [`try_write`](Self::try_write), but calls the system even if the recorded readiness says no.
+    /// Writes like [`try_write`](Self::try_write), but calls the system even if tokio has not recorded the socket as
+    /// writable.
     pub(crate) fn write_skipping_readiness(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(half) => socket2::SockRef::from(half.as_ref()).send_vectored(slices),
@@ -171,7 +172,7 @@ impl Writer {
         }
     }
 
-    /// Waits until the socket is writable. Called by the connection's task alone.
+    /// Waits until the socket is writable. Only the connection's task calls this.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(half) => half.as_ref().poll_write_ready(cx),
@@ -196,9 +197,10 @@ impl Writer {
         }
     }
 
-    /// Drops this half. The socket closes together with the reader's half.
+    /// Drops this half. The socket closes when the reader's half is dropped as well.
     pub(crate) fn close(&mut self) {
-        // `forget` saves the system call by which a dropped half ends its direction; the socket closes anyway.
+        // A dropped half makes a system call to end its direction. `forget` saves this call, because the socket closes
+        // anyway.
         match std::mem::replace(self, Self::Closed) {
             Self::Tcp(half) => half.forget(),
             #[cfg(unix)]

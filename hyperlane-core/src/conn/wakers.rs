@@ -9,10 +9,11 @@ use std::{
 
 use super::{lifecycle::Until, link::Link};
 
-/// Number of wakers up to which stale ones stay. Most tasks wait again, and removing a waker costs a wake.
+/// Maximum length of a list in which stale wakers (of dropped waits) stay. Most tasks wait again, and the removal of a
+/// waker costs a wake.
 const MAX_STALE: usize = 8;
 
-/// Tasks to wake, each once. An empty list takes one word, and most are empty.
+/// Tasks to wake, each once. An empty list takes one word, because most lists are empty.
 #[derive(Debug, Default)]
 #[expect(
     clippy::box_collection,
@@ -28,8 +29,8 @@ impl Wakers {
         }
     }
 
-    /// Removes the waker of a dropped wait if the list is long; returns whether the task has to be woken, since it
-    /// may have other waits in the list.
+    /// Removes the waker of a dropped wait if the list is long. Returns true if the waker was in the list. The caller
+    /// must then wake the task, because the same entry may have served other waits of the task.
     fn forget(&mut self, waker: &Waker) -> bool {
         let Some(waiting) = self.0.as_mut().filter(|waiting| waiting.len() > MAX_STALE) else {
             return false;
@@ -47,7 +48,7 @@ impl Wakers {
     }
 }
 
-/// A wait for the end of a connection, which may take long. On drop it removes its waker.
+/// A future that waits for the end of a connection, possibly for long. On drop, it removes its waker from long lists.
 pub(crate) struct UntilEnd<C: Deref<Target = Link>> {
     connection: C,
     until: Until,
@@ -69,7 +70,7 @@ impl<C: Deref<Target = Link> + Unpin> Future for UntilEnd<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let polled = self.connection.poll_until(self.until, cx);
-        // The connection's own task lives as long as the connection, so its waker stays.
+        // The connection's own task lives as long as the connection. Its waker may therefore stay in the lists.
         if polled.is_pending() && !self.connection.driver.is_own_waker(cx) {
             match &mut self.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
@@ -85,7 +86,8 @@ impl<C: Deref<Target = Link>> Drop for UntilEnd<C> {
         let Some(waker) = self.waker.take() else {
             return;
         };
-        // The locks are only tried, since a wake under the lock may drop this wait. A stale waker does no harm.
+        // `try_lock`, because a wake under one of the locks may drop this wait, and a second lock would deadlock. A
+        // stale waker that stays does no harm.
         let reads = self.connection.try_lock_input();
         let mut woken = reads.is_some_and(|mut input| input.readers.forget(&waker));
         let waits = self.connection.lane.try_lock_out();

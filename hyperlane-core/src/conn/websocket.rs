@@ -1,7 +1,7 @@
 //! WebSocket frames of a connection, in both directions.
 //!
-//! Control frames are handled where they are decoded: a Ping is answered, a Pong noted, a Close echoed. Data messages
-//! go to the task that calls `recv`, or into the inbox.
+//! The connection handles control frames when it decodes them: it answers a Ping, records a Pong and echoes a Close.
+//! Data messages go to the task that calls `recv`, or wait in the inbox.
 
 use std::{
     sync::Arc,
@@ -52,18 +52,19 @@ pub(crate) enum WsEnd {
 /// The reading state of a WebSocket.
 pub(crate) struct WsInput {
     decoder: Decoder,
-    /// The last read went straight into the decoder's message and was not decoded yet.
+    /// The last read went straight into the decoder's buffer for a large message. The decoder has not seen these bytes
+    /// yet.
     filled: bool,
     inbox: Inbox,
-    /// Messages are dropped, since the handler has ended.
+    /// The handler has ended, so incoming messages are dropped.
     drops_messages: bool,
     /// The server has sent its Close.
     pub(super) close_sent: bool,
-    /// Boxed, since an open connection has none.
+    /// The end of the WebSocket; boxed, because an open connection has no end yet.
     pub(super) end: Option<Box<WsEnd>>,
     /// The peer sent its Close before the server did.
     closed_by_peer: bool,
-    /// Tick of the ping of the heartbeat whose pong is due.
+    /// Tick at which the heartbeat sent the ping whose pong is due.
     pub(super) ping_sent: Option<Tick>,
     heartbeat: Heartbeat,
     rates: Rates,
@@ -89,17 +90,17 @@ impl WsInput {
         }
     }
 
-    /// Returns the tick of the channel's next ping for an acknowledgement.
+    /// Returns the tick of the next ping that asks for an acknowledgement of the channel's messages.
     pub(super) fn ack_ping_due(&self) -> Option<Tick> {
         self.heartbeat.ack_ping_due()
     }
 
-    /// Returns the payload of the channel's ping, if one is needed.
+    /// Returns the payload of a ping that asks for an acknowledgement; `None` if no such ping is needed.
     pub(super) fn ack_ping(&self, now: Tick) -> Option<Bytes> {
         self.heartbeat.acks.as_ref()?.next_ping(now)
     }
 
-    /// Notes that the channel's ping was not sent.
+    /// Records that the ping for an acknowledgement was not sent.
     pub(super) fn clear_pending_ack_ping(&self) {
         if let Some(acks) = &self.heartbeat.acks {
             acks.clear_pending_ping();
@@ -111,7 +112,7 @@ impl WsInput {
         self.heartbeat.ping(Instant::now())
     }
 
-    /// Frees the decompressor, since handles may be kept long after the end.
+    /// Frees the decompressor. The program may keep handles, and so this state, long after the connection has ended.
     pub(super) fn drop_window(&mut self) {
         #[cfg(feature = "deflate")]
         {
@@ -124,7 +125,8 @@ impl WsInput {
         self.heartbeat.latency
     }
 
-    /// Returns the buffer for the rest of a large frame; `None` if the thread's buffer is to be used.
+    /// Returns the decoder's buffer for the rest of a large frame; `None` if the next read should use the thread's read
+    /// buffer.
     pub(super) fn direct_target(&mut self) -> Option<Limit<&mut Vec<u8>>> {
         if self.filled {
             return None;
@@ -132,7 +134,7 @@ impl WsInput {
         self.decoder.direct_target(DIRECT_READ)
     }
 
-    /// Notes that bytes were read into [`direct_target`](Self::direct_target).
+    /// Records that bytes were read into [`direct_target`](Self::direct_target).
     pub(super) fn direct_filled(&mut self) {
         self.filled = true;
     }
@@ -146,18 +148,19 @@ impl WsInput {
         }
     }
 
-    /// Never called: without the feature no extension is negotiated, and the decoder refuses compressed messages.
+    /// Never called: without the feature `deflate` no extension is negotiated, and the decoder refuses compressed
+    /// messages.
     #[cfg(not(feature = "deflate"))]
     fn inflate(&mut self, _: &Compressed, _: usize) -> Result<Message, ProtocolError> {
         Err(ProtocolError::ReservedBits)
     }
 
-    /// Returns whether no more messages come, or the server has sent its Close.
+    /// Returns whether the server has sent its Close or no more messages come.
     pub(super) fn has_ended(&self) -> bool {
         self.close_sent || self.end.is_some()
     }
 
-    /// Drops messages from now on, since the handler has ended.
+    /// Drops the messages in the inbox and all later ones, after the handler has ended.
     pub(super) fn stop_receiving(&mut self) {
         self.drops_messages = true;
         self.inbox.clear();
@@ -168,7 +171,7 @@ impl WsInput {
         self.closed_by_peer
     }
 
-    /// Sets the acknowledgements of a channel, which pings ask for from now on.
+    /// Sets the acknowledgements of a channel. From now on, pings ask the client for them.
     pub(crate) fn set_acks(&mut self, acks: Arc<Acks>) {
         self.heartbeat.acks = Some(acks);
     }
@@ -177,7 +180,7 @@ impl WsInput {
         self.end.get_or_insert_with(|| Box::new(WsEnd::Lost));
     }
 
-    /// Returns whether the inbox is full, so that reading pauses.
+    /// Returns whether the inbox is full. Reading then pauses.
     pub(super) fn is_full(&self, limit: usize) -> bool {
         self.inbox.bytes() >= limit
     }
@@ -207,7 +210,7 @@ impl Link {
                 .fragments(config.max_fragments)
                 .rsv1_allowed(extensions.allow_rsv1()),
         );
-        // The answer to the handshake is written before another task can get the handle: no frame may overtake it.
+        // The 101 is written before another task can get a handle. Otherwise a frame could overtake the 101.
         self.lane().flush();
         let mut input = self.lock_input();
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut))]
@@ -225,7 +228,7 @@ impl Link {
             self.arm(self.now().after(every));
         }
         if self.env.is_shutting_down() {
-            // The signal came while the connection spoke HTTP, or not at all.
+            // The shutdown began while the connection was not a WebSocket. The task has to handle the signal again.
             self.driver.signal(signals::SHUTDOWN);
         }
     }
@@ -248,7 +251,7 @@ impl Link {
                     acks.resume();
                 }
                 if was_full && !polled {
-                    // The inbox has room again, so the task reads on.
+                    // The inbox has room again, so the task continues to read.
                     self.driver.signal(signals::RECHECK);
                 }
                 return Poll::Ready(Ok(message));
@@ -282,7 +285,7 @@ impl Link {
         Poll::Pending
     }
 
-    /// Sends a Close. Messages that the peer sent before its answer are still delivered.
+    /// Sends a Close. Messages that the peer sends before its own Close are still delivered.
     pub(crate) fn close_websocket(
         &self,
         code: CloseCode,
@@ -311,7 +314,7 @@ impl Link {
 }
 
 impl Input {
-    /// Decodes the buffer into the inbox; returns false if reading has to pause.
+    /// Decodes the buffer into the inbox. Returns false if reading has to pause or has ended.
     pub(super) fn fill_inbox(&mut self, link: &Link) -> bool {
         let limit = link.env.config.inbox_bytes;
         let mut arrived = false;
@@ -324,7 +327,8 @@ impl Input {
                 if let Some(acks) = &websocket.heartbeat.acks
                     && acks.pause()
                 {
-                    // Senders of the channel do not have to wait for pongs now.
+                    // During the pause no pong is read. The handler is woken to tell the channel, whose senders then do
+                    // not wait for pongs.
                     link.driver.wake();
                 }
                 break false;
@@ -353,7 +357,7 @@ impl Input {
         go_on
     }
 
-    /// Decodes up to the next data message, handling control frames on the way.
+    /// Decodes frames up to the next data message. Handles the control frames before it.
     fn decode(&mut self, link: &Link) -> Next {
         loop {
             let Self { mode, buffer, .. } = &mut *self;
@@ -433,7 +437,7 @@ impl Input {
                     Some(frame) => encode_close(frame.code, "", &mut bytes),
                     None => encode_message(&Message::Close(None), &mut bytes),
                 }
-                // The queue is still sent, within the close timeout.
+                // The task still sends the queue, within `close_timeout`.
                 let _ = link.lane().send_last(&bytes, false);
                 websocket.close_sent = true;
             }
@@ -463,7 +467,8 @@ impl Input {
         self.limit_close(link);
     }
 
-    /// Limits the time of the end, above all for a peer that does not read its Close.
+    /// Limits the time to close the connection. A peer that does not read its Close could otherwise keep the connection
+    /// open.
     fn limit_close(&mut self, link: &Link) {
         let by = link.now().after(link.env.config.close_timeout);
         self.close_by.get_or_insert(by);
@@ -471,8 +476,8 @@ impl Input {
     }
 }
 
-/// Answers a ping, unless the outbox is full: the peer may be sending pings without reading. Only the latest ping needs
-/// an answer (RFC 6455 §5.5.3).
+/// Answers a ping. Drops the ping if the outbox is full, because the peer may be sending pings without reading. Only
+/// the latest ping needs an answer (RFC 6455 §5.5.3).
 fn answer_ping(link: &Link, payload: &Bytes) {
     if link.lane.queued() > link.env.config.outbox_bytes {
         return;

@@ -36,8 +36,8 @@ pub(crate) struct RouteCors {
 }
 
 impl Context {
-    /// Returns an error if a page of an origin that is not allowed sent the request. A request without `Origin` and
-    /// fetch metadata does not come from a page.
+    /// Returns an error if a page sent the request and its origin is not allowed. A request without `Origin` and fetch
+    /// metadata does not come from a page.
     pub(crate) fn check_origin(&self, route: &AllowedOrigins) -> Result<(), RequestError> {
         self.check_page(route, Purpose::Other)
     }
@@ -106,8 +106,8 @@ impl Context {
         }
     }
 
-    /// Decides the CORS fields of the response. [`head`](Self::head) adds them, because a hook may reset or replace the
-    /// response before.
+    /// Decides the CORS fields of the response. [`head`](Self::head) adds them later, because a hook may still reset or
+    /// replace the response.
     pub(crate) fn decide_cors(&mut self, route: &RouteCors) {
         let Some(connection) = &self.connection else {
             return;
@@ -149,14 +149,15 @@ impl Context {
 
     /// Returns whether the request is a preflight that the policy of the route grants.
     ///
-    /// A browser sends a preflight without cookies and without the fields that it asks permission for. Middleware may
-    /// refuse the preflight because these are missing. Such a refusal is not a refusal of the request that follows.
+    /// A browser sends a preflight without cookies, and without the fields for which it requests permission. Middleware
+    /// may refuse the preflight because these cookies or fields are missing. Such a refusal is not a refusal of the
+    /// request that follows.
     pub(crate) fn is_preflight(&self) -> bool {
         self.cors()
             .is_some_and(|cors| cors.answer.kind == CorsKind::Preflight)
     }
 
-    /// Answers a preflight on a path without a route for it. If a hook has already answered with success, keeps this
+    /// Answers a preflight for which the program has no route. If a hook has already answered with success, keeps this
     /// answer.
     ///
     /// # Errors

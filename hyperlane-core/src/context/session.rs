@@ -45,9 +45,9 @@ impl Context {
     ///
     /// The server recognizes the client by a valid cookie, or else by the first valid token ([`Session::token`]) in
     /// `Authorization: Bearer`, `?token=` or `Sec-WebSocket-Protocol`. The server ignores texts in these places that do
-    /// not have the form of its tokens: the program may use them. If the only credential is an invalid token of this
-    /// server, the session lasts only for this request and sets no cookie. An argument of type [`Session`] answers 401
-    /// in this case.
+    /// not have the form of a session token. The program may use such texts. If the only credential is an invalid token
+    /// of this server, the session lasts only for this request and sets no cookie. An argument of type [`Session`]
+    /// answers 401 in this case.
     ///
     /// Over TLS the cookie is Secure and named `__Host-session`. Without TLS, its name is `session`. The server knows
     /// that the client uses TLS from a proxy of [`trusted_proxies`](crate::ServerConfig) or from the setting
@@ -164,8 +164,8 @@ impl Context {
             && self.is_session_secure()
     }
 
-    /// Returns whether fields can no longer be set. The context does not notice if a handle has answered the handshake,
-    /// so the function also checks the connection.
+    /// Returns whether fields can no longer be set. A handle may have answered the handshake without the context. So
+    /// the function also checks the connection.
     fn is_head_out(&self) -> bool {
         let connection = self.connection.as_ref();
         self.head_is_out
@@ -297,8 +297,8 @@ impl Context {
         }
     }
 
-    /// Attaches the fields of the session to the response, also after a hook has replaced the response. Attaches them
-    /// as well to an accepted handshake that the handler has not answered.
+    /// Attaches the fields of the session to the response, also after a hook has replaced the response. If the handler
+    /// has not answered an accepted handshake yet, also attaches the fields to the handshake.
     pub(super) fn attach_session(&mut self) {
         let Some(extras) = &self.extras else { return };
         if let Some(fields) = &extras.session.fields
@@ -394,7 +394,8 @@ impl Context {
     }
 }
 
-/// Replaces the best credential found so far if this one is better. Returns true if no other credential can be better.
+/// Replaces `found`, the best credential so far, if `credential` is better. Returns true if no other credential can be
+/// better.
 fn keep_best(
     found: &mut Option<(Credential, Loaded)>,
     credential: Credential,

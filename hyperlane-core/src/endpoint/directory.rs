@@ -125,9 +125,9 @@ impl Context {
     /// Returns the WebSocket channel of the client's session. The client need not be connected: messages wait for the
     /// client, and reach all of its tabs. Clients connect at an endpoint: `server.at("/ws").get(ws())`.
     ///
-    /// A hook that answers the request for a page can already send messages to the page. If the previous page is still
-    /// connected, the new page receives these messages too: its connection begins with them if it names no id and no
-    /// tab and arrives within 30 s.
+    /// A hook that answers the request for a page can already send messages to the page. This also works while the
+    /// previous page is still connected. The messages go to the next connection that arrives within 30 s and names
+    /// neither an id nor a tab.
     ///
     /// If the client has no session, this method creates one.
     ///

@@ -73,8 +73,8 @@ impl ChannelHandler {
         // If the handshake is refused, no session is created and no cookie is set. The browser may already have a
         // session cookie that it did not send across sites.
         stream.check_upgrade(ctx, &upgrade)?;
-        // A page cannot read the status of a failed handshake, but it can read the code of a Close frame. So these
-        // failures are reported by a Close frame.
+        // A page cannot read the status of a failed handshake, but it can read the code of a Close frame. So the server
+        // reports these two failures by a Close frame.
         let is_refused = ctx.is_session_token_refused();
         let is_replaced = ctx.is_session_replaced();
         // The session is created before the 101, because the 101 sets the cookie.

@@ -12,7 +12,8 @@ use crate::{config::ServerConfig, proto::http::forwarded::Cidr};
 /// The number of live connections per client address, and its limit.
 pub(super) struct Admission {
     most: usize,
-    /// The trusted proxies. Each proxy stands for many clients, so the server does not limit its connections.
+    /// The trusted proxies. Each proxy stands for many clients. So the server does not limit the connections of a
+    /// proxy.
     proxies: Vec<Cidr>,
     counts: Mutex<HashMap<IpAddr, u32>>,
 }
@@ -26,7 +27,7 @@ impl Admission {
         }
     }
 
-    /// Counts a connection from `peer`; returns false if its address has reached the limit.
+    /// Adds a connection from `peer` to the count of its address. Returns false if the address has reached the limit.
     pub(super) fn enter(&self, peer: Peer) -> bool {
         let Some(address) = self.counted_address(peer) else {
             return true;

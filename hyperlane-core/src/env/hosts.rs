@@ -12,16 +12,17 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Hosts {
     listed: Vec<AllowedHost>,
-    /// True if the server listens only on loopback addresses. The names of this machine are then allowed.
+    /// True if the server listens only on loopback addresses. The server then also answers to the names of this
+    /// machine.
     is_local: bool,
 }
 
 impl Hosts {
     /// Creates the hosts from a valid configuration. `bound` contains the TCP addresses that the server listens on.
     ///
-    /// If all of them are loopback addresses, other machines reach the server only through a program on this machine: a
-    /// proxy, or a browser that runs the script of a foreign page (DNS rebinding). The server then requires a known
-    /// host.
+    /// If all TCP addresses are loopback addresses, other machines reach the server only through a program on this
+    /// machine: a proxy, or a browser that runs the script of a foreign page (DNS rebinding). The server then requires
+    /// a known host.
     pub(crate) fn new(config: &ServerConfig, bound: impl IntoIterator<Item = IpAddr>) -> Self {
         let mut bound = bound.into_iter().peekable();
         Self {

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The next id. Ids are unique in the process, not only in a server: a thread may serve several servers, and has one
-/// cork (the buffer that collects the bytes a hook sends during one poll) for all of them.
+/// The next id. Ids are unique in the process, not only in a server. A thread has one cork, the buffer that collects
+/// the bytes that a hook sends during one poll. The cork names a connection by its id, and the thread may serve several
+/// servers.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Returns a number that is higher than all earlier ones in this process.

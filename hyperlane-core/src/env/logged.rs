@@ -1,4 +1,4 @@
-//! A record of logged events. It stops a client from filling the log by repeating an event.
+//! A record of logged events. The record stops a client from filling the log by repeating an event.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},

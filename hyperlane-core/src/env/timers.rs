@@ -43,8 +43,8 @@ impl Tick {
 pub(crate) struct TimerKey {
     /// The index in the registry.
     pub(crate) slot: u32,
-    /// The id of the connection at that index when the entry was added. The registry reuses an index, so the id detects
-    /// an entry of an earlier connection.
+    /// The id of the connection at that index when the entry was added. The registry reuses indexes. The id shows
+    /// whether the entry belongs to an earlier connection.
     pub(crate) id: u64,
 }
 
@@ -71,8 +71,8 @@ impl Timers {
     /// the entry fires.
     pub(crate) fn arm(&self, key: TimerKey, at: Tick) -> Tick {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        // `advance` moves the clock under the same lock. So the clock cannot pass the new entry's slot before the entry
-        // is in it.
+        // `advance` moves the clock under the same lock. So the clock cannot pass the slot of the new entry before the
+        // entry is added.
         let now = self.now.load(Ordering::Relaxed);
         let last = now.saturating_add(SLOTS as u32 - 1);
         let at = at.0.clamp(now.saturating_add(1), last);

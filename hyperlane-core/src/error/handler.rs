@@ -11,9 +11,9 @@ use crate::http::{Failure, HttpStatus, IntoResponse, Response, explain};
 /// A converted error becomes a response with status 500, and the error's text goes only to the log. A [`RequestError`]
 /// keeps its status and text. [`new`](Self::new) creates an error with a status and text of your own.
 ///
-/// `Error` itself does not implement `std::error::Error`. If it did, Rust would not allow the generic conversion by
-/// `?`. `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not implement `std::error::Error` either. Convert them by
-/// [`internal`](Self::internal): `.map_err(Error::internal)?`.
+/// `Error` itself does not implement `std::error::Error`. If `Error` implemented this trait, Rust would not allow the
+/// generic conversion by `?`. `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not implement `std::error::Error`
+/// either. Convert them by [`internal`](Self::internal): `.map_err(Error::internal)?`.
 ///
 /// ```
 /// use hyperlane_core::{Context, Error};
@@ -125,8 +125,8 @@ impl<E: BecomesError> From<E> for Error {
         {
             return Self(Box::new(Reason::Response(error)));
         }
-        // If the client's credential caused the failure of a session operation, the text goes to the client. The text
-        // of all other errors goes to the log.
+        // If the client's credential caused a session error, the client gets the text of the error. The text of all
+        // other errors goes to the log.
         if let Some(error) = any.downcast_ref::<Option<SessionError>>()
             && let Some(error) = error
             && let Some(status) = error.client_status()

@@ -17,8 +17,8 @@ pub enum PushError {
     /// The connection has ended, or the server has sent a Close frame on it.
     #[error("the connection is closed")]
     Closed,
-    /// The connection belongs to a channel of a session. The channel numbers the messages on this connection, and
-    /// another message would break the numbers that the client counts.
+    /// The connection belongs to a channel of a session. The client counts the messages on this connection, so a
+    /// message from outside of the channel would make the count wrong.
     #[error(
         "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
     )]
@@ -82,8 +82,8 @@ impl IntoResponse for ResponseError {
     }
 }
 
-/// The client closed the WebSocket. [`WebSocket::recv`](crate::WebSocket::recv) returns this error as the source of its
-/// last error.
+/// The client closed the WebSocket. The last error of [`WebSocket::recv`](crate::WebSocket::recv) has this error as its
+/// source.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("closed by the client{}", .frame.as_ref().map_or(String::new(), |frame| format!(": {} {}", frame.code, frame.reason)))]
 pub struct ClosedByClient {

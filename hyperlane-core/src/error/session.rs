@@ -22,7 +22,7 @@ pub enum SessionError {
     /// The session was destroyed.
     #[error("the session was destroyed")]
     Ended,
-    /// Another request has renewed the session since this request arrived. The session's id has changed.
+    /// Another request has renewed the session since this request arrived, so the id of the session has changed.
     #[error(
         "another request has renewed the session, and its answer has the cookie: repeat the request with that"
     )]

@@ -68,7 +68,7 @@ pub enum ServerError {
         place: Place,
         /// The missing value.
         lack: SetupError,
-        /// The number of other handlers that lack something.
+        /// The number of other handlers that lack a value.
         more: usize,
     },
     /// The server has no route. The program registered routes by attribute macros, but no server uses these routes.
@@ -78,11 +78,11 @@ pub enum ServerError {
         counted(*routes, "route")
     )]
     RoutesNotTaken {
-        /// The name of the first of these handlers.
+        /// The number of routes that attribute macros registered.
         routes: usize,
-        /// The name of the first handler.
+        /// The name of the handler of the first of these routes.
         handler: &'static str,
-        /// The place in the program where the first of these handlers is registered.
+        /// The place in the program where the first of these routes is registered.
         place: Place,
     },
     /// Another error of the operating system, for example from `?` in a function that returns `ServerError`.

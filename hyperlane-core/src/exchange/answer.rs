@@ -9,43 +9,44 @@ use crate::proto::http::track::ResponseTracker;
 /// | `None` | a route's guard accepts a WebSocket handshake | `Accepted` |
 /// | `None` | a hook opens an event stream, and response middleware runs first | `Opening` |
 /// | `None` | the program sends raw bytes | `Raw` |
-/// | `None`, `Raw` with interim answers alone | a response whose body is complete | `Typed` |
-/// | `None`, `Raw` with interim answers alone | the head of a response whose body follows | `Streaming` |
-/// | `None`, `Opening`, `Raw` with interim answers alone | the head of an event stream | `Events` |
-/// | `Opening` | the hook drops the wait | `None` |
+/// | `None`, `Raw` with only interim answers (1xx) | the server sends a response whose body is complete | `Typed` |
+/// | `None`, `Raw` with only interim answers | the server sends the head of a response whose body follows | `Streaming` |
+/// | `None`, `Opening`, `Raw` with only interim answers | the server sends the head of an event stream | `Events` |
+/// | `Opening` | the hook drops the future that opens the event stream | `None` |
 /// | `Accepted` | the handler answers by HTTP | `None` |
-/// | `Accepted`, `Raw` with a 101 | the handler reads, sends or upgrades; or it returns | `Switched` |
-/// | `Streaming` | the end of the body | `Typed` |
+/// | `Accepted`, `Raw` with a 101 | the handler reads, sends, upgrades or returns | `Switched` |
+/// | `Streaming` | the server sends the end of the body | `Typed` |
 ///
 /// All other states are final. A new request begins with `None`.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Nothing was sent.
     None,
-    /// A WebSocket handshake is accepted. Its 101 is pending, or the timer has sent it since.
+    /// A WebSocket handshake is accepted. Its 101 is pending, or the timer has already sent the 101.
     Accepted,
     /// Response middleware works on the head of an event stream.
     Opening,
-    /// The program writes HTTP itself, and the tracker follows its bytes.
+    /// The program writes the response as raw bytes, and the tracker parses them.
     Raw(ResponseTracker),
     /// A response was sent completely.
     Typed { closes: bool },
     /// The head of a response was sent, and its body is incomplete.
     Streaming { closes: bool, chunked: bool },
-    /// An event stream by typed events; `chunked` unless the client speaks HTTP/1.0.
+    /// An event stream of typed events. `chunked` is false if the client speaks HTTP/1.0.
     Events { chunked: bool },
     /// The connection is a WebSocket.
     Switched,
 }
 
-/// Progress of an answer, which decides what can follow it.
+/// Progress of an answer. It decides what the server can send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// Nothing was sent except interim answers.
+    /// Nothing was sent except interim answers (1xx).
     Unanswered,
-    /// The end of the body is missing. If it cannot be sent, only a cut of the connection shows that.
+    /// The end of the body is missing. If the server cannot send the end, it cuts the connection: HTTP/1.1 has no other
+    /// sign of an incomplete body.
     Partial,
-    /// The answer ends with the connection: events, or raw bytes whose end is unknown.
+    /// The end of the connection ends the answer: an event stream, or raw bytes whose end is unknown.
     Open,
     /// The answer is complete, and another request may follow.
     Whole,
@@ -98,7 +99,7 @@ impl Answer {
         matches!(self, Self::Opening)
     }
 
-    /// Returns whether the answer is an event stream by typed events.
+    /// Returns whether the answer is an event stream of typed events.
     pub(crate) fn is_typed_events(&self) -> bool {
         matches!(self, Self::Events { .. })
     }
@@ -108,7 +109,7 @@ impl Answer {
         matches!(self, Self::Raw(tracker) if tracker.switching())
     }
 
-    /// Returns whether the answer is an event stream, by typed events or raw bytes.
+    /// Returns whether the answer is an event stream, of typed events or of raw bytes.
     pub(crate) fn is_event_stream(&self) -> bool {
         match self {
             Self::Events { .. } => true,

@@ -1,4 +1,4 @@
-//! The body of a request. The server reads it whole before the hooks, or the handler reads it piece by piece.
+//! The body of a request. The server reads the whole body before the hooks, or the handler reads it piece by piece.
 
 #[cfg(feature = "tower")]
 mod frames;
@@ -28,21 +28,21 @@ use crate::{
     proto::http::{chunked::ChunkedDecoder, head::BodyFraming, write::CONTINUE},
 };
 
-/// Maximum rest of a body that is read and dropped to keep the connection, in bytes. A longer rest costs more than a
-/// new connection.
+/// Maximum number of unread bytes of a body that the server reads and drops to keep the connection. To drop more bytes
+/// would cost more than a new connection.
 const MAX_DRAIN: u64 = 64 * 1024;
 
 /// The way in which a route reads the body of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyMode {
-    /// The server reads it whole before the hooks run.
+    /// The server reads the whole body before the hooks run.
     #[default]
     Whole,
-    /// The handler reads it piece by piece.
+    /// The handler reads the body piece by piece.
     Stream,
 }
 
-/// The way in which a route reads the body, and its maximum length.
+/// The way in which a route reads the body, and the maximum length of the body in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BodyPlan {
     pub(crate) mode: BodyMode,
@@ -75,7 +75,7 @@ struct State {
     read: u64,
     limit: Option<usize>,
     expect: Expect,
-    /// The error after which no more can be read.
+    /// The error that ended the reading of the body.
     failed: Option<RequestError>,
     /// The request is over, so the handler may read no more.
     request_over: bool,
@@ -95,7 +95,8 @@ enum Expect {
     No,
     /// The client waits for `100 Continue`.
     Pending,
-    /// The client got a final answer instead. It may send the body or not, so its next bytes are ambiguous.
+    /// The client got a final answer instead of `100 Continue`. The client may now send the body or omit it, so its
+    /// next bytes are ambiguous.
     Answered,
 }
 
@@ -120,7 +121,7 @@ impl State {
         }
     }
 
-    /// Takes the buffered part of the body.
+    /// Removes the buffered part of the body from the input and returns it.
     fn take(&mut self, input: &mut Input) -> Result<Bytes, RequestError> {
         let taken = match &mut self.rest {
             Rest::Done => return Ok(Bytes::new()),
@@ -176,13 +177,13 @@ impl State {
         matches!(self.rest, Rest::Done)
     }
 
-    /// Returns whether the rest is short enough to be dropped. Buffered bytes count as part of it, so the result
-    /// does not depend on when they arrive.
+    /// Returns whether the rest of the body is short enough to be dropped. Buffered bytes count as part of the rest, so
+    /// the time of their arrival does not change the result.
     fn can_drain(&self, unread: &[u8]) -> bool {
         match &self.rest {
             Rest::Done => true,
             Rest::Length(rest) => *rest <= MAX_DRAIN,
-            // The length is known only if the end is buffered.
+            // The length of a chunked body is known only if its end is buffered.
             Rest::Chunked(decoder) => ends_within_limit(decoder.clone(), unread),
         }
     }
@@ -213,8 +214,8 @@ impl Incoming {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next piece; `None` after the last. [`Wait::Body`] is a wait of the handler, which fails after
-    /// the request is over.
+    /// Waits for the next piece; `None` after the last. The handler reads with [`Wait::Body`], and gets an error after
+    /// the request is over. The server drops the rest with [`Wait::Drain`].
     fn poll_piece(
         &self,
         cx: &mut Context<'_>,
@@ -223,8 +224,8 @@ impl Incoming {
         let connection = &self.connection;
         let mut state = self.lock();
         loop {
-            // Checked under the lock. Otherwise the drain at the end of the request could look like the end of the
-            // body.
+            // Checked under the lock. At the end of the request the server drains the body. Without the check, a
+            // handler could take the drained end for the end of the body.
             if state.request_over && wait == Wait::Body {
                 return Poll::Ready(Some(Err(RequestError::BodyUnavailable)));
             }
@@ -246,7 +247,7 @@ impl Incoming {
                 }
                 drop(input);
                 if !cork::is_polling(connection.id()) {
-                    // The inbox has room again, so the task reads on.
+                    // The read buffer has room again, so the task continues to read.
                     connection.driver.signal(signals::RECHECK);
                 }
                 match taken {
@@ -260,9 +261,9 @@ impl Incoming {
             }
             drop(input);
             if state.expect == Expect::Pending {
-                // The handler wants the body now.
+                // The handler asks for the body, so the server asks the client for it.
                 state.expect = Expect::No;
-                // The next read or send reports an error.
+                // An error is ignored here. The next read or send reports it.
                 let _ = connection
                     .lane()
                     .send(Payload::Copied(CONTINUE), Order::Own, Limit::None);
@@ -293,7 +294,7 @@ impl Incoming {
         Ok(whole.freeze())
     }
 
-    /// Ends the expectation of `100 Continue`, since a final answer is sent.
+    /// Ends the expectation of `100 Continue`: the client gets a final answer instead.
     pub(super) fn end_expectation(&self) {
         let mut state = self.lock();
         if state.expect == Expect::Pending {
@@ -302,9 +303,9 @@ impl Incoming {
     }
 
     /// Returns whether the connection has to close after an answer that is sent now. If not, [`drain`](Self::drain)
-    /// reads the rest, even if it has become longer.
+    /// later reads the rest of the body, whatever its length is by then.
     ///
-    /// `may_read`: the body of the answer follows, and may be made from this body.
+    /// `may_read` says that the body of the answer follows, and that the program may make it from this body.
     pub(super) fn requires_close(&self, may_read: bool) -> bool {
         let state = self.lock();
         if state.is_done() || state.failed.is_some() {
@@ -312,15 +313,15 @@ impl Incoming {
         }
         let input = self.connection.lock_input();
         if state.expect != Expect::No && input.buffer.is_empty() {
-            // The client may send the body or not (RFC 9110 §10.1.1).
+            // The client may send the body or omit it (RFC 9110 §10.1.1).
             return true;
         }
         let is_read_on = may_read && state.readers > 0;
         !is_read_on && !state.can_drain(input.buffer.unread())
     }
 
-    /// Reads and drops the rest; returns false if the connection has to close. The answer has promised to keep the
-    /// connection, so only the time has a limit.
+    /// Reads and drops the rest of the body. Returns false if the connection has to close. The answer has promised to
+    /// keep the connection. The rest has therefore a time limit, but no maximum length.
     async fn drain(&self) -> bool {
         {
             let mut state = self.lock();
@@ -329,7 +330,7 @@ impl Incoming {
             if let Some(RequestError::BodyTooLarge { .. }) = state.failed {
                 state.failed = None;
             }
-            // A client that waited for 100 may send the body or not after a final answer.
+            // A client that waited for `100 Continue` and got a final answer may send the body or omit it.
             let waits = state.expect != Expect::No;
             if waits && !state.is_done() && self.connection.lock_input().buffer.is_empty() {
                 return false;
@@ -346,7 +347,8 @@ impl Incoming {
 }
 
 impl Exchange {
-    /// Begins the body before the hooks run. Returns false if [`read_rest`](Self::read_rest) has to wait for it.
+    /// Prepares the body before the hooks run. Returns false if [`read_rest`](Self::read_rest) has to wait for the
+    /// whole body.
     pub(crate) fn start_body(
         &mut self,
         request: &mut Request,
@@ -358,7 +360,7 @@ impl Exchange {
         }
         let limit = match plan.mode {
             BodyMode::Whole => Some(plan.max.unwrap_or(self.connection().env.config.max_body)),
-            // A stream has no limit unless the route sets one.
+            // A streamed body has a limit only if the route sets one.
             BodyMode::Stream => plan.max,
         };
         if let (BodyFraming::Length(length), Some(limit)) = (head.framing, limit)
@@ -383,7 +385,7 @@ impl Exchange {
             }
         }
         if state.expect == Expect::Pending && plan.mode == BodyMode::Stream {
-            // Another task may read the body. Its `100 Continue` must not overtake earlier answers.
+            // Another task may read the body and so send `100 Continue`. Earlier answers must leave before it.
             self.connection().lane().flush();
         }
         self.body = Some(Arc::new(Incoming::new(self.connection().clone(), state)));
@@ -417,10 +419,10 @@ impl Exchange {
         self.body.is_some()
     }
 
-    /// Takes the body from the handler. The rest is dropped, or the connection closes.
+    /// Ends the handler's access to the body. The server drops the rest, or the connection closes.
     pub(crate) async fn finish_body(&mut self) {
-        // The body stays here until its end is read. A hook may drop this wait, and the rest must not pass for a
-        // request.
+        // `self.body` stays set until the end of the body is read. A hook may drop this future before, and the server
+        // must not parse the rest as a request.
         let Some(incoming) = self.body.clone() else {
             return;
         };
@@ -428,7 +430,7 @@ impl Exchange {
         {
             let mut input = self.connection().lock_input();
             input.timed_out = false;
-            // Another task may wait for a piece, which it will not get any more.
+            // Another task may wait for a piece. It now gets an error.
             input.wake_readers();
         }
         if !self.keeps_alive() || !incoming.drain().await {
@@ -444,17 +446,19 @@ impl Exchange {
 
 /// The body of a request, piece by piece.
 ///
-/// [`Context::body_stream`](crate::Context::body_stream) returns it. On a route that reads its body as a stream
-/// ([`ServerHook::BODY`](crate::ServerHook::BODY), `#[body_stream(x)]`), the socket is read only when a piece is asked
-/// for; at most 64 KiB more wait in the connection's inbox, and then the client has to wait. The first call sends
-/// `100 Continue` (RFC 9110 §10.1.1). On other routes it yields the body that was read before.
+/// [`Context::body_stream`](crate::Context::body_stream) returns this type. On a route that reads its body as a stream
+/// ([`ServerHook::BODY`](crate::ServerHook::BODY), `#[body_stream(x)]`), the server reads the socket when the handler
+/// asks for a piece. It buffers at most 64 KiB ahead of the handler, and then the client has to wait. The first call
+/// sends `100 Continue` if the client expects it (RFC 9110 §10.1.1). On other routes the stream yields the body that
+/// the server has read before.
 ///
-/// It may be moved to another task. After the request is over, the rest of the body cannot be read. The server drops a
-/// rest of at most 64 KiB and keeps the connection. If the answer leaves more, or the end of a chunked body has not
-/// arrived, it says `connection: close`. An answer whose own body is a stream keeps the connection as long as a
-/// `BodyStream` of the request exists, since it may read the rest.
+/// A `BodyStream` may be moved to another task. After the request is over, the rest of the body cannot be read. The
+/// server drops a rest of at most 64 KiB and keeps the connection. If more is unread when the answer begins, or the end
+/// of a chunked body has not arrived, the answer says `connection: close`. There is one exception: an answer whose own
+/// body is a stream may still read the request. It keeps the connection as long as a `BodyStream` of the request
+/// exists.
 ///
-/// As a `futures_core::Stream`, it ends after an error.
+/// As a `futures_core::Stream`, a `BodyStream` ends after an error.
 ///
 /// ```
 /// use hyperlane_core::{BodyMode, Context, RequestError, ServerHook, Status, Stream};
@@ -489,7 +493,7 @@ enum Source {
     Incoming(Reader),
 }
 
-/// A counted reader. The head of an answer depends on whether a reader is left.
+/// A reader that [`State`] counts. The head of an answer depends on whether a reader exists.
 struct Reader(Arc<Incoming>);
 
 impl Reader {
@@ -525,7 +529,7 @@ impl BodyStream {
     /// # Errors
     /// [`RequestError::BodyTimeout`], [`RequestError::ClientDisconnected`], [`RequestError::Chunked`],
     /// [`RequestError::BodyTooLarge`] beyond the route's limit, [`RequestError::BodyUnavailable`] after the request is
-    /// over. Further calls return the same error.
+    /// over. Later calls return the same error.
     ///
     /// # Cancel safety
     /// Cancel safe: no byte is lost.
@@ -536,7 +540,7 @@ impl BodyStream {
     /// Reads the rest of the body.
     ///
     /// # Errors
-    /// [`RequestError::BodyTooLarge`] beyond `limit` bytes; otherwise those of [`next_chunk`](Self::next_chunk).
+    /// [`RequestError::BodyTooLarge`] beyond `limit` bytes, and the errors of [`next_chunk`](Self::next_chunk).
     ///
     /// # Cancel safety
     /// Not cancel safe: bytes that were read are lost.

@@ -1,8 +1,8 @@
-//! The HTTP/1.1 side of an exchange: it takes heads from the connection's buffer one by one, and sends answers in
-//! order.
+//! The HTTP/1.1 side of an exchange. It reads one head after the other from the connection's buffer, and sends answers
+//! in order.
 //!
-//! Another version of HTTP is another type with these methods. The connection's task polls them directly, without a
-//! task or an in-memory connection between.
+//! Another version of HTTP would be another type with the same methods. The connection's task calls the methods
+//! directly, without a second task and without a connection in memory.
 //!
 //! | step | here |
 //! |---|---|
@@ -65,11 +65,11 @@ impl Default for Facts {
 
 /// The result of reading a head.
 pub(super) enum HeadRead {
-    /// A request. An error refuses it.
+    /// A request was read. An error refuses the request.
     Request(Result<BodyHead, RequestError>),
-    /// No request, but an error to answer.
+    /// No request was read. The error gets an answer.
     Refused(RequestError),
-    /// No request, and an error without an answer.
+    /// No request was read. The error gets no answer.
     End(RequestError),
 }
 
@@ -77,12 +77,12 @@ pub(crate) struct Http1 {
     connection: Arc<Link>,
     scanner: HeadScanner,
     pub(crate) facts: Facts,
-    /// Number of requests so far: 0, 1, or 2 for all further ones.
+    /// Number of requests so far. The count stops at 2.
     request_count: u8,
     /// A request was read before the previous one was answered, so the client cannot tell which request an answer is
     /// for.
     has_skipped_answer: bool,
-    /// A hook waits for a request or has dropped that wait.
+    /// A hook waits for a request, or has dropped the future of this wait.
     is_reading: bool,
 }
 
@@ -102,8 +102,8 @@ impl Http1 {
         &self.connection
     }
 
-    /// Returns a number for the request; later requests have higher numbers. The number of the connection alone is
-    /// not enough: a proxy may send a new request on an old connection.
+    /// Returns a number for the request; later requests have higher numbers. The first request has the number of its
+    /// connection. Later requests need new numbers, because a proxy may send a new request on an old connection.
     pub(crate) fn request_number(&self) -> u64 {
         match self.request_count {
             0 | 1 => self.connection.id(),
@@ -147,7 +147,7 @@ impl Http1 {
                         false => RequestError::HeadTimeout,
                     })
                 }
-                // The buffer is never full, since the scanner refuses a long head before.
+                // The buffer is never full: before that, the scanner refuses a head that is too long.
                 Fill::TimedOut(_) | Fill::Full => HeadRead::End(RequestError::ConnectionClosed),
             };
         };
@@ -155,7 +155,7 @@ impl Http1 {
         Poll::Ready(read)
     }
 
-    /// Counts a request whose head was read. `is_answered`: the previous request was answered.
+    /// Counts a request whose head was read. `is_answered` says whether the previous request was answered.
     pub(super) fn count_request(&mut self, is_answered: bool) {
         self.has_skipped_answer |= self.request_count > 0 && !is_answered;
         self.request_count = (self.request_count + 1).min(2);
@@ -171,19 +171,21 @@ impl Http1 {
         }
     }
 
-    /// Returns whether bytes of the next request have arrived. An empty line or its first half does not count.
+    /// Returns whether bytes of the next request have arrived. An empty line, or its first byte, does not count.
     fn has_begun(&self) -> bool {
         !matches!(self.connection.lock_input().buffer.unread(), [] | [b'\r'])
     }
 
-    /// Takes a complete head from the buffer, if there is one. The inner error refuses a request that was read.
+    /// Removes a complete head from the buffer and fills `request`. Returns `None` if the head is incomplete. The outer
+    /// error means that the bytes are no request. The inner error refuses a request that was read.
     fn take_head(
         &mut self,
         request: &mut Request,
     ) -> Result<Option<Result<BodyHead, RequestError>>, RequestError> {
         let limits = &self.connection.env.head_limits;
         let mut input = self.connection.lock_input();
-        // Old clients send an empty line after a body (RFC 9112 §2.2). A head that has begun starts with its method.
+        // Skips empty lines, which old clients send after a body (RFC 9112 §2.2). A head never begins with an empty
+        // line.
         while input.buffer.unread().starts_with(LINE_END.as_bytes()) {
             input.buffer.consume(LINE_END.len());
         }
@@ -196,8 +198,8 @@ impl Http1 {
         self.facts = Facts {
             is_head: head.method == "HEAD",
             is_1_0: head.version == head::Version::Http10,
-            // Bytes after a CONNECT are for the other end of a tunnel, even if the client does not wait for one
-            // (RFC 9110 §9.3.6). They are no request.
+            // Bytes after a CONNECT are for the other end of the tunnel, even if the client sends them before the
+            // tunnel exists (RFC 9110 §9.3.6). The server must not read these bytes as a request.
             keeps_alive: head.keep_alive && head.method != "CONNECT",
         };
         let version = match self.facts.is_1_0 {
@@ -210,7 +212,8 @@ impl Http1 {
             for field in head.fields.iter() {
                 headers.append_parsed(field.name, field.value);
             }
-            // Hooks see a single length, and so do servers to which they forward the fields (RFC 9110 §8.6).
+            // Replaces a repeated length by a single field. Hooks then see one length, and so do servers to which hooks
+            // forward the fields (RFC 9110 §8.6).
             if let (true, head::BodyFraming::Length(length)) = (head.length_repeated, head.framing)
             {
                 headers.remove("content-length");
@@ -243,7 +246,7 @@ impl Http1 {
 
     // ---------------------------------------------------------------- writing
 
-    /// Sends the head of an answer, with its body if that is complete.
+    /// Sends the head of an answer, and `body` if the body is complete.
     pub(super) fn send_head(
         &self,
         head: Head<'_>,
@@ -322,7 +325,8 @@ impl Http1 {
         }
     }
 
-    /// Sends bytes in the order of the connection's own sends. The next read or send reports an error.
+    /// Sends bytes in the order of the other sends by the connection's hook. An error is ignored here. The next read or
+    /// send reports it.
     pub(super) fn write(&self, bytes: &[u8]) {
         self.connection.lane.set_handshake(false);
         let _ = self
@@ -345,7 +349,8 @@ impl Http1 {
             .begin_websocket(handshake.extensions, handshake.subprotocol);
     }
 
-    /// Sends the head of an event stream and makes the connection one. After HEAD it closes at once.
+    /// Sends the head of an event stream, and makes the connection an event stream. After HEAD, the connection closes
+    /// at once.
     pub(super) fn switch_to_events(&self, head: Head<'_>, chunked: bool) {
         let (format, framing) = match chunked {
             true => (WireFormat::EventStreamChunked, Framing::Chunked),
@@ -371,12 +376,12 @@ impl Http1 {
             || self.connection.env.is_shutting_down()
     }
 
-    /// Returns whether no request may follow the current one. `is_begun`: its answer has begun.
+    /// Returns whether the current request is the last on its connection. `is_begun` says that its answer has begun.
     pub(super) fn is_last(&self, is_begun: bool) -> bool {
         !self.facts.keeps_alive || self.has_skipped_answer && is_begun
     }
 
-    /// Returns whether another request is read after a complete answer.
+    /// Returns whether the connection reads another request after a complete answer.
     pub(super) fn keeps_alive(&self) -> bool {
         self.facts.keeps_alive
             && !self.has_skipped_answer

@@ -14,7 +14,7 @@ impl Exchange {
     pub(crate) fn send_response(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
         let response = head.response;
         let framing = match response.framing() {
-            // An event stream whose body is complete has a length.
+            // A response of type `text/event-stream` whose body is complete has a length.
             Framing::UntilClose => Framing::Length(response.get_body().len() as u64),
             framing => framing,
         };
@@ -67,8 +67,8 @@ impl Exchange {
         }
     }
 
-    /// Sends a head, and the body if it is complete. Returns whether the connection closes after the answer.
-    /// `may_read`: the rest of the answer may read the body of the request.
+    /// Sends a head, and `body` if the body is complete. Returns whether the connection closes after the answer.
+    /// `may_read` says that the rest of the answer may still read the body of the request.
     fn send_head(
         &mut self,
         head: Head<'_>,
@@ -93,26 +93,27 @@ impl Exchange {
         Ok(closes)
     }
 
-    /// Sends the program's own 101.
+    /// Sends a 101 that the program itself has built.
     pub(crate) fn send_switching(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
         let mut bytes = Vec::with_capacity(256);
         self.wire.write_switching(&mut bytes, head);
         self.send_raw(&bytes)
     }
 
-    /// Sends raw bytes: parts of an HTTP response, whole frames, or events.
+    /// Sends raw bytes of the program: parts of an HTTP response, whole WebSocket frames, or events.
     pub(crate) fn send_raw(&mut self, data: &[u8]) -> Result<(), ResponseError> {
         self.connection().driver.charge(32 + data.len() / 4);
         if self.answer.is_accepted() && !data.is_empty() {
             match is_http(data) {
-                // If the 101 was sent, a response would be an invalid frame.
+                // After the 101, a response would be an invalid frame.
                 true if !self.withdraw_handshake() => return Err(ResponseError::AlreadyComplete),
                 true => {}
                 false => self.answer_handshake(),
             }
         }
         if matches!(self.answer, Answer::Opening) {
-            // Middleware that answers every request runs here, but the answer is an event stream whose head follows.
+            // A response middleware tries to answer while the head of an event stream is pending. The answer is the
+            // event stream.
             return Err(ResponseError::AlreadyComplete);
         }
         let connection = self.connection();
@@ -124,11 +125,12 @@ impl Exchange {
             && connection.lane.is_at_line_end()
             && data.starts_with(HTTP)
         {
-            // Middleware that answers every request runs here. No line of an event stream begins like a response.
+            // A response middleware tries to answer after an event stream has begun. No line of an event stream begins
+            // like a response.
             return Err(ResponseError::AlreadyComplete);
         }
         match self.answer {
-            // Only empty bytes come here; they do not answer the handshake.
+            // `data` is empty here, and empty bytes do not answer the handshake.
             Answer::Accepted => Ok(()),
             Answer::Switched => {
                 self.wire.write(data);
@@ -169,14 +171,14 @@ impl Exchange {
         }
     }
 
-    /// Ends the expectation of `100 Continue`, since a final answer is sent.
+    /// Ends the expectation of `100 Continue`: the client gets a final answer instead.
     pub(super) fn end_expectation(&self) {
         if let Some(body) = &self.body {
             body.end_expectation();
         }
     }
 
-    /// Returns whether the connection has to close after an answer because of the unread rest of the body.
+    /// Returns whether the unread rest of the request's body requires the connection to close after the answer.
     fn body_requires_close(&self, may_read: bool) -> bool {
         self.body
             .as_ref()
@@ -187,7 +189,7 @@ impl Exchange {
 /// The first bytes of an HTTP/1 response.
 const HTTP: &[u8] = b"HTTP/1.";
 
-/// Returns whether bytes begin like an HTTP response, or are the beginning of its first bytes.
+/// Returns whether `data` begins with [`HTTP`], or is itself a beginning of [`HTTP`].
 fn is_http(data: &[u8]) -> bool {
     data.starts_with(HTTP) || HTTP.starts_with(data)
 }

@@ -22,8 +22,8 @@ impl Exchange {
     /// Returns whether the connection can become a WebSocket or is one.
     ///
     /// # Errors
-    /// [`RequestError::Upgraded`] if the request is answered, [`RequestError::BodyUnavailable`] if its body is
-    /// unread and would be taken for frames.
+    /// [`RequestError::Upgraded`] if the request has an answer. [`RequestError::BodyUnavailable`] if the body of the
+    /// request is unread: the server would parse the rest of the body as frames.
     pub(crate) fn upgradable(&self) -> Result<Upgradable, RequestError> {
         match &self.answer {
             Answer::Switched => Ok(Upgradable::Switched),
@@ -35,7 +35,7 @@ impl Exchange {
         }
     }
 
-    /// Accepts a handshake. The first read, send or `upgrade` sends its 101.
+    /// Accepts a handshake. The handler's first read, send or `upgrade` sends the 101.
     pub(crate) fn accept_handshake(&mut self, handshake: Box<Handshake>) {
         self.connection().keep_handshake(handshake);
         self.answer = Answer::Accepted;
@@ -47,7 +47,7 @@ impl Exchange {
         self.set_switched();
     }
 
-    /// Sends the 101 of an accepted handshake with the fields of its acceptance.
+    /// Sends the 101 of an accepted handshake, without further fields from the handler.
     pub(crate) fn answer_handshake(&mut self) {
         if self.answer.is_accepted() {
             self.connection().answer_handshake();
@@ -55,13 +55,14 @@ impl Exchange {
         }
     }
 
-    /// Sets the answer to `Switched`.
+    /// Sets the answer to `Switched`, and the recorded status to 101.
     pub(crate) fn set_switched(&mut self) {
         self.answer = Answer::Switched;
         self.record.set_status(101);
     }
 
-    /// Withdraws the acceptance of a handshake, so that HTTP can answer it; returns false if its 101 was sent.
+    /// Withdraws the acceptance of a handshake. The program can then answer the request by HTTP. Returns false if the
+    /// 101 was already sent.
     pub(crate) fn withdraw_handshake(&mut self) -> bool {
         let is_open = self.connection().lock_input().take_handshake().is_some();
         match is_open {
@@ -71,7 +72,8 @@ impl Exchange {
         is_open
     }
 
-    /// Makes the connection a WebSocket after the program's own 101; returns false if there was none.
+    /// Makes the connection a WebSocket after the program has sent its own 101. Returns false if the program has not
+    /// sent a 101.
     pub(crate) fn switch_raw(&mut self) -> bool {
         let is_promised = self.answer.is_switching_raw();
         if is_promised {
@@ -82,14 +84,15 @@ impl Exchange {
         is_promised
     }
 
-    /// Makes the connection a WebSocket after the program's own 101 if no hook has, so that it is closed as one.
+    /// Makes the connection a WebSocket if the program has sent its own 101 and no hook has used the WebSocket. The
+    /// connection then closes with a Close frame.
     pub(crate) fn finish_switching(&mut self) {
         if self.connection().lane.is_open() {
             self.switch_raw();
         }
     }
 
-    /// Opens an event stream. Response middleware works on its head before that is sent.
+    /// Opens an event stream. Response middleware runs before the head is sent.
     pub(crate) fn open_events(&mut self, response: &Response) -> Result<(), ResponseError> {
         if self.answer.is_accepted() {
             self.withdraw_handshake();
@@ -99,7 +102,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Cancels an event stream whose head was not sent, so that the hook can send another answer.
+    /// Cancels an event stream whose head was not sent. The hook can then send another answer.
     pub(crate) fn cancel_opening(&mut self) {
         if self.answer.is_opening() {
             self.answer = Answer::None;
@@ -119,7 +122,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Sends the head of an event stream. The response has its content type.
+    /// Sends the head of an event stream. The response already has the content type.
     pub(crate) fn begin_events(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
         self.check_events(head.response)?;
         let chunked = !self.wire.facts.is_1_0 && !head.response.get_version().is_http1_0();
@@ -127,7 +130,7 @@ impl Exchange {
         self.wire.switch_to_events(head, chunked);
         self.record.set_status(head.response.get_status_code());
         self.answer = Answer::Events { chunked };
-        // HEAD asks only for the head.
+        // HEAD asks only for the head, so the connection closes without events.
         self.closes |= self.wire.facts.is_head;
         Ok(())
     }

@@ -150,7 +150,7 @@ impl Text {
         }
     }
 
-    /// Appends `text`. Cuts the text off where the space ends.
+    /// Appends as much of `text` as fits.
     const fn push(mut self, text: &str) -> Self {
         let text = text.as_bytes();
         let mut at = 0;

@@ -1,6 +1,6 @@
 //! The `Content-Disposition` of a part (RFC 7578 §4.2, RFC 6266 §4.1).
 //!
-//! Clients deviate from the grammar, so the parser is lenient. It accepts any file name.
+//! Clients deviate from the grammar, so the parser is lenient. The parser accepts any file name.
 
 use percent_encoding::percent_decode;
 
@@ -38,7 +38,8 @@ impl Disposition {
             };
             slot.get_or_insert(value);
         }
-        // Forms should not use `filename*` (RFC 7578 §4.2). So it applies only if `filename` is missing or empty.
+        // Forms should not use `filename*` (RFC 7578 §4.2). So `filename*` applies only if `filename` is missing or
+        // empty.
         let extended = extended.map(|value| decode_extended(&value));
         let file_name = match file_name.map(to_text) {
             Some(empty) if empty.is_empty() => extended.or(Some(empty)),

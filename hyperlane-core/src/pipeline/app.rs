@@ -1,4 +1,4 @@
-//! The program's hooks, sorted and checked once at the start.
+//! The program's hooks. The server sorts and checks them once, when it starts.
 
 use std::{any::Any, collections::BTreeSet, sync::Arc};
 
@@ -24,14 +24,14 @@ pub(crate) struct Hook {
     pub(crate) name: &'static str,
     pub(crate) place: Place,
     pub(crate) body: BodyPlan,
-    /// The check of the hook's requirements on the server.
+    /// The check that the server has what the hook needs.
     check: SetupCheck,
-    /// The label of its route; empty for other hooks.
+    /// The label of the hook's route in spans and metrics. Empty for a hook that is not a route.
     pub(crate) label: Arc<RouteLabel>,
-    /// True if the hook belongs to another route, which represents it in lists.
+    /// True if the hook is an additional pattern of a mount. Lists show only the mount's main pattern.
     is_part: bool,
     guards: Vec<Guard>,
-    /// The CORS policy of its endpoint.
+    /// The CORS policy of the endpoint. `None` if the hook does not belong to an endpoint.
     pub(crate) cors: Option<Arc<RouteCors>>,
 }
 
@@ -45,7 +45,8 @@ impl Hook {
         body: BodyPlan,
     ) -> Self {
         let mut guards = guards.to_vec();
-        // Guards are checked in the order of their kinds; guards of one kind, in the order given.
+        // Guards are checked in the order of their kinds. Guards of the same kind are checked in the order of their
+        // declaration.
         guards.sort_by_key(|guard| guard.kind.rank());
         let mut hook = Self {
             run,
@@ -59,7 +60,7 @@ impl Hook {
             cors: None,
         };
         if !methods.is_empty() {
-            // A function pointer cannot hold the names, so this guard is checked by its kind.
+            // `check` is a function pointer and cannot contain the names. So `declined` compares the names in `kind`.
             hook.guards.push(Guard {
                 kind: GuardKind::Method(methods),
                 check: |_| true,
@@ -81,13 +82,13 @@ impl Hook {
         .checked_by(registration.check)
     }
 
-    /// Sets the check of the hook's requirements at the start of a server.
+    /// Sets the check that runs when a server with this hook starts.
     pub(crate) fn checked_by(mut self, check: SetupCheck) -> Self {
         self.check = check;
         self
     }
 
-    /// Starts the hook for a request.
+    /// Creates the future that runs the hook for a request.
     pub(crate) fn start<'a>(&self, stream: &'a mut Stream, ctx: &'a mut Context) -> HookFuture<'a> {
         match &self.run {
             Run::Fn(run) => run(stream, ctx),
@@ -95,7 +96,7 @@ impl Hook {
         }
     }
 
-    /// Returns the guard that declines this request, if there is one.
+    /// Returns the first guard that declines this request. Returns `None` if all guards accept it.
     pub(crate) fn declined(&self, ctx: &Context) -> Option<GuardKind> {
         self.guards
             .iter()
@@ -114,7 +115,7 @@ impl Hook {
         self.guards.iter().map(|guard| guard.kind)
     }
 
-    /// Returns the methods that the hook accepts; `None` for all.
+    /// Returns the methods that the hook accepts. Returns `None` if it accepts all methods.
     pub(crate) fn methods(&self) -> Option<BTreeSet<&'static str>> {
         self.guards
             .iter()
@@ -125,7 +126,7 @@ impl Hook {
             .reduce(|one, other| one.intersection(&other).copied().collect())
     }
 
-    /// Returns whether some request could pass this hook and reach `later`.
+    /// Returns whether the guards of this hook may decline a request that `later` accepts.
     fn can_be_told_from(&self, later: &Self) -> bool {
         if self
             .guards
@@ -142,8 +143,8 @@ impl Hook {
     }
 }
 
-/// Returns whether a handler of these methods accepts `method`. A handler of GET also answers HEAD, and the server
-/// omits the body. The empty name stands for every method without a name of its own.
+/// Returns whether a handler of these methods accepts `method`. A handler of GET also answers HEAD; the server omits
+/// the body. The empty name stands for every [`Method::Unknown`].
 pub(crate) fn takes_method(names: &[&str], method: &Method) -> bool {
     names.contains(&method.as_str())
         || (method.is_head() && names.contains(&"GET"))
@@ -162,7 +163,7 @@ pub(crate) fn allow(methods: BTreeSet<&'static str>) -> String {
     names.join(", ")
 }
 
-/// All hooks that run for a request.
+/// All hooks of a server.
 #[derive(Default)]
 pub(crate) struct App {
     routes: RouteTable<Hook>,
@@ -171,11 +172,11 @@ pub(crate) struct App {
     pub(crate) task_panic: Vec<Hook>,
     pub(crate) request_error: Vec<Hook>,
     pub(crate) program: Arc<Program>,
-    /// The methods of all routes, in the form of `Allow`.
+    /// The methods of all routes, as the value of an `Allow` field.
     pub(crate) methods: String,
-    /// The hook for requests without a route.
+    /// The hook for requests that match no route.
     fallback: Option<Hook>,
-    /// The label of requests without a route.
+    /// The label, in spans and metrics, of requests that match no route.
     pub(crate) unrouted: Arc<RouteLabel>,
 }
 
@@ -184,11 +185,12 @@ pub(crate) enum Routed<'a> {
     To(&'a Hook),
     /// No pattern matches the path.
     NotFound,
-    /// All handlers of this path declined. The guard is that of the handler that got furthest.
+    /// All handlers of this path declined the request. The guard is from the handler whose guards accepted most; the
+    /// set has the allowed methods.
     Declined(GuardKind, BTreeSet<&'static str>),
 }
 
-/// A hook with its place in the pipeline, before sorting.
+/// A registered hook and its kind, before sorting.
 pub(crate) struct Planned {
     pub(crate) kind: PlannedKind,
     pub(crate) hook: Hook,
@@ -197,7 +199,7 @@ pub(crate) struct Planned {
 /// Hooks with their order numbers.
 type Ordered = Vec<(Option<isize>, Hook)>;
 
-/// Same as [`HookKind`], but with patterns created at run time too.
+/// Like [`HookKind`], but patterns may be created at run time.
 #[derive(Clone)]
 pub(crate) enum PlannedKind {
     Route(String),
@@ -205,11 +207,11 @@ pub(crate) enum PlannedKind {
     ResponseMiddleware(Option<isize>),
     TaskPanic(Option<isize>),
     RequestError(Option<isize>),
-    /// A mount under a prefix. It has routes for the prefix, for the prefix with a slash, and for the paths below. The
-    /// last names all three.
+    /// A mount under a prefix. The mount has three routes: the prefix, the prefix with a slash, and the paths below.
+    /// Lists and labels name only the pattern of the paths below.
     #[cfg(feature = "tower")]
     Mount(String),
-    /// The hook for requests without a route.
+    /// The hook for requests that match no route.
     #[cfg(feature = "tower")]
     Fallback,
 }
@@ -305,8 +307,8 @@ impl App {
         Arc::make_mut(&mut self.program).sessions = Some(sessions);
     }
 
-    /// Returns all handlers with their patterns, the fallback last. A mount is listed by its pattern of the paths
-    /// below.
+    /// Returns all handlers with their patterns, and the fallback last. A mount appears only with the pattern of its
+    /// paths below.
     pub(crate) fn all(&self) -> impl Iterator<Item = (String, &Hook)> {
         let routes = self.routes.iter().filter(|route| !route.value().is_part);
         let routes = routes.map(|route| (route.pattern().to_string(), route.value()));
@@ -317,12 +319,14 @@ impl App {
         )
     }
 
-    /// Returns whether every request is answered with 404 unless middleware answers it.
+    /// Returns whether the server has neither a route nor a fallback. Such a server answers every request with 404 if
+    /// no middleware answers it.
     pub(crate) fn has_no_route(&self) -> bool {
         self.routes.is_empty() && self.fallback.is_none()
     }
 
-    /// Refuses handlers that could answer no request. Runs at the start, since values may be set late.
+    /// Returns an error if a handler could not answer any request. This check runs when the server starts, because the
+    /// program may set values until then.
     pub(crate) fn check_setup(&self) -> Result<(), ServerError> {
         let lacking = self.routes.iter().filter_map(|route| {
             let (pattern, hook) = (route.pattern(), route.value());
@@ -352,7 +356,7 @@ impl App {
         first.map_or(Ok(()), Err)
     }
 
-    /// Returns the methods of all routes, in the form of `Allow`.
+    /// Returns the methods of all routes, as the value of an `Allow` field.
     fn all_methods(&self) -> String {
         let routes = || self.routes.iter().map(Route::value);
         if routes().any(|hook| hook.methods().is_none()) {
@@ -361,7 +365,7 @@ impl App {
         allow(routes().filter_map(Hook::methods).flatten().collect())
     }
 
-    /// Returns the plan for the body of a request without a route: only middleware may read it.
+    /// Returns the plan for the body of a request that matches no route. Only middleware may need this body.
     pub(crate) fn unrouted_body(&self) -> BodyPlan {
         let is_wanted = !self.request_middleware.is_empty() || !self.response_middleware.is_empty();
         BodyPlan {
@@ -374,7 +378,7 @@ impl App {
         }
     }
 
-    /// Refuses a handler that can never be reached because of an earlier one at the same place.
+    /// Returns an error if an earlier handler of the same path accepts every request that a later handler accepts.
     fn check_places(&self) -> Result<(), ServerError> {
         for place in self.routes.places() {
             let mut rest = place;
@@ -395,7 +399,7 @@ impl App {
         Ok(())
     }
 
-    /// Finds the handler of a request. Sets the context's parameters and CORS policy.
+    /// Finds the handler of a request. Sets the parameters and the CORS fields in the context.
     pub(crate) fn route(&self, ctx: &mut Context) -> Routed<'_> {
         match self.find(ctx) {
             Ok((hook, params)) => {
@@ -418,7 +422,7 @@ impl App {
         }
     }
 
-    /// Returns the CORS policy of the endpoint at a path, for requests that the endpoint does not accept.
+    /// Returns the CORS policy of the endpoint at the path of a request that the endpoint itself does not handle.
     pub(crate) fn cors(&self, ctx: &Context) -> Option<&RouteCors> {
         let found = self.routes.find(ctx.get_request().routing_path())?;
         found
@@ -455,7 +459,7 @@ impl App {
     }
 }
 
-/// Combines all response middleware into one function that runs the rest of it in order.
+/// Combines all response middleware into one function. The function runs the middleware that has not run yet, in order.
 fn in_sequence(hooks: &Arc<[Hook]>) -> Option<Middleware> {
     if hooks.is_empty() {
         return None;
@@ -476,7 +480,8 @@ fn in_sequence(hooks: &Arc<[Hook]>) -> Option<Middleware> {
     }))
 }
 
-/// Sorts hooks: those without a number first, by line within a file, then by number.
+/// Sorts hooks. Hooks without a number come first, sorted by file and line. Hooks with a number follow, sorted by
+/// number.
 fn in_order(kind: &str, mut hooks: Ordered) -> Vec<Hook> {
     hooks.sort_by_key(|(order, hook)| match order {
         None => (

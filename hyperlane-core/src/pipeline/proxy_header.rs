@@ -1,8 +1,8 @@
-//! The header of the PROXY protocol, which comes before the first request.
+//! The header of the PROXY protocol. It precedes the first request of a connection.
 
 use crate::conn::link::Link;
 
-/// Reads the client's address from the header. If there is no valid header, logs that and returns false.
+/// Reads the client's address from the header. Without a valid header, logs the fault and returns false.
 #[cfg(feature = "proxy-protocol")]
 pub(super) async fn read_proxy_header(connection: &Link) -> bool {
     use crate::{
@@ -34,7 +34,7 @@ pub(super) async fn read_proxy_header(connection: &Link) -> bool {
         match std::future::poll_fn(more).await {
             Fill::Bytes => {}
             _ => {
-                // Load balancers check the server's health by connections without bytes.
+                // Load balancers check the health of the server by connections without bytes.
                 tracing::debug!("no PROXY protocol header: connection closed");
                 return false;
             }
@@ -49,7 +49,7 @@ pub(super) async fn read_proxy_header(connection: &Link) -> bool {
     }
 }
 
-/// Never called: without the feature, the configuration refuses such listeners.
+/// Never called. Without the feature, the check of the configuration rejects `proxy:` addresses.
 #[cfg(not(feature = "proxy-protocol"))]
 pub(super) async fn read_proxy_header(_: &Link) -> bool {
     false

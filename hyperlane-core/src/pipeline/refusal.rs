@@ -1,4 +1,4 @@
-//! Answers to requests that no handler accepts or that cannot be handled.
+//! Responses to requests that no handler accepts or that the server cannot handle.
 
 use std::collections::BTreeSet;
 
@@ -15,13 +15,13 @@ use crate::{
     proto::http::host::HostRefused,
 };
 
-/// Sets a plain answer without internal details.
+/// Replaces the response by a status and its name.
 fn fail(ctx: &mut Context, status: usize) {
     ctx.get_mut_response().reset();
     describe(ctx.get_mut_response(), status);
 }
 
-/// Prepares the refusal of a request for a host that the server does not answer to. Its body stays unread.
+/// Returns the error for a request whose host the server does not answer to. The body of the request stays unread.
 pub(super) fn misdirected(
     stream: &mut Stream,
     ctx: &mut Context,
@@ -30,7 +30,7 @@ pub(super) fn misdirected(
     refused: HostRefused,
 ) -> RequestError {
     observe(stream, &app.unrouted, Some(ctx.get_request()));
-    // Pages of other origins can read this refusal, like all others of an endpoint.
+    // The CORS fields let pages of allowed origins read this response, like all other responses of an endpoint.
     if let Some(cors) = app.cors(ctx) {
         ctx.decide_cors(cors);
     }
@@ -47,24 +47,24 @@ pub(super) fn misdirected(
     }
 }
 
-/// Sets the answer to a request without a route.
+/// Sets the response to a request that matches no route.
 pub(super) fn not_found(ctx: &mut Context, app: &App) {
     let request = ctx.get_request();
     match request.get_method() {
-        // `*` means the server as a whole (RFC 9110 §9.3.7).
+        // The path `*` stands for the server as a whole (RFC 9110 §9.3.7).
         Method::Options if request.get_path() == "*" => {
             let response = ctx.get_mut_response();
             response.reset();
             response.set_status_code(204);
             response.set_header("allow", &app.methods);
         }
-        // The server makes no tunnels (RFC 9110 §9.3.6).
+        // The server does not create tunnels (RFC 9110 §9.3.6).
         Method::Connect => fail(ctx, 501),
         _ => fail(ctx, 404),
     }
 }
 
-/// Sets the answer to a request that all handlers of its path decline.
+/// Sets the response to a request that all handlers of its path decline.
 pub(super) fn declined(ctx: &mut Context, kind: GuardKind, allowed: BTreeSet<&'static str>) {
     ctx.get_mut_response().reset();
     describe_declined(ctx, kind);
@@ -73,7 +73,7 @@ pub(super) fn declined(ctx: &mut Context, kind: GuardKind, allowed: BTreeSet<&'s
     }
 }
 
-/// Sets the answer of a guard that declines. Fields of middleware stay.
+/// Sets the response for the kind of a guard that declined the request. Fields that middleware has set remain.
 pub(crate) fn describe_declined(ctx: &mut Context, kind: GuardKind) {
     let status = match kind {
         GuardKind::Host => 421,
@@ -97,7 +97,7 @@ pub(crate) fn describe_declined(ctx: &mut Context, kind: GuardKind) {
     }
 }
 
-/// Sets the answer to a request that cannot be handled.
+/// Sets the response to a request that failed with `error`, and stores the error for the error hooks.
 pub(super) fn refuse(ctx: &mut Context, error: RequestError) {
     ctx.roll_back();
     error.clone().into_response(ctx.get_mut_response());

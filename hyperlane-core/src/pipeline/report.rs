@@ -10,14 +10,15 @@ use crate::{
     http::{Failure, Method},
 };
 
-/// Returns method and route for log lines, since spans are often off.
+/// Returns the method and the route for log lines. Spans have both as well, but they are often off.
 pub(super) fn names<'a>(ctx: &'a Context, route: Option<&'a Hook>) -> (&'a Method, &'a str) {
     let route = route.map_or("(none)", |hook| &*hook.label.pattern);
     (ctx.get_request().get_method(), route)
 }
 
-/// Takes the failure of an error that became the response, and logs it. Returns its public text, and the refusal if it
-/// is one. `hook`: the hook that failed; `None` if the server failed on its behalf.
+/// Removes the failure that an error stored in the response, and logs it. Returns the public text of the failure, and
+/// its [`RequestError`] if there is one. `hook` is the name of the hook that failed. It is `None` if the server failed
+/// after the hook.
 #[inline]
 pub(super) fn report(
     stream: &Stream,
@@ -48,7 +49,7 @@ fn report_failure(
         } else if failure.cause.is_some() {
             tracing::error!(%method, route, hook, error, "hook failed");
         } else if !matches!(progress, Progress::Unanswered | Progress::Whole) {
-            // No answer can report the error to the client.
+            // The answer has already begun, so it cannot report the error to the client.
             tracing::warn!(%method, route, hook, error, "hook failed after its answer had begun");
         }
     });

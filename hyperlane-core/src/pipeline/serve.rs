@@ -1,4 +1,4 @@
-//! The handler's side of a connection: request after request through the pipeline.
+//! The handler's side of a connection: the loop that passes one request after the other through the pipeline.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -22,8 +22,9 @@ use crate::{
     proto::{http::head::HeadError, ws::CloseCode},
 };
 
-/// The next step of the pipeline. It is flat, with one await for all hooks, so that the future of an idle connection
-/// stays small. The context holds the index of the next response middleware, since that may run early.
+/// The next step of the pipeline. All hooks share one await in a flat loop. This keeps the future of an idle connection
+/// small. The context, not the step, has the index of the next response middleware: a hook may run response middleware
+/// early.
 #[derive(Clone, Copy)]
 enum Step {
     RequestMiddleware(u32),
@@ -58,7 +59,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
             // The error hooks and the panic hooks run at most once per request.
             let mut has_refused = false;
             let mut has_panicked = false;
-            // A scope, so that its values take no space while the hooks run.
+            // The values of this scope take no space while the hooks run.
             let mut step = {
                 let read = stream.exchange.next_head(ctx.get_mut_request()).await;
                 let read = read.inspect_err(|error| {
@@ -72,7 +73,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     is_parsed = true;
                     begin(&mut stream, &mut ctx, &app, head, &mut route)
                 });
-                // The future and the error are on the heap, since most connections never need them.
+                // Most connections need neither this future nor this error. So both are on the heap.
                 let started = match started.map_err(Box::new) {
                     Ok(true) if !ctx.may_have_session_to_load() => Ok(true),
                     Ok(is_ready) => make_ready(&mut stream, &mut ctx, !is_ready)
@@ -85,7 +86,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Err(RequestError::ConnectionClosed) => return Ending::Idle,
                     Err(error) if error.is_disconnect() => return Ending::Abort,
                     Err(RequestError::Head(HeadError::TlsOnPlainPort)) => {
-                        // A TLS client cannot read an answer in plain text.
+                        // A TLS client cannot read a response in plain text.
                         log_tls(&stream);
                         return Ending::Http;
                     }
@@ -127,7 +128,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Step::ResponseMiddleware => {
                         let at = ctx.response_middleware_at;
                         match app.response_middleware.get(usize::from(at)) {
-                            // A WebSocket has no response any more.
+                            // A request that became a WebSocket has no response any more.
                             Some(hook)
                                 if is_parsed
                                     && stream.exchange.progress() != Progress::Switched =>
@@ -161,13 +162,13 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Step::Done => break,
                 };
                 let is_route = ctx.stage == Stage::Route;
-                // Routing has checked the route's guards already.
+                // The router has already checked the guards of the route.
                 if !is_route && hook.declined(&ctx).is_some() {
                     continue;
                 }
                 let is_response = matches!(step, Step::ResponseMiddleware) && !is_route;
                 let is_error = matches!(step, Step::RequestError(_) | Step::TaskPanic(_));
-                // Hooks that follow an answer run to their end, also at a shutdown.
+                // Hooks that run after the answer run to their end, even during a shutdown.
                 let may_answer_handshake = !is_response && !is_error;
                 let outcome = start(hook, &mut stream, &mut ctx, may_answer_handshake).await;
                 if let Step::RequestMiddleware(_) = step
@@ -182,7 +183,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 }
                 match outcome {
                     Outcome::Done(Status::Continue) => {}
-                    // Outside a route, `Reject` only decides about later hooks.
+                    // Outside of a route, `Reject` only skips later hooks.
                     Outcome::Done(Status::Reject) if ctx.stage != Stage::Route => {}
                     _ => stream.connection().lane.handles.set_kept_open(false),
                 }
@@ -192,7 +193,8 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     let is_answered = is_answered || !is_response_unset(&ctx);
                     stream.settle_handshake(&mut ctx, is_answered);
                 }
-                // A failure before the answer has begun is answered normally. Evaluated only where it matters.
+                // If the answer has not begun, a failure is answered by a normal response. The check is a closure,
+                // because only some cases need it.
                 let has_begun =
                     |stream: &Stream| stream.exchange.progress() != Progress::Unanswered;
                 let refusal = match outcome {
@@ -206,7 +208,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                                 ctx.set_end_reason(public);
                             }
                             match refusal {
-                                // An answer is set, but error hooks may replace it.
+                                // The response is set, but error hooks may replace it.
                                 Some(error) if is_route && !has_refused && !has_begun => {
                                     has_refused = true;
                                     ctx.set_request_error(error);
@@ -224,7 +226,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             true => Step::Done,
                             false => Step::ResponseMiddleware,
                         };
-                        // The error of a failed upgrade gives a better answer than 403.
+                        // If an upgrade failed, its error gives a more precise response than 403.
                         let is_open = !has_begun(&stream) && is_response_unset(&ctx);
                         match ctx
                             .try_get_request_error_data()
@@ -281,7 +283,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
             match stream.exchange.progress() {
                 Progress::Unanswered => {
                     ctx.refuse_interim();
-                    // An error means that the client has left.
+                    // An error means that the client has disconnected.
                     let _ = if ctx.get_response().is_body_streamed() {
                         send_streamed(&mut stream, &mut ctx).await
                     } else {
@@ -321,8 +323,8 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
     }
 }
 
-/// Finds the route of a request whose head was read, and begins its body. Returns false if the body has to be waited
-/// for.
+/// Finds the route of a request whose head was read, and begins to read the body. Returns false if the server has to
+/// wait for the body.
 fn begin<'a>(
     stream: &mut Stream,
     ctx: &mut Context,
@@ -358,10 +360,10 @@ fn begin<'a>(
     started
 }
 
-// The following are functions, since values moved into a future before an await would keep their space in the outer
-// future.
+// The following helpers are plain functions, not async blocks in `serve`. A value that is moved into a future before an
+// await would keep its space in the outer future.
 
-/// Starts a hook. `may_answer_handshake`: a WebSocket handshake may wait for this hook.
+/// Starts a hook. `may_answer_handshake` is true if the hook runs before a WebSocket handshake is answered.
 fn start<'a>(
     hook: &Hook,
     stream: &'a mut Stream,
@@ -376,7 +378,7 @@ fn start<'a>(
     Guarded::new(hook.start(stream, ctx), observed, handshake)
 }
 
-/// Waits for the session from its store, and for the body if it is read whole.
+/// Loads the session from its store. Also reads the body, if the route reads it whole.
 fn make_ready<'a>(
     stream: &'a mut Stream,
     ctx: &'a mut Context,
@@ -385,7 +387,8 @@ fn make_ready<'a>(
     let observed = stream.exchange.record.shared();
     let ready = async move {
         let loaded = ctx.load_session().await;
-        // The body is read even after an error of the store, since the connection may stay open.
+        // The body is read even if the store failed. The connection may stay open, and the next request follows the
+        // body.
         if reads_body {
             let body = stream.exchange.read_rest().await?;
             ctx.clear_incoming();
@@ -404,7 +407,7 @@ fn send_streamed<'a>(
     Within::new(observed, Box::pin(stream.send_streamed(ctx)))
 }
 
-/// Saves the session to its store. If that fails and nothing was sent, the answer becomes a refusal.
+/// Saves the session to its store. If the store fails and nothing was sent, the response becomes the error.
 fn save_session<'a>(
     stream: &'a mut Stream,
     ctx: &'a mut Context,
@@ -419,7 +422,7 @@ fn save_session<'a>(
     Within::new(stream.exchange.record.shared(), Box::pin(saving))
 }
 
-/// Begins the record of a request if there is an observer. `request`: `None` if its head was refused.
+/// Begins the record of a request if there is an observer. `request` is `None` if the head was refused.
 #[inline]
 pub(super) fn observe(stream: &mut Stream, label: &Arc<RouteLabel>, request: Option<&Request>) {
     if observe::is_enabled(&stream.connection().env.metrics) {
@@ -431,7 +434,7 @@ pub(super) fn observe(stream: &mut Stream, label: &Arc<RouteLabel>, request: Opt
     }
 }
 
-/// Logs that the client speaks TLS to a plain port.
+/// Logs that the client speaks TLS to a port without TLS.
 fn log_tls(stream: &Stream) {
     let server = &stream.connection().env;
     server.log_mix_up(
@@ -441,7 +444,8 @@ fn log_tls(stream: &Stream) {
     );
 }
 
-/// Returns whether no hook has set an answer. Headers alone are none, since middleware sets them for all answers.
+/// Returns whether no hook has set a response. Header fields do not count, because middleware sets fields for all
+/// responses.
 fn is_response_unset(ctx: &Context) -> bool {
     let response = ctx.get_response();
     response.get_status_code() == 200
@@ -459,7 +463,8 @@ mod tests {
 
     #[test]
     fn the_future_of_a_connection_stays_small() {
-        // Each idle connection holds this future besides its shared state. Rarely needed values go to the heap.
+        // Each idle connection has this future in addition to its shared state. Values that few connections need are on
+        // the heap.
         let size = size_of_output(serve);
         assert!(size <= 480, "{size} bytes");
     }

@@ -87,7 +87,7 @@ pub enum RouteError {
         /// The segment.
         segment: String,
     },
-    /// A segment mixes a parameter with text, or has a stray brace.
+    /// A segment mixes a parameter with text, or has a brace that does not belong to a parameter.
     #[error(
         "the route pattern `{pattern}` mixes text and braces in `{segment}`; a parameter must be a whole segment"
     )]
@@ -166,19 +166,19 @@ impl Eq for Constraint {}
 /// One segment of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
-    /// Text that must be equal byte by byte. The text may be empty.
+    /// Literal text. The segment of the path must equal the text byte by byte. The text may be empty.
     Literal(Box<str>),
-    /// `:name` or `{name}`: a single segment that is not empty.
+    /// `:name` or `{name}`: matches any single segment that is not empty.
     Param(Box<str>),
-    /// `{name:regex}`: a segment that the regex matches. In the last segment of a pattern, the regex may also match the
-    /// whole rest of the path.
+    /// `{name:regex}`: matches a segment if the regex matches the whole segment. In the last segment of a pattern, the
+    /// regex may also match the whole rest of the path, including slashes.
     Constrained {
         /// The parameter's name.
         name: Box<str>,
         /// The constraint on the parameter's value.
         constraint: Constraint,
     },
-    /// `{*name}`: the rest of the path. An empty rest does not match.
+    /// `{*name}`: matches the rest of the path. The rest must not be empty.
     CatchAll(Box<str>),
 }
 
@@ -225,7 +225,7 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// Returns a [`RouteError`] that names the error and its place.
+    /// Returns a [`RouteError`] that names the first error and the segment with the error.
     pub fn parse(pattern: &str) -> Result<Self, RouteError> {
         if pattern.is_empty() {
             return Err(RouteError::EmptyPattern);
@@ -275,8 +275,8 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Splits off the first segment. Returns the segment and the rest after the segment's slash. The rest is `None` at the
-/// end of the pattern.
+/// Splits off the first segment of `rest`. Returns the segment and the text after the next slash. The second value is
+/// `None` at the end of the pattern.
 fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p str>), RouteError> {
     if !rest.starts_with('{') {
         return Ok(match rest.split_once('/') {
@@ -285,12 +285,13 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
         });
     }
     let close = closing_brace(rest);
-    // The errors show the text up to the first slash, so that the reader sees which brace is open.
+    // The errors show the text up to the first slash. The text shows which brace is not closed.
     let segment = || rest.split('/').next().unwrap_or(rest).to_owned();
     let cut = close.ok().and_then(|at| rest.split_at_checked(at + 1));
     let Some((text, after)) = cut else {
         let segment = segment();
-        // A brace within a character class closes nothing. The part that is not closed may therefore be the class.
+        // A brace within a character class does not close the parameter. If the regex has a character class that is not
+        // closed, the error of the regex is more exact than `UnclosedBrace`.
         let inner = segment
             .strip_prefix('{')
             .and_then(|text| text.strip_suffix('}'));
@@ -326,8 +327,8 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
     }
 }
 
-/// Finds the brace that closes the first brace. A regex may contain nested braces, escaped braces, and braces in a
-/// character class.
+/// Finds the brace that closes the first brace. Handles nested braces, escaped braces, and braces in a character class,
+/// because a regex may contain them.
 fn closing_brace(text: &str) -> Result<usize, Unclosed> {
     let mut depth = 0u32;
     let mut in_class = false;
@@ -354,7 +355,7 @@ fn closing_brace(text: &str) -> Result<usize, Unclosed> {
     })
 }
 
-/// The part of a pattern that is not closed.
+/// The construct in a segment that is not closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unclosed {
     Brace,
@@ -432,7 +433,7 @@ fn read_name(pattern: &str, name: &str) -> Result<Box<str>, RouteError> {
     Ok(name.into())
 }
 
-/// Checks the rules that concern several segments.
+/// Checks the rules for the whole pattern: the names of parameters are unique, and a `{*rest}` is the last segment.
 fn check_params(pattern: &str, segments: &[Segment]) -> Result<(), RouteError> {
     let mut seen = Vec::new();
     for name in segments.iter().filter_map(Segment::param) {

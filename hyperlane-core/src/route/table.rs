@@ -1,15 +1,15 @@
 //! The route table: from a path to the values of its best pattern.
 //!
-//! One hash map holds the patterns without parameters. A trie of whole segments holds all other patterns, and a search
-//! walks the trie with backtracking. Every edge consumes a segment, so a walk visits a node at most once and no path
-//! makes the search slow. A radix tree over bytes (`matchit`) would not support constraints, nor `{id}` and `{*rest}`
-//! at the same place.
+//! A hash map contains the patterns without parameters. A trie of whole segments contains all other patterns. A search
+//! in the trie goes back after a dead end. Every edge of the trie consumes one segment, so a search visits each node at
+//! most once. No path can therefore make a search slow. The table does not use `matchit`, a radix tree over bytes.
+//! `matchit` supports neither constraints nor `{id}` and `{*rest}` after the same prefix.
 
 use std::{cmp::Ordering, collections::HashMap, fmt};
 
 use super::pattern::{Constraint, Pattern, RouteError, Segment};
 
-/// Number of parameters that a match holds without an allocation.
+/// Maximum number of parameters that a match stores without an allocation.
 const INLINE_PARAMS: usize = 8;
 
 /// A value and the pattern under which the program inserted the value.
@@ -35,9 +35,9 @@ impl<T> Route<T> {
 ///
 /// A search matches the segments from left to right. For each segment, the search tries the most specific branch first:
 /// equal text, then constrained parameters in insertion order, then a plain parameter, then a regex for the whole rest,
-/// then `{*rest}`. After a dead end the search goes back and tries the next branch, so no route hides another route
-/// that matches. Patterns that differ only in the names of their parameters share one place. The values of a place stay
-/// in insertion order.
+/// then `{*rest}`. After a dead end, the search goes back and tries the next branch. A more specific pattern that ends
+/// in a dead end therefore does not hide another pattern that matches. Patterns that differ only in the names of their
+/// parameters share one *place*, a list of values in insertion order.
 ///
 /// The table does not decode or normalize paths: `/a`, `/a/` and `//a` are three paths.
 ///
@@ -75,7 +75,7 @@ struct Literal {
 }
 
 impl Literal {
-    /// Compares the keys first, so that a search mostly compares numbers, and text only at the end.
+    /// Compares the keys first, and the texts only if the keys are equal. A comparison of numbers is faster.
     fn compare(&self, key: u64, text: &str) -> Ordering {
         self.key
             .cmp(&key)
@@ -83,15 +83,16 @@ impl Literal {
     }
 }
 
-/// A node of the trie: the branches after the segments that lead to the node.
+/// A node of the trie. Each branch is for one more segment of the path.
 #[derive(Clone, Debug, Default)]
 struct Node {
-    /// The literal branches, sorted by key, then text.
+    /// The branches for literal segments, sorted by [`key`] and then by text.
     literals: Vec<Literal>,
-    /// The constrained branches, in insertion order.
+    /// The branches for constrained parameters, in insertion order.
     constrained: Vec<(Constraint, Self)>,
     param: Option<Box<Self>>,
-    /// The places of patterns whose last segment is a constrained parameter. The regex may match the whole rest.
+    /// The places of patterns whose last segment is a constrained parameter. The regex may also match the whole rest of
+    /// the path.
     tails: Vec<(Constraint, Place)>,
     catch_all: Option<Place>,
     /// The place of the patterns that end at this node.
@@ -108,11 +109,11 @@ impl<T> RouteTable<T> {
         }
     }
 
-    /// Adds a value under a pattern, after the values already there.
+    /// Adds a value under a pattern, after the earlier values of the pattern's place.
     ///
     /// # Errors
     ///
-    /// Returns a [`RouteError`] if the pattern is invalid, and leaves the table unchanged.
+    /// Returns a [`RouteError`] if the pattern is invalid. The table is then unchanged.
     pub fn insert(&mut self, pattern: &str, value: T) -> Result<(), RouteError> {
         let pattern = Pattern::parse(pattern)?;
         let fresh = Place(self.places.len());
@@ -134,7 +135,7 @@ impl<T> RouteTable<T> {
 
     /// Finds the values of the best pattern that matches a path. Returns `None` if no pattern matches.
     ///
-    /// Does not allocate unless the pattern has more than 8 parameters.
+    /// Allocates only for patterns with more than 8 parameters.
     #[inline]
     pub fn find<'t, 'p>(&'t self, path: &'p str) -> Option<Match<'t, 'p, T>> {
         if let Some(place) = self.fixed.get(path) {
@@ -146,7 +147,7 @@ impl<T> RouteTable<T> {
         self.found(place, captures)
     }
 
-    /// Returns an iterator over the places of the table, each with its values in insertion order.
+    /// Returns an iterator over the places of the table. Each item has the values of one place in insertion order.
     pub fn places(&self) -> impl Iterator<Item = &[Route<T>]> {
         self.places.iter().map(Vec::as_slice)
     }
@@ -220,7 +221,7 @@ impl Node {
         }
     }
 
-    /// Finds the best place for the rest of a path. The rest begins after a slash.
+    /// Finds the best place for the rest of a path. `rest` begins after a slash of the path.
     fn find<'p>(&self, rest: &'p str, captures: &mut Captures<'p>) -> Option<Place> {
         let (segment, after) =
             match memchr::memchr(b'/', rest.as_bytes()).and_then(|at| rest.split_at_checked(at)) {
@@ -247,7 +248,7 @@ impl Node {
         {
             return Some(place);
         }
-        // The constrained branches have already tried a rest of one segment.
+        // If the rest is a single segment, the loop over `constrained` has already tried the same regexes.
         let tail = self
             .tails
             .iter()
@@ -272,7 +273,8 @@ impl Node {
         self.literals.get(at).map(|literal| &literal.node)
     }
 
-    /// Continues after a segment: with the next segment, or with the patterns that end at this node.
+    /// Continues the search with the text after a segment. If `after` is `None`, returns the place of the patterns that
+    /// end at this node.
     fn continue_after<'p>(
         &self,
         after: Option<&'p str>,
@@ -287,7 +289,7 @@ impl Node {
 
 /// Hashes text into a number, eight bytes at a time.
 ///
-/// Only patterns add hashes to the table, so clients cannot cause collisions.
+/// The hash needs no random seed. Only patterns add hashes to the table, so clients cannot cause collisions.
 fn key(text: &str) -> u64 {
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |key: u64, word: u64| (key.rotate_left(5) ^ word).wrapping_mul(SPREAD);
@@ -322,7 +324,7 @@ impl Default for Captures<'_> {
 }
 
 impl<'p> Captures<'p> {
-    /// Adds a value and makes an attempt. Removes the value if the attempt finds no place.
+    /// Adds a value and calls `attempt`. Removes the value again if `attempt` finds no place.
     fn with(
         &mut self,
         value: &'p str,
@@ -351,7 +353,7 @@ impl<'p> Captures<'p> {
     }
 }
 
-/// The values found for a path, with the path's parameters.
+/// The values that [`RouteTable::find`] has found for a path, with the parameters of the path.
 #[derive(Clone, Debug)]
 pub struct Match<'t, 'p, T> {
     routes: &'t [Route<T>],
@@ -364,7 +366,7 @@ impl<'t, 'p, T> Match<'t, 'p, T> {
         self.routes
     }
 
-    /// Returns an iterator over the routes, each with its parameters.
+    /// Returns an iterator over pairs of a route and its parameters.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'t Route<T>, Params<'_, 'p>)> {
         self.routes.iter().map(|route| (route, self.params(route)))
     }
@@ -378,7 +380,7 @@ impl<'t, 'p, T> Match<'t, 'p, T> {
     }
 }
 
-/// The parameters of one route: names from its pattern, values from the path.
+/// The parameters of one route. The names come from the route's pattern, and the values come from the path.
 #[derive(Clone, Copy)]
 pub struct Params<'m, 'p> {
     pattern: &'m Pattern,

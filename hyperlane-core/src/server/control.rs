@@ -94,7 +94,7 @@ impl ServerControlHook {
     pub async fn wait(&self) {
         let Some(running) = &self.running else { return };
         let (mut done, mut stop) = (running.done.clone(), running.stop.subscribe());
-        // An error means that the runtime has ended, and the task that ends the server with it.
+        // An error means that the runtime has ended. The task that ends the server has then ended, too.
         let mut done = pin!(done.wait_for(|done| *done));
         let mut stop = pin!(stop.wait_for(|stop| *stop));
         poll_fn(|cx| {
@@ -123,7 +123,8 @@ impl ServerControlHook {
     ///
     /// The server stops accepting connections, finishes the requests in progress, closes WebSockets with code 1001 and
     /// ends event streams. It closes 100 WebSockets and event streams every tenth of a second, so the clients do not
-    /// all reconnect at once. The server closes more at a time if this would take longer than half of the timeout.
+    /// all reconnect at once. If this rate would take longer than half of the timeout, the server closes more of them
+    /// every tenth of a second.
     ///
     /// The server answers an open WebSocket handshake with 503 and drops its hook. The rest of an incomplete request
     /// head may take a second to arrive. After [`ServerConfig::shutdown_timeout`](crate::ServerConfig) the server cuts

@@ -40,7 +40,7 @@ pub(crate) struct Listener {
 
 enum Socket {
     Tcp(TcpListener),
-    /// The path is dropped first, which removes the file while the listener is still open. After the listener has
+    /// The path is dropped first. So the file is removed while the listener is still open. After the listener has
     /// closed, another server may have put its own file at the path, even with the same inode.
     #[cfg(unix)]
     Unix(UnixPath, UnixListener),

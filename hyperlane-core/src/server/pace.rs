@@ -7,15 +7,15 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The length of the allowed burst, as time at the full rate. It is longer than the resolution of timers: a timer that
-/// fires late does not reduce the rate.
+/// The length of the allowed burst, as time at the full rate. The burst is longer than the resolution of timers. So a
+/// timer that fires late does not reduce the rate.
 const BURST: Duration = Duration::from_millis(100);
 
 /// Limits the rate of connections per second, with a burst of [`BURST`].
 pub(crate) struct Pace {
     /// The time of one connection at the full rate.
     each: Duration,
-    /// The moment at which the server has kept to the rate, with all connections accepted so far.
+    /// The earliest moment at which the connections accepted so far conform to the rate.
     until: Mutex<Instant>,
 }
 

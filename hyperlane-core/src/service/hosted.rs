@@ -1,4 +1,4 @@
-//! A whole server as a service inside another stack.
+//! A whole server as a service in another stack.
 
 use std::{
     convert::Infallible,
@@ -41,10 +41,10 @@ use crate::{
 };
 
 impl Server {
-    /// Converts the server into a service for use inside another stack: as a route or fallback of an axum `Router`,
-    /// behind layers, or in process. It does not listen, so its addresses have no effect.
+    /// Converts the server to a service for use in another stack: as a route or fallback of an axum `Router`, behind
+    /// layers, or in process. The service does not listen, so the server's addresses have no effect.
     ///
-    /// Middleware, limits, event streams and raw writes work as over a socket. See [`HyperlaneService`].
+    /// Middleware, limits, event streams and raw writes work as on a socket. See [`HyperlaneService`].
     ///
     /// # Errors
     /// Returns the same errors as [`run`](Self::run), and [`ServerError::NoRuntime`] outside of a tokio runtime.
@@ -99,31 +99,36 @@ impl Server {
 
 /// A server as a `tower::Service`. Clones refer to the same server.
 ///
-/// Each request becomes an in-memory connection with its own pipe of 64 KiB per direction, in addition to the buffers
-/// of every connection. Bodies are streamed. The request counts towards
-/// [`ServerConfig::max_connections`](crate::ServerConfig), and a call waits for a free place. If the peer is known, it
-/// also counts towards the limit per address, beyond which the answer is 503. All timeouts apply.
+/// Each request becomes an in-memory connection. The connection has a pipe of 64 KiB per direction, in addition to the
+/// usual buffers of a connection. Bodies are streamed. All timeouts apply.
 ///
-/// The extension [`PeerAddr`](super::PeerAddr) sets the peer's address; otherwise it is unknown. Hooks find other
-/// extensions of the request by [`Context::extension`](crate::Context::extension). `Expect: 100-continue` is left to
-/// the outer server: the body of such a request is first polled when a hook needs it.
+/// The connection counts towards [`ServerConfig::max_connections`](crate::ServerConfig), and a call waits until the
+/// number of connections is below this limit. If the address of the peer is known, the connection also counts towards
+/// the limit per address. Beyond the limit per address, the service answers 503.
 ///
-/// A request whose body fails before the response begins is answered with 400, or with 413 if a layer limits the length
-/// of bodies (`tower_http::limit` and others that fail with `http_body_util::LengthLimitError`).
+/// The extension [`PeerAddr`](super::PeerAddr) sets the peer's address; without it, the address is unknown. Hooks read
+/// other extensions of the request by [`Context::extension`](crate::Context::extension). The outer server answers
+/// `Expect: 100-continue`: the service does not poll the body of such a request until a hook needs it.
 ///
-/// Dropping the future or the response body before its end disconnects the client from the hooks' point of view
-/// ([`Stream::disconnected`](crate::Stream::disconnected)). An incomplete response ends with an error of its body, so
-/// that the outer stack cuts it. Interim responses and trailers are not forwarded. A stack that answers
-/// `Expect: 100-continue` when a body is polled (hyper does) needs the poll before the head of the response: the head
-/// waits until the body begins, at most 1 s.
+/// If the body of a request fails before the response begins, the service answers 400. If a layer limits the length of
+/// bodies, the service answers 413 beyond the limit (`tower_http::limit`, and other layers that fail with
+/// `http_body_util::LengthLimitError`).
 ///
-/// WebSockets need an outer server that is based on hyper (as axum is) and hands connections over
-/// (`serve_connection_with_upgrades`; `axum::serve` does). Otherwise a handshake is answered with 501. The handshakes
-/// of HTTP/2 are not supported.
+/// If the outer stack drops the future or the response body before its end, the hooks see a disconnected client
+/// ([`Stream::disconnected`](crate::Stream::disconnected)). The body of an incomplete response ends with an error, and
+/// the outer stack then cuts its response. The service does not forward interim responses and trailers.
+///
+/// Some stacks, such as hyper, answer `Expect: 100-continue` when the body is polled, and only before the head of the
+/// response. If a hook needs the body of such a request, the service therefore waits with the head until the body
+/// begins, at most 1 s.
+///
+/// WebSockets need an outer server that is based on hyper, as axum is, and that hands connections over
+/// (`serve_connection_with_upgrades`; `axum::serve` does). With another outer server, the service answers a handshake
+/// with 501. WebSocket handshakes over HTTP/2 are not supported.
 ///
 /// The server lives until the last clone is dropped and the last connection has ended.
 ///
-/// It runs on the runtime in which it was created; calls may come from any thread.
+/// The server runs on the runtime in which it was created. Calls may come from any thread.
 #[derive(Clone)]
 pub struct HyperlaneService {
     hosted: Arc<Hosted>,
@@ -144,25 +149,25 @@ impl Drop for Hosted {
 }
 
 impl HyperlaneService {
-    /// Shuts down like [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown), and waits for the end,
-    /// except within one of the server's own hooks. Later calls are answered with 503.
+    /// Shuts down like [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown), and waits for the end.
+    /// Within a hook of this server, returns without waiting. The service answers later calls with 503.
     ///
     /// # Cancel safety
-    /// Once polled, the shutdown continues on its own.
+    /// After the first poll, the shutdown continues even if the future is dropped.
     pub async fn shutdown(&self) {
         let env = &self.hosted.connections.env;
         env.begin_shutdown();
         let hosted = self.hosted.clone();
         let ending = env.spawn(async move { end_connections(&hosted.connections).await });
-        // A hook would wait for itself.
+        // The shutdown waits for all hooks, so a hook that waits for the shutdown would wait for itself.
         if let Some(ending) = ending.filter(|_| !cork::is_polling_for(env)) {
             // An error means that the runtime has ended together with the connections.
             let _ = ending.await;
         }
     }
 
-    /// Returns whether calls are served. False from the start of a shutdown on, and after the end of the runtime in
-    /// which the service was created.
+    /// Returns whether the service serves calls. Returns false after a shutdown has begun, and after the end of the
+    /// runtime in which the service was created.
     pub fn is_ready(&self) -> bool {
         self.hosted.is_ready()
     }
@@ -190,7 +195,7 @@ where
     type Error = Infallible;
     type Future = ServiceFuture;
 
-    /// Always ready: a call itself waits for its place.
+    /// Always ready. The future of a call waits for a free connection.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
@@ -215,8 +220,9 @@ where
 }
 
 impl HookContext {
-    /// Returns a value that a layer around a [`HyperlaneService`] stored in the request's extensions, such as the user
-    /// or a request id. `None` if it is missing, and on connections that the server accepted itself.
+    /// Returns a value from the extensions of the request, such as the user or a request id. A layer around a
+    /// [`HyperlaneService`] stores such values. Returns `None` if there is no value of this type, and on connections
+    /// that the server accepted itself.
     ///
     /// ```
     /// use hyperlane_core::{Context, Error};
@@ -237,7 +243,7 @@ impl HookContext {
     }
 }
 
-/// The future response of a [`HyperlaneService`].
+/// The future of a [`HyperlaneService`]'s response.
 pub struct ServiceFuture {
     inner: Pin<Box<dyn Future<Output = Response<ServiceBody>> + Send>>,
 }
@@ -294,14 +300,14 @@ impl Hosted {
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
         if version > Version::HTTP_11 {
-            // Later versions have no such fields (RFC 9113 §8.2.2).
+            // HTTP/2 and later versions do not allow these fields (RFC 9113 §8.2.2).
             response.headers_mut().remove(header::CONNECTION);
             response.headers_mut().remove(header::UPGRADE);
         }
         response
     }
 
-    /// Starts a connection for a request; an error is the answer to a request that cannot be served.
+    /// Starts a connection for a request. If the request cannot be served, returns the status and text of the response.
     async fn connect(
         self: Arc<Self>,
         parts: http::request::Parts,
@@ -354,14 +360,14 @@ impl Hosted {
         let env = self.connections.env.clone();
         env.spawn(async move {
             connection.await;
-            // The clock runs as long as there are connections.
+            // The task holds `self`, so the clock runs as long as there are connections.
             drop(self);
         });
         Ok(pipe)
     }
 }
 
-/// Answers a request that got no response.
+/// Creates the response to a request for which the hooks sent no head.
 fn answer_failure(error: &ServiceError) -> Response<ServiceBody> {
     match error {
         ServiceError::Request(cause) if is_over_limit(&**cause) => {
@@ -414,7 +420,7 @@ fn is_websocket_handshake(parts: &http::request::Parts) -> bool {
         && has(header::CONNECTION, "upgrade")
 }
 
-/// Writes the head of a request for the connection. Values of crate `http` cannot break a line.
+/// Writes the head of a request for the in-memory connection. Values of crate `http` contain no line breaks.
 fn write_head(
     parts: &http::request::Parts,
     framing: Option<UploadFraming>,
@@ -431,11 +437,11 @@ fn write_head(
                 head.field("host", host.as_bytes());
             }
         }
-        // A request created in process.
+        // The program created this request in process, without a host.
         None => head.field("host", b"localhost"),
     }
-    // The names that `Connection` lists are not skipped: the client wrote that list, and the outer stack has added
-    // fields that the client must not remove.
+    // Fields that `Connection` lists are not skipped. The client wrote this list. The client must not be able to remove
+    // fields that the outer stack has added.
     for (name, value) in headers {
         let is_ours = is_always_of_connection(name)
             || [header::HOST, header::CONTENT_LENGTH, header::COOKIE].contains(name);
@@ -443,7 +449,7 @@ fn write_head(
             head.field(name.as_str(), value.as_bytes());
         }
     }
-    // HTTP/2 splits the field; the parts are joined again here (RFC 9113 §8.2.3).
+    // HTTP/2 splits the `Cookie` field. The parts are joined again here (RFC 9113 §8.2.3).
     let cookies: Vec<&[u8]> = headers
         .get_all(header::COOKIE)
         .iter()
@@ -463,7 +469,7 @@ fn write_head(
             head.field("upgrade", protocol.as_bytes());
             head.field("connection", b"upgrade, close");
         }
-        // Each connection serves a single request.
+        // Each connection serves only one request.
         None => head.field("connection", b"close"),
     }
     head.end(false);
@@ -537,7 +543,7 @@ mod tests {
     async fn the_clock_ends_with_the_last_clone() {
         let service = Server::new().into_service().unwrap();
         let clone = service.clone();
-        // The clock holds it, too.
+        // The clock task holds the connections, too.
         let connections = Arc::downgrade(&service.hosted.connections);
         let clock = service.hosted.clock.clone();
         drop(service);

@@ -1,4 +1,4 @@
-//! Services of other crates under a path, or as a fallback.
+//! Services of other crates as routes: under a path prefix, or as the fallback.
 
 use std::{
     future::poll_fn,
@@ -20,29 +20,34 @@ use crate::{
 };
 
 impl Server {
-    /// Serves all paths under `prefix` by a service, with any method: for `/static`, these are `/static`, `/static/`
-    /// and `/static/a/b`, but not `/staticfoo`.
+    /// Passes requests for all paths under `prefix` to a service, with any method. For `/static`, these paths are
+    /// `/static`, `/static/` and `/static/a/b`, but not `/staticfoo`.
     ///
     /// Routes of the server under the prefix take precedence. The service gets the URI without the prefix (`/` for the
-    /// prefix alone) and with the query. [`OriginalUri`], [`PeerAddr`] and [`ClientAddr`] are extensions of the
-    /// request. Parameters of the prefix are in an extension [`RouteParams`](crate::RouteParams).
+    /// prefix alone) and with the query. The request has the extensions [`OriginalUri`], [`PeerAddr`] and
+    /// [`ClientAddr`]. If the prefix has parameters, the request also has the extension
+    /// [`RouteParams`](crate::RouteParams).
     ///
-    /// Middleware runs around the service as around a route. The service's response fields replace those of middleware,
-    /// except that `set-cookie` and `vary` are combined. The body of the request is streamed, limited only by the
-    /// service; an unread rest is dropped as for any [`BodyStream`]. The body of the response is streamed with the
-    /// length from the service's head or size hint, otherwise in chunks. A body with another length cuts the
-    /// connection. The server sets the fields about the connection (RFC 9110 §7.6.1) and obeys `connection: close`.
-    /// Trailers are dropped. A body without `content-type` gets none. A `location` is kept, although the service does
-    /// not know its prefix: `ServeDir` under `/static` redirects `/static/folder` to `/folder/`, so link to folders
-    /// with their slash.
+    /// Middleware runs before and after the service, as for a route. The fields of the service's response replace those
+    /// of middleware. Only `set-cookie` and `vary` are combined.
     ///
-    /// If the client disconnects, the future or body of the service is dropped with the connection.
+    /// The server streams the body of the request, and only the service limits its length. The server drops an unread
+    /// remainder, as for any [`BodyStream`]. The server also streams the body of the response. The length of the
+    /// response comes from the service's head or size hint. Without a length, the server sends chunks. If the body has
+    /// another length than declared, the server cuts the connection. The server drops trailers.
     ///
-    /// A failed service is answered with 500, and the error is logged with its causes. A panic is handled like any
-    /// panic. A 101 becomes 501, since the service cannot get the connection: serve WebSockets by a route. (axum
-    /// detects this itself and answers 426.)
+    /// The server sets the fields that concern the connection (RFC 9110 §7.6.1), and closes the connection if the
+    /// service sends `connection: close`. The server adds no `content-type` to a response without this field. The
+    /// server does not change `location`, and the service does not know its prefix. For example, `ServeDir` under
+    /// `/static` redirects `/static/folder` to `/folder/`. So link to folders with a final slash.
     ///
-    /// The service is cloned for every request, and the server waits until it is ready.
+    /// If the client disconnects, the server drops the future or the body of the service.
+    ///
+    /// If the service fails, the server answers 500 and logs the error with its causes. The server handles a panic like
+    /// a panic in a hook. A 101 becomes 501, because the service cannot get the connection: serve WebSockets by a
+    /// route. (axum detects the missing connection itself and answers 426.)
+    ///
+    /// The server clones the service for every request, and waits until the clone is ready.
     ///
     /// ```
     /// use std::convert::Infallible;
@@ -72,10 +77,10 @@ impl Server {
         self.add_streaming(PlannedKind::Mount(prefix.to_owned()), run, name)
     }
 
-    /// Serves paths without a route by a service instead of answering 404. Otherwise the same as
-    /// [`mount`](Self::mount), but the URI stays whole. The last call counts.
+    /// Passes requests that match no route to a service, instead of a 404. In other respects the same as
+    /// [`mount`](Self::mount), but the service gets the whole URI. Only the last call has an effect.
     ///
-    /// A path that has routes, but not for the method, is still answered with 405.
+    /// If a path has routes, but none for the method, the server still answers 405.
     ///
     /// ```
     /// use std::convert::Infallible;
@@ -104,14 +109,15 @@ impl Server {
     }
 }
 
-/// Returns the short name of a type, without modules and type arguments: those of a stack of layers fill lines.
+/// Returns the short name of a type, without modules and type arguments. The full name of a stack of layers would fill
+/// several lines.
 fn short_name<S>() -> &'static str {
     let name = std::any::type_name::<S>();
     let name = name.split('<').next().unwrap_or(name);
     name.rsplit("::").next().unwrap_or(name)
 }
 
-/// Creates the hook of a service that is mounted below `segments` segments.
+/// Creates the hook for a service. The mount's prefix has `segments` segments.
 fn run<S, B>(service: S, segments: usize) -> Run
 where
     S: Service<http::Request<BodyStream>, Response = http::Response<B>>,
@@ -121,7 +127,7 @@ where
     B: http_body::Body + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    // Not every service is `Sync`; the lock is held only for the clone.
+    // Not every service is `Sync`, so a mutex protects it. The mutex is locked only for the clone.
     let original = Arc::new(Mutex::new(service));
     shared(move |stream, ctx| {
         let original = original.clone();
@@ -135,7 +141,7 @@ where
     })
 }
 
-/// Lets the compiler infer the lifetimes of a closure.
+/// Creates a hook from a closure. The bound lets the compiler infer the lifetimes of the closure.
 fn shared<F>(hook: F) -> Run
 where
     F: for<'a> Fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a> + Send + Sync + 'static,
@@ -168,7 +174,7 @@ where
             poll_fn(|cx| service.poll_ready(cx).map_err(Into::into)).await?;
             service.call(request).await.map_err(Into::into)
         });
-        // A service is dropped once the client has disconnected.
+        // If the client disconnects, the future of the service is dropped.
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(answered) => Poll::Ready(Some(answered)),
             Poll::Pending => gone.as_mut().poll(cx).map(|()| None),
@@ -192,7 +198,7 @@ where
     Status::Continue
 }
 
-/// Creates the request for the service; an error is the status to answer with.
+/// Creates the request for the service. An error is the status of the response.
 fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>, StatusCode> {
     let request = ctx.get_request();
     let refused = StatusCode::BAD_REQUEST;
@@ -201,7 +207,7 @@ fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>
     *translated.uri_mut() = match segments {
         0 => original.clone(),
         _ => {
-            // Middleware may have changed the path since routing.
+            // Middleware may have changed the path after routing.
             let target = without_prefix(request.get_target(), segments);
             let target = target.ok_or(StatusCode::NOT_FOUND)?;
             Uri::try_from(target).map_err(|_| refused)?
@@ -220,7 +226,7 @@ fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>
             HeaderValue::from_str(value).or_else(|_| HeaderValue::from_bytes(value.as_bytes()));
         headers.append(name, value.map_err(|_| refused)?);
     }
-    // The host of an absolute target overrides the field (RFC 9112 §3.2.2).
+    // In an absolute target, the host overrides the `Host` field (RFC 9112 §3.2.2).
     if let Ok(host) = HeaderValue::from_str(request.get_host())
         && !host.is_empty()
     {
@@ -241,7 +247,7 @@ fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>
     Ok(translated)
 }
 
-/// Removes `segments` segments from a target. Routes split at the slashes of the raw path, too.
+/// Removes `segments` segments from a target. Like the router, the function splits the raw path at its slashes.
 fn without_prefix(target: &str, segments: usize) -> Option<String> {
     let path_end = target.find('?').unwrap_or(target.len());
     let (path, query) = target.split_at_checked(path_end)?;
@@ -257,7 +263,7 @@ fn without_prefix(target: &str, segments: usize) -> Option<String> {
     Some(format!("{rest}{query}"))
 }
 
-/// Copies the service's response into the server's.
+/// Copies the service's response into the response of the context.
 fn fill<B>(ctx: &mut Context, response: http::Response<B>)
 where
     B: http_body::Body + Send + 'static,
@@ -283,7 +289,8 @@ where
         return response.fail_because(cause);
     }
     if parts.status == StatusCode::UPGRADE_REQUIRED && ctx.get_request().is_ws_upgrade_type() {
-        // axum answers this. The client did ask for a WebSocket and cannot know the reason.
+        // axum answers 426 if it gets no connection. The client did request a WebSocket, so the 426 tells it nothing
+        // about the cause.
         tracing::warn!(
             "a mounted service refuses a WebSocket, as it gets no connection: serve it by a route"
         );
@@ -313,7 +320,7 @@ where
         parts.status,
         parts.headers.get(header::UPGRADE).map(HeaderValue::to_str),
     ) {
-        // RFC 9110 §15.5.22: this response names the protocol.
+        // A 426 names the required protocol (RFC 9110 §15.5.22).
         response.set_header("upgrade", protocol);
         response.set_header("connection", "upgrade");
     }
@@ -327,7 +334,7 @@ where
         stated => stated,
     };
     match length {
-        // The missing body of a HEAD response says nothing about the length for GET.
+        // A response to HEAD has no body, so an empty body does not show the length for GET.
         Some(0) if known == Some(0) => response.set_body_bytes(Bytes::new()),
         length => response.set_body(Body::of_service(Pieces { body }, length)),
     };

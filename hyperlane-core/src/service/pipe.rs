@@ -1,4 +1,4 @@
-//! One request and its response over an in-memory connection.
+//! A pipe in memory that carries one request and its response.
 
 use std::{
     collections::VecDeque,
@@ -25,26 +25,27 @@ use super::{
 };
 use crate::proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head};
 
-/// Capacity of the pipe in each direction, in bytes. A full pipe blocks the writer.
+/// Capacity of the pipe in each direction, in bytes. If the pipe is full, the writer waits.
 const PIPE_CAPACITY: usize = 64 * 1024;
 
 /// Buffer space for one read, in bytes.
 const READ_SIZE: usize = 16 * 1024;
 
-/// The time that a response head waits for the body that its hooks asked for. The outer server sends `100 Continue`
-/// only before the head, and only after it sees that the body is polled. The first part of the body shows that it did.
-/// The wait is limited, since a client may wait for the head before it sends anything.
+/// The maximum time for which the head of a response waits for the body of the request, if the hooks have requested the
+/// body. The outer server sends `100 Continue` when the body is polled, and only before the head. When the first part
+/// of the body arrives, the outer server has sent `100 Continue`. The time is limited, because a client may wait for
+/// the head before it sends a body.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The reason why the body of a response is incomplete.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {
-    /// The hooks ended within the response, by a logged failure or a timeout. An intermediary must cut the response as
-    /// well.
+    /// The hooks ended before the response was complete, because of a logged failure or a timeout. An intermediary must
+    /// cut its response as well.
     #[error("the response was cut: {0}")]
     Cut(#[source] BoxError),
-    /// The body of the request failed, which ends the request.
+    /// The body of the request failed. This failure also ends the response.
     #[error("the body of the request failed: {0}")]
     Request(#[source] BoxError),
 }
@@ -55,16 +56,16 @@ impl From<ParseError> for ServiceError {
     }
 }
 
-/// The state that both sides of the pipe share besides the bytes.
+/// The state that both ends of the pipe share, in addition to the bytes.
 #[derive(Default)]
 struct Flags {
-    /// The response is complete: closing the pipe is not an error for the hooks.
+    /// True if the response is complete. If the outer end is dropped after this, the hooks get no error.
     answered: AtomicBool,
-    /// The connection has ended its side in order.
+    /// True if the connection has shut down its end in order. False if it was cut.
     ended: AtomicBool,
 }
 
-/// The connection's side of the pipe.
+/// The connection's end of the pipe.
 pub(super) struct InMemory {
     io: DuplexStream,
     flags: Arc<Flags>,
@@ -81,13 +82,14 @@ impl AsyncRead for InMemory {
         if target.filled().len() > before {
             return Poll::Ready(Ok(()));
         }
-        // The other side never ends only its half, so it was dropped.
+        // The read returned 0 bytes. So the outer end was dropped: the outer end never shuts down only its writing
+        // side.
         if !self.flags.answered.load(Ordering::Acquire) {
             Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
         } else if self.flags.ended.load(Ordering::Acquire) {
             Poll::Ready(Ok(()))
         } else {
-            // The hooks may still be busy. There is no more input, so no waker is registered.
+            // The hooks may still be busy. No more input can arrive, so no waker is registered.
             Poll::Pending
         }
     }
@@ -124,39 +126,40 @@ impl AsyncWrite for InMemory {
     }
 }
 
-/// The pieces of a request's body, with their types erased.
+/// The pieces of a request's body, as a boxed stream.
 pub(super) type AnyPieces = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
 
 /// The framing of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UploadFraming {
-    /// The number of bytes left to send.
+    /// The declared length. The value is the number of bytes that remain to be sent.
     Length(u64),
     Chunked,
 }
 
-/// A request being sent to the connection.
+/// A request that is being sent to the connection.
 pub(super) struct Upload {
-    /// Encoded bytes that are not in the pipe yet.
+    /// Encoded bytes that were not yet written into the pipe.
     pub(super) pending: VecDeque<Bytes>,
     pub(super) body: Option<AnyPieces>,
     pub(super) framing: UploadFraming,
     pub(super) demand: Demand,
 }
 
-/// The hooks' demand for the body of a request.
+/// Whether the hooks need the body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Demand {
-    /// No demand yet. The body's sender may wait for it (RFC 9110 §10.1.1).
+    /// The hooks have not requested the body. The client may wait for `100 Continue` (RFC 9110 §10.1.1), so the body is
+    /// not polled.
     Held,
-    /// The hooks have asked for the body, and nothing has arrived.
+    /// The hooks have requested the body, and no part of it has arrived.
     Asked,
-    /// The body is sent freely.
+    /// The body is polled whenever the pipe has space.
     Free,
 }
 
 impl Upload {
-    /// Polls the next piece of the body; `None` after the last.
+    /// Polls the next piece of the body and encodes it into `pending`. Returns `None` after the last piece.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), BoxError>>> {
         if self.demand == Demand::Held {
             return Poll::Pending;
@@ -203,7 +206,8 @@ impl Upload {
     }
 }
 
-/// Our side of the pipe, with the unfinished data of both directions. Dropping it disconnects the client.
+/// The outer end of the pipe, with the data of both directions that is in progress. If the outer end is dropped, the
+/// hooks see a disconnected client.
 pub(super) struct Pipe {
     io: DuplexStream,
     flags: Arc<Flags>,
@@ -212,7 +216,7 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// Creates a pipe for a request and returns both sides; the second is the connection's.
+    /// Creates a pipe for a request. Returns the outer end and the connection's end.
     pub(super) fn new(upload: Upload, head_request: bool) -> (Self, InMemory) {
         let (io, inner) = tokio::io::duplex(PIPE_CAPACITY);
         let flags = Arc::new(Flags::default());
@@ -242,13 +246,13 @@ impl Pipe {
             asked.await?;
         }
         if !self.response.is_whole() {
-            // The hooks may read the body from now on: `100 Continue` cannot follow a head.
+            // After the head, no `100 Continue` can follow. So the body is polled now, and the hooks may read it.
             self.upload.demand = Demand::Free;
         }
         Ok(head)
     }
 
-    /// Polls for the requested body, or for a response that does not need it.
+    /// Polls until the requested body begins to arrive, or until the response is complete without it.
     fn poll_asked(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ServiceError> {
         loop {
             self.poll_upload(cx).map_err(ServiceError::Request)?;
@@ -265,13 +269,13 @@ impl Pipe {
             match pin!(self.io.read_buf(&mut self.response.buffer)).poll(cx) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Ok(1..)) => {}
-                // The next read detects the end again.
+                // The stream has ended or failed. The next read in `poll_event` detects this again.
                 Poll::Ready(_) => return Ok(Poll::Ready(())),
             }
         }
     }
 
-    /// Returns the pipe, and the bytes of the response read beyond its head.
+    /// Returns the pipe, and the bytes that were read after the head of the response.
     pub(super) fn into_parts(self) -> (DuplexStream, Bytes) {
         (self.io, self.response.buffer.freeze())
     }
@@ -284,7 +288,7 @@ impl Pipe {
                     if self.upload.demand == Demand::Held {
                         self.upload.demand = Demand::Asked;
                     }
-                    // The head may follow at once, so the body is polled first.
+                    // The next bytes may already contain the head. So the body is polled first.
                     if let Err(error) = self.poll_upload(cx) {
                         return Poll::Ready(Err(ServiceError::Request(error)));
                     }
@@ -307,7 +311,7 @@ impl Pipe {
         }
     }
 
-    /// Sends as much of the request as the pipe accepts.
+    /// Writes as much of the request as the pipe accepts.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
         loop {
             while let Some(front) = self.upload.pending.front_mut() {
@@ -315,7 +319,7 @@ impl Pipe {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(Ok(written @ 1..)) => front.advance(written),
                     Poll::Ready(_) => {
-                        // The connection stopped reading, but its response may still arrive.
+                        // The connection has stopped reading, but its response may still arrive.
                         self.upload.body = None;
                         self.upload.pending.clear();
                         return Ok(());
@@ -333,10 +337,10 @@ impl Pipe {
     }
 }
 
-/// The response body of a server that runs as a service.
+/// The response body of a [`HyperlaneService`](super::HyperlaneService).
 ///
-/// The hooks' data is available as soon as they flush it. Unread data makes the hooks wait. Dropping the body before
-/// its end disconnects the client from the hooks' point of view.
+/// The data that the hooks send is available as soon as they flush it. If the outer stack does not read the data, the
+/// hooks wait. If the outer stack drops the body before its end, the hooks see a disconnected client.
 ///
 /// ```
 /// use http_body::Body;
@@ -367,7 +371,7 @@ impl ServiceBody {
         Self(Source::Here(Bytes::from_static(text.as_bytes())))
     }
 
-    /// Releases the connection as soon as the response is complete.
+    /// Drops the pipe as soon as the response is complete.
     fn settle(&mut self) {
         if let Source::Pipe(pipe) = &self.0
             && pipe.response.left() == Some(0)
@@ -400,7 +404,7 @@ impl Body for ServiceBody {
                 self.settle();
                 Some(Ok(Frame::data(data)))
             }
-            // No other event can follow a head.
+            // After the head, the only other event is the end of the response.
             Ok(_) => {
                 pipe.flags.answered.store(true, Ordering::Release);
                 self.0 = Source::Over;

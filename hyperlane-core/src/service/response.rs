@@ -1,7 +1,7 @@
-//! An incremental parser of a response's bytes. Hooks may write a response by hand, so bytes are the form that all
-//! responses have in common (RFC 9112 §4, §6, §7).
+//! An incremental parser for the bytes of a response (RFC 9112 §4, §6, §7). Hooks may write a response as raw bytes, so
+//! bytes are the only form that all responses have in common.
 //!
-//! The parser is as lenient as the tracker of those bytes: hooks are trusted.
+//! The server tracks raw responses leniently, because it trusts the hooks. The parser is equally lenient.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -12,7 +12,7 @@ use crate::{
     proto::http::chunked::{ChunkedDecoder, ChunkedError},
 };
 
-/// Maximum length of a response head, in bytes. Outer servers would not forward a longer one.
+/// Maximum length of a response head, in bytes. Outer servers would not forward a longer head.
 const MAX_HEAD: usize = 256 * 1024;
 
 /// Number of header fields that are parsed without an allocation.
@@ -23,7 +23,7 @@ const USUAL_FIELDS: usize = 32;
 pub(super) enum Event {
     /// More bytes are needed.
     More,
-    /// The hooks ask for the body of the request.
+    /// The hooks have sent `100 Continue`: they request the body of the request.
     Continue,
     Head(Head),
     Data(Bytes),
@@ -38,7 +38,7 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
 }
 
-/// The reason why bytes are not a response.
+/// The reason why the bytes are not a valid response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ParseError {
     #[error("the hooks sent invalid HTTP: {0}")]
@@ -58,7 +58,7 @@ enum State {
     Length(u64),
     Chunked(ChunkedDecoder),
     UntilClose,
-    /// The response is complete, or the protocol has switched.
+    /// The response is complete, or it is a 101.
     Done,
 }
 
@@ -66,7 +66,7 @@ enum State {
 pub(super) struct ResponseParser {
     state: State,
     head_request: bool,
-    /// Bytes read and not parsed yet.
+    /// The bytes that were read and not parsed yet.
     pub(super) buffer: BytesMut,
 }
 
@@ -79,7 +79,7 @@ impl ResponseParser {
         }
     }
 
-    /// Parses up to the next event.
+    /// Parses the bytes up to the next event.
     pub(super) fn next(&mut self) -> Result<Event, ParseError> {
         match &mut self.state {
             State::Head => self.next_head(),
@@ -101,7 +101,8 @@ impl ResponseParser {
                         self.state = State::Done;
                         return Ok(Event::End);
                     }
-                    // The data is the last part of what was consumed.
+                    // The decoder consumes framing first and data last, so the data is at the end of the consumed
+                    // bytes.
                     data.advance(consumed.saturating_sub(length));
                     if !data.is_empty() {
                         return Ok(Event::Data(data.freeze()));
@@ -138,7 +139,7 @@ impl ResponseParser {
                         Ok(step) if step.consumed > 0 => {
                             rest = rest.get(step.consumed..).unwrap_or_default();
                         }
-                        // The next event reports the malformed chunk.
+                        // The next call of `next` reports a malformed chunk.
                         Ok(_) | Err(_) => return false,
                     }
                 }
@@ -146,7 +147,8 @@ impl ResponseParser {
         }
     }
 
-    /// Returns the length of the rest, if it is known.
+    /// Returns the number of bytes of the body that have not been returned yet. Returns `None` if the number is
+    /// unknown.
     pub(super) fn left(&self) -> Option<u64> {
         match self.state {
             State::Length(left) => Some(left),
@@ -165,13 +167,13 @@ impl ResponseParser {
         self.buffer.advance(length);
         match head.status.as_u16() {
             100 => Ok(Event::Continue),
-            // Other interim responses are not forwarded.
+            // The service does not forward other interim responses.
             102..=199 => self.next_head(),
             _ => Ok(Event::Head(self.after_head(head))),
         }
     }
 
-    /// Chooses the state after a head, and keeps only the fields for the outer server.
+    /// Chooses the state for the body after a head. Keeps only the fields that the outer server may send.
     fn after_head(&mut self, mut head: Head) -> Head {
         let headers = &mut head.headers;
         let length = stated_length(headers);
@@ -203,7 +205,7 @@ impl ResponseParser {
                 headers.remove(name);
             }
             if let (StatusCode::UPGRADE_REQUIRED, Some(protocol)) = (head.status, upgrade) {
-                // RFC 9110 §15.5.22: this response names the protocol.
+                // A 426 names the required protocol (RFC 9110 §15.5.22).
                 headers.insert(header::UPGRADE, protocol);
                 headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             }
@@ -223,7 +225,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
         .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
-/// Parses a complete head and returns it with its length.
+/// Parses a complete head and returns it with its length. Returns `None` if the head is incomplete.
 fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, ParseError> {
     let mut fields = vec![httparse::EMPTY_HEADER; USUAL_FIELDS];
     loop {
@@ -243,7 +245,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, ParseError> {
                 return Ok(Some((length, Head { status, headers })));
             }
             Err(httparse::Error::TooManyHeaders) => {
-                // The limit on the bytes bounds this too.
+                // The limit on the length of the head also limits the number of fields.
                 let more = fields.len() * 4;
                 fields = vec![httparse::EMPTY_HEADER; more];
             }
@@ -256,7 +258,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, ParseError> {
 mod tests {
     use super::*;
 
-    /// Returns everything parsed from `bytes`, fed in pieces of `size`.
+    /// Parses `bytes` in pieces of `size`. Returns the heads, the data, and whether the response is complete.
     fn read(bytes: &[u8], size: usize, head_request: bool) -> (Vec<Head>, Vec<u8>, bool) {
         let mut parser = ResponseParser::new(head_request);
         let (mut heads, mut data) = (Vec::new(), Vec::new());

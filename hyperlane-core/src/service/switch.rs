@@ -1,4 +1,4 @@
-//! A connection that the outer server hands over after 101.
+//! Connections that the outer server hands over after a 101.
 
 use std::{
     io,
@@ -14,10 +14,10 @@ use hyper::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
-/// The time that the client has to end its side after the hooks ended theirs.
+/// The time for which the relay still reads from the client after the hooks have ended their side.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Adapts hyper's connection to tokio's traits.
+/// An adapter from hyper's traits to tokio's traits.
 struct Adapted(Upgraded);
 
 impl AsyncRead for Adapted {
@@ -52,8 +52,8 @@ impl AsyncWrite for Adapted {
     }
 }
 
-/// Relays bytes between the client and the in-memory connection until one of them ends. `first` holds bytes that the
-/// hooks have already sent.
+/// Copies bytes between the client and the in-memory connection until one of them ends. `first` is the part of the
+/// hooks' bytes that was read with the head.
 pub(super) async fn relay(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
     let client = match upgrade.await {
         Ok(client) => client,
@@ -68,7 +68,7 @@ pub(super) async fn relay(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
     let (mut from_client, mut to_client) = tokio::io::split(Adapted(client));
     let (mut from_hooks, mut to_hooks) = tokio::io::split(io);
     let up = async {
-        // An error of either side ends the relay.
+        // An error of either side ends the copying.
         let _ = tokio::io::copy(&mut from_client, &mut to_hooks).await;
         let _ = to_hooks.shutdown().await;
     };
@@ -80,7 +80,7 @@ pub(super) async fn relay(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
     };
     tokio::pin!(up, down);
     tokio::select! {
-        // The connection notices the client's end and closes within its own limits.
+        // The in-memory connection detects the client's end and closes within its own time limits.
         () = &mut up => down.await,
         () = &mut down => {
             let _ = tokio::time::timeout(LINGER, up).await;

@@ -18,64 +18,66 @@ use super::{
 };
 use crate::http::SessionFields;
 
-/// Limit of a session's valid former ids; older ones end.
+/// Limit of a session's valid former ids. A former id is an id from before a renewal. Beyond the limit the oldest
+/// former id ends.
 pub(super) const MAX_FORMER_IDS: usize = 4;
 
-/// Overhead of a value: its place in a list that doubles, and the allocator's share. Measured in a flood of sessions,
-/// which fragments the heap.
+/// Overhead of a value, in bytes: its slot in a list that grows by doubling, and the allocator's overhead. Measured in
+/// a flood of sessions, which fragments the heap.
 const VALUE_BYTES: usize = 192;
-/// Initial size of the list of values.
+/// Initial size of the list of values, in bytes.
 const VALUES_BYTES: usize = 96;
-/// Overhead of a user, including its place among the users.
+/// Overhead of a user's name, in bytes. It includes the entry in the table's index of users.
 const USER_BYTES: usize = 160;
 
-/// A session. Its holders may use it even when it is no longer in the table.
+/// A session. An entry stays usable after the table has removed it.
 pub(crate) struct SessionEntry {
     table: Weak<Table>,
-    /// The key of its slot in the table.
+    /// The key of the session's slot in the table; [`NO_SLOT`] if the table does not have the session.
     pub(super) slot: AtomicU32,
-    /// In seconds since 1970.
+    /// The time of creation, in seconds since 1970.
     pub(super) created: u64,
     state: Mutex<SessionState>,
     attachment: AttachmentSlot,
 }
 
-/// Mutable state of a session. Its lock is held for moments only: texts are shared, not copied, and values are parsed
-/// and dropped outside of it.
+/// The mutable state of a session. The lock is held only briefly: code under the lock shares texts instead of copying
+/// them. Values are parsed and dropped after the lock is released.
 pub(super) struct SessionState {
     pub(super) id: SessionId,
     pub(super) user: Option<Arc<str>>,
     values: Values,
     /// Size of the values, in bytes.
     value_bytes: usize,
-    /// Former ids that are still valid.
+    /// Former ids that may still be valid.
     pub(super) former: Vec<Former>,
-    /// The user has changed since the id was given out.
+    /// The user has changed since the client learned the current id.
     pub(super) user_changed: bool,
-    /// The request that has changed the user, until its head is out, and the second until which this counts at most.
+    /// The request that has changed the user, and the second since 1970 from which the request is ignored. The request
+    /// is also ignored once the head of its answer is written.
     pub(super) changing: Option<(Weak<SessionFields>, u64)>,
-    /// The session was destroyed: it is neither saved nor found again.
+    /// The session was destroyed. No request finds it any more, and the store deletes it.
     pub(super) ended: bool,
     /// The store does not have the latest changes.
     pub(super) unsaved: bool,
-    /// Former ids whose end the store does not know yet.
+    /// Ids that have been replaced or have ended since the last save.
     pub(super) unsaved_ids: Vec<SessionId>,
-    /// Number of changes and saves: data that was loaded before them is outdated.
+    /// Number of changes and saves. A newer number shows that data from an earlier request to the store is outdated.
     pub(super) version: u32,
     /// The store has the session.
     pub(super) stored: bool,
-    /// Alive during a save.
+    /// The lock that serializes saves. It exists only during a save.
     save_lock: Weak<tokio::sync::Mutex<()>>,
-    /// Bytes that its channels keep for clients that are not connected.
+    /// Bytes of the messages that the session's channels keep while no client is connected.
     pub(super) waiting: usize,
 }
 
 /// A former id of a session.
 pub(super) struct Former {
     pub(super) id: SessionId,
-    /// The second from which it is invalid.
+    /// The second since 1970 from which the id is invalid.
     pub(super) until: u64,
-    /// Dropped with the id, which ends the connections that the id opened.
+    /// The drop of this sender signals the end of the id. The connections that were opened with the id then close.
     end: Option<watch::Sender<()>>,
 }
 
@@ -126,17 +128,17 @@ impl SessionEntry {
         })
     }
 
-    /// The current id.
+    /// Returns the current id.
     pub(crate) fn id(&self) -> SessionId {
         self.state().id
     }
 
-    /// The user that the session is bound to.
+    /// Returns the user that the session is bound to.
     pub(crate) fn user(&self) -> Option<Arc<str>> {
         self.state().user.clone()
     }
 
-    /// Returns a value as JSON.
+    /// Returns the value of a key, as JSON.
     pub(super) fn value(&self, key: &str) -> Option<Arc<str>> {
         let state = self.state();
         let (_, value) = state.values.iter().find(|(known, _)| **known == *key)?;
@@ -157,7 +159,7 @@ impl SessionEntry {
         }
     }
 
-    /// Adds a former id that another server has replaced.
+    /// Adds a former id that another server has replaced by a newer id.
     pub(super) fn note_former(&self, id: SessionId, until: u64) {
         let mut state = self.state();
         let is_known = state.former.iter().any(|former| former.id == id);
@@ -169,7 +171,7 @@ impl SessionEntry {
         }
     }
 
-    /// Waits until a former id of the session ends. The current id counts from its renewal on.
+    /// Waits until a former id of the session has ended. Returns at once for any other id.
     pub(crate) async fn former_is_over(&self, id: SessionId) {
         let Some(table) = self.table.upgrade() else {
             return;
@@ -187,7 +189,8 @@ impl SessionEntry {
         let _ = timeout(left, end.changed()).await;
     }
 
-    /// The attachment of the layer above. It ends when the session is destroyed, expires, or is evicted.
+    /// Returns the attachment, a value of a higher layer (the session's channels). The attachment ends when the session
+    /// is destroyed, expires, or is evicted.
     pub(crate) fn attachment(&self) -> &AttachmentSlot {
         &self.attachment
     }
@@ -197,8 +200,8 @@ impl SessionEntry {
         self.state().ended
     }
 
-    /// Keeps the session from eviction and from expiring unused, as long as the guard lives: while a channel of it is
-    /// in use.
+    /// Returns a guard. While the guard lives, the session is not evicted, and does not expire for lack of use. A
+    /// channel keeps the guard while it is in use.
     pub(crate) fn keep_alive(self: &Arc<Self>) -> KeptAlive {
         if let Some(table) = self.table.upgrade() {
             table.keep(self);
@@ -206,19 +209,19 @@ impl SessionEntry {
         KeptAlive(self.clone())
     }
 
-    /// Charges the session for messages to clients that are not connected; false if there is no room.
+    /// Charges the session for messages to clients that are not connected. Returns false if there is no room.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> bool {
         self.table
             .upgrade()
             .is_some_and(|table| table.charge(self, bytes))
     }
 
-    /// The server's runtime; `None` if there is none, or the server is gone.
+    /// Returns the server's runtime. Returns `None` if there is no runtime, or if the server is gone.
     pub(crate) fn runtime(&self) -> Option<Handle> {
         self.table.upgrade()?.runtime()
     }
 
-    /// Takes back a charge.
+    /// Reduces the charge of the session by `bytes`.
     pub(crate) fn discharge(self: &Arc<Self>, bytes: usize) {
         if let Some(table) = self.table.upgrade() {
             table.discharge(self, bytes);
@@ -229,7 +232,7 @@ impl SessionEntry {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lock that serializes saves of the session.
+    /// Returns the lock that serializes saves of the session.
     pub(super) fn save_lock(&self) -> Arc<tokio::sync::Mutex<()>> {
         let mut state = self.state();
         let known = state.save_lock.upgrade();
@@ -240,7 +243,7 @@ impl SessionEntry {
         })
     }
 
-    /// Returns whether a client can find the session.
+    /// Returns whether the table has the session, so that requests can find it.
     pub(super) fn is_in_table(&self) -> bool {
         self.slot_key() != NO_SLOT
     }
@@ -257,7 +260,7 @@ impl fmt::Debug for SessionEntry {
 }
 
 impl SessionState {
-    /// Variable size of the session, in bytes.
+    /// Returns the size of the session's values, user and waiting messages, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let list = if self.values.is_empty() {
             0
@@ -268,8 +271,10 @@ impl SessionState {
         self.value_bytes + list + user + self.waiting
     }
 
-    /// Returns whether a request other than that of `fields` has changed the user and may still renew the session. Until
-    /// that request has answered, a client with the old id, which it may have planted, must not decide anything.
+    /// Returns whether a request other than the one with `fields` has changed the user and may still renew the session.
+    ///
+    /// Until that other request is answered, an attacker may know the current id, for example because the attacker
+    /// planted it. A request with this id must then not renew the session or choose its user.
     pub(super) fn is_user_changing_elsewhere(&self, fields: &Arc<SessionFields>, now: u64) -> bool {
         self.changing.as_ref().is_some_and(|(changing, until)| {
             let changing = changing.upgrade();
@@ -280,13 +285,13 @@ impl SessionState {
         })
     }
 
-    /// The second until which a former id is valid.
+    /// Returns the second since 1970 until which a former id is valid.
     pub(super) fn former_until(&self, id: &SessionId) -> Option<u64> {
         let former = self.former.iter().find(|former| former.id == *id)?;
         Some(former.until)
     }
 
-    /// Sets a value and returns the old one. The caller drops it outside of all locks.
+    /// Sets a value and returns the old value. The caller drops the old value outside of all locks.
     pub(super) fn set_value(&mut self, key: Arc<str>, value: Arc<str>) -> Option<Arc<str>> {
         let taken = value.len();
         match self.values.iter_mut().find(|(known, _)| *known == key) {
@@ -303,7 +308,7 @@ impl SessionState {
         }
     }
 
-    /// Removes a value and returns it. The caller drops it outside of all locks.
+    /// Removes a value and returns it with its key. The caller drops both outside of all locks.
     pub(super) fn remove_value(&mut self, key: &str) -> Option<(Arc<str>, Arc<str>)> {
         let at = self.values.iter().position(|(known, _)| **known == *key)?;
         let (key, value) = self.values.remove(at);
@@ -312,7 +317,8 @@ impl SessionState {
         Some((key, value))
     }
 
-    /// Replaces all values, of this size, and returns the old ones. The caller drops them outside of all locks.
+    /// Replaces all values and returns the old values. `bytes` is the size of the new values. The caller drops the old
+    /// values outside of all locks.
     pub(super) fn replace_values(&mut self, values: Values, bytes: usize) -> Values {
         self.value_bytes = bytes;
         std::mem::replace(&mut self.values, values)
@@ -324,7 +330,7 @@ impl SessionState {
     }
 }
 
-/// Size of values, in bytes.
+/// Returns the size of values, in bytes.
 pub(super) fn bytes_of(values: &Values) -> usize {
     values
         .iter()
@@ -332,7 +338,7 @@ pub(super) fn bytes_of(values: &Values) -> usize {
         .sum()
 }
 
-/// Keeps a session in the table.
+/// A guard that keeps a session in the table.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct KeptAlive(Arc<SessionEntry>);

@@ -10,8 +10,9 @@ const SHOWN: usize = 6;
 
 /// The id of a session: 128 random bits.
 ///
-/// `Debug` and `Display` show only its beginning, for logs. The id alone does not give access to a session, since
-/// clients need its signature. A store finds sessions by it, so treat [`encode`](Self::encode) as a secret.
+/// `Debug` and `Display` show only the beginning of the id, for logs. The id alone gives a client no access to the
+/// session, because the client also needs the server's signature. A store finds a session by the id alone, so treat the
+/// text of [`encode`](Self::encode) as a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u8; 16]);
 
@@ -22,7 +23,8 @@ impl SessionId {
         Ok(Self(bytes))
     }
 
-    /// Returns the id to use if there are no random bytes. It is never found again.
+    /// Returns the id for a session that begins while the system has no random bytes. No request finds a session with
+    /// this id.
     pub(super) fn nil() -> Self {
         Self([0; 16])
     }
@@ -32,7 +34,7 @@ impl SessionId {
         &self.0
     }
 
-    /// Returns the id as 22 characters of base64url: a key for stores.
+    /// Returns the id as 22 characters of base64url, which a store can use as a key.
     pub fn encode(&self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(self.0)
     }

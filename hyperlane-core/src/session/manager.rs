@@ -1,4 +1,4 @@
-//! Sessions of a running server: checks of credentials, and use of the store.
+//! The sessions of a running server. This module checks the credentials of clients and uses the store.
 
 use std::{
     fmt, io,
@@ -22,46 +22,47 @@ use crate::{
     http::SessionFields,
 };
 
-/// Sessions with the configuration of a run.
+/// The sessions of one run of the server, with the run's configuration.
 pub(crate) struct Sessions {
     pub(crate) table: Arc<Table>,
     signer: Signer,
-    /// Logs once, when a session begins, that the server made the keys.
+    /// True until the server has logged that it made the session key itself. The first session that begins triggers the
+    /// log line.
     warn_of_made_keys: AtomicBool,
     secure: CookieSecure,
     same_site: CookieSameSite,
     partitioned: bool,
-    /// Logs once that a SameSite=None cookie is impossible over plain HTTP.
+    /// True until the server has logged that a cookie with SameSite=None is impossible over plain HTTP.
     warn_of_plain_http: AtomicBool,
-    /// In seconds.
+    /// Lifetime of an unused session, in seconds.
     ttl: u64,
     token_ttl: u64,
     store: Option<Arc<dyn AnyStore>>,
 }
 
-/// Settings of a program, before the server runs.
+/// The settings of a program for sessions, before the server runs.
 #[derive(Clone, Default)]
 pub(crate) struct Planned {
     pub(crate) table: Arc<Table>,
     store: Option<Arc<dyn AnyStore>>,
-    /// The key for all runs of one server without configured keys.
+    /// The key that the server makes if none is configured. All runs of the server share it.
     key: Arc<OnceLock<SessionKey>>,
 }
 
-/// A valid credential of a client.
+/// A valid credential of a client: a cookie or a token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credential {
     pub(crate) id: SessionId,
-    /// The cookie has to be set again.
+    /// True if the answer should set the cookie again: the cookie is old, or an old key signed it.
     pub(crate) is_stale: bool,
     pub(crate) by_token: bool,
 }
 
-/// Result of looking up an id in the memory or the store.
+/// The result of looking up an id in the memory or the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Loaded {
     Session(Arc<SessionEntry>),
-    /// The client has got another id, or is about to.
+    /// The session has a new id. The client has received the new id, or is about to receive it.
     Renewed,
     Nothing,
 }
@@ -111,7 +112,7 @@ impl Sessions {
         })
     }
 
-    /// Returns whether the cookie is sent over TLS only; `is_tls` is true if the request came over TLS.
+    /// Returns whether the cookie is sent over TLS only. `is_tls` tells whether the request came over TLS.
     pub(crate) fn is_secure(&self, is_tls: impl FnOnce() -> bool) -> bool {
         match self.secure {
             CookieSecure::Auto => is_tls(),
@@ -120,7 +121,7 @@ impl Sessions {
         }
     }
 
-    /// Makes the fields of a response, whose cookie goes over TLS alone if `secure`.
+    /// Makes the session's fields for a response. If `secure` is true, their cookie is sent over TLS only.
     pub(crate) fn fields(&self, secure: bool) -> Arc<SessionFields> {
         SessionFields::new(secure, self.same_site.attribute(secure), self.partitioned)
     }
@@ -129,7 +130,7 @@ impl Sessions {
         self.store.is_some()
     }
 
-    /// Reads a cookie of this name.
+    /// Verifies a cookie with this name. Returns `None` if the cookie is invalid or has expired.
     pub(crate) fn read_cookie(&self, name: &str, value: &str) -> Option<Credential> {
         let signed = self.signer.verify(Purpose::Cookie(name), value)?;
         let age = self.table.now().saturating_sub(signed.time);
@@ -140,7 +141,7 @@ impl Sessions {
         })
     }
 
-    /// Reads a token for this path.
+    /// Verifies a token for this path. Returns `None` if the token is invalid or has expired.
     pub(crate) fn read_token(&self, path: &str, token: &str) -> Option<Credential> {
         let signed = self.signer.verify(Purpose::Token(path), token)?;
         (self.table.now() < signed.time).then_some(Credential {
@@ -150,7 +151,7 @@ impl Sessions {
         })
     }
 
-    /// Makes a token; `None` without a key.
+    /// Makes a token. Returns `None` if the server has no key.
     pub(super) fn token(&self, id: SessionId, path: &str) -> Option<String> {
         let ends = self.table.now() + self.token_ttl;
         self.signer.sign(Purpose::Token(path), id, ends)
@@ -169,7 +170,8 @@ impl Sessions {
         }
     }
 
-    /// Begins a session, and returns whether it lasts for longer than its request. `is_lasting` asks for that.
+    /// Begins a session, and returns whether the session outlasts its request. The session can outlast the request only
+    /// if `is_lasting` is true.
     pub(super) fn begin(&self, is_lasting: bool) -> (Arc<SessionEntry>, bool) {
         if self.warn_of_made_keys.swap(false, Ordering::Relaxed) {
             tracing::warn!(
@@ -190,7 +192,7 @@ impl Sessions {
         }
     }
 
-    /// Makes a session last, if possible.
+    /// Makes a session outlast its request. Returns false if that is impossible.
     pub(super) fn keep(&self, entry: &Arc<SessionEntry>) -> bool {
         if entry.id() == SessionId::nil() {
             return false;
@@ -199,7 +201,7 @@ impl Sessions {
         self.table.insert(entry) || self.has_store()
     }
 
-    /// Marks a session as used, so that the store keeps it.
+    /// Marks a session as changed. The next save then restarts the session's lifetime in the store.
     pub(super) fn note_use(&self, entry: &Arc<SessionEntry>) {
         entry.state().touch();
     }
@@ -210,7 +212,7 @@ impl Sessions {
         key: Arc<str>,
         value: Arc<str>,
     ) -> Result<(), SessionError> {
-        // An upper bound: it ignores the size of the old value.
+        // This is an upper bound, because it ignores the size of the old value.
         let more = key.len() + value.len() + 256;
         let replaced = self.table.change(entry, more, |state| match state.ended {
             true => Err(SessionError::Ended),
@@ -224,7 +226,7 @@ impl Sessions {
         removed.is_ok_and(|removed| removed.is_some())
     }
 
-    /// Looks up an id in this process.
+    /// Looks up an id in this process's memory.
     pub(crate) fn look_up(&self, id: SessionId) -> Loaded {
         match self.table.look_up(&id) {
             Found::Session(entry) => Loaded::Session(entry),
@@ -251,11 +253,11 @@ impl Sessions {
             Found::Ended(IdEnd::Destroyed) => return Ok(Loaded::Nothing),
             Found::Unknown => None,
         };
-        // The session's current id, if this process knows a newer one.
+        // This is the session's current id if this process knows a newer id than `id`.
         let mut asked = known.as_ref().map_or(id, |entry| entry.id());
         let version = known.as_ref().map(|entry| entry.state().version);
         let now = self.table.now();
-        // A store may keep a mark for longer than requested.
+        // A store may keep the mark of a former id for longer than requested. The filter ignores expired marks.
         let is_marked_still = |data: &SessionData| data.until.is_none_or(|until| now < until);
         let mut data = ask(asked).await?.filter(is_marked_still);
         let mut until = None;
@@ -269,7 +271,7 @@ impl Sessions {
         }
         let Some(data) = data else {
             return Ok(match known {
-                // Made here, and its first request is still running.
+                // This process made the session and has not stored it yet, because its first request is still running.
                 Some(entry) if !entry.state().stored => Loaded::Session(entry),
                 Some(entry) => {
                     self.table.forget(&entry);
@@ -291,8 +293,8 @@ impl Sessions {
         Ok(loaded)
     }
 
-    /// Takes a session of the store into this process. `version` is that of the known session when the store was
-    /// asked.
+    /// Inserts a session from the store into the table, or updates the session in the table. `version` is the version
+    /// that the session in the table had when the store was asked.
     fn adopt(&self, id: SessionId, data: &SessionData, version: Option<u32>) -> Loaded {
         let entry = match self.table.look_up(&id) {
             Found::Session(entry) => entry,
@@ -313,20 +315,20 @@ impl Sessions {
             let state = entry.state();
             !state.unsaved && Some(state.version) == version
         };
-        // Compared outside of all locks.
+        // The comparison runs outside of all locks.
         if let (true, Some(version)) = (is_believed && entry.data() != *data, version) {
             self.table.replace(&entry, data, version);
         }
         Loaded::Session(entry)
     }
 
-    /// Saves changes to the store.
+    /// Saves the changes of a session to the store.
     pub(super) async fn save(&self, entry: &Arc<SessionEntry>) -> io::Result<()> {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        // Serializes saves of this session, so that an older state never replaces a newer one. Other sessions do not
-        // wait for a slow store.
+        // This lock serializes the saves of one session, so an older state never replaces a newer one. Another session
+        // has another lock and does not wait for a slow store.
         let save_lock = entry.save_lock();
         let _saving = save_lock.lock().await;
         let (id, unsaved_ids, ended) = {
@@ -339,9 +341,9 @@ impl Sessions {
             let unsaved_ids = std::mem::take(&mut state.unsaved_ids);
             (state.id, unsaved_ids, state.ended)
         };
-        // Changes from here on are unsaved again.
+        // A change from here on marks the session as unsaved again.
         let data = entry.data();
-        // If dropped or failed, the session is unsaved again.
+        // If the save fails or its future is dropped, this guard marks the session as unsaved again.
         let mut unsaved = Unsaved {
             entry,
             unsaved_ids,
@@ -378,12 +380,12 @@ impl Sessions {
 }
 
 fn refused(error: io::Error) -> RequestError {
-    // Not at ERROR: the request has its own line at that level, with its route.
+    // The level is WARN, because the failed request logs its own line at ERROR, with its route.
     tracing::warn!(%error, "the session store cannot be asked");
     RequestError::SessionStore
 }
 
-/// Marks a session as unsaved again unless it was saved.
+/// A guard that marks a session as unsaved again, if it is dropped before the save is done.
 struct Unsaved<'a> {
     entry: &'a SessionEntry,
     unsaved_ids: Vec<SessionId>,

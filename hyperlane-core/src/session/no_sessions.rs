@@ -1,13 +1,13 @@
-//! Stands for sessions without the feature `sessions`: a server has none.
+//! Replaces the module `session` if the feature `sessions` is off. A server then has no sessions.
 
 use std::sync::Arc;
 
 use crate::config::ServerConfig;
 
-/// Sessions of a run: nothing.
+/// The sessions of a run. Without the feature, the type is empty.
 pub(crate) struct Sessions;
 
-/// Settings of a program: none.
+/// The settings of a program for sessions. Without the feature, the type is empty.
 #[derive(Clone, Default)]
 pub(crate) struct Planned;
 

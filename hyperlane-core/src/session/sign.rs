@@ -1,8 +1,11 @@
 //! Signed cookies and tokens of sessions, bound to their purpose.
 //!
-//! A cookie is `id.issued.mac`, a token `id.expires.mac`: times in seconds since 1970, the rest base64url. The
-//! signature covers the purpose as well (a cookie's name, a token's path), so that one cannot be used as the other, and
-//! a cookie sent over plain HTTP is invalid over TLS.
+//! A cookie has the form `id.issued.mac`, and a token has the form `id.expires.mac`. `issued` and `expires` are seconds
+//! since 1970; `id` and `mac` are base64url.
+//!
+//! The signature also covers the purpose: a cookie's name or a token's path. A cookie is therefore invalid as a token,
+//! and a token is invalid as a cookie. A cookie that was sent over plain HTTP is invalid over TLS, because it has
+//! another name there.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -13,7 +16,7 @@ use crate::config::SessionKey;
 
 const MAC_BYTES: usize = 32;
 
-/// The keys of a server: the first signs, and all verify.
+/// The keys of a server. The first key signs, and all keys verify.
 #[derive(Clone, Default)]
 pub(super) struct Signer {
     keys: Vec<Hmac<Sha256>>,
@@ -34,7 +37,7 @@ pub(super) struct Signed {
     pub(super) id: SessionId,
     /// The time of issue or expiry, in seconds since 1970.
     pub(super) time: u64,
-    /// True if the first key signed it.
+    /// True if the first key made the signature.
     pub(super) by_first: bool,
 }
 
@@ -49,7 +52,7 @@ impl Signer {
         }
     }
 
-    /// Signs an id; `None` without a key.
+    /// Signs an id and a time. Returns `None` if there is no key.
     pub(super) fn sign(&self, purpose: Purpose<'_>, id: SessionId, time: u64) -> Option<String> {
         let mut text = format!("{}.{time}", id.encode());
         let mac = authenticate(self.keys.first()?, purpose, &text);
@@ -58,8 +61,8 @@ impl Signer {
         Some(text)
     }
 
-    /// Verifies a signature; `None` unless one of the keys made it for this purpose. The time does not depend on the
-    /// position of a wrong byte.
+    /// Verifies a cookie or token. Returns its content if one of the keys has signed it for this purpose. The running
+    /// time does not depend on the position of a wrong byte in the signature.
     pub(super) fn verify(&self, purpose: Purpose<'_>, text: &str) -> Option<Signed> {
         let (signed, mac) = text.rsplit_once('.')?;
         let (id, time) = signed.split_once('.')?;
@@ -87,7 +90,8 @@ fn authenticate(key: &Hmac<Sha256>, purpose: Purpose<'_>, text: &str) -> Hmac<Sh
         Purpose::Token(path) => (b"token\0\0", path),
     };
     mac.update(kind);
-    // Neither part can contain the separator after it, so the signed text is unambiguous.
+    // A zero byte separates the purpose from the text. Neither of them contains a zero byte, so the signed bytes are
+    // unambiguous.
     mac.update(of.as_bytes());
     mac.update(b"\0");
     mac.update(text.as_bytes());

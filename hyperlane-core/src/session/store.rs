@@ -16,26 +16,27 @@ use serde::{Deserialize, Serialize};
 use super::SessionId;
 use crate::panic::drop_payload;
 
-/// Keys and JSON values in the order of insertion; a `Vec` and no map, because a session has few. Clones share the texts, so
-/// that no text is copied while a session is locked.
+/// Keys and JSON values in the order of insertion. The type is a `Vec` and not a map, because a session has few values.
+/// Clones share the texts: a clone of a locked session's values copies no text.
 pub(super) type Values = Vec<(Arc<str>, Arc<str>)>;
 
-/// A store of sessions for several servers, or beyond the end of the process. Passed to
-/// [`Server::session_store`](crate::Server::session_store).
+/// A store of sessions. It shares sessions between servers, or keeps them beyond the end of the process. The program
+/// passes the store to [`Server::session_store`](crate::Server::session_store).
 ///
 /// Contract:
-/// - `load` is called before the hooks of each request with a valid cookie or token of a session. If a request carries
-///   several, the server tries one after the other until the store has one. For an unknown id, `load` returns `Ok(None)`.
-/// - `save` is called before the response is sent (before the head of an event stream or an upgrade), and only if
-///   something changed or the time to live must restart. It replaces the data under the id, which may be deleted after
-///   `ttl`.
-/// - `delete` is called when a session is destroyed. An unknown id is not an error.
-/// - An error is logged and answered with 503. The session keeps its changes in this process, and its next request
-///   saves them.
+/// - The server calls `load` before the hooks of each request with a valid cookie or token. If a request has several
+///   cookies and tokens, the server tries them in turn until the store has a session. For an unknown id, `load` returns
+///   `Ok(None)`.
+/// - The server calls `save` before it sends the response, or the head of an event stream or an upgrade. It calls
+///   `save` only if the session has changed or its time to live must restart. `save` replaces the data under the id.
+///   The store may delete the data after `ttl`.
+/// - The server calls `delete` when a session is destroyed. An unknown id is not an error.
+/// - If the store returns an error, the server logs it and answers 503. The session keeps its changes in this process,
+///   and its next request saves them.
 /// - If two servers change a session at the same time, the later save wins. A request in progress on one server may
-///   save a session again that the other has destroyed.
+///   save a session again after another server has destroyed it.
 ///
-/// Futures may be dropped at any await, when a client's connection ends.
+/// The server may drop a future of the store at any await, because a client's connection has ended.
 ///
 /// ```
 /// use std::{collections::HashMap, io, sync::Mutex, time::Duration};
@@ -81,7 +82,7 @@ pub trait SessionStore: Send + Sync + 'static {
     fn delete(&self, id: &SessionId) -> impl Future<Output = io::Result<()>> + Send;
 }
 
-/// The data of a session for stores, serialized by serde.
+/// The data of a session for a store. A store serializes it by serde.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionData {
     /// The time of creation, in seconds since 1970.
@@ -90,10 +91,10 @@ pub struct SessionData {
     pub(super) user: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "values")]
     pub(super) values: Values,
-    /// The new id of the session, if it was renewed.
+    /// The new id of the session, if this data is stored under a former id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) renewed: Option<SessionId>,
-    /// The end of the link from a former id to `renewed`, in seconds since 1970.
+    /// The time until which a former id leads to `renewed`, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) until: Option<u64>,
     /// True if the id is no longer valid.
@@ -101,7 +102,8 @@ pub struct SessionData {
     pub(super) over: bool,
 }
 
-/// Serializes shared texts as texts. serde's feature `rc` would do it, but a library should not enable it.
+/// Serializes shared texts (`Arc<str>`) as plain texts. The feature `rc` of serde would do the same, but a library
+/// should not enable it.
 mod values {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -135,7 +137,7 @@ impl SessionData {
     }
 }
 
-/// Hides the values, which are secrets of the program.
+/// The output hides the values, because they are secrets of the program.
 impl fmt::Debug for SessionData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionData")
@@ -147,7 +149,7 @@ impl fmt::Debug for SessionData {
 
 pub(super) type Stored<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
-/// The object-safe form of the trait.
+/// The object-safe form of [`SessionStore`].
 pub(super) trait AnyStore: Send + Sync {
     fn load<'a>(&'a self, id: &'a SessionId) -> Stored<'a, Option<SessionData>>;
     fn save<'a>(
@@ -159,12 +161,13 @@ pub(super) trait AnyStore: Send + Sync {
     fn delete<'a>(&'a self, id: &'a SessionId) -> Stored<'a, ()>;
 }
 
-/// Converts a panic to an error: the store is called outside of hooks, where a panic would end the connection.
+/// Converts a panic of the store to an error. The server calls the store outside of hooks, and an uncaught panic there
+/// would end the connection.
 fn caught<'a, T>(asked: impl Future<Output = io::Result<T>> + Send + 'a) -> Stored<'a, T> {
     Box::pin(async move {
         let mut asked = pin!(asked);
         poll_fn(|cx| {
-            // After a panic the future is dropped and never polled again.
+            // The assertion holds: after a panic the future is dropped and never polled again.
             catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(cx))).unwrap_or_else(|payload| {
                 drop_payload(payload);
                 Poll::Ready(Err(io::Error::other("the store panicked")))

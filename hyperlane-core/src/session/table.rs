@@ -1,12 +1,13 @@
 //! Sessions in this process's memory, within a limit of bytes.
 //!
-//! There are two segments: sessions without a user and sessions with one. Each segment has a list of sessions that may
-//! be evicted, by their last use, which is also the order in which they expire. Sessions that are kept alive are in no
-//! list. So every operation takes the same time for any number of sessions.
+//! The table has two segments: sessions without a user, and sessions with a user. Each segment has a list of the
+//! sessions that may be evicted. The list has the order of last use, which is also the order of expiry. A session with
+//! a channel in use is *kept alive*, and is in no list. Every operation therefore takes the same time for any number of
+//! sessions.
 //!
-//! All requests with a session take the table's lock. It is held for moments only: no code of the program runs under
-//! it, nothing large is parsed, copied or freed under it, and an operation handles at most [`SLICE`] sessions at a
-//! time.
+//! All requests with a session take the table's lock, so it is held only briefly. Code of the program never runs under
+//! the lock, and nothing large is parsed, copied or freed under it. An operation on many sessions handles at most
+//! [`SLICE`] of them at a time.
 
 mod eviction;
 mod slots;
@@ -28,46 +29,47 @@ use super::{
 };
 use crate::{error::SessionError, http::SessionFields};
 
-/// The key of a session that is not in the table, and the end of a list.
+/// The key of a session that is not in the table. The same value marks the end of a list.
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
-/// Lifetime of a former id after a renewal, in seconds, so that requests in flight succeed.
+/// Lifetime of a former id after a renewal, in seconds. Requests in flight with the former id succeed during this time.
 pub(super) const FORMER_ID_SECONDS: u64 = 60;
 
-/// Size of an ended id.
+/// Size of an ended id, in bytes.
 const ENDED_ID_BYTES: usize = 4 * (size_of::<(u64, SessionId)>() + ID_BYTES);
 
-/// Sessions that are handled before other tasks get the lock.
+/// Number of sessions that an operation handles before it releases the lock for other tasks.
 const SLICE: usize = 256;
 
 /// All sessions of a server.
 pub(crate) struct Table {
     index: Mutex<Index>,
-    /// Seconds since 1970 at `start`. From there the runtime's clock counts, which never jumps.
+    /// The time since 1970 at `start`. The table adds the runtime's clock, which never jumps.
     epoch: Duration,
     start: Instant,
-    /// In bytes.
+    /// Limit of the memory for sessions, in bytes.
     limit: AtomicUsize,
-    /// In seconds.
+    /// Lifetime of an unused session, in seconds.
     ttl: AtomicU64,
     max_age: AtomicU64,
-    /// A store has to save changes.
+    /// True if the server has a store that must save changes.
     pub(super) has_store: AtomicBool,
     full_is_logged: AtomicBool,
     attachment: AttachmentSlot,
-    /// The runtime of the last run.
+    /// The runtime of the server's last run.
     runtime: Mutex<Option<Handle>>,
 }
 
 /// The reason why an id has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IdEnd {
-    /// The user has changed, and the session got another id. Its client has that id, or is about to get it.
+    /// The user has changed, and the session has a new id. The client has received the new id, or is about to receive
+    /// it.
     Renewed,
     Destroyed,
 }
 
-/// Result of looking up an id.
+/// The result of looking up an id.
 #[derive(Debug)]
 pub(super) enum Found {
     Session(Arc<SessionEntry>),
@@ -107,18 +109,18 @@ impl Table {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The server's runtime; before the server runs, that of the caller.
+    /// Returns the server's runtime. Before the server runs, returns the caller's runtime.
     pub(super) fn runtime(&self) -> Option<Handle> {
         let known = self.lock_runtime().clone();
         known.or_else(|| Handle::try_current().ok())
     }
 
-    /// The attachment of the layer above, for all sessions of the server.
+    /// Returns the attachment for all sessions of the server, a value of a higher layer (the channels).
     pub(crate) fn attachment(&self) -> &AttachmentSlot {
         &self.attachment
     }
 
-    /// Seconds since 1970.
+    /// Returns the time in seconds since 1970.
     pub(super) fn now(&self) -> u64 {
         (self.epoch + self.start.elapsed()).as_secs()
     }
@@ -127,7 +129,7 @@ impl Table {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds the session of an id that is valid now, former ids included. This is a use of the session.
+    /// Finds the session with this id. Former ids are accepted while they are valid. The call is a use of the session.
     pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<SessionEntry>> {
         match self.look_up(id) {
             Found::Session(entry) => Some(entry),
@@ -194,7 +196,7 @@ impl Table {
                 found.extend(slot.map(|slot| slot.entry.clone()));
                 last = Some(*key);
             }
-            // Only the last slice is not full, and the slice after a full one may be empty.
+            // The loop ends at an empty slice, which comes after the last key.
             from = last.map(|last| last + 1);
         }
         found
@@ -215,7 +217,8 @@ impl Table {
         }
     }
 
-    /// Inserts a session; false if there is no room, since all others are kept alive.
+    /// Inserts a session. Returns false if there is no room because all other sessions are kept alive, or if the table
+    /// already has the session or its id.
     pub(super) fn insert(&self, entry: &Arc<SessionEntry>) -> bool {
         let now = self.now();
         let mut evicted = Vec::new();
@@ -255,8 +258,8 @@ impl Table {
         fits
     }
 
-    /// Changes a session if there is room afterwards, for at most `more` bytes beyond its size. The caller drops the
-    /// result outside of all locks.
+    /// Changes a session if there is room for the change. `more` is the maximum number of bytes by which the session
+    /// grows. The caller drops the result outside of all locks.
     pub(super) fn change<R>(
         &self,
         entry: &Arc<SessionEntry>,
@@ -292,7 +295,7 @@ impl Table {
                 drop(index);
                 changed
             }
-            // The session lasts for its request alone, and so does its memory.
+            // The session is not in the table. It lasts for its request only, so its memory does not count.
             locked => {
                 drop(locked);
                 let limit = self.limit.load(Ordering::Relaxed);
@@ -307,9 +310,11 @@ impl Table {
         changed.ok_or(SessionError::Full)
     }
 
-    /// Binds a session to a user. `client_knows_id` says that the client has the current id. `by` is the id that the
-    /// request knows, with the fields of its answer: a request with a former id cannot bind the session to another
-    /// user, nor can a request during another login.
+    /// Binds a session to a user. `client_knows_id` says whether the client has the current id. `by` is the id that the
+    /// request knows, with the fields of the request's answer.
+    ///
+    /// A request with a former id cannot bind the session to another user. A request also cannot do so while another
+    /// request logs a user in.
     pub(super) fn set_user(
         &self,
         entry: &Arc<SessionEntry>,
@@ -335,7 +340,7 @@ impl Table {
                 .map(|(_, fields)| (Arc::downgrade(fields), now + FORMER_ID_SECONDS));
             Ok(std::mem::take(&mut state.former))
         })??;
-        // Ids from before the login end now, and so do the connections that they opened.
+        // Ids from before the login end now. The connections that were opened with these ids end as well.
         let left: Vec<SessionId> = left.into_iter().map(|former| former.id).collect();
         if !left.is_empty() {
             self.end_ids(entry, &left, IdEnd::Renewed);
@@ -343,7 +348,8 @@ impl Table {
         Ok(())
     }
 
-    /// Takes over changes of another server, unless the session was changed here meanwhile.
+    /// Replaces a session's content by `data`, which another server has changed. Does nothing if this process has
+    /// changed the session since `version`.
     pub(super) fn replace(&self, entry: &Arc<SessionEntry>, data: &SessionData, version: u32) {
         let more = data
             .values
@@ -357,7 +363,7 @@ impl Table {
                 return None;
             }
             state.user = user;
-            // The store has the changes of another server.
+            // The changes of another server are in the store already, so they do not mark the session as unsaved.
             Some((state.replace_values(values, bytes), state.unsaved))
         });
         match replaced {
@@ -381,8 +387,8 @@ impl Table {
         }
     }
 
-    /// Gives a session another id. Returns `None`, without a change, if its id is no longer `known`, or if the request
-    /// that logs its user in is about to renew it.
+    /// Gives a session a new id, and returns the new id. Returns `None` and changes nothing if the session's id is no
+    /// longer `known`. The same applies if another request has changed the user and is about to renew the session.
     pub(super) fn renew(
         &self,
         entry: &Arc<SessionEntry>,
@@ -391,7 +397,7 @@ impl Table {
     ) -> Result<Option<SessionId>, SessionError> {
         let id = SessionId::random().map_err(|_| SessionError::Random)?;
         let now = self.now();
-        // Dropped outside of all locks.
+        // This list is dropped outside of all locks.
         let mut over = Vec::new();
         let mut index = self.lock();
         let mut state = entry.state();
@@ -432,7 +438,7 @@ impl Table {
         Ok(Some(id))
     }
 
-    /// Ends a session for good.
+    /// Ends a session. The session cannot be used again.
     pub(super) fn destroy(&self, entry: &Arc<SessionEntry>) {
         let now = self.now();
         let mut evicted = Vec::new();
@@ -449,7 +455,8 @@ impl Table {
             state.unsaved_ids.extend(&ids);
         }
         drop(state);
-        // The index finds the place by the user, which has to be there still.
+        // `Index::remove` uses the session's user to find the entry in the index of users. So the user is cleared
+        // afterwards.
         evicted.extend(index.remove(entry.slot_key()));
         let dropped = {
             let mut state = entry.state();
@@ -460,7 +467,7 @@ impl Table {
         for id in ids {
             index.end_id(id, IdEnd::Destroyed, now + FORMER_ID_SECONDS);
         }
-        // Ended ids take room as well.
+        // Ended ids use memory as well, so the table may have to evict sessions.
         self.make_room(&mut index, entry, 0, now, &mut evicted);
         drop(index);
         drop(dropped);
@@ -468,9 +475,10 @@ impl Table {
         end_all(evicted);
     }
 
-    /// Charges a session for bytes of its channels; false if there is no room. This is no use of the session.
+    /// Charges a session for bytes of its channels. Returns false if there is no room. The call is not a use of the
+    /// session.
     pub(super) fn charge(&self, entry: &Arc<SessionEntry>, bytes: usize) -> bool {
-        // A session that lasts for its request alone has no client to wait for.
+        // A session outside of the table lasts for its request only. No client can come back to it.
         if entry.slot_key() == NO_SLOT {
             return false;
         }
@@ -527,7 +535,7 @@ impl Table {
         end_all(evicted);
     }
 
-    /// Number and counted bytes of all sessions.
+    /// Returns the number of sessions, and the counted bytes of sessions and ended ids.
     #[cfg(test)]
     pub(super) fn usage(&self) -> (usize, usize) {
         let index = self.lock();

@@ -48,9 +48,9 @@ impl Opened {
         })
     }
 
-    /// Returns validators made of the length and the modification time in nanoseconds. If a file is replaced by another
-    /// one of the same length within one tick of the file system's clock, the validators are the same. This limit is
-    /// usual for such validators.
+    /// Returns validators made of the length and the modification time in nanoseconds. If a program replaces a file by
+    /// another one of the same length within one tick of the file system's clock, the validators do not change.
+    /// Validators made of these two values usually have this limit.
     fn validators(&self) -> Validators {
         let since = self
             .modified
@@ -318,7 +318,7 @@ impl Stream {
             response.set_header("content-type", "application/octet-stream");
         }
         // The first poll of the stream precedes the head, for two reasons. The server can answer an immediate failure
-        // with a 500. And if the stream reads the body of the request, `100 Continue` is sent before the final
+        // with a 500. If the stream reads the body of the request, the server sends `100 Continue` before the final
         // response.
         let mut next = None;
         if response.allows_body() && !self.exchange.wire.facts.is_head {
@@ -406,8 +406,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits for the next piece. Returns an error if the client disconnects. During a shutdown, returns the end of an
-    /// event stream.
+    /// Waits for the next piece. Returns an error if the client disconnects. During a shutdown, returns `Ok(None)` for
+    /// an event stream, which ends it.
     async fn next_piece(
         &self,
         pieces: &mut Pieces,

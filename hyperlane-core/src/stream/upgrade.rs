@@ -15,8 +15,8 @@ impl Context {
     /// another handle.
     ///
     /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin. If a guard (`#[is_ws_upgrade_type]`) has already
-    /// checked them, they are not checked again. Then sends the 101 with the header fields that the program has set so
-    /// far.
+    /// checked both, the method does not check them again. Then sends the 101 with the header fields that the program
+    /// has set so far.
     ///
     /// When the handler returns, the server closes the WebSocket, even if other tasks have handles. After
     /// [`WebSocket::keep_open`], the WebSocket stays open until it is closed or its last handle is dropped.

@@ -1,4 +1,5 @@
-//! Random cuts of channels and clients, compared with the messages that were sent.
+//! Cuts connections between a channel and its clients at random, and compares the messages that clients get with the
+//! messages that were sent.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -7,10 +8,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::proto::ws::Message;
 
-/// The far end of a connection.
+/// The client's end of a connection.
 #[derive(Default)]
 struct Wire {
-    /// Written and not read yet: a cut loses these.
+    /// Messages that the channel has written and the client has not read. A cut loses these messages.
     queued: Vec<(ResumeId, u64)>,
     room: usize,
     acknowledged: u64,
@@ -68,7 +69,7 @@ struct Client {
     kind: Kind,
     tab: Option<Tab>,
     wire: Option<(u64, Shared)>,
-    /// Connections that have vanished without the channel's knowledge.
+    /// Keys of connections that have vanished without the channel's knowledge.
     vanished: Vec<u64>,
     /// The last id that the client knows.
     last: Option<ResumeId>,
@@ -102,11 +103,11 @@ impl Client {
             ..Wire::default()
         }));
         let (start, _) = channel.attach(claim, |_| wire.clone());
-        // Every connection with ids begins with this.
+        // Every connection with ids begins with a message that has this id.
         self.last = Some(channel.log.id_before(start.next));
         if start.is_reset {
             self.resets += 1;
-            // The client reloads its state and continues from there.
+            // The client reloads its state, and continues with the next message.
             self.got = (1..start.next).collect();
         }
         self.wire = Some((start.key, wire));
@@ -135,7 +136,7 @@ impl Client {
         };
         let mut wire = wire.borrow_mut();
         if wire.paused {
-            // The client answers, but reading is paused.
+            // The client answers, but the server has paused reading from the client.
             return;
         }
         if wire.queued.is_empty() || wire.asked {
@@ -164,7 +165,7 @@ impl Client {
         }
     }
 
-    /// Checks that the client got the sent messages in order; once, unless it is plain.
+    /// Checks that the client got all sent messages in order. Only a plain client may get a message more than once.
     fn check(&self, sent: u64) {
         let mut expected = 1;
         for number in &self.got {
@@ -207,7 +208,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// As [`step`], with pauses of reading.
+/// Generates the steps of [`step`], and steps that begin or end a pause of reading.
 fn step_or_pause() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => step(),
@@ -215,11 +216,11 @@ fn step_or_pause() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Runs the steps, then lets all clients come back and read.
+/// Runs the steps. Then all clients come back, read all messages, and are checked.
 fn run(mut clients: Vec<Client>, steps: &[Step]) -> Vec<Client> {
     let mut channel = Channel::new(7);
     let mut sent = 0;
-    // All clients connect at the beginning: a tab that opens later need not get earlier messages.
+    // All clients connect before the first message. A tab that connects later does not get earlier messages.
     for client in &mut clients {
         client.connect(&mut channel, 4);
     }
@@ -362,7 +363,7 @@ fn one_that_is_not_read_has_room_and_is_reset_once() {
     }
     let held = (1..=100).filter(|offset| channel.log.get(*offset).is_some());
     assert!(held.count() <= LIMITS.messages);
-    // Reading is paused, so that its end stays unknown.
+    // The server has paused reading, so it does not notice the end of the connection.
     client.vanish();
     client.connect(&mut channel, 1000);
     assert_eq!(client.resets, 1);
@@ -397,7 +398,8 @@ fn places_that_will_be_reset_keep_no_sender_waiting() {
     assert_eq!(client.resets, 1);
 }
 
-/// Tests the messages of a reloaded page while the page before it is still connected and has received all of them.
+/// Tests the messages that a reloaded page gets. The page before the reload is still connected while they are sent, and
+/// receives all of them.
 fn reload(kind: Kind) {
     let mut channel = Channel::new(7);
     let text = |number: u64| Message::from(number.to_string()).into();
@@ -423,7 +425,7 @@ fn reload(kind: Kind) {
     page.read(&mut channel, 100);
     assert_eq!(page.got, [3, 4], "{kind:?}");
     page.answer(&mut channel);
-    // Once: another tab begins with new messages.
+    // Only one page gets the message of the request. Another tab begins with new messages.
     let mut other = new();
     other.connect(&mut channel, 100);
     channel.send(text(5), LIMITS).unwrap();
@@ -523,14 +525,14 @@ fn what_is_kept_for_a_plain_tab_that_is_away_is_bounded() {
             assert!(channel.log.weight() <= (AWAY_FACTOR + 1) * limits.bytes);
         }
     };
-    // The channel keeps more than the buffer holds.
+    // For the tab that is away, the channel keeps more messages than the limits of the buffer.
     send(&mut channel, &mut there, 100);
     away.connect(&mut channel, usize::MAX);
     away.read(&mut channel, usize::MAX);
     assert_eq!((away.resets, away.got.len()), (0, 100));
     away.answer(&mut channel);
     away.cut(&mut channel);
-    // But not without limit.
+    // The messages for the tab that is away are limited as well.
     send(&mut channel, &mut there, 10_000);
     away.connect(&mut channel, usize::MAX);
     assert_eq!(away.resets, 1, "it is told");

@@ -38,7 +38,8 @@ async fn each_connection_gives_the_read_buffer_back_when_it_closes() {
             .await
             .unwrap();
         let ends: &[&[u8]] = match round % 3 {
-            // A closing handshake; a client that disconnects; an answer after which the server closes.
+            // The three ends: a closing handshake, a client that disconnects, and an answer after which the server
+            // closes.
             0 => &[HANDSHAKE, CLOSE],
             1 => &[HANDSHAKE],
             _ => &[b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"],

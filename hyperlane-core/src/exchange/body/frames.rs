@@ -11,7 +11,7 @@ use http_body::{Frame, SizeHint};
 use super::{BodyStream, Rest, Source};
 use crate::error::RequestError;
 
-/// All frames are data. The chunk decoder has checked and dropped trailers.
+/// All frames are data frames. The chunk decoder checks trailers and drops them.
 impl http_body::Body for BodyStream {
     type Data = Bytes;
     type Error = RequestError;

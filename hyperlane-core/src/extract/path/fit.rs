@@ -1,9 +1,9 @@
 //! The check, at the server's start, that some values of a route's parameters can be deserialized as a type.
 //!
 //! serde does not describe the shape of a type. So the check deserializes the type from the names of the parameters and
-//! from sample values. The `Deserializer` methods that the type calls show its shape. If the type refuses a sample
-//! value, the check runs again with another sample. If the result is unclear, the check passes: a working program must
-//! start.
+//! from sample values. The type shows its shape by the `Deserializer` methods that it calls. If the type refuses a
+//! sample value, the check runs again with another sample. If the result is unclear, the check passes: a working
+//! program must start.
 
 use std::{
     cell::Cell,
@@ -117,7 +117,7 @@ impl<'a> Trial<'a> {
         between.is_some_and(|between| between.iter().any(|name| self.names.contains(name)))
     }
 
-    /// Ends the run for a type that is a single value.
+    /// Returns the end of the run for a type that is a single value.
     fn single_value(&self) -> Stop {
         match self.names.len() {
             1 => Stop::Fits,

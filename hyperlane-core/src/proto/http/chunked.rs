@@ -8,8 +8,7 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// The end of a chunk's data.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
-/// Maximum number of hexadecimal digits in a chunk size, including leading zeros. This is the number of digits of a
-/// `u64`.
+/// Maximum number of hexadecimal digits in a chunk size, including leading zeros. A `u64` has 16 hexadecimal digits.
 const MAX_SIZE_DIGITS: u8 = 16;
 
 /// Appends the line in front of a chunk's data: the length in hexadecimal and CRLF.
@@ -255,8 +254,7 @@ impl ChunkedDecoder {
                 Ok(State::BlankBeforeExtension)
             }
             (State::Size, byte) => self.size_digit(byte),
-            // After the size, a recipient must accept blanks that an extension follows, and no other blanks (RFC 9112
-            // §7.1.1).
+            // After a size, blanks are valid only before an extension (RFC 9112 §7.1.1).
             (State::BlankBeforeExtension, b';') => self.extension(),
             (State::BlankBeforeExtension, b' ' | b'\t') => {
                 self.extension()?;
@@ -289,7 +287,7 @@ impl ChunkedDecoder {
             (State::TrailerStart | State::TrailerName | State::TrailerValue, byte) => {
                 Err(ChunkedError::InvalidTrailer { byte })
             }
-            // `decode` handles these two states itself, and does not call this function for them.
+            // `decode` never calls this function in these two states.
             (State::Data | State::Done, _) => Ok(self.state),
         }
     }

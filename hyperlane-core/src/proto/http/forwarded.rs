@@ -1,12 +1,12 @@
 //! The client's address, scheme and host as proxies report them, in `Forwarded` (RFC 7239) or `X-Forwarded-*`.
 //!
 //! Every proxy appends the address of its own peer at the right end of the list. [`read`] therefore reads the list from
-//! the right. The server's peer wrote the last item. If the address in an item is a trusted proxy, this proxy wrote the
-//! item to the left. The first address that is not a trusted proxy is the client. The client may have forged all items
-//! further left.
+//! the right. The server's peer wrote the last item. If an item is the address of a trusted proxy, this proxy wrote the
+//! next item to the left. The first item from the right that is not the address of a trusted proxy is the client's
+//! address. The client may have forged all items further left.
 //!
 //! The trusted addresses in the list show how many proxies the request has passed. The scheme and the host of the
-//! client are at the same position in their lists as the address.
+//! client have the same position as the address, counted from the right of their lists.
 
 pub(crate) mod cidr;
 pub(crate) mod field;
@@ -30,8 +30,8 @@ pub struct Forwarded<'a> {
 /// Reads the client's address, scheme and host from the fields of trusted proxies.
 ///
 /// `values` returns all values of a field in order. `peer` is `None` for a process on this machine that uses a Unix
-/// socket. The function trusts such a peer if `trusted` is not empty. It trusts every other peer whose address is in
-/// `trusted`. Returns `None` for a peer that is not trusted. The peer itself is then the client.
+/// socket. The function trusts such a peer if `trusted` is not empty. The function trusts every other peer if the
+/// peer's address is in `trusted`. Returns `None` for a peer that is not trusted. The peer itself is then the client.
 ///
 /// For `X-Forwarded-*`, the function skips trusted addresses from the right of the list. If a request has passed N
 /// trusted proxies including the peer, the values of the client are item N from the right of each list. If a list has
@@ -40,8 +40,8 @@ pub struct Forwarded<'a> {
 /// For `Forwarded`, the function reads only the elements that trusted proxies wrote. For each parameter, the leftmost
 /// of these elements with the parameter applies.
 ///
-/// If one of address, scheme and host is malformed, the function returns `None` for it, and still returns the other
-/// two.
+/// If one of address, scheme and host is malformed, the function returns `None` for this value, and still returns the
+/// other two.
 ///
 /// ```
 /// use hyperlane_core::{ForwardedField, proto::http::forwarded::read};

@@ -9,11 +9,11 @@ use std::{
     str::FromStr,
 };
 
-/// An origin: a scheme, a host and a port. The default port of the scheme is the same as no port.
+/// An origin: a scheme, a host and a port. An explicit default port of the scheme is the same as no port.
 ///
-/// The scheme may be any scheme, as in `capacitor://localhost`, `chrome-extension://id` or `file://`. The opaque origin
-/// `null` is not a value of this type. Browsers send `null` for many unrelated pages, so equal `null` values do not
-/// mean the same origin.
+/// All schemes are valid: `capacitor://localhost`, `chrome-extension://id` or `file://`. The opaque origin `null` is
+/// not a value of this type. Browsers send `null` for many unrelated pages, so equal `null` values do not mean the same
+/// origin.
 ///
 /// ```
 /// use hyperlane_core::proto::http::origin::Origin;

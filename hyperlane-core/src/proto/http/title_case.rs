@@ -1,6 +1,6 @@
 //! Header names in the spelling of the RFCs, for clients that compare names byte by byte.
 
-/// Words of field names that are not one capital letter followed by lower-case letters.
+/// Words of field names with a special spelling. In all other words, only the first letter is a capital letter.
 const WORDS: [&str; 24] = [
     "CDN",
     "CH",

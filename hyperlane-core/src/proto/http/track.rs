@@ -101,7 +101,7 @@ impl ResponseTracker {
     pub fn track(&mut self, bytes: &[u8]) -> Tracked {
         let mut rest = bytes;
         let mut tracked = Tracked::default();
-        // Every iteration consumes all of `rest` or changes the state, so the loop ends.
+        // Every iteration consumes bytes or changes the state, so the loop ends.
         while !rest.is_empty() {
             match &mut self.state {
                 State::Nothing | State::Head(_) => {
@@ -222,8 +222,8 @@ impl ResponseTracker {
             .bytes
             .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         let may_be_http = could_be_http(&partial.bytes);
-        // Every parse starts at the first byte of the head. The tracker therefore parses again only after an empty
-        // line, or if the bytes are not HTTP.
+        // Every parse starts at the first byte of the head. The tracker therefore parses again only after the empty
+        // line has arrived, or if the bytes are not HTTP.
         if may_be_http && !partial.ends() {
             if partial.bytes.len() > MAX_HEAD {
                 self.state = State::Garbage;

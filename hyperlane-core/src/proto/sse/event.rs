@@ -11,7 +11,7 @@ use serde::Serialize;
 /// id.
 pub(crate) const POSITION: &str = "position";
 
-/// A builder of one event. The fields are sent in the order of the calls that set them.
+/// A builder of one event. The fields have the order of the calls that set them.
 ///
 /// The setters accept any value. [`encode`](Self::encode), [`to_bytes`](Self::to_bytes) and
 /// [`into_bytes`](Self::into_bytes) return an error if one of the values is invalid.

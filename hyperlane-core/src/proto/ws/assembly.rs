@@ -7,19 +7,20 @@ use super::{Compressed, Incoming, ProtocolError, Utf8Bytes, WebSocketOpcode, mas
 /// Minimum growth of the buffer in bytes. Without this minimum, every tiny piece would cause a reallocation.
 const MIN_ROOM: usize = 64;
 
-/// Assembles a data message from pieces of frames.
+/// A data message that is assembled from pieces of frames.
 ///
-/// The buffer never exceeds twice the bytes received (or 64 bytes), regardless of the length that a frame declares.
+/// The buffer is never larger than twice the bytes received (or 64 bytes), even if a frame declares a larger length.
 #[derive(Debug)]
 pub(super) struct Assembly {
     opcode: WebSocketOpcode,
     compressed: bool,
     fragments: u32,
-    /// The payload so far. The caller has read the bytes after `ready` into the buffer, and they are still masked.
+    /// The payload received so far. The bytes before `ready` are unmasked. The bytes from `ready` on may still be
+    /// masked: the caller has read these bytes from the socket directly into the buffer.
     buf: Vec<u8>,
     ready: usize,
-    /// The length of the text that is known to be UTF-8. At most three bytes of an unfinished character follow this
-    /// text.
+    /// The length of the text that has passed the check of UTF-8. At most three bytes of an unfinished character follow
+    /// this text.
     valid: usize,
 }
 
@@ -35,7 +36,8 @@ impl Assembly {
         }
     }
 
-    /// Returns the length so far, without the bytes that the caller has not announced yet.
+    /// Returns the length of the payload so far. Does not include bytes of a direct read that
+    /// [`accept_direct`](Self::accept_direct) has not yet accepted.
     pub(super) fn len(&self) -> usize {
         self.ready
     }
@@ -52,7 +54,7 @@ impl Assembly {
         self.fragments = self.fragments.saturating_add(1);
     }
 
-    /// Appends payload bytes. `growth` is the maximum number of bytes that the message can still grow, including
+    /// Appends payload bytes. `growth` is the maximum number of bytes by which the message can still grow, including
     /// `chunk`.
     pub(super) fn append(
         &mut self,
@@ -69,23 +71,24 @@ impl Assembly {
         self.check_text()
     }
 
-    /// Lends the buffer with room for at most the `remaining` bytes of the frame. `growth` means the same as in
-    /// [`append`](Self::append).
+    /// Borrows the buffer for a direct read from the socket. Also returns the maximum length of the read. `remaining`
+    /// is the number of missing bytes of the frame. `growth` means the same as in [`append`](Self::append).
     pub(super) fn direct_room(&mut self, remaining: usize, growth: usize) -> (&mut Vec<u8>, usize) {
         self.make_room(1, growth);
-        // The bytes that the caller read into the buffer but has not announced belong to the frame too.
+        // An earlier direct read may have left bytes in the buffer that `accept_direct` has not yet accepted. These
+        // bytes belong to the frame, too.
         let missing = remaining.saturating_sub(self.buf.len().saturating_sub(self.ready));
         let room = (self.buf.capacity() - self.buf.len()).min(missing);
         (&mut self.buf, room)
     }
 
-    /// Accepts the bytes that the caller read into the lent buffer, and returns their number.
+    /// Unmasks and checks the bytes of a direct read. Returns the number of these bytes.
     pub(super) fn accept_direct(
         &mut self,
         key: Option<[u8; 4]>,
         remaining: usize,
     ) -> Result<usize, ProtocolError> {
-        // If the caller read more bytes than the limit, the surplus bytes are dropped.
+        // The caller may have appended more bytes than the frame has. The function drops these bytes.
         self.buf.truncate(self.ready.saturating_add(remaining));
         let Some(fresh) = self.buf.get_mut(self.ready..) else {
             self.ready = self.buf.len();
@@ -101,14 +104,14 @@ impl Assembly {
         Ok(len)
     }
 
-    /// Finishes the message.
+    /// Converts the complete message into an event.
     pub(super) fn complete(mut self) -> Result<Incoming, ProtocolError> {
         let is_text = self.checks_text();
         if is_text && self.valid < self.buf.len() {
             return Err(ProtocolError::InvalidUtf8);
         }
-        // Doubling over many fragments may have left unused capacity, which would stay allocated for the lifetime of
-        // the message. A message in one frame has no unused capacity.
+        // A message of many fragments may have unused capacity, because the buffer has grown by doubling. The capacity
+        // would stay allocated as long as the message exists. A message in one frame has no unused capacity.
         if self.buf.capacity() - self.buf.len() > self.buf.len() / 4 {
             self.buf.shrink_to_fit();
         }
@@ -123,8 +126,8 @@ impl Assembly {
         })
     }
 
-    /// Doubles the buffer, so that fragments of any size cost linear time. Never grows the buffer by more than the
-    /// bytes that can still arrive.
+    /// Reserves room for `chunk` bytes. The buffer grows by doubling, so the cost of all copies is linear in the length
+    /// of the message. The buffer never grows by more than `growth` bytes.
     fn make_room(&mut self, chunk: usize, growth: usize) {
         if self.buf.capacity() - self.buf.len() < chunk {
             let room = chunk.max(self.buf.len()).max(MIN_ROOM).min(growth);
@@ -137,7 +140,7 @@ impl Assembly {
         self.opcode.is_text() && !self.compressed
     }
 
-    /// Checks the new text. Refuses text at once if it can no longer become UTF-8 (RFC 6455 §8.1).
+    /// Checks the new text. Refuses the text as soon as no further bytes can make it valid UTF-8 (RFC 6455 §8.1).
     fn check_text(&mut self) -> Result<(), ProtocolError> {
         if !self.checks_text() {
             return Ok(());

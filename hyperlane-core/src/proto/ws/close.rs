@@ -29,7 +29,7 @@ impl CloseCode {
     pub const GOING_AWAY: Self = Self(1001);
     /// The peer broke the protocol (1002).
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// The endpoint does not accept this kind of data (1003).
+    /// The receiver does not accept this kind of data (1003).
     pub const UNSUPPORTED_DATA: Self = Self(1003);
     /// Reserved without a meaning; never on the wire (1004).
     pub const RESERVED: Self = Self(1004);
@@ -37,7 +37,7 @@ impl CloseCode {
     pub const NO_STATUS: Self = Self(1005);
     /// An end without a close frame; never on the wire (1006).
     pub const ABNORMAL: Self = Self(1006);
-    /// The data does not match its type, such as text that is not UTF-8 (1007).
+    /// The data of a message does not match the message's type, such as text that is not UTF-8 (1007).
     pub const INVALID_PAYLOAD: Self = Self(1007);
     /// The peer broke a rule of the application (1008).
     pub const POLICY_VIOLATION: Self = Self(1008);
@@ -47,16 +47,16 @@ impl CloseCode {
     pub const MANDATORY_EXTENSION: Self = Self(1010);
     /// The server met an unexpected condition (1011).
     pub const INTERNAL_ERROR: Self = Self(1011);
-    /// The server restarts; reconnect after a random delay (1012, IANA registry).
+    /// The server restarts. The client should reconnect after a random delay (1012, IANA registry).
     pub const SERVICE_RESTART: Self = Self(1012);
-    /// The server is overloaded, or the client too slow (1013, IANA registry).
+    /// The server is overloaded, or the client is too slow (1013, IANA registry).
     pub const TRY_AGAIN_LATER: Self = Self(1013);
     /// A gateway received an invalid response from upstream (1014, IANA registry).
     pub const BAD_GATEWAY: Self = Self(1014);
     /// A failed TLS handshake; never on the wire (1015).
     pub const TLS_HANDSHAKE: Self = Self(1015);
 
-    /// Creates a code from any number, also a number that must not be sent.
+    /// Creates a code from any number. Accepts numbers that must not be sent, too.
     pub const fn new(code: u16) -> Self {
         Self(code)
     }
@@ -118,9 +118,9 @@ impl From<CloseCode> for u16 {
 /// The code and reason of a close frame (RFC 6455 §5.5.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
-    /// The reason for programs.
+    /// The reason as a number, for programs.
     pub code: CloseCode,
-    /// The reason for people. The encoder cuts a reason of more than 123 bytes.
+    /// The reason as a text, for people. The encoder shortens a text of more than 123 bytes.
     pub reason: Utf8Bytes,
 }
 
@@ -133,7 +133,7 @@ impl CloseFrame {
         }
     }
 
-    /// Parses the payload of a received close frame. Returns `None` for an empty payload, which has no code.
+    /// Parses the payload of a received close frame. Returns `None` for an empty payload: the frame has no code.
     pub(super) fn parse(payload: Bytes) -> Result<Option<Self>, ProtocolError> {
         let Some((code, reason)) = payload.split_first_chunk() else {
             return match payload.is_empty() {
@@ -160,7 +160,7 @@ impl fmt::Display for CloseFrame {
     }
 }
 
-/// Cuts a reason after the last character that ends within 123 bytes.
+/// Shortens a reason to at most 123 bytes, without cutting a character.
 pub(super) fn fit_reason(reason: &str) -> &str {
     (0..=reason.len().min(MAX_REASON))
         .rev()

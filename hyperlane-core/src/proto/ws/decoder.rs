@@ -1,8 +1,9 @@
 //! The decoder from bytes to messages: the state machine of RFC 6455 §5.4 and §5.5 over a borrowed read buffer.
 //!
-//! If a frame lies whole in the input, the decoder checks, unmasks and copies the payload once, into an allocation of
-//! exactly the payload's size. The decoder moves an incomplete frame out of the input at once, so that many connections
-//! can share one read buffer. The box that holds the frame lives only until the message is complete.
+//! If the input contains a whole frame, the decoder checks, unmasks and copies the payload once, into an allocation of
+//! exactly the payload's size. If a frame is incomplete, the decoder copies the frame's bytes out of the input at once.
+//! Many connections can therefore share one read buffer. The decoder allocates the state of an incomplete message, and
+//! frees this state when the message is complete.
 
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes};
@@ -11,8 +12,8 @@ use super::frame::{self, FrameHeader};
 use super::partial::{Partial, control_frame, unmask_into};
 use super::{Compressed, Decoded, Incoming, ProtocolError, Utf8Bytes, WebSocketOpcode};
 
-/// Minimum remainder of a frame, in bytes, for a direct read into the message. For a shorter remainder, a copy costs
-/// less.
+/// Minimum number of missing bytes of a frame for a direct read from the socket into the message. For fewer bytes, a
+/// read into the shared read buffer and a copy cost less.
 const DIRECT_MIN: usize = 4 * 1024;
 
 /// The side of the connection that a decoder serves.
@@ -24,13 +25,13 @@ pub enum Role {
     Client,
 }
 
-/// Limits on what a peer can make a [`Decoder`] hold (RFC 6455 §10.4).
+/// Limits on the memory that a peer can make a [`Decoder`] use (RFC 6455 §10.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Maximum payload of a data frame, in bytes. Default: 1 MiB.
     pub frame: usize,
-    /// Maximum length of a message over all its fragments, in bytes. Default: 1 MiB.
+    /// Maximum length of a message with all its fragments, in bytes. Default: 1 MiB.
     pub message: usize,
     /// Maximum number of frames in one message. Default: 16384.
     pub fragments: u32,
@@ -77,8 +78,8 @@ impl Limits {
 
 /// Decodes the bytes of one connection into messages and control frames (RFC 6455).
 ///
-/// Between messages a decoder holds only its limits, about 40 bytes. After an error or a Close, the decoder discards
-/// all further input.
+/// Between messages, a decoder needs about 40 bytes and no allocation. After an error or a close frame, the decoder
+/// discards all further input.
 ///
 /// ```
 /// use hyperlane_core::proto::ws::{Decoder, Incoming, Limits, Role};
@@ -110,12 +111,12 @@ impl Decoder {
     /// Decodes up to the next event.
     ///
     /// After an event, call `next` again with the input beyond `consumed`. Without an event, the decoder has consumed
-    /// the whole input: read more.
+    /// the whole input. Read more input from the peer.
     ///
     /// # Errors
     ///
-    /// Returns the violation by the peer. The answer is a close frame with the error's
-    /// [`close_code`](ProtocolError::close_code).
+    /// Returns a [`ProtocolError`] if the peer violates the protocol or a limit. The caller must answer with a close
+    /// frame that has the error's [`close_code`](ProtocolError::close_code).
     pub fn next(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         if self.ended {
             return Ok(Decoded {
@@ -129,25 +130,25 @@ impl Decoder {
         }
     }
 
-    /// Lends the buffer of a message whose large frame is incomplete. The caller can read the rest of the frame from
-    /// the socket straight into the buffer. `max` bounds the bytes of one read.
+    /// Borrows the buffer of an incomplete message. The caller can read the missing bytes of a large frame from the
+    /// socket directly into this buffer. The caller can read at most `max` bytes at once.
     ///
-    /// Returns `None` if a read into the shared read buffer costs no more: between frames, for a short rest, or before
-    /// 4 KiB of the message have arrived (the capacity of the message's buffer follows the bytes received). Call
-    /// [`direct_filled`](Self::direct_filled) after the read.
+    /// Returns `None` between frames, if less than 4 KiB of the frame are missing, or if less than 4 KiB of the message
+    /// have arrived. A read into a shared read buffer then costs no more. (The buffer of the message grows with the
+    /// bytes received, so it is still small at first.) Call [`direct_filled`](Self::direct_filled) after the read.
     pub fn direct_target(&mut self, max: usize) -> Option<Limit<&mut Vec<u8>>> {
         let (buf, room) = self.partial.as_mut()?.direct(DIRECT_MIN)?;
         Some(buf.limit(room.min(max)))
     }
 
-    /// Accepts the bytes that the caller read into the buffer of [`direct_target`](Self::direct_target). Returns the
-    /// message if these bytes completed it.
+    /// Decodes the bytes that the caller has read into the buffer of [`direct_target`](Self::direct_target). Returns
+    /// the message if these bytes complete the message.
     ///
     /// # Errors
     ///
     /// Returns the same errors as [`next`](Self::next).
     pub fn direct_filled(&mut self) -> Result<Option<Incoming>, ProtocolError> {
-        // Every step accepts the bytes that the caller has put into the buffer.
+        // `next` first decodes the bytes that the caller has read into the buffer, and then its input.
         self.next(&[]).map(|decoded| decoded.event)
     }
 
@@ -156,9 +157,9 @@ impl Decoder {
         self.partial.is_none()
     }
 
-    /// Decodes on the fast path: no frame is incomplete, and usually the input holds a whole message.
+    /// The fast path: the decoder has no incomplete frame or message. The input usually contains a whole message.
     ///
-    /// The code builds the result in one place, because moving the result costs as much as all the checks together.
+    /// The function builds the result in one place. A move of the result would cost as much as all the checks together.
     #[inline]
     fn start(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         let (header, header_len) = match self.parse_header(input) {
@@ -207,7 +208,7 @@ impl Decoder {
         Ok(parsed)
     }
 
-    /// Finishes a control frame. A Close, valid or invalid, also ends the messages of the connection.
+    /// Finishes a control frame. After a close frame, valid or invalid, the decoder discards all further input.
     fn control(
         &mut self,
         opcode: WebSocketOpcode,
@@ -219,7 +220,7 @@ impl Decoder {
         control_frame(opcode, payload)
     }
 
-    /// Decodes on the slow path: consumes pieces until an event is complete or the input is used up.
+    /// The slow path: consumes input until an event is complete or the input is empty.
     #[cold]
     fn resume(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         let partial = self.partial.get_or_insert_default();
@@ -252,7 +253,7 @@ impl Decoder {
     }
 }
 
-/// Copies a payload into an allocation of exactly its size.
+/// Copies a payload into an allocation of exactly the payload's size, and unmasks the copy.
 fn unmask(payload: &[u8], key: Option<[u8; 4]>) -> Bytes {
     let mut plain = Vec::with_capacity(payload.len());
     unmask_into(payload, key, &mut plain);

@@ -3,10 +3,10 @@
 //! [`DeflateConfig`] has the settings. [`negotiate`] compares the offers of a client with the settings of the server.
 //! The resulting [`Agreement`] creates the [`Compressor`] and the [`Decompressor`] of the server or of the client.
 //!
-//! The window is the last bytes to which compressed data may refer. With context takeover, a connection keeps its
-//! window from message to message. Context takeover is off by default: one compressor per thread serves all
+//! The window is the part of the earlier data to which compressed data may refer. With context takeover, a connection
+//! keeps its window from message to message. Context takeover is off by default: one compressor per thread serves all
 //! connections, and every message begins with an empty window. All connections with the same window size can receive
-//! the result. A room, a group of connections, therefore compresses each message once.
+//! the same compressed message. A room (a group of connections) therefore compresses each message once.
 //!
 //! ```
 //! use hyperlane_core::{DeflateConfig, Message};

@@ -1,4 +1,4 @@
-//! The encoder from messages to bytes: one unfragmented frame each (RFC 6455 §5).
+//! The encoder from messages to bytes. Each message becomes one unfragmented frame (RFC 6455 §5).
 
 use bytes::Bytes;
 
@@ -7,20 +7,20 @@ use super::{CloseCode, CloseFrame, Message, WebSocketOpcode, close, mask};
 
 /// Appends a message as a server sends it.
 ///
-/// Cuts the payload of a ping or pong after 125 bytes. Cuts a close reason after the last character that ends within
-/// 123 bytes. If the close code must not be sent, sends a close frame without code and reason.
+/// Shortens the payload of a ping or pong to 125 bytes. Shortens a close reason to at most 123 bytes, without cutting a
+/// character. If the close code must not be sent, encodes a close frame without code and reason.
 pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
     encode_with(message, None, out);
 }
 
-/// Appends a message as a client sends it, masked with `key`. The cuts are those of [`encode_message`].
+/// Appends a message as a client sends it, masked with `key`. Shortens control frames like [`encode_message`].
 ///
 /// A client needs a fresh, unpredictable key for every frame (RFC 6455 §5.3).
 pub fn encode_masked_message(message: &Message, key: [u8; 4], out: &mut Vec<u8>) {
     encode_with(message, Some(key), out);
 }
 
-/// Encodes a message as a server sends it, to share among many connections.
+/// Encodes a message as a server sends it, into bytes that many connections can share.
 ///
 /// Returns the same bytes as [`encode_message`], in one allocation of exactly the frame's size.
 ///
@@ -51,7 +51,7 @@ pub fn encode_frame(
     out: &mut Vec<u8>,
 ) {
     let header = encode_header(fin, rsv1, opcode, payload.len() as u64, key);
-    // An empty buffer grows to exactly this frame. A buffer that collects frames grows by doubling.
+    // An empty buffer grows to exactly the length of this frame. A buffer with earlier frames grows by doubling.
     let len = header.len() + payload.len();
     match out.is_empty() {
         true => out.reserve_exact(len),
@@ -64,12 +64,13 @@ pub fn encode_frame(
     }
 }
 
-/// Appends a server's close frame, with the cuts and omissions of [`encode_message`].
+/// Appends a server's close frame. Shortens the reason and omits an invalid code like [`encode_message`].
 pub fn encode_close(code: impl Into<CloseCode>, reason: &str, out: &mut Vec<u8>) {
     encode_close_frame(code.into(), reason, None, out);
 }
 
-/// Appends a message as a server sends it, or with a `key` as a client sends it.
+/// Appends a message. Without a `key`, encodes the message as a server sends it. With a `key`, encodes the message as a
+/// client sends it.
 pub(super) fn encode_with(message: &Message, key: Option<[u8; 4]>, out: &mut Vec<u8>) {
     let payload = match message {
         Message::Close(Some(CloseFrame { code, reason })) => {

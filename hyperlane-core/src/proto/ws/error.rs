@@ -1,12 +1,13 @@
-//! Violations by a peer, and the close code for each.
+//! Violations of the protocol or of a limit by a peer, and the close code for each violation.
 
 use super::CloseCode;
 
-/// A violation by a peer. The answer is a close frame with [`close_code`](Self::close_code).
+/// A violation of the protocol or of a limit by a peer. The receiver answers with a close frame that has the code
+/// [`close_code`](Self::close_code).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// RSV2 or RSV3 is set, or RSV1 is set and no negotiated extension defines it (RFC 6455 §5.2).
+    /// RSV2 or RSV3 is set, or RSV1 is set although no negotiated extension defines RSV1 (RFC 6455 §5.2).
     #[error("a reserved bit is set without an extension that defines it")]
     ReservedBits,
     /// The opcode is reserved (RFC 6455 §5.2).
@@ -30,16 +31,16 @@ pub enum ProtocolError {
     /// A server's frame with a mask (RFC 6455 §5.1).
     #[error("a frame from a server is masked")]
     MaskedFrame,
-    /// A continuation frame while no message is open (RFC 6455 §5.4).
+    /// A continuation frame without an incomplete message (RFC 6455 §5.4).
     #[error("a continuation frame without a message to continue")]
     UnexpectedContinuation,
-    /// A text or binary frame inside another message (RFC 6455 §5.4).
+    /// A text or binary frame between the fragments of another message (RFC 6455 §5.4).
     #[error("a new message starts inside a fragmented one")]
     InterruptedMessage,
     /// A close payload of one byte, too short for a code (RFC 6455 §5.5.1).
     #[error("a close payload of one byte holds no code")]
     TruncatedCloseCode,
-    /// A close code that must not be on the wire (RFC 6455 §7.4).
+    /// A close code that a close frame must not contain (RFC 6455 §7.4).
     #[error("close code {0} must not be sent")]
     InvalidCloseCode(u16),
     /// A close reason that is not UTF-8 (RFC 6455 §5.5.1).
@@ -63,13 +64,13 @@ pub enum ProtocolError {
     /// A compressed message that is not DEFLATE data (RFC 7692 §7.2.2).
     #[error("a compressed message is not valid DEFLATE data")]
     InvalidDeflate,
-    /// A compressed message over the allowed ratio.
+    /// A compressed message that inflates to more than the allowed multiple of its length.
     #[error("a compressed message inflates to more than {ratio} times its size")]
     Inflation {
         /// The maximum ratio.
         ratio: usize,
     },
-    /// A compressed message with more final blocks than a sender needs. Each final block costs a restart.
+    /// A compressed message with too many final blocks. The decompressor must restart after each final block.
     #[error("a compressed message has too many final blocks")]
     TooManyFinalBlocks,
     /// A message with more frames than the receiver's limit.
@@ -111,7 +112,7 @@ impl ProtocolError {
             Self::InvalidCloseReason | Self::InvalidUtf8 | Self::InvalidDeflate => {
                 CloseCode::INVALID_PAYLOAD
             }
-            // Each of these blocks, frames or messages is valid alone. The limit refuses their number.
+            // Each single block, frame or message is valid, but there are too many of them.
             Self::TooManyFinalBlocks
             | Self::TooManyFragments { .. }
             | Self::TooManyControlFrames { .. }

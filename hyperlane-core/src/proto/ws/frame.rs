@@ -1,4 +1,4 @@
-//! Frame headers (RFC 6455 §5.2), without the rules that depend on the state of a connection.
+//! Frame headers (RFC 6455 §5.2). The module does not check the rules that depend on earlier frames of a connection.
 
 use std::ops::Deref;
 
@@ -123,7 +123,7 @@ pub fn parse(input: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolError
 
 /// Encodes a frame header with its length in the shortest form (RFC 6455 §5.2).
 ///
-/// Does not check `opcode` against the other arguments, so that tests can violate the rules.
+/// Does not check `opcode` against the other arguments. Tests can therefore encode invalid headers.
 pub fn encode_header(
     fin: bool,
     rsv1: bool,
@@ -154,7 +154,7 @@ pub fn encode_header(
     header
 }
 
-/// An encoded frame header of 2 to 14 bytes, which derefs to a slice.
+/// An encoded frame header of 2 to 14 bytes. The type dereferences to a byte slice.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodedHeader {
     bytes: [u8; MAX_HEADER],
@@ -167,7 +167,7 @@ impl EncodedHeader {
             .bytes
             .get_mut(usize::from(self.len)..)
             .unwrap_or_default();
-        // The slot always exists: the parts of one header have at most 2 + 8 + 4 bytes.
+        // The slot always exists, because the parts of one header have at most 2 + 8 + 4 bytes in total.
         if let Some(slot) = tail.first_chunk_mut() {
             *slot = part;
             self.len += N as u8;

@@ -1,4 +1,4 @@
-//! Whole messages and control frames, the values that programs send and receive.
+//! Whole messages and control frames: the values that programs send and receive.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,7 +29,7 @@ pub enum Message {
     Ping(Bytes),
     /// A pong with at most 125 bytes of payload.
     Pong(Bytes),
-    /// A close frame, with the code and reason if the sender gave a code.
+    /// A close frame. The value is `None` if the frame has no code and no reason.
     Close(Option<CloseFrame>),
 }
 
@@ -128,8 +128,8 @@ impl Message {
     }
 }
 
-/// Writes the payload of a text or binary message if it is UTF-8, the length of other binary data, and the kind of a
-/// control frame.
+/// Writes the payload of a text message, and of a binary message that is UTF-8. Writes the length of other binary
+/// messages. Writes the kind of a control frame, with the code and reason of a close frame.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,5 @@
-//! Incomplete input: a header, a frame, or a message in fragments, and the rules between frames.
+//! The state of incomplete input: an incomplete header, frame or fragmented message. Also the rules for the order of
+//! frames.
 
 use bytes::Bytes;
 
@@ -7,7 +8,7 @@ use super::decoder::{Limits, Role};
 use super::frame::{self, FrameHeader, MAX_HEADER};
 use super::{CloseFrame, Incoming, ProtocolError, WebSocketOpcode, mask};
 
-/// The incomplete parts of the input. At least one part is in use.
+/// The incomplete parts of the input.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
     /// The frame whose payload is being read.
@@ -26,7 +27,8 @@ pub(super) struct Partial {
 struct Frame {
     opcode: WebSocketOpcode,
     fin: bool,
-    /// The mask key, rotated so that the first byte of the key belongs to the next byte of payload.
+    /// The mask key. The frame rotates the key, and the first byte of the key always belongs to the next byte of
+    /// payload.
     key: Option<[u8; 4]>,
     remaining: usize,
 }
@@ -37,8 +39,8 @@ impl Frame {
         self.key = self.key.map(|key| mask::rotate(key, len));
     }
 
-    /// Returns the maximum number of bytes that the message can still grow: the rest of the frame if it is the last
-    /// frame, and otherwise no maximum.
+    /// Returns the maximum number of bytes by which the message can still grow. In the last frame of a message, this is
+    /// the number of missing bytes of the frame. In other frames, there is no maximum.
     fn growth(&self) -> usize {
         if self.fin { self.remaining } else { usize::MAX }
     }
@@ -72,8 +74,9 @@ impl Partial {
         }
     }
 
-    /// Lends the message's buffer, with the number of bytes of the frame that fit into the buffer. Returns `None`
-    /// unless both the rest of the frame and the message have at least `min` bytes.
+    /// Borrows the message's buffer. Also returns the number of missing bytes of the frame that fit into the buffer.
+    /// Returns `None` if less than `min` bytes of the frame are missing, if less than `min` bytes of the message have
+    /// arrived, or if the decoder is not within a data frame.
     pub(super) fn direct(&mut self, min: usize) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.as_ref().filter(|frame| frame.opcode.is_data())?;
         let message = self.message.as_mut()?;
@@ -86,7 +89,8 @@ impl Partial {
         self.message.as_ref().map_or(0, Assembly::capacity)
     }
 
-    /// Parses a header from kept and new bytes. Keeps all these bytes if the header is incomplete.
+    /// Parses a header from the stored bytes and the bytes of `rest`. If the header is incomplete, stores the bytes of
+    /// `rest` too.
     fn take_header(&mut self, rest: &mut &[u8]) -> Result<Option<FrameHeader>, ProtocolError> {
         let room = self.header.get_mut(self.header_len..).unwrap_or_default();
         let fresh = room.len().min(rest.len());
@@ -119,7 +123,7 @@ impl Partial {
             mask,
             ..
         } = *header;
-        // The conversion cannot fail: the length was checked against a limit of type `usize`.
+        // The conversion cannot fail, because `check` has compared the length with a limit of type `usize`.
         let remaining = usize::try_from(header.length).unwrap_or(usize::MAX);
         if opcode.is_control() {
             self.control = Vec::with_capacity(remaining);
@@ -136,7 +140,7 @@ impl Partial {
         });
     }
 
-    /// Consumes payload and returns whether the frame is complete.
+    /// Consumes payload. Returns whether the frame is complete.
     fn take_payload(&mut self, rest: &mut &[u8]) -> Result<bool, ProtocolError> {
         let Some(frame) = &mut self.frame else {
             return Ok(false);
@@ -158,7 +162,7 @@ impl Partial {
         Ok(frame.remaining == 0)
     }
 
-    /// Finishes the frame, and the message if this was its last.
+    /// Finishes the frame. Also finishes the message if the frame is the last frame of the message.
     fn finish(&mut self) -> Result<Option<Incoming>, ProtocolError> {
         let Some(frame) = self.frame.take() else {
             return Ok(None);
@@ -175,7 +179,7 @@ impl Partial {
 }
 
 impl FrameHeader {
-    /// Checks the rules that depend on the connection, the limits, and an incomplete message.
+    /// Checks the header against the role of the decoder, the limits and the incomplete message.
     pub(super) fn check(
         &self,
         role: Role,
@@ -190,7 +194,7 @@ impl FrameHeader {
         if self.opcode.is_control() {
             return Ok(());
         }
-        // Only the first frame of a message may have RSV1, the mark of compression (RFC 7692 §6).
+        // RSV1 marks a compressed message. Only the first frame of a message may have RSV1 (RFC 7692 §6).
         if self.rsv1 && (!limits.rsv1_allowed || self.opcode.is_continuation()) {
             return Err(ProtocolError::ReservedBits);
         }
@@ -224,8 +228,8 @@ impl FrameHeader {
     }
 }
 
-/// Returns the maximum wire length of a message whose length is the limit. Compression makes some messages longer, at
-/// most by one bit in eight and the headers of the blocks.
+/// Returns the maximum compressed length of a message whose uncompressed length is `limit`. Compression makes some
+/// messages longer, by at most one bit in eight and the headers of the blocks.
 const fn wire_limit(limit: usize) -> usize {
     limit.saturating_add(limit / 8).saturating_add(64)
 }
@@ -239,7 +243,7 @@ pub(super) fn control_frame(
         WebSocketOpcode::Close => CloseFrame::parse(payload).map(Incoming::Close),
         WebSocketOpcode::Ping => Ok(Incoming::Ping(payload)),
         WebSocketOpcode::Pong => Ok(Incoming::Pong(payload)),
-        // The checks of the header have already excluded all other opcodes.
+        // The parser of the header has already refused all other opcodes.
         opcode => Err(ProtocolError::ReservedOpcode(opcode.to_u8())),
     }
 }

@@ -8,10 +8,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::MessageError;
 
-/// UTF-8 text in shared [`Bytes`]: clones are cheap, and the conversion into bytes is free.
+/// UTF-8 text in shared [`Bytes`]. Clones share the bytes, and the conversion into bytes is free.
 ///
-/// Passing the text on never checks the bytes again. Every borrow as `&str` checks the bytes once more (at memory
-/// speed), because the workspace contains no `unsafe`. If you need the `&str` twice, keep it.
+/// A move, a clone or a send does not check the bytes again. Every borrow as `&str` checks the bytes (at memory speed):
+/// only `unsafe` code could skip this check, and the workspace contains no `unsafe`. Store the `&str` if you need it
+/// several times.
 ///
 /// ```
 /// use hyperlane_core::Utf8Bytes;
@@ -29,7 +30,7 @@ impl Utf8Bytes {
         Self(Bytes::from_static(text.as_bytes()))
     }
 
-    /// Wraps bytes that the caller has checked.
+    /// Wraps bytes. The caller must have checked that the bytes are UTF-8.
     pub(super) fn checked(bytes: Bytes) -> Self {
         Self(bytes)
     }
@@ -184,7 +185,8 @@ impl From<Utf8Bytes> for Bytes {
 
 impl From<Utf8Bytes> for String {
     fn from(text: Utf8Bytes) -> Self {
-        // `Vec::from` reuses the allocation if no clone shares it. The check cannot fail.
+        // `into` reuses the allocation if no clone shares the bytes. Every constructor has checked the bytes, so the
+        // check cannot fail.
         String::from_utf8(text.0.into()).unwrap_or_default()
     }
 }

@@ -6,7 +6,7 @@ use sha1::{Digest, Sha1};
 
 use super::{WebSocketOpcode, encode_frame, frame, handshake, mask};
 
-/// A frame with its unmasked payload, and constructors of encoded frames.
+/// A frame with its unmasked payload. The type also has functions that encode frames.
 ///
 /// ```
 /// use hyperlane_core::WebSocketFrame;
@@ -72,11 +72,11 @@ impl<T: FramePayload + ?Sized> FramePayload for &T {
 }
 
 impl WebSocketFrame {
-    /// Encodes `data` as a server sends it, always as one whole frame. A received message keeps its kind. Other data
-    /// becomes text if it is UTF-8, and binary otherwise.
+    /// Encodes `data` as a server sends it, always as one frame with FIN. A received message keeps its kind. Other data
+    /// becomes a text message if it is UTF-8, and otherwise a binary message. Empty data becomes an empty text message.
     ///
-    /// The message is a single frame because other tasks write to the same connection: between fragments they could
-    /// send another message, which RFC 6455 §5.4 forbids. Empty data becomes an empty text message.
+    /// The function never splits a message into fragments. Other tasks may write to the same connection and could send
+    /// another message between two fragments. RFC 6455 §5.4 forbids another message there.
     pub fn create_frame_list(data: impl FramePayload) -> Vec<Vec<u8>> {
         let opcode = if data.is_binary() {
             WebSocketOpcode::Binary
@@ -124,7 +124,7 @@ impl WebSocketFrame {
         handshake::is_valid_key(key.as_bytes()).then(|| Self::generate_accept_key(key))
     }
 
-    /// Hashes `data` with SHA-1 for the handshake. SHA-1 is not secure for other uses.
+    /// Returns the SHA-1 hash of `data`, for the handshake. SHA-1 is not secure for other uses.
     pub fn sha1(data: impl AsRef<[u8]>) -> [u8; 20] {
         Sha1::digest(data).into()
     }
@@ -142,7 +142,7 @@ impl WebSocketFrame {
 
 /// Spellings of published Hyperlane programs.
 impl WebSocketFrame {
-    /// Does the same as [`base64_encode`](Self::base64_encode). Never returns `None`.
+    /// Returns the same text as [`base64_encode`](Self::base64_encode). Never returns `None`.
     pub fn try_base64_encode(data: impl AsRef<[u8]>) -> Option<String> {
         Some(Self::base64_encode(data))
     }

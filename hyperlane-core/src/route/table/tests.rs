@@ -1,6 +1,6 @@
 use super::*;
 
-/// Finds a path and writes the result as `value name=text ...`. A `|` separates several values.
+/// Looks up a path and returns the result as `value name=text ...`. A `|` separates several values.
 fn look_up(table: &RouteTable<usize>, path: &str) -> String {
     let Some(found) = table.find(path) else {
         return "none".to_owned();
@@ -17,7 +17,7 @@ fn look_up(table: &RouteTable<usize>, path: &str) -> String {
     routes.join(" | ")
 }
 
-/// Inserts patterns with numbers from 0 as values, and looks up paths.
+/// Inserts each pattern with its index as the value. Then looks up the paths.
 fn check(patterns: &[&str], rows: &[(&str, &str)]) {
     let mut table = RouteTable::new();
     for (number, pattern) in patterns.iter().enumerate() {

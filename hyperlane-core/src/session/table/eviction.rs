@@ -1,4 +1,5 @@
-//! Evictions: which sessions go when the memory is full.
+//! Evictions: the choice of the sessions that the table removes when the memory is full. A *newcomer* is a session
+//! without a user ([`Rank`]).
 
 use std::sync::{Arc, MutexGuard, atomic::Ordering};
 
@@ -8,24 +9,26 @@ use super::{
 };
 use crate::session::SessionEntry;
 
-/// Guaranteed part of the memory for newcomers, as a divisor.
+/// The guaranteed share of newcomers in the memory, as a divisor of the memory.
 pub(super) const NEWCOMERS_PART: usize = 5;
 
-/// Limit of ended ids before sessions with a user are evicted, as a divisor of the memory.
+/// Limit of the bytes for ended ids, as a divisor of the memory. Beyond the limit, ended ids are dropped before
+/// sessions with a user are evicted.
 const ENDED_IDS_PART: usize = 64;
 
-/// Result of making room.
+/// The result of [`Table::make_room`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
     Enough,
     None,
-    /// There will be room after further slices of evictions.
+    /// The call has used up its slice of evictions. Further calls may make room.
     Later,
 }
 
 impl Table {
-    /// Locks the table once there is room for `bytes` more of a session, or if there can be none. The caller ends
-    /// evicted sessions outside of all locks.
+    /// Makes room for `bytes` more of a session, and returns the locked table. The flag is false if there can be no
+    /// room. The lock is released between slices of evictions. The caller ends the sessions in `evicted` outside of all
+    /// locks.
     pub(super) fn lock_with_room(
         &self,
         entry: &SessionEntry,
@@ -45,11 +48,12 @@ impl Table {
         }
     }
 
-    /// Makes room for `bytes` more of a session: drops ended ids, and evicts expired and least recently used sessions,
-    /// never the session itself.
+    /// Makes room for `bytes` more of a session. Drops ended ids, evicts expired sessions, and evicts the least
+    /// recently used sessions. Never evicts the session itself.
     ///
-    /// Newcomers are evicted first while they have more than their part. So a flood of newcomers evicts newcomers and
-    /// never a user's session, and users always leave newcomers room to log in.
+    /// Newcomers are evicted first while they use more than their guaranteed share. A flood of newcomers therefore
+    /// evicts newcomers only, and never a session with a user. While newcomers use less than their share, sessions with
+    /// a user are evicted, so a newcomer always finds room to log in.
     pub(super) fn make_room(
         &self,
         index: &mut Index,
@@ -96,7 +100,7 @@ impl Table {
             } else {
                 Rank::Known
             };
-            // A flood of logouts logs no other users out.
+            // A flood of logouts makes many ended ids. They are dropped before sessions of other users are evicted.
             if first == Rank::Known
                 && index.ended_by_time.len() * ENDED_ID_BYTES > limit / ENDED_IDS_PART
                 && let Some((_, id)) = index.ended_by_time.pop_front()
@@ -104,7 +108,7 @@ impl Table {
                 index.ended_ids.remove(&id);
                 continue;
             }
-            // If that segment has no candidate, the session's own segment has to make room.
+            // If the first segment has no candidate, the session's own segment has to make room.
             let goes = index
                 .next_to_evict(first, itself)
                 .or_else(|| index.next_to_evict(own, itself));

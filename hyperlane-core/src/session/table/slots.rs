@@ -13,22 +13,22 @@ use crate::session::{
     entry::{SessionEntry, SessionState},
 };
 
-/// Size of a session without values: the entry with its reference counts, and its places in tables that double, with
-/// the allocator's share.
+/// Size of a session without values, in bytes: its entry with reference counts, its slots in tables that grow by
+/// doubling, and the allocator's overhead.
 pub(super) const ENTRY_BYTES: usize =
     size_of::<SessionEntry>() + 32 + 2 * size_of::<Slot>() + 3 * ID_BYTES;
-/// Size of an id in a table.
+/// Size of an id in a table, in bytes.
 pub(super) const ID_BYTES: usize = size_of::<(SessionId, u32)>() + 4;
 
 #[derive(Default)]
 pub(super) struct Index {
-    /// Former ids included.
+    /// Slots by id. Former ids are included.
     pub(super) ids: HashMap<SessionId, u32>,
     pub(super) users: BTreeSet<(Arc<str>, u32)>,
     pub(super) slots: Slab<Slot>,
     pub(super) newcomers: Segment,
     pub(super) known: Segment,
-    /// Ids that have ended, for a while.
+    /// Ids that have ended recently, with the reason and the second since 1970 until which the table remembers them.
     pub(super) ended_ids: HashMap<SessionId, (IdEnd, u64)>,
     pub(super) ended_by_time: VecDeque<(u64, SessionId)>,
 }
@@ -39,18 +39,18 @@ pub(super) struct Slot {
     pub(super) used: u64,
     pub(super) newer: u32,
     pub(super) older: u32,
-    /// Number of guards that keep the session: one per channel.
+    /// Number of guards that keep the session alive. Each channel in use has one guard.
     pub(super) kept: u16,
     pub(super) rank: Rank,
     pub(super) bytes: u32,
 }
 
-/// The rank of a session: newcomers are evicted first.
+/// The rank of a session. Newcomers are evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rank {
-    /// Without a user: any request without a cookie makes one.
+    /// A session without a user. Any request without a cookie can begin such a session.
     Newcomer,
-    /// With a user, who would have to log in again.
+    /// A session with a user. After an eviction the user would have to log in again.
     Known,
 }
 
@@ -63,18 +63,19 @@ impl Rank {
     }
 }
 
-/// The sessions of a rank.
+/// The sessions of one rank.
 #[derive(Default)]
 pub(super) struct Segment {
-    /// The list of sessions that may be evicted, by last use.
+    /// The newest end of a linked list. The list has the sessions of this rank that may be evicted, in the order of
+    /// last use.
     pub(super) newest: Option<u32>,
     pub(super) oldest: Option<u32>,
-    /// Size of all its sessions.
+    /// Size of all sessions of this rank, in bytes.
     pub(super) bytes: usize,
 }
 
 impl Index {
-    /// Size of all sessions.
+    /// Returns the size of all sessions, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.newcomers.bytes + self.known.bytes
     }
@@ -86,7 +87,8 @@ impl Index {
         }
     }
 
-    /// The least recently used session of a rank that may be evicted; never the one at `but`.
+    /// Returns the key of the least recently used session of a rank that may be evicted. Skips the session with the key
+    /// `but`.
     pub(super) fn next_to_evict(&self, rank: Rank, but: u32) -> Option<u32> {
         let oldest = match rank {
             Rank::Newcomer => self.newcomers.oldest?,
@@ -99,7 +101,7 @@ impl Index {
         (newer != NO_SLOT).then_some(newer)
     }
 
-    /// Updates the size and segment of a session.
+    /// Updates the recorded size of a session, and moves the session to the segment of its rank.
     pub(super) fn recount(&mut self, entry: &SessionEntry, key: u32) {
         let (bytes, rank) = {
             let state = entry.state();

@@ -64,14 +64,14 @@ fn where_all_are_live_nothing_is_evicted() {
         kept.push(entry.keep_alive());
     };
     assert!(kept.len() > 50);
-    // Holders can still use it, and it takes no room from others.
+    // The rejected session is still usable, and takes no room from other sessions.
     assert!(
         table
             .set_user(&turned_away, Some("ann".into()), false, None)
             .is_ok()
     );
     assert!(table.of_user("ann").is_empty());
-    // One for the entry, and one for its user's name.
+    // The entry takes the room of one session, and its user's name takes the room of another.
     kept.truncate(kept.len() - 2);
     assert!(table.insert(&turned_away));
     assert!(is_there(&table, &turned_away));
@@ -102,7 +102,7 @@ fn a_flood_of_newcomers_logs_nobody_out() {
     for number in 0..200_000 {
         let entry = begin(&table);
         assert!(is_there(&table, &entry), "a newcomer always finds room");
-        // Sessions that come back, grow, or end are newcomers as well.
+        // Some newcomers come back, grow, or end.
         match number % 1000 {
             0 => _ = table.find(&entry.id()),
             1 => assert!(table.charge(&entry, 4000)),
@@ -120,7 +120,7 @@ fn a_flood_of_newcomers_logs_nobody_out() {
 fn a_flood_of_logouts_logs_no_others_out() {
     let limit = 512 * 1024;
     let table = table(limit);
-    // As many users as fit beside newcomers.
+    // The table keeps as many users as fit beside newcomers.
     let users: Vec<_> = (0..5000).map(|_| login(&table, "ann")).collect();
     for _ in 0..5000 {
         begin(&table);
@@ -141,7 +141,7 @@ fn a_flood_of_logouts_logs_no_others_out() {
 fn newcomers_have_a_fifth_and_users_the_rest() {
     let limit = 512 * 1024;
     let table = table(limit);
-    // More users than fit: they evict one another.
+    // More users log in than fit, so they evict one another.
     let users: Vec<_> = (0..5000)
         .map(|number| login(&table, &format!("user {number}")))
         .collect();
@@ -155,7 +155,7 @@ fn newcomers_have_a_fifth_and_users_the_rest() {
             .all(|user| user.slot_key() == NO_SLOT)
     );
     assert_eq!(table.of_user("user 0").len(), 0);
-    // Newcomers take their fifth from the users, and no more.
+    // Newcomers take a fifth of the memory from the users, and no more.
     let newcomers: Vec<_> = (0..5000).map(|_| begin(&table)).collect();
     let bytes = {
         let index = table.lock();
@@ -167,7 +167,7 @@ fn newcomers_have_a_fifth_and_users_the_rest() {
         "{bytes:?}"
     );
     assert!(bytes.1 + fifth + 2 * ENTRY_BYTES > limit, "{bytes:?}");
-    // With any number of logins, the newcomers keep theirs, the last ones first.
+    // Newcomers keep their fifth during any number of logins. The most recently used newcomers stay.
     let newest = &newcomers[newcomers.len() - 20..];
     for number in 0..5000 {
         login(&table, &format!("later {number}"));
@@ -224,10 +224,10 @@ fn a_newcomer_takes_nothing_from_users_beyond_the_fifth() {
     };
     let before = count(&users);
     assert!(matches!(grow(limit / 2), Err(SessionError::Full)));
-    // Room was made only within the fifth.
+    // The newcomer made room only within the fifth of the newcomers.
     assert!(count(&users) >= before * 3 / 4);
     grow(limit / 10).unwrap();
-    // A user's session counts among the users.
+    // The session now has a user, so it may use the room of the users.
     table
         .set_user(&entry, Some("bob".into()), true, None)
         .unwrap();
@@ -240,7 +240,7 @@ fn a_newcomer_takes_nothing_from_users_beyond_the_fifth() {
 fn however_many_expire_at_once_others_wait_for_one_slice_at_most() {
     let table = table(64 * 1024 * 1024);
     let entries: Vec<_> = (0..4 * SLICE).map(|_| begin(&table)).collect();
-    // As if they had never been used.
+    // The test sets the last use of all sessions to 1970, so all are expired.
     table
         .lock()
         .slots
@@ -254,7 +254,7 @@ fn however_many_expire_at_once_others_wait_for_one_slice_at_most() {
         begin(&table);
     }
     assert!(is_there(&table, &fresh));
-    // And with any number of them.
+    // `all` and `of_user` return every session, even if there are more than one slice.
     assert_eq!(table.all().len(), table.usage().0);
     let users: Vec<_> = (0..3 * SLICE).map(|_| login(&table, "ann")).collect();
     let _other = login(&table, "bob");
@@ -319,7 +319,7 @@ fn renewing_without_end_takes_no_memory() {
     let found = ids.iter().filter(|id| table.find(id).is_some()).count();
     assert_eq!(found, MAX_FORMER_IDS + 1);
     assert!(Arc::ptr_eq(&table.find(&ids[1000]).unwrap(), &entry));
-    // Each login ends the id before it, and the table remembers that within bounds.
+    // Each login ends the previous id. The table remembers ended ids within a limit of memory.
     for _ in 0..100_000 {
         table
             .set_user(&entry, Some("ann".into()), true, None)
@@ -353,7 +353,7 @@ async fn time_ends_what_is_not_used_and_what_is_too_old() {
     );
     drop(kept);
     assert_eq!(table.usage().0, 0);
-    // Unused sessions are evicted for new ones.
+    // A new session evicts the sessions that have expired.
     let (old, older) = (begin(&table), begin(&table));
     pass(8).await;
     begin(&table);

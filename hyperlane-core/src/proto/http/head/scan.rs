@@ -20,8 +20,8 @@ fn has_version(line: &[u8]) -> bool {
 
 /// Finds the end of a request head in a growing buffer.
 ///
-/// The scanner scans every byte once, even if the head arrives in many pieces. It reports a violation of a limit or of
-/// the rules for line ends as soon as the offending byte arrives.
+/// The scanner scans every byte once, even if the head arrives in many pieces. The scanner reports a violation of a
+/// limit or of the rules for line ends as soon as the offending byte arrives.
 ///
 /// ```
 /// use hyperlane_core::proto::http::head::{HeadLimits, HeadScanner};
@@ -89,8 +89,8 @@ impl HeadScanner {
                 if line == HTTP2_PREFACE_LINE {
                     return Err(HeadError::Http2Preface);
                 }
-                // The scanner refuses a line without a version at once. Such a line may come from an HTTP/0.9 client.
-                // The client would send nothing more, and the head would never be complete.
+                // The scanner refuses a line without a version at once. Such a line may come from an HTTP/0.9 client,
+                // and an HTTP/0.9 client sends no header section.
                 if !has_version(line)
                     && let Some(error) = diagnose_request_line(line)
                 {

@@ -7,7 +7,7 @@ use super::*;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Feeds `parts` one after the other. Feeds the rest of a part again until it is consumed.
+/// Feeds `parts` to the decoder, one after the other. Calls `next` until the decoder has consumed the whole part.
 fn feed<'a>(
     decoder: &mut Decoder,
     parts: impl IntoIterator<Item = &'a [u8]>,
@@ -34,7 +34,7 @@ fn feed<'a>(
     (events, None)
 }
 
-/// Decodes `bytes` as one piece, byte by byte, and in two pieces at every cut. The outcome must always be the same.
+/// Decodes `bytes` as one piece, byte by byte, and in two pieces at every cut. All results must be equal.
 fn decode(role: Role, limits: Limits, bytes: &[u8]) -> (Vec<Incoming>, Option<ProtocolError>) {
     let new = || Decoder::new(role, limits);
     let whole = feed(&mut new(), [bytes]);
@@ -309,8 +309,8 @@ fn broken_close_frames_close_1002_and_1007() {
 #[test]
 fn text_that_is_not_utf8_closes_1007() {
     let code = CloseCode::INVALID_PAYLOAD;
-    // The inputs are a stray and a missing continuation byte, an overlong form, a surrogate, a character beyond
-    // U+10FFFF, and a character that is cut at the end.
+    // The inputs are a stray continuation byte, a missing continuation byte, an overlong form, a surrogate, a character
+    // beyond U+10FFFF, and a character whose last byte is missing.
     for bad in [
         &b"\x80"[..],
         b"\xc3(",
@@ -330,7 +330,7 @@ fn text_that_is_not_utf8_closes_1007() {
 
 #[test]
 fn invalid_text_is_refused_before_its_frame_ends() {
-    // One byte never occurs in UTF-8. The other byte is wrong only after the byte before it.
+    // The byte 0xff never occurs in UTF-8. The byte 0x90 is invalid after 0xf4.
     for bad in [
         &b"abc\xff"[..],
         b"abc\xf4\x90",
@@ -407,7 +407,7 @@ fn rsv1_marks_the_first_frame_of_a_compressed_message() {
         encode_frame(fin, true, opcode, payload, Some(KEY), &mut out);
         out
     };
-    // Compressed text is not UTF-8 before it is inflated.
+    // The decoder must not check a compressed message for UTF-8.
     let compressed = |payload: &[u8]| {
         Incoming::Compressed(Compressed {
             opcode: Text,
@@ -556,7 +556,7 @@ fn direct_reads_are_checked_and_survive_misuse() {
     assert_eq!(decoder.next(&wire[..5006]).unwrap().event, None);
     let mut target = decoder.direct_target(1 << 16).unwrap();
     target.put_slice(&wire[5006..5007]);
-    // A caller that forgets to announce the bytes does no harm either.
+    // The caller does not call `direct_filled` here. `next` must check the bytes of the direct read all the same.
     assert_eq!(
         decoder.next(&wire[5007..5009]),
         Err(ProtocolError::InvalidUtf8)
@@ -645,7 +645,7 @@ fn sent() -> impl Strategy<Value = Vec<Sent>> {
     prop::collection::vec((message, cuts), 0..6)
 }
 
-/// Returns a sequence of read sizes for the test to repeat.
+/// Returns a sequence of read sizes. The test repeats the sequence.
 fn reads() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![
         Just(vec![1]),
@@ -654,8 +654,8 @@ fn reads() -> impl Strategy<Value = Vec<usize>> {
     ]
 }
 
-/// Encodes messages in fragments. Masks each frame with the next of `keys`. Returns the messages in the order in which
-/// they become complete.
+/// Encodes messages in fragments. Masks each frame with the next key of `keys`. Returns the messages in the order of
+/// their last frames.
 fn encode_fragmented(
     sent: Vec<Sent>,
     mut keys: impl Iterator<Item = Option<[u8; 4]>>,
@@ -731,7 +731,7 @@ proptest! {
         masked: bool,
         cut in 0_usize..60,
     ) {
-        // Most of the headers pass the first checks.
+        // With these changes, most headers pass the first checks.
         if let Some(first) = bytes.first_mut() {
             *first &= 0x8F;
         }

@@ -69,8 +69,8 @@ impl Compressor {
                 level: config.level,
                 window_bits,
             },
-            // The minimum is 1, because `flate2` cannot compress an empty message. It takes a flush without new input
-            // for a repetition of the last flush, and fails.
+            // The minimum is 1, because `flate2` cannot compress an empty message. A flush without new input looks like
+            // a repetition of the last flush, and `flate2` refuses such a repetition.
             min_size: config.min_size.max(1),
             takeover,
             own: None,
@@ -87,7 +87,8 @@ impl Compressor {
     ///
     /// Compresses text and binary messages of at least the minimum length. If compression does not shorten a message,
     /// the result depends on context takeover. Without context takeover, the function appends the message uncompressed.
-    /// With context takeover, it appends the compressed message, because later messages may refer to this message.
+    /// With context takeover, the function appends the compressed message, because later messages may refer to this
+    /// message.
     pub fn encode(&mut self, message: &Message, key: Option<[u8; 4]>, out: &mut Vec<u8>) {
         let payload = match message {
             Message::Text(text) => text.as_bytes(),

@@ -4,7 +4,7 @@ use super::{MAX_WINDOW_BITS, MIN_WINDOW_BITS};
 
 /// Settings of permessage-deflate, for the server's compression and for the clients of the server.
 ///
-/// A window has `2^bits` bytes: compressed data may refer to these last bytes of the uncompressed data. With context
+/// A window is the last `2^bits` bytes of the uncompressed data. Compressed data may refer to these bytes. With context
 /// takeover, a connection keeps its windows from message to message. Only context takeover needs memory as long as a
 /// connection is open: about 340 KiB for both directions with windows of 15 bits, and 210 KiB with 9 bits.
 ///
@@ -20,8 +20,8 @@ pub struct DeflateConfig {
     /// The compression level, 1 (fastest) to 9 (smallest). Default: 2. In a measurement, level 2 shrank a list of JSON
     /// records to a tenth. Level 9 took four times as long and shrank the list by another fiftieth.
     pub level: u8,
-    /// Minimum length of a message to compress, in bytes. Default: 256. The compression of a shorter message costs more
-    /// than the saved bytes.
+    /// Minimum length of a message to compress, in bytes. Default: 256. For a shorter message, compression costs more
+    /// than it saves.
     pub min_size: usize,
     /// Maximum window for messages from the server, 8 to 15 bits. Default: 15. A client may request a smaller window.
     pub server_max_window_bits: u8,
@@ -29,7 +29,8 @@ pub struct DeflateConfig {
     /// offer `client_max_window_bits`. Other clients use 15 bits.
     pub client_max_window_bits: u8,
     /// True if the server keeps its window from message to message (context takeover). Default: false. Context takeover
-    /// shrinks many small, similar messages further, and costs memory per connection. A client may refuse it.
+    /// shrinks many small, similar messages further, and costs memory per connection. A client may refuse context
+    /// takeover.
     pub server_context_takeover: bool,
     /// True if clients may keep their window from message to message (context takeover). Default: false.
     pub client_context_takeover: bool,

@@ -12,9 +12,9 @@ use super::{MAX_WINDOW_BITS, TAIL};
 /// Length of the output buffer for one step of inflation, in bytes.
 const STEP: usize = 16 * 1024;
 
-/// Maximum length of a message, in bytes, to which the limit on the ratio does not apply. Harmless messages such as an
-/// empty canvas or a line of dashes can have a high ratio. By default, a client may send this length without
-/// compression, too.
+/// Length of a message, in bytes, up to which the limit on the ratio does not apply. Harmless messages such as an empty
+/// canvas or a line of dashes can have a high ratio. By default, a client may send this length without compression,
+/// too.
 const ALWAYS_ALLOWED: usize = 1024 * 1024;
 
 /// Number of final blocks that every message may contain. A final block ends the DEFLATE stream, and the decompressor

@@ -29,15 +29,15 @@ impl OriginRefused {
 
 /// Checks the `Origin` of a request for a WebSocket or an event stream.
 ///
-/// The function allows these origins:
+/// The function allows a request in each of these cases:
 ///
-/// - No `Origin`. Every browser sends `Origin` with such a request, so the client is not a browser.
-/// - The server's own `host`. If a port is missing, the default port of the page's scheme applies. Without `secure`,
-///   the page may be an http or https page: a proxy in front of the server may terminate TLS. With `secure`, the page
-///   must be an https page.
-/// - An entry of `allowed`. An entry is an [origin](crate::proto::http::origin::Origin) such as `https://app.example`,
-///   or a host such as `app.example:8443`.
-/// - Every origin if `any` is true.
+/// - There is no `Origin`. Every browser sends `Origin` with such a request, so the client is not a browser.
+/// - The origin has the same host and port as `host`, the server's own host. If a port is missing, the default port of
+///   the page's scheme applies. If `secure` is true, the page must be an https page. Otherwise the page may be an http
+///   or https page, because a proxy in front of the server may terminate TLS.
+/// - The origin is an entry of `allowed`. An entry is an [origin](crate::proto::http::origin::Origin) such as
+///   `https://app.example`, or a host such as `app.example:8443`.
+/// - `any` is true.
 ///
 /// Sandboxed pages and files have the origin `null`. Only `any` allows `null`, even if `allowed` contains `null`.
 ///
