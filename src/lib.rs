@@ -77,8 +77,8 @@ pub mod server {
     };
 }
 
-/// Parts of requests and responses that few programs name. Also [`RouteSetup`](parts::RouteSetup), which a program
-/// needs to define its own types of handler arguments.
+/// Parts of requests and responses that few programs name. A program that defines its own types of handler arguments
+/// needs [`RouteSetup`](parts::RouteSetup).
 pub mod parts {
     #[cfg(feature = "multipart")]
     pub use hyperlane_core::Field;
@@ -107,8 +107,8 @@ pub mod broadcast {
     };
 }
 
-/// The outbox of a connection, for programs that deliver messages to many connections by their own code. Rooms deliver
-/// their messages by outboxes too.
+/// The outbox of a connection, for programs that deliver messages to many connections by their own code. Rooms also
+/// deliver messages to outboxes.
 pub mod outbox {
     pub use hyperlane_core::{Outbox, PushError, WireFormat};
 }
@@ -174,8 +174,7 @@ pub mod prelude {
     crate::lists::attribute_macros!(#[doc(hidden)]);
     crate::lists::constant_names!();
 }
-/// Reborrows a context. `context!(ctx)` returns a `&Context`, and `context!(ctx: &mut Context)` returns a `&mut
-/// Context`.
+/// Reborrows a context. `context!(ctx)` returns a `&Context`. `context!(ctx: &mut Context)` returns a `&mut Context`.
 ///
 /// `ctx` can be used again after the last use of the returned reference.
 ///

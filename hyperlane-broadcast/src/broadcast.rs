@@ -13,7 +13,7 @@ pub type Capacity = usize;
 pub type BroadcastReceiver<T> = broadcast::Receiver<T>;
 /// The sending side of a channel.
 pub type BroadcastSender<T> = broadcast::Sender<T>;
-/// Error of a send to a channel without receivers. It contains the value that was not sent.
+/// Error of a send to a channel without receivers. The error contains the unsent value.
 pub type BroadcastSendError<T> = broadcast::error::SendError<T>;
 /// Result of a send: the number of receivers, or the value if the channel has no receivers.
 pub type BroadcastSendResult<T> = Result<ReceiverCount, BroadcastSendError<T>>;

@@ -15,7 +15,7 @@ use crate::broadcast::{
 pub type BroadcastMapReceiver<T> = BroadcastReceiver<T>;
 /// The sending side of a named channel.
 pub type BroadcastMapSender<T> = BroadcastSender<T>;
-/// Error of a send to a channel without receivers. It contains the value that was not sent.
+/// Error of a send to a channel without receivers. The error contains the unsent value.
 pub type BroadcastMapSendError<T> = BroadcastSendError<T>;
 
 /// A map from names to [`Broadcast`] channels.
@@ -160,7 +160,7 @@ impl<T: Clone> BroadcastMap<T> {
 
     /// Removes the channel from the map and returns it.
     ///
-    /// After the returned channel is dropped, receivers get the values sent before, and then
+    /// After the returned channel is dropped, its receivers still get the earlier values, and then
     /// `RecvError::Closed`.
     pub fn unsubscribe(&self, key: impl AsRef<str>) -> Option<Broadcast<T>> {
         let key = key.as_ref();
@@ -180,10 +180,10 @@ impl<T: Clone> BroadcastMap<T> {
 }
 
 impl<T: Clone> ChannelTable<T> {
-    /// Removes and returns the channels without receivers. Does so only if the map has doubled since the last
-    /// sweep, which keeps the average cost per insertion constant.
+    /// Removes and returns the channels without receivers, but only if the map has doubled since the last sweep.
+    /// The average cost per insertion is therefore constant.
     ///
-    /// The caller must drop the returned channels after it has released the lock of the map.
+    /// The caller must release the lock of the map before it drops the returned channels.
     #[must_use]
     fn sweep(&mut self) -> Vec<(String, NamedChannel<T>)> {
         if self.map.len() < self.sweep_at {

@@ -12,8 +12,8 @@ pub struct RoomsConfig {
     pub rooms_per_connection: usize,
     /// Maximum number of messages in a room's history. Default: 100.
     ///
-    /// Slow members receive missed messages from the history. New members may ask for its last messages
-    /// ([`Join::history`](crate::Join::history)).
+    /// Slow members receive missed messages from the history. New members may ask for the last messages
+    /// of the history ([`Join::history`](crate::Join::history)).
     pub history_messages: usize,
     /// Maximum size of a room's history, in bytes. Default: 1 MiB. Each message adds its length and a small overhead.
     pub history_bytes: usize,

@@ -121,7 +121,7 @@ impl RoomCore {
         self.lock().members.len()
     }
 
-    /// Returns true if the room has no members and no history. Such a room can be removed.
+    /// Returns true if the room has no members and no history. The registry can then remove the room.
     pub(crate) fn is_vacant(&self) -> bool {
         let state = self.lock();
         state.members.is_empty() && state.history.is_empty()

@@ -1,6 +1,6 @@
 //! Errors of rooms.
 
-/// An error of a call to a room.
+/// An error that a method of [`Rooms`](crate::Rooms) or [`Room`](crate::Room) returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RoomError {

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use hyperlane_core::{Message, Outbox, ServerSentEvents, WebSocket};
 
-/// The id of a member's connection. It is unique within this process.
+/// The id of a member's connection, unique within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub(crate) u64);
 
@@ -90,7 +90,8 @@ impl Join {
         self
     }
 
-    /// Sets a message for the other members. The room sends it when this member leaves or its connection ends.
+    /// Sets a message for the other members. The room sends the message when this member leaves or this
+    /// member's connection ends.
     pub fn farewell(mut self, message: impl Into<Message>) -> Self {
         self.farewell = Some(message.into());
         self

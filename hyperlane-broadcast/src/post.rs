@@ -44,7 +44,7 @@ pub(crate) struct Post {
     frame: OnceLock<Option<Bytes>>,
     event: OnceLock<Option<Bytes>>,
     chunk: OnceLock<Option<Bytes>>,
-    /// Compressed WebSocket frames, one per window size. Index 0 is a window of 8 bits, index 7 one of 15 bits.
+    /// Compressed WebSocket frames, one per window size. Index 0 is for a window of 8 bits, index 7 for 15 bits.
     deflated: OnceLock<Box<[OnceLock<Option<Bytes>>; 8]>>,
 }
 

@@ -128,8 +128,8 @@ impl RoomRegistry {
         message: Message,
         audience: Audience,
     ) -> usize {
-        // Inside a connection's poll, this sends what the connection's handler has written so far. The client
-        // receives those bytes before this message.
+        // During a connection's poll, this call sends the bytes that the connection's handler has written so far.
+        // The client receives these bytes before the published message.
         flush_current();
         self.start_sweeper();
         let limits = self.config.history_limits();
@@ -189,8 +189,8 @@ impl RoomRegistry {
             !std::mem::replace(&mut membership.has_end_hook, true)
         };
         if needs_end_hook {
-            // The end hook is added after the locks are released. If the connection has closed meanwhile,
-            // `on_end` runs the hook at once, and the hook takes the same locks.
+            // If the connection has closed already, `on_end` runs the end hook at once. The hook takes the locks of
+            // the block above. The hook is therefore added after the block has released these locks.
             let registry = Arc::downgrade(self);
             outbox.on_end(move || {
                 if let Some(registry) = registry.upgrade() {
@@ -369,8 +369,8 @@ impl Drop for RoomRegistry {
     }
 }
 
-/// Runs a hub or a sweeper on a thread of its own. Used if no server's runtime is available. Returns false if the
-/// system cannot start the thread.
+/// Runs a hub or a sweeper on a thread of its own. The registry does so if no server's runtime is available.
+/// Returns false if the system cannot start the thread.
 fn spawn_thread(work: impl Future<Output = ()> + Send + 'static) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -103,7 +103,7 @@ impl Room {
 
     /// Sends a message to all members and returns the number of members.
     ///
-    /// The call never waits for a member. It takes microseconds for any number of members.
+    /// The call never waits for a member, and takes microseconds for any number of members.
     ///
     /// # Cancel safety
     /// Cancel safe.

@@ -72,8 +72,8 @@ pub(crate) struct Seat {
     /// For a slow member: the offset of the first message that its full outbox has refused. `None` for a member
     /// that is not slow.
     pub(crate) position: Option<Offset>,
-    /// The member has received all messages before this offset from the history, after it was slow. A later batch
-    /// may contain some of these messages again.
+    /// The member was slow, and has received all messages before this offset from the history. A later batch may
+    /// contain some of these messages again. The hub then leaves them out.
     pub(crate) caught_up_to: Offset,
 }
 
@@ -144,7 +144,8 @@ impl Seat {
         }
     }
 
-    /// Closes the connection of a slow member. Called if the history has dropped the message at the member's position.
+    /// Closes the connection of a slow member. A pass calls this method if the history has dropped the message at the
+    /// member's position.
     pub(crate) fn close_slow(&mut self) {
         self.position = None;
         self.outbox

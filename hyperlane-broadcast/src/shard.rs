@@ -9,7 +9,8 @@ use hyperlane_core::Outbox;
 
 use crate::{member::MemberId, post::Post, seat::Seat};
 
-/// Maximum size of the messages that a pass merges into one write, in bytes. The last message may exceed it.
+/// Maximum size of the messages that a pass merges into one write, in bytes. The last message of a batch may exceed the
+/// limit.
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// An entry of a shard's queue.
@@ -27,8 +28,8 @@ pub(crate) enum Command {
 #[derive(Default)]
 pub(crate) struct Shard {
     queue: Mutex<ShardQueue>,
-    /// The seats. The hub alone uses them: the lock is never contended. A pass takes the seats out of the
-    /// shard while it runs. Two passes over one shard must not run at the same time.
+    /// The seats of members. Only the hub locks the seats: the lock is never contended. A pass takes the seats out of
+    /// the shard while it runs. Two passes over one shard must not run at the same time.
     seats: Mutex<Seats>,
 }
 
@@ -62,7 +63,7 @@ enum WakeState {
 pub(crate) enum Work {
     /// Messages for all seats.
     Posts(Vec<Arc<Post>>),
-    /// Messages of the history for a new member. Its seat is the last one.
+    /// Messages of the history for a new member. The new member has the last seat.
     Replay(Vec<Arc<Post>>),
     /// No work: the queue is empty, and `take_work` has put the seats back into the shard.
     Done {

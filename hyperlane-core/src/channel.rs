@@ -1,8 +1,7 @@
 //! Channels: messages of a session, across connections. `docs/channels.md` describes what clients see.
 //!
-//! Each message has an offset, its number in the channel. Each tab of the session has a *position*: the offset from
-//! which the tab's connection reads on. A *reset* tells a client that it missed messages which the channel no longer
-//! has.
+//! Each message has an offset, its number in the channel. Each tab of the session has a *position*: the offset of the
+//! next message for the tab. A *reset* tells a client that it missed messages, and that the channel no longer has them.
 
 pub(crate) mod attach;
 pub(crate) mod connection;
@@ -60,11 +59,11 @@ struct Inner {
     was_connected: bool,
     /// The endpoint has called the program's function for this channel.
     is_started: bool,
-    /// Bytes that the channel has charged to the session's memory. They are charged only while no client is connected.
+    /// Bytes that the channel has charged to the session's memory. The value is 0 while a client is connected.
     charged: usize,
     /// Keeps the session from eviction. The first connection sets this guard.
     kept: Option<KeptAlive>,
-    /// Ends the channel if no client connects in time.
+    /// Ends the channel if no client connects within the grace time.
     timer: Option<Timer>,
     /// Futures and tasks that wait for a message or for the end of the channel.
     receivers: Waiters,
@@ -120,7 +119,7 @@ impl DerefMut for Locked<'_> {
 }
 
 impl Inner {
-    /// Returns whether the channel still exists for clients and no client is connected.
+    /// Returns true if the channel is still running and no client is connected.
     fn is_disconnected(&self) -> bool {
         self.end.is_none() && self.state.connections().next().is_none()
     }
@@ -190,7 +189,7 @@ impl Channel {
         self.lock().state.log.end()
     }
 
-    /// Returns one of the channel's connections, usually the newest, if there is one.
+    /// Returns a connection of the channel, usually the newest. Returns `None` if no client is connected.
     pub(crate) fn connection(&self) -> Option<Arc<Link>> {
         self.lock()
             .state

@@ -1,4 +1,4 @@
-//! The context of a request: the data that hooks read and change, and pass to each other.
+//! The context of a request: what hooks read, set and pass on.
 
 #[cfg(feature = "cookies")]
 mod cookies;
@@ -525,8 +525,8 @@ impl Context {
     /// Returns the body of the request, piece by piece.
     ///
     /// On a route that reads its body as a stream, the socket is read only when a piece is requested. Several streams
-    /// of one request share one position, so each piece is returned once. On other routes the stream returns the body
-    /// that the server has already read.
+    /// of one request share one position, so each piece is returned once. On other routes the server has already read
+    /// the body, and the stream returns it.
     pub fn body_stream(&self) -> BodyStream {
         match self.extras.as_ref().and_then(|extras| extras.body.clone()) {
             Some(incoming) if !incoming.is_request_over() => BodyStream::of_incoming(incoming),

@@ -68,7 +68,7 @@ pub(crate) struct Observed {
     counter: Arc<dyn ByteCounter>,
     is_counted: bool,
     route: Arc<RouteLabel>,
-    /// The name of a known method. `OTHER` for an unknown method, and empty if the head was refused.
+    /// The name of a known method, or `OTHER` for an unknown method. The text is empty if the head was refused.
     method: &'static str,
     /// The status; 0 before a response begins.
     status: AtomicU16,
@@ -150,7 +150,7 @@ impl Drop for Observed {
     }
 }
 
-/// The record of the current request. Empty without an observer.
+/// The record of the current request. `None` without an observer.
 #[derive(Default)]
 pub(crate) struct Record(Option<Arc<Observed>>);
 

@@ -1,5 +1,5 @@
-//! The functions and types that expansions of the attribute macros use. They are not part of the API and change with
-//! the macros.
+//! The targets of the attribute macros' expansions. The expanded code calls only these functions and types. They are
+//! not part of the API and change with the macros.
 
 use std::{any::Any, convert::Infallible};
 

@@ -212,7 +212,8 @@ impl Server {
     /// the server in another runtime. The server logs a warning if it has no route, or if attribute macros registered
     /// hooks that no server of the program uses.
     ///
-    /// # Errors Returns a [`ServerError`] in the following cases:
+    /// # Errors
+    /// Returns a [`ServerError`] in the following cases:
     /// - The configuration or a pattern is invalid.
     /// - An address cannot be bound.
     /// - A path has two handlers, and no guard decides between them.

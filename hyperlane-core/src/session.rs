@@ -80,7 +80,7 @@ impl Session {
 
     /// Begins a session.
     ///
-    /// If `is_passing` is true, the session lasts for this request only, unless a login makes it last
+    /// If `is_passing` is true, the session lasts for this request only. A login can still make the session last
     /// ([`make_lasting`](Self::make_lasting)).
     pub(crate) fn begin(
         sessions: Arc<Sessions>,
@@ -103,7 +103,7 @@ impl Session {
         session
     }
 
-    /// Returns an existing session to a client with a valid credential.
+    /// Returns the handle of an existing session, for a client with a valid credential.
     pub(crate) fn resume(
         sessions: Arc<Sessions>,
         fields: Arc<SessionFields>,
@@ -120,7 +120,8 @@ impl Session {
             cookie_pending: AtomicBool::new(false),
             is_passing: AtomicBool::new(false),
         }));
-        // A request with a former id must not set the cookie of the current id. Only the answer to the renewal does.
+        // A request with a former id must not set the cookie of the current id. Only the answer to the renewal may set
+        // it.
         if credential.is_stale && !session.is_former() {
             session.0.sessions.note_use(&session.0.entry);
             session.send_cookie();
@@ -221,9 +222,9 @@ impl Session {
     /// # Errors
     /// [`SessionError::Full`] if the memory for sessions has no room for the name.
     ///
-    /// [`SessionError::Former`] if this call would change the user and this request has a former id. The same error is
-    /// returned while another request has changed the user and is not answered yet. A request with a former id must not
-    /// decide the user of a session.
+    /// [`SessionError::Former`] if this call would change the user, and another request has renewed the session or is
+    /// logging a user in. This request then has a former id, or will have one soon, and must not decide the user of the
+    /// session.
     pub fn set_user(&self, user: impl Into<String>) -> Result<(), SessionError> {
         let user: Arc<str> = user.into().into();
         if self.is_former() && self.0.entry.user().as_ref() != Some(&user) {
@@ -256,10 +257,13 @@ impl Session {
     /// another 60 s. If the user changes as well, the old id ends at once. A request in flight then gets an empty
     /// session that lasts for this request only.
     ///
-    /// The call does nothing in three cases. Another request of the client may have renewed the session meanwhile, or
-    /// another request may have changed the user and is not answered yet: the answer to the other request then sets the
-    /// cookie. Or the session lasts for its request only. An attacker may know a former id, and these rules keep the
-    /// current id from a client with a former id.
+    /// The call returns `Ok` and changes nothing in three cases:
+    /// - Another request of the client has renewed the session meanwhile. The answer to the other request sets the
+    ///   cookie.
+    /// - Another request has changed the user and is not answered yet. The answer to the other request sets the cookie.
+    /// - The session lasts for its request only.
+    ///
+    /// An attacker may know a former id. Because of these rules, a client with a former id never gets the current id.
     ///
     /// # Errors
     /// [`SessionError::TooLate`] if the head of the response is already sent, [`SessionError::ByToken`] if the client
@@ -286,8 +290,8 @@ impl Session {
             match table.renew(&handle.entry, *known, &handle.fields)? {
                 Some(id) => *known = id,
                 None => {
-                    // [`resume`](Self::resume) may have set the cookie again with the old id. The old id is a former id
-                    // by now, so the cookie is removed from the response.
+                    // `resume` may have set the cookie again with the old id. The old id is a former id by now, so the
+                    // cookie is removed from the response.
                     if !handle.is_new {
                         handle.fields.unset();
                     }
@@ -332,10 +336,10 @@ impl Session {
         }
     }
 
-    /// Returns a token, by which a client without cookies can use the session on one path. The client sends the token
-    /// as `Authorization: Bearer`, as `?token=`, or among the subprotocols of a WebSocket. The token is valid for
-    /// [`session_token_ttl`](crate::ServerConfig) (default: 60 s), any number of times. A request with a token gets no
-    /// cookie, and cannot renew the session.
+    /// Returns a token for a client without cookies. With the token, the client can use the session on one path. The
+    /// client sends the token as `Authorization: Bearer`, as `?token=`, or among the subprotocols of a WebSocket. The
+    /// token is valid for [`session_token_ttl`](crate::ServerConfig) (default: 60 s), any number of times. A request
+    /// with a token gets no cookie, and cannot renew the session.
     ///
     /// # Errors
     /// [`SessionError::Former`] if another request has renewed the session meanwhile: a request with a former id must
@@ -370,15 +374,15 @@ impl Session {
     }
 
     /// Saves changes to the [`SessionStore`], if the server has one. The server saves changes by itself before it
-    /// answers a request. Call this method for changes after the answer: those of other tasks, and those of handlers of
-    /// WebSockets and event streams.
+    /// answers a request. Call this method for later changes: those of other tasks, and those of handlers of WebSockets
+    /// and event streams.
     ///
     /// # Errors
     /// [`SessionError::Store`] if the store fails. The next request of the session then saves the changes.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the changes may or may not be saved. The next request of the session saves the changes
-    /// that are still unsaved.
+    /// If the future is dropped, the changes may or may not be saved. The session's next request saves the changes that
+    /// are still unsaved.
     pub async fn save(&self) -> Result<(), SessionError> {
         if self.needs_saving() {
             let saved = self.0.sessions.save(&self.0.entry).await;

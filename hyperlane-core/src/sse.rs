@@ -37,8 +37,8 @@ use crate::{
 ///
 /// [`Context::event_stream`](crate::Context::event_stream) returns the stream of one connection.
 /// [`Context::sse`](crate::Context::sse) returns a stream that stands for a channel. A channel carries the messages of
-/// a session to all tabs of the session, and outlives their connections. The docs of each method say where a channel
-/// differs from a connection.
+/// a session to all tabs of the session, and outlives the connections of the tabs. The docs of each method say where a
+/// channel differs from a connection.
 #[derive(Clone)]
 pub struct ServerSentEvents {
     target: Target,
@@ -90,8 +90,8 @@ impl ServerSentEvents {
 
     /// Returns the connection's [`Outbox`], a handle for code that delivers to many connections.
     ///
-    /// For a channel, returns the outbox of a current connection. This outbox can describe and close the connection,
-    /// but its sends fail: only the channel may send to the connection.
+    /// For a channel, returns the outbox of one of the current connections. This outbox can describe and close the
+    /// connection, but cannot send: only the channel may send to the connection.
     pub fn outbox(&self) -> Outbox {
         match &self.target {
             Target::Connection { connection, .. } => Outbox::new(connection.shared().clone()),
@@ -102,8 +102,8 @@ impl ServerSentEvents {
     /// Sends a message as the data of an event with the next id. Waits only while the connection's queue is above its
     /// high-water mark ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
     ///
-    /// A channel sends the message to all tabs of the session, and keeps it for tabs that are reconnecting. The call
-    /// then waits only while the channel's buffer is full, and at most for the channel's send timeout.
+    /// A channel sends the message to all tabs of the session, and keeps the message for tabs that are reconnecting. On
+    /// a channel, the call waits only while the channel's buffer is full, and at most for the channel's send timeout.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] for bytes that are not UTF-8, [`io::ErrorKind::BrokenPipe`] if the client has
@@ -158,8 +158,8 @@ impl ServerSentEvents {
         }
     }
 
-    /// Closes the stream. If it was the stream of a connection, a browser reconnects. On a channel, this ends the
-    /// channel: the server answers each client that reconnects with 204, and a browser then stops.
+    /// Closes the stream. A browser reconnects to the stream of a connection. On a channel, this ends the channel: the
+    /// server answers each client that reconnects with 204, and a browser then stops.
     pub fn close(&self) {
         match &self.target {
             Target::Connection { .. } => self.outbox().close(CloseCode::NORMAL, "", false),
@@ -202,7 +202,7 @@ async fn send(connection: &Link, event: &Event) -> io::Result<()> {
             .lane()
             .send(Payload::Shared(&bytes), Order::Own, Limit::Mark)
         {
-            // Another sender has filled the queue since the wait.
+            // Another sender has filled the queue since `poll_room` was ready.
             Err(PushError::Full) => {}
             sent => {
                 if sent.is_ok() {

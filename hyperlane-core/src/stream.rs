@@ -129,12 +129,13 @@ impl Stream {
     /// next answer.
     ///
     /// # Errors
-    /// [`RequestError::ConnectionClosed`] if there is no further request, or if the client or the last response has
-    /// announced that the connection closes (RFC 9112 §9.6). Otherwise the rule that the request violates. After a
-    /// violation no further request can be read.
+    /// Returns [`RequestError::ConnectionClosed`] if there is no further request, or if the client or the last response
+    /// has announced that the connection closes (RFC 9112 §9.6). Otherwise returns the rule that the request violates.
+    /// After a violation no further request can be read.
     ///
-    /// # Cancel safety If the future is dropped before the head has arrived, nothing is lost. If the future is dropped
-    /// later, the request is lost and remains without an answer.
+    /// # Cancel safety
+    /// If the future is dropped before the head has arrived, nothing is lost. If the future is dropped later, the
+    /// request is lost and remains without an answer.
     pub async fn try_get_http_request(&mut self) -> Result<Request, RequestError> {
         let mut request = Request::default();
         self.try_fill_http_request(&mut request).await?;
@@ -166,8 +167,8 @@ impl Stream {
     /// Waits for the next data message of the WebSocket.
     ///
     /// # Errors
-    /// [`RequestError::WebSocketClosed`] after the client has sent a Close frame. Otherwise the reason why no more
-    /// messages arrive.
+    /// Returns [`RequestError::WebSocketClosed`] after the client has sent a Close frame. Otherwise returns the reason why
+    /// no more messages arrive.
     ///
     /// # Cancel safety
     /// Cancel safe: no message is lost.

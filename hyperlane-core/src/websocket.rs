@@ -60,8 +60,8 @@ use crate::{
 ///
 /// [`Context::upgrade`](crate::Context::upgrade) returns the WebSocket of one connection.
 /// [`Context::ws`](crate::Context::ws) returns a WebSocket that stands for a channel. A channel carries the messages of
-/// a session to all tabs of the session, and outlives their connections. The docs of each method say where a channel
-/// differs from a connection.
+/// a session to all tabs of the session, and outlives the connections of the tabs. The docs of each method say where a
+/// channel differs from a connection.
 #[derive(Clone)]
 pub struct WebSocket {
     target: Target,
@@ -128,8 +128,8 @@ impl WebSocket {
 
     /// Returns the connection's [`Outbox`], a handle for code that delivers to many connections.
     ///
-    /// For a channel, returns the outbox of a current connection. This outbox can describe and close the connection,
-    /// but its sends fail: only the channel may send to the connection.
+    /// For a channel, returns the outbox of one of the current connections. This outbox can describe and close the
+    /// connection, but cannot send: only the channel may send to the connection.
     pub fn outbox(&self) -> Outbox {
         Outbox::new(self.connection())
     }
@@ -137,8 +137,8 @@ impl WebSocket {
     /// Sends a message. Waits only while the connection's queue is above its high-water mark
     /// ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
     ///
-    /// A channel sends the message to all tabs of the session, and keeps it for tabs that are reconnecting. The call
-    /// then waits only while the channel's buffer is full, and at most for the channel's send timeout.
+    /// A channel sends the message to all tabs of the session, and keeps the message for tabs that are reconnecting. On
+    /// a channel, the call waits only while the channel's buffer is full, and at most for the channel's send timeout.
     ///
     /// # Errors
     /// [`io::ErrorKind::BrokenPipe`] if the WebSocket is closed or the channel has ended, [`io::ErrorKind::TimedOut`]
@@ -190,8 +190,8 @@ impl WebSocket {
     /// has the Close's code and reason. It returns [`io::ErrorKind::InvalidData`] if the client broke the protocol, and
     /// [`io::ErrorKind::ConnectionReset`] if the client left without a Close.
     ///
-    /// A channel does not return these errors. It waits on when a connection ends, and returns
-    /// [`io::ErrorKind::BrokenPipe`] when the channel itself ends.
+    /// A channel does not return these errors. When a connection ends, the call waits for messages of the next
+    /// connection. When the channel itself ends, the call returns [`io::ErrorKind::BrokenPipe`].
     ///
     /// # Cancel safety
     /// Cancel safe: a dropped future loses no message.
@@ -215,7 +215,7 @@ impl WebSocket {
     ///
     /// # Errors
     /// Returns the errors of [`recv`](Self::recv), and [`io::ErrorKind::InvalidInput`] if the message is not the JSON
-    /// form of a `T`. Such a message is consumed, and the WebSocket stays open.
+    /// form of a `T`. The message is consumed in this case, and the WebSocket stays open.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -256,8 +256,8 @@ impl WebSocket {
     /// On a channel, this closes the connections of all tabs and ends the channel.
     ///
     /// # Errors
-    /// [`io::ErrorKind::BrokenPipe`] if the WebSocket is already closed, [`io::ErrorKind::InvalidInput`] for a code
-    /// that must not be sent (RFC 6455 §7.4).
+    /// [`io::ErrorKind::BrokenPipe`] if the WebSocket is already closed or the channel has ended,
+    /// [`io::ErrorKind::InvalidInput`] for a code that must not be sent (RFC 6455 §7.4).
     pub fn close(&self, code: CloseCode, reason: &str) -> io::Result<()> {
         if !code.is_sendable() {
             return Err(io::Error::new(
@@ -327,7 +327,7 @@ fn poll_send(connection: &Link, message: &Message, cx: &mut Context<'_>) -> Poll
             .lane()
             .send(Payload::Message(message), Order::Own, Limit::Mark)
         {
-            // Another sender has filled the queue since the wait.
+            // Another sender has filled the queue since `poll_room` was ready.
             Err(PushError::Full) => {}
             sent => {
                 if sent.is_ok() {

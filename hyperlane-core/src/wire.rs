@@ -21,7 +21,7 @@ pub enum WireFormat {
     /// WebSocket frames, compressed without context takeover (RFC 7692 §7.1). A frame that was encoded for one
     /// connection is valid for all connections with the same window.
     WebSocketDeflate {
-        /// The size of the server's compression window in bits, 8 to 15.
+        /// The base-2 logarithm of the server's window size in bytes, 8 to 15.
         window_bits: u8,
     },
     /// WebSocket frames, compressed with the earlier messages of the same connection as context. A frame is valid for
@@ -78,9 +78,9 @@ impl WireFormat {
 impl WireFormat {
     /// Encodes `message` in this format, for any number of connections.
     ///
-    /// In a WebSocket format, a message becomes a frame. In an event stream, a message becomes an event with the
-    /// message's text as its data. The frame is not compressed, because every connection accepts uncompressed frames.
-    /// [`Outbox::encode`](crate::Outbox::encode) compresses.
+    /// In a WebSocket format, a message becomes a frame. The frame is not compressed, because every WebSocket accepts
+    /// uncompressed frames. [`Outbox::encode`](crate::Outbox::encode) compresses. In an event stream, a message becomes
+    /// an event with the message's text as its data.
     ///
     /// # Errors
     /// Returns [`io::ErrorKind::InvalidData`] for a message that the format cannot carry: any message in HTTP

@@ -29,6 +29,7 @@ pub(crate) fn library_name() -> String {
             FoundCrate::Itself => Some(package.replace('-', "_")),
             FoundCrate::Name(name) => Some(name),
         })
-        // The manifest does not list the library. The compiler then reports that it cannot find `hyperlane`.
+        // The manifest is broken, or does not list the library. The compiler then reports that it cannot find
+        // `hyperlane`.
         .unwrap_or_else(|| "hyperlane".into())
 }

@@ -53,8 +53,8 @@ declare! {
         /// Declares variables by their `Default`, and adds all registered hooks to a `Server`:
         /// `#[hyperlane(server: Server)]`.
         ///
-        /// The macro takes any number of `name: Type` pairs and works on any function. It adds the hooks to a variable
-        /// whose type is written `Server`. It does not recognize an alias of `Server`.
+        /// The macro takes any number of `name: Type` pairs and works on any function. The macro adds the hooks to each
+        /// variable whose type is written as `Server`. The macro does not recognize an alias of `Server`.
         ///
         /// If macros registered routes and the program declares no `Server` by this macro, a server without routes
         /// returns an error at its start.
@@ -72,7 +72,8 @@ declare! {
         hyperlane;
         /// Imports traits without their names: `#[import(std::fmt::Write)]`.
         ///
-        /// On a function, the traits are in scope in its body. On a struct, they are in scope in the module.
+        /// On a function, the macro brings the traits into scope in the function's body. On a struct, it brings the
+        /// traits into scope in the module.
         ///
         /// ```
         /// use hyperlane::*;
@@ -97,8 +98,8 @@ declare! {
         /// `route_param`. At its start, a server checks that typed arguments (`Path`, `State`) fit the pattern and the
         /// server.
         ///
-        /// A function may take the stream, the context and typed arguments. It returns `Status` or any type that
-        /// implements `IntoResponse`.
+        /// A function may take the stream, the context and typed arguments. A function returns `Status` or any type
+        /// that implements `IntoResponse`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -111,8 +112,8 @@ declare! {
         /// # fn main() {}
         /// ```
         route;
-        /// Registers a hook struct or an async function at a path, for every method: `#[any("/status")]`. It is another
-        /// name for `route`.
+        /// Registers a hook struct or an async function at a path, for every method: `#[any("/status")]`. `any` is
+        /// another name for `route`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -379,8 +380,8 @@ declare! {
         /// raw bytes that begin with `HTTP/1.`. If the body does none of these things within
         /// `ServerConfig::handshake_timeout` (10 s), the server sends the 101.
         ///
-        /// `ctx.upgrade_with` can set subprotocols and header fields. It cannot set allowed origins, because this guard
-        /// has checked the origin already.
+        /// `ctx.upgrade_with` can set subprotocols and header fields. `ctx.upgrade_with` cannot set allowed origins,
+        /// because this guard has checked the origin already.
         ///
         /// ```
         /// use hyperlane::*;

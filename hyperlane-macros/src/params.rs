@@ -28,7 +28,7 @@ pub(crate) struct Params {
     pub(crate) others: Vec<PatType>,
 }
 
-/// Names the stream or the context.
+/// Selects the stream or the context.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Stream,
@@ -274,8 +274,8 @@ impl Candidates {
     }
 }
 
-/// Returns an error if the parameter at `index` has the type name of `part`. Called if another parameter is `part`
-/// already.
+/// Returns an error if the parameter at `index` has the type name of `part`. The caller has found another parameter
+/// for `part` already.
 fn duplicate(signature: &Signature, index: usize, part: Part) -> Option<Error> {
     let FnArg::Typed(argument) = signature.inputs.get(index)? else {
         return None;

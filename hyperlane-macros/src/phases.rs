@@ -21,7 +21,7 @@ pub(crate) struct Phases {
     /// The macro that opens a WebSocket or an event stream. It runs after all macros that can refuse the request or set
     /// a header.
     pub(crate) open: Option<Applied>,
-    /// The macros that run after the body. With a read macro, they run after each message.
+    /// The macros that run after the body. With a read macro, the epilogue runs after each message.
     pub(crate) epilogue: Vec<Applied>,
     /// The macro that closes the connection. It runs once, after all sends.
     pub(crate) close: Option<Applied>,

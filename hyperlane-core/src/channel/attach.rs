@@ -15,8 +15,8 @@ use crate::{conn::link::Link, proto::ws::CloseCode};
 impl Channel {
     /// Attaches a connection. The channel then writes missed and new messages to it.
     ///
-    /// Returns `None` if the channel has closed the connection instead. The cause is a reset of a plain WebSocket, or a
-    /// newer connection of the same tab.
+    /// Returns `None` if the channel has closed the connection instead. It does so to reset a plain WebSocket, or if
+    /// the same tab already has a newer connection.
     ///
     /// # Errors
     /// Returns the reason why the channel has ended.
@@ -26,7 +26,7 @@ impl Channel {
         connection: &Arc<Link>,
         begin: impl FnOnce(&Start, ResumeId) -> ChannelConnection,
     ) -> Result<Option<Attached>, End> {
-        // The connection refuses other senders from here on. This comes before the channel's handles can find the
+        // This call makes the connection refuse other senders. It must come before the channel's handles can find the
         // connection.
         connection.lane.set_of_channel();
         let mut inner = self.lock();
@@ -131,8 +131,8 @@ pub(super) fn close(position: &Position<ChannelConnection, Timer>, code: CloseCo
     }
 }
 
-/// The attachment of a connection to a channel. When it is dropped, the connection's position waits for the client to
-/// come back.
+/// The attachment of a connection to a channel. When this value is dropped, the position of the connection waits for
+/// the client to come back.
 pub(crate) struct Attached {
     channel: Arc<Channel>,
     key: u64,
@@ -144,7 +144,7 @@ impl Attached {
         &self.channel
     }
 
-    /// Removes the position. The client has closed the connection and will not come back to it.
+    /// Removes the position of the connection: the client has closed the connection and will not come back to it.
     pub(crate) fn closed(mut self) {
         self.is_closed = true;
     }

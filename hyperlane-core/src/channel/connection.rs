@@ -63,8 +63,8 @@ impl ChannelConnection {
     }
 }
 
-/// Closes a connection that was opened with a former id of the session. The client comes back with the new cookie,
-/// which the answer to the renewal has set.
+/// Closes a connection that was opened with a former id of the session. The answer to the renewal has set a new cookie,
+/// and the client comes back with the new cookie.
 pub(crate) fn close_for_new_id(connection: &Arc<Link>) {
     Outbox::new(connection.clone()).close(
         CloseCode::SERVICE_RESTART,
@@ -73,8 +73,7 @@ pub(crate) fn close_for_new_id(connection: &Arc<Link>) {
     );
 }
 
-/// Makes an event with an id and with the same id as its data. Firefox and WebKit ignore an id in an event without
-/// data.
+/// Makes an event whose id is also its data. Firefox and WebKit ignore the id of an event without data.
 pub(crate) fn position_event(name: &str, id: ResumeId) -> Event {
     Event::new()
         .event(name)
@@ -82,7 +81,8 @@ pub(crate) fn position_event(name: &str, id: ResumeId) -> Event {
         .data(id.to_string())
 }
 
-/// Encodes an item as an event with an id and with data. Bytes that are not text become an event `binary`, in base64.
+/// Encodes an item as an event with an id and with data. Bytes that are not text become base64 in an event named
+/// `binary`.
 fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let message = match item {
@@ -90,7 +90,7 @@ fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
         Item::Event { fields, has_data } => {
             bytes.extend_from_slice(fields);
             match has_data {
-                // The fields end with data. The id and an empty line complete the event.
+                // The encoded fields end with the data. The id and an empty line complete the event.
                 true => bytes.extend_from_slice(format!("id: {id}\n\n").as_bytes()),
                 false => position_event(POSITION, id).encode(&mut bytes).ok()?,
             }
@@ -115,7 +115,7 @@ impl Connection for ChannelConnection {
             Item::Message(message) if format.is_websocket() => {
                 self.send(Payload::Message(message))?
             }
-            // A WebSocket cannot carry an event, so nothing is sent.
+            // A WebSocket cannot carry an event, so the channel skips it.
             Item::Event { .. } if format.is_websocket() => {}
             item => {
                 let event = event(id, item).ok_or(PushError::Closed)?;

@@ -106,7 +106,7 @@ impl Channel {
         let charged = std::mem::take(&mut inner.charged);
         drop(inner);
         drop((rest, state, inbox));
-        // The lock is released here, because a `tracing` subscriber may use this channel.
+        // The lock is already released, because a `tracing` subscriber may use this channel.
         if lost > 0 {
             tracing::debug!(lost, %reason, "messages discarded: the channel has ended");
         }

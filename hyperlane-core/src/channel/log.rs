@@ -10,7 +10,7 @@ use crate::proto::ws::Message;
 /// hexadecimal digits, and the offset in decimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ResumeId {
-    /// The random number of the channel. Every channel of every session has another number.
+    /// The random number of the channel. Each channel has its own epoch, so an id is useless in any other channel.
     pub(crate) epoch: u64,
     /// Offset of the last message that the client has received; 0 before the first message.
     pub(crate) offset: u64,
@@ -22,7 +22,8 @@ impl fmt::Display for ResumeId {
     }
 }
 
-/// The error for a text that does not have the form of an id. An id of another channel is not an error of the client.
+/// The error for a text that does not have the form of an id. An id of another channel has the form, and is not this
+/// error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotAnId;
 
@@ -56,12 +57,12 @@ fn is_missing(text: &str) -> bool {
 }
 
 impl ResumeId {
-    /// Parses the id that a client sent. Returns `None` if the text stands for a missing value in any form. A page
-    /// without an id must not be reset because its script writes such a text.
+    /// Parses the id that a client sent. Returns `None` if the text stands for a missing value in any form: a page that
+    /// has no id yet must not be reset.
     pub(crate) fn of_client(text: &str) -> Option<Result<Self, NotAnId>> {
         let text = text.trim();
         let bare = text.trim_matches(['"', '\'']);
-        // A script may write `${epoch}-${offset}` while it has neither value.
+        // A script that formats `${epoch}-${offset}` without values writes, for example, `undefined-undefined`.
         let has_no_parts = bare.split_once('-').is_some_and(|(epoch, offset)| {
             is_missing(epoch) && (is_missing(offset) || offset == "0")
         });
@@ -105,17 +106,17 @@ impl From<Message> for Item {
 
 struct LogEntry {
     item: Item,
-    /// Total weight of all items that the channel has sent before this item.
+    /// Total weight of all items that were pushed to the log before this item.
     before: u64,
 }
 
-/// Messages by offset. Offsets begin at 1. The log drops the oldest messages first.
+/// The messages of a channel by offset. Offsets begin at 1. The log drops the oldest messages first.
 pub(crate) struct Log {
     pub(crate) epoch: u64,
     /// Offset of the oldest entry. In an empty log, offset of the next message.
     first: u64,
     entries: VecDeque<LogEntry>,
-    /// Total weight of all items that the channel has sent.
+    /// Total weight of all items that were ever pushed to the log.
     sent: u64,
     /// Dropped items. They must be destroyed outside of all locks, because the bytes of a message may be a type of the
     /// program.
@@ -152,7 +153,7 @@ impl Log {
         self.first + self.entries.len() as u64
     }
 
-    /// Returns the id of a client that has all messages before the offset `next`.
+    /// Returns the id of a client that has received all messages before the offset `next`.
     pub(crate) fn id_before(&self, next: u64) -> ResumeId {
         ResumeId {
             epoch: self.epoch,

@@ -1,4 +1,5 @@
-//! Accounts for messages to clients that are away. The session's memory is charged for these messages.
+//! The memory of messages to clients that are away. A channel without a connected client charges its messages to the
+//! session's memory.
 
 use std::io;
 
@@ -21,7 +22,7 @@ impl Channel {
             (inner.is_disconnected(), weight + itself)
         };
         match self.session.upgrade() {
-            // The channel's lock is released here. The charge may evict other sessions, and this ends their channels.
+            // The channel's lock is already released. The charge may evict other sessions, and their channels then end.
             Some(session) if is_charged && !session.charge(weight) => Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
                 "no room in `session_memory` for messages to clients that are not connected, or the session lasts for its request alone",
@@ -58,8 +59,8 @@ impl Channel {
     }
 }
 
-/// The bytes that were charged for a message during its send. The drop gives the bytes back to the session. If the
-/// message waits in the channel, the send sets the bytes to 0 first.
+/// The charge for a message that is being sent. When this value is dropped, the session gets the bytes back. If the
+/// message waits for a client, the sender moves the bytes to the channel's own charge before the drop.
 pub(super) struct Charge<'a> {
     pub(super) channel: &'a Channel,
     pub(super) charged: usize,

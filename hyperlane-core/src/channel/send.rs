@@ -103,7 +103,7 @@ impl Channel {
     }
 
     /// Sends a message after the send timeout. If a slow tab holds up another tab, the channel closes the slow tab's
-    /// connection. The client comes back and gets a reset.
+    /// connection. The slow client then comes back and gets a reset.
     fn send_without_slow(self: &Arc<Self>, item: Option<Item>) -> io::Result<()> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -143,8 +143,8 @@ impl Channel {
         Poll::Pending
     }
 
-    /// Sends a message after [`poll_room`](Self::poll_room) was ready. The message is sent even if other senders have
-    /// used the room meanwhile.
+    /// Sends a message after [`poll_room`](Self::poll_room) was ready. The send ignores the limits, because other
+    /// senders may have used the room meanwhile.
     pub(crate) fn send_promised(self: &Arc<Self>, message: Message) -> io::Result<()> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -161,7 +161,8 @@ impl Channel {
         Ok(())
     }
 
-    /// Keeps all messages from now on for a page that a browser is loading, for at most [`PAGE_LOAD`].
+    /// Keeps all messages that are sent from now on, for a page that a browser is loading. The page must connect within
+    /// [`PAGE_LOAD`].
     pub(crate) fn expect_page(self: &Arc<Self>) {
         let mut inner = self.lock();
         if inner.end.is_none() {
@@ -186,8 +187,8 @@ impl Channel {
     /// Completes a change of the state. Starts a pump (a task that writes) for each connection that lacks messages,
     /// wakes the senders, and sets the timer that ends a channel without clients.
     pub(super) fn after_change(self: &Arc<Self>, inner: &mut Inner) {
-        // The current task may have bytes in the cork of a connection (bytes that leave at the end of a poll). They are
-        // flushed before another task writes to the connection.
+        // The cork of a connection collects the bytes of the connection's own hook until the poll ends. The cork is
+        // flushed here, before another task writes to the connection.
         for connection in inner.state.connections() {
             connection.connection().lane().flush();
         }
@@ -234,7 +235,8 @@ impl Channel {
         });
     }
 
-    /// Handles new acknowledgements. Senders are woken, because the buffer may have room.
+    /// Handles new acknowledgements: drops messages that no client needs any more, and wakes the senders that wait for
+    /// room.
     pub(crate) fn acknowledged(self: &Arc<Self>) {
         let mut inner = self.lock();
         inner.state.trim_log(self.settings.limits);

@@ -24,8 +24,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     /// Maximum time that the channel waits for a client to come back.
     pub(crate) grace: Duration,
-    /// Limits of the messages that wait for clients. The same limits apply separately to the history, the written
-    /// messages that are kept for clients that come back.
+    /// Limits of the messages that wait for clients. The same limits apply separately to the history: the written
+    /// messages that the channel keeps for clients that come back.
     pub(crate) limits: Limits,
 }
 
@@ -43,7 +43,7 @@ impl Default for Settings {
 }
 
 /// Settings of channels that a program uses before a client has connected. They are the settings of the first endpoint
-/// for the channel's direction. The table of sessions stores them as its attachment.
+/// with the channel's direction. The table of sessions stores this value as an attachment.
 #[derive(Default)]
 pub(crate) struct ChannelSettings([OnceLock<Arc<Settings>>; 2]);
 
@@ -61,7 +61,7 @@ impl ChannelSettings {
     }
 
     pub(crate) fn suggest(&self, direction: Direction, settings: &Arc<Settings>) {
-        // Nothing changes if another endpoint was first.
+        // The call has no effect if another endpoint was first.
         let _ = self.slot(direction).set(settings.clone());
     }
 

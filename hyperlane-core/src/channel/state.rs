@@ -24,8 +24,8 @@ pub(crate) trait Connection {
     /// Requests an acknowledgement, if the client has answered the last request.
     fn request_ack(&self);
 
-    /// Requests an acknowledgement, like [`request_ack`](Self::request_ack), but limits the rate of requests: the
-    /// request may leave a moment later.
+    /// Requests an acknowledgement like [`request_ack`](Self::request_ack), but at a limited rate. The request may
+    /// leave a moment later.
     fn request_ack_soon(&self);
 
     /// Returns the number of the HTTP request that opened the connection. Later requests have higher numbers.
@@ -35,7 +35,8 @@ pub(crate) trait Connection {
 /// The kinds of clients. They differ in how they acknowledge messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// An event stream. When the client comes back, it sends the id of its last event.
+    /// An event stream. The client acknowledges nothing while it is connected. When the client comes back, it sends the
+    /// id of its last event.
     Events,
     /// A WebSocket without resume ids. The client acknowledges messages only by pongs.
     Plain,
@@ -44,7 +45,8 @@ pub(crate) enum Kind {
     Counted,
 }
 
-/// A number that identifies one of a session's tabs. The client sends the number with its request.
+/// A number that identifies one of a session's tabs. The client sends the number with its request. If a
+/// [`Kind::Counted`] client sends no number, the endpoint chooses the number.
 pub(crate) type Tab = u64;
 
 /// The position of one tab in the channel.
@@ -64,7 +66,7 @@ pub(crate) struct Position<C, T> {
 }
 
 impl<C: Connection, T> Position<C, T> {
-    /// Returns the first message that the channel must keep for this position.
+    /// Returns the offset of the first message that the channel must keep for this position.
     ///
     /// While the server has paused reading from the client, no acknowledgement can arrive. Written messages then count
     /// as arrived, so a program that does not receive can still send.
@@ -75,10 +77,10 @@ impl<C: Connection, T> Position<C, T> {
         }
     }
 
-    /// Returns the first message that the client may not have received.
+    /// Returns the offset of the first message that the client may not have received.
     ///
-    /// An event stream acknowledges nothing, so written messages count as arrived. If some of them were lost in a cut,
-    /// the client gets them again from the history, the older messages that the log keeps.
+    /// An event stream acknowledges nothing, so written messages count as arrived. A cut may still lose some of them.
+    /// The client then gets them from the history, which is the part of the log before the floor.
     fn first_unacknowledged(&self) -> u64 {
         let acknowledged = self.connection.as_ref().map_or(0, Connection::acknowledged);
         match self.kind {
@@ -92,7 +94,7 @@ impl<C: Connection, T> Position<C, T> {
     }
 }
 
-/// The data by which a new connection claims a position.
+/// The data with which a new connection asks for a position in the channel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim {
     pub(crate) kind: Kind,
@@ -114,8 +116,8 @@ pub(crate) struct Start {
     pub(crate) is_reset: bool,
 }
 
-/// A page that a browser is loading. When the page connects, it gets the messages that its own request sent, even if
-/// other pages were connected and got them before.
+/// A page that a browser is loading. The program may send messages while it answers the page's request. When the page
+/// connects, it gets these messages, even if other pages have received them.
 struct Page<T> {
     key: u64,
     /// Offset of the first message for the page.
@@ -124,16 +126,16 @@ struct Page<T> {
     _timer: Option<T>,
 }
 
-/// Limit of pages that load at the same time. The channel does not expect further pages, so the messages of their
-/// requests may go to other pages alone.
+/// Limit of pages that load at the same time. A page beyond the limit may miss messages that its own request has sent.
 const MAX_PAGES: usize = 8;
 
-/// Limit of positions without a connection. It bounds the memory of a client that connects and leaves in a loop.
+/// Limit of positions without a connection. It bounds the memory that a client can use by connecting and leaving in a
+/// loop.
 const MAX_WAITING: usize = 64;
 
-/// Limit of the messages that are kept for plain clients that are away while other clients read on. It is a multiple of
-/// the buffer's limit in bytes. The factor is large, because a client beyond the limit is reset. The number of messages
-/// has no limit, because a program may send small messages by the thousand.
+/// Limit of the messages that are kept for plain clients that are away while other clients read on. The limit is this
+/// factor times the limit of the buffer in bytes. The factor is large, because a client beyond the limit is reset. The
+/// number of messages has no limit, because a program may send small messages by the thousand.
 const AWAY_FACTOR: usize = 32;
 
 /// The messages and positions of a channel. `C` is a connection, and `T` is a timer.
@@ -176,11 +178,12 @@ impl<C: Connection, T> ChannelState<C, T> {
             .find(|position| position.key == key)
     }
 
-    /// Returns the first message that the channel must keep.
+    /// Returns the offset of the first message that the channel must keep.
     ///
-    /// If a position has a connection, only positions with a connection count. Otherwise the positions that wait for a
-    /// client count, as long as the log has their messages. A position without its messages no longer counts, because
-    /// its client will be reset.
+    /// If a client is connected, the result is the lowest floor of the positions with a connection. Otherwise it is the
+    /// lowest floor of the waiting positions. A waiting position is ignored if the log no longer has its messages,
+    /// because its client will be reset anyway. In both cases the channel also keeps the messages that were not written
+    /// to any connection.
     fn floor(&self) -> u64 {
         let connected = self.positions.iter().filter(|at| at.connection.is_some());
         let connected = connected.map(Position::floor).min();
@@ -194,8 +197,8 @@ impl<C: Connection, T> ChannelState<C, T> {
             })
     }
 
-    /// Expects a page that a browser is loading. The page gets all messages that are sent from now on. `timer` receives
-    /// the key of the page, and returns the timer that ends the wait for the page.
+    /// Registers a page that a browser is loading. The page gets all messages that are sent from now on. `timer`
+    /// receives the key of the page, and returns the timer that ends the wait for the page.
     pub(crate) fn expect_page(&mut self, timer: impl FnOnce(u64) -> Option<T>) {
         if self.pages.len() < MAX_PAGES {
             let key = self.next_key;
@@ -215,8 +218,8 @@ impl<C: Connection, T> ChannelState<C, T> {
         }
     }
 
-    /// Removes the page that has been expected longest, and returns the offset of its first message. Returns `None` if
-    /// there is no page, or if the log no longer has this message.
+    /// Removes the page that was registered first, and returns the offset of the page's first message. Returns `None`
+    /// if no page is registered, or if the log no longer has the message.
     fn take_page(&mut self) -> Option<u64> {
         let Page { key, from, .. } = self.pages.first()?;
         let (key, from) = (*key, *from);
@@ -262,11 +265,11 @@ impl<C: Connection, T> ChannelState<C, T> {
 
     /// Drops messages that no client needs.
     ///
-    /// If all clients acknowledge by pongs alone, acknowledged messages are dropped. Otherwise the log keeps them as
-    /// the history, and drops the oldest of them beyond `limits`.
+    /// If all clients acknowledge by pongs alone, drops the acknowledged messages. Otherwise the messages before the
+    /// floor are the history, and the oldest of them are dropped until the history is within `limits`.
     pub(crate) fn trim_log(&mut self, limits: Limits) {
         let floor = self.floor();
-        // A plain client needs the history as well while the server has paused reading from the client.
+        // While the server has paused reading from a plain client, this client needs the history as well.
         let all_plain = self.positions.iter().all(|position| {
             let is_paused = position.connection().is_some_and(Connection::is_paused);
             position.kind == Kind::Plain && !is_paused && self.log.has_from(position.floor())
@@ -285,7 +288,7 @@ impl<C: Connection, T> ChannelState<C, T> {
         }
     }
 
-    /// Writes the remaining messages to the connection of a position. Returns false if the connection has no more room.
+    /// Writes all unwritten messages to the connection of a position. Returns false if the connection has no more room.
     pub(crate) fn catch_up(&mut self, key: u64) -> bool {
         match self
             .positions
@@ -326,16 +329,16 @@ impl<C: Connection, T> ChannelState<C, T> {
                 Err(_) => return true,
             }
         }
-        // A plain client acknowledges by pongs alone, so it needs pings. Other clients come back with the id of their
-        // last message.
+        // A plain client acknowledges by pongs alone, so the server must send a ping. A client of another kind sends
+        // the id of its last message when it comes back.
         if position.kind == Kind::Plain {
             connection.request_ack_soon();
         }
         has_all
     }
 
-    /// Finds a connected position with unwritten messages and without a pump. Marks the position as pumped, and returns
-    /// its key.
+    /// Finds a connected position with unwritten messages and without a pump. Sets the position's `has_pump`, and
+    /// returns the position's key.
     pub(crate) fn take_behind(&mut self) -> Option<u64> {
         let end = self.log.end();
         let position = self.positions.iter_mut().find(|position| {
@@ -360,9 +363,11 @@ impl<C: Connection, T> ChannelState<C, T> {
             })
     }
 
-    /// Adds a position for a new connection, and finds the connection's start. [`catch_up`](Self::catch_up) then writes
-    /// the messages. Removes and returns the positions that the new one replaces, and the positions of connections that
-    /// are reset. The caller closes their connections.
+    /// Adds a position for a new connection, and determines the [`Start`] of the connection. The caller then calls
+    /// [`catch_up`](Self::catch_up), which writes the messages.
+    ///
+    /// Also removes and returns old positions: the position that the new one replaces, and positions whose clients must
+    /// be reset. The caller closes the connections of the returned positions.
     pub(crate) fn attach(
         &mut self,
         claim: Claim,
@@ -389,10 +394,10 @@ impl<C: Connection, T> ChannelState<C, T> {
             left.push(self.positions.swap_remove(at));
         }
         if is_reset && claim.kind == Kind::Plain && claim.tab.is_none() {
-            // The reset comes from a position that has a connection, although the log no longer has the position's
-            // unacknowledged messages. The connection may be an older connection of the same client: the client has
-            // lost it, and the server does not know this yet. The position would reset every later connection as well,
-            // so it is removed. If the connection still lives, its client has to be reset too.
+            // A position with a connection has caused this reset: the log no longer has the position's unacknowledged
+            // messages. The connection may be an older connection of the same client, if the server has not noticed a
+            // cut. The position would cause a reset of every later connection as well, so it is removed. If the older
+            // connection still lives, its client has to be reset too.
             let log = &self.log;
             let (holed, rest) = std::mem::take(&mut self.positions)
                 .into_iter()
@@ -430,8 +435,8 @@ impl<C: Connection, T> ChannelState<C, T> {
     /// Finds the offset at which a client without an id resumes. Returns `None` if the client has no position.
     ///
     /// A client with a tab resumes at the position of the tab. A plain client without a tab may own any position of
-    /// plain clients without a tab, so the client resumes at the lowest of their offsets. Positions with a connection
-    /// count as well, because a client may notice a cut before the server does.
+    /// plain clients without a tab, so the client resumes at the lowest offset of these positions. Positions with a
+    /// connection are included, because a client may notice a cut before the server does.
     fn resume_without_id(&self, claim: Claim) -> Option<u64> {
         let is_meant = |position: &&Position<C, T>| match claim.tab {
             Some(tab) => position.tab == Some(tab),
@@ -457,8 +462,9 @@ impl<C: Connection, T> ChannelState<C, T> {
 
     /// Finds the position that a new connection replaces. `next` is the offset from which the connection reads.
     ///
-    /// A client with a tab replaces the position of the tab. Another client replaces the furthest of the waiting
-    /// positions. The less far positions stay for later connections, so no client misses a message.
+    /// A client with a tab replaces the position of the tab. A client without a tab replaces the most advanced of the
+    /// waiting positions of its kind. The less advanced positions stay for later connections, so no client misses a
+    /// message.
     fn replaced_position(&self, claim: Claim, next: u64) -> Option<usize> {
         if claim.tab.is_some() {
             return self
@@ -478,8 +484,8 @@ impl<C: Connection, T> ChannelState<C, T> {
                 .map(|(at, _)| at),
             // A client without an id is another tab or a reloaded page. It replaces no position.
             (_, None) => None,
-            // The channel has written at least the messages up to the client's id, so less far positions belong to
-            // other clients.
+            // The channel had written all messages up to the client's id. A less advanced position therefore belongs to
+            // another client.
             (kind, Some(_)) => self
                 .waiting(kind)
                 .filter(|(_, position)| position.next >= next)
@@ -503,9 +509,9 @@ impl<C: Connection, T> ChannelState<C, T> {
     }
 
     /// Removes a position if too many positions wait for a client. Positions of event streams and of counting clients
-    /// are removed first, because these clients come back with an id and need no position. Positions of plain clients
-    /// with a tab come next. Of the positions of plain clients without a tab, the furthest is removed: a client that
-    /// comes back then still finds the least far position.
+    /// are removed first: these clients come back with an id, and need no position. Positions of plain clients with a
+    /// tab are removed next. If all waiting positions belong to plain clients without a tab, the most advanced position
+    /// is removed. A client that comes back then still finds the least advanced position.
     fn limit_waiting(&mut self) {
         let waiting = || {
             let positions = self.positions.iter().enumerate();
@@ -541,8 +547,8 @@ impl<C: Connection, T> ChannelState<C, T> {
         std::mem::take(&mut self.positions)
     }
 
-    /// Removes the positions of slow connections. A connection is slow if its floor is lower than the floor of another
-    /// connection: it keeps the log full for both.
+    /// Removes the positions of slow connections. A connection is slow if its floor is below the highest floor of all
+    /// connections. A slow connection keeps the log full, although another client could read on.
     pub(crate) fn remove_slow(&mut self) -> Vec<Position<C, T>> {
         let connected = self
             .positions

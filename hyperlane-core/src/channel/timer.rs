@@ -6,11 +6,11 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::Channel;
 
-/// The handle of a waiting task. The drop of the handle stops the task.
+/// The handle of a waiting task. Dropping the handle stops the task.
 pub(super) struct Timer(AbortHandle);
 
 impl Timer {
-    /// Returns whether the task has run, or its runtime is gone.
+    /// Returns whether the task has finished or its runtime has shut down.
     pub(super) fn has_ended(&self) -> bool {
         self.0.is_finished()
     }
@@ -23,8 +23,8 @@ impl Drop for Timer {
 }
 
 impl Channel {
-    /// Returns the runtime for the channel's timers and tasks: the server's runtime. The runtime of a sender is not
-    /// suitable, because it may end at any time.
+    /// Returns the runtime for the channel's timers and tasks: the server's runtime. A sender's runtime is unsuitable,
+    /// because it may end at any time. If the session is gone, returns the current runtime.
     pub(crate) fn runtime(&self) -> Option<Handle> {
         match self.session.upgrade() {
             Some(session) => session.runtime(),
@@ -32,7 +32,7 @@ impl Channel {
         }
     }
 
-    /// Runs `work` after the channel's grace time. The drop of the timer cancels `work`.
+    /// Runs `work` after the channel's grace time. Dropping the timer cancels `work`.
     pub(super) fn after_grace(
         self: &Arc<Self>,
         work: impl FnOnce(Arc<Self>) + Send + 'static,

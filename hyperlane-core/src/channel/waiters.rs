@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use super::Channel;
 use crate::env::ids::next_id;
 
-/// The registration of a waiting future. The drop of the future removes its wakers.
+/// The registration of a waiting future. Its drop removes the future's wakers from the channel.
 pub(crate) struct Waiter<'a> {
     pub(super) channel: &'a Channel,
     /// The number of the future; 0 before the future first waits.
@@ -29,7 +29,7 @@ impl Drop for Waiter<'_> {
 pub(super) struct Waiters(pub(super) Vec<(u64, Waker)>);
 
 impl Waiters {
-    /// Adds a waker. There is one waker per future or task.
+    /// Adds the waker of a future or task. The list has at most one waker per future or task.
     pub(super) fn add(&mut self, cx: &Context<'_>, waiter: Option<&mut Waiter<'_>>) {
         let number = waiter.map_or(0, |waiter| {
             if waiter.number == 0 {

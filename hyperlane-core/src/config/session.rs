@@ -71,9 +71,10 @@ pub enum CookieSecure {
     /// `__Host-session`.
     #[default]
     Auto,
-    /// Always `Secure`. For servers behind a TLS proxy that is not in [`trusted_proxies`](crate::ServerConfig).
+    /// The cookie is always `Secure`. Use this value behind a TLS proxy that is not in
+    /// [`trusted_proxies`](crate::ServerConfig).
     Always,
-    /// Never `Secure`. For development only.
+    /// The cookie is never `Secure`. Use this value for development only.
     Never,
 }
 

@@ -22,7 +22,8 @@ pub(crate) struct Facts {
 struct Rare {
     /// The client that a load balancer named by the PROXY protocol.
     source: OnceLock<Peer>,
-    /// Extensions of the only request. The HTTP stack attached them in which this server runs as a tower service.
+    /// HTTP extensions of the only request. The outer HTTP stack, in which this server runs as a tower service, has
+    /// attached them.
     #[cfg(feature = "tower")]
     extensions: OnceLock<http::Extensions>,
     /// The negotiated subprotocol of a WebSocket.

@@ -28,7 +28,7 @@ pub(crate) enum Mode {
     Discard,
 }
 
-/// The input that a connection waits for. It decides the time limit of the wait.
+/// The input that a connection waits for. Each kind of input has its own time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// The first byte of the next request.
@@ -47,7 +47,7 @@ pub(crate) enum Wait {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
     Bytes,
-    /// The peer has ended its side, or the transport failed.
+    /// The peer has ended its sending direction, or the transport has failed.
     End,
     /// The buffer has reached its limit.
     Full,

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 ///
 /// | part | from | to | when |
 /// |---|---|---|---|
-/// | sending | `Open` | `Closing` | the handler's side has ended, a task has closed the connection, or the peer is gone |
-/// | sending | `Open`, `Closing` | `LastWord` | a Close frame or a last chunk is queued, as the last entry of the queue |
+/// | sending | `Open` | `Closing` | the handler's side has ended, a task closes the connection, or the peer is gone |
+/// | sending | `Open`, `Closing` | `LastWord` | a Close frame or a last chunk is queued as the last entry |
 /// | sending | any | `Lost` | the transport has failed or is closed; the queue is dropped |
-/// | transport | `Open` | `Flushing` | the handler's side has ended, a task has closed the connection, or the peer has sent a Close frame or broken the protocol |
+/// | transport | `Open` | `Flushing` | the handler's side has ended, or a task closes the connection |
+/// | transport | `Open` | `Flushing` | the peer has sent a Close frame or broken the protocol |
 /// | transport | `Flushing` | `Lingering` | the queue is empty, and the peer has to end its sending direction first |
-/// | transport | any | `Closed` | the peer has ended, a time limit has passed, the connection is aborted, or all work is done |
+/// | transport | any | `Closed` | the peer has ended, a time limit has passed, or the connection is aborted or done |
 /// | peer | here | ended | the peer has ended its sending direction, or the transport has failed: no more input comes |
 /// | peer | here, ended | gone | the task has seen the end; it then runs the end hooks and wakes all waiting tasks |
 ///

@@ -29,8 +29,8 @@ impl Wakers {
         }
     }
 
-    /// Removes the waker of a dropped wait if the list is long. Returns true if the waker was in the list. The caller
-    /// must then wake the task, because the same entry may have served other waits of the task.
+    /// Removes the waker of a dropped wait if the list is long. Returns true if the waker was in the list. The task
+    /// must then be woken, because the same entry may have served other waits of the task.
     fn forget(&mut self, waker: &Waker) -> bool {
         let Some(waiting) = self.0.as_mut().filter(|waiting| waiting.len() > MAX_STALE) else {
             return false;

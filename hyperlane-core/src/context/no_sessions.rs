@@ -2,7 +2,7 @@
 
 use crate::{Context, RequestError};
 
-/// The state of the client's session during a request. Empty without the feature.
+/// The state of the client's session during a request. Without the feature, there is no state.
 #[derive(Clone, Default)]
 pub(super) struct RequestSession;
 

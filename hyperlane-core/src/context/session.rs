@@ -49,9 +49,9 @@ impl Context {
     /// of this server, the session lasts only for this request and sets no cookie. An argument of type [`Session`]
     /// answers 401 in this case.
     ///
-    /// Over TLS the cookie is Secure and named `__Host-session`. Without TLS, its name is `session`. The server knows
-    /// that the client uses TLS from a proxy of [`trusted_proxies`](crate::ServerConfig) or from the setting
-    /// [`cookie_secure`](crate::ServerConfig). The cookie is always HttpOnly and Path=/. Its SameSite is
+    /// Over TLS the cookie is Secure and named `__Host-session`. Without TLS, its name is `session`. A proxy of
+    /// [`trusted_proxies`](crate::ServerConfig) reports that the client uses TLS, or the setting
+    /// [`cookie_secure`](crate::ServerConfig) declares it. The cookie is always HttpOnly and Path=/. Its SameSite is
     /// [`cookie_same_site`](crate::ServerConfig).
     ///
     /// A response that uses a session gets `Cache-Control: private`. If the program has set this field and the response

@@ -43,10 +43,10 @@ pub(super) fn media_type(headers: &Headers) -> Option<String> {
 impl Context {
     /// Reads the body as JSON.
     ///
-    /// # Errors [`RequestError::Json`] with the path of the missing or invalid field (400),
-    /// [`RequestError::ContentType`] if the content type of the request is not JSON (415). The check of the content
-    /// type stops pages of other sites: without permission by CORS, a page can send text or a body without a content
-    /// type, but not JSON.
+    /// # Errors
+    /// [`RequestError::Json`] with the path of the missing or invalid field (400), [`RequestError::ContentType`] if the
+    /// content type of the request is not JSON (415). The check of the content type stops pages of other sites: without
+    /// permission by CORS, a page can send text or a body without a content type, but not JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
         let request = self.get_request();
         if media_type(request.get_headers())

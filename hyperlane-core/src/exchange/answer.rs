@@ -9,7 +9,7 @@ use crate::proto::http::track::ResponseTracker;
 /// | `None` | a route's guard accepts a WebSocket handshake | `Accepted` |
 /// | `None` | a hook opens an event stream, and response middleware runs first | `Opening` |
 /// | `None` | the program sends raw bytes | `Raw` |
-/// | `None`, `Raw` with only interim answers (1xx) | the server sends a response whose body is complete | `Typed` |
+/// | `None`, `Raw` with only interim answers (1xx) | the server sends a response with a complete body | `Typed` |
 /// | `None`, `Raw` with only interim answers | the server sends the head of a response whose body follows | `Streaming` |
 /// | `None`, `Opening`, `Raw` with only interim answers | the server sends the head of an event stream | `Events` |
 /// | `Opening` | the hook drops the future that opens the event stream | `None` |

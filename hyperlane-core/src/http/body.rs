@@ -18,7 +18,7 @@ pub type ResponseBody = Vec<u8>;
 
 /// The body of a request, or one message of a WebSocket.
 ///
-/// Clones are cheap, since they share the bytes.
+/// Clones share the bytes, so a clone is cheap.
 ///
 /// ```
 /// use hyperlane_core::RequestBody;
@@ -31,7 +31,8 @@ pub type ResponseBody = Vec<u8>;
 #[derive(Clone, Default)]
 pub struct RequestBody {
     bytes: Bytes,
-    /// True for a binary message. Such a message stays binary when the program sends it on, even if it is UTF-8.
+    /// True for a binary WebSocket message. If the program sends the body on, the message stays binary, even if the
+    /// bytes are UTF-8.
     binary: bool,
 }
 

@@ -23,8 +23,8 @@ pub struct EntityTag {
 }
 
 impl EntityTag {
-    /// Creates a strong tag: equal tags mean equal bytes. Each character that a tag cannot contain (quote, blank,
-    /// control) becomes `%` and its code.
+    /// Creates a strong tag: equal tags mean equal bytes. Each quote, blank, control character and `%` becomes `%` and
+    /// its code, because a tag cannot contain the first three.
     pub fn strong(tag: impl AsRef<str>) -> Self {
         Self::new(false, tag.as_ref())
     }
@@ -69,7 +69,7 @@ impl fmt::Display for EntityTag {
     }
 }
 
-/// The version of a response, for the comparison with the client's version.
+/// The version of a response. The server compares it with the version that the client has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validators {
     /// The `ETag`.
@@ -99,7 +99,7 @@ impl From<SystemTime> for Validators {
 /// The outcome of a request's conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Precondition {
-    /// The condition is true, or there is none: answer as usual.
+    /// The condition is true, or the request has no condition: answer as usual.
     Holds,
     /// 304: the client has the current version.
     NotModified,
@@ -156,7 +156,7 @@ impl Validators {
     /// Returns the part of `length` bytes that a GET asks for (RFC 9110 §14.2).
     ///
     /// Ignores a `Range` that is malformed, repeated, in another unit or with several ranges, as the RFC allows. `now`
-    /// returns the `Date` of the response, and is called only for an `If-Range` with a date.
+    /// returns the `Date` of the response. It is called only for an `If-Range` with a date.
     pub(crate) fn part(
         &self,
         method: &Method,
@@ -174,7 +174,7 @@ impl Validators {
         parse_range(range, length)
     }
 
-    /// Evaluates `If-Range`. A part is useful only if the client's other parts are of the same version (RFC 9110
+    /// Evaluates `If-Range`. A part is useful only if the client's other parts belong to the same version (RFC 9110
     /// §13.1.5).
     fn is_same_for_range(
         &self,
@@ -194,8 +194,8 @@ impl Validators {
             return tags.next().is_some_and(|tag| self.matches(tag, true)) && tags.next().is_none();
         }
         match (self.modified_seconds(), parse_date(value)) {
-            // The date must be in the past, since another version could follow within the same second (RFC 9110
-            // §8.8.2.2).
+            // The date identifies a version only after its second is over. Within the second, another version could
+            // follow (RFC 9110 §8.8.2.2).
             (Some(modified), Some(date)) if modified == date => {
                 now().is_some_and(|now| modified < to_seconds(now))
             }
@@ -234,12 +234,12 @@ fn date_of(headers: &Headers, name: &str) -> Option<u64> {
     values.next().is_none().then(|| parse_date(value)).flatten()
 }
 
-/// Parses a date; `None` if it is invalid, since such a date is ignored (RFC 9110 §13.1.3).
+/// Parses a date. Returns `None` for an invalid date, which a server ignores (RFC 9110 §13.1.3).
 fn parse_date(text: &str) -> Option<u64> {
     httpdate::parse_http_date(text).ok().map(to_seconds)
 }
 
-/// Returns a date for a header field; `None` before 1970 or after 9999, since such dates have no HTTP form.
+/// Formats a date for a header field. Returns `None` before 1970 or after 9999: such dates have no HTTP form.
 pub(crate) fn format_date(time: SystemTime) -> Option<String> {
     // The formatter panics on later years.
     const YEAR_10000: u64 = 253_402_300_800;
@@ -248,7 +248,8 @@ pub(crate) fn format_date(time: SystemTime) -> Option<String> {
         .then(|| httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)))
 }
 
-/// Returns an iterator over a list of tags as (weak, text), up to the first malformed one. A tag may contain commas.
+/// Returns an iterator over a list of tags as (weak, text). It ends at the first malformed tag. A tag may contain
+/// commas.
 fn tags(list: &str) -> impl Iterator<Item = (bool, &str)> {
     let mut rest = list;
     std::iter::from_fn(move || {
@@ -295,7 +296,7 @@ fn parse_range(value: &str, length: u64) -> Part {
     }
 }
 
-/// Parses a position; `Some(None)` if it is empty. A number beyond `u64` means the end.
+/// Parses a position of a range; `Some(None)` if `digits` is empty. A number beyond `u64` counts as the end.
 fn position(digits: &str) -> Option<Option<u64>> {
     if digits.is_empty() {
         return Some(None);

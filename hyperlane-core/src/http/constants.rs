@@ -1,6 +1,6 @@
 //! Constants for handlers: header names, media types, line ends.
 //!
-//! Header names are in lower case, as in HTTP/2. [`Headers`](super::Headers) finds such names fastest.
+//! Header names are in lower case, as in HTTP/2. [`Headers`](super::Headers) finds lower-case names fastest.
 
 macro_rules! text_constants {
     ($($name:ident = $text:literal;)*) => {

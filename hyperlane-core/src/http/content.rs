@@ -51,16 +51,18 @@ pub struct Body(pub(crate) Content);
 pub(crate) enum Content {
     Bytes(Bytes),
     File(FileBody),
-    /// A stream. It is sent only once, since clones share it.
+    /// A stream. Clones share the stream, so only one of them can be sent.
     Stream(Arc<StreamBody>),
 }
 
 impl Body {
-    /// Creates a body from a stream. Its type is `application/octet-stream` unless a `content-type` is set.
+    /// Creates a body from a stream. The content type is `application/octet-stream` if the response has no
+    /// `content-type`.
     ///
-    /// The server logs an error of the stream. Before the first piece, it answers with 500. After the first piece, it
-    /// closes the connection without the last chunk, so that the client notices the missing rest (an HTTP/1.0 client
-    /// cannot). The server drops the stream when the client disconnects or the stream ends.
+    /// The server logs an error of the stream. If the error comes before the first piece, the server answers with 500.
+    /// If it comes later, the server closes the connection without the last chunk. The missing chunk tells the client
+    /// that the body is incomplete; an HTTP/1.0 client cannot notice this. The server drops the stream when the client
+    /// disconnects or the stream ends.
     pub fn stream<S, B, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -70,8 +72,8 @@ impl Body {
         Self::of_stream(stream, None)
     }
 
-    /// Creates a body from a stream whose length is known, and sends `content-length`. If the stream has fewer or more
-    /// bytes than `length`, this is an error of the stream.
+    /// Creates a body from a stream whose length is known, and sends `content-length`. A stream with fewer or more
+    /// bytes than `length` counts as a stream that failed.
     pub fn sized_stream<S, B, E>(stream: S, length: u64) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -81,8 +83,8 @@ impl Body {
         Self::of_stream(stream, Some(length))
     }
 
-    /// Creates the body of a service's response. The body has no default type, since a client that guesses the type
-    /// does better without an invented one.
+    /// Creates the body of a tower service's response. The server adds no `content-type` to it: a client guesses a
+    /// missing type better than the server.
     #[cfg(feature = "tower")]
     pub(crate) fn of_service<S, E>(stream: S, length: Option<u64>) -> Self
     where
@@ -127,7 +129,7 @@ pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Failed>> + Send
 
 pub(crate) struct StreamBody {
     pub(crate) length: Option<u64>,
-    /// True if the type is `application/octet-stream` unless a `content-type` is set.
+    /// True if a response without `content-type` gets `application/octet-stream`.
     pub(crate) has_default_type: bool,
     pieces: Mutex<Option<Pieces>>,
 }
@@ -152,7 +154,7 @@ impl fmt::Debug for StreamBody {
 
 pin_project_lite::pin_project! {
     struct Erased<S> {
-        // The stream; `None` after its end.
+        // The stream; `None` after it was dropped.
         #[pin]
         stream: Option<S>,
     }
@@ -160,7 +162,7 @@ pin_project_lite::pin_project! {
     impl<S> PinnedDrop for Erased<S> {
         fn drop(this: Pin<&mut Self>) {
             let mut stream = this.project().stream;
-            // A panic must not reach the code that drops the body, usually a connection.
+            // A panic of the stream's destructor must not reach the code that drops the body, usually a connection.
             contain("while a response stream was dropped", || stream.set(None));
         }
     }
@@ -178,7 +180,7 @@ where
         let Some(stream) = self.project().stream.as_pin_mut() else {
             return Poll::Ready(None);
         };
-        // After a panic the stream is dropped and never polled again.
+        // Unwind safety: the server drops a stream that panicked, and never polls it again.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let piece = ready!(stream.poll_next(cx));
             Poll::Ready(piece.map(|piece| {
@@ -194,13 +196,13 @@ where
     }
 }
 
-/// A file to send. It is read while the response is sent.
+/// A file to send. The server reads the file while it sends the response.
 ///
 /// The length and modification time of the file determine `content-length`, `last-modified` and a strong `etag`; the
-/// name of the file determines `content-type`. The program may set these fields too, except `content-length`. By these
-/// fields, the server answers conditional requests with 304 or 412, and a range with 206 or 416 (RFC 9110 §13, §14). A
-/// request for several ranges receives the whole file. All this applies to GET and HEAD with status 200. The server
-/// answers a path that is not a regular file with 404, and an unreadable file with 403.
+/// name of the file determines `content-type`. The program may set these fields too, except `content-length`. The
+/// server uses them to answer conditional requests with 304 or 412, and range requests with 206 or 416 (RFC 9110 §13,
+/// §14). A request for several ranges receives the whole file. These rules apply to GET and HEAD with status 200. The
+/// server answers a path that is not a regular file with 404, and an unreadable file with 403.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileBody {
     path: PathBuf,
@@ -224,7 +226,7 @@ impl FileBody {
     /// ```
     pub fn within(root: impl AsRef<Path>, relative: impl AsRef<str>) -> Option<Self> {
         let relative = relative.as_ref();
-        // Backslash and colon have a special meaning on other systems than Unix.
+        // Backslash and colon have a special meaning on systems other than Unix.
         let odd = ['\0', '\\', ':'];
         let is_inside = !relative.is_empty()
             && !relative.contains(odd)
@@ -289,7 +291,7 @@ impl<T: ToBody + ?Sized> IntoBody for &mut T {
     }
 }
 
-/// Declares one row per type: its conversion by copy and, for owned types, by value.
+/// Implements the conversions of one type per row: by copy and, for owned types, by value.
 macro_rules! bodies {
     ($($type:ty: |$copied:ident| $copy:expr $(, |$owned:ident| $take:expr)?;)*) => {$(
         impl ToBody for $type {

@@ -78,7 +78,7 @@ impl CookieBuilder {
 
     /// Returns the value of `Set-Cookie`; empty if a part of the cookie is invalid.
     pub fn build(&self) -> String {
-        // RFC 6265 §4.1.1: cookie-octet, and av-octet for attributes.
+        // The value may contain only cookie-octets, and an attribute only av-octets (RFC 6265 §4.1.1).
         let is_value = self
             .value
             .bytes()

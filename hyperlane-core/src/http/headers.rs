@@ -1,8 +1,8 @@
 //! The header fields of a message in one buffer.
 //!
-//! All fields lie in one `String`, each as its line on the wire (`name: value\r\n`), with a table of their positions.
-//! Parsing a request head thus fills two buffers that the connection reuses, and writing a response head is a single
-//! copy.
+//! All fields lie in one `String`, each as its line on the wire (`name: value\r\n`). A table has the positions of the
+//! lines. Thus parsing a request head fills only two buffers, which the connection reuses, and writing a response head
+//! is a single copy.
 
 use std::{collections::VecDeque, fmt, ops::Range, slice, str};
 
@@ -25,10 +25,11 @@ pub type RequestHeadersValue = VecDeque<String>;
 /// One value of a header field.
 pub type RequestHeadersValueItem = String;
 
-/// Maximum number of dead bytes to leave in place, since compaction would cost more than it frees.
+/// Maximum number of dead bytes (of removed fields) that stay in place. For so few bytes, compaction costs more than it
+/// frees.
 const COMPACT_ABOVE: usize = 1024;
 
-/// A violation by a header field.
+/// The reason why a header field is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HeaderError {
@@ -51,8 +52,8 @@ pub enum HeaderError {
 
 /// Header fields in the order received, including repetitions.
 ///
-/// Names are stored in lower case, and lookups ignore case. A lower-case name is found fastest. An empty map needs no
-/// memory.
+/// Names are stored in lower case, and lookups ignore case. A lookup with a lower-case name is fastest. An empty map
+/// needs no heap memory.
 ///
 /// ```
 /// use hyperlane_core::Headers;
@@ -72,7 +73,7 @@ pub struct Headers {
     lines: String,
     /// The live lines, in the order of `lines`.
     entries: Vec<Entry>,
-    /// The number of bytes in `lines` without an entry.
+    /// The number of bytes in `lines` that belong to removed fields.
     dead: usize,
 }
 
@@ -144,7 +145,7 @@ impl Headers {
             .any(|item| item.eq_ignore_ascii_case(token))
     }
 
-    /// Sets `name` to a single value and removes earlier fields of that name.
+    /// Sets `name` to a single value and removes earlier fields of the same name.
     ///
     /// Blanks around the value are removed.
     ///
@@ -157,7 +158,7 @@ impl Headers {
         self.push_line(name, value)
     }
 
-    /// Adds a field and keeps earlier ones of the same name.
+    /// Adds a field and keeps earlier fields of the same name.
     ///
     /// # Errors
     /// Returns the same errors as [`try_set`](Self::try_set).
@@ -202,8 +203,8 @@ impl Headers {
 
     /// Adds a field whose name and value a parser has validated.
     ///
-    /// A value that is not UTF-8 is decoded as Latin-1, in which every byte is valid. The caller limits the size of the
-    /// head; a field beyond 4 GiB is dropped.
+    /// A value that is not UTF-8 is decoded as Latin-1, in which every byte is valid. The parser limits the size of a
+    /// head. A field beyond 4 GiB is dropped.
     pub(crate) fn append_parsed(&mut self, name: &str, value: &[u8]) {
         let pushed = match str::from_utf8(value) {
             Ok(value) => self.push_line(name, value),
@@ -223,7 +224,8 @@ impl Headers {
         }
     }
 
-    /// Writes the fields into a head for which `keep` returns true; it receives the lower-case name and the value.
+    /// Writes into a head those fields for which `keep` returns true. `keep` receives the lower-case name and the
+    /// value.
     pub(crate) fn write_where(&self, head: &mut HeadWriter<'_>, keep: impl Fn(&str, &str) -> bool) {
         for entry in &self.entries {
             if keep(entry.name(&self.lines), entry.value(&self.lines)) {
@@ -232,7 +234,7 @@ impl Headers {
         }
     }
 
-    /// Returns the number of bytes that [`write_to`](Self::write_to) writes.
+    /// Returns the number of bytes that all fields take in a head.
     pub(crate) fn wire_len(&self) -> usize {
         self.lines.len() - self.dead
     }
@@ -365,7 +367,7 @@ impl ExactSizeIterator for HeadersIter<'_> {}
 
 const LINE_EXTRA: usize = SEPARATOR.len() + LINE_END.len();
 
-/// The position of one line. One start and two lengths suffice, since the value follows the name.
+/// The position of one line. One start and two lengths suffice, because the value follows the name.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     start: u32,
@@ -389,7 +391,7 @@ impl Entry {
     }
 
     fn move_to(&mut self, start: usize) {
-        // The position still fits, since compaction only moves lines towards the front.
+        // The position still fits, because compaction only moves lines towards the front.
         self.start = u32::try_from(start).unwrap_or(self.start);
     }
 
@@ -438,9 +440,9 @@ pub(crate) fn list_items(list: &str) -> impl Iterator<Item = &str> {
         .filter(|item| !item.is_empty())
 }
 
-/// Returns whether `name` is a token, as names of header fields and subprotocols must be.
+/// Returns whether `name` is a token (RFC 9110 §5.6.2). Names of header fields and of subprotocols must be tokens.
 pub(crate) fn is_token(name: &str) -> bool {
-    // This pass without branches decides for nearly all names.
+    // This pass has no branches, and is enough for nearly all names.
     let is_plain = name.bytes().fold(true, |plain, byte| {
         plain & (byte.is_ascii_alphanumeric() | (byte == b'-'))
     });

@@ -92,7 +92,7 @@ impl<T: IntoResponse> IntoResponse for (HttpStatus, T) {
     }
 }
 
-/// Answers with 404 for `None`, as the server does for a path without a route.
+/// Answers with 404 for `None`, like the server for a path without a route.
 impl<T: IntoResponse> IntoResponse for Option<T> {
     fn into_response(self, response: &mut Response) {
         match self {
@@ -123,7 +123,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
                     .set_body_bytes(body);
             }
             Err(error) => {
-                // The cause goes only to the log, since clients must not see internals.
+                // The cause goes only to the log, because clients must not see internals.
                 response
                     .set_status_code(HttpStatus::InternalServerError.code())
                     .set_body_bytes(Bytes::new())

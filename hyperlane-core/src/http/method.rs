@@ -102,7 +102,7 @@ impl Method {
         matches!(self, Self::Trace)
     }
 
-    /// Returns whether this is a method that the RFCs above do not define.
+    /// Returns whether neither RFC 9110 nor RFC 5789 defines this method.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown(_))
     }

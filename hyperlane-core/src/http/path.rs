@@ -2,7 +2,8 @@
 //!
 //! A path has three forms: *raw*, as sent; *decoded*, for people and file systems; and *routing*, decoded except for
 //! `%2F` and `%25`. Routes match the routing form, so an encoded slash never separates segments. [`decode_param`]
-//! decodes the parameters of a routing path. Nothing is decoded twice, since only `%2F` and `%25` are left.
+//! decodes a parameter that a route has taken from the routing form. No character is decoded twice, because the routing
+//! form has no escapes other than `%2F` and `%25`.
 
 use std::mem;
 
@@ -20,7 +21,7 @@ pub(crate) enum InvalidPath {
     Utf8,
 }
 
-/// The two decoded forms. A request keeps their memory for later paths.
+/// The decoded form and the routing form of a path. A request keeps their memory for later paths.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DecodedPath {
     pub(crate) path: String,
@@ -59,7 +60,7 @@ impl DecodedPath {
 
 /// Decodes a segment of a routing path.
 pub(crate) fn decode_param(part: &str) -> String {
-    // Plain decoding is exact, since only `%2F` and `%25` are left.
+    // Percent-decoding is exact here, because `part` has no escapes other than `%2F` and `%25`.
     percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 

@@ -9,7 +9,7 @@ pub type RequestQuerys = Querys;
 /// One value of a query parameter.
 pub type RequestQuerysValue = String;
 
-/// Query parameters in their order, including repetitions.
+/// Query parameters in the order of the query, including repetitions.
 ///
 /// Names and values are decoded: `%41` is `A`, `+` is a space, and invalid UTF-8 becomes U+FFFD. Names are
 /// case-sensitive.
@@ -71,7 +71,7 @@ impl Querys {
             .map(|(_, value)| value)
     }
 
-    /// Returns an iterator over the values of a parameter, in their order.
+    /// Returns an iterator over the values of a parameter, in the order of the query.
     pub fn get_all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.iter()
             .filter(move |(held, _)| *held == name)
@@ -178,7 +178,8 @@ struct Pair {
     value: Range<usize>,
 }
 
-/// Decodes each piece between `+` signs separately, in place. This is correct, since no character spans a `+`.
+/// Appends the decoded form of `encoded` to `text`. Each piece between `+` signs is decoded separately, because no
+/// encoded character contains a `+`.
 fn decode_into(encoded: &str, text: &mut String) {
     for (at, piece) in encoded.split('+').enumerate() {
         if at > 0 {

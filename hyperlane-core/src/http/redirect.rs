@@ -19,8 +19,8 @@ const UNSAFE: &AsciiSet = &CONTROLS
 
 /// A redirect to another URI.
 ///
-/// The target is a URI or a path; invalid characters are percent-encoded. Check a target that comes from the request;
-/// otherwise an attacker chooses the site to which a link to your site leads.
+/// The target is a URI or a path; invalid characters are percent-encoded. Check a target that comes from a request.
+/// Otherwise an attacker can write a link to your site that leads to another site.
 ///
 /// ```
 /// use hyperlane_core::{IntoResponse, Redirect, Response};
@@ -41,7 +41,7 @@ impl Redirect {
         Self::new(HttpStatus::Found, location.as_ref())
     }
 
-    /// Redirects to the result of an action (303), by GET.
+    /// Redirects to the result of an action (303). The client requests the target by GET.
     pub fn see_other(location: impl AsRef<str>) -> Self {
         Self::new(HttpStatus::SeeOther, location.as_ref())
     }

@@ -22,9 +22,9 @@ pub type RequestPath = String;
 
 /// A request: head and body.
 ///
-/// No method panics: if a value is absent, a `get_` method returns an empty value and its `try_get_` twin `None`. Query
-/// parameters are parsed on first use. A connection fills the same `Request` for each of its requests, and so reuses
-/// the memory.
+/// No method panics. If a value is absent, a `get_` method returns an empty value, and the `try_get_` method of the
+/// same name returns `None`. Query parameters are parsed on first use. A connection fills the same `Request` for each
+/// of its requests, and so reuses the memory.
 ///
 /// ```
 /// use hyperlane_core::{Method, Request};
@@ -47,7 +47,8 @@ pub struct Request {
     path_len: usize,
     /// True if the path contains escapes and `decoded` holds its decoded forms.
     escaped: bool,
-    /// The box keeps the request small, since few paths contain escapes. `reset` keeps the box for a later path.
+    /// The decoded forms of a path with escapes. Boxed, because few paths contain escapes. `reset` keeps the box for a
+    /// later path.
     decoded: Option<Box<DecodedPath>>,
     querys: OnceLock<Box<Querys>>,
     headers: Headers,
@@ -103,7 +104,7 @@ impl Request {
         self
     }
 
-    /// Borrows the percent-decoded path. A decoded `%2F` cannot be told from a real slash;
+    /// Borrows the percent-decoded path. A slash in it may have been sent as `%2F`;
     /// [`get_raw_path`](Self::get_raw_path) keeps the difference.
     pub fn get_path(&self) -> &str {
         self.decoded_path()
@@ -118,7 +119,7 @@ impl Request {
         }
     }
 
-    /// Borrows the query as sent, without its `?`; empty if there is none.
+    /// Borrows the query as sent, without the `?`; empty if there is no query.
     pub fn get_raw_query(&self) -> &str {
         self.target.get(self.path_len + 1..).unwrap_or_default()
     }
@@ -132,7 +133,7 @@ impl Request {
         }
     }
 
-    /// Replaces the path by a decoded one; the query stays.
+    /// Replaces the path; the query stays. `path` is the decoded form.
     pub fn set_path(&mut self, path: impl AsRef<str>) -> &mut Self {
         let path = path.as_ref();
         let query = self.get_raw_query().to_owned();
@@ -141,7 +142,7 @@ impl Request {
         if path.is_empty() {
             self.target.push('/');
         }
-        // The caller's path is already decoded, and decoding it again could fail.
+        // `path` is already decoded, and decoding it again could fail.
         self.escaped = self.target.contains('%');
         if self.escaped {
             self.decoded.get_or_insert_default().assign_decoded(path);
@@ -207,7 +208,7 @@ impl Request {
         self.asked_upgrade().into()
     }
 
-    /// Returns whether the connection may serve another request after this one (RFC 9112 §9.3).
+    /// Returns whether the client allows another request on the connection after this one (RFC 9112 §9.3).
     ///
     /// With `Connection: close` the result is false. Otherwise it is true for HTTP/1.1 and later, and for HTTP/1.0 only
     /// with `keep-alive`.
@@ -222,7 +223,7 @@ impl Request {
         }
     }
 
-    /// Clears the request and keeps its memory for the next one.
+    /// Clears the request and keeps its memory for the next request.
     pub(crate) fn reset(&mut self) {
         self.method = Method::default();
         self.version = HttpVersion::default();
@@ -235,8 +236,7 @@ impl Request {
         self.body = RequestBody::new();
     }
 
-    /// Releases the memory that the request does not need, since a request may live as long as the WebSocket that it
-    /// opened.
+    /// Releases the memory that the request does not need. A request may live as long as the WebSocket that it opened.
     pub(crate) fn shrink(&mut self) {
         self.target.shrink_to_fit();
         self.headers.shrink_to_fit();
@@ -282,7 +282,7 @@ impl Request {
     }
 
     /// Borrows the path for routing: decoded, except `%2F` and `%25`. [`decode_param`](super::decode_param) decodes a
-    /// segment of this form.
+    /// segment of this path.
     pub(crate) fn routing_path(&self) -> &str {
         self.decoded_path()
             .map_or(self.get_raw_path(), |decoded| &decoded.routing)
@@ -312,12 +312,12 @@ impl Request {
 
 /// Spellings of published Hyperlane programs.
 impl Request {
-    /// Copies the first value of a query parameter; `None` if it is absent.
+    /// Copies the first value of a query parameter; `None` if the parameter is absent.
     pub fn try_get_query(&self, name: impl AsRef<str>) -> Option<String> {
         self.query(name).map(str::to_owned)
     }
 
-    /// Copies the first value of a query parameter; empty if it is absent.
+    /// Copies the first value of a query parameter; empty if the parameter is absent.
     pub fn get_query(&self, name: impl AsRef<str>) -> String {
         self.try_get_query(name).unwrap_or_default()
     }
@@ -332,17 +332,17 @@ impl Request {
         self.get_query(name)
     }
 
-    /// Copies the last value of a query parameter; `None` if it is absent.
+    /// Copies the last value of a query parameter; `None` if the parameter is absent.
     pub fn try_get_query_back(&self, name: impl AsRef<str>) -> Option<String> {
         self.get_querys().get_last(name.as_ref()).map(str::to_owned)
     }
 
-    /// Copies the last value of a query parameter; empty if it is absent.
+    /// Copies the last value of a query parameter; empty if the parameter is absent.
     pub fn get_query_back(&self, name: impl AsRef<str>) -> String {
         self.try_get_query_back(name).unwrap_or_default()
     }
 
-    /// Returns the number of values of a query parameter; `None` if it is absent.
+    /// Returns the number of values of a query parameter; `None` if the parameter is absent.
     pub fn try_get_query_size(&self, name: impl AsRef<str>) -> Option<usize> {
         Some(self.get_query_size(name)).filter(|&size| size > 0)
     }
@@ -359,7 +359,7 @@ impl Request {
 
     header_spellings!();
 
-    /// Same as [`RequestBody::to_string_lossy`](RequestBody::to_string_lossy), copied.
+    /// Copies the body as text; invalid UTF-8 becomes U+FFFD.
     pub fn get_body_string(&self) -> String {
         self.body.to_string_lossy().into_owned()
     }

@@ -18,11 +18,13 @@ use head::{Added, Framing, Head};
 
 /// A response: status, header fields and body. Default: 200, HTTP/1.1, empty.
 ///
-/// The server frames the message: it drops `content-length` and `transfer-encoding` set by a program, since two
-/// different ends of a message enable request smuggling (RFC 9112 §11.2). A `date` or `connection` set by a program
-/// replaces the server's own, but `connection: close` is always added before the connection ends.
+/// The server itself sets the length of the message. It drops `content-length` and `transfer-encoding` fields of the
+/// program, because two contradictory lengths enable request smuggling (RFC 9112 §11.2). A `date` or `connection` field
+/// of the program replaces the server's own field. If the connection closes after the response, the server adds
+/// `connection: close` in any case.
 ///
-/// No method panics: if a value is absent, a `get_` method returns an empty value and its `try_get_` twin `None`.
+/// No method panics. If a value is absent, a `get_` method returns an empty value, and the `try_get_` method of the
+/// same name returns `None`.
 ///
 /// ```
 /// use hyperlane_core::Response;
@@ -37,19 +39,20 @@ use head::{Added, Framing, Head};
 pub struct Response {
     version: HttpVersion,
     status: ResponseStatusCode,
-    /// The reason phrase; empty for the registered one.
+    /// The reason phrase; empty for the registered phrase of the status.
     reason: String,
     headers: Headers,
     body: Bytes,
-    /// A body that is not in memory; `body` is empty then.
+    /// A file or a stream as the body; `body` is then empty.
     streamed: Option<Box<Body>>,
-    /// Fields that the request's session adds. `reset` keeps them, so the client receives its cookie with any answer.
+    /// Fields that the request's session adds. `reset` keeps these fields, so the client receives the session's cookie
+    /// with any answer.
     session: Option<Arc<SessionFields>>,
     /// The error that caused the response. The server reads this error when the hook has ended.
     failure: Option<Box<Failure>>,
 }
 
-/// Compares what the client would receive.
+/// Compares the parts that the client would receive.
 impl PartialEq for Response {
     fn eq(&self, other: &Self) -> bool {
         self.status == other.status
@@ -100,7 +103,7 @@ impl Response {
         self.status
     }
 
-    /// Sets the status code. An invalid one (below 100, above 999) is logged and becomes 500.
+    /// Sets the status code. An invalid code (below 100, above 999) is logged and becomes 500.
     pub fn set_status_code(&mut self, code: ResponseStatusCode) -> &mut Self {
         self.status = if (100..=999).contains(&code) {
             code
@@ -111,7 +114,7 @@ impl Response {
         self
     }
 
-    /// Borrows the reason phrase: the phrase that the program set, or else the registered one.
+    /// Borrows the reason phrase: the phrase that the program set, or else the registered phrase of the status.
     pub fn get_reason_phrase(&self) -> &str {
         if self.reason.is_empty() {
             HttpStatus::phrase(self.status)
@@ -120,8 +123,8 @@ impl Response {
         }
     }
 
-    /// Sets the reason phrase; an empty one means the registered one. A phrase with control characters is logged and
-    /// dropped (RFC 9112 §4).
+    /// Sets the reason phrase; an empty phrase selects the registered phrase of the status. A phrase with control
+    /// characters is logged and dropped (RFC 9112 §4).
     pub fn set_reason_phrase(&mut self, phrase: impl AsRef<str>) -> &mut Self {
         let phrase = phrase.as_ref();
         if is_field_text(phrase) {
@@ -135,26 +138,26 @@ impl Response {
 
     header_accessors!();
 
-    /// Sets a header field and removes earlier ones of that name.
+    /// Sets a header field and removes earlier fields of the same name.
     ///
-    /// An invalid field is dropped, and the log names the rule that the field breaks. The server's own fields,
-    /// `content-length` and `transfer-encoding`, are dropped with a debug line only.
+    /// An invalid field is dropped, and the log names the rule that the field breaks. For the server's own fields,
+    /// `content-length` and `transfer-encoding`, the log line has the level debug.
     pub fn set_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         let name = name.as_ref();
         log_refused(name, self.try_set_header(name, value));
         self
     }
 
-    /// Adds a header field and keeps earlier ones of that name. A field that can have only one value (`content-type`,
-    /// `date`, `etag`, `location` and the like) replaces earlier ones. Invalid fields are dropped as by
-    /// [`set_header`](Self::set_header).
+    /// Adds a header field and keeps earlier fields of the same name. A field that can have only one value
+    /// (`content-type`, `date`, `etag`, `location` and the like) replaces the earlier field. Invalid fields are dropped
+    /// as by [`set_header`](Self::set_header).
     pub fn add_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         let name = name.as_ref();
         log_refused(name, self.try_add_header(name, value));
         self
     }
 
-    /// Sets a header field and removes earlier ones of that name.
+    /// Sets a header field and removes earlier fields of the same name.
     ///
     /// # Errors
     /// Returns [`HeaderError::Name`] or [`HeaderError::Value`] if the field would break the message, and
@@ -238,7 +241,7 @@ impl Response {
         self.streamed.is_some()
     }
 
-    /// Takes the body, from any source, and leaves an empty one.
+    /// Takes the body, from any source, and leaves an empty body.
     pub fn take_body(&mut self) -> Body {
         match self.streamed.take() {
             Some(streamed) => *streamed,
@@ -246,7 +249,7 @@ impl Response {
         }
     }
 
-    /// Sets `etag` and `last-modified` unless they are set.
+    /// Sets `etag` and `last-modified`. A field that the response already has stays.
     pub(crate) fn set_validators(&mut self, validators: &Validators) {
         if let Some(etag) = &validators.etag
             && !self.has_header("etag")
@@ -260,7 +263,7 @@ impl Response {
         }
     }
 
-    /// Returns `etag` and `last-modified` as set.
+    /// Returns the `etag` and `last-modified` of the response.
     pub(crate) fn validators(&self) -> Validators {
         Validators {
             etag: self.header("etag").and_then(EntityTag::parse),
@@ -278,8 +281,9 @@ impl Response {
             .remove_header("content-type");
     }
 
-    /// Removes the fields that describe a discarded body. Such fields would be wrong for the text of an error, and
-    /// caches would keep that text as long as the discarded body. Fields that prevent caching stay.
+    /// Removes the header fields that describe the body, because the text of an error replaces the body. These fields
+    /// would be wrong for the text, and caches would keep the text as long as the body. Fields that prevent caching
+    /// stay.
     pub(crate) fn forget_content(&mut self) -> &mut Self {
         if self.headers.is_empty() {
             return self;
@@ -299,7 +303,7 @@ impl Response {
         self.failure = Some(Box::new(failure));
     }
 
-    /// Records that a handler returned an error, unless the error was recorded in more detail.
+    /// Records that a handler returned an error. A failure that was recorded before stays, because it has more detail.
     pub(crate) fn fail_as_shown(&mut self) {
         if self.failure.is_some() {
             return;
@@ -307,7 +311,7 @@ impl Response {
         let shown = std::str::from_utf8(&self.body).map(str::trim_end);
         let public = match shown {
             Ok(text) if self.status < 500 && !text.is_empty() => text.to_owned().into(),
-            // An error without its own status.
+            // The error did not set a status.
             _ if self.status < 300 => HttpStatus::phrase(500).into(),
             _ => HttpStatus::phrase(self.status).into(),
         };
@@ -319,7 +323,7 @@ impl Response {
         });
     }
 
-    /// Records, for the log, the reason why the response is 500 or is cut.
+    /// Records a reason for the log: why the response is a 500, or why it was cut.
     pub(crate) fn fail_because(&mut self, cause: impl Into<String>) {
         self.fail(Failure {
             public: HttpStatus::phrase(HttpStatus::InternalServerError.code()).into(),
@@ -348,12 +352,15 @@ impl Response {
 
     /// Encodes the response as HTTP/1.1: status line, header fields, body.
     ///
-    /// Adds `content-length`, and `content-type: text/plain; charset=utf-8` for a body without a type. A body of
-    /// `text/event-stream` begins a stream that ends with the connection. Its head has no length, but `connection:
-    /// close` and, unless set, `cache-control: no-cache` and `x-accel-buffering: no`. 1xx, 204 and 304 have neither
-    /// length nor body (RFC 9112 §6.3); 205 has an empty body. `date` is absent; the server adds it only to responses
-    /// that the server sends itself. This method cannot encode a file or a stream, and logs a warning instead: leave
-    /// the response in the context, or `#[send]` it.
+    /// Adds `content-length`, and `content-type: text/plain; charset=utf-8` for a body without a type. A 1xx, 204 or
+    /// 304 has neither length nor body (RFC 9112 §6.3), and a 205 has an empty body. `date` is absent: the server adds
+    /// it only to responses that the server itself sends.
+    ///
+    /// A body of type `text/event-stream` begins a stream that ends with the connection. The head of the stream has no
+    /// length. It has `connection: close`, and the defaults `cache-control: no-cache` and `x-accel-buffering: no`.
+    ///
+    /// This method cannot encode a file or a stream. It omits such a body and logs a warning. Leave the response in the
+    /// context, or `#[send]` it.
     pub fn build(&mut self) -> Vec<u8> {
         if self.is_body_streamed() {
             tracing::warn!("only the server can send a file or a stream: built without it");
@@ -383,7 +390,7 @@ impl Response {
         self.session = fields;
     }
 
-    /// The fields that the request's session adds to the head.
+    /// Returns the fields that the request's session adds to the head.
     pub(crate) fn session(&self) -> Option<&Arc<SessionFields>> {
         self.session.as_ref()
     }
@@ -411,12 +418,12 @@ impl Response {
         !matches!(self.status, 100..=199 | 204 | 304)
     }
 
-    /// Returns whether the status rules out content, regardless of the body in hand (RFC 9110 §15.3.6 for 205).
+    /// Returns whether a response of this status has no content, whatever body is set (RFC 9110 §15.3.6 for 205).
     pub(crate) fn is_empty_by_status(&self) -> bool {
         !self.allows_body() || self.status == HttpStatus::ResetContent.code()
     }
 
-    /// Shares the body.
+    /// Borrows the body as shared bytes.
     pub(crate) fn body_bytes(&self) -> &Bytes {
         &self.body
     }
@@ -460,17 +467,17 @@ impl Default for Response {
     }
 }
 
-/// Answers with a status and its name; keeps the header fields.
+/// Answers with a status and its reason phrase as text. Keeps the header fields that do not describe a body.
 pub(crate) fn describe(response: &mut Response, status: ResponseStatusCode) {
     let text = format!("{status} {}\n", HttpStatus::phrase(status));
     explain(response, status, text);
 }
 
-/// Answers with a status and a text in place of a discarded body.
+/// Answers with a status, and with a text that replaces the body.
 pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text: String) {
     response.forget_content();
     if !(300..400).contains(&status) {
-        // `location` referred to the discarded result.
+        // `location` belonged to the response that the text replaces.
         response.remove_header("location");
     }
     response
@@ -514,7 +521,7 @@ fn is_framing(name: &str) -> bool {
     name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding")
 }
 
-/// Returns whether a field has a single value, so that a second would contradict the first (RFC 9110 §5.3).
+/// Returns whether a field can have only a single value: a second value would contradict the first (RFC 9110 §5.3).
 fn is_single(name: &str) -> bool {
     const SINGLE: [&str; 6] = [
         "date",
@@ -540,7 +547,7 @@ fn refuse_framing(name: &str) -> Result<(), HeaderError> {
 fn log_refused(name: &str, result: Result<(), HeaderError>) {
     match result {
         Ok(()) => {}
-        // Programs set framing fields by habit. The server's own fields are right, so a debug line suffices.
+        // Programs set these fields by habit, and the server sets them correctly. A debug line is enough.
         Err(HeaderError::Framing) => {
             tracing::debug!(name, "the server frames the message: header dropped")
         }

@@ -1,18 +1,18 @@
-//! Sessions in heads: the form of their tokens in requests, and the fields that they add to responses.
+//! Sessions in heads: the form of session tokens in requests, and the fields that a session adds to responses.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
-/// Name of the cookie over TLS. Clients accept this name only from the host itself, over TLS and for all paths (RFC
-/// 6265bis §4.1.3.2).
+/// Name of the cookie over TLS. Clients accept a cookie of this name only from the host itself, over TLS and for all
+/// paths (RFC 6265bis §4.1.3.2).
 const SECURE_NAME: &str = "__Host-session";
 /// Name of the cookie without TLS.
 const PLAIN_NAME: &str = "session";
 
-/// The session's fields in a response head. The writer of the head reads these fields last, so resets and replacements
-/// of the response do not lose them.
+/// The session's fields in a response head. The server reads these fields when it writes the head. A hook that resets
+/// or replaces the response thus does not lose them.
 #[derive(Debug)]
 pub(crate) struct SessionFields {
     name: &'static str,
@@ -68,7 +68,7 @@ impl SessionFields {
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Returns whether a head was written. Changes after that have no effect.
+    /// Returns whether a head was written. Later changes have no effect.
     pub(crate) fn is_written(&self) -> bool {
         self.written.load(Ordering::Acquire)
     }
@@ -82,8 +82,8 @@ impl SessionFields {
             .clone()
     }
 
-    /// Returns whether a field of the program sets this cookie. Such a field is omitted, since a client could choose
-    /// either of two cookies.
+    /// Returns whether a header field of the program sets the session's cookie. The head omits such a field, because a
+    /// client could use either of two cookies.
     pub(crate) fn is_own(&self, name: &str, value: &str) -> bool {
         name.eq_ignore_ascii_case("set-cookie")
             && value
@@ -101,8 +101,8 @@ impl PartialEq for SessionFields {
 
 impl Eq for SessionFields {}
 
-/// Returns whether a text has the form of our cookies and tokens: 22 characters of base64url, a time and 43 characters
-/// of base64url, separated by dots. A text of another form belongs to the program.
+/// Returns whether a text has the form of a session's cookie or token: 22 characters of base64url, a time and 43
+/// characters of base64url, separated by dots. A text of another form belongs to the program.
 pub(crate) fn is_session_token(text: &str) -> bool {
     let is_base64 = |text: &str, length: usize| {
         let is_of_it = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -118,8 +118,8 @@ pub(crate) fn is_session_token(text: &str) -> bool {
         && parts.next().is_none()
 }
 
-/// Returns the `Cache-Control` of a response that sets a session's cookie. It is private regardless of the program's
-/// value, since a shared cache must never send the cookie to another client (RFC 9111 §7.3).
+/// Returns the `Cache-Control` of a response that sets a session's cookie. The result is private whatever the program
+/// has set: a shared cache must never send the cookie to another client (RFC 9111 §7.3).
 pub(crate) fn private_cache_control<'a>(set: impl Iterator<Item = &'a str>) -> String {
     let directives: Vec<&str> = set
         .flat_map(super::list_items)

@@ -22,8 +22,8 @@ pub(crate) fn is_handshake_field(name: &str) -> bool {
 
 /// The protocol that the `Upgrade` field of a request asks for.
 ///
-/// The field is a list in order of preference. A protocol known to the server wins at any position, WebSocket first.
-/// The default is an empty `Unknown` and means no upgrade.
+/// The field is a list in order of preference. A protocol that the server knows wins at any position: WebSocket first,
+/// then `h2c`, then TLS. The default is an empty `Unknown` and means no upgrade.
 ///
 /// ```
 /// use hyperlane_core::UpgradeType;
@@ -39,7 +39,7 @@ pub enum UpgradeType {
     H2c,
     /// `TLS/..` (RFC 2817), in lower case.
     Tls(String),
-    /// Another protocol, in lower case; empty without an upgrade.
+    /// Another protocol, in lower case; empty if the request asks for no upgrade.
     Unknown(String),
 }
 
@@ -59,7 +59,7 @@ impl UpgradeType {
         matches!(self, Self::Tls(_))
     }
 
-    /// Returns whether there is no known protocol.
+    /// Returns whether the protocol is unknown, or the request asks for no upgrade.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown(_))
     }
@@ -110,7 +110,7 @@ pub(crate) enum Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// Returns the best protocol of all `Upgrade` fields of a request.
+    /// Returns the protocol of the highest rank among all `Upgrade` fields of a request.
     pub(crate) fn of(fields: impl Iterator<Item = &'a str>) -> Self {
         let mut best = Self::Other("");
         for item in fields.flat_map(list_items) {

@@ -13,7 +13,7 @@ use metrics::{Counter, Gauge, Histogram, KeyName, SharedString, Unit, counter, g
 
 use crate::wire::WireFormat;
 
-/// The metrics of a server. Without handles if no recorder was installed when the server started.
+/// The metrics of a server. `None` if no recorder was installed when the server started.
 pub(crate) struct Metrics(Option<Box<Handles>>);
 
 struct Handles {

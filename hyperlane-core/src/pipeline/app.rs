@@ -26,7 +26,7 @@ pub(crate) struct Hook {
     pub(crate) body: BodyPlan,
     /// The check that the server has what the hook needs.
     check: SetupCheck,
-    /// The label of the hook's route in spans and metrics. Empty for a hook that is not a route.
+    /// The label of the hook's route in spans and metrics. The label is empty for a hook that is not a route.
     pub(crate) label: Arc<RouteLabel>,
     /// True if the hook is an additional pattern of a mount. Lists show only the mount's main pattern.
     is_part: bool,

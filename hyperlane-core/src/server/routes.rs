@@ -13,9 +13,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RouteInfo {
-    /// The pattern as written. `(fallback)` for the handler of requests that match no route.
+    /// The pattern as written, or `(fallback)` for the handler of requests that match no route.
     pub pattern: String,
-    /// The methods of the route. Empty if the route accepts every method. A GET route also answers HEAD.
+    /// The methods of the route. The list is empty if the route accepts every method. A GET route also answers HEAD.
     pub methods: Vec<&'static str>,
     /// The protocol to which the client must upgrade, such as `websocket`. `None` if the route requires no upgrade.
     pub upgrade: Option<&'static str>,

@@ -221,8 +221,8 @@ where
 
 impl HookContext {
     /// Returns a value from the extensions of the request, such as the user or a request id. A layer around a
-    /// [`HyperlaneService`] stores such values. Returns `None` if there is no value of this type, and on connections
-    /// that the server accepted itself.
+    /// [`HyperlaneService`] stores such values. Returns `None` if there is no value of this type. On connections to the
+    /// server's own listeners, always returns `None`.
     ///
     /// ```
     /// use hyperlane_core::{Context, Error};

@@ -30,7 +30,7 @@ const VALUES_BYTES: usize = 96;
 /// Overhead of a user's name, in bytes. It includes the entry in the table's index of users.
 const USER_BYTES: usize = 160;
 
-/// A session. An entry stays usable after the table has removed it.
+/// A session. It stays usable after the table has removed it.
 pub(crate) struct SessionEntry {
     table: Weak<Table>,
     /// The key of the session's slot in the table; [`NO_SLOT`] if the table does not have the session.
@@ -62,7 +62,8 @@ pub(super) struct SessionState {
     pub(super) unsaved: bool,
     /// Ids that have been replaced or have ended since the last save.
     pub(super) unsaved_ids: Vec<SessionId>,
-    /// Number of changes and saves. A newer number shows that data from an earlier request to the store is outdated.
+    /// Number of changes and saves. Data from the store is outdated if the number has changed since the store was
+    /// asked.
     pub(super) version: u32,
     /// The store has the session.
     pub(super) stored: bool,
@@ -77,7 +78,7 @@ pub(super) struct Former {
     pub(super) id: SessionId,
     /// The second since 1970 from which the id is invalid.
     pub(super) until: u64,
-    /// The drop of this sender signals the end of the id. The connections that were opened with the id then close.
+    /// Dropping this sender signals the end of the id. The connections that were opened with the id then close.
     end: Option<watch::Sender<()>>,
 }
 
@@ -200,8 +201,8 @@ impl SessionEntry {
         self.state().ended
     }
 
-    /// Returns a guard. While the guard lives, the session is not evicted, and does not expire for lack of use. A
-    /// channel keeps the guard while it is in use.
+    /// Returns a guard. While the guard lives, the session is not evicted, and does not expire for lack of use. Each
+    /// channel in use keeps one guard.
     pub(crate) fn keep_alive(self: &Arc<Self>) -> KeptAlive {
         if let Some(table) = self.table.upgrade() {
             table.keep(self);
@@ -243,7 +244,7 @@ impl SessionEntry {
         })
     }
 
-    /// Returns whether the table has the session, so that requests can find it.
+    /// Returns whether requests can find the session in the table.
     pub(super) fn is_in_table(&self) -> bool {
         self.slot_key() != NO_SLOT
     }

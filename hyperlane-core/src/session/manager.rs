@@ -253,7 +253,7 @@ impl Sessions {
             Found::Ended(IdEnd::Destroyed) => return Ok(Loaded::Nothing),
             Found::Unknown => None,
         };
-        // This is the session's current id if this process knows a newer id than `id`.
+        // The store is asked for the session's current id, if this process knows a newer id than `id`.
         let mut asked = known.as_ref().map_or(id, |entry| entry.id());
         let version = known.as_ref().map(|entry| entry.state().version);
         let now = self.table.now();
@@ -294,7 +294,7 @@ impl Sessions {
     }
 
     /// Inserts a session from the store into the table, or updates the session in the table. `version` is the version
-    /// that the session in the table had when the store was asked.
+    /// of the table's session at the time when the store was asked.
     fn adopt(&self, id: SessionId, data: &SessionData, version: Option<u32>) -> Loaded {
         let entry = match self.table.look_up(&id) {
             Found::Session(entry) => entry,

@@ -90,8 +90,8 @@ fn authenticate(key: &Hmac<Sha256>, purpose: Purpose<'_>, text: &str) -> Hmac<Sh
         Purpose::Token(path) => (b"token\0\0", path),
     };
     mac.update(kind);
-    // A zero byte separates the purpose from the text. Neither of them contains a zero byte, so the signed bytes are
-    // unambiguous.
+    // A zero byte separates the purpose from the text. The purpose and the text contain no zero byte, so the signed
+    // bytes are unambiguous.
     mac.update(of.as_bytes());
     mac.update(b"\0");
     mac.update(text.as_bytes());

@@ -27,16 +27,16 @@ pub(super) type Values = Vec<(Arc<str>, Arc<str>)>;
 /// - The server calls `load` before the hooks of each request with a valid cookie or token. If a request has several
 ///   cookies and tokens, the server tries them in turn until the store has a session. For an unknown id, `load` returns
 ///   `Ok(None)`.
-/// - The server calls `save` before it sends the response, or the head of an event stream or an upgrade. It calls
+/// - The server calls `save` before it sends a response, or the head of an event stream or an upgrade. The server calls
 ///   `save` only if the session has changed or its time to live must restart. `save` replaces the data under the id.
 ///   The store may delete the data after `ttl`.
 /// - The server calls `delete` when a session is destroyed. An unknown id is not an error.
-/// - If the store returns an error, the server logs it and answers 503. The session keeps its changes in this process,
-///   and its next request saves them.
+/// - If the store returns an error, the server logs the error and answers 503. The session keeps its changes in this
+///   process. The session's next request saves the changes.
 /// - If two servers change a session at the same time, the later save wins. A request in progress on one server may
 ///   save a session again after another server has destroyed it.
 ///
-/// The server may drop a future of the store at any await, because a client's connection has ended.
+/// The server may drop a future of the store at any await, when the client's connection ends.
 ///
 /// ```
 /// use std::{collections::HashMap, io, sync::Mutex, time::Duration};

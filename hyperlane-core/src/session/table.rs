@@ -5,9 +5,9 @@
 //! a channel in use is *kept alive*, and is in no list. Every operation therefore takes the same time for any number of
 //! sessions.
 //!
-//! All requests with a session take the table's lock, so it is held only briefly. Code of the program never runs under
-//! the lock, and nothing large is parsed, copied or freed under it. An operation on many sessions handles at most
-//! [`SLICE`] of them at a time.
+//! All requests with a session take the table's lock, so the lock is held only briefly. Code of the program never runs
+//! under the lock, and nothing large is parsed, copied or freed under it. An operation handles at most [`SLICE`]
+//! sessions before it releases the lock.
 
 mod eviction;
 mod slots;
@@ -63,8 +63,7 @@ pub(crate) struct Table {
 /// The reason why an id has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IdEnd {
-    /// The user has changed, and the session has a new id. The client has received the new id, or is about to receive
-    /// it.
+    /// The user has changed, and the session has a new id. The client has the new id, or is about to receive it.
     Renewed,
     Destroyed,
 }
@@ -115,7 +114,7 @@ impl Table {
         known.or_else(|| Handle::try_current().ok())
     }
 
-    /// Returns the attachment for all sessions of the server, a value of a higher layer (the channels).
+    /// Returns the attachment of the table: a value that a higher layer (the channels) keeps for all sessions.
     pub(crate) fn attachment(&self) -> &AttachmentSlot {
         &self.attachment
     }
@@ -129,7 +128,8 @@ impl Table {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds the session with this id. Former ids are accepted while they are valid. The call is a use of the session.
+    /// Finds the session with this id. Former ids are accepted while they are valid. The call counts as a use of the
+    /// session.
     pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<SessionEntry>> {
         match self.look_up(id) {
             Found::Session(entry) => Some(entry),
@@ -196,7 +196,7 @@ impl Table {
                 found.extend(slot.map(|slot| slot.entry.clone()));
                 last = Some(*key);
             }
-            // The loop ends at an empty slice, which comes after the last key.
+            // The next slice begins after the last key. The loop ends when a slice is empty.
             from = last.map(|last| last + 1);
         }
         found
@@ -295,7 +295,7 @@ impl Table {
                 drop(index);
                 changed
             }
-            // The session is not in the table. It lasts for its request only, so its memory does not count.
+            // The session is not in the table. It lasts for its request only, so the table does not count its memory.
             locked => {
                 drop(locked);
                 let limit = self.limit.load(Ordering::Relaxed);
@@ -313,8 +313,8 @@ impl Table {
     /// Binds a session to a user. `client_knows_id` says whether the client has the current id. `by` is the id that the
     /// request knows, with the fields of the request's answer.
     ///
-    /// A request with a former id cannot bind the session to another user. A request also cannot do so while another
-    /// request logs a user in.
+    /// Fails with [`SessionError::Former`] if the request has a former id and would bind the session to another user.
+    /// Also fails with this error while another request is logging a user in.
     pub(super) fn set_user(
         &self,
         entry: &Arc<SessionEntry>,
@@ -388,7 +388,7 @@ impl Table {
     }
 
     /// Gives a session a new id, and returns the new id. Returns `None` and changes nothing if the session's id is no
-    /// longer `known`. The same applies if another request has changed the user and is about to renew the session.
+    /// longer `known`. Also returns `None` if another request has changed the user and is about to renew the session.
     pub(super) fn renew(
         &self,
         entry: &Arc<SessionEntry>,
@@ -438,7 +438,7 @@ impl Table {
         Ok(Some(id))
     }
 
-    /// Ends a session. The session cannot be used again.
+    /// Ends a session for good.
     pub(super) fn destroy(&self, entry: &Arc<SessionEntry>) {
         let now = self.now();
         let mut evicted = Vec::new();
@@ -475,10 +475,10 @@ impl Table {
         end_all(evicted);
     }
 
-    /// Charges a session for bytes of its channels. Returns false if there is no room. The call is not a use of the
-    /// session.
+    /// Charges a session for bytes of its channels. Returns false if there is no room. The call does not count as a use
+    /// of the session.
     pub(super) fn charge(&self, entry: &Arc<SessionEntry>, bytes: usize) -> bool {
-        // A session outside of the table lasts for its request only. No client can come back to it.
+        // A session outside of the table lasts for its request only, so no client can come back to the session.
         if entry.slot_key() == NO_SLOT {
             return false;
         }

@@ -363,7 +363,7 @@ fn one_that_is_not_read_has_room_and_is_reset_once() {
     }
     let held = (1..=100).filter(|offset| channel.log.get(*offset).is_some());
     assert!(held.count() <= LIMITS.messages);
-    // The server has paused reading, so it does not notice the end of the connection.
+    // The server has paused reading, so the server does not notice the end of the connection.
     client.vanish();
     client.connect(&mut channel, 1000);
     assert_eq!(client.resets, 1);
@@ -398,8 +398,8 @@ fn places_that_will_be_reset_keep_no_sender_waiting() {
     assert_eq!(client.resets, 1);
 }
 
-/// Tests the messages that a reloaded page gets. The page before the reload is still connected while they are sent, and
-/// receives all of them.
+/// Tests the messages that a reloaded page gets. The page before the reload is still connected while the messages are
+/// sent, and receives all of them.
 fn reload(kind: Kind) {
     let mut channel = Channel::new(7);
     let text = |number: u64| Message::from(number.to_string()).into();

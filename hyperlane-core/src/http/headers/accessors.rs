@@ -19,7 +19,7 @@ macro_rules! header_accessors {
             self
         }
 
-        /// Borrows the first value of a header field; case is ignored.
+        /// Borrows the first value of a header field. The case of `name` is ignored.
         pub fn header(&self, name: impl AsRef<str>) -> Option<&str> {
             self.headers.get(name.as_ref())
         }
@@ -42,7 +42,7 @@ pub(crate) use header_accessors;
 /// Declares the spellings of published Hyperlane programs.
 macro_rules! header_spellings {
     () => {
-        /// Copies all values of a header field; `None` if it is absent.
+        /// Copies all values of a header field; `None` if the field is absent.
         pub fn try_get_header(
             &self,
             name: impl AsRef<str>,
@@ -50,32 +50,32 @@ macro_rules! header_spellings {
             self.headers.owned_values(name.as_ref())
         }
 
-        /// Copies all values of a header field; empty if it is absent.
+        /// Copies all values of a header field; empty if the field is absent.
         pub fn get_header(&self, name: impl AsRef<str>) -> $crate::http::RequestHeadersValue {
             self.try_get_header(name).unwrap_or_default()
         }
 
-        /// Same as [`header`](Self::header), copied.
+        /// Copies the first value of a header field; `None` if the field is absent.
         pub fn try_get_header_front(&self, name: impl AsRef<str>) -> Option<String> {
             self.headers.get(name.as_ref()).map(str::to_owned)
         }
 
-        /// Same as [`header`](Self::header), copied; empty if the field is absent.
+        /// Copies the first value of a header field; empty if the field is absent.
         pub fn get_header_front(&self, name: impl AsRef<str>) -> String {
             self.try_get_header_front(name).unwrap_or_default()
         }
 
-        /// Copies the last value of a header field; `None` if it is absent.
+        /// Copies the last value of a header field; `None` if the field is absent.
         pub fn try_get_header_back(&self, name: impl AsRef<str>) -> Option<String> {
             self.headers.get_last(name.as_ref()).map(str::to_owned)
         }
 
-        /// Copies the last value of a header field; empty if it is absent.
+        /// Copies the last value of a header field; empty if the field is absent.
         pub fn get_header_back(&self, name: impl AsRef<str>) -> String {
             self.try_get_header_back(name).unwrap_or_default()
         }
 
-        /// Returns the number of values of a header field; `None` if it is absent.
+        /// Returns the number of values of a header field; `None` if the field is absent.
         pub fn try_get_header_size(&self, name: impl AsRef<str>) -> Option<usize> {
             Some(self.get_header_size(name)).filter(|&size| size > 0)
         }

@@ -110,7 +110,7 @@ fn nothing_of_one_request_is_seen_in_the_next() {
         .unwrap();
     assert_eq!((request.get_path(), request.routing_path()), ("/b", "/b"));
     assert_eq!(request.get_query("a"), "2");
-    // Nothing is left without a reset in between either.
+    // A new head also replaces the old one without a reset in between.
     request
         .assign_head("GET", &origin("/c", ""), HttpVersion::Http1_1)
         .unwrap();

@@ -1,4 +1,4 @@
-//! The head of a response: which fields are sent, and which of them the server sets.
+//! The head of a response. This module decides which fields are sent, and which of them the server sets.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ pub(crate) enum Framing {
     Length(u64),
     /// `transfer-encoding: chunked`.
     Chunked,
-    /// No body, and no field about one.
+    /// No body, and no header field about a body.
     None,
     /// The end of the connection ends the body.
     UntilClose,
 }
 
-/// A response that is about to be sent, with the fields of its request's session and route.
+/// A response that is about to be sent. It carries the fields that the session and the route of its request add.
 ///
-/// `Context::head` creates it, so that every head is sent with these fields. [`Response::build`] also creates one, for
-/// programs that send bytes themselves.
+/// `Context::head` creates this value, so every head that the server sends has these fields. [`Response::build`] also
+/// creates one, for programs that send bytes themselves.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub(crate) response: &'a Response,
@@ -38,7 +38,7 @@ pub(crate) struct Head<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Added<'a> {
     pub(crate) framing: Framing,
-    /// The value of `date`; empty for none.
+    /// The value of the field `date`; empty to omit the field.
     pub(crate) date: &'a [u8],
     pub(crate) connection: Option<&'static str>,
     pub(crate) title_case: bool,
@@ -48,8 +48,9 @@ impl Head<'_> {
     /// Writes the head. Allocates only if `out` must grow.
     ///
     /// The status overrides the framing: a status without a body has no framing field. [`Framing::UntilClose`] adds
-    /// `connection: close`. A field that the program set replaces the automatic field of that name. Framing fields that
-    /// the program set by [`get_mut_headers`](Response::get_mut_headers) are omitted.
+    /// `connection: close`. A field of the program replaces the automatic field of the same name. The framing fields
+    /// `content-length` and `transfer-encoding` are the exception: the head omits them if the program set them by
+    /// [`get_mut_headers`](Response::get_mut_headers).
     pub(crate) fn write(self, out: &mut Vec<u8>, added: Added<'_>) {
         let Self { response } = self;
         let (headers, session) = (&response.headers, response.session.as_ref());
@@ -58,7 +59,7 @@ impl Head<'_> {
             true => added.framing,
             false => Framing::None,
         };
-        // An unknown version is written as HTTP/1.1, since its text is not validated.
+        // An unknown version is written as HTTP/1.1, because its text was not validated.
         let is_1_0 = response.version.is_http1_0();
         let mut head = HeadWriter::response(out, is_1_0, response.status, &response.reason);
         if !added.date.is_empty() && !set.date {
@@ -69,7 +70,7 @@ impl Head<'_> {
             Framing::Chunked => head.field("transfer-encoding", b"chunked"),
             Framing::None | Framing::UntilClose => {}
         }
-        // The default type of a file or a stream is already set.
+        // A file or a stream already has its default type. Only a body in memory needs one here.
         if !set.content_type
             && !response.body.is_empty()
             && !matches!(framing, Framing::None | Framing::Length(0))
@@ -80,7 +81,7 @@ impl Head<'_> {
             Framing::UntilClose => Some("close"),
             _ => added.connection,
         };
-        // `close` is written before the connection ends, even if the program set `connection`.
+        // If the connection closes after this answer, the head says `close`, even if the program set `connection`.
         let ends = set.connection
             && connection == Some("close")
             && !headers.has_token("connection", "close");
@@ -140,7 +141,7 @@ pub(crate) fn write_switching<'a>(
     head.end(title_case);
 }
 
-/// Writes the cookie of a session into a head, if the cookie must be set. No other function writes it.
+/// Writes the cookie of a session into a head, if the cookie must be set. No other function writes session cookies.
 fn write_cookie<'a>(
     head: &mut HeadWriter<'_>,
     session: &'a Arc<SessionFields>,
@@ -150,7 +151,7 @@ fn write_cookie<'a>(
     Some(session)
 }
 
-/// Writes the fields for caches and proxies. The response of a request with a session is private, and proxies must not
+/// Writes the fields for caches and proxies. The response to a request with a session is private. Proxies must not
 /// buffer events.
 fn write_cache_fields(
     head: &mut HeadWriter<'_>,

@@ -9,11 +9,11 @@ use super::{
 };
 use crate::session::SessionEntry;
 
-/// The guaranteed share of newcomers in the memory, as a divisor of the memory.
+/// Newcomers have a guaranteed share: the memory divided by this number.
 pub(super) const NEWCOMERS_PART: usize = 5;
 
-/// Limit of the bytes for ended ids, as a divisor of the memory. Beyond the limit, ended ids are dropped before
-/// sessions with a user are evicted.
+/// If ended ids take more than the memory divided by this number, they are dropped before sessions with a user are
+/// evicted.
 const ENDED_IDS_PART: usize = 64;
 
 /// The result of [`Table::make_room`].
@@ -26,9 +26,9 @@ pub(super) enum Room {
 }
 
 impl Table {
-    /// Makes room for `bytes` more of a session, and returns the locked table. The flag is false if there can be no
-    /// room. The lock is released between slices of evictions. The caller ends the sessions in `evicted` outside of all
-    /// locks.
+    /// Makes room for a session to grow by `bytes`, and returns the locked table with a flag. The flag is false if
+    /// there can be no room. The lock is released between slices of evictions. The caller ends the sessions in
+    /// `evicted` outside of all locks.
     pub(super) fn lock_with_room(
         &self,
         entry: &SessionEntry,
@@ -48,7 +48,7 @@ impl Table {
         }
     }
 
-    /// Makes room for `bytes` more of a session. Drops ended ids, evicts expired sessions, and evicts the least
+    /// Makes room for a session to grow by `bytes`. Drops ended ids, evicts expired sessions, and evicts the least
     /// recently used sessions. Never evicts the session itself.
     ///
     /// Newcomers are evicted first while they use more than their guaranteed share. A flood of newcomers therefore
@@ -100,7 +100,8 @@ impl Table {
             } else {
                 Rank::Known
             };
-            // A flood of logouts makes many ended ids. They are dropped before sessions of other users are evicted.
+            // A flood of logouts makes many ended ids. The ended ids are dropped before sessions of other users are
+            // evicted.
             if first == Rank::Known
                 && index.ended_by_time.len() * ENDED_ID_BYTES > limit / ENDED_IDS_PART
                 && let Some((_, id)) = index.ended_by_time.pop_front()

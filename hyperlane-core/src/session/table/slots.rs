@@ -22,7 +22,7 @@ pub(super) const ID_BYTES: usize = size_of::<(SessionId, u32)>() + 4;
 
 #[derive(Default)]
 pub(super) struct Index {
-    /// Slots by id. Former ids are included.
+    /// The keys of slots by id. Former ids are included.
     pub(super) ids: HashMap<SessionId, u32>,
     pub(super) users: BTreeSet<(Arc<str>, u32)>,
     pub(super) slots: Slab<Slot>,

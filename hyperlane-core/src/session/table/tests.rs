@@ -254,7 +254,7 @@ fn however_many_expire_at_once_others_wait_for_one_slice_at_most() {
         begin(&table);
     }
     assert!(is_there(&table, &fresh));
-    // `all` and `of_user` return every session, even if there are more than one slice.
+    // `all` and `of_user` return every session, even if the sessions fill more than one slice.
     assert_eq!(table.all().len(), table.usage().0);
     let users: Vec<_> = (0..3 * SLICE).map(|_| login(&table, "ann")).collect();
     let _other = login(&table, "bob");
