@@ -32,7 +32,4 @@ pub enum RoomError {
          `ctx.upgrade(stream)` or `ctx.event_stream(stream)` in a handler of its own route"
     )]
     Channel,
-    /// The room has no member of this name.
-    #[error("the room has no such member")]
-    NoSuchMember,
 }

@@ -189,7 +189,7 @@ impl Channel {
         self.lock().state.log.end()
     }
 
-    /// Returns a connection of the channel, usually the newest. Returns `None` if no client is connected.
+    /// Returns the newest connection of the channel. Returns `None` if no client is connected.
     pub(crate) fn connection(&self) -> Option<Arc<Link>> {
         self.lock()
             .state

@@ -108,7 +108,8 @@ impl ServerSentEvents {
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] for bytes that are not UTF-8, [`io::ErrorKind::BrokenPipe`] if the client has
     /// left or the channel has ended, [`io::ErrorKind::TimedOut`] if the channel's buffer stayed full for the whole
-    /// send timeout.
+    /// send timeout, [`io::ErrorKind::OutOfMemory`] if no client of the channel is connected and `session_memory` has
+    /// no room for the message.
     ///
     /// # Cancel safety
     /// If the future is dropped, the event is sent either whole or not at all.

@@ -142,7 +142,8 @@ impl WebSocket {
     ///
     /// # Errors
     /// [`io::ErrorKind::BrokenPipe`] if the WebSocket is closed or the channel has ended, [`io::ErrorKind::TimedOut`]
-    /// if the channel's buffer stayed full for the whole send timeout.
+    /// if the channel's buffer stayed full for the whole send timeout, [`io::ErrorKind::OutOfMemory`] if no client of
+    /// the channel is connected and `session_memory` has no room for the message.
     ///
     /// # Cancel safety
     /// If the future is dropped, the message is sent either whole or not at all.

@@ -391,7 +391,7 @@ impl<C: Connection, T> ChannelState<C, T> {
             },
         };
         if let Some(at) = self.replaced_position(claim, next) {
-            left.push(self.positions.swap_remove(at));
+            left.push(self.positions.remove(at));
         }
         if is_reset && claim.kind == Kind::Plain && claim.tab.is_none() {
             // A position with a connection has caused this reset: the log no longer has the position's unacknowledged
@@ -530,7 +530,7 @@ impl<C: Connection, T> ChannelState<C, T> {
             .or_else(|| waiting().max_by_key(|(_, position)| position.floor()))
             .map(|(at, _)| at);
         if let Some(at) = least_needed {
-            self.positions.swap_remove(at);
+            self.positions.remove(at);
         }
     }
 
@@ -540,7 +540,7 @@ impl<C: Connection, T> ChannelState<C, T> {
             .positions
             .iter()
             .position(|position| position.key == key)?;
-        Some(self.positions.swap_remove(at))
+        Some(self.positions.remove(at))
     }
 
     pub(crate) fn remove_all(&mut self) -> Vec<Position<C, T>> {

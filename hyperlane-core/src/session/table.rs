@@ -300,7 +300,7 @@ impl Table {
                 drop(locked);
                 let limit = self.limit.load(Ordering::Relaxed);
                 let mut state = entry.state();
-                (state.bytes() + more <= limit).then(|| {
+                (more == 0 || state.bytes() + more <= limit).then(|| {
                     state.touch();
                     change(&mut state)
                 })

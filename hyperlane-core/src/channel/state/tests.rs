@@ -375,6 +375,22 @@ fn one_that_is_not_read_has_room_and_is_reset_once() {
 }
 
 #[test]
+fn connections_are_in_the_order_in_which_they_came() {
+    let mut channel = Channel::new(7);
+    let mut keys = Vec::new();
+    for tab in 1..=4 {
+        let mut client = Client::new(Kind::Plain, Some(tab));
+        client.connect(&mut channel, 1000);
+        let (key, wire) = client.wire.unwrap();
+        wire.borrow_mut().number = key;
+        keys.push(key);
+    }
+    channel.remove(keys.remove(1));
+    let numbers = channel.connections().map(|wire| wire.borrow().number);
+    assert_eq!(numbers.collect::<Vec<_>>(), keys);
+}
+
+#[test]
 fn places_that_will_be_reset_keep_no_sender_waiting() {
     let mut channel = Channel::new(7);
     let mut client = Client::new(Kind::Plain, Some(1));

@@ -53,6 +53,19 @@ fn a_flood_stays_within_the_memory_and_live_sessions_stay() {
 }
 
 #[test]
+fn a_user_can_be_removed_without_any_room() {
+    let table = table(512 * 1024);
+    // Outside of the table, as a session that lasts for its request only.
+    let entry = SessionEntry::new(&table, SessionId::random().unwrap(), table.now());
+    let user = Some(Arc::from("ann"));
+    table.set_user(&entry, user.clone(), false, None).unwrap();
+    table.configure(1, 7 * DAY, 30 * DAY, false);
+    assert!(table.set_user(&entry, user, false, None).is_err());
+    table.set_user(&entry, None, false, None).unwrap();
+    assert_eq!(entry.user(), None);
+}
+
+#[test]
 fn where_all_are_live_nothing_is_evicted() {
     let table = table(64 * 1024);
     let mut kept = Vec::new();
