@@ -155,7 +155,7 @@ impl Exchange {
         self.closes = true;
     }
 
-    /// Restarts the idle timer, and ends the record of the request, which reports its span and metrics.
+    /// Restarts the idle timer. Ends the record of the request, which then reports the request's span and metrics.
     pub(crate) fn end_request(&mut self) {
         self.record.end();
         self.wire.stop_reading();

@@ -22,8 +22,8 @@ use crate::{
 /// request in transit.
 const LAST_HEAD: Duration = Duration::from_secs(1);
 
-/// The heartbeat of an event stream: a comment line. It keeps proxies from closing the connection. Browsers ignore
-/// comments.
+/// The heartbeat of an event stream: a comment line. The comment keeps proxies from closing the connection. Browsers
+/// ignore comments.
 const HEARTBEAT: &[u8] = b":\n";
 
 /// Delay before the next attempt to send a ping for an acknowledgement, after the outbox had no room.

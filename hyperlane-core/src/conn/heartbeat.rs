@@ -12,7 +12,7 @@ use crate::env::timers::Tick;
 #[derive(Debug, Default)]
 pub(super) struct Heartbeat {
     /// Number of heartbeat pings so far. The payload of a ping begins with its number. The number tells the pong to a
-    /// heartbeat ping from other pongs: unsolicited ones, and answers to pings of the program (RFC 6455 §5.5.3).
+    /// heartbeat ping from other pongs: unsolicited pongs, and answers to pings of the program (RFC 6455 §5.5.3).
     count: u64,
     /// Time at which the last ping was sent; `None` after its pong.
     sent: Option<Instant>,

@@ -1,7 +1,7 @@
 //! The reading side of a connection.
 //!
-//! Only the connection's task polls the socket. While the handler reads, it gets bytes straight from the read buffer.
-//! While the handler awaits something else, the task reads ahead into a bounded inbox. Thus the task answers pings and
+//! Only the connection's task polls the socket. A handler that reads gets bytes straight from the read buffer. While
+//! the handler awaits something else, the task reads ahead into a bounded inbox. Thus the task answers pings and
 //! notices a Close or the end of the stream at once.
 
 use std::{

@@ -151,7 +151,7 @@ impl Lane {
     }
 }
 
-/// A lane with its link. It has the functions for sending.
+/// A lane with its link, and the functions for sending.
 #[derive(Clone, Copy)]
 pub(crate) struct LaneRef<'a> {
     pub(super) lane: &'a Lane,

@@ -136,7 +136,8 @@ impl Link {
         }
     }
 
-    /// Signals to the task that its timer has fired. A stale entry of the timer wheel has no effect.
+    /// Signals to the task that its timer has fired. A replaced entry of the timer wheel may still fire, without
+    /// effect.
     pub(crate) fn timer_fired(&self, now: Tick) {
         if self.armed_at.load(Ordering::Relaxed) <= now.0 {
             self.armed_at.store(u32::MAX, Ordering::Relaxed);

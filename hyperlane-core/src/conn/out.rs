@@ -125,8 +125,8 @@ pub(crate) struct Out {
     awaits_body_room: bool,
     /// Bytes have left the queue since the waiters were last woken.
     has_drained: bool,
-    /// Writes call the system even if tokio has not reported the socket as writable. The first write that fails ends
-    /// this; see [`try_write_more`](Self::try_write_more).
+    /// Writes call the system even if tokio has not reported the socket as writable. The first write that fails clears
+    /// this flag; see [`try_write_more`](Self::try_write_more).
     skips_readiness: bool,
     /// The compressor with context takeover. It has to compress messages in wire order, so the lock `out` protects it.
     #[cfg(feature = "deflate")]

@@ -76,7 +76,7 @@ impl Outbox {
 
     fn connection(&self) -> Result<&Arc<Link>, PushError> {
         // Only the channel gives offsets to messages. A client that counts messages would count a message from another
-        // sender as well. The client would then mistake the channel's next message for one that it has.
+        // sender as well. The client would then mistake the channel's next message for a message that it already has.
         self.connection
             .as_ref()
             .filter(|connection| !connection.lane.is_of_channel())

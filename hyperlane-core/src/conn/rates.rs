@@ -42,8 +42,8 @@ impl Bucket {
 pub(super) struct Rates {
     messages: Bucket,
     controls: Bucket,
-    /// The tick since which reading is paused. Frames that the client sends during the pause arrive all at once after
-    /// it.
+    /// The tick since which reading is paused. Frames that the client sends during the pause arrive all at once when
+    /// reading continues.
     paused: Option<Tick>,
 }
 

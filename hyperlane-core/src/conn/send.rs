@@ -330,8 +330,9 @@ impl LaneRef<'_> {
     pub(crate) fn poll_body_room(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         if cork::is_polling(self.lane.id) && self.link.driver.is_own_waker(cx) {
             let mut out = self.lane.lock_out();
-            // A lost lane has an empty queue, so it skips this branch. The task does not join the waiters of the
-            // outbox. The outbox wakes them at its own, higher mark, and would wake the task in a loop.
+            // A lost lane has an empty queue, and so skips this branch. The task does not join the waiters. Waiters are
+            // woken when the queue is below the higher mark of the outbox. The queue may already be below this mark, so
+            // the task would be woken in a loop.
             if out.queued() > self.body_mark() {
                 out.set_awaits_body_room();
                 return Poll::Pending;

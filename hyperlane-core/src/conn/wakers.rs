@@ -48,7 +48,7 @@ impl Wakers {
     }
 }
 
-/// A future that waits for the end of a connection, possibly for long. On drop, it removes its waker from long lists.
+/// A future that waits, possibly for long, for the end of a connection. On drop, it removes its waker from long lists.
 pub(crate) struct UntilEnd<C: Deref<Target = Link>> {
     connection: C,
     until: Until,
@@ -86,8 +86,8 @@ impl<C: Deref<Target = Link>> Drop for UntilEnd<C> {
         let Some(waker) = self.waker.take() else {
             return;
         };
-        // `try_lock`, because a wake under one of the locks may drop this wait, and a second lock would deadlock. A
-        // stale waker that stays does no harm.
+        // This uses `try_lock`. A wake under one of the locks may drop this wait, and the thread would then wait for a
+        // lock that it holds itself. A stale waker that stays does no harm.
         let reads = self.connection.try_lock_input();
         let mut woken = reads.is_some_and(|mut input| input.readers.forget(&waker));
         let waits = self.connection.lane.try_lock_out();

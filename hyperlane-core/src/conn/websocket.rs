@@ -327,8 +327,8 @@ impl Input {
                 if let Some(acks) = &websocket.heartbeat.acks
                     && acks.pause()
                 {
-                    // During the pause no pong is read. The handler is woken to tell the channel, whose senders then do
-                    // not wait for pongs.
+                    // During the pause the task reads no pongs. The woken handler tells the channel of the pause, and
+                    // the senders of the channel then do not wait for pongs.
                     link.driver.wake();
                 }
                 break false;

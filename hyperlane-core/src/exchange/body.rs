@@ -305,7 +305,7 @@ impl Incoming {
     /// Returns whether the connection has to close after an answer that is sent now. If not, [`drain`](Self::drain)
     /// later reads the rest of the body, whatever its length is by then.
     ///
-    /// `may_read` says that the body of the answer follows, and that the program may make it from this body.
+    /// `may_read` says that the body of the answer follows, and that the program may make this body from the request's.
     pub(super) fn requires_close(&self, may_read: bool) -> bool {
         let state = self.lock();
         if state.is_done() || state.failed.is_some() {
@@ -385,7 +385,7 @@ impl Exchange {
             }
         }
         if state.expect == Expect::Pending && plan.mode == BodyMode::Stream {
-            // Another task may read the body and so send `100 Continue`. Earlier answers must leave before it.
+            // Another task may read the body and so send `100 Continue`. Earlier answers must leave before this `100`.
             self.connection().lane().flush();
         }
         self.body = Some(Arc::new(Incoming::new(self.connection().clone(), state)));
@@ -421,8 +421,8 @@ impl Exchange {
 
     /// Ends the handler's access to the body. The server drops the rest, or the connection closes.
     pub(crate) async fn finish_body(&mut self) {
-        // `self.body` stays set until the end of the body is read. A hook may drop this future before, and the server
-        // must not parse the rest as a request.
+        // `self.body` stays set until the end of the body is read. A hook may drop this future earlier, and the server
+        // must not parse the rest of the body as a request.
         let Some(incoming) = self.body.clone() else {
             return;
         };
@@ -448,15 +448,15 @@ impl Exchange {
 ///
 /// [`Context::body_stream`](crate::Context::body_stream) returns this type. On a route that reads its body as a stream
 /// ([`ServerHook::BODY`](crate::ServerHook::BODY), `#[body_stream(x)]`), the server reads the socket when the handler
-/// asks for a piece. It buffers at most 64 KiB ahead of the handler, and then the client has to wait. The first call
-/// sends `100 Continue` if the client expects it (RFC 9110 §10.1.1). On other routes the stream yields the body that
-/// the server has read before.
+/// asks for a piece. The server buffers at most 64 KiB ahead of the handler, and then the client has to wait. The first
+/// call sends `100 Continue` if the client expects it (RFC 9110 §10.1.1). On other routes the stream yields the body
+/// that the server has read before.
 ///
 /// A `BodyStream` may be moved to another task. After the request is over, the rest of the body cannot be read. The
 /// server drops a rest of at most 64 KiB and keeps the connection. If more is unread when the answer begins, or the end
 /// of a chunked body has not arrived, the answer says `connection: close`. There is one exception: an answer whose own
-/// body is a stream may still read the request. It keeps the connection as long as a `BodyStream` of the request
-/// exists.
+/// body is a stream may still read the request. Such an answer keeps the connection as long as a `BodyStream` of the
+/// request exists.
 ///
 /// As a `futures_core::Stream`, a `BodyStream` ends after an error.
 ///

@@ -24,7 +24,7 @@ pub struct EntityTag {
 
 impl EntityTag {
     /// Creates a strong tag: equal tags mean equal bytes. Each quote, blank, control character and `%` becomes `%` and
-    /// its code, because a tag cannot contain the first three.
+    /// its code.
     pub fn strong(tag: impl AsRef<str>) -> Self {
         Self::new(false, tag.as_ref())
     }
@@ -156,7 +156,7 @@ impl Validators {
     /// Returns the part of `length` bytes that a GET asks for (RFC 9110 §14.2).
     ///
     /// Ignores a `Range` that is malformed, repeated, in another unit or with several ranges, as the RFC allows. `now`
-    /// returns the `Date` of the response. It is called only for an `If-Range` with a date.
+    /// returns the `Date` of the response, and is called only for an `If-Range` with a date.
     pub(crate) fn part(
         &self,
         method: &Method,
@@ -248,8 +248,8 @@ pub(crate) fn format_date(time: SystemTime) -> Option<String> {
         .then(|| httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)))
 }
 
-/// Returns an iterator over a list of tags as (weak, text). It ends at the first malformed tag. A tag may contain
-/// commas.
+/// Returns an iterator over a list of tags as (weak, text). The first malformed tag ends the iteration. A tag may
+/// contain commas.
 fn tags(list: &str) -> impl Iterator<Item = (bool, &str)> {
     let mut rest = list;
     std::iter::from_fn(move || {

@@ -21,9 +21,9 @@ use crate::{
 
 /// The body of a response, from any source.
 ///
-/// The server sends text, bytes and files with their length, and reads files piece by piece. It sends a stream in
-/// chunks; to an HTTP/1.0 client, the end of the connection ends the stream. The server polls a stream only as fast as
-/// the client reads.
+/// The server sends text, bytes and files with their length, and reads files piece by piece. The server sends a stream
+/// in chunks. For an HTTP/1.0 client, which knows no chunks, the end of the connection ends the stream. The server
+/// polls a stream only as fast as the client reads.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -60,9 +60,9 @@ impl Body {
     /// `content-type`.
     ///
     /// The server logs an error of the stream. If the error comes before the first piece, the server answers with 500.
-    /// If it comes later, the server closes the connection without the last chunk. The missing chunk tells the client
-    /// that the body is incomplete; an HTTP/1.0 client cannot notice this. The server drops the stream when the client
-    /// disconnects or the stream ends.
+    /// If the error comes later, the server closes the connection without the last chunk. The missing chunk tells the
+    /// client that the body is incomplete; an HTTP/1.0 client cannot notice this. The server drops the stream when the
+    /// client disconnects or the stream ends.
     pub fn stream<S, B, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -83,8 +83,8 @@ impl Body {
         Self::of_stream(stream, Some(length))
     }
 
-    /// Creates the body of a tower service's response. The server adds no `content-type` to it: a client guesses a
-    /// missing type better than the server.
+    /// Creates the body of a tower service's response. The server adds no `content-type` to such a response: a client
+    /// guesses a missing type better than the server.
     #[cfg(feature = "tower")]
     pub(crate) fn of_service<S, E>(stream: S, length: Option<u64>) -> Self
     where
@@ -200,9 +200,9 @@ where
 ///
 /// The length and modification time of the file determine `content-length`, `last-modified` and a strong `etag`; the
 /// name of the file determines `content-type`. The program may set these fields too, except `content-length`. The
-/// server uses them to answer conditional requests with 304 or 412, and range requests with 206 or 416 (RFC 9110 §13,
-/// §14). A request for several ranges receives the whole file. These rules apply to GET and HEAD with status 200. The
-/// server answers a path that is not a regular file with 404, and an unreadable file with 403.
+/// server uses these fields to answer conditional requests with 304 or 412, and range requests with 206 or 416 (RFC
+/// 9110 §13, §14). A request for several ranges receives the whole file. These rules apply to GET and HEAD with status
+/// 200. The server answers a path that is not a regular file with 404, and an unreadable file with 403.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileBody {
     path: PathBuf,

@@ -193,7 +193,7 @@ impl IntoResponse for RequestBody {
     }
 }
 
-/// Sends a file. Its name determines the content type if none is set.
+/// Sends a file. The name of the file determines the content type if the response has none.
 impl IntoResponse for FileBody {
     fn into_response(self, response: &mut Response) {
         response.set_body(self);

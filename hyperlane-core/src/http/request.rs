@@ -210,8 +210,8 @@ impl Request {
 
     /// Returns whether the client allows another request on the connection after this one (RFC 9112 §9.3).
     ///
-    /// With `Connection: close` the result is false. Otherwise it is true for HTTP/1.1 and later, and for HTTP/1.0 only
-    /// with `keep-alive`.
+    /// The result is false for `Connection: close`. Otherwise the result is true for HTTP/1.1 and later, and for
+    /// HTTP/1.0 with `keep-alive`.
     pub fn is_enable_keep_alive(&self) -> bool {
         if self.headers.has_token("connection", "close") {
             return false;

@@ -282,8 +282,8 @@ impl Response {
     }
 
     /// Removes the header fields that describe the body, because the text of an error replaces the body. These fields
-    /// would be wrong for the text, and caches would keep the text as long as the body. Fields that prevent caching
-    /// stay.
+    /// would be wrong for the text, and caches would keep the text for the time that is meant for the body. Fields that
+    /// prevent caching stay.
     pub(crate) fn forget_content(&mut self) -> &mut Self {
         if self.headers.is_empty() {
             return self;
@@ -356,8 +356,9 @@ impl Response {
     /// 304 has neither length nor body (RFC 9112 §6.3), and a 205 has an empty body. `date` is absent: the server adds
     /// it only to responses that the server itself sends.
     ///
-    /// A body of type `text/event-stream` begins a stream that ends with the connection. The head of the stream has no
-    /// length. It has `connection: close`, and the defaults `cache-control: no-cache` and `x-accel-buffering: no`.
+    /// A body of type `text/event-stream` begins a stream that ends with the connection. The head then has no length,
+    /// but `connection: close`. `cache-control: no-cache` and `x-accel-buffering: no` are added if the program set no
+    /// such field.
     ///
     /// This method cannot encode a file or a stream. It omits such a body and logs a warning. Leave the response in the
     /// context, or `#[send]` it.

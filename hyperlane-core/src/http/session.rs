@@ -12,7 +12,7 @@ const SECURE_NAME: &str = "__Host-session";
 const PLAIN_NAME: &str = "session";
 
 /// The session's fields in a response head. The server reads these fields when it writes the head. A hook that resets
-/// or replaces the response thus does not lose them.
+/// or replaces the response thus does not remove these fields.
 #[derive(Debug)]
 pub(crate) struct SessionFields {
     name: &'static str,
@@ -48,7 +48,7 @@ impl SessionFields {
         self.name == SECURE_NAME
     }
 
-    /// Sets the cookie. An empty value with an age of 0 seconds deletes it at the client.
+    /// Sets the cookie. An empty value with an age of 0 seconds deletes the cookie at the client.
     pub(crate) fn set(&self, value: &str, max_age: u64) {
         let secure = if self.is_secure() { "; Secure" } else { "" };
         let partitioned = if self.partitioned {
