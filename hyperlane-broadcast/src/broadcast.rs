@@ -8,8 +8,8 @@ use tokio::sync::broadcast;
 pub type ReceiverCount = usize;
 /// The maximum number of values that a channel stores for its slowest receiver.
 pub type Capacity = usize;
-/// The receiving side of a channel. A receiver that is more than the capacity behind gets `RecvError::Lagged` with
-/// the number of values that it has missed.
+/// The receiving side of a channel. A receiver with more unread values than the channel's capacity loses the oldest of
+/// them. Its next `recv` then returns `RecvError::Lagged` with the number of lost values.
 pub type BroadcastReceiver<T> = broadcast::Receiver<T>;
 /// The sending side of a channel.
 pub type BroadcastSender<T> = broadcast::Sender<T>;
@@ -40,8 +40,8 @@ pub struct Broadcast<T> {
 }
 
 impl<T: Clone> Broadcast<T> {
-    /// Creates a channel that stores at most `capacity` values for its slowest receiver. A capacity of 0 counts
-    /// as 1.
+    /// Creates a channel that stores at most `capacity` values for its slowest receiver. A capacity of 0 counts as 1,
+    /// and any other capacity is rounded up to a power of two.
     pub fn new(capacity: Capacity) -> Self {
         // Tokio panics above this capacity.
         let most = usize::MAX >> 1;

@@ -20,9 +20,10 @@ pub type BroadcastMapSendError<T> = BroadcastSendError<T>;
 
 /// A map from names to [`Broadcast`] channels.
 ///
-/// The first call of [`subscribe_or_insert`](Self::subscribe_or_insert) for a name creates a channel. Some time
-/// after the last receiver of the channel is dropped, another call of `subscribe_or_insert` removes the
-/// channel. A channel created by [`insert`](Self::insert) stays until [`unsubscribe`](Self::unsubscribe).
+/// [`subscribe_or_insert`](Self::subscribe_or_insert) creates a channel if the map has none of this name. Such a
+/// channel becomes unused when its last receiver is dropped. The map does not remove unused channels at once: a later
+/// call of `subscribe_or_insert` removes them. A channel created by [`insert`](Self::insert) stays until
+/// [`unsubscribe`](Self::unsubscribe).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -42,7 +43,7 @@ pub struct BroadcastMap<T> {
 
 struct ChannelTable<T> {
     map: HashMap<String, NamedChannel<T>>,
-    /// Number of channels in the map at which the next insertion removes the channels without receivers.
+    /// [`sweep`](Self::sweep) does nothing while the map has fewer channels than this number.
     sweep_at: usize,
 }
 
@@ -52,7 +53,8 @@ struct NamedChannel<T> {
     is_kept: bool,
 }
 
-/// Number of channels below which [`sweep`](ChannelTable::sweep) does nothing: few channels use little memory.
+/// Minimum of [`sweep_at`](ChannelTable::sweep_at). A map with fewer channels keeps the unused ones, because they use
+/// little memory.
 const MIN_SWEEP: usize = 64;
 
 impl<T: Clone> BroadcastMap<T> {
@@ -113,7 +115,7 @@ impl<T: Clone> BroadcastMap<T> {
             },
         );
         drop(table);
-        // The channels are dropped after the lock is released. A channel drops its unreceived values, and the
+        // The unused channels are dropped after the lock is released. They drop their unreceived values, and the
         // destructor of a value may call this map.
         drop(unused);
         receiver
@@ -151,10 +153,10 @@ impl<T: Clone> BroadcastMap<T> {
     /// Sends a value to every receiver of the channel and returns the number of receivers. Returns `None` if the
     /// map has no channel of this name.
     pub fn send(&self, key: impl AsRef<str>, value: T) -> Option<ReceiverCount> {
-        // The value is sent after the map's lock is released. Sends to other channels do not wait for this send.
+        // The map's lock is released before the value is sent, so sends to other channels do not wait for this send.
         let key = key.as_ref();
         let channel = self.lock().map.get(key)?.channel.clone();
-        // `Broadcast::send` fails if the channel has no receivers. Here the result is 0 receivers.
+        // `Broadcast::send` returns an error if the channel has no receivers. This method returns `Some(0)` instead.
         Some(channel.send(value).unwrap_or(0))
     }
 
@@ -180,8 +182,9 @@ impl<T: Clone> BroadcastMap<T> {
 }
 
 impl<T: Clone> ChannelTable<T> {
-    /// Removes and returns the channels without receivers, but only if the map has doubled since the last sweep.
-    /// The average cost per insertion is therefore constant.
+    /// Removes and returns the unused channels: the channels of `subscribe_or_insert` that have no receivers. Does
+    /// nothing until the number of channels has doubled since the last sweep. The average cost of a new channel is
+    /// therefore constant.
     ///
     /// The caller must release the lock of the map before it drops the returned channels.
     #[must_use]
@@ -252,7 +255,7 @@ mod tests {
 
     #[test]
     fn keys_and_dropped_values_may_call_the_map() {
-        /// A value and key that calls the map in its destructor and in `as_ref`.
+        /// A type for the values and the keys of a map. Its destructor and its `as_ref` call the map.
         #[derive(Clone)]
         struct Asks(Arc<std::sync::OnceLock<std::sync::Weak<BroadcastMap<Asks>>>>);
 

@@ -21,8 +21,8 @@ pub struct RoomsConfig {
     pub history_age: Duration,
     /// Names of the rooms for which the metric `hyperlane_room_size` is recorded. Default: none.
     ///
-    /// Each name becomes a value of the metric's label `room`. The program lists the names because the number of
-    /// rooms has no limit.
+    /// Each name becomes a value of the metric's label `room`. The metric covers only the listed rooms, because the
+    /// number of rooms has no limit, and a label should have few values.
     #[cfg(feature = "metrics")]
     pub measured_rooms: Vec<String>,
 }
@@ -87,8 +87,8 @@ impl RoomsConfig {
     }
 }
 
-/// Limits of a [`History`](crate::history::History). If a new message exceeds a limit, the history drops its oldest
-/// messages.
+/// Limits of a [`History`](crate::history::History). If the history exceeds a limit after a new message, the history
+/// drops its oldest messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HistoryLimits {
     pub(crate) messages: usize,

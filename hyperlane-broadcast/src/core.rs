@@ -24,7 +24,7 @@ pub(crate) struct MemberRecord {
     pub(crate) farewell: Option<Message>,
 }
 
-/// The state of a room that its lock protects.
+/// The part of a room's state that the room's lock protects.
 pub(crate) struct RoomState {
     pub(crate) next_offset: Offset,
     pub(crate) history: History,

@@ -24,9 +24,9 @@ pub enum RoomError {
     /// The connection has closed, or is neither a WebSocket nor an event stream.
     #[error("only an open WebSocket or event stream can join a room")]
     NotConnected,
-    /// The handle belongs to a channel of a session, and a channel cannot join a room. The room would keep
-    /// only the channel's current connection. Clients with resume ids would count the room's messages as
-    /// messages of the channel.
+    /// The handle belongs to a channel of a session, and a channel cannot join a room. One reason is that the room
+    /// would send only to the channel's current connection, and not to later ones. The other reason is that clients
+    /// with resume ids would count the room's messages as messages of the channel.
     #[error(
         "a channel (`ctx.ws()`, `ctx.sse()`, or a connection at an endpoint `ws()` or `sse()`) cannot join a room: use \
          `ctx.upgrade(stream)` or `ctx.event_stream(stream)` in a handler of its own route"

@@ -1,10 +1,10 @@
-//! Rooms in a hook's context.
+//! The methods of a request's context that give access to rooms.
 
 use hyperlane_core::Context;
 
 use crate::{error::RoomError, room::Room, rooms::Rooms};
 
-/// Access to rooms from a hook.
+/// Methods of [`Context`] that give access to the server's rooms.
 pub trait RoomExt {
     /// Returns the server's rooms: the [`Rooms`] passed to [`Server::state`](hyperlane_core::Server::state). If the
     /// program has passed none, the server has rooms with the default limits.

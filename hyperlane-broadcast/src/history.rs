@@ -1,4 +1,4 @@
-//! Histories: the last messages of a room, for slow members and for later ones.
+//! Histories: the last messages of a room, for slow members and for members that join later.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -10,7 +10,8 @@ use crate::{
     post::{Offset, Post},
 };
 
-/// The last messages of a room with the time of each. [`HistoryLimits`] bounds their number, bytes and age.
+/// The last messages of a room, each with the time at which it was published. [`HistoryLimits`] bounds their number,
+/// bytes and age.
 #[derive(Default)]
 pub(crate) struct History {
     posts: VecDeque<(Instant, Arc<Post>)>,

@@ -1,9 +1,10 @@
 //! Hubs: tasks that deliver the messages of all rooms.
 //!
-//! A shard is the part of a room that one hub serves. The inbox of a hub lists the rooms whose shard has
-//! entries in its queue. The hub runs one [`Pass`] over each of these shards: the pass delivers the messages
-//! in the shard's queue. After 256 deliveries the hub continues with the next room's pass. The hub runs
-//! another pass over a shard with slow members after 50 ms.
+//! Each room has one shard per hub: the part of the room that this hub serves. A shard has a queue of messages, joins
+//! and leaves. The inbox of a hub lists the rooms in whose shard the queue is not empty. The hub runs one [`Pass`] over
+//! each of these shards: the pass delivers the messages in the shard's queue. After 256 deliveries the hub continues
+//! with the next room's pass. If a shard still has slow members at the end of a pass, the hub runs another pass over
+//! the shard after 50 ms.
 
 use std::{
     collections::VecDeque,
@@ -34,8 +35,8 @@ pub(crate) struct Hub {
     running: AtomicBool,
 }
 
-/// Marks a hub as running. Dropping the guard allows another task to run the hub. A runtime that shuts down drops the
-/// guard together with the task.
+/// A guard that marks a hub as running. Dropping the guard allows another task to run the hub. A runtime that shuts
+/// down drops the guard together with the task.
 struct RunningGuard(Arc<Hub>);
 
 impl Drop for RunningGuard {
@@ -82,8 +83,8 @@ impl Hub {
         self.wakeup.notify_one();
     }
 
-    /// Wakes the hub for a room's shard. During a connection's poll, the wakeup is deferred to the end of the
-    /// poll. The hub then delivers all messages of the poll together.
+    /// Wakes the hub for a room's shard. If this thread polls a connection's task, the wakeup is deferred to the end of
+    /// the poll. The hub then delivers all messages that were published during the poll together.
     pub(crate) fn wake(self: &Arc<Self>, core: &Arc<RoomCore>) {
         let Some(shard) = core.shards.get(self.shard) else {
             return;
@@ -118,7 +119,8 @@ impl Hub {
         let mut slow_rooms: Vec<Arc<RoomCore>> = Vec::new();
         let mut retry_at = Instant::now();
         loop {
-            // The check runs once per turn. A room with many messages does not delay the slow members of other rooms.
+            // The check runs once per turn, so a room with many messages does not delay the slow members of other
+            // rooms.
             if !slow_rooms.is_empty() && Instant::now() >= retry_at {
                 for core in slow_rooms.drain(..) {
                     self.enqueue(&core);

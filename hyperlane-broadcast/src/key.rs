@@ -1,4 +1,4 @@
-//! Keys of private and group channels.
+//! Keys for channels between two parties and for channels of a group.
 
 use std::fmt::Write;
 

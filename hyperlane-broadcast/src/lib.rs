@@ -1,4 +1,4 @@
-//! Rooms over connected streams.
+//! Rooms: named groups of connections that receive the same messages.
 //!
 //! A [`Room`] sends messages to many WebSockets and event streams. All of them receive the messages in the
 //! same order. `room.broadcast(..)` never waits for a receiver: background tasks, the hubs, deliver the
@@ -34,12 +34,12 @@
 //!
 //! | word | meaning |
 //! | --- | --- |
-//! | room | a name, its members, and the last messages sent to it; [`Rooms`] are all rooms of a server |
+//! | room | a named group of members, with the last messages sent to the group; [`Rooms`] are all rooms of a server |
 //! | member | a connection in a room: a WebSocket or an event stream ([`Member`]) |
-//! | offset | the number of a message in its room ([`Offset`]): the order in which all members receive messages |
+//! | offset | the number of a message in its room ([`Offset`]); all members receive messages in this order |
 //! | hub | a task that delivers messages to members; a server has one hub per worker thread, at most 16 |
 //! | shard | the part of a room that one hub serves: a queue of messages, joins and leaves, and the seats of members |
-//! | seat | a member in its shard: the outbox of its connection, and its position if it is slow |
+//! | seat | a member's entry in a shard: the outbox of its connection, and its position if the member is slow |
 //! | position | the offset of the first message that a slow member has not received yet |
 //! | pass | a hub's delivery of one shard's queue to the shard's seats |
 //!

@@ -101,8 +101,8 @@ impl Join {
 /// A connection that can join rooms: a handle from `ctx.upgrade(stream)` or `ctx.event_stream(stream)`, or
 /// the outbox of a connection.
 ///
-/// `ctx.ws()` and `ctx.sse()` return the channels of a session, in the same types. Channels cannot join a room:
-/// [`Room::join`](crate::Room::join) returns [`RoomError::Channel`](crate::RoomError::Channel).
+/// The handles from `ctx.ws()` and `ctx.sse()` have the same types, but belong to channels of a session. Channels
+/// cannot join a room: [`Room::join`](crate::Room::join) returns [`RoomError::Channel`](crate::RoomError::Channel).
 pub trait Connected {
     /// Returns the outbox to which hubs deliver the room's messages.
     fn outbox(&self) -> Outbox;

@@ -1,4 +1,4 @@
-//! Metrics of rooms, for the recorder that the program installs.
+//! Metrics of rooms, for the recorder that the program installs with the crate `metrics`.
 
 use metrics::{Counter, Gauge, KeyName, SharedString, Unit, counter, gauge};
 

@@ -13,9 +13,9 @@ const DELIVERIES_PER_TURN: usize = 256;
 
 /// The delivery of the messages in one shard's queue.
 ///
-/// A pass takes the seats (the members) out of the shard and puts them back at its end. A runtime that shuts
-/// down may drop a pass before its end. The drop also puts the seats back, and marks each member without the
-/// current batch as slow. The next pass reads this batch from the room's history.
+/// A pass takes the seats (the members) out of the shard and puts them back at its end. A runtime that shuts down may
+/// drop a pass before its end. The drop also puts the seats back, and marks each member that has not received the
+/// current batch as slow. The next pass delivers this batch to these members from the room's history.
 pub(crate) struct Pass {
     pub(crate) core: Arc<RoomCore>,
     /// Index of the shard.
@@ -26,8 +26,8 @@ pub(crate) struct Pass {
     batch: Option<Batch>,
     /// Index of the next seat that receives the batch.
     next_seat: usize,
-    /// True if some members were slow at the end of the previous pass. If the queue is empty, this pass delivers the
-    /// messages that these members have missed.
+    /// True if some members were slow at the end of the previous pass. This pass then delivers the messages that these
+    /// members have missed: at its start if the queue is empty, and otherwise together with the messages of the queue.
     retries_slow: bool,
     /// True if some members are slow at the end of this pass.
     pub(crate) has_slow: bool,

@@ -1,7 +1,8 @@
-//! State that all rooms of a server share: rooms by name, memberships, and the hubs that deliver.
+//! State that all rooms of a server share: the map of rooms, the memberships, and the hubs that deliver messages.
 //!
-//! The order of locks is: memberships, a room's state, a shard's queue. The lock of the rooms by name also
-//! comes before a room's state. No code closes a connection while it holds one of these locks.
+//! A thread that needs several locks acquires them in this order: memberships, a room's state, a shard's queue. The
+//! thread acquires the lock of the map of rooms before the lock of a room's state as well. No code closes a connection
+//! while it holds one of these locks.
 
 use std::{
     collections::HashMap,
@@ -108,8 +109,8 @@ impl RoomRegistry {
     pub(crate) fn release(&self, core: Arc<RoomCore>) {
         let mut rooms = self.lock_rooms();
         let name = core.name.clone();
-        // The reference is dropped under the lock of the rooms by name. Without the lock, two threads that drop
-        // the last two references could each see the reference of the other thread. The room would then stay.
+        // The reference is dropped under the lock of the map of rooms. Without the lock, two threads that drop the last
+        // two references could each see the reference of the other thread. The room would then stay.
         drop(core);
         let is_last = |known: &Arc<RoomCore>| Arc::strong_count(known) == 1 && known.is_vacant();
         if rooms.get(&name).is_some_and(is_last) {
@@ -306,8 +307,8 @@ impl RoomRegistry {
         {
             runtime.spawn(run);
         }
-        // A runtime that has shut down drops the spawned task at once. `Hub::run` then returns the work again,
-        // and a thread runs it.
+        // A runtime that has shut down drops the spawned task at once. `Hub::run` then returns the hub's future again,
+        // and a thread of its own runs the future.
         match hub.clone().run(release()) {
             Some(run) => spawn_thread(run),
             None => true,
@@ -326,8 +327,8 @@ impl RoomRegistry {
         if let Some(runtime) = runtime {
             runtime.spawn(sweeper.run());
         }
-        // A runtime that has shut down drops the spawned sweeper at once. `Sweeper::new` then returns another
-        // sweeper, and a thread runs it.
+        // A runtime that has shut down drops the spawned sweeper at once. `Sweeper::new` then returns another sweeper,
+        // and a thread of its own runs the sweeper.
         if let Some(sweeper) = Sweeper::new(Arc::downgrade(self)) {
             spawn_thread(sweeper.run());
         }
@@ -369,8 +370,8 @@ impl Drop for RoomRegistry {
     }
 }
 
-/// Runs a hub or a sweeper on a thread of its own. The registry does so if no server's runtime is available.
-/// Returns false if the system cannot start the thread.
+/// Runs a hub or a sweeper on a thread of its own. The registry calls this function if it knows no runtime, or if the
+/// known runtime has shut down. Returns false if the system cannot start the thread.
 fn spawn_thread(work: impl Future<Output = ()> + Send + 'static) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -111,7 +111,7 @@ impl Room {
         self.publish(message.into(), Audience::All)
     }
 
-    /// Sends a message to all members except `except`. Returns the number of members in the audience.
+    /// Sends a message to all members except `except`. Returns the number of members to which the message is sent.
     ///
     /// # Cancel safety
     /// Cancel safe.

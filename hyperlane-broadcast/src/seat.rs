@@ -1,4 +1,4 @@
-//! Seats: members as their hub sees them, and the delivery of messages to them.
+//! Seats: the data that a hub keeps about each member, and the delivery of messages to the member.
 
 use std::{io, sync::Arc};
 
@@ -72,8 +72,9 @@ pub(crate) struct Seat {
     /// For a slow member: the offset of the first message that its full outbox has refused. `None` for a member
     /// that is not slow.
     pub(crate) position: Option<Offset>,
-    /// The member was slow, and has received all messages before this offset from the history. A later batch may
-    /// contain some of these messages again. The hub then leaves them out.
+    /// For a member that was slow: the hub has delivered all messages before this offset from the history. A later
+    /// batch may contain some of these messages again. The hub then skips them. The value is 0 for a member that was
+    /// never slow.
     pub(crate) caught_up_to: Offset,
 }
 

@@ -24,12 +24,14 @@ pub(crate) enum Command {
     Post(Arc<Post>),
 }
 
-/// The part of a room that one hub serves: a queue, in the room's order, and the seats of members.
+/// The part of a room that one hub serves: the seats of members, and a queue of messages, joins and leaves. The
+/// messages are in the queue in the order of their offsets.
 #[derive(Default)]
 pub(crate) struct Shard {
     queue: Mutex<ShardQueue>,
-    /// The seats of members. Only the hub locks the seats: the lock is never contended. A pass takes the seats out of
-    /// the shard while it runs. Two passes over one shard must not run at the same time.
+    /// The seats of members. Only the shard's hub locks the seats, so the lock is never contended. While a pass runs,
+    /// the pass holds the seats, and this field is empty. Two passes over one shard must therefore not run at the same
+    /// time.
     seats: Mutex<Seats>,
 }
 
@@ -142,7 +144,8 @@ impl Shard {
                         posts.push(post);
                     }
                 }
-                // The next command is a join or a leave, or the batch is full. The messages before it come first.
+                // The next command is a join or a leave, or the batch is full. The messages before this command are
+                // delivered first.
                 Some(_) if !posts.is_empty() => return Work::Posts(posts),
                 Some(_) => match queue.commands.pop_front() {
                     Some(Command::Join { outbox, replay }) => {

@@ -1,7 +1,9 @@
-//! Channels: messages of a session, across connections. `docs/channels.md` describes what clients see.
+//! Channels: a session's messages, which a client still receives after a lost connection. `docs/channels.md` describes
+//! the view of the clients.
 //!
-//! Each message has an offset, its number in the channel. Each tab of the session has a *position*: the offset of the
-//! next message for the tab. A *reset* tells a client that it missed messages, and that the channel no longer has them.
+//! Each message has an *offset*, its number in the channel. Each tab of the session has a *position*: the offset of the
+//! next message for the tab. A *reset* tells a client that it has missed messages, and that the channel can no longer
+//! send them.
 
 pub(crate) mod attach;
 pub(crate) mod connection;
@@ -57,7 +59,7 @@ struct Inner {
     inbox: Inbox,
     end: Option<End>,
     was_connected: bool,
-    /// The endpoint has called the program's function for this channel.
+    /// True after the endpoint has called the program's function for this channel.
     is_started: bool,
     /// Bytes that the channel has charged to the session's memory. The value is 0 while a client is connected.
     charged: usize,

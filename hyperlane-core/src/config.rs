@@ -87,8 +87,8 @@ server_config! {
     /// Default: `127.0.0.1:8080`, an address that only programs on this machine can reach. A program opens its server
     /// to the network by an explicit setting.
     addresses: Vec<String> = vec!["127.0.0.1:8080".to_owned()];
-    /// Sends small segments at once (`TCP_NODELAY`). Default: `None`, which means on. With Nagle's algorithm, a
-    /// real-time message would wait for the acknowledgment of the previous segment.
+    /// Sends small segments at once (`TCP_NODELAY`). Default: `None`, which means on. If off, Nagle's algorithm makes a
+    /// real-time message wait for the acknowledgment of the previous segment.
     nodelay: Option<bool> = None;
     /// The IP time to live, 1 to 255 hops. Default: `None`, the default of the operating system.
     ttl: Option<u32> = None;
@@ -107,36 +107,38 @@ server_config! {
     /// a lower number if each connection is costly.
     max_accepts_per_second: u32 = 50_000;
 
-    /// The proxies in front of the server (`10.0.0.0/8`, `192.0.2.1`). The header fields of these proxies report the
-    /// client's address, protocol and host, each independently. Default: none; the server ignores such fields, because
-    /// any client can send them. If the list has an entry, the server also trusts the peer of a Unix socket.
+    /// The proxies in front of the server (`10.0.0.0/8`, `192.0.2.1`). These proxies report the client's address,
+    /// protocol and host in header fields. If one of the three is missing or invalid, the server still takes the other
+    /// two. Default: none; the server then ignores such fields, because any client can send them. If the list has an
+    /// entry, the server also trusts the peer of a Unix socket.
     ///
     /// Each of these header fields contains a list, and the server reads the list from the right. For a request that
-    /// has passed N of these proxies, the server takes the client's address, protocol and host at position N. In a
-    /// shorter list, the server takes the leftmost item.
+    /// has passed N of these proxies, the server takes item N from the right as the client's address, protocol or host.
+    /// If a list has fewer than N items, the server takes the leftmost item.
     trusted_proxies: Vec<Cidr> = Vec::new();
-    /// The header field in which the trusted proxies report the client. The server ignores the other fields of this
-    /// kind, because a client could send them. Default: `X-Forwarded-For` with `X-Forwarded-Proto` and
-    /// `X-Forwarded-Host`.
+    /// The header field in which the trusted proxies report the client. The server ignores all other forwarding fields,
+    /// because a client could send them. Default: `X-Forwarded-For` with `X-Forwarded-Proto` and `X-Forwarded-Host`.
     forwarded_field: ForwardedField = ForwardedField::default();
 
     /// The hosts that the server answers to: `app.example` at any port, `app.example:8443` at that port,
     /// `*.app.example` for all subdomains, or addresses. For any other host, the server answers with 421 and logs the
     /// host once.
     ///
-    /// Default: empty. A server that other machines can reach answers to any host if the list is empty, and otherwise
-    /// only to listed hosts. A server that listens only on loopback TCP addresses always answers to names of this
-    /// machine (`localhost` and its subdomains, `127.0.0.0/8`, `[::1]`), and otherwise only to listed hosts. This check
-    /// stops DNS rebinding: a web page whose name resolves to 127.0.0.1 cannot use the server.
+    /// Default: empty. If the list is empty, a server that other machines can reach answers to any host. If the list
+    /// has entries, such a server answers only to listed hosts. A server that listens only on loopback TCP addresses
+    /// always answers to names of this machine (`localhost` and its subdomains, `127.0.0.0/8`, `[::1]`). Such a server
+    /// answers to another host only if the host is listed. This check stops DNS rebinding: a web page whose name
+    /// resolves to 127.0.0.1 cannot use the server.
     ///
     /// The server does not check the host of a request from one of its
     /// [`trusted_proxies`](Self#structfield.trusted_proxies): a proxy decides itself which hosts it serves. If a proxy
     /// and a browser on the proxy's machine connect from the same address, the server takes the browser for the proxy.
     /// In this case, let the proxy connect from an address of its own (nginx: `proxy_bind 127.0.0.2`).
     ///
-    /// The server also does not check requests at Unix sockets, on transports passed to
-    /// [`ServerControlHook::serve`](crate::ServerControlHook::serve), inside another stack, and of old clients
-    /// (HTTP/1.0) that name no host. At `proxy:` addresses, the server answers to any host if the list is empty.
+    /// The server also does not check requests at Unix sockets, requests on transports passed to
+    /// [`ServerControlHook::serve`](crate::ServerControlHook::serve), requests to a server inside another stack
+    /// (`Server::into_service`), and requests of old clients (HTTP/1.0) that name no host. At `proxy:` addresses, the
+    /// server answers to any host if the list is empty.
     allowed_hosts: Vec<String> = Vec::new();
 
     /// Maximum time from the first byte of a request to the end of its head. Default: 10 s. The limit keeps slow

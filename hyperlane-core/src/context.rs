@@ -1,4 +1,5 @@
-//! The context of a request: what hooks read, set and pass on.
+//! The context of a request: the request, its response, and the values that the program's functions store for each
+//! other.
 
 #[cfg(feature = "cookies")]
 mod cookies;
@@ -46,7 +47,7 @@ pub(crate) struct Program {
     pub(crate) early_middleware: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// The stage that the pipeline has reached.
+/// The kind of hook that the pipeline runs now. `Route` applies only while the hook of the route runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
     #[default]
@@ -64,7 +65,8 @@ struct Extras {
     // `panic` and `error` are boxed: the other fields may live long, and must not reserve space for rare errors.
     panic: Option<Box<PanicData>>,
     error: Option<Box<RequestError>>,
-    /// The address of the client behind trusted proxies. The address remains when the request's fields are dropped.
+    /// The address of the client, as trusted proxies report it. It is stored here before the request's header fields
+    /// are dropped.
     client: Option<IpAddr>,
     body: Option<Arc<Incoming>>,
     session: session::RequestSession,
@@ -78,7 +80,7 @@ struct Extras {
 
 impl Drop for Extras {
     fn drop(&mut self) {
-        // A panic of one destructor ends neither the connection nor the other destructors.
+        // If the destructor of a value panics, the panic is logged. The connection and the other destructors continue.
         for value in std::mem::take(&mut self.attributes).into_values() {
             contain("while an attribute was dropped", || drop(value));
         }
@@ -124,7 +126,7 @@ impl Context {
             response: None,
             route_params: RouteParams::default(),
             extras: None,
-            // The field update `..Self::default()` would allocate a `Program` per connection.
+            // All fields are listed, because `..Self::default()` would allocate a `Program` per connection.
             program,
             connection: Some(connection),
             response_middleware_at: 0,
@@ -168,8 +170,8 @@ impl Context {
         }
     }
 
-    /// Returns the response to the saved state from before the route, if there is one. Always clears the reason phrase
-    /// and the body.
+    /// Puts the response back into its state before the route, if [`save_response`](Self::save_response) has saved that
+    /// state. Always clears the reason phrase and the body.
     pub(crate) fn roll_back(&mut self) {
         if std::mem::take(&mut self.can_roll_back) {
             let kept = self.extras.as_mut();
@@ -544,7 +546,7 @@ impl Context {
     /// Returns the state of type `T` that [`Server::state`](crate::Server::state) has set.
     ///
     /// # Panics
-    /// Panics if the program has not set a state of type `T`. The server answers the request with 500.
+    /// Panics if the program has not set a state of type `T`. The server then answers the request with 500.
     /// [`try_state`](Self::try_state) does not panic.
     #[allow(
         clippy::panic,
@@ -564,7 +566,7 @@ impl Context {
         self.program.states.clone()
     }
 
-    /// Returns the state of type `T`. If the program has not set one, creates the state by its default, once per
+    /// Returns the state of type `T`. If the program has not set one, creates the state by [`Default`], once per
     /// server.
     pub fn state_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         self.program.states.get_or_default()

@@ -39,16 +39,16 @@ struct Options {
     on_channel: Option<OnChannel>,
 }
 
-/// An endpoint for the WebSocket channels of sessions, [`Context::ws`](crate::Context::ws). [`ws`] and [`ws_with`]
-/// create it.
+/// An endpoint at which clients connect to the WebSocket channel of their session
+/// ([`Context::ws`](crate::Context::ws)). [`ws`] and [`ws_with`] create such an endpoint.
 ///
 /// Clients connect by a WebSocket. Clients can also connect by an event stream (GET with `Accept: text/event-stream`),
 /// and receive the same messages as events. A client with an event stream sends a message as the body of a POST
 /// request. `hyperlane::docs::channels` describes the protocol for clients.
 pub struct WebSocketEndpoint(Options);
 
-/// An endpoint for the event-stream channels of sessions, [`Context::sse`](crate::Context::sse). [`sse`] and
-/// [`sse_with`] create it.
+/// An endpoint at which clients connect to the event-stream channel of their session
+/// ([`Context::sse`](crate::Context::sse)). [`sse`] and [`sse_with`] create such an endpoint.
 pub struct ServerSentEventsEndpoint(Options);
 
 /// Creates an endpoint for the WebSocket channels of sessions. A channel carries the messages of one session, across
@@ -149,8 +149,8 @@ macro_rules! builders {
                 self
             }
 
-            /// Sets the limit of the buffered messages in bytes. Each message counts its length and about 60 bytes.
-            /// Default: 100 kB.
+            /// Sets the limit of the buffered messages in bytes. Each message counts with its length plus about 60
+            /// bytes. Default: 100 kB.
             #[must_use]
             pub fn buffer_bytes(mut self, bytes: usize) -> Self {
                 self.0.settings.limits.bytes = bytes;
@@ -240,7 +240,7 @@ impl WebSocketEndpoint {
         })
     }
 
-    /// Sends each client resume ids (exactly-once delivery).
+    /// Sends each client the ids with which it can resume after a reconnection (exactly-once delivery).
     ///
     /// The first message of each connection is JSON: `{"id": "<epoch>-<offset>", "epoch", "offset", "tab", "reset"}`.
     /// The client adds one to the offset for each later message. To resume, the client reconnects with

@@ -56,7 +56,7 @@ pub(crate) struct Env {
     hosts: Hosts,
     /// The refused hosts that were logged.
     logged_hosts: Logged,
-    /// The addresses of clients that spoke another protocol than the listener and were logged.
+    /// The logged clients that spoke another protocol than the listener.
     logged_clients: Logged,
     admission: Admission,
     shutting_down: AtomicBool,
@@ -138,14 +138,15 @@ impl Env {
 
     /// Returns an error if the server does not answer to the host of a request.
     ///
-    /// A trusted proxy checks hosts itself, so the function accepts all of its requests. A request without a host comes
-    /// from an old client (HTTP/1.0), never from a page.
+    /// A trusted proxy checks hosts itself, so the function accepts all of its requests. The function also accepts a
+    /// request without a host: it comes from an old client (HTTP/1.0), never from a page.
     pub(crate) fn check_host(&self, host: &str, via: Via, peer: Peer) -> Result<(), HostRefused> {
         if host.is_empty() || self.hosts.allow(via, host) {
             return Ok(());
         }
         let Some(peer) = peer.address() else {
-            // Here, only a load balancer that connects on its own behalf has no address.
+            // A peer without an address has connected by a trusted transport, or is a load balancer. `hosts` has
+            // accepted the former already. A load balancer without the address of a client connects on its own behalf.
             return Ok(());
         };
         let proxies = &self.config.trusted_proxies;

@@ -135,8 +135,8 @@ pub enum RequestError {
     /// The body is not JSON, or not the JSON that the handler needs. The text names the path of the field.
     #[error("invalid JSON body: {0}")]
     Json(String),
-    /// The server is shutting down and does not wait for this request. The head is incomplete, or the request is a
-    /// WebSocket handshake without an answer so far.
+    /// The server is shutting down and does not wait for this request, because its head is incomplete, or because it is
+    /// a WebSocket handshake without an answer so far.
     #[error("the server is shutting down")]
     ShuttingDown,
     /// The session store failed. The log has the reason.
@@ -231,7 +231,7 @@ fn named(field: Option<&str>) -> String {
     }
 }
 
-/// Answers with the status. If the client caused the error, the body is the text of the error.
+/// Answers with the status as plain text. If the client caused the error, the body contains the text of the error.
 impl IntoResponse for RequestError {
     fn into_response(self, response: &mut Response) {
         let status = self.status();
@@ -242,7 +242,8 @@ impl IntoResponse for RequestError {
             response.set_header("www-authenticate", "Bearer error=\"invalid_token\"");
         }
         if status == 405 {
-            // Only one error has this status: a handshake with another method than GET.
+            // Apart from refusals by the program, only one error has this status: a handshake with another method than
+            // GET.
             response.set_header("allow", "GET");
         }
         if status == 426 {
@@ -254,11 +255,11 @@ impl IntoResponse for RequestError {
     }
 }
 
-/// The [`RequestError::Missing`] kind of request attributes, which middleware sets.
+/// The `part` of [`RequestError::Missing`] for a missing attribute of the request.
 pub(crate) const ATTRIBUTE: &str = "attribute";
-/// The [`RequestError::Missing`] kind of the server's state values.
+/// The `part` of [`RequestError::Missing`] for a missing state of the server.
 pub(crate) const STATE: &str = "state";
-/// The [`RequestError::Missing`] kind of values that only error hooks have.
+/// The `part` of [`RequestError::Missing`] for a missing panic or error, for example outside of an error hook.
 pub(crate) const FAILURE: &str = "failure data";
 
 /// The description of a panic in a hook.

@@ -34,7 +34,7 @@ pub(crate) struct Exchange {
     body: Option<Arc<Incoming>>,
     /// The connection closes after this request.
     pub(crate) closes: bool,
-    /// The record of the request.
+    /// The record of the request, for its tracing span and metrics.
     pub(crate) record: Record,
 }
 
@@ -117,7 +117,8 @@ impl Exchange {
     /// # Errors
     /// [`HostRefused`] for a host that the server does not answer to.
     pub(crate) fn check_host(&self, request: &Request) -> Result<(), HostRefused> {
-        // The target of CONNECT names the other end of a tunnel (RFC 9110 §9.3.6), and no web page can send CONNECT.
+        // The target of CONNECT is not a host of this server, but the other end of a tunnel (RFC 9110 §9.3.6). No web
+        // page can send CONNECT, so the check is not needed.
         match request.get_method() {
             Method::Connect => Ok(()),
             _ => {
@@ -155,7 +156,8 @@ impl Exchange {
         self.closes = true;
     }
 
-    /// Restarts the idle timer. Ends the record of the request, which then reports the request's span and metrics.
+    /// Restarts the idle timer. Also ends the exchange's use of the record of the request. The record reports the span
+    /// and the metrics of the request after its last use.
     pub(crate) fn end_request(&mut self) {
         self.record.end();
         self.wire.stop_reading();
@@ -167,8 +169,8 @@ impl Exchange {
         connection.lane.is_handshake().then(|| connection.clone())
     }
 
-    /// Returns the tracker of a raw answer, and creates the tracker before the first raw bytes. Returns `None` for an
-    /// answer that is not raw.
+    /// Returns the tracker of a raw answer: an answer that the program writes as bytes of HTTP. The call before the
+    /// first raw bytes creates the tracker. Returns `None` for an answer that is not raw.
     fn tracker(&mut self) -> Option<&mut ResponseTracker> {
         if matches!(self.answer, Answer::None) {
             let mut tracker = ResponseTracker::default();

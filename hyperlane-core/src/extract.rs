@@ -1,4 +1,5 @@
-//! Typed arguments of function handlers.
+//! Arguments of handler functions. The type of an argument, such as `Path<T>` or `Json<T>`, says what the server
+//! extracts from the request.
 
 mod declare;
 #[cfg(feature = "forms")]
@@ -19,7 +20,7 @@ use crate::{
     hook::setup::RouteSetup,
 };
 
-/// A type that a function handler can have as an argument, in addition to `&mut Stream` and `&mut Context`.
+/// A type that a handler function can take as an argument, in addition to `&mut Stream` and `&mut Context`.
 ///
 /// The server extracts the arguments one after the other, after the guards have accepted the request and before the
 /// body of the handler runs. If an extraction fails, the server does not run the handler and passes the error to the
@@ -81,8 +82,8 @@ pub trait FromContext: Sized {
     /// `Ok`.
     ///
     /// The server calls `check` once for each route whose handler has the argument. If `check` returns an error, the
-    /// server does not start. If an argument contains other arguments, its `check` calls the `check` of these
-    /// arguments:
+    /// server does not start. If your type extracts other arguments, its `check` should call the `check` of their
+    /// types:
     ///
     /// ```
     /// use hyperlane_core::{Context, Error, FromContext, RouteSetup, SetupError, State};
@@ -122,9 +123,9 @@ wrappers! {
     /// The route's parameters, deserialized as `T`: one value, a tuple in the pattern's order, or a struct whose fields
     /// are named like the parameters.
     ///
-    /// The server answers an invalid value with 400 and names the parameter in the response. If no value of the
-    /// parameters could become a `T`, the server does not start, and its error names the missing part. For this check,
-    /// the server deserializes `T` from sample values before it listens.
+    /// The server answers an invalid value with 400 and names the parameter in the response. If `T` can never be
+    /// deserialized from the parameters of the route, the server does not start, and its error names the reason. For
+    /// this check, the server deserializes `T` from sample values before it listens.
     ///
     /// ```
     /// use hyperlane_core::Path;
@@ -203,7 +204,7 @@ from_context! {
     impl [] crate::multipart::Multipart where BodyMode::Stream => |ctx| ctx.multipart();
     /// The session of the client. If the client has none, the server creates one.
     ///
-    /// The server refuses a request with 401 if its only credential is an invalid token.
+    /// If the only credential of a request is an invalid token, the server refuses the request with 401.
     #[cfg(feature = "sessions")]
     impl [] crate::session::Session => |ctx| match ctx.is_session_token_refused() {
         true => Err(RequestError::SessionToken),

@@ -1,4 +1,4 @@
-//! Hooks: the program's code for a request, and its registration.
+//! Hooks: the program's functions that handle requests, and their registration.
 
 use std::{
     any::Any,
@@ -29,7 +29,7 @@ use crate::{
 pub enum Status {
     /// The next hook runs.
     Continue,
-    /// The pipeline skips the following hooks. After a request middleware or a route, the pipeline continues with the
+    /// The server skips the following hooks. After a request middleware or a route, the server continues with the
     /// response middleware. After a response middleware, no further hook runs. If no hook has answered, the server
     /// answers 403, or closes a WebSocket with code 1008.
     Reject,
@@ -41,7 +41,7 @@ impl Status {
         *self == Self::Continue
     }
 
-    /// Returns whether the pipeline skips the following hooks. See [`Reject`](Self::Reject).
+    /// Returns whether the server skips the following hooks. See [`Reject`](Self::Reject).
     pub fn is_reject(&self) -> bool {
         *self == Self::Reject
     }
@@ -91,7 +91,8 @@ pub trait ServerHook: Send + Sync + 'static {
     #[doc(hidden)]
     const NEW_PARAMS: &'static [&'static str] = &[];
 
-    /// True if `handle` serves a WebSocket. A WebSocket handshake is a GET request.
+    /// True if `handle` serves a WebSocket. The route must then take GET, because a WebSocket handshake is a GET
+    /// request.
     #[doc(hidden)]
     const WEBSOCKET: bool = false;
 
@@ -174,8 +175,9 @@ impl Guard {
     }
 }
 
-/// The kinds of guards, in the order in which the server checks them. If all routes of a path decline a request, the
-/// route that passed the most guards determines the status.
+/// The kinds of guards, in the order in which the server checks them. A guard that declines a request gives the status
+/// after its kind. If all routes of a path decline the request, the status comes from the declining guard that is last
+/// in this order.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GuardKind {
@@ -211,7 +213,7 @@ impl fmt::Debug for Guard {
     }
 }
 
-/// The place of a hook in the pipeline.
+/// The kind of a hook. It decides at which step of a request the server runs the hook.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookKind {
@@ -233,7 +235,7 @@ pub struct Registration {
     pub(crate) body: BodyPlan,
     /// The way in which the handler's arguments read the body. `None` if no argument reads it.
     reads: Option<BodyMode>,
-    /// The check, before the server starts, that the server has what the handler's arguments need.
+    /// The function that checks, before the server starts, whether the server has what the handler's arguments need.
     pub(crate) check: SetupCheck,
     pub(crate) run: HookFn,
 }
@@ -297,15 +299,15 @@ impl Registration {
         self
     }
 
-    /// Reads the body as a stream.
+    /// Makes the route read the body as a stream.
     pub const fn body_stream(mut self) -> Self {
         self.body.mode = BodyMode::Stream;
         self.reads = Some(BodyMode::Stream);
         self
     }
 
-    /// Sets the way to read the body that an argument requires. The function runs at compile time, so its panic is a
-    /// compile error.
+    /// Adds an argument, which may require a way to read the body. Panics if an earlier argument requires the other
+    /// way. The function runs at compile time, so the panic is a compile error.
     #[allow(clippy::panic, reason = "a compile-time error, never met at run time")]
     pub const fn argument(mut self, body: Option<BodyMode>) -> Self {
         let Some(mode) = body else { return self };
@@ -323,7 +325,7 @@ impl Registration {
         self
     }
 
-    /// Sets the check of the arguments before a server starts.
+    /// Sets the function that checks, before a server starts, what the handler's arguments need.
     pub const fn needs(mut self, check: SetupCheck) -> Self {
         self.check = check;
         self
@@ -338,7 +340,8 @@ impl Registration {
 
 inventory::collect!(Registration);
 
-/// The mark of a server that takes all registered hooks of the program.
+/// The record that one server of the program takes all registered hooks. Another server without routes then starts with
+/// a warning instead of an error.
 #[doc(hidden)]
 pub struct Taker {
     pub place: Place,
@@ -346,7 +349,7 @@ pub struct Taker {
 
 inventory::collect!(Taker);
 
-/// The check of a hook without requirements.
+/// The check for hooks without requirements. Always returns `Ok`.
 pub(crate) fn needs_nothing(_: &RouteSetup<'_>) -> Result<(), SetupError> {
     Ok(())
 }
@@ -358,12 +361,12 @@ pub(crate) fn needs_params<S: ServerHook>(setup: &RouteSetup<'_>) -> Result<(), 
 }
 
 thread_local! {
-    /// The error by which the running hook refused its request. The poll in which the hook sets the error also removes
-    /// it.
+    /// The error with which the running hook refuses its request. [`Refusal`] stores the error, and [`Guarded`] takes
+    /// it in the same poll of the hook.
     static REFUSAL: RefCell<Option<Box<RequestError>>> = const { RefCell::new(None) };
 }
 
-/// Returns a future that ends the hook that awaits it. The pipeline drops the hook and answers with `error`.
+/// Returns a future that ends the hook that awaits it. The server drops the hook and answers with `error`.
 ///
 /// An extractor can thus refuse a request in functions of any return type, including `new`.
 #[doc(hidden)]

@@ -1,9 +1,9 @@
-//! The vocabulary of HTTP: methods, versions, header fields, requests, responses.
+//! The types of HTTP: methods, versions, header fields, requests, responses.
 //!
 //! The types are plain values without sockets or clocks. The connection fills a [`Request`], and handlers read it.
 //! Handlers fill a [`Response`], and the connection writes it. A connection reuses one `Request` and one `Response` for
-//! all of its requests, so a keep-alive request costs no allocation. The semantics follow RFC 9110, and the HTTP/1.1
-//! form follows RFC 9112.
+//! all of its requests, so a further request on a connection needs no allocation. The semantics follow RFC 9110, and
+//! the HTTP/1.1 form follows RFC 9112.
 
 pub mod constants;
 

@@ -1,7 +1,8 @@
-//! The server under `hyperlane`: connections, HTTP/1.1, WebSocket, Server-Sent Events, hooks.
+//! The HTTP server that the crate `hyperlane` exports: connections, HTTP/1.1, WebSocket, Server-Sent Events, and hooks
+//! (the program's functions that handle requests).
 //!
-//! Programs use the facade crate `hyperlane`. Use this crate alone for the server without macros and rooms, or for the
-//! codecs in [`proto`].
+//! Programs use the crate `hyperlane`. It exports this crate together with the attribute macros and the broadcast
+//! rooms. Use this crate directly for a server without macros and rooms, or for the codecs in [`proto`].
 //!
 //! Data flows one way: accept -> parse -> route -> hooks -> response or upgrade. Imports go one way as well: a module
 //! imports only from modules below it in the list of ARCHITECTURE.md. [`proto`] does no I/O: it has no sockets, no
@@ -16,8 +17,8 @@
 #[path = "private.rs"]
 #[allow(missing_docs)]
 pub mod __private;
-// Expansions of the macros name this crate `hyperlane_core` in a program that depends on this crate without the facade.
-// The alias makes the name valid inside the crate as well.
+// If a program depends on this crate without the crate `hyperlane`, the code that the macros generate uses the path
+// `hyperlane_core`. The alias makes this path valid inside the crate as well.
 extern crate self as hyperlane_core;
 
 #[cfg_attr(not(feature = "sessions"), path = "channel/no_sessions.rs")]
@@ -57,7 +58,8 @@ pub use inventory;
 pub use serde_json;
 pub use tokio;
 
-/// Parts of a connection's poll that the rooms of `hyperlane-broadcast` need and programs do not.
+/// Functions about the connection that the current thread polls. The rooms of `hyperlane-broadcast` call them; programs
+/// do not.
 #[doc(hidden)]
 pub mod hub {
     pub use crate::conn::cork::{defer, flush_current, polled_connection};

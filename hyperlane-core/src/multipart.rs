@@ -19,13 +19,14 @@ use self::disposition::Disposition;
 use crate::{BodyStream, RequestError};
 
 /// Maximum number of bytes that the parser may read without producing a part or a piece of content. The limit applies
-/// to the header of a part and to the preamble. The value is the length of two pieces of a body.
+/// to the header of a part and to the preamble (the bytes before the first part). The value is twice the size of the
+/// connection's read buffer (64 KiB).
 const MAX_HEADER: usize = 128 * 1024;
 
 /// A multipart form, read part by part. [`Context::multipart`](crate::Context::multipart) creates it.
 ///
-/// The form reads the body only up to the requested part. A client cannot make the server use unbounded memory if the
-/// program does not collect the parts.
+/// The form reads the body only up to the requested part. As long as the program does not collect the parts, a client
+/// cannot make the server use unbounded memory.
 ///
 /// ```
 /// use hyperlane_core::{Context, RequestError};
@@ -208,8 +209,9 @@ impl Field<'_> {
     }
 }
 
-/// A body that returns `Pending` once after each piece. The body fails after more than `MAX_HEADER` bytes without a new
-/// part or piece of content. Without the pauses, the parser would read and keep all available bytes.
+/// The body of the request, in steps for the parser. After each piece, the body returns `Pending` once: without this
+/// pause, the parser would read and keep all available bytes. The body fails after more than `MAX_HEADER` bytes without
+/// a new part or a new piece of content.
 struct Paced {
     body: BodyStream,
     since_progress: Arc<AtomicUsize>,

@@ -1,7 +1,7 @@
-//! Spans and metrics for the operator: a span per connection, a span and a record per request.
+//! Spans (`tracing`) and metrics for the operator of a server: one span per connection and one per request.
 //!
-//! An *observer* is a `tracing` subscriber or a metrics recorder. Without an observer, a request costs one check of a
-//! static. The request then causes no allocation, no clock read and no formatting.
+//! An *observer* is a `tracing` subscriber or a metrics recorder. Without an observer, a request costs the check in
+//! `is_enabled`. It then causes no allocation, no clock read and no formatting.
 
 #[cfg_attr(not(feature = "metrics"), path = "observe/no_metrics.rs")]
 pub(crate) mod metrics;
@@ -23,16 +23,16 @@ use tracing::{Span, field::Empty, level_filters::LevelFilter};
 use self::metrics::{Metrics, Series};
 use crate::{http::Method, panic::contain};
 
-/// Creates the span of a connection. Returns `None` without a subscriber. The span is boxed because most servers have
-/// no subscriber: without one, the box takes only a pointer per connection.
+/// Creates the span of a connection. Returns `None` if there is no subscriber for the span. Most servers have no
+/// subscriber. The span is in a box, because each connection then reserves only the space of a pointer.
 pub(crate) fn connection_span(id: u64, peer: impl fmt::Display) -> Option<Box<Span>> {
     // The span has no parent: the work of a connection is not part of the accept loop that creates the connection.
     let span = tracing::debug_span!(target: "hyperlane::connection", parent: None, "connection", id, %peer, source = Empty);
     (!span.is_disabled()).then(|| Box::new(span))
 }
 
-/// Returns whether requests may have an observer. The check costs a load and a branch for spans, and another load and
-/// branch for metrics.
+/// Returns whether requests may have an observer. For spans, the check costs one load and one branch. For metrics, it
+/// costs one more load and one more branch.
 #[inline]
 pub(crate) fn is_enabled(metrics: &Metrics) -> bool {
     LevelFilter::DEBUG <= LevelFilter::current() || metrics.is_on()
@@ -55,14 +55,14 @@ impl RouteLabel {
     }
 }
 
-/// A connection, as a source of byte counts for the record of a request.
+/// A connection that counts its sent bytes. The record of a request ([`Observed`]) reads the count.
 pub(crate) trait ByteCounter: Send + Sync {
     /// Returns the number of bytes written to the socket or queued for it.
     fn bytes_sent(&self) -> u64;
 }
 
-/// The record of a request under observation. The record reports itself to the observers on drop. So the report does
-/// not depend on how the request ends.
+/// The record of a request: the facts that the observers get. The destructor reports them to the observers, so that
+/// every request is reported, no matter how it ends.
 pub(crate) struct Observed {
     span: Span,
     counter: Arc<dyn ByteCounter>,
@@ -140,7 +140,8 @@ impl Drop for Observed {
         if status != 0 {
             self.span.record("status", status);
         }
-        // The counter falls if the connection breaks and loses queued bytes of an earlier request.
+        // The count includes queued bytes. If the connection breaks, the queued bytes of an earlier request are lost,
+        // and the count falls below `sent_before`.
         let bytes = bytes.saturating_sub(self.sent_before);
         self.span.record("bytes", bytes);
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -150,7 +151,7 @@ impl Drop for Observed {
     }
 }
 
-/// The record of the current request. `None` without an observer.
+/// The record of the current request. The inner value is `None` between requests, and without an observer.
 #[derive(Default)]
 pub(crate) struct Record(Option<Arc<Observed>>);
 
@@ -167,13 +168,13 @@ impl Record {
         self.0 = Observed::begin(counter, metrics, route, request);
     }
 
-    /// Ends the record. The record reports itself now. If futures still share the record, it reports itself when the
-    /// last of them is dropped.
+    /// Drops this reference to the record. The record reports the request when the last reference is dropped: now, or
+    /// later if a future still shares the record.
     pub(crate) fn end(&mut self) {
         self.0 = None;
     }
 
-    /// Returns the record for a future. The future then runs within the span of the request.
+    /// Returns a second reference to the record. [`Within`] takes it, and runs a future within the span of the request.
     pub(crate) fn shared(&self) -> Option<Arc<Observed>> {
         self.0.clone()
     }
@@ -242,8 +243,8 @@ impl<F: Future + Unpin> Future for Within<F> {
 impl<F> Drop for Within<F> {
     fn drop(&mut self) {
         let Self { observed, future } = self;
-        // A hook that the server stopped early may still own values of the program. The destructors of these values run
-        // here.
+        // If the server stops a hook early, the future still owns values of the program. Their destructors run here,
+        // within the span.
         let _entered = observed.as_ref().map(|observed| observed.span.enter());
         contain("while a hook was dropped", || drop(future.take()));
     }

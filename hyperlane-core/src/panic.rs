@@ -6,7 +6,8 @@ use std::{
 };
 
 /// Runs code of the program, such as a destructor, and catches its panic. `what` says in the log where the panic
-/// happened. A destructor may run during unwinding, and a second panic during unwinding would abort the process.
+/// happened. The catch is necessary because a destructor may run while an earlier panic unwinds: a second panic would
+/// then abort the process.
 pub(crate) fn contain(what: &str, work: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
         tracing::error!("panic {what}");
@@ -17,8 +18,8 @@ pub(crate) fn contain(what: &str, work: impl FnOnce()) {
 /// Drops the payload of a panic. The payload is a value of the program, and its destructor may panic as well.
 pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
     if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // The payload of the second panic is leaked. Its destructor might panic with another such payload, and so on
-        // without end.
+        // The payload of the second panic is leaked, because its destructor might panic with another such payload, and
+        // so on without end.
         std::mem::forget(next);
     }
 }

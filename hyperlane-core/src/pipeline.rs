@@ -1,4 +1,4 @@
-//! The pipeline of a request: route, hooks, answer.
+//! The pipeline of a request: it finds the route, calls the program's functions (hooks) and sends the response.
 
 pub(crate) mod app;
 mod proxy_header;

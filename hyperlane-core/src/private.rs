@@ -1,5 +1,5 @@
-//! The targets of the attribute macros' expansions. The expanded code calls only these functions and types. They are
-//! not part of the API and change with the macros.
+//! The functions and types that the code of expanded attribute macros uses. The expanded code uses nothing else of this
+//! crate. The items are not part of the API and change with the macros.
 
 use std::{any::Any, convert::Infallible};
 
@@ -51,7 +51,8 @@ pub fn skip<T: Skipped>() -> T {
     T::skipped()
 }
 
-/// Declines a request after routing. A route answers with the status of the guard's kind.
+/// Handles a request that a guard in the body of a function declines. On a route, sets the response to the status of
+/// the guard's kind.
 pub fn decline(ctx: &mut Context, kind: GuardKind) {
     // Outside of a route, a guard only skips the hook.
     if ctx.stage == Stage::Route {
@@ -59,7 +60,8 @@ pub fn decline(ctx: &mut Context, kind: GuardKind) {
     }
 }
 
-/// Declines a request whose condition (`filter` or `reject`) is not met. The response has no reason.
+/// Sets a 403 response for a request that a condition (`filter` or `reject`) declines. The response does not name the
+/// condition.
 pub fn decline_by_condition(ctx: &mut Context) -> Status {
     describe(ctx.get_mut_response(), 403);
     Status::Continue
@@ -119,7 +121,8 @@ pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
     }
 }
 
-/// Checks that a route of a server that is about to start can provide the argument.
+/// Checks, when a server starts, that the route can provide the argument. The second parameter only passes the type of
+/// the argument and is never called.
 pub fn needs<T: FromContext>(setup: &RouteSetup<'_>, _: fn(T)) -> Result<(), SetupError> {
     T::check(setup)
 }
@@ -170,7 +173,7 @@ pub fn guard_referer(ctx: &Context, referer: impl AsRef<str>) -> bool {
 // ---------------------------------------------------------------- reads
 
 /// Accepts the handshake of a WebSocket on a route. The first read, send or `upgrade` sends the 101. In middleware, the
-/// guard only inspects the request.
+/// function does nothing: the guard that the macro adds only inspects the request.
 pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
     if ctx.stage == Stage::Route
         && let Err(refusal) = stream.accept_handshake(ctx).map_err(refuse)
@@ -185,7 +188,8 @@ pub async fn read_websocket(stream: &mut Stream, ctx: &mut Context) -> Option<Re
     if let Err(refusal) = ctx.upgrade(stream).await.map_err(refuse) {
         match refusal.await {}
     }
-    // The request does not keep a message while the hook waits for the next message.
+    // Drops the previous message. Otherwise the request would keep the message while the hook waits for the next
+    // message.
     ctx.get_mut_request().set_body(RequestBody::new());
     if stream.get_closed() {
         return None;
@@ -241,8 +245,9 @@ pub async fn need<T>(found: Result<T, RequestError>) -> T {
     }
 }
 
-/// The result of one iteration of a read loop. The body of the loop returns a `Status`, `()`, or never (`!`). For a
-/// body that never returns, the type parameter is open, and the compiler chooses the inherent method.
+/// The result of one iteration of a read loop. The body of the loop returns a `Status` or `()`, or it never returns
+/// (its type is `!`). In the last case, nothing determines `T`, so the compiler chooses `Turn<Status>`, because its
+/// method `status` is inherent.
 pub struct Turn<T>(pub T);
 
 impl Turn<Status> {

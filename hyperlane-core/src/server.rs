@@ -66,7 +66,7 @@ use crate::{
 /// ```
 ///
 /// The server reports to the operator by `tracing` spans and, with the feature `metrics`, by metrics.
-/// `docs/observability.md` (in the facade: `hyperlane::docs::observability`) lists both.
+/// `docs/observability.md` (in crate `hyperlane`: `hyperlane::docs::observability`) lists both.
 #[derive(Default)]
 pub struct Server {
     config: ServerConfig,
@@ -119,9 +119,9 @@ impl Server {
         self
     }
 
-    /// Handles requests for paths that match `pattern` by `S`. Patterns: `/users/:id`, `/users/{id}`,
-    /// `/users/{id:\d+}`, `/files/{*path}`. A pattern may have several handlers if their guards accept different
-    /// requests.
+    /// Registers `S` as the handler of requests for paths that match `pattern`. Examples of patterns: `/users/:id`,
+    /// `/users/{id}`, `/users/{id:\d+}`, `/files/{*path}`. A pattern may have several handlers if their guards accept
+    /// different requests.
     #[track_caller]
     pub fn route<S: ServerHook>(&mut self, pattern: impl AsRef<str>) -> &mut Self {
         self.add::<S>(PlannedKind::Route(pattern.as_ref().to_owned()))
@@ -192,7 +192,7 @@ impl Server {
     /// Registers every hook that the attribute macros collected in this program.
     #[doc(hidden)]
     pub fn __register_all(&mut self) -> &mut Self {
-        // The linker collects the hooks in an arbitrary order. Sorting by place makes the order of hooks in a file the
+        // The linker collects the hooks in an arbitrary order. After the sort by place, the hooks of a file have the
         // order of their lines.
         let mut found: Vec<&Registration> = inventory::iter::<Registration>.into_iter().collect();
         found.sort_by_key(|registration| registration.place);
@@ -217,7 +217,8 @@ impl Server {
     /// - The configuration or a pattern is invalid.
     /// - An address cannot be bound.
     /// - A path has two handlers, and no guard decides between them.
-    /// - A handler needs a value of the server or a parameter of its pattern that is missing.
+    /// - A handler needs a [`state`](Self::state) that the server does not have, or a parameter that the handler's
+    ///   pattern does not have.
     /// - The server has no route, and attribute macros registered routes that no server of the program uses.
     /// - The call is outside of a tokio runtime ([`ServerError::NoRuntime`]).
     ///
@@ -263,7 +264,7 @@ impl Server {
         ))
     }
 
-    /// Checks the hooks and the configuration, and sorts the hooks.
+    /// Checks the configuration and the hooks, and builds the [`App`] that runs the hooks.
     pub(crate) fn check(&self) -> Result<App, ServerError> {
         self.config.validate()?;
         let planned = self
@@ -330,7 +331,7 @@ impl Server {
         RequestConfig::of(&self.config)
     }
 
-    /// Formats `host:port` as a bind address.
+    /// Returns `host:port`, the form that [`bind`](Self::bind) takes. Encloses an IPv6 address in brackets.
     pub fn format_bind_address(host: impl AsRef<str>, port: u16) -> String {
         let host = host.as_ref();
         if host.contains(':') && !host.starts_with('[') {

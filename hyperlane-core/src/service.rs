@@ -6,7 +6,7 @@
 //! converts a whole server to such a service. Another stack can then contain the server. Bodies are streamed with
 //! backpressure in both directions.
 //!
-//! The public types of this module are extensions of the requests that cross the bridge.
+//! [`OriginalUri`], [`PeerAddr`] and [`ClientAddr`] are extensions of the requests that cross the bridge.
 
 mod hosted;
 mod mount;

@@ -56,13 +56,13 @@ pub use self::{
 #[derive(Clone)]
 pub struct Session(Arc<Handle>);
 
-/// A session together with the state that one request has of it.
+/// A session, together with what one request knows about it.
 struct Handle {
     entry: Arc<SessionEntry>,
     sessions: Arc<Sessions>,
     fields: Arc<SessionFields>,
-    /// The id that the client knows, or will learn from the answer to this request. If another request renews the
-    /// session, this id does not change and becomes a former id.
+    /// The id that the client knows, or will learn from the answer to this request. If another request gives the
+    /// session a new id, this field keeps the old id, which is then a *former id*.
     known: Mutex<SessionId>,
     /// True if this request began the session.
     is_new: bool,
@@ -253,9 +253,9 @@ impl Session {
 
     /// Gives the session a new id and sets the cookie again. The session keeps its values, user and channels.
     ///
-    /// Call this at every login and at every change of rights. Requests in flight with the old id are served for
-    /// another 60 s. If the user changes as well, the old id ends at once. A request in flight then gets an empty
-    /// session that lasts for this request only.
+    /// Call this at every login and at every change of rights. If the user does not change, requests in flight with the
+    /// old id are served for another 60 s. If the user changes, the old id ends at once, and a request in flight with
+    /// the old id gets an empty session that lasts for that request only.
     ///
     /// The call returns `Ok` and changes nothing in three cases:
     /// - Another request of the client has renewed the session meanwhile. The answer to the other request sets the
@@ -263,7 +263,7 @@ impl Session {
     /// - Another request has changed the user and is not answered yet. The answer to the other request sets the cookie.
     /// - The session lasts for its request only.
     ///
-    /// An attacker may know a former id. Because of these rules, a client with a former id never gets the current id.
+    /// The reason is that an attacker may know a former id: a client with a former id must never get the current id.
     ///
     /// # Errors
     /// [`SessionError::TooLate`] if the head of the response is already sent, [`SessionError::ByToken`] if the client
@@ -278,8 +278,8 @@ impl Session {
             return Err(SessionError::TooLate);
         }
         if self.is_passing() && !self.is_ended() {
-            // No client has the id of a passing session. A cookie with this id would replace the cookie that the answer
-            // to a login sets.
+            // No client has the id of a passing session, so no id has to be replaced. If another request logs a user
+            // in, a cookie with a new id of this session would replace the cookie of the login.
             return Ok(());
         }
         self.make_lasting();
@@ -304,8 +304,8 @@ impl Session {
         Ok(())
     }
 
-    /// Makes a passing session outlast its request. Also inserts a session again if the table has evicted it during the
-    /// request, for example during a slow login.
+    /// Makes a passing session outlast its request. Also inserts a session again if the table of sessions has evicted
+    /// it during the request, for example during a slow login.
     fn make_lasting(&self) {
         let handle = &self.0;
         let is_evicted = !self.is_passing()

@@ -1,4 +1,4 @@
-//! The handle of an event stream.
+//! The handle by which a program sends Server-Sent Events to a client.
 
 use std::{
     fmt,
@@ -37,8 +37,8 @@ use crate::{
 ///
 /// [`Context::event_stream`](crate::Context::event_stream) returns the stream of one connection.
 /// [`Context::sse`](crate::Context::sse) returns a stream that stands for a channel. A channel carries the messages of
-/// a session to all tabs of the session, and outlives the connections of the tabs. The docs of each method say where a
-/// channel differs from a connection.
+/// a session to all browser tabs of the session, and outlives the connections of the tabs. The docs of each method say
+/// where a channel differs from a connection.
 #[derive(Clone)]
 pub struct ServerSentEvents {
     target: Target,
@@ -99,8 +99,8 @@ impl ServerSentEvents {
         }
     }
 
-    /// Sends a message as the data of an event with the next id. Waits only while the connection's queue is above its
-    /// high-water mark ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
+    /// Sends a message as the data of an event. The event gets the next [`id`](Self::id). Waits only while the
+    /// connection's queue is above its high-water mark ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
     ///
     /// A channel sends the message to all tabs of the session, and keeps the message for tabs that are reconnecting. On
     /// a channel, the call waits only while the channel's buffer is full, and at most for the channel's send timeout.
@@ -130,7 +130,7 @@ impl ServerSentEvents {
         }
     }
 
-    /// Sends a value as JSON in an event with the next id.
+    /// Sends a value as JSON, as the data of an event. The event gets the next [`id`](Self::id).
     ///
     /// # Errors
     /// Returns the errors of [`send`](Self::send), and [`io::ErrorKind::InvalidData`] if the value has no JSON form.
@@ -140,11 +140,12 @@ impl ServerSentEvents {
         self.send(text).await
     }
 
-    /// Sends an event unchanged. A channel replaces the event's id by the event's offset in the channel.
+    /// Sends an event. A connection sends the event unchanged. A channel replaces the event's id by the event's offset
+    /// in the channel.
     ///
-    /// Clients dispatch only events with data. A channel therefore sends an event without data under the name
-    /// `position`, together with the event's other fields, such as `retry`. The names `position`, `reset` and `binary`
-    /// are reserved for events of the channel itself.
+    /// Clients do not dispatch an event without data, and some browsers ignore its id. A channel therefore sends such
+    /// an event under the name `position`, with the event's offset as its data. The event's other fields, such as
+    /// `retry`, stay. The names `position`, `reset` and `binary` are reserved for events of the channel itself.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] for an event that the format cannot carry, [`io::ErrorKind::BrokenPipe`] if the
@@ -159,8 +160,8 @@ impl ServerSentEvents {
         }
     }
 
-    /// Closes the stream. A browser reconnects to the stream of a connection. On a channel, this ends the channel: the
-    /// server answers each client that reconnects with 204, and a browser then stops.
+    /// Closes the stream. If the stream is that of a connection, a browser reconnects. If the stream is a channel, the
+    /// channel ends: the server answers each client that reconnects with 204, and a browser then stops.
     pub fn close(&self) {
         match &self.target {
             Target::Connection { .. } => self.outbox().close(CloseCode::NORMAL, "", false),

@@ -1,6 +1,6 @@
-//! The raw connection as hooks see it.
+//! The connection of a request, from which the program's functions (hooks) read and to which they send.
 //!
-//! [`Stream`] is a facade over the [`Exchange`]. An exchange is one request and its answer.
+//! [`Stream`] wraps an [`Exchange`]. An exchange is one request and its answer.
 
 mod content;
 mod events;
@@ -16,7 +16,7 @@ use crate::{
     http::{Request, RequestBody},
 };
 
-/// A function that runs the remaining response middleware.
+/// A function that runs the response middleware that has not run yet for the request.
 pub(crate) type Middleware = Arc<
     dyn for<'a> Fn(&'a mut Stream, &'a mut Context) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>
         + Send
@@ -26,7 +26,9 @@ pub(crate) type Middleware = Arc<
 /// The connection of a request, as a hook borrows it.
 ///
 /// The server collects all bytes that a hook sends during one poll, and writes them in one system call when the poll
-/// ends. No await delays them. A send waits only while the queue is above the outbox's high-water mark.
+/// ends. A poll ends at each await that has to wait, so the bytes that a hook has sent before do not wait with it. A
+/// send waits only while the connection's queue is above its high-water mark
+/// ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
 pub struct Stream {
     pub(crate) exchange: Exchange,
 }
@@ -112,7 +114,8 @@ impl Stream {
     }
 
     /// Returns a handle by which other tasks send to this connection after it has become a WebSocket or an event
-    /// stream. If an accepted WebSocket handshake waits for the handler's answer, this function sends the 101.
+    /// stream. If the server has accepted a WebSocket handshake and has not sent the 101 yet, this function sends the
+    /// 101.
     pub fn outbox(&self) -> Outbox {
         if self.exchange.answer().is_accepted() {
             self.connection().answer_handshake();
@@ -124,9 +127,9 @@ impl Stream {
 
     /// Reads the next request of this connection, body included.
     ///
-    /// Answer the current request before the call: after the call, this request cannot be answered any more. Without an
-    /// answer, the client would take the next answer for the missing one. The connection therefore closes after the
-    /// next answer.
+    /// Answer the current request before the call: after the call, it cannot be answered any more. If it has no answer,
+    /// the client takes the answer to the next request for the missing one. In this case, the connection therefore
+    /// closes after that answer.
     ///
     /// # Errors
     /// Returns [`RequestError::ConnectionClosed`] if there is no further request, or if the client or the last response
@@ -167,8 +170,8 @@ impl Stream {
     /// Waits for the next data message of the WebSocket.
     ///
     /// # Errors
-    /// Returns [`RequestError::WebSocketClosed`] after the client has sent a Close frame. Otherwise returns the reason why
-    /// no more messages arrive.
+    /// Returns [`RequestError::WebSocketClosed`] after the client has sent a Close frame. Otherwise returns the reason
+    /// why no further message arrives.
     ///
     /// # Cancel safety
     /// Cancel safe: no message is lost.
@@ -263,8 +266,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits for space in the queue after a send, also if the client has disconnected. The wait lets other tasks run
-    /// while a hook sends in a loop.
+    /// Waits for space in the queue after a send. Also waits if the client has disconnected: a hook that sends in a
+    /// loop must still let other tasks run.
     async fn room_after(&self, sent: Result<(), ResponseError>) -> Result<(), ResponseError> {
         match sent {
             Ok(()) | Err(ResponseError::ConnectionClosed) => self.room().await.and(sent),

@@ -1,4 +1,4 @@
-//! Options of a program for one WebSocket handshake.
+//! The options that a program sets for one WebSocket handshake.
 
 use std::{borrow::Cow, fmt};
 
@@ -78,7 +78,7 @@ impl Upgrade {
         self
     }
 
-    /// Adds a header field to the answer. The answer also has the fields of the context's response.
+    /// Adds a header field to the 101 response. The 101 also has the header fields of the context's response.
     ///
     /// The upgrade fails with [`RequestError::Header`](crate::RequestError::Header) if the name is invalid or the value
     /// has control characters. It also fails for fields of the handshake, for `Content-Length`, and for
@@ -136,7 +136,7 @@ impl Upgrade {
         self
     }
 
-    /// Sets the accepted origins to the origins of an endpoint.
+    /// Replaces the accepted origins by the origins that a channel's endpoint allows.
     pub(crate) fn with_origins(mut self, origins: AllowedOrigins) -> Self {
         self.origins = origins;
         self
@@ -161,7 +161,7 @@ impl Upgrade {
     /// Chooses one of the subprotocols that the client offers. `offered` has the values of all `Sec-WebSocket-Protocol`
     /// fields of the request.
     ///
-    /// `wanted` is the value of the same field in the program's response.
+    /// `wanted` is the value of `Sec-WebSocket-Protocol` in the program's response.
     pub(crate) fn choose<'a>(
         &mut self,
         offered: impl Iterator<Item = &'a str>,

@@ -1,4 +1,4 @@
-//! The handle of a WebSocket.
+//! The handle by which a program sends and receives the messages of a WebSocket.
 
 use std::{
     fmt,
@@ -60,8 +60,8 @@ use crate::{
 ///
 /// [`Context::upgrade`](crate::Context::upgrade) returns the WebSocket of one connection.
 /// [`Context::ws`](crate::Context::ws) returns a WebSocket that stands for a channel. A channel carries the messages of
-/// a session to all tabs of the session, and outlives the connections of the tabs. The docs of each method say where a
-/// channel differs from a connection.
+/// a session to all browser tabs of the session, and outlives the connections of the tabs. The docs of each method say
+/// where a channel differs from a connection.
 #[derive(Clone)]
 pub struct WebSocket {
     target: Target,
@@ -147,8 +147,8 @@ impl WebSocket {
     ///
     /// # Cancel safety
     /// If the future is dropped, the message is sent either whole or not at all.
-    // The future of an `async fn` would store the message twice. A handler's future reserves space for this future,
-    // even while the handler receives.
+    // This is not an `async fn`, because the future of an `async fn` would store the message twice. The future of a
+    // handler contains this future, and reserves space for it even while the handler receives.
     pub fn send(&self, message: impl Into<Message>) -> impl Future<Output = io::Result<()>> {
         let message = message.into();
         async move {
@@ -274,14 +274,14 @@ impl WebSocket {
         }
     }
 
-    /// Keeps the connection open after the handler returns. The drop of the last handle then closes the connection with
-    /// 1000.
+    /// Keeps the connection open after the handler returns. The connection then closes with the code 1000 when the last
+    /// handle is dropped.
     ///
     /// Without this call, the server closes the connection when the handler returns. Only clones of this handle keep
     /// the connection open; an [`Outbox`] or a membership of a room does not. The connection still counts towards
     /// [`ServerConfig::max_connections`](crate::ServerConfig), and its time limits still apply. A shutdown closes the
-    /// connection with 1001. If the handler panics, fails, or returns [`Status::Reject`](crate::Status::Reject), the
-    /// server closes the connection at once.
+    /// connection with the code 1001. If the handler panics, fails, or returns
+    /// [`Status::Reject`](crate::Status::Reject), the server closes the connection at once.
     ///
     /// The call has no effect on a channel, because a channel outlives its connections anyway.
     ///

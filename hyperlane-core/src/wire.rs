@@ -1,4 +1,4 @@
-//! The formats of messages on the wire, and the encoding of a message for each.
+//! The formats in which connections send messages, and the encoding of a message in each format.
 
 use std::io;
 
@@ -78,15 +78,15 @@ impl WireFormat {
 impl WireFormat {
     /// Encodes `message` in this format, for any number of connections.
     ///
-    /// In a WebSocket format, a message becomes a frame. The frame is not compressed, because every WebSocket accepts
-    /// uncompressed frames. [`Outbox::encode`](crate::Outbox::encode) compresses. In an event stream, a message becomes
-    /// an event with the message's text as its data.
+    /// In a WebSocket format, a message becomes a frame. The frame is not compressed, so that it is valid for every
+    /// WebSocket. [`Outbox::encode`](crate::Outbox::encode) compresses. In an event stream, a message becomes an event
+    /// with the message's text as its data.
     ///
     /// # Errors
     /// Returns [`io::ErrorKind::InvalidData`] for a message that the format cannot carry: any message in HTTP
-    /// responses, data that is not UTF-8 in an event stream, and a Close in any format. A Close must be the last
-    /// message of a connection (RFC 6455 §5.5.1), so [`Outbox::close`](crate::Outbox::close) sends it to one connection
-    /// alone.
+    /// responses, data that is not UTF-8 in an event stream, and a Close in any format. A Close is the last frame of
+    /// one connection (RFC 6455 §5.5.1), so it is not encoded for many connections. To close a connection, call
+    /// [`Outbox::close`](crate::Outbox::close).
     pub fn encode(self, message: &Message) -> io::Result<Bytes> {
         refuse_close(message)?;
         match self {

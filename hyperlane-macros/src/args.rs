@@ -1,4 +1,5 @@
-//! Parses a macro's arguments: one parser per shape, shared by all rows.
+//! Parses the arguments of macros. Each macro is a row of the table [`ROWS`]. The shape of the row says which arguments
+//! the macro takes, and each shape has one parser.
 
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -167,7 +168,8 @@ fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
             ));
         }
         found = Some(Path::parse_mod_style.parse2(path)?);
-        // The comma after `crate = path` is removed too. At the end of the list, the comma before it is removed.
+        // The comma after `crate = path` is removed too. If `crate = path` is the last argument, the comma before it is
+        // removed.
         if tokens.next().is_none() {
             kept.pop_if(|token| is_punct(Some(token), ','));
         }
@@ -374,8 +376,8 @@ fn check_import(value: &Expr) -> Result<()> {
     }
 }
 
-/// Parses an order. A number, or a string that contains a number, becomes a literal. Any other expression, such as a
-/// constant, stays unchanged.
+/// Parses an order, the number by which hooks of one kind are sorted. A number, or a string that contains a number,
+/// becomes a literal. Any other expression, such as a constant, stays unchanged.
 fn order(value: Expr) -> Result<Expr> {
     let (negative, inner) = match &value {
         Expr::Unary(ExprUnary {

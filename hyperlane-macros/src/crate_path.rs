@@ -1,11 +1,11 @@
-//! Finds the path by which expansions name the library.
+//! Finds the path by which generated code names the library.
 
 use proc_macro_crate::{FoundCrate, crate_name};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
 use syn::Path;
 
-/// Returns the path to the module `__private`, which contains the targets of all expansions. The path begins with
+/// Returns the path to the module `__private`, which contains all items that generated code uses. The path begins with
 /// `chosen`, the argument `crate = path`. Without this argument, the path begins with the name of the library in the
 /// program's manifest.
 pub(crate) fn private(chosen: Option<&Path>) -> TokenStream {

@@ -1,6 +1,6 @@
-//! Writes the code of single macros. Generated tokens have the locations of the user's code: compiler errors point to
-//! that code. The tokens have the hygiene of the expansion: their names do not clash with the user's names, and lints
-//! for user code skip them.
+//! Writes the code that each macro adds to a function. The generated tokens have the locations of the user's code, so
+//! compiler errors point to that code. They have the hygiene of the expansion, so their names do not clash with the
+//! user's names, and lints for user code skip them.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -12,15 +12,16 @@ use crate::model::{Applied, Args, Binding, BodyRule, Check, Handle, Role};
 use crate::params::{Params, Part};
 use crate::tokens::{contains_word, hygienic, local};
 
-/// Writes the code of the macros on one function.
+/// Writes the code that each of the macros on one function adds to it.
 pub(crate) struct Emitter<'a> {
-    /// The path to the module `__private`, which contains the targets of generated code.
+    /// The path to the module `__private`, which contains all items that generated code uses.
     pub(crate) private: &'a TokenStream,
     pub(crate) params: &'a Params,
 }
 
 impl Emitter<'_> {
-    /// Writes the code of a macro that runs before or after the body. If a condition fails, the code runs `decline`.
+    /// Writes the code of a macro that runs before or after the body. If the macro is a condition (`filter`, `reject`)
+    /// and the condition fails, the code runs `decline`.
     pub(crate) fn step(&self, applied: &Applied, decline: &TokenStream) -> Result<TokenStream> {
         match applied.row.role {
             Role::Extract(call) => self.bindings(applied, call, false),
@@ -96,7 +97,8 @@ impl Emitter<'_> {
     /// Writes a guard for the list of guards that the server checks before it calls the function.
     pub(crate) fn guard_const(&self, applied: &Applied) -> TokenStream {
         let (private, span) = (self.private, hygienic(applied.name.span()));
-        // The parameter of the check has the user's name of the context. The guard's expression can then use this name.
+        // The parameter of the check has the name that the user's function gives to the context, so the guard's
+        // expression can use this name.
         let ctx = self.params.ctx.as_ref().and_then(|ctx| ctx.name()).cloned();
         let ctx = ctx.unwrap_or_else(|| local("ctx", applied.name.span()));
         match applied.row.role {
@@ -214,7 +216,7 @@ impl Emitter<'_> {
         Ok(code.collect())
     }
 
-    /// Writes `let name = ..`. The statement opens a handle, and the variable owns the handle.
+    /// Writes the statement `let name = ..` that opens a WebSocket or an event stream and binds its handle.
     fn open_handle(&self, applied: &Applied, handle: Handle) -> Result<TokenStream> {
         let private = self.private;
         let stream = self.params.require(Part::Stream, true, applied)?;
@@ -324,8 +326,8 @@ fn guard_kind(applied: &Applied, span: Span) -> TokenStream {
 fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> TokenStream {
     let code = applied.values().iter().map(|value| {
         let span = hygienic(value.span());
-        // For a value of a wrong type, the compiler reports `expected bool` in `if value`. Its error for `!value` is
-        // less clear.
+        // The code is not `if !value`: for a value of a wrong type, the compiler reports `expected bool` in `if value`,
+        // and its error for `!value` is less clear.
         if runs_when {
             quote_spanned!(span=> if (#value) {} else { #decline })
         } else {
@@ -335,8 +337,8 @@ fn condition(applied: &Applied, runs_when: bool, decline: &TokenStream) -> Token
     code.collect()
 }
 
-/// Returns whether an expression awaits or may read the context. A format string may contain the name of the context
-/// too.
+/// Returns whether an expression awaits or may read the context. Searches the text of the expression, because a format
+/// string may contain the name of the context too.
 fn may_use_context(value: &Expr, ctx: &Ident) -> bool {
     let text = value.to_token_stream().to_string();
     text.contains(&ctx.unraw().to_string()) || text.contains("await")

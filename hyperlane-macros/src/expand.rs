@@ -1,4 +1,5 @@
-//! Expands an attribute and its item: parses both, takes the sibling attributes, and hands all of them on.
+//! Expands an attribute macro: parses its arguments and its item, and takes the other attributes of this crate from the
+//! item. Then `function` or `register` writes the code of all these attributes.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -32,7 +33,8 @@ fn parse_item(tokens: TokenStream) -> Result<Item> {
     const OTHERS: [&str; 9] = [
         "struct", "enum", "union", "impl", "mod", "trait", "use", "static", "type",
     ];
-    // The keyword of an item comes before all groups except the groups of attributes and of `pub(..)`.
+    // The search looks into no group of tokens, such as `(..)`: before the keyword of an item, only attributes and
+    // `pub(..)` have groups.
     let is_other = tokens.clone().into_iter().find_map(|token| match token {
         TokenTree::Ident(word) if word == "fn" => Some(false),
         TokenTree::Ident(word) => OTHERS.iter().any(|other| word == other).then_some(true),
@@ -53,7 +55,6 @@ fn expand_item(
     let mut errors = Vec::new();
     let mut chosen_crate = None;
     let mut applied = Vec::new();
-    // The compiler does not pass the token of the attribute's name. The call site is the span of the attribute.
     let mut add = |parsed: Result<(Applied, Option<Path>)>, errors: &mut Vec<Error>| match parsed {
         Ok((one, path)) => {
             applied.push(one);
@@ -61,6 +62,8 @@ fn expand_item(
         }
         Err(error) => errors.push(error),
     };
+    // The compiler does not pass the token of the first attribute's name. The new token has the span of the call site,
+    // and the call site is the location of this attribute.
     add(
         args::parse(row, Ident::new(row.name, Span::call_site()), args),
         &mut errors,
@@ -92,8 +95,9 @@ fn expand_item(
     quote!(#kept #(#errors)*)
 }
 
-/// Writes an item with errors. Other code of the program can still use the item. The body of a function is kept for
-/// rust-analyzer only. In a body without its macros, the compiler would report false errors.
+/// Writes an item whose macros have errors, so that other code of the program can still use the item. The body of a
+/// function is kept for rust-analyzer only, because the compiler would report false errors in a body without its
+/// macros.
 fn keep_broken(item: &Item) -> TokenStream {
     let Item::Fn(function) = item else {
         return item.to_token_stream();
@@ -148,8 +152,8 @@ fn take_siblings(item: &mut Item) -> Vec<Sibling> {
 fn recognise(path: &Path) -> Option<(&'static Row, &Ident)> {
     const CRATES: [&str; 3] = ["hyperlane", "hyperlane_core", "hyperlane_macros"];
     let last = &path.segments.last()?.ident;
-    // The name is compared first. Most attributes have a name that is not in the table, and reading the manifest is
-    // slow.
+    // The name is compared before the path. The names of most attributes are not in the table, and `library_name` is
+    // slow, because it reads the manifest.
     let row = table::find(&last.to_string())?;
     let bare = path.segments.len() == 1 && path.leading_colon.is_none();
     // The name of the crate may be in the middle of the path, as in `$crate::hyperlane::get`.

@@ -125,8 +125,8 @@ impl Function<'_> {
         }
         self.add_websocket_guard();
         let (in_constant, in_body) = self.split_guards();
-        // The epilogues of a route work on the response. If there are epilogues, the function itself converts its value
-        // to the response before they run.
+        // A route may return a value that becomes the response. The macros that run after the body work on the
+        // response. If there are such macros, the function itself converts its value to the response before they run.
         let converts = self.is_route()
             && matches!(self.returns, Returns::Other { .. })
             && self.needs_conversion(&in_body);

@@ -1,8 +1,9 @@
-//! Finds the expressions that leave a body before its end.
+//! Finds the expressions that leave a function's body before its end.
 //!
-//! A read macro runs the user's body as a block inside a loop. Epilogue macros must run even if the body leaves the
-//! block early. The expansion therefore rewrites `break` and `continue`: both leave only the block. If the body
-//! contains `return` or `?`, the expansion puts the body into an async block.
+//! A read macro, such as `try_get_websocket_request`, runs the user's body as a block inside a loop. Macros such as
+//! `send` run after this block, even if the body leaves the block early. The expansion therefore rewrites the `break`
+//! and `continue` of the body: the new code leaves only the block. If the body contains `return` or `?`, the expansion
+//! puts the body into an async block. Then `return` and `?` leave only the async block, and not the function.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
@@ -48,9 +49,9 @@ const TRUSTED_MACROS: [&str; 22] = [
 pub(crate) struct Jumps {
     /// True if the body contains `return` or `?`, or a macro call that may expand to one of them.
     pub(crate) may_return: bool,
-    /// The spans of each `break` and `continue` that applies to the loop around the body.
+    /// The span of each `break` and of each `continue` that applies to the loop around the body.
     pub(crate) loop_jumps: Vec<Span>,
-    /// Number of loops of the body around the expression that is visited.
+    /// The number of loops in the body that surround the expression that is being visited.
     depth: usize,
 }
 
@@ -81,8 +82,8 @@ impl<'ast> Visit<'ast> for Jumps {
     }
 
     fn visit_macro(&mut self, node: &'ast Macro) {
-        // The expansion of a macro call is unknown here. Macros such as `bail!` return. Only macros of the standard
-        // library are known to contain no `return`.
+        // The code that a macro call expands to is unknown here, and it may contain a `return`, as the code of `bail!`
+        // does. Only `TRUSTED_MACROS` are known to add no `return` to their arguments.
         let name = node
             .path
             .segments
@@ -126,7 +127,8 @@ impl<'ast> Visit<'ast> for Jumps {
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 
-/// Replaces each `break` and `continue` in `block` that applies to the loop around `block`.
+/// Replaces each `break` in `block` by `on_break` and each `continue` by `on_continue`, if they apply to the loop
+/// around `block`. Returns an error for a `break` with a value.
 pub(crate) fn rewrite(
     block: &mut Block,
     on_break: TokenStream,

@@ -20,8 +20,9 @@ mod table;
 mod tests;
 mod tokens;
 
-/// Declares one attribute macro per entry, grouped by phase. `at` adds an example to the documentation: the attribute
-/// on a route at the given path.
+/// Declares one attribute macro per entry. The entries are grouped by phase, and the string of a group is the last
+/// paragraph in the documentation of each of its macros. `at "/path"` after an entry adds an example to the
+/// documentation: the attribute on a route at this path.
 macro_rules! declare {
     ($(
         $phase:ident $when:literal {
@@ -42,7 +43,7 @@ macro_rules! declare {
             }
         )+)+
 
-        /// The names of the declared attributes. A test compares them with the table.
+        /// The names of the declared attributes. A test compares them with the rows of `table::ROWS`.
         #[cfg(test)]
         const DECLARED: &[&str] = &[$($(stringify!($name)),+),+];
     };
@@ -50,14 +51,14 @@ macro_rules! declare {
 
 declare! {
     declarations "Runs first, before the guards." {
-        /// Declares variables by their `Default`, and adds all registered hooks to a `Server`:
+        /// Declares variables with the default values of their types, and adds all registered hooks to a `Server`:
         /// `#[hyperlane(server: Server)]`.
         ///
         /// The macro takes any number of `name: Type` pairs and works on any function. The macro adds the hooks to each
         /// variable whose type is written as `Server`. The macro does not recognize an alias of `Server`.
         ///
-        /// If macros registered routes and the program declares no `Server` by this macro, a server without routes
-        /// returns an error at its start.
+        /// If a program registers routes by macros but declares no `Server` by this macro, no server serves these
+        /// routes. A server that has no routes then returns an error at its start.
         ///
         /// ```
         /// use hyperlane::*;
@@ -90,13 +91,14 @@ declare! {
         /// Registers a hook struct or an async function at a path, for every method: `#[route("/users/{id}")]`.
         ///
         /// The attribute can be repeated, once per path. The function must be a free function: a function in an `impl`
-        /// or a `trait` is refused. A program registers the routes of another crate only if its code names the crate.
-        /// `use handlers as _;` is enough for a crate `handlers`.
+        /// or a `trait` is refused. The routes of another crate are registered only if the program's code names that
+        /// crate: `use handlers as _;` is enough for a crate `handlers`.
         ///
-        /// A pattern is a literal or a constant in one of these forms: `/users/:id`, `/users/{id}`, `/users/{id:\d+}`
-        /// or `/files/{*path}`. The compiler checks a literal pattern with its regexes, and the parameter names in
-        /// `route_param`. At its start, a server checks that typed arguments (`Path`, `State`) fit the pattern and the
-        /// server.
+        /// The argument is the pattern of the path: a string literal or a constant such as `/users/:id`, `/users/{id}`,
+        /// `/users/{id:\d+}` or `/files/{*path}`. The compiler checks a literal pattern and its regexes. It also checks
+        /// the names in `route_param`: the pattern must have these parameters. At its start, a server checks the typed
+        /// arguments of route functions: the pattern's parameters must fit the type in `Path`, and the server must have
+        /// a value for `State`.
         ///
         /// A function may take the stream, the context and typed arguments. A function returns `Status` or any type
         /// that implements `IntoResponse`.
@@ -357,8 +359,8 @@ declare! {
         /// Declines requests with one of the nine methods that HTTP defines. If all handlers of the path decline, the
         /// answer is 405.
         is_unknown_method at "/path";
-        /// Declines requests whose method is not in the list, `#[methods(get, post)]`. If all handlers of the path
-        /// decline, the answer is 405.
+        /// Declines requests whose method is not in the macro's list: `#[methods(get, post)]`. If all handlers of the
+        /// path decline, the answer is 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -375,9 +377,9 @@ declare! {
         /// guards. The server refuses an invalid handshake, or one from a page of a foreign origin, before the body
         /// runs.
         ///
-        /// The server sends the 101 at the first read, the first send or `ctx.upgrade(stream)`. Before the 101, the
-        /// body may give an HTTP answer instead: an error, `Status::Reject`, `#[send]` with a status of 400 or more, or
-        /// raw bytes that begin with `HTTP/1.`. If the body does none of these things within
+        /// The body's first read, its first send or its call of `ctx.upgrade(stream)` sends the answer with status 101.
+        /// Before the 101, the body may give an HTTP answer instead: an error, `Status::Reject`, `#[send]` with a
+        /// status of 400 or more, or raw bytes that begin with `HTTP/1.`. If the body does none of these things within
         /// `ServerConfig::handshake_timeout` (10 s), the server sends the 101.
         ///
         /// `ctx.upgrade_with` can set subprotocols and header fields. `ctx.upgrade_with` cannot set allowed origins,
@@ -411,14 +413,15 @@ declare! {
         is_http2_version at "/path";
         /// Declines requests that are not HTTP/3. If all handlers of the path decline, the answer is 505.
         is_http3_version at "/path";
-        /// Declines requests older than HTTP/1.1. If all handlers of the path decline, the answer is 505.
+        /// Declines requests whose HTTP version is older than HTTP/1.1 or unknown. If all handlers of the path decline,
+        /// the answer is 505.
         is_http1_1_or_higher_version at "/path";
         /// Declines requests of an unknown HTTP version. If all handlers of the path decline, the answer is 505.
         is_http_version at "/path";
         /// Declines requests of a known HTTP version. If all handlers of the path decline, the answer is 505.
         is_unknown_version at "/path";
-        /// Declines requests for a host that is not in the list, `#[host("a.example", "b.example")]`. If all handlers
-        /// of the path decline, the answer is 421.
+        /// Declines requests for a host that is not in the macro's list: `#[host("a.example", "b.example")]`. If all
+        /// handlers of the path decline, the answer is 421.
         ///
         /// ```
         /// use hyperlane::*;
@@ -429,8 +432,8 @@ declare! {
         /// # fn main() {}
         /// ```
         host;
-        /// Declines requests for a host in the list, `#[reject_host("old.example")]`. If all handlers of the path
-        /// decline, the answer is 421.
+        /// Declines requests for a host in the macro's list: `#[reject_host("old.example")]`. If all handlers of the
+        /// path decline, the answer is 421.
         ///
         /// ```
         /// use hyperlane::*;
@@ -441,8 +444,8 @@ declare! {
         /// # fn main() {}
         /// ```
         reject_host;
-        /// Declines requests from a page that is not in the list, `#[referer("https://a.example/")]`. If all handlers
-        /// of the path decline, the answer is 403.
+        /// Declines requests from a page that is not in the macro's list: `#[referer("https://a.example/")]`. If all
+        /// handlers of the path decline, the answer is 403.
         ///
         /// ```
         /// use hyperlane::*;
@@ -453,8 +456,8 @@ declare! {
         /// # fn main() {}
         /// ```
         referer;
-        /// Declines requests from a page in the list, `#[reject_referer("https://spam.example/")]`. If all handlers of
-        /// the path decline, the answer is 403.
+        /// Declines requests from a page in the macro's list: `#[reject_referer("https://spam.example/")]`. If all
+        /// handlers of the path decline, the answer is 403.
         ///
         /// ```
         /// use hyperlane::*;
@@ -476,8 +479,8 @@ declare! {
         /// cannot be upgraded is refused.
         ///
         /// The function's body may evaluate to a `Status` or to `()`, or it may never return. `break` and `return` end
-        /// the loop and close the connection with code 1000. `Status::Reject` closes the connection with 1008. An error
-        /// closes the connection with 1011.
+        /// the loop and close the connection with code 1000. `Status::Reject` closes the connection with 1008. A panic,
+        /// or an error that ends the function, closes the connection with 1011.
         ///
         /// ```
         /// use hyperlane::*;
@@ -498,7 +501,7 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_websocket_request;
-        /// Runs the function once per further HTTP request of the connection: `#[try_get_http_request(request)]`.
+        /// Runs the function once for each later HTTP request of the connection: `#[try_get_http_request(request)]`.
         ///
         /// The variable holds the request as a `Request`. Without a variable, the macro reads requests and binds
         /// nothing.
@@ -520,10 +523,11 @@ declare! {
         /// On `ServerHook::handle` and on routes, the macro declines requests that do not ask for a WebSocket (426).
         /// Another handler may therefore serve a page at the same path. An invalid handshake is refused.
         ///
-        /// Extractors, conditions and response headers run before the upgrade. If an extractor or a condition refuses
-        /// the request, the client gets an HTTP answer. The 101 contains the headers. With `try_get_websocket_request`,
-        /// the upgrade comes before the first message, and the macro binds a handle for each message. In middleware,
-        /// the macro takes over the connection.
+        /// Extractors, conditions and the macros that set response headers run before the upgrade. If an extractor or a
+        /// condition refuses the request, the client gets an HTTP answer. The 101 contains the headers that were set.
+        /// With `try_get_websocket_request`, the upgrade comes before the first message, and the macro binds a new
+        /// handle for each message. In request middleware, the macro makes the connection a WebSocket before a route
+        /// runs.
         ///
         /// ```
         /// use hyperlane::*;
@@ -542,9 +546,10 @@ declare! {
         websocket;
         /// Starts an event stream as the response and binds its handle by value: `#[sse(events)]`.
         ///
-        /// Extractors, conditions and response headers run before the stream starts. If an extractor or a condition
-        /// refuses the request, the client gets an HTTP answer. The head of the stream's response contains the headers.
-        /// If the request has an answer already, the hook ends. The stream ends when the hook ends.
+        /// Extractors, conditions and the macros that set response headers run before the stream starts. If an
+        /// extractor or a condition refuses the request, the client gets an HTTP answer. The head of the stream's
+        /// response contains the headers that were set. If the request has an answer already, or the status of the
+        /// response allows no content, the macro ends the hook with an error. The stream ends when the hook ends.
         ///
         /// ```
         /// use hyperlane::*;
@@ -903,9 +908,9 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_attribute;
-        /// Binds the message and place of a panic: `#[task_panic_data(panic)]`.
+        /// Binds the message and the source location of the panic, a `PanicData`: `#[task_panic_data(panic)]`.
         ///
-        /// If no hook has panicked during the request, the request is refused with 500.
+        /// If no hook has panicked during the request, this macro refuses the request with 500.
         ///
         /// ```
         /// use hyperlane::*;
@@ -928,7 +933,8 @@ declare! {
         /// # fn main() {}
         /// ```
         task_panic_data;
-        /// Binds the message and place of a panic as an `Option`: `#[try_get_task_panic_data(panic)]`.
+        /// Binds the message and the source location of the panic, an `Option<PanicData>`:
+        /// `#[try_get_task_panic_data(panic)]`.
         ///
         /// This macro never refuses a request.
         ///
@@ -954,9 +960,9 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_task_panic_data;
-        /// Binds the reason why the request was refused, a `RequestError`: `#[request_error_data(error)]`.
+        /// Binds the `RequestError` that is the reason why the request was refused: `#[request_error_data(error)]`.
         ///
-        /// If the request was not refused before, this macro refuses it with 500.
+        /// If neither the server nor a hook has refused the request, this macro refuses it with 500.
         ///
         /// ```
         /// use hyperlane::*;
@@ -978,7 +984,7 @@ declare! {
         /// # fn main() {}
         /// ```
         request_error_data;
-        /// Binds the reason why the request was refused as an `Option`: `#[try_get_request_error_data(error)]`.
+        /// Binds an `Option` with the reason why the request was refused: `#[try_get_request_error_data(error)]`.
         ///
         /// This macro never refuses a request.
         ///
@@ -1122,7 +1128,7 @@ declare! {
         /// Sends the response after the body: `#[try_send]`. With an argument, sends bytes instead:
         /// `#[try_send(bytes)]`.
         ///
-        /// A failure is ignored. The next read or send on the connection reports it.
+        /// The macro does not report a failure. The next read or send on the connection reports the failure.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1151,7 +1157,7 @@ declare! {
         send;
         /// Flushes the connection after the body: `#[try_flush]`.
         ///
-        /// A failure is ignored. The next read or send on the connection reports it.
+        /// The macro does not report a failure. The next read or send on the connection reports the failure.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1177,7 +1183,7 @@ declare! {
         /// # fn main() {}
         /// ```
         flush;
-        /// Closes the connection after all other macros: `#[closed]`.
+        /// Closes the connection after all other macros have run: `#[closed]`.
         ///
         /// The macro runs once, even if a read macro runs the body once per message.
         ///
@@ -1194,9 +1200,9 @@ declare! {
         closed;
     }
     lists "" {
-        /// Calls hooks before the body: `#[prologue_hooks(Self::prepare, audit)]`.
+        /// Calls the functions in the list before the body: `#[prologue_hooks(Self::prepare, audit)]`.
         ///
-        /// A hook is an `async fn(&mut Stream, &mut Context)`. Its return value is ignored.
+        /// Each function is an `async fn(&mut Stream, &mut Context)`. The macro ignores the return values.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1212,9 +1218,10 @@ declare! {
         /// # fn main() {}
         /// ```
         prologue_hooks;
-        /// Calls hooks after the body, even after an early `return` or `?`: `#[epilogue_hooks(audit)]`.
+        /// Calls the functions in the list after the body, even after an early `return` or `?`:
+        /// `#[epilogue_hooks(audit)]`.
         ///
-        /// A hook is an `async fn(&mut Stream, &mut Context)`. Its return value is ignored.
+        /// Each function is an `async fn(&mut Stream, &mut Context)`. The macro ignores the return values.
         ///
         /// ```
         /// use hyperlane::*;

@@ -1,4 +1,4 @@
-//! Refuses literals that would fail for every request.
+//! Refuses literals that are not valid status codes, header names or header values.
 
 use crate::model::Applied;
 use syn::{Error, Expr, ExprLit, Lit, LitStr, Result, UnOp};

@@ -1,10 +1,9 @@
-//! The types that all other modules work on: a row of the table, the shape of its arguments, and a macro applied to an
-//! item.
+//! The types that describe a macro: its row in the table of macros, the shape of its arguments, and its use on an item.
 
 use proc_macro2::Ident;
 use syn::{Error, Expr, Token, Type};
 
-/// One row of the table: the name of a macro, the shape of its arguments, and its effect.
+/// One row of the table of macros (`table::ROWS`): the name of a macro, the shape of its arguments, and its effect.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
@@ -12,22 +11,23 @@ pub(crate) struct Row {
     pub(crate) role: Role,
 }
 
-/// The effect of a macro. The effect also decides the phase in which the macro runs.
+/// The effect of a macro. The effect also decides the phase in which the macro runs. The generated code calls functions
+/// in `__private`, a hidden module of the library. Some variants contain the name of such a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Registers the item. The item is a hook struct, or for a route also a plain function.
+    /// Registers the item below the attribute: a hook struct, or for a route either a hook struct or a function.
     Register(Register),
     /// Declares variables at the top of a function.
     Declare,
     /// Brings traits into scope.
     Import,
-    /// Declines a request before an extractor or a read runs.
+    /// Declines a request that fails the check, before an extractor or a read runs.
     Guard(Check),
-    /// Runs the later phases once per message. The named function in `__private` reads the message.
+    /// Runs the later phases once per message. The function with this name reads the message.
     Read(&'static str),
-    /// Binds the value that the named function in `__private` returns.
+    /// Binds the value that the function with this name returns.
     Extract(&'static str),
-    /// Binds the `Ok` value that the named function in `__private` returns. An `Err` refuses the request.
+    /// Binds the `Ok` value of the function with this name. An `Err` refuses the request.
     Require(&'static str),
     /// Sets how the route reads the body of its requests.
     Body(BodyRule),
@@ -39,15 +39,16 @@ pub(crate) enum Role {
     SetStatus,
     /// Sets or adds a response header.
     SetHeader,
-    /// Calls the named method of the response. The argument of the macro, if it has one, is the argument of the method.
+    /// Calls the method with this name on the response. If the macro has an argument, the macro passes it to the
+    /// method.
     Set(&'static str),
-    /// Sends the response by the function `bare`, or the bytes in the argument by the function `value`. Both functions
-    /// are in `__private`.
+    /// Sends data. If the macro has no argument, the function `bare` sends the response. If the macro has an argument,
+    /// the function `value` sends the bytes in the argument.
     Send {
         bare: &'static str,
         value: &'static str,
     },
-    /// Flushes the connection by the named function in `__private`.
+    /// Flushes the connection by the function with this name.
     Flush(&'static str),
     /// Closes the connection.
     Close,
@@ -66,7 +67,7 @@ pub(crate) enum BodyRule {
     Max,
 }
 
-/// The kind of handle that a macro opens and binds.
+/// The kind of the handle that `websocket` or `sse` opens and binds to a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handle {
     WebSocket,
@@ -95,7 +96,7 @@ pub(crate) enum Side {
 pub(crate) enum Register {
     /// A route with the request methods that it accepts. An empty list means every method.
     Route(&'static [&'static str]),
-    /// A hook with an optional order. The string is the name of its variant of `HookKind`.
+    /// A hook with an optional order. The string names the variant of the library's `HookKind` for this hook.
     Ordered(&'static str),
 }
 
@@ -113,12 +114,12 @@ impl Register {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
     Method(&'static [&'static str]),
-    /// The request method is in the arguments.
+    /// The request method is one of the macro's arguments.
     Methods,
     Upgrade(&'static str),
     /// The request asks for no upgrade to a known protocol.
     NoUpgrade,
-    /// The method `is` of `HttpVersion` returns true. `accepts` lists the versions with this result.
+    /// The method of `HttpVersion` that `is` names returns true. `accepts` lists the versions for which it does so.
     Version {
         is: &'static str,
         accepts: &'static [&'static str],
@@ -215,7 +216,7 @@ pub(crate) enum Args {
     Declarations(Vec<(Ident, Type)>),
 }
 
-/// A variable that the macro binds. It has a key and a type if the shape of the arguments has them.
+/// A variable that a macro binds. It has a key and a type only if the macro's arguments have a key and a type.
 pub(crate) struct Binding {
     pub(crate) key: Option<Expr>,
     pub(crate) mutability: Option<Token![mut]>,

@@ -1,4 +1,4 @@
-//! Finds the stream and the context among a function's parameters.
+//! Finds the parameters of a function that are its `Stream` and its `Context`.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::ToTokens;
@@ -20,9 +20,11 @@ pub(crate) struct Param {
 pub(crate) struct Params {
     pub(crate) stream: Option<Param>,
     pub(crate) ctx: Option<Param>,
-    /// An error if a `&mut` parameter could be the stream or the context, or if it is a second stream or context.
+    /// The error about a `&mut` parameter that could be either the stream or the context, or that is a second stream or
+    /// context.
     unclear: Option<Error>,
-    /// The types of a stream and a context that the function takes by value.
+    /// The types of a stream and a context that the function takes by value. Macros refuse such parameters, because
+    /// they need references.
     by_value: [Option<TokenStream>; 2],
     /// All parameters except `self`, the stream and the context.
     pub(crate) others: Vec<PatType>,
@@ -67,8 +69,9 @@ impl Part {
 
 impl Params {
     /// Finds the stream and the context of a function. A reference is recognized by the last segment of its type's
-    /// path, `Stream` or `Context`. If no type has such a name, the first of two `&mut` parameters is the stream, and
-    /// the second is the context. If one type has such a name, the other `&mut` parameter is the missing part.
+    /// path, `Stream` or `Context`. If no type has such a name and there are two `&mut` parameters, the first is the
+    /// stream, and the second is the context. If a type names only one of the two, and there is one further `&mut`
+    /// parameter, that parameter is the other of the two.
     ///
     /// A stream or context with the pattern `_` gets a variable.
     pub(crate) fn find(signature: &mut Signature) -> Self {
@@ -135,7 +138,8 @@ impl Params {
         }
     }
 
-    /// Returns an error if a `&mut` parameter could be the stream or the context, or is a second stream or context.
+    /// Returns the error about a `&mut` parameter that could be either the stream or the context, or that is a second
+    /// stream or context. Returns `None` if there is no such parameter.
     pub(crate) fn unclear(&self) -> Option<Error> {
         self.unclear.clone()
     }
@@ -247,8 +251,8 @@ impl Candidates {
         found
     }
 
-    /// Returns the index of the stream, the index of the context, and an error. The error reports a parameter that
-    /// could be the stream or the context, or that is a second stream or context.
+    /// Returns the index of the stream, the index of the context, and an error. The error reports a second stream or
+    /// context, or a `&mut` parameter that could be either of the two.
     fn choose(&self, signature: &Signature) -> (Option<usize>, Option<usize>, Option<Error>) {
         match (self.named, self.unnamed.as_slice()) {
             ([None, None], [(first, _), (second, _)]) => (Some(*first), Some(*second), None),

@@ -43,7 +43,7 @@ struct Parameter<'a> {
     catch_all: bool,
 }
 
-/// Splits a path into segments, at every `/` outside braces. Braces can nest, as in `{id:\d{3}}`.
+/// Splits a path into segments at every `/`. A `/` inside braces is an error. Braces can nest, as in `{id:\d{3}}`.
 fn split(path: &str) -> Result<Vec<&str>, String> {
     let mut segments = Vec::new();
     let mut depth = 0_usize;
@@ -134,8 +134,8 @@ fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
 }
 
 /// Translates a parameter from the syntax of other libraries: `<id>`, `<int:id>`, `<rest..>`, `[id]`, `[...rest]`.
-/// Returns `None` for other segments. Paths percent-encode `<`, `>`, `[` and `]` (RFC 3986 §3.3), so no path matches
-/// such a segment literally.
+/// Returns `None` for other segments. A segment in this syntax cannot be meant literally: paths percent-encode `<`,
+/// `>`, `[` and `]` (RFC 3986 §3.3), so no path matches such a segment.
 fn foreign_syntax(segment: &str) -> Option<String> {
     let between = |open: char, close: char| segment.strip_prefix(open)?.strip_suffix(close);
     let inner = between('<', '>').or_else(|| between('[', ']'));

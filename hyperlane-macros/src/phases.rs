@@ -1,4 +1,5 @@
-//! Sorts the macros on a function by phase, independent of the order in which they are written.
+//! Sorts the macros on a function by the phase in which they run. Macros of different phases can be written in any
+//! order.
 
 use syn::Error;
 
@@ -76,8 +77,8 @@ impl Phases {
         Ok(())
     }
 
-    /// Sorts an entry of a list (`prologue_macros`, `epilogue_macros`). Guards and reads keep their own phase. Other
-    /// entries run in the order of the list.
+    /// Sorts an entry of a list (`prologue_macros`, `epilogue_macros`). Guards, reads, `body_stream` and `max_body`
+    /// keep their own phase. Other entries run in the order of the list.
     fn place_nested(&mut self, nested: Applied, side: Side) -> Result<(), Error> {
         match (nested.row.role, side) {
             (Role::Guard(_), Side::Before) => self.guards.push(nested),
@@ -106,7 +107,7 @@ impl Phases {
         Ok(())
     }
 
-    /// Refuses a second macro that opens a handle. A connection is either a WebSocket or an event stream.
+    /// Refuses a second macro that opens a handle, because a connection is either one WebSocket or one event stream.
     fn refuse_second_handle(&self, applied: &Applied) -> Result<(), Error> {
         match self.opener() {
             Some(first) if first.row.name == applied.row.name => {
@@ -141,7 +142,8 @@ impl Phases {
                 first.name
             ))),
             None => {
-                // A `closed` in an `epilogue_macros` above the read macro also runs once, after the loop.
+                // The epilogue contains a `closed` if an `epilogue_macros` above the read macro lists it. This `closed`
+                // moves out of the epilogue, because it must run once, after the loop.
                 if let Some(at) = self
                     .epilogue
                     .iter()
@@ -174,8 +176,8 @@ impl Phases {
     /// Returns the macro that upgrades the connection right after the guards. Returns `None` if no macro does so.
     pub(crate) fn early_upgrade(&self) -> Option<&Applied> {
         if self.message_read().is_none() && self.opens(Handle::WebSocket) {
-            // The macro `websocket` upgrades the connection after extractors and conditions. These can therefore give
-            // an HTTP answer.
+            // The macro `websocket` upgrades the connection later, after extractors and conditions, so that these can
+            // still refuse the request with an HTTP answer.
             return None;
         }
         self.websocket_guard().or_else(|| self.message_read())

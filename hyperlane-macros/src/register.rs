@@ -1,4 +1,5 @@
-//! Writes registrations, which `inventory` collects across the whole program.
+//! Writes the code that registers routes and other hooks. The crate `inventory` collects the registrations of the whole
+//! program.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
@@ -77,7 +78,8 @@ pub(crate) fn submit(
     let (span, value) = (hygienic(here), value(source_place(private, here)));
     // The registration gets the `cfg` attributes of the item. The compiler then keeps or removes both together.
     let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
-    // The value is one group of tokens, because `submit!` copies each of its tokens several times.
+    // The inner braces make the value a single group of tokens. `submit!` copies each token of its input several times,
+    // and a group is only one token.
     quote_spanned!(span=> #(#cfgs)* #private::inventory::submit! {{ #value }})
 }
 

@@ -1,4 +1,4 @@
-//! Helpers on tokens: their spans, their hygiene, and the words among them.
+//! Functions that give tokens a span or hygiene, and that search tokens for words.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;

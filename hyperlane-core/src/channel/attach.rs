@@ -15,8 +15,8 @@ use crate::{conn::link::Link, proto::ws::CloseCode};
 impl Channel {
     /// Attaches a connection. The channel then writes missed and new messages to it.
     ///
-    /// Returns `None` if the channel has closed the connection instead. It does so to reset a plain WebSocket, or if
-    /// the same tab already has a newer connection.
+    /// Returns `None` if the channel has closed the connection instead. The channel closes a connection to reset a
+    /// plain WebSocket, or because the same tab already has a newer connection.
     ///
     /// # Errors
     /// Returns the reason why the channel has ended.

@@ -1,4 +1,4 @@
-//! A connection as a channel sees it.
+//! The connection that a channel writes to: encoding of messages, and acknowledgements.
 
 use std::sync::Arc;
 
@@ -63,8 +63,8 @@ impl ChannelConnection {
     }
 }
 
-/// Closes a connection that was opened with a former id of the session. The answer to the renewal has set a new cookie,
-/// and the client comes back with the new cookie.
+/// Closes a connection that was opened with a former id of the session. The response to the request that renewed the id
+/// has set a new cookie. The client then connects again with this cookie.
 pub(crate) fn close_for_new_id(connection: &Arc<Link>) {
     Outbox::new(connection.clone()).close(
         CloseCode::SERVICE_RESTART,

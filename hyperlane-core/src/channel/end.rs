@@ -43,7 +43,7 @@ impl From<End> for io::Error {
 }
 
 impl Channel {
-    /// Closes the channel for the program. A closed channel never opens again.
+    /// Closes the channel when the program asks for it. A closed channel never opens again.
     pub(crate) fn close(&self, code: CloseCode, reason: &str) -> io::Result<()> {
         if let Some(end) = &self.lock().end {
             return Err(end.clone().into());

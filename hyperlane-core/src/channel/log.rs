@@ -1,4 +1,5 @@
-//! The log of a channel: its messages by offset, within limits. The log uses no clock and no sockets.
+//! The log of a channel: the newest messages, stored by offset, within limits of number and size. The log uses no clock
+//! and no sockets.
 
 use std::{collections::VecDeque, fmt, str::FromStr};
 
@@ -22,8 +23,8 @@ impl fmt::Display for ResumeId {
     }
 }
 
-/// The error for a text that does not have the form of an id. An id of another channel has the form, and is not this
-/// error.
+/// The error for a text that is not written in the form `<epoch>-<offset>`. The parser does not compare the epoch with
+/// any channel, so an id of another channel is no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotAnId;
 
@@ -57,8 +58,8 @@ fn is_missing(text: &str) -> bool {
 }
 
 impl ResumeId {
-    /// Parses the id that a client sent. Returns `None` if the text stands for a missing value in any form: a page that
-    /// has no id yet must not be reset.
+    /// Parses the id that a client sent. Returns `None` if the text is empty or stands for a missing value, like
+    /// `null`. A page that has no id yet may send such a text. The page must not be reset, and an error would reset it.
     pub(crate) fn of_client(text: &str) -> Option<Result<Self, NotAnId>> {
         let text = text.trim();
         let bare = text.trim_matches(['"', '\'']);
@@ -118,8 +119,9 @@ pub(crate) struct Log {
     entries: VecDeque<LogEntry>,
     /// Total weight of all items that were ever pushed to the log.
     sent: u64,
-    /// Dropped items. They must be destroyed outside of all locks, because the bytes of a message may be a type of the
-    /// program.
+    /// Items that the log no longer needs, but has not destroyed yet. The bytes of a message may be of a type of the
+    /// program, and the destructor of such a type may call the channel. The items must therefore be destroyed outside
+    /// of all locks.
     gone: Vec<Item>,
 }
 
@@ -153,7 +155,7 @@ impl Log {
         self.first + self.entries.len() as u64
     }
 
-    /// Returns the id of a client that has received all messages before the offset `next`.
+    /// Returns the resume id for a client that has received all messages before the offset `next`.
     pub(crate) fn id_before(&self, next: u64) -> ResumeId {
         ResumeId {
             epoch: self.epoch,

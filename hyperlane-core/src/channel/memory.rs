@@ -22,7 +22,8 @@ impl Channel {
             (inner.is_disconnected(), weight + itself)
         };
         match self.session.upgrade() {
-            // The channel's lock is already released. The charge may evict other sessions, and their channels then end.
+            // The channel's lock is already released, because the charge may evict other sessions and so end their
+            // channels.
             Some(session) if is_charged && !session.charge(weight) => Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
                 "no room in `session_memory` for messages to clients that are not connected, or the session lasts for its request alone",

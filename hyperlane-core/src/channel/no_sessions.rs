@@ -1,5 +1,5 @@
 //! Replaces the module `channel` if the feature `sessions` is off. No value of [`Channel`] can exist then, so each
-//! handle is a handle of a connection.
+//! handle of the program belongs to a connection.
 
 use std::{
     convert::Infallible,

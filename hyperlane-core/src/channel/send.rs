@@ -21,7 +21,8 @@ use crate::{
     proto::{sse::Event, ws::Message},
 };
 
-/// The time within which a page must connect after its request.
+/// The time within which a loading page must connect. It begins when the program asks for the channel in the page's
+/// request.
 const PAGE_LOAD: Duration = Duration::from_secs(30);
 
 impl Channel {
@@ -187,8 +188,8 @@ impl Channel {
     /// Completes a change of the state. Starts a pump (a task that writes) for each connection that lacks messages,
     /// wakes the senders, and sets the timer that ends a channel without clients.
     pub(super) fn after_change(self: &Arc<Self>, inner: &mut Inner) {
-        // The cork of a connection collects the bytes of the connection's own hook until the poll ends. The cork is
-        // flushed here, before another task writes to the connection.
+        // The connection's cork may contain bytes that the connection's own hook has sent in the current poll. These
+        // bytes must leave before another task writes to the connection, so the cork is flushed here.
         for connection in inner.state.connections() {
             connection.connection().lane().flush();
         }

@@ -42,8 +42,8 @@ impl Default for Settings {
     }
 }
 
-/// Settings of channels that a program uses before a client has connected. They are the settings of the first endpoint
-/// with the channel's direction. The table of sessions stores this value as an attachment.
+/// The settings for channels to which no client has connected yet, one per direction. The first endpoint of a direction
+/// determines the settings of that direction. The table of sessions stores this value as an attachment.
 #[derive(Default)]
 pub(crate) struct ChannelSettings([OnceLock<Arc<Settings>>; 2]);
 

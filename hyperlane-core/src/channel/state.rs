@@ -1,4 +1,4 @@
-//! The positions of a channel's clients. This module has the rules of buffering, delivery and resumption. It uses no
+//! The positions of a channel's clients, with the rules of buffering, delivery and resumption. This module uses no
 //! clock and no sockets.
 //!
 //! Each tab of the session has a [`Position`]: the offset of the next message to write to the tab's connection. After
@@ -69,7 +69,7 @@ impl<C: Connection, T> Position<C, T> {
     /// Returns the offset of the first message that the channel must keep for this position.
     ///
     /// While the server has paused reading from the client, no acknowledgement can arrive. Written messages then count
-    /// as arrived, so a program that does not receive can still send.
+    /// as arrived. A program that does not receive messages, and so causes the pause, can therefore still send.
     fn floor(&self) -> u64 {
         match &self.connection {
             Some(connection) if connection.is_paused() => self.next,
@@ -134,8 +134,9 @@ const MAX_PAGES: usize = 8;
 const MAX_WAITING: usize = 64;
 
 /// Limit of the messages that are kept for plain clients that are away while other clients read on. The limit is this
-/// factor times the limit of the buffer in bytes. The factor is large, because a client beyond the limit is reset. The
-/// number of messages has no limit, because a program may send small messages by the thousand.
+/// factor times the limit of the buffer in bytes. The factor is large, because a client is reset if it misses more than
+/// these messages. Only the bytes are limited, not the number of messages, because a program may send small messages by
+/// the thousand.
 const AWAY_FACTOR: usize = 32;
 
 /// The messages and positions of a channel. `C` is a connection, and `T` is a timer.
@@ -269,7 +270,8 @@ impl<C: Connection, T> ChannelState<C, T> {
     /// floor are the history, and the oldest of them are dropped until the history is within `limits`.
     pub(crate) fn trim_log(&mut self, limits: Limits) {
         let floor = self.floor();
-        // While the server has paused reading from a plain client, this client needs the history as well.
+        // While the server has paused reading from a plain client, the client's floor is above its unacknowledged
+        // messages. The client then needs these messages from the history.
         let all_plain = self.positions.iter().all(|position| {
             let is_paused = position.connection().is_some_and(Connection::is_paused);
             position.kind == Kind::Plain && !is_paused && self.log.has_from(position.floor())
@@ -394,10 +396,10 @@ impl<C: Connection, T> ChannelState<C, T> {
             left.push(self.positions.remove(at));
         }
         if is_reset && claim.kind == Kind::Plain && claim.tab.is_none() {
-            // A position with a connection has caused this reset: the log no longer has the position's unacknowledged
-            // messages. The connection may be an older connection of the same client, if the server has not noticed a
-            // cut. The position would cause a reset of every later connection as well, so it is removed. If the older
-            // connection still lives, its client has to be reset too.
+            // A position that still has a connection may have caused this reset: the log no longer has the position's
+            // unacknowledged messages. If the server has not noticed a cut, this may be an older connection of the same
+            // client. The position would cause a reset of every later connection as well, so it is removed. If the
+            // older connection still lives, its client has to be reset too.
             let log = &self.log;
             let (holed, rest) = std::mem::take(&mut self.positions)
                 .into_iter()

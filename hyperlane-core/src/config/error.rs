@@ -23,7 +23,7 @@ pub enum ConfigError {
     /// The time to live is not between 1 and 255.
     #[error("ttl {0} is not in 1 to 255")]
     Ttl(u32),
-    /// The limit is zero. A server with this limit would refuse everything.
+    /// The limit or duration is zero. A server with this value would refuse everything.
     #[error("{0} is zero")]
     Zero(&'static str),
     /// The duration exceeds a year.

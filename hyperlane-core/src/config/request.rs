@@ -78,8 +78,9 @@ impl RequestConfig {
         )
     }
 
-    /// Returns the limits of a server's configuration. A server limits only the sum of all header fields, so the limits
-    /// of a name and of a value are each a quarter of this sum. `buffer_size` is the default.
+    /// Returns the request limits of a server's configuration. A server limits only the sum of all header fields. In
+    /// the result, the limits of a name and of a value are each a quarter of this sum, and `buffer_size` has its
+    /// default.
     pub(crate) fn of(config: &ServerConfig) -> Self {
         let default = Self::default();
         let field = config.max_header_bytes / 4;

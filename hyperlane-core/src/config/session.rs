@@ -1,4 +1,4 @@
-//! Settings of sessions: their own types, and their checks.
+//! Settings of sessions: the types that only these settings use, and the checks of their values.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -67,7 +67,7 @@ impl fmt::Debug for SessionKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSecure {
-    /// Depends on the request. If a trusted proxy reports that the client used TLS, the cookie is `Secure` and named
+    /// The request decides: if a trusted proxy reports that the client used TLS, the cookie is `Secure` and named
     /// `__Host-session`.
     #[default]
     Auto,
@@ -122,7 +122,7 @@ impl From<cookie::SameSite> for CookieSameSite {
 }
 
 impl ServerConfig {
-    /// Checks the settings of sessions, alone and together.
+    /// Checks each setting of sessions, and the combinations of these settings.
     pub(super) fn check_sessions(&self) -> Result<(), ConfigError> {
         check_sizes(&[("session_memory", self.session_memory)])?;
         check_durations(&[

@@ -22,7 +22,8 @@ pub(crate) struct Acks {
     ping_pending: AtomicBool,
     /// The tick of the last ping that was sent for an acknowledgement.
     last_ping: AtomicU32,
-    /// True while the connection's task does not read because the inbox is full. The task sees no pongs then.
+    /// True while the connection's task does not read because the inbox is full. The task cannot see pongs during this
+    /// time.
     paused: AtomicBool,
     /// True if the channel has not yet handled a new acknowledgement or a pause.
     changed: AtomicBool,
@@ -64,7 +65,8 @@ impl Acks {
         is_new
     }
 
-    /// Clears the pending ping after its pong, or after sending the ping has failed. The next ping can then be sent.
+    /// Records that no ping is pending: its pong has arrived, or the ping could not be sent. The next ping can then be
+    /// sent.
     pub(crate) fn clear_pending_ping(&self) {
         self.ping_pending.store(false, Ordering::Release);
     }

@@ -13,7 +13,7 @@ const POOLED: usize = 4;
 /// bytes to the front.
 const LOW_SPACE: usize = 4 * 1024;
 
-/// The free buffers of a thread. They are boxed, because a connection then stores only one word.
+/// The free buffers of a thread. They are boxed, so that a connection stores only a pointer.
 type Pool = Vec<Box<Buffer>>;
 
 thread_local! {

@@ -18,8 +18,8 @@ use crate::{
     wire::WireFormat,
 };
 
-/// Time that a client has to complete the head of a request after a shutdown has begun. The server thus still answers a
-/// request in transit.
+/// Time that a client has to complete the head of a request after a shutdown has begun. Within this time, the server
+/// still answers a request that was in transit when the shutdown began.
 const LAST_HEAD: Duration = Duration::from_secs(1);
 
 /// The heartbeat of an event stream: a comment line. The comment keeps proxies from closing the connection. Browsers
@@ -38,7 +38,7 @@ impl Link {
             Wait::Head | Wait::Drain if self.env.is_shutting_down() => {
                 Some(LAST_HEAD.min(config.shutdown_timeout / 2))
             }
-            // The rest of a body that no hook reads has the time limit of a head.
+            // `Drain` is the wait for the rest of a body that no hook reads. It has the time limit of a head.
             Wait::Head | Wait::Drain => Some(config.header_timeout),
             Wait::Body => Some(config.body_timeout),
             Wait::Nothing => None,
@@ -138,7 +138,8 @@ impl Input {
         }
     }
 
-    /// Pings a peer that has sent nothing for the interval. Closes the connection if the pong does not arrive in time.
+    /// Pings a peer that has sent nothing for the ping interval. Closes the connection if the pong does not arrive in
+    /// time.
     fn check_ping(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let Some(every) = link.lane.heartbeat(link.env.config.ping_interval) else {
             return;
@@ -234,7 +235,7 @@ fn send_ping(link: &Link, payload: Bytes) -> Result<(), PushError> {
         .send(Payload::Message(&ping), Order::Now, Limit::Mark)
 }
 
-/// Sends a comment if nothing was sent on the event stream for the interval.
+/// Sends a comment if nothing was sent on the event stream for the interval of heartbeats.
 fn check_heartbeat(link: &Link, now: Tick, next: &mut Tick) {
     let Some(every) = link.lane.heartbeat(link.env.config.sse_heartbeat) else {
         return;

@@ -3,8 +3,8 @@
 //!
 //! While a thread polls a connection's task, the sends of the connection's own handler go into the cork, without a
 //! lock. When the poll returns, the connection writes the cork to the socket. Thus the responses to pipelined requests
-//! leave together, and so do the replies to all frames of one read. An await that is pending ends the poll, so it does
-//! not delay the bytes.
+//! leave together, and so do the replies to all frames of one read. An await that is pending ends the poll, so the
+//! bytes never wait for an await.
 //!
 //! Work that should happen once per poll is deferred to the end of the poll as well ([`defer`]). For example, several
 //! publishes in one poll wake the hub of a room once.
@@ -16,13 +16,13 @@ use bytes::Bytes;
 use super::link::Link;
 use crate::{env::Env, panic::contain};
 
-/// Size of the cork at which it is written before the poll ends, in bytes.
+/// Size in bytes at which the cork is written at once. A smaller cork is written when the poll ends.
 pub(crate) const SPILL: usize = 64 * 1024;
 
 /// Minimum size of a payload that the cork references instead of copying, in bytes.
 const SHARE_FROM: usize = 8 * 1024;
 
-/// Capacity of the thread's buffer that is kept between polls, in bytes.
+/// Maximum capacity that the thread's buffer keeps between polls, in bytes.
 const KEEP: usize = SPILL + SHARE_FROM;
 
 thread_local! {
@@ -110,7 +110,7 @@ impl<'a> Piece<'a> {
         }
     }
 
-    /// Returns the piece without its first `skip` bytes, for the queue.
+    /// Returns the piece without its first `skip` bytes, for the connection's queue of unsent bytes.
     pub(crate) fn keep_from(&self, skip: usize) -> Bytes {
         match self {
             Self::Copied(bytes) => Bytes::copy_from_slice(bytes.get(skip..).unwrap_or_default()),

@@ -25,7 +25,8 @@ pub(crate) mod signals {
     pub(crate) const RECHECK: u8 = 16;
 }
 
-/// Maximum work of one poll before other tasks run, in the units of [`charge`](Driver::charge): about 100 us.
+/// Maximum work of one poll, as the sum of all calls of [`charge`](Driver::charge). This work takes about 100 us. Then
+/// other tasks run.
 const POLL_BUDGET: u32 = 32 * 1024;
 
 /// Number of failed sends after which a hook counts as ignoring the end of its connection. A hook that has not yet
@@ -40,7 +41,7 @@ pub(crate) struct Driver {
     signals: AtomicU8,
     /// Work of this poll; see [`charge`](Self::charge).
     spent: AtomicU32,
-    /// The last read of this poll found no bytes. The socket wakes the task when bytes arrive.
+    /// True if the last read of this poll found no bytes. The socket then wakes the task when bytes arrive.
     pub(super) read_armed: AtomicBool,
     /// Number of sends by the connection's own hook after the end of the connection, up to 255.
     failed_sends: AtomicU8,
@@ -83,8 +84,9 @@ impl Driver {
         self.wake();
     }
 
-    /// Adds work to the sum for this poll. Tokio's own budget does not include work on bytes that are already buffered.
-    /// Without this second budget, a client that floods the server could occupy a thread.
+    /// Adds work to the sum for this poll. 32 units stand for about 100 ns. Tokio's own budget does not include work on
+    /// bytes that are already buffered. Without this second budget, a client that floods the server could occupy a
+    /// thread.
     pub(crate) fn charge(&self, work: usize) {
         let work = u32::try_from(work).unwrap_or(u32::MAX);
         let spent = self.spent.load(Ordering::Relaxed).saturating_add(work);

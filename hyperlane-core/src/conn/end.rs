@@ -157,7 +157,7 @@ impl Link {
                 let life = &self.lane.life;
                 if life.is_transport_open() {
                     life.advance(Sending::Closing);
-                    // An idle client already has its last answer, so a reset of the connection destroys nothing. No
+                    // An idle client already has its last answer, so a reset of the connection destroys nothing, and no
                     // lingering is needed.
                     match ending == Ending::Idle || life.has_input_ended() {
                         true => life.set_transport(Transport::Flushing { linger: false }),

@@ -11,9 +11,9 @@ use crate::env::peer::{Peer, Via};
 pub(crate) struct Facts {
     /// The other end of the socket.
     socket_peer: Peer,
-    /// The kind of listener.
+    /// The kind of the address at which the connection arrived.
     pub(crate) via: Via,
-    /// Facts that few connections have. On the heap, because a connection without these facts then needs only one word.
+    /// Facts that few connections have. They are on the heap, so connections without these facts stay small.
     rare: OnceLock<Box<Rare>>,
 }
 
@@ -22,8 +22,8 @@ pub(crate) struct Facts {
 struct Rare {
     /// The client that a load balancer named by the PROXY protocol.
     source: OnceLock<Peer>,
-    /// HTTP extensions of the only request. The outer HTTP stack, in which this server runs as a tower service, has
-    /// attached them.
+    /// The HTTP extensions of the request, for a server that runs as a tower service in another HTTP stack. That outer
+    /// stack has attached the extensions. Each request is then a connection of its own, so there is only one request.
     #[cfg(feature = "tower")]
     extensions: OnceLock<http::Extensions>,
     /// The negotiated subprotocol of a WebSocket.

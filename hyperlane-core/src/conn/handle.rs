@@ -1,5 +1,5 @@
-//! The program's handles to a connection. They are counted: a connection that is kept open closes when the last handle
-//! is dropped.
+//! The program's handles to a connection. The program can keep a connection open after its hook has returned. The
+//! connection then closes when the last handle is dropped, so the handles are counted.
 
 use std::{
     future::poll_fn,
@@ -53,7 +53,7 @@ impl Clone for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // This was the last handle of a connection that is kept open. The task now closes the connection.
+        // If this was the last handle of a connection that is kept open, the task now closes the connection.
         if self.0.lane.handles.0.fetch_sub(1, Ordering::AcqRel) == KEEP | 1 {
             self.0.driver.signal(signals::RECHECK);
         }
@@ -70,8 +70,8 @@ impl Deref for Handle {
 
 impl Link {
     /// Waits until the last handle is dropped or the connection ends. Returns at once if the connection is not kept
-    /// open. Called after the hook has returned, by the connection's task alone: the drop of the last handle wakes only
-    /// this task.
+    /// open. Only the connection's task may await this, after the hook has returned: the future stores no waker, and
+    /// the drop of the last handle wakes only the connection's task.
     pub(crate) fn released(&self) -> impl Future<Output = ()> + Send {
         poll_fn(|_| {
             let handles = self.lane.handles.0.load(Ordering::Acquire);

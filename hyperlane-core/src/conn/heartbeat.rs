@@ -11,13 +11,15 @@ use crate::env::timers::Tick;
 /// State of the last ping.
 #[derive(Debug, Default)]
 pub(super) struct Heartbeat {
-    /// Number of heartbeat pings so far. The payload of a ping begins with its number. The number tells the pong to a
-    /// heartbeat ping from other pongs: unsolicited pongs, and answers to pings of the program (RFC 6455 §5.5.3).
+    /// Number of heartbeat pings so far. The payload of a ping begins with its number. The pong returns the payload
+    /// (RFC 6455 §5.5.3), so the number identifies the pong to a heartbeat ping. Other pongs are unsolicited, or answer
+    /// pings of the program.
     count: u64,
     /// Time at which the last ping was sent; `None` after its pong.
     sent: Option<Instant>,
     pub(super) latency: Option<Duration>,
-    /// Acknowledgements of a session's channel. If they are set, a heartbeat ping also carries their stamp.
+    /// The acknowledgements of a session's channel, if the connection belongs to a channel. A heartbeat ping then also
+    /// carries a stamp: the offset of the last message that was written before the ping.
     pub(super) acks: Option<Arc<Acks>>,
 }
 
@@ -32,7 +34,8 @@ impl Heartbeat {
         }
     }
 
-    /// Returns the tick of the next ping for an acknowledgement.
+    /// Returns the tick at which the next ping for an acknowledgement is due. Returns `None` if all messages are
+    /// acknowledged or such a ping is pending.
     pub(super) fn ack_ping_due(&self) -> Option<Tick> {
         self.acks.as_ref()?.ping_due()
     }
@@ -41,8 +44,8 @@ impl Heartbeat {
     /// pong to the last ping.
     pub(super) fn pong(&mut self, payload: &[u8], now: impl FnOnce() -> Instant) -> bool {
         if let Some(acks) = &self.acks {
-            // Any pong clears the pending ping of the channel. A client may answer only the latest of several pings
-            // (RFC 6455 §5.5.3), and the latest may be a heartbeat ping.
+            // Any pong clears the pending ping of the channel, even if it answers another ping. A client may answer
+            // only the latest of several pings (RFC 6455 §5.5.3), and the latest may be a heartbeat ping.
             acks.clear_pending_ping();
         }
         let (number, is_new) = match &self.acks {

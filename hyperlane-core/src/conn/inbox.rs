@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::proto::ws::Message;
 
-/// Messages in the order of arrival, with their total size. An empty inbox takes one word, because most inboxes are
-/// empty.
+/// Messages in the order of arrival, with their total size. Most inboxes are empty, so an empty inbox takes only one
+/// word.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox(Option<Box<Waiting>>);
 

@@ -18,13 +18,13 @@ use crate::{env::timers::Tick, wire::WireFormat};
 
 /// The protocol of the bytes that come in.
 pub(crate) enum Mode {
-    /// HTTP requests. The connection only buffers the bytes, and the exchange parses them.
+    /// HTTP requests. The connection only buffers the bytes. [`Exchange`](crate::exchange::Exchange) parses them.
     Http,
     /// HTTP, with an accepted WebSocket handshake whose 101 was not sent yet.
     Handshake(Box<Handshake>),
     /// WebSocket frames. The connection decodes them.
     WebSocket(Box<WsInput>),
-    /// Bytes to discard: the client's side of an event stream.
+    /// Bytes to discard. A client sends them although it receives an event stream on this connection.
     Discard,
 }
 
@@ -66,8 +66,8 @@ pub(crate) struct Input {
     pub(crate) last_received: Tick,
     /// Tick at which the task closes the transport at the latest; `None` before the connection begins to close.
     pub(crate) close_by: Option<Tick>,
-    /// Wakers of waits for input that do not use the waker of the connection's task: other tasks, and futures inside
-    /// the task that have wakers of their own.
+    /// The wakers of futures that wait for input. Most of these futures belong to other tasks. A future inside the
+    /// connection's task is listed only if it is polled with another waker than the waker of the task.
     pub(super) readers: Wakers,
 }
 
@@ -90,7 +90,7 @@ impl Input {
         if self.wait != wait {
             self.wait = wait;
             self.wait_since = now;
-            // An expired time limit applied to the previous wait.
+            // If a time limit has expired, it was the limit of the previous wait.
             self.timed_out = false;
         }
     }
@@ -198,7 +198,8 @@ impl Link {
         let mut input = self.lock_input();
         let known = input.buffer.len();
         input.wait_for(wait, self.now());
-        // The limit of a body is on the time without bytes. If bytes have arrived late, the wait still succeeds.
+        // The time limit of a body is a limit on the time without bytes. Bytes that have arrived after this limit are
+        // still accepted, so the check for a body comes after the read.
         if input.timed_out && wait != Wait::Body {
             input.timed_out = false;
             return Poll::Ready(Fill::TimedOut(wait));
@@ -249,8 +250,7 @@ impl Link {
         }
         let mut input = self.lock_input();
         let limit = match input.wait {
-            // A hook waits for a whole head, although the hook did not read in this poll. The buffer must have room for
-            // the head.
+            // A hook waits for a head, but did not read in this poll. The buffer must have room for the whole head.
             Wait::Head => self.env.head_space().max(self.env.config.inbox_bytes),
             _ => self.env.config.inbox_bytes,
         };
@@ -282,9 +282,9 @@ impl Link {
         }
     }
 
-    /// Returns the read buffer to the thread at the end of a poll. An idle connection has no buffer.
+    /// Returns the read buffer to the thread at the end of a poll, so that an idle connection has no buffer.
     pub(super) fn settle_input(&self) {
-        // If the budget is spent, the task runs again at once and keeps the buffer.
+        // If the budget of the poll is spent, the task runs again soon, and so keeps the buffer.
         if !self.driver.is_budget_spent() {
             self.lock_input().buffer.settle();
         }

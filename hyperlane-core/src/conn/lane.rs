@@ -1,4 +1,4 @@
-//! The lane: the part of a connection on which handles send.
+//! The lane of a connection: the part of its state that all senders use.
 
 use std::{
     sync::{
@@ -16,14 +16,14 @@ use crate::{
     wire::WireFormat,
 };
 
-/// One stream of answers, messages or events on a [`Link`], which is a socket with its task.
+/// One stream of answers, messages or events on a connection ([`Link`]).
 pub(crate) struct Lane {
     pub(crate) id: u64,
     pub(crate) life: Lifecycle,
     format: AtomicU8,
     /// The queue is not empty. The task has to flush it.
     pub(super) backlog: AtomicBool,
-    /// False while the program, which writes an event stream as raw bytes, is in the middle of a line.
+    /// False while an event stream that the program writes as raw bytes is in the middle of a line.
     at_line_end: AtomicBool,
     /// The current request is a WebSocket handshake without an answer.
     awaits_answer: AtomicBool,
@@ -56,7 +56,7 @@ impl Lane {
         }
     }
 
-    /// Returns the format of messages.
+    /// Returns the format of this lane's messages.
     pub(crate) fn format(&self) -> WireFormat {
         WireFormat::from_index(self.format.load(Ordering::Relaxed))
     }

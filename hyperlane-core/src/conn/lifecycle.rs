@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// The state of a connection in three parts: its sending side, its transport and its peer.
 ///
-/// Each part moves forward only. "The handler's side" is the future that reads requests and runs hooks.
+/// Each part moves forward only. In the table, "the handler's side" is the future that reads requests and runs hooks.
 ///
 /// | part | from | to | when |
 /// |---|---|---|---|
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 /// | transport | `Flushing` | `Lingering` | the queue is empty, and the peer has to end its sending direction first |
 /// | transport | any | `Closed` | the peer has ended, a time limit has passed, or the connection is aborted or done |
 /// | peer | here | ended | the peer has ended its sending direction, or the transport has failed: no more input comes |
-/// | peer | here, ended | gone | the task has seen the end; it then runs the end hooks and wakes all waiting tasks |
+/// | peer | here, ended | gone | the task has noticed the connection's end, runs the end hooks and wakes all waiters |
 ///
 /// The end of input is set under the lock `input`. `LastWord` and `Lost` are set under the lock `out`.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The link: a socket with its task.
+//! The link: the state of a connection that its task and all handles share.
 
 use std::{
     sync::{
@@ -42,7 +42,8 @@ pub(crate) struct Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // A runtime that ends may drop the task before the queue is empty. The metric must not keep these bytes.
+        // A runtime that ends may drop the task before the queue is empty. The metric must not count the bytes of this
+        // queue any more.
         let queued = self.lane.lock_out().queued();
         self.env.metrics.outbox_changed(queued, 0);
     }
@@ -116,14 +117,14 @@ impl Link {
         self.facts.subprotocol()?.name(&self.env.config)
     }
 
-    /// Sets the format of messages.
+    /// Sets the format of the messages on this connection.
     pub(super) fn set_format(&self, format: WireFormat) {
         let before = self.lane.format();
         self.lane.set_format(format);
         self.env.metrics.format_changed(before, format);
     }
 
-    /// Arms the timer for the tick `at`. An earlier tick stays.
+    /// Arms the timer for the tick `at`. If the timer is already armed for an earlier tick, the call has no effect.
     pub(crate) fn arm(&self, at: Tick) {
         if at.0 < self.armed_at.load(Ordering::Relaxed) {
             let key = TimerKey {
@@ -136,8 +137,8 @@ impl Link {
         }
     }
 
-    /// Signals to the task that its timer has fired. A replaced entry of the timer wheel may still fire, without
-    /// effect.
+    /// Signals to the task that its timer has fired. Has no effect if the timer is not armed for a tick up to `now`. In
+    /// this case an old entry of the timer wheel has fired, and an entry for an earlier tick had replaced it.
     pub(crate) fn timer_fired(&self, now: Tick) {
         if self.armed_at.load(Ordering::Relaxed) <= now.0 {
             self.armed_at.store(u32::MAX, Ordering::Relaxed);
@@ -164,7 +165,7 @@ impl Link {
                 .is_some_and(|websocket| websocket.has_ended())
     }
 
-    /// Waits until the connection has reached a state.
+    /// Waits until the connection has reached the state `until`.
     pub(crate) fn poll_until(&self, until: Until, cx: &mut Context<'_>) -> Poll<()> {
         let is_reached = || {
             self.lane

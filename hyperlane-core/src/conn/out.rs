@@ -125,8 +125,8 @@ pub(crate) struct Out {
     awaits_body_room: bool,
     /// Bytes have left the queue since the waiters were last woken.
     has_drained: bool,
-    /// Writes call the system even if tokio has not reported the socket as writable. The first write that fails clears
-    /// this flag; see [`try_write_more`](Self::try_write_more).
+    /// True if writes call the operating system even when tokio has not reported the socket as writable. The first
+    /// write that fails clears this flag; see [`try_write_more`](Self::try_write_more).
     skips_readiness: bool,
     /// The compressor with context takeover. It has to compress messages in wire order, so the lock `out` protects it.
     #[cfg(feature = "deflate")]
@@ -223,7 +223,8 @@ impl Out {
         frame
     }
 
-    /// Frees the compressor. The program may keep handles, and so this state, long after the connection has ended.
+    /// Frees the compressor. The program may keep handles long after the connection has ended, and a handle keeps this
+    /// state.
     pub(super) fn drop_window(&mut self) {
         #[cfg(feature = "deflate")]
         {
@@ -375,8 +376,8 @@ impl Out {
 
     /// Writes a part of the queue even if tokio has not reported the socket as writable. Returns whether the socket
     /// accepted bytes, or true for an empty queue. Linux reports a socket as writable only when a third of its buffer
-    /// is free, and a slow client may take long to read that much. This write fills the buffer. The next call thus
-    /// shows whether the client has read more.
+    /// is free, and a slow client may take long to read that much. This write fills the socket's buffer, so the next
+    /// call can write only if the client has read more.
     pub(super) fn try_write_more(&mut self, link: &Link) -> bool {
         let Self {
             queue,

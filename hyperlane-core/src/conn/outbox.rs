@@ -28,7 +28,8 @@ const PING_FRAME: u8 = 0x89;
 /// in the connection's [`WireFormat`]. Messages of other senders never split these bytes.
 #[derive(Clone)]
 pub struct Outbox {
-    /// `None` for a channel without a connection. Such an outbox behaves like a closed connection.
+    /// `None` for a channel without a connection. Such an outbox is not open, and refuses messages with
+    /// [`PushError::Channel`].
     connection: Option<Arc<Link>>,
 }
 
@@ -68,15 +69,16 @@ impl Outbox {
             .map_or(0, |connection| connection.lane.queued())
     }
 
-    /// Returns the runtime of the connection's server, for tasks that deliver to it.
+    /// Returns the runtime of the connection's server, for tasks that deliver to the connection.
     #[doc(hidden)]
     pub fn __runtime(&self) -> Option<tokio::runtime::Handle> {
         self.connection.as_ref()?.env.runtime.clone()
     }
 
     fn connection(&self) -> Result<&Arc<Link>, PushError> {
-        // Only the channel gives offsets to messages. A client that counts messages would count a message from another
-        // sender as well. The client would then mistake the channel's next message for a message that it already has.
+        // Only the channel may send on its connections, because clients may count the channel's messages. A message
+        // from another sender would be counted as well. The client would then mistake the channel's next message for a
+        // message that it already has.
         self.connection
             .as_ref()
             .filter(|connection| !connection.lane.is_of_channel())
@@ -100,7 +102,8 @@ impl Outbox {
     /// the channel numbers its messages.
     pub fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
         let connection = self.connection()?;
-        // A sender encodes a ping to many connections once and pushes the bytes. The first byte identifies the ping.
+        // The bytes may be a ping that a sender has encoded once for many connections. The first byte identifies a
+        // ping.
         let is_ping = bytes.first() == Some(&PING_FRAME) && self.format().is_websocket();
         if is_ping {
             connection.lane.open_ping();
@@ -149,8 +152,8 @@ impl Outbox {
     }
 
     /// Closes the connection. A WebSocket first gets the queued messages and then a Close frame. With `drop_unsent`,
-    /// the queued messages are dropped, except a first message that may be sent in part. An event stream ends without a
-    /// notice, and a browser then reconnects.
+    /// the queued messages are dropped, except the first, because a part of the first may be sent already. An event
+    /// stream ends without a notice, and a browser then reconnects.
     pub fn close(&self, code: CloseCode, reason: &str, drop_unsent: bool) {
         let Some(connection) = &self.connection else {
             return;

@@ -6,15 +6,16 @@ use crate::{
     proto::ws::{Incoming, ProtocolError},
 };
 
-/// Ticks per second. A bucket counts a frame as this number of units.
+/// Number of ticks per second. It is also the number of units for which a bucket counts one token.
 const TICKS: i64 = (1000 / TICK.as_millis()) as i64;
 
-/// A token bucket. It holds the frames of one second, and refills at the rate of the limit.
+/// A token bucket. Each frame or message takes a token. The bucket holds the tokens of one second, and refills at the
+/// rate of the limit.
 ///
-/// A frame costs one comparison. The bucket uses the ticks of the server's clock.
+/// The bucket measures time in the ticks of the server's clock. Further frames within one tick need no refill.
 #[derive(Debug, Default)]
 struct Bucket {
-    /// Number of tokens taken, in frames times [`TICKS`]. Negative while the client has a credit for a pause.
+    /// Number of tokens taken, times [`TICKS`]. Negative while the client has a credit for a pause.
     taken: i64,
     at: Tick,
 }
@@ -29,7 +30,7 @@ impl Bucket {
         self.taken <= i64::from(per_second) * TICKS
     }
 
-    /// Adds the tokens for the time since the last call. The sum does not reduce `taken` below `least`.
+    /// Adds the tokens for the time since the last call: it reduces `taken`, but not below `least`.
     fn refill(&mut self, now: Tick, per_second: u32, least: i64) {
         let ticks = i64::from(now.0.saturating_sub(self.at.0));
         self.taken = (self.taken - ticks * i64::from(per_second)).max(least.min(self.taken));

@@ -1,4 +1,4 @@
-//! Sending on a [`Lane`](super::lane::Lane), the part of a connection that handles use.
+//! Sending on a [`Lane`](super::lane::Lane), the part of a connection that all senders use.
 //!
 //! Any task may send. A sender locks the lane for a moment, never across an await. If the queue is empty, the sender
 //! writes to the socket at once and queues only the bytes that the socket does not accept. The connection's task
@@ -37,7 +37,7 @@ pub(crate) enum Payload<'a> {
 /// The order of a send relative to other sends on the same lane.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// In the order of the sends by the lane's own hook. While this thread polls the connection's task, the bytes go
+    /// In the order in which the lane's own hook sends. While this thread polls the connection's task, the bytes go
     /// into the [`cork`](super::cork), the buffer for one poll.
     Own,
     /// At once. Earlier sends by the lane's own hook in this poll are written first.
@@ -49,7 +49,8 @@ pub(crate) enum Order {
 pub(crate) enum Limit {
     /// The outbox's high-water mark ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
     Mark,
-    /// No limit. This is for senders that have waited for room, and for bytes of the connection itself.
+    /// No limit. This is for senders that have waited for room, and for bytes that the connection sends by itself, such
+    /// as a handshake response.
     None,
 }
 
@@ -58,7 +59,8 @@ impl LaneRef<'_> {
     ///
     /// # Errors
     /// [`PushError::Full`] if the queue is above the limit, [`PushError::Closed`] if the lane accepts no more bytes.
-    // Each call site names payload, order and limit. After inlining, the choice among them costs nothing.
+    // Each call names the variants of payload, order and limit. So the compiler removes the other branches when it
+    // inlines the call.
     #[inline(always)]
     pub(crate) fn send(
         self,
@@ -74,7 +76,8 @@ impl LaneRef<'_> {
             (Payload::Shared(bytes), Order::Own) => self
                 .cork(32 + bytes.len() / 4, |cork| cork.push(bytes))
                 .unwrap_or_else(|| self.send_now(Piece::Shared(bytes), limit)),
-            // Larger bytes bypass the cork, because they could be copied twice.
+            // Longer bytes bypass the cork. Otherwise they could be copied twice: into the cork, and then into the
+            // queue.
             (Payload::Copied(bytes), Order::Own) if bytes.len() < cork::SPILL => self
                 // The function that sends raw bytes has charged them to the budget of the poll already.
                 .cork(0, |cork| cork.bytes().extend_from_slice(bytes))
@@ -198,8 +201,7 @@ impl LaneRef<'_> {
         self.send(Payload::Shared(bytes), Order::Now, Limit::Mark)
     }
 
-    /// Sends the pieces that `write` appends to the cork. They are sent in the order of the lane's own hook
-    /// ([`Order::Own`]) and without a limit on the queue.
+    /// Sends the pieces that `write` appends to the cork. They are sent with [`Order::Own`] and [`Limit::None`].
     #[inline]
     pub(crate) fn compose(self, write: impl FnOnce(&mut Cork)) -> Result<(), PushError> {
         let mut write = Some(write);
@@ -226,7 +228,8 @@ impl LaneRef<'_> {
     }
 
     /// Sends the last word of the lane: a Close frame or a last chunk. The queue is sent before the last word. With
-    /// `drop_unsent`, the queue is dropped, except a first message that may be sent in part.
+    /// `drop_unsent`, the queue is dropped, except its first message, because a part of this message may be sent
+    /// already.
     pub(crate) fn send_last(self, bytes: &[u8], drop_unsent: bool) -> Result<(), PushError> {
         self.flush();
         let mut out = self.lane.lock_out();
@@ -325,14 +328,14 @@ impl LaneRef<'_> {
         Poll::Pending
     }
 
-    /// Waits like [`poll_room`](Self::poll_room). If the connection's task itself waits, to fetch the next piece of a
-    /// streamed body, the lower mark [`BODY_MARK`] applies.
+    /// Waits like [`poll_room`](Self::poll_room), before a piece of a streamed body is fetched. If the connection's
+    /// task itself waits, the lower mark [`BODY_MARK`] applies.
     pub(crate) fn poll_body_room(self, cx: &mut Context<'_>) -> Poll<Result<(), PushError>> {
         if cork::is_polling(self.lane.id) && self.link.driver.is_own_waker(cx) {
             let mut out = self.lane.lock_out();
-            // A lost lane has an empty queue, and so skips this branch. The task does not join the waiters. Waiters are
-            // woken when the queue is below the higher mark of the outbox. The queue may already be below this mark, so
-            // the task would be woken in a loop.
+            // The task does not join the waiters, because they are woken as soon as the queue is below the higher mark
+            // of the outbox. The queue may be below that mark already, and the task would then be woken in a loop. The
+            // queue of a lost lane is empty, so the task never waits here for a lost lane.
             if out.queued() > self.body_mark() {
                 out.set_awaits_body_room();
                 return Poll::Pending;

@@ -1,9 +1,9 @@
 //! The task of a connection.
 //!
 //! Each poll of the task has the same steps. The task flushes the queue, polls the handler's side (the future that
-//! reads requests and runs hooks), and writes the cork. Then the task reads ahead if the handler does not read. Thus
-//! the task drains the queue and notices a Close while the handler awaits something else, and a connection needs no
-//! second task.
+//! reads requests and runs hooks), and writes the cork (the bytes that the handler has sent in this poll). Then the
+//! task reads ahead if the handler does not read. Thus the task drains the queue and notices a Close while the handler
+//! awaits something else, and a connection needs no second task.
 
 use std::{
     future::Future,
@@ -50,7 +50,8 @@ impl ConnectionGuard {
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        // This also runs when the runtime drops the task. Otherwise rooms would keep a dead member.
+        // `drop` also runs when the runtime drops the task before its end. Without this call, rooms would then keep a
+        // dead member.
         self.connection.set_gone();
         let Link { env, slot, .. } = &*self.connection;
         env.forget(*slot, self.connection.peer());
@@ -99,8 +100,8 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
         }
         connection.lane().flush();
         if !connection.lane.is_open() {
-            // A hook that continues to send may have spent the budget. Closing the transport must not wait for this
-            // hook.
+            // A hook that continues to send may have spent the budget of this poll. With a new budget, the transport
+            // can close in spite of this hook.
             connection.driver.renew_budget();
         }
         let closed = connection.poll_transport(cx).is_ready();

@@ -66,7 +66,7 @@ pub(crate) fn driven(
 }
 
 impl Reader {
-    /// Returns the peer's address of a TCP socket.
+    /// Returns the address of the peer; `None` for a transport other than TCP, or if the system reports no address.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) fn peer_addr(&self) -> Option<std::net::SocketAddr> {
         match self {
@@ -199,8 +199,8 @@ impl Writer {
 
     /// Drops this half. The socket closes when the reader's half is dropped as well.
     pub(crate) fn close(&mut self) {
-        // A dropped half makes a system call to end its direction. `forget` saves this call, because the socket closes
-        // anyway.
+        // The drop of a half makes a system call to end the sending direction. The socket closes anyway, so `forget`
+        // saves this call.
         match std::mem::replace(self, Self::Closed) {
             Self::Tcp(half) => half.forget(),
             #[cfg(unix)]

@@ -9,11 +9,11 @@ use std::{
 
 use super::{lifecycle::Until, link::Link};
 
-/// Maximum length of a list in which stale wakers (of dropped waits) stay. Most tasks wait again, and the removal of a
-/// waker costs a wake.
+/// Maximum length of a list that keeps the wakers of dropped waits. Such stale wakers are removed only from a longer
+/// list: most tasks wait again, and the removal of a waker costs a wake.
 const MAX_STALE: usize = 8;
 
-/// Tasks to wake, each once. An empty list takes one word, because most lists are empty.
+/// Tasks to wake, each once. Most lists are empty, so an empty list takes only one word.
 #[derive(Debug, Default)]
 #[expect(
     clippy::box_collection,
@@ -29,8 +29,8 @@ impl Wakers {
         }
     }
 
-    /// Removes the waker of a dropped wait if the list is long. Returns true if the waker was in the list. The task
-    /// must then be woken, because the same entry may have served other waits of the task.
+    /// Removes the waker of a dropped wait if the list is long. Returns whether a waker was removed. The task must then
+    /// be woken, because the same entry may have served other waits of the task.
     fn forget(&mut self, waker: &Waker) -> bool {
         let Some(waiting) = self.0.as_mut().filter(|waiting| waiting.len() > MAX_STALE) else {
             return false;
@@ -86,8 +86,8 @@ impl<C: Deref<Target = Link>> Drop for UntilEnd<C> {
         let Some(waker) = self.waker.take() else {
             return;
         };
-        // This uses `try_lock`. A wake under one of the locks may drop this wait, and the thread would then wait for a
-        // lock that it holds itself. A stale waker that stays does no harm.
+        // A wake under one of these locks may drop this future. `lock` would then wait for a lock that this thread
+        // holds itself, so the code uses `try_lock`. If it fails, the stale waker stays in the list, and does no harm.
         let reads = self.connection.try_lock_input();
         let mut woken = reads.is_some_and(|mut input| input.readers.forget(&waker));
         let waits = self.connection.lane.try_lock_out();

@@ -60,11 +60,11 @@ pub(crate) struct WsInput {
     drops_messages: bool,
     /// The server has sent its Close.
     pub(super) close_sent: bool,
-    /// The end of the WebSocket; boxed, because an open connection has no end yet.
+    /// The end of the WebSocket; `None` while messages can still come. It is in a box, so open connections stay small.
     pub(super) end: Option<Box<WsEnd>>,
     /// The peer sent its Close before the server did.
     closed_by_peer: bool,
-    /// Tick at which the heartbeat sent the ping whose pong is due.
+    /// Tick at which the heartbeat sent its last ping; `None` if the connection does not wait for a pong.
     pub(super) ping_sent: Option<Tick>,
     heartbeat: Heartbeat,
     rates: Rates,
@@ -90,7 +90,8 @@ impl WsInput {
         }
     }
 
-    /// Returns the tick of the next ping that asks for an acknowledgement of the channel's messages.
+    /// Returns the tick at which the next ping for an acknowledgement of the channel's messages is due. Returns `None`
+    /// if no such ping is needed.
     pub(super) fn ack_ping_due(&self) -> Option<Tick> {
         self.heartbeat.ack_ping_due()
     }
@@ -112,7 +113,8 @@ impl WsInput {
         self.heartbeat.ping(Instant::now())
     }
 
-    /// Frees the decompressor. The program may keep handles, and so this state, long after the connection has ended.
+    /// Frees the decompressor. The program may keep handles long after the connection has ended, and a handle keeps
+    /// this state.
     pub(super) fn drop_window(&mut self) {
         #[cfg(feature = "deflate")]
         {
@@ -171,7 +173,8 @@ impl WsInput {
         self.closed_by_peer
     }
 
-    /// Sets the acknowledgements of a channel. From now on, pings ask the client for them.
+    /// Sets the acknowledgements of a channel. From now on, the pings of the server also ask the client to acknowledge
+    /// messages.
     pub(crate) fn set_acks(&mut self, acks: Arc<Acks>) {
         self.heartbeat.acks = Some(acks);
     }

@@ -18,7 +18,7 @@ impl Context {
     /// Returns the cookies that the client sent. If several cookies have the same name, the first one applies, because
     /// it belongs to the longest path (RFC 6265 §5.4).
     ///
-    /// [`set_cookies`](Self::set_cookies) sends the changes of the jar.
+    /// The program may change the returned jar. [`set_cookies`](Self::set_cookies) sends these changes to the client.
     pub fn cookies(&self) -> CookieJar {
         self.get_request().get_cookies()
     }

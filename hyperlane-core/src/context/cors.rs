@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The time for which browsers store the answer to a preflight. After an origin was removed from the list, its pages
-/// can send requests for this time.
+/// can still send requests for this time.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
 /// The CORS fields of the response to a request.
@@ -36,8 +36,9 @@ pub(crate) struct RouteCors {
 }
 
 impl Context {
-    /// Returns an error if a page sent the request and its origin is not allowed. A request without `Origin` and fetch
-    /// metadata does not come from a page.
+    /// Returns an error if a page sent the request and its origin is not allowed. A request with neither `Origin` nor
+    /// fetch metadata counts as a request from a client other than a page, and passes. It is refused only if it may
+    /// carry a session cookie that a page of another site caused the browser to send.
     pub(crate) fn check_origin(&self, route: &AllowedOrigins) -> Result<(), RequestError> {
         self.check_page(route, Purpose::Other)
     }
@@ -186,8 +187,8 @@ impl Context {
         Ok(())
     }
 
-    /// Adds the CORS fields to the response. Fields that the program has set keep their values. Only `vary` gets
-    /// additional names.
+    /// Adds the CORS fields to the response. A field that the program has set keeps its value. The exception is `vary`:
+    /// this function adds names to it.
     pub(super) fn attach_cors(&mut self) {
         let Some(cors) = self
             .extras

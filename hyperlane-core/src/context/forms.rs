@@ -1,4 +1,4 @@
-//! Queries and forms as types of the program.
+//! Conversion of queries and forms to types of the program.
 
 use serde::de::DeserializeOwned;
 

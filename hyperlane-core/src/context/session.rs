@@ -1,4 +1,4 @@
-//! The session of the client, as a request finds and uses it.
+//! The session of the client: how a request finds it, creates it, loads it and saves it.
 
 use std::{
     future::{Future, poll_fn},
@@ -21,7 +21,8 @@ use crate::{
 /// and browsers may send it before the right cookie.
 const COOKIES: usize = 4;
 
-/// Maximum number of tokens that are checked in each place.
+/// Maximum number of tokens that are checked in each of their places: `Authorization`, the query, and
+/// `Sec-WebSocket-Protocol`.
 const TOKENS: usize = 4;
 
 /// The state of the client's session during a request.
@@ -36,7 +37,8 @@ pub(super) struct RequestSession {
     is_token_refused: bool,
     /// The sessions that this request has destroyed.
     ended: Vec<Session>,
-    /// True, per direction of a channel, if `ctx.ws()` or `ctx.sse()` knows that this request loads a page.
+    /// One flag per kind of channel, `ctx.ws()` and `ctx.sse()`. True if the channel already expects the page that this
+    /// request loads.
     page_expected: [bool; 2],
 }
 
@@ -46,11 +48,11 @@ impl Context {
     /// The server recognizes the client by a valid cookie, or else by the first valid token ([`Session::token`]) in
     /// `Authorization: Bearer`, `?token=` or `Sec-WebSocket-Protocol`. The server ignores texts in these places that do
     /// not have the form of a session token. The program may use such texts. If the only credential is an invalid token
-    /// of this server, the session lasts only for this request and sets no cookie. An argument of type [`Session`]
-    /// answers 401 in this case.
+    /// of this server, the session lasts only for this request and sets no cookie. A handler that takes a [`Session`]
+    /// as argument does not run in this case, and the client gets 401.
     ///
-    /// Over TLS the cookie is Secure and named `__Host-session`. Without TLS, its name is `session`. A proxy of
-    /// [`trusted_proxies`](crate::ServerConfig) reports that the client uses TLS, or the setting
+    /// Over TLS the cookie is Secure and named `__Host-session`. Without TLS, its name is `session`. The server assumes
+    /// TLS if a proxy of [`trusted_proxies`](crate::ServerConfig) reports it, or if the setting
     /// [`cookie_secure`](crate::ServerConfig) declares it. The cookie is always HttpOnly and Path=/. Its SameSite is
     /// [`cookie_same_site`](crate::ServerConfig).
     ///
@@ -78,8 +80,8 @@ impl Context {
         let fields = self.session_fields();
         let sessions = self.sessions();
         let kept = &self.extras.get_or_insert_default().session;
-        // In these cases the client already has a cookie, or is about to get one. A new session must not replace this
-        // cookie.
+        // A new session sets no cookie in three cases: another request has renewed the session and sends the new
+        // cookie, the client has sent an invalid token, or the head of the response was already written.
         let is_renewed = matches!(kept.loaded, Some((_, Loaded::Renewed)));
         let is_passing = is_renewed || kept.is_token_refused || fields.is_written();
         let session = Session::begin(sessions, fields.clone(), is_passing);
@@ -164,8 +166,8 @@ impl Context {
             && self.is_session_secure()
     }
 
-    /// Returns whether fields can no longer be set. A handle may have answered the handshake without the context. So
-    /// the function also checks the connection.
+    /// Returns whether header fields can no longer be set. The program may have answered a WebSocket handshake by a
+    /// handle to the connection, without this context. So the function also checks the connection.
     fn is_head_out(&self) -> bool {
         let connection = self.connection.as_ref();
         self.head_is_out
@@ -192,7 +194,8 @@ impl Context {
         cookies.chain(tokens)
     }
 
-    /// Returns all texts that have the form of a session's token, from all places.
+    /// Returns the texts that have the form of a session's token, from `Authorization`, the query and
+    /// `Sec-WebSocket-Protocol`.
     fn session_tokens(&self) -> impl Iterator<Item = &str> {
         let request = self.get_request();
         let headers = request.get_headers();
@@ -246,7 +249,7 @@ impl Context {
             && session.is_none_or(|session| session.is_passing())
     }
 
-    /// Frees the state that the connection does not need after the head of the response.
+    /// Frees the state that the connection does not need after the head of the response was sent.
     pub(super) fn shrink_session(&mut self) {
         if let Some(extras) = &mut self.extras {
             let kept = &mut extras.session;
@@ -259,8 +262,8 @@ impl Context {
         self.end_with_former_id();
     }
 
-    /// Closes a long connection that a former id of the session opened, as soon as that id expires. An attacker may
-    /// know the former id. The client reconnects with the current id.
+    /// If the client opened this long-lived connection with a former id of the session, closes the connection as soon
+    /// as that id expires. An attacker may know the former id. The client reconnects with the current id.
     fn end_with_former_id(&self) {
         let current = self
             .extras
@@ -315,7 +318,7 @@ impl Context {
     }
 
     /// Returns whether the server may have to load a session from the store before the hooks run. Checks only that the
-    /// fields exist, and does not parse them.
+    /// request has a field or parameter for credentials, and does not check the credentials.
     pub(crate) fn may_have_session_to_load(&self) -> bool {
         let sessions = self.program.sessions.as_ref();
         sessions.is_some_and(|sessions| sessions.has_store()) && {
@@ -354,7 +357,7 @@ impl Context {
         })
     }
 
-    /// Returns true for the first call, per direction, in a request that loads a page.
+    /// Returns true if this request loads a page, and this is the first call for `direction` during the request.
     pub(crate) fn begins_page(&mut self, direction: Direction) -> bool {
         let request = self.get_request();
         let loads_page = match request.header("sec-fetch-mode") {
@@ -402,8 +405,8 @@ fn keep_best(
     loaded: Loaded,
 ) -> bool {
     let is_session = matches!(loaded, Loaded::Session(_));
-    // A login has replaced the id in this cookie. The client has the new cookie, or is about to get it, so the server
-    // must not set another one. A token with a replaced id does not count.
+    // `Renewed` means that a login has replaced the id in the cookie. The client has the new cookie, or is about to get
+    // it, so the server must not set another one. A token with a replaced id does not count.
     let is_renewed = matches!(loaded, Loaded::Renewed) && !credential.by_token;
     if is_session || is_renewed && found.is_none() {
         *found = Some((credential, loaded));
@@ -417,8 +420,8 @@ mod tests {
 
     #[test]
     fn a_session_costs_an_idle_connection_little() {
-        // A channel may add 512 bytes. This test covers the part of the context: the session's state, the handle, and
-        // the slot of the cookie.
+        // This test covers the memory that a session needs in the context: the session's state, the handle, and the
+        // slot of the cookie. The memory of a channel is not part of it, and may be another 512 bytes.
         let size = size_of::<super::super::Extras>() + Session::HANDLE + size_of::<SessionFields>();
         assert!(size <= 352, "{size} bytes");
     }

@@ -44,7 +44,7 @@ impl States {
         shared.values.insert(TypeId::of::<T>(), Arc::new(value));
     }
 
-    /// Returns the value of type `T`. If the program has not set one, creates the value by its default, once per
+    /// Returns the value of type `T`. If the program has not set one, creates the value by [`Default`], once per
     /// server.
     pub fn get_or_default<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         if let Some(value) = self.get() {

@@ -1,4 +1,4 @@
-//! JSON bodies as types of the program, and error texts for all typed values.
+//! Conversion of JSON bodies to types of the program, and the error texts for queries, forms and JSON.
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_path_to_error::Segment;

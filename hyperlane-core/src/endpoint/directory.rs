@@ -45,8 +45,8 @@ impl Channels {
         self.table.attachment().of()
     }
 
-    /// Sets the settings of channels to which no client has connected yet. Only the first endpoint of each direction
-    /// has an effect.
+    /// Sets the settings of channels that the program uses before a client has connected to them. If a server has
+    /// several endpoints for one direction, the settings of the first apply.
     pub(crate) fn suggest(&self, direction: Direction, settings: &Arc<Settings>) {
         self.settings().suggest(direction, settings);
     }

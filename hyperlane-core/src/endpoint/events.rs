@@ -57,7 +57,7 @@ impl ChannelHandler {
         if let Some(Ok(id)) = claim.from
             && was_closed(&entry, self.direction, id.epoch)
         {
-            // A browser does not reconnect after a 204.
+            // The channel that the client wants to resume was closed. After a 204, a browser does not reconnect.
             ctx.get_mut_response().set_status_code(204);
             return Ok(None);
         }
@@ -66,8 +66,9 @@ impl ChannelHandler {
         }
         let connection = stream.connection().clone();
         if is_replaced {
-            // The client has an id that a login has replaced. A new channel would get no messages of the session. The
-            // browser reconnects with the new cookie.
+            // The client sent an id that a login has replaced, so `ctx.session()` has created another session. A
+            // channel of that session would get no messages. So the server closes the connection, and the browser
+            // reconnects with the new cookie.
             close_for_new_id(&connection);
             return Ok(None);
         }

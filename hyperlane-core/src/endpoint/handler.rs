@@ -50,7 +50,7 @@ pub(super) fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
     }
 }
 
-/// A connection with its position in a channel. An idle connection has no other state in the hook.
+/// A connection with its position in a channel. While the connection waits, its hook keeps no other state.
 pub(super) struct Open {
     pub(super) connection: Arc<Link>,
     pub(super) attached: Attached,
@@ -86,7 +86,8 @@ impl ChannelHandler {
     pub(super) fn claim(&self, stream: &Stream, ctx: &Context, kind: Kind) -> Claim {
         let request = ctx.get_request();
         let headers = request.get_headers().get_all("last-event-id");
-        // A value that stands for a missing id is skipped, and the next value applies.
+        // `of_client` returns `None` for a text that stands for a missing id, such as `null`. The next value then
+        // applies.
         let from = headers
             .chain(request.get_querys().get_all("last_event_id"))
             .find_map(ResumeId::of_client);

@@ -9,7 +9,7 @@ use crate::{
     stream::Stream,
 };
 
-/// The plan of an endpoint. A server adds its routes at a pattern.
+/// The plan of an endpoint. A server adds the routes of the plan at the pattern that the program names.
 pub struct PlannedEndpoint {
     pub(crate) routes: Vec<PlannedRoute>,
     /// The direction of the channels to which clients connect.

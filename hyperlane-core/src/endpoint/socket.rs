@@ -39,7 +39,8 @@ impl ChannelHandler {
             return self.follow(stream, ctx);
         }
         Box::pin(async move {
-            // The box of this future is freed before the long wait in `receive` begins.
+            // The future of `open_socket` has a box of its own. This box is freed before the long wait in `receive`
+            // begins.
             let opened = refused(Box::pin(self.open_socket(stream, ctx)).await).await;
             if let Some((open, acks)) = opened {
                 receive(open.attached.channel(), &open.connection, &acks).await;
@@ -70,8 +71,8 @@ impl ChannelHandler {
             claim.tab = Some(random());
         }
         let upgrade = Upgrade::new().with_origins(self.cors.origins.clone());
-        // If the handshake is refused, no session is created and no cookie is set. The browser may already have a
-        // session cookie that it did not send across sites.
+        // This check comes before the session, so a refused handshake creates no session and sets no cookie. The
+        // browser may have a session cookie that it did not send across sites, and a new cookie would replace it.
         stream.check_upgrade(ctx, &upgrade)?;
         // A page cannot read the status of a failed handshake, but it can read the code of a Close frame. So the server
         // reports these two failures by a Close frame.

@@ -12,8 +12,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Hosts {
     listed: Vec<AllowedHost>,
-    /// True if the server listens only on loopback addresses. The server then also answers to the names of this
-    /// machine.
+    /// True if the server listens only on loopback addresses. A client that connects by TCP, without a load balancer,
+    /// must then request a name of this machine or a listed host.
     is_local: bool,
 }
 

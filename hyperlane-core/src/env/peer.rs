@@ -35,6 +35,7 @@ pub(crate) enum Via {
     Tcp,
     /// An address for load balancers that speak the PROXY protocol.
     Balancer,
-    /// A Unix socket, a transport that the program created, or a connection of another stack that contains this server.
+    /// A Unix socket, a transport that the program created, or a request of another HTTP stack in which this server
+    /// runs.
     Trusted,
 }

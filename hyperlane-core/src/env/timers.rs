@@ -3,9 +3,10 @@
 //! A tick is 100 ms. Deadlines of connections are seconds long, so this precision suffices. Reading the clock is a
 //! single relaxed load.
 //!
-//! A connection has at most one live entry in the wheel. If a deadline of the connection changes, the entry stays as it
-//! is. When the entry fires, the connection compares its own timestamps with the clock and adds a new entry. One task
-//! per server drives the wheel.
+//! A connection has at most one live entry in the wheel. If a deadline of the connection moves to a later time, the
+//! entry stays as it is. When the entry fires, the connection compares its own timestamps with the clock and adds a new
+//! entry. A deadline that moves to an earlier time adds a new entry at once. The old entry then fires without effect.
+//! One task per server drives the wheel.
 
 use std::{
     sync::{
@@ -27,7 +28,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 const SLOTS: usize = 1024;
 
 impl Tick {
-    /// Returns the tick `after` this one. The function rounds the duration up, so no entry fires too early.
+    /// Returns the tick that is the duration `after` later than this tick. Rounds the duration up and adds one tick, so
+    /// no entry fires too early.
     pub(crate) fn after(self, after: Duration) -> Self {
         let ticks = after.as_millis().div_ceil(TICK.as_millis());
         Self(

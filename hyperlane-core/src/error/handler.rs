@@ -1,4 +1,4 @@
-//! The error of a function handler.
+//! The error type that handler functions return.
 
 use std::{any::Any, borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
@@ -103,7 +103,8 @@ impl Error {
 )]
 pub trait BecomesError: StdError + Send + Sync + 'static {}
 
-// The compiler does not suggest this implementation in its message. So the message shows the text of `BecomesError`.
+// With this attribute, the compiler does not explain the failure by this implementation, and prints the message of
+// `BecomesError`.
 #[diagnostic::do_not_recommend]
 impl<E: StdError + Send + Sync + 'static> BecomesError for E {}
 
@@ -162,7 +163,7 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // If `main` returns an error, Rust prints it by `Debug`. So `Debug` writes the sentence of `Display`. The
-        // status precedes the sentence if the client receives the sentence too.
+        // status precedes the sentence if the error has a status of its own.
         match &*self.0 {
             Reason::Cause(_) | Reason::Response(_) => fmt::Display::fmt(self, f),
             Reason::Request(_) | Reason::Answer { .. } => write!(f, "{}: {self}", self.status()),
@@ -187,7 +188,7 @@ impl IntoResponse for Error {
 /// Writes an error into the response as plain text. The text of a server error goes only to the log.
 pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Display, is_end: bool) {
     let phrase = HttpStatus::phrase(usize::from(status));
-    // A text with one of these statuses describes the client's error and reveals nothing internal.
+    // With one of these statuses, the text describes an error of the client, and reveals nothing internal.
     let (text, public, cause) = if status < 500 || status == 501 || status == 505 {
         let said = error.to_string();
         (format!("{status} {phrase}: {said}\n"), said.into(), None)

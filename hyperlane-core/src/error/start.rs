@@ -4,8 +4,8 @@ use std::{borrow::Cow, fmt, io, panic::Location};
 
 use crate::{config::ConfigError, proto::http::origin::OriginError, route::RouteError};
 
-/// The reason why a server did not start. `Debug` writes the same sentence as `Display`. If `main` returns an error,
-/// Rust prints it by `Debug`.
+/// The reason why a server did not start. If `main` returns an error, Rust prints it by `Debug`. So `Debug` writes the
+/// same sentence as `Display`.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -144,7 +144,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// The reason why a handler cannot answer any request. The text is the end of a sentence about the handler.
+/// The reason why a handler cannot answer any request. The text completes a sentence that begins with "the handler
+/// cannot answer any request:".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupError(Cow<'static, str>);
 

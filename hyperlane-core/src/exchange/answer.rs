@@ -17,12 +17,13 @@ use crate::proto::http::track::ResponseTracker;
 /// | `Accepted`, `Raw` with a 101 | the handler reads, sends, upgrades or returns | `Switched` |
 /// | `Streaming` | the server sends the end of the body | `Typed` |
 ///
-/// All other states are final. A new request begins with `None`.
+/// A state is final if no row leads from it. A new request begins with `None`.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Nothing was sent.
     None,
-    /// A WebSocket handshake is accepted. Its 101 is pending, or the timer has already sent the 101.
+    /// A WebSocket handshake is accepted. Its 101 is pending, or a timer has sent it because the handler did not answer
+    /// within `ServerConfig::handshake_timeout`.
     Accepted,
     /// Response middleware works on the head of an event stream.
     Opening,
@@ -46,7 +47,7 @@ pub(crate) enum Progress {
     /// The end of the body is missing. If the server cannot send the end, it cuts the connection: HTTP/1.1 has no other
     /// sign of an incomplete body.
     Partial,
-    /// The end of the connection ends the answer: an event stream, or raw bytes whose end is unknown.
+    /// The end of the connection ends the answer: an event stream, or raw bytes that are not a complete response yet.
     Open,
     /// The answer is complete, and another request may follow.
     Whole,

@@ -1,4 +1,5 @@
-//! The body of a request. The server reads the whole body before the hooks, or the handler reads it piece by piece.
+//! The body of a request. The server reads the whole body before it runs the program's functions, or the program's
+//! handler reads the body piece by piece.
 
 #[cfg(feature = "tower")]
 mod frames;
@@ -49,7 +50,7 @@ pub(crate) struct BodyPlan {
     pub(crate) max: Option<usize>,
 }
 
-/// Facts about the body in the head of the request.
+/// What the head of a request says about the body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyHead {
     pub(super) framing: BodyFraming,
@@ -177,8 +178,8 @@ impl State {
         matches!(self.rest, Rest::Done)
     }
 
-    /// Returns whether the rest of the body is short enough to be dropped. Buffered bytes count as part of the rest, so
-    /// the time of their arrival does not change the result.
+    /// Returns whether the rest of the body is short enough to be dropped. The rest of a body with a length includes
+    /// the buffered bytes, so it does not matter when they arrived.
     fn can_drain(&self, unread: &[u8]) -> bool {
         match &self.rest {
             Rest::Done => true,
@@ -214,8 +215,8 @@ impl Incoming {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next piece; `None` after the last. The handler reads with [`Wait::Body`], and gets an error after
-    /// the request is over. The server drops the rest with [`Wait::Drain`].
+    /// Waits for the next piece; `None` after the last. `wait` says who reads: [`Wait::Body`] stands for the handler,
+    /// which gets an error after the request is over; [`Wait::Drain`] stands for the server, which drops the pieces.
     fn poll_piece(
         &self,
         cx: &mut Context<'_>,
@@ -224,8 +225,9 @@ impl Incoming {
         let connection = &self.connection;
         let mut state = self.lock();
         loop {
-            // Checked under the lock. At the end of the request the server drains the body. Without the check, a
-            // handler could take the drained end for the end of the body.
+            // After the request, the server reads the rest of the body and drops it. Without this check, a task of the
+            // program that still reads would then get `None`, and would take the body for complete. The check needs the
+            // lock, because that task may run at the same time as the server.
             if state.request_over && wait == Wait::Body {
                 return Poll::Ready(Some(Err(RequestError::BodyUnavailable)));
             }
@@ -237,17 +239,18 @@ impl Incoming {
             }
             let mut input = connection.lock_input();
             if !input.buffer.is_empty() {
-                // A client that sends does not wait for `100 Continue`.
+                // The client already sends the body, so it does not wait for `100 Continue`.
                 state.expect = Expect::No;
                 let taken = state.take(&mut input);
                 if wait == Wait::Body {
-                    // The handler works on the piece, so the client's timer stops.
+                    // While the handler works on the piece, the client need not send, so the timer for its input stops.
                     input.wait_for(Wait::Nothing, connection.now());
                     input.timed_out = false;
                 }
                 drop(input);
                 if !cork::is_polling(connection.id()) {
-                    // The read buffer has room again, so the task continues to read.
+                    // A task other than the connection's reads this body. The read buffer has room again, so the
+                    // connection's task must read on.
                     connection.driver.signal(signals::RECHECK);
                 }
                 match taken {
@@ -303,9 +306,10 @@ impl Incoming {
     }
 
     /// Returns whether the connection has to close after an answer that is sent now. If not, [`drain`](Self::drain)
-    /// later reads the rest of the body, whatever its length is by then.
+    /// later reads and drops the rest of the body without a maximum length.
     ///
-    /// `may_read` says that the body of the answer follows, and that the program may make this body from the request's.
+    /// `may_read` is true if the body of the answer is still to be sent, and the program may read the body of the
+    /// request to produce it.
     pub(super) fn requires_close(&self, may_read: bool) -> bool {
         let state = self.lock();
         if state.is_done() || state.failed.is_some() {
@@ -320,8 +324,8 @@ impl Incoming {
         !is_read_on && !state.can_drain(input.buffer.unread())
     }
 
-    /// Reads and drops the rest of the body. Returns false if the connection has to close. The answer has promised to
-    /// keep the connection. The rest has therefore a time limit, but no maximum length.
+    /// Reads and drops the rest of the body. The rest has a time limit, but no maximum length, because the answer has
+    /// promised to keep the connection. Returns false if the connection has to close.
     async fn drain(&self) -> bool {
         {
             let mut state = self.lock();
@@ -385,14 +389,15 @@ impl Exchange {
             }
         }
         if state.expect == Expect::Pending && plan.mode == BodyMode::Stream {
-            // Another task may read the body and so send `100 Continue`. Earlier answers must leave before this `100`.
+            // Another task may read the body, and the first read sends `100 Continue`. Earlier answers must be sent
+            // before this `100`, so they are flushed now.
             self.connection().lane().flush();
         }
         self.body = Some(Arc::new(Incoming::new(self.connection().clone(), state)));
         Ok(plan.mode == BodyMode::Stream)
     }
 
-    /// Waits for the rest of the body.
+    /// Waits for the rest of the body and returns the whole body.
     pub(crate) async fn read_rest(&mut self) -> Result<Bytes, RequestError> {
         let Some(incoming) = &self.body else {
             return Ok(Bytes::new());
@@ -419,7 +424,8 @@ impl Exchange {
         self.body.is_some()
     }
 
-    /// Ends the handler's access to the body. The server drops the rest, or the connection closes.
+    /// Ends the handler's access to the body. Then the server reads and drops the rest of the body, or the connection
+    /// closes.
     pub(crate) async fn finish_body(&mut self) {
         // `self.body` stays set until the end of the body is read. A hook may drop this future earlier, and the server
         // must not parse the rest of the body as a request.
@@ -449,8 +455,8 @@ impl Exchange {
 /// [`Context::body_stream`](crate::Context::body_stream) returns this type. On a route that reads its body as a stream
 /// ([`ServerHook::BODY`](crate::ServerHook::BODY), `#[body_stream(x)]`), the server reads the socket when the handler
 /// asks for a piece. The server buffers at most 64 KiB ahead of the handler, and then the client has to wait. The first
-/// call sends `100 Continue` if the client expects it (RFC 9110 §10.1.1). On other routes the stream yields the body
-/// that the server has read before.
+/// wait for a piece sends `100 Continue` if the client expects it (RFC 9110 §10.1.1). On other routes the stream yields
+/// the body that the server has read before.
 ///
 /// A `BodyStream` may be moved to another task. After the request is over, the rest of the body cannot be read. The
 /// server drops a rest of at most 64 KiB and keeps the connection. If more is unread when the answer begins, or the end
@@ -493,7 +499,8 @@ enum Source {
     Incoming(Reader),
 }
 
-/// A reader that [`State`] counts. The head of an answer depends on whether a reader exists.
+/// The access of one [`BodyStream`] to the body. [`State::readers`] counts these values, because the head of an answer
+/// depends on whether one exists.
 struct Reader(Arc<Incoming>);
 
 impl Reader {

@@ -1,8 +1,8 @@
-//! The HTTP/1.1 side of an exchange. It reads one head after the other from the connection's buffer, and sends answers
-//! in order.
+//! HTTP/1.1 for an [`Exchange`](super::Exchange), which is one request and its answer: reads one head after the other
+//! from the connection's buffer, and sends the answers in order.
 //!
 //! Another version of HTTP would be another type with the same methods. The connection's task calls the methods
-//! directly, without a second task and without a connection in memory.
+//! directly, without a second task and without a pipe in memory between two tasks.
 //!
 //! | step | here |
 //! |---|---|
@@ -65,7 +65,7 @@ impl Default for Facts {
 
 /// The result of reading a head.
 pub(super) enum HeadRead {
-    /// A request was read. An error refuses the request.
+    /// A request was read. If this is an error, the server refuses the request with it.
     Request(Result<BodyHead, RequestError>),
     /// No request was read. The error gets an answer.
     Refused(RequestError),
@@ -103,7 +103,8 @@ impl Http1 {
     }
 
     /// Returns a number for the request; later requests have higher numbers. The first request has the number of its
-    /// connection. Later requests need new numbers, because a proxy may send a new request on an old connection.
+    /// connection. Later requests need new numbers, because an old connection (of a proxy, for example) may carry a
+    /// request that is newer than the requests of newer connections.
     pub(crate) fn request_number(&self) -> u64 {
         match self.request_count {
             0 | 1 => self.connection.id(),
@@ -147,7 +148,8 @@ impl Http1 {
                         false => RequestError::HeadTimeout,
                     })
                 }
-                // The buffer is never full: before that, the scanner refuses a head that is too long.
+                // The buffer never becomes full here, because the scanner refuses a head that is too long before it
+                // fills the buffer.
                 Fill::TimedOut(_) | Fill::Full => HeadRead::End(RequestError::ConnectionClosed),
             };
         };
@@ -236,7 +238,8 @@ impl Http1 {
         }))
     }
 
-    /// Restarts the idle timer: time spent in the hook does not count against the client.
+    /// Ends a wait for a request. The next wait starts a new timer, so the time in between, in which the hook works,
+    /// does not count against the client.
     pub(super) fn stop_reading(&mut self) {
         if std::mem::take(&mut self.is_reading) {
             let now = self.connection.now();
@@ -367,7 +370,7 @@ impl Http1 {
 
     // ---------------------------------------------------------------- what follows
 
-    /// Returns whether the client, the response or the server closes the connection after an answer.
+    /// Returns whether the connection must close after an answer because of the client, the response or the server.
     pub(super) fn closes_after(&self, response: &Response, framing: Framing) -> bool {
         !self.facts.keeps_alive
             || self.has_skipped_answer
@@ -376,7 +379,7 @@ impl Http1 {
             || self.connection.env.is_shutting_down()
     }
 
-    /// Returns whether the current request is the last on its connection. `is_begun` says that its answer has begun.
+    /// Returns whether the current request is the last on its connection. `is_begun` is true if its answer has begun.
     pub(super) fn is_last(&self, is_begun: bool) -> bool {
         !self.facts.keeps_alive || self.has_skipped_answer && is_begun
     }

@@ -14,7 +14,7 @@ impl Exchange {
     pub(crate) fn send_response(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
         let response = head.response;
         let framing = match response.framing() {
-            // A response of type `text/event-stream` whose body is complete has a length.
+            // The body is complete, so the head states its length, even if the type is `text/event-stream`.
             Framing::UntilClose => Framing::Length(response.get_body().len() as u64),
             framing => framing,
         };
@@ -68,7 +68,7 @@ impl Exchange {
     }
 
     /// Sends a head, and `body` if the body is complete. Returns whether the connection closes after the answer.
-    /// `may_read` says that the rest of the answer may still read the body of the request.
+    /// `may_read` is true if the program may still read the body of the request to produce the rest of the answer.
     fn send_head(
         &mut self,
         head: Head<'_>,
@@ -105,7 +105,7 @@ impl Exchange {
         self.connection().driver.charge(32 + data.len() / 4);
         if self.answer.is_accepted() && !data.is_empty() {
             match is_http(data) {
-                // After the 101, a response would be an invalid frame.
+                // The 101 was already sent. After it, a response would be an invalid frame.
                 true if !self.withdraw_handshake() => return Err(ResponseError::AlreadyComplete),
                 true => {}
                 false => self.answer_handshake(),

@@ -14,7 +14,7 @@ pub(crate) enum Upgradable {
     Request,
     /// A request whose handshake is accepted.
     Accepted,
-    /// A WebSocket, or a connection with the program's own 101.
+    /// A WebSocket, or a connection on which the program has sent a 101 of its own.
     Switched,
 }
 

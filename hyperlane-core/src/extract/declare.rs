@@ -17,7 +17,8 @@ macro_rules! wrappers {
     )+};
 }
 
-/// Implements `FromContext` by an expression. The expression evaluates to a `Result`.
+/// Implements `FromContext` for each type of a list. An expression of type `Result` extracts the value, and an optional
+/// second expression is the body of `check`.
 macro_rules! from_context {
     ($(
         $(#[$attr:meta])*

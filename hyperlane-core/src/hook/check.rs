@@ -1,7 +1,8 @@
 //! Compile-time checks of a registered hook.
 //!
-//! The struct and its `handle` are different items, so no macro sees both. A registration is a constant, so the
-//! compiler evaluates the checks. A panic during the evaluation is a compile error.
+//! The attributes of a hook's struct name the route, and the attributes of its method `handle` name parameters and
+//! guards. These are different items, so no macro sees both and can compare them. The registration of the hook does see
+//! both. It is a constant, so the compiler evaluates the checks, and a panic during the evaluation is a compile error.
 
 #![allow(
     clippy::indexing_slicing,

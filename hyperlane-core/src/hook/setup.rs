@@ -1,4 +1,4 @@
-//! Requirements of handlers, checked before the server starts.
+//! Checks, before the server starts, of what the handlers require of their routes and of the server.
 
 use std::{
     any::{Any, type_name},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::{context::states::States, error::SetupError};
 
-/// A route of a server that is about to start. The server passes it to
+/// A route, before its server starts. The server passes this value to
 /// [`FromContext::check`](crate::FromContext::check).
 #[derive(Debug)]
 pub struct RouteSetup<'a> {

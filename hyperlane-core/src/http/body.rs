@@ -1,4 +1,4 @@
-//! Message bodies.
+//! Bodies of requests, and messages of WebSockets.
 
 use std::{
     borrow::Cow,
@@ -31,8 +31,8 @@ pub type ResponseBody = Vec<u8>;
 #[derive(Clone, Default)]
 pub struct RequestBody {
     bytes: Bytes,
-    /// True for a binary WebSocket message. If the program sends the body on, the message stays binary, even if the
-    /// bytes are UTF-8.
+    /// True for a binary WebSocket message. If the program sends this body to a WebSocket, the new message is binary
+    /// too, even if the bytes are UTF-8.
     binary: bool,
 }
 

@@ -23,8 +23,8 @@ pub struct EntityTag {
 }
 
 impl EntityTag {
-    /// Creates a strong tag: equal tags mean equal bytes. Each quote, blank, control character and `%` becomes `%` and
-    /// its code.
+    /// Creates a strong tag: equal tags mean equal bytes. Each quote, blank, control character and `%` is replaced by
+    /// `%` and the two hexadecimal digits of its code.
     pub fn strong(tag: impl AsRef<str>) -> Self {
         Self::new(false, tag.as_ref())
     }
@@ -174,8 +174,8 @@ impl Validators {
         parse_range(range, length)
     }
 
-    /// Evaluates `If-Range`. A part is useful only if the client's other parts belong to the same version (RFC 9110
-    /// §13.1.5).
+    /// Returns false if `If-Range` names another version than the current one. The client combines the part with parts
+    /// that it already has, so all parts must belong to the same version (RFC 9110 §13.1.5).
     fn is_same_for_range(
         &self,
         headers: &Headers,

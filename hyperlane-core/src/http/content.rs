@@ -162,7 +162,8 @@ pin_project_lite::pin_project! {
     impl<S> PinnedDrop for Erased<S> {
         fn drop(this: Pin<&mut Self>) {
             let mut stream = this.project().stream;
-            // A panic of the stream's destructor must not reach the code that drops the body, usually a connection.
+            // A panic of the stream's destructor must not reach the code that drops the body. This code usually serves
+            // a connection.
             contain("while a response stream was dropped", || stream.set(None));
         }
     }
@@ -199,10 +200,11 @@ where
 /// A file to send. The server reads the file while it sends the response.
 ///
 /// The length and modification time of the file determine `content-length`, `last-modified` and a strong `etag`; the
-/// name of the file determines `content-type`. The program may set these fields too, except `content-length`. The
-/// server uses these fields to answer conditional requests with 304 or 412, and range requests with 206 or 416 (RFC
-/// 9110 §13, §14). A request for several ranges receives the whole file. These rules apply to GET and HEAD with status
-/// 200. The server answers a path that is not a regular file with 404, and an unreadable file with 403.
+/// name of the file determines `content-type`. The program may set these fields too, except `content-length`. If the
+/// status is 200, the server compares these fields with the conditions of a GET or HEAD, and may answer with 304 or 412
+/// (RFC 9110 §13). Likewise, the server answers a GET for a range with 206 or 416 (RFC 9110 §14). A request for several
+/// ranges receives the whole file. The server answers a path that is not a regular file with 404, and an unreadable
+/// file with 403.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileBody {
     path: PathBuf,
@@ -214,8 +216,9 @@ impl FileBody {
         Self { path: path.into() }
     }
 
-    /// Creates a body from a file below `root` and a decoded path from a client. Returns `None` if the path leaves
-    /// `root` (`..`, an absolute path) or cannot name a file. Symbolic links are followed.
+    /// Creates a body from the file below `root` that `relative` names. `relative` is a decoded path from a client.
+    /// Returns `None` if `relative` leaves `root` (`..`, an absolute path) or cannot name a file. Symbolic links are
+    /// followed.
     ///
     /// ```
     /// use hyperlane_core::FileBody;

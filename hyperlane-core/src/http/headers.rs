@@ -25,8 +25,8 @@ pub type RequestHeadersValue = VecDeque<String>;
 /// One value of a header field.
 pub type RequestHeadersValueItem = String;
 
-/// Maximum number of dead bytes (of removed fields) that stay in place. For so few bytes, compaction costs more than it
-/// frees.
+/// Maximum number of bytes of removed fields that may stay in the buffer. To move the other lines costs too much time
+/// for so little memory.
 const COMPACT_ABOVE: usize = 1024;
 
 /// The reason why a header field is refused.
@@ -203,8 +203,8 @@ impl Headers {
 
     /// Adds a field whose name and value a parser has validated.
     ///
-    /// A value that is not UTF-8 is decoded as Latin-1, in which every byte is valid. The parser limits the size of a
-    /// head. A field beyond 4 GiB is dropped.
+    /// A value that is not UTF-8 is decoded as Latin-1, in which every byte is valid. A field beyond 4 GiB is dropped,
+    /// and the drop is logged.
     pub(crate) fn append_parsed(&mut self, name: &str, value: &[u8]) {
         let pushed = match str::from_utf8(value) {
             Ok(value) => self.push_line(name, value),
@@ -376,7 +376,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// Creates an entry; `None` if the line ends beyond the addressable range.
+    /// Creates an entry; `None` if the line would end beyond 4 GiB.
     fn new(start: usize, name_len: usize, value_len: usize) -> Option<Self> {
         let end = start
             .checked_add(name_len)?

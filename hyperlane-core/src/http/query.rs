@@ -178,8 +178,8 @@ struct Pair {
     value: Range<usize>,
 }
 
-/// Appends the decoded form of `encoded` to `text`. Each piece between `+` signs is decoded separately, because no
-/// encoded character contains a `+`.
+/// Appends the decoded form of `encoded` to `text`. Each `+` becomes a space. The pieces between the `+` signs can be
+/// decoded separately, because no encoded character contains a `+`.
 fn decode_into(encoded: &str, text: &mut String) {
     for (at, piece) in encoded.split('+').enumerate() {
         if at > 0 {

@@ -1,4 +1,4 @@
-//! The request of a hook.
+//! A request, as the server parsed it and as the program's functions read it: method, path, query, header fields, body.
 
 #[cfg(feature = "cookies")]
 mod cookies;
@@ -133,7 +133,7 @@ impl Request {
         }
     }
 
-    /// Replaces the path; the query stays. `path` is the decoded form.
+    /// Replaces the path; the query stays. `path` is not percent-encoded: the method encodes it for the raw path.
     pub fn set_path(&mut self, path: impl AsRef<str>) -> &mut Self {
         let path = path.as_ref();
         let query = self.get_raw_query().to_owned();
@@ -142,7 +142,8 @@ impl Request {
         if path.is_empty() {
             self.target.push('/');
         }
-        // `path` is already decoded, and decoding it again could fail.
+        // The decoded forms come from `path` itself. `path` is already decoded, so a `%` in it is not an escape, and to
+        // decode it again could fail.
         self.escaped = self.target.contains('%');
         if self.escaped {
             self.decoded.get_or_insert_default().assign_decoded(path);
@@ -377,7 +378,7 @@ impl Request {
         self.try_get_body_json().unwrap_or_default()
     }
 
-    /// Returns whether the client asks for a WebSocket. The upgrade itself checks the handshake.
+    /// Returns whether the client asks for a WebSocket. This method does not check the handshake; the upgrade does.
     pub fn is_ws_upgrade_type(&self) -> bool {
         self.asked_upgrade() == Asked::WebSocket
     }
@@ -397,7 +398,7 @@ impl Request {
         matches!(self.asked_upgrade(), Asked::Other(_))
     }
 
-    /// Returns the opposite of [`is_enable_keep_alive`](Self::is_enable_keep_alive).
+    /// Returns the negation of [`is_enable_keep_alive`](Self::is_enable_keep_alive).
     pub fn is_disable_keep_alive(&self) -> bool {
         !self.is_enable_keep_alive()
     }

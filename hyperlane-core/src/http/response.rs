@@ -1,4 +1,4 @@
-//! The response of a request, and its head on the wire.
+//! The response to a request. The submodule `head` writes its status line and header fields.
 
 pub(crate) mod head;
 
@@ -67,7 +67,7 @@ impl PartialEq for Response {
 
 impl Eq for Response {}
 
-/// An error that became a response: the facts that the pipeline needs.
+/// What the server needs to know about an error that became a response.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     /// The part of the error that the client may read.
@@ -76,7 +76,7 @@ pub(crate) struct Failure {
     pub(crate) cause: Option<String>,
     /// True if the error means that a connection has ended.
     pub(crate) is_end: bool,
-    /// The error of a refused request, for the hooks that inspect refusals.
+    /// The `RequestError` of a refused request, for the `request_error` hooks.
     pub(crate) refusal: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -502,7 +502,7 @@ const CONTENT_FIELDS: [&str; 10] = [
     "last-modified",
 ];
 
-/// Room for status line and all automatic fields.
+/// Number of bytes to reserve for the status line and for the fields that the server adds.
 const HEAD_ROOM: usize = 256;
 
 /// Compares the media type alone: parameters and case do not matter (RFC 9110 §8.3.1).

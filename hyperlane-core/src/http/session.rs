@@ -1,4 +1,5 @@
-//! Sessions in heads: the form of session tokens in requests, and the fields that a session adds to responses.
+//! Sessions in the heads of messages: the form of the tokens in requests, and the header fields that a session adds to
+//! responses.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -68,12 +69,13 @@ impl SessionFields {
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Returns whether a head was written. Later changes have no effect.
+    /// Returns whether a head was written with these fields. If it was, changes of the cookie have no effect on the
+    /// client.
     pub(crate) fn is_written(&self) -> bool {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Returns the cookie for a head that is being written.
+    /// Returns the cookie for a head that is being written, and records that a head was written.
     pub(crate) fn write(&self) -> Option<String> {
         self.written.store(true, Ordering::Release);
         self.cookie
@@ -83,7 +85,7 @@ impl SessionFields {
     }
 
     /// Returns whether a header field of the program sets the session's cookie. The head omits such a field, because a
-    /// client could use either of two cookies.
+    /// client that gets two cookies of one name could use either.
     pub(crate) fn is_own(&self, name: &str, value: &str) -> bool {
         name.eq_ignore_ascii_case("set-cookie")
             && value

@@ -100,7 +100,8 @@ impl fmt::Display for UpgradeType {
     }
 }
 
-/// The borrowed form of [`UpgradeType`], for the predicates of a request.
+/// The borrowed form of [`UpgradeType`]. The `is_..` methods of a request use it, because they need no copy of the
+/// name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked<'a> {
     WebSocket,

@@ -68,12 +68,12 @@ impl HttpVersion {
         matches!(self, Self::Http1_1 | Self::Http2 | Self::Http3)
     }
 
-    /// Returns whether this is any known version of HTTP.
+    /// Returns whether this is any version except [`Unknown`](Self::Unknown).
     pub fn is_http(&self) -> bool {
         !self.is_unknown()
     }
 
-    /// Returns whether this is not a version of HTTP.
+    /// Returns whether this is [`Unknown`](Self::Unknown): a text that names no version of this type.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown(_))
     }

@@ -72,7 +72,8 @@ fn skip_value(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut rest = quoted;
     loop {
         rest = match rest {
-            // The parser keeps a single backslash, because Windows paths contain backslashes.
+            // Only `\"` and `\\` are escapes. Every other backslash is a part of the value, because Windows paths
+            // contain backslashes.
             [b'\\', escaped @ (b'"' | b'\\'), after @ ..] => {
                 value.push(*escaped);
                 after

@@ -109,8 +109,8 @@ const DESCRIPTIONS: [(Kind, &str, Unit, &str); 10] = [
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        // The default recorder of the `metrics` crate is a type without fields, so its size is 0. Any other recorder
-        // has fields.
+        // If the program has installed no recorder, `metrics` passes its default recorder. This recorder is a type
+        // without fields, so its size is 0. Any other recorder has fields.
         if metrics::with_recorder(|recorder| size_of_val(recorder)) == 0 {
             return Self(None);
         }

@@ -1,4 +1,4 @@
-//! The replacement of the module `metrics` without the feature `metrics`. Its methods do nothing.
+//! Replaces the module `metrics` in builds without the feature `metrics`. The methods do nothing.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The program's hooks. The server sorts and checks them once, when it starts.
+//! The hooks (functions) that the program has registered. The server sorts and checks them once, when it starts.
 
 use std::{any::Any, collections::BTreeSet, sync::Arc};
 
@@ -24,11 +24,11 @@ pub(crate) struct Hook {
     pub(crate) name: &'static str,
     pub(crate) place: Place,
     pub(crate) body: BodyPlan,
-    /// The check that the server has what the hook needs.
+    /// Checks, when the server starts, that the route and the server have every value that the hook needs.
     check: SetupCheck,
     /// The label of the hook's route in spans and metrics. The label is empty for a hook that is not a route.
     pub(crate) label: Arc<RouteLabel>,
-    /// True if the hook is an additional pattern of a mount. Lists show only the mount's main pattern.
+    /// True for the additional routes of a mount ([`PlannedKind`] explains them). [`App::all`] skips these routes.
     is_part: bool,
     guards: Vec<Guard>,
     /// The CORS policy of the endpoint. `None` if the hook does not belong to an endpoint.
@@ -60,7 +60,8 @@ impl Hook {
             cors: None,
         };
         if !methods.is_empty() {
-            // `check` is a function pointer and cannot contain the names. So `declined` compares the names in `kind`.
+            // The check of this guard accepts every request: a function pointer cannot hold the names of the methods.
+            // The names are in `kind`, and `declined` compares them with the method of the request.
             hook.guards.push(Guard {
                 kind: GuardKind::Method(methods),
                 check: |_| true,
@@ -143,8 +144,8 @@ impl Hook {
     }
 }
 
-/// Returns whether a handler of these methods accepts `method`. A handler of GET also answers HEAD; the server omits
-/// the body. The empty name stands for every [`Method::Unknown`].
+/// Returns whether a handler accepts `method`. `names` are the methods of the handler. A handler of GET also answers
+/// HEAD; the server omits the body. The empty name stands for every [`Method::Unknown`].
 pub(crate) fn takes_method(names: &[&str], method: &Method) -> bool {
     names.contains(&method.as_str())
         || (method.is_head() && names.contains(&"GET"))
@@ -185,8 +186,9 @@ pub(crate) enum Routed<'a> {
     To(&'a Hook),
     /// No pattern matches the path.
     NotFound,
-    /// All handlers of this path declined the request. The guard is from the handler whose guards accepted most; the
-    /// set has the allowed methods.
+    /// Every handler of this path has a guard that declined the request. The server checks guards in the order of their
+    /// kinds; the first value is the last kind among these guards. The second value contains the methods of all
+    /// handlers that declined because of the method.
     Declined(GuardKind, BTreeSet<&'static str>),
 }
 
@@ -199,7 +201,8 @@ pub(crate) struct Planned {
 /// Hooks with their order numbers.
 type Ordered = Vec<(Option<isize>, Hook)>;
 
-/// Like [`HookKind`], but patterns may be created at run time.
+/// The kind of a [`Planned`] hook: like [`HookKind`], but with owned patterns, because a program may compute a pattern
+/// at run time.
 #[derive(Clone)]
 pub(crate) enum PlannedKind {
     Route(String),
@@ -207,8 +210,9 @@ pub(crate) enum PlannedKind {
     ResponseMiddleware(Option<isize>),
     TaskPanic(Option<isize>),
     RequestError(Option<isize>),
-    /// A mount under a prefix. The mount has three routes: the prefix, the prefix with a slash, and the paths below.
-    /// Lists and labels name only the pattern of the paths below.
+    /// A mount: a service that answers all paths under a prefix. The mount has three routes: the prefix, the prefix
+    /// with a slash, and the pattern `prefix/{*rest}` for all longer paths. Only this last pattern appears in
+    /// [`App::all`] and as the label of the mount.
     #[cfg(feature = "tower")]
     Mount(String),
     /// The hook for requests that match no route.
@@ -302,13 +306,13 @@ impl App {
         Ok(app)
     }
 
-    /// Sets the sessions of the run that begins.
+    /// Stores the sessions of the server. The server calls this function each time it starts.
     pub(crate) fn set_sessions(&mut self, sessions: Arc<Sessions>) {
         Arc::make_mut(&mut self.program).sessions = Some(sessions);
     }
 
-    /// Returns all handlers with their patterns, and the fallback last. A mount appears only with the pattern of its
-    /// paths below.
+    /// Returns all handlers with their patterns, and the fallback last. A mount appears only once, with its pattern
+    /// `prefix/{*rest}`.
     pub(crate) fn all(&self) -> impl Iterator<Item = (String, &Hook)> {
         let routes = self.routes.iter().filter(|route| !route.value().is_part);
         let routes = routes.map(|route| (route.pattern().to_string(), route.value()));
@@ -325,8 +329,8 @@ impl App {
         self.routes.is_empty() && self.fallback.is_none()
     }
 
-    /// Returns an error if a handler could not answer any request. This check runs when the server starts, because the
-    /// program may set values until then.
+    /// Returns an error if a handler needs a value that the server does not have: the handler could not answer any
+    /// request. The check runs when the server starts, because the program may add values until then.
     pub(crate) fn check_setup(&self) -> Result<(), ServerError> {
         let lacking = self.routes.iter().filter_map(|route| {
             let (pattern, hook) = (route.pattern(), route.value());
@@ -365,7 +369,7 @@ impl App {
         allow(routes().filter_map(Hook::methods).flatten().collect())
     }
 
-    /// Returns the plan for the body of a request that matches no route. Only middleware may need this body.
+    /// Returns how the server reads the body of a request that no handler accepts. Only middleware may need this body.
     pub(crate) fn unrouted_body(&self) -> BodyPlan {
         let is_wanted = !self.request_middleware.is_empty() || !self.response_middleware.is_empty();
         BodyPlan {
@@ -422,7 +426,8 @@ impl App {
         }
     }
 
-    /// Returns the CORS policy of the endpoint at the path of a request that the endpoint itself does not handle.
+    /// Returns the CORS policy of the endpoint at the path of a request. The caller needs it for a request that no
+    /// handler of the endpoint gets: the host is wrong, or all handlers have declined.
     pub(crate) fn cors(&self, ctx: &Context) -> Option<&RouteCors> {
         let found = self.routes.find(ctx.get_request().routing_path())?;
         found

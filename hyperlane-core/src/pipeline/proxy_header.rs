@@ -2,7 +2,8 @@
 
 use crate::conn::link::Link;
 
-/// Reads the client's address from the header. Without a valid header, logs the fault and returns false.
+/// Reads the client's address from the header. Returns false, and logs the reason, if the header is missing or invalid,
+/// or if this address already has too many connections.
 #[cfg(feature = "proxy-protocol")]
 pub(super) async fn read_proxy_header(connection: &Link) -> bool {
     use crate::{
@@ -34,7 +35,8 @@ pub(super) async fn read_proxy_header(connection: &Link) -> bool {
         match std::future::poll_fn(more).await {
             Fill::Bytes => {}
             _ => {
-                // Load balancers check the health of the server by connections without bytes.
+                // A connection without bytes is no fault: load balancers check the health of a server by such
+                // connections.
                 tracing::debug!("no PROXY protocol header: connection closed");
                 return false;
             }

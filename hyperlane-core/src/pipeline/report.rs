@@ -10,15 +10,16 @@ use crate::{
     http::{Failure, Method},
 };
 
-/// Returns the method and the route for log lines. Spans have both as well, but they are often off.
+/// Returns the method and the route for log lines. The span of a request has both as well, but spans are often
+/// disabled.
 pub(super) fn names<'a>(ctx: &'a Context, route: Option<&'a Hook>) -> (&'a Method, &'a str) {
     let route = route.map_or("(none)", |hook| &*hook.label.pattern);
     (ctx.get_request().get_method(), route)
 }
 
-/// Removes the failure that an error stored in the response, and logs it. Returns the public text of the failure, and
-/// its [`RequestError`] if there is one. `hook` is the name of the hook that failed. It is `None` if the server failed
-/// after the hook.
+/// If an error has become the response, removes the details of this failure from the context and logs them. Returns the
+/// public text of the failure, and its [`RequestError`] if there is one. `hook` is the name of the hook that failed.
+/// Without a name, the log line names the handler of the route.
 #[inline]
 pub(super) fn report(
     stream: &Stream,

@@ -1,4 +1,4 @@
-//! The handler's side of a connection: the loop that passes one request after the other through the pipeline.
+//! The loop of a connection that passes one request after the other through the pipeline.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// The next step of the pipeline. All hooks share one await in a flat loop. This keeps the future of an idle connection
-/// small. The context, not the step, has the index of the next response middleware: a hook may run response middleware
-/// early.
+/// small. The steps of other hooks contain the index of the next hook. The index of the next response middleware is in
+/// the context instead, because a hook may run response middleware early.
 #[derive(Clone, Copy)]
 enum Step {
     RequestMiddleware(u32),
@@ -36,7 +36,8 @@ enum Step {
 }
 
 /// Serves a connection until it ends.
-// Long: the function is flat, because the future of an idle connection would reserve space for each further await.
+// Long: the function awaits all hooks in one place. Each further await would add space to the future of every idle
+// connection.
 #[expect(
     clippy::manual_async_fn,
     reason = "every connection holds it, and an `async fn` holds its arguments twice"
@@ -168,14 +169,16 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 }
                 let is_response = matches!(step, Step::ResponseMiddleware) && !is_route;
                 let is_error = matches!(step, Step::RequestError(_) | Step::TaskPanic(_));
-                // Hooks that run after the answer run to their end, even during a shutdown.
+                // A shutdown ends a hook that has not answered a WebSocket handshake. The response middleware and the
+                // error hooks run after the answer, so they run to their end.
                 let may_answer_handshake = !is_response && !is_error;
                 let outcome = start(hook, &mut stream, &mut ctx, may_answer_handshake).await;
                 if let Step::RequestMiddleware(_) = step
                     && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome
                     && ctx.is_preflight()
                 {
-                    // Browsers send a preflight without the fields that middleware may require.
+                    // This rejection does not count: browsers send a preflight without the fields that middleware may
+                    // require.
                     ctx.stage = Stage::Middleware;
                     ctx.discard_saved_response();
                     step = Step::Route;
@@ -360,8 +363,8 @@ fn begin<'a>(
     started
 }
 
-// The following helpers are plain functions, not async blocks in `serve`. A value that is moved into a future before an
-// await would keep its space in the outer future.
+// The following helpers are plain functions, not async blocks in `serve`. Otherwise `serve` would keep space for each
+// value that it moves into another future before an await.
 
 /// Starts a hook. `may_answer_handshake` is true if the hook runs before a WebSocket handshake is answered.
 fn start<'a>(
@@ -378,7 +381,7 @@ fn start<'a>(
     Guarded::new(hook.start(stream, ctx), observed, handshake)
 }
 
-/// Loads the session from its store. Also reads the body, if the route reads it whole.
+/// Loads the session from its store. If `reads_body` is true, also reads the whole body.
 fn make_ready<'a>(
     stream: &'a mut Stream,
     ctx: &'a mut Context,

@@ -225,7 +225,7 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// Returns a [`RouteError`] that names the first error and the segment with the error.
+    /// Returns a [`RouteError`] for the first fault that the parser finds.
     pub fn parse(pattern: &str) -> Result<Self, RouteError> {
         if pattern.is_empty() {
             return Err(RouteError::EmptyPattern);
@@ -285,7 +285,8 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
         });
     }
     let close = closing_brace(rest);
-    // The errors show the text up to the first slash. The text shows which brace is not closed.
+    // The errors show the text up to the first slash, so that the reader of an error finds the brace that is not
+    // closed.
     let segment = || rest.split('/').next().unwrap_or(rest).to_owned();
     let cut = close.ok().and_then(|at| rest.split_at_checked(at + 1));
     let Some((text, after)) = cut else {

@@ -1,9 +1,10 @@
-//! The route table: from a path to the values of its best pattern.
+//! The route table. It finds the most specific pattern that matches a path, and returns the values of this pattern.
 //!
-//! A hash map contains the patterns without parameters. A trie of whole segments contains all other patterns. A search
-//! in the trie goes back after a dead end. Every edge of the trie consumes one segment, so a search visits each node at
-//! most once. No path can therefore make a search slow. The table does not use `matchit`, a radix tree over bytes.
-//! `matchit` supports neither constraints nor `{id}` and `{*rest}` after the same prefix.
+//! A hash map contains the patterns without parameters. A trie of whole segments contains all other patterns. If a
+//! branch of the trie does not lead to a match, the search goes back and tries the next branch. No path can make a
+//! search slow: every edge of the trie consumes exactly one segment, so a search visits each node at most once. The
+//! table does not use `matchit`, a radix tree over bytes. `matchit` supports neither constraints nor `{id}` and
+//! `{*rest}` after the same prefix.
 
 use std::{cmp::Ordering, collections::HashMap, fmt};
 
@@ -20,7 +21,8 @@ pub struct Route<T> {
 }
 
 impl<T> Route<T> {
-    /// Returns the pattern, with this value's own parameter names.
+    /// Returns the pattern under which the program inserted this value. The patterns of other values may match the same
+    /// paths and have other parameter names.
     pub const fn pattern(&self) -> &Pattern {
         &self.pattern
     }
@@ -33,10 +35,11 @@ impl<T> Route<T> {
 
 /// A table that finds the values registered for a path.
 ///
-/// A search matches the segments from left to right. For each segment, the search tries the most specific branch first:
-/// equal text, then constrained parameters in insertion order, then a plain parameter, then a regex for the whole rest,
-/// then `{*rest}`. After a dead end, the search goes back and tries the next branch. A more specific pattern that ends
-/// in a dead end therefore does not hide another pattern that matches. Patterns that differ only in the names of their
+/// A search matches the segments of the path from left to right. For each segment, the search tries the patterns in
+/// this order: patterns with equal text, with a constrained parameter (in insertion order), with a plain parameter,
+/// with a regex for the whole rest of the path, with `{*rest}`. If the rest of the path does not match, the search goes
+/// back and tries the next pattern in this order. A specific pattern that matches only the beginning of the path
+/// therefore does not hide another pattern that matches the whole path. Patterns that differ only in the names of their
 /// parameters share one *place*, a list of values in insertion order.
 ///
 /// The table does not decode or normalize paths: `/a`, `/a/` and `//a` are three paths.
@@ -133,7 +136,7 @@ impl<T> RouteTable<T> {
         Ok(())
     }
 
-    /// Finds the values of the best pattern that matches a path. Returns `None` if no pattern matches.
+    /// Finds the values of the most specific pattern that matches a path. Returns `None` if no pattern matches.
     ///
     /// Allocates only for patterns with more than 8 parameters.
     #[inline]
@@ -152,7 +155,8 @@ impl<T> RouteTable<T> {
         self.places.iter().map(Vec::as_slice)
     }
 
-    /// Returns an iterator over all routes, in the order in which their patterns were first inserted.
+    /// Returns an iterator over all routes, place by place. The places are in the order in which the program inserted
+    /// the first value of each place.
     pub fn iter(&self) -> impl Iterator<Item = &Route<T>> {
         self.places.iter().flatten()
     }
@@ -175,7 +179,7 @@ impl<T> Default for RouteTable<T> {
 }
 
 impl Node {
-    /// Finds or creates the place of a pattern.
+    /// Returns the place of a pattern. If the pattern has no place yet, `fresh` becomes its place.
     fn insert(&mut self, segments: &[Segment], fresh: Place) -> Place {
         let Some((segment, rest)) = segments.split_first() else {
             return *self.place.get_or_insert(fresh);
@@ -221,7 +225,7 @@ impl Node {
         }
     }
 
-    /// Finds the best place for the rest of a path. `rest` begins after a slash of the path.
+    /// Finds the place of the most specific pattern for the rest of a path. `rest` begins after a slash of the path.
     fn find<'p>(&self, rest: &'p str, captures: &mut Captures<'p>) -> Option<Place> {
         let (segment, after) =
             match memchr::memchr(b'/', rest.as_bytes()).and_then(|at| rest.split_at_checked(at)) {

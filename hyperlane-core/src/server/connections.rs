@@ -19,8 +19,9 @@ use crate::{
     wire::WireFormat,
 };
 
-/// The number of parts into which the timers of a tick are divided. The parts fire over most of the tick. Other tasks
-/// run in between, and connections that arrived together do not always wake together.
+/// The maximum number of parts into which the timers that are due at a tick are divided. The parts fire one after
+/// another, spread over most of the tick. Other tasks can therefore run in between, and connections that arrived
+/// together do not always wake together.
 const PARTS: u32 = 80;
 const PART: Duration = Duration::from_millis(1);
 
@@ -77,7 +78,8 @@ impl Connections {
                 tokio::time::sleep(SLICE_PAUSE).await;
             }
         }
-        // Some connections arrived or became WebSockets or event streams in the meantime.
+        // Signals all connections again. In the meantime, connections may have arrived, or may have become WebSockets
+        // or event streams.
         for connection in self.live.all() {
             connection.driver.signal(signals::SHUTDOWN);
         }

@@ -62,8 +62,8 @@ impl ServerControlHook {
         clock: AbortHandle,
     ) -> Self {
         let (done_sender, done) = watch::channel(false);
-        // The task holds a sender of the stop signal as well. So the server continues to run if all control hooks are
-        // dropped.
+        // The listeners also stop when the last sender of the stop signal is dropped. The task holds a sender, so the
+        // server continues to run if the program drops all control hooks.
         let (drained, stopping) = (connections.clone(), stop.clone());
         tokio::spawn(async move {
             drain(drained, stopping, listeners).await;
@@ -94,7 +94,7 @@ impl ServerControlHook {
     pub async fn wait(&self) {
         let Some(running) = &self.running else { return };
         let (mut done, mut stop) = (running.done.clone(), running.stop.subscribe());
-        // An error means that the runtime has ended. The task that ends the server has then ended, too.
+        // `wait_for` returns an error only if the runtime has ended. The task that sends `done` has then ended, too.
         let mut done = pin!(done.wait_for(|done| *done));
         let mut stop = pin!(stop.wait_for(|stop| *stop));
         poll_fn(|cx| {
@@ -114,7 +114,7 @@ impl ServerControlHook {
     /// and for a control hook without a server.
     pub fn is_ready(&self) -> bool {
         self.running.as_ref().is_some_and(|running| {
-            // When the runtime ends, the sender of `done` is dropped.
+            // When the runtime ends, the sender of `done` is dropped, and `has_changed` returns an error.
             !running.connections.env.is_shutting_down() && running.done.has_changed().is_ok()
         })
     }
@@ -126,13 +126,13 @@ impl ServerControlHook {
     /// all reconnect at once. If this rate would take longer than half of the timeout, the server closes more of them
     /// every tenth of a second.
     ///
-    /// The server answers an open WebSocket handshake with 503 and drops its hook. The rest of an incomplete request
-    /// head may take a second to arrive. After [`ServerConfig::shutdown_timeout`](crate::ServerConfig) the server cuts
-    /// the remaining connections.
+    /// If a hook has not yet answered a WebSocket handshake, the server answers 503 and drops the hook. The rest of an
+    /// incomplete request head may take a second to arrive. After
+    /// [`ServerConfig::shutdown_timeout`](crate::ServerConfig) the server cuts the remaining connections.
     ///
     /// Within a hook of the same server, such as [`Outbox::on_end`](crate::Outbox::on_end), this method begins the
-    /// shutdown and returns at once: the server waits for the hook. If a hook waits for another task, and this task
-    /// waits for the shutdown, the shutdown takes until the server cuts the hook.
+    /// shutdown and returns at once, because the server waits for the hook. If a hook waits for another task, and this
+    /// task waits for the shutdown, the shutdown lasts until the server cuts the hook.
     ///
     /// # Cancel safety
     /// After the first poll, the shutdown continues even if the future is dropped.
@@ -140,7 +140,7 @@ impl ServerControlHook {
         if let Some(running) = &self.running {
             if !running.draining.swap(true, Ordering::AcqRel) {
                 running.connections.env.begin_shutdown();
-                // The listeners may have ended with the runtime.
+                // The send fails only if the listeners have ended with the runtime.
                 let _ = running.stop.send(true);
             }
             self.wait().await;
@@ -240,11 +240,12 @@ async fn drain(
         // A listener does not panic. An error would also mean that the listener has ended.
         let _ = listener.await;
     }
-    // The listeners may have accepted further connections in the meantime. These are closed too.
+    // The listeners may have accepted further connections in the meantime. `end_connections` closes these, too.
     end_connections(&connections).await;
 }
 
-/// Ends every connection. Waits for the ends at most for the shutdown timeout of the configuration.
+/// Ends every connection. Waits for the shutdown timeout of the configuration at most, then aborts the remaining
+/// connections and gives them one more second to end.
 pub(crate) async fn end_connections(connections: &Connections) {
     connections.env.begin_shutdown();
     let deadline = Instant::now() + connections.env.config.shutdown_timeout;

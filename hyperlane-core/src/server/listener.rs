@@ -24,10 +24,11 @@ use crate::{
     pipeline::app::App,
 };
 
-/// The number of connections that the loop accepts before it lets other tasks run.
+/// The number of connections that a listener accepts before it lets other tasks run.
 const ACCEPTED_AT_ONCE: u32 = 4;
 
-/// The first pause after an error such as a lack of descriptors or memory. The pause doubles up to [`LONGEST_PAUSE`].
+/// The pause after the first failure to accept, such as a lack of descriptors or memory. The pause doubles with each
+/// further failure, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -40,8 +41,9 @@ pub(crate) struct Listener {
 
 enum Socket {
     Tcp(TcpListener),
-    /// The path is dropped first. So the file is removed while the listener is still open. After the listener has
-    /// closed, another server may have put its own file at the path, even with the same inode.
+    /// The drop of the `UnixPath` removes the file. Fields drop in order, so this happens while the listener is still
+    /// open. If the listener closed first, another server could put its own file at the path, even with the same inode,
+    /// and the drop would remove that file.
     #[cfg(unix)]
     Unix(UnixPath, UnixListener),
 }
@@ -50,7 +52,8 @@ enum Socket {
 pub(crate) struct Accepted {
     pub(crate) peer: Peer,
     pub(crate) halves: (Reader, Writer),
-    /// The kind of address. With [`Via::Balancer`], the connection begins with the header of a load balancer.
+    /// The kind of address at which the connection arrived. With [`Via::Balancer`], the connection begins with the
+    /// header of a load balancer.
     pub(crate) via: Via,
 }
 
@@ -91,7 +94,7 @@ pub(crate) struct UnixPath {
     file: Option<FileId>,
 }
 
-/// The device and the inode. They identify a file independently of its name.
+/// The device and the inode of a file. They identify a file independently of its name.
 #[cfg(unix)]
 type FileId = (u64, u64);
 
@@ -157,7 +160,8 @@ impl Listener {
             Socket::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 Ok(Accepted {
-                    // The PROXY protocol header names the client later. The socket's peer is the load balancer.
+                    // Behind a load balancer, the socket's peer is the load balancer. The PROXY protocol header names
+                    // the client later.
                     peer: match self.proxied {
                         true => Peer::Local,
                         false => Peer::Inet(address),
@@ -201,9 +205,9 @@ impl Listener {
                 tokio::task::yield_now().await;
             }
             at_once += 1;
-            // The loop waits for a free permit before it accepts. Further connections then wait in the backlog of the
-            // operating system at no cost. The loop releases the permit at once: other listeners may need it until a
-            // connection arrives.
+            // The loop waits for a free permit before it accepts. While no permit is free, connections wait in the
+            // backlog of the operating system at no cost. The loop does not keep the permit until a connection arrives,
+            // because other listeners may need the permit in the meantime.
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -217,7 +221,8 @@ impl Listener {
             match accepted {
                 Ok(accepted) => {
                     pause = FIRST_PAUSE;
-                    // The permit is missing only if another listener has taken it since.
+                    // The loop takes a permit for the connection. The loop waits here only if other listeners have
+                    // taken all free permits in the meantime.
                     let permit = tokio::select! {
                         biased;
                         _ = stop.wait_for(|stop| *stop) => return,
@@ -317,8 +322,8 @@ fn bind_unix(path: &str) -> io::Result<Socket> {
                 "another process listens there: stop it, or choose another path",
             ));
         }
-        // A killed server leaves its file behind. The second look detects a server that has replaced the file in the
-        // meantime.
+        // No process listens at this file: a killed server has left it behind. The second `socket_at` detects another
+        // server that has replaced the file in the meantime.
         Some(found) if socket_at(&path) == Some(found) => std::fs::remove_file(&path)?,
         Some(_) => {}
         None if std::fs::symlink_metadata(&path).is_ok() => {
@@ -334,8 +339,8 @@ fn bind_unix(path: &str) -> io::Result<Socket> {
     Ok(Socket::Unix(UnixPath { path, file }, listener))
 }
 
-/// Returns whether a process listens at the file of a socket. Does not wait. A process that hangs with a full backlog
-/// also listens.
+/// Returns whether a process listens at the file of a socket. Does not wait. A process that hangs and has a full
+/// backlog counts as listening.
 #[cfg(unix)]
 fn is_answered(path: &std::path::Path) -> io::Result<bool> {
     let probe = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;

@@ -1,4 +1,5 @@
-//! Registered routes and hooks, in the form that published Hyperlane programs read. [`Server::routes`] returns more.
+//! Registered routes and hooks, in the form that published Hyperlane programs read. [`Server::routes`] returns more
+//! details.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,9 @@ use crate::{
     route::{Pattern, Segment},
 };
 
-/// The patterns of a server's routes by kind, each with the places of its handlers. An invalid pattern is not listed;
-/// [`Server::run`] returns an error for it.
+/// The patterns of a server's routes in three groups: without parameters, with parameters but without a regex, and with
+/// a regex. Each pattern has the places in the program where its handlers are registered. The groups contain only valid
+/// patterns. [`Server::run`] returns an error for an invalid pattern.
 #[derive(Clone, Debug, Default)]
 pub struct RouteMatcher {
     fixed: BTreeMap<String, Vec<Place>>,
@@ -45,7 +47,7 @@ impl RouteMatcher {
         &self.fixed
     }
 
-    /// Returns the patterns with parameters, by their number of segments.
+    /// Returns the patterns with parameters but without a regex, by their number of segments.
     pub fn get_dynamic_route(&self) -> &BTreeMap<usize, Vec<(Pattern, Place)>> {
         &self.dynamic
     }

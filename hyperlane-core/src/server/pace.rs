@@ -7,15 +7,16 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The length of the allowed burst, as time at the full rate. The burst is longer than the resolution of timers. So a
-/// timer that fires late does not reduce the rate.
+/// The size of the allowed burst: as many connections as the full rate allows in this time. This time is longer than
+/// the resolution of timers, so a timer that fires late does not reduce the rate.
 const BURST: Duration = Duration::from_millis(100);
 
 /// Limits the rate of connections per second, with a burst of [`BURST`].
 pub(crate) struct Pace {
-    /// The time of one connection at the full rate.
+    /// The time from one connection to the next at the full rate.
     each: Duration,
-    /// The earliest moment at which the connections accepted so far conform to the rate.
+    /// The moment at which the next connection would be allowed if there were no burst. With the burst, it is allowed
+    /// [`BURST`] earlier.
     until: Mutex<Instant>,
 }
 

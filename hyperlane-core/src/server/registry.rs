@@ -1,4 +1,4 @@
-//! The live connections of a server, by slot.
+//! The registry of a server's live connections. Each connection has a slot: its index in the registry.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -39,7 +39,7 @@ impl Registry {
             .try_remove(slot as usize);
     }
 
-    /// Returns the connection of a timer's key. Returns `None` if the connection has ended.
+    /// Returns the connection to which the key of a timer belongs. Returns `None` if the connection has ended.
     pub(crate) fn get(&self, key: TimerKey) -> Option<Arc<Link>> {
         let connection = self
             .connections

@@ -57,7 +57,7 @@ impl Server {
     }
 }
 
-/// A path of a server, returned by [`Server::at`].
+/// A path of a server, returned by [`Server::at`]. [`get`](Self::get) adds an endpoint at this path.
 #[must_use]
 #[derive(Debug)]
 pub struct At<'a> {

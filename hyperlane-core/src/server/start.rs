@@ -31,7 +31,8 @@ impl Server {
             .filter(|registration| matches!(registration.kind, HookKind::Route(_)));
         let first_route = routes.clone().min_by_key(|route| route.place);
         let routes = routes.count();
-        // If one server takes the registered hooks, the program intends that its other servers do not.
+        // A `Taker` shows that one server of the program takes the registered hooks. The program then intends that its
+        // other servers do not take these hooks.
         let taker = inventory::iter::<Taker>.into_iter().next();
         let first = left.iter().min_by_key(|registration| registration.place);
         match (app.has_no_route(), taker, first_route, first) {

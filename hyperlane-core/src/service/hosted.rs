@@ -107,8 +107,8 @@ impl Server {
 /// the limit per address. Beyond the limit per address, the service answers 503.
 ///
 /// The extension [`PeerAddr`](super::PeerAddr) sets the peer's address; without it, the address is unknown. Hooks read
-/// other extensions of the request by [`Context::extension`](crate::Context::extension). The outer server answers
-/// `Expect: 100-continue`: the service does not poll the body of such a request until a hook needs it.
+/// other extensions of the request by [`Context::extension`](crate::Context::extension). The outer server, and not the
+/// service, answers `Expect: 100-continue`. The service does not poll the body of such a request until a hook needs it.
 ///
 /// If the body of a request fails before the response begins, the service answers 400. If a layer limits the length of
 /// bodies, the service answers 413 beyond the limit (`tower_http::limit`, and other layers that fail with
@@ -122,9 +122,9 @@ impl Server {
 /// response. If a hook needs the body of such a request, the service therefore waits with the head until the body
 /// begins, at most 1 s.
 ///
-/// WebSockets need an outer server that is based on hyper, as axum is, and that hands connections over
-/// (`serve_connection_with_upgrades`; `axum::serve` does). With another outer server, the service answers a handshake
-/// with 501. WebSocket handshakes over HTTP/2 are not supported.
+/// WebSockets need an outer server that is based on hyper and hands over upgraded connections. `axum::serve` and
+/// hyper's `serve_connection_with_upgrades` do this. With another outer server, the service answers a handshake with
+/// 501. WebSocket handshakes over HTTP/2 are not supported.
 ///
 /// The server lives until the last clone is dropped and the last connection has ended.
 ///
@@ -195,7 +195,7 @@ where
     type Error = Infallible;
     type Future = ServiceFuture;
 
-    /// Always ready. The future of a call waits for a free connection.
+    /// Always ready. The future of a call waits until the number of connections is below the limit.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
@@ -420,7 +420,8 @@ fn is_websocket_handshake(parts: &http::request::Parts) -> bool {
         && has(header::CONNECTION, "upgrade")
 }
 
-/// Writes the head of a request for the in-memory connection. Values of crate `http` contain no line breaks.
+/// Writes the head of a request for the in-memory connection. Field values of crate `http` contain no line breaks, so
+/// no value can add a field to the head.
 fn write_head(
     parts: &http::request::Parts,
     framing: Option<UploadFraming>,
@@ -440,8 +441,8 @@ fn write_head(
         // The program created this request in process, without a host.
         None => head.field("host", b"localhost"),
     }
-    // Fields that `Connection` lists are not skipped. The client wrote this list. The client must not be able to remove
-    // fields that the outer stack has added.
+    // The loop does not skip the fields that `Connection` lists. The client wrote this list, and must not be able to
+    // remove fields that the outer stack has added.
     for (name, value) in headers {
         let is_ours = is_always_of_connection(name)
             || [header::HOST, header::CONTENT_LENGTH, header::COOKIE].contains(name);

@@ -77,8 +77,8 @@ impl Server {
         self.add_streaming(PlannedKind::Mount(prefix.to_owned()), run, name)
     }
 
-    /// Passes requests that match no route to a service, instead of a 404. In other respects the same as
-    /// [`mount`](Self::mount), but the service gets the whole URI. Only the last call has an effect.
+    /// Passes requests that match no route to a service, instead of a 404. Works like [`mount`](Self::mount), but the
+    /// service gets the whole URI. Only the last call has an effect.
     ///
     /// If a path has routes, but none for the method, the server still answers 405.
     ///
@@ -198,7 +198,7 @@ where
     Status::Continue
 }
 
-/// Creates the request for the service. An error is the status of the response.
+/// Creates the request for the service. An error is the status with which the server answers instead of the service.
 fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>, StatusCode> {
     let request = ctx.get_request();
     let refused = StatusCode::BAD_REQUEST;
@@ -207,7 +207,8 @@ fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>
     *translated.uri_mut() = match segments {
         0 => original.clone(),
         _ => {
-            // Middleware may have changed the path after routing.
+            // Middleware may have changed the path after routing. If the path has fewer segments than the prefix, the
+            // answer is 404.
             let target = without_prefix(request.get_target(), segments);
             let target = target.ok_or(StatusCode::NOT_FOUND)?;
             Uri::try_from(target).map_err(|_| refused)?
@@ -329,12 +330,12 @@ where
     }
     let known = body.size_hint().exact();
     let length = match stated_length(&parts.headers) {
+        // A response to HEAD has no body. An empty body therefore does not show the length of the response to GET.
         None if is_head && body.is_end_stream() => None,
         None => known,
         stated => stated,
     };
     match length {
-        // A response to HEAD has no body, so an empty body does not show the length for GET.
         Some(0) if known == Some(0) => response.set_body_bytes(Bytes::new()),
         length => response.set_body(Body::of_service(Pieces { body }, length)),
     };

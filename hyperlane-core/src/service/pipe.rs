@@ -61,7 +61,7 @@ impl From<ParseError> for ServiceError {
 struct Flags {
     /// True if the response is complete. If the outer end is dropped after this, the hooks get no error.
     answered: AtomicBool,
-    /// True if the connection has shut down its end in order. False if it was cut.
+    /// True if the connection has shut down its end of the pipe properly. False if the connection was cut.
     ended: AtomicBool,
 }
 
@@ -206,8 +206,8 @@ impl Upload {
     }
 }
 
-/// The outer end of the pipe, with the data of both directions that is in progress. If the outer end is dropped, the
-/// hooks see a disconnected client.
+/// The outer end of the pipe, with the request that is being sent and the response that is being received. If the outer
+/// end is dropped, the hooks see a disconnected client.
 pub(super) struct Pipe {
     io: DuplexStream,
     flags: Arc<Flags>,
@@ -288,7 +288,8 @@ impl Pipe {
                     if self.upload.demand == Demand::Held {
                         self.upload.demand = Demand::Asked;
                     }
-                    // The next bytes may already contain the head. So the body is polled first.
+                    // The body is polled first, because the outer server sends `100 Continue` only before the head. The
+                    // next bytes may already contain the head.
                     if let Err(error) = self.poll_upload(cx) {
                         return Poll::Ready(Err(ServiceError::Request(error)));
                     }

@@ -1,7 +1,9 @@
-//! An incremental parser for the bytes of a response (RFC 9112 §4, §6, §7). Hooks may write a response as raw bytes, so
-//! bytes are the only form that all responses have in common.
+//! An incremental parser for the bytes of a response that the program's functions (hooks) have written (RFC 9112 §4,
+//! §6, §7). The service parses them to pass the response on to the outer server, the HTTP server that calls the
+//! service. Hooks may write a response as raw bytes, so bytes are the only form that all responses have in common.
 //!
-//! The server tracks raw responses leniently, because it trusts the hooks. The parser is equally lenient.
+//! The server trusts the hooks, so it checks their raw responses only leniently (`proto::http::track`). The parser is
+//! equally lenient.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -23,7 +25,7 @@ const USUAL_FIELDS: usize = 32;
 pub(super) enum Event {
     /// More bytes are needed.
     More,
-    /// The hooks have sent `100 Continue`: they request the body of the request.
+    /// The hooks have sent `100 Continue`: they are ready to read the body of the request.
     Continue,
     Head(Head),
     Data(Bytes),
@@ -58,7 +60,7 @@ enum State {
     Length(u64),
     Chunked(ChunkedDecoder),
     UntilClose,
-    /// The response is complete, or it is a 101.
+    /// The response is complete, or its status is 101 and the bytes after its head are no longer HTTP.
     Done,
 }
 
@@ -147,8 +149,8 @@ impl ResponseParser {
         }
     }
 
-    /// Returns the number of bytes of the body that have not been returned yet. Returns `None` if the number is
-    /// unknown.
+    /// Returns the number of bytes of the body that [`next`](Self::next) has not returned yet. Returns `None` if the
+    /// number is unknown.
     pub(super) fn left(&self) -> Option<u64> {
         match self.state {
             State::Length(left) => Some(left),
@@ -173,7 +175,7 @@ impl ResponseParser {
         }
     }
 
-    /// Chooses the state for the body after a head. Keeps only the fields that the outer server may send.
+    /// Chooses how to parse the body that follows `head`. Removes the fields that the outer server must not send.
     fn after_head(&mut self, mut head: Head) -> Head {
         let headers = &mut head.headers;
         let length = stated_length(headers);
@@ -311,7 +313,7 @@ mod tests {
         }
     }
 
-    /// Returns the length that the service body reports.
+    /// Returns the value of `Content-Length` if the parser must keep this field.
     fn size_of_body(bytes: &[u8]) -> Option<u64> {
         let text = str::from_utf8(bytes).unwrap();
         (text.contains("content-length: 5")).then_some(5)

@@ -1,4 +1,5 @@
-//! Connections that the outer server hands over after a 101.
+//! Relays the bytes of a connection that the outer server (the HTTP server that calls the service) hands over after a
+//! 101.
 
 use std::{
     io,
@@ -52,8 +53,9 @@ impl AsyncWrite for Adapted {
     }
 }
 
-/// Copies bytes between the client and the in-memory connection until one of them ends. `first` is the part of the
-/// hooks' bytes that was read with the head.
+/// Copies bytes between the client and `io`, the in-memory connection to the hooks. After the client has ended its
+/// side, the relay runs until the hooks end theirs. After the hooks have ended their side, it runs for at most
+/// [`LINGER`]. `first` has the bytes of the hooks that were read together with the head of the 101.
 pub(super) async fn relay(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
     let client = match upgrade.await {
         Ok(client) => client,
@@ -80,7 +82,8 @@ pub(super) async fn relay(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
     };
     tokio::pin!(up, down);
     tokio::select! {
-        // The in-memory connection detects the client's end and closes within its own time limits.
+        // The hooks' side notices that the client has ended, and closes within its own time limits. So this wait needs
+        // no limit.
         () = &mut up => down.await,
         () = &mut down => {
             let _ = tokio::time::timeout(LINGER, up).await;

@@ -53,8 +53,9 @@ pub(super) struct SessionState {
     pub(super) former: Vec<Former>,
     /// The user has changed since the client learned the current id.
     pub(super) user_changed: bool,
-    /// The request that has changed the user, and the second since 1970 from which the request is ignored. The request
-    /// is also ignored once the head of its answer is written.
+    /// The session fields of the request that has changed the user, and a second since 1970. Until this second, no
+    /// other request may renew the session or choose its user. The restriction also ends once the head of the request's
+    /// answer is written, or once the request is over.
     pub(super) changing: Option<(Weak<SessionFields>, u64)>,
     /// The session was destroyed. No request finds it any more, and the store deletes it.
     pub(super) ended: bool,
@@ -210,7 +211,8 @@ impl SessionEntry {
         KeptAlive(self.clone())
     }
 
-    /// Charges the session for messages to clients that are not connected. Returns false if there is no room.
+    /// Counts `bytes` of messages to clients that are not connected as memory of the session. Returns false if there is
+    /// no room.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> bool {
         self.table
             .upgrade()
@@ -222,7 +224,7 @@ impl SessionEntry {
         self.table.upgrade()?.runtime()
     }
 
-    /// Reduces the charge of the session by `bytes`.
+    /// Subtracts `bytes` from the memory that [`charge`](Self::charge) has counted.
     pub(crate) fn discharge(self: &Arc<Self>, bytes: usize) {
         if let Some(table) = self.table.upgrade() {
             table.discharge(self, bytes);

@@ -22,17 +22,18 @@ use crate::{
     http::SessionFields,
 };
 
-/// The sessions of one run of the server, with the run's configuration.
+/// The sessions of a running server, with the configuration that the server was started with.
 pub(crate) struct Sessions {
     pub(crate) table: Arc<Table>,
     signer: Signer,
-    /// True until the server has logged that it made the session key itself. The first session that begins triggers the
-    /// log line.
+    /// True if the server made the session key itself and has not logged this yet. The first session that begins
+    /// triggers the log line.
     warn_of_made_keys: AtomicBool,
     secure: CookieSecure,
     same_site: CookieSameSite,
     partitioned: bool,
-    /// True until the server has logged that a cookie with SameSite=None is impossible over plain HTTP.
+    /// True if the cookie is configured as SameSite=None, and the server has not logged yet that this is impossible
+    /// over plain HTTP.
     warn_of_plain_http: AtomicBool,
     /// Lifetime of an unused session, in seconds.
     ttl: u64,
@@ -40,12 +41,12 @@ pub(crate) struct Sessions {
     store: Option<Arc<dyn AnyStore>>,
 }
 
-/// The settings of a program for sessions, before the server runs.
+/// The program's settings for sessions, as they are before the server starts.
 #[derive(Clone, Default)]
 pub(crate) struct Planned {
     pub(crate) table: Arc<Table>,
     store: Option<Arc<dyn AnyStore>>,
-    /// The key that the server makes if none is configured. All runs of the server share it.
+    /// The key that the server makes if none is configured. If the server is started again, it uses the same key.
     key: Arc<OnceLock<SessionKey>>,
 }
 
@@ -62,7 +63,8 @@ pub(crate) struct Credential {
 #[derive(Clone, Debug)]
 pub(crate) enum Loaded {
     Session(Arc<SessionEntry>),
-    /// The session has a new id. The client has received the new id, or is about to receive it.
+    /// The id has ended, because the session has a new id. The client has received the new id, or is about to receive
+    /// it.
     Renewed,
     Nothing,
 }
@@ -235,7 +237,7 @@ impl Sessions {
         }
     }
 
-    /// Looks up an id in the store.
+    /// Looks up an id in the store. Without a store, looks it up in this process's memory.
     ///
     /// # Errors
     /// [`RequestError::SessionStore`] if the store fails.
@@ -257,7 +259,8 @@ impl Sessions {
         let mut asked = known.as_ref().map_or(id, |entry| entry.id());
         let version = known.as_ref().map(|entry| entry.state().version);
         let now = self.table.now();
-        // A store may keep the mark of a former id for longer than requested. The filter ignores expired marks.
+        // Under a former id, the store has data that names the new id and is valid until a given time. The store may
+        // keep this data for longer than requested, so the filter drops it after that time.
         let is_marked_still = |data: &SessionData| data.until.is_none_or(|until| now < until);
         let mut data = ask(asked).await?.filter(is_marked_still);
         let mut until = None;

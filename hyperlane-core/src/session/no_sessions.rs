@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::config::ServerConfig;
 
-/// The sessions of a run. Without the feature, the type is empty.
+/// The sessions of a running server. Without the feature, the type is empty.
 pub(crate) struct Sessions;
 
-/// The settings of a program for sessions. Without the feature, the type is empty.
+/// The program's settings for sessions. Without the feature, the type is empty.
 #[derive(Clone, Default)]
 pub(crate) struct Planned;
 

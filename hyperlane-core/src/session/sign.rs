@@ -1,11 +1,11 @@
-//! Signed cookies and tokens of sessions, bound to their purpose.
+//! Signs and verifies cookies and tokens. By a cookie or a token, a client gets access to its session.
 //!
 //! A cookie has the form `id.issued.mac`, and a token has the form `id.expires.mac`. `issued` and `expires` are seconds
 //! since 1970; `id` and `mac` are base64url.
 //!
 //! The signature also covers the purpose: a cookie's name or a token's path. A cookie is therefore invalid as a token,
-//! and a token is invalid as a cookie. A cookie that was sent over plain HTTP is invalid over TLS, because it has
-//! another name there.
+//! and a token is invalid as a cookie. A cookie that was set over plain HTTP is invalid over TLS, because the cookie
+//! has another name over TLS.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};

@@ -27,9 +27,9 @@ pub(super) type Values = Vec<(Arc<str>, Arc<str>)>;
 /// - The server calls `load` before the hooks of each request with a valid cookie or token. If a request has several
 ///   cookies and tokens, the server tries them in turn until the store has a session. For an unknown id, `load` returns
 ///   `Ok(None)`.
-/// - The server calls `save` before it sends a response, or the head of an event stream or an upgrade. The server calls
-///   `save` only if the session has changed or its time to live must restart. `save` replaces the data under the id.
-///   The store may delete the data after `ttl`.
+/// - The server calls `save` before it sends a response, the head of an event stream, or the 101 of a WebSocket. The
+///   server calls `save` only if the session has changed or its time to live must restart. `save` replaces the data
+///   under the id. The store may delete the data after `ttl`.
 /// - The server calls `delete` when a session is destroyed. An unknown id is not an error.
 /// - If the store returns an error, the server logs the error and answers 503. The session keeps its changes in this
 ///   process. The session's next request saves the changes.
@@ -82,7 +82,7 @@ pub trait SessionStore: Send + Sync + 'static {
     fn delete(&self, id: &SessionId) -> impl Future<Output = io::Result<()>> + Send;
 }
 
-/// The data of a session for a store. A store serializes it by serde.
+/// The data of a session, as a store gets it. A store serializes it by serde.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionData {
     /// The time of creation, in seconds since 1970.
@@ -97,7 +97,7 @@ pub struct SessionData {
     /// The time until which a former id leads to `renewed`, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) until: Option<u64>,
-    /// True if the id is no longer valid.
+    /// True if this data is stored under an id that has ended. The id then leads to no session.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) over: bool,
 }

@@ -1,9 +1,9 @@
 //! Sessions in this process's memory, within a limit of bytes.
 //!
 //! The table has two segments: sessions without a user, and sessions with a user. Each segment has a list of the
-//! sessions that may be evicted. The list has the order of last use, which is also the order of expiry. A session with
-//! a channel in use is *kept alive*, and is in no list. Every operation therefore takes the same time for any number of
-//! sessions.
+//! sessions that may be evicted. The list has the order of last use, which is also the order of expiry. The next
+//! session to evict or to expire is therefore at the end of a list, and the table finds it in the same time for any
+//! number of sessions. A session with a channel in use is *kept alive*, and is in no list.
 //!
 //! All requests with a session take the table's lock, so the lock is held only briefly. Code of the program never runs
 //! under the lock, and nothing large is parsed, copied or freed under it. An operation handles at most [`SLICE`]
@@ -35,7 +35,7 @@ pub(super) const NO_SLOT: u32 = u32::MAX;
 /// Lifetime of a former id after a renewal, in seconds. Requests in flight with the former id succeed during this time.
 pub(super) const FORMER_ID_SECONDS: u64 = 60;
 
-/// Size of an ended id, in bytes.
+/// Size of an id that has ended and that the table still remembers, in bytes.
 const ENDED_ID_BYTES: usize = 4 * (size_of::<(u64, SessionId)>() + ID_BYTES);
 
 /// Number of sessions that an operation handles before it releases the lock for other tasks.
@@ -44,7 +44,8 @@ const SLICE: usize = 256;
 /// All sessions of a server.
 pub(crate) struct Table {
     index: Mutex<Index>,
-    /// The time since 1970 at `start`. The table adds the runtime's clock, which never jumps.
+    /// The time since 1970 at `start`. To this time, the table adds the time that has passed since `start` by the
+    /// runtime's clock, which never jumps.
     epoch: Duration,
     start: Instant,
     /// Limit of the memory for sessions, in bytes.
@@ -56,7 +57,7 @@ pub(crate) struct Table {
     pub(super) has_store: AtomicBool,
     full_is_logged: AtomicBool,
     attachment: AttachmentSlot,
-    /// The runtime of the server's last run.
+    /// The runtime on which the server was last started.
     runtime: Mutex<Option<Handle>>,
 }
 
@@ -310,8 +311,8 @@ impl Table {
         changed.ok_or(SessionError::Full)
     }
 
-    /// Binds a session to a user. `client_knows_id` says whether the client has the current id. `by` is the id that the
-    /// request knows, with the fields of the request's answer.
+    /// Binds a session to a user. `client_knows_id` says whether the client has the current id. `by` stands for the
+    /// request: the id that the request knows, and the session fields of its answer.
     ///
     /// Fails with [`SessionError::Former`] if the request has a former id and would bind the session to another user.
     /// Also fails with this error while another request is logging a user in.
@@ -475,8 +476,8 @@ impl Table {
         end_all(evicted);
     }
 
-    /// Charges a session for bytes of its channels. Returns false if there is no room. The call does not count as a use
-    /// of the session.
+    /// Counts `bytes` of messages that wait in the session's channels as memory of the session. Returns false if there
+    /// is no room. The call does not count as a use of the session.
     pub(super) fn charge(&self, entry: &Arc<SessionEntry>, bytes: usize) -> bool {
         // A session outside of the table lasts for its request only, so no client can come back to the session.
         if entry.slot_key() == NO_SLOT {

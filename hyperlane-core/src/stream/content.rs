@@ -35,7 +35,8 @@ struct Opened {
 
 impl Opened {
     fn open(body: &FileBody) -> io::Result<Self> {
-        // The check by name comes first, because opening a pipe waits for a writer.
+        // This check comes before the file is opened, because opening a named pipe waits until another process writes
+        // to it.
         if !std::fs::metadata(body.path())?.is_file() {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -71,7 +72,7 @@ enum FilePart {
     None,
 }
 
-/// Stores the cause of an incomplete response for the log.
+/// Stores for the log why the response is incomplete. Returns the error that makes the server cut the connection.
 fn cut_off(ctx: &mut Context, cause: impl Into<String>) -> ResponseError {
     ctx.get_mut_response().fail_because(cause);
     ResponseError::ConnectionClosed
@@ -128,7 +129,8 @@ impl Stream {
                 Ok(text) => Message::from(text),
                 Err(_) => Message::Binary(response.body_bytes().clone()),
             };
-            // `room` at the end of the previous send has waited for space. So this send needs no limit.
+            // Every send of a hook, this one included, ends with a wait for space in the queue (`room`). So the message
+            // itself needs no limit.
             self.connection()
                 .lane()
                 .send(Payload::Message(&message), Order::Own, Limit::None)?;
@@ -317,9 +319,9 @@ impl Stream {
         if body.has_default_type && response.allows_body() && !response.has_header("content-type") {
             response.set_header("content-type", "application/octet-stream");
         }
-        // The first poll of the stream precedes the head, for two reasons. The server can answer an immediate failure
-        // with a 500. If the stream reads the body of the request, the server sends `100 Continue` before the final
-        // response.
+        // The stream is polled once before the head is sent, for two reasons. First, if the stream fails at once, the
+        // server can still answer with a 500. Second, if the stream reads the body of the request, this poll makes the
+        // server send `100 Continue`, which must precede the final response.
         let mut next = None;
         if response.allows_body() && !self.exchange.wire.facts.is_head {
             poll_fn(|cx| {

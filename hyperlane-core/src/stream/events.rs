@@ -16,9 +16,10 @@ impl Drop for Opening<'_> {
 impl Context {
     /// Starts an event stream as the response and returns its handle.
     ///
-    /// The stream ends when the hook ends. If other tasks send the events, the hook waits with
-    /// [`ServerSentEvents::closed`], or returns after [`ServerSentEvents::keep_open`]. A shutdown wakes a hook that
-    /// waits in [`ServerSentEvents::closed`], and ends the stream at the hook's next await.
+    /// The stream ends when the hook returns, unless the hook has called [`ServerSentEvents::keep_open`]. If other
+    /// tasks send the events, the hook therefore calls `keep_open` before it returns, or waits with
+    /// [`ServerSentEvents::closed`]. A shutdown wakes a hook that waits in [`ServerSentEvents::closed`], and ends the
+    /// stream at the hook's next await.
     ///
     /// Response middleware runs before the head is sent. The head thus contains the fields of the middleware. The
     /// middleware does not run again when the hook ends.
@@ -30,7 +31,8 @@ impl Context {
         &mut self,
         stream: &mut Stream,
     ) -> Result<ServerSentEvents, ResponseError> {
-        // `save_session` has logged the error, and the client gets no cookie.
+        // An error needs no handling here: `save_session` has logged it, and has removed the cookie of a new session
+        // from the response.
         let _ = self.save_session_before_head().await;
         stream.exchange.open_events(self.get_response())?;
         set_type(self);
@@ -44,7 +46,7 @@ impl Context {
             self.discard_saved_response();
             middleware(opening.0, self).await;
         }
-        // The middleware may have sent the head.
+        // The middleware may have sent the head already.
         if !opening.0.exchange.answer().is_typed_events() {
             opening.0.send_events_head(self)?;
         }

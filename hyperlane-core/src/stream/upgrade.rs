@@ -174,7 +174,8 @@ impl Stream {
         match handshake {
             Some(mut handshake) => {
                 let chosen = self.choose_subprotocol(ctx, &mut upgrade, &mut handshake);
-                // The origin was checked before. The check here reports only an allowed origin that is invalid.
+                // The page's origin was checked when the handshake was accepted. This call only reports an invalid text
+                // among the origins that `upgrade` allows.
                 let checked = chosen.and_then(|()| upgrade.origins().map(|_| ()));
                 let added = match checked.and_then(|()| upgrade.headers()) {
                     Ok(added) => added,
@@ -206,10 +207,10 @@ impl Stream {
         {
             return;
         }
-        // The response itself is dropped. Its failure determines the code of the Close frame.
+        // The 101 replaces the hook's response, but the failure of the response determines the code of the Close frame.
         let failure = ctx.take_failure();
-        // The subprotocol was checked when the handshake was accepted. If the check fails now, the response is the
-        // answer.
+        // The subprotocol was checked when the handshake was accepted, and `send_handshake` checks it again. If this
+        // check fails, the hook's response is the answer.
         if self.send_handshake(ctx, Upgrade::new()).is_err() {
             self.exchange.withdraw_handshake();
         }

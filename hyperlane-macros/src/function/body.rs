@@ -54,8 +54,8 @@ impl Function<'_> {
         let run = match self.phases.read.take() {
             Some(read) => self.read_loop(&read, converts, errors)?,
             None => {
-                // The condition skips the body. A route that returns a value then has no value for its answer. The
-                // condition therefore declines the request.
+                // A condition that fails skips the body. A route that returns a value then has no value for its answer,
+                // so the condition declines the request.
                 let decline = match (&self.returns, self.phases.conditions.first()) {
                     (Returns::Other { .. }, Some(condition)) if self.is_route() => {
                         let ctx = self.params.require(Part::Ctx, true, condition)?;
@@ -119,8 +119,8 @@ impl Function<'_> {
             .chain(&phases.open)
         {
             let span = hygienic(applied.name.span());
-            // The tokens of `decline` get the span of the macro. The compiler reports a type error of `return` or
-            // `continue` at the macro.
+            // The tokens of `decline` get the span of the macro, so that the compiler reports a type error of `return`
+            // or `continue` at the macro.
             let decline: TokenStream = decline
                 .clone()
                 .into_iter()
@@ -186,7 +186,7 @@ impl Function<'_> {
     }
 
     /// Writes code inside an async block. A `return` or `?` in the code leaves only this block. The block begins with a
-    /// `return` that never runs. The type of the returned value tells the compiler the type of the block.
+    /// `return` that never runs, because the type of its value tells the compiler the type of the block.
     pub(super) fn in_async_block(&self, code: &TokenStream) -> TokenStream {
         let hint = self.returns.declared_type().map(|ty| {
             let span = hygienic(self.item.sig.output.span());

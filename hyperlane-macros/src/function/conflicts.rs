@@ -99,7 +99,7 @@ fn needs_get(phases: &Phases, applied: &Applied, taken: &[&str]) -> Option<Error
 fn union(first: &[&str], second: &[&str]) -> String {
     let mut names: Vec<String> = Vec::new();
     for name in first.iter().chain(second) {
-        // A guard that accepts `GET` also accepts `HEAD`.
+        // Beside `get`, the list leaves out `head`, because a guard that accepts `GET` also accepts `HEAD`.
         let along = *name == "HEAD" && (first.contains(&"GET") || second.contains(&"GET"));
         let name = name.to_lowercase();
         if !along && !name.is_empty() && !names.contains(&name) {

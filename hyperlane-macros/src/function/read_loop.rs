@@ -39,7 +39,8 @@ impl Function<'_> {
         let [value, end] = ["value", "end"].map(|name| local(name, span));
         let conversion = converts.then(|| self.conversion(&value)).transpose()?;
         let private = self.private;
-        // The trait `UnitTurn` gives `()` a status. The body may evaluate to a `Status` or to `()`, or never return.
+        // In a function that returns a `Status`, the body may evaluate to a `Status` or to `()`, or never return. The
+        // trait `UnitTurn` gives `()` a status.
         let unit_turn = matches!(self.returns, Returns::Status(_))
             .then(|| quote_spanned!(span=> #[allow(unused_imports)] use #private::UnitTurn as _;));
         let has_status = !matches!(self.returns, Returns::Unit);

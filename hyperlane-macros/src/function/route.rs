@@ -1,4 +1,4 @@
-//! Writes plain functions as routes: adds missing parameters and registers them.
+//! Makes a plain function a route: adds the parameters that its macros need, and registers the function.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote_spanned};
@@ -14,8 +14,8 @@ use crate::register;
 use crate::tokens::{hygienic, local, respan};
 
 impl Function<'_> {
-    /// Adds the parameters for the stream and the context to a route function. Does so only if the code of its macros
-    /// needs them.
+    /// Adds the parameters for the stream and the context to a route function that lacks them, but only if the code of
+    /// its macros needs them.
     pub(super) fn add_missing_params(&mut self, guards_in_body: bool) {
         let phases = &self.phases;
         let converts = matches!(self.returns, Returns::Other { .. });
@@ -50,9 +50,10 @@ impl Function<'_> {
     pub(super) fn registrations(&self, guards: &[TokenStream], converts: bool) -> TokenStream {
         let (private, name) = (self.private, &self.item.sig.ident);
         let span = hygienic(name.span());
-        // The expansion puts the registration into a struct, as part of an array length. If the function is in an
-        // `impl`, the compiler reports one error: the struct must move out of the `impl`. A `const _` would give an
-        // error about its name. An associated function could be confused with a free function of the same name.
+        // The registration is part of the array length in a struct. The reason is a function in an `impl`, which cannot
+        // be a route: the compiler then reports one clear error, that the struct must move out of the `impl`. With the
+        // registration in a `const _`, it would report an error about the name `_`. With the registration in a
+        // function, the code would compile, and could register a free function of the same name.
         let holder = Ident::new(&format!("__hl_route_{}", name.unraw()), span);
         let mut code = TokenStream::new();
         for applied in &self.phases.registers {
@@ -119,10 +120,10 @@ impl Function<'_> {
             } else if self.params.is(Part::Ctx, argument) {
                 quote_spanned!(span=> &mut *#ctx)
             } else {
-                // The code has the span of the argument's type. The compiler reports an unusable type at this span.
+                // The code has the span of the argument's type, so that the compiler reports an unusable type there.
                 let (ty, span) = (&argument.ty, argument.ty.span());
                 let argument = local(&format!("argument{index}"), span);
-                // All tokens get the same span. The compiler then reports an error once.
+                // All tokens get the same span, so that the compiler reports an error only once.
                 let private = respan(private, span);
                 made.extend(quote_spanned!(span=> let #argument: #ty = #private::argument(&mut *#ctx).await;));
                 argument.to_token_stream()
@@ -162,7 +163,7 @@ impl Function<'_> {
     fn argument_rules(&self) -> TokenStream {
         let rules = self.params.others.iter().map(|argument| {
             let (ty, span) = (&argument.ty, argument.ty.span());
-            // The code has the span of the argument's type. The compiler then reports a missing trait once.
+            // The code has the span of the argument's type, so that the compiler reports a missing trait only once.
             let private = respan(self.private, span);
             quote_spanned!(span=> .argument(#private::body_of(|_: #ty| ())))
         });

@@ -1,4 +1,5 @@
-//! Refuses macros that do not work on the function, and routes with a signature that the server cannot call.
+//! Refuses macros that do not work on the function that they are written on, and route functions with a signature that
+//! the server cannot call.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -57,7 +58,8 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses registrations, except a route on a free function without type and const parameters.
+    /// Refuses every attribute that registers the function, except a route attribute on a free function without type
+    /// and const parameters.
     fn validate_registrations(&self, errors: &mut Vec<Error>) {
         let signature = &self.item.sig;
         for applied in &self.phases.registers {
@@ -81,7 +83,8 @@ impl Function<'_> {
     /// Refuses arguments that the server cannot construct, and a return value that borrows.
     fn validate_route_signature(&self, errors: &mut Vec<Error>) {
         let unclear = self.params.unclear();
-        // The list `others` also contains an unclear parameter. Such a parameter has an error of its own.
+        // If a parameter is unclear, this loop checks nothing: `others` contains the unclear parameter too, and the
+        // loop could report it a second time.
         let others = self.params.others.iter().filter(|_| unclear.is_none());
         for other in others {
             let message = if contains_word(other.ty.to_token_stream(), &["impl"]) {
@@ -119,7 +122,7 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses a second `max_body`, and a `max_body` on a function that is not a handler of requests.
+    /// Refuses a second `max_body`, and a `max_body` on a function that is neither `handle` nor a route.
     fn validate_limits(&self, errors: &mut Vec<Error>) {
         let limits = &self.phases.limits;
         if let (Some(first), Some(second)) = (limits.first(), limits.get(1)) {
@@ -144,8 +147,8 @@ fn not_in_impl(applied: &Applied) -> String {
     )
 }
 
-/// Returns the span of a `Self` that refers to an `impl` around the function. Items inside the function may have a
-/// `Self` of their own, and the search skips them.
+/// Returns the span of the first `Self` in the function. It shows that the function is inside an `impl` or a `trait`.
+/// The search skips the items inside the function, because they may have a `Self` of their own.
 fn find_self_type(item: &ItemFn) -> Option<Span> {
     struct Search(Option<Span>);
 

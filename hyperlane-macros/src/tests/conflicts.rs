@@ -111,7 +111,8 @@ fn macros_that_exclude_each_other_are_refused_once_with_a_correction() {
             "it has a, b",
         ),
     ] {
-        // The compiler expands the first attribute. Each attribute is the first one in one of the turns.
+        // The compiler expands the first attribute of an item. Each turn of the loop moves another attribute to the
+        // first place.
         let all: Vec<&str> = attributes.split_inclusive("] ").map(str::trim).collect();
         for turn in 0..all.len() {
             let mut order = all.clone();

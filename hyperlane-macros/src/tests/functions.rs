@@ -177,7 +177,8 @@ fn breaks_of_inner_loops_stay() {
             "break '__hl_body",
         ],
     );
-    // The `break` in `while break {}` leaves the `while` loop itself. It stays unchanged.
+    // The compiler refuses the `break` in `while break {}`, because it has no label (E0590). The expansion does not
+    // change this `break`.
     in_order(&code, &["while break {}"]);
 }
 

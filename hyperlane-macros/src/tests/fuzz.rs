@@ -1,4 +1,5 @@
-//! Expands every macro with random tokens. An expansion must be valid tokens, and must not panic.
+//! Expands every macro with random tokens. An expansion must not panic. If the item is valid Rust, the expanded code
+//! must also be valid Rust.
 
 use proc_macro2::TokenStream;
 
@@ -122,7 +123,8 @@ impl Random {
             .join(" ")
     }
 
-    /// Returns arguments that are almost valid: valid arguments in which one piece is inserted, removed or doubled.
+    /// Returns arguments that are almost valid: valid arguments in which one or two tokens are inserted, removed or
+    /// doubled.
     fn nearly(&mut self, good: &str) -> String {
         let mut tokens: Vec<String> = good
             .parse::<TokenStream>()
@@ -143,7 +145,8 @@ impl Random {
     }
 }
 
-/// Expands a macro. If the expansion panics, the test fails with a message that shows the input.
+/// Expands a macro. If the expansion panics or returns code that cannot be parsed, the test fails with a message that
+/// shows the input.
 fn survives(name: &str, args: &str, item: &str) {
     let (Ok(args_tokens), Ok(item_tokens)) =
         (args.parse::<TokenStream>(), item.parse::<TokenStream>())

@@ -1,9 +1,9 @@
-//! The check, at the server's start, that some values of a route's parameters can be deserialized as a type.
+//! Checks, at the server's start, whether a route's parameters can be deserialized as the type that the handler takes.
 //!
 //! serde does not describe the shape of a type. So the check deserializes the type from the names of the parameters and
 //! from sample values. The type shows its shape by the `Deserializer` methods that it calls. If the type refuses a
-//! sample value, the check runs again with another sample. If the result is unclear, the check passes: a working
-//! program must start.
+//! sample value, the check runs again with another sample. If the result is unclear, the check passes, because it must
+//! not stop a program that works.
 
 use std::{
     cell::Cell,
@@ -42,7 +42,7 @@ pub(crate) fn check<T: DeserializeOwned>(names: &[&str]) -> Result<(), String> {
         refused: names.iter().map(|_| Cell::new(0)).collect(),
         fields: Cell::new(&[]),
     };
-    // Each run except the last one records one more refused sample.
+    // A run deserializes `T` once. Each run except the last one records one more refused sample.
     for _ in 0..=names.len() * SAMPLES.len() {
         // The `Deserialize` implementation of the program may do anything with sample values. It may even panic.
         let run = catch_unwind(AssertUnwindSafe(|| T::deserialize(Whole(&trial)).map(drop)));
@@ -95,8 +95,8 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Returns whether the parameters lack a field that the type did not find. If a type refused all samples of a
-    /// parameter, the run leaves the parameter out. Such a parameter may still match the field by an alias.
+    /// Returns whether a field that the type did not find is certainly missing. Runs omit a parameter if the type has
+    /// refused all of its samples. The result is false if such a parameter could be the field under an alias.
     fn lacks(&self, field: &str) -> bool {
         if self.names.contains(&field) {
             return false;
@@ -106,7 +106,9 @@ impl<'a> Trial<'a> {
             .all(|value| self.are_distinct(field, value.name))
     }
 
-    /// Returns whether two names belong to different fields. All names of one field are adjacent in `fields`.
+    /// Returns whether two names certainly belong to different fields. In `fields`, all names of one field are
+    /// adjacent: if both names belonged to one field, all names between them would too. A parameter with such a name
+    /// would then have filled the field.
     fn are_distinct(&self, one: &str, other: &str) -> bool {
         let fields = self.fields.get();
         let place = |name: &str| fields.iter().position(|field| *field == name);
@@ -117,7 +119,7 @@ impl<'a> Trial<'a> {
         between.is_some_and(|between| between.iter().any(|name| self.names.contains(name)))
     }
 
-    /// Returns the end of the run for a type that is a single value.
+    /// Returns the reason to end the run of a type that takes a single value.
     fn single_value(&self) -> Stop {
         match self.names.len() {
             1 => Stop::Fits,
@@ -337,7 +339,7 @@ impl<'de> Value<'de> {
         u8::try_from(self.refused.get()).map_or(1, |refused| refused.saturating_add(1))
     }
 
-    /// Deserializes the type of the parameter.
+    /// Deserializes the type for this parameter from the current sample, and records a refusal.
     fn read<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Stop> {
         seed.deserialize(self).map_err(|stop| match stop {
             Stop::Fits | Stop::Form(_) => stop,

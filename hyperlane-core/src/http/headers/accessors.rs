@@ -39,7 +39,7 @@ macro_rules! header_accessors {
 }
 pub(crate) use header_accessors;
 
-/// Declares the spellings of published Hyperlane programs.
+/// Declares the accessors that exist only because published Hyperlane programs use them.
 macro_rules! header_spellings {
     () => {
         /// Copies all values of a header field; `None` if the field is absent.

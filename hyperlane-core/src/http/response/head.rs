@@ -25,10 +25,11 @@ pub(crate) enum Framing {
     UntilClose,
 }
 
-/// A response that is about to be sent. It carries the fields that the session and the route of its request add.
+/// A response whose head is about to be written. It already has the fields that the request's session and its route
+/// add.
 ///
-/// `Context::head` creates this value, so every head that the server sends has these fields. [`Response::build`] also
-/// creates one, for programs that send bytes themselves.
+/// `Context::head` adds these fields and creates this value, so every head that the server itself sends has them.
+/// [`Response::build`] creates this value too, without these additions, for programs that send the bytes themselves.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub(crate) response: &'a Response,
@@ -47,10 +48,12 @@ pub(crate) struct Added<'a> {
 impl Head<'_> {
     /// Writes the head. Allocates only if `out` must grow.
     ///
-    /// The status overrides the framing: a status without a body has no framing field. [`Framing::UntilClose`] adds
-    /// `connection: close`. A field of the program replaces the automatic field of the same name. The framing fields
-    /// `content-length` and `transfer-encoding` are the exception: the head omits them if the program set them by
-    /// [`get_mut_headers`](Response::get_mut_headers).
+    /// If a response of this status cannot have a body, the framing is ignored, and the head has neither
+    /// `content-length` nor `transfer-encoding`. [`Framing::UntilClose`] adds `connection: close`. If the program and
+    /// the server would set the same field, the head has the program's field. There are three exceptions. The head
+    /// omits `content-length` and `transfer-encoding` of the program, which
+    /// [`get_mut_headers`](Response::get_mut_headers) lets it set. If the connection closes, the head says `close` in
+    /// `connection` in any case. If the head sets a session's cookie, `cache-control` becomes private.
     pub(crate) fn write(self, out: &mut Vec<u8>, added: Added<'_>) {
         let Self { response } = self;
         let (headers, session) = (&response.headers, response.session.as_ref());
@@ -81,7 +84,8 @@ impl Head<'_> {
             Framing::UntilClose => Some("close"),
             _ => added.connection,
         };
-        // If the connection closes after this answer, the head says `close`, even if the program set `connection`.
+        // If the connection closes after this answer, the head says so by `connection: close`, even if the program has
+        // set `connection` to another value.
         let ends = set.connection
             && connection == Some("close")
             && !headers.has_token("connection", "close");
@@ -115,8 +119,9 @@ impl Head<'_> {
     }
 }
 
-/// Writes the response that accepts a WebSocket handshake (RFC 6455 §4.2.2): the fields of the handshake, the session's
-/// cookie, and the program's own fields, except those about a body or another handshake.
+/// Writes the response that accepts a WebSocket handshake (RFC 6455 §4.2.2). Its fields are `handshake`, the session's
+/// cookie, and `headers`, which are the program's own. It omits the program's fields that describe a body, that a
+/// handshake itself sets, or that set the session's cookie.
 pub(crate) fn write_switching<'a>(
     out: &mut Vec<u8>,
     handshake: impl Iterator<Item = (&'static str, &'a [u8])>,
@@ -141,7 +146,8 @@ pub(crate) fn write_switching<'a>(
     head.end(title_case);
 }
 
-/// Writes the cookie of a session into a head, if the cookie must be set. No other function writes session cookies.
+/// Writes the `set-cookie` field of a session into a head, if the session has a cookie for the client. No other
+/// function writes the cookie of a session.
 fn write_cookie<'a>(
     head: &mut HeadWriter<'_>,
     session: &'a Arc<SessionFields>,
@@ -178,7 +184,8 @@ fn write_cache_fields(
     }
 }
 
-/// The automatic fields that the program has set itself.
+/// For each field that the server may add to a head: whether the program has already set it. `event_stream` is true if
+/// the program has set the content type of an event stream.
 #[derive(Debug, Default)]
 struct SetFields {
     date: bool,

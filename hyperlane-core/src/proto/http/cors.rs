@@ -32,7 +32,7 @@ pub(crate) struct CorsPolicy<'a> {
 pub(crate) struct CorsAnswer {
     pub(crate) kind: CorsKind,
     /// The fields that the server adds to the response. If the response already has a field of the same name, the
-    /// server keeps the response's own field. The server merges `vary`.
+    /// server keeps the response's own field. For `vary`, the server adds the value to the response's own value.
     pub(crate) fields: Vec<CorsField>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn decide(
     if policy.credentials {
         fields.push(("access-control-allow-credentials", "true".into()));
     }
-    // If the policy does not list the method, the route's own handler answers the OPTIONS request.
+    // If the policy does not list the requested method, the route's own handler answers the OPTIONS request.
     let is_preflight = asked.is_some_and(|method| policy.methods.contains(&method));
     if is_preflight {
         fields.push((

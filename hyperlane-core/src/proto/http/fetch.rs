@@ -14,8 +14,8 @@ pub(crate) enum Purpose {
 /// The Fetch Metadata of one request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FetchMetadata<'a> {
-    /// `Sec-Fetch-Site`. If the request repeats the field, this is a value for which [`is_own_site`] returns false, if
-    /// there is such a value.
+    /// `Sec-Fetch-Site`. If the request repeats the field, a value of another site takes precedence: a value for which
+    /// [`is_own_site`] returns false.
     pub(crate) site: Option<&'a str>,
     /// `Sec-Fetch-Mode`.
     pub(crate) mode: Option<&'a str>,

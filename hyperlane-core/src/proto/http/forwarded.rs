@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv6Addr};
 // The crate root is the public path of these types.
 pub(crate) use self::{cidr::Cidr, field::ForwardedField};
 
-/// The client that trusted proxies report. A field may be `None` although the other fields are known.
+/// The facts about the client that trusted proxies report. Each field is `None` independently of the other fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forwarded<'a> {
     /// The address of the client; `None` if the proxies report no address, or a value that is not an IP address.
@@ -29,16 +29,18 @@ pub struct Forwarded<'a> {
 
 /// Reads the client's address, scheme and host from the fields of trusted proxies.
 ///
-/// `values` returns all values of a field in order. `peer` is `None` for a process on this machine that uses a Unix
-/// socket. The function trusts such a peer if `trusted` is not empty. The function trusts every other peer if the
-/// peer's address is in `trusted`. Returns `None` for a peer that is not trusted. The peer itself is then the client.
+/// `values` returns all values of a field in order. `peer` is the address of the server's peer. It is `None` if the
+/// peer is a process on this machine that uses a Unix socket. The function trusts a peer with an address if `trusted`
+/// contains the address, and a peer without an address if `trusted` is not empty. Returns `None` if the peer is not
+/// trusted, because the peer itself is then the client.
 ///
-/// For `X-Forwarded-*`, the function skips trusted addresses from the right of the list. If a request has passed N
-/// trusted proxies including the peer, the values of the client are item N from the right of each list. If a list has
-/// fewer items, the leftmost item applies: some proxies replace a field instead of appending to it.
+/// For `X-Forwarded-*`, N is the number of trusted proxies that the request has passed: one for the peer, and one for
+/// each trusted address at the right end of `X-Forwarded-For`. The values of the client are item N from the right of
+/// each list. If a list has fewer items, the leftmost item applies, because some proxies replace a field instead of
+/// appending to it.
 ///
-/// For `Forwarded`, the function reads only the elements that trusted proxies wrote. For each parameter, the leftmost
-/// of these elements with the parameter applies.
+/// For `Forwarded`, each proxy appends an element. The function reads only the elements that trusted proxies wrote. If
+/// several of these elements have the same parameter (`for`, `proto` or `host`), the leftmost value applies.
 ///
 /// If one of address, scheme and host is malformed, the function returns `None` for this value, and still returns the
 /// other two.
@@ -74,7 +76,7 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
                 .iter()
                 .take_while(|node| parse_node(node).is_some_and(is_trusted))
                 .count();
-            // If the list is shorter, its leftmost item applies.
+            // If a list has fewer items, its leftmost item applies.
             let at = |list: &[&'a str]| list.get(passed).or(list.last()).copied();
             Forwarded {
                 client: at(&nodes).and_then(parse_node),
@@ -215,11 +217,12 @@ fn unquote(value: &str) -> &str {
     }
 }
 
-/// An iterator over the pieces between separators, from right to left and trimmed. A separator within quotes does not
-/// separate.
+/// An iterator over the pieces between separators, from right to left and trimmed. Separators within quoted strings do
+/// not count.
 ///
-/// The iterator pairs the quotes from the right, too. If the client leaves a quote open, the quoted string therefore
-/// cannot include the text that proxies appended.
+/// The iterator pairs the quotes from the right as well. The quotes in the text that proxies appended therefore pair
+/// with each other. If the client leaves a quote open, this quote has no partner, and cannot turn the text of the
+/// proxies into a part of a quoted string.
 struct Pieces<'a> {
     rest: Option<&'a str>,
     separator: u8,
@@ -247,7 +250,8 @@ impl<'a> Pieces<'a> {
                 _ => return Some(at),
             }
         }
-        // The leftmost quote has no partner here. The separators to its left are therefore not within quotes.
+        // The number of quotes is odd, so the leftmost quote has no partner and begins no quoted string. The separators
+        // to its left are therefore not within quotes.
         quoted.filter(|_| is_quoted)
     }
 }

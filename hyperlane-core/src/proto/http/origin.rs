@@ -326,8 +326,9 @@ impl Page {
         let Self::Origin(page) = self else {
             return false;
         };
-        // A server without TLS accepts an https page of the same host: a proxy in front of the server has terminated
-        // TLS. A server with TLS refuses an http page, because an attacker on the network could have forged the page.
+        // A server without TLS accepts an https page of the same host, because a proxy in front of the server may have
+        // terminated TLS. A server with TLS refuses an http page, because an attacker on the network could have forged
+        // the page.
         let scheme_fits = match page.scheme.as_str() {
             "https" => true,
             "http" => !secure,

@@ -1,6 +1,7 @@
 //! Header names in the spelling of the RFCs, for clients that compare names byte by byte.
 
-/// Words of field names with a special spelling. In all other words, only the first letter is a capital letter.
+/// The words in field names that have a special spelling. In all other words, only the first letter is a capital
+/// letter.
 const WORDS: [&str; 24] = [
     "CDN",
     "CH",

@@ -52,7 +52,7 @@ impl Event {
     ///
     /// An event with an id and no data is encoded under the name `position`, with the id as its data. Without data,
     /// Firefox and WebKit would ignore the id, although the standard accepts such an id. `EventSource.onmessage` does
-    /// not receive named events.
+    /// not receive this event, because the event has a name.
     ///
     /// ```
     /// use hyperlane_core::Event;

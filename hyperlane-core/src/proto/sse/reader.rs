@@ -109,8 +109,8 @@ impl EventReader {
     /// sent no id.
     ///
     /// The reader stores the id of an event only when the event is complete. After a reconnect, the server therefore
-    /// sends an interrupted event again. The reader also stores the id of a block without data, as the standard
-    /// requires. Firefox and WebKit ignore such an id.
+    /// sends an interrupted event again. A block of lines without data is not an event, but the reader stores the id of
+    /// such a block as well, as the standard requires. Firefox and WebKit ignore this id.
     pub fn last_event_id(&self) -> &str {
         &self.id
     }

@@ -12,8 +12,9 @@ use super::frame::{self, FrameHeader};
 use super::partial::{Partial, control_frame, unmask_into};
 use super::{Compressed, Decoded, Incoming, ProtocolError, Utf8Bytes, WebSocketOpcode};
 
-/// Minimum number of missing bytes of a frame for a direct read from the socket into the message. For fewer bytes, a
-/// read into the shared read buffer and a copy cost less.
+/// Minimum number of bytes that must be missing from a frame for a direct read from the socket into the message, and
+/// minimum number of bytes of the message that must have arrived. For fewer bytes, a read into the shared read buffer
+/// and a copy cost less.
 const DIRECT_MIN: usize = 4 * 1024;
 
 /// The side of the connection that a decoder serves.
@@ -134,8 +135,8 @@ impl Decoder {
     /// socket directly into this buffer. The caller can read at most `max` bytes at once.
     ///
     /// Returns `None` between frames, if less than 4 KiB of the frame are missing, or if less than 4 KiB of the message
-    /// have arrived. A read into a shared read buffer then costs no more. (The buffer of the message grows with the
-    /// bytes received, so it is still small at first.) Call [`direct_filled`](Self::direct_filled) after the read.
+    /// have arrived. In these cases, a direct read would save nothing. (The buffer of the message grows with the bytes
+    /// received, so it is still small at first.) Call [`direct_filled`](Self::direct_filled) after the read.
     pub fn direct_target(&mut self, max: usize) -> Option<Limit<&mut Vec<u8>>> {
         let (buf, room) = self.partial.as_mut()?.direct(DIRECT_MIN)?;
         Some(buf.limit(room.min(max)))

@@ -4,9 +4,10 @@
 //! The resulting [`Agreement`] creates the [`Compressor`] and the [`Decompressor`] of the server or of the client.
 //!
 //! The window is the part of the earlier data to which compressed data may refer. With context takeover, a connection
-//! keeps its window from message to message. Context takeover is off by default: one compressor per thread serves all
-//! connections, and every message begins with an empty window. All connections with the same window size can receive
-//! the same compressed message. A room (a group of connections) therefore compresses each message once.
+//! keeps its window from message to message. Context takeover is off by default. Without context takeover, one
+//! compressor per thread serves all connections, and every message begins with an empty window. The same compressed
+//! message then suits all connections with the same window size. A room (a group of connections) therefore compresses
+//! each message only once.
 //!
 //! ```
 //! use hyperlane_core::{DeflateConfig, Message};
@@ -43,14 +44,14 @@ pub use negotiate::{Agreement, negotiate};
 // The crate root is the public path of `DeflateConfig`.
 pub(crate) use config::DeflateConfig;
 
-/// The last bytes of every flush. The sender of a message removes these bytes, and the receiver appends them again (RFC
-/// 7692 §7.2.1, §7.2.2).
+/// The last four bytes of a compressor's output after every flush. The sender of a message removes these bytes, and the
+/// receiver appends them again (RFC 7692 §7.2.1, §7.2.2).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
 /// Maximum window, in bits. A side whose window is not negotiated uses this window (RFC 7692 §7.1.2).
 const MAX_WINDOW_BITS: u8 = 15;
 
-/// Minimum window of the format, in bits.
+/// Minimum window that permessage-deflate allows, in bits.
 const MIN_WINDOW_BITS: u8 = 8;
 
 #[cfg(test)]

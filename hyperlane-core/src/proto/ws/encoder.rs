@@ -1,11 +1,11 @@
-//! The encoder from messages to bytes. Each message becomes one unfragmented frame (RFC 6455 §5).
+//! Encoding of messages into bytes. Each message becomes one unfragmented frame (RFC 6455 §5).
 
 use bytes::Bytes;
 
 use super::frame::{EncodedHeader, MAX_CONTROL_PAYLOAD, encode_header};
 use super::{CloseCode, CloseFrame, Message, WebSocketOpcode, close, mask};
 
-/// Appends a message as a server sends it.
+/// Appends a message to `out` as a server sends it, unmasked.
 ///
 /// Shortens the payload of a ping or pong to 125 bytes. Shortens a close reason to at most 123 bytes, without cutting a
 /// character. If the close code must not be sent, encodes a close frame without code and reason.
@@ -13,7 +13,8 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
     encode_with(message, None, out);
 }
 
-/// Appends a message as a client sends it, masked with `key`. Shortens control frames like [`encode_message`].
+/// Appends a message to `out` as a client sends it, masked with `key`. Like [`encode_message`], shortens control
+/// frames.
 ///
 /// A client needs a fresh, unpredictable key for every frame (RFC 6455 §5.3).
 pub fn encode_masked_message(message: &Message, key: [u8; 4], out: &mut Vec<u8>) {
@@ -64,7 +65,8 @@ pub fn encode_frame(
     }
 }
 
-/// Appends a server's close frame. Shortens the reason and omits an invalid code like [`encode_message`].
+/// Appends a server's close frame to `out`. Like [`encode_message`], shortens the reason, and omits code and reason if
+/// the code must not be sent.
 pub fn encode_close(code: impl Into<CloseCode>, reason: &str, out: &mut Vec<u8>) {
     encode_close_frame(code.into(), reason, None, out);
 }

@@ -31,7 +31,7 @@ pub enum ProtocolError {
     /// A server's frame with a mask (RFC 6455 §5.1).
     #[error("a frame from a server is masked")]
     MaskedFrame,
-    /// A continuation frame without an incomplete message (RFC 6455 §5.4).
+    /// A continuation frame although no message is in progress (RFC 6455 §5.4).
     #[error("a continuation frame without a message to continue")]
     UnexpectedContinuation,
     /// A text or binary frame between the fragments of another message (RFC 6455 §5.4).
@@ -64,7 +64,7 @@ pub enum ProtocolError {
     /// A compressed message that is not DEFLATE data (RFC 7692 §7.2.2).
     #[error("a compressed message is not valid DEFLATE data")]
     InvalidDeflate,
-    /// A compressed message that inflates to more than the allowed multiple of its length.
+    /// A compressed message whose inflated length is more than `ratio` times its compressed length.
     #[error("a compressed message inflates to more than {ratio} times its size")]
     Inflation {
         /// The maximum ratio.
@@ -73,7 +73,7 @@ pub enum ProtocolError {
     /// A compressed message with too many final blocks. The decompressor must restart after each final block.
     #[error("a compressed message has too many final blocks")]
     TooManyFinalBlocks,
-    /// A message with more frames than the receiver's limit.
+    /// A message with more frames than the receiver allows.
     #[error("a message has more than {limit} fragments")]
     TooManyFragments {
         /// The limit.

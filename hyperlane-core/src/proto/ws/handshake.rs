@@ -55,7 +55,7 @@ pub struct Accepted {
 }
 
 /// The reason why a request cannot become a WebSocket. [`status`](Self::status) and [`headers`](Self::headers) return
-/// the parts of the response.
+/// the status code and the header fields for the response that refuses the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -271,7 +271,8 @@ mod tests {
         })
     }
 
-    /// Validates a request that is valid except for one replaced or removed field.
+    /// Validates the good request after its field `name` was replaced by fields with `values`. Empty `values` remove
+    /// the field.
     fn with(name: &str, values: &[&str]) -> Result<Accepted, HandshakeError> {
         let mut headers: Vec<_> = GOOD.into_iter().filter(|header| header.0 != name).collect();
         headers.extend(values.iter().map(|value| (name, *value)));

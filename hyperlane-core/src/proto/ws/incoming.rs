@@ -1,4 +1,4 @@
-//! The output of a decoder.
+//! The output of the WebSocket decoder: complete messages and control frames.
 
 use bytes::Bytes;
 

@@ -1,6 +1,6 @@
 //! Payload masking (RFC 6455 §5.3): XOR with a four-byte key. The same operation masks and unmasks.
 //!
-//! The loop handles chunks of eight bytes. The compiler can vectorize a loop over chunks of fixed size.
+//! [`apply`] handles chunks of eight bytes, because the compiler can vectorize a loop over chunks of a fixed size.
 
 const WORD: usize = size_of::<u64>();
 
@@ -60,7 +60,7 @@ mod tests {
 
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-    /// Masks byte by byte, as RFC 6455 §5.3 defines it.
+    /// Masks byte by byte. RFC 6455 §5.3 defines masking in this form.
     fn oracle(src: &[u8], key: [u8; 4], phase: usize) -> Vec<u8> {
         src.iter()
             .enumerate()

@@ -1,5 +1,5 @@
-//! The state of incomplete input: an incomplete header, frame or fragmented message. Also the rules for the order of
-//! frames.
+//! The state of incomplete input: an incomplete header, frame or fragmented message. The module also checks the order
+//! of frames.
 
 use bytes::Bytes;
 
@@ -27,8 +27,7 @@ pub(super) struct Partial {
 struct Frame {
     opcode: WebSocketOpcode,
     fin: bool,
-    /// The mask key. The frame rotates the key, and the first byte of the key always belongs to the next byte of
-    /// payload.
+    /// The mask key. `advance` rotates the key, so that its first byte always belongs to the next byte of payload.
     key: Option<[u8; 4]>,
     remaining: usize,
 }
@@ -74,9 +73,10 @@ impl Partial {
         }
     }
 
-    /// Borrows the message's buffer. Also returns the number of missing bytes of the frame that fit into the buffer.
-    /// Returns `None` if less than `min` bytes of the frame are missing, if less than `min` bytes of the message have
-    /// arrived, or if the decoder is not within a data frame.
+    /// Borrows the message's buffer for a direct read from the socket. Also returns the maximum length of the read: the
+    /// number of missing bytes of the frame that fit into the buffer. Returns `None` if less than `min` bytes of the
+    /// frame are missing, if less than `min` bytes of the message have arrived, or if the decoder is not within a data
+    /// frame.
     pub(super) fn direct(&mut self, min: usize) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.as_ref().filter(|frame| frame.opcode.is_data())?;
         let message = self.message.as_mut()?;
@@ -229,12 +229,12 @@ impl FrameHeader {
 }
 
 /// Returns the maximum compressed length of a message whose uncompressed length is `limit`. Compression makes some
-/// messages longer, by at most one bit in eight and the headers of the blocks.
+/// messages longer, by at most one bit per byte plus the headers of the blocks.
 const fn wire_limit(limit: usize) -> usize {
     limit.saturating_add(limit / 8).saturating_add(64)
 }
 
-/// Converts a complete control frame (RFC 6455 §5.5).
+/// Converts a complete control frame into an event (RFC 6455 §5.5).
 pub(super) fn control_frame(
     opcode: WebSocketOpcode,
     payload: Bytes,

@@ -72,8 +72,9 @@ impl<T: FramePayload + ?Sized> FramePayload for &T {
 }
 
 impl WebSocketFrame {
-    /// Encodes `data` as a server sends it, always as one frame with FIN. A received message keeps its kind. Other data
-    /// becomes a text message if it is UTF-8, and otherwise a binary message. Empty data becomes an empty text message.
+    /// Encodes `data` as a server sends it, always as one frame with FIN. If `data` is the body of a received message,
+    /// the frame has the kind of that message. Other data becomes a text message if it is UTF-8, and otherwise a binary
+    /// message. Empty data becomes an empty text message.
     ///
     /// The function never splits a message into fragments. Other tasks may write to the same connection and could send
     /// another message between two fragments. RFC 6455 §5.4 forbids another message there.

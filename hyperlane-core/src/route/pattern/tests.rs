@@ -155,7 +155,7 @@ fn what_is_no_pattern_is_refused_with_a_reason() {
         let text = format!("/{{a:{regex}}}");
         match Pattern::parse(&text) {
             Err(RouteError::InvalidRegexPattern { regex: found, .. }) => assert_eq!(found, regex),
-            // The brace lies within a character class that is not closed.
+            // The closing brace of the parameter lies within a character class that is not closed.
             Err(RouteError::UnclosedBrace { .. }) => assert_eq!(regex, "["),
             other => panic!("{text}: {other:?}"),
         }

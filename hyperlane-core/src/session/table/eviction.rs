@@ -21,7 +21,7 @@ const ENDED_IDS_PART: usize = 64;
 pub(super) enum Room {
     Enough,
     None,
-    /// The call has used up its slice of evictions. Further calls may make room.
+    /// The call has removed as many sessions and ended ids as one call may remove. Further calls may make room.
     Later,
 }
 
@@ -100,8 +100,8 @@ impl Table {
             } else {
                 Rank::Known
             };
-            // A flood of logouts makes many ended ids. The ended ids are dropped before sessions of other users are
-            // evicted.
+            // A flood of logouts makes many ended ids. The table forgets the ended ids before it evicts sessions of
+            // other users.
             if first == Rank::Known
                 && index.ended_by_time.len() * ENDED_ID_BYTES > limit / ENDED_IDS_PART
                 && let Some((_, id)) = index.ended_by_time.pop_front()
@@ -109,7 +109,7 @@ impl Table {
                 index.ended_ids.remove(&id);
                 continue;
             }
-            // If the first segment has no candidate, the session's own segment has to make room.
+            // If no session of the rank `first` can be evicted, the sessions of the rank `own` have to make room.
             let goes = index
                 .next_to_evict(first, itself)
                 .or_else(|| index.next_to_evict(own, itself));

@@ -1,4 +1,4 @@
-//! Index of the sessions: ids, users, and the order of eviction.
+//! The index of the sessions. It finds sessions by id and by user, and keeps the order of eviction.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -87,8 +87,8 @@ impl Index {
         }
     }
 
-    /// Returns the key of the least recently used session of a rank that may be evicted. Skips the session with the key
-    /// `but`.
+    /// Returns the key of the least recently used session that has the rank `rank` and may be evicted. Skips the
+    /// session with the key `but`.
     pub(super) fn next_to_evict(&self, rank: Rank, but: u32) -> Option<u32> {
         let oldest = match rank {
             Rank::Newcomer => self.newcomers.oldest?,

@@ -55,7 +55,7 @@ fn a_flood_stays_within_the_memory_and_live_sessions_stay() {
 #[test]
 fn a_user_can_be_removed_without_any_room() {
     let table = table(512 * 1024);
-    // Outside of the table, as a session that lasts for its request only.
+    // The session is not in the table, like a session that lasts for its request only.
     let entry = SessionEntry::new(&table, SessionId::random().unwrap(), table.now());
     let user = Some(Arc::from("ann"));
     table.set_user(&entry, user.clone(), false, None).unwrap();
@@ -133,7 +133,7 @@ fn a_flood_of_newcomers_logs_nobody_out() {
 fn a_flood_of_logouts_logs_no_others_out() {
     let limit = 512 * 1024;
     let table = table(limit);
-    // The table keeps as many users as fit beside newcomers.
+    // The table keeps as many users as fit beside the newcomers.
     let users: Vec<_> = (0..5000).map(|_| login(&table, "ann")).collect();
     for _ in 0..5000 {
         begin(&table);

@@ -89,8 +89,8 @@ impl HeadScanner {
                 if line == HTTP2_PREFACE_LINE {
                     return Err(HeadError::Http2Preface);
                 }
-                // The scanner refuses a line without a version at once. Such a line may come from an HTTP/0.9 client,
-                // and an HTTP/0.9 client sends no header section.
+                // A line without a version may come from an HTTP/0.9 client. Such a client sends no header section, so
+                // the scanner refuses the line at once, and does not wait for a header section.
                 if !has_version(line)
                     && let Some(error) = diagnose_request_line(line)
                 {
@@ -124,7 +124,8 @@ impl HeadScanner {
         }
         self.line = start;
         self.checked = start;
-        // `scan` now moves `checked` past the first byte, so `scan` does not call `open` again for this head.
+        // The first byte is not a line end, so `scan` next sets `checked` to a position after this byte. `checked` is
+        // then not 0 any more, and `scan` does not call `open` again for this head.
         Ok(true)
     }
 

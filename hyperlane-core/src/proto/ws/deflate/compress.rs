@@ -12,9 +12,10 @@ use super::{DeflateConfig, TAIL};
 /// Length of the output buffer for one step of compression, in bytes.
 const STEP: usize = 16 * 1024;
 
-/// Minimum window that `flate2` supports, in bits. A compressor for a window of 8 bits uses this window, too. A
-/// compressor refers back by at most its window size minus 262 bytes (the longest match and four more). With 9 bits,
-/// this distance is 250 bytes. A receiver with a window of 8 bits (256 bytes) can therefore inflate the result.
+/// Minimum window that `flate2` supports, in bits. For a negotiated window of 8 bits, the compressor uses this window,
+/// too. A compressor refers back by at most its window size minus 262 bytes (the longest match of 258 bytes, plus 4).
+/// With 9 bits, this distance is 512 - 262 = 250 bytes. A receiver with a window of 8 bits (256 bytes) can therefore
+/// inflate the result.
 const LIBRARY_MIN_BITS: u8 = 9;
 
 /// Maximum number of compressors that a thread keeps, each for one window size and level.
@@ -40,8 +41,8 @@ struct Kind {
 
 impl Kind {
     fn make(self) -> Compress {
-        // `flate2` panics outside these ranges. `DeflateConfig::validate` refuses such settings, but the caller may not
-        // have called `validate`.
+        // `flate2` panics if the level or the window is out of range. `DeflateConfig::validate` refuses such settings,
+        // but the caller may not have called `validate`.
         let level = Compression::new(u32::from(self.level.min(9)));
         let bits = self.window_bits.clamp(LIBRARY_MIN_BITS, 15);
         Compress::new_with_window_bits(level, false, bits)
@@ -118,8 +119,8 @@ impl Compressor {
                 // bytes. The caller therefore sends the compressed message even if it is longer than the payload.
                 return true;
             }
-            // No known input causes this failure. The next message starts with an empty window, so it refers to no
-            // earlier message.
+            // No known input makes `flate2` fail here. After a failure, the compressor is dropped. The next message
+            // then starts with an empty window, and refers to no earlier message.
             self.own = None;
             return false;
         }

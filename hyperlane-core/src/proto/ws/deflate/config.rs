@@ -2,11 +2,12 @@
 
 use super::{MAX_WINDOW_BITS, MIN_WINDOW_BITS};
 
-/// Settings of permessage-deflate, for the server's compression and for the clients of the server.
+/// Settings of permessage-deflate: how the server compresses messages, and what the server allows its clients.
 ///
 /// A window is the last `2^bits` bytes of the uncompressed data. Compressed data may refer to these bytes. With context
-/// takeover, a connection keeps its windows from message to message. Only context takeover needs memory as long as a
-/// connection is open: about 340 KiB for both directions with windows of 15 bits, and 210 KiB with 9 bits.
+/// takeover, a connection keeps its windows from message to message. Context takeover costs memory during the whole
+/// life of a connection: about 340 KiB for both directions with windows of 15 bits, and 210 KiB with 9 bits. Without
+/// context takeover, a connection keeps no such memory.
 ///
 /// ```
 /// use hyperlane_core::DeflateConfig;
@@ -35,7 +36,7 @@ pub struct DeflateConfig {
     /// True if clients may keep their window from message to message (context takeover). Default: false.
     pub client_context_takeover: bool,
     /// Maximum ratio of a message's length to its compressed length. The limit applies only to messages over 1 MiB.
-    /// Default: 100. Real messages over 1 MiB stay below this ratio. The format allows ratios up to about 1000.
+    /// Default: 100. Ordinary messages over 1 MiB stay below this ratio. DEFLATE allows ratios up to about 1000.
     pub max_ratio: usize,
 }
 

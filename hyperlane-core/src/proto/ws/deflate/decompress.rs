@@ -13,13 +13,13 @@ use super::{MAX_WINDOW_BITS, TAIL};
 const STEP: usize = 16 * 1024;
 
 /// Length of a message, in bytes, up to which the limit on the ratio does not apply. Harmless messages such as an empty
-/// canvas or a line of dashes can have a high ratio. By default, a client may send this length without compression,
-/// too.
+/// canvas or a line of dashes can have a high ratio. A message of this length is no danger to the server: by default, a
+/// client may send as many bytes without compression.
 const ALWAYS_ALLOWED: usize = 1024 * 1024;
 
-/// Number of final blocks that every message may contain. A final block ends the DEFLATE stream, and the decompressor
-/// must restart. For each `BYTES_PER_FINAL_BLOCK` compressed bytes, a message may contain one more final block. A
-/// restart takes about as much time as the inflation of these bytes.
+/// Number of final blocks that every message may contain. A final block ends the DEFLATE stream, so the decompressor
+/// must restart after it. For each `BYTES_PER_FINAL_BLOCK` compressed bytes, a message may contain one more final
+/// block. A restart takes about as much time as the inflation of `BYTES_PER_FINAL_BLOCK` bytes.
 const FINAL_BLOCKS: usize = 1024;
 const BYTES_PER_FINAL_BLOCK: usize = 128;
 
@@ -66,7 +66,8 @@ impl Decompressor {
     /// # Errors
     ///
     /// - [`ProtocolError::MessageTooBig`] or [`ProtocolError::Inflation`] if the message exceeds a limit.
-    /// - [`ProtocolError::TooManyFinalBlocks`] if the message would waste CPU time.
+    /// - [`ProtocolError::TooManyFinalBlocks`] if the message has more final blocks than its compressed length allows.
+    ///   Each final block costs CPU time.
     /// - [`ProtocolError::InvalidDeflate`] or [`ProtocolError::InvalidUtf8`] if the message is invalid.
     ///
     /// The caller must close the connection after an error.
@@ -155,7 +156,8 @@ fn inflate(
             return Err(ProtocolError::InvalidDeflate);
         }
     }
-    // The buffer has grown by doubling. Its unused capacity would stay allocated as long as the message exists.
+    // The buffer has grown by doubling. Without this step, its unused capacity would stay allocated as long as the
+    // message exists.
     if plain.capacity() - plain.len() > plain.len() / 4 {
         plain.shrink_to_fit();
     }

@@ -1,4 +1,4 @@
-//! The negotiation of parameters (RFC 7692 §5, §7.1).
+//! The negotiation of the parameters of permessage-deflate (RFC 7692 §5, §7.1).
 
 use std::fmt;
 
@@ -15,7 +15,8 @@ pub struct Agreement {
     client_max_window_bits: u8,
 }
 
-/// Chooses the first acceptable offer of a client. Returns `None` if no offer is acceptable.
+/// Chooses the first acceptable offer of a client, and returns the parameters for the response. Returns `None` if no
+/// offer is acceptable.
 ///
 /// `offered` has the values of all `Sec-WebSocket-Extensions` fields in order. Only offers of permessage-deflate are
 /// acceptable. An offer with an unknown, repeated or out-of-range parameter is not acceptable (RFC 7692 §7.1).

@@ -223,7 +223,8 @@ fn what_compression_does_not_serve_goes_out_as_it_is() {
 
 #[test]
 fn no_compressor_looks_back_beyond_the_smallest_window() {
-    // A window of 8 bits is 256 bytes. The minimum of `flate2` is 9 bits.
+    // A window of 8 bits has 256 bytes. The compressor uses a window of 9 bits, the minimum of `flate2`, but must not
+    // refer back by more than 256 bytes.
     for level in 1..=9 {
         let config = takeover().level(level).server_max_window_bits(8);
         for distance in [256, 257, 260, 300, 400, 511, 512] {

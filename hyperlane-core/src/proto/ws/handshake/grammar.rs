@@ -1,9 +1,10 @@
-//! The grammar of the handshake's lists (RFC 6455 §4.3, §9.1), strictly enforced.
+//! Strict checks of the lists of subprotocols and extensions in a handshake (RFC 6455 §4.3, §9.1).
 
 use super::parse_extensions;
 pub(super) use crate::proto::http::is_token_byte;
 
-// Both checks accept an empty list, because some clients that offer nothing send an empty list.
+// `is_token_list` and `is_extension_list` accept an empty list, because some clients that offer nothing send an empty
+// list.
 
 /// Returns whether `list` is a list of tokens. The list may be empty.
 pub(super) fn is_token_list(list: &[u8]) -> bool {

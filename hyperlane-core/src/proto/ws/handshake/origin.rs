@@ -1,5 +1,5 @@
-//! The check of `Origin` (RFC 6455 §10.2). Without this check, any page could open a WebSocket, and the browser would
-//! send the cookies of the page's visitor.
+//! The check of `Origin` (RFC 6455 §10.2). Without this check, any page could open a WebSocket to the server, and the
+//! browser of the page's visitor would send the visitor's cookies for the server.
 
 use crate::proto::http::origin::{AllowedOrigins, is_allowed};
 
@@ -21,7 +21,7 @@ impl OriginRefused {
         &self.origin
     }
 
-    /// Returns the host with its port. The check has compared the origin with this host.
+    /// Returns the host, including its port, with which the check compared the origin.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -39,7 +39,8 @@ impl OriginRefused {
 ///   `https://app.example`, or a host such as `app.example:8443`.
 /// - `any` is true.
 ///
-/// Sandboxed pages and files have the origin `null`. Only `any` allows `null`, even if `allowed` contains `null`.
+/// Sandboxed pages and files have the origin `null`. Only `any` allows `null`. An entry `null` in `allowed` has no
+/// effect.
 ///
 /// # Errors
 ///
@@ -66,7 +67,7 @@ pub fn origin_allowed(
     })
 }
 
-/// Checks one `Origin` against several lists.
+/// Checks one `Origin` like [`origin_allowed`], but against several lists of allowed origins.
 pub(crate) fn check_origin(
     origin: &str,
     host: &str,
