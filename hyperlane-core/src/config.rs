@@ -278,7 +278,7 @@ impl ServerConfig {
     }
 }
 
-/// Spellings of published Hyperlane programs.
+/// Methods under the names that published Hyperlane programs call.
 impl ServerConfig {
     /// Creates a configuration for one address, with defaults for all other settings.
     pub fn new(address: impl AsRef<str>, nodelay: Option<bool>, ttl: Option<u32>) -> Self {

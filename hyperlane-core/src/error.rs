@@ -210,7 +210,7 @@ impl RequestError {
     }
 }
 
-/// Spellings of published Hyperlane programs.
+/// Methods under the names that published Hyperlane programs call.
 impl RequestError {
     /// Same as [`status`](Self::status), as an [`HttpStatus`].
     pub fn get_http_status(&self) -> HttpStatus {

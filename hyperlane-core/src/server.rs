@@ -279,7 +279,7 @@ impl Server {
     }
 }
 
-/// Spellings of published Hyperlane programs.
+/// Methods under the names that published Hyperlane programs call.
 impl Server {
     /// Same as [`server_config`](Self::server_config).
     pub fn set_server_config(&mut self, config: ServerConfig) -> &mut Self {

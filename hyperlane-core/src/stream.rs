@@ -276,7 +276,7 @@ impl Stream {
     }
 }
 
-/// Spellings of published Hyperlane programs.
+/// Methods under the names that published Hyperlane programs call.
 impl Stream {
     /// Returns a view of the socket.
     pub fn get_stream(&self) -> Transport<'_> {

@@ -117,7 +117,7 @@ impl RequestConfig {
 
 macro_rules! request_config_accessors {
     ($($get:ident $set:ident $field:ident: $type:ty;)*) => {
-        /// Spellings of published Hyperlane programs.
+        /// Methods under the names that published Hyperlane programs call.
         impl RequestConfig {
             $(
                 #[doc = concat!("Gives [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]

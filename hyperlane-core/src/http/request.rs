@@ -311,7 +311,7 @@ impl Request {
     }
 }
 
-/// Spellings of published Hyperlane programs.
+/// Methods under the names that published Hyperlane programs call.
 impl Request {
     /// Copies the first value of a query parameter; `None` if the parameter is absent.
     pub fn try_get_query(&self, name: impl AsRef<str>) -> Option<String> {

@@ -430,7 +430,7 @@ impl Response {
     }
 }
 
-/// Spellings of published Hyperlane programs.
+/// Methods under the names that published Hyperlane programs call.
 impl Response {
     header_spellings!();
 

@@ -208,7 +208,7 @@ impl ServerControlHook {
     }
 }
 
-/// Spellings of published Hyperlane programs.
+/// Methods under the names that published Hyperlane programs call.
 impl ServerControlHook {
     /// Returns [`wait`](Self::wait) as a function that does not borrow the control hook.
     pub fn get_wait_hook(&self) -> ServerControlHandler {

@@ -20,7 +20,7 @@ pub struct RouteMatcher {
     regex: BTreeMap<usize, Vec<(Pattern, Place)>>,
 }
 
-/// Spellings of published Hyperlane programs.
+/// Methods under the names that published Hyperlane programs call.
 impl RouteMatcher {
     fn add(&mut self, text: &str, place: Place) {
         let Ok(pattern) = Pattern::parse(text) else {

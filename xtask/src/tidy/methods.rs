@@ -19,7 +19,7 @@ const TYPES: [(&str, Option<usize>); 6] = [
 ];
 
 /// What a comment or the docs of an `impl` block say whose methods are not counted.
-const LEGACY: &str = "Spellings of published Hyperlane programs";
+const LEGACY: &str = "Methods under the names that published Hyperlane programs call";
 
 /// Names of the functions of a type in all its `impl` blocks, those of traits of the same crate included.
 ///
@@ -196,9 +196,9 @@ mod tests {
     #[test]
     fn spellings_of_published_programs_do_not_count() {
         for text in [
-            "// Spellings of published Hyperlane programs.\nimpl Stream {\n fn a() {}\n}",
-            "/// Spellings of published Hyperlane programs.\nimpl Stream {\n fn a() {}\n}",
-            "impl Stream {\n // Spellings of published Hyperlane programs.\n fn a() {}\n}",
+            "// Methods under the names that published Hyperlane programs call.\nimpl Stream {\n fn a() {}\n}",
+            "/// Methods under the names that published Hyperlane programs call.\nimpl Stream {\n fn a() {}\n}",
+            "impl Stream {\n // Methods under the names that published Hyperlane programs call.\n fn a() {}\n}",
         ] {
             assert_eq!(streams(text), 0, "{text}");
         }

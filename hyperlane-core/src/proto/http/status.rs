@@ -133,7 +133,7 @@ statuses! {
     511 NetworkAuthenticationRequired "Network Authentication Required";
 }
 
-/// Spellings of published Hyperlane programs.
+/// Methods under the names that published Hyperlane programs call.
 impl HttpStatus {
     /// Returns whether `text` is the code of this status, or its phrase in any case.
     pub fn same(&self, text: &str) -> bool {

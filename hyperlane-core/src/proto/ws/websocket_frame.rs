@@ -141,7 +141,7 @@ impl WebSocketFrame {
     }
 }
 
-/// Spellings of published Hyperlane programs.
+/// Methods under the names that published Hyperlane programs call.
 impl WebSocketFrame {
     /// Returns the same text as [`base64_encode`](Self::base64_encode). Never returns `None`.
     pub fn try_base64_encode(data: impl AsRef<[u8]>) -> Option<String> {
