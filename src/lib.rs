@@ -57,7 +57,8 @@ pub use hyperlane_core::{
     ServerSentEventsEndpoint, Session, SessionKey, WebSocketEndpoint, sse, sse_with, ws, ws_with,
 };
 
-// Type names that programs for published Hyperlane versions use. `docs::compatibility` lists them.
+// Type names of published Hyperlane versions, for programs that were written for these versions.
+// `docs::compatibility` lists the names.
 #[doc(hidden)]
 pub use hyperlane_core::{
     RequestHeaders, RequestHeadersValue, RequestHeadersValueItem, RequestHost, RequestMethod,
@@ -77,8 +78,8 @@ pub mod server {
     };
 }
 
-/// Parts of requests and responses that few programs name. A program that defines its own types of handler arguments
-/// needs [`RouteSetup`](parts::RouteSetup).
+/// Types of parts of requests and responses. Few programs need to name these types. A program that defines its own
+/// types of handler arguments needs [`RouteSetup`](parts::RouteSetup).
 pub mod parts {
     #[cfg(feature = "multipart")]
     pub use hyperlane_core::Field;
@@ -97,7 +98,8 @@ pub mod session {
     };
 }
 
-/// Rooms over connected streams, and channels between tasks.
+/// Rooms and broadcast channels. A room sends messages to many WebSockets and event streams. A broadcast channel sends
+/// values between tasks.
 pub mod broadcast {
     pub use hyperlane_broadcast::{
         Broadcast, BroadcastMap, BroadcastMapReceiver, BroadcastMapSendError, BroadcastMapSender,
@@ -107,13 +109,13 @@ pub mod broadcast {
     };
 }
 
-/// The outbox of a connection, for programs that deliver messages to many connections by their own code. Rooms also
-/// deliver messages to outboxes.
+/// The outbox of a connection: a handle that sends messages on the connection and never waits. Programs that deliver
+/// messages to many connections without rooms can use it. Rooms also send their messages through outboxes.
 pub mod outbox {
     pub use hyperlane_core::{Outbox, PushError, WireFormat};
 }
 
-/// Longer texts about topics that span several items.
+/// Longer texts about topics that concern several types and macros.
 pub mod docs {
     #[doc = include_str!("../docs/errors.md")]
     pub mod errors {}

@@ -1,4 +1,4 @@
-//! Keys for channels between two parties and for channels of a group.
+//! Keys for the channels of a `BroadcastMap`: for a channel between two parties, or for the channel of a group.
 
 use std::fmt::Write;
 
@@ -15,8 +15,9 @@ pub enum BroadcastType<T> {
 }
 
 impl<T: ToString + PartialOrd> BroadcastType<T> {
-    /// Returns the key of a channel for these parties. Both orders of two parties give the same key. Different
-    /// parties give different keys. The key of [`Unknown`](Self::Unknown) is empty.
+    /// Returns the key of the channel for these parties, for use in a [`BroadcastMap`](crate::BroadcastMap). Both
+    /// orders of two parties give the same key. Different parties give different keys. The key of
+    /// [`Unknown`](Self::Unknown) is empty.
     ///
     /// ```
     /// use hyperlane_broadcast::BroadcastType;

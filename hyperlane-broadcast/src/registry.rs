@@ -1,8 +1,8 @@
 //! State that all rooms of a server share: the map of rooms, the memberships, and the hubs that deliver messages.
 //!
-//! A thread that needs several locks acquires them in this order: memberships, a room's state, a shard's queue. The
-//! thread acquires the lock of the map of rooms before the lock of a room's state as well. No code closes a connection
-//! while it holds one of these locks.
+//! A thread that needs several locks acquires them in this order: memberships, a room's state, a shard's queue. The map
+//! of rooms has a lock too: a thread acquires it before the lock of a room's state. No code closes a connection while
+//! it holds one of these locks.
 
 use std::{
     collections::HashMap,
@@ -307,8 +307,8 @@ impl RoomRegistry {
         {
             runtime.spawn(run);
         }
-        // A runtime that has shut down drops the spawned task at once. `Hub::run` then returns the hub's future again,
-        // and a thread of its own runs the future.
+        // If the runtime has shut down, it drops the spawned task at once, and the hub does not run. `Hub::run` then
+        // returns a future again, and a new thread runs this future.
         match hub.clone().run(release()) {
             Some(run) => spawn_thread(run),
             None => true,
@@ -327,8 +327,8 @@ impl RoomRegistry {
         if let Some(runtime) = runtime {
             runtime.spawn(sweeper.run());
         }
-        // A runtime that has shut down drops the spawned sweeper at once. `Sweeper::new` then returns another sweeper,
-        // and a thread of its own runs the sweeper.
+        // If the runtime has shut down, it drops the spawned sweeper at once. `Sweeper::new` then returns another
+        // sweeper, and a new thread runs it.
         if let Some(sweeper) = Sweeper::new(Arc::downgrade(self)) {
             spawn_thread(sweeper.run());
         }
@@ -370,8 +370,8 @@ impl Drop for RoomRegistry {
     }
 }
 
-/// Runs a hub or a sweeper on a thread of its own. The registry calls this function if it knows no runtime, or if the
-/// known runtime has shut down. Returns false if the system cannot start the thread.
+/// Runs a hub or a sweeper on a new thread. The registry calls this function if it knows no runtime, or if the known
+/// runtime has shut down. Returns false if the system cannot start the thread.
 fn spawn_thread(work: impl Future<Output = ()> + Send + 'static) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -12,9 +12,9 @@ use crate::{config::RoomsConfig, error::RoomError, registry::RoomRegistry, room:
 /// of hooks creates the `Rooms` and passes a clone to [`Server::state`](hyperlane_core::Server::state). A handle works
 /// in any runtime and on any thread.
 ///
-/// Hubs are the tasks that deliver messages to members. Hubs run on the runtime given to [`on`](Self::on). Without
-/// `on`, hubs run on the runtime of the server whose connection joins first. If the hubs' runtime shuts down before the
-/// rooms are dropped, the hubs continue on threads of their own.
+/// Hubs, the tasks that deliver messages to members, run on the runtime given to [`on`](Self::on). Without `on`, hubs
+/// run on the runtime of the server whose connection joins first. If the hubs' runtime shuts down before the rooms are
+/// dropped, the hubs continue on threads of their own.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

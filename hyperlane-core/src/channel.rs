@@ -1,5 +1,5 @@
-//! Channels: a session's messages, which a client still receives after a lost connection. `docs/channels.md` describes
-//! the view of the clients.
+//! Channels: the messages between the program and the clients of a session, kept across lost connections. A client that
+//! connects again receives the messages that it has missed. `docs/channels.md` describes how clients use a channel.
 //!
 //! Each message has an *offset*, its number in the channel. Each tab of the session has a *position*: the offset of the
 //! next message for the tab. A *reset* tells a client that it has missed messages, and that the channel can no longer
@@ -227,7 +227,7 @@ mod tests {
     use super::{log::Limits, *};
     use crate::proto::ws::Message;
 
-    /// Polls a future once in a task of its own, and checks that the future waits.
+    /// Polls a future once, and checks that the future is pending.
     async fn poll_once<T>(waiting: impl Future<Output = T> + Send) {
         let mut waiting = std::pin::pin!(waiting);
         poll_fn(|cx| {

@@ -181,9 +181,10 @@ server_config! {
     /// code 1008.
     max_fragments: u32 = 128 * 1024;
     /// Maximum number of messages per second on a WebSocket, with a burst of the same number. Time in which the server
-    /// pauses reading does not count. Default: 1 000 000, far above the rate of real clients. A full inbox already
-    /// slows down fast senders, so a lower limit is useful only if you know your clients. The server closes the
-    /// WebSocket of a faster client with code 1008.
+    /// pauses reading does not count. Default: 1 000 000, far above the rate of real clients. The server already slows
+    /// down fast senders: it pauses reading while [`inbox_bytes`](Self::inbox_bytes) or more wait for the handler. A
+    /// lower limit is therefore useful only if you know your clients. The server closes the WebSocket of a faster
+    /// client with code 1008.
     max_messages_per_second: u32 = 1_000_000;
     /// Maximum number of pings and pongs per second on a WebSocket, with a burst of the same number. A pong that
     /// answers a ping of the server (heartbeat, channel or program) does not count. Default: 1000. A client needs only
@@ -198,8 +199,8 @@ server_config! {
     pong_timeout: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(20));
     /// Maximum wait for the peer's Close frame after the server has sent its own. Default: 5 s.
     close_timeout: Duration = Duration::from_secs(5);
-    /// Allows pages of any origin to open WebSockets, use the endpoints of channels and read the responses of these
-    /// endpoints. Default: false. If true, any page can use the server in its visitor's name.
+    /// Allows pages of any origin to open WebSockets, to use the endpoints of channels (`ws()`, `sse()`), and to read
+    /// the responses of these endpoints. Default: false. If true, any page can use the server in its visitor's name.
     dangerous_allow_any_origin: bool = false;
     /// The origins (`https://example.com`, `capacitor://localhost`, `file://`) whose pages may open WebSockets and use
     /// the endpoints of channels. Pages of the server's own origin always may. The server compares origins without
@@ -236,8 +237,8 @@ server_config! {
     /// evicts sessions without a user until they occupy a fifth of the memory, and then sessions with a user. Within
     /// each kind, the server evicts the least recently used sessions first.
     session_memory: usize = 64 * MIB, if "sessions";
-    /// The rule for sending the session cookie over TLS only. Default: `Auto`. The cookie is then Secure if a trusted
-    /// proxy reports that the client used TLS.
+    /// The rule that decides whether the session cookie is Secure. Browsers send a Secure cookie over TLS only.
+    /// Default: `Auto`; the cookie is then Secure if a trusted proxy reports that the client used TLS.
     cookie_secure: CookieSecure = CookieSecure::Auto, if "sessions";
     /// The cross-site requests with which browsers send the session cookie. Default: `Lax`; browsers then send the
     /// cookie only when a user follows a link to the server. `None` is for pages of other sites in
@@ -248,13 +249,15 @@ server_config! {
     /// block third-party cookies require partitioned cookies. Needs `cookie_same_site` None. Default: false.
     cookie_partitioned: bool = false, if "sessions";
 
-    /// The high-water mark of a connection's outbox, in bytes. While the outbox is above its mark, it refuses messages.
-    /// Below the mark, the outbox accepts a message of any length. Default: 1 MiB.
+    /// The high-water mark of a connection's outbox, in bytes. The outbox contains the bytes that the socket has not
+    /// accepted yet. While the outbox is above its mark, it refuses messages. Below the mark, the outbox accepts a
+    /// message of any length. Default: 1 MiB.
     outbox_bytes: usize = MIB;
-    /// Maximum time during which the client reads nothing while the outbox is above its mark. Default: 15 s.
+    /// Maximum time during which the client of a WebSocket or an event stream reads nothing, although bytes wait in the
+    /// outbox. After this time, the server closes the connection. Default: 15 s.
     outbox_stall: Duration = Duration::from_secs(15);
-    /// Maximum number of bytes read ahead while a handler is busy. Beyond this number, the server pauses reading.
-    /// Default: 64 KiB.
+    /// Maximum number of bytes that the server reads from a client ahead of a busy handler. Beyond this number, the
+    /// server pauses reading. Default: 64 KiB.
     inbox_bytes: usize = 64 * KIB;
 
     /// Writes header names as `Content-Type` and `Sec-WebSocket-Accept` instead of lower case, in every head that the
@@ -269,7 +272,8 @@ server_config! {
 }
 
 impl ServerConfig {
-    /// Returns the origins, besides the server's own, whose pages may use every endpoint.
+    /// Returns the origins, besides the server's own, whose pages may open WebSockets and use the endpoints of
+    /// channels.
     pub(crate) fn origins(&self) -> AllowedOrigins {
         let mut allowed = AllowedOrigins::of(&self.allowed_origins);
         allowed.any = self.dangerous_allow_any_origin;

@@ -42,8 +42,8 @@ pub(crate) struct Program {
     /// The server's sessions. `None` before a server runs.
     pub(crate) sessions: Option<Arc<Sessions>>,
     /// The response middleware as one function, for a hook that sends the head before the pipeline reaches the
-    /// middleware. The value is a `stream::Middleware`; this module may not import the type. `None` if the server has
-    /// no response middleware.
+    /// middleware. The value is a `stream::Middleware`. Its type is hidden by `Any`, because this module may not import
+    /// from the higher module `stream`. `None` if the server has no response middleware.
     pub(crate) early_middleware: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -161,8 +161,8 @@ impl Context {
         }
     }
 
-    /// Discards the saved response, because other hooks have changed the current response. A refusal then keeps the
-    /// fields of the current response.
+    /// Discards the saved response. A later [`roll_back`](Self::roll_back) then keeps the header fields of the current
+    /// response. Called after a hook that may have set such fields.
     pub(crate) fn discard_saved_response(&mut self) {
         self.can_roll_back = false;
         if let Some(extras) = &mut self.extras {
@@ -323,9 +323,9 @@ impl Context {
 
     /// Evaluates the conditions of the request (RFC 9110 §13) against the entity tag of the current content.
     ///
-    /// Returns true if the response is complete: 304 if the client already has this version, or 412 if the client's
-    /// condition fails for a method that changes content. Returns false if the hook has to send the content. Sets the
-    /// field `etag`, except if the response is a 412.
+    /// Returns true if the response is complete: 304 if the client already has the current content, or 412 if the
+    /// client's condition fails for a method that changes content. Returns false if the hook has to send the content.
+    /// Sets the field `etag`, except if the response is a 412.
     ///
     /// ```
     /// use hyperlane_core::{Context, EntityTag};

@@ -275,8 +275,8 @@ impl ServerSentEventsEndpoint {
 
 /// An endpoint for a path: [`WebSocketEndpoint`] or [`ServerSentEventsEndpoint`].
 ///
-/// A function becomes a route by an attribute such as `#[get("/path")]`. [`Server::route`](crate::Server::route)
-/// registers a hook type.
+/// A handler is not an endpoint. If it is a function, an attribute such as `#[get("/path")]` makes it a route. If it is
+/// a hook type, [`Server::route`](crate::Server::route) registers it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an endpoint: `ws()`, `ws_with(..)`, `sse()` and `sse_with(..)` make endpoints",
     label = "not an endpoint",

@@ -35,8 +35,8 @@ use crate::{
     proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins},
 };
 
-/// A function that receives the slot of an ended connection and removes the connection from the registry of live
-/// connections.
+/// A function that removes an ended connection from the registry of live connections. The argument is the connection's
+/// slot: its index in the registry.
 pub(crate) type Release = Box<dyn Fn(u32) + Send + Sync>;
 
 /// The id of the next server in this process, from 1.
@@ -49,14 +49,14 @@ pub(crate) struct Env {
     /// The runtime of the server; `None` in unit tests.
     pub(crate) runtime: Option<Handle>,
     pub(crate) head_limits: HeadLimits,
-    /// The origins, in addition to the server's own, whose pages may use the server.
+    /// The origins whose pages may use the server, in addition to the server's own origin.
     pub(crate) allowed_origins: AllowedOrigins,
     pub(crate) timers: Timers,
     pub(crate) metrics: Metrics,
     hosts: Hosts,
     /// The refused hosts that were logged.
     logged_hosts: Logged,
-    /// The logged clients that spoke another protocol than the listener.
+    /// The clients that spoke another protocol than the listener, and that were logged for it.
     logged_clients: Logged,
     admission: Admission,
     shutting_down: AtomicBool,
@@ -138,15 +138,16 @@ impl Env {
 
     /// Returns an error if the server does not answer to the host of a request.
     ///
-    /// A trusted proxy checks hosts itself, so the function accepts all of its requests. The function also accepts a
-    /// request without a host: it comes from an old client (HTTP/1.0), never from a page.
+    /// The function accepts all requests of a trusted proxy, because such a proxy checks hosts itself. The function
+    /// also accepts a request without a host: an old client (HTTP/1.0) may send such a request, and a page cannot.
     pub(crate) fn check_host(&self, host: &str, via: Via, peer: Peer) -> Result<(), HostRefused> {
         if host.is_empty() || self.hosts.allow(via, host) {
             return Ok(());
         }
         let Some(peer) = peer.address() else {
-            // A peer without an address has connected by a trusted transport, or is a load balancer. `hosts` has
-            // accepted the former already. A load balancer without the address of a client connects on its own behalf.
+            // A peer has no address in two cases. The first is a trusted transport (`Via::Trusted`): `hosts` has
+            // already accepted its request. The second is a load balancer that has named no client: it connects on its
+            // own behalf, for example to check the server's health.
             return Ok(());
         };
         let proxies = &self.config.trusted_proxies;
@@ -162,8 +163,9 @@ impl Env {
         Err(refused)
     }
 
-    /// Logs that a client spoke another protocol than the listener. The warning appears once an hour per client address
-    /// and protocol of the listener; repetitions are logged at debug level.
+    /// Logs that a client spoke another protocol than the listener. The warning appears once an hour per client and
+    /// protocol of the listener; repetitions are logged at debug level. All IPv6 addresses of a /64 network count as
+    /// one client.
     pub(crate) fn log_mix_up(
         &self,
         peer: Option<SocketAddr>,

@@ -62,8 +62,8 @@ pub enum RequestError {
     /// The next bytes of the body did not arrive in time.
     #[error("the request body stopped arriving")]
     BodyTimeout,
-    /// The request has ended, so its body is no longer available. Or the request has an unread body, so an upgrade is
-    /// impossible.
+    /// The program tried to read the body of a request that has ended, or to upgrade the connection while the body is
+    /// unread.
     #[error("the request body can no longer be read")]
     BodyUnavailable,
     /// The client disconnected within a request.
@@ -259,7 +259,8 @@ impl IntoResponse for RequestError {
 pub(crate) const ATTRIBUTE: &str = "attribute";
 /// The `part` of [`RequestError::Missing`] for a missing state of the server.
 pub(crate) const STATE: &str = "state";
-/// The `part` of [`RequestError::Missing`] for a missing panic or error, for example outside of an error hook.
+/// The `part` of [`RequestError::Missing`] if the program asks for the data of a panic or error and there is none, for
+/// example outside of an error hook.
 pub(crate) const FAILURE: &str = "failure data";
 
 /// The description of a panic in a hook.

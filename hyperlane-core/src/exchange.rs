@@ -1,8 +1,8 @@
 //! One request and its answer.
 //!
-//! An [`Exchange`] belongs to a connection and handles its requests one after the other. [`Answer`] is the state of the
-//! answer. [`Http1`] reads requests from the wire and writes answers to it. The pipeline, which runs the hooks, asks
-//! for [`Exchange::progress`] once per step.
+//! Each connection has one [`Exchange`], and it handles the requests of the connection one after the other. [`Answer`]
+//! is the state of the current answer. [`Http1`] reads requests from the wire and writes answers to it. The pipeline
+//! runs the hooks, and asks [`Exchange::progress`] how much of the answer was sent.
 
 pub(crate) mod answer;
 pub(crate) mod body;
@@ -95,7 +95,8 @@ impl Exchange {
         }
     }
 
-    /// Resets the answer after the head of a request was read. If no request came, the state of the last answer stays.
+    /// Begins the next request with the result of reading its head: resets the state of the answer. If no request came,
+    /// the state of the previous answer stays.
     fn begin(&mut self, read: HeadRead) -> Result<BodyHead, RequestError> {
         match read {
             HeadRead::Request(head) => {
@@ -156,8 +157,9 @@ impl Exchange {
         self.closes = true;
     }
 
-    /// Restarts the idle timer. Also ends the exchange's use of the record of the request. The record reports the span
-    /// and the metrics of the request after its last use.
+    /// Ends the current request. Drops the exchange's reference to the record of the request, and resets the idle
+    /// timer: the next wait starts a new one. The record reports the span and the metrics of the request when its last
+    /// reference is dropped.
     pub(crate) fn end_request(&mut self) {
         self.record.end();
         self.wire.stop_reading();
@@ -169,8 +171,8 @@ impl Exchange {
         connection.lane.is_handshake().then(|| connection.clone())
     }
 
-    /// Returns the tracker of a raw answer: an answer that the program writes as bytes of HTTP. The call before the
-    /// first raw bytes creates the tracker. Returns `None` for an answer that is not raw.
+    /// Returns the tracker of a raw answer: an answer that the program writes as bytes of HTTP. If no part of the
+    /// answer was sent yet, creates the tracker. Returns `None` for an answer that is not raw.
     fn tracker(&mut self) -> Option<&mut ResponseTracker> {
         if matches!(self.answer, Answer::None) {
             let mut tracker = ResponseTracker::default();

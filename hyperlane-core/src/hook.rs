@@ -29,9 +29,9 @@ use crate::{
 pub enum Status {
     /// The next hook runs.
     Continue,
-    /// The server skips the following hooks. After a request middleware or a route, the server continues with the
-    /// response middleware. After a response middleware, no further hook runs. If no hook has answered, the server
-    /// answers 403, or closes a WebSocket with code 1008.
+    /// The server skips following hooks. If a request middleware or a route rejects, the server skips all hooks before
+    /// the response middleware. If a response middleware rejects, no further hook runs. If no hook has answered, the
+    /// server answers 403, or closes a WebSocket with code 1008.
     Reject,
 }
 
@@ -41,7 +41,7 @@ impl Status {
         *self == Self::Continue
     }
 
-    /// Returns whether the server skips the following hooks. See [`Reject`](Self::Reject).
+    /// Returns whether the server skips following hooks. See [`Reject`](Self::Reject).
     pub fn is_reject(&self) -> bool {
         *self == Self::Reject
     }
@@ -53,9 +53,9 @@ impl Status {
 /// attribute macros can decorate both methods.
 ///
 /// # Cancel safety
-/// The server does not drop a hook as soon as its client disconnects. The hook's sends and receives fail immediately,
-/// and the hook has [`ServerConfig::handler_linger`](crate::ServerConfig) to end by itself. After this time the server
-/// drops the hook at its current await.
+/// When the client disconnects, the server does not drop the hook at once. The hook's sends and receives then fail
+/// immediately, and the hook has the time of [`ServerConfig::handler_linger`](crate::ServerConfig) to end by itself.
+/// After this time the server drops the hook at its current await.
 ///
 /// ```
 /// use hyperlane_core::{Context, ServerHook, Status, Stream};
@@ -96,9 +96,9 @@ pub trait ServerHook: Send + Sync + 'static {
     #[doc(hidden)]
     const WEBSOCKET: bool = false;
 
-    /// The way in which a route reads the body of its requests. Default: `Whole`, before any hook runs. With `Stream`,
-    /// the body stays unread until a hook calls [`Context::body_stream`]. Hooks that read the body from the request see
-    /// an empty body. This constant has no effect on middleware.
+    /// The way in which a route reads the body of its requests. Default: `Whole`. The server then reads the body before
+    /// any hook runs. With `Stream`, the body stays unread until a hook calls [`Context::body_stream`], and the body in
+    /// the [`Request`](crate::Request) is empty for all hooks. This constant has no effect on middleware.
     const BODY: BodyMode = BodyMode::Whole;
 
     /// Maximum length of the body of the route's requests, in bytes. The server answers a longer body with 413.
@@ -113,7 +113,7 @@ pub trait ServerHook: Send + Sync + 'static {
     fn handle(self, stream: &mut Stream, ctx: &mut Context) -> impl Future<Output = Status> + Send;
 }
 
-/// Returns the way in which a hook reads the body of its requests, and the limit.
+/// Returns the way in which a hook reads the body of its requests, and the maximum length of the body.
 pub(crate) const fn body_plan<S: ServerHook>() -> BodyPlan {
     BodyPlan {
         mode: S::BODY,
@@ -157,8 +157,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Creates a guard on the method. The dispatch of requests compares the names in `kind`; `check` always returns
-    /// true.
+    /// Creates a guard on the method. `check` always returns true, because the dispatch of requests itself compares the
+    /// method with the names in `kind`.
     pub const fn method(names: &'static [&'static str]) -> Self {
         Self {
             kind: GuardKind::Method(names),
@@ -175,9 +175,9 @@ impl Guard {
     }
 }
 
-/// The kinds of guards, in the order in which the server checks them. A guard that declines a request gives the status
-/// after its kind. If all routes of a path decline the request, the status comes from the declining guard that is last
-/// in this order.
+/// The kinds of guards, in the order in which the server checks them. Each kind is listed with the status that answers
+/// a request that such a guard declines. If all routes of a path decline a request, the status is that of the declining
+/// guard that is last in this order.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GuardKind {
@@ -241,7 +241,7 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Creates the registration of a hook. A route that cannot work is a compile error: see `check`.
+    /// Creates the registration of a hook. A route that cannot work is a compile error: see the module `check`.
     #[track_caller]
     pub const fn of_hook<S: ServerHook>(
         kind: HookKind,
@@ -306,8 +306,9 @@ impl Registration {
         self
     }
 
-    /// Adds an argument, which may require a way to read the body. Panics if an earlier argument requires the other
-    /// way. The function runs at compile time, so the panic is a compile error.
+    /// Adds an argument of the handler. `body` is the way in which the argument reads the body; `None` if it does not
+    /// read the body. Panics if an earlier argument reads the body in the other way. The function runs at compile time,
+    /// so the panic is a compile error.
     #[allow(clippy::panic, reason = "a compile-time error, never met at run time")]
     pub const fn argument(mut self, body: Option<BodyMode>) -> Self {
         let Some(mode) = body else { return self };
@@ -340,8 +341,8 @@ impl Registration {
 
 inventory::collect!(Registration);
 
-/// The record that one server of the program takes all registered hooks. Another server without routes then starts with
-/// a warning instead of an error.
+/// The mark that one server of the program takes all registered hooks. If the mark exists, another server of the
+/// program that has no routes starts with a warning instead of an error.
 #[doc(hidden)]
 pub struct Taker {
     pub place: Place,
@@ -431,8 +432,8 @@ impl Future for Guarded<'_> {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
-        // After a panic, `Guarded` is dropped and never polled again. The pipeline resets the borrowed stream and
-        // context before their next use.
+        // Unwind safety: after a panic, `Guarded` is dropped and never polled again. The pipeline resets the borrowed
+        // stream and context before their next use.
         //
         // Another task of this thread, or a dropped branch of `select!`, may have left an error in `REFUSAL`. Such an
         // error does not belong to this hook.

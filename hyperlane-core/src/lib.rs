@@ -18,7 +18,7 @@
 #[allow(missing_docs)]
 pub mod __private;
 // If a program depends on this crate without the crate `hyperlane`, the code that the macros generate uses the path
-// `hyperlane_core`. The alias makes this path valid inside the crate as well.
+// `hyperlane_core`. The next line makes this path valid inside this crate as well.
 extern crate self as hyperlane_core;
 
 #[cfg_attr(not(feature = "sessions"), path = "channel/no_sessions.rs")]
@@ -58,8 +58,8 @@ pub use inventory;
 pub use serde_json;
 pub use tokio;
 
-/// Functions about the connection that the current thread polls. The rooms of `hyperlane-broadcast` call them; programs
-/// do not.
+/// Functions for the connection whose task the current thread polls. The rooms of `hyperlane-broadcast` call them;
+/// programs do not.
 #[doc(hidden)]
 pub mod hub {
     pub use crate::conn::cork::{defer, flush_current, polled_connection};

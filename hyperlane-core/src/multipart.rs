@@ -96,8 +96,8 @@ impl Multipart {
     /// Waits for the next part. Skips the unread content of the previous part. Returns `None` after the last part.
     ///
     /// # Errors
-    /// Returns [`RequestError::Multipart`] if the form is malformed or incomplete, [`RequestError::BodyTooLarge`]
-    /// beyond the limit of the body, and the other errors of [`BodyStream::next_chunk`].
+    /// Returns [`RequestError::Multipart`] if the form is malformed or incomplete, [`RequestError::BodyTooLarge`] if
+    /// the body exceeds its limit, and the other errors of [`BodyStream::next_chunk`].
     ///
     /// # Cancel safety
     /// Cancel safe: the next call continues where the cancelled call stopped.
@@ -145,7 +145,7 @@ impl Field<'_> {
         self.form.field.as_ref()
     }
 
-    /// Returns the name of the form's input. Invalid UTF-8 becomes U+FFFD.
+    /// Returns the name of the form input to which the part belongs. Invalid UTF-8 becomes U+FFFD.
     pub fn name(&self) -> Option<&str> {
         self.form.disposition.name.as_deref()
     }

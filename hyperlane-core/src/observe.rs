@@ -1,7 +1,7 @@
 //! Spans (`tracing`) and metrics for the operator of a server: one span per connection and one per request.
 //!
-//! An *observer* is a `tracing` subscriber or a metrics recorder. Without an observer, a request costs the check in
-//! `is_enabled`. It then causes no allocation, no clock read and no formatting.
+//! An *observer* is a `tracing` subscriber or a metrics recorder. Without an observer, this module only makes the check
+//! in `is_enabled` for each request. It then makes no allocation, reads no clock and formats no text.
 
 #[cfg_attr(not(feature = "metrics"), path = "observe/no_metrics.rs")]
 pub(crate) mod metrics;
@@ -23,8 +23,8 @@ use tracing::{Span, field::Empty, level_filters::LevelFilter};
 use self::metrics::{Metrics, Series};
 use crate::{http::Method, panic::contain};
 
-/// Creates the span of a connection. Returns `None` if there is no subscriber for the span. Most servers have no
-/// subscriber. The span is in a box, because each connection then reserves only the space of a pointer.
+/// Creates the span of a connection. Returns `None` if there is no subscriber for the span, as on most servers. The
+/// span is in a box, so that a connection without a span takes only the space of a pointer for it.
 pub(crate) fn connection_span(id: u64, peer: impl fmt::Display) -> Option<Box<Span>> {
     // The span has no parent: the work of a connection is not part of the accept loop that creates the connection.
     let span = tracing::debug_span!(target: "hyperlane::connection", parent: None, "connection", id, %peer, source = Empty);

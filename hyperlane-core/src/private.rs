@@ -51,8 +51,8 @@ pub fn skip<T: Skipped>() -> T {
     T::skipped()
 }
 
-/// Handles a request that a guard in the body of a function declines. On a route, sets the response to the status of
-/// the guard's kind.
+/// Handles a request that a guard has declined. This is for guards that a macro checks inside the function, instead of
+/// by the router. In a route, sets the response to the status of the guard's kind.
 pub fn decline(ctx: &mut Context, kind: GuardKind) {
     // Outside of a route, a guard only skips the hook.
     if ctx.stage == Stage::Route {
@@ -172,8 +172,8 @@ pub fn guard_referer(ctx: &Context, referer: impl AsRef<str>) -> bool {
 
 // ---------------------------------------------------------------- reads
 
-/// Accepts the handshake of a WebSocket on a route. The first read, send or `upgrade` sends the 101. In middleware, the
-/// function does nothing: the guard that the macro adds only inspects the request.
+/// Accepts the handshake of a WebSocket in a route. The first read, the first send or `Context::upgrade` sends the 101
+/// later. In middleware, this function does nothing: there, the macro's guard only inspects the request.
 pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
     if ctx.stage == Stage::Route
         && let Err(refusal) = stream.accept_handshake(ctx).map_err(refuse)
@@ -195,7 +195,7 @@ pub async fn read_websocket(stream: &mut Stream, ctx: &mut Context) -> Option<Re
         return None;
     }
     let message = stream.try_get_websocket_request().await.ok()?;
-    // Macros inside the loop read the message from the request.
+    // Macros in the body of the read loop take the message from the request.
     ctx.get_mut_request().set_body(message.clone());
     Some(message)
 }
@@ -203,7 +203,7 @@ pub async fn read_websocket(stream: &mut Stream, ctx: &mut Context) -> Option<Re
 /// Returns the next request of the connection. Returns `None` after the last request.
 pub async fn read_http(stream: &mut Stream, ctx: &mut Context) -> Option<Request> {
     let request = stream.try_get_http_request().await.ok()?;
-    // Macros inside the loop read from the request in the context.
+    // Macros in the body of the read loop use the request of the context.
     ctx.set_request(request.clone());
     Some(request)
 }
@@ -246,8 +246,8 @@ pub async fn need<T>(found: Result<T, RequestError>) -> T {
 }
 
 /// The result of one iteration of a read loop. The body of the loop returns a `Status` or `()`, or it never returns
-/// (its type is `!`). In the last case, nothing determines `T`, so the compiler chooses `Turn<Status>`, because its
-/// method `status` is inherent.
+/// (its type is `!`). In the last case, nothing determines `T`. The compiler then chooses `Turn<Status>`, because an
+/// inherent method (the `status` of `Turn<Status>`) takes precedence over a method of a trait.
 pub struct Turn<T>(pub T);
 
 impl Turn<Status> {
@@ -256,7 +256,7 @@ impl Turn<Status> {
     }
 }
 
-/// The result of an iteration whose body returns `()`.
+/// The method `status` for the result of an iteration whose body returns `()`.
 pub trait UnitTurn: Sized {
     fn status(self) -> Status {
         Status::Continue

@@ -120,8 +120,8 @@ impl Server {
     }
 
     /// Registers `S` as the handler of requests for paths that match `pattern`. Examples of patterns: `/users/:id`,
-    /// `/users/{id}`, `/users/{id:\d+}`, `/files/{*path}`. A pattern may have several handlers if their guards accept
-    /// different requests.
+    /// `/users/{id}`, `/users/{id:\d+}`, `/files/{*path}`. A pattern may have several handlers if their guards
+    /// (conditions on the method, host, upgrade and so on) accept different requests.
     #[track_caller]
     pub fn route<S: ServerHook>(&mut self, pattern: impl AsRef<str>) -> &mut Self {
         self.add::<S>(PlannedKind::Route(pattern.as_ref().to_owned()))

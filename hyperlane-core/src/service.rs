@@ -6,7 +6,8 @@
 //! converts a whole server to such a service. Another stack can then contain the server. Bodies are streamed with
 //! backpressure in both directions.
 //!
-//! [`OriginalUri`], [`PeerAddr`] and [`ClientAddr`] are extensions of the requests that cross the bridge.
+//! [`OriginalUri`], [`PeerAddr`] and [`ClientAddr`] are extensions of the requests that a service gets. A converted
+//! server reads [`PeerAddr`] from the requests that it gets.
 
 mod hosted;
 mod mount;
@@ -34,7 +35,8 @@ use crate::http::list_items;
 /// An error of a service or of a body that another crate implements.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The request's original URI, with the prefix that a mount removed.
+/// The request's original URI. It still has the prefix that [`mount`](crate::Server::mount) removes from the URI of the
+/// request.
 ///
 /// Every request to a mounted service has this extension.
 ///
@@ -73,7 +75,7 @@ pub struct PeerAddr(pub SocketAddr);
 /// The address of the client behind trusted proxies, as [`Context::client_addr`](crate::Context::client_addr) returns
 /// it.
 ///
-/// Requests to a mounted service have this extension.
+/// A request to a mounted service has this extension if the client's address is known.
 ///
 /// ```
 /// use hyperlane_core::service::ClientAddr;
@@ -87,7 +89,8 @@ pub struct PeerAddr(pub SocketAddr);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddr(pub IpAddr);
 
-/// The names of header fields that concern a single connection and are not forwarded (RFC 9110 §7.6.1).
+/// The names that the field `Connection` of a message lists. Together with the names in [`is_always_of_connection`],
+/// they are the fields that concern a single connection and are not forwarded (RFC 9110 §7.6.1).
 struct HopByHop(Vec<String>);
 
 impl HopByHop {

@@ -263,7 +263,8 @@ impl Session {
     /// - Another request has changed the user and is not answered yet. The answer to the other request sets the cookie.
     /// - The session lasts for its request only.
     ///
-    /// The reason is that an attacker may know a former id: a client with a former id must never get the current id.
+    /// In the first two cases, this request has a former id, or will have one soon. An attacker may know a former id,
+    /// so a client with a former id must never get the current id.
     ///
     /// # Errors
     /// [`SessionError::TooLate`] if the head of the response is already sent, [`SessionError::ByToken`] if the client
@@ -412,7 +413,7 @@ impl Session {
     }
 }
 
-/// Two values are equal if they stand for the same session.
+/// Two values are equal if they are handles of the same session.
 impl PartialEq for Session {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0.entry, &other.0.entry)

@@ -36,9 +36,9 @@ use crate::{
 /// leaves.
 ///
 /// [`Context::event_stream`](crate::Context::event_stream) returns the stream of one connection.
-/// [`Context::sse`](crate::Context::sse) returns a stream that stands for a channel. A channel carries the messages of
-/// a session to all browser tabs of the session, and outlives the connections of the tabs. The docs of each method say
-/// where a channel differs from a connection.
+/// [`Context::sse`](crate::Context::sse) returns the stream of a channel. A channel belongs to a session. It carries
+/// the program's messages to all browser tabs of the session, and outlives the connections of the tabs. The docs of
+/// each method say where a channel differs from a connection.
 #[derive(Clone)]
 pub struct ServerSentEvents {
     target: Target,
@@ -80,7 +80,7 @@ impl ServerSentEvents {
 
     /// Returns whether events can still be sent.
     ///
-    /// A channel is open from its first connection until the channel ends. It stays open while no client is connected.
+    /// A channel is open from its first connection until the channel ends, even while no client is connected.
     pub fn is_open(&self) -> bool {
         match &self.target {
             Target::Connection { connection, .. } => connection.lane.is_open(),
@@ -90,8 +90,9 @@ impl ServerSentEvents {
 
     /// Returns the connection's [`Outbox`], a handle for code that delivers to many connections.
     ///
-    /// For a channel, returns the outbox of one of the current connections. This outbox can describe and close the
-    /// connection, but cannot send: only the channel may send to the connection.
+    /// For a channel, returns the outbox of one of the current connections. This outbox shows the state of the
+    /// connection and can close it. Sends through this outbox fail, because only the channel may send to the
+    /// connection.
     pub fn outbox(&self) -> Outbox {
         match &self.target {
             Target::Connection { connection, .. } => Outbox::new(connection.shared().clone()),
@@ -106,10 +107,11 @@ impl ServerSentEvents {
     /// a channel, the call waits only while the channel's buffer is full, and at most for the channel's send timeout.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] for bytes that are not UTF-8, [`io::ErrorKind::BrokenPipe`] if the client has
-    /// left or the channel has ended, [`io::ErrorKind::TimedOut`] if the channel's buffer stayed full for the whole
-    /// send timeout, [`io::ErrorKind::OutOfMemory`] if no client of the channel is connected and `session_memory` has
-    /// no room for the message.
+    /// - [`io::ErrorKind::InvalidData`] for bytes that are not UTF-8.
+    /// - [`io::ErrorKind::BrokenPipe`] if the client has left or the channel has ended.
+    /// - [`io::ErrorKind::TimedOut`] if the channel's buffer stayed full for the whole send timeout.
+    /// - [`io::ErrorKind::OutOfMemory`] if no client of the channel is connected, and the memory for sessions
+    ///   ([`ServerConfig::session_memory`](crate::ServerConfig)) has no room for the message.
     ///
     /// # Cancel safety
     /// If the future is dropped, the event is sent either whole or not at all.
@@ -140,12 +142,13 @@ impl ServerSentEvents {
         self.send(text).await
     }
 
-    /// Sends an event. A connection sends the event unchanged. A channel replaces the event's id by the event's offset
-    /// in the channel.
+    /// Sends an event. A connection sends the event unchanged. A channel replaces the event's id by a text that
+    /// contains the event's offset in the channel. With this id, a client that connects again resumes after the event.
     ///
-    /// Clients do not dispatch an event without data, and some browsers ignore its id. A channel therefore sends such
-    /// an event under the name `position`, with the event's offset as its data. The event's other fields, such as
-    /// `retry`, stay. The names `position`, `reset` and `binary` are reserved for events of the channel itself.
+    /// For an event without data, a browser calls no event listener, and some browsers also ignore its id. Without the
+    /// id, the client could not resume after this event. A channel therefore sends such an event under the name
+    /// `position`, with the event's id as its data. The event's other fields, such as `retry`, stay. The names
+    /// `position`, `reset` and `binary` are reserved for events of the channel itself.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] for an event that the format cannot carry, [`io::ErrorKind::BrokenPipe`] if the
@@ -160,8 +163,9 @@ impl ServerSentEvents {
         }
     }
 
-    /// Closes the stream. If the stream is that of a connection, a browser reconnects. If the stream is a channel, the
-    /// channel ends: the server answers each client that reconnects with 204, and a browser then stops.
+    /// Closes the stream. If the stream belongs to a single connection, a browser then connects again by itself. On a
+    /// channel, this call ends the channel: the server answers each client that connects again with 204, and a browser
+    /// then stops.
     pub fn close(&self) {
         match &self.target {
             Target::Connection { .. } => self.outbox().close(CloseCode::NORMAL, "", false),

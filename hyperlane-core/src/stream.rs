@@ -16,7 +16,7 @@ use crate::{
     http::{Request, RequestBody},
 };
 
-/// A function that runs the response middleware that has not run yet for the request.
+/// A function that runs the rest of a request's response middleware: those hooks that have not run yet.
 pub(crate) type Middleware = Arc<
     dyn for<'a> Fn(&'a mut Stream, &'a mut Context) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>
         + Send
@@ -26,8 +26,8 @@ pub(crate) type Middleware = Arc<
 /// The connection of a request, as a hook borrows it.
 ///
 /// The server collects all bytes that a hook sends during one poll, and writes them in one system call when the poll
-/// ends. A poll ends at each await that has to wait, so the bytes that a hook has sent before do not wait with it. A
-/// send waits only while the connection's queue is above its high-water mark
+/// ends. A poll ends at each await that has to wait. The server therefore writes the bytes from before such an await at
+/// once, while the hook waits. A send waits only while the connection's queue is above its high-water mark
 /// ([`ServerConfig::outbox_bytes`](crate::ServerConfig)).
 pub struct Stream {
     pub(crate) exchange: Exchange,
@@ -77,8 +77,8 @@ impl Stream {
     ///
     /// The future borrows nothing, so the hook or another task can await it while the hook uses the stream or the
     /// context. A client that has only ended its sending side may still read. A send shows whether the client still
-    /// reads. If a streamed body fills the inbox (64 KiB) and no hook reads the body, the server does not notice the
-    /// end of the connection.
+    /// reads. If the request has a streamed body that no hook reads, the server's buffer for received bytes (64 KiB)
+    /// may become full. The server then does not notice the end of the connection.
     ///
     /// # Cancel safety
     /// Cancel safe. The function can be called again at any time.
@@ -127,9 +127,9 @@ impl Stream {
 
     /// Reads the next request of this connection, body included.
     ///
-    /// Answer the current request before the call: after the call, it cannot be answered any more. If it has no answer,
-    /// the client takes the answer to the next request for the missing one. In this case, the connection therefore
-    /// closes after that answer.
+    /// Answer the current request before this call, because afterwards it can no longer be answered. If the current
+    /// request remains without an answer, the client takes the answer to the next request for the missing one. In this
+    /// case, the server therefore closes the connection after the answer to the next request.
     ///
     /// # Errors
     /// Returns [`RequestError::ConnectionClosed`] if there is no further request, or if the client or the last response
@@ -266,8 +266,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits for space in the queue after a send. Also waits if the client has disconnected: a hook that sends in a
-    /// loop must still let other tasks run.
+    /// Waits for space in the queue after a send. Also waits if the client has disconnected, because the wait makes a
+    /// hook that sends in a loop yield to other tasks.
     async fn room_after(&self, sent: Result<(), ResponseError>) -> Result<(), ResponseError> {
         match sent {
             Ok(()) | Err(ResponseError::ConnectionClosed) => self.room().await.and(sent),
@@ -294,7 +294,7 @@ impl Stream {
         self
     }
 
-    /// Returns whether another request may follow. `client_keeps_alive` is whether the client keeps the connection
+    /// Returns whether another request may follow. `client_keeps_alive` says whether the client keeps the connection
     /// open.
     pub fn is_keep_alive(&self, client_keeps_alive: bool) -> bool {
         client_keeps_alive && !self.exchange.closes && self.connection().lane.is_open()

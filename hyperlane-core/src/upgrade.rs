@@ -168,7 +168,8 @@ impl Upgrade {
         wanted: Option<&str>,
         config: &ServerConfig,
     ) -> Result<Option<Subprotocol>, RequestError> {
-        // The choice excludes invalid names. It also excludes session tokens, because they are credentials.
+        // Invalid names are left out. A client may also send a session token among the names. The token is left out
+        // too, because it is a credential.
         let offered: Vec<&str> = offered
             .flat_map(list_items)
             .filter(|name| is_token(name) && !is_session_token(name))

@@ -59,9 +59,9 @@ use crate::{
 /// ```
 ///
 /// [`Context::upgrade`](crate::Context::upgrade) returns the WebSocket of one connection.
-/// [`Context::ws`](crate::Context::ws) returns a WebSocket that stands for a channel. A channel carries the messages of
-/// a session to all browser tabs of the session, and outlives the connections of the tabs. The docs of each method say
-/// where a channel differs from a connection.
+/// [`Context::ws`](crate::Context::ws) returns the WebSocket of a channel. A channel belongs to a session. It carries
+/// messages to and from all browser tabs of the session, and outlives the connections of the tabs. The docs of each
+/// method say where a channel differs from a connection.
 #[derive(Clone)]
 pub struct WebSocket {
     target: Target,
@@ -98,7 +98,7 @@ impl WebSocket {
     /// Returns whether messages can still be sent. A connection is open until either side sends a Close or the
     /// connection breaks.
     ///
-    /// A channel is open from its first connection until the channel ends. It stays open while no client is connected.
+    /// A channel is open from its first connection until the channel ends, even while no client is connected.
     pub fn is_open(&self) -> bool {
         match &self.target {
             Target::Connection(connection) => connection.lane.is_open(),
@@ -128,8 +128,9 @@ impl WebSocket {
 
     /// Returns the connection's [`Outbox`], a handle for code that delivers to many connections.
     ///
-    /// For a channel, returns the outbox of one of the current connections. This outbox can describe and close the
-    /// connection, but cannot send: only the channel may send to the connection.
+    /// For a channel, returns the outbox of one of the current connections. This outbox shows the state of the
+    /// connection and can close it. Sends through this outbox fail, because only the channel may send to the
+    /// connection.
     pub fn outbox(&self) -> Outbox {
         Outbox::new(self.connection())
     }
@@ -141,9 +142,10 @@ impl WebSocket {
     /// a channel, the call waits only while the channel's buffer is full, and at most for the channel's send timeout.
     ///
     /// # Errors
-    /// [`io::ErrorKind::BrokenPipe`] if the WebSocket is closed or the channel has ended, [`io::ErrorKind::TimedOut`]
-    /// if the channel's buffer stayed full for the whole send timeout, [`io::ErrorKind::OutOfMemory`] if no client of
-    /// the channel is connected and `session_memory` has no room for the message.
+    /// - [`io::ErrorKind::BrokenPipe`] if the WebSocket is closed or the channel has ended.
+    /// - [`io::ErrorKind::TimedOut`] if the channel's buffer stayed full for the whole send timeout.
+    /// - [`io::ErrorKind::OutOfMemory`] if no client of the channel is connected, and the memory for sessions
+    ///   ([`ServerConfig::session_memory`](crate::ServerConfig)) has no room for the message.
     ///
     /// # Cancel safety
     /// If the future is dropped, the message is sent either whole or not at all.
@@ -187,8 +189,8 @@ impl WebSocket {
     /// Waits for the next text or binary message.
     ///
     /// # Errors
-    /// A connection returns [`io::ErrorKind::ConnectionAborted`] after a Close of the client; the source of the error
-    /// has the Close's code and reason. It returns [`io::ErrorKind::InvalidData`] if the client broke the protocol, and
+    /// A connection returns [`io::ErrorKind::ConnectionAborted`] after a Close of the client. The error's
+    /// [`get_ref`](io::Error::get_ref) has the Close's code and reason. It returns [`io::ErrorKind::InvalidData`] if the client broke the protocol, and
     /// [`io::ErrorKind::ConnectionReset`] if the client left without a Close.
     ///
     /// A channel does not return these errors. When a connection ends, the call waits for messages of the next

@@ -78,9 +78,9 @@ impl WireFormat {
 impl WireFormat {
     /// Encodes `message` in this format, for any number of connections.
     ///
-    /// In a WebSocket format, a message becomes a frame. The frame is not compressed, so that it is valid for every
-    /// WebSocket. [`Outbox::encode`](crate::Outbox::encode) compresses. In an event stream, a message becomes an event
-    /// with the message's text as its data.
+    /// In a WebSocket format, a message becomes a frame. The frame is not compressed, so it is valid for every
+    /// WebSocket. For a frame that may be compressed, call [`Outbox::encode`](crate::Outbox::encode). In an event
+    /// stream, a message becomes an event with the message's text as its data.
     ///
     /// # Errors
     /// Returns [`io::ErrorKind::InvalidData`] for a message that the format cannot carry: any message in HTTP

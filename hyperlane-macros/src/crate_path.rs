@@ -24,8 +24,9 @@ pub(crate) fn library_name() -> String {
     ["hyperlane", "hyperlane-core"]
         .into_iter()
         .find_map(|package| match crate_name(package).ok()? {
-            // `crate::` would be wrong in an example or a doctest of the library. Each library therefore declares its
-            // own name (`extern crate self as hyperlane`).
+            // In an example or a doctest of the library, `crate::` would mean the example itself. The path therefore
+            // begins with the name of the library, and each library declares this name for itself (`extern crate self
+            // as hyperlane`).
             FoundCrate::Itself => Some(package.replace('-', "_")),
             FoundCrate::Name(name) => Some(name),
         })

@@ -33,8 +33,8 @@ fn parse_item(tokens: TokenStream) -> Result<Item> {
     const OTHERS: [&str; 9] = [
         "struct", "enum", "union", "impl", "mod", "trait", "use", "static", "type",
     ];
-    // The search looks into no group of tokens, such as `(..)`: before the keyword of an item, only attributes and
-    // `pub(..)` have groups.
+    // The search skips groups of tokens, such as `(..)`. Before the keyword of an item, groups occur only in attributes
+    // and in `pub(..)`.
     let is_other = tokens.clone().into_iter().find_map(|token| match token {
         TokenTree::Ident(word) if word == "fn" => Some(false),
         TokenTree::Ident(word) => OTHERS.iter().any(|other| word == other).then_some(true),
@@ -62,8 +62,8 @@ fn expand_item(
         }
         Err(error) => errors.push(error),
     };
-    // The compiler does not pass the token of the first attribute's name. The new token has the span of the call site,
-    // and the call site is the location of this attribute.
+    // The compiler does not pass the name of the attribute that it expands. The new token for this name has the span of
+    // the call site, and the call site is the location of the attribute.
     add(
         args::parse(row, Ident::new(row.name, Span::call_site()), args),
         &mut errors,

@@ -1,4 +1,5 @@
-//! Expands all macros on a function at once: guards, reads, extractors, conditions, setters, the body, epilogues.
+//! Expands all macros on a function at once. The new code has the guards, reads, extractors, conditions and setters,
+//! then the user's body, then the macros that run after it.
 
 mod body;
 mod conflicts;
@@ -84,7 +85,8 @@ impl Returns {
                 _ if last_segment(ty).is_some_and(|ident| ident == "Status") => {
                     Self::Status(ty.clone())
                 }
-                // `ServerHook::handle` must return `Status`. A type with another name is an alias of `Status`.
+                // `ServerHook::handle` must return `Status`, so a type with another name can only be an alias of
+                // `Status`.
                 _ if is_handler(item) => Self::Status(ty.clone()),
                 // A variable cannot be declared with the type `impl Trait` or `!`.
                 _ if contains_word(ty.to_token_stream(), &["impl", "!"]) => {

@@ -47,11 +47,11 @@ const TRUSTED_MACROS: [&str; 22] = [
 /// The early exits of a body.
 #[derive(Default)]
 pub(crate) struct Jumps {
-    /// True if the body contains `return` or `?`, or a macro call that may expand to one of them.
+    /// True if the body contains `return` or `?`, or a macro call whose code may leave the body.
     pub(crate) may_return: bool,
     /// The span of each `break` and of each `continue` that applies to the loop around the body.
     pub(crate) loop_jumps: Vec<Span>,
-    /// The number of loops in the body that surround the expression that is being visited.
+    /// The number of the body's loops around the expression that is being visited.
     depth: usize,
 }
 
@@ -83,7 +83,8 @@ impl<'ast> Visit<'ast> for Jumps {
 
     fn visit_macro(&mut self, node: &'ast Macro) {
         // The code that a macro call expands to is unknown here, and it may contain a `return`, as the code of `bail!`
-        // does. Only `TRUSTED_MACROS` are known to add no `return` to their arguments.
+        // does. Only `TRUSTED_MACROS` are known to add no `return` to their arguments. A `break` or `continue` in the
+        // arguments counts as well, because `rewrite` does not look into macro calls.
         let name = node
             .path
             .segments

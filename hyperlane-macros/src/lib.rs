@@ -20,9 +20,9 @@ mod table;
 mod tests;
 mod tokens;
 
-/// Declares one attribute macro per entry. The entries are grouped by phase, and the string of a group is the last
-/// paragraph in the documentation of each of its macros. `at "/path"` after an entry adds an example to the
-/// documentation: the attribute on a route at this path.
+/// Declares one attribute macro per entry. The entries are grouped by phase. The string of a group becomes the last
+/// paragraph in the documentation of each macro of the group. `at "/path"` after an entry adds an example to the
+/// documentation of the macro: a route at this path with the macro.
 macro_rules! declare {
     ($(
         $phase:ident $when:literal {
@@ -71,10 +71,10 @@ declare! {
         /// # fn main() {}
         /// ```
         hyperlane;
-        /// Imports traits without their names: `#[import(std::fmt::Write)]`.
+        /// Brings traits into scope, as `use std::fmt::Write as _;` does: `#[import(std::fmt::Write)]`.
         ///
-        /// On a function, the macro brings the traits into scope in the function's body. On a struct, it brings the
-        /// traits into scope in the module.
+        /// On a function, the traits are in scope in the function's body. On a struct, the traits are in scope in the
+        /// module that contains the struct.
         ///
         /// ```
         /// use hyperlane::*;
@@ -94,11 +94,11 @@ declare! {
         /// or a `trait` is refused. The routes of another crate are registered only if the program's code names that
         /// crate: `use handlers as _;` is enough for a crate `handlers`.
         ///
-        /// The argument is the pattern of the path: a string literal or a constant such as `/users/:id`, `/users/{id}`,
-        /// `/users/{id:\d+}` or `/files/{*path}`. The compiler checks a literal pattern and its regexes. It also checks
-        /// the names in `route_param`: the pattern must have these parameters. At its start, a server checks the typed
-        /// arguments of route functions: the pattern's parameters must fit the type in `Path`, and the server must have
-        /// a value for `State`.
+        /// The argument is the pattern of the path, as a string literal or as a constant. Examples of patterns are
+        /// `/users/:id`, `/users/{id}`, `/users/{id:\d+}` and `/files/{*path}`. The compiler checks a literal pattern
+        /// and its regexes. It also checks the names in `route_param`: the pattern must have these parameters. When a
+        /// server starts, it checks the typed arguments of route functions: the pattern's parameters must fit the type
+        /// in `Path`, and the server must have a value of the type in `State`.
         ///
         /// A function may take the stream, the context and typed arguments. A function returns `Status` or any type
         /// that implements `IntoResponse`.
@@ -237,8 +237,8 @@ declare! {
         /// Registers a hook struct that runs before routes: `#[request_middleware]`, or `#[request_middleware(1)]` with
         /// an order.
         ///
-        /// The order is any `isize` constant, or a number in quotes. Hooks run in ascending order. Hooks without an
-        /// order run first.
+        /// The order is any `isize` constant, or a number in quotes. Hooks with smaller orders run earlier. Hooks
+        /// without an order run before all hooks with an order.
         ///
         /// ```
         /// use hyperlane::*;
@@ -262,8 +262,8 @@ declare! {
         /// Registers a hook struct that runs after routes: `#[response_middleware]`, or `#[response_middleware(1)]`
         /// with an order.
         ///
-        /// The order is any `isize` constant, or a number in quotes. Hooks run in ascending order. Hooks without an
-        /// order run first.
+        /// The order is any `isize` constant, or a number in quotes. Hooks with smaller orders run earlier. Hooks
+        /// without an order run before all hooks with an order.
         ///
         /// ```
         /// use hyperlane::*;
@@ -287,8 +287,8 @@ declare! {
         /// Registers a hook struct that runs after a hook has panicked: `#[task_panic]`, or `#[task_panic(1)]` with an
         /// order.
         ///
-        /// The order is any `isize` constant, or a number in quotes. Hooks run in ascending order. Hooks without an
-        /// order run first.
+        /// The order is any `isize` constant, or a number in quotes. Hooks with smaller orders run earlier. Hooks
+        /// without an order run before all hooks with an order.
         ///
         /// ```
         /// use hyperlane::*;
@@ -312,8 +312,8 @@ declare! {
         /// Registers a hook struct that runs after the server or a hook has refused a request: `#[request_error]`, or
         /// `#[request_error(1)]` with an order.
         ///
-        /// The order is any `isize` constant, or a number in quotes. Hooks run in ascending order. Hooks without an
-        /// order run first.
+        /// The order is any `isize` constant, or a number in quotes. Hooks with smaller orders run earlier. Hooks
+        /// without an order run before all hooks with an order.
         ///
         /// ```
         /// use hyperlane::*;
@@ -374,13 +374,13 @@ declare! {
         /// Declines requests that do not ask for a WebSocket. If all handlers of the path decline, the answer is 426.
         ///
         /// On `ServerHook::handle` and on route functions, the macro also accepts the handshake, right after the
-        /// guards. The server refuses an invalid handshake, or one from a page of a foreign origin, before the body
-        /// runs.
+        /// guards. If the handshake is invalid, or comes from a page of a foreign origin, the server refuses the
+        /// request before the body runs.
         ///
-        /// The body's first read, its first send or its call of `ctx.upgrade(stream)` sends the answer with status 101.
-        /// Before the 101, the body may give an HTTP answer instead: an error, `Status::Reject`, `#[send]` with a
-        /// status of 400 or more, or raw bytes that begin with `HTTP/1.`. If the body does none of these things within
-        /// `ServerConfig::handshake_timeout` (10 s), the server sends the 101.
+        /// The acceptance does not send the answer with status 101. The body's first read, its first send or its call
+        /// of `ctx.upgrade(stream)` sends the 101. Before the 101, the body may give an HTTP answer instead: an error,
+        /// `Status::Reject`, `#[send]` with a status of 400 or more, or raw bytes that begin with `HTTP/1.`. If the
+        /// body does none of these things within `ServerConfig::handshake_timeout` (10 s), the server sends the 101.
         ///
         /// `ctx.upgrade_with` can set subprotocols and header fields. `ctx.upgrade_with` cannot set allowed origins,
         /// because this guard has checked the origin already.
@@ -444,8 +444,8 @@ declare! {
         /// # fn main() {}
         /// ```
         reject_host;
-        /// Declines requests from a page that is not in the macro's list: `#[referer("https://a.example/")]`. If all
-        /// handlers of the path decline, the answer is 403.
+        /// Declines requests whose `Referer` header is missing or is not in the macro's list:
+        /// `#[referer("https://a.example/")]`. If all handlers of the path decline, the answer is 403.
         ///
         /// ```
         /// use hyperlane::*;
@@ -456,8 +456,8 @@ declare! {
         /// # fn main() {}
         /// ```
         referer;
-        /// Declines requests from a page in the macro's list: `#[reject_referer("https://spam.example/")]`. If all
-        /// handlers of the path decline, the answer is 403.
+        /// Declines requests whose `Referer` header is in the macro's list:
+        /// `#[reject_referer("https://spam.example/")]`. If all handlers of the path decline, the answer is 403.
         ///
         /// ```
         /// use hyperlane::*;
@@ -474,9 +474,9 @@ declare! {
         /// Runs the function once per WebSocket message, until the connection closes:
         /// `#[try_get_websocket_request(message)]`.
         ///
-        /// The variable holds the message as a `RequestBody`. Without a variable, the macro reads messages and binds
-        /// nothing. On `ServerHook::handle` and on routes, the macro first upgrades the connection. A request that
-        /// cannot be upgraded is refused.
+        /// The variable in the argument holds the message as a `RequestBody`. Without an argument, the macro reads
+        /// messages and binds no variable. On `ServerHook::handle` and on routes, the macro first upgrades the
+        /// connection. A request that cannot be upgraded is refused.
         ///
         /// The function's body may evaluate to a `Status` or to `()`, or it may never return. `break` and `return` end
         /// the loop and close the connection with code 1000. `Status::Reject` closes the connection with 1008. A panic,
@@ -503,8 +503,8 @@ declare! {
         try_get_websocket_request;
         /// Runs the function once for each later HTTP request of the connection: `#[try_get_http_request(request)]`.
         ///
-        /// The variable holds the request as a `Request`. Without a variable, the macro reads requests and binds
-        /// nothing.
+        /// The variable in the argument holds the request as a `Request`. Without an argument, the macro reads requests
+        /// and binds no variable.
         ///
         /// ```
         /// use hyperlane::*;
@@ -518,16 +518,17 @@ declare! {
         try_get_http_request;
     }
     handles "Runs last before the body." {
-        /// Makes the connection a WebSocket and binds its handle by value: `#[websocket(socket)]`.
+        /// Makes the connection a WebSocket and binds an owned handle to it, a `WebSocket`: `#[websocket(socket)]`.
         ///
         /// On `ServerHook::handle` and on routes, the macro declines requests that do not ask for a WebSocket (426).
-        /// Another handler may therefore serve a page at the same path. An invalid handshake is refused.
+        /// Another handler of the same path may therefore answer these requests, for example with a page. An invalid
+        /// handshake is refused.
         ///
         /// Extractors, conditions and the macros that set response headers run before the upgrade. If an extractor or a
         /// condition refuses the request, the client gets an HTTP answer. The 101 contains the headers that were set.
-        /// With `try_get_websocket_request`, the upgrade comes before the first message, and the macro binds a new
-        /// handle for each message. In request middleware, the macro makes the connection a WebSocket before a route
-        /// runs.
+        /// If `try_get_websocket_request` is on the same function, the upgrade comes before the first message, and
+        /// `websocket` binds a new handle for each message. In request middleware, `websocket` makes the connection a
+        /// WebSocket before a route runs.
         ///
         /// ```
         /// use hyperlane::*;
@@ -544,7 +545,8 @@ declare! {
         /// # fn main() {}
         /// ```
         websocket;
-        /// Starts an event stream as the response and binds its handle by value: `#[sse(events)]`.
+        /// Starts an event stream as the response and binds an owned handle to it, a `ServerSentEvents`:
+        /// `#[sse(events)]`.
         ///
         /// Extractors, conditions and the macros that set response headers run before the stream starts. If an
         /// extractor or a condition refuses the request, the client gets an HTTP answer. The head of the stream's
@@ -585,9 +587,9 @@ declare! {
         request_body;
         /// Binds the request body as a stream, a `BodyStream`: `#[body_stream(body)]`.
         ///
-        /// On `ServerHook::handle` or a route function, the macro sets the route to stream request bodies: the server
-        /// reads no part of a body before the hook runs. On other functions, the macro binds the unread part of a body
-        /// that the route streams.
+        /// On `ServerHook::handle` or a route function, the macro also makes the route stream its request bodies: the
+        /// server reads no part of a body before the hook runs. On other functions, the macro does not change the
+        /// route. If the route streams its request bodies, the variable is the unread part of the body.
         ///
         /// ```
         /// use hyperlane::*;
@@ -623,7 +625,8 @@ declare! {
         max_body;
         /// Binds the request body, parsed as JSON: `#[request_body_json(user: User)]`.
         ///
-        /// Malformed JSON is refused with 400. The answer names the path of the wrong field.
+        /// If the body is not valid JSON for the type, the request is refused with 400. The answer names the wrong
+        /// field by its path in the JSON.
         ///
         /// ```
         /// use hyperlane::*;
@@ -962,7 +965,7 @@ declare! {
         try_get_task_panic_data;
         /// Binds the `RequestError` that is the reason why the request was refused: `#[request_error_data(error)]`.
         ///
-        /// If neither the server nor a hook has refused the request, this macro refuses it with 500.
+        /// If neither the server nor a hook has refused the request, this macro refuses the request with 500.
         ///
         /// ```
         /// use hyperlane::*;
@@ -984,7 +987,8 @@ declare! {
         /// # fn main() {}
         /// ```
         request_error_data;
-        /// Binds an `Option` with the reason why the request was refused: `#[try_get_request_error_data(error)]`.
+        /// Binds the reason why the request was refused, an `Option<RequestError>`:
+        /// `#[try_get_request_error_data(error)]`.
         ///
         /// This macro never refuses a request.
         ///
@@ -1014,7 +1018,8 @@ declare! {
     conditions "A condition runs after the extractors. The function must return `Status` or nothing, and a route \
         then answers with the response as it is. A route that returns a value answers 403 instead. No other \
         handler of the path is tried, since the arguments were read already." {
-        /// Skips the body and the later phases if the expression is false: `#[filter(allowed)]`.
+        /// Skips the function's body, and the macros of the later phases, if the expression is false:
+        /// `#[filter(allowed)]`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1029,7 +1034,8 @@ declare! {
         /// # fn main() {}
         /// ```
         filter;
-        /// Skips the body and the later phases if the expression is true: `#[reject(banned)]`.
+        /// Skips the function's body, and the macros of the later phases, if the expression is true:
+        /// `#[reject(banned)]`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1125,7 +1131,7 @@ declare! {
         clear_response_headers;
     }
     epilogues "Runs whenever the body ran, also after an early `return` or `?`." {
-        /// Sends the response after the body: `#[try_send]`. With an argument, sends bytes instead:
+        /// Sends the response after the body: `#[try_send]`. With an argument, sends the bytes in the argument instead:
         /// `#[try_send(bytes)]`.
         ///
         /// The macro does not report a failure. The next read or send on the connection reports the failure.
@@ -1140,7 +1146,8 @@ declare! {
         /// # fn main() {}
         /// ```
         try_send;
-        /// Sends the response after the body: `#[send]`. With an argument, sends bytes instead: `#[send(bytes)]`.
+        /// Sends the response after the body: `#[send]`. With an argument, sends the bytes in the argument instead:
+        /// `#[send(bytes)]`.
         ///
         /// A failure is logged and closes the connection. On a WebSocket, the macro sends the body of the response as a
         /// message.

@@ -15,15 +15,15 @@ pub(crate) struct Row {
 /// in `__private`, a hidden module of the library. Some variants contain the name of such a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Registers the item below the attribute: a hook struct, or for a route either a hook struct or a function.
+    /// Registers the item below the attribute. The item is a hook struct. A route may also be a function.
     Register(Register),
     /// Declares variables at the top of a function.
     Declare,
     /// Brings traits into scope.
     Import,
-    /// Declines a request that fails the check, before an extractor or a read runs.
+    /// Declines a request that fails the check. Guards run before extractors and reads.
     Guard(Check),
-    /// Runs the later phases once per message. The function with this name reads the message.
+    /// Runs the later phases once per message. The string names the function that reads the message.
     Read(&'static str),
     /// Binds the value that the function with this name returns.
     Extract(&'static str),
@@ -119,7 +119,8 @@ pub(crate) enum Check {
     Upgrade(&'static str),
     /// The request asks for no upgrade to a known protocol.
     NoUpgrade,
-    /// The method of `HttpVersion` that `is` names returns true. `accepts` lists the versions for which it does so.
+    /// The version of the request. `is` names the method of `HttpVersion` that returns true for accepted versions.
+    /// `accepts` lists these versions.
     Version {
         is: &'static str,
         accepts: &'static [&'static str],

@@ -1,6 +1,7 @@
 //! Finds the name that a misspelt word may have meant.
 
-/// Returns the candidate closest to `word`. Returns `None` if more than a third of the letters differ.
+/// Returns the candidate closest to `word`. Returns `None` if every candidate differs from `word` in more than a third
+/// of the letters of `word`. A difference of one letter is always allowed.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -14,8 +15,8 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Returns the Levenshtein distance of two words: the number of letters to insert, delete or change. Computes the
-/// matrix of distances row by row.
+/// Returns the Levenshtein distance of two words: the smallest number of letters to insert, delete or change that turns
+/// one word into the other. Computes the matrix of the distances of all prefixes, and keeps one row of it.
 fn distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.chars().count()).collect();
     for (line, from) in left.chars().enumerate() {

@@ -1,4 +1,4 @@
-//! Finds the parameters of a function that are its `Stream` and its `Context`.
+//! Finds out which parameter of a function is its `Stream`, and which one is its `Context`.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::ToTokens;
@@ -23,8 +23,8 @@ pub(crate) struct Params {
     /// The error about a `&mut` parameter that could be either the stream or the context, or that is a second stream or
     /// context.
     unclear: Option<Error>,
-    /// The types of a stream and a context that the function takes by value. Macros refuse such parameters, because
-    /// they need references.
+    /// The types of a stream (first) and a context (second) that the function takes by value. Macros need references,
+    /// so they refuse such parameters.
     by_value: [Option<TokenStream>; 2],
     /// All parameters except `self`, the stream and the context.
     pub(crate) others: Vec<PatType>,
@@ -70,10 +70,10 @@ impl Part {
 impl Params {
     /// Finds the stream and the context of a function. A reference is recognized by the last segment of its type's
     /// path, `Stream` or `Context`. If no type has such a name and there are two `&mut` parameters, the first is the
-    /// stream, and the second is the context. If a type names only one of the two, and there is one further `&mut`
-    /// parameter, that parameter is the other of the two.
+    /// stream, and the second is the context. If only the stream or only the context has its type name, and there is
+    /// exactly one other `&mut` parameter, this parameter is the missing one.
     ///
-    /// A stream or context with the pattern `_` gets a variable.
+    /// If the pattern of the stream or of the context is `_`, the function replaces it by a variable.
     pub(crate) fn find(signature: &mut Signature) -> Self {
         let candidates = Candidates::of(signature);
         let (stream, ctx, unclear) = candidates.choose(signature);
@@ -278,8 +278,8 @@ impl Candidates {
     }
 }
 
-/// Returns an error if the parameter at `index` has the type name of `part`. The caller has found another parameter
-/// for `part` already.
+/// Returns an error if the type of the parameter at `index` is also named `Stream` or `Context`, as `part` says. The
+/// caller has already found another parameter for `part`.
 fn duplicate(signature: &Signature, index: usize, part: Part) -> Option<Error> {
     let FnArg::Typed(argument) = signature.inputs.get(index)? else {
         return None;

@@ -133,9 +133,9 @@ fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
     }
 }
 
-/// Translates a parameter from the syntax of other libraries: `<id>`, `<int:id>`, `<rest..>`, `[id]`, `[...rest]`.
-/// Returns `None` for other segments. A segment in this syntax cannot be meant literally: paths percent-encode `<`,
-/// `>`, `[` and `]` (RFC 3986 §3.3), so no path matches such a segment.
+/// Translates a parameter from the syntax of other libraries (`<id>`, `<int:id>`, `<rest..>`, `[id]`, `[...rest]`) to
+/// the syntax of this library. Returns `None` for other segments. A segment in the foreign syntax is never a literal:
+/// paths percent-encode `<`, `>`, `[` and `]` (RFC 3986 §3.3), so no path would match it.
 fn foreign_syntax(segment: &str) -> Option<String> {
     let between = |open: char, close: char| segment.strip_prefix(open)?.strip_suffix(close);
     let inner = between('<', '>').or_else(|| between('[', ']'));

@@ -121,7 +121,8 @@ impl Phases {
         }
     }
 
-    /// Returns the macro that opens a handle. The macro is an attribute or an entry of a list.
+    /// Returns the macro that opens a handle, as an attribute or as an entry of a list. Returns `None` if no macro does
+    /// so.
     pub(crate) fn opener(&self) -> Option<&Applied> {
         let is_open = |applied: &&Applied| matches!(applied.row.role, Role::Open(_));
         self.open
@@ -157,7 +158,7 @@ impl Phases {
         }
     }
 
-    /// Returns whether the expansion adds code before or after the body. Guards do not count.
+    /// Returns whether the expansion adds code before or after the body. Ignores the code of guards.
     pub(crate) fn has_code_around_body(&self) -> bool {
         self.read.is_some()
             || self.close.is_some()

@@ -58,7 +58,8 @@ pub(crate) fn hook_type(
     code
 }
 
-/// Returns the error about a generic item. A generic item cannot be registered.
+/// Returns the error about a generic item. Such an item cannot be registered, because a registration names no values
+/// for the generic parameters.
 pub(crate) fn generic_item(applied: &Applied, generics: &Generics) -> Error {
     let message = format!(
         "`#[{}]` cannot register a generic item, as nothing here names its parameters; remove them",
@@ -67,7 +68,8 @@ pub(crate) fn generic_item(applied: &Applied, generics: &Generics) -> Error {
     Error::new_spanned(generics, message)
 }
 
-/// Writes one registration. `value` gets the code of the item's source location and writes the registered value.
+/// Writes one registration of an item. The function `value` gets the code of the item's source location, and returns
+/// the code of the value to register.
 pub(crate) fn submit(
     private: &TokenStream,
     name: &Ident,

@@ -44,7 +44,7 @@ fn errors(code: &str) -> Vec<String> {
         }
     }
     let mut messages = Messages(Vec::new());
-    // A method has a `self`. Its code can be parsed only inside an `impl`.
+    // A method with `self` can be parsed only inside an `impl`.
     match syn::parse_str::<syn::File>(code) {
         Ok(file) => messages.visit_file(&file),
         Err(_) => messages.visit_file(&syn::parse_str(&format!("impl X {{ {code} }}")).unwrap()),

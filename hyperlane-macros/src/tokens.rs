@@ -15,8 +15,8 @@ pub(crate) fn respan(path: &TokenStream, place: Span) -> TokenStream {
     tokens.collect()
 }
 
-/// Returns a span with the location of `span` and the hygiene of the expansion. Errors point to the user's code, but
-/// names do not clash with the user's names.
+/// Returns a span with the location of `span` and the hygiene of the expansion. If a token has this span, errors about
+/// it point to the user's code. If the token is the name of a variable, it does not clash with the user's variables.
 pub(crate) fn hygienic(span: Span) -> Span {
     Span::mixed_site().located_at(span)
 }
@@ -26,7 +26,8 @@ pub(crate) fn local(name: &str, span: Span) -> Ident {
     Ident::new(&format!("__hl_{name}"), hygienic(span))
 }
 
-/// Returns whether the tokens contain one of the words or punctuation signs, at any depth of groups.
+/// Returns whether the tokens contain one of `words`. Each of these is an identifier or a single punctuation character.
+/// Also searches inside groups such as `(..)`, at any depth.
 pub(crate) fn contains_word(tokens: TokenStream, words: &[&str]) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Ident(ident) => {

@@ -63,8 +63,8 @@ impl ChannelConnection {
     }
 }
 
-/// Closes a connection that was opened with a former id of the session. The response to the request that renewed the id
-/// has set a new cookie. The client then connects again with this cookie.
+/// Closes a connection that was opened with a former id of the session. The client already has a cookie with the new
+/// id, from the response to the request that renewed the id. It can therefore connect again.
 pub(crate) fn close_for_new_id(connection: &Arc<Link>) {
     Outbox::new(connection.clone()).close(
         CloseCode::SERVICE_RESTART,
@@ -73,7 +73,8 @@ pub(crate) fn close_for_new_id(connection: &Arc<Link>) {
     );
 }
 
-/// Makes an event whose id is also its data. Firefox and WebKit ignore the id of an event without data.
+/// Makes an event whose id is also its data. The event needs data, because Firefox and WebKit ignore the id of an event
+/// without data.
 pub(crate) fn position_event(name: &str, id: ResumeId) -> Event {
     Event::new()
         .event(name)

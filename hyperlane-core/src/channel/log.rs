@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use crate::proto::ws::Message;
 
-/// A position in a channel. A client sends it to resume after a cut. The text form is `<epoch>-<offset>`: the epoch in
-/// hexadecimal digits, and the offset in decimal digits.
+/// The id of the last message that a client has received. After its connection was cut, the client sends the id to
+/// receive the messages that follow. The text form is `<epoch>-<offset>`: the epoch in hexadecimal digits, and the
+/// offset in decimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ResumeId {
     /// The random number of the channel. Each channel has its own epoch, so an id is useless in any other channel.
@@ -31,7 +32,7 @@ pub(crate) struct NotAnId;
 impl FromStr for ResumeId {
     type Err = NotAnId;
 
-    /// Accepts only the form that [`Display`](fmt::Display) writes, so each position has exactly one text.
+    /// Accepts only the form that [`Display`](fmt::Display) writes, so each id has exactly one text.
     fn from_str(text: &str) -> Result<Self, NotAnId> {
         let (epoch, offset) = text.split_once('-').ok_or(NotAnId)?;
         let id = Self {
@@ -59,7 +60,8 @@ fn is_missing(text: &str) -> bool {
 
 impl ResumeId {
     /// Parses the id that a client sent. Returns `None` if the text is empty or stands for a missing value, like
-    /// `null`. A page that has no id yet may send such a text. The page must not be reset, and an error would reset it.
+    /// `null`. A page that has no id yet may send such a text. The result is no error in this case, because an error
+    /// would reset the page.
     pub(crate) fn of_client(text: &str) -> Option<Result<Self, NotAnId>> {
         let text = text.trim();
         let bare = text.trim_matches(['"', '\'']);

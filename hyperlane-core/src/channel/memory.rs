@@ -40,7 +40,7 @@ impl Channel {
     }
 
     /// Charges the session for all messages of the channel, after the last client has left. The channel ends if there
-    /// is no room, or if no client can come back to the session.
+    /// is no room, or if the session lasts only for its request, so that no client can come back.
     pub(super) fn charge_all(&self, inner: Locked<'_>) {
         let weight = CHANNEL_OVERHEAD + inner.state.log.weight() + inner.inbox.bytes();
         drop(inner);

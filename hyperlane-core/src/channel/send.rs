@@ -103,7 +103,8 @@ impl Channel {
         }
     }
 
-    /// Sends a message after the send timeout. If a slow tab holds up another tab, the channel closes the slow tab's
+    /// Tries a last time to send a message that had no room within the send timeout. If a slow tab holds up another
+    /// tab, the channel first removes the slow tab's position, which may make room, and then closes the slow tab's
     /// connection. The slow client then comes back and gets a reset.
     fn send_without_slow(self: &Arc<Self>, item: Option<Item>) -> io::Result<()> {
         let mut inner = self.lock();
@@ -188,8 +189,9 @@ impl Channel {
     /// Completes a change of the state. Starts a pump (a task that writes) for each connection that lacks messages,
     /// wakes the senders, and sets the timer that ends a channel without clients.
     pub(super) fn after_change(self: &Arc<Self>, inner: &mut Inner) {
-        // The connection's cork may contain bytes that the connection's own hook has sent in the current poll. These
-        // bytes must leave before another task writes to the connection, so the cork is flushed here.
+        // The connection's cork (a buffer of this thread) may contain bytes that the connection's own hook has sent in
+        // the current poll. These bytes must leave before another task writes to the connection, so the cork is flushed
+        // here.
         for connection in inner.state.connections() {
             connection.connection().lane().flush();
         }

@@ -42,8 +42,9 @@ impl Default for Settings {
     }
 }
 
-/// The settings for channels to which no client has connected yet, one per direction. The first endpoint of a direction
-/// determines the settings of that direction. The table of sessions stores this value as an attachment.
+/// The settings for channels that the program opens before a client connects at an endpoint, one value per direction.
+/// The first endpoint of a direction determines the value of that direction. The table of sessions stores these
+/// settings as an attachment.
 #[derive(Default)]
 pub(crate) struct ChannelSettings([OnceLock<Arc<Settings>>; 2]);
 

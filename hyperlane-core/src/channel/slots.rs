@@ -99,6 +99,7 @@ pub(crate) fn was_closed(session: &SessionEntry, direction: Direction, epoch: u6
 
 /// Returns random bits that are hard to guess. The value is never 0.
 pub(crate) fn random() -> u64 {
-    // A system without random bytes has no sessions, and so no channels.
+    // Without random bytes, the server cannot create sessions, and without sessions there are no channels. The value 1
+    // is therefore not used in practice.
     getrandom::u64().unwrap_or(1).max(1)
 }

@@ -24,8 +24,8 @@ pub(crate) trait Connection {
     /// Requests an acknowledgement, if the client has answered the last request.
     fn request_ack(&self);
 
-    /// Requests an acknowledgement like [`request_ack`](Self::request_ack), but at a limited rate. The request may
-    /// leave a moment later.
+    /// Requests an acknowledgement like [`request_ack`](Self::request_ack), but at a limited rate: the request may be
+    /// sent a moment later.
     fn request_ack_soon(&self);
 
     /// Returns the number of the HTTP request that opened the connection. Later requests have higher numbers.
@@ -79,8 +79,9 @@ impl<C: Connection, T> Position<C, T> {
 
     /// Returns the offset of the first message that the client may not have received.
     ///
-    /// An event stream acknowledges nothing, so written messages count as arrived. A cut may still lose some of them.
-    /// The client then gets them from the history, which is the part of the log before the floor.
+    /// An event stream acknowledges nothing, so written messages count as arrived. If the connection is cut, some of
+    /// these messages may still be lost. The client then gets them from the history, which is the part of the log
+    /// before the floor.
     fn first_unacknowledged(&self) -> u64 {
         let acknowledged = self.connection.as_ref().map_or(0, Connection::acknowledged);
         match self.kind {
@@ -133,10 +134,10 @@ const MAX_PAGES: usize = 8;
 /// loop.
 const MAX_WAITING: usize = 64;
 
-/// Limit of the messages that are kept for plain clients that are away while other clients read on. The limit is this
-/// factor times the limit of the buffer in bytes. The factor is large, because a client is reset if it misses more than
-/// these messages. Only the bytes are limited, not the number of messages, because a program may send small messages by
-/// the thousand.
+/// The channel keeps messages for plain clients that are away while other clients read on. The size of these messages
+/// is limited to this factor times [`Limits::bytes`]. The factor is large, because a client that has missed more than
+/// these messages is reset. The number of these messages is not limited, because a program may send thousands of small
+/// messages.
 const AWAY_FACTOR: usize = 32;
 
 /// The messages and positions of a channel. `C` is a connection, and `T` is a timer.
@@ -396,10 +397,11 @@ impl<C: Connection, T> ChannelState<C, T> {
             left.push(self.positions.remove(at));
         }
         if is_reset && claim.kind == Kind::Plain && claim.tab.is_none() {
-            // A position that still has a connection may have caused this reset: the log no longer has the position's
-            // unacknowledged messages. If the server has not noticed a cut, this may be an older connection of the same
-            // client. The position would cause a reset of every later connection as well, so it is removed. If the
-            // older connection still lives, its client has to be reset too.
+            // A position that still has a connection may have caused this reset, because the log no longer has the
+            // messages that the position has not acknowledged. The connection may be an older one of the same client,
+            // if the server has not noticed its end. Such a position would also reset every later connection, so it is
+            // removed. If the older connection is still in use, its client has to be reset too: the caller closes the
+            // connection.
             let log = &self.log;
             let (holed, rest) = std::mem::take(&mut self.positions)
                 .into_iter()
@@ -486,8 +488,8 @@ impl<C: Connection, T> ChannelState<C, T> {
                 .map(|(at, _)| at),
             // A client without an id is another tab or a reloaded page. It replaces no position.
             (_, None) => None,
-            // The channel had written all messages up to the client's id. A less advanced position therefore belongs to
-            // another client.
+            // The client got its id from the channel, so the channel has written all messages before `next` at the
+            // client's position. A position that is less advanced belongs to another client.
             (kind, Some(_)) => self
                 .waiting(kind)
                 .filter(|(_, position)| position.next >= next)

@@ -6,7 +6,7 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::Channel;
 
-/// The handle of a waiting task. Dropping the handle stops the task.
+/// The handle of a task that waits for some time and then does its work. Dropping the handle stops the task.
 pub(super) struct Timer(AbortHandle);
 
 impl Timer {

@@ -88,7 +88,7 @@ impl ServerConfig {
         ]
     }
 
-    /// Returns all durations; a disabled duration has a valid value.
+    /// Returns all durations with their names. For a duration that is `None`, returns a valid value.
     fn durations(&self) -> [(&'static str, Duration); 12] {
         let or_off = |duration: Option<Duration>| duration.unwrap_or(MAX_DURATION);
         [
@@ -129,7 +129,8 @@ pub(super) fn check_durations(durations: &[(&'static str, Duration)]) -> Result<
     Ok(())
 }
 
-/// Returns whether the text is `host:port`, a numeric address or a Unix path. The function does not resolve the host.
+/// Returns whether the text is `host:port`, a numeric address with a port, or `unix:` with a path. With the feature
+/// `proxy-protocol`, `proxy:` may precede each. The function does not resolve the host.
 fn is_address(address: &str) -> bool {
     let address = match address.strip_prefix(PROXIED) {
         Some(rest) if cfg!(feature = "proxy-protocol") => rest,

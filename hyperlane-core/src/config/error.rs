@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use crate::proto::http::host::AllowedHostError;
 
-/// An invalid setting of a [`ServerConfig`](crate::ServerConfig). `Debug` writes the same sentence as `Display`. If
-/// `main` returns an error, Rust prints it by `Debug`.
+/// An invalid setting of a [`ServerConfig`](crate::ServerConfig). `Debug` writes the same sentence as `Display`,
+/// because Rust uses `Debug` to print an error that `main` returns.
 #[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {

@@ -1,4 +1,4 @@
-//! The request limits that published Hyperlane programs set together.
+//! [`RequestConfig`]: the request limits as one value, in the form in which published Hyperlane programs set them.
 
 use std::time::Duration;
 
@@ -78,9 +78,9 @@ impl RequestConfig {
         )
     }
 
-    /// Returns the request limits of a server's configuration. A server limits only the sum of all header fields. In
-    /// the result, the limits of a name and of a value are each a quarter of this sum, and `buffer_size` has its
-    /// default.
+    /// Returns the request limits of a server's configuration. A server has no separate limits for a header name and
+    /// for a header value: it limits only the total length of all header fields. In the result, the limit of a name and
+    /// the limit of a value are therefore each a quarter of this total, and `buffer_size` has its default.
     pub(crate) fn of(config: &ServerConfig) -> Self {
         let default = Self::default();
         let field = config.max_header_bytes / 4;
@@ -98,8 +98,8 @@ impl RequestConfig {
 
     /// Copies these limits into a server's configuration.
     ///
-    /// The limit of all header fields becomes twice the sum of the name limit and the value limit. A timeout over a
-    /// year becomes a year.
+    /// The server's limit for the total length of all header fields becomes twice the sum of the name limit and the
+    /// value limit. A timeout over a year becomes a year.
     pub fn apply(&self, config: &mut ServerConfig) {
         config.max_request_line = self.max_path_size;
         config.max_header_count = self.max_header_count;

@@ -1,4 +1,4 @@
-//! Settings of sessions: the types that only these settings use, and the checks of their values.
+//! The settings of sessions: the types of their values, and the check of these values.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -63,7 +63,7 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// The rule for sending a session's cookie over TLS only.
+/// The rule that decides whether a session's cookie is `Secure`. Browsers send a `Secure` cookie over TLS only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSecure {

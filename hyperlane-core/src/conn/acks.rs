@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use crate::env::timers::Tick;
 
-/// Two offsets in a channel: the last message that was written to a WebSocket, and the last message that its client has
-/// acknowledged. An offset is the number of a message in its channel.
+/// Two offsets in a channel, where the offset of a message is its number: the offset of the last message that was
+/// written to a WebSocket, and the offset of the last message that the client has acknowledged.
 ///
 /// A ping carries the offset of the last message written before the ping. The pong returns the payload of its ping (RFC
 /// 6455 §5.5.3), and so acknowledges the messages up to this offset.
@@ -18,7 +18,7 @@ use crate::env::timers::Tick;
 pub(crate) struct Acks {
     written: AtomicU64,
     acknowledged: AtomicU64,
-    /// True while a ping that was sent for an acknowledgement has no pong.
+    /// True from the sending of a ping that asks for an acknowledgement until the next pong.
     ping_pending: AtomicBool,
     /// The tick of the last ping that was sent for an acknowledgement.
     last_ping: AtomicU32,
@@ -65,8 +65,8 @@ impl Acks {
         is_new
     }
 
-    /// Records that no ping is pending: its pong has arrived, or the ping could not be sent. The next ping can then be
-    /// sent.
+    /// Records that no ping is pending, because a pong has arrived or the ping could not be sent. The next ping can
+    /// then be sent.
     pub(crate) fn clear_pending_ping(&self) {
         self.ping_pending.store(false, Ordering::Release);
     }

@@ -18,15 +18,16 @@ use crate::{
     wire::WireFormat,
 };
 
-/// Time that a client has to complete the head of a request after a shutdown has begun. Within this time, the server
-/// still answers a request that was in transit when the shutdown began.
+/// Maximum time in which a client may complete the head of a request after a shutdown has begun. Within this time, the
+/// server still answers a request that was in transit when the shutdown began.
 const LAST_HEAD: Duration = Duration::from_secs(1);
 
 /// The heartbeat of an event stream: a comment line. The comment keeps proxies from closing the connection. Browsers
 /// ignore comments.
 const HEARTBEAT: &[u8] = b":\n";
 
-/// Delay before the next attempt to send a ping for an acknowledgement, after the outbox had no room.
+/// Delay after which the server again tries to send a ping that asks for an acknowledgement, if the outbox was full or
+/// closed at the last attempt.
 const ACK_PING_RETRY: Duration = Duration::from_secs(1);
 
 impl Link {
@@ -100,8 +101,8 @@ impl Link {
 }
 
 impl Input {
-    /// Closes the connection if its peer has read nothing for too long. A WebSocket that has not sent a Close frame
-    /// first gets one, and then has `close_timeout` to read it.
+    /// Closes the connection if its peer has read nothing for too long. If the server has not sent a Close frame on a
+    /// WebSocket yet, it sends one, and closes the connection `close_timeout` later at the latest.
     fn check_stall(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let Some(since) = link.lane.lock_out().stalled_since() else {
             return;

@@ -1,13 +1,14 @@
-//! The cork: a buffer of the thread for the bytes that a connection sends during one poll. The bytes leave in one
-//! system call.
+//! The cork: a thread-local buffer for the bytes that a connection sends during one poll. Usually one system call
+//! writes them all to the socket.
 //!
 //! While a thread polls a connection's task, the sends of the connection's own handler go into the cork, without a
 //! lock. When the poll returns, the connection writes the cork to the socket. Thus the responses to pipelined requests
-//! leave together, and so do the replies to all frames of one read. An await that is pending ends the poll, so the
-//! bytes never wait for an await.
+//! leave together, and so do the replies to all frames of one read. When the handler awaits something that is not
+//! ready, the poll ends, so the bytes leave before the handler waits.
 //!
-//! Work that should happen once per poll is deferred to the end of the poll as well ([`defer`]). For example, several
-//! publishes in one poll wake the hub of a room once.
+//! Work that should happen once per poll is deferred to the end of the poll as well ([`defer`]). For example, a handler
+//! may publish several messages to a room in one poll. The task that delivers the room's messages (its hub) is then
+//! woken once.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -201,10 +202,12 @@ pub(crate) fn is_polling_for(env: &Arc<Env>) -> bool {
         })
 }
 
-/// Runs the end hooks of a connection of this server, and marks the thread for [`is_polling_for`]. A shutdown waits for
-/// end hooks, so an end hook must not wait for the shutdown.
+/// Runs the end hooks of a connection of this server. While they run, [`is_polling_for`] returns true on this thread.
+/// An end hook that calls `shutdown().await` or `wait().await` thus does not wait for the end of the server, which
+/// itself waits for the end hook.
 pub(crate) fn run_end_hooks(env: &Arc<Env>, hooks: impl FnOnce()) {
-    // A thread that ends may have destroyed the thread-local value. No shutdown waits for the hooks in this case.
+    // If the thread is ending, the thread-local value may be destroyed already. The hooks then run without the mark: no
+    // shutdown waits for them in this case.
     let set = |env| ENDING_FOR.try_with(|ending| ending.replace(env));
     let before = set(Some(env.clone())).unwrap_or_default();
     hooks();
@@ -275,7 +278,8 @@ pub fn flush_current() {
 
 /// Returns the id of the connection that this thread polls. The connection's [`Outbox`](crate::Outbox) has the same id.
 ///
-/// A caller of [`defer`] compares ids to defer its work only once per poll.
+/// A caller of [`defer`] can store this id. If the stored id is the id of the current connection, the work is deferred
+/// already.
 pub fn polled_connection() -> Option<u64> {
     CORK.with_borrow(|cork| (cork.owner != 0).then_some(cork.owner))
 }

@@ -25,8 +25,8 @@ pub(crate) mod signals {
     pub(crate) const RECHECK: u8 = 16;
 }
 
-/// Maximum work of one poll, as the sum of all calls of [`charge`](Driver::charge). This work takes about 100 us. Then
-/// other tasks run.
+/// Maximum work of one poll, in the units of [`charge`](Driver::charge). This much work takes about 100 us. After it,
+/// the task lets other tasks run.
 const POLL_BUDGET: u32 = 32 * 1024;
 
 /// Number of failed sends after which a hook counts as ignoring the end of its connection. A hook that has not yet

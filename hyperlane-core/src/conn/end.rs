@@ -1,4 +1,4 @@
-//! The end of a connection: the steps of its task, and the end hooks.
+//! How a connection ends: the steps in which its task closes it, and the end hooks, which run afterwards.
 
 use std::{
     borrow::Cow,
@@ -21,7 +21,8 @@ use crate::{
     wire::WireFormat,
 };
 
-/// Time that the peer has to end its sending direction after the server has ended its own.
+/// Maximum time for which the server waits for the peer to end its sending direction, after the server has ended its
+/// own.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The way in which the handler's side of a connection ended. The handler's side is the future that reads requests and
@@ -41,7 +42,8 @@ pub(crate) enum Ending {
 /// A function that runs after a connection has ended.
 pub(crate) type EndHook = Box<dyn FnOnce() + Send>;
 
-/// Runs a hook. If the hook or a destructor of its values panics, the other hooks still run and the task continues.
+/// Runs an end hook. If the hook panics, or a destructor of the values that it owns panics, the other hooks still run
+/// and the task continues.
 pub(super) fn run_end_hook(hook: EndHook) {
     contain("in a hook on the end of a connection", hook);
 }
@@ -131,8 +133,8 @@ impl Link {
         waiters.wake();
     }
 
-    /// Ends an event stream at a shutdown. The task polls the hook before this call, so the hook's last events are
-    /// sent.
+    /// Ends an event stream at a shutdown. The connection's task polls the program's handler before this call, so the
+    /// last events of the handler are sent.
     pub(super) fn end_events_on_shutdown(&self) {
         let format = self.lane.format();
         let is_events = matches!(
@@ -157,8 +159,9 @@ impl Link {
                 let life = &self.lane.life;
                 if life.is_transport_open() {
                     life.advance(Sending::Closing);
-                    // An idle client already has its last answer, so a reset of the connection destroys nothing, and no
-                    // lingering is needed.
+                    // Closing a socket with unread bytes resets the connection, and the reset could destroy a response
+                    // in transit. Lingering prevents this. An idle client already has its last response, so it needs no
+                    // lingering. After the end of input, there are no unread bytes.
                     match ending == Ending::Idle || life.has_input_ended() {
                         true => life.set_transport(Transport::Flushing { linger: false }),
                         false => self.begin_linger(&mut input),
@@ -171,8 +174,8 @@ impl Link {
                 }
                 let mut input = self.lock_input();
                 if !self.lane.life.is_transport_open() {
-                    // The peer is gone, or a time limit has closed the transport. The handler's code in a Close frame
-                    // would give the wrong reason.
+                    // The peer is gone, or another reason, such as a time limit, has closed the transport. A Close
+                    // frame with the handler's code would state a wrong reason, so none is sent.
                 } else if input.websocket().is_some() {
                     drop(input);
                     let _ = self.close_websocket(code, &reason, false);
@@ -195,8 +198,8 @@ impl Link {
         input.wait = Wait::Nothing;
     }
 
-    /// Reads ahead while the transport is open. Otherwise advances the end of the transport. Ready when the transport
-    /// is closed.
+    /// If the transport is open, reads ahead of the handler. Otherwise takes the next steps to close the transport.
+    /// Ready when the transport is closed.
     pub(super) fn poll_transport(&self, cx: &mut Context<'_>) -> Poll<()> {
         let life = &self.lane.life;
         loop {
@@ -262,7 +265,8 @@ impl Link {
         if matches!(input.mode, Mode::Discard) {
             return;
         }
-        // The head is written before another task can get a handle. Otherwise an event could overtake the head.
+        // This writes the response head before another task can get a handle to the event stream. Otherwise an event
+        // could overtake the head.
         self.lane().flush();
         input.mode = Mode::Discard;
         input.wait_for(Wait::Nothing, self.now());
@@ -272,7 +276,8 @@ impl Link {
             self.arm(self.now().after(every));
         }
         if self.env.is_shutting_down() {
-            // The shutdown began while the connection was not an event stream. The task has to handle the signal again.
+            // The task may have handled the shutdown already, when the connection was not an event stream yet. The
+            // signal makes the task handle the shutdown again, and end the event stream.
             self.driver.signal(signals::SHUTDOWN);
         }
     }

@@ -11,7 +11,7 @@ use crate::env::peer::{Peer, Via};
 pub(crate) struct Facts {
     /// The other end of the socket.
     socket_peer: Peer,
-    /// The kind of the address at which the connection arrived.
+    /// The kind of the server's address at which the connection arrived.
     pub(crate) via: Via,
     /// Facts that few connections have. They are on the heap, so connections without these facts stay small.
     rare: OnceLock<Box<Rare>>,
@@ -22,8 +22,9 @@ pub(crate) struct Facts {
 struct Rare {
     /// The client that a load balancer named by the PROXY protocol.
     source: OnceLock<Peer>,
-    /// The HTTP extensions of the request, for a server that runs as a tower service in another HTTP stack. That outer
-    /// stack has attached the extensions. Each request is then a connection of its own, so there is only one request.
+    /// The [`http::Extensions`] that an outer HTTP stack has attached to the request. They exist only if the server
+    /// runs as a tower service in such a stack. The server then treats each request as a connection of its own, so a
+    /// connection has only one such value.
     #[cfg(feature = "tower")]
     extensions: OnceLock<http::Extensions>,
     /// The negotiated subprotocol of a WebSocket.
@@ -43,8 +44,8 @@ impl Facts {
         self.rare.get_or_init(Box::default)
     }
 
-    /// Returns the client that a load balancer named by the PROXY protocol, or else the other end of the socket. Either
-    /// may be an HTTP proxy.
+    /// Returns the client that a load balancer named by the PROXY protocol. If no load balancer named a client, returns
+    /// the other end of the socket. In both cases, the returned peer may be an HTTP proxy.
     pub(crate) fn peer(&self) -> Peer {
         let source = self.rare.get().and_then(|rare| rare.source.get());
         *source.unwrap_or(&self.socket_peer)

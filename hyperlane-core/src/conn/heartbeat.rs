@@ -34,8 +34,8 @@ impl Heartbeat {
         }
     }
 
-    /// Returns the tick at which the next ping for an acknowledgement is due. Returns `None` if all messages are
-    /// acknowledged or such a ping is pending.
+    /// Returns the tick at which the next ping is due that asks the client to acknowledge messages. Returns `None` if
+    /// all messages are acknowledged or such a ping is pending.
     pub(super) fn ack_ping_due(&self) -> Option<Tick> {
         self.acks.as_ref()?.ping_due()
     }
@@ -44,8 +44,9 @@ impl Heartbeat {
     /// pong to the last ping.
     pub(super) fn pong(&mut self, payload: &[u8], now: impl FnOnce() -> Instant) -> bool {
         if let Some(acks) = &self.acks {
-            // Any pong clears the pending ping of the channel, even if it answers another ping. A client may answer
-            // only the latest of several pings (RFC 6455 §5.5.3), and the latest may be a heartbeat ping.
+            // Any pong counts as the answer to the pending ping that asks for an acknowledgement, even if it answers
+            // another ping. A client may answer only the latest of several pings (RFC 6455 §5.5.3), and the latest may
+            // be a heartbeat ping.
             acks.clear_pending_ping();
         }
         let (number, is_new) = match &self.acks {

@@ -30,7 +30,7 @@ pub(crate) struct Lane {
     pub(crate) handles: Handles,
     /// The lane belongs to the channel of a session.
     of_channel: AtomicBool,
-    /// The interval of heartbeats, in ticks; 0 for the configured interval.
+    /// The interval of heartbeats, in ticks; 0 if the interval of the server's configuration applies.
     heartbeat: AtomicU32,
     /// Number of sent pings whose pongs are still expected.
     open_pings: AtomicU32,
@@ -151,7 +151,7 @@ impl Lane {
     }
 }
 
-/// A lane with its link, and the functions for sending.
+/// A lane together with its link. Its functions send on the lane.
 #[derive(Clone, Copy)]
 pub(crate) struct LaneRef<'a> {
     pub(super) lane: &'a Lane,

@@ -33,7 +33,7 @@ pub(crate) struct Link {
     pub(crate) facts: Facts,
     pub(crate) driver: Driver,
     pub(crate) slot: u32,
-    /// The tick at which the timer fires next.
+    /// The tick at which the timer fires next; `u32::MAX` if the timer is not armed.
     armed_at: AtomicU32,
     input: Mutex<Input>,
     /// The lane. A connection of HTTP/1.1 has only one.
@@ -137,8 +137,9 @@ impl Link {
         }
     }
 
-    /// Signals to the task that its timer has fired. Has no effect if the timer is not armed for a tick up to `now`. In
-    /// this case an old entry of the timer wheel has fired, and an entry for an earlier tick had replaced it.
+    /// Signals to the task that its timer has fired. Has no effect if the timer is not armed, or armed only for a tick
+    /// after `now`. The entry of the timer wheel that has fired is then an old one, and an entry for an earlier tick
+    /// has replaced it.
     pub(crate) fn timer_fired(&self, now: Tick) {
         if self.armed_at.load(Ordering::Relaxed) <= now.0 {
             self.armed_at.store(u32::MAX, Ordering::Relaxed);

@@ -98,7 +98,7 @@ impl Queue {
         waiting.bytes = entries.iter().map(|entry| entry.bytes.len()).sum();
     }
 
-    /// Fills `slices` for one write; returns their number.
+    /// Fills `slices` for one write; returns the number of filled slices.
     fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>; VECTORED]) -> usize {
         let entries = self.0.iter().flat_map(|waiting| &waiting.entries);
         let mut count = 0;
@@ -223,8 +223,8 @@ impl Out {
         frame
     }
 
-    /// Frees the compressor. The program may keep handles long after the connection has ended, and a handle keeps this
-    /// state.
+    /// Frees the compressor. The program may keep handles long after the connection has ended, and each handle keeps
+    /// this `Out` in memory.
     pub(super) fn drop_window(&mut self) {
         #[cfg(feature = "deflate")]
         {

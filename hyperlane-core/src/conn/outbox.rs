@@ -152,8 +152,8 @@ impl Outbox {
     }
 
     /// Closes the connection. A WebSocket first gets the queued messages and then a Close frame. With `drop_unsent`,
-    /// the queued messages are dropped, except the first, because a part of the first may be sent already. An event
-    /// stream ends without a notice, and a browser then reconnects.
+    /// all queued messages except the first are dropped. The first stays, because a part of it may be sent already. An
+    /// event stream ends without a notice, and a browser then reconnects.
     pub fn close(&self, code: CloseCode, reason: &str, drop_unsent: bool) {
         let Some(connection) = &self.connection else {
             return;
@@ -189,8 +189,8 @@ impl Outbox {
         }
     }
 
-    /// Cancels a hook of [`on_end`](Self::on_end). The key of a hook that has run, or of another connection, has no
-    /// effect.
+    /// Cancels a hook of [`on_end`](Self::on_end). The call has no effect if the hook has already run, or if the key
+    /// belongs to another connection.
     pub fn cancel_end(&self, key: u64) {
         if let Some(connection) = &self.connection {
             connection.lane.ends.cancel(key);

@@ -6,7 +6,7 @@ use crate::{
     proto::ws::{Incoming, ProtocolError},
 };
 
-/// Number of ticks per second. It is also the number of units for which a bucket counts one token.
+/// Number of ticks per second. Also the number of units that one token has in [`Bucket::taken`].
 const TICKS: i64 = (1000 / TICK.as_millis()) as i64;
 
 /// A token bucket. Each frame or message takes a token. The bucket holds the tokens of one second, and refills at the
@@ -30,7 +30,7 @@ impl Bucket {
         self.taken <= i64::from(per_second) * TICKS
     }
 
-    /// Adds the tokens for the time since the last call: it reduces `taken`, but not below `least`.
+    /// Adds the tokens for the time since the last call: reduces `taken` by them, but not below `least`.
     fn refill(&mut self, now: Tick, per_second: u32, least: i64) {
         let ticks = i64::from(now.0.saturating_sub(self.at.0));
         self.taken = (self.taken - ticks * i64::from(per_second)).max(least.min(self.taken));

@@ -37,8 +37,8 @@ pub(crate) enum Payload<'a> {
 /// The order of a send relative to other sends on the same lane.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// In the order in which the lane's own hook sends. While this thread polls the connection's task, the bytes go
-    /// into the [`cork`](super::cork), the buffer for one poll.
+    /// After the earlier sends of the lane's own hook, but not always at once. While this thread polls the connection's
+    /// task, the bytes go into the [`cork`](super::cork), the buffer for one poll.
     Own,
     /// At once. Earlier sends by the lane's own hook in this poll are written first.
     Now,
@@ -76,8 +76,8 @@ impl LaneRef<'_> {
             (Payload::Shared(bytes), Order::Own) => self
                 .cork(32 + bytes.len() / 4, |cork| cork.push(bytes))
                 .unwrap_or_else(|| self.send_now(Piece::Shared(bytes), limit)),
-            // Longer bytes bypass the cork. Otherwise they could be copied twice: into the cork, and then into the
-            // queue.
+            // Bytes of the length `SPILL` or more bypass the cork. Otherwise they could be copied twice: into the cork,
+            // and then into the queue.
             (Payload::Copied(bytes), Order::Own) if bytes.len() < cork::SPILL => self
                 // The function that sends raw bytes has charged them to the budget of the poll already.
                 .cork(0, |cork| cork.bytes().extend_from_slice(bytes))
@@ -228,8 +228,8 @@ impl LaneRef<'_> {
     }
 
     /// Sends the last word of the lane: a Close frame or a last chunk. The queue is sent before the last word. With
-    /// `drop_unsent`, the queue is dropped, except its first message, because a part of this message may be sent
-    /// already.
+    /// `drop_unsent`, all messages of the queue except the first are dropped. The first stays, because a part of it may
+    /// be sent already.
     pub(crate) fn send_last(self, bytes: &[u8], drop_unsent: bool) -> Result<(), PushError> {
         self.flush();
         let mut out = self.lane.lock_out();

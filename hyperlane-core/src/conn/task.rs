@@ -19,12 +19,12 @@ use super::{cork, driver::signals, end::Ending, lifecycle::Transport, link::Link
 use crate::{env::timers::Tick, observe::connection_span};
 
 pin_project_lite::pin_project! {
-    /// Drives one connection; `F` is the handler's side.
+    /// Drives one connection. `F` is the future of the handler's side.
     pub(crate) struct ConnectionTask<F> {
         #[pin]
         inner: Option<F>,
         guard: ConnectionGuard,
-        // Tick at which the handler is dropped if it still runs after its peer is gone.
+        // Tick at which the task drops the handler's side if it still runs then; `None` until the peer is gone.
         abandon_at: Option<Tick>,
     }
 }

@@ -24,7 +24,8 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// The half of a transport that the connection's task owns.
+/// The part of a transport that the connection's task owns: the reading half of a socket, or a whole transport of
+/// another kind.
 pub(crate) enum Reader {
     Tcp(tcp::OwnedReadHalf),
     #[cfg(unix)]
@@ -34,12 +35,12 @@ pub(crate) enum Reader {
     Closed,
 }
 
-/// The half of a transport that any task may try to write to.
+/// The part of a transport that any task may try to write to: the writing half of a socket.
 pub(crate) enum Writer {
     Tcp(tcp::OwnedWriteHalf),
     #[cfg(unix)]
     Unix(unix::OwnedWriteHalf),
-    /// All bytes are queued; the connection's task writes them.
+    /// Another kind of transport. All bytes are queued, and the connection's task writes them.
     Driven,
     /// The socket is closed.
     Closed,

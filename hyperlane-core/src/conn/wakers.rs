@@ -9,8 +9,8 @@ use std::{
 
 use super::{lifecycle::Until, link::Link};
 
-/// Maximum length of a list that keeps the wakers of dropped waits. Such stale wakers are removed only from a longer
-/// list: most tasks wait again, and the removal of a waker costs a wake.
+/// Maximum length of a list that keeps stale wakers: the wakers of dropped waits. A longer list removes a stale waker,
+/// and each removal costs a wake. A short list keeps it, because most tasks soon wait again.
 const MAX_STALE: usize = 8;
 
 /// Tasks to wake, each once. Most lists are empty, so an empty list takes only one word.
@@ -86,8 +86,9 @@ impl<C: Deref<Target = Link>> Drop for UntilEnd<C> {
         let Some(waker) = self.waker.take() else {
             return;
         };
-        // A wake under one of these locks may drop this future. `lock` would then wait for a lock that this thread
-        // holds itself, so the code uses `try_lock`. If it fails, the stale waker stays in the list, and does no harm.
+        // This thread may already hold one of these locks: the future is perhaps dropped by a wake that is called under
+        // the lock. `lock` would then wait forever, so the code uses `try_lock`. If it fails, the stale waker stays in
+        // the list, and does no harm.
         let reads = self.connection.try_lock_input();
         let mut woken = reads.is_some_and(|mut input| input.readers.forget(&waker));
         let waits = self.connection.lane.try_lock_out();

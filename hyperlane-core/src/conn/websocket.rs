@@ -90,8 +90,8 @@ impl WsInput {
         }
     }
 
-    /// Returns the tick at which the next ping for an acknowledgement of the channel's messages is due. Returns `None`
-    /// if no such ping is needed.
+    /// Returns the tick at which the next ping is due that asks the client to acknowledge the channel's messages.
+    /// Returns `None` if no such ping is needed.
     pub(super) fn ack_ping_due(&self) -> Option<Tick> {
         self.heartbeat.ack_ping_due()
     }
@@ -101,7 +101,7 @@ impl WsInput {
         self.heartbeat.acks.as_ref()?.next_ping(now)
     }
 
-    /// Records that the ping for an acknowledgement was not sent.
+    /// Records that the ping that asks for an acknowledgement was not sent.
     pub(super) fn clear_pending_ack_ping(&self) {
         if let Some(acks) = &self.heartbeat.acks {
             acks.clear_pending_ping();
@@ -113,8 +113,8 @@ impl WsInput {
         self.heartbeat.ping(Instant::now())
     }
 
-    /// Frees the decompressor. The program may keep handles long after the connection has ended, and a handle keeps
-    /// this state.
+    /// Frees the decompressor. The program may keep handles long after the connection has ended, and each handle keeps
+    /// this `WsInput` in memory.
     pub(super) fn drop_window(&mut self) {
         #[cfg(feature = "deflate")]
         {
@@ -192,7 +192,7 @@ impl WsInput {
 /// The result of decoding the buffered bytes.
 enum Next {
     Message(Message),
-    /// All bytes are decoded.
+    /// All buffered bytes are decoded, and the next message is not complete.
     More,
     /// No more messages come.
     Ended,
@@ -231,7 +231,8 @@ impl Link {
             self.arm(self.now().after(every));
         }
         if self.env.is_shutting_down() {
-            // The shutdown began while the connection was not a WebSocket. The task has to handle the signal again.
+            // The shutdown began while the connection was not yet a WebSocket. So the task has to handle the shutdown
+            // again, now for a WebSocket.
             self.driver.signal(signals::SHUTDOWN);
         }
     }

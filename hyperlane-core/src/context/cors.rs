@@ -1,4 +1,4 @@
-//! Pages of other origins: checks of the origin, and the fields of CORS.
+//! Requests of web pages from other origins: the check of the origin, and the CORS header fields of the response.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// The time for which browsers store the answer to a preflight. After an origin was removed from the list, its pages
-/// can still send requests for this time.
+/// The time for which browsers store the answer to a preflight. If an origin is removed from the allowed origins, its
+/// pages can still send requests without a new preflight until this time has passed.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
 /// The CORS fields of the response to a request.
@@ -37,8 +37,8 @@ pub(crate) struct RouteCors {
 
 impl Context {
     /// Returns an error if a page sent the request and its origin is not allowed. A request with neither `Origin` nor
-    /// fetch metadata counts as a request from a client other than a page, and passes. It is refused only if it may
-    /// carry a session cookie that a page of another site caused the browser to send.
+    /// fetch metadata is taken to come from a client other than a browser page, and passes. There is one exception: the
+    /// request is refused if it may carry a session cookie that a page of another site caused the browser to send.
     pub(crate) fn check_origin(&self, route: &AllowedOrigins) -> Result<(), RequestError> {
         self.check_page(route, Purpose::Other)
     }
@@ -148,18 +148,18 @@ impl Context {
         self.extras.as_ref()?.cors.as_deref()
     }
 
-    /// Returns whether the request is a preflight that the policy of the route grants.
+    /// Returns whether the request is a preflight of a page whose origin is allowed.
     ///
     /// A browser sends a preflight without cookies, and without the fields for which it requests permission. Middleware
-    /// may refuse the preflight because these cookies or fields are missing. Such a refusal is not a refusal of the
-    /// request that follows.
+    /// may refuse the preflight because these cookies or fields are missing, although it would accept the request that
+    /// follows. So the pipeline ignores a refusal of such a preflight by request middleware.
     pub(crate) fn is_preflight(&self) -> bool {
         self.cors()
             .is_some_and(|cors| cors.answer.kind == CorsKind::Preflight)
     }
 
-    /// Answers a preflight for which the program has no route. If a hook has already answered with success, keeps this
-    /// answer.
+    /// Answers a preflight that no route handles: the path has no route for `OPTIONS`. If middleware has already set a
+    /// response with a success status, keeps this response.
     ///
     /// # Errors
     /// [`RequestError::Origin`] if the page may not send the request.
@@ -188,7 +188,7 @@ impl Context {
     }
 
     /// Adds the CORS fields to the response. A field that the program has set keeps its value. The exception is `vary`:
-    /// this function adds names to it.
+    /// this function adds names to the program's value.
     pub(super) fn attach_cors(&mut self) {
         let Some(cors) = self
             .extras

@@ -20,8 +20,9 @@ fn read_pairs<T: DeserializeOwned>(pairs: &[u8]) -> Result<T, String> {
 impl Context {
     /// Deserializes the query of the request as a `T`. A repeated name becomes a list.
     ///
-    /// The values of a query are text. `#[serde(flatten)]` hides the types of fields from the parser, so numbers in a
-    /// flattened struct need `#[serde(deserialize_with = ..)]`. The same applies to forms.
+    /// The values of a query are text, and the parser converts them to the types of the fields. `#[serde(flatten)]`
+    /// hides these types from the parser, so numbers in a flattened struct need `#[serde(deserialize_with = ..)]`. The
+    /// same applies to forms.
     ///
     /// # Errors
     /// [`RequestError::Query`] with the name of the missing or invalid parameter (400).

@@ -1,4 +1,4 @@
-//! The replacement of the module `session` without the feature `sessions`: a request has no session.
+//! The module that replaces `session` if the feature `sessions` is off: no request has a session.
 
 use crate::{Context, RequestError};
 

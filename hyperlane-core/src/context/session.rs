@@ -17,8 +17,8 @@ use crate::{
     session::{Credential, Loaded, Sessions},
 };
 
-/// Maximum number of session cookies that are checked. A page of a sibling domain can set a cookie of the same name,
-/// and browsers may send it before the right cookie.
+/// Maximum number of session cookies that are checked. The server checks several, because a page of a sibling domain
+/// can set a cookie of the same name, and browsers may send it before the right cookie.
 const COOKIES: usize = 4;
 
 /// Maximum number of tokens that are checked in each of their places: `Authorization`, the query, and
@@ -46,18 +46,18 @@ impl Context {
     /// Returns the session of the client. If the client has no valid credential, creates a session and sets its cookie.
     ///
     /// The server recognizes the client by a valid cookie, or else by the first valid token ([`Session::token`]) in
-    /// `Authorization: Bearer`, `?token=` or `Sec-WebSocket-Protocol`. The server ignores texts in these places that do
-    /// not have the form of a session token. The program may use such texts. If the only credential is an invalid token
-    /// of this server, the session lasts only for this request and sets no cookie. A handler that takes a [`Session`]
-    /// as argument does not run in this case, and the client gets 401.
+    /// `Authorization: Bearer`, `?token=` or `Sec-WebSocket-Protocol`. If a text in one of these places does not have
+    /// the form of a session token, the server ignores it, and the program may use it. If the only credential is an
+    /// invalid token of this server, the session lasts only for this request and sets no cookie. A handler that takes a
+    /// [`Session`] as argument does not run in this case, and the client gets 401.
     ///
     /// Over TLS the cookie is Secure and named `__Host-session`. Without TLS, its name is `session`. The server assumes
     /// TLS if a proxy of [`trusted_proxies`](crate::ServerConfig) reports it, or if the setting
     /// [`cookie_secure`](crate::ServerConfig) declares it. The cookie is always HttpOnly and Path=/. Its SameSite is
     /// [`cookie_same_site`](crate::ServerConfig).
     ///
-    /// A response that uses a session gets `Cache-Control: private`. If the program has set this field and the response
-    /// sets no cookie, the server keeps the program's value.
+    /// If a request uses a session, its response gets `Cache-Control: private`. If the program has set this field and
+    /// the response sets no cookie, the server keeps the program's value.
     ///
     /// After the head of the response was sent, the server cannot set a cookie. A session that is created later lasts
     /// only for its request.
@@ -209,7 +209,7 @@ impl Context {
             })
             .filter(|token| is_session_token(token))
             .take(TOKENS);
-        // The iterator parses the query only when it reaches the query.
+        // The query is parsed only when the iterator reaches it, after the tokens of `Authorization`.
         let queried = std::iter::once_with(|| request.get_querys())
             .filter(|_| !request.get_raw_query().is_empty())
             .flat_map(|querys| querys.get_all("token"))
@@ -300,8 +300,9 @@ impl Context {
         }
     }
 
-    /// Attaches the fields of the session to the response, also after a hook has replaced the response. If the handler
-    /// has not answered an accepted handshake yet, also attaches the fields to the handshake.
+    /// Attaches the header fields of the session (such as its cookie) to the response, also after a hook has replaced
+    /// the response. If the handler has not answered an accepted handshake yet, also attaches the fields to the
+    /// handshake.
     pub(super) fn attach_session(&mut self) {
         let Some(extras) = &self.extras else { return };
         if let Some(fields) = &extras.session.fields
@@ -406,7 +407,7 @@ fn keep_best(
 ) -> bool {
     let is_session = matches!(loaded, Loaded::Session(_));
     // `Renewed` means that a login has replaced the id in the cookie. The client has the new cookie, or is about to get
-    // it, so the server must not set another one. A token with a replaced id does not count.
+    // it, so the server must not set another one. A token with a replaced id is simply invalid.
     let is_renewed = matches!(loaded, Loaded::Renewed) && !credential.by_token;
     if is_session || is_renewed && found.is_none() {
         *found = Some((credential, loaded));

@@ -1,4 +1,4 @@
-//! Access to channels from outside of a request.
+//! The program's access to the channels of sessions, within a request and outside of one.
 
 use std::{fmt, sync::Arc};
 
@@ -126,8 +126,8 @@ impl Context {
     /// client, and reach all of its tabs. Clients connect at an endpoint: `server.at("/ws").get(ws())`.
     ///
     /// A hook that answers the request for a page can already send messages to the page. This also works while the
-    /// previous page is still connected. The messages go to the next connection that arrives within 30 s and names
-    /// neither an id nor a tab.
+    /// previous page is still connected. The messages go to the new page: the channel recognizes it as the next
+    /// connection that arrives within 30 s and sends neither a resume id nor the id of a tab.
     ///
     /// If the client has no session, this method creates one.
     ///

@@ -66,7 +66,7 @@ impl ChannelHandler {
         }
         let connection = stream.connection().clone();
         if is_replaced {
-            // The client sent an id that a login has replaced, so `ctx.session()` has created another session. A
+            // The client sent a session id that a login has replaced, so `ctx.session()` has created another session. A
             // channel of that session would get no messages. So the server closes the connection, and the browser
             // reconnects with the new cookie.
             close_for_new_id(&connection);

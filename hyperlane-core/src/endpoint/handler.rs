@@ -25,7 +25,7 @@ use crate::{
     stream::Stream,
 };
 
-/// The state of an endpoint that serves requests.
+/// The data by which an endpoint of a server handles its requests.
 pub(super) struct ChannelHandler {
     pub(super) options: Options,
     pub(super) settings: Arc<Settings>,
@@ -33,7 +33,8 @@ pub(super) struct ChannelHandler {
     pub(super) cors: Arc<RouteCors>,
 }
 
-/// Returns the value of `outcome`. On an error, ends the hook, and the pipeline answers the request with the error.
+/// Returns the value of `outcome`. On an error, this future never completes: the server then drops the hook that awaits
+/// it, and answers the request with the error.
 pub(super) async fn refused<T>(outcome: Result<T, RequestError>) -> T {
     match outcome.map_err(refuse) {
         Ok(value) => value,
@@ -50,7 +51,8 @@ pub(super) fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
     }
 }
 
-/// A connection with its position in a channel. While the connection waits, its hook keeps no other state.
+/// A connection that is attached to a channel. While the hook waits for the end of the connection, it keeps no other
+/// state.
 pub(super) struct Open {
     pub(super) connection: Arc<Link>,
     pub(super) attached: Attached,
@@ -72,7 +74,7 @@ impl ChannelHandler {
         })
     }
 
-    /// Creates the plan with these routes for a server.
+    /// Creates the plan of this endpoint with `routes`.
     pub(super) fn planned(&self, routes: Vec<PlannedRoute>) -> PlannedEndpoint {
         PlannedEndpoint {
             routes,

@@ -71,11 +71,12 @@ impl ChannelHandler {
             claim.tab = Some(random());
         }
         let upgrade = Upgrade::new().with_origins(self.cors.origins.clone());
-        // This check comes before the session, so a refused handshake creates no session and sets no cookie. The
-        // browser may have a session cookie that it did not send across sites, and a new cookie would replace it.
+        // This check comes before `ctx.session()`, so a refused handshake creates no session and sets no cookie. A new
+        // cookie could do harm: it would replace the browser's session cookie, which the browser may not have sent
+        // because the page belongs to another site.
         stream.check_upgrade(ctx, &upgrade)?;
         // A page cannot read the status of a failed handshake, but it can read the code of a Close frame. So the server
-        // reports these two failures by a Close frame.
+        // completes the handshake, and reports a refused token or a replaced session by a Close frame.
         let is_refused = ctx.is_session_token_refused();
         let is_replaced = ctx.is_session_replaced();
         // The session is created before the 101, because the 101 sets the cookie.

@@ -12,8 +12,8 @@ thread_local! {
     static DATE: Cell<(u32, u32, [u8; DATE_LENGTH])> = const { Cell::new((0, 0, [0; DATE_LENGTH])) };
 }
 
-/// Returns the value of a `Date` header (RFC 9110 §6.6.1). Each thread formats the value at most twice a second. The
-/// cache key contains `server`, because ticks of different servers are not comparable.
+/// Returns the value of a `Date` header (RFC 9110 §6.6.1). Each thread caches the value, and formats it at most twice a
+/// second. The cache key contains the id `server`, because ticks of different servers are not comparable.
 pub(super) fn date(server: u32, now: Tick) -> [u8; DATE_LENGTH] {
     let (made_for, made, date) = DATE.get();
     // A period is 5 ticks, half a second. So the value is at most half a second old.

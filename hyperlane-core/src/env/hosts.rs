@@ -1,4 +1,4 @@
-//! The check that the server answers to the host of a request.
+//! The check whether the server answers to the host that a request names.
 
 use std::net::IpAddr;
 
@@ -8,12 +8,12 @@ use crate::{
     proto::http::host::{AllowedHost, is_loopback},
 };
 
-/// The hosts of a running server.
+/// The hosts to which a running server answers.
 #[derive(Default)]
 pub(crate) struct Hosts {
     listed: Vec<AllowedHost>,
     /// True if the server listens only on loopback addresses. A client that connects by TCP, without a load balancer,
-    /// must then request a name of this machine or a listed host.
+    /// must then request a loopback host (such as `localhost`) or a listed host.
     is_local: bool,
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The next id. Ids are unique in the process, not only in a server, because a thread may serve several servers. The
-/// thread has one cork: the buffer for the bytes that a hook sends during one poll. The cork names its connection only
-/// by the id.
+/// The next id. Ids are unique in the process, not only in a server. The reason is the cork, a thread's buffer for the
+/// bytes that a hook sends during one poll: a thread may serve several servers but has only one cork, and the cork
+/// names its connection only by the id.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Returns a number that is higher than all earlier ones in this process.

@@ -30,7 +30,7 @@ struct Seen {
 }
 
 impl Logged {
-    /// Returns whether an event should be logged now.
+    /// Returns whether the event `thing` should be logged now. If so, records the event.
     pub(crate) fn is_due(&self, now: Tick, thing: impl Hash) -> bool {
         let hash = self.hasher.hash_one(thing);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

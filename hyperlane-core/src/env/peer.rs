@@ -1,4 +1,4 @@
-//! The other end of a connection, and the kind of address at which the connection arrived.
+//! The other end of a connection, and the kind of the server's address at which the connection arrived.
 
 use std::{fmt, net::SocketAddr};
 
@@ -6,7 +6,7 @@ use std::{fmt, net::SocketAddr};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     Inet(SocketAddr),
-    /// A Unix socket, or a transport without addresses.
+    /// A Unix socket, a transport without addresses, or a load balancer that has named no client.
     Local,
 }
 
@@ -28,14 +28,14 @@ impl fmt::Display for Peer {
     }
 }
 
-/// The kind of address at which a connection arrived. The kind decides which hosts the client may request.
+/// The kind of the server's address at which a connection arrived. The kind decides which hosts the client may request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
     /// A TCP address of the server. Any program that can reach the address may connect, including browsers.
     Tcp,
     /// An address for load balancers that speak the PROXY protocol.
     Balancer,
-    /// A Unix socket, a transport that the program created, or a request of another HTTP stack in which this server
-    /// runs.
+    /// A Unix socket, a transport that the program created, or another HTTP stack that passes its requests to this
+    /// server.
     Trusted,
 }

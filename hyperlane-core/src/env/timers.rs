@@ -3,10 +3,10 @@
 //! A tick is 100 ms. Deadlines of connections are seconds long, so this precision suffices. Reading the clock is a
 //! single relaxed load.
 //!
-//! A connection has at most one live entry in the wheel. If a deadline of the connection moves to a later time, the
-//! entry stays as it is. When the entry fires, the connection compares its own timestamps with the clock and adds a new
-//! entry. A deadline that moves to an earlier time adds a new entry at once. The old entry then fires without effect.
-//! One task per server drives the wheel.
+//! An entry of the wheel wakes one connection at one tick. A connection has at most one live entry. If a deadline of
+//! the connection moves to a later time, the entry stays as it is. When the entry fires, the connection compares its
+//! own timestamps with the clock and adds a new entry. A deadline that moves to an earlier time adds a new entry at
+//! once. The old entry then fires without effect. One task per server drives the wheel.
 
 use std::{
     sync::{
@@ -28,8 +28,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 const SLOTS: usize = 1024;
 
 impl Tick {
-    /// Returns the tick that is the duration `after` later than this tick. Rounds the duration up and adds one tick, so
-    /// no entry fires too early.
+    /// Returns the tick that is the duration `after` later than this tick. Rounds the duration up to whole ticks, and
+    /// adds one tick because the current tick has already begun. So no entry fires too early.
     pub(crate) fn after(self, after: Duration) -> Self {
         let ticks = after.as_millis().div_ceil(TICK.as_millis());
         Self(
@@ -96,7 +96,7 @@ impl Timers {
         for tick in from..=now.0 {
             if let Some(slot) = slots.get_mut(tick as usize % SLOTS) {
                 due.append(slot);
-                // A burst of entries must not keep its memory forever.
+                // After a burst of entries, the slot gives its memory back.
                 if slot.capacity() > 4096 {
                     *slot = Vec::new();
                 }

@@ -6,7 +6,7 @@ use super::{RequestError, ResponseError, SessionError, send::is_end};
 use crate::http::{Failure, HttpStatus, IntoResponse, Response, explain};
 
 /// The reason why a handler, or the extraction of one of its arguments, failed. `?` converts every error that
-/// implements `std::error::Error`.
+/// implements `std::error::Error` to this type.
 ///
 /// A converted error becomes a response with status 500, and the error's text goes only to the log. A [`RequestError`]
 /// keeps its status and text. [`new`](Self::new) creates an error with a status and text of your own.
@@ -103,8 +103,8 @@ impl Error {
 )]
 pub trait BecomesError: StdError + Send + Sync + 'static {}
 
-// With this attribute, the compiler does not explain the failure by this implementation, and prints the message of
-// `BecomesError`.
+// Without this attribute, the compiler would explain a failed `?` by the bounds of this implementation. With it, the
+// compiler prints the message of `BecomesError`.
 #[diagnostic::do_not_recommend]
 impl<E: StdError + Send + Sync + 'static> BecomesError for E {}
 

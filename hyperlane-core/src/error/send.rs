@@ -82,8 +82,8 @@ impl IntoResponse for ResponseError {
     }
 }
 
-/// The client closed the WebSocket. The last error of [`WebSocket::recv`](crate::WebSocket::recv) has this error as its
-/// source.
+/// The client closed the WebSocket. [`WebSocket::recv`](crate::WebSocket::recv) on this connection then returns an
+/// [`io::Error`] that wraps this error; [`io::Error::get_ref`] returns it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("closed by the client{}", .frame.as_ref().map_or(String::new(), |frame| format!(": {} {}", frame.code, frame.reason)))]
 pub struct ClosedByClient {

@@ -85,7 +85,7 @@ pub enum ServerError {
         /// The place in the program where the first of these routes is registered.
         place: Place,
     },
-    /// Another error of the operating system, for example from `?` in a function that returns `ServerError`.
+    /// Another I/O error. `?` converts an [`io::Error`] to this variant in a function that returns `ServerError`.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The program started the server, or converted it to a service, outside of a tokio runtime. The server needs a

@@ -64,7 +64,7 @@ impl BodyHead {
     }
 }
 
-/// A body that was not read to its end.
+/// A request body that was not yet read to its end.
 pub(crate) struct Incoming {
     connection: Arc<Link>,
     state: Mutex<State>,
@@ -157,7 +157,7 @@ impl State {
                     Ok(true) => self.rest = Rest::Done,
                     Ok(false) => {}
                     Err(error) if piece.is_empty() => return Err(error.into()),
-                    // The part before the error is still returned.
+                    // The part before the error is still returned. The next read returns the error.
                     Err(error) => self.failed = Some(error.into()),
                 }
                 Ok(piece.freeze())
@@ -178,8 +178,9 @@ impl State {
         matches!(self.rest, Rest::Done)
     }
 
-    /// Returns whether the rest of the body is short enough to be dropped. The rest of a body with a length includes
-    /// the buffered bytes, so it does not matter when they arrived.
+    /// Returns whether the unread rest of the body is short enough for the server to read and drop it. `unread` has the
+    /// bytes that are already buffered. They belong to the rest, so for a body with a length the result does not depend
+    /// on how many bytes have arrived.
     fn can_drain(&self, unread: &[u8]) -> bool {
         match &self.rest {
             Rest::Done => true,
@@ -215,8 +216,9 @@ impl Incoming {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next piece; `None` after the last. `wait` says who reads: [`Wait::Body`] stands for the handler,
-    /// which gets an error after the request is over; [`Wait::Drain`] stands for the server, which drops the pieces.
+    /// Waits for the next piece; `None` after the last. `wait` says what the pieces are for. [`Wait::Body`] means that
+    /// the hooks use them, and the result is an error after the request is over. [`Wait::Drain`] means that the server
+    /// drops them.
     fn poll_piece(
         &self,
         cx: &mut Context<'_>,

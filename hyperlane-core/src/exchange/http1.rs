@@ -65,11 +65,11 @@ impl Default for Facts {
 
 /// The result of reading a head.
 pub(super) enum HeadRead {
-    /// A request was read. If this is an error, the server refuses the request with it.
+    /// A request was read. `Err` means that the server refuses the request with this error.
     Request(Result<BodyHead, RequestError>),
-    /// No request was read. The error gets an answer.
+    /// No request was read. The server answers with this error.
     Refused(RequestError),
-    /// No request was read. The error gets no answer.
+    /// No request was read. The connection ends for this reason, without an answer.
     End(RequestError),
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Http1 {
     /// A request was read before the previous one was answered, so the client cannot tell which request an answer is
     /// for.
     has_skipped_answer: bool,
-    /// A hook waits for a request, or has dropped the future of this wait.
+    /// A wait for a request has begun and has not ended. Stays true if a hook drops the future of the wait.
     is_reading: bool,
 }
 
@@ -328,8 +328,8 @@ impl Http1 {
         }
     }
 
-    /// Sends bytes in the order of the other sends by the connection's hook. An error is ignored here. The next read or
-    /// send reports it.
+    /// Sends bytes in order: after the earlier sends of the connection's own hook, and before its later ones. An error
+    /// is ignored here. The next read or send reports it.
     pub(super) fn write(&self, bytes: &[u8]) {
         self.connection.lane.set_handshake(false);
         let _ = self

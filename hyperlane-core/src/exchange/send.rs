@@ -24,7 +24,7 @@ impl Exchange {
     }
 
     /// Sends the head of a response whose body follows by [`send_data`](Self::send_data) and
-    /// [`end_body`](Self::end_body). Returns false if the response has no body.
+    /// [`end_body`](Self::end_body). Returns false if no body follows.
     pub(crate) fn begin_body(
         &mut self,
         head: Head<'_>,
@@ -112,8 +112,8 @@ impl Exchange {
             }
         }
         if matches!(self.answer, Answer::Opening) {
-            // A response middleware tries to answer while the head of an event stream is pending. The answer is the
-            // event stream.
+            // A response middleware tries to answer while the head of an event stream is pending. The event stream is
+            // the answer, so these bytes are refused.
             return Err(ResponseError::AlreadyComplete);
         }
         let connection = self.connection();
@@ -125,8 +125,8 @@ impl Exchange {
             && connection.lane.is_at_line_end()
             && data.starts_with(HTTP)
         {
-            // A response middleware tries to answer after an event stream has begun. No line of an event stream begins
-            // like a response.
+            // No line of an event stream begins like a response, so these bytes are no events: a response middleware
+            // tries to answer after an event stream has begun.
             return Err(ResponseError::AlreadyComplete);
         }
         match self.answer {

@@ -8,7 +8,7 @@ use crate::{
     proto::http::chunked::LAST_CHUNK,
 };
 
-/// State of a connection that is about to be upgraded.
+/// The step that a connection has reached on its way to a WebSocket.
 pub(crate) enum Upgradable {
     /// A request whose handshake is checked next.
     Request,
@@ -19,7 +19,7 @@ pub(crate) enum Upgradable {
 }
 
 impl Exchange {
-    /// Returns whether the connection can become a WebSocket or is one.
+    /// Returns the step that the connection has reached on its way to a WebSocket.
     ///
     /// # Errors
     /// [`RequestError::Upgraded`] if the request has an answer. [`RequestError::BodyUnavailable`] if the body of the
@@ -85,7 +85,7 @@ impl Exchange {
     }
 
     /// Makes the connection a WebSocket if the program has sent its own 101 and no hook has used the WebSocket. The
-    /// connection then closes with a Close frame.
+    /// server can then close the connection with a Close frame.
     pub(crate) fn finish_switching(&mut self) {
         if self.connection().lane.is_open() {
             self.switch_raw();
@@ -135,7 +135,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Ends a typed event stream with its last chunk.
+    /// Sends the last chunk of an event stream of typed events. Does nothing if the stream has no chunks.
     pub(crate) fn end_events(&mut self) {
         if matches!(self.answer, Answer::Events { chunked: true })
             && self.connection().lane.is_open()

@@ -32,7 +32,7 @@ wrappers! {
     /// ```
     Query;
     /// The body, an HTML form, deserialized as `T`. The server answers an invalid value with 400 and names the field in
-    /// the response. It answers another media type with 415.
+    /// the response. It answers a body of another media type with 415.
     ///
     /// ```
     /// use hyperlane_core::Form;

@@ -32,7 +32,8 @@ pub(super) const fn params(pattern: &str, names: &[&str]) {
     }
 }
 
-/// Panics if the guards of a hook decline every method of its route.
+/// Panics if no request can reach a hook: its guards decline every method of its route, or the hook serves a WebSocket
+/// and its route does not take GET.
 #[track_caller]
 pub(super) const fn methods(methods: &[&str], guards: &[Guard], websocket: bool) {
     if methods.is_empty() {

@@ -1,4 +1,4 @@
-//! Checks, before the server starts, of what the handlers require of their routes and of the server.
+//! The checks before the server starts: each handler's route and the server must have what the handler requires.
 
 use std::{
     any::{Any, type_name},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::{context::states::States, error::SetupError};
 
-/// A route, before its server starts. The server passes this value to
+/// A route's parameters and the server's state, before the server starts. The server passes this value to
 /// [`FromContext::check`](crate::FromContext::check).
 #[derive(Debug)]
 pub struct RouteSetup<'a> {

@@ -154,7 +154,8 @@ impl FramePayload for RequestBody {
     }
 
     fn is_binary(&self) -> bool {
-        self.binary
+        // The body of a request can have any bytes, but a text frame must be UTF-8 (RFC 6455 §5.6).
+        self.binary || self.to_str().is_err()
     }
 }
 
@@ -215,6 +216,13 @@ mod tests {
         assert_eq!(body, vec![b'a', b'b', b'c']);
         assert!(body != "abd" && body != RequestBody::new());
         assert_eq!(format!("{body:?}"), "b\"abc\"");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_make_a_binary_frame() {
+        assert!(RequestBody::from(vec![b'a', 0xFF]).is_binary());
+        assert!(!RequestBody::from("ä".to_owned()).is_binary());
+        assert!(!RequestBody::new().is_binary());
     }
 
     #[test]

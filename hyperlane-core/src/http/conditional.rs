@@ -47,7 +47,7 @@ impl EntityTag {
         Self { weak, tag }
     }
 
-    /// Parses a tag of a header field.
+    /// Parses the first tag in the value of a header field.
     pub(crate) fn parse(field: &str) -> Option<Self> {
         tags(field).next().map(|(weak, tag)| Self {
             weak,
@@ -69,7 +69,8 @@ impl fmt::Display for EntityTag {
     }
 }
 
-/// The version of a response. The server compares it with the version that the client has.
+/// The tag and the date that identify one version of a response's content. The server compares them with those of the
+/// version that the client has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validators {
     /// The `ETag`.
@@ -153,10 +154,10 @@ impl Validators {
         Precondition::Holds
     }
 
-    /// Returns the part of `length` bytes that a GET asks for (RFC 9110 §14.2).
+    /// Returns the part that a GET asks for, of a representation of `length` bytes (RFC 9110 §14.2).
     ///
-    /// Ignores a `Range` that is malformed, repeated, in another unit or with several ranges, as the RFC allows. `now`
-    /// returns the `Date` of the response, and is called only for an `If-Range` with a date.
+    /// Ignores a `Range` that is malformed, that is repeated, that has several ranges, or whose unit is not `bytes`.
+    /// The RFC allows this. `now` returns the `Date` of the response, and is called only for an `If-Range` with a date.
     pub(crate) fn part(
         &self,
         method: &Method,
@@ -241,7 +242,7 @@ fn parse_date(text: &str) -> Option<u64> {
 
 /// Formats a date for a header field. Returns `None` before 1970 or after 9999: such dates have no HTTP form.
 pub(crate) fn format_date(time: SystemTime) -> Option<String> {
-    // The formatter panics on later years.
+    // From this year on, the formatter panics.
     const YEAR_10000: u64 = 253_402_300_800;
     let seconds = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
     (seconds < YEAR_10000)
@@ -296,7 +297,8 @@ fn parse_range(value: &str, length: u64) -> Part {
     }
 }
 
-/// Parses a position of a range; `Some(None)` if `digits` is empty. A number beyond `u64` counts as the end.
+/// Parses the first or the last position of a range. Returns `Some(None)` if `digits` is empty, and `None` if it is not
+/// a number. A number beyond `u64` becomes `u64::MAX`.
 fn position(digits: &str) -> Option<Option<u64>> {
     if digits.is_empty() {
         return Some(None);

@@ -59,10 +59,10 @@ impl Body {
     /// Creates a body from a stream. The content type is `application/octet-stream` if the response has no
     /// `content-type`.
     ///
-    /// The server logs an error of the stream. If the error comes before the first piece, the server answers with 500.
-    /// If the error comes later, the server closes the connection without the last chunk. The missing chunk tells the
-    /// client that the body is incomplete; an HTTP/1.0 client cannot notice this. The server drops the stream when the
-    /// client disconnects or the stream ends.
+    /// The server logs an error of the stream. The server polls the stream once before it sends the head. If this poll
+    /// returns the error, the server answers with 500. If the error comes later, the server closes the connection
+    /// without the last chunk. The missing chunk tells the client that the body is incomplete; an HTTP/1.0 client
+    /// cannot notice this. The server drops the stream when the client disconnects or the stream ends.
     pub fn stream<S, B, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -264,7 +264,7 @@ pub trait IntoBody {
     fn into_body(self) -> Body;
 }
 
-/// A value that converts to a body by reference.
+/// A value from whose reference a body can be made.
 pub trait ToBody {
     /// Converts the reference, with a copy if needed.
     fn to_body(&self) -> Body;

@@ -1,4 +1,4 @@
-//! Cookies as text.
+//! A builder of the text of `Set-Cookie` header fields.
 
 use super::is_token;
 
@@ -58,7 +58,8 @@ impl CookieBuilder {
         self
     }
 
-    /// Sets the cross-site requests that carry the cookie: `Strict`, `Lax` or `None`.
+    /// Sets the attribute `SameSite`, which decides which cross-site requests carry the cookie: `Strict`, `Lax` or
+    /// `None`.
     pub fn set_same_site(&mut self, same_site: impl AsRef<str>) -> &mut Self {
         self.same_site = Some(same_site.as_ref().to_owned());
         self

@@ -25,8 +25,8 @@ pub type RequestHeadersValue = VecDeque<String>;
 /// One value of a header field.
 pub type RequestHeadersValueItem = String;
 
-/// Maximum number of bytes of removed fields that may stay in the buffer. To move the other lines costs too much time
-/// for so little memory.
+/// Number of bytes of removed fields that the buffer may keep in any case. To free so little memory is not worth the
+/// time to move the other lines.
 const COMPACT_ABOVE: usize = 1024;
 
 /// The reason why a header field is refused.
@@ -42,7 +42,7 @@ pub enum HeaderError {
     /// The server itself sets `content-length` and `transfer-encoding` of a response (RFC 9112 §6).
     #[error("the server frames the message itself (RFC 9112 6)")]
     Framing,
-    /// The handshake itself sets this field of its response (RFC 6455 §4.2.2).
+    /// The WebSocket handshake itself sets this field of its response (RFC 6455 §4.2.2).
     #[error("the handshake writes this field itself (RFC 6455 4.2.2)")]
     Handshake,
     /// The fields of the message exceed 4 GiB.
@@ -50,7 +50,7 @@ pub enum HeaderError {
     TooLarge,
 }
 
-/// Header fields in the order received, including repetitions.
+/// Header fields in the order in which they were received or added, including repetitions.
 ///
 /// Names are stored in lower case, and lookups ignore case. A lookup with a lower-case name is fastest. An empty map
 /// needs no heap memory.
@@ -71,7 +71,7 @@ pub enum HeaderError {
 pub struct Headers {
     /// Complete lines with their line ends. Lines of removed fields stay until compaction.
     lines: String,
-    /// The live lines, in the order of `lines`.
+    /// The positions of the lines whose fields were not removed, in the order of `lines`.
     entries: Vec<Entry>,
     /// The number of bytes in `lines` that belong to removed fields.
     dead: usize,
@@ -208,7 +208,7 @@ impl Headers {
     pub(crate) fn append_parsed(&mut self, name: &str, value: &[u8]) {
         let pushed = match str::from_utf8(value) {
             Ok(value) => self.push_line(name, value),
-            // Only a value that is not UTF-8 pays for a second string.
+            // Only a value that is not UTF-8 needs a second string.
             Err(_) => self.push_line(name, &latin1(value)),
         };
         if let Err(error) = pushed {
@@ -284,7 +284,7 @@ impl Headers {
         if freed == 0 {
             return false;
         }
-        // All bytes after the last live line are dead and can be dropped.
+        // All bytes after the last line that stays belong to removed fields, so they can be dropped.
         let end = self
             .entries
             .last()

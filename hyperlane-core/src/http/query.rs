@@ -50,7 +50,7 @@ impl Querys {
         querys
     }
 
-    /// Adds a decoded parameter.
+    /// Adds a parameter. Pass its name and value without percent-encoding.
     pub fn add(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         self.push(
             |text| text.push_str(name.as_ref()),

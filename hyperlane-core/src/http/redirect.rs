@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{HttpStatus, IntoResponse, Response};
 
-/// Characters that a URI cannot contain unescaped. Existing escapes stay.
+/// Characters that a URI cannot contain unescaped. `%` is not among them, so existing escapes stay as they are.
 const UNSAFE: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')

@@ -40,7 +40,7 @@ pub type RequestPath = String;
 pub struct Request {
     method: Method,
     version: HttpVersion,
-    /// The host, if it differs from the `Host` field.
+    /// The host that takes precedence over the `Host` field: the one in the request target, or the one of `set_host`.
     host: Option<Box<str>>,
     /// The raw path, followed by `?` and the query if there is one.
     target: String,
@@ -72,7 +72,8 @@ impl Request {
         self
     }
 
-    /// Borrows the host with the port that the client named; empty if an HTTP/1.0 client named no host.
+    /// Borrows the host that the client named, with its port if there is one; empty if an HTTP/1.0 client named no
+    /// host.
     ///
     /// A host in the target takes precedence over the `Host` field (RFC 9112 §3.2.2).
     pub fn get_host(&self) -> &str {
@@ -393,7 +394,7 @@ impl Request {
         matches!(self.asked_upgrade(), Asked::Tls(_))
     }
 
-    /// Returns whether the client asks for no upgrade, or for an unknown one.
+    /// Returns whether the client asks for no upgrade, or for an upgrade to an unknown protocol.
     pub fn is_unknown_upgrade_type(&self) -> bool {
         matches!(self.asked_upgrade(), Asked::Other(_))
     }

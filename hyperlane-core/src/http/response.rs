@@ -18,10 +18,10 @@ use head::{Added, Framing, Head};
 
 /// A response: status, header fields and body. Default: 200, HTTP/1.1, empty.
 ///
-/// The server itself sets the length of the message. It drops `content-length` and `transfer-encoding` fields of the
-/// program, because two contradictory lengths enable request smuggling (RFC 9112 §11.2). A `date` or `connection` field
-/// of the program replaces the server's own field. If the connection closes after the response, the server adds
-/// `connection: close` in any case.
+/// The server itself sets the length of the message. It drops `content-length` and `transfer-encoding` fields that the
+/// program sets: with two different lengths, a client and a proxy could disagree about the end of the message, which
+/// attackers exploit (RFC 9112 §11.2). A `date` or `connection` field of the program replaces the server's own field.
+/// If the connection closes after the response, the server adds `connection: close` in any case.
 ///
 /// No method panics. If a value is absent, a `get_` method returns an empty value, and the `try_get_` method of the
 /// same name returns `None`.
@@ -39,7 +39,7 @@ use head::{Added, Framing, Head};
 pub struct Response {
     version: HttpVersion,
     status: ResponseStatusCode,
-    /// The reason phrase; empty for the registered phrase of the status.
+    /// The reason phrase. If it is empty, the registered phrase of the status is used.
     reason: String,
     headers: Headers,
     body: Bytes,
@@ -74,7 +74,7 @@ pub(crate) struct Failure {
     pub(crate) public: Cow<'static, str>,
     /// The cause for the log; `None` if the client receives the whole error.
     pub(crate) cause: Option<String>,
-    /// True if the error means that a connection has ended.
+    /// True if the error says that a connection has ended. The connection of the request itself may still be open.
     pub(crate) is_end: bool,
     /// The `RequestError` of a refused request, for the `request_error` hooks.
     pub(crate) refusal: Option<Arc<dyn Any + Send + Sync>>,
@@ -124,7 +124,7 @@ impl Response {
     }
 
     /// Sets the reason phrase; an empty phrase selects the registered phrase of the status. A phrase with control
-    /// characters is logged and dropped (RFC 9112 §4).
+    /// characters is dropped, and the log reports it (RFC 9112 §4).
     pub fn set_reason_phrase(&mut self, phrase: impl AsRef<str>) -> &mut Self {
         let phrase = phrase.as_ref();
         if is_field_text(phrase) {
@@ -140,8 +140,9 @@ impl Response {
 
     /// Sets a header field and removes earlier fields of the same name.
     ///
-    /// An invalid field is dropped, and the log names the rule that the field breaks. For the server's own fields,
-    /// `content-length` and `transfer-encoding`, the log line has the level debug.
+    /// An invalid field is dropped, and the log names the rule that the field breaks. `content-length` and
+    /// `transfer-encoding` are dropped too, because only the server sets them. For these two fields, the log line has
+    /// the level debug.
     pub fn set_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         let name = name.as_ref();
         log_refused(name, self.try_set_header(name, value));
@@ -160,8 +161,9 @@ impl Response {
     /// Sets a header field and removes earlier fields of the same name.
     ///
     /// # Errors
-    /// Returns [`HeaderError::Name`] or [`HeaderError::Value`] if the field would break the message, and
-    /// [`HeaderError::Framing`] for the server's own fields. After an error the response is unchanged.
+    /// Returns [`HeaderError::Name`] or [`HeaderError::Value`] if the field would break the message,
+    /// [`HeaderError::Framing`] for `content-length` and `transfer-encoding`, and [`HeaderError::TooLarge`] if the
+    /// fields exceed 4 GiB. After an error the response is unchanged.
     pub fn try_set_header(
         &mut self,
         name: impl AsRef<str>,
@@ -241,7 +243,7 @@ impl Response {
         self.streamed.is_some()
     }
 
-    /// Takes the body, from any source, and leaves an empty body.
+    /// Takes the body, which may be bytes, a file or a stream, and leaves an empty body.
     pub fn take_body(&mut self) -> Body {
         match self.streamed.take() {
             Some(streamed) => *streamed,
@@ -273,17 +275,17 @@ impl Response {
         }
     }
 
-    /// Turns the response into a 304. Keeps the fields that describe the version, and removes the body and the fields
-    /// that describe the body (RFC 9110 §15.4.5).
+    /// Turns the response into a 304 (RFC 9110 §15.4.5). Removes the body and `content-type`. The other fields stay,
+    /// such as the `etag` of the current content.
     pub(crate) fn set_not_modified(&mut self) {
         self.set_status_code(HttpStatus::NotModified.code())
             .set_body_bytes(Bytes::new())
             .remove_header("content-type");
     }
 
-    /// Removes the header fields that describe the body, because the text of an error replaces the body. These fields
-    /// would be wrong for the text, and caches would keep the text for the time that is meant for the body. Fields that
-    /// prevent caching stay.
+    /// Removes the header fields that describe the body, before the text of an error replaces the body. The fields
+    /// would be wrong for the new text: caches, for example, would keep an error for the time that is meant for the
+    /// content. A `cache-control` with `no-store` or `private` stays.
     pub(crate) fn forget_content(&mut self) -> &mut Self {
         if self.headers.is_empty() {
             return self;
@@ -338,7 +340,8 @@ impl Response {
         self.failure.take()
     }
 
-    /// Resets the response to an empty 200 and keeps the memory of the header fields.
+    /// Resets the response to an empty 200. The session's fields stay, and the allocation for the header fields is
+    /// reused.
     pub fn reset(&mut self) -> &mut Self {
         self.version = HttpVersion::default();
         self.status = HttpStatus::Ok.code();
@@ -360,8 +363,9 @@ impl Response {
     /// but `connection: close`. `cache-control: no-cache` and `x-accel-buffering: no` are added if the program set no
     /// such field.
     ///
-    /// This method cannot encode a file or a stream. It omits such a body and logs a warning. Leave the response in the
-    /// context, or `#[send]` it.
+    /// This method cannot encode a file or a stream. It omits such a body and logs a warning. To send such a body,
+    /// leave the response in the [`Context`](crate::Context), and the server sends it after the hooks. The attribute
+    /// macro `#[send]` sends it at the end of a hook.
     pub fn build(&mut self) -> Vec<u8> {
         if self.is_body_streamed() {
             tracing::warn!("only the server can send a file or a stream: built without it");
@@ -488,7 +492,7 @@ pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text:
         .set_body_bytes(text);
 }
 
-/// Fields that describe one body only (RFC 9110 §8, §14.4; RFC 9111 §5.3).
+/// Fields that describe the body and would be wrong for another body (RFC 9110 §8, §14.4; RFC 9111 §5.3).
 const CONTENT_FIELDS: [&str; 10] = [
     "content-disposition",
     "content-encoding",

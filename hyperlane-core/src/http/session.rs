@@ -6,14 +6,14 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// Name of the cookie over TLS. Clients accept a cookie of this name only from the host itself, over TLS and for all
-/// paths (RFC 6265bis §4.1.3.2).
+/// Name of the session's cookie over TLS. Because of the prefix `__Host-`, clients accept the cookie only from the host
+/// itself, over TLS, and with `Path=/` (RFC 6265bis §4.1.3.2).
 const SECURE_NAME: &str = "__Host-session";
-/// Name of the cookie without TLS.
+/// Name of the session's cookie without TLS.
 const PLAIN_NAME: &str = "session";
 
-/// The session's fields in a response head. The server reads these fields when it writes the head. A hook that resets
-/// or replaces the response thus does not remove these fields.
+/// The header fields that a request's session adds to the head of the response. The server adds them only when it
+/// writes the head, so a hook that resets or replaces the response does not remove them.
 #[derive(Debug)]
 pub(crate) struct SessionFields {
     name: &'static str,
@@ -64,12 +64,12 @@ impl SessionFields {
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie);
     }
 
-    /// Removes the cookie that was set.
+    /// Undoes [`set`](Self::set): the head then sets no cookie.
     pub(crate) fn unset(&self) {
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Returns whether a head was written with these fields. If it was, changes of the cookie have no effect on the
+    /// Returns whether a head with these fields was written. After that, a change of the cookie does not reach the
     /// client.
     pub(crate) fn is_written(&self) -> bool {
         self.written.load(Ordering::Acquire)
@@ -104,7 +104,8 @@ impl PartialEq for SessionFields {
 impl Eq for SessionFields {}
 
 /// Returns whether a text has the form of a session's cookie or token: 22 characters of base64url, a time and 43
-/// characters of base64url, separated by dots. A text of another form belongs to the program.
+/// characters of base64url, separated by dots. A text of another form is none of the server's tokens, so it is left to
+/// the program.
 pub(crate) fn is_session_token(text: &str) -> bool {
     let is_base64 = |text: &str, length: usize| {
         let is_of_it = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -120,8 +121,9 @@ pub(crate) fn is_session_token(text: &str) -> bool {
         && parts.next().is_none()
 }
 
-/// Returns the `Cache-Control` of a response that sets a session's cookie. The result is private whatever the program
-/// has set: a shared cache must never send the cookie to another client (RFC 9111 §7.3).
+/// Returns the `Cache-Control` of a response that sets a session's cookie. `set` has the values that the program has
+/// set. Whatever they are, the result forbids shared caches to store the response, because a shared cache must never
+/// send the cookie to another client (RFC 9111 §7.3).
 pub(crate) fn private_cache_control<'a>(set: impl Iterator<Item = &'a str>) -> String {
     let directives: Vec<&str> = set
         .flat_map(super::list_items)

@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt, str::FromStr};
 
 use super::headers::list_items;
 
-/// Fields that the handshake itself sets in its response (RFC 6455 §4.2.2).
+/// Fields that the WebSocket handshake itself sets in its response (RFC 6455 §4.2.2).
 const HANDSHAKE_FIELDS: [&str; 5] = [
     "upgrade",
     "connection",
@@ -22,8 +22,9 @@ pub(crate) fn is_handshake_field(name: &str) -> bool {
 
 /// The protocol that the `Upgrade` field of a request asks for.
 ///
-/// The field is a list in order of preference. A protocol that the server knows wins at any position: WebSocket first,
-/// then `h2c`, then TLS. The default is an empty `Unknown` and means no upgrade.
+/// The field is a list in the client's order of preference. The server ignores this order for the protocols that it
+/// knows: it prefers WebSocket to `h2c`, `h2c` to TLS, and TLS to any unknown protocol. Among unknown protocols, the
+/// first one counts. The default is an empty `Unknown` and means no upgrade.
 ///
 /// ```
 /// use hyperlane_core::UpgradeType;
@@ -100,8 +101,8 @@ impl fmt::Display for UpgradeType {
     }
 }
 
-/// The borrowed form of [`UpgradeType`]. The `is_..` methods of a request use it, because they need no copy of the
-/// name.
+/// The borrowed form of [`UpgradeType`]. Methods such as `Request::is_ws_upgrade_type` use it, because it needs no copy
+/// of the protocol's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked<'a> {
     WebSocket,

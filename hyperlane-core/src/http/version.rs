@@ -73,7 +73,7 @@ impl HttpVersion {
         !self.is_unknown()
     }
 
-    /// Returns whether this is [`Unknown`](Self::Unknown): a text that names no version of this type.
+    /// Returns whether this is [`Unknown`](Self::Unknown): a version other than those that this type names.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown(_))
     }

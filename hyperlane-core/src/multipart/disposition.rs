@@ -1,6 +1,7 @@
 //! The `Content-Disposition` of a part (RFC 7578 §4.2, RFC 6266 §4.1).
 //!
-//! Clients deviate from the grammar, so the parser is lenient. The parser accepts any file name.
+//! Clients deviate from the grammar, so the parser is lenient. The parser does not check whether a file name is safe to
+//! use.
 
 use percent_encoding::percent_decode;
 

@@ -221,7 +221,7 @@ impl Series {
             entry.seconds.record(time);
         };
         let fits = |entry: &&Arc<Entry>| entry.status == status && entry.method == method;
-        // The recorder is code of the program. So the lock is released before a call of the recorder.
+        // The lock is released before each call of the recorder, because the recorder is code of the program.
         let known = {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
             known.iter().find(fits).cloned()

@@ -152,7 +152,7 @@ pub(crate) fn takes_method(names: &[&str], method: &Method) -> bool {
         || (matches!(method, Method::Unknown(_)) && names.contains(&""))
 }
 
-/// Returns the value of `Allow` (RFC 9110 §10.2.1).
+/// Returns the value of `Allow` (RFC 9110 §10.2.1) for handlers of these methods.
 pub(crate) fn allow(methods: BTreeSet<&'static str>) -> String {
     let mut names: Vec<_> = methods
         .into_iter()
@@ -186,9 +186,9 @@ pub(crate) enum Routed<'a> {
     To(&'a Hook),
     /// No pattern matches the path.
     NotFound,
-    /// Every handler of this path has a guard that declined the request. The server checks guards in the order of their
-    /// kinds; the first value is the last kind among these guards. The second value contains the methods of all
-    /// handlers that declined because of the method.
+    /// Every handler of this path has a guard that declined the request. The first value is a kind of these guards: the
+    /// kind that is last in the order of [`GuardKind`]. The second value contains the methods of all handlers that
+    /// declined because of the method.
     Declined(GuardKind, BTreeSet<&'static str>),
 }
 

@@ -15,7 +15,7 @@ use crate::{
     proto::http::host::HostRefused,
 };
 
-/// Replaces the response by a status and its name.
+/// Replaces the response by a status and its reason phrase.
 fn fail(ctx: &mut Context, status: usize) {
     ctx.get_mut_response().reset();
     describe(ctx.get_mut_response(), status);

@@ -17,9 +17,9 @@ pub(super) fn names<'a>(ctx: &'a Context, route: Option<&'a Hook>) -> (&'a Metho
     (ctx.get_request().get_method(), route)
 }
 
-/// If an error has become the response, removes the details of this failure from the context and logs them. Returns the
-/// public text of the failure, and its [`RequestError`] if there is one. `hook` is the name of the hook that failed.
-/// Without a name, the log line names the handler of the route.
+/// If an error has stored a failure in the response, removes this failure and logs its details. Returns the public text
+/// of the failure, and its [`RequestError`] if there is one. `hook` is the name of the hook that failed. If `hook` is
+/// `None`, the log line names the handler of the route.
 #[inline]
 pub(super) fn report(
     stream: &Stream,

@@ -22,9 +22,9 @@ use crate::{
     proto::{http::head::HeadError, ws::CloseCode},
 };
 
-/// The next step of the pipeline. All hooks share one await in a flat loop. This keeps the future of an idle connection
-/// small. The steps of other hooks contain the index of the next hook. The index of the next response middleware is in
-/// the context instead, because a hook may run response middleware early.
+/// The next step of the pipeline. A flat loop in [`serve`] runs all steps, with a single await for all hooks. So the
+/// future of an idle connection stays small. Each step with several hooks contains the index of its next hook. The
+/// exception is response middleware: its index is in the context, because a hook may run response middleware early.
 #[derive(Clone, Copy)]
 enum Step {
     RequestMiddleware(u32),
@@ -36,8 +36,8 @@ enum Step {
 }
 
 /// Serves a connection until it ends.
-// Long: the function awaits all hooks in one place. Each further await would add space to the future of every idle
-// connection.
+// Long: the function awaits all hooks in one place. Each further await would add space to the future of
+// every idle connection.
 #[expect(
     clippy::manual_async_fn,
     reason = "every connection holds it, and an `async fn` holds its arguments twice"
@@ -74,7 +74,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     is_parsed = true;
                     begin(&mut stream, &mut ctx, &app, head, &mut route)
                 });
-                // Most connections need neither this future nor this error. So both are on the heap.
+                // This future and this error are on the heap, because most connections need neither of them.
                 let started = match started.map_err(Box::new) {
                     Ok(true) if !ctx.may_have_session_to_load() => Ok(true),
                     Ok(is_ready) => make_ready(&mut stream, &mut ctx, !is_ready)
@@ -169,16 +169,16 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 }
                 let is_response = matches!(step, Step::ResponseMiddleware) && !is_route;
                 let is_error = matches!(step, Step::RequestError(_) | Step::TaskPanic(_));
-                // A shutdown ends a hook that has not answered a WebSocket handshake. The response middleware and the
-                // error hooks run after the answer, so they run to their end.
+                // A shutdown ends a hook that could still answer a WebSocket handshake. When response middleware and
+                // error hooks run, the answer is already decided, so a shutdown lets these hooks run to their end.
                 let may_answer_handshake = !is_response && !is_error;
                 let outcome = start(hook, &mut stream, &mut ctx, may_answer_handshake).await;
                 if let Step::RequestMiddleware(_) = step
                     && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome
                     && ctx.is_preflight()
                 {
-                    // This rejection does not count: browsers send a preflight without the fields that middleware may
-                    // require.
+                    // The rejection of a preflight does not count, because browsers send a preflight without the fields
+                    // that middleware may require.
                     ctx.stage = Stage::Middleware;
                     ctx.discard_saved_response();
                     step = Step::Route;
@@ -211,7 +211,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                                 ctx.set_end_reason(public);
                             }
                             match refusal {
-                                // The response is set, but error hooks may replace it.
+                                // The error has already set the response, but error hooks may replace it.
                                 Some(error) if is_route && !has_refused && !has_begun => {
                                     has_refused = true;
                                     ctx.set_request_error(error);
@@ -327,7 +327,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
 }
 
 /// Finds the route of a request whose head was read, and begins to read the body. Returns false if the server has to
-/// wait for the body.
+/// wait for the whole body before it runs the hooks.
 fn begin<'a>(
     stream: &mut Stream,
     ctx: &mut Context,
@@ -390,8 +390,8 @@ fn make_ready<'a>(
     let observed = stream.exchange.record.shared();
     let ready = async move {
         let loaded = ctx.load_session().await;
-        // The body is read even if the store failed. The connection may stay open, and the next request follows the
-        // body.
+        // The body is read even if the store failed, because the connection may stay open, and the next request follows
+        // the body.
         if reads_body {
             let body = stream.exchange.read_rest().await?;
             ctx.clear_incoming();
@@ -410,7 +410,7 @@ fn send_streamed<'a>(
     Within::new(observed, Box::pin(stream.send_streamed(ctx)))
 }
 
-/// Saves the session to its store. If the store fails and nothing was sent, the response becomes the error.
+/// Saves the session to its store. If the store fails and no answer has begun, the error replaces the response.
 fn save_session<'a>(
     stream: &'a mut Stream,
     ctx: &'a mut Context,

@@ -1,4 +1,4 @@
-//! HTTP/1.1 on the wire (RFC 9112), with the semantics that framing needs (RFC 9110).
+//! The wire format of HTTP/1.1 (RFC 9112), with the rules of RFC 9110 that determine where a message ends.
 //!
 //! [`head`] and [`chunked`] parse requests strictly. [`track`] leniently follows the raw response bytes that a handler
 //! writes.

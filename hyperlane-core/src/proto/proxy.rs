@@ -190,8 +190,8 @@ mod tests {
         ] {
             assert_eq!(parse(bytes), Err(expected));
         }
-        // This input may be the start of a header of version 1, so `parse` waits for more input. Such a header has its
-        // own error.
+        // This input may be the start of a header of version 1. Such a header has its own error, so `parse` asks for
+        // more input.
         assert_eq!(parse(b"PROXY"), Ok(None));
         for wrong in [
             header(0x31, 0x11, &V4),

@@ -37,7 +37,8 @@ pub enum RouteError {
         /// The error of the regex parser.
         reason: String,
     },
-    /// A regex contains a slash. Slashes separate segments, and a regex constrains a single segment.
+    /// The text within braces, such as a regex, contains a slash. In a pattern, a slash always separates two segments.
+    /// (A regex such as `.*` can still match the slashes of a path: see [`Segment::Constrained`].)
     #[error("the route pattern `{pattern}` contains a `/` inside the braces of `{segment}`")]
     SlashInBraces {
         /// The whole pattern.
@@ -170,8 +171,9 @@ pub enum Segment {
     Literal(Box<str>),
     /// `:name` or `{name}`: matches any single segment that is not empty.
     Param(Box<str>),
-    /// `{name:regex}`: matches a segment if the regex matches the whole segment. In the last segment of a pattern, the
-    /// regex may also match the whole rest of the path, including slashes.
+    /// `{name:regex}`: matches a segment of a path if the regex matches the whole segment. As the last segment of a
+    /// pattern, it also matches the whole rest of the path, including slashes, if the regex matches this rest. The text
+    /// of the regex contains no slash.
     Constrained {
         /// The parameter's name.
         name: Box<str>,
@@ -285,14 +287,15 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
         });
     }
     let close = closing_brace(rest);
-    // The errors show the text up to the first slash, so that the reader of an error finds the brace that is not
-    // closed.
+    // The errors show the text from the opening brace to the next slash, and not the whole rest of the pattern. The
+    // fault is in this part.
     let segment = || rest.split('/').next().unwrap_or(rest).to_owned();
     let cut = close.ok().and_then(|at| rest.split_at_checked(at + 1));
     let Some((text, after)) = cut else {
         let segment = segment();
-        // A brace within a character class does not close the parameter. If the regex has a character class that is not
-        // closed, the error of the regex is more exact than `UnclosedBrace`.
+        // In `{id:[0-9}`, the closing brace belongs to the character class that `[` opens, so no brace closes the
+        // parameter. The actual fault is the open class, and the error of the regex names it. `UnclosedBrace` would
+        // not.
         let inner = segment
             .strip_prefix('{')
             .and_then(|text| text.strip_suffix('}'));

@@ -3,8 +3,8 @@
 //! A hash map contains the patterns without parameters. A trie of whole segments contains all other patterns. If a
 //! branch of the trie does not lead to a match, the search goes back and tries the next branch. No path can make a
 //! search slow: every edge of the trie consumes exactly one segment, so a search visits each node at most once. The
-//! table does not use `matchit`, a radix tree over bytes. `matchit` supports neither constraints nor `{id}` and
-//! `{*rest}` after the same prefix.
+//! table does not use the crate `matchit`, a radix tree over bytes. `matchit` supports no regex for a parameter, and
+//! does not support both `{id}` and `{*rest}` after the same prefix.
 
 use std::{cmp::Ordering, collections::HashMap, fmt};
 
@@ -21,8 +21,8 @@ pub struct Route<T> {
 }
 
 impl<T> Route<T> {
-    /// Returns the pattern under which the program inserted this value. The patterns of other values may match the same
-    /// paths and have other parameter names.
+    /// Returns the pattern under which the program inserted this value. A [`Match`] may have several values with
+    /// different patterns: `/u/{id}` and `/u/{name}` match the same paths.
     pub const fn pattern(&self) -> &Pattern {
         &self.pattern
     }
@@ -35,12 +35,12 @@ impl<T> Route<T> {
 
 /// A table that finds the values registered for a path.
 ///
-/// A search matches the segments of the path from left to right. For each segment, the search tries the patterns in
-/// this order: patterns with equal text, with a constrained parameter (in insertion order), with a plain parameter,
-/// with a regex for the whole rest of the path, with `{*rest}`. If the rest of the path does not match, the search goes
-/// back and tries the next pattern in this order. A specific pattern that matches only the beginning of the path
-/// therefore does not hide another pattern that matches the whole path. Patterns that differ only in the names of their
-/// parameters share one *place*, a list of values in insertion order.
+/// A search matches the segments of the path from left to right. For each segment of the path, the search tries the
+/// patterns in the order of what they have at this position: the same text, a constrained parameter (in insertion
+/// order), a plain parameter, a regex that matches the whole rest of the path, `{*rest}`. If the rest of the path does
+/// not match, the search goes back and tries the next pattern in this order. A specific pattern that matches only the
+/// beginning of the path therefore does not hide another pattern that matches the whole path. Patterns that differ only
+/// in the names of their parameters share one *place*, a list of values in insertion order.
 ///
 /// The table does not decode or normalize paths: `/a`, `/a/` and `//a` are three paths.
 ///

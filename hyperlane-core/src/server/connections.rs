@@ -57,8 +57,8 @@ impl Connections {
         })
     }
 
-    /// Sends the shutdown signal to every connection. Connections that wait for requests receive the signal at once.
-    /// WebSockets and event streams receive it in slices, so their clients do not all reconnect at once.
+    /// Sends the shutdown signal to every connection. HTTP connections receive the signal at once. WebSockets and event
+    /// streams receive it in slices, so their clients do not all reconnect at once.
     pub(crate) async fn tell_of_shutdown(&self) {
         let (told, rest): (Vec<_>, Vec<_>) = self
             .live

@@ -30,7 +30,7 @@ use crate::{
     pipeline::app::App,
 };
 
-/// A handle of a running server. Clones control the same server.
+/// A handle of a running server, called control hook. Clones control the same server.
 ///
 /// Dropping the handle does not stop the server.
 #[derive(Clone, Default)]
@@ -86,8 +86,8 @@ impl ServerControlHook {
 
     /// Waits until the server has ended after a [`shutdown`](Self::shutdown).
     ///
-    /// Returns at once for a control hook without a server. Within a hook of the same server, returns when the shutdown
-    /// begins. The server waits for the hook, so a longer wait would be a deadlock.
+    /// Returns at once for a control hook without a server (the default value). Within a hook of the same server,
+    /// returns when the shutdown begins. The server waits for the hook, so a longer wait would be a deadlock.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -123,12 +123,12 @@ impl ServerControlHook {
     ///
     /// The server stops accepting connections, finishes the requests in progress, closes WebSockets with code 1001 and
     /// ends event streams. It closes 100 WebSockets and event streams every tenth of a second, so the clients do not
-    /// all reconnect at once. If this rate would take longer than half of the timeout, the server closes more of them
-    /// every tenth of a second.
+    /// all reconnect at once. If this rate would take longer than half of
+    /// [`ServerConfig::shutdown_timeout`](crate::ServerConfig), the server closes more of them every tenth of a second.
+    /// After the whole timeout, the server cuts the remaining connections.
     ///
-    /// If a hook has not yet answered a WebSocket handshake, the server answers 503 and drops the hook. The rest of an
-    /// incomplete request head may take a second to arrive. After
-    /// [`ServerConfig::shutdown_timeout`](crate::ServerConfig) the server cuts the remaining connections.
+    /// If a hook has not yet answered a WebSocket handshake, the server answers 503 and drops the hook. If a request
+    /// head is incomplete when the shutdown begins, the server waits at most one more second for its rest.
     ///
     /// Within a hook of the same server, such as [`Outbox::on_end`](crate::Outbox::on_end), this method begins the
     /// shutdown and returns at once, because the server waits for the hook. If a hook waits for another task, and this

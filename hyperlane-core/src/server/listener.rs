@@ -52,8 +52,8 @@ enum Socket {
 pub(crate) struct Accepted {
     pub(crate) peer: Peer,
     pub(crate) halves: (Reader, Writer),
-    /// The kind of address at which the connection arrived. With [`Via::Balancer`], the connection begins with the
-    /// header of a load balancer.
+    /// The kind of the server's address at which the connection arrived. With [`Via::Balancer`], the connection begins
+    /// with a PROXY protocol header.
     pub(crate) via: Via,
 }
 
@@ -86,7 +86,7 @@ impl fmt::Display for BoundAddress {
     }
 }
 
-/// Removes the file of the socket when the server ends. If another file has replaced it, keeps that file.
+/// The file of a Unix socket. The drop of this value removes the file, unless another file has replaced it.
 #[cfg(unix)]
 pub(crate) struct UnixPath {
     path: std::path::PathBuf,
@@ -102,7 +102,8 @@ type FileId = (u64, u64);
 impl Drop for UnixPath {
     fn drop(&mut self) {
         if self.file.is_some() && self.file == socket_at(&self.path) {
-            // If the file cannot be removed, the next server at this path finds that no process listens there.
+            // If the file cannot be removed, the next server at this path finds that no process listens there, and
+            // removes it.
             drop(std::fs::remove_file(&self.path));
         }
     }
@@ -120,8 +121,8 @@ fn socket_at(path: &std::path::Path) -> Option<FileId> {
 }
 
 impl Listener {
-    /// Binds a configured address: `host:port`, or `unix:` and a path. The prefix `proxy:` marks the address of a load
-    /// balancer.
+    /// Binds a configured address: `host:port`, or `unix:` and a path. The prefix `proxy:` marks an address at which a
+    /// load balancer connects and speaks the PROXY protocol.
     pub(crate) async fn bind(address: &str, config: &ServerConfig) -> Result<Self, ServerError> {
         let behind = address.strip_prefix(PROXIED);
         let bound = match behind.unwrap_or(address).strip_prefix("unix:") {
@@ -237,8 +238,8 @@ impl Listener {
                             .connection_refused("refused_address");
                         tracing::debug!(peer = %accepted.peer, "too many connections from this address");
                     }
-                    // If the rate is exceeded, the accepted connection is served, and further connections wait in the
-                    // backlog.
+                    // If the rate is exceeded, the loop pauses. The server serves the accepted connection in the
+                    // meantime, and further connections wait in the backlog.
                     if let Some(next) = connections.accepts.count() {
                         tokio::select! {
                             _ = stop.wait_for(|stop| *stop) => return,

@@ -7,8 +7,9 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The size of the allowed burst: as many connections as the full rate allows in this time. This time is longer than
-/// the resolution of timers, so a timer that fires late does not reduce the rate.
+/// The size of the allowed burst, as a time. A burst has as many connections as the full rate allows in this time. The
+/// time is longer than the resolution of timers. After a timer that fires late, a burst therefore makes up for the lost
+/// time, and the rate stays the same.
 const BURST: Duration = Duration::from_millis(100);
 
 /// Limits the rate of connections per second, with a burst of [`BURST`].

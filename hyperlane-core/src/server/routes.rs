@@ -99,7 +99,7 @@ impl Server {
     /// Returns the same errors as [`routes`](Self::routes).
     pub fn print_routes(&self) -> Result<(), ServerError> {
         let table = table(&self.routes()?);
-        // An error means that the reader has closed the output, for example `| head`.
+        // An error means that the reader of the output has closed it, as `| head` does.
         let _ = std::io::stdout().write_all(table.as_bytes());
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Checks at the start of a server: its handlers can work, and it has routes.
+//! Checks at the start of a server: whether it has routes, and whether it has the states and parameters that its
+//! handlers need.
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use crate::{
 };
 
 impl Server {
-    /// Checks like [`check`](Self::check), and also whether a server with these hooks can serve requests.
+    /// Checks the server like [`check`](Self::check). Also checks whether the server has routes, and whether it has
+    /// what its handlers need. Then adds the sessions to the [`App`].
     pub(crate) fn check_start(&self) -> Result<Arc<App>, ServerError> {
         let mut app = self.check()?;
         self.check_taken(&app)?;
@@ -20,7 +22,8 @@ impl Server {
         Ok(Arc::new(app))
     }
 
-    /// Reports a server without routes. Also reports hooks that attribute macros registered and that no server uses.
+    /// Reports a server without routes, by an error or a warning. Also logs a warning if attribute macros registered
+    /// hooks that no server of the program uses.
     fn check_taken(&self, app: &App) -> Result<(), ServerError> {
         let left: Vec<&Registration> = match self.takes_registered {
             true => Vec::new(),

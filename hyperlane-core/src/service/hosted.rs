@@ -1,4 +1,4 @@
-//! A whole server as a service in another stack.
+//! A whole server as a `tower` service in another HTTP stack.
 
 use std::{
     convert::Infallible,
@@ -106,21 +106,24 @@ impl Server {
 /// number of connections is below this limit. If the address of the peer is known, the connection also counts towards
 /// the limit per address. Beyond the limit per address, the service answers 503.
 ///
-/// The extension [`PeerAddr`](super::PeerAddr) sets the peer's address; without it, the address is unknown. Hooks read
-/// other extensions of the request by [`Context::extension`](crate::Context::extension). The outer server, and not the
-/// service, answers `Expect: 100-continue`. The service does not poll the body of such a request until a hook needs it.
+/// The request's extension [`PeerAddr`](super::PeerAddr) sets the peer's address; without it, the address is unknown.
+/// Hooks read other extensions of the request by [`Context::extension`](crate::Context::extension). The outer server,
+/// and not the service, answers `Expect: 100-continue`. The service does not poll the body of such a request until a
+/// hook needs it.
 ///
-/// If the body of a request fails before the response begins, the service answers 400. If a layer limits the length of
-/// bodies, the service answers 413 beyond the limit (`tower_http::limit`, and other layers that fail with
-/// `http_body_util::LengthLimitError`).
+/// If the body of a request fails before the response begins, the service answers 400. If the body exceeds the limit of
+/// a layer such as `tower_http::limit`, the service answers 413. It recognises every layer whose body error is, or is
+/// caused by, `http_body_util::LengthLimitError`.
 ///
 /// If the outer stack drops the future or the response body before its end, the hooks see a disconnected client
-/// ([`Stream::disconnected`](crate::Stream::disconnected)). The body of an incomplete response ends with an error, and
-/// the outer stack then cuts its response. The service does not forward interim responses and trailers.
+/// ([`Stream::disconnected`](crate::Stream::disconnected)).
+///
+/// If the hooks' connection ends before their response is complete, the response body ends with an error. The outer
+/// stack then aborts its response to the client. The service does not forward interim responses and trailers.
 ///
 /// Some stacks, such as hyper, answer `Expect: 100-continue` when the body is polled, and only before the head of the
-/// response. If a hook needs the body of such a request, the service therefore waits with the head until the body
-/// begins, at most 1 s.
+/// response. If a hook has requested the body of such a request, the service therefore holds back the head until the
+/// body begins, for at most 1 s.
 ///
 /// WebSockets need an outer server that is based on hyper and hands over upgraded connections. `axum::serve` and
 /// hyper's `serve_connection_with_upgrades` do this. With another outer server, the service answers a handshake with
@@ -149,8 +152,9 @@ impl Drop for Hosted {
 }
 
 impl HyperlaneService {
-    /// Shuts down like [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown), and waits for the end.
-    /// Within a hook of this server, returns without waiting. The service answers later calls with 503.
+    /// Shuts the server down like [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown), and waits until
+    /// it has ended. Within a hook of this server, returns at once, because the shutdown waits for the hook. The
+    /// service answers later calls with 503.
     ///
     /// # Cancel safety
     /// After the first poll, the shutdown continues even if the future is dropped.
@@ -220,9 +224,9 @@ where
 }
 
 impl HookContext {
-    /// Returns a value from the extensions of the request, such as the user or a request id. A layer around a
-    /// [`HyperlaneService`] stores such values. Returns `None` if there is no value of this type. On connections to the
-    /// server's own listeners, always returns `None`.
+    /// Returns a value that a layer around a [`HyperlaneService`] has stored in the extensions of the request, such as
+    /// the user or a request id. Returns `None` if there is no value of this type. On connections to the server's own
+    /// listeners, always returns `None`.
     ///
     /// ```
     /// use hyperlane_core::{Context, Error};
@@ -264,7 +268,7 @@ impl fmt::Debug for ServiceFuture {
 
 impl Hosted {
     fn is_ready(&self) -> bool {
-        // The clock task ends with the runtime.
+        // The clock task ends when the runtime ends, and the service cannot serve without the runtime.
         !self.connections.env.is_shutting_down() && !self.clock.is_finished()
     }
 
@@ -438,7 +442,7 @@ fn write_head(
                 head.field("host", host.as_bytes());
             }
         }
-        // The program created this request in process, without a host.
+        // The request names no host, for example because it was created in process.
         None => head.field("host", b"localhost"),
     }
     // The loop does not skip the fields that `Connection` lists. The client wrote this list, and must not be able to
@@ -544,7 +548,7 @@ mod tests {
     async fn the_clock_ends_with_the_last_clone() {
         let service = Server::new().into_service().unwrap();
         let clone = service.clone();
-        // The clock task holds the connections, too.
+        // The clock task holds the connections, too. They are freed only when this task has ended.
         let connections = Arc::downgrade(&service.hosted.connections);
         let clock = service.hosted.clock.clone();
         drop(service);

@@ -1,4 +1,4 @@
-//! Services of other crates as routes: under a path prefix, or as the fallback.
+//! Services of other crates as routes: under a path prefix, or for all requests that match no route.
 
 use std::{
     future::poll_fn,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Server {
-    /// Passes requests for all paths under `prefix` to a service, with any method. For `/static`, these paths are
+    /// Passes requests of any method for all paths under `prefix` to a service. For `/static`, these are paths such as
     /// `/static`, `/static/` and `/static/a/b`, but not `/staticfoo`.
     ///
     /// Routes of the server under the prefix take precedence. The service gets the URI without the prefix (`/` for the
@@ -28,8 +28,8 @@ impl Server {
     /// [`ClientAddr`]. If the prefix has parameters, the request also has the extension
     /// [`RouteParams`](crate::RouteParams).
     ///
-    /// Middleware runs before and after the service, as for a route. The fields of the service's response replace those
-    /// of middleware. Only `set-cookie` and `vary` are combined.
+    /// Middleware runs before and after the service, as for a route. If middleware has set a header field before, a
+    /// field of the service's response with the same name replaces it. Only `set-cookie` and `vary` are combined.
     ///
     /// The server streams the body of the request, and only the service limits its length. The server drops an unread
     /// remainder, as for any [`BodyStream`]. The server also streams the body of the response. The length of the
@@ -38,14 +38,14 @@ impl Server {
     ///
     /// The server sets the fields that concern the connection (RFC 9110 §7.6.1), and closes the connection if the
     /// service sends `connection: close`. The server adds no `content-type` to a response without this field. The
-    /// server does not change `location`, and the service does not know its prefix. For example, `ServeDir` under
-    /// `/static` redirects `/static/folder` to `/folder/`. So link to folders with a final slash.
+    /// service does not know its prefix, and the server does not change `location`. For example, `ServeDir` under
+    /// `/static` redirects `/static/folder` to `/folder/`. To avoid this redirect, link to folders with a final slash.
     ///
     /// If the client disconnects, the server drops the future or the body of the service.
     ///
     /// If the service fails, the server answers 500 and logs the error with its causes. The server handles a panic like
-    /// a panic in a hook. A 101 becomes 501, because the service cannot get the connection: serve WebSockets by a
-    /// route. (axum detects the missing connection itself and answers 426.)
+    /// a panic in a hook. If the service sends a 101, the server answers 501 instead, because the service cannot get
+    /// the connection. Serve WebSockets by a route. (axum detects the missing connection itself and answers 426.)
     ///
     /// The server clones the service for every request, and waits until the clone is ready.
     ///
@@ -290,8 +290,8 @@ where
         return response.fail_because(cause);
     }
     if parts.status == StatusCode::UPGRADE_REQUIRED && ctx.get_request().is_ws_upgrade_type() {
-        // axum answers 426 if it gets no connection. The client did request a WebSocket, so the 426 tells it nothing
-        // about the cause.
+        // axum answers 426 if the server does not hand the connection over. The 426 misleads a client that did request
+        // a WebSocket, so the log names the cause.
         tracing::warn!(
             "a mounted service refuses a WebSocket, as it gets no connection: serve it by a route"
         );

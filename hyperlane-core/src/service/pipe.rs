@@ -1,4 +1,5 @@
-//! A pipe in memory that carries one request and its response.
+//! An in-memory pipe between the outer server (the HTTP server that calls the service) and the hooks. It carries one
+//! request and its response.
 
 use std::{
     collections::VecDeque,
@@ -31,18 +32,18 @@ const PIPE_CAPACITY: usize = 64 * 1024;
 /// Buffer space for one read, in bytes.
 const READ_SIZE: usize = 16 * 1024;
 
-/// The maximum time for which the head of a response waits for the body of the request, if the hooks have requested the
-/// body. The outer server sends `100 Continue` when the body is polled, and only before the head. When the first part
-/// of the body arrives, the outer server has sent `100 Continue`. The time is limited, because a client may wait for
-/// the head before it sends a body.
+/// The maximum time for which the service holds back the head of a response, if the hooks have requested the body of
+/// the request. The outer server sends `100 Continue` when the service polls the body, but can no longer send it after
+/// the head. The service therefore holds back the head until the first part of the body arrives. The time is limited,
+/// because the client may wait for the head before it sends a body.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The reason why the body of a response is incomplete.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {
-    /// The hooks ended before the response was complete, because of a logged failure or a timeout. An intermediary must
-    /// cut its response as well.
+    /// The hooks ended before the response was complete (because of a timeout, or of a failure that the log names), or
+    /// they wrote an invalid response. The outer stack must then abort its response to the client, too.
     #[error("the response was cut: {0}")]
     Cut(#[source] BoxError),
     /// The body of the request failed. This failure also ends the response.
@@ -82,14 +83,15 @@ impl AsyncRead for InMemory {
         if target.filled().len() > before {
             return Poll::Ready(Ok(()));
         }
-        // The read returned 0 bytes. So the outer end was dropped: the outer end never shuts down only its writing
-        // side.
+        // A read of 0 bytes means that the outer end was dropped, because the outer end never shuts down only its
+        // writing side.
         if !self.flags.answered.load(Ordering::Acquire) {
             Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
         } else if self.flags.ended.load(Ordering::Acquire) {
             Poll::Ready(Ok(()))
         } else {
-            // The hooks may still be busy. No more input can arrive, so no waker is registered.
+            // The client has its response, but the hooks may still be busy. The read stays pending, so the hooks see no
+            // disconnect. No more input can arrive, so no waker is registered.
             Poll::Pending
         }
     }
@@ -246,7 +248,8 @@ impl Pipe {
             asked.await?;
         }
         if !self.response.is_whole() {
-            // After the head, no `100 Continue` can follow. So the body is polled now, and the hooks may read it.
+            // No `100 Continue` can follow the head, so there is no more reason to wait. From now on, the body is
+            // polled.
             self.upload.demand = Demand::Free;
         }
         Ok(head)
@@ -288,8 +291,8 @@ impl Pipe {
                     if self.upload.demand == Demand::Held {
                         self.upload.demand = Demand::Asked;
                     }
-                    // The body is polled first, because the outer server sends `100 Continue` only before the head. The
-                    // next bytes may already contain the head.
+                    // The body is polled before the next bytes are parsed. These bytes may contain the head, and the
+                    // outer server sends `100 Continue` only before the head.
                     if let Err(error) = self.poll_upload(cx) {
                         return Poll::Ready(Err(ServiceError::Request(error)));
                     }

@@ -1,6 +1,7 @@
-//! An incremental parser for the bytes of a response that the program's functions (hooks) have written (RFC 9112 §4,
-//! §6, §7). The service parses them to pass the response on to the outer server, the HTTP server that calls the
-//! service. Hooks may write a response as raw bytes, so bytes are the only form that all responses have in common.
+//! An incremental parser for the bytes of a response (RFC 9112 §4, §6, §7). The program's functions (hooks) write these
+//! bytes. The service (`HyperlaneService`) parses the bytes, and passes the response on to the outer server, the HTTP
+//! server that calls the service. Hooks may write a response as raw bytes, so bytes are the only form that all
+//! responses have in common.
 //!
 //! The server trusts the hooks, so it checks their raw responses only leniently (`proto::http::track`). The parser is
 //! equally lenient.
@@ -17,7 +18,7 @@ use crate::{
 /// Maximum length of a response head, in bytes. Outer servers would not forward a longer head.
 const MAX_HEAD: usize = 256 * 1024;
 
-/// Number of header fields that are parsed without an allocation.
+/// Number of header fields for which the first attempt to parse a head has room.
 const USUAL_FIELDS: usize = 32;
 
 /// The next event in the bytes of a response.
@@ -141,7 +142,8 @@ impl ResponseParser {
                         Ok(step) if step.consumed > 0 => {
                             rest = rest.get(step.consumed..).unwrap_or_default();
                         }
-                        // The next call of `next` reports a malformed chunk.
+                        // More bytes are needed, or a chunk is malformed. In the second case, the next call of `next`
+                        // returns the error.
                         Ok(_) | Err(_) => return false,
                     }
                 }
@@ -247,7 +249,8 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, ParseError> {
                 return Ok(Some((length, Head { status, headers })));
             }
             Err(httparse::Error::TooManyHeaders) => {
-                // The limit on the length of the head also limits the number of fields.
+                // This loop ends, because a head has fewer fields than bytes, and `next_head` limits the bytes of an
+                // incomplete head (`MAX_HEAD`).
                 let more = fields.len() * 4;
                 fields = vec![httparse::EMPTY_HEADER; more];
             }
@@ -313,7 +316,8 @@ mod tests {
         }
     }
 
-    /// Returns the value of `Content-Length` if the parser must keep this field.
+    /// Returns the value of `Content-Length` if the parser must keep this field. The parser must remove the field from
+    /// the event stream above, whose stated length is 1.
     fn size_of_body(bytes: &[u8]) -> Option<u64> {
         let text = str::from_utf8(bytes).unwrap();
         (text.contains("content-length: 5")).then_some(5)

@@ -1,5 +1,5 @@
-//! Relays the bytes of a connection that the outer server (the HTTP server that calls the service) hands over after a
-//! 101.
+//! Relays the bytes of an upgraded connection. After a 101 response, the outer server (the HTTP server that calls this
+//! server as a service) hands the connection over.
 
 use std::{
     io,
@@ -53,9 +53,10 @@ impl AsyncWrite for Adapted {
     }
 }
 
-/// Copies bytes between the client and `io`, the in-memory connection to the hooks. After the client has ended its
-/// side, the relay runs until the hooks end theirs. After the hooks have ended their side, it runs for at most
-/// [`LINGER`]. `first` has the bytes of the hooks that were read together with the head of the 101.
+/// Copies bytes between the client and `io`, the in-memory connection to the hooks (the program's functions that handle
+/// requests). After the client has ended its side, the relay runs until the hooks end theirs. After the hooks have
+/// ended their side, it runs for at most [`LINGER`]. `first` has the bytes after the head of the 101: the hooks had
+/// already sent them when the head was read.
 pub(super) async fn relay(upgrade: OnUpgrade, io: DuplexStream, first: Bytes) {
     let client = match upgrade.await {
         Ok(client) => client,

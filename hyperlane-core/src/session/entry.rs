@@ -53,9 +53,9 @@ pub(super) struct SessionState {
     pub(super) former: Vec<Former>,
     /// The user has changed since the client learned the current id.
     pub(super) user_changed: bool,
-    /// The session fields of the request that has changed the user, and a second since 1970. Until this second, no
-    /// other request may renew the session or choose its user. The restriction also ends once the head of the request's
-    /// answer is written, or once the request is over.
+    /// Set after a request has changed the user: the session fields of that request, and a second since 1970. No other
+    /// request may renew the session or choose its user until one of three events: this second is reached, the head of
+    /// the answer to that request is written, or that request is over.
     pub(super) changing: Option<(Weak<SessionFields>, u64)>,
     /// The session was destroyed. No request finds it any more, and the store deletes it.
     pub(super) ended: bool,
@@ -211,8 +211,8 @@ impl SessionEntry {
         KeptAlive(self.clone())
     }
 
-    /// Counts `bytes` of messages to clients that are not connected as memory of the session. Returns false if there is
-    /// no room.
+    /// Adds `bytes` to the counted memory of the session, for messages to clients that are not connected. Returns false
+    /// if there is no room.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> bool {
         self.table
             .upgrade()

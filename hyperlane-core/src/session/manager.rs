@@ -255,7 +255,7 @@ impl Sessions {
             Found::Ended(IdEnd::Destroyed) => return Ok(Loaded::Nothing),
             Found::Unknown => None,
         };
-        // The store is asked for the session's current id, if this process knows a newer id than `id`.
+        // If this process knows that the session has a newer id than `id`, the store looks up the newer id.
         let mut asked = known.as_ref().map_or(id, |entry| entry.id());
         let version = known.as_ref().map(|entry| entry.state().version);
         let now = self.table.now();

@@ -1,4 +1,4 @@
-//! Signs and verifies cookies and tokens. By a cookie or a token, a client gets access to its session.
+//! Signs and verifies cookies and tokens. With a cookie or a token, a client gets access to its session.
 //!
 //! A cookie has the form `id.issued.mac`, and a token has the form `id.expires.mac`. `issued` and `expires` are seconds
 //! since 1970; `id` and `mac` are base64url.

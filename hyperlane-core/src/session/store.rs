@@ -17,7 +17,7 @@ use super::SessionId;
 use crate::panic::drop_payload;
 
 /// Keys and JSON values in the order of insertion. The type is a `Vec` and not a map, because a session has few values.
-/// Clones share the texts: a clone of a locked session's values copies no text.
+/// Clones share the texts, so a clone that is made under the lock of a session copies no text.
 pub(super) type Values = Vec<(Arc<str>, Arc<str>)>;
 
 /// A store of sessions. It shares sessions between servers, or keeps them beyond the end of the process. The program
@@ -91,7 +91,7 @@ pub struct SessionData {
     pub(super) user: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "values")]
     pub(super) values: Values,
-    /// The new id of the session, if this data is stored under a former id.
+    /// The new id of the session, if this data is stored under a former id: an id from before a renewal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) renewed: Option<SessionId>,
     /// The time until which a former id leads to `renewed`, in seconds since 1970.

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{error::SessionError, http::SessionFields};
 
-/// The key of a session that is not in the table. The same value marks the end of a list.
+/// A value in place of the key of a slot. It means that a session is not in the table, or that a list ends.
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
 /// Lifetime of a former id after a renewal, in seconds. Requests in flight with the former id succeed during this time.
@@ -311,11 +311,11 @@ impl Table {
         changed.ok_or(SessionError::Full)
     }
 
-    /// Binds a session to a user. `client_knows_id` says whether the client has the current id. `by` stands for the
+    /// Binds a session to a user. `client_knows_id` says whether the client has the current id. `by` describes the
     /// request: the id that the request knows, and the session fields of its answer.
     ///
-    /// Fails with [`SessionError::Former`] if the request has a former id and would bind the session to another user.
-    /// Also fails with this error while another request is logging a user in.
+    /// Fails with [`SessionError::Former`] if the call would bind the session to another user although the request has
+    /// a former id or another request is logging a user in.
     pub(super) fn set_user(
         &self,
         entry: &Arc<SessionEntry>,
@@ -476,8 +476,8 @@ impl Table {
         end_all(evicted);
     }
 
-    /// Counts `bytes` of messages that wait in the session's channels as memory of the session. Returns false if there
-    /// is no room. The call does not count as a use of the session.
+    /// Adds `bytes` to the counted memory of the session, for messages that wait in its channels. Returns false if
+    /// there is no room. The call does not count as a use of the session.
     pub(super) fn charge(&self, entry: &Arc<SessionEntry>, bytes: usize) -> bool {
         // A session outside of the table lasts for its request only, so no client can come back to the session.
         if entry.slot_key() == NO_SLOT {

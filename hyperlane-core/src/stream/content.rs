@@ -409,7 +409,7 @@ impl Stream {
     }
 
     /// Waits for the next piece. Returns an error if the client disconnects. During a shutdown, returns `Ok(None)` for
-    /// an event stream, which ends it.
+    /// an event stream. The event stream then ends.
     async fn next_piece(
         &self,
         pieces: &mut Pieces,

@@ -3,8 +3,8 @@
 use super::{Middleware, Stream};
 use crate::{Context, ServerSentEvents, error::ResponseError};
 
-/// A guard for the opening of an event stream. If the hook stops waiting for the opening, the guard cancels it. The
-/// hook can then send another response.
+/// A guard for the opening of an event stream. If the hook stops waiting for the opening, the guard cancels the
+/// opening, and the hook can then send another response.
 struct Opening<'a>(&'a mut Stream);
 
 impl Drop for Opening<'_> {
@@ -17,7 +17,7 @@ impl Context {
     /// Starts an event stream as the response and returns its handle.
     ///
     /// The stream ends when the hook returns, unless the hook has called [`ServerSentEvents::keep_open`]. If other
-    /// tasks send the events, the hook therefore calls `keep_open` before it returns, or waits with
+    /// tasks send the events, the hook must therefore call `keep_open` before it returns, or wait with
     /// [`ServerSentEvents::closed`]. A shutdown wakes a hook that waits in [`ServerSentEvents::closed`], and ends the
     /// stream at the hook's next await.
     ///

@@ -15,8 +15,8 @@ impl Context {
     /// another handle.
     ///
     /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin. If a guard (`#[is_ws_upgrade_type]`) has already
-    /// checked both, the method does not check them again. Then sends the 101 with the header fields that the program
-    /// has set so far.
+    /// checked both, the method does not check them again. After the checks, the method sends the 101 with the header
+    /// fields that the program has set so far.
     ///
     /// When the handler returns, the server closes the WebSocket, even if other tasks have handles. After
     /// [`WebSocket::keep_open`], the WebSocket stays open until it is closed or its last handle is dropped.
@@ -50,8 +50,8 @@ impl Context {
         upgrade(self, stream, upgrade_as)
     }
 
-    /// Saves the session if it has changes to save. The future of the save is boxed, because every handler of
-    /// WebSockets reserves space for this future.
+    /// Saves the session if it has changes to save. The future of the save is boxed. Unboxed, it would take space in
+    /// the future of every WebSocket handler.
     pub(crate) async fn save_session_before_head(&mut self) -> Result<(), RequestError> {
         match self.has_session_to_save() {
             true => Box::pin(self.save_session()).await,
@@ -199,8 +199,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends an accepted handshake that the route has neither answered by a 101 nor used. If `is_answered`, the response
-    /// of the hook is the answer; otherwise the server sends the 101.
+    /// Ends an accepted handshake whose 101 was not sent before the route ended. If `is_answered` is true, the response
+    /// of the hook is the answer. Otherwise the server sends the 101.
     pub(crate) fn settle_handshake(&mut self, ctx: &mut Context, is_answered: bool) {
         if !self.exchange.answer().is_accepted()
             || is_answered && self.exchange.withdraw_handshake()

@@ -186,7 +186,7 @@ impl Function<'_> {
     }
 
     /// Writes code inside an async block. A `return` or `?` in the code leaves only this block. The block begins with a
-    /// `return` that never runs, because the type of its value tells the compiler the type of the block.
+    /// `return` that never runs. The type of the value in this `return` tells the compiler the type of the block.
     pub(super) fn in_async_block(&self, code: &TokenStream) -> TokenStream {
         let hint = self.returns.declared_type().map(|ty| {
             let span = hygienic(self.item.sig.output.span());

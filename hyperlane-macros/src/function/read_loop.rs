@@ -1,4 +1,5 @@
-//! Writes the code of a function with a read macro. The code runs the body once per message.
+//! Writes the code of a function with a read macro, such as `try_get_websocket_request`. The code runs the body once
+//! per message.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -39,8 +40,8 @@ impl Function<'_> {
         let [value, end] = ["value", "end"].map(|name| local(name, span));
         let conversion = converts.then(|| self.conversion(&value)).transpose()?;
         let private = self.private;
-        // In a function that returns a `Status`, the body may evaluate to a `Status` or to `()`, or never return. The
-        // trait `UnitTurn` gives `()` a status.
+        // In a function that returns a `Status`, the body may also evaluate to `()`, or never return. The trait
+        // `UnitTurn` converts `()` to a status.
         let unit_turn = matches!(self.returns, Returns::Status(_))
             .then(|| quote_spanned!(span=> #[allow(unused_imports)] use #private::UnitTurn as _;));
         let has_status = !matches!(self.returns, Returns::Unit);

@@ -50,10 +50,10 @@ impl Function<'_> {
     pub(super) fn registrations(&self, guards: &[TokenStream], converts: bool) -> TokenStream {
         let (private, name) = (self.private, &self.item.sig.ident);
         let span = hygienic(name.span());
-        // The registration is part of the array length in a struct. The reason is a function in an `impl`, which cannot
-        // be a route: the compiler then reports one clear error, that the struct must move out of the `impl`. With the
-        // registration in a `const _`, it would report an error about the name `_`. With the registration in a
-        // function, the code would compile, and could register a free function of the same name.
+        // The code of the registrations stands in the array length of a hidden struct. The reason is a function in an
+        // `impl`, because such a function cannot be a route. A struct in an `impl` is one clear error: the struct must
+        // move out of the `impl`. A `const _` instead of the struct would lead to an error about the name `_`. A
+        // function instead of the struct would compile, and could register a free function of the same name.
         let holder = Ident::new(&format!("__hl_route_{}", name.unraw()), span);
         let mut code = TokenStream::new();
         for applied in &self.phases.registers {
@@ -78,8 +78,8 @@ impl Function<'_> {
                 let limit = applied.values().first();
                 quote_spanned!(hygienic(applied.name.span())=> .max_body(#limit))
             });
-            // `unknown_params` has compared the names with literal patterns already. For a constant pattern, the
-            // registration compares them.
+            // `unknown_params` has already compared the names of the path parameters with literal patterns. If the
+            // pattern is a constant, the registration compares them at compile time.
             let names = self.required_params();
             let params = (literals::string_argument(applied).is_none() && !names.is_empty())
                 .then(|| quote_spanned!(hygienic(applied.name.span())=> .params(&[#(#names),*])));
@@ -158,8 +158,9 @@ impl Function<'_> {
         })
     }
 
-    /// Writes two rules about the typed arguments. The first tells the server how the arguments read the request body.
-    /// The second is a check of their requirements, which a server runs at its start.
+    /// Writes two rules about the typed arguments. The first rule tells the server how the arguments read the request
+    /// body. The second rule is a function. When a server starts, it calls this function to check whether the route
+    /// provides what the arguments need.
     fn argument_rules(&self) -> TokenStream {
         let rules = self.params.others.iter().map(|argument| {
             let (ty, span) = (&argument.ty, argument.ty.span());

@@ -83,8 +83,9 @@ impl Function<'_> {
     /// Refuses arguments that the server cannot construct, and a return value that borrows.
     fn validate_route_signature(&self, errors: &mut Vec<Error>) {
         let unclear = self.params.unclear();
-        // If a parameter is unclear, this loop checks nothing: `others` contains the unclear parameter too, and the
-        // loop could report it a second time.
+        // An unclear parameter could be the stream or the context, or is a second one of them. `others` contains this
+        // parameter too, so the loop could report it a second time. If there is such a parameter, the loop therefore
+        // checks nothing.
         let others = self.params.others.iter().filter(|_| unclear.is_none());
         for other in others {
             let message = if contains_word(other.ty.to_token_stream(), &["impl"]) {
@@ -147,8 +148,8 @@ fn not_in_impl(applied: &Applied) -> String {
     )
 }
 
-/// Returns the span of the first `Self` in the function. It shows that the function is inside an `impl` or a `trait`.
-/// The search skips the items inside the function, because they may have a `Self` of their own.
+/// Returns the span of the first `Self` in the function. A `Self` shows that the function is inside an `impl` or a
+/// `trait`. The search skips the items inside the function, because they may have a `Self` of their own.
 fn find_self_type(item: &ItemFn) -> Option<Span> {
     struct Search(Option<Span>);
 

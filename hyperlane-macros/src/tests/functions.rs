@@ -177,8 +177,8 @@ fn breaks_of_inner_loops_stay() {
             "break '__hl_body",
         ],
     );
-    // The compiler refuses the `break` in `while break {}`, because it has no label (E0590). The expansion does not
-    // change this `break`.
+    // The expansion does not change the `break` in `while break {}`. The compiler then refuses this `break`, because it
+    // has no label (E0590).
     in_order(&code, &["while break {}"]);
 }
 

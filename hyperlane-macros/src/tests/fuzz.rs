@@ -123,8 +123,7 @@ impl Random {
             .join(" ")
     }
 
-    /// Returns arguments that are almost valid: valid arguments in which one or two tokens are inserted, removed or
-    /// doubled.
+    /// Returns a variation of the valid arguments `good`: one or two tokens are inserted, removed or doubled.
     fn nearly(&mut self, good: &str) -> String {
         let mut tokens: Vec<String> = good
             .parse::<TokenStream>()

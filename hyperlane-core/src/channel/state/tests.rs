@@ -103,7 +103,7 @@ impl Client {
             ..Wire::default()
         }));
         let (start, _) = channel.attach(claim, |_| wire.clone());
-        // Every connection with ids begins with a message that has this id.
+        // On every connection with ids, the channel first sends this id.
         self.last = Some(channel.log.id_before(start.next));
         if start.is_reset {
             self.resets += 1;
@@ -441,7 +441,8 @@ fn reload(kind: Kind) {
     page.read(&mut channel, 100);
     assert_eq!(page.got, [3, 4], "{kind:?}");
     page.answer(&mut channel);
-    // Only one page gets the message of the request. Another tab begins with new messages.
+    // Only one page gets the message that the program sent during the request (message 3). Another tab begins with new
+    // messages.
     let mut other = new();
     other.connect(&mut channel, 100);
     channel.send(text(5), LIMITS).unwrap();

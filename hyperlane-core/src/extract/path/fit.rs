@@ -95,8 +95,9 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Returns whether a field that the type did not find is certainly missing. Runs omit a parameter if the type has
-    /// refused all of its samples. The result is false if such a parameter could be the field under an alias.
+    /// Returns whether the pattern certainly lacks a field that the type did not find. If the type has refused all
+    /// samples of a parameter, later runs omit the parameter. The result is false if an omitted parameter could be the
+    /// field under an alias.
     fn lacks(&self, field: &str) -> bool {
         if self.names.contains(&field) {
             return false;
@@ -107,8 +108,8 @@ impl<'a> Trial<'a> {
     }
 
     /// Returns whether two names certainly belong to different fields. In `fields`, all names of one field are
-    /// adjacent: if both names belonged to one field, all names between them would too. A parameter with such a name
-    /// would then have filled the field.
+    /// adjacent. So if both names belonged to one field, all names between them would belong to it too. If one of the
+    /// names between is a parameter, this parameter would have filled the field, and the field would not be missing.
     fn are_distinct(&self, one: &str, other: &str) -> bool {
         let fields = self.fields.get();
         let place = |name: &str| fields.iter().position(|field| *field == name);
@@ -119,7 +120,7 @@ impl<'a> Trial<'a> {
         between.is_some_and(|between| between.iter().any(|name| self.names.contains(name)))
     }
 
-    /// Returns the reason to end the run of a type that takes a single value.
+    /// Returns the reason with which a run ends if the type takes a single value.
     fn single_value(&self) -> Stop {
         match self.names.len() {
             1 => Stop::Fits,

@@ -25,11 +25,11 @@ pub(crate) enum Framing {
     UntilClose,
 }
 
-/// A response whose head is about to be written. It already has the fields that the request's session and its route
-/// add.
+/// A response whose head is about to be written.
 ///
-/// `Context::head` adds these fields and creates this value, so every head that the server itself sends has them.
-/// [`Response::build`] creates this value too, without these additions, for programs that send the bytes themselves.
+/// `Context::head` adds the fields of the request's session and of the route's CORS policy to the response, and then
+/// creates this value. Every head that the server itself sends therefore has these fields. [`Response::build`] creates
+/// this value without adding them, for programs that send the bytes themselves.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub(crate) response: &'a Response,
@@ -50,10 +50,11 @@ impl Head<'_> {
     ///
     /// If a response of this status cannot have a body, the framing is ignored, and the head has neither
     /// `content-length` nor `transfer-encoding`. [`Framing::UntilClose`] adds `connection: close`. If the program and
-    /// the server would set the same field, the head has the program's field. There are three exceptions. The head
-    /// omits `content-length` and `transfer-encoding` of the program, which
-    /// [`get_mut_headers`](Response::get_mut_headers) lets it set. If the connection closes, the head says `close` in
-    /// `connection` in any case. If the head sets a session's cookie, `cache-control` becomes private.
+    /// the server would set the same field, the head has the program's field, with three exceptions:
+    /// - The head omits a `content-length` or `transfer-encoding` of the program. The program can set these two fields
+    ///   by [`get_mut_headers`](Response::get_mut_headers).
+    /// - If the connection closes, the head has `connection: close` in any case.
+    /// - If the head sets a session's cookie, its `cache-control` is private.
     pub(crate) fn write(self, out: &mut Vec<u8>, added: Added<'_>) {
         let Self { response } = self;
         let (headers, session) = (&response.headers, response.session.as_ref());
@@ -73,7 +74,8 @@ impl Head<'_> {
             Framing::Chunked => head.field("transfer-encoding", b"chunked"),
             Framing::None | Framing::UntilClose => {}
         }
-        // A file or a stream already has its default type. Only a body in memory needs one here.
+        // For a file or a stream, the server has already decided about a default type. Only a body in memory needs one
+        // here.
         if !set.content_type
             && !response.body.is_empty()
             && !matches!(framing, Framing::None | Framing::Length(0))
@@ -157,8 +159,9 @@ fn write_cookie<'a>(
     Some(session)
 }
 
-/// Writes the fields for caches and proxies. The response to a request with a session is private. Proxies must not
-/// buffer events.
+/// Writes the fields for caches and proxies, unless the program has set them: an event stream is `no-cache` and must
+/// not be buffered, and any other response to a request with a session is `private`. If the head sets a session's
+/// cookie, `cache-control` is private in any case.
 fn write_cache_fields(
     head: &mut HeadWriter<'_>,
     headers: &Headers,

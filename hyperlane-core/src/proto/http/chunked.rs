@@ -91,7 +91,7 @@ pub enum ChunkedError {
     /// The extensions exceed the limit.
     #[error("the chunk extensions are too large")]
     ExtensionsTooLarge,
-    /// The data of a chunk exceeds the chunk's size (RFC 9112 §7.1).
+    /// No line end follows the data of a chunk (RFC 9112 §7.1). The data may be longer than the chunk's size.
     #[error("the data of a chunk is not followed by a line end")]
     MissingChunkEnd,
     /// A trailer line is not `name ":" value` (RFC 9112 §7.1.2).
@@ -118,7 +118,7 @@ impl ChunkedError {
 /// The result of one call of [`ChunkedDecoder::decode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step<'i> {
-    /// The next piece of the body; empty if the input contained only framing.
+    /// The next piece of the body; empty if the consumed input contains no data of the body.
     pub data: &'i [u8],
     /// The number of input bytes consumed. `data` is at the end of the consumed bytes.
     pub consumed: usize,
@@ -244,7 +244,7 @@ impl ChunkedDecoder {
         })
     }
 
-    /// Handles one byte of framing.
+    /// Handles one byte outside of the chunks' data. Returns the next state.
     fn framing(&mut self, byte: u8) -> Result<State, ChunkedError> {
         match (self.state, byte) {
             (State::Size, b'\r') if self.digits > 0 => Ok(State::SizeLf),

@@ -1,6 +1,6 @@
 //! Fetch Metadata (`Sec-Fetch-*`): fields in which a browser reports which page and which element caused a request.
-//! Scripts cannot set these fields. Browsers send the fields only over TLS and to loopback hosts. Most checks therefore
-//! still need `Origin`.
+//! Scripts cannot set these fields. Browsers send the fields only over TLS and to loopback hosts. Other requests lack
+//! the fields, so most checks still need `Origin`.
 
 /// The kind of request that the server checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

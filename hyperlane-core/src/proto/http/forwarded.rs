@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv6Addr};
 // The crate root is the public path of these types.
 pub(crate) use self::{cidr::Cidr, field::ForwardedField};
 
-/// The facts about the client that trusted proxies report. Each field is `None` independently of the other fields.
+/// The facts about the client that trusted proxies report. One field may be `None` although the others have values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forwarded<'a> {
     /// The address of the client; `None` if the proxies report no address, or a value that is not an IP address.
@@ -35,9 +35,9 @@ pub struct Forwarded<'a> {
 /// trusted, because the peer itself is then the client.
 ///
 /// For `X-Forwarded-*`, N is the number of trusted proxies that the request has passed: one for the peer, and one for
-/// each trusted address at the right end of `X-Forwarded-For`. The values of the client are item N from the right of
-/// each list. If a list has fewer items, the leftmost item applies, because some proxies replace a field instead of
-/// appending to it.
+/// each trusted address at the right end of `X-Forwarded-For`. The values of the client are item N of each list; item 1
+/// is the rightmost item. If a list has fewer items, the leftmost item applies, because some proxies replace a field
+/// instead of appending to it.
 ///
 /// For `Forwarded`, each proxy appends an element. The function reads only the elements that trusted proxies wrote. If
 /// several of these elements have the same parameter (`for`, `proto` or `host`), the leftmost value applies.
@@ -76,7 +76,8 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
                 .iter()
                 .take_while(|node| parse_node(node).is_some_and(is_trusted))
                 .count();
-            // If a list has fewer items, its leftmost item applies.
+            // `passed` is N - 1, because it does not include the peer. The lists are from right to left, with 0 as the
+            // first index, so item N has the index `passed`. If a list has fewer items, its leftmost item applies.
             let at = |list: &[&'a str]| list.get(passed).or(list.last()).copied();
             Forwarded {
                 client: at(&nodes).and_then(parse_node),
@@ -109,8 +110,8 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
     })
 }
 
-/// Returns the items of all lines of a list, from right to left. Keeps empty items: if a proxy appends an empty item,
-/// the positions of the other items stay correct.
+/// Returns the items of all lines of a list, from right to left. Keeps empty items, because an empty item also comes
+/// from a proxy, and the positions of the items must match the proxies.
 fn items<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let lines: Vec<&str> = lines.into_iter().collect();
     lines
@@ -220,9 +221,10 @@ fn unquote(value: &str) -> &str {
 /// An iterator over the pieces between separators, from right to left and trimmed. Separators within quoted strings do
 /// not count.
 ///
-/// The iterator pairs the quotes from the right as well. The quotes in the text that proxies appended therefore pair
-/// with each other. If the client leaves a quote open, this quote has no partner, and cannot turn the text of the
-/// proxies into a part of a quoted string.
+/// A quoted string is the text between a pair of quotes. The iterator pairs the quotes from right to left, too. Proxies
+/// append only complete pairs, at the right end of the text, so the quotes of the proxies pair with each other. If the
+/// client has sent one quote too many, the quote without a partner is in the client's own text. With pairs from left to
+/// right, such a quote could turn the text of the proxies into a part of a quoted string.
 struct Pieces<'a> {
     rest: Option<&'a str>,
     separator: u8,
@@ -250,8 +252,9 @@ impl<'a> Pieces<'a> {
                 _ => return Some(at),
             }
         }
-        // The number of quotes is odd, so the leftmost quote has no partner and begins no quoted string. The separators
-        // to its left are therefore not within quotes.
+        // Every separator has an odd number of quotes to its right. `quoted` is the rightmost of these separators. It
+        // counts only if the number of all quotes is odd. The leftmost quote then has no partner and begins no quoted
+        // string, so the separators to its left are not within quotes.
         quoted.filter(|_| is_quoted)
     }
 }

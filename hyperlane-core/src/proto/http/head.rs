@@ -272,7 +272,7 @@ pub fn parse<'s, 'b>(
 struct FieldFacts<'b> {
     host: Option<&'b str>,
     length: Option<u64>,
-    /// The digits of `length` as sent. Repeated lengths must have equal digits.
+    /// The digits of `length` as sent. Repeated lengths must have equal digits: `5` and `05` are an error.
     digits: &'b [u8],
     length_repeated: bool,
     has_transfer_encoding: bool,
@@ -335,7 +335,7 @@ impl<'b> FieldFacts<'b> {
     }
 
     /// Parses one number or a list of equal numbers. A proxy that merges two equal fields produces such a list. Refuses
-    /// any other value, because two parties could read different bodies (RFC 9112 §6.3).
+    /// any other value, because a proxy and the server could choose different lengths for the body (RFC 9112 §6.3).
     fn content_length(&mut self, value: &'b [u8]) -> Result<(), HeadError> {
         for digits in list(value) {
             let length = decimal(digits).map_err(|error| match error {

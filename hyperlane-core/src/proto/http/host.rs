@@ -179,7 +179,7 @@ fn is_name(name: &str) -> bool {
         .all(|label| !label.is_empty() && label.bytes().all(is_part))
 }
 
-/// Returns whether a name is a label followed by `suffix`. The suffix begins with a dot.
+/// Returns whether a name is one or more labels followed by `suffix`. The suffix begins with a dot.
 fn is_below(name: &str, suffix: &str) -> bool {
     let front = name
         .len()

@@ -133,7 +133,7 @@ statuses! {
     511 NetworkAuthenticationRequired "Network Authentication Required";
 }
 
-/// Methods under the names that published Hyperlane programs call.
+/// Methods that published Hyperlane programs call by these names.
 impl HttpStatus {
     /// Returns whether `text` is the code of this status, or its phrase in any case.
     pub fn same(&self, text: &str) -> bool {

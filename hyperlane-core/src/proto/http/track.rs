@@ -168,7 +168,7 @@ impl ResponseTracker {
     /// Returns true in each of these cases:
     ///
     /// - The head requires the close.
-    /// - Only the close ends the response.
+    /// - Only the close of the connection marks the end of the response.
     /// - The response is incomplete or not HTTP.
     /// - The connection has switched protocols.
     pub const fn must_close(&self) -> bool {

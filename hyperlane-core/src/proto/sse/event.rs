@@ -7,8 +7,8 @@ use bytes::Bytes;
 use memchr::memchr2;
 use serde::Serialize;
 
-/// The name of an event without data of its own. Such an event only tells the client its position in the stream, as an
-/// id.
+/// The name of an event that only carries an id. The id tells the client its position in the stream. The program has
+/// given such an event no data.
 pub(crate) const POSITION: &str = "position";
 
 /// A builder of one event. The fields have the order of the calls that set them.
@@ -186,8 +186,8 @@ impl Event {
     }
 
     /// Returns the fields without ids and without the final empty line, for a stream that assigns its own ids. The
-    /// second value is true if the event has data. If the event has no data, the function also removes the name:
-    /// clients do not dispatch an event without data.
+    /// second value is true if the event has data. If the event has no data, the function also removes the name,
+    /// because clients do not dispatch an event without data.
     pub(crate) fn into_fields_without_id(self) -> Result<(Bytes, bool), EventError> {
         self.check()?;
         // No value contains a line end, so each line begins with a field name.

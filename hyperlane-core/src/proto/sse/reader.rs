@@ -11,7 +11,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 pub struct ReceivedEvent {
     /// The event's name. The default is `message`.
     pub event: String,
-    /// The data. LF joins the lines.
+    /// The lines of the data, joined by LF.
     pub data: String,
     /// The last id in this event or in an earlier event; empty if the stream has sent no id.
     pub id: String,

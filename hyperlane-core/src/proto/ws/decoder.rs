@@ -12,9 +12,9 @@ use super::frame::{self, FrameHeader};
 use super::partial::{Partial, control_frame, unmask_into};
 use super::{Compressed, Decoded, Incoming, ProtocolError, Utf8Bytes, WebSocketOpcode};
 
-/// Minimum number of bytes that must be missing from a frame for a direct read from the socket into the message, and
-/// minimum number of bytes of the message that must have arrived. For fewer bytes, a read into the shared read buffer
-/// and a copy cost less.
+/// Minimum number of bytes for a direct read from the socket into the message: at least this many bytes of the frame
+/// must be missing, and at least this many bytes of the message must have arrived. For fewer bytes, a read into the
+/// shared read buffer and a copy cost less.
 const DIRECT_MIN: usize = 4 * 1024;
 
 /// The side of the connection that a decoder serves.
@@ -109,10 +109,10 @@ impl Decoder {
         }
     }
 
-    /// Decodes up to the next event.
+    /// Decodes up to the next event: a message or a control frame.
     ///
-    /// After an event, call `next` again with the input beyond `consumed`. Without an event, the decoder has consumed
-    /// the whole input. Read more input from the peer.
+    /// After an event, call `next` again with the input beyond `consumed`. If there is no event, the decoder has
+    /// consumed the whole input. Then read more bytes from the peer, and call `next` with these bytes.
     ///
     /// # Errors
     ///
@@ -153,14 +153,15 @@ impl Decoder {
         self.next(&[]).map(|decoded| decoded.event)
     }
 
-    /// Returns whether the decoder is between frames and messages.
+    /// Returns whether the decoder has neither an incomplete frame nor an incomplete message.
     pub const fn is_idle(&self) -> bool {
         self.partial.is_none()
     }
 
     /// The fast path: the decoder has no incomplete frame or message. The input usually contains a whole message.
     ///
-    /// The function builds the result in one place. A move of the result would cost as much as all the checks together.
+    /// For a whole message, the function builds the result in one place, so that the compiler need not move the result.
+    /// A move would cost as much as all the checks together.
     #[inline]
     fn start(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         let (header, header_len) = match self.parse_header(input) {

@@ -4,8 +4,8 @@
 //! The resulting [`Agreement`] creates the [`Compressor`] and the [`Decompressor`] of the server or of the client.
 //!
 //! The window is the part of the earlier data to which compressed data may refer. With context takeover, a connection
-//! keeps its window from message to message. Context takeover is off by default. Without context takeover, one
-//! compressor per thread serves all connections, and every message begins with an empty window. The same compressed
+//! keeps its window from message to message. Context takeover is off by default. Without context takeover, the
+//! connections share the compressors of each thread, and every message begins with an empty window. The same compressed
 //! message then suits all connections with the same window size. A room (a group of connections) therefore compresses
 //! each message only once.
 //!

@@ -70,7 +70,8 @@ pub enum ProtocolError {
         /// The maximum ratio.
         ratio: usize,
     },
-    /// A compressed message with too many final blocks. The decompressor must restart after each final block.
+    /// A compressed message with too many DEFLATE blocks that are marked as final. Each of them forces a costly restart
+    /// of the decompressor.
     #[error("a compressed message has too many final blocks")]
     TooManyFinalBlocks,
     /// A message with more frames than the receiver allows.

@@ -4,8 +4,8 @@
 
 const WORD: usize = size_of::<u64>();
 
-/// Number of bytes that [`copy`] appends and then masks. A block of this size stays in the L1 cache between the two
-/// steps.
+/// Number of bytes that [`copy`] appends, and then masks, at a time. A block of this size stays in the L1 cache between
+/// the two steps.
 const BLOCK: usize = 4 * 1024;
 
 /// Masks or unmasks `buf` in place.

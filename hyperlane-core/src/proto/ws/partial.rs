@@ -74,9 +74,9 @@ impl Partial {
     }
 
     /// Borrows the message's buffer for a direct read from the socket. Also returns the maximum length of the read: the
-    /// number of missing bytes of the frame that fit into the buffer. Returns `None` if less than `min` bytes of the
-    /// frame are missing, if less than `min` bytes of the message have arrived, or if the decoder is not within a data
-    /// frame.
+    /// number of missing bytes of the frame that fit into the buffer. Returns `None` in the following cases, because a
+    /// direct read would not be worth its cost or is not possible: fewer than `min` bytes of the frame are missing,
+    /// fewer than `min` bytes of the message have arrived, or the decoder is not within a data frame.
     pub(super) fn direct(&mut self, min: usize) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.as_ref().filter(|frame| frame.opcode.is_data())?;
         let message = self.message.as_mut()?;

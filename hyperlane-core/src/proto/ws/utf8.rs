@@ -11,8 +11,8 @@ use super::MessageError;
 /// UTF-8 text in shared [`Bytes`]. Clones share the bytes, and the conversion into bytes is free.
 ///
 /// A move, a clone or a send does not check the bytes again. Every borrow as `&str` checks the bytes (at memory speed):
-/// only `unsafe` code could skip this check, and the workspace contains no `unsafe`. Store the `&str` if you need it
-/// several times.
+/// only `unsafe` code could skip this check, and this project contains no `unsafe` code. Store the `&str` if you need
+/// it several times.
 ///
 /// ```
 /// use hyperlane_core::Utf8Bytes;

@@ -72,12 +72,13 @@ impl<T: FramePayload + ?Sized> FramePayload for &T {
 }
 
 impl WebSocketFrame {
-    /// Encodes `data` as a server sends it, always as one frame with FIN. If `data` is the body of a received message,
-    /// the frame has the kind of that message. Other data becomes a text message if it is UTF-8, and otherwise a binary
-    /// message. Empty data becomes an empty text message.
+    /// Encodes `data` as a server sends it, always as one frame with FIN. The type of `data` decides the kind of the
+    /// frame. A [`RequestBody`](crate::RequestBody) becomes a binary frame if it is a received binary message or not UTF-8,
+    /// and otherwise a text frame. Any other type becomes a text frame if the bytes are UTF-8 or empty, and otherwise a
+    /// binary frame.
     ///
-    /// The function never splits a message into fragments. Other tasks may write to the same connection and could send
-    /// another message between two fragments. RFC 6455 §5.4 forbids another message there.
+    /// The function never splits a message into fragments, because other tasks may write to the same connection. They
+    /// could send another message between two fragments, but RFC 6455 §5.4 forbids this.
     pub fn create_frame_list(data: impl FramePayload) -> Vec<Vec<u8>> {
         let opcode = if data.is_binary() {
             WebSocketOpcode::Binary

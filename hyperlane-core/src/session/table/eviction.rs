@@ -26,9 +26,8 @@ pub(super) enum Room {
 }
 
 impl Table {
-    /// Makes room for a session to grow by `bytes`, and returns the locked table with a flag. The flag is false if
-    /// there can be no room. The lock is released between slices of evictions. The caller ends the sessions in
-    /// `evicted` outside of all locks.
+    /// Makes room for a session to grow by `bytes`. Returns the locked table, and whether there is room. Releases the
+    /// lock between slices of evictions. The caller ends the sessions in `evicted` outside of all locks.
     pub(super) fn lock_with_room(
         &self,
         entry: &SessionEntry,

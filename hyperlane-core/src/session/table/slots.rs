@@ -26,7 +26,9 @@ pub(super) struct Index {
     pub(super) ids: HashMap<SessionId, u32>,
     pub(super) users: BTreeSet<(Arc<str>, u32)>,
     pub(super) slots: Slab<Slot>,
+    /// The sessions without a user.
     pub(super) newcomers: Segment,
+    /// The sessions with a user.
     pub(super) known: Segment,
     /// Ids that have ended recently, with the reason and the second since 1970 until which the table remembers them.
     pub(super) ended_ids: HashMap<SessionId, (IdEnd, u64)>,
@@ -66,7 +68,7 @@ impl Rank {
 /// The sessions of one rank.
 #[derive(Default)]
 pub(super) struct Segment {
-    /// The newest end of a linked list. The list has the sessions of this rank that may be evicted, in the order of
+    /// The newest session of a linked list. The list has the sessions of this rank that may be evicted, in the order of
     /// last use.
     pub(super) newest: Option<u32>,
     pub(super) oldest: Option<u32>,

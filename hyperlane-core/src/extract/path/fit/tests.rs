@@ -48,7 +48,7 @@ impl<'de> Deserialize<'de> for Odd {
 }
 
 fn odd<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
-    // A program's deserializer may panic here.
+    // The deserializer of a program may panic. This one panics on a sample that is not a number.
     Ok(String::deserialize(deserializer)?.parse().unwrap())
 }
 

@@ -1,6 +1,6 @@
-//! The choice of the header field that reports the client.
+//! The choice of the header field from which the server reads the address of the client.
 
-/// The header field in which trusted proxies report the client.
+/// The header field in which trusted proxies report the client's address, scheme and host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForwardedField {

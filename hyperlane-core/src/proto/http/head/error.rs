@@ -135,7 +135,7 @@ pub enum HeadError {
     /// The `Content-Length` does not fit 64 bits (RFC 9110 §8.6).
     #[error("the Content-Length does not fit 64 bits")]
     ContentLengthOverflow,
-    /// Several `Content-Length` values with different digits (RFC 9112 §6.3).
+    /// Several `Content-Length` values that differ as text: `5` and `05` differ, too (RFC 9112 §6.3).
     #[error("the Content-Length values contradict each other")]
     ContradictoryContentLength,
     /// An empty element in `Transfer-Encoding` (RFC 9112 §6.1).

@@ -23,8 +23,9 @@ const POOL_SIZE: usize = 4;
 
 /// Compresses the messages that one side of a connection sends.
 ///
-/// With context takeover, a `Compressor` keeps its own window from the first compressed message on. Without context
-/// takeover, a `Compressor` keeps no window, and borrows a compressor of the current thread for each message.
+/// With context takeover, a `Compressor` creates its own `flate2` compressor for the first message that it compresses,
+/// and keeps it with its window. Without context takeover, a `Compressor` keeps no window. For each message, it then
+/// borrows one of the `flate2` compressors of the current thread.
 pub struct Compressor {
     kind: Kind,
     min_size: usize,
@@ -32,7 +33,7 @@ pub struct Compressor {
     own: Option<Box<Compress>>,
 }
 
-/// The settings of a compressor. Compressors with equal settings are interchangeable.
+/// The settings of a `flate2` compressor. Compressors with equal settings are interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kind {
     level: u8,
@@ -49,8 +50,8 @@ impl Kind {
     }
 }
 
-/// The compressors and buffers of a thread. Connections without context takeover share the compressors, and all
-/// connections share the buffers.
+/// The `flate2` compressors and the buffers of a thread. Connections without context takeover share the compressors,
+/// and all connections share the buffers.
 struct Pool {
     compressors: Vec<(Kind, Compress)>,
     step: Vec<u8>,

@@ -1,13 +1,13 @@
-//! Settings of compression.
+//! Settings for the compression of WebSocket messages.
 
 use super::{MAX_WINDOW_BITS, MIN_WINDOW_BITS};
 
 /// Settings of permessage-deflate: how the server compresses messages, and what the server allows its clients.
 ///
-/// A window is the last `2^bits` bytes of the uncompressed data. Compressed data may refer to these bytes. With context
-/// takeover, a connection keeps its windows from message to message. Context takeover costs memory during the whole
-/// life of a connection: about 340 KiB for both directions with windows of 15 bits, and 210 KiB with 9 bits. Without
-/// context takeover, a connection keeps no such memory.
+/// Each direction of a connection has a window: the last `2^bits` bytes of the uncompressed data. Compressed data may
+/// refer to these bytes. With context takeover, a connection keeps its windows from message to message. Context
+/// takeover costs memory during the whole life of a connection: about 340 KiB for both directions with windows of 15
+/// bits, and 210 KiB with 9 bits. Without context takeover, a connection keeps no such memory.
 ///
 /// ```
 /// use hyperlane_core::DeflateConfig;

@@ -12,19 +12,20 @@ use super::{MAX_WINDOW_BITS, TAIL};
 /// Length of the output buffer for one step of inflation, in bytes.
 const STEP: usize = 16 * 1024;
 
-/// Length of a message, in bytes, up to which the limit on the ratio does not apply. Harmless messages such as an empty
-/// canvas or a line of dashes can have a high ratio. A message of this length is no danger to the server: by default, a
-/// client may send as many bytes without compression.
+/// Inflated length of a message, in bytes, up to which the limit on the ratio does not apply. Harmless messages such as
+/// an empty canvas or a line of dashes can have a high ratio. A message of this length is no danger to the server: by
+/// default, a client may send as many bytes without compression.
 const ALWAYS_ALLOWED: usize = 1024 * 1024;
 
-/// Number of final blocks that every message may contain. A final block ends the DEFLATE stream, so the decompressor
-/// must restart after it. For each `BYTES_PER_FINAL_BLOCK` compressed bytes, a message may contain one more final
-/// block. A restart takes about as much time as the inflation of `BYTES_PER_FINAL_BLOCK` bytes.
+/// Number of final blocks (DEFLATE blocks that are marked as the last one) that every message may contain. A final
+/// block ends the DEFLATE stream, so the decompressor must restart after it. For each `BYTES_PER_FINAL_BLOCK`
+/// compressed bytes, a message may contain one more final block. A restart takes about as much time as the inflation of
+/// `BYTES_PER_FINAL_BLOCK` bytes.
 const FINAL_BLOCKS: usize = 1024;
 const BYTES_PER_FINAL_BLOCK: usize = 128;
 
-/// Minimum window that `flate2` supports, in bits. A decompressor can inflate the output of a compressor with the same
-/// or a smaller window.
+/// Minimum window that `flate2` supports, in bits. The decompressor uses this window if a window of 8 bits is agreed.
+/// This works, because a decompressor can inflate the output of a compressor with the same or a smaller window.
 const LIBRARY_MIN_BITS: u8 = 9;
 
 /// Inflates the messages that one side of a connection receives.
@@ -61,7 +62,8 @@ impl Decompressor {
         }
     }
 
-    /// Inflates a message to at most `limit` bytes. Stops at most 16 KiB (one step) after the limit, for any input.
+    /// Inflates a message to at most `limit` bytes. For any input, stops after at most 16 KiB (one step) of output
+    /// beyond the limit.
     ///
     /// # Errors
     ///

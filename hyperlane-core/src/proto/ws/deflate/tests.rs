@@ -26,7 +26,7 @@ fn answer(offer: &str, config: &DeflateConfig) -> Option<String> {
         .map(|agreement| agreement.to_string())
 }
 
-/// Returns the compressed message of a frame.
+/// Decodes a frame that contains a whole message, compressed or not.
 fn open(frame: &[u8], role: Role) -> Incoming {
     let limits = Limits::default().rsv1_allowed(true);
     let decoded = Decoder::new(role, limits).next(frame).unwrap();
