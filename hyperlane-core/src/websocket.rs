@@ -190,8 +190,9 @@ impl WebSocket {
     ///
     /// # Errors
     /// A connection returns [`io::ErrorKind::ConnectionAborted`] after a Close of the client. The error's
-    /// [`get_ref`](io::Error::get_ref) has the Close's code and reason. It returns [`io::ErrorKind::InvalidData`] if the client broke the protocol, and
-    /// [`io::ErrorKind::ConnectionReset`] if the client left without a Close.
+    /// [`get_ref`](io::Error::get_ref) has the Close's code and reason. A connection returns
+    /// [`io::ErrorKind::InvalidData`] if the client broke the protocol, and [`io::ErrorKind::ConnectionReset`] if the
+    /// client left without a Close.
     ///
     /// A channel does not return these errors. When a connection ends, the call waits for messages of the next
     /// connection. When the channel itself ends, the call returns [`io::ErrorKind::BrokenPipe`].
