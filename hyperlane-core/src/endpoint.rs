@@ -66,7 +66,7 @@ pub fn ws() -> WebSocketEndpoint {
     WebSocketEndpoint::new()
 }
 
-/// Creates an endpoint for WebSocket channels that calls `f` once per new channel, in a task of its own.
+/// Creates an endpoint for WebSocket channels. The endpoint calls `f` once for each new channel, in a new task.
 ///
 /// ```
 /// use hyperlane_core::{Server, WebSocket, ws_with};
@@ -98,7 +98,7 @@ pub fn sse() -> ServerSentEventsEndpoint {
     ServerSentEventsEndpoint::new()
 }
 
-/// Creates an endpoint for event-stream channels that calls `f` once per new channel, in a task of its own.
+/// Creates an endpoint for event-stream channels. The endpoint calls `f` once for each new channel, in a new task.
 ///
 /// ```
 /// use hyperlane_core::{Server, ServerSentEvents, sse_with};
@@ -141,8 +141,8 @@ macro_rules! builders {
                 self
             }
 
-            /// Sets the maximum number of messages that wait for clients. The same limit applies separately to the sent
-            /// messages that the channel keeps for clients that reconnect. Default: 256.
+            /// Sets the maximum number of messages in each of a channel's two buffers: the messages that wait to be
+            /// sent, and the sent messages that a reconnecting client may have missed. Default: 256.
             #[must_use]
             pub fn buffer(mut self, messages: usize) -> Self {
                 self.0.settings.limits.messages = messages;
@@ -169,8 +169,8 @@ macro_rules! builders {
             /// [`ServerConfig::allowed_origins`](crate::ServerConfig) may always connect. The server adds CORS fields
             /// to its responses to pages of this origin, and answers their preflights.
             ///
-            /// The server compares scheme, host and port without regard to case and to a default port. Any scheme is
-            /// allowed (`capacitor://localhost`, `file://`). With `null`, or with a text that is not an origin, the
+            /// The server compares scheme, host and port without regard to case and to a default port. `origin` may
+            /// have any scheme, for example `capacitor://localhost` or `file://`. With `null`, or with a text that is not an origin, the
             /// server does not start and reports [`ServerError::Origin`](crate::ServerError::Origin).
             #[must_use]
             pub fn origin(mut self, origin: impl Into<String>) -> Self {
@@ -242,8 +242,9 @@ impl WebSocketEndpoint {
 
     /// Sends each client the ids with which it can resume after a reconnection (exactly-once delivery).
     ///
-    /// The first message of each connection is JSON: `{"id": "<epoch>-<offset>", "epoch", "offset", "tab", "reset"}`.
-    /// The client adds one to the offset for each later message. To resume, the client reconnects with
+    /// The first message of each connection is a JSON object with the fields `id` (`<epoch>-<offset>`), `epoch`, `offset`,
+    /// `tab` (identifies the browser tab) and `reset` (true if messages were lost). The client adds one to the offset for
+    /// each later message. To resume, the client reconnects with
     /// `?last_event_id=<epoch>-<offset>&tab=<tab>`.
     #[must_use]
     pub fn resume_ids(mut self) -> Self {

@@ -116,8 +116,8 @@ impl Env {
         self.shutting_down.load(Ordering::Acquire)
     }
 
-    /// Begins the shutdown. A running connection reads the flag at its next check. The server wakes the waiting
-    /// connections by a separate signal.
+    /// Begins the shutdown. A running connection reads the flag at its next check. This function does not wake
+    /// waiting connections. The server then signals the shutdown to them.
     pub(crate) fn begin_shutdown(&self) {
         self.shutting_down.store(true, Ordering::Release);
     }
@@ -138,16 +138,17 @@ impl Env {
 
     /// Returns an error if the server does not answer to the host of a request.
     ///
-    /// The function accepts all requests of a trusted proxy, because such a proxy checks hosts itself. The function
-    /// also accepts a request without a host: an old client (HTTP/1.0) may send such a request, and a page cannot.
+    /// The check protects against web pages that reach the server under a foreign host name (DNS rebinding). Browsers
+    /// always send a host, so the function accepts a request without one (HTTP/1.0). It also accepts all requests of a
+    /// trusted proxy, because such a proxy checks hosts itself.
     pub(crate) fn check_host(&self, host: &str, via: Via, peer: Peer) -> Result<(), HostRefused> {
         if host.is_empty() || self.hosts.allow(via, host) {
             return Ok(());
         }
         let Some(peer) = peer.address() else {
-            // A peer has no address in two cases. The first is a trusted transport (`Via::Trusted`): `hosts` has
-            // already accepted its request. The second is a load balancer that has named no client: it connects on its
-            // own behalf, for example to check the server's health.
+            // The peer is a load balancer that speaks the PROXY protocol and has named no client: it connects on its own
+            // behalf, for example to check the server's health. (A peer on a trusted transport has no address either,
+            // but `hosts.allow` has accepted its request above.)
             return Ok(());
         };
         let proxies = &self.config.trusted_proxies;
@@ -163,8 +164,8 @@ impl Env {
         Err(refused)
     }
 
-    /// Logs that a client spoke another protocol than the listener. The warning appears once an hour per client and
-    /// protocol of the listener; repetitions are logged at debug level. All IPv6 addresses of a /64 network count as
+    /// Logs that a client spoke another protocol than the listener. For each pair of a client and a listener's protocol,
+    /// the warning appears at most once an hour. Repetitions are logged at debug level. All IPv6 addresses of a /64 network count as
     /// one client.
     pub(crate) fn log_mix_up(
         &self,

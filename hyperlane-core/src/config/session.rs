@@ -19,7 +19,7 @@ use super::{
 ///
 /// # fn secret(_: &str) -> String { "0123456789abcdef0123456789abcdef".to_owned() }
 /// let config = ServerConfig::default().session_keys(vec![
-///     // This key signs. The former key still verifies until its cookies are re-issued.
+///     // The first key signs. The second is the key before it, and only verifies older cookies.
 ///     SessionKey::new(secret("SESSION_KEY")),
 ///     SessionKey::new(secret("SESSION_KEY_BEFORE")),
 /// ]);

@@ -8,8 +8,9 @@ use crate::http::{Failure, HttpStatus, IntoResponse, Response, explain};
 /// The reason why a handler, or the extraction of one of its arguments, failed. `?` converts every error that
 /// implements `std::error::Error` to this type.
 ///
-/// A converted error becomes a response with status 500, and the error's text goes only to the log. A [`RequestError`]
-/// keeps its status and text. [`new`](Self::new) creates an error with a status and text of your own.
+/// A converted error becomes a response with status 500, and the error's text goes only to the log. Two kinds of errors
+/// keep their status and text: a [`RequestError`], and a [`SessionError`] that the client caused. [`new`](Self::new)
+/// creates an error with a status and text of your own.
 ///
 /// `Error` itself does not implement `std::error::Error`. If `Error` implemented this trait, Rust would not allow the
 /// generic conversion by `?`. `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not implement `std::error::Error`
@@ -40,8 +41,8 @@ enum Reason {
 }
 
 impl Error {
-    /// Creates an error with a status and a text for the client. If the status is 500 or higher, the text goes only to
-    /// the log.
+    /// Creates an error with a status and a text for the client. If the status is 500 or higher, except 501 and 505,
+    /// the text goes only to the log.
     pub fn new(status: impl Into<HttpStatus>, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Reason::Answer {
             status: status.into(),
@@ -110,7 +111,7 @@ impl<E: StdError + Send + Sync + 'static> BecomesError for E {}
 
 impl<E: BecomesError> From<E> for Error {
     fn from(error: E) -> Self {
-        // A `RequestError` and a `ResponseError` keep their own status and text. The `Option` lets the code move the
+        // A `RequestError` and a `ResponseError` stay what they are, because both are answered differently. The `Option` lets the code move the
         // error out of the reference that the downcast returns.
         let mut error = Some(error);
         let any: &mut dyn Any = &mut error;
@@ -126,8 +127,8 @@ impl<E: BecomesError> From<E> for Error {
         {
             return Self(Box::new(Reason::Response(error)));
         }
-        // If the client's credential caused a session error, the client gets the text of the error. The text of all
-        // other errors goes to the log.
+        // A session error that the client caused, for example by a forged token, has a status for the client. The
+        // client gets the text of such an error. The text of all other errors goes to the log.
         if let Some(error) = any.downcast_ref::<Option<SessionError>>()
             && let Some(error) = error
             && let Some(status) = error.client_status()
@@ -185,10 +186,11 @@ impl IntoResponse for Error {
     }
 }
 
-/// Writes an error into the response as plain text. The text of a server error goes only to the log.
+/// Writes an error into the response as plain text. The text of an internal error goes only to the log.
 pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Display, is_end: bool) {
     let phrase = HttpStatus::phrase(usize::from(status));
-    // With one of these statuses, the text describes an error of the client, and reveals nothing internal.
+    // A status below 500 describes an error of the client. So do 501 and 505: the client asked for something that the
+    // server does not support. Such texts reveal nothing internal.
     let (text, public, cause) = if status < 500 || status == 501 || status == 505 {
         let said = error.to_string();
         (format!("{status} {phrase}: {said}\n"), said.into(), None)

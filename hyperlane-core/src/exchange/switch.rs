@@ -22,7 +22,7 @@ impl Exchange {
     /// Returns the step that the connection has reached on its way to a WebSocket.
     ///
     /// # Errors
-    /// [`RequestError::Upgraded`] if the request has an answer. [`RequestError::BodyUnavailable`] if the body of the
+    /// [`RequestError::Upgraded`] if a response or an event stream has begun. [`RequestError::BodyUnavailable`] if the body of the
     /// request is unread: the server would parse the rest of the body as frames.
     pub(crate) fn upgradable(&self) -> Result<Upgradable, RequestError> {
         match &self.answer {
@@ -35,7 +35,8 @@ impl Exchange {
         }
     }
 
-    /// Accepts a handshake. The handler's first read, send or `upgrade` sends the 101.
+    /// Accepts a handshake without sending the 101. The 101 is sent when the handler first reads or sends, or calls
+    /// `Context::upgrade`.
     pub(crate) fn accept_handshake(&mut self, handshake: Box<Handshake>) {
         self.connection().keep_handshake(handshake);
         self.answer = Answer::Accepted;
@@ -84,15 +85,16 @@ impl Exchange {
         is_promised
     }
 
-    /// Makes the connection a WebSocket if the program has sent its own 101 and no hook has used the WebSocket. The
-    /// server can then close the connection with a Close frame.
+    /// Makes the connection a WebSocket after a handler has sent its own 101 and returned without using the WebSocket.
+    /// The server can then close the connection with a Close frame.
     pub(crate) fn finish_switching(&mut self) {
         if self.connection().lane.is_open() {
             self.switch_raw();
         }
     }
 
-    /// Opens an event stream. Response middleware runs before the head is sent.
+    /// Reserves the answer for an event stream. The response middleware runs next, and then
+    /// [`begin_events`](Self::begin_events) sends the head.
     pub(crate) fn open_events(&mut self, response: &Response) -> Result<(), ResponseError> {
         if self.answer.is_accepted() {
             self.withdraw_handshake();
@@ -130,12 +132,13 @@ impl Exchange {
         self.wire.switch_to_events(head, chunked);
         self.record.set_status(head.response.get_status_code());
         self.answer = Answer::Events { chunked };
-        // HEAD asks only for the head, so the connection closes without events.
+        // The answer to HEAD has no body, so no event may follow. The connection does not return to requests after an
+        // event stream, so it closes.
         self.closes |= self.wire.facts.is_head;
         Ok(())
     }
 
-    /// Sends the last chunk of an event stream of typed events. Does nothing if the stream has no chunks.
+    /// Ends a chunked event stream with the last chunk. Does nothing for any other answer.
     pub(crate) fn end_events(&mut self) {
         if matches!(self.answer, Answer::Events { chunked: true })
             && self.connection().lane.is_open()

@@ -25,8 +25,8 @@ pub type RequestHeadersValue = VecDeque<String>;
 /// One value of a header field.
 pub type RequestHeadersValueItem = String;
 
-/// Number of bytes of removed fields that the buffer may keep in any case. To free so little memory is not worth the
-/// time to move the other lines.
+/// Bytes of removed fields up to which the buffer is not compacted. To free so little memory is not worth the time to
+/// move the other lines.
 const COMPACT_ABOVE: usize = 1024;
 
 /// The reason why a header field is refused.
@@ -128,7 +128,8 @@ impl Headers {
         self.get(name).is_some()
     }
 
-    /// Returns whether the comma-separated lists of all `name` fields contain `token`; case is ignored.
+    /// Returns whether any `name` field lists `token`. The value of the field is a comma-separated list, and case is
+    /// ignored.
     ///
     /// Use this for fields such as `Connection` and `Upgrade` (RFC 9110 §5.6.1); quoted strings are not supported.
     ///

@@ -1,7 +1,7 @@
-//! The wire format of HTTP/1.1 (RFC 9112), with the rules of RFC 9110 that determine where a message ends.
+//! The wire format of HTTP/1.1 (RFC 9112), and the header fields that the server itself reads (RFC 9110, Fetch).
 //!
-//! [`head`] and [`chunked`] parse requests strictly. [`track`] leniently follows the raw response bytes that a handler
-//! writes.
+//! [`head`] and [`chunked`] parse requests strictly. [`track`] reads the raw response bytes that a handler writes, to
+//! find the end of the response. It tolerates errors.
 
 pub mod chunked;
 pub(crate) mod cors;
@@ -27,7 +27,7 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// Returns whether a comma-separated list contains a token. The comparison ignores case (RFC 9110 §5.6.1).
+/// Returns whether a comma-separated list (RFC 9110 §5.6.1) contains a token. The comparison ignores case.
 ///
 /// ```
 /// assert!(hyperlane_core::proto::http::has_token(b"Close, TE", "close"));

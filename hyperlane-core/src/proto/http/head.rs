@@ -334,7 +334,7 @@ impl<'b> FieldFacts<'b> {
         self.upgrade |= has_token(value, "upgrade");
     }
 
-    /// Parses one number or a list of equal numbers. A proxy that merges two equal fields produces such a list. Refuses
+    /// Parses one number, or a list that repeats the same digits. A proxy that merges two equal fields produces such a list. Refuses
     /// any other value, because a proxy and the server could choose different lengths for the body (RFC 9112 §6.3).
     fn content_length(&mut self, value: &'b [u8]) -> Result<(), HeadError> {
         for digits in list(value) {
@@ -367,8 +367,8 @@ impl<'b> FieldFacts<'b> {
         Ok(())
     }
 
-    /// Returns the framing of the body. If the head has both a length and an unsupported transfer coding, reports the
-    /// contradiction between length and coding.
+    /// Returns the framing of the body. A length together with a transfer coding is an error. This error takes
+    /// precedence over the error for an unsupported coding.
     fn framing(&self) -> Result<BodyFraming, HeadError> {
         match (self.has_transfer_encoding, self.length) {
             (false, None) => Ok(BodyFraming::None),

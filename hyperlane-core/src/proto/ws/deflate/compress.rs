@@ -13,8 +13,8 @@ use super::{DeflateConfig, TAIL};
 const STEP: usize = 16 * 1024;
 
 /// Minimum window that `flate2` supports, in bits. For a negotiated window of 8 bits, the compressor uses this window,
-/// too. A compressor refers back by at most its window size minus 262 bytes (the longest match of 258 bytes, plus 4).
-/// With 9 bits, this distance is 512 - 262 = 250 bytes. A receiver with a window of 8 bits (256 bytes) can therefore
+/// too. The compressor of zlib refers back by at most its window size minus 262 bytes (zlib's `MIN_LOOKAHEAD`). With 9
+/// bits, this distance is 512 - 262 = 250 bytes. A receiver with a window of 8 bits (256 bytes) can therefore
 /// inflate the result.
 const LIBRARY_MIN_BITS: u8 = 9;
 
@@ -71,8 +71,8 @@ impl Compressor {
                 level: config.level,
                 window_bits,
             },
-            // The minimum is 1, because `flate2` cannot compress an empty message. A flush without new input looks like
-            // a repetition of the last flush, and `flate2` refuses such a repetition.
+            // The minimum is 1, because `flate2` produces nothing for an empty message after another message: it takes
+            // the second flush for a repetition of the first.
             min_size: config.min_size.max(1),
             takeover,
             own: None,
