@@ -1,5 +1,5 @@
-//! A program whose attribute macros register hooks, and whose servers take none of them. It runs itself once per case, as
-//! what counts is what a process prints: `main` returns the error, as the README's does.
+//! A program whose attribute macros register hooks, and whose servers take none of them. It runs itself once per case,
+//! as what counts is what a process prints: `main` returns the error, as the README's does.
 
 #![allow(
     clippy::unwrap_used,

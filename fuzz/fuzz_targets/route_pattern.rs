@@ -108,8 +108,8 @@ fn is_same_place(left: &[Segment], right: &[Segment]) -> bool {
         })
 }
 
-/// How particular a match is, segment by segment, the lowest first; nothing if there is none. Constraints go in the order
-/// in which they were first inserted.
+/// How particular a match is, segment by segment, the lowest first; nothing if there is none. Constraints go in the
+/// order in which they were first inserted.
 fn rank(patterns: &[Pattern], segments: &[Segment], path: &str) -> Option<Vec<(u8, usize)>> {
     let inserted = |run: &[Segment], is_whole: bool| {
         let first = patterns.iter().position(|pattern| {

@@ -170,8 +170,9 @@ macro_rules! builders {
             /// to its responses to pages of this origin, and answers their preflights.
             ///
             /// The server compares scheme, host and port without regard to case and to a default port. `origin` may
-            /// have any scheme, for example `capacitor://localhost` or `file://`. With `null`, or with a text that is not an origin, the
-            /// server does not start and reports [`ServerError::Origin`](crate::ServerError::Origin).
+            /// have any scheme, for example `capacitor://localhost` or `file://`. With `null`, or with a text that is
+            /// not an origin, the server does not start and reports
+            /// [`ServerError::Origin`](crate::ServerError::Origin).
             #[must_use]
             pub fn origin(mut self, origin: impl Into<String>) -> Self {
                 self.0.origins.add(&origin.into());
@@ -242,9 +243,9 @@ impl WebSocketEndpoint {
 
     /// Sends each client the ids with which it can resume after a reconnection (exactly-once delivery).
     ///
-    /// The first message of each connection is a JSON object with the fields `id` (`<epoch>-<offset>`), `epoch`, `offset`,
-    /// `tab` (identifies the browser tab) and `reset` (true if messages were lost). The client adds one to the offset for
-    /// each later message. To resume, the client reconnects with
+    /// The first message of each connection is a JSON object with the fields `id` (`<epoch>-<offset>`), `epoch`,
+    /// `offset`, `tab` (identifies the browser tab) and `reset` (true if messages were lost). The client adds one to
+    /// the offset for each later message. To resume, the client reconnects with
     /// `?last_event_id=<epoch>-<offset>&tab=<tab>`.
     #[must_use]
     pub fn resume_ids(mut self) -> Self {

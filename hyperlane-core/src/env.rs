@@ -146,9 +146,9 @@ impl Env {
             return Ok(());
         }
         let Some(peer) = peer.address() else {
-            // The peer is a load balancer that speaks the PROXY protocol and has named no client: it connects on its own
-            // behalf, for example to check the server's health. (A peer on a trusted transport has no address either,
-            // but `hosts.allow` has accepted its request above.)
+            // The peer is a load balancer that speaks the PROXY protocol and has named no client: it connects on its
+            // own behalf, for example to check the server's health. (A peer on a trusted transport has no address
+            // either, but `hosts.allow` has accepted its request above.)
             return Ok(());
         };
         let proxies = &self.config.trusted_proxies;
@@ -164,9 +164,9 @@ impl Env {
         Err(refused)
     }
 
-    /// Logs that a client spoke another protocol than the listener. For each pair of a client and a listener's protocol,
-    /// the warning appears at most once an hour. Repetitions are logged at debug level. All IPv6 addresses of a /64 network count as
-    /// one client.
+    /// Logs that a client spoke another protocol than the listener. For each pair of a client and a listener's
+    /// protocol, the warning appears at most once an hour. Repetitions are logged at debug level. All IPv6 addresses of
+    /// a /64 network count as one client.
     pub(crate) fn log_mix_up(
         &self,
         peer: Option<SocketAddr>,

@@ -1,4 +1,5 @@
-//! Programs that must compile, and programs that must not. Their errors point at the user's token and say how to correct it.
+//! Programs that must compile, and programs that must not. Their errors point at the user's token and say how to
+//! correct it.
 
 // Two sets, since a set without `pass` is only checked, which is faster than a build.
 

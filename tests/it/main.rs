@@ -1,8 +1,8 @@
 //! End-to-end tests over real sockets, one module per topic.
 //!
-//! They register hooks by the methods of `Server`. Tests of hooks that attribute macros register are binaries of their own
-//! beside this folder: the macros register per program, and a server takes all hooks of its program. A test that measures
-//! or changes its process is a binary of its own too.
+//! They register hooks by the methods of `Server`. Tests of hooks that attribute macros register are binaries of their
+//! own beside this folder: the macros register per program, and a server takes all hooks of its program. A test that
+//! measures or changes its process is a binary of its own too.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

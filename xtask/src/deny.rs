@@ -1,5 +1,5 @@
-//! Rules for the dependencies of the published crates, by cargo-deny and `deny.toml`: licences, duplicates, sources, and
-//! known vulnerabilities where a database of them is at hand.
+//! Rules for the dependencies of the published crates, by cargo-deny and `deny.toml`: licences, duplicates, sources,
+//! and known vulnerabilities where a database of them is at hand.
 
 use std::{
     path::PathBuf,

@@ -111,8 +111,8 @@ impl<E: StdError + Send + Sync + 'static> BecomesError for E {}
 
 impl<E: BecomesError> From<E> for Error {
     fn from(error: E) -> Self {
-        // A `RequestError` and a `ResponseError` stay what they are, because both are answered differently. The `Option` lets the code move the
-        // error out of the reference that the downcast returns.
+        // A `RequestError` and a `ResponseError` stay what they are, because both are answered differently. The
+        // `Option` lets the code move the error out of the reference that the downcast returns.
         let mut error = Some(error);
         let any: &mut dyn Any = &mut error;
         if let Some(error) = any

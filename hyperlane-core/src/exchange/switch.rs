@@ -22,8 +22,8 @@ impl Exchange {
     /// Returns the step that the connection has reached on its way to a WebSocket.
     ///
     /// # Errors
-    /// [`RequestError::Upgraded`] if a response or an event stream has begun. [`RequestError::BodyUnavailable`] if the body of the
-    /// request is unread: the server would parse the rest of the body as frames.
+    /// [`RequestError::Upgraded`] if a response or an event stream has begun. [`RequestError::BodyUnavailable`] if the
+    /// body of the request is unread: the server would parse the rest of the body as frames.
     pub(crate) fn upgradable(&self) -> Result<Upgradable, RequestError> {
         match &self.answer {
             Answer::Switched => Ok(Upgradable::Switched),

@@ -60,7 +60,8 @@ async fn a_log_subscriber_may_ask_the_channel_of_a_line() {
             })
             .finish()
     };
-    // With a single subscriber, `tracing` asks only on the thread that reaches a log statement first if the line is wanted.
+    // With a single subscriber, `tracing` asks only on the thread that reaches a log statement first if the line is
+    // wanted.
     let _another = tracing::Dispatch::new(listener());
     let _listening = tracing::subscriber::set_default(listener());
     let mut reach = None;

@@ -36,8 +36,8 @@ impl io::Write for Lines {
 
 /// Collects the log while the guard lives; works for servers on the thread of the test alone.
 pub fn collect_log() -> (Lines, DefaultGuard) {
-    // `tracing` asks once per log statement if a subscriber wants it, and keeps the answer. With a single subscriber it asks
-    // only on the thread that reaches the statement first, which may be that of a test without a subscriber.
+    // `tracing` asks once per log statement if a subscriber wants it, and keeps the answer. With a single subscriber it
+    // asks only on the thread that reaches the statement first, which may be that of a test without a subscriber.
     static ANOTHER: LazyLock<Dispatch> =
         LazyLock::new(|| tracing_subscriber::fmt().with_writer(io::sink).into());
     LazyLock::force(&ANOTHER);

@@ -256,8 +256,8 @@ impl Tree {
 
     /// Follows a path of a module to what it names.
     ///
-    /// Puts the top-level modules that the path itself goes through into `passed`. An empty answer: the path begins in this crate
-    /// and its end was not found.
+    /// Puts the top-level modules that the path itself goes through into `passed`. An empty answer: the path begins in
+    /// this crate and its end was not found.
     pub(super) fn resolve(
         &self,
         from: usize,

@@ -1,8 +1,9 @@
 //! The order of the top-level modules of a crate: a module imports only from modules below it.
 //!
-//! Every spelling of an import counts: `use` trees, paths in expressions, types, attributes and the tokens of macros, from `crate`,
-//! `$crate`, `self`, `super` or a name that an import brought in. A name that the root re-exports counts for the module that owns it.
-//! The root lies above all modules. A method call is not an import: its type was imported where its value was made.
+//! Every spelling of an import counts: `use` trees, paths in expressions, types, attributes and the tokens of macros,
+//! from `crate`, `$crate`, `self`, `super` or a name that an import brought in. A name that the root re-exports counts
+//! for the module that owns it. The root lies above all modules. A method call is not an import: its type was imported
+//! where its value was made.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

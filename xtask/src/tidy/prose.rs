@@ -49,7 +49,8 @@ struct Comment<'a> {
 }
 
 impl Comment<'_> {
-    /// "Has the client read": a setter described as another's act. A sentence begins so; what has no object owns something.
+    /// "Has the client read": a setter described as another's act. A sentence begins so; what has no object owns
+    /// something.
     fn has_someone_act(&self) -> bool {
         const OWNS: [&str; 4] = ["no", "nothing", "none", "been"];
         if self.text.contains(" has it ") || self.text.contains(" has them ") {

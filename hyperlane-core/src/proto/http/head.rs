@@ -334,8 +334,9 @@ impl<'b> FieldFacts<'b> {
         self.upgrade |= has_token(value, "upgrade");
     }
 
-    /// Parses one number, or a list that repeats the same digits. A proxy that merges two equal fields produces such a list. Refuses
-    /// any other value, because a proxy and the server could choose different lengths for the body (RFC 9112 §6.3).
+    /// Parses one number, or a list that repeats the same digits. A proxy that merges two equal fields produces such a
+    /// list. Refuses any other value, because a proxy and the server could choose different lengths for the body (RFC
+    /// 9112 §6.3).
     fn content_length(&mut self, value: &'b [u8]) -> Result<(), HeadError> {
         for digits in list(value) {
             let length = decimal(digits).map_err(|error| match error {

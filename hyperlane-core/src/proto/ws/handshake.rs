@@ -241,7 +241,8 @@ fn has_token(list: &[u8], token: &[u8]) -> bool {
 
 /// Returns whether `key` is 16 bytes in base64: 22 characters and two characters of padding.
 ///
-/// The last of the 22 characters has four unused bits. The function ignores these bits, because some clients set them at random.
+/// The last of the 22 characters has four unused bits. The function ignores these bits, because some clients set them
+/// at random.
 pub(super) fn is_valid_key(key: &[u8]) -> bool {
     key.strip_suffix(b"==").is_some_and(|digits| {
         let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');

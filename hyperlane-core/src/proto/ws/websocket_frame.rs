@@ -73,9 +73,9 @@ impl<T: FramePayload + ?Sized> FramePayload for &T {
 
 impl WebSocketFrame {
     /// Encodes `data` as a server sends it, always as one frame with FIN. The type of `data` decides the kind of the
-    /// frame. A [`RequestBody`](crate::RequestBody) becomes a binary frame if it is a received binary message or not UTF-8,
-    /// and otherwise a text frame. Any other type becomes a text frame if the bytes are UTF-8 or empty, and otherwise a
-    /// binary frame.
+    /// frame. A [`RequestBody`](crate::RequestBody) becomes a binary frame if it is a received binary message or not
+    /// UTF-8, and otherwise a text frame. Any other type becomes a text frame if the bytes are UTF-8 or empty, and
+    /// otherwise a binary frame.
     ///
     /// The function never splits a message into fragments, because other tasks may write to the same connection. They
     /// could send another message between two fragments, but RFC 6455 §5.4 forbids this.
