@@ -140,7 +140,10 @@ fn a_line_of_the_client_spoils_none_of_a_proxy() {
 fn no_separator_within_a_quoted_string_splits_an_element() {
     for (text, expected) in [
         (r#"x,for="y"a,b""#, &[r#"for="y"a,b""#, "x"][..]),
-        (r#"x,for="y"a,b","c,d""#, &[r#""c,d""#, r#"for="y"a,b""#, "x"]),
+        (
+            r#"x,for="y"a,b","c,d""#,
+            &[r#""c,d""#, r#"for="y"a,b""#, "x"],
+        ),
         (r#"a,"b,c""#, &[r#""b,c""#, "a"]),
         (r#"a,b",c"#, &["c", r#"b""#, "a"]),
         (r#"a"b,c"d,e""#, &[r#"c"d,e""#, r#"a"b"#]),
