@@ -218,13 +218,22 @@ impl Sessions {
         let more = key.len() + value.len() + 256;
         let replaced = self.table.change(entry, more, |state| match state.ended {
             true => Err(SessionError::Ended),
-            false => Ok(state.set_value(key, value)),
+            false => {
+                state.touch();
+                Ok(state.set_value(key, value))
+            }
         })?;
         replaced.map(drop)
     }
 
     pub(super) fn remove(&self, entry: &Arc<SessionEntry>, key: &str) -> bool {
-        let removed = self.table.change(entry, 0, |state| state.remove_value(key));
+        let removed = self.table.change(entry, 0, |state| {
+            let removed = state.remove_value(key);
+            if removed.is_some() {
+                state.touch();
+            }
+            removed
+        });
         removed.is_ok_and(|removed| removed.is_some())
     }
 
