@@ -73,18 +73,24 @@ impl Planned {
     pub(crate) fn set_store(&mut self, store: impl super::SessionStore) {
         self.store = Some(Arc::new(store));
     }
+
+    /// Returns the key that the server makes if none is configured. The first call makes the key.
+    fn made_key(&self) -> Result<&SessionKey, getrandom::Error> {
+        if let Some(key) = self.key.get() {
+            return Ok(key);
+        }
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        Ok(self.key.get_or_init(|| bytes.into()))
+    }
 }
 
 impl Sessions {
     pub(crate) fn new(config: &ServerConfig, planned: &Planned) -> Arc<Self> {
         let warn_of_made_keys = config.session_keys.is_empty();
         let signer = if warn_of_made_keys {
-            let mut bytes = [0; 32];
-            match getrandom::fill(&mut bytes) {
-                Ok(()) => {
-                    let key = planned.key.get_or_init(|| bytes.into());
-                    Signer::new(std::slice::from_ref(key))
-                }
+            match planned.made_key() {
+                Ok(key) => Signer::new(std::slice::from_ref(key)),
                 Err(error) => {
                     tracing::error!(%error, "no random bytes for a session key: sessions are off");
                     Signer::default()
