@@ -104,8 +104,9 @@ pub mod broadcast {
     pub use hyperlane_broadcast::{
         Broadcast, BroadcastMap, BroadcastMapReceiver, BroadcastMapSendError, BroadcastMapSender,
         BroadcastReceiver, BroadcastSendError, BroadcastSendResult, BroadcastSender, BroadcastType,
-        Capacity, Connected, DEFAULT_BROADCAST_SENDER_CAPACITY, Join, Member, MemberId, Offset,
-        ReceiverCount, Room, RoomError, RoomExt, Rooms, RoomsConfig,
+        Capacity, Connected, DEFAULT_BROADCAST_SENDER_CAPACITY, Join,
+        MAX_BROADCAST_SENDER_CAPACITY, Member, MemberId, Offset, ReceiverCount, Room, RoomError,
+        RoomExt, Rooms, RoomsConfig,
     };
 }
 

@@ -21,6 +21,10 @@ pub type BroadcastSendResult<T> = Result<ReceiverCount, BroadcastSendError<T>>;
 /// The default capacity of a channel: 1024 values.
 pub const DEFAULT_BROADCAST_SENDER_CAPACITY: Capacity = 1024;
 
+/// The maximum capacity of a channel: 1 048 576 values. A channel allocates the memory for all values when it is
+/// created.
+pub const MAX_BROADCAST_SENDER_CAPACITY: Capacity = 1 << 20;
+
 /// A channel that sends every value to every receiver.
 ///
 /// ```
@@ -41,12 +45,11 @@ pub struct Broadcast<T> {
 
 impl<T: Clone> Broadcast<T> {
     /// Creates a channel that stores at most `capacity` values for its slowest receiver. A capacity of 0 counts as 1,
-    /// and any other capacity is rounded up to a power of two.
+    /// a capacity above [`MAX_BROADCAST_SENDER_CAPACITY`] counts as this maximum, and any other capacity is rounded up
+    /// to a power of two.
     pub fn new(capacity: Capacity) -> Self {
-        // Tokio panics above this capacity.
-        let most = usize::MAX >> 1;
         Self {
-            sender: BroadcastSender::new(capacity.clamp(1, most)),
+            sender: BroadcastSender::new(capacity.clamp(1, MAX_BROADCAST_SENDER_CAPACITY)),
         }
     }
 

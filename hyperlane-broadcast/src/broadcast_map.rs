@@ -73,7 +73,8 @@ impl<T: Clone> BroadcastMap<T> {
     }
 
     /// Creates a channel that stays until [`unsubscribe`](Self::unsubscribe). If a channel of this name exists,
-    /// the new channel replaces it, and the call returns the old channel.
+    /// the new channel replaces it, and the call returns the old channel. [`Broadcast::new`] has the limits of
+    /// `capacity`.
     pub fn insert(&self, key: impl AsRef<str>, capacity: Capacity) -> Option<Broadcast<T>> {
         let named = NamedChannel {
             channel: Broadcast::new(capacity),
@@ -92,6 +93,7 @@ impl<T: Clone> BroadcastMap<T> {
     }
 
     /// Returns a receiver of the channel of this name. Creates the channel if the map has no such channel.
+    /// [`Broadcast::new`] has the limits of `capacity`.
     ///
     /// Concurrent calls with the same name share one channel.
     pub fn subscribe_or_insert(
@@ -304,6 +306,19 @@ mod tests {
         assert_eq!(map.try_send("missing", 1).unwrap(), None);
         assert!(map.unsubscribe("empty").is_some());
         assert_eq!(map.receiver_count("empty"), None);
+    }
+
+    #[test]
+    fn any_capacity_makes_a_channel() {
+        let map = BroadcastMap::new();
+        for capacity in [0, 3, usize::MAX] {
+            map.insert("kept", capacity);
+            let mut kept = map.subscribe("kept").unwrap();
+            let mut named = map.subscribe_or_insert(capacity.to_string(), capacity);
+            assert_eq!(map.send("kept", ()), Some(1));
+            assert_eq!(map.send(capacity.to_string(), ()), Some(1));
+            assert!(kept.try_recv().is_ok() && named.try_recv().is_ok());
+        }
     }
 
     #[test]

@@ -78,7 +78,7 @@ mod key;
 
 pub use broadcast::{
     Broadcast, BroadcastReceiver, BroadcastSendError, BroadcastSendResult, BroadcastSender,
-    Capacity, DEFAULT_BROADCAST_SENDER_CAPACITY, ReceiverCount,
+    Capacity, DEFAULT_BROADCAST_SENDER_CAPACITY, MAX_BROADCAST_SENDER_CAPACITY, ReceiverCount,
 };
 pub use broadcast_map::{
     BroadcastMap, BroadcastMapReceiver, BroadcastMapSendError, BroadcastMapSender,

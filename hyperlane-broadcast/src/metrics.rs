@@ -27,8 +27,9 @@ struct RoomInstruments {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        // If no recorder is installed, the crate `metrics` passes its no-op recorder, a type of size 0. Any other
-        // recorder has a size above 0.
+        // If no recorder is installed, the crate `metrics` passes its no-op recorder, a type of size 0. The crate has no
+        // other way to recognize it. A recorder of the program without fields is therefore not recognized either, as
+        // docs/observability.md says.
         if metrics::with_recorder(|recorder| size_of_val(recorder)) == 0 {
             return Self(None);
         }

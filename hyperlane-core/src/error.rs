@@ -234,23 +234,27 @@ fn named(field: Option<&str>) -> String {
 /// Answers with the status as plain text. If the client caused the error, the body contains the text of the error.
 impl IntoResponse for RequestError {
     fn into_response(self, response: &mut Response) {
-        let status = self.status();
         let is_token = self == Self::SessionToken;
+        // These fields describe the handshake of a WebSocket. A refusal by the program with the same status may have
+        // another reason.
+        let handshake_status = match &self {
+            Self::Handshake(error) => Some(error.status()),
+            _ => None,
+        };
         handler::refuse(response, self);
         if is_token {
             // RFC 6750 §3.1.
             response.set_header("www-authenticate", "Bearer error=\"invalid_token\"");
         }
-        if status == 405 {
-            // Apart from refusals by the program, only one error has this status: a handshake with another method than
-            // GET.
-            response.set_header("allow", "GET");
-        }
-        if status == 426 {
-            response
-                .set_header("sec-websocket-version", "13")
-                .set_header("upgrade", "websocket")
-                .set_header("connection", "upgrade");
+        match handshake_status {
+            Some(405) => _ = response.set_header("allow", "GET"),
+            Some(426) => {
+                response
+                    .set_header("sec-websocket-version", "13")
+                    .set_header("upgrade", "websocket")
+                    .set_header("connection", "upgrade");
+            }
+            _ => {}
         }
     }
 }

@@ -14,11 +14,12 @@ use syn::{
     Block, Error, Expr, ExprAsync, ExprBreak, ExprClosure, ExprConst, ExprContinue, ExprForLoop,
     ExprLoop,
 };
-use syn::{ExprReturn, ExprTry, ExprWhile, Item, Macro, Result};
+use syn::{ExprReturn, ExprTry, ExprWhile, Item, Macro, Path, Result};
 
 use crate::tokens::{contains_word, hygienic};
 
-/// Macros of the standard library. They leave a body only by a panic, or by an expression in their arguments.
+/// Macros of the standard library. They leave a body only by a panic, or by an expression in their arguments. A name
+/// counts only alone or below one of [`TRUSTED_CRATES`], because other modules may have macros of the same name.
 const TRUSTED_MACROS: [&str; 22] = [
     "assert",
     "assert_eq",
@@ -43,6 +44,25 @@ const TRUSTED_MACROS: [&str; 22] = [
     "write",
     "writeln",
 ];
+
+/// The crates of the standard library that export [`TRUSTED_MACROS`].
+const TRUSTED_CRATES: [&str; 3] = ["std", "core", "alloc"];
+
+/// Returns whether the macro call adds no `return` to its arguments.
+fn is_trusted(path: &Path) -> bool {
+    let mut names = path
+        .segments
+        .iter()
+        .map(|segment| segment.ident.to_string());
+    let is = |list: &[&str], name: &String| list.contains(&name.as_str());
+    match (names.next(), names.next(), names.next()) {
+        (Some(name), None, _) => is(&TRUSTED_MACROS, &name),
+        (Some(krate), Some(name), None) => {
+            is(&TRUSTED_CRATES, &krate) && is(&TRUSTED_MACROS, &name)
+        }
+        _ => false,
+    }
+}
 
 /// The early exits of a body.
 #[derive(Default)]
@@ -85,14 +105,8 @@ impl<'ast> Visit<'ast> for Jumps {
         // The code that a macro call expands to is unknown here, and it may contain a `return`, as the code of `bail!`
         // does. Only `TRUSTED_MACROS` are known to add no `return` to their arguments. A `break` or `continue` in the
         // arguments counts as well, because `rewrite` does not look into macro calls.
-        let name = node
-            .path
-            .segments
-            .last()
-            .map(|segment| segment.ident.to_string());
-        let trusted = name.is_some_and(|name| TRUSTED_MACROS.contains(&name.as_str()));
-        self.may_return |=
-            !trusted || contains_word(node.tokens.clone(), &["return", "?", "break", "continue"]);
+        self.may_return |= !is_trusted(&node.path)
+            || contains_word(node.tokens.clone(), &["return", "?", "break", "continue"]);
     }
 
     fn visit_expr_break(&mut self, node: &'ast ExprBreak) {
@@ -199,4 +213,28 @@ impl VisitMut for Rewriter {
     fn visit_expr_async_mut(&mut self, _: &mut ExprAsync) {}
     fn visit_expr_const_mut(&mut self, _: &mut ExprConst) {}
     fn visit_item_mut(&mut self, _: &mut Item) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_macros_of_the_standard_library_are_trusted() {
+        for (text, may_return) in [
+            ("write!(text)", false),
+            ("std::write!(text)", false),
+            ("::core::write!(text)", false),
+            ("alloc::vec![1]", false),
+            ("std::write!(text)?", true),
+            ("std::dbg!(text?)", true),
+            ("bail!(text)", true),
+            ("foo::write!(text)", true),
+            ("crate::std::write!(text)", true),
+            ("std::foo::write!(text)", true),
+        ] {
+            let block = syn::parse_str(&format!("{{ {text}; }}")).unwrap();
+            assert_eq!(Jumps::of(&block).may_return, may_return, "{text}");
+        }
+    }
 }

@@ -1015,9 +1015,10 @@ declare! {
         /// ```
         try_get_request_error_data;
     }
-    conditions "A condition runs after the extractors. The function must return `Status` or nothing, and a route \
-        then answers with the response as it is. A route that returns a value answers 403 instead. No other \
-        handler of the path is tried, since the arguments were read already." {
+    conditions "A condition runs after the extractors. A function that is not a route must return `Status` or nothing. \
+        If a condition fails, a route that returns `Status` or nothing answers with the response as it is, and a route \
+        that returns a value answers 403. No other handler of the path is tried, since the arguments were read \
+        already." {
         /// Skips the function's body, and the macros of the later phases, if the expression is false:
         /// `#[filter(allowed)]`.
         ///
@@ -1051,8 +1052,8 @@ declare! {
         /// ```
         reject;
     }
-    setters "Runs after extractors and conditions, before the body. After a failed guard or condition the \
-        response stays as it is." {
+    setters "Runs after extractors and conditions, before the body. If a guard or a condition fails, the macro does \
+        not run." {
         /// Sets the status code of the response, a number or an `HttpStatus`: `#[response_status_code(201)]`.
         ///
         /// The compiler refuses a literal that is not a valid status code.
@@ -1130,7 +1131,7 @@ declare! {
         /// ```
         clear_response_headers;
     }
-    epilogues "Runs whenever the body ran, also after an early `return` or `?`." {
+    epilogues "The macro runs after the body whenever the body has run, also after an early `return` or `?`." {
         /// Sends the response after the body: `#[try_send]`. With an argument, sends the bytes in the argument instead:
         /// `#[try_send(bytes)]`.
         ///

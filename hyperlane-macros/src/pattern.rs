@@ -57,6 +57,8 @@ fn split(path: &str) -> Result<Vec<&str>, String> {
             _ if was_escaped => {}
             '\\' if depth > 0 => escaped = true,
             '[' if depth > 0 => class = class.or(Some(at)),
+            // A `]` that is the first character of a class is literal, also after a `^`.
+            ']' if class.is_some_and(|open| matches!(path.get(open..at), Some("[" | "[^"))) => {}
             ']' if depth > 0 => class = None,
             '{' | '}' if class.is_some() => {}
             '{' => depth += 1,
@@ -187,6 +189,7 @@ mod tests {
             "/files/{*path}",
             "/a.b/~c",
             r"/odd/{x:[^}{]+}/{y:[\]a}]}",
+            "/odd/{x:[]}]}/{y:[^]}]+}/{z:[a]]}",
             "/a[0]/b",
         ] {
             assert_eq!(check(pattern), Ok(()), "{pattern}");
@@ -224,6 +227,7 @@ mod tests {
             ("/a/[id]", "write `{id}`"),
             ("/a/[...rest]", "write `{*rest}`"),
             ("/a/{id:[0-9}", "does not close its `[`"),
+            ("/a/{id:[]}", "does not close its `[`"),
             ("/a/{id:[0-9}/b", "cannot contain `/`"),
             ("/a/{id:(}", "the regex `(` of `id` is invalid"),
             ("/a/{id:*}", "is invalid"),

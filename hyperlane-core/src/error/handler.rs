@@ -225,6 +225,7 @@ mod tests {
     use std::io;
 
     use super::*;
+    use crate::proto::ws::handshake::HandshakeError;
 
     fn answered(error: Error) -> (usize, String) {
         let mut response = Response::default();
@@ -242,6 +243,33 @@ mod tests {
         Error::new(404, "no such thing").into_response(&mut response);
         let names = response.get_headers().iter().map(|(name, _)| name);
         assert_eq!(names.collect::<Vec<_>>(), ["vary", "content-type"]);
+    }
+
+    #[test]
+    fn only_errors_of_a_handshake_have_its_fields() {
+        let fields = |error: RequestError| {
+            let mut response = Response::default();
+            error.into_response(&mut response);
+            let headers = response.get_headers().iter();
+            headers
+                .filter(|(name, _)| *name != "content-type")
+                .map(|(name, value)| format!("{name}: {value}"))
+                .collect::<Vec<_>>()
+        };
+        for status in [405, 426] {
+            assert!(fields(RequestError::refused(status, "")).is_empty());
+        }
+        assert_eq!(fields(HandshakeError::Method.into()), ["allow: GET"]);
+        for error in [HandshakeError::Upgrade, HandshakeError::Version] {
+            assert_eq!(
+                fields(error.into()),
+                [
+                    "sec-websocket-version: 13",
+                    "upgrade: websocket",
+                    "connection: upgrade"
+                ]
+            );
+        }
     }
 
     #[test]

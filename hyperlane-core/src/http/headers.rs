@@ -155,6 +155,9 @@ impl Headers {
     /// [`HeaderError::TooLarge`] beyond 4 GiB. After an error the map is unchanged.
     pub fn try_set(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
         let value = check_field(name, value)?;
+        // This check comes before the removal, because an error must leave the map unchanged. The buffer does not grow
+        // by the removal, so the line fits afterwards as well.
+        self.next_entry(name, value)?;
         self.remove(name);
         self.push_line(name, value)
     }
@@ -257,9 +260,13 @@ impl Headers {
         (!values.is_empty()).then_some(values)
     }
 
+    /// Returns the position that the next line will have. Changes nothing.
+    fn next_entry(&self, name: &str, value: &str) -> Result<Entry, HeaderError> {
+        Entry::new(self.lines.len(), name.len(), value.len()).ok_or(HeaderError::TooLarge)
+    }
+
     fn push_line(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
-        let entry =
-            Entry::new(self.lines.len(), name.len(), value.len()).ok_or(HeaderError::TooLarge)?;
+        let entry = self.next_entry(name, value)?;
         self.lines.reserve(name.len() + value.len() + LINE_EXTRA);
         self.lines.push_str(name);
         if let Some(stored) = self.lines.get_mut(entry.name_range()) {

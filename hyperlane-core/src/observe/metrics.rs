@@ -110,7 +110,8 @@ const DESCRIPTIONS: [(Kind, &str, Unit, &str); 10] = [
 impl Metrics {
     pub(crate) fn new() -> Self {
         // If the program has installed no recorder, `metrics` passes its default recorder. This recorder is a type
-        // without fields, so its size is 0. Any other recorder has fields.
+        // without fields, so its size is 0. `metrics` has no other way to recognize it. A recorder of the program
+        // without fields is therefore not recognized either, as docs/observability.md says.
         if metrics::with_recorder(|recorder| size_of_val(recorder)) == 0 {
             return Self(None);
         }

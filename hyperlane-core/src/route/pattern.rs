@@ -335,16 +335,19 @@ fn cut_segment<'p>(pattern: &str, rest: &'p str) -> Result<(&'p str, Option<&'p 
 /// because a regex may contain them.
 fn closing_brace(text: &str) -> Result<usize, Unclosed> {
     let mut depth = 0u32;
-    let mut in_class = false;
+    // The position of the `[` of an open character class.
+    let mut class = None;
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = true,
-            b'[' => in_class = true,
-            b']' => in_class = false,
-            b'{' if !in_class => depth += 1,
-            b'}' if !in_class => {
+            b'[' => class = class.or(Some(at)),
+            // A `]` that is the first character of a class is literal, also after a `^`.
+            b']' if class.is_some_and(|open| matches!(text.get(open..at), Some("[" | "[^"))) => {}
+            b']' => class = None,
+            b'{' if class.is_none() => depth += 1,
+            b'}' if class.is_none() => {
                 depth -= 1;
                 if depth == 0 {
                     return Ok(at);
@@ -353,9 +356,9 @@ fn closing_brace(text: &str) -> Result<usize, Unclosed> {
             _ => {}
         }
     }
-    Err(match in_class {
-        true => Unclosed::Class,
-        false => Unclosed::Brace,
+    Err(match class {
+        Some(_) => Unclosed::Class,
+        None => Unclosed::Brace,
     })
 }
 

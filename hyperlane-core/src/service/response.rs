@@ -162,18 +162,20 @@ impl ResponseParser {
     }
 
     fn next_head(&mut self) -> Result<Event, ParseError> {
-        let Some((length, head)) = parse(&self.buffer)? else {
-            return match self.buffer.len() {
-                0..=MAX_HEAD => Ok(Event::More),
-                _ => Err(ParseError::HeadTooLarge),
+        loop {
+            let Some((length, head)) = parse(&self.buffer)? else {
+                return match self.buffer.len() {
+                    0..=MAX_HEAD => Ok(Event::More),
+                    _ => Err(ParseError::HeadTooLarge),
+                };
             };
-        };
-        self.buffer.advance(length);
-        match head.status.as_u16() {
-            100 => Ok(Event::Continue),
-            // The service does not forward other interim responses.
-            102..=199 => self.next_head(),
-            _ => Ok(Event::Head(self.after_head(head))),
+            self.buffer.advance(length);
+            match head.status.as_u16() {
+                100 => return Ok(Event::Continue),
+                // The service does not forward other interim responses.
+                102..=199 => {}
+                _ => return Ok(Event::Head(self.after_head(head))),
+            }
         }
     }
 
@@ -328,6 +330,14 @@ mod tests {
         let (heads, data, ended) = read(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", 7, true);
         assert_eq!(heads[0].headers["content-length"], "5");
         assert!(data.is_empty() && ended);
+    }
+
+    #[test]
+    fn any_number_of_interim_responses_is_skipped() {
+        let mut bytes = b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100_000);
+        bytes.extend_from_slice(b"HTTP/1.1 204 No Content\r\n\r\n");
+        let (heads, _, ended) = read(&bytes, bytes.len(), false);
+        assert_eq!((heads.len(), ended), (1, true));
     }
 
     #[test]

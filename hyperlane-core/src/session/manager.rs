@@ -73,18 +73,24 @@ impl Planned {
     pub(crate) fn set_store(&mut self, store: impl super::SessionStore) {
         self.store = Some(Arc::new(store));
     }
+
+    /// Returns the key that the server makes if none is configured. The first call makes the key.
+    fn made_key(&self) -> Result<&SessionKey, getrandom::Error> {
+        if let Some(key) = self.key.get() {
+            return Ok(key);
+        }
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        Ok(self.key.get_or_init(|| bytes.into()))
+    }
 }
 
 impl Sessions {
     pub(crate) fn new(config: &ServerConfig, planned: &Planned) -> Arc<Self> {
         let warn_of_made_keys = config.session_keys.is_empty();
         let signer = if warn_of_made_keys {
-            let mut bytes = [0; 32];
-            match getrandom::fill(&mut bytes) {
-                Ok(()) => {
-                    let key = planned.key.get_or_init(|| bytes.into());
-                    Signer::new(std::slice::from_ref(key))
-                }
+            match planned.made_key() {
+                Ok(key) => Signer::new(std::slice::from_ref(key)),
                 Err(error) => {
                     tracing::error!(%error, "no random bytes for a session key: sessions are off");
                     Signer::default()
@@ -218,13 +224,22 @@ impl Sessions {
         let more = key.len() + value.len() + 256;
         let replaced = self.table.change(entry, more, |state| match state.ended {
             true => Err(SessionError::Ended),
-            false => Ok(state.set_value(key, value)),
+            false => {
+                state.touch();
+                Ok(state.set_value(key, value))
+            }
         })?;
         replaced.map(drop)
     }
 
     pub(super) fn remove(&self, entry: &Arc<SessionEntry>, key: &str) -> bool {
-        let removed = self.table.change(entry, 0, |state| state.remove_value(key));
+        let removed = self.table.change(entry, 0, |state| {
+            let removed = state.remove_value(key);
+            if removed.is_some() {
+                state.touch();
+            }
+            removed
+        });
         removed.is_ok_and(|removed| removed.is_some())
     }
 

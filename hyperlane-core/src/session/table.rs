@@ -251,7 +251,7 @@ impl Table {
         }
         drop(index);
         end_all(evicted);
-        if !fits && !self.full_is_logged.swap(true, Ordering::Relaxed) {
+        if !has_room && !self.full_is_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "`session_memory` is full of sessions in use: new sessions last for their request"
             );
@@ -260,7 +260,8 @@ impl Table {
     }
 
     /// Changes a session if there is room for the change. `more` is the maximum number of bytes by which the session
-    /// grows. The caller drops the result outside of all locks.
+    /// grows. `change` must call [`SessionState::touch`] if it changes the session. The caller drops the result outside
+    /// of all locks.
     pub(super) fn change<R>(
         &self,
         entry: &Arc<SessionEntry>,
@@ -280,7 +281,6 @@ impl Table {
                     let mut state = entry.state();
                     let user = state.user.clone();
                     let changed = change(&mut state);
-                    state.touch();
                     if user != state.user {
                         if let Some(user) = user {
                             index.users.remove(&(user, key));
@@ -301,10 +301,7 @@ impl Table {
                 drop(locked);
                 let limit = self.limit.load(Ordering::Relaxed);
                 let mut state = entry.state();
-                (more == 0 || state.bytes() + more <= limit).then(|| {
-                    state.touch();
-                    change(&mut state)
-                })
+                (more == 0 || state.bytes() + more <= limit).then(|| change(&mut state))
             }
         };
         end_all(evicted);
@@ -334,6 +331,7 @@ impl Table {
             {
                 return Err(SessionError::Former);
             }
+            state.touch();
             state.user = user;
             state.user_changed |= client_knows_id;
             state.changing = by
@@ -363,16 +361,15 @@ impl Table {
             if state.version != version {
                 return None;
             }
-            state.user = user;
             // The changes of another server are in the store already, so they do not mark the session as unsaved.
-            Some((state.replace_values(values, bytes), state.unsaved))
+            let was_unsaved = state.unsaved;
+            state.touch();
+            state.unsaved = was_unsaved;
+            state.user = user;
+            Some(state.replace_values(values, bytes))
         });
-        match replaced {
-            Ok(Some((_, was_unsaved))) => entry.state().unsaved = was_unsaved,
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(%error, "no room for changes that another server has made to a session")
-            }
+        if let Err(error) = replaced {
+            tracing::warn!(%error, "no room for changes that another server has made to a session");
         }
     }
 

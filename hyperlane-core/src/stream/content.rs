@@ -278,14 +278,16 @@ impl Stream {
         {
             return Ok(());
         }
-        if part.start > 0 && file.seek(SeekFrom::Start(part.start)).is_err() {
-            return Err(ResponseError::ConnectionClosed);
+        let path = body.path().display();
+        if part.start > 0
+            && let Err(error) = file.seek(SeekFrom::Start(part.start))
+        {
+            return Err(cut_off(ctx, format!("seek error in {path}: {error}")));
         }
         while left > 0 {
             self.body_room().await?;
             let want = left.min(FILE_PIECE);
             let piece;
-            let path = body.path().display();
             (file, piece) = match blocking(move || read_piece(file, want)).await {
                 Ok(read) => read,
                 Err(error) => {

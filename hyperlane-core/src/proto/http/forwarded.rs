@@ -246,6 +246,8 @@ impl<'a> Pieces<'a> {
             match byte {
                 b'"' if !ends_with_escape(text.as_bytes().get(..at).unwrap_or_default()) => {
                     is_quoted = !is_quoted;
+                    // A separator between two quotes that are partners never counts.
+                    quoted = None;
                 }
                 _ if byte != self.separator => {}
                 _ if is_quoted => quoted = quoted.or(Some(at)),

@@ -169,7 +169,7 @@ fn parse_port(port: &str) -> Option<u16> {
 }
 
 /// Removes a trailing dot, which stands for the DNS root.
-fn without_dot(name: &str) -> &str {
+pub(super) fn without_dot(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
@@ -201,10 +201,17 @@ fn parse_address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// Parses an IPv4 address as browsers do: up to four numbers between dots. A number is octal after `0`, hexadecimal
-/// after `0x` and otherwise decimal. The last number fills the remaining bits. Domain names never have this form
-/// (WHATWG URL, "ends in a number").
-fn parse_v4(host: &str) -> Option<Ipv4Addr> {
+/// Returns whether the last label of a host without a trailing dot is a number. Domain names never have this form, so
+/// the host must be an IPv4 address (WHATWG URL §3.5).
+pub(super) fn ends_in_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    // A label of digits alone is a number in this check, even if it is no valid octal number.
+    is_number(last) || parse_number(last).is_some()
+}
+
+/// Parses an IPv4 address without a trailing dot as browsers do (WHATWG URL §3.5): up to four numbers between dots. A
+/// number is octal after `0`, hexadecimal after `0x` and otherwise decimal. The last number fills the remaining bits.
+pub(super) fn parse_v4(host: &str) -> Option<Ipv4Addr> {
     if let Ok(address) = host.parse() {
         return Some(address);
     }
@@ -226,18 +233,23 @@ fn parse_v4(host: &str) -> Option<Ipv4Addr> {
     u32::try_from(bits | last).ok().map(Ipv4Addr::from_bits)
 }
 
+/// Parses a number of an IPv4 address. `0x` without digits is 0. A number that is too large becomes `u64::MAX`.
 fn parse_number(text: &str) -> Option<u64> {
     let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let (digits, radix) = match (hex, text.strip_prefix('0')) {
+        _ if text.is_empty() => return None,
         (Some(digits), _) => (digits, 16),
         (None, Some(digits)) if !digits.is_empty() => (digits, 8),
         _ => (text, 10),
     };
-    // `from_str_radix` would accept a sign.
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    u64::from_str_radix(digits, radix)
-        .ok()
-        .filter(|_| is_number)
+    digits.chars().try_fold(0u64, |number, digit| {
+        let digit = u64::from(digit.to_digit(radix)?);
+        Some(
+            number
+                .saturating_mul(u64::from(radix))
+                .saturating_add(digit),
+        )
+    })
 }
 
 impl fmt::Display for AllowedHost {
@@ -279,6 +291,8 @@ mod tests {
             "0x7f000001",
             "0x7F.0.0.1",
             "0177.0.0.01",
+            "127.0x.0X.1",
+            "127.0.0.0000000000000000000000000001",
             "[::1]",
             "[::1]:8080",
             "[0:0:0:0:0:0:0:1]",
@@ -310,7 +324,10 @@ mod tests {
             "127.+1",
             "127..1",
             "0x",
+            "0x.127.0.1",
+            "127.0.0.08",
             "4294967296",
+            "0x1000000007f000001",
             "10.0.0.1",
             "[::]",
             "[::2]",
@@ -363,6 +380,11 @@ mod tests {
                 &["[2001:db8::1]:81"],
             ),
             ("2001:db8::1", &["[2001:db8::1]:81"], &["2001:db8::1"]),
+            (
+                "0.0.0.0",
+                &["0x", "0X.0x.0.00", "0"],
+                &["", "x", "0xg", "0.."],
+            ),
             ("::ffff:192.0.2.1", &["192.0.2.1"], &["[::192.0.2.1]"]),
         ] {
             let parsed: AllowedHost = entry.parse().unwrap();

@@ -9,6 +9,8 @@ use std::{
     str::FromStr,
 };
 
+use super::host::{ends_in_number, parse_v4, without_dot};
+
 /// An origin: a scheme, a host and a port. An explicit default port of the scheme is the same as no port.
 ///
 /// All schemes are valid: `capacitor://localhost`, `chrome-extension://id` or `file://`. The opaque origin `null` is
@@ -138,8 +140,8 @@ impl Host {
         if !is_plain {
             return None;
         }
-        match is_special && ends_in_number(text) {
-            true => ipv4(text).map(Self::V4),
+        match is_special && ends_in_number(without_dot(text)) {
+            true => parse_v4(without_dot(text)).map(Self::V4),
             false => Some(Self::Name(text.to_ascii_lowercase())),
         }
     }
@@ -187,52 +189,6 @@ fn authority_of(text: &str, is_special: bool) -> Option<(Host, Option<u16>)> {
         _ => return None,
     };
     Some((Host::parse(host, is_special)?, port))
-}
-
-/// Returns the labels of a host. Ignores a trailing dot.
-fn labels(host: &str) -> impl DoubleEndedIterator<Item = &str> {
-    host.strip_suffix('.').unwrap_or(host).split('.')
-}
-
-/// Returns whether the last label of a host is a number. Such a host must be an IPv4 address (WHATWG URL §3.5).
-fn ends_in_number(host: &str) -> bool {
-    labels(host).next_back().is_some_and(|last| {
-        !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) || number(last).is_some()
-    })
-}
-
-/// Parses a number of an IPv4 address: decimal, octal after `0`, hexadecimal after `0x`.
-fn number(text: &str) -> Option<u32> {
-    let hex = text.strip_prefix("0x").or(text.strip_prefix("0X"));
-    let (digits, radix) = match (hex, text.strip_prefix('0')) {
-        (Some(""), _) => return Some(0),
-        (Some(digits), _) => (digits, 16),
-        (None, Some(digits)) if !digits.is_empty() => (digits, 8),
-        _ => (text, 10),
-    };
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    is_number
-        .then(|| u32::from_str_radix(digits, radix).ok())
-        .flatten()
-}
-
-/// Parses an IPv4 address in any form that browsers accept (WHATWG URL §3.5): `127.1` is `127.0.0.1`.
-fn ipv4(host: &str) -> Option<Ipv4Addr> {
-    let numbers: Option<Vec<u32>> = labels(host).map(number).collect();
-    let numbers = numbers?;
-    let (last, first) = numbers.split_last()?;
-    let bits = 8 * (4u32.checked_sub(u32::try_from(first.len()).ok()?)?);
-    if bits == 0 || (bits < 32 && last >> bits != 0) {
-        return None;
-    }
-    let mut address = *last;
-    for (place, number) in first.iter().enumerate() {
-        if *number > 255 {
-            return None;
-        }
-        address |= number << (24 - 8 * u32::try_from(place).ok()?);
-    }
-    Some(Ipv4Addr::from_bits(address))
 }
 
 /// The origins whose pages may use a server, in addition to the server's own origin.
@@ -374,6 +330,8 @@ mod tests {
             ("http://127.0.0.1", "http://0x7f.1:80"),
             ("http://127.0.0.1:1", "http://2130706433:1"),
             ("http://127.0.0.1", "http://0177.0.0.1."),
+            ("http://0.0.0.0", "http://0x"),
+            ("http://127.0.0.1", "http://127.0x.1"),
             ("file://", "FILE://"),
             ("capacitor://localhost", "Capacitor://LOCALHOST"),
         ] {
@@ -461,6 +419,9 @@ mod tests {
             "http://1.2.3.09",
             "http://a.0x1g.1",
             "http://4294967296",
+            "http://0x100000000",
+            "http://0xfffffffffffffffffffff",
+            "http://app.0x100000000",
         ] {
             assert!(
                 matches!(text.parse::<Origin>(), Err(OriginError::Form(_))),

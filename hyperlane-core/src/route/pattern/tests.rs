@@ -16,6 +16,9 @@ fn patterns_are_read_and_written_back() {
         (r"/{y:\d{4}}/{m:\d{1,2}}", r"/{y:\d{4}}/{m:\d{1,2}}", "y m"),
         (r"/{x:\{}", r"/{x:\{}", "x"),
         (r"/{x:[{}]+}", r"/{x:[{}]+}", "x"),
+        ("/{x:[]}]}", "/{x:[]}]}", "x"),
+        ("/{x:[^]{}]+}/{y:[a]]}", "/{x:[^]{}]+}/{y:[a]]}", "x y"),
+        (r"/{x:[\]}-]}/{y:[-]}", r"/{x:[\]}-]}/{y:[-]}", "x y"),
         ("/{x:a:b}", "/{x:a:b}", "x"),
         ("/{x:a?#}", "/{x:a?#}", "x"),
         ("/files/{*path}", "/files/{*path}", "path"),
@@ -151,7 +154,7 @@ fn what_is_no_pattern_is_refused_with_a_reason() {
         let error = Pattern::parse(text).expect_err(text);
         assert_eq!(error.to_string(), reason);
     }
-    for regex in ["(", "a)|(b", "[", "*", "a{2,1}"] {
+    for regex in ["(", "a)|(b", "[", "[]", "[^]", "*", "a{2,1}"] {
         let text = format!("/{{a:{regex}}}");
         match Pattern::parse(&text) {
             Err(RouteError::InvalidRegexPattern { regex: found, .. }) => assert_eq!(found, regex),

@@ -66,6 +66,43 @@ fn a_user_can_be_removed_without_any_room() {
 }
 
 #[test]
+fn a_call_that_changes_nothing_leaves_nothing_to_save() {
+    let table = table(512 * 1024);
+    let entry = login(&table, "ann");
+    let outside = SessionEntry::new(&table, SessionId::random().unwrap(), table.now());
+    let ann = Some(Arc::from("ann"));
+    table.set_user(&outside, ann.clone(), true, None).unwrap();
+    for entry in [&entry, &outside] {
+        assert!(entry.state().unsaved);
+        entry.state().unsaved = false;
+        let version = entry.state().version;
+        table.set_user(entry, ann.clone(), true, None).unwrap();
+        // The request has an id that the session does not have.
+        let by = (SessionId::random().unwrap(), &fields());
+        let refused = table.set_user(entry, Some("bob".into()), true, Some(by));
+        assert!(matches!(refused, Err(SessionError::Former)));
+        assert!(!entry.state().unsaved);
+        assert_eq!(entry.state().version, version);
+        table.set_user(entry, None, true, None).unwrap();
+        assert!(entry.state().unsaved);
+    }
+}
+
+#[test]
+fn only_a_full_memory_is_logged_as_full() {
+    let table = table(64 * 1024);
+    let is_logged = || table.full_is_logged.load(Ordering::Relaxed);
+    let entry = begin(&table);
+    assert!(!table.insert(&entry));
+    let same_id = SessionEntry::new(&table, entry.id(), table.now());
+    assert!(!table.insert(&same_id));
+    assert!(!is_logged());
+    let kept: Vec<_> = (0..1000).map(|_| begin(&table).keep_alive()).collect();
+    assert!(is_logged());
+    drop(kept);
+}
+
+#[test]
 fn where_all_are_live_nothing_is_evicted() {
     let table = table(64 * 1024);
     let mut kept = Vec::new();

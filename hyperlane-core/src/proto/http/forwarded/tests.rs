@@ -136,6 +136,23 @@ fn a_line_of_the_client_spoils_none_of_a_proxy() {
     }
 }
 
+#[test]
+fn no_separator_within_a_quoted_string_splits_an_element() {
+    for (text, expected) in [
+        (r#"x,for="y"a,b""#, &[r#"for="y"a,b""#, "x"][..]),
+        (
+            r#"x,for="y"a,b","c,d""#,
+            &[r#""c,d""#, r#"for="y"a,b""#, "x"],
+        ),
+        (r#"a,"b,c""#, &[r#""b,c""#, "a"]),
+        (r#"a,b",c"#, &["c", r#"b""#, "a"]),
+        (r#"a"b,c"d,e""#, &[r#"c"d,e""#, r#"a"b"#]),
+    ] {
+        let pieces: Vec<&str> = Pieces::of(text, b',').collect();
+        assert_eq!(pieces, expected, "{text}");
+    }
+}
+
 /// Checks the address, scheme and host that a field reports.
 fn check(field: ForwardedField, lines: &[(&str, &str)], expected: [&str; 3]) {
     let (client, secure, host) = read_one(field, lines);

@@ -408,3 +408,81 @@ fn blocks_that_are_each_the_last_cannot_keep_the_decompressor_busy() {
     let inflated = inflate(&mut decompressor, &large).map(|message| message.len());
     assert_eq!(inflated, Ok(1_000_000));
 }
+
+/// Compresses a message of a sender with context takeover. `earlier` has the bytes of all earlier messages. If
+/// `is_final`, the message is a final block (RFC 7692 §7.2.3.4).
+fn packed(earlier: &[u8], plain: &[u8], bits: u8, is_final: bool) -> Vec<u8> {
+    let mut compressor =
+        flate2::Compress::new_with_window_bits(flate2::Compression::new(9), false, bits);
+    let window = earlier.len().saturating_sub(1 << bits);
+    if !earlier.is_empty() {
+        compressor.set_dictionary(&earlier[window..]).unwrap();
+    }
+    let mut packed = Vec::with_capacity(plain.len() + 1000);
+    let flush = match is_final {
+        true => flate2::FlushCompress::Finish,
+        false => flate2::FlushCompress::Sync,
+    };
+    compressor.compress_vec(plain, &mut packed, flush).unwrap();
+    match is_final {
+        true => packed.push(0),
+        false => packed.truncate(packed.len() - TAIL.len()),
+    }
+    packed
+}
+
+#[test]
+fn after_a_final_block_the_window_of_earlier_messages_stays() {
+    let config = takeover();
+    for (bits, length) in [(9, 1), (9, 2), (9, 5), (9, 100), (15, 4000), (15, 16_000)] {
+        let offer = format!("permessage-deflate; client_max_window_bits={bits}");
+        let agreement = agree(&offer, &config);
+        // True stands for a message that is a final block.
+        for order in [
+            &[false, true, true, false, false, true, false][..],
+            &[true, false, true, false],
+            &[false, false, true, false],
+        ] {
+            let mut decompressor = agreement.decompressor(Role::Server, &config);
+            let mut earlier = Vec::new();
+            // Each message has the bytes of the message before the previous one.
+            let blocks = noise(2 * length);
+            let mut blocks = blocks.chunks(length).cycle();
+            for (number, is_final) in order.iter().enumerate() {
+                let mut plain = blocks.next().unwrap().to_vec();
+                plain.push(number as u8);
+                let packed = packed(&earlier, &plain, bits, *is_final);
+                assert!(number < 2 || length < 100 || packed.len() < length);
+                let message = compressed(WebSocketOpcode::Binary, &packed);
+                let inflated = decompressor.decode(&message, LIMIT);
+                assert!(
+                    inflated == Ok(Message::from(plain.clone())),
+                    "{bits} {order:?}"
+                );
+                earlier.extend_from_slice(&plain);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_final_block_within_a_message_keeps_the_window_of_earlier_messages() {
+    let config = takeover();
+    let mut decompressor = agree("permessage-deflate", &config).decompressor(Role::Server, &config);
+    let text = noise(9000);
+    let mut earlier = Vec::new();
+    for _ in 0..3 {
+        // Each message has three flushes, and each flush ends with a final block.
+        let mut message = Vec::new();
+        for part in text.chunks(3000) {
+            let mut flushed = packed(&earlier, part, 15, true);
+            flushed.pop();
+            message.extend_from_slice(&flushed);
+            earlier.extend_from_slice(part);
+        }
+        message.push(0);
+        let message = compressed(WebSocketOpcode::Binary, &message);
+        let inflated = decompressor.decode(&message, LIMIT);
+        assert!(inflated == Ok(Message::from(text.clone())));
+    }
+}
