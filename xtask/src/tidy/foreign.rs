@@ -1,10 +1,9 @@
 //! The types, traits and crates of others that the public API of a crate names.
 //!
-//! `external-types.toml` lists them with a reason each. The source is read as text, so that neither a nightly compiler
-//! nor its JSON of docs is needed:
+//! `external-types.toml` lists them with a reason each. The source is read as text, so that neither a nightly compiler nor its
+//! JSON of docs is needed:
 //!
-//! - An item is public if it is `pub`, not `#[doc(hidden)]`, and in no hidden module: the compiler's lint
-//! `unreachable_pub` finds others. Fields, signatures, generics and bounds count, and types in `impl` blocks of traits.
+//! - An item is public if it is `pub`, not `#[doc(hidden)]`, and in no hidden module: the compiler's lint `unreachable_pub` finds others. Fields, signatures, generics and bounds count, and types in `impl` blocks of traits.
 //! - A type has the path by which the module imports it: `serde::Serialize`, whatever crate defines it.
 //! - An alias that is not public counts by what it stands for.
 //! - Code of macros is not seen, apart from `pin_project!`. A derive of `serde` counts as its trait.
