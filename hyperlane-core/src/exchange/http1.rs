@@ -17,6 +17,7 @@
 //! The state of the answer belongs to the exchange and is the same for all versions.
 
 use std::{
+    cell::RefCell,
     sync::Arc,
     task::{Context as TaskContext, Poll, ready},
 };
@@ -41,6 +42,11 @@ use crate::{
     },
     wire::WireFormat,
 };
+
+thread_local! {
+    /// The memory for parsing heads, which all connections of the thread use in turn.
+    static STORAGE: RefCell<HeadStorage> = const { RefCell::new(HeadStorage::new()) };
+}
 
 /// Facts in the head of a request that decide the form of its answer.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +133,7 @@ impl Http1 {
         cx: &mut TaskContext<'_>,
     ) -> Poll<HeadRead> {
         let read = loop {
-            match self.take_head(request) {
+            match STORAGE.with_borrow_mut(|storage| self.take_head(request, storage)) {
                 Ok(Some(head)) => break HeadRead::Request(head),
                 Ok(None) => {}
                 Err(error) => {
@@ -183,6 +189,7 @@ impl Http1 {
     fn take_head(
         &mut self,
         request: &mut Request,
+        storage: &mut HeadStorage,
     ) -> Result<Option<Result<BodyHead, RequestError>>, RequestError> {
         let limits = &self.connection.env.head_limits;
         let mut input = self.connection.lock_input();
@@ -191,12 +198,23 @@ impl Http1 {
         while input.buffer.unread().starts_with(LINE_END.as_bytes()) {
             input.buffer.consume(LINE_END.len());
         }
-        let Some(length) = self.scanner.scan(input.buffer.unread(), limits)? else {
-            return Ok(None);
+        let bytes = input.buffer.unread();
+        // Nearly every head arrives whole, and one pass reads it. The scanner keeps its place in a head that arrives in
+        // pieces.
+        let whole = match self.scanner.is_fresh() {
+            true => head::parse_first(bytes, limits, storage)?,
+            false => None,
         };
-        let bytes = input.buffer.unread().get(..length).unwrap_or_default();
-        let mut storage = HeadStorage::new();
-        let head = head::parse(bytes, limits, &mut storage)?;
+        let head = match whole {
+            Some(head) => head,
+            None => match self.scanner.scan(bytes, limits)? {
+                Some(length) => {
+                    head::parse(bytes.get(..length).unwrap_or_default(), limits, storage)?
+                }
+                None => return Ok(None),
+            },
+        };
+        let length = head.length;
         self.facts = Facts {
             is_head: head.method == "HEAD",
             is_1_0: head.version == head::Version::Http10,
@@ -211,9 +229,7 @@ impl Http1 {
         let assigned = request.assign_head(head.method, &head.target, version);
         if assigned.is_ok() {
             let headers = request.get_mut_headers();
-            for field in head.fields.iter() {
-                headers.append_parsed(field.name, field.value);
-            }
+            headers.append_head(&head.fields);
             // Replaces a repeated length by a single field. Hooks then see one length, and so do servers to which hooks
             // forward the fields (RFC 9110 §8.6).
             if let (true, head::BodyFraming::Length(length)) = (head.length_repeated, head.framing)

@@ -12,6 +12,7 @@ mod accessors;
 
 pub(crate) use self::accessors::{header_accessors, header_spellings};
 use crate::proto::http::{
+    head::Fields,
     is_token_byte,
     write::{HeadWriter, LINE_END, SEPARATOR},
 };
@@ -213,6 +214,31 @@ impl Headers {
         };
         if let Err(error) = pushed {
             tracing::warn!(%error, "header field dropped");
+        }
+    }
+
+    /// Adds the fields of a parsed head. A field beyond 4 GiB is dropped.
+    pub(crate) fn append_head(&mut self, fields: &Fields<'_, '_>) {
+        let Some((block, lengths)) = fields.block() else {
+            for field in fields.iter() {
+                self.append_parsed(field.name, field.value);
+            }
+            return;
+        };
+        let mut start = self.lines.len();
+        self.lines.push_str(block);
+        self.entries.reserve(fields.len());
+        for (name_len, value_len) in lengths {
+            let Some(entry) = Entry::new(start, name_len, value_len) else {
+                self.lines.truncate(start);
+                tracing::warn!(error = %HeaderError::TooLarge, "header fields dropped");
+                break;
+            };
+            if let Some(name) = self.lines.get_mut(entry.name_range()) {
+                name.make_ascii_lowercase();
+            }
+            start = entry.line_range().end;
+            self.entries.push(entry);
         }
     }
 

@@ -1,0 +1,189 @@
+//! The one pass over a complete head: it splits the lines, and checks every byte (RFC 9112 §2.2, §3, §5).
+
+use std::ops::Range;
+
+use super::HeadLimits;
+use crate::proto::http::{TOKEN, is_value_byte};
+
+/// The byte positions of one header field in the bytes of its head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FieldRange {
+    start: usize,
+    name_len: usize,
+    value_start: usize,
+    value_len: usize,
+}
+
+impl FieldRange {
+    pub(super) fn name(&self) -> Range<usize> {
+        self.start..self.start + self.name_len
+    }
+
+    pub(super) fn value(&self) -> Range<usize> {
+        self.value_start..self.value_start + self.value_len
+    }
+}
+
+/// The byte positions of the parts of a valid head.
+pub(super) struct Lines {
+    pub(super) method: Range<usize>,
+    pub(super) target: Range<usize>,
+    pub(super) is_1_0: bool,
+    /// The field lines with their line ends.
+    pub(super) fields: Range<usize>,
+    /// True if every field line is `name: value` with exactly one space before the value and no blank after it.
+    pub(super) is_plain: bool,
+    /// The length of the head with the empty line.
+    pub(super) length: usize,
+}
+
+/// Splits the head at the beginning of `bytes`, and stores the positions of its fields. Returns `None` if the head is
+/// incomplete or invalid.
+pub(super) fn split(
+    bytes: &[u8],
+    limits: &HeadLimits,
+    fields: &mut Vec<FieldRange>,
+) -> Option<Lines> {
+    fields.clear();
+    let start = match bytes {
+        [b'\r', b'\n', ..] => 2,
+        _ => 0,
+    };
+    let rest = bytes.get(start..)?;
+    let method_len = TOKEN.prefix_len(rest);
+    let rest = rest.get(method_len..)?.strip_prefix(b" ")?;
+    let target_len = visible_len(rest);
+    let rest = rest.get(target_len..)?.strip_prefix(b" HTTP/1.")?;
+    let (is_1_0, rest) = match rest {
+        [b'1', b'\r', b'\n', rest @ ..] => (false, rest),
+        [b'0', b'\r', b'\n', rest @ ..] => (true, rest),
+        _ => return None,
+    };
+    let target_start = start + method_len + 1;
+    let line_len = method_len + 1 + target_len + " HTTP/1.1".len();
+    if method_len == 0 || target_len == 0 || line_len > limits.request_line {
+        return None;
+    }
+    let fields_start = bytes.len() - rest.len();
+    let mut is_plain = true;
+    let mut rest = rest;
+    let end = loop {
+        let at = bytes.len() - rest.len();
+        if let [b'\r', b'\n', ..] = rest {
+            break at;
+        }
+        if fields.len() >= limits.header_count {
+            return None;
+        }
+        let name_len = TOKEN.prefix_len(rest);
+        let after = rest.get(name_len..)?.strip_prefix(b":")?;
+        if name_len == 0 {
+            return None;
+        }
+        let (value, is_spaced) = match after {
+            [b' ', first, ..] if !is_blank(*first) => (after.get(1..)?, true),
+            _ => (trim_start(after), false),
+        };
+        let value_start = bytes.len() - value.len();
+        let text_len = text_len(value);
+        rest = value.get(text_len..)?.strip_prefix(b"\r\n")?;
+        let value_len = trimmed_len(value.get(..text_len)?);
+        is_plain &= is_spaced & (value_len == text_len);
+        fields.push(FieldRange {
+            start: at,
+            name_len,
+            value_start,
+            value_len,
+        });
+    };
+    let length = end + 2;
+    (length - fields_start <= limits.header_bytes).then_some(Lines {
+        method: start..start + method_len,
+        target: target_start..target_start + target_len,
+        is_1_0,
+        fields: fields_start..end,
+        is_plain,
+        length,
+    })
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn trim_start(bytes: &[u8]) -> &[u8] {
+    let blanks = bytes.iter().take_while(|byte| is_blank(**byte)).count();
+    bytes.get(blanks..).unwrap_or_default()
+}
+
+/// Returns the length of a value without the blanks at its end.
+fn trimmed_len(value: &[u8]) -> usize {
+    let blanks = value.iter().rev().take_while(|byte| is_blank(**byte));
+    value.len() - blanks.count()
+}
+
+/// Returns the length of the visible ASCII text at the beginning of `bytes`.
+fn visible_len(bytes: &[u8]) -> usize {
+    clean_len(
+        bytes,
+        |word| less_than(word, b'!') | is_del(word) | word,
+        |byte| byte.is_ascii_graphic(),
+    )
+}
+
+/// Returns the length of the field text at the beginning of `bytes`.
+fn text_len(bytes: &[u8]) -> usize {
+    clean_len(
+        bytes,
+        |word| less_than(word, b' ') | is_del(word),
+        is_value_byte,
+    )
+}
+
+/// Returns the number of bytes before the first that is not clean. `unclean` checks eight bytes at once: it sets the
+/// high bit of some byte unless all are clean. A set bit for a clean byte only costs time.
+#[inline]
+fn clean_len(bytes: &[u8], unclean: impl Fn(u64) -> u64, is_clean: impl Fn(u8) -> bool) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    let words = words
+        .iter()
+        .take_while(|word| unclean(u64::from_le_bytes(**word)) & HIGH_BITS == 0);
+    let checked = 8 * words.count();
+    let rest = bytes.get(checked..).unwrap_or_default();
+    let end = rest.iter().position(|byte| !is_clean(*byte));
+    checked + end.unwrap_or(rest.len())
+}
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGH_BITS: u64 = ONES << 7;
+
+/// Sets the high bit of some byte if a byte is less than `limit`, which is at most 128.
+const fn less_than(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(ONES * limit as u64) & !word
+}
+
+/// Sets the high bit of some byte if a byte is DEL.
+const fn is_del(word: u64) -> u64 {
+    let zero_at_del = word ^ (ONES * 0x7F);
+    zero_at_del.wrapping_sub(ONES) & !zero_at_del
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::http::is_token_byte;
+
+    #[test]
+    fn every_byte_ends_a_run_at_any_place_or_none() {
+        for byte in 0..=u8::MAX {
+            for place in 0..20 {
+                let mut bytes = [b'a'; 20];
+                bytes[place] = byte;
+                let end = |is_clean: bool| if is_clean { 20 } else { place };
+                assert_eq!(TOKEN.prefix_len(&bytes), end(is_token_byte(byte)), "{byte}");
+                assert_eq!(text_len(&bytes), end(is_value_byte(byte)), "{byte}");
+                assert_eq!(visible_len(&bytes), end(byte.is_ascii_graphic()), "{byte}");
+            }
+        }
+    }
+}
