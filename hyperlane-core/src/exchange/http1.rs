@@ -226,7 +226,8 @@ impl Http1 {
             true => HttpVersion::Http1_0,
             false => HttpVersion::Http1_1,
         };
-        let assigned = request.assign_head(head.method, &head.target, version);
+        let assigned =
+            request.assign_head(head.method, &head.target, head.may_have_escapes, version);
         if assigned.is_ok() {
             let headers = request.get_mut_headers();
             headers.append_head(&head.fields);

@@ -14,7 +14,7 @@ pub(crate) use self::accessors::{header_accessors, header_spellings};
 use crate::proto::http::{
     head::Fields,
     is_token_byte,
-    write::{HeadWriter, LINE_END, SEPARATOR},
+    write::{FieldLine, HeadWriter, LINE_END, SEPARATOR},
 };
 
 /// The header fields of a request.
@@ -166,6 +166,15 @@ impl Headers {
     pub fn try_add(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
         let value = check_field(name, value)?;
         self.push_line(name, value)
+    }
+
+    /// Sets a field of the server and removes earlier fields of its name.
+    pub(crate) fn set_line(&mut self, line: &'static FieldLine) {
+        self.remove(line.name());
+        if let Some(entry) = Entry::new(self.lines.len(), line.name().len(), line.value().len()) {
+            self.lines.push_str(line.text());
+            self.entries.push(entry);
+        }
     }
 
     /// Removes every field of this name. Returns whether a field was removed.
@@ -453,8 +462,9 @@ impl Entry {
     #[inline]
     fn is_named(&self, lines: &str, name: &str) -> bool {
         self.name_len as usize == name.len() && {
-            let stored = self.name(lines);
-            stored == name || stored.eq_ignore_ascii_case(name)
+            // Bytes are cheaper than text, whose ends would be checked.
+            let stored = lines.as_bytes().get(self.name_range()).unwrap_or_default();
+            stored == name.as_bytes() || stored.eq_ignore_ascii_case(name.as_bytes())
         }
     }
 }

@@ -13,7 +13,10 @@ use super::{
     content::Content,
     headers::{HeaderError, Headers, header_accessors, header_spellings, is_field_text},
 };
-use crate::http::session::SessionFields;
+use crate::{
+    http::{into_response::TEXT, session::SessionFields},
+    proto::http::write::FieldLine,
+};
 use head::{Added, Framing, Head};
 
 /// A response: status, header fields and body. Default: 200, HTTP/1.1, empty.
@@ -146,6 +149,12 @@ impl Response {
     pub fn set_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         let name = name.as_ref();
         log_refused(name, self.try_set_header(name, value));
+        self
+    }
+
+    /// Sets a field of the server and removes earlier fields of its name.
+    pub(crate) fn set_line(&mut self, line: &'static FieldLine) -> &mut Self {
+        self.headers.set_line(line);
         self
     }
 
@@ -488,7 +497,7 @@ pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text:
     response
         .set_status_code(status)
         .set_reason_phrase("")
-        .set_header("content-type", "text/plain; charset=utf-8")
+        .set_line(&TEXT)
         .set_body_bytes(text);
 }
 

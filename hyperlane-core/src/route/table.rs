@@ -6,7 +6,12 @@
 //! table does not use the crate `matchit`, a radix tree over bytes. `matchit` supports no regex for a parameter, and
 //! does not support both `{id}` and `{*rest}` after the same prefix.
 
-use std::{cmp::Ordering, collections::HashMap, fmt};
+use std::{
+    cmp::Ordering,
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use super::pattern::{Constraint, Pattern, RouteError, Segment};
 
@@ -60,7 +65,7 @@ impl<T> Route<T> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct RouteTable<T> {
-    fixed: HashMap<Box<str>, Place>,
+    fixed: HashMap<Box<str>, Place, BuildHasherDefault<PathHasher>>,
     root: Node,
     places: Vec<Vec<Route<T>>>,
 }
@@ -106,7 +111,7 @@ impl<T> RouteTable<T> {
     /// Creates an empty table.
     pub fn new() -> Self {
         Self {
-            fixed: HashMap::new(),
+            fixed: HashMap::default(),
             root: Node::default(),
             places: Vec::new(),
         }
@@ -291,21 +296,46 @@ impl Node {
     }
 }
 
-/// Hashes text into a number, eight bytes at a time.
+/// Hashes text into a number.
+fn key(text: &str) -> u64 {
+    let mut hasher = PathHasher::default();
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
+/// Hashes bytes, eight at a time.
 ///
 /// The hash needs no random seed. Only patterns add hashes to the table, so clients cannot cause collisions.
-fn key(text: &str) -> u64 {
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mix = |key: u64, word: u64| (key.rotate_left(5) ^ word).wrapping_mul(SPREAD);
-    let (words, tail) = text.as_bytes().as_chunks::<8>();
-    let key = words.iter().fold(text.len() as u64, |key, word| {
-        mix(key, u64::from_le_bytes(*word))
-    });
-    mix(
-        key,
-        tail.iter()
-            .fold(0, |word, byte| (word << 8) | u64::from(*byte)),
-    )
+#[derive(Clone, Copy, Debug, Default)]
+struct PathHasher(u64);
+
+impl PathHasher {
+    fn mix(&mut self, word: u64) {
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(SPREAD);
+    }
+}
+
+impl Hasher for PathHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, tail) = bytes.as_chunks::<8>();
+        for word in words {
+            self.mix(u64::from_le_bytes(*word));
+        }
+        let tail = tail.iter().fold(bytes.len() as u64, |word, byte| {
+            (word << 8) | u64::from(*byte)
+        });
+        self.mix(tail);
+    }
+
+    /// Called for the end of a text. The length of the text is in the hash already.
+    fn write_u8(&mut self, _: u8) {}
+
+    fn finish(&self) -> u64 {
+        // The map uses the highest and the lowest bits. The multiplication leaves the lowest bits weak.
+        self.0 ^ (self.0 >> 32)
+    }
 }
 
 /// The captured parameter values, from left to right.

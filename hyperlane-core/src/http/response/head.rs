@@ -6,6 +6,7 @@ use super::{HttpStatus, Response, is_event_stream, is_framing};
 use crate::{
     http::{
         Headers,
+        into_response::TEXT,
         session::{SessionFields, private_cache_control},
         upgrade::is_handshake_field,
     },
@@ -80,7 +81,7 @@ impl Head<'_> {
             && !response.body.is_empty()
             && !matches!(framing, Framing::None | Framing::Length(0))
         {
-            head.field("content-type", b"text/plain; charset=utf-8");
+            head.lines(TEXT.text());
         }
         let connection = match framing {
             Framing::UntilClose => Some("close"),

@@ -165,6 +165,8 @@ pub struct Head<'s, 'b> {
     pub method: &'b str,
     /// The request target.
     pub target: Target<'b>,
+    /// False only if the target has no percent-encoded character.
+    pub may_have_escapes: bool,
     /// The version.
     pub version: Version,
     /// All header fields, in order.
@@ -268,13 +270,18 @@ fn interpret<'s, 'b>(
         false => Version::Http11,
     };
     let method = text.get(lines.method.clone());
-    let target = Target::parse(method, text.get(lines.target.clone()))?;
+    let target = Target::parse(
+        method,
+        text.get(lines.target.clone()),
+        lines.is_target_plain,
+    )?;
     let facts = FieldFacts::read(text, ranges, version)?;
     let host = target.authority().or(facts.host).unwrap_or_default();
     let block = text.utf8.filter(|_| lines.is_plain);
     Ok(Head {
         method,
         target,
+        may_have_escapes: !lines.is_target_plain,
         version,
         fields: Fields {
             text,
@@ -289,6 +296,20 @@ fn interpret<'s, 'b>(
         host,
         length: lines.length,
     })
+}
+
+/// Compares the name of a field with a lower-case name of the same length, which has only letters and `-`.
+///
+/// Bit 5 turns a capital letter into a small one. Of the bytes of tokens, only the two forms of a letter become this
+/// letter, and only `-` becomes `-`.
+fn is_named(stored: &[u8], name: &str) -> bool {
+    let differing = |(stored, wanted): (&u8, u8)| (stored | 0x20) ^ wanted;
+    stored
+        .iter()
+        .zip(name.bytes())
+        .map(differing)
+        .fold(0, |all, bits| all | bits)
+        == 0
 }
 
 /// The values of the header fields that determine framing, host and reuse of the connection.
@@ -312,10 +333,7 @@ impl<'b> FieldFacts<'b> {
     fn read(text: Text<'b>, ranges: &[FieldRange], version: Version) -> Result<Self, HeadError> {
         let mut facts = Self::default();
         for range in ranges {
-            let is = |name: &str| {
-                let stored = text.bytes(range.name());
-                stored.eq_ignore_ascii_case(name.as_bytes())
-            };
+            let is = |name: &str| is_named(text.bytes(range.name()), name);
             let value = || text.bytes(range.value());
             // The length of the name alone rules out nearly all fields.
             match range.name().len() {

@@ -28,6 +28,8 @@ impl FieldRange {
 pub(super) struct Lines {
     pub(super) method: Range<usize>,
     pub(super) target: Range<usize>,
+    /// True if the target has no `#`, `?` or `%`.
+    pub(super) is_target_plain: bool,
     pub(super) is_1_0: bool,
     /// The field lines with their line ends.
     pub(super) fields: Range<usize>,
@@ -52,7 +54,12 @@ pub(super) fn split(
     let rest = bytes.get(start..)?;
     let method_len = TOKEN.prefix_len(rest);
     let rest = rest.get(method_len..)?.strip_prefix(b" ")?;
-    let target_len = visible_len(rest);
+    let plain_len = plain_len(rest);
+    let is_target_plain = rest.get(plain_len) == Some(&b' ');
+    let target_len = match is_target_plain {
+        true => plain_len,
+        false => visible_len(rest),
+    };
     let rest = rest.get(target_len..)?.strip_prefix(b" HTTP/1.")?;
     let (is_1_0, rest) = match rest {
         [b'1', b'\r', b'\n', rest @ ..] => (false, rest),
@@ -100,6 +107,7 @@ pub(super) fn split(
     (length - fields_start <= limits.header_bytes).then_some(Lines {
         method: start..start + method_len,
         target: target_start..target_start + target_len,
+        is_target_plain,
         is_1_0,
         fields: fields_start..end,
         is_plain,
@@ -122,11 +130,23 @@ fn trimmed_len(value: &[u8]) -> usize {
     value.len() - blanks.count()
 }
 
+/// Returns the length of the visible ASCII text without `#`, `?` and `%` at the beginning of `bytes`.
+fn plain_len(bytes: &[u8]) -> usize {
+    clean_len(
+        bytes,
+        |word| {
+            let is_special = has(word, b'#') | has(word, b'?') | has(word, b'%');
+            less_than(word, b'!') | has(word, DEL) | is_special | word
+        },
+        |byte| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'?' | b'%'),
+    )
+}
+
 /// Returns the length of the visible ASCII text at the beginning of `bytes`.
 fn visible_len(bytes: &[u8]) -> usize {
     clean_len(
         bytes,
-        |word| less_than(word, b'!') | is_del(word) | word,
+        |word| less_than(word, b'!') | has(word, DEL) | word,
         |byte| byte.is_ascii_graphic(),
     )
 }
@@ -135,7 +155,7 @@ fn visible_len(bytes: &[u8]) -> usize {
 fn text_len(bytes: &[u8]) -> usize {
     clean_len(
         bytes,
-        |word| less_than(word, b' ') | is_del(word),
+        |word| less_than(word, b' ') | has(word, DEL),
         is_value_byte,
     )
 }
@@ -156,16 +176,17 @@ fn clean_len(bytes: &[u8], unclean: impl Fn(u64) -> u64, is_clean: impl Fn(u8) -
 
 const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGH_BITS: u64 = ONES << 7;
+const DEL: u8 = 0x7F;
 
 /// Sets the high bit of some byte if a byte is less than `limit`, which is at most 128.
 const fn less_than(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(ONES * limit as u64) & !word
 }
 
-/// Sets the high bit of some byte if a byte is DEL.
-const fn is_del(word: u64) -> u64 {
-    let zero_at_del = word ^ (ONES * 0x7F);
-    zero_at_del.wrapping_sub(ONES) & !zero_at_del
+/// Sets the high bit of some byte if a byte equals `byte`.
+const fn has(word: u64, byte: u8) -> u64 {
+    let zero_at_byte = word ^ (ONES * byte as u64);
+    zero_at_byte.wrapping_sub(ONES) & !zero_at_byte
 }
 
 #[cfg(test)]
@@ -183,6 +204,8 @@ mod tests {
                 assert_eq!(TOKEN.prefix_len(&bytes), end(is_token_byte(byte)), "{byte}");
                 assert_eq!(text_len(&bytes), end(is_value_byte(byte)), "{byte}");
                 assert_eq!(visible_len(&bytes), end(byte.is_ascii_graphic()), "{byte}");
+                let is_plain = byte.is_ascii_graphic() && !b"#?%".contains(&byte);
+                assert_eq!(plain_len(&bytes), end(is_plain), "{byte}");
             }
         }
     }

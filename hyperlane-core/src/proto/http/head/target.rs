@@ -60,8 +60,15 @@ impl<'b> Target<'b> {
         }
     }
 
-    /// Parses a target in the form that the method allows. The target must be visible ASCII.
-    pub(super) fn parse(method: &str, target: &'b str) -> Result<Self, HeadError> {
+    /// Parses a target in the form that the method allows. The target must be visible ASCII. `is_plain` tells that the
+    /// target has no `#`, `?` or `%`.
+    pub(super) fn parse(method: &str, target: &'b str, is_plain: bool) -> Result<Self, HeadError> {
+        if is_plain && target.starts_with('/') && method != "CONNECT" {
+            return Ok(Self::Origin {
+                path: target,
+                query: None,
+            });
+        }
         if memchr::memchr(b'#', target.as_bytes()).is_some() {
             return Err(HeadError::FragmentInTarget);
         }
@@ -133,13 +140,22 @@ pub(super) fn is_authority(text: &str, port: Port) -> bool {
     let port_is_valid = match rest.strip_prefix(':') {
         // The grammar allows `host:`, which means the default port.
         Some("") => port == Port::Optional,
-        // The first check refuses a sign, which the number parser would accept.
-        Some(digits) => {
-            digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
-        }
+        Some(digits) => is_port(digits),
         None => rest.is_empty() && port == Port::Optional,
     };
     host_is_valid && port_is_valid
+}
+
+/// Returns whether text is a number up to 65535 without a sign. The grammar allows zeros before the number.
+fn is_port(digits: &str) -> bool {
+    let value = digits.bytes().try_fold(0_u32, |value, byte| {
+        let value = match byte {
+            b'0'..=b'9' => value * 10 + u32::from(byte - b'0'),
+            _ => return None,
+        };
+        (value <= u32::from(u16::MAX)).then_some(value)
+    });
+    value.is_some()
 }
 
 /// The bytes of host names, except those of an escape (RFC 3986 §3.2.2).
