@@ -34,7 +34,7 @@ use crate::{
     },
     env::ids::next_id,
     error::{RequestError, ResponseError},
-    http::{Added, Framing, Head, Headers, HttpVersion, Request, Response},
+    http::{Added, Framing, Head, Headers, HttpVersion, Request},
     proto::http::{
         chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
         head::{self, HeadScanner, HeadStorage},
@@ -301,7 +301,7 @@ impl Http1 {
         let server = &self.connection.env;
         let added = Added {
             framing,
-            date: &server.date(),
+            date: &server.date_line(),
             connection,
             title_case: server.config.title_case_headers,
         };
@@ -388,11 +388,11 @@ impl Http1 {
     // ---------------------------------------------------------------- what follows
 
     /// Returns whether the connection must close after an answer because of the client, the response or the server.
-    pub(super) fn closes_after(&self, response: &Response, framing: Framing) -> bool {
+    pub(super) fn closes_after(&self, head: Head<'_>, framing: Framing) -> bool {
         !self.facts.keeps_alive
             || self.has_skipped_answer
             || framing == Framing::UntilClose
-            || response.get_headers().has_token("connection", "close")
+            || head.closes()
             || self.connection.env.is_shutting_down()
     }
 

@@ -379,7 +379,8 @@ impl Response {
         if self.is_body_streamed() {
             tracing::warn!("only the server can send a file or a stream: built without it");
         }
-        let framing = self.framing();
+        let head = Head::new(self);
+        let framing = head.framing();
         let body: &[u8] = match framing {
             Framing::None | Framing::Length(0) => &[],
             Framing::Length(_) | Framing::Chunked | Framing::UntilClose => &self.body,
@@ -387,7 +388,6 @@ impl Response {
         let mut out = Vec::with_capacity(
             HEAD_ROOM + self.reason.len() + self.headers.wire_len() + body.len(),
         );
-        let head = Head { response: self };
         let added = Added {
             framing,
             date: &[],
@@ -407,24 +407,6 @@ impl Response {
     /// Returns the fields that the request's session adds to the head.
     pub(crate) fn session(&self) -> Option<&Arc<SessionFields>> {
         self.session.as_ref()
-    }
-
-    /// Returns the framing of the current body.
-    pub(crate) fn framing(&self) -> Framing {
-        if !self.allows_body() {
-            Framing::None
-        } else if self.status == HttpStatus::ResetContent.code() {
-            // RFC 9110 §15.3.6: a 205 has no content, but it states the length 0.
-            Framing::Length(0)
-        } else if self
-            .headers
-            .get("content-type")
-            .is_some_and(is_event_stream)
-        {
-            Framing::UntilClose
-        } else {
-            Framing::Length(self.body.len() as u64)
-        }
     }
 
     /// Returns whether a response of this status can have a body (RFC 9112 §6.3).

@@ -147,12 +147,12 @@ impl<T> RouteTable<T> {
     #[inline]
     pub fn find<'t, 'p>(&'t self, path: &'p str) -> Option<Match<'t, 'p, T>> {
         if let Some(place) = self.fixed.get(path) {
-            return self.found(*place, Captures::default());
+            return self.found(*place, None);
         }
         let rest = path.strip_prefix('/')?;
         let mut captures = Captures::default();
         let place = self.root.find(rest, &mut captures)?;
-        self.found(place, captures)
+        self.found(place, Some(captures))
     }
 
     /// Returns an iterator over the places of the table. Each item has the values of one place in insertion order.
@@ -171,7 +171,11 @@ impl<T> RouteTable<T> {
         self.places.is_empty()
     }
 
-    fn found<'t, 'p>(&'t self, place: Place, captures: Captures<'p>) -> Option<Match<'t, 'p, T>> {
+    fn found<'t, 'p>(
+        &'t self,
+        place: Place,
+        captures: Option<Captures<'p>>,
+    ) -> Option<Match<'t, 'p, T>> {
         let routes = self.places.get(place.0)?;
         Some(Match { routes, captures })
     }
@@ -391,7 +395,8 @@ impl<'p> Captures<'p> {
 #[derive(Clone, Debug)]
 pub struct Match<'t, 'p, T> {
     routes: &'t [Route<T>],
-    captures: Captures<'p>,
+    /// The captured values; `None` for a pattern without parameters.
+    captures: Option<Captures<'p>>,
 }
 
 impl<'t, 'p, T> Match<'t, 'p, T> {
@@ -409,7 +414,7 @@ impl<'t, 'p, T> Match<'t, 'p, T> {
     pub fn params<'m>(&'m self, route: &'m Route<T>) -> Params<'m, 'p> {
         Params {
             pattern: &route.pattern,
-            captures: &self.captures,
+            captures: self.captures.as_ref(),
         }
     }
 }
@@ -418,13 +423,14 @@ impl<'t, 'p, T> Match<'t, 'p, T> {
 #[derive(Clone, Copy)]
 pub struct Params<'m, 'p> {
     pattern: &'m Pattern,
-    captures: &'m Captures<'p>,
+    captures: Option<&'m Captures<'p>>,
 }
 
 impl<'m, 'p> Params<'m, 'p> {
     /// Returns an iterator over names and values, from left to right.
     pub fn iter(&self) -> impl Iterator<Item = (&'m str, &'p str)> + use<'m, 'p> {
-        self.pattern.params().zip(self.captures.iter())
+        let captures = self.captures.into_iter().flat_map(Captures::iter);
+        self.pattern.params().zip(captures)
     }
 
     /// Returns the value of a parameter.
@@ -435,13 +441,13 @@ impl<'m, 'p> Params<'m, 'p> {
     }
 
     /// Returns the number of parameters.
-    pub const fn len(&self) -> usize {
-        self.captures.count
+    pub fn len(&self) -> usize {
+        self.captures.map_or(0, |captures| captures.count)
     }
 
     /// Returns whether there are no parameters.
-    pub const fn is_empty(&self) -> bool {
-        self.captures.count == 0
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

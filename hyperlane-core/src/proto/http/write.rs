@@ -12,6 +12,26 @@ pub(crate) const LINE_END: &str = "\r\n";
 /// The interim response that tells a waiting client to send the body of the request (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// Length of the line of a `date` field, in bytes: its name, an IMF-fixdate (RFC 9110 §5.6.7) and the line end.
+pub(crate) const DATE_LINE: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
+
+/// Encodes the line of a `date` field.
+pub(crate) fn date_line(value: &str) -> [u8; DATE_LINE] {
+    let mut line = [b' '; DATE_LINE];
+    let text = ["date", SEPARATOR, value, LINE_END];
+    let bytes = text.iter().flat_map(|part| part.bytes());
+    line.iter_mut()
+        .zip(bytes)
+        .for_each(|(slot, byte)| *slot = byte);
+    line
+}
+
+/// Returns the value of a line that [`date_line`] has encoded.
+pub(crate) fn date_value(line: &[u8; DATE_LINE]) -> Option<&str> {
+    let line = std::str::from_utf8(line).ok()?;
+    line.strip_prefix("date: ")?.strip_suffix(LINE_END)
+}
+
 /// A field line of the server, encoded at compile time by [`field_line!`].
 #[derive(Debug)]
 pub(crate) struct FieldLine {
@@ -105,6 +125,12 @@ impl<'a> HeadWriter<'a> {
         self.lines("content-length: ");
         self.lines(itoa::Buffer::new().format(length));
         self.lines(LINE_END);
+    }
+
+    /// Writes the bytes of a line that the caller has already encoded.
+    #[inline]
+    pub(crate) fn bytes(&mut self, line: &[u8]) {
+        self.out.extend_from_slice(line);
     }
 
     /// Writes fields that the caller has already encoded as lines.

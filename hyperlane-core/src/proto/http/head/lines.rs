@@ -52,7 +52,10 @@ pub(super) fn split(
         _ => 0,
     };
     let rest = bytes.get(start..)?;
-    let method_len = TOKEN.prefix_len(rest);
+    let method_len = match rest.starts_with(b"GET ") {
+        true => 3,
+        false => TOKEN.prefix_len(rest),
+    };
     let rest = rest.get(method_len..)?.strip_prefix(b" ")?;
     let plain_len = plain_len(rest);
     let is_target_plain = rest.get(plain_len) == Some(&b' ');
@@ -125,9 +128,11 @@ fn trim_start(bytes: &[u8]) -> &[u8] {
 }
 
 /// Returns the length of a value without the blanks at its end.
-fn trimmed_len(value: &[u8]) -> usize {
-    let blanks = value.iter().rev().take_while(|byte| is_blank(**byte));
-    value.len() - blanks.count()
+fn trimmed_len(mut value: &[u8]) -> usize {
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value.len()
 }
 
 /// Returns the length of the visible ASCII text without `#`, `?` and `%` at the beginning of `bytes`.
@@ -160,30 +165,41 @@ fn text_len(bytes: &[u8]) -> usize {
     )
 }
 
-/// Returns the number of bytes before the first that is not clean. `unclean` checks eight bytes at once: it sets the
-/// high bit of some byte unless all are clean. A set bit for a clean byte only costs time.
+/// Returns the number of bytes before the first byte that is not clean.
+///
+/// `unclean` checks eight bytes at once. It sets the high bit of each byte that may be unclean, and the lowest high bit
+/// that it sets must be exact: the bits above may be wrong.
 #[inline]
 fn clean_len(bytes: &[u8], unclean: impl Fn(u64) -> u64, is_clean: impl Fn(u8) -> bool) -> usize {
-    let (words, _) = bytes.as_chunks::<8>();
-    let words = words
-        .iter()
-        .take_while(|word| unclean(u64::from_le_bytes(**word)) & HIGH_BITS == 0);
-    let checked = 8 * words.count();
-    let rest = bytes.get(checked..).unwrap_or_default();
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let unclean = unclean(u64::from_le_bytes(*word)) & HIGH_BITS;
+        if unclean == 0 {
+            at += 8;
+            continue;
+        }
+        at += unclean.trailing_zeros() as usize / 8;
+        match bytes.get(at) {
+            Some(byte) if is_clean(*byte) => at += 1,
+            _ => return at,
+        }
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
     let end = rest.iter().position(|byte| !is_clean(*byte));
-    checked + end.unwrap_or(rest.len())
+    at + end.unwrap_or(rest.len())
 }
 
 const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGH_BITS: u64 = ONES << 7;
 const DEL: u8 = 0x7F;
 
-/// Sets the high bit of some byte if a byte is less than `limit`, which is at most 128.
+/// Sets the high bit of each byte that is less than `limit`, which is at most 128. Only the lowest set bit is exact: the
+/// subtraction may borrow from the bytes above.
 const fn less_than(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(ONES * limit as u64) & !word
 }
 
-/// Sets the high bit of some byte if a byte equals `byte`.
+/// Sets the high bit of each byte that equals `byte`. Only the lowest set bit is exact.
 const fn has(word: u64, byte: u8) -> u64 {
     let zero_at_byte = word ^ (ONES * byte as u64);
     zero_at_byte.wrapping_sub(ONES) & !zero_at_byte
