@@ -141,9 +141,11 @@ impl Headers {
     /// # Ok::<(), hyperlane_core::HeaderError>(())
     /// ```
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.get_all(name)
-            .flat_map(list_items)
-            .any(|item| item.eq_ignore_ascii_case(token))
+        // Most lists have one element, so the whole value is compared before the value is split.
+        self.get_all(name).any(|list| {
+            list.eq_ignore_ascii_case(token)
+                || list_items(list).any(|item| item.eq_ignore_ascii_case(token))
+        })
     }
 
     /// Sets `name` to a single value and removes earlier fields of the same name.
