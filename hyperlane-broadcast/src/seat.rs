@@ -38,11 +38,24 @@ impl Batch {
 
     /// Returns the encoded messages in the wire format of `outbox`, as one buffer, and the number of messages in
     /// the buffer. All outboxes of the same format share the buffer.
-    fn merged(&mut self, outbox: &Outbox) -> (Bytes, u64) {
+    fn merged(&mut self, outbox: &Outbox) -> (&Bytes, u64) {
         let format = outbox.format();
-        if let Some((_, bytes, count)) = self.merged.iter().find(|(known, ..)| *known == format) {
-            return (bytes.clone(), *count);
+        let known = self.merged.iter().position(|(known, ..)| *known == format);
+        let at = known.unwrap_or_else(|| {
+            let (bytes, count) = self.merge(outbox);
+            self.merged.push((format, bytes, count));
+            self.merged.len() - 1
+        });
+        static NONE: Bytes = Bytes::new();
+        match self.merged.get(at) {
+            Some((_, bytes, count)) => (bytes, *count),
+            None => (&NONE, 0),
         }
+    }
+
+    /// Encodes the messages in the wire format of `outbox`, as one buffer. Returns the buffer and the number of
+    /// messages in it.
+    fn merge(&self, outbox: &Outbox) -> (Bytes, u64) {
         let mut count = 1;
         let bytes = match self.posts.as_slice() {
             [one] => one.encoded(outbox).cloned().unwrap_or_default(),
@@ -57,7 +70,6 @@ impl Batch {
                 merged.freeze()
             }
         };
-        self.merged.push((format, bytes.clone(), count));
         (bytes, count)
     }
 }
@@ -103,7 +115,7 @@ impl Seat {
         if bytes.is_empty() {
             return;
         }
-        match self.outbox.push(&bytes) {
+        match self.outbox.push(bytes) {
             Ok(()) => *delivered += count,
             Err(PushError::Full) => self.position = Some(batch.first()),
             Err(PushError::Closed | PushError::Channel) => {}

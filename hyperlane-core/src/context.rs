@@ -311,9 +311,7 @@ impl Context {
     pub(crate) fn head(&mut self) -> Head<'_> {
         self.attach_session();
         self.attach_cors();
-        Head {
-            response: self.get_response(),
-        }
+        Head::new(self.get_response())
     }
 
     /// Returns the request, and the response for changes.

@@ -23,7 +23,6 @@ use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
 
 use self::{
     admission::{Admission, network},
-    date::DATE_LENGTH,
     hosts::Hosts,
     logged::Logged,
     peer::{Peer, Via},
@@ -32,7 +31,7 @@ use self::{
 use crate::{
     config::ServerConfig,
     observe::metrics::Metrics,
-    proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins},
+    proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins, write::DATE_LINE},
 };
 
 /// A function that removes an ended connection from the registry of live connections. The argument is the connection's
@@ -107,9 +106,9 @@ impl Env {
             .saturating_add(1024)
     }
 
-    /// Returns the value of a `Date` header (RFC 9110 §6.6.1).
-    pub(crate) fn date(&self) -> [u8; DATE_LENGTH] {
-        date::date(self.id, self.timers.now())
+    /// Returns the line of a `Date` header (RFC 9110 §6.6.1).
+    pub(crate) fn date_line(&self) -> [u8; DATE_LINE] {
+        date::date_line(self.id, self.timers.now())
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {

@@ -165,7 +165,7 @@ fn enter_as(id: u64, connection: Option<&Arc<Link>>) -> Polling {
 impl Drop for Polling {
     fn drop(&mut self) {
         if self.entered {
-            let left = CORK.with_borrow_mut(|cork| {
+            let (left, has_deferred) = CORK.with_borrow_mut(|cork| {
                 cork.owner = 0;
                 // Bytes are left only if a panic ended the poll. The next connection must not send them.
                 let shared = (!cork.is_empty()).then(|| {
@@ -173,13 +173,15 @@ impl Drop for Polling {
                     cork.shared_len = 0;
                     std::mem::take(&mut cork.shared)
                 });
-                (cork.connection.take(), shared)
+                ((cork.connection.take(), shared), !cork.deferred.is_empty())
             });
             // Dropped after the borrow has ended: the destructor of a connection may run code that sends, and sending
             // borrows the cork.
             drop(left);
             // This destructor runs the deferred work, because a destructor also runs after a panic.
-            run_deferred();
+            if has_deferred {
+                run_deferred();
+            }
         }
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Driver {
     spent: AtomicU32,
     /// True if the last read of this poll found no bytes. The socket then wakes the task when bytes arrive.
     pub(super) read_armed: AtomicBool,
+    /// The connection holds a read buffer of its thread.
+    pub(super) has_buffer: AtomicBool,
     /// Number of sends by the connection's own hook after the end of the connection, up to 255.
     failed_sends: AtomicU8,
 }

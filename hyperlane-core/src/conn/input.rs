@@ -135,6 +135,7 @@ impl Input {
             let read = match direct {
                 Some(mut target) => reader.poll_read_buf(&mut cx, &mut target),
                 None => {
+                    link.driver.has_buffer.store(true, Ordering::Relaxed);
                     let space = buffer.space(limit);
                     if space.is_empty() {
                         return Poll::Ready(Fill::Full);
@@ -145,6 +146,11 @@ impl Input {
             match read {
                 Poll::Pending => {
                     link.driver.read_armed.store(true, Ordering::Relaxed);
+                    if self.buffer.is_empty() {
+                        // Here the lock is taken already.
+                        self.buffer.settle();
+                        link.driver.has_buffer.store(false, Ordering::Relaxed);
+                    }
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(0)) => {
@@ -190,57 +196,67 @@ impl Input {
             link.lane.life.set_transport(Transport::Closed);
         }
     }
-}
 
-impl Link {
     /// Waits until more bytes are buffered. The exchange calls this to read a head or a body.
-    pub(crate) fn poll_more(&self, cx: &mut Context<'_>, wait: Wait, limit: usize) -> Poll<Fill> {
-        let mut input = self.lock_input();
-        let known = input.buffer.len();
-        input.wait_for(wait, self.now());
+    pub(crate) fn poll_more(
+        &mut self,
+        link: &Link,
+        cx: &mut Context<'_>,
+        wait: Wait,
+        limit: usize,
+    ) -> Poll<Fill> {
+        let known = self.buffer.len();
+        self.wait_for(wait, link.now());
         // The time limit of a body is a limit on the time without bytes. Bytes that have arrived after this limit are
         // still accepted, so the check for a body comes after the read.
-        if input.timed_out && wait != Wait::Body {
-            input.timed_out = false;
+        if self.timed_out && wait != Wait::Body {
+            self.timed_out = false;
             return Poll::Ready(Fill::TimedOut(wait));
         }
-        let fill = if cork::is_polling(self.id()) {
-            input.poll_fill(self, limit)
+        let fill = if cork::is_polling(link.id()) {
+            self.poll_fill(link, limit)
         } else if known > 0 && wait == Wait::Body {
             // The task has read ahead, so bytes of the body are already buffered.
             Poll::Ready(Fill::Bytes)
-        } else if self.lane.life.has_input_ended() {
+        } else if link.lane.life.has_input_ended() {
             Poll::Ready(Fill::End)
         } else {
             Poll::Pending
         };
         match fill {
             Poll::Ready(Fill::Bytes) if wait == Wait::Body => {
-                input.wait_since = self.now();
-                input.timed_out = false;
+                self.wait_since = link.now();
+                self.timed_out = false;
                 Poll::Ready(Fill::Bytes)
             }
             Poll::Ready(fill) => Poll::Ready(fill),
-            Poll::Pending if input.timed_out && !self.driver.is_budget_spent() => {
-                input.timed_out = false;
+            Poll::Pending if self.timed_out && !link.driver.is_budget_spent() => {
+                self.timed_out = false;
                 Poll::Ready(Fill::TimedOut(wait))
             }
             // During a shutdown, no further request is read. A request that has begun to arrive is still answered.
             Poll::Pending
                 if (wait == Wait::Idle || wait == Wait::Head && known == 0)
-                    && self.env.is_shutting_down() =>
+                    && link.env.is_shutting_down() =>
             {
                 Poll::Ready(Fill::End)
             }
             Poll::Pending => {
-                debug_assert_eq!(known, input.buffer.len());
-                input.await_input(self, cx);
-                if let Some(limit) = self.wait_limit(input.wait) {
-                    self.arm(input.wait_since.after(limit));
+                debug_assert_eq!(known, self.buffer.len());
+                self.await_input(link, cx);
+                if let Some(limit) = link.wait_limit(self.wait) {
+                    link.arm(self.wait_since.after(limit));
                 }
                 Poll::Pending
             }
         }
+    }
+}
+
+impl Link {
+    /// Waits as [`Input::poll_more`].
+    pub(crate) fn poll_more(&self, cx: &mut Context<'_>, wait: Wait, limit: usize) -> Poll<Fill> {
+        self.lock_input().poll_more(self, cx, wait, limit)
     }
 
     /// Reads while the handler does something else. Only the connection's task calls this.
@@ -285,7 +301,9 @@ impl Link {
     /// Returns the read buffer to the thread at the end of a poll, so that an idle connection has no buffer.
     pub(super) fn settle_input(&self) {
         // If the budget of the poll is spent, the task runs again soon, and so keeps the buffer.
-        if !self.driver.is_budget_spent() {
+        let has_buffer = self.driver.has_buffer.load(Ordering::Relaxed);
+        if has_buffer && !self.driver.is_budget_spent() {
+            self.driver.has_buffer.store(false, Ordering::Relaxed);
             self.lock_input().buffer.settle();
         }
     }

@@ -78,12 +78,12 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        let connection = Arc::clone(&this.guard.connection);
+        let connection = &this.guard.connection;
         let _entered = this.guard.span.as_deref().map(Span::enter);
         let signals = connection.driver.begin_poll(cx);
-        let polling = cork::enter(&connection);
+        let polling = cork::enter(connection);
         if signals != 0 {
-            handle_signals(&connection, signals);
+            handle_signals(connection, signals);
         }
         if connection.lane.has_backlog() {
             let _ = connection.poll_flush(cx);

@@ -17,6 +17,7 @@
 //! The state of the answer belongs to the exchange and is the same for all versions.
 
 use std::{
+    cell::RefCell,
     sync::Arc,
     task::{Context as TaskContext, Poll, ready},
 };
@@ -27,13 +28,13 @@ use super::body::BodyHead;
 use crate::{
     conn::{
         handshake::Handshake,
-        input::{Fill, Wait},
+        input::{Fill, Input, Wait},
         link::Link,
         send::{Limit, Order, Payload},
     },
     env::ids::next_id,
     error::{RequestError, ResponseError},
-    http::{Added, Framing, Head, Headers, HttpVersion, Request, Response},
+    http::{Added, Framing, Head, Headers, HttpVersion, Request},
     proto::http::{
         chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
         head::{self, HeadScanner, HeadStorage},
@@ -41,6 +42,11 @@ use crate::{
     },
     wire::WireFormat,
 };
+
+thread_local! {
+    /// The memory for parsing heads, which all connections of the thread use in turn.
+    static STORAGE: RefCell<HeadStorage> = const { RefCell::new(HeadStorage::new()) };
+}
 
 /// Facts in the head of a request that decide the form of its answer.
 #[derive(Clone, Copy, Debug)]
@@ -126,24 +132,42 @@ impl Http1 {
         request: &mut Request,
         cx: &mut TaskContext<'_>,
     ) -> Poll<HeadRead> {
+        let Self {
+            connection,
+            scanner,
+            ..
+        } = self;
+        let link = &**connection;
+        let is_first = self.request_count == 0;
+        // One lock for the whole wait: a lock per step would cost more than the steps.
+        let mut input = link.lock_input();
         let read = loop {
-            match self.take_head(request) {
-                Ok(Some(head)) => break HeadRead::Request(head),
+            let taken = STORAGE
+                .with_borrow_mut(|storage| take_head(link, scanner, &mut input, request, storage));
+            match taken {
+                Ok(Some(taken)) => {
+                    self.facts = taken.facts;
+                    input.wait_for(Wait::Nothing, link.now());
+                    break HeadRead::Request(taken.body);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     self.facts = Facts::default();
                     break HeadRead::Refused(error);
                 }
             }
-            let most = self.connection.env.head_space();
-            let wait = self.head_wait();
-            break match ready!(self.connection.poll_more(cx, wait, most)) {
+            let wait = match is_first || has_begun(&input) {
+                true => Wait::Head,
+                false => Wait::Idle,
+            };
+            let most = link.env.head_space();
+            break match ready!(input.poll_more(link, cx, wait, most)) {
                 Fill::Bytes => continue,
-                Fill::End if !self.has_begun() => HeadRead::End(RequestError::ConnectionClosed),
+                Fill::End if !has_begun(&input) => HeadRead::End(RequestError::ConnectionClosed),
                 Fill::End => HeadRead::End(RequestError::ClientDisconnected),
-                Fill::TimedOut(Wait::Head) if self.has_begun() => {
+                Fill::TimedOut(Wait::Head) if has_begun(&input) => {
                     self.facts.is_head = false;
-                    HeadRead::Refused(match self.connection.env.is_shutting_down() {
+                    HeadRead::Refused(match link.env.is_shutting_down() {
                         true => RequestError::ShuttingDown,
                         false => RequestError::HeadTimeout,
                     })
@@ -153,6 +177,7 @@ impl Http1 {
                 Fill::TimedOut(_) | Fill::Full => HeadRead::End(RequestError::ConnectionClosed),
             };
         };
+        drop(input);
         self.is_reading = false;
         Poll::Ready(read)
     }
@@ -161,81 +186,6 @@ impl Http1 {
     pub(super) fn count_request(&mut self, is_answered: bool) {
         self.has_skipped_answer |= self.request_count > 0 && !is_answered;
         self.request_count = (self.request_count + 1).min(2);
-        let now = self.connection.now();
-        self.connection.lock_input().wait_for(Wait::Nothing, now);
-    }
-
-    fn head_wait(&self) -> Wait {
-        if self.request_count == 0 || self.has_begun() {
-            Wait::Head
-        } else {
-            Wait::Idle
-        }
-    }
-
-    /// Returns whether bytes of the next request have arrived. An empty line, or its first byte, does not count.
-    fn has_begun(&self) -> bool {
-        !matches!(self.connection.lock_input().buffer.unread(), [] | [b'\r'])
-    }
-
-    /// Removes a complete head from the buffer and fills `request`. Returns `None` if the head is incomplete. The outer
-    /// error means that the bytes are no request. The inner error refuses a request that was read.
-    fn take_head(
-        &mut self,
-        request: &mut Request,
-    ) -> Result<Option<Result<BodyHead, RequestError>>, RequestError> {
-        let limits = &self.connection.env.head_limits;
-        let mut input = self.connection.lock_input();
-        // Skips empty lines, which old clients send after a body (RFC 9112 §2.2). A head never begins with an empty
-        // line.
-        while input.buffer.unread().starts_with(LINE_END.as_bytes()) {
-            input.buffer.consume(LINE_END.len());
-        }
-        let Some(length) = self.scanner.scan(input.buffer.unread(), limits)? else {
-            return Ok(None);
-        };
-        let bytes = input.buffer.unread().get(..length).unwrap_or_default();
-        let mut storage = HeadStorage::new();
-        let head = head::parse(bytes, limits, &mut storage)?;
-        self.facts = Facts {
-            is_head: head.method == "HEAD",
-            is_1_0: head.version == head::Version::Http10,
-            // Bytes after a CONNECT are for the other end of the tunnel, even if the client sends them before the
-            // tunnel exists (RFC 9110 §9.3.6). The server must not read these bytes as a request.
-            keeps_alive: head.keep_alive && head.method != "CONNECT",
-        };
-        let version = match self.facts.is_1_0 {
-            true => HttpVersion::Http1_0,
-            false => HttpVersion::Http1_1,
-        };
-        let assigned = request.assign_head(head.method, &head.target, version);
-        if assigned.is_ok() {
-            let headers = request.get_mut_headers();
-            for field in head.fields.iter() {
-                headers.append_parsed(field.name, field.value);
-            }
-            // Replaces a repeated length by a single field. Hooks then see one length, and so do servers to which hooks
-            // forward the fields (RFC 9110 §8.6).
-            if let (true, head::BodyFraming::Length(length)) = (head.length_repeated, head.framing)
-            {
-                headers.remove("content-length");
-                headers.append_parsed("content-length", length.to_string().as_bytes());
-            }
-        }
-        let body = BodyHead {
-            framing: head.framing,
-            expects_continue: head.expect_continue,
-        };
-        let asks_upgrade = head.upgrade;
-        input.buffer.consume(length);
-        drop(input);
-        let is_handshake = asks_upgrade && request.get_headers().has_token("upgrade", "websocket");
-        self.connection.lane.set_handshake(is_handshake);
-        self.connection.driver.charge(512 + length);
-        Ok(Some(match assigned {
-            Ok(_) => Ok(body),
-            Err(_) => Err(RequestError::InvalidPath),
-        }))
     }
 
     /// Ends a wait for a request. The next wait starts a new timer, so the time in between, in which the hook works,
@@ -284,7 +234,7 @@ impl Http1 {
         let server = &self.connection.env;
         let added = Added {
             framing,
-            date: &server.date(),
+            date: &server.date_line(),
             connection,
             title_case: server.config.title_case_headers,
         };
@@ -371,11 +321,11 @@ impl Http1 {
     // ---------------------------------------------------------------- what follows
 
     /// Returns whether the connection must close after an answer because of the client, the response or the server.
-    pub(super) fn closes_after(&self, response: &Response, framing: Framing) -> bool {
+    pub(super) fn closes_after(&self, head: Head<'_>, framing: Framing) -> bool {
         !self.facts.keeps_alive
             || self.has_skipped_answer
             || framing == Framing::UntilClose
-            || response.get_headers().has_token("connection", "close")
+            || head.closes()
             || self.connection.env.is_shutting_down()
     }
 
@@ -391,4 +341,86 @@ impl Http1 {
             && self.connection.lane.is_open()
             && !self.connection.env.is_shutting_down()
     }
+}
+
+/// Returns whether bytes of the next request have arrived. An empty line, or its first byte, does not count.
+fn has_begun(input: &Input) -> bool {
+    !matches!(input.buffer.unread(), [] | [b'\r'])
+}
+
+/// A request whose head was removed from the buffer.
+struct Taken {
+    facts: Facts,
+    /// The start of the body. An error refuses the request.
+    body: Result<BodyHead, RequestError>,
+}
+
+/// Removes a complete head from the buffer and fills `request`. Returns `None` if the head is incomplete. The outer
+/// error means that the bytes are no request. The inner error refuses a request that was read.
+fn take_head(
+    link: &Link,
+    scanner: &mut HeadScanner,
+    input: &mut Input,
+    request: &mut Request,
+    storage: &mut HeadStorage,
+) -> Result<Option<Taken>, RequestError> {
+    let limits = &link.env.head_limits;
+    // Skips empty lines, which old clients send after a body (RFC 9112 §2.2). A head never begins with an empty
+    // line.
+    while input.buffer.unread().starts_with(LINE_END.as_bytes()) {
+        input.buffer.consume(LINE_END.len());
+    }
+    let bytes = input.buffer.unread();
+    // Nearly every head arrives whole, and one pass reads it. The scanner keeps its place in a head that arrives in
+    // pieces.
+    let whole = match scanner.is_fresh() {
+        true => head::parse_first(bytes, limits, storage)?,
+        false => None,
+    };
+    let head = match whole {
+        Some(head) => head,
+        None => match scanner.scan(bytes, limits)? {
+            Some(length) => head::parse(bytes.get(..length).unwrap_or_default(), limits, storage)?,
+            None => return Ok(None),
+        },
+    };
+    let length = head.length;
+    let facts = Facts {
+        is_head: head.method == "HEAD",
+        is_1_0: head.version == head::Version::Http10,
+        // Bytes after a CONNECT are for the other end of the tunnel, even if the client sends them before the
+        // tunnel exists (RFC 9110 §9.3.6). The server must not read these bytes as a request.
+        keeps_alive: head.keep_alive && head.method != "CONNECT",
+    };
+    let version = match facts.is_1_0 {
+        true => HttpVersion::Http1_0,
+        false => HttpVersion::Http1_1,
+    };
+    let assigned = request.assign_head(head.method, &head.target, head.may_have_escapes, version);
+    if assigned.is_ok() {
+        let headers = request.get_mut_headers();
+        headers.append_head(&head.fields);
+        // Replaces a repeated length by a single field. Hooks then see one length, and so do servers to which hooks
+        // forward the fields (RFC 9110 §8.6).
+        if let (true, head::BodyFraming::Length(length)) = (head.length_repeated, head.framing) {
+            headers.remove("content-length");
+            headers.append_parsed("content-length", length.to_string().as_bytes());
+        }
+    }
+    let body = BodyHead {
+        framing: head.framing,
+        expects_continue: head.expect_continue,
+    };
+    let asks_upgrade = head.upgrade;
+    input.buffer.consume(length);
+    let is_handshake = asks_upgrade && request.get_headers().has_token("upgrade", "websocket");
+    link.lane.set_handshake(is_handshake);
+    link.driver.charge(512 + length);
+    Ok(Some(Taken {
+        facts,
+        body: match assigned {
+            Ok(_) => Ok(body),
+            Err(_) => Err(RequestError::InvalidPath),
+        },
+    }))
 }

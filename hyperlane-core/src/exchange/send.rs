@@ -13,7 +13,7 @@ impl Exchange {
     /// Sends a response whose body is complete.
     pub(crate) fn send_response(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
         let response = head.response;
-        let framing = match response.framing() {
+        let framing = match head.framing() {
             // The body is complete, so the head states its length, even if the type is `text/event-stream`.
             Framing::UntilClose => Framing::Length(response.get_body().len() as u64),
             framing => framing,
@@ -32,7 +32,7 @@ impl Exchange {
     ) -> Result<bool, ResponseError> {
         let response = head.response;
         let framing = match response.is_empty_by_status() {
-            true => response.framing(),
+            true => head.framing(),
             false => framing,
         };
         let follows =
@@ -84,7 +84,7 @@ impl Exchange {
             return Err(ResponseError::ConnectionClosed);
         }
         let closes = self.closes
-            || self.wire.closes_after(head.response, framing)
+            || self.wire.closes_after(head, framing)
             || self.body_requires_close(may_read);
         self.end_expectation();
         connection.lane.set_handshake(false);

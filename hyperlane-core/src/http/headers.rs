@@ -12,8 +12,9 @@ mod accessors;
 
 pub(crate) use self::accessors::{header_accessors, header_spellings};
 use crate::proto::http::{
+    head::Fields,
     is_token_byte,
-    write::{HeadWriter, LINE_END, SEPARATOR},
+    write::{FieldLine, HeadWriter, LINE_END, SEPARATOR},
 };
 
 /// The header fields of a request.
@@ -141,9 +142,11 @@ impl Headers {
     /// # Ok::<(), hyperlane_core::HeaderError>(())
     /// ```
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.get_all(name)
-            .flat_map(list_items)
-            .any(|item| item.eq_ignore_ascii_case(token))
+        // Most lists have one element, so the whole value is compared before the value is split.
+        self.get_all(name).any(|list| {
+            list.eq_ignore_ascii_case(token)
+                || list_items(list).any(|item| item.eq_ignore_ascii_case(token))
+        })
     }
 
     /// Sets `name` to a single value and removes earlier fields of the same name.
@@ -169,6 +172,15 @@ impl Headers {
     pub fn try_add(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
         let value = check_field(name, value)?;
         self.push_line(name, value)
+    }
+
+    /// Sets a field of the server and removes earlier fields of its name.
+    pub(crate) fn set_line(&mut self, line: &'static FieldLine) {
+        self.remove(line.name());
+        if let Some(entry) = Entry::new(self.lines.len(), line.name().len(), line.value().len()) {
+            self.lines.push_str(line.text());
+            self.entries.push(entry);
+        }
     }
 
     /// Removes every field of this name. Returns whether a field was removed.
@@ -217,6 +229,31 @@ impl Headers {
         };
         if let Err(error) = pushed {
             tracing::warn!(%error, "header field dropped");
+        }
+    }
+
+    /// Adds the fields of a parsed head. A field beyond 4 GiB is dropped.
+    pub(crate) fn append_head(&mut self, fields: &Fields<'_, '_>) {
+        let Some((block, lengths)) = fields.block() else {
+            for field in fields.iter() {
+                self.append_parsed(field.name, field.value);
+            }
+            return;
+        };
+        let mut start = self.lines.len();
+        self.lines.push_str(block);
+        self.entries.reserve(fields.len());
+        for (name_len, value_len) in lengths {
+            let Some(entry) = Entry::new(start, name_len, value_len) else {
+                self.lines.truncate(start);
+                tracing::warn!(error = %HeaderError::TooLarge, "header fields dropped");
+                break;
+            };
+            if let Some(name) = self.lines.get_mut(entry.name_range()) {
+                name.make_ascii_lowercase();
+            }
+            start = entry.line_range().end;
+            self.entries.push(entry);
         }
     }
 
@@ -435,8 +472,9 @@ impl Entry {
     #[inline]
     fn is_named(&self, lines: &str, name: &str) -> bool {
         self.name_len as usize == name.len() && {
-            let stored = self.name(lines);
-            stored == name || stored.eq_ignore_ascii_case(name)
+            // Bytes are cheaper than text, whose ends would be checked.
+            let stored = lines.as_bytes().get(self.name_range()).unwrap_or_default();
+            stored == name.as_bytes() || stored.eq_ignore_ascii_case(name.as_bytes())
         }
     }
 }

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Body, FileBody, HttpStatus, RequestBody, Response, describe};
+use crate::proto::http::write::{FieldLine, field_line};
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
-const JSON: &str = "application/json";
-const BYTES: &str = "application/octet-stream";
+pub(super) static TEXT: FieldLine = field_line!("content-type", "text/plain; charset=utf-8");
+static HTML: FieldLine = field_line!("content-type", "text/html; charset=utf-8");
+static JSON: FieldLine = field_line!("content-type", "application/json");
+static BYTES: FieldLine = field_line!("content-type", "application/octet-stream");
 
 /// A value that a handler can return as the response or a part of it.
 ///
@@ -118,9 +119,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self, response: &mut Response) {
         match serde_json::to_vec(&self.0) {
             Ok(body) => {
-                response
-                    .set_header("content-type", JSON)
-                    .set_body_bytes(body);
+                response.set_line(&JSON).set_body_bytes(body);
             }
             Err(error) => {
                 // The cause goes only to the log, because clients must not see internals.
@@ -135,21 +134,19 @@ impl<T: Serialize> IntoResponse for Json<T> {
 
 impl<T: Into<Bytes>> IntoResponse for Html<T> {
     fn into_response(self, response: &mut Response) {
-        response
-            .set_header("content-type", HTML)
-            .set_body_bytes(self.0);
+        response.set_line(&HTML).set_body_bytes(self.0);
     }
 }
 
 impl IntoResponse for &'static str {
     fn into_response(self, response: &mut Response) {
-        set_content(response, TEXT, self);
+        set_content(response, &TEXT, self);
     }
 }
 
 impl IntoResponse for String {
     fn into_response(self, response: &mut Response) {
-        set_content(response, TEXT, self);
+        set_content(response, &TEXT, self);
     }
 }
 
@@ -164,32 +161,32 @@ impl IntoResponse for Cow<'static, str> {
 
 impl IntoResponse for &'static [u8] {
     fn into_response(self, response: &mut Response) {
-        set_content(response, BYTES, self);
+        set_content(response, &BYTES, self);
     }
 }
 
 impl<const N: usize> IntoResponse for &'static [u8; N] {
     fn into_response(self, response: &mut Response) {
-        set_content(response, BYTES, self.as_slice());
+        set_content(response, &BYTES, self.as_slice());
     }
 }
 
 impl IntoResponse for Vec<u8> {
     fn into_response(self, response: &mut Response) {
-        set_content(response, BYTES, self);
+        set_content(response, &BYTES, self);
     }
 }
 
 impl IntoResponse for Bytes {
     fn into_response(self, response: &mut Response) {
-        set_content(response, BYTES, self);
+        set_content(response, &BYTES, self);
     }
 }
 
 /// Sends a request body back.
 impl IntoResponse for RequestBody {
     fn into_response(self, response: &mut Response) {
-        set_content(response, BYTES, self);
+        set_content(response, &BYTES, self);
     }
 }
 
@@ -218,9 +215,9 @@ impl IntoResponse for Body {
     }
 }
 
-fn set_content(response: &mut Response, content_type: &str, body: impl Into<Bytes>) {
+fn set_content(response: &mut Response, content_type: &'static FieldLine, body: impl Into<Bytes>) {
     if !response.has_header("content-type") {
-        response.set_header("content-type", content_type);
+        response.set_line(content_type);
     }
     response.set_body_bytes(body);
 }
@@ -242,32 +239,47 @@ mod tests {
     #[test]
     fn every_kind_makes_its_response() {
         check((), 200, None, b"");
-        check("text", 200, Some(TEXT), b"text");
-        check("text".to_owned(), 200, Some(TEXT), b"text");
-        check(Cow::Borrowed("text"), 200, Some(TEXT), b"text");
+        check("text", 200, Some(TEXT.value()), b"text");
+        check("text".to_owned(), 200, Some(TEXT.value()), b"text");
+        check(Cow::Borrowed("text"), 200, Some(TEXT.value()), b"text");
         check(
             Cow::<str>::Owned("text".to_owned()),
             200,
-            Some(TEXT),
+            Some(TEXT.value()),
             b"text",
         );
-        check(b"bytes".as_slice(), 200, Some(BYTES), b"bytes");
-        check(b"bytes", 200, Some(BYTES), b"bytes");
-        check(vec![1, 2], 200, Some(BYTES), &[1, 2]);
-        check(Bytes::from_static(b"bytes"), 200, Some(BYTES), b"bytes");
-        check(RequestBody::from("echo"), 200, Some(BYTES), b"echo");
-        check(Html("<p>"), 200, Some(HTML), b"<p>");
-        check(Json([1, 2]), 200, Some(JSON), b"[1,2]");
+        check(b"bytes".as_slice(), 200, Some(BYTES.value()), b"bytes");
+        check(b"bytes", 200, Some(BYTES.value()), b"bytes");
+        check(vec![1, 2], 200, Some(BYTES.value()), &[1, 2]);
+        check(
+            Bytes::from_static(b"bytes"),
+            200,
+            Some(BYTES.value()),
+            b"bytes",
+        );
+        check(RequestBody::from("echo"), 200, Some(BYTES.value()), b"echo");
+        check(Html("<p>"), 200, Some(HTML.value()), b"<p>");
+        check(Json([1, 2]), 200, Some(JSON.value()), b"[1,2]");
         check(HttpStatus::NoContent, 204, None, b"");
         check(HttpStatus::Unknown, 500, None, b"");
-        check((HttpStatus::Created, "made"), 201, Some(TEXT), b"made");
-        check(Some("there"), 200, Some(TEXT), b"there");
-        check(None::<&str>, 404, Some(TEXT), b"404 Not Found\n");
-        check(Ok::<_, HttpStatus>("fine"), 200, Some(TEXT), b"fine");
+        check(
+            (HttpStatus::Created, "made"),
+            201,
+            Some(TEXT.value()),
+            b"made",
+        );
+        check(Some("there"), 200, Some(TEXT.value()), b"there");
+        check(None::<&str>, 404, Some(TEXT.value()), b"404 Not Found\n");
+        check(
+            Ok::<_, HttpStatus>("fine"),
+            200,
+            Some(TEXT.value()),
+            b"fine",
+        );
         check(
             Err::<&str, _>((HttpStatus::Conflict, "no")),
             409,
-            Some(TEXT),
+            Some(TEXT.value()),
             b"no",
         );
     }
@@ -298,7 +310,7 @@ mod tests {
         Json(1).into_response(&mut response);
         assert_eq!(
             (response.get_status_code(), response.header("content-type")),
-            (202, Some(JSON))
+            (202, Some(JSON.value()))
         );
     }
 

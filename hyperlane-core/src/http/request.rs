@@ -256,6 +256,7 @@ impl Request {
         &mut self,
         method: &str,
         target: &Target<'_>,
+        may_have_escapes: bool,
         version: HttpVersion,
     ) -> Result<(), InvalidPath> {
         let target_path = target.path();
@@ -272,6 +273,9 @@ impl Request {
         });
         self.end_path(target.query().unwrap_or_default());
         self.escaped = false;
+        if !may_have_escapes {
+            return Ok(());
+        }
         match memchr::memchr2(b'%', 0, target_path.as_bytes()) {
             None => Ok(()),
             Some(_) if target_path.contains('\0') => Err(InvalidPath::Nul),

@@ -13,7 +13,10 @@ use super::{
     content::Content,
     headers::{HeaderError, Headers, header_accessors, header_spellings, is_field_text},
 };
-use crate::http::session::SessionFields;
+use crate::{
+    http::{into_response::TEXT, session::SessionFields},
+    proto::http::write::FieldLine,
+};
 use head::{Added, Framing, Head};
 
 /// A response: status, header fields and body. Default: 200, HTTP/1.1, empty.
@@ -146,6 +149,12 @@ impl Response {
     pub fn set_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         let name = name.as_ref();
         log_refused(name, self.try_set_header(name, value));
+        self
+    }
+
+    /// Sets a field of the server and removes earlier fields of its name.
+    pub(crate) fn set_line(&mut self, line: &'static FieldLine) -> &mut Self {
+        self.headers.set_line(line);
         self
     }
 
@@ -370,7 +379,8 @@ impl Response {
         if self.is_body_streamed() {
             tracing::warn!("only the server can send a file or a stream: built without it");
         }
-        let framing = self.framing();
+        let head = Head::new(self);
+        let framing = head.framing();
         let body: &[u8] = match framing {
             Framing::None | Framing::Length(0) => &[],
             Framing::Length(_) | Framing::Chunked | Framing::UntilClose => &self.body,
@@ -378,7 +388,6 @@ impl Response {
         let mut out = Vec::with_capacity(
             HEAD_ROOM + self.reason.len() + self.headers.wire_len() + body.len(),
         );
-        let head = Head { response: self };
         let added = Added {
             framing,
             date: &[],
@@ -398,24 +407,6 @@ impl Response {
     /// Returns the fields that the request's session adds to the head.
     pub(crate) fn session(&self) -> Option<&Arc<SessionFields>> {
         self.session.as_ref()
-    }
-
-    /// Returns the framing of the current body.
-    pub(crate) fn framing(&self) -> Framing {
-        if !self.allows_body() {
-            Framing::None
-        } else if self.status == HttpStatus::ResetContent.code() {
-            // RFC 9110 §15.3.6: a 205 has no content, but it states the length 0.
-            Framing::Length(0)
-        } else if self
-            .headers
-            .get("content-type")
-            .is_some_and(is_event_stream)
-        {
-            Framing::UntilClose
-        } else {
-            Framing::Length(self.body.len() as u64)
-        }
     }
 
     /// Returns whether a response of this status can have a body (RFC 9112 §6.3).
@@ -488,7 +479,7 @@ pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text:
     response
         .set_status_code(status)
         .set_reason_phrase("")
-        .set_header("content-type", "text/plain; charset=utf-8")
+        .set_line(&TEXT)
         .set_body_bytes(text);
 }
 

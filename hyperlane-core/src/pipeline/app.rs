@@ -440,7 +440,8 @@ impl App {
             return Err(Routed::NotFound);
         };
         let mut furthest: Option<GuardKind> = None;
-        let mut allowed = BTreeSet::new();
+        // An empty set would still be dropped step by step, and nearly no request needs the set.
+        let mut allowed: Option<BTreeSet<&'static str>> = None;
         for (route, params) in found.iter() {
             let hook = route.value();
             let Some(kind) = hook.declined(ctx) else {
@@ -451,14 +452,15 @@ impl App {
                 return Ok((hook, values));
             };
             if let GuardKind::Method(_) = kind {
-                allowed.extend(hook.methods().unwrap_or_default());
+                let methods = hook.methods().unwrap_or_default();
+                allowed.get_or_insert_default().extend(methods);
             }
             if furthest.is_none_or(|known| known.rank() < kind.rank()) {
                 furthest = Some(kind);
             }
         }
         Err(match furthest {
-            Some(kind) => Routed::Declined(kind, allowed),
+            Some(kind) => Routed::Declined(kind, allowed.unwrap_or_default()),
             None => Routed::NotFound,
         })
     }

@@ -6,7 +6,12 @@
 //! table does not use the crate `matchit`, a radix tree over bytes. `matchit` supports no regex for a parameter, and
 //! does not support both `{id}` and `{*rest}` after the same prefix.
 
-use std::{cmp::Ordering, collections::HashMap, fmt};
+use std::{
+    cmp::Ordering,
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use super::pattern::{Constraint, Pattern, RouteError, Segment};
 
@@ -60,7 +65,7 @@ impl<T> Route<T> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct RouteTable<T> {
-    fixed: HashMap<Box<str>, Place>,
+    fixed: HashMap<Box<str>, Place, BuildHasherDefault<PathHasher>>,
     root: Node,
     places: Vec<Vec<Route<T>>>,
 }
@@ -106,7 +111,7 @@ impl<T> RouteTable<T> {
     /// Creates an empty table.
     pub fn new() -> Self {
         Self {
-            fixed: HashMap::new(),
+            fixed: HashMap::default(),
             root: Node::default(),
             places: Vec::new(),
         }
@@ -142,12 +147,12 @@ impl<T> RouteTable<T> {
     #[inline]
     pub fn find<'t, 'p>(&'t self, path: &'p str) -> Option<Match<'t, 'p, T>> {
         if let Some(place) = self.fixed.get(path) {
-            return self.found(*place, Captures::default());
+            return self.found(*place, None);
         }
         let rest = path.strip_prefix('/')?;
         let mut captures = Captures::default();
         let place = self.root.find(rest, &mut captures)?;
-        self.found(place, captures)
+        self.found(place, Some(captures))
     }
 
     /// Returns an iterator over the places of the table. Each item has the values of one place in insertion order.
@@ -166,7 +171,11 @@ impl<T> RouteTable<T> {
         self.places.is_empty()
     }
 
-    fn found<'t, 'p>(&'t self, place: Place, captures: Captures<'p>) -> Option<Match<'t, 'p, T>> {
+    fn found<'t, 'p>(
+        &'t self,
+        place: Place,
+        captures: Option<Captures<'p>>,
+    ) -> Option<Match<'t, 'p, T>> {
         let routes = self.places.get(place.0)?;
         Some(Match { routes, captures })
     }
@@ -291,21 +300,46 @@ impl Node {
     }
 }
 
-/// Hashes text into a number, eight bytes at a time.
+/// Hashes text into a number.
+fn key(text: &str) -> u64 {
+    let mut hasher = PathHasher::default();
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
+/// Hashes bytes, eight at a time.
 ///
 /// The hash needs no random seed. Only patterns add hashes to the table, so clients cannot cause collisions.
-fn key(text: &str) -> u64 {
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mix = |key: u64, word: u64| (key.rotate_left(5) ^ word).wrapping_mul(SPREAD);
-    let (words, tail) = text.as_bytes().as_chunks::<8>();
-    let key = words.iter().fold(text.len() as u64, |key, word| {
-        mix(key, u64::from_le_bytes(*word))
-    });
-    mix(
-        key,
-        tail.iter()
-            .fold(0, |word, byte| (word << 8) | u64::from(*byte)),
-    )
+#[derive(Clone, Copy, Debug, Default)]
+struct PathHasher(u64);
+
+impl PathHasher {
+    fn mix(&mut self, word: u64) {
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(SPREAD);
+    }
+}
+
+impl Hasher for PathHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, tail) = bytes.as_chunks::<8>();
+        for word in words {
+            self.mix(u64::from_le_bytes(*word));
+        }
+        let tail = tail.iter().fold(bytes.len() as u64, |word, byte| {
+            (word << 8) | u64::from(*byte)
+        });
+        self.mix(tail);
+    }
+
+    /// Called for the end of a text. The length of the text is in the hash already.
+    fn write_u8(&mut self, _: u8) {}
+
+    fn finish(&self) -> u64 {
+        // The map uses the highest and the lowest bits. The multiplication leaves the lowest bits weak.
+        self.0 ^ (self.0 >> 32)
+    }
 }
 
 /// The captured parameter values, from left to right.
@@ -361,7 +395,8 @@ impl<'p> Captures<'p> {
 #[derive(Clone, Debug)]
 pub struct Match<'t, 'p, T> {
     routes: &'t [Route<T>],
-    captures: Captures<'p>,
+    /// The captured values; `None` for a pattern without parameters.
+    captures: Option<Captures<'p>>,
 }
 
 impl<'t, 'p, T> Match<'t, 'p, T> {
@@ -379,7 +414,7 @@ impl<'t, 'p, T> Match<'t, 'p, T> {
     pub fn params<'m>(&'m self, route: &'m Route<T>) -> Params<'m, 'p> {
         Params {
             pattern: &route.pattern,
-            captures: &self.captures,
+            captures: self.captures.as_ref(),
         }
     }
 }
@@ -388,13 +423,14 @@ impl<'t, 'p, T> Match<'t, 'p, T> {
 #[derive(Clone, Copy)]
 pub struct Params<'m, 'p> {
     pattern: &'m Pattern,
-    captures: &'m Captures<'p>,
+    captures: Option<&'m Captures<'p>>,
 }
 
 impl<'m, 'p> Params<'m, 'p> {
     /// Returns an iterator over names and values, from left to right.
     pub fn iter(&self) -> impl Iterator<Item = (&'m str, &'p str)> + use<'m, 'p> {
-        self.pattern.params().zip(self.captures.iter())
+        let captures = self.captures.into_iter().flat_map(Captures::iter);
+        self.pattern.params().zip(captures)
     }
 
     /// Returns the value of a parameter.
@@ -405,13 +441,13 @@ impl<'m, 'p> Params<'m, 'p> {
     }
 
     /// Returns the number of parameters.
-    pub const fn len(&self) -> usize {
-        self.captures.count
+    pub fn len(&self) -> usize {
+        self.captures.map_or(0, |captures| captures.count)
     }
 
     /// Returns whether there are no parameters.
-    pub const fn is_empty(&self) -> bool {
-        self.captures.count == 0
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

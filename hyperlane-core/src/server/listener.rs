@@ -209,10 +209,12 @@ impl Listener {
             // The loop waits for a free permit before it accepts. While no permit is free, connections wait in the
             // backlog of the operating system at no cost. The loop does not keep the permit until a connection arrives,
             // because other listeners may need the permit in the meantime.
-            tokio::select! {
-                biased;
-                _ = stop.wait_for(|stop| *stop) => return,
-                place = permits.acquire() => drop(place),
+            if permits.available_permits() == 0 {
+                tokio::select! {
+                    biased;
+                    _ = stop.wait_for(|stop| *stop) => return,
+                    place = permits.acquire() => drop(place),
+                }
             }
             let accepted = tokio::select! {
                 biased;
@@ -224,10 +226,13 @@ impl Listener {
                     pause = FIRST_PAUSE;
                     // The loop takes a permit for the connection. The loop waits here only if other listeners have
                     // taken all free permits in the meantime.
-                    let permit = tokio::select! {
-                        biased;
-                        _ = stop.wait_for(|stop| *stop) => return,
-                        permit = permits.clone().acquire_owned() => permit.ok(),
+                    let permit = match permits.clone().try_acquire_owned() {
+                        Ok(permit) => Some(permit),
+                        Err(_) => tokio::select! {
+                            biased;
+                            _ = stop.wait_for(|stop| *stop) => return,
+                            permit = permits.clone().acquire_owned() => permit.ok(),
+                        },
                     };
                     if connections.env.admit(accepted.peer) {
                         tokio::spawn(task::task(&connections, &app, accepted, permit));

@@ -6,6 +6,7 @@ use super::{HttpStatus, Response, is_event_stream, is_framing};
 use crate::{
     http::{
         Headers,
+        into_response::TEXT,
         session::{SessionFields, private_cache_control},
         upgrade::is_handshake_field,
     },
@@ -33,19 +34,47 @@ pub(crate) enum Framing {
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub(crate) response: &'a Response,
+    set: SetFields,
 }
 
 /// Fields that the server adds to those of the program.
 #[derive(Clone, Copy)]
 pub(crate) struct Added<'a> {
     pub(crate) framing: Framing,
-    /// The value of the field `date`; empty to omit the field.
+    /// The line of the field `date`; empty to omit the field.
     pub(crate) date: &'a [u8],
     pub(crate) connection: Option<&'static str>,
     pub(crate) title_case: bool,
 }
 
-impl Head<'_> {
+impl<'a> Head<'a> {
+    pub(crate) fn new(response: &'a Response) -> Self {
+        Self {
+            response,
+            set: SetFields::of(&response.headers),
+        }
+    }
+
+    /// Returns the framing of the current body.
+    pub(crate) fn framing(&self) -> Framing {
+        let response = self.response;
+        if !response.allows_body() {
+            Framing::None
+        } else if response.status == HttpStatus::ResetContent.code() {
+            // RFC 9110 §15.3.6: a 205 has no content, but it states the length 0.
+            Framing::Length(0)
+        } else if self.set.event_stream {
+            Framing::UntilClose
+        } else {
+            Framing::Length(response.body.len() as u64)
+        }
+    }
+
+    /// Returns whether the program has set `connection: close`.
+    pub(crate) fn closes(&self) -> bool {
+        self.set.connection && self.response.headers.has_token("connection", "close")
+    }
+
     /// Writes the head. Allocates only if `out` must grow.
     ///
     /// If a response of this status cannot have a body, the framing is ignored, and the head has neither
@@ -56,9 +85,8 @@ impl Head<'_> {
     /// - If the connection closes, the head has `connection: close` in any case.
     /// - If the head sets a session's cookie, its `cache-control` is private.
     pub(crate) fn write(self, out: &mut Vec<u8>, added: Added<'_>) {
-        let Self { response } = self;
+        let Self { response, set } = self;
         let (headers, session) = (&response.headers, response.session.as_ref());
-        let set = SetFields::of(headers);
         let framing = match response.allows_body() {
             true => added.framing,
             false => Framing::None,
@@ -67,7 +95,7 @@ impl Head<'_> {
         let is_1_0 = response.version.is_http1_0();
         let mut head = HeadWriter::response(out, is_1_0, response.status, &response.reason);
         if !added.date.is_empty() && !set.date {
-            head.field("date", added.date);
+            head.bytes(added.date);
         }
         match framing {
             Framing::Length(length) => head.content_length(length),
@@ -80,7 +108,7 @@ impl Head<'_> {
             && !response.body.is_empty()
             && !matches!(framing, Framing::None | Framing::Length(0))
         {
-            head.field("content-type", b"text/plain; charset=utf-8");
+            head.lines(TEXT.text());
         }
         let connection = match framing {
             Framing::UntilClose => Some("close"),
@@ -88,9 +116,7 @@ impl Head<'_> {
         };
         // If the connection closes after this answer, the head says so by `connection: close`, even if the program has
         // set `connection` to another value.
-        let ends = set.connection
-            && connection == Some("close")
-            && !headers.has_token("connection", "close");
+        let ends = set.connection && connection == Some("close") && !self.closes();
         let contradicts = ends && headers.has_token("connection", "keep-alive");
         if let Some(connection) = connection
             && (ends || !set.connection)
@@ -189,7 +215,7 @@ fn write_cache_fields(
 
 /// For each field that the server may add to a head: whether the program has already set it. `event_stream` is true if
 /// the program has set the content type of an event stream.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct SetFields {
     date: bool,
     connection: bool,

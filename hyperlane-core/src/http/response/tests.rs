@@ -10,10 +10,10 @@ fn write_head(
     framing: Framing,
     connection: Option<&'static str>,
 ) {
-    let head = Head { response };
+    let head = Head::new(response);
     let added = Added {
         framing,
-        date: b"Thu, 01 Jan 1970 00:00:00 GMT",
+        date: b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
         connection,
         title_case: false,
     };
@@ -237,7 +237,12 @@ fn head_is_written_without_growing_a_large_enough_buffer() {
         .set_body("Hello, World!");
     let mut out = Vec::with_capacity(512);
     let place = out.as_ptr();
-    write_head(&response, &mut out, response.framing(), Some("keep-alive"));
+    write_head(
+        &response,
+        &mut out,
+        Head::new(&response).framing(),
+        Some("keep-alive"),
+    );
     assert_eq!((out.as_ptr(), out.capacity()), (place, 512));
 }
 

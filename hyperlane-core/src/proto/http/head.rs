@@ -5,23 +5,22 @@
 //! could smuggle a request past the proxy.
 
 mod error;
+mod lines;
 mod scan;
 mod target;
 
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, mem::MaybeUninit};
+use std::{fmt, ops::Range};
 
 pub use error::HeadError;
 pub use scan::HeadScanner;
 pub use target::Target;
 
 use super::{NumberError, decimal, has_token, is_token_byte, is_value_byte, list};
+use lines::{FieldRange, Lines};
 use target::{Port, is_authority};
-
-/// Maximum number of fields that the parser stores without an allocation.
-const INLINE_FIELDS: usize = 100;
 
 /// Limits on the size of a request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +29,7 @@ pub struct HeadLimits {
     pub request_line: usize,
     /// Maximum length of the header section with all line ends and the empty line, in bytes. Default: 32 KiB.
     pub header_bytes: usize,
-    /// Maximum number of header fields. Default: 100. With a higher limit, the parser allocates memory for a head of
-    /// more than 100 lines.
+    /// Maximum number of header fields. Default: 100.
     pub header_count: usize,
 }
 
@@ -40,7 +38,7 @@ impl Default for HeadLimits {
         Self {
             request_line: 8 * 1024,
             header_bytes: 32 * 1024,
-            header_count: INLINE_FIELDS,
+            header_count: 100,
         }
     }
 }
@@ -76,14 +74,20 @@ pub struct Field<'b> {
 
 /// The header fields of a head, in the order sent.
 #[derive(Clone, Copy)]
-pub struct Fields<'s, 'b>(&'s [httparse::Header<'b>]);
+pub struct Fields<'s, 'b> {
+    text: Text<'b>,
+    ranges: &'s [FieldRange],
+    /// The field lines, if each is `name: value` with one space and without blanks at its end.
+    block: Option<&'b str>,
+}
 
 impl<'s, 'b> Fields<'s, 'b> {
     /// Returns an iterator over all fields.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Field<'b>> + use<'s, 'b> {
-        self.0.iter().map(|field| Field {
-            name: field.name,
-            value: field.value,
+        let text = self.text;
+        self.ranges.iter().map(move |range| Field {
+            name: text.get(range.name()),
+            value: text.bytes(range.value()),
         })
     }
 
@@ -96,12 +100,21 @@ impl<'s, 'b> Fields<'s, 'b> {
 
     /// Returns the number of fields.
     pub const fn len(&self) -> usize {
-        self.0.len()
+        self.ranges.len()
     }
 
     /// Returns whether there are no fields.
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ranges.is_empty()
+    }
+
+    /// Returns all lines as sent, with the lengths of each line's name and value. Returns `None` if a line is not
+    /// `name: value\r\n`, or is not UTF-8.
+    pub(crate) fn block(
+        &self,
+    ) -> Option<(&'b str, impl Iterator<Item = (usize, usize)> + use<'s, 'b>)> {
+        let lengths = |range: &FieldRange| (range.name().len(), range.value().len());
+        Some((self.block?, self.ranges.iter().map(lengths)))
     }
 }
 
@@ -111,42 +124,37 @@ impl fmt::Debug for Fields<'_, '_> {
     }
 }
 
-/// Storage for the fields of one head. The storage has room for 100 fields inline, and does not initialize this memory.
-/// More fields need an allocation.
-pub struct HeadStorage<'b> {
-    inline: [MaybeUninit<httparse::Header<'b>>; INLINE_FIELDS],
-    spill: Vec<MaybeUninit<httparse::Header<'b>>>,
+/// The bytes of a head, and the same bytes as text if they are UTF-8.
+#[derive(Clone, Copy)]
+struct Text<'b> {
+    bytes: &'b [u8],
+    utf8: Option<&'b str>,
 }
 
-impl<'b> HeadStorage<'b> {
-    /// Creates storage. Does not initialize the memory for the fields.
+impl<'b> Text<'b> {
+    fn bytes(self, range: Range<usize>) -> &'b [u8] {
+        self.bytes.get(range).unwrap_or_default()
+    }
+
+    /// Returns a part; empty if the part is not UTF-8.
+    fn get(self, range: Range<usize>) -> &'b str {
+        match self.utf8 {
+            Some(text) => text.get(range).unwrap_or_default(),
+            None => std::str::from_utf8(self.bytes(range)).unwrap_or_default(),
+        }
+    }
+}
+
+/// Memory for the positions of the fields of a head. Use one storage for many heads, so that it allocates only once.
+#[derive(Debug, Default)]
+pub struct HeadStorage {
+    ranges: Vec<FieldRange>,
+}
+
+impl HeadStorage {
+    /// Creates storage without an allocation.
     pub const fn new() -> Self {
-        Self {
-            inline: [const { MaybeUninit::uninit() }; INLINE_FIELDS],
-            spill: Vec::new(),
-        }
-    }
-
-    fn slots(&mut self, count: usize) -> &mut [MaybeUninit<httparse::Header<'b>>] {
-        match self.inline.get_mut(..count) {
-            Some(slots) => slots,
-            None => {
-                self.spill.resize_with(count, MaybeUninit::uninit);
-                &mut self.spill
-            }
-        }
-    }
-}
-
-impl Default for HeadStorage<'_> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for HeadStorage<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeadStorage").finish_non_exhaustive()
+        Self { ranges: Vec::new() }
     }
 }
 
@@ -157,6 +165,8 @@ pub struct Head<'s, 'b> {
     pub method: &'b str,
     /// The request target.
     pub target: Target<'b>,
+    /// False only if the target has no percent-encoded character.
+    pub may_have_escapes: bool,
     /// The version.
     pub version: Version,
     /// All header fields, in order.
@@ -176,12 +186,13 @@ pub struct Head<'s, 'b> {
     /// The host with its optional port, from the target or else from `Host`. The host is empty only if an HTTP/1.0
     /// request has neither.
     pub host: &'b str,
+    /// The length of the head with the empty line at its end, in bytes.
+    pub length: usize,
 }
 
 /// Parses a complete head. [`HeadScanner::scan`] finds the end of the head.
 ///
-/// Checks all rules except the byte limits. The scanner enforces the byte limits. Of `limits`, `parse` uses only the
-/// maximum number of fields.
+/// Accepts one empty line before the head (RFC 9112 §2.2), and ignores bytes after the head.
 ///
 /// # Errors
 ///
@@ -204,67 +215,101 @@ pub struct Head<'s, 'b> {
 pub fn parse<'s, 'b>(
     head: &'b [u8],
     limits: &HeadLimits,
-    storage: &'s mut HeadStorage<'b>,
+    storage: &'s mut HeadStorage,
 ) -> Result<Head<'s, 'b>, HeadError> {
-    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    // `httparse` would accept any number of empty lines before the request line.
-    match head.first() {
-        Some(first) if is_token_byte(*first) => {}
-        Some(byte) => return Err(HeadError::InvalidFirstByte { byte: *byte }),
-        None => return Err(HeadError::Incomplete),
+    match parse_first(head, limits, storage)? {
+        Some(head) => Ok(head),
+        None => Err(diagnose(head, limits)),
     }
-    let mut request = httparse::Request::new(&mut []);
-    let most = match limits.header_count {
-        few @ ..=INLINE_FIELDS => few,
-        // Every field ends with a line feed. The number of line feeds is therefore an upper bound for the number of
-        // fields.
-        many => many.min(memchr::memchr_iter(b'\n', head).count().max(INLINE_FIELDS)),
-    };
-    let length = match request.parse_with_uninit_headers(head, storage.slots(most)) {
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => return Err(HeadError::Incomplete),
-        Err(httparse::Error::TooManyHeaders) => {
-            return Err(HeadError::TooManyHeaders {
-                limit: limits.header_count,
-            });
-        }
-        Err(_) => return Err(diagnose(head)),
-    };
-    let httparse::Request {
-        method: Some(method),
-        path: Some(target),
-        version: Some(version),
-        headers,
-    } = request
-    else {
-        return Err(HeadError::MalformedRequestLine);
-    };
-    let fields = Fields(headers);
-    // `httparse` accepts a bare line feed as a line end. A head with a bare line feed has fewer carriage returns than
-    // lines.
-    let lines = fields.len() + 2;
-    if memchr::memchr_iter(b'\r', head.get(..length).unwrap_or_default()).count() != lines {
-        return Err(diagnose(head));
+}
+
+/// Parses the head at the beginning of `bytes` in one pass, without a scanner.
+///
+/// Returns `None` if the head is incomplete, or if one of its lines is invalid or too long. [`HeadScanner::scan`] then
+/// waits for the rest, or finds the violation.
+///
+/// # Errors
+///
+/// Returns a [`HeadError`] if all lines are valid, but the target or the meaning of a field is not.
+///
+/// ```
+/// use hyperlane_core::proto::http::head::{HeadLimits, HeadStorage, parse_first};
+///
+/// let (limits, mut storage) = (HeadLimits::default(), HeadStorage::new());
+/// let bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /next";
+/// let head = parse_first(bytes, &limits, &mut storage)?.unwrap();
+/// assert_eq!(head.length, bytes.len() - "GET /next".len());
+/// assert!(parse_first(b"GET /next", &limits, &mut storage)?.is_none());
+/// # Ok::<(), hyperlane_core::proto::http::head::HeadError>(())
+/// ```
+#[inline]
+pub fn parse_first<'s, 'b>(
+    bytes: &'b [u8],
+    limits: &HeadLimits,
+    storage: &'s mut HeadStorage,
+) -> Result<Option<Head<'s, 'b>>, HeadError> {
+    match lines::split(bytes, limits, &mut storage.ranges) {
+        Some(lines) => interpret(bytes, &lines, &storage.ranges).map(Some),
+        None => Ok(None),
     }
-    let version = match version {
-        0 => Version::Http10,
-        _ => Version::Http11,
+}
+
+/// Reads the meaning of a head whose lines are valid.
+fn interpret<'s, 'b>(
+    bytes: &'b [u8],
+    lines: &Lines,
+    ranges: &'s [FieldRange],
+) -> Result<Head<'s, 'b>, HeadError> {
+    let bytes = bytes.get(..lines.length).unwrap_or_default();
+    let text = Text {
+        bytes,
+        utf8: std::str::from_utf8(bytes).ok(),
     };
-    let target = Target::parse(method, target)?;
-    let facts = FieldFacts::read(fields, version)?;
+    let version = match lines.is_1_0 {
+        true => Version::Http10,
+        false => Version::Http11,
+    };
+    let method = text.get(lines.method.clone());
+    let target = Target::parse(
+        method,
+        text.get(lines.target.clone()),
+        lines.is_target_plain,
+    )?;
+    let facts = FieldFacts::read(text, ranges, version)?;
     let host = target.authority().or(facts.host).unwrap_or_default();
+    let block = text.utf8.filter(|_| lines.is_plain);
     Ok(Head {
         method,
         target,
+        may_have_escapes: !lines.is_target_plain,
         version,
-        fields,
+        fields: Fields {
+            text,
+            ranges,
+            block: block.and_then(|text| text.get(lines.fields.clone())),
+        },
         framing: facts.framing()?,
         length_repeated: facts.length_repeated,
         keep_alive: !facts.close && (version == Version::Http11 || facts.keep_alive),
         upgrade: facts.upgrade,
         expect_continue: facts.expect_continue && version == Version::Http11,
         host,
+        length: lines.length,
     })
+}
+
+/// Compares the name of a field with a lower-case name of the same length, which has only letters and `-`.
+///
+/// Bit 5 turns a capital letter into a small one. Of the bytes of tokens, only the two forms of a letter become this
+/// letter, and only `-` becomes `-`.
+fn is_named(stored: &[u8], name: &str) -> bool {
+    let differing = |(stored, wanted): (&u8, u8)| (stored | 0x20) ^ wanted;
+    stored
+        .iter()
+        .zip(name.bytes())
+        .map(differing)
+        .fold(0, |all, bits| all | bits)
+        == 0
 }
 
 /// The values of the header fields that determine framing, host and reuse of the connection.
@@ -285,17 +330,18 @@ struct FieldFacts<'b> {
 }
 
 impl<'b> FieldFacts<'b> {
-    fn read(fields: Fields<'_, 'b>, version: Version) -> Result<Self, HeadError> {
+    fn read(text: Text<'b>, ranges: &[FieldRange], version: Version) -> Result<Self, HeadError> {
         let mut facts = Self::default();
-        for field in fields.iter() {
-            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        for range in ranges {
+            let is = |name: &str| is_named(text.bytes(range.name()), name);
+            let value = || text.bytes(range.value());
             // The length of the name alone rules out nearly all fields.
-            match field.name.len() {
-                4 if is("host") => facts.host(field.value)?,
-                6 if is("expect") => facts.expect(field.value)?,
-                10 if is("connection") => facts.connection(field.value),
-                14 if is("content-length") => facts.content_length(field.value)?,
-                17 if is("transfer-encoding") => facts.transfer_encoding(field.value)?,
+            match range.name().len() {
+                4 if is("host") => facts.host(text.get(range.value()))?,
+                6 if is("expect") => facts.expect(value())?,
+                10 if is("connection") => facts.connection(value()),
+                14 if is("content-length") => facts.content_length(value())?,
+                17 if is("transfer-encoding") => facts.transfer_encoding(value())?,
                 _ => {}
             }
         }
@@ -308,11 +354,11 @@ impl<'b> FieldFacts<'b> {
         Ok(facts)
     }
 
-    fn host(&mut self, value: &'b [u8]) -> Result<(), HeadError> {
+    /// Stores the host. A host that is not UTF-8 is empty here, and therefore invalid.
+    fn host(&mut self, host: &'b str) -> Result<(), HeadError> {
         if self.host.is_some() {
             return Err(HeadError::DuplicateHost);
         }
-        let host = std::str::from_utf8(value).map_err(|_| HeadError::InvalidHost)?;
         if !is_authority(host, Port::Optional) {
             return Err(HeadError::InvalidHost);
         }
@@ -382,13 +428,15 @@ impl<'b> FieldFacts<'b> {
     }
 }
 
-/// Finds the exact error and its position, because `httparse` does not report the position. Runs only for refused
-/// heads.
+/// Finds the first violation, which [`lines::split`] does not name. Runs only for refused heads.
 #[cold]
-fn diagnose(head: &[u8]) -> HeadError {
-    if let Some(at) = bare_line_end(head) {
-        return at;
+fn diagnose(head: &[u8], limits: &HeadLimits) -> HeadError {
+    match HeadScanner::default().scan(head, limits) {
+        Ok(Some(_)) => {}
+        Ok(None) => return HeadError::Incomplete,
+        Err(error) => return error,
     }
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let mut lines = head
         .split(|byte| *byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
@@ -396,23 +444,16 @@ fn diagnose(head: &[u8]) -> HeadError {
     if let Some(error) = diagnose_request_line(request_line) {
         return error;
     }
-    (2..)
+    (0..)
         .zip(lines)
         .take_while(|(_, content)| !content.is_empty())
-        .find_map(|(line, content)| diagnose_field(line, content))
+        .find_map(|(index, content)| match index >= limits.header_count {
+            true => Some(HeadError::TooManyHeaders {
+                limit: limits.header_count,
+            }),
+            false => diagnose_field(index + 2, content),
+        })
         .unwrap_or(HeadError::Incomplete)
-}
-
-fn bare_line_end(head: &[u8]) -> Option<HeadError> {
-    memchr::memchr3_iter(b'\r', b'\n', 0, head).find_map(|at| {
-        let before = at.checked_sub(1).and_then(|before| head.get(before));
-        match (head.get(at), head.get(at + 1)) {
-            (Some(b'\r'), next) if next != Some(&b'\n') => Some(HeadError::BareCr { at }),
-            (Some(b'\n'), _) if before != Some(&b'\r') => Some(HeadError::BareLf { at }),
-            (Some(0), _) => Some(HeadError::Nul { at }),
-            _ => None,
-        }
-    })
 }
 
 fn diagnose_request_line(line: &[u8]) -> Option<HeadError> {

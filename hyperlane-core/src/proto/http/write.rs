@@ -12,6 +12,63 @@ pub(crate) const LINE_END: &str = "\r\n";
 /// The interim response that tells a waiting client to send the body of the request (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// Length of the line of a `date` field, in bytes: its name, an IMF-fixdate (RFC 9110 §5.6.7) and the line end.
+pub(crate) const DATE_LINE: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
+
+/// Encodes the line of a `date` field.
+pub(crate) fn date_line(value: &str) -> [u8; DATE_LINE] {
+    let mut line = [b' '; DATE_LINE];
+    let text = ["date", SEPARATOR, value, LINE_END];
+    let bytes = text.iter().flat_map(|part| part.bytes());
+    line.iter_mut()
+        .zip(bytes)
+        .for_each(|(slot, byte)| *slot = byte);
+    line
+}
+
+/// Returns the value of a line that [`date_line`] has encoded.
+pub(crate) fn date_value(line: &[u8; DATE_LINE]) -> Option<&str> {
+    let line = std::str::from_utf8(line).ok()?;
+    line.strip_prefix("date: ")?.strip_suffix(LINE_END)
+}
+
+/// A field line of the server, encoded at compile time by [`field_line!`].
+#[derive(Debug)]
+pub(crate) struct FieldLine {
+    name: &'static str,
+    text: &'static str,
+}
+
+impl FieldLine {
+    /// Creates a line from its parts, for [`field_line!`] alone.
+    pub(crate) const fn new(name: &'static str, text: &'static str) -> Self {
+        Self { name, text }
+    }
+
+    /// Returns the name, which is in lower case.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn value(&self) -> &'static str {
+        let value = self.name.len() + SEPARATOR.len()..self.text.len() - LINE_END.len();
+        self.text.get(value).unwrap_or_default()
+    }
+
+    /// Returns the whole line with its line end.
+    pub(crate) const fn text(&self) -> &'static str {
+        self.text
+    }
+}
+
+/// Encodes a field line at compile time: `field_line!("name", "value")`. The name must be in lower case.
+macro_rules! field_line {
+    ($name:literal, $value:literal) => {
+        $crate::proto::http::write::FieldLine::new($name, concat!($name, ": ", $value, "\r\n"))
+    };
+}
+pub(crate) use field_line;
+
 /// A writer of one head: first the start line, then fields, then the empty line.
 ///
 /// The writer does not check names and values. The caller must refuse line ends in them: text after a line end would
@@ -65,10 +122,15 @@ impl<'a> HeadWriter<'a> {
     /// Writes `content-length`.
     #[inline]
     pub fn content_length(&mut self, length: u64) {
-        self.field(
-            "content-length",
-            itoa::Buffer::new().format(length).as_bytes(),
-        );
+        self.lines("content-length: ");
+        self.lines(itoa::Buffer::new().format(length));
+        self.lines(LINE_END);
+    }
+
+    /// Writes the bytes of a line that the caller has already encoded.
+    #[inline]
+    pub(crate) fn bytes(&mut self, line: &[u8]) {
+        self.out.extend_from_slice(line);
     }
 
     /// Writes fields that the caller has already encoded as lines.

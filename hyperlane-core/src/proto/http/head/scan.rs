@@ -51,6 +51,11 @@ impl HeadScanner {
         };
     }
 
+    /// Returns whether the scanner has scanned no bytes of the current head.
+    pub const fn is_fresh(&self) -> bool {
+        self.checked == 0
+    }
+
     /// Scans the bytes that arrived since the last call. Returns the length of the head once the head is complete.
     ///
     /// `bytes` must always be the whole unconsumed buffer from the first byte of the request. The scanner tolerates one

@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::HeadError;
+use crate::proto::http::ByteSet;
 
 /// A request target (RFC 9112 §3.2), not percent-decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +60,18 @@ impl<'b> Target<'b> {
         }
     }
 
-    /// Parses a target in the form that the method allows.
-    pub(super) fn parse(method: &str, target: &'b str) -> Result<Self, HeadError> {
-        check_bytes(target)?;
+    /// Parses a target in the form that the method allows. The target must be visible ASCII. `is_plain` tells that the
+    /// target has no `#`, `?` or `%`.
+    pub(super) fn parse(method: &str, target: &'b str, is_plain: bool) -> Result<Self, HeadError> {
+        if is_plain && target.starts_with('/') && method != "CONNECT" {
+            return Ok(Self::Origin {
+                path: target,
+                query: None,
+            });
+        }
+        if memchr::memchr(b'#', target.as_bytes()).is_some() {
+            return Err(HeadError::FragmentInTarget);
+        }
         if method == "CONNECT" {
             return match is_authority(target, Port::Required) {
                 true => Ok(Self::Authority(target)),
@@ -111,49 +121,57 @@ pub(super) enum Port {
 
 /// Returns whether text is `host [":" port]` with a non-empty host and no userinfo (RFC 3986 §3.2).
 pub(super) fn is_authority(text: &str, port: Port) -> bool {
-    let (host_is_valid, rest) = match text.strip_prefix('[') {
-        Some(bracketed) => match bracketed.split_once(']') {
-            Some((address, rest)) => (address.parse::<Ipv6Addr>().is_ok(), rest),
-            None => return false,
+    let bytes = text.as_bytes();
+    let (host_is_valid, rest) = match text.split_at_checked(NAME.prefix_len(bytes)) {
+        // Nearly every host is a name without escapes, or an IPv4 address.
+        Some((name, rest)) if rest.is_empty() || rest.starts_with(':') => (!name.is_empty(), rest),
+        _ => match text.strip_prefix('[') {
+            Some(bracketed) => match bracketed.split_once(']') {
+                Some((address, rest)) => (address.parse::<Ipv6Addr>().is_ok(), rest),
+                None => return false,
+            },
+            None => {
+                let end = memchr::memchr(b':', bytes).unwrap_or(text.len());
+                let (host, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+                (is_reg_name(host), rest)
+            }
         },
-        None => {
-            let end = memchr::memchr(b':', text.as_bytes()).unwrap_or(text.len());
-            let (host, rest) = text.split_at_checked(end).unwrap_or((text, ""));
-            (is_reg_name(host), rest)
-        }
     };
     let port_is_valid = match rest.strip_prefix(':') {
         // The grammar allows `host:`, which means the default port.
         Some("") => port == Port::Optional,
-        // The first check refuses a sign, which the number parser would accept.
-        Some(digits) => {
-            digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
-        }
+        Some(digits) => is_port(digits),
         None => rest.is_empty() && port == Port::Optional,
     };
     host_is_valid && port_is_valid
 }
 
+/// Returns whether text is a number up to 65535 without a sign. The grammar allows zeros before the number.
+fn is_port(digits: &str) -> bool {
+    let value = digits.bytes().try_fold(0_u32, |value, byte| {
+        let value = match byte {
+            b'0'..=b'9' => value * 10 + u32::from(byte - b'0'),
+            _ => return None,
+        };
+        (value <= u32::from(u16::MAX)).then_some(value)
+    });
+    value.is_some()
+}
+
+/// The bytes of host names, except those of an escape (RFC 3986 §3.2.2).
+static NAME: ByteSet = ByteSet::alphanumeric_and(b"-._~!$&'()*+,;=");
+
 /// Returns whether text is a non-empty `reg-name` (RFC 3986 §3.2.2). Every IPv4 address is a `reg-name` too.
 fn is_reg_name(text: &str) -> bool {
-    // This pass has no branches and accepts nearly all names.
-    let is_plain = text.bytes().fold(true, |plain, byte| {
-        plain & (byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'.'))
-    });
-    if is_plain {
-        return !text.is_empty();
-    }
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
-        let valid = match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => true,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => true,
+        let is_valid = match byte {
             b'%' => [bytes.next(), bytes.next()]
                 .iter()
                 .all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit())),
-            _ => false,
+            byte => NAME.contains(byte),
         };
-        if !valid {
+        if !is_valid {
             return false;
         }
     }
@@ -172,20 +190,5 @@ fn split_query(text: &str) -> (&str, Option<&str>) {
     match memchr::memchr(b'?', text.as_bytes()).and_then(|at| text.split_at_checked(at)) {
         Some((path, query)) => (path, query.get(1..)),
         None => (text, None),
-    }
-}
-
-/// Refuses a fragment and every byte that is not visible ASCII. The first pass has no branches. The second pass finds
-/// the offending byte and runs only after a failure.
-fn check_bytes(target: &str) -> Result<(), HeadError> {
-    let is_clean = target.bytes().fold(true, |clean, byte| {
-        clean & byte.is_ascii_graphic() & (byte != b'#')
-    });
-    if is_clean {
-        return Ok(());
-    }
-    match target.bytes().find(|byte| !byte.is_ascii_graphic()) {
-        Some(byte) => Err(HeadError::InvalidTargetByte { byte }),
-        None => Err(HeadError::FragmentInTarget),
     }
 }
