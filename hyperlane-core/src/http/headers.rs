@@ -217,6 +217,15 @@ impl Headers {
         }
     }
 
+    /// Returns an iterator over all fields as bytes, in order. Bytes cost less than text, whose ends would be checked.
+    pub(crate) fn bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let lines = self.lines.as_bytes();
+        let get = |range: Range<usize>| lines.get(range).unwrap_or_default();
+        self.entries
+            .iter()
+            .map(move |entry| (get(entry.name_range()), get(entry.value_range())))
+    }
+
     /// Adds a field whose name and value a parser has validated.
     ///
     /// A value that is not UTF-8 is decoded as Latin-1, in which every byte is valid. A field beyond 4 GiB is dropped,

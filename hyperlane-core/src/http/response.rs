@@ -501,12 +501,13 @@ const CONTENT_FIELDS: [&str; 10] = [
 const HEAD_ROOM: usize = 256;
 
 /// Compares the media type alone: parameters and case do not matter (RFC 9110 §8.3.1).
-fn is_event_stream(content_type: &str) -> bool {
+fn is_event_stream(content_type: &[u8]) -> bool {
     const NAME: &[u8] = b"text/event-stream";
     content_type
-        .as_bytes()
         .trim_ascii_start()
         .split_at_checked(NAME.len())
+        // The last letter alone rules out nearly all other types.
+        .filter(|(name, _)| name.last().is_some_and(|last| last | 0x20 == b'm'))
         .is_some_and(|(name, rest)| {
             name.eq_ignore_ascii_case(NAME)
                 && matches!(rest.trim_ascii_start().first(), None | Some(b';'))

@@ -31,6 +31,8 @@ pub(crate) struct Hook {
     /// True for the additional routes of a mount ([`PlannedKind`] explains them). [`App::all`] skips these routes.
     is_part: bool,
     guards: Vec<Guard>,
+    /// The known methods that all method guards accept, as bits of [`bit`].
+    methods: u16,
     /// The CORS policy of the endpoint. `None` if the hook does not belong to an endpoint.
     pub(crate) cors: Option<Arc<RouteCors>>,
 }
@@ -57,6 +59,7 @@ impl Hook {
             label: Arc::default(),
             is_part: false,
             guards,
+            methods: u16::MAX,
             cors: None,
         };
         if !methods.is_empty() {
@@ -67,6 +70,11 @@ impl Hook {
                 check: |_| true,
             });
             hook.guards.sort_by_key(|guard| guard.kind.rank());
+        }
+        for guard in &hook.guards {
+            if let GuardKind::Method(names) = guard.kind {
+                hook.methods &= methods_of(names);
+            }
         }
         hook
     }
@@ -103,7 +111,10 @@ impl Hook {
             .iter()
             .find(|guard| {
                 let method_fits = match guard.kind {
-                    GuardKind::Method(names) => takes_method(names, ctx.get_request().get_method()),
+                    GuardKind::Method(names) => match ctx.get_request().get_method() {
+                        unknown @ Method::Unknown(_) => takes_method(names, unknown),
+                        known => self.methods & bit(known) != 0,
+                    },
                     _ => true,
                 };
                 !(method_fits && (guard.check)(ctx))
@@ -150,6 +161,39 @@ pub(crate) fn takes_method(names: &[&str], method: &Method) -> bool {
     names.contains(&method.as_str())
         || (method.is_head() && names.contains(&"GET"))
         || (matches!(method, Method::Unknown(_)) && names.contains(&""))
+}
+
+/// Returns the bit of a known method; 0 for an unknown method.
+fn bit(method: &Method) -> u16 {
+    match method {
+        Method::Get => 1,
+        Method::Post => 1 << 1,
+        Method::Put => 1 << 2,
+        Method::Delete => 1 << 3,
+        Method::Patch => 1 << 4,
+        Method::Head => 1 << 5,
+        Method::Options => 1 << 6,
+        Method::Connect => 1 << 7,
+        Method::Trace => 1 << 8,
+        Method::Unknown(_) => 0,
+    }
+}
+
+/// Returns the bits of the known methods that a handler of `names` accepts.
+fn methods_of(names: &[&str]) -> u16 {
+    let known = [
+        Method::Get,
+        Method::Post,
+        Method::Put,
+        Method::Delete,
+        Method::Patch,
+        Method::Head,
+        Method::Options,
+        Method::Connect,
+        Method::Trace,
+    ];
+    let accepted = known.iter().filter(|method| takes_method(names, method));
+    accepted.map(bit).fold(0, |all, bit| all | bit)
 }
 
 /// Returns the value of `Allow` (RFC 9110 §10.2.1) for handlers of these methods.

@@ -230,17 +230,17 @@ impl SetFields {
     #[inline]
     fn of(headers: &Headers) -> Self {
         let mut set = Self::default();
-        for (name, value) in headers {
+        for (name, value) in headers.bytes() {
             match name {
-                "date" => set.date = true,
-                "connection" => set.connection = true,
-                "content-type" => {
+                b"date" => set.date = true,
+                b"connection" => set.connection = true,
+                b"content-type" => {
                     set.content_type = true;
                     set.event_stream |= is_event_stream(value);
                 }
-                "cache-control" => set.cache_control = true,
-                "x-accel-buffering" => set.accel_buffering = true,
-                "content-length" | "transfer-encoding" => set.framing = true,
+                b"cache-control" => set.cache_control = true,
+                b"x-accel-buffering" => set.accel_buffering = true,
+                b"content-length" | b"transfer-encoding" => set.framing = true,
                 _ => {}
             }
         }

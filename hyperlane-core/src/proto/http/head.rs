@@ -145,16 +145,25 @@ impl<'b> Text<'b> {
     }
 }
 
-/// Memory for the positions of the fields of a head. Use one storage for many heads, so that it allocates only once.
+/// Length of a host up to which a [`HeadStorage`] keeps the host, in bytes. DNS names are not longer.
+const LONGEST_KNOWN_HOST: usize = 255;
+
+/// Memory for parsing heads: the positions of the fields, and the last valid host. Use one storage for many heads, so
+/// that it allocates only once and checks a repeated host only once.
 #[derive(Debug, Default)]
 pub struct HeadStorage {
     ranges: Vec<FieldRange>,
+    /// The last valid value of `Host`. Nearly all requests to a server have the same host.
+    host: String,
 }
 
 impl HeadStorage {
     /// Creates storage without an allocation.
     pub const fn new() -> Self {
-        Self { ranges: Vec::new() }
+        Self {
+            ranges: Vec::new(),
+            host: String::new(),
+        }
     }
 }
 
@@ -248,17 +257,20 @@ pub fn parse_first<'s, 'b>(
     limits: &HeadLimits,
     storage: &'s mut HeadStorage,
 ) -> Result<Option<Head<'s, 'b>>, HeadError> {
-    match lines::split(bytes, limits, &mut storage.ranges) {
-        Some(lines) => interpret(bytes, &lines, &storage.ranges).map(Some),
+    let HeadStorage { ranges, host } = storage;
+    match lines::split(bytes, limits, ranges) {
+        Some(lines) => interpret(bytes, &lines, ranges, host).map(Some),
         None => Ok(None),
     }
 }
 
 /// Reads the meaning of a head whose lines are valid.
+#[inline]
 fn interpret<'s, 'b>(
     bytes: &'b [u8],
     lines: &Lines,
     ranges: &'s [FieldRange],
+    known_host: &mut String,
 ) -> Result<Head<'s, 'b>, HeadError> {
     let bytes = bytes.get(..lines.length).unwrap_or_default();
     let text = Text {
@@ -275,7 +287,7 @@ fn interpret<'s, 'b>(
         text.get(lines.target.clone()),
         lines.is_target_plain,
     )?;
-    let facts = FieldFacts::read(text, ranges, version)?;
+    let facts = FieldFacts::read(text, ranges, version, known_host)?;
     let host = target.authority().or(facts.host).unwrap_or_default();
     let block = text.utf8.filter(|_| lines.is_plain);
     Ok(Head {
@@ -330,14 +342,19 @@ struct FieldFacts<'b> {
 }
 
 impl<'b> FieldFacts<'b> {
-    fn read(text: Text<'b>, ranges: &[FieldRange], version: Version) -> Result<Self, HeadError> {
+    fn read(
+        text: Text<'b>,
+        ranges: &[FieldRange],
+        version: Version,
+        known_host: &mut String,
+    ) -> Result<Self, HeadError> {
         let mut facts = Self::default();
         for range in ranges {
             let is = |name: &str| is_named(text.bytes(range.name()), name);
             let value = || text.bytes(range.value());
             // The length of the name alone rules out nearly all fields.
             match range.name().len() {
-                4 if is("host") => facts.host(text.get(range.value()))?,
+                4 if is("host") => facts.host(text.get(range.value()), known_host)?,
                 6 if is("expect") => facts.expect(value())?,
                 10 if is("connection") => facts.connection(value()),
                 14 if is("content-length") => facts.content_length(value())?,
@@ -355,12 +372,18 @@ impl<'b> FieldFacts<'b> {
     }
 
     /// Stores the host. A host that is not UTF-8 is empty here, and therefore invalid.
-    fn host(&mut self, host: &'b str) -> Result<(), HeadError> {
+    fn host(&mut self, host: &'b str, known: &mut String) -> Result<(), HeadError> {
         if self.host.is_some() {
             return Err(HeadError::DuplicateHost);
         }
-        if !is_authority(host, Port::Optional) {
-            return Err(HeadError::InvalidHost);
+        if host.is_empty() || host != known {
+            if !is_authority(host, Port::Optional) {
+                return Err(HeadError::InvalidHost);
+            }
+            if host.len() <= LONGEST_KNOWN_HOST {
+                known.clear();
+                known.push_str(host);
+            }
         }
         self.host = Some(host);
         Ok(())
